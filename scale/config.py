@@ -1,0 +1,369 @@
+"""Every setting, as frozen dataclasses; `tiny`, `small` and `base` differ in visible fields only.
+
+Read and written as JSON. Unknown keys and values outside their range are errors.
+"""
+
+import json
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scale.modalities import MODALITIES, TASKS
+
+MissingPolicy = Literal["zero", "skip", "learned", "drop"]
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """How a product's media become tokens (data/features.py). Also the key of the feature cache."""
+
+    text_length: int = 36
+    """Word pieces of a title, [CLS] and [SEP] counted."""
+    table_length: int = 64
+    """Word pieces of a table, [CLS] and [SEP] counted."""
+    image_size: int = 224
+    """Side in pixels to which a picture is fitted (padded to a square, never cropped)."""
+    patch_size: int = 16
+    """Side in pixels of a patch; a picture gives (image_size / patch_size)^2 patch vectors."""
+    video_frames: int = 12
+    """Frames taken from a clip, evenly spaced over its length."""
+    frame_size: int = 64
+    """Side in pixels to which a frame is fitted; a frame is one vector of 3 * frame_size^2."""
+    sample_rate: int = 16_000
+    """Hz."""
+    audio_seconds: float = 12.0
+    """Seconds of sound that are read; the rest is left out."""
+    audio_frames: int = 100
+    """Time frames of log-mel at most; one vector per time frame."""
+    mel_bins: int = 80
+    """Mel bands of a log-mel frame."""
+    image_features: str = "patches"
+    """`patches`: raw pixels of patches. `file`: a .npy of (L, F) per product, e.g. regions of a
+    detector. Else the name of a timm model or a local folder whose frozen tokens are taken, e.g.
+    `vit_small_patch16_224.dino`."""
+    video_features: str = "frames"
+    """`frames`: raw pixels of frames. `file` and timm names as for images, one vector a frame."""
+    audio_features: str = "logmel"
+    """`logmel`, or `file`."""
+    tokenizer: str = ""
+    """Empty: WordPiece trained on the training split. Else a transformers tokenizer, by hub name
+    or local folder."""
+    vocab_size: int = 4096
+    """Largest vocabulary of a trained WordPiece."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The five encoders, the joint co-transformer and the heads (paper, section 4.1)."""
+
+    width: int = 768
+    """D: width of every token."""
+    heads: int = 12
+    """Attention heads; divides the width."""
+    encoder_layers: int = 6
+    """Transformer layers of each modality's encoder."""
+    jct_layers: int = 6
+    """Transformer layers of the joint co-transformer."""
+    mlp_ratio: float = 4.0
+    """Width of a layer's feed-forward part over D."""
+    dropout: float = 0.1
+    """In the encoders and the JCT."""
+    text_length: int = 36
+    """Longest sequence of text tokens, [CLS] counted; likewise below."""
+    table_length: int = 64
+    image_length: int = 196
+    """Longest sequence of image vectors, the model's own [CLS] not counted; likewise below."""
+    video_length: int = 12
+    audio_length: int = 100
+    vocab_size: int = 21_128
+    """V: word pieces, shared by text and table."""
+    image_features: int = 768
+    """F: size of an image vector; likewise below."""
+    video_features: int = 1024
+    audio_features: int = 80
+    discrete_init: str = ""
+    """Hub name or local folder of a transformers BERT whose first layers start text and table."""
+    continuous_init: str = ""
+    """timm name or local folder of a ViT whose first blocks start image, video and audio."""
+
+    def __post_init__(self) -> None:
+        _check(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
+
+    def length(self, modality: str) -> int:
+        """Longest sequence of a modality."""
+        return getattr(self, f"{modality}_length")
+
+    def feature_size(self, modality: str) -> int:
+        """Size of a continuous modality's input vectors."""
+        return getattr(self, f"{modality}_features")
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """What the pretext tasks hide (paper, section 4.2)."""
+
+    rate: float = 0.15
+    """Share of tokens (text, image, video, audio) or of entities (table) that is hidden."""
+    mask_share: float = 0.8
+    """Of hidden word pieces or entities: share that becomes [MASK]."""
+    random_share: float = 0.1
+    """Of hidden word pieces or entities: share that becomes random word pieces; the rest stays."""
+
+    def __post_init__(self) -> None:
+        _check(0.0 < self.rate < 1.0, "mask.rate must lie between 0 and 1")
+        _check(
+            self.mask_share >= 0
+            and self.random_share >= 0
+            and self.mask_share + self.random_share <= 1,
+            "mask.mask_share and mask.random_share must be shares that sum to at most 1",
+        )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """L = sum_{i<j} L_CL(S'_ij) + sum_i L_Mi(S'_ii) (paper, section 4.3), and its choices."""
+
+    tasks: tuple[str, ...] = ("contrastive", *TASKS)
+    """Losses that are on; one that is off is absent from the sum, never multiplied by zero."""
+    temperature: float = 0.07
+    """Of InfoNCE."""
+    negatives: Literal["cross", "both"] = "cross"
+    """`cross`: negatives of modality i's anchor are the other products' modality j. `both`: their
+    modality i too, as in the released code (2B - 2 a row)."""
+    ignore_duplicates: bool = True
+    """Leave products of equal content out of each other's negatives: they are false negatives."""
+    weight_on: Literal["loss", "logits", "none"] = "loss"
+    """Where S' acts. `loss`: S'_ij times the pair's loss. `logits`: S'_ij times the anchor's logits
+    (the paper's formula; an inverse temperature). `none`: uniform weights. Regression losses are
+    weighted on the loss in either case: a weight w on a prediction p moves the optimum of
+    (w p - t)^2 to t / w, so the model would learn wrong features."""
+    weight_gradient: bool = False
+    """Let gradients flow through S'. On the loss this lets the model lower its loss by lowering its
+    weights, which ends in collapse; see shared method notes and notebook 09."""
+    weight_level: Literal["sample", "batch"] = "sample"
+    """One S' per product, or the batch's mean for all."""
+    weight_features: Literal["encoder", "fused"] = "encoder"
+    """Which pooled features make S: the encoders' or the JCT's."""
+    weight_mean_one: bool = True
+    """Divide the weights by their mean, so that they reorder the loss without rescaling it."""
+    weight_uniform_share: float = 0.1
+    """Share of the training steps, from the start, with uniform weights: S means nothing yet."""
+    row_normalise: bool = False
+    """L2-normalise the rows of S' once more, as the released code does (it cancels the softmax's
+    denominator)."""
+    regression_weight_on: Literal["loss", "prediction"] = "loss"
+    """`prediction` reproduces the released code's fault, for its reference numbers only."""
+
+    def __post_init__(self) -> None:
+        known = ("contrastive", *TASKS)
+        for task in self.tasks:
+            _check(task in known, f"unknown task {task!r} in loss.tasks; known: {', '.join(known)}")
+        _check(bool(self.tasks), "loss.tasks names no task")
+        _check(self.temperature > 0, "loss.temperature must be positive")
+
+
+def official_loss() -> LossConfig:
+    """The released code's loss, faults included, as in tests/data/reference vectors."""
+    return LossConfig(
+        negatives="both",
+        ignore_duplicates=False,
+        weight_on="logits",
+        weight_gradient=True,
+        weight_mean_one=False,
+        weight_uniform_share=0.0,
+        row_normalise=True,
+        regression_weight_on="prediction",
+    )
+
+
+@dataclass(frozen=True)
+class MissingConfig:
+    """What stands in for a modality that a product lacks."""
+
+    policy: MissingPolicy = "zero"
+    """`zero`: zero features run through the encoder (the paper's zero imputation). `skip`: no
+    tokens at all. `learned`: one learned token per modality. `drop`: incomplete products are left
+    out of training. In each, a missing modality has no loss, no pair, and no row in S."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the model is optimised."""
+
+    steps: int = 1000
+    batch_size: int = 64
+    """Products a step, over all processes."""
+    learning_rate: float = 5e-4
+    """Peak, after warm-up; decays to zero by a cosine."""
+    warmup_share: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.05
+    """On matrices only (parameters with at least two dimensions that are not embeddings)."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """accelerate's mixed precision; `no` is fp32."""
+    device: str = "auto"
+    """`auto`: CUDA, else MPS, else CPU; or one of them by name."""
+    seed: int = 0
+    log_every: int = 10
+    """Steps between lines in metrics.jsonl."""
+    eval_every: int = 100
+    """Steps between validation retrievals; 0: never."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; the last step always writes one."""
+
+    def __post_init__(self) -> None:
+        _check(self.steps > 0 and self.batch_size > 1, "train.steps > 0 and train.batch_size > 1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run: the content of a run folder's config.json."""
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    missing: MissingConfig = field(default_factory=MissingConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    modalities: tuple[str, ...] = MODALITIES
+    """Modalities that are used; the others count as missing everywhere."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries."""
+        return asdict(self)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Config":
+        """Inverse of `to_dict`. Raises ValueError that names an unknown key or a wrong type."""
+        return _build(Config, values, "")
+
+    @staticmethod
+    def load(path: Path) -> "Config":
+        """Inverse of `save`. Raises ValueError that names the file and what is wrong in it."""
+        try:
+            return Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def tiny() -> Config:
+    """Fits a laptop: the demo trains it from scratch in about two minutes on two CPU cores."""
+    return Config(
+        features=FeatureConfig(
+            text_length=32,
+            table_length=64,
+            image_size=64,
+            patch_size=16,
+            video_frames=8,
+            frame_size=24,
+            audio_seconds=2.0,
+            audio_frames=32,
+            mel_bins=40,
+            vocab_size=2048,
+        ),
+        model=ModelConfig(
+            width=96,
+            heads=4,
+            encoder_layers=2,
+            jct_layers=2,
+            mlp_ratio=2.0,
+            dropout=0.0,
+            text_length=32,
+            table_length=64,
+            image_length=16,
+            video_length=8,
+            audio_length=32,
+            vocab_size=2048,
+            video_features=1728,
+            audio_features=40,
+        ),
+        train=TrainConfig(steps=600, batch_size=64, learning_rate=1e-3),
+    )
+
+
+def small() -> Config:
+    """Fits one consumer GPU: half the depth and width of the paper's model."""
+    return Config(
+        features=FeatureConfig(
+            image_size=112, patch_size=16, audio_seconds=4.0, audio_frames=64, frame_size=32
+        ),
+        model=ModelConfig(
+            width=384,
+            heads=6,
+            encoder_layers=3,
+            jct_layers=3,
+            image_length=49,
+            video_features=3072,
+            audio_length=64,
+            vocab_size=4096,
+        ),
+        train=TrainConfig(steps=10_000, batch_size=256),
+    )
+
+
+def base() -> Config:
+    """The paper's model: five 6-layer encoders, a 6-layer JCT, width 768."""
+    return Config(
+        features=FeatureConfig(
+            tokenizer="bert-base-chinese",
+            image_features="file",
+            video_features="file",
+        ),
+        model=ModelConfig(image_length=36, image_features=2048),
+        train=TrainConfig(
+            steps=100_000,
+            batch_size=1024,
+            learning_rate=1e-4,
+            precision="bf16",
+            log_every=100,
+            eval_every=5000,
+            checkpoint_every=5000,
+        ),
+    )
+
+
+PRESETS = {"tiny": tiny, "small": small, "base": base}
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _build(kind: type, values: Any, where: str) -> Any:
+    """A dataclass from nested dictionaries; `where` is the dotted path for messages."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where or 'config'} must be an object, not {type(values).__name__}")
+    types_by_name = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise ValueError(f"unknown key {where}{key}; known: {', '.join(sorted(known))}")
+    return kind(**{k: _value(types_by_name[k], v, f"{where}{k}") for k, v in values.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        return _build(kind, value, f"{where}.")
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        options = typing.get_args(kind)
+        _check(value in options, f"{where} is {value!r}; known: {', '.join(map(str, options))}")
+        return value
+    if origin is tuple:
+        _check(isinstance(value, list | tuple), f"{where} must be a list")
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = kind if not isinstance(kind, types.UnionType) else typing.get_args(kind)
+    wrong = not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool)
+    _check(not wrong, f"{where} is {value!r}, not {getattr(kind, '__name__', kind)}")
+    return value
