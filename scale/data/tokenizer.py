@@ -1,0 +1,256 @@
+"""Titles and tables as word-piece ids.
+
+N products, L length of the longest sequence in the call, P pieces of all strings together.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from scale.data.product import View
+
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""Special tokens of a trained tokenizer, in the order of their ids from 0."""
+
+NEEDED = ("cls_token", "sep_token", "mask_token", "pad_token")
+AFTER_ATTRIBUTE, AFTER_VALUE = ":", ";"
+
+Table = Sequence[tuple[str, str]]
+
+
+def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedTokenizerFast:
+    """WordPiece over the titles and tables of `products` (give it the training split).
+
+    Lower-case, accents stripped, each Chinese character a word of its own (BERT's normaliser). The
+    vocabulary is the same for the same products in any order; it holds at most `vocab_size`
+    entries, special tokens and characters counted, so rare characters may become [UNK].
+
+    Raises ValueError when the products hold no text or `vocab_size` has no room for characters.
+    """
+    texts = [text for product in products for text in _strings(product)]
+    tokenizer = _bare_tokenizer({})
+    words = _words(tokenizer, texts)
+    if not words:
+        raise ValueError("no title and no table to train a tokenizer on")
+    initial, continuing = _alphabet(words, vocab_size - len(SPECIAL))
+    # The trainer numbers the "##c" pieces as it meets them in a hash map, and breaks ties between
+    # merges by number: declaring them beforehand makes the vocabulary a function of the counts.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL.values(), *continuing],
+        initial_alphabet=initial,
+        limit_alphabet=len(initial),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    trained = _bare_tokenizer(tokenizer.get_vocab(with_added_tokens=True))
+    return PreTrainedTokenizerFast(tokenizer_object=trained, **SPECIAL)
+
+
+def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
+    """A transformers tokenizer by hub name or local folder; the inverse of `save_pretrained`.
+
+    Raises ValueError that names the tokenizer when it cannot be loaded, and the token when one of
+    [CLS], [SEP], [MASK], [PAD] is missing.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_folder))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"tokenizer {str(name_or_folder)!r} does not load: {error}") from error
+    check_tokenizer(tokenizer)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError that names each special token which SCALE needs and `tokenizer` lacks."""
+    missing = [name for name in NEEDED if getattr(tokenizer, name) is None]
+    if missing:
+        name = tokenizer.name_or_path or type(tokenizer).__name__
+        raise ValueError(f"tokenizer {name!r} has no {', '.join(missing)}")
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`[CLS] pieces [SEP]`, the pieces cut so that a title takes at most `length` positions.
+
+    Returns ids_NL (int32) and padding_NL (bool, True where no token); L is the longest title's.
+    A special token that is spelled out in a title is read as ordinary characters.
+    """
+    _check_length(length)
+    pieces = _encode(tokenizer, titles)
+    kept_N = np.minimum(pieces.count, length - 2)
+    ids_NL, padding_NL = _frame(tokenizer, kept_N)
+    row_P, within_P = _ranges(kept_N)
+    ids_NL[row_P, 1 + within_P] = pieces.flat[pieces.start[row_P] + within_P]
+    return ids_NL, padding_NL
+
+
+def encode_tables(
+    tokenizer: PreTrainedTokenizerBase, tables: Sequence[Table], length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`[CLS] attribute : value ; attribute : value ; [SEP]` in at most `length` positions.
+
+    Entities are kept whole from the front while they fit, the rest is left out: masked entity
+    modelling hides whole entities. Only an entity that could not fit even if its pair stood alone
+    is cut, to the room that is left.
+
+    Returns ids_NL (int32), padding_NL (bool) and entity_NL (int16): 2k on the pieces of attribute
+    k, 2k + 1 on those of its value, -1 on structure, [CLS], [SEP] and padding.
+    """
+    _check_length(length)
+    names = [text for table in tables for pair in table for text in pair]
+    number = {text: i for i, text in enumerate(dict.fromkeys(names))}
+    string_E = np.fromiter((number[text] for text in names), np.int64, len(names))
+    pieces = _encode(tokenizer, list(number))
+    plan = _plan_tables(pieces.count[string_E], [2 * len(table) for table in tables], length - 2)
+    ids_NL, padding_NL = _frame(tokenizer, plan.used_N)
+    entity_NL = np.full(ids_NL.shape, -1, np.int16)
+
+    entity_P, within_P = _ranges(plan.kept_E)
+    at = plan.row_E[entity_P], 1 + plan.start_E[entity_P] + within_P
+    ids_NL[at] = pieces.flat[pieces.start[string_E[entity_P]] + within_P]
+    entity_NL[at] = plan.number_E[entity_P]
+    closed_E = plan.closed_E
+    at = plan.row_E[closed_E], 1 + plan.start_E[closed_E] + plan.kept_E[closed_E]
+    ids_NL[at] = _structure_ids(tokenizer)[plan.number_E[closed_E] % 2]
+    return ids_NL, padding_NL, entity_NL
+
+
+@dataclass(frozen=True)
+class _TablePlan:
+    """Where each of E entities (attributes and values, in order) goes in its table's sequence.
+
+    number_E is 2k for attribute k and 2k + 1 for its value, start_E its first position after
+    [CLS], kept_E its pieces that are written (0: left out), closed_E whether its `:` or `;` is
+    written, used_N the positions that a table takes between [CLS] and [SEP].
+    """
+
+    row_E: np.ndarray
+    number_E: np.ndarray
+    start_E: np.ndarray
+    kept_E: np.ndarray
+    closed_E: np.ndarray
+    used_N: np.ndarray
+
+
+def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _TablePlan:
+    row_E, number_E = _ranges(np.asarray(entities_N, np.int64))
+    taken_E = count_E + 1
+    before_E = np.cumsum(taken_E) - taken_E
+    first_E = (np.cumsum(entities_N) - entities_N).astype(np.int64)[row_E]
+    start_E = before_E - before_E[first_E]
+    left_E = room - start_E
+    # An attribute needs its own pieces; a value needs its attribute and the `:` before it too.
+    alone_E = np.where(number_E % 2 == 1, np.roll(taken_E, 1) + count_E, count_E)
+    cut_E = (count_E > left_E) & (alone_E > room)
+    kept_E = np.where(cut_E, left_E, np.where(count_E <= left_E, count_E, 0)).clip(0)
+    closed_E = start_E + count_E < room
+    used_N = np.zeros(len(entities_N), np.int64)
+    written_E = (start_E + kept_E + closed_E) * ((kept_E > 0) | closed_E)
+    np.maximum.at(used_N, row_E, written_E)
+    return _TablePlan(row_E, number_E, start_E, kept_E, closed_E, used_N)
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Word pieces of many strings, one after the other."""
+
+    flat: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> _Pieces:
+    check_tokenizer(tokenizer)
+    how = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    encoded = tokenizer(list(strings), **how)["input_ids"] if strings else []
+    count = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    total = int(count.sum())
+    flat = np.fromiter((i for ids in encoded for i in ids), np.int32, total)
+    return _Pieces(flat, np.cumsum(count) - count, count)
+
+
+def _frame(
+    tokenizer: PreTrainedTokenizerBase, inner_N: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """ids_NL with [CLS], [SEP] after `inner_N` free positions, [PAD] from there; padding_NL."""
+    width = int(inner_N.max(initial=0)) + 2
+    ids_NL = np.full((len(inner_N), width), tokenizer.pad_token_id, np.int32)
+    ids_NL[:, 0] = tokenizer.cls_token_id
+    ids_NL[np.arange(len(inner_N)), inner_N + 1] = tokenizer.sep_token_id
+    return ids_NL, np.arange(width) > inner_N[:, None] + 1
+
+
+def _ranges(count_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For counts (2, 0, 3): the owner (0, 0, 2, 2, 2) and the place within it (0, 1, 0, 1, 2)."""
+    row_P = np.repeat(np.arange(len(count_N)), count_N)
+    within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_N) - count_N, count_N)
+    return row_P, within_P
+
+
+def _structure_ids(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Ids of `:` and `;`. Some tokenizers put a word-boundary piece in front: the last one counts.
+
+    Raises ValueError when the tokenizer knows neither sign, because pairs would run together.
+    """
+    pieces = _encode(tokenizer, [AFTER_ATTRIBUTE, AFTER_VALUE])
+    if (pieces.count == 0).any():
+        raise ValueError(f"the tokenizer has no piece for {AFTER_ATTRIBUTE!r} or {AFTER_VALUE!r}")
+    return pieces.flat[pieces.start + pieces.count - 1]
+
+
+def _check_length(length: int) -> None:
+    if length < 3:
+        raise ValueError(f"length {length} leaves no room between [CLS] and [SEP]")
+
+
+def _bare_tokenizer(vocab: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _strings(product: View) -> list[str]:
+    cells = [text for pair in product.table or () for text in pair]
+    return cells if product.text is None else [product.text, *cells]
+
+
+def _words(tokenizer: Tokenizer, texts: list[str]) -> Counter[str]:
+    """How often each word occurs, cut into words as the trainer will."""
+    words: Counter[str] = Counter()
+    for line, count in Counter(texts).items():
+        normal = tokenizer.normalizer.normalize_str(line)
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
+            words[word] += count
+    return words
+
+
+def _alphabet(words: Counter[str], room: int) -> tuple[list[str], list[str]]:
+    """The most frequent characters and their `##` forms that together fit into `room` entries."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    inside = {character for word in words for character in word[1:]}
+    ranked = sorted(counts, key=lambda c: (-counts[c], c))
+    # The structure of a table needs its two signs even where no text holds them.
+    signs = [AFTER_ATTRIBUTE, AFTER_VALUE]
+    ranked = [*signs, *(c for c in ranked if c not in signs)]
+    size = np.cumsum([1 + (c in inside) for c in ranked])
+    kept = ranked[: int((size <= room).sum())]
+    if len(kept) <= len(signs):
+        raise ValueError(f"a vocabulary of {room + len(SPECIAL)} has no room for characters")
+    return sorted(kept), sorted(f"##{c}" for c in kept if c in inside)
