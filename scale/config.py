@@ -1,16 +1,15 @@
-"""Every setting, as frozen dataclasses; `tiny`, `small` and `base` differ in visible fields only.
+"""Every setting, as frozen dataclasses with a docstring under each field.
 
 Read and written as JSON. Unknown keys and values outside their range are errors.
 """
 
 import json
-import types
-import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from scale.modalities import MODALITIES, TASKS
+from scale.modalities import MODALITIES, TASKS, parse_subset
+from scale.strict import build, require
 
 MissingPolicy = Literal["zero", "skip", "learned", "drop"]
 
@@ -58,6 +57,8 @@ class FeatureConfig:
 class ModelConfig:
     """The five encoders, the joint co-transformer and the heads (paper, section 4.1)."""
 
+    modalities: tuple[str, ...] = MODALITIES
+    """Modalities that have an encoder; the others count as missing everywhere."""
     width: int = 768
     """D: width of every token."""
     heads: int = 12
@@ -81,7 +82,7 @@ class ModelConfig:
     """V: word pieces, shared by text and table."""
     image_features: int = 768
     """F: size of an image vector; likewise below."""
-    video_features: int = 1024
+    video_features: int = 12_288
     audio_features: int = 80
     discrete_init: str = ""
     """Hub name or local folder of a transformers BERT whose first layers start text and table."""
@@ -89,7 +90,8 @@ class ModelConfig:
     """timm name or local folder of a ViT whose first blocks start image, video and audio."""
 
     def __post_init__(self) -> None:
-        _check(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
+        require(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
+        object.__setattr__(self, "modalities", parse_subset("+".join(self.modalities)))
 
     def length(self, modality: str) -> int:
         """Longest sequence of a modality."""
@@ -112,8 +114,8 @@ class MaskConfig:
     """Of hidden word pieces or entities: share that becomes random word pieces; the rest stays."""
 
     def __post_init__(self) -> None:
-        _check(0.0 < self.rate < 1.0, "mask.rate must lie between 0 and 1")
-        _check(
+        require(0.0 < self.rate < 1.0, "mask.rate must lie between 0 and 1")
+        require(
             self.mask_share >= 0
             and self.random_share >= 0
             and self.mask_share + self.random_share <= 1,
@@ -132,6 +134,8 @@ class LossConfig:
     negatives: Literal["cross", "both"] = "cross"
     """`cross`: negatives of modality i's anchor are the other products' modality j. `both`: their
     modality i too, as in the released code (2B - 2 a row)."""
+    pair_reduction: Literal["sum", "mean"] = "sum"
+    """Over the ten pairs; `mean` as in the released code."""
     ignore_duplicates: bool = True
     """Leave products of equal content out of each other's negatives: they are false negatives."""
     weight_on: Literal["loss", "logits", "none"] = "loss"
@@ -159,23 +163,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         known = ("contrastive", *TASKS)
         for task in self.tasks:
-            _check(task in known, f"unknown task {task!r} in loss.tasks; known: {', '.join(known)}")
-        _check(bool(self.tasks), "loss.tasks names no task")
-        _check(self.temperature > 0, "loss.temperature must be positive")
-
-
-def official_loss() -> LossConfig:
-    """The released code's loss, faults included, as in tests/data/reference vectors."""
-    return LossConfig(
-        negatives="both",
-        ignore_duplicates=False,
-        weight_on="logits",
-        weight_gradient=True,
-        weight_mean_one=False,
-        weight_uniform_share=0.0,
-        row_normalise=True,
-        regression_weight_on="prediction",
-    )
+            require(
+                task in known, f"unknown task {task!r} in loss.tasks; known: {', '.join(known)}"
+            )
+        require(bool(self.tasks), "loss.tasks names no task")
+        require(self.temperature > 0, "loss.temperature must be positive")
 
 
 @dataclass(frozen=True)
@@ -216,7 +208,7 @@ class TrainConfig:
     """Steps between checkpoints; the last step always writes one."""
 
     def __post_init__(self) -> None:
-        _check(self.steps > 0 and self.batch_size > 1, "train.steps > 0 and train.batch_size > 1")
+        require(self.steps > 0 and self.batch_size > 1, "train.steps > 0 and train.batch_size > 1")
 
 
 @dataclass(frozen=True)
@@ -229,8 +221,31 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     missing: MissingConfig = field(default_factory=MissingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    modalities: tuple[str, ...] = MODALITIES
-    """Modalities that are used; the others count as missing everywhere."""
+
+    def __post_init__(self) -> None:
+        for name, (made, taken) in self._shapes().items():
+            require(
+                made == taken,
+                f"features make {name} = {made} but model.{name} is {taken}; set both alike",
+            )
+
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        """What the features produce beside what the model takes, where both are known."""
+        features, model = self.features, self.model
+        shapes = {}
+        if features.image_features == "patches":
+            side = features.image_size // features.patch_size
+            shapes["image_length"] = (side * side, model.image_length)
+            shapes["image_features"] = (3 * features.patch_size**2, model.image_features)
+        if features.video_features == "frames":
+            shapes["video_length"] = (features.video_frames, model.video_length)
+            shapes["video_features"] = (3 * features.frame_size**2, model.video_features)
+        if features.audio_features == "logmel":
+            shapes["audio_length"] = (features.audio_frames, model.audio_length)
+            shapes["audio_features"] = (features.mel_bins, model.audio_features)
+        shapes["text_length"] = (features.text_length, model.text_length)
+        shapes["table_length"] = (features.table_length, model.table_length)
+        return shapes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries."""
@@ -243,7 +258,7 @@ class Config:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Config":
         """Inverse of `to_dict`. Raises ValueError that names an unknown key or a wrong type."""
-        return _build(Config, values, "")
+        return build(Config, values)
 
     @staticmethod
     def load(path: Path) -> "Config":
@@ -252,118 +267,3 @@ class Config:
             return Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def tiny() -> Config:
-    """Fits a laptop: the demo trains it from scratch in about two minutes on two CPU cores."""
-    return Config(
-        features=FeatureConfig(
-            text_length=32,
-            table_length=64,
-            image_size=64,
-            patch_size=16,
-            video_frames=8,
-            frame_size=24,
-            audio_seconds=2.0,
-            audio_frames=32,
-            mel_bins=40,
-            vocab_size=2048,
-        ),
-        model=ModelConfig(
-            width=96,
-            heads=4,
-            encoder_layers=2,
-            jct_layers=2,
-            mlp_ratio=2.0,
-            dropout=0.0,
-            text_length=32,
-            table_length=64,
-            image_length=16,
-            video_length=8,
-            audio_length=32,
-            vocab_size=2048,
-            video_features=1728,
-            audio_features=40,
-        ),
-        train=TrainConfig(steps=600, batch_size=64, learning_rate=1e-3),
-    )
-
-
-def small() -> Config:
-    """Fits one consumer GPU: half the depth and width of the paper's model."""
-    return Config(
-        features=FeatureConfig(
-            image_size=112, patch_size=16, audio_seconds=4.0, audio_frames=64, frame_size=32
-        ),
-        model=ModelConfig(
-            width=384,
-            heads=6,
-            encoder_layers=3,
-            jct_layers=3,
-            image_length=49,
-            video_features=3072,
-            audio_length=64,
-            vocab_size=4096,
-        ),
-        train=TrainConfig(steps=10_000, batch_size=256),
-    )
-
-
-def base() -> Config:
-    """The paper's model: five 6-layer encoders, a 6-layer JCT, width 768."""
-    return Config(
-        features=FeatureConfig(
-            tokenizer="bert-base-chinese",
-            image_features="file",
-            video_features="file",
-        ),
-        model=ModelConfig(image_length=36, image_features=2048),
-        train=TrainConfig(
-            steps=100_000,
-            batch_size=1024,
-            learning_rate=1e-4,
-            precision="bf16",
-            log_every=100,
-            eval_every=5000,
-            checkpoint_every=5000,
-        ),
-    )
-
-
-PRESETS = {"tiny": tiny, "small": small, "base": base}
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _build(kind: type, values: Any, where: str) -> Any:
-    """A dataclass from nested dictionaries; `where` is the dotted path for messages."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{where or 'config'} must be an object, not {type(values).__name__}")
-    types_by_name = typing.get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise ValueError(f"unknown key {where}{key}; known: {', '.join(sorted(known))}")
-    return kind(**{k: _value(types_by_name[k], v, f"{where}{k}") for k, v in values.items()})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if is_dataclass(kind):
-        return _build(kind, value, f"{where}.")
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        options = typing.get_args(kind)
-        _check(value in options, f"{where} is {value!r}; known: {', '.join(map(str, options))}")
-        return value
-    if origin is tuple:
-        _check(isinstance(value, list | tuple), f"{where} must be a list")
-        return tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    expected = kind if not isinstance(kind, types.UnionType) else typing.get_args(kind)
-    wrong = not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool)
-    _check(not wrong, f"{where} is {value!r}, not {getattr(kind, '__name__', kind)}")
-    return value

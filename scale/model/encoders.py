@@ -1,0 +1,112 @@
+"""Two encoder classes for five modalities: word-piece ids, and vectors of any kind.
+
+R rows (products that have the modality), L length with [CLS] in front, F features, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from scale.config import ModelConfig
+from scale.data.batch import Tokens
+from scale.model.blocks import BlockStack, initialise, padding_with_cls
+
+
+class DiscreteEncoder(nn.Module):
+    """Encoder of word pieces (text, table): the first layers of a transformers BERT.
+
+    The sequence starts with the tokenizer's [CLS], so no token is added. Of a table, attributes and
+    structure are BERT's segment 0 and values segment 1.
+    """
+
+    def __init__(self, config: ModelConfig, modality: str):
+        super().__init__()
+        self.length = config.length(modality)
+        self.bert = BertModel(
+            BertConfig(
+                vocab_size=config.vocab_size,
+                hidden_size=config.width,
+                num_hidden_layers=config.encoder_layers,
+                num_attention_heads=config.heads,
+                intermediate_size=int(config.width * config.mlp_ratio),
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
+                max_position_embeddings=self.length,
+                type_vocab_size=2,
+                attn_implementation="sdpa",
+            ),
+            add_pooling_layer=False,
+        )
+
+    @property
+    def word_weight(self) -> nn.Parameter:
+        """Word-piece embeddings (V, D), which the head's decoder shares."""
+        return self.bert.embeddings.word_embeddings.weight
+
+    def forward(self, tokens: Tokens, hidden_RL: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """encoded_RLD and padding_RL. `hidden_RL` is not needed: hidden pieces are [MASK] ids."""
+        segment_RL = torch.zeros_like(tokens.values)
+        if tokens.entity_RL is not None:
+            segment_RL = ((tokens.entity_RL % 2 == 1) & (tokens.entity_RL >= 0)).long()
+        output = self.bert(
+            input_ids=tokens.values,
+            attention_mask=(~tokens.padding_RL).long(),
+            token_type_ids=segment_RL,
+        )
+        return output.last_hidden_state, tokens.padding_RL
+
+    def impute_zeros(self) -> Tensor:
+        """encoded_1LD of zero imputation: word embeddings of 0 at every position."""
+        zeros_1LD = self.word_weight.new_zeros(1, self.length, self.word_weight.shape[1])
+        return self.bert(inputs_embeds=zeros_1LD).last_hidden_state
+
+
+class ContinuousEncoder(nn.Module):
+    """Encoder of vectors (image, video, audio): projection, positions, [CLS], timm blocks."""
+
+    def __init__(self, config: ModelConfig, modality: str):
+        super().__init__()
+        self.length = config.length(modality)
+        self.features = config.feature_size(modality)
+        self.project = nn.Linear(self.features, config.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.mask_token = nn.Parameter(torch.zeros(config.width))
+        self.position = nn.Parameter(torch.zeros(1, self.length + 1, config.width))
+        self.stack = BlockStack(
+            config.width, config.heads, config.encoder_layers, config.mlp_ratio, config.dropout
+        )
+        self.apply(initialise)
+        for parameter in (self.cls_token, self.mask_token, self.position):
+            nn.init.normal_(parameter, std=0.02)
+
+    def forward(self, tokens: Tokens, hidden_RL: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """encoded_RLD and padding_RL, both with [CLS] in front.
+
+        `hidden_RL` is True where the pretext task hides a vector: the learned mask token stands
+        there, so that hidden, zero and padded stay three different things.
+
+        Raises ValueError where the sequence is longer or its vectors are of another size than the
+        model's.
+        """
+        length, features = tokens.values.shape[1:]
+        if length > self.length or features != self.features:
+            raise ValueError(
+                f"vectors of ({length}, {features}) for a model of at most {self.length} vectors "
+                f"of size {self.features}"
+            )
+        projected_RLD = self.project(tokens.values)
+        if hidden_RL is not None:
+            projected_RLD = torch.where(hidden_RL[:, :, None], self.mask_token, projected_RLD)
+        return self._encode(projected_RLD, padding_with_cls(tokens.padding_RL))
+
+    def impute_zeros(self) -> Tensor:
+        """encoded_1LD of zero imputation: input vectors of 0 at every position."""
+        zeros_1LF = self.project.weight.new_zeros(1, self.length, self.features)
+        padding_1L = torch.zeros(1, self.length + 1, dtype=torch.bool, device=zeros_1LF.device)
+        return self._encode(self.project(zeros_1LF), padding_1L)[0]
+
+    def _encode(self, projected_RLD: Tensor, padding_RL: Tensor) -> tuple[Tensor, Tensor]:
+        cls_R1D = self.cls_token.expand(len(projected_RLD), -1, -1)
+        tokens_RLD = torch.cat([cls_R1D, projected_RLD], dim=1)
+        tokens_RLD = tokens_RLD + self.position[:, : tokens_RLD.shape[1]]
+        return self.stack(tokens_RLD, padding_RL), padding_RL

@@ -1,0 +1,131 @@
+"""SCALE: five encoders, the joint co-transformer and the pretext heads (paper, section 4).
+
+B products, M modalities (five), R rows (products that have one modality), L length, D width,
+N hidden positions, V vocabulary, F features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from scale.config import MissingConfig, ModelConfig
+from scale.data.batch import ProductBatch
+from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.model.blocks import initialise
+from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
+from scale.model.heads import ContinuousHead, DiscreteHead
+from scale.model.jct import JointCoTransformer
+from scale.model.storage import load_model, save_model
+
+
+@dataclass
+class EmbedOutput:
+    """What the encoders say of each product."""
+
+    pooled_BMD: Tensor
+    """f_1 .. f_5: pooled [CLS] features; 0 where the product lacks the modality."""
+    present_BM: Tensor
+
+
+@dataclass
+class ScaleOutput(EmbedOutput):
+    """What the whole model says of each product."""
+
+    encoded: dict[str, Tensor]
+    """encoded_RLD by modality, [CLS] in front."""
+    fused: dict[str, Tensor]
+    """fused_RLD by modality: the JCT's output, split again, [CLS] in front."""
+    fused_pooled_BMD: Tensor
+    """The JCT's [CLS] of each modality; 0 where absent."""
+    predictions: dict[str, Tensor]
+    """At the hidden positions, row by row: logits_NV (text, table) or vectors_NF."""
+
+
+class ScaleModel(nn.Module):
+    """Five modality encoders, a joint co-transformer over their tokens, and five heads.
+
+    `forward` is one loop over the modalities that the batch holds: a missing modality has no rows
+    and costs nothing in its encoder.
+    """
+
+    def __init__(self, config: ModelConfig, missing: MissingConfig | None = None):
+        super().__init__()
+        self.config = config
+        self.missing = missing or MissingConfig()
+        self.encoders = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        self.poolers = nn.ModuleDict()
+        for m in config.modalities:
+            discrete = SPECS[m].kind == "discrete"
+            encoder = DiscreteEncoder if discrete else ContinuousEncoder
+            self.encoders[m] = encoder(config, m)
+            self.heads[m] = DiscreteHead(config) if discrete else ContinuousHead(config, m)
+            self.poolers[m] = nn.Linear(config.width, config.width)
+        self.poolers.apply(initialise)
+        self.jct = JointCoTransformer(config, self.missing.policy)
+
+    def forward(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> ScaleOutput:
+        """Encode, fuse, and predict what is hidden.
+
+        Args:
+            batch: products, corrupted by `objectives.masking` where `hidden` says so.
+            hidden: by modality, hidden_RL: True at positions whose content is to be predicted.
+                None or a modality left out: nothing is hidden there and no head runs.
+        """
+        hidden = hidden or {}
+        encoded = self._encode(batch, hidden)
+        rows = {m: batch.tokens[m].rows_R for m in encoded}
+        fused = self.jct(encoded, rows, len(batch), self.encoders)
+        predictions = {m: self._predict(m, fused[m], hidden[m]) for m in fused if m in hidden}
+        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        return ScaleOutput(
+            pooled_BMD=self._pool(tokens, rows, len(batch)),
+            present_BM=batch.present_BM,
+            encoded=tokens,
+            fused=fused,
+            fused_pooled_BMD=_cls_features(fused, rows, len(batch)),
+            predictions=predictions,
+        )
+
+    def embed(self, batch: ProductBatch) -> EmbedOutput:
+        """Pooled features of the encoders alone; the JCT does not run."""
+        encoded = self._encode(batch, {})
+        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        rows = {m: batch.tokens[m].rows_R for m in encoded}
+        return EmbedOutput(self._pool(tokens, rows, len(batch)), batch.present_BM)
+
+    def _encode(
+        self, batch: ProductBatch, hidden: dict[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """By modality, encoded_RLD and its padding_RL, for the modalities that have rows."""
+        return {
+            m: self.encoders[m](batch.tokens[m], hidden.get(m))
+            for m in self.config.modalities
+            if m in batch.tokens and len(batch.tokens[m].rows_R)
+        }
+
+    def _pool(self, tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
+        """f_m = W_m cls_m + b_m, as pooled_BMD."""
+        pooled = {m: self.poolers[m](tokens_RLD[:, :1]) for m, tokens_RLD in tokens.items()}
+        return _cls_features(pooled, rows, products)
+
+    def _predict(self, modality: str, fused_RLD: Tensor, hidden_RL: Tensor) -> Tensor:
+        if SPECS[modality].kind == "discrete":
+            word_weight_VD = self.encoders[modality].word_weight
+            return self.heads[modality](fused_RLD[hidden_RL], word_weight_VD)
+        return self.heads[modality](fused_RLD[:, 1:][hidden_RL])
+
+    save_pretrained = save_model
+    from_pretrained = classmethod(load_model)
+
+
+def _cls_features(tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
+    """The first token of each row, as features_BMD; 0 where a product lacks the modality."""
+    if not tokens:
+        raise ValueError("no product of the batch has a modality that the model knows")
+    any_RLD = next(iter(tokens.values()))
+    features_MBD = [any_RLD.new_zeros(products, any_RLD.shape[2])] * len(MODALITIES)
+    for m, tokens_RLD in tokens.items():
+        features_MBD[INDEX[m]] = features_MBD[INDEX[m]].index_copy(0, rows[m], tokens_RLD[:, 0])
+    return torch.stack(features_MBD, dim=1)

@@ -1,0 +1,97 @@
+"""Named settings: `tiny`, `small`, `base` and the released code's loss differ in visible fields."""
+
+from scale.config import Config, FeatureConfig, LossConfig, ModelConfig, TrainConfig
+
+
+def tiny() -> Config:
+    """Fits a laptop: the demo trains it from scratch in about two minutes on two CPU cores."""
+    return Config(
+        features=FeatureConfig(
+            text_length=32,
+            table_length=64,
+            image_size=64,
+            patch_size=16,
+            video_frames=8,
+            frame_size=24,
+            audio_seconds=2.0,
+            audio_frames=32,
+            mel_bins=40,
+            vocab_size=2048,
+        ),
+        model=ModelConfig(
+            width=96,
+            heads=4,
+            encoder_layers=2,
+            jct_layers=2,
+            mlp_ratio=2.0,
+            dropout=0.0,
+            text_length=32,
+            table_length=64,
+            image_length=16,
+            video_length=8,
+            audio_length=32,
+            vocab_size=2048,
+            video_features=1728,
+            audio_features=40,
+        ),
+        train=TrainConfig(steps=600, batch_size=64, learning_rate=1e-3),
+    )
+
+
+def small() -> Config:
+    """Fits one consumer GPU: half the depth and width of the paper's model."""
+    return Config(
+        features=FeatureConfig(
+            image_size=112, patch_size=16, audio_seconds=4.0, audio_frames=64, frame_size=32
+        ),
+        model=ModelConfig(
+            width=384,
+            heads=6,
+            encoder_layers=3,
+            jct_layers=3,
+            image_length=49,
+            video_features=3072,
+            audio_length=64,
+            vocab_size=4096,
+        ),
+        train=TrainConfig(steps=10_000, batch_size=256),
+    )
+
+
+def base() -> Config:
+    """The paper's model: five 6-layer encoders, a 6-layer JCT, width 768."""
+    return Config(
+        features=FeatureConfig(
+            tokenizer="bert-base-chinese",
+            image_features="file",
+            video_features="file",
+        ),
+        model=ModelConfig(image_length=36, image_features=2048, video_features=1024),
+        train=TrainConfig(
+            steps=100_000,
+            batch_size=1024,
+            learning_rate=1e-4,
+            precision="bf16",
+            log_every=100,
+            eval_every=5000,
+            checkpoint_every=5000,
+        ),
+    )
+
+
+PRESETS = {"tiny": tiny, "small": small, "base": base}
+
+
+def official_loss() -> LossConfig:
+    """The released code's loss, faults included, as in tests/data/reference vectors."""
+    return LossConfig(
+        negatives="both",
+        pair_reduction="mean",
+        ignore_duplicates=False,
+        weight_on="logits",
+        weight_gradient=True,
+        weight_mean_one=False,
+        weight_uniform_share=0.0,
+        row_normalise=True,
+        regression_weight_on="prediction",
+    )
