@@ -1,0 +1,225 @@
+"""Decoded media as sequences of vectors, and their standardisation.
+
+H, W height and width in pixels, C three colours, T frames of a clip, S samples of a sound,
+L length of a sequence, F features of one vector.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from transformers.audio_utils import mel_filter_bank, spectrogram
+
+from scale.config import FeatureConfig
+from scale.data.media import MediaError, load_audio, load_image, load_video
+
+if TYPE_CHECKING:
+    from scale.data.backbones import Backbone
+
+FLOOR_DB = -100.0
+"""Quieter than this (relative to full scale) counts as silence."""
+SMALLEST_SPREAD = 0.1
+"""A feature's standard deviation is taken as at least this share of the modality's."""
+FLOAT16_LIMIT = float(np.finfo(np.float16).max)
+
+
+def fit_picture(picture: Image.Image, size: int) -> np.ndarray:
+    """pixels_HWC (uint8) of a size x size square: aspect kept, centred, the rest white."""
+    scale = size / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    fitted = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(fitted, ((size - width) // 2, (size - height) // 2))
+    return np.asarray(square)
+
+
+def to_patches(pixels_HWC: np.ndarray, patch: int) -> np.ndarray:
+    """patches_LF in [-1, 1] (float32), row by row; F = 3 patch^2 as (row, column, colour).
+
+    x = pixel / 127.5 - 1, so white is 1. Raises ValueError when the sides are no multiple of
+    `patch`.
+    """
+    height, width, _ = pixels_HWC.shape
+    if height % patch or width % patch:
+        raise ValueError(f"a picture of {width} x {height} does not divide into patches of {patch}")
+    grid = pixels_HWC.reshape(height // patch, patch, width // patch, patch, 3)
+    patches_LF = grid.transpose(0, 2, 1, 3, 4).reshape(-1, 3 * patch * patch)
+    return patches_LF.astype(np.float32) / 127.5 - 1.0
+
+
+def from_patches(patches_LF: np.ndarray, patch: int) -> np.ndarray:
+    """Inverse of `to_patches` for a square picture: pixels_HWC (uint8), values outside clipped."""
+    side = round(len(patches_LF) ** 0.5)
+    grid = patches_LF.reshape(side, side, patch, patch, 3).transpose(0, 2, 1, 3, 4)
+    pixels_HWC = grid.reshape(side * patch, side * patch, 3)
+    return np.rint((pixels_HWC + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
+
+
+def to_frame_vectors(frames_THWC: np.ndarray, size: int) -> np.ndarray:
+    """vectors_LF in [-1, 1] (float32), one a frame: fitted to size x size, F = 3 size^2."""
+    fitted = [fit_picture(Image.fromarray(frame), size) for frame in frames_THWC]
+    return np.concatenate([to_patches(pixels_HWC, size) for pixels_HWC in fitted])
+
+
+def hop_length(config: FeatureConfig) -> int:
+    """Samples between time frames: ceil(sample_rate * audio_seconds / audio_frames).
+
+    So `audio_seconds` of sound give `audio_frames` frames, and S samples ceil(S / hop).
+    """
+    return -int(-config.sample_rate * config.audio_seconds // config.audio_frames)
+
+
+def log_mel(sound_S: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """mel_LF (float32): one vector of F = mel_bins per time frame, about in [-1, 1].
+
+    Hann windows of two hops centred on multiples of the hop, divided by their sum so that a
+    full-scale sine has power 1/4 in any setting; the power in Slaney's triangular mel bands from
+    20 Hz to half the sample rate; x = (max(10 log10 power, -100 dB) + 50 dB) / 50 dB. Silence is
+    -1, a full-scale sine about 0.9.
+    """
+    hop = hop_length(config)
+    window, filters = _mel_tools(config.sample_rate, hop, config.mel_bins)
+    mel_FL = spectrogram(
+        np.asarray(sound_S, np.float64),
+        window,
+        frame_length=len(window),
+        hop_length=hop,
+        fft_length=2 * (len(filters) - 1),
+        power=2.0,
+        pad_mode="constant",
+        mel_filters=filters,
+        mel_floor=10 ** (FLOOR_DB / 10),
+    )
+    length = min(-(-len(sound_S) // hop), config.audio_frames)
+    decibel_LF = 10.0 * np.log10(mel_FL.T[:length])
+    return (1.0 - 2.0 * decibel_LF / FLOOR_DB).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _mel_tools(sample_rate: int, hop: int, mel_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    window = np.hanning(2 * hop + 1)[:-1]
+    # Short windows are padded: every mel band must hold at least one frequency.
+    fft_length = 1 << max(10, (2 * hop - 1).bit_length())
+    filters = mel_filter_bank(
+        fft_length // 2 + 1, mel_bins, 20.0, sample_rate / 2, sample_rate, mel_scale="slaney"
+    )
+    return window / window.sum(), filters
+
+
+def read_vectors(path: Path) -> np.ndarray:
+    """features_LF (float32) of a .npy file, e.g. regions of a detector.
+
+    Raises MediaError unless it is a non-empty, finite, two-dimensional array of numbers.
+    """
+    if path.suffix != ".npy":
+        raise MediaError(path, "not a feature file: a name that ends in .npy is expected")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise MediaError(path, f"feature file does not load: {error}") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or 0 in values.shape:
+        raise MediaError(path, f"wrong shape: {getattr(values, 'shape', None)}, not (L, F)")
+    if values.dtype.kind not in "fiu":
+        raise MediaError(path, f"wrong type: {values.dtype}, not numbers")
+    # Also false where a value is not a number.
+    if not (np.abs(values) <= FLOAT16_LIMIT).all():
+        raise MediaError(path, "non-finite: a value is not finite, or beyond float16's range")
+    return values.astype(np.float32)
+
+
+def extract(
+    modality: str, path: Path, config: FeatureConfig, backbone: "Backbone | None" = None
+) -> np.ndarray:
+    """features_LF (float32) of one media file, by the source that `config` names.
+
+    `backbone` is the loaded model where the source is a timm model. Raises MediaError with the path
+    and the reason when the file cannot be used.
+    """
+    source = getattr(config, f"{modality}_features")
+    if source == "file":
+        return read_vectors(path)
+    if path.suffix == ".npy":
+        raise MediaError(path, f"unexpected feature file: {modality}_features is {source!r}")
+    if modality == "image":
+        picture = load_image(path)
+        if backbone is not None:
+            return backbone.tokens(picture)
+        return to_patches(fit_picture(picture, config.image_size), config.patch_size)
+    if modality == "video":
+        frames_THWC = load_video(path, config.video_frames)
+        if backbone is not None:
+            return backbone.pooled(frames_THWC)
+        return to_frame_vectors(frames_THWC, config.frame_size)
+    return log_mel(load_audio(path, config.sample_rate, config.audio_seconds), config)
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Standardises the vectors of each continuous modality: x' = (x - mean_F) / spread_F.
+
+    One mean and spread per feature, over all tokens of the training split, so that every feature
+    weighs the same in the regression losses (MRP, MFP, MAM) whatever the source's scale.
+    """
+
+    mean: dict[str, np.ndarray]
+    """By modality, (F,) float32; likewise below."""
+    spread: dict[str, np.ndarray]
+
+    @staticmethod
+    def fit(chunks: Mapping[str, Iterable[np.ndarray]]) -> "Normaliser":
+        """From the training tokens of each modality, given as chunks of (tokens, F).
+
+        spread_F = max(std_F, 0.1 * root mean square of std_F): a feature that hardly varies, such
+        as a corner that is nearly always white, is not blown up. 1 where nothing varies at all. A
+        modality without tokens is left out.
+        """
+        moments = {m: _moments(parts) for m, parts in chunks.items()}
+        known = {m: pair for m, pair in moments.items() if pair is not None}
+        return Normaliser(
+            {m: mean.astype(np.float32) for m, (mean, _) in known.items()},
+            {m: _floored(variance).astype(np.float32) for m, (_, variance) in known.items()},
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors: `<modality>.mean` and `<modality>.spread`."""
+        means = {f"{m}.mean": value for m, value in self.mean.items()}
+        spreads = {f"{m}.spread": value for m, value in self.spread.items()}
+        partial = path.with_name(path.name + ".partial")
+        save_file(means | spreads, partial)
+        partial.replace(path)
+
+    @staticmethod
+    def load(path: Path) -> "Normaliser":
+        """Inverse of `save`. Raises ValueError that names the file when it cannot be read."""
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: not a normaliser: {error}") from error
+        names = {name.split(".")[0] for name in tensors}
+        return Normaliser(
+            {m: tensors[f"{m}.mean"] for m in names}, {m: tensors[f"{m}.spread"] for m in names}
+        )
+
+
+def _moments(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and variance per feature in one pass, parts merged by Chan's formula."""
+    count, mean, squares = 0, 0.0, 0.0
+    for part in parts:
+        if len(part):
+            values = part.astype(np.float64)
+            total, own = count + len(values), values.mean(0)
+            squares = squares + ((values - own) ** 2).sum(0)
+            squares = squares + (own - mean) ** 2 * count * len(values) / total
+            mean, count = mean + (own - mean) * len(values) / total, total
+    return (mean, squares / count) if count else None
+
+
+def _floored(variance_F: np.ndarray) -> np.ndarray:
+    spread_F = np.maximum(np.sqrt(variance_F), SMALLEST_SPREAD * np.sqrt(variance_F.mean()))
+    return np.where(spread_F > 0, spread_F, 1.0)
