@@ -1,0 +1,135 @@
+"""Every word that a figure writes, in English and Chinese. Numbers are put in by `str.format`."""
+
+from typing import Any, Literal
+
+Language = Literal["en", "zh"]
+
+LABELS: dict[str, tuple[str, str]] = {
+    # modalities, and the pretext task of each
+    "text": ("text", "文本"),
+    "table": ("table", "表格"),
+    "image": ("image", "图像"),
+    "video": ("video", "视频"),
+    "audio": ("audio", "音频"),
+    "MLM": ("MLM: masked language modelling", "MLM：掩码语言建模"),
+    "MEM": ("MEM: masked entity modelling", "MEM：掩码实体建模"),
+    "MRP": ("MRP: masked region prediction", "MRP：掩码区域预测"),
+    "MFP": ("MFP: masked frame prediction", "MFP：掩码帧预测"),
+    "MAM": ("MAM: masked audio modelling", "MAM：掩码音频建模"),
+    # product card, contact sheet
+    "category_is": ("category: {value}", "类别：{value}"),
+    "split_is": ("split: {value}", "划分：{value}"),
+    "absent": ("absent", "缺失"),
+    "absent_text": ("no title", "无标题文本"),
+    "absent_table": ("no table", "无属性表格"),
+    "absent_image": ("no image", "无图像"),
+    "absent_video": ("no video", "无视频"),
+    "absent_audio": ("no audio", "无音频"),
+    "broken": ("does not decode", "无法解码"),
+    "more_pairs": ("and {n} more pairs", "另有 {n} 个属性-值对"),
+    "pair_count": ("{n} pairs", "{n} 个属性-值对"),
+    "character_count": ("{n} characters", "{n} 个字符"),
+    "pixel_size": ("{width} × {height} pixels", "{width} × {height} 像素"),
+    "frame_count": ("{n} frames, evenly spaced", "{n} 帧，等间隔"),
+    "sound_length": ("{seconds:.1f} s, log-mel", "{seconds:.1f} 秒，对数梅尔谱"),
+    "seconds": ("time (s)", "时间（秒）"),
+    "kilohertz": ("frequency (kHz, mel scale)", "频率（kHz，梅尔刻度）"),
+    "decibel": ("dB below peak", "相对峰值（dB）"),
+    "product_count": ("{n} products", "{n} 个商品"),
+    # catalogue
+    "combinations": ("Modality combinations", "模态组合"),
+    "products_with": ("products with the modality", "具有该模态的商品"),
+    "products": ("products", "商品数"),
+    "rarer": ("{n} rarer\ncombinations", "{n} 种更少见\n的组合"),
+    "long_tail": ("Long-tailed distribution of categories", "类别的长尾分布"),
+    "rank": ("category, by rank", "类别（按排名）"),
+    "head_share": (
+        "half of all products are in the first {n} of {all} categories",
+        "一半商品集中在全部 {all} 个类别中的前 {n} 个",
+    ),
+    "no_category": ("{n} products have no category", "{n} 个商品没有类别"),
+    "lengths": ("Lengths", "长度分布"),
+    "title_words": ("title (words)", "标题（词数）"),
+    "title_characters": ("title (characters)", "标题（字符数）"),
+    "table_pairs": ("table (pairs)", "表格（属性-值对数）"),
+    "image_pixels": ("image (megapixels)", "图像（百万像素）"),
+    "video_seconds": ("video (s)", "视频（秒）"),
+    "audio_seconds": ("audio (s)", "音频（秒）"),
+    "median": ("median {value}", "中位数 {value}"),
+    "problems": ("Problems", "问题"),
+    "catalogue": ("Catalogue", "商品目录"),
+    # scores
+    "scores": ("Inter-modality scores S", "模态间得分矩阵 S"),
+    "softmax": ("softmax(S), by row", "softmax(S)，按行"),
+    "weighted": ("S′ = S · softmax(S)", "模态匹配分数 S′ = S · softmax(S)"),
+    "score_roles": (
+        "Coloured diagonal: weights of the five masked losses. "
+        "Framed triangle: weights of the ten contrastive losses.",
+        "彩色对角线：五个模态内掩码损失的权重；框出的三角：十个模态间对比损失的权重。",
+    ),
+    "absent_note": ("Hatched: the product lacks this modality.", "斜线：该商品缺失此模态。"),
+    "scores_over_time": ("S′ during training", "训练过程中的 S′"),
+    "diagonal_note": (
+        "Diagonal: weight of a modality's own masked loss.",
+        "对角线：各模态自身掩码损失的权重。",
+    ),
+    "pair_note": (
+        "Off the diagonal: weight of a pair's contrastive loss.",
+        "非对角线：每对模态对比损失的权重。",
+    ),
+    "last_note": ("The number is the last value.", "数字为最后一步的值。"),
+    # training
+    "step": ("step", "训练步"),
+    "total": ("total loss", "总损失"),
+    "contrastive": ("contrastive loss", "对比损失"),
+    "retrieval_validation": ("validation retrieval", "验证集检索"),
+    "geometry": ("alignment and uniformity", "对齐性与均匀性"),
+    "learning_rate": ("learning rate", "学习率"),
+    "grad_norm": ("gradient norm", "梯度范数"),
+    "products_per_second": ("products per second", "每秒商品数"),
+    "other": ("other", "其他"),
+    "raw_and_smooth": (
+        "light: as logged; heavy: mean of {n} neighbours",
+        "浅色：原始值；深色：{n} 个相邻点的均值",
+    ),
+    # retrieval
+    "query": ("query", "查询"),
+    "rank_number": ("rank {n}", "第 {n} 名"),
+    "hit": ("hit", "命中"),
+    "miss": ("miss", "未命中"),
+    "similarity": ("cosine {value:.2f}", "余弦 {value:.2f}"),
+    "trained": ("trained", "训练后"),
+    "untrained": ("untrained", "未训练"),
+    "chance": ("chance", "随机"),
+    "retrieval_bars": ("{metric} by the query's modalities", "不同查询模态组合的 {metric}"),
+    "interval_note": ("whiskers: bootstrap interval", "误差线：自助法置信区间"),
+    "gallery_of": ("gallery", "候选库"),
+    "direction_matrix": (
+        "{metric} of the same product, by direction",
+        "各检索方向的同款 {metric}",
+    ),
+    "above_chance": ("above chance", "高于随机"),
+    "direction_note": (
+        "Large: value. Small: chance level and number of queries.",
+        "大字：指标值；小字：随机水平与查询数。",
+    ),
+    # embeddings
+    "embedding_map": ("Map of product embeddings (UMAP)", "商品嵌入分布图（UMAP）"),
+    "embedding_note": (
+        "Near points have similar embeddings; distances between groups mean little.",
+        "相近的点嵌入相似；组与组之间的距离没有太多含义。",
+    ),
+}
+
+
+def label(key: str, lang: Language = "en", **values: Any) -> str:
+    """The label of a key in a language, with `values` put in.
+
+    Raises KeyError for a key that the table lacks, or for a missing value; ValueError for an
+    unknown language.
+    """
+    if lang not in ("en", "zh"):
+        raise ValueError(f"unknown language {lang!r}; known: en, zh")
+    if key not in LABELS:
+        raise KeyError(f"no label for {key!r} in scale/viz/labels.py")
+    return LABELS[key][("en", "zh").index(lang)].format(**values)

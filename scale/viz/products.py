@@ -1,0 +1,155 @@
+"""Pictures of products: one product on a page, or many as thumbnails.
+
+A modality that a product lacks is drawn as a hatched tile that says so, and so is a file that does
+not decode: a reader never takes a gap in the data for a gap in the page. Lengths are points of the
+`paper` style.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scale.data.media import MediaError
+from scale.data.product import Product, View
+from scale.modalities import MODALITIES
+from scale.viz import tiles, typeset
+from scale.viz.labels import Language, label
+from scale.viz.style import MODALITY_COLOURS, drawn, points, shade, tint
+from scale.viz.tiles import Box
+
+MARGIN = 20.0
+
+
+@drawn
+def product_card(
+    product: Product, lang: Language = "en", frames: int = 8, seconds: float = 12.0
+) -> Figure:
+    """All five modalities of a product on one page.
+
+    `frames` of the clip are shown, and the first `seconds` of the sound. The table shows as many
+    pairs as fit and counts the rest.
+    """
+    width, gap, picture = 720.0, 14.0, 236.0
+    inner = width - 2 * MARGIN
+    right, right_width = MARGIN + picture + 18, inner - picture - 18
+    title = product.text or ""
+    lines = len(typeset.wrap(title, right_width, 9, lines=6))
+    text_height = tiles.HEADER + lines * tiles.LINE + (0 if title else 30)
+    row_height = tiles.HEADER + picture
+    top = 54.0
+    middle = top + row_height + gap
+    bottom = middle + tiles.HEADER + 92 + gap
+    table_top = top + text_height + 10
+    boxes = {
+        "text": Box(right, top, right_width, text_height),
+        "table": Box(right, table_top, right_width, top + row_height - table_top),
+        "image": Box(MARGIN, top, picture, row_height),
+        "video": Box(MARGIN, middle, inner, bottom - gap - middle),
+        "audio": Box(MARGIN, bottom, inner, tiles.HEADER + 138),
+    }
+    figure, axes = typeset.page(width, bottom + tiles.HEADER + 138 + MARGIN / 2)
+    _heading(axes, product, inner, lang)
+    for modality in MODALITIES:
+        amounts = {"frames": frames, "seconds": seconds}
+        tiles.draw_tile(axes, product, modality, boxes[modality], lang, **amounts)
+    return figure
+
+
+def _heading(axes: Axes, product: Product, width: float, lang: Language) -> None:
+    name = product.name or product.id
+    facts = [product.id] if product.name else []
+    for key in ("category", "split"):
+        if getattr(product, key):
+            facts.append(label(f"{key}_is", lang, value=getattr(product, key)))
+    name = typeset.shorten(name, width, 14, "bold")
+    typeset.write(axes, MARGIN, 27, name, 14, fontweight="bold")
+    line = typeset.shorten("   ·   ".join(facts), width, 8.5)
+    typeset.write(axes, MARGIN, 42, line, 8.5, color=shade(0.6))
+
+
+@drawn
+def contact_sheet(products: Sequence[Product], columns: int = 8, lang: Language = "en") -> Figure:
+    """Thumbnails of many products, each with its title and the modalities it has."""
+    side, gap, caption = 78.0, 10.0, 42.0
+    rows = -(-len(products) // columns)
+    width = max(2 * MARGIN + columns * (side + gap) - gap, 380.0)
+    figure, axes = typeset.page(width, 46 + rows * (side + caption) + 6)
+    count = label("product_count", lang, n=len(products))
+    typeset.write(axes, MARGIN, 24, count, 10, fontweight="bold")
+    _presence_key(axes, width - MARGIN, 24, lang)
+    for number, product in enumerate(products):
+        row, column = divmod(number, columns)
+        box = Box(MARGIN + column * (side + gap), 40 + row * (side + caption), side, side)
+        thumbnail(axes, product, box, lang)
+        presence_marks(axes, product, box.x, box.y + side + 4, lang)
+        for line, text in enumerate(typeset.wrap(product.name or product.text or "", side, 6.5, 2)):
+            typeset.write(axes, box.x, box.y + side + 19.5 + 8.5 * line, text, 6.5)
+    return figure
+
+
+def _presence_key(axes: Axes, right: float, y: float, lang: Language) -> None:
+    """Names of the presence marks' colours, ending at `right`."""
+    for modality in reversed(MODALITIES):
+        name = label(modality, lang)
+        right -= typeset.text_width(name, 8)
+        typeset.write(axes, right, y, name, 8, color=shade(0.8))
+        right -= 12
+        typeset.box(
+            axes, right, y - 7, 8, 8, facecolor=MODALITY_COLOURS[modality], edgecolor="none"
+        )
+        right -= 12
+
+
+def presence_marks(axes: Axes, product: View, x: float, y: float, lang: Language) -> None:
+    """Five small squares in the one order: filled where the product has the modality."""
+    for number, modality in enumerate(MODALITIES):
+        has = modality in product.present
+        style = {
+            "facecolor": MODALITY_COLOURS[modality] if has else "none",
+            "edgecolor": MODALITY_COLOURS[modality] if has else shade(0.25),
+        }
+        typeset.box(axes, x + 9.5 * number, y, 6.5, 6.5, **style)
+
+
+def thumbnail(
+    axes: Axes,
+    product: View,
+    box: Box,
+    lang: Language = "en",
+    subset: tuple[str, ...] = ("image", "video", "text", "table", "audio"),
+) -> None:
+    """The first modality of `subset` that a product has, as a small tile.
+
+    Picture; middle frame of the clip; title; pairs of the table; wave of the sound.
+    """
+    modality = next((m for m in subset if m in product.present), None)
+    if modality is None:
+        return typeset.absent_tile(axes, *box, label("absent", lang), 7)
+    try:
+        content = tiles.load(product, modality, frames=3, seconds=4.0)
+    except MediaError:
+        return typeset.absent_tile(axes, *box, label("broken", lang), 7)
+    if modality in ("image", "video"):
+        typeset.picture(axes, content if modality == "image" else content[len(content) // 2], *box)
+        typeset.box(axes, *box)
+        return None
+    colour = MODALITY_COLOURS[modality]
+    typeset.box(axes, *box, facecolor=tint(colour, 0.10), edgecolor=tint(colour, 0.6))
+    if modality == "audio":
+        _wave(axes, content, box, colour)
+    else:
+        text = content if modality == "text" else "; ".join(f"{a}: {v}" for a, v in content)
+        inner = Box(box.x + 5, box.y + 4, box.width - 10, box.height - 8)
+        tiles.draw_text(axes, text, inner, lang, size=6.5)
+    return None
+
+
+def _wave(axes: Axes, wave_T: np.ndarray, box: Box, colour: str) -> None:
+    """Loudest sample in each of 40 stretches of a sound, as bars around the middle."""
+    peaks = np.array([np.abs(part).max(initial=0.0) for part in np.array_split(wave_T, 40)])
+    heights = 0.42 * box.height * peaks / max(peaks.max(), 1e-9)
+    x = box.x + box.width * (0.08 + 0.84 * (np.arange(40) + 0.5) / 40)
+    middle = box.y + box.height / 2
+    axes.vlines(x, middle - heights, middle + heights, color=colour, linewidth=points(1.0))

@@ -1,0 +1,147 @@
+"""Text that fits: widths are measured with the fonts that draw it, never guessed from its length.
+
+All lengths are points of the `paper` style (see style.py); y grows downwards on a page.
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import FT2Font, LoadFlags
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from PIL import Image
+
+from scale.viz.style import FONT_FAMILIES, points, register_fonts, shade, unit
+
+_HAN = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
+# White space, one Chinese character with the marks that may not leave it, or a word.
+_PIECES = re.compile(
+    rf"\s+|[（《〈「『【〔]*[{_HAN}][、。〉》」』】〕！），．：；？]*|[^\s{_HAN}]+"
+)
+_ELLIPSIS = "…"
+
+
+@cache
+def _font(weight: str) -> FT2Font:
+    register_fonts()
+    files = [findfont(FontProperties(family=name, weight=weight)) for name in FONT_FAMILIES]
+    return get_font(files)
+
+
+@cache
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Width of one line of text, in points."""
+    font = _font(weight)
+    font.set_size(size, 72)
+    font.set_text(text, 0.0, flags=LoadFlags.NO_HINTING)
+    return font.get_width_height()[0] / 64
+
+
+def shorten(text: str, width: float, size: float, weight: str = "normal") -> str:
+    """The text on one line, its end replaced by an ellipsis where it is wider than `width`."""
+    text = " ".join(text.split())
+    if text_width(text, size, weight) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = text_width(text[:middle].rstrip() + _ELLIPSIS, size, weight) <= width
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[:low].rstrip() + _ELLIPSIS
+
+
+def wrap(text: str, width: float, size: float, lines: int, weight: str = "normal") -> list[str]:
+    """The text in at most `lines` lines; Latin breaks at spaces, Chinese between characters.
+
+    What does not fit ends in an ellipsis; a word wider than the line is shortened.
+    """
+    done: list[str] = []
+    line = ""
+    for piece in _PIECES.findall(" ".join(text.split())):
+        fits = text_width((line + piece).rstrip(), size, weight) <= width
+        if fits or not line or len(done) == lines - 1:
+            line += piece
+        else:
+            done.append(line)
+            line = piece.lstrip()
+    return [shorten(line, width, size, weight) for line in [*done, line]]
+
+
+def page(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure whose one invisible Axes counts points from the top left corner."""
+    figure = Figure(figsize=(width * unit() / 72, height * unit() / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    return figure, axes
+
+
+def write(axes: Axes, x: float, y: float, text: str, size: float = 9, **kwargs: Any) -> None:
+    """One line of text on a page; y is its baseline."""
+    axes.text(x, y, text, fontsize=points(size), **{"va": "baseline", **kwargs})
+
+
+def box(axes: Axes, x: float, y: float, width: float, height: float, **kwargs: Any) -> Rectangle:
+    """A rectangle on a page, thin and without filling by default."""
+    style = {"facecolor": "none", "edgecolor": shade(0.2), "linewidth": points(0.7)}
+    return axes.add_patch(Rectangle((x, y), width, height, **{**style, **kwargs}))
+
+
+def picture(
+    axes: Axes, image: Image.Image | np.ndarray, x: float, y: float, width: float, height: float
+) -> tuple[float, float, float, float]:
+    """An image fitted into a box on a page, centred, its sides kept in proportion.
+
+    Returns the x, y, width and height that it covers. Only as many pixels are kept as the page
+    can show.
+    """
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    scale = min(width / image.width, height / image.height)
+    shown = image.width * scale, image.height * scale
+    dots = axes.figure.dpi * unit() / 72
+    if scale * dots < 1:
+        image = image.resize([max(1, round(side * dots)) for side in shown], Image.Resampling.BOX)
+    left, top = x + (width - shown[0]) / 2, y + (height - shown[1]) / 2
+    axes.imshow(
+        np.asarray(image),
+        extent=(left, left + shown[0], top + shown[1], top),
+        aspect="auto",
+        zorder=1,
+        interpolation="nearest" if scale * dots > 3 else "antialiased",
+    )
+    return left, top, *shown
+
+
+def absent_tile(
+    axes: Axes, x: float, y: float, width: float, height: float, text: str, size: float = 8
+) -> None:
+    """A hatched box that says what is not there."""
+    box(axes, x, y, width, height, facecolor=shade(0.03), edgecolor=shade(0.16), hatch="////")
+    lines = wrap(text, width - 16, size, max(1, int(height / (1.5 * size))))
+    label_width = max(text_width(line, size) for line in lines) + 12
+    label_height = 1.35 * size * len(lines) + 6
+    middle = x + width / 2, y + height / 2
+    corner = middle[0] - label_width / 2, middle[1] - label_height / 2
+    axes.add_patch(
+        FancyBboxPatch(
+            corner,
+            label_width,
+            label_height,
+            boxstyle="round,pad=0,rounding_size=3",
+            facecolor=shade(0.0),
+            edgecolor="none",
+        )
+    )
+    axes.text(
+        *middle,
+        "\n".join(lines),
+        fontsize=points(size),
+        ha="center",
+        va="center",
+        color=shade(0.62),
+        linespacing=1.25,
+    )
