@@ -45,17 +45,22 @@ class Weights:
     """S'_ii."""
 
 
-def loss_weights(scores: Scores, present_BM: Tensor, mean_one: bool) -> Weights:
+def loss_weights(
+    scores: Scores, present_BM: Tensor, mean_one: bool = True, signed: bool = False
+) -> Weights:
     """The upper triangle and the diagonal of S', as weights.
 
-    Negative entries (modalities that disagree) become 0: a negative weight would push the pair
-    apart. With `mean_one`, the pair weights are divided by their mean over all pairs that are
-    there, and the diagonal by its own, so the weights reorder the losses without rescaling them.
+    Negative entries (modalities that disagree) become 0 unless `signed`: on a loss, a negative
+    weight would push the pair apart. With `mean_one`, the pair weights are divided by their mean
+    over all pairs that are there, and the diagonal by its own, so that the weights reorder the
+    losses without rescaling them.
     """
     pair_BP = scores.weighted_BMM[:, LEFT, RIGHT]
     own_BM = scores.weighted_BMM.diagonal(dim1=1, dim2=2)
+    if not signed:
+        pair_BP = pair_BP.clamp(min=0)
     if mean_one:
-        pair_BP = _mean_one(pair_BP.clamp(min=0), present_BM[:, LEFT] & present_BM[:, RIGHT])
+        pair_BP = _mean_one(pair_BP, present_BM[:, LEFT] & present_BM[:, RIGHT])
         own_BM = _mean_one(own_BM, present_BM)
     return Weights(pair_BP, own_BM)
 
@@ -81,7 +86,9 @@ def scale_loss(
     )
     weights = None
     if config.weight_on != "none" and progress >= config.weight_uniform_share:
-        weights = loss_weights(scores, output.present_BM, config.weight_mean_one)
+        # The released code lets a negative score turn the logits round; a mean of one cannot.
+        signed = config.weight_on == "logits" and not config.weight_mean_one
+        weights = loss_weights(scores, output.present_BM, config.weight_mean_one, signed)
 
     losses, pairs = {}, None
     if "contrastive" in config.tasks:

@@ -1,0 +1,177 @@
+"""The whole model: who may influence whom, who learns, and what a checkpoint must say."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from scale.config import LossConfig, MaskConfig, MissingConfig
+from scale.modalities import INDEX, MODALITIES, TASKS
+from scale.model.scale import ScaleModel
+from scale.model.storage import CheckpointError
+from scale.objectives.masking import WordPieces, mask_batch
+from scale.objectives.total import scale_loss
+
+PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
+MIXED = [MODALITIES, ("text", "table"), ("text", "image", "audio"), MODALITIES, ("video", "audio")]
+POLICIES = ("zero", "skip", "learned", "drop")
+
+
+def forward_all(model, batch):
+    masked = mask_batch(batch, MaskConfig(), PIECES, (0, 0), TASKS)
+    return masked, model(masked.batch, masked.hidden)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_one_product_never_changes_another(make_model, make_batch, policy):
+    model, batch = make_model(policy), make_batch(MIXED)
+    before = model(batch)
+    changed = make_batch(MIXED)
+    for tokens in changed.tokens.values():
+        row = tokens.rows_R == 3
+        if tokens.values.dtype == torch.int64:
+            tokens.values[row] = 7
+        else:
+            tokens.values[row] = 9.0
+        tokens.padding_RL[row, 2:] = True
+    after = model(changed)
+    others = [0, 1, 2, 4]
+    torch.testing.assert_close(before.pooled_BMD[others], after.pooled_BMD[others])
+    torch.testing.assert_close(before.fused_pooled_BMD[others], after.fused_pooled_BMD[others])
+    assert not torch.allclose(before.fused_pooled_BMD[3], after.fused_pooled_BMD[3])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_content_of_padding_never_matters(make_model, make_batch, policy):
+    model, batch, poisoned = make_model(policy), make_batch(MIXED), make_batch(MIXED)
+    for tokens in poisoned.tokens.values():
+        tokens.values[tokens.padding_RL] = 17 if tokens.values.dtype == torch.int64 else 1e3
+    before, after = model(batch), model(poisoned)
+    torch.testing.assert_close(before.pooled_BMD, after.pooled_BMD)
+    torch.testing.assert_close(before.fused_pooled_BMD, after.fused_pooled_BMD)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_product_alone_equals_itself_in_a_batch(make_model, make_batch, policy):
+    model, batch = make_model(policy), make_batch(MIXED)
+    together = model(batch)
+    for b in range(len(MIXED)):
+        tokens = {m: t.select(t.rows_R == b) for m, t in batch.tokens.items()}
+        tokens = {m: replace(t, rows_R=torch.zeros_like(t.rows_R)) for m, t in tokens.items()}
+        alone = model(replace(batch, tokens=tokens, present_BM=batch.present_BM[b : b + 1]))
+        torch.testing.assert_close(alone.pooled_BMD[0], together.pooled_BMD[b])
+        torch.testing.assert_close(alone.fused_pooled_BMD[0], together.fused_pooled_BMD[b])
+
+
+def test_the_jct_lets_each_modality_see_all_others(make_model, make_batch):
+    model = make_model("skip")
+    for source in MODALITIES:
+        changed = make_batch([MODALITIES, MODALITIES])
+        tokens = changed.tokens[source]
+        tokens.values[0] = 5 if tokens.values.dtype == torch.int64 else -3.0
+        before, after = model(make_batch([MODALITIES, MODALITIES])), model(changed)
+        moved_M = (before.fused_pooled_BMD - after.fused_pooled_BMD).abs().amax(dim=2)[0] > 1e-6
+        assert moved_M.all(), source
+        pooled_moved_M = (before.pooled_BMD - after.pooled_BMD).abs().amax(dim=2)[0] > 1e-6
+        assert pooled_moved_M.tolist() == [m == source for m in MODALITIES]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_gradient_reaches_every_parameter(make_model, make_batch, policy):
+    model = make_model(policy)
+    masked, output = forward_all(model, make_batch(MIXED * 4))
+    # At the start, where weights are uniform: an untrained S' can be 0 for a pair.
+    scale_loss(output, masked, LossConfig(), progress=0.0).total.backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # Attention's key bias shifts all logits of a query alike: its gradient is 0 by mathematics.
+    assert [n for n in silent if not n.endswith("attention.self.key.bias")] == []
+
+
+@pytest.mark.parametrize("source", MODALITIES)
+def test_each_masked_loss_reaches_the_jct_and_the_other_encoders(make_model, make_batch, source):
+    model = make_model("skip")
+    masked, output = forward_all(model, make_batch([MODALITIES] * 4))
+    task = TASKS[INDEX[source]]
+    scale_loss(output, masked, LossConfig(tasks=(task,))).total.backward()
+    for name, part in [("jct", model.jct), *model.encoders.items()]:
+        assert any(p.grad is not None and p.grad.any() for p in part.parameters()), name
+
+
+def test_zero_imputation_is_a_run_of_zeros_through_the_encoder(make_model, make_batch):
+    """The shared stand-in equals giving every incomplete product zeros as its picture."""
+    model = make_model("zero")
+    batch = make_batch([("text", "image"), ("text",)])
+    by_hand = make_batch([("text", "image"), ("text", "image")])
+    by_hand.tokens["image"].values[1] = 0.0
+    by_hand.tokens["image"].padding_RL[1] = False
+    only = ("text", "image")
+    model.jct.modality_embedding = torch.nn.ParameterDict(
+        {m: model.jct.modality_embedding[m] for m in only}
+    )
+    a, b = model(batch), model(by_hand)
+    torch.testing.assert_close(a.fused_pooled_BMD[:, 0], b.fused_pooled_BMD[:, 0])
+    assert (a.fused_pooled_BMD[1, INDEX["image"]] == 0).all()
+
+
+def test_skip_runs_as_if_the_modality_did_not_exist(make_model, make_batch):
+    """Padding a missing modality and leaving it out of the batch give the same."""
+    model = make_model("skip")
+    sparse = model(make_batch([("text", "audio"), MODALITIES]))
+    alone = model(make_batch([("text", "audio"), ("text", "audio")]))
+    torch.testing.assert_close(sparse.fused_pooled_BMD[0], alone.fused_pooled_BMD[0])
+
+
+def test_checkpoint_round_trip(make_model, make_batch, tmp_path):
+    model, batch = make_model("learned"), make_batch(MIXED)
+    model.save_pretrained(tmp_path)
+    again = ScaleModel.from_pretrained(tmp_path)
+    assert again.config == model.config
+    assert again.missing == MissingConfig("learned")
+    torch.testing.assert_close(
+        again(batch).fused_pooled_BMD, model(batch).fused_pooled_BMD, atol=0, rtol=0
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def spoil_weights(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["poolers.text.weight"] = torch.zeros(3, 3)
+    del weights["poolers.audio.bias"]
+    weights["poolers.smell.bias"] = torch.zeros(3)
+    save_file(weights, folder / "model.safetensors")
+
+
+def spoil_settings(folder):
+    settings = json.loads((folder / "config.json").read_text())
+    settings["model"]["widht"] = 3
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (
+            spoil_weights,
+            r"audio.bias is missing.*smell.bias is not a part.*text.weight is \(3, 3\)",
+        ),
+        (spoil_settings, "unknown key model.widht"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\x08" * 40), "damaged"),
+        (lambda f: (f / "model.safetensors").unlink(), "no such file"),
+        (lambda f: (f / "config.json").write_text("{"), "not the settings"),
+        (lambda f: (f / "config.json").unlink(), "is this the folder of a checkpoint"),
+    ],
+)
+def test_wrong_or_damaged_checkpoint_says_what_does_not_fit(make_model, tmp_path, spoil, says):
+    make_model().save_pretrained(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(CheckpointError, match=says):
+        ScaleModel.from_pretrained(tmp_path)
+
+
+def test_vectors_of_a_wrong_size_are_refused(make_model, make_batch):
+    batch = make_batch([MODALITIES] * 2)
+    batch.tokens["image"].values = batch.tokens["image"].values[:, :, :-1]
+    with pytest.raises(ValueError, match="size 12"):
+        make_model()(batch)
