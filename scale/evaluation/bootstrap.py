@@ -1,0 +1,142 @@
+"""Percentile bootstrap over queries or products: every number with its interval.
+
+Q queries (or products), V values per query, R resamples.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+# Resampling works in pieces of about this many draws, so that memory stays small at any Q.
+_PIECE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; None where there was nothing to measure (n = 0)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Queries or products that the value is computed from."""
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """`{value, low, high, n}`."""
+        return asdict(self)
+
+
+NOTHING = Estimate(None, None, None, 0)
+
+
+def estimates(
+    values: dict[str, Floats], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
+    """Mean over queries of several values per query, each with a 95 % percentile interval.
+
+    The same resampled queries serve all values. NaN marks a query that a value leaves out; n says
+    how many it keeps.
+
+    Args:
+        values: by name, value_Q; all of one length.
+    """
+    result = {}
+    for names in _same_queries(values):
+        keep_Q = ~np.isnan(values[names[0]])
+        values_QV = np.stack([values[name][keep_Q] for name in names], axis=1)
+        n = len(values_QV)
+        if not n:
+            result |= dict.fromkeys(names, NOTHING)
+            continue
+        draws_RV = np.concatenate([w_RQ @ values_QV / n for w_RQ in weights(n, seed, resamples)])
+        result |= zip(names, _intervals(values_QV.mean(0), draws_RV, n), strict=True)
+    return {name: result[name] for name in values}
+
+
+def estimate(value_Q: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """`estimates` of a single value."""
+    return estimates({"value": value_Q}, seed, resamples)["value"]
+
+
+def paired_difference(
+    a_Q: Floats, b_Q: Floats, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """Mean of a - b over the queries that have both: narrower than two separate intervals.
+
+    An interval that excludes 0 means that a and b differ beyond the choice of queries.
+
+    Raises:
+        ValueError: the two are not of the same queries.
+    """
+    if a_Q.shape != b_Q.shape:
+        raise ValueError(f"paired values of {a_Q.shape} and {b_Q.shape} queries")
+    return estimate(a_Q - b_Q, seed, resamples)
+
+
+def estimate_weighted(
+    statistics: Callable[[NDArray[np.int64]], dict[str, Floats]],
+    n: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    centre: bool = False,
+) -> dict[str, Estimate]:
+    """Intervals of statistics that are no means: macro-F1, NMI, purity.
+
+    Args:
+        statistics: from weights_RQ (how often each product was drawn) to a value_R per name.
+        n: number of products, at least 1.
+        centre: shift the resampled values so that their mean is the value itself. NMI, ARI and
+            purity need it: a product drawn twice agrees with itself, so resampling alone lifts
+            them, and an uncorrected interval can lie wholly above the value.
+    """
+    value = statistics(np.ones((1, n), dtype=np.int64))
+    draws = [statistics(weights_RQ) for weights_RQ in weights(n, seed, resamples)]
+    value_V = np.array([value[name][0] for name in value])
+    draws_RV = np.stack([np.concatenate([d[name] for d in draws]) for name in value], axis=1)
+    if centre:
+        draws_RV += value_V - draws_RV.mean(0)
+    return dict(zip(value, _intervals(value_V, draws_RV, n), strict=True))
+
+
+def weights(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """How often each query was drawn, as weights_RQ with Q = n, in pieces that fit in memory.
+
+    Equal arguments give equal draws.
+    """
+    rng = np.random.default_rng(seed)
+    piece = max(1, _PIECE // n)
+    for start in range(0, resamples, piece):
+        rows = min(piece, resamples - start)
+        flat = rng.integers(0, n, (rows, n)) + np.arange(rows)[:, None] * n
+        yield np.bincount(flat.ravel(), minlength=rows * n).reshape(rows, n)
+
+
+def group_sum(weights_RQ: NDArray[np.int64], code_Q: NDArray[np.int64], size: int) -> Floats:
+    """Weights summed over the queries of equal code, as sum_RC for codes 0 .. size - 1."""
+    order_Q = np.argsort(code_Q, kind="stable")
+    codes, starts = np.unique(code_Q[order_Q], return_index=True)
+    sum_RC = np.zeros((len(weights_RQ), size))
+    sum_RC[:, codes] = np.add.reduceat(weights_RQ[:, order_Q], starts, axis=1)
+    return sum_RC
+
+
+def _intervals(value_V: Floats, draws_RV: Floats, n: int) -> list[Estimate]:
+    tail = 100 * (1 - LEVEL) / 2
+    low_V, high_V = np.percentile(draws_RV, [tail, 100 - tail], axis=0)
+    # Rounding keeps a constant's bounds from lying 1e-17 beside its value.
+    columns = (np.round(x_V, 12).tolist() for x_V in (value_V, low_V, high_V))
+    return [Estimate(value, low, high, n) for value, low, high in zip(*columns, strict=True)]
+
+
+def _same_queries(values: dict[str, Floats]) -> list[list[str]]:
+    """Names grouped by which queries they leave out."""
+    groups: dict[bytes, list[str]] = {}
+    for name, value_Q in values.items():
+        groups.setdefault(np.isnan(value_Q).tobytes(), []).append(name)
+    return list(groups.values())

@@ -1,0 +1,238 @@
+"""results.json: the tree of all measured numbers, with their definitions and provenance.
+
+Q queries.
+"""
+
+import csv
+import json
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import scale
+from scale.evaluation import classification, clustering, retrieval
+from scale.evaluation.bootstrap import Estimate, estimates
+from scale.evaluation.classification import Classification
+from scale.evaluation.clustering import Clustering
+from scale.evaluation.retrieval import KS, Retrieval
+from scale.evaluation.tables import (
+    ProductArrays,
+    alt_retrievals,
+    by_pattern,
+    direction_retrievals,
+    subset_retrievals,
+)
+from scale.modalities import MODALITIES, subset_name
+
+STAGES = ("chance", "majority", "untrained", "trained")
+COLUMNS = ("section", "stage", "item", "metric", "value", "low", "high", "n")
+ALL = subset_name(MODALITIES)
+
+DEFINITIONS = {
+    **retrieval.DEFINITIONS,
+    **classification.DEFINITIONS,
+    **clustering.DEFINITIONS,
+    "retrieval.category": "query and gallery by the same subset of modalities",
+    "retrieval.category_full_gallery": "query by the subset, gallery by all modalities",
+    "retrieval.category_by_pattern": "query and gallery by all modalities; queries by what they "
+    "have",
+    "retrieval.differences": "paired over the queries that both have; first minus second",
+    "retrieval.counts": "queries and gallery items that took part, and why the others did not",
+}
+
+
+def retrieval_results(
+    stages: dict[str, ProductArrays], seed: int = 0, ks: Sequence[int] = KS
+) -> dict[str, Any]:
+    """The `retrieval` part of results.json.
+
+    Args:
+        stages: `trained`, and `untrained` where there is one: the same products with the features
+            of either model. Chance is added.
+
+    Raises:
+        ValueError: the stages are not of the same products.
+    """
+    first = next(iter(stages.values()))
+    if any(list(products.ids) != list(first.ids) for products in stages.values()):
+        raise ValueError("the stages to compare hold different products")
+    same = {s: subset_retrievals(p, "same", ks) for s, p in stages.items()}
+    full = {s: subset_retrievals(p, "full", ks) for s, p in stages.items()}
+    instance = {s: direction_retrievals(p, ks) | alt_retrievals(p, ks) for s, p in stages.items()}
+    patterns = {s: by_pattern(r[ALL], first.present_NM, seed) for s, r in same.items()}
+    return {
+        "category": _with_chance(same, seed),
+        "category_full_gallery": _with_chance(full, seed),
+        "category_by_pattern": patterns,
+        "instance": _with_chance(instance, seed),
+        "differences": _differences(same, seed),
+        "counts": {
+            "category": _counts(same),
+            "category_full_gallery": _counts(full),
+            "instance": _counts(instance),
+        },
+    }
+
+
+def classification_results(
+    methods: dict[str, dict[str, Classification]],
+) -> dict[str, Any]:
+    """The `classification` part: by method (`linear_probe`, `fine_tuning`), then by stage."""
+    tree: dict[str, Any] = {}
+    for method, by_stage in methods.items():
+        last = list(by_stage.values())[-1]
+        tree[method] = {"majority": last.majority}
+        tree[method] |= {stage: result.scores for stage, result in by_stage.items()}
+        tree[method] |= {"counts": last.counts}
+        tree[method] |= {"settings": {stage: r.settings for stage, r in by_stage.items()}}
+    return tree
+
+
+def clustering_results(stages: dict[str, Clustering]) -> dict[str, Any]:
+    """The `clustering` part, by stage; chance is that of the last stage's clusters."""
+    last = list(stages.values())[-1]
+    products = int((last.cluster_N >= 0).sum())
+    counts = {"products": products, "unlabelled": len(last.cluster_N) - products}
+    by_stage = {stage: result.scores for stage, result in stages.items()}
+    return {"chance": last.chance, **by_stage, "counts": counts | {"clusters": last.clusters}}
+
+
+def provenance(seed: int, started: float, device: str = "cpu") -> dict[str, Any]:
+    """Where a number comes from.
+
+    Args:
+        started: `time.perf_counter()` when the run began.
+        device: in words, e.g. `cpu` or a GPU's name.
+
+    Returns:
+        seed, versions, commit (and whether the checkout differs from it; both None where the
+        package does not lie in a git checkout of its own), device, seconds.
+    """
+    names = ("torch", "numpy", "timm", "transformers")
+    versions = {"python": platform.python_version(), "scale": scale.__version__}
+    versions |= {name: _version(name) for name in names}
+    commit, dirty = _commit()
+    return {
+        "seed": seed,
+        "versions": versions,
+        "commit": commit,
+        "dirty": dirty,
+        "device": device,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def write_json(path: str | Path, tree: dict[str, Any]) -> None:
+    """Write results atomically. Estimates become objects; a number that is not finite, null."""
+    text = json.dumps(plain(tree), indent=2, ensure_ascii=False, allow_nan=False)
+    _replace(Path(path), text + "\n")
+
+
+def write_csv(path: str | Path, tree: dict[str, Any]) -> None:
+    """Write every estimate of the tree as a row: section, stage, item (subset or direction),
+    metric, value, low, high, n. Empty where null; atomic."""
+    from io import StringIO
+
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows(plain(tree)))
+    _replace(Path(path), text.getvalue())
+
+
+def rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The estimates of a plain tree, one tuple in the order of COLUMNS each."""
+    if tree.keys() == {"value", "low", "high", "n"}:
+        *parts, metric = path
+        at = next((i for i, part in enumerate(parts) if part in STAGES), len(parts))
+        section, stage, item = parts[:at], parts[at : at + 1], parts[at + 1 :]
+        yield (".".join(section), *(stage or [""]), ".".join(item), metric, *tree.values())
+        return
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from rows(value, (*path, key))
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types throughout: estimates to objects, arrays to lists, NaN to None."""
+    if isinstance(value, Estimate):
+        return plain(value.to_dict())
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _with_chance(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
+    first = next(iter(stages.values()))
+    tree = {"chance": {item: estimates(r.chance, seed) for item, r in first.items()}}
+    for stage, by_item in stages.items():
+        tree[stage] = {item: estimates(r.values, seed) for item, r in by_item.items()}
+    return tree
+
+
+def _counts(stages: dict[str, dict[str, Retrieval]]) -> dict[str, dict[str, int]]:
+    return {item: r.counts for item, r in next(iter(stages.values())).items()}
+
+
+def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
+    """All modalities against each one alone, and trained against untrained."""
+    tree = {}
+    for stage, by_subset in stages.items():
+        tree[stage] = {
+            f"{ALL} - {m}": _paired(by_subset[ALL], by_subset[m], seed) for m in MODALITIES
+        }
+    if "trained" in stages and "untrained" in stages:
+        for name, trained in stages["trained"].items():
+            pair = _paired(trained, stages["untrained"][name], seed)
+            tree["trained"][f"trained - untrained {name}"] = pair
+    return tree
+
+
+def _paired(a: Retrieval, b: Retrieval, seed: int) -> dict[str, Estimate]:
+    _, in_a, in_b = np.intersect1d(a.rows_Q, b.rows_Q, return_indices=True)
+    return estimates({m: a.values[m][in_a] - b.values[m][in_b] for m in a.values}, seed)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Commit of the package's own checkout and whether tracked files differ from it."""
+    root = Path(scale.__file__).resolve().parent.parent
+    # An installed package may lie inside another project's checkout, whose commit says nothing.
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
