@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from scale.data.problems import CatalogueError, Problem
 from scale.data.product import Product, View
-from scale.data.records import SPLITS, parse_record
+from scale.data.records import SPLITS, parse_record, read_value
 from scale.modalities import MODALITIES
 
 INFO_KEYS = ("name", "language", "licence", "source")
@@ -132,9 +132,9 @@ def _read_info(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        info = decode_json(path.read_bytes())
+        info = read_value("catalogue.json", decode_json(path.read_bytes()))
     except (ValueError, RecursionError) as error:
-        raise CatalogueError(f"{path}: not JSON: {error}") from error
+        raise CatalogueError(f"{path}: malformed: {error}") from error
     if not isinstance(info, dict):
         raise CatalogueError(f"{path}: an object is needed, not {type(info).__name__}")
     for key in INFO_KEYS:

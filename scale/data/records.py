@@ -121,7 +121,8 @@ class _Parser:
             return read(value)
         except Refused as error:
             is_file = modality is not None and key not in ("title", "table")
-            path = str(self.folder / value) if is_file and isinstance(value, str) else None
+            is_path = is_file and isinstance(value, str) and value.strip()
+            path = str(self.folder / value) if is_path else None
             self.refuse(str(error), modality, path)
             return None
 
