@@ -1,0 +1,104 @@
+"""Starting weights from other models: a transformers BERT, a timm ViT, by hub name or folder."""
+
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+from transformers import BertModel
+
+from scale.model.blocks import BlockStack
+from scale.model.encoders import DiscreteEncoder
+from scale.model.scale import ScaleModel
+
+
+def initialise_from_pretrained(model: ScaleModel) -> list[str]:
+    """Start the encoders as `ModelConfig.discrete_init` and `.continuous_init` say.
+
+    Discrete encoders take the BERT's embeddings and its first layers; continuous ones and the JCT
+    take a ViT's first blocks, and its last norm (their inputs are of another size than the ViT's).
+
+    Returns:
+        One sentence for each thing that was taken or that could not be, for the log.
+
+    Raises:
+        ValueError: the model cannot be read, or its width or depth does not fit; says which.
+    """
+    config, report = model.config, []
+    if config.discrete_init:
+        bert = _load_bert(config.discrete_init)
+        for m, encoder in model.encoders.items():
+            if isinstance(encoder, DiscreteEncoder):
+                report += [f"{m}: {line}" for line in _copy_bert(bert, encoder)]
+    if config.continuous_init:
+        blocks, norm = _load_vit(config.continuous_init)
+        stacks = {m: e.stack for m, e in model.encoders.items() if hasattr(e, "stack")}
+        for name, stack in {**stacks, "jct": model.jct.stack}.items():
+            _copy_blocks(blocks, norm, stack, f"{config.continuous_init} into {name}")
+            report.append(f"{name}: {len(stack.blocks)} blocks of {config.continuous_init}")
+    return report
+
+
+def _load_bert(name: str) -> BertModel:
+    try:
+        return BertModel.from_pretrained(name, add_pooling_layer=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"model.discrete_init: cannot read a BERT from {name!r}: {error}"
+        ) from error
+
+
+def _load_vit(name: str) -> tuple[nn.ModuleList, nn.Module]:
+    source = f"local-dir:{name}" if Path(name).is_dir() else name
+    try:
+        vit = timm.create_model(source, pretrained=True, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"model.continuous_init: cannot read {name!r}: {error}") from error
+    if not hasattr(vit, "blocks"):
+        raise ValueError(f"model.continuous_init: {name!r} is not a ViT: it has no blocks")
+    return vit.blocks, vit.norm
+
+
+def _copy_bert(bert: BertModel, encoder: DiscreteEncoder) -> list[str]:
+    """Layers must fit; of the embeddings, what fits is taken and the rest is reported."""
+    ours, layers = encoder.bert, encoder.bert.encoder.layer
+    if len(bert.encoder.layer) < len(layers):
+        raise ValueError(
+            f"the BERT has {len(bert.encoder.layer)} layers, model needs {len(layers)}"
+        )
+    for source, target in zip(bert.encoder.layer, layers, strict=False):
+        _copy(source.state_dict(), target, "model.discrete_init")
+    report = [f"{len(layers)} layers of the BERT"]
+    taken = ours.embeddings.state_dict()
+    for name, tensor in bert.embeddings.state_dict().items():
+        if name not in taken:
+            continue
+        if name == "position_embeddings.weight":
+            tensor = tensor[: len(taken[name])]
+        if tensor.shape == taken[name].shape:
+            taken[name] = tensor
+        else:
+            report.append(
+                f"{name} left at random: {tuple(tensor.shape)} there, {tuple(taken[name].shape)} "
+                "here (another tokenizer? set features.tokenizer to the BERT's)"
+            )
+    ours.embeddings.load_state_dict(taken)
+    return report
+
+
+def _copy_blocks(blocks: nn.ModuleList, norm: nn.Module, stack: BlockStack, what: str) -> None:
+    if len(blocks) < len(stack.blocks):
+        raise ValueError(f"{what}: it has {len(blocks)} blocks, model needs {len(stack.blocks)}")
+    for source, target in zip(blocks, stack.blocks, strict=False):
+        _copy(source.state_dict(), target, what)
+    _copy(norm.state_dict(), stack.norm, what)
+
+
+def _copy(weights: dict[str, Tensor], target: nn.Module, what: str) -> None:
+    """Load weights whose names and shapes must all fit."""
+    own = target.state_dict()
+    wrong = [n for n in own if n not in weights or weights[n].shape != own[n].shape]
+    if wrong:
+        raise ValueError(f"{what}: does not fit at {wrong[0]} (and {len(wrong) - 1} more)")
+    with torch.no_grad():
+        target.load_state_dict({n: weights[n] for n in own})
