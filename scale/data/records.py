@@ -221,7 +221,7 @@ def read_path(value: Any, folder: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise Refused(f"unusable path: {printable(str(error))}") from error
     if not target.is_relative_to(root):
-        leaves = Path(os.path.normpath(value)).parts[0] == os.pardir
+        leaves = f"{os.path.normpath(value)}{os.sep}".startswith(os.pardir + os.sep)
         raise Refused("path leaves the folder" if leaves else "link leads out of the folder")
     if not is_file:
         raise Refused("not a file" if found else "missing file")

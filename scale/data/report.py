@@ -1,4 +1,4 @@
-"""The report of an Inspection as plain text of at most 100 columns."""
+"""The report of an Inspection as plain text, laid out for 100 columns."""
 
 import unicodedata
 from collections.abc import Iterable

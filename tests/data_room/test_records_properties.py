@@ -90,6 +90,7 @@ def test_any_value_is_read_as_a_record(shop, value):
 @example(path="image/a.jpg")
 @example(path="in/../image/a.jpg")
 @example(path="out/outside.jpg")
+@example(path="out/..")
 @example(path="out/shop/in/a.jpg")
 def test_only_files_inside_are_accepted(shop, path):
     """Against os.path: a path passes exactly where its real place is a file under the folder."""
