@@ -27,18 +27,10 @@ AV_FORMATS = (
 )
 
 _IMAGE_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
+    *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError),
+    *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
+"""What Pillow's decoders were seen to raise on damaged files, and the classes of the like."""
 
 
 class MediaError(ValueError):
@@ -115,9 +107,8 @@ class MediaFacts:
 
 def examine(modality: str, path: Path | str) -> MediaFacts:
     """Decodes all of an `image`, `video` or `audio` file. Raises MediaError."""
-    return {"image": _examine_image, "video": _examine_video, "audio": _examine_audio}[modality](
-        path
-    )
+    read = {"image": _examine_image, "video": _examine_video, "audio": _examine_audio}
+    return read[modality](path)
 
 
 def content_hash(modality: str, path: Path | str) -> str:
