@@ -1,6 +1,7 @@
 """From a catalogue to embeddings, and embeddings on disk.
 
-B products of a batch, N products of a catalogue, M modalities (five), D width.
+B products of a batch, N products of a catalogue, M modalities (five), S modalities of a subset,
+D width.
 """
 
 import json
@@ -15,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scale.data.batch import ProductBatch
-from scale.modalities import MODALITIES, parse_subset
+from scale.evaluation.ranking import unit
+from scale.modalities import INDEX, MODALITIES, parse_subset
 
 
 class Embedder(Protocol):
@@ -29,7 +31,10 @@ class Embedder(Protocol):
 class Products(Protocol):
     """What the evaluation asks of a data set: `scale.data.dataset.ProductDataset` has it."""
 
-    def __len__(self) -> int: ...
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Product ids in order."""
+        ...
 
     def collate(self, indices: list[int]) -> ProductBatch:
         """The products at these positions as a batch."""
@@ -79,7 +84,7 @@ def product_embedding(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
 def subset_embedding(
     pooled_NMD: NDArray[np.float32], present_NM: NDArray[np.bool_], subset: tuple[str, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """`product_embedding` from the modalities of `subset` alone, for arrays.
+    """`product_embedding` from the modalities of `subset` alone, on arrays.
 
     Returns:
         emb_ND, and valid_N: False for products that lack every modality of the subset (their
@@ -92,19 +97,18 @@ def subset_embedding(
     if pooled_NMD.shape[:2] != present_NM.shape or present_NM.shape[1] != len(MODALITIES):
         raise ValueError(f"pooled_NMD is {pooled_NMD.shape}, present_NM is {present_NM.shape}")
     subset = parse_subset("+".join(subset))
-    used_NM = present_NM & np.array([m in subset for m in MODALITIES])
-    broken_NM = used_NM & ~np.isfinite(pooled_NMD).all(-1)
-    if broken_NM.any():
-        row, column = np.argwhere(broken_NM)[0]
-        raise ValueError(f"the {MODALITIES[column]} feature of row {row} is not finite")
-    emb_ND = product_embedding(torch.from_numpy(pooled_NMD), torch.from_numpy(used_NM))
-    return emb_ND.numpy(), used_NM.any(1)
+    columns = [INDEX[m] for m in subset]
+    used_NS = present_NM[:, columns]
+    pooled_NSD = np.where(used_NS[:, :, None], pooled_NMD[:, columns], np.float32(0))
+    if not np.isfinite(pooled_NSD).all():
+        row, column = np.argwhere(~np.isfinite(pooled_NSD))[0, :2]
+        raise ValueError(f"the {subset[column]} feature of row {row} is not finite")
+    return unit(unit(pooled_NSD).sum(1)), used_NS.any(1)
 
 
 def embed_dataset(
     model: Embedder,
     dataset: Products,
-    ids: tuple[str, ...],
     batch_size: int = 64,
     subset: tuple[str, ...] = MODALITIES,
     device: torch.device | str = "cpu",
@@ -115,17 +119,15 @@ def embed_dataset(
     Args:
         model: moved to `device` and put into evaluation mode for the time of the call; its mode is
             restored.
-        ids: of the products, in the data set's order.
         subset: modalities that the model may see; the others count as missing.
         progress: show a bar.
 
     Raises:
-        ValueError: `ids` and data set differ in length, or no product has a modality of `subset`.
+        ValueError: no product has a modality of `subset`.
     """
     from tqdm.auto import trange
 
-    if len(ids) != len(dataset):
-        raise ValueError(f"{len(ids)} ids for {len(dataset)} products")
+    ids = dataset.ids
     training = getattr(model, "training", False)
     model.to(device).eval()
     pooled, present = [], []
@@ -138,7 +140,7 @@ def embed_dataset(
             has_any = bool(batch.present_BM.any())
             pooled.append(model.embed(batch.to(device)).pooled_BMD.float().cpu() if has_any else 0)
     model.train(training)
-    return Embeddings(_join(pooled, present), torch.cat(present).numpy(), tuple(ids))
+    return Embeddings(_join(pooled, present), torch.cat(present).numpy(), ids)
 
 
 def _join(pooled: list[Tensor | int], present: list[Tensor]) -> NDArray[np.float32]:

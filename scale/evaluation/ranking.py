@@ -40,8 +40,8 @@ def similarity_QG(query_QD: Singles, gallery_GD: Singles) -> Singles:
 
 
 def unit(vectors_ND: Singles) -> Singles:
-    """x / |x|, row by row; zeros stay zeros."""
-    norm_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    """x / |x| along the last axis; zeros stay zeros."""
+    norm_N1 = np.linalg.norm(vectors_ND, axis=-1, keepdims=True)
     return vectors_ND / np.maximum(norm_N1, 1e-12, dtype=vectors_ND.dtype)
 
 

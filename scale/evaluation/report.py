@@ -176,15 +176,16 @@ def plain(value: Any) -> Any:
 
 
 def _with_chance(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
-    first = next(iter(stages.values()))
-    tree = {"chance": {item: estimates(r.chance, seed) for item, r in first.items()}}
+    """Chance depends on the products alone, so any stage that has an item can give it."""
+    items = {item: r for by_item in stages.values() for item, r in by_item.items()}
+    tree = {"chance": {item: estimates(r.chance, seed) for item, r in items.items()}}
     for stage, by_item in stages.items():
         tree[stage] = {item: estimates(r.values, seed) for item, r in by_item.items()}
     return tree
 
 
 def _counts(stages: dict[str, dict[str, Retrieval]]) -> dict[str, dict[str, int]]:
-    return {item: r.counts for item, r in next(iter(stages.values())).items()}
+    return {item: r.counts for by_item in stages.values() for item, r in by_item.items()}
 
 
 def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:

@@ -5,13 +5,13 @@ Q queries, G gallery items, N products, M modalities (five), P patterns, D width
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scale.evaluation.bootstrap import Estimate, estimates
-from scale.evaluation.embed import subset_embedding
+from scale.evaluation.embed import Embeddings, subset_embedding
 from scale.evaluation.retrieval import (
     KS,
     Retrieval,
@@ -37,10 +37,8 @@ class ProductArrays:
     """Category; None where unknown."""
     content_NM: Ints | None = None
     """A number per distinct content of a modality, -1 where absent or unknown."""
-    alt_pooled_NMD: Singles | None = None
-    """Features of the second view."""
-    alt_present_NM: Bools | None = None
-    """Which modalities the second view has."""
+    alt: Embeddings | None = None
+    """Second views of some of these products, under the same ids."""
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -49,6 +47,18 @@ class ProductArrays:
             raise ValueError(f"{n} ids, but {sizes} labels, features and presences")
         if len(set(self.ids)) != n:
             raise ValueError("the ids of the products are not distinct")
+        strange = set(self.alt.ids) - set(self.ids) if self.alt else set()
+        if strange:
+            raise ValueError(f"a second view of {min(strange)!r}, which is not among the products")
+
+    @classmethod
+    def of(
+        cls, dataset: Any, embeddings: Embeddings, alt: Embeddings | None = None
+    ) -> "ProductArrays":
+        """From a ProductDataset, its embeddings, and those of `dataset.view("alt")`."""
+        labels = [product.category for product in dataset.products]
+        pooled_NMD, present_NM = embeddings.pooled_NMD, embeddings.present_NM
+        return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_NM, alt)
 
     def content(self, modality: str) -> Ints:
         """Content numbers of one modality; -1 throughout where contents are unknown."""
@@ -97,9 +107,9 @@ def direction_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dic
     result = {}
     for start, end in ((a, b) for a in MODALITIES for b in MODALITIES if a != b):
         both_N = products.present_NM[:, INDEX[start]] & products.present_NM[:, INDEX[end]]
-        result[f"{start}->{end}"] = _instance(
-            products, products.pooled_NMD[:, INDEX[start]], both_N, both_N, end, ks
-        )
+        rows_Q = np.flatnonzero(both_N)
+        query_QD = products.pooled_NMD[rows_Q, INDEX[start]]
+        result[f"{start}->{end}"] = _instance(products, query_QD, rows_Q, both_N, end, ks)
     return result
 
 
@@ -109,14 +119,16 @@ def alt_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str,
     Queries are the products that have the modality in both views; the gallery is every product's
     first view. Empty where the catalogue has no second views.
     """
-    if products.alt_pooled_NMD is None or products.alt_present_NM is None:
+    if products.alt is None:
         return {}
+    row = {product: i for i, product in enumerate(products.ids)}
+    alt_N = np.array([row[product] for product in products.alt.ids], dtype=np.int64)
     result = {}
     for m in MODALITIES:
         has_N = products.present_NM[:, INDEX[m]]
-        asks_N = has_N & products.alt_present_NM[:, INDEX[m]]
-        alt_ND = products.alt_pooled_NMD[:, INDEX[m]]
-        result[f"alt_{m}->{m}"] = _instance(products, alt_ND, asks_N, has_N, m, ks)
+        asks = products.alt.present_NM[:, INDEX[m]] & has_N[alt_N]
+        query_QD = products.alt.pooled_NMD[asks, INDEX[m]]
+        result[f"alt_{m}->{m}"] = _instance(products, query_QD, alt_N[asks], has_N, m, ks)
     return result
 
 
@@ -140,16 +152,16 @@ def by_pattern(
 
 def _instance(
     products: ProductArrays,
-    query_ND: Singles,
-    asks_N: Bools,
+    query_QD: Singles,
+    rows_Q: Ints,
     offers_N: Bools,
     end: str,
     ks: Sequence[int],
 ) -> Retrieval:
-    rows_Q, rows_G = np.flatnonzero(asks_N), np.flatnonzero(offers_N)
+    rows_G = np.flatnonzero(offers_N)
     content_N = products.content(end)
     found = instance_retrieval(
-        query_ND[rows_Q],
+        query_QD,
         products.pooled_NMD[rows_G, INDEX[end]],
         take(products.ids, rows_Q),
         take(products.ids, rows_G),
@@ -157,5 +169,5 @@ def _instance(
         content_N[rows_G],
         ks,
     )
-    counts = found.counts | {"lacking": int((~asks_N).sum())}
+    counts = found.counts | {"lacking": len(products.ids) - len(rows_Q)}
     return replace(found, rows_Q=rows_Q, counts=counts)

@@ -1,0 +1,171 @@
+"""Embeddings: the product's vector, batching, and files that come back as they went."""
+
+import json
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
+
+from scale.data.batch import ProductBatch, Tokens
+from scale.evaluation.embed import (
+    Embeddings,
+    embed_dataset,
+    product_embedding,
+    read_embeddings,
+    subset_embedding,
+    write_embeddings,
+)
+from scale.modalities import MODALITIES, SUBSETS
+from scale.model.scale import EmbedOutput
+
+
+@pytest.fixture
+def embeddings():
+    rng = np.random.default_rng(0)
+    present = rng.random((12, 5)) < 0.6
+    present[3] = False
+    present[4] = True
+    pooled = rng.normal(size=(12, 5, 6)).astype(np.float32)
+    return Embeddings(pooled, present, tuple(f"p{i}" for i in range(12)))
+
+
+def test_every_subset_equals_the_slow_twin(embeddings):
+    for subset in SUBSETS:
+        emb, valid = subset_embedding(embeddings.pooled_NMD, embeddings.present_NM, subset)
+        for n in range(12):
+            total, found = np.zeros(6), 0
+            for m, name in enumerate(MODALITIES):
+                if name in subset and embeddings.present_NM[n, m]:
+                    vector = embeddings.pooled_NMD[n, m]
+                    total += vector / np.sqrt((vector**2).sum())
+                    found += 1
+            assert valid[n] == (found > 0)
+            expected = total / found / np.sqrt(((total / found) ** 2).sum()) if found else total
+            assert emb[n] == pytest.approx(expected, abs=1e-6)
+
+
+def test_tensors_and_arrays_get_the_same_embedding(embeddings):
+    pooled, present = map(torch.from_numpy, (embeddings.pooled_NMD, embeddings.present_NM))
+    emb, valid = subset_embedding(embeddings.pooled_NMD, embeddings.present_NM, MODALITIES)
+    assert product_embedding(pooled, present).numpy() == pytest.approx(emb, abs=1e-6)
+    assert not emb[~valid].any()
+    assert (~valid).sum() == 1
+
+
+def test_what_an_absent_feature_holds_never_matters_not_even_nan(embeddings):
+    pooled = torch.from_numpy(embeddings.pooled_NMD.copy())
+    present = torch.from_numpy(embeddings.present_NM)
+    clean = product_embedding(pooled, present)
+    pooled[~present] = float("nan")
+    pooled.requires_grad_()
+    dirty = product_embedding(pooled, present)
+    assert torch.equal(clean, dirty)
+    dirty[:, 0].sum().backward()
+    assert torch.isfinite(pooled.grad).all()
+    assert (pooled.grad[present] != 0).any()
+
+
+def test_a_broken_feature_is_named(embeddings):
+    pooled = embeddings.pooled_NMD.copy()
+    pooled[4, 2, 1] = np.inf
+    with pytest.raises(ValueError, match="image feature of row 4"):
+        subset_embedding(pooled, embeddings.present_NM, ("image",))
+    # Where the image is not asked for, it does not matter.
+    subset_embedding(pooled, embeddings.present_NM, ("text",))
+    with pytest.raises(ValueError, match="present_NM is"):
+        subset_embedding(pooled, embeddings.present_NM[:3], ("text",))
+
+
+class Doubler(nn.Module):
+    """Pools each row of the image to twice its value; refuses what the real model refuses."""
+
+    def embed(self, batch: ProductBatch) -> EmbedOutput:
+        assert not torch.is_grad_enabled()
+        assert not self.training
+        if not batch.present_BM.any():
+            raise ValueError("no product of the batch has a modality")
+        pooled = torch.full((len(batch), 5, 3), 7.0)
+        pooled[batch.tokens["image"].rows_R, 2] = 2 * batch.tokens["image"].values[:, 0]
+        return EmbedOutput(pooled, batch.present_BM)
+
+
+class Images:
+    """Eleven products; those in `lacking` have no image."""
+
+    ids = tuple(f"p{i}" for i in range(11))
+    lacking = (0, 1, 2, 8)
+
+    def collate(self, indices):
+        present = torch.zeros(len(indices), 5, dtype=torch.bool)
+        present[:, 2] = torch.tensor([i not in self.lacking for i in indices])
+        rows = present[:, 2].nonzero().squeeze(1)
+        values = torch.tensor(indices)[rows, None, None].float().expand(-1, 1, 3)
+        padding = torch.zeros(len(rows), 1, dtype=torch.bool)
+        tokens = {"image": Tokens(values, padding, rows)}
+        return ProductBatch(tokens, present, torch.tensor(indices))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_a_data_set_is_embedded_whole_in_order_whatever_the_batch(batch_size):
+    model = Doubler().train()
+    found = embed_dataset(model, Images(), batch_size, progress=False)
+    assert model.training
+    assert found.ids == Images.ids
+    assert found.pooled_NMD.dtype == np.float32
+    expected = [0 if i in Images.lacking else 2 * i for i in range(11)]
+    assert found.pooled_NMD[:, 2, 0].tolist() == expected
+    assert found.present_NM[:, 2].tolist() == [i not in Images.lacking for i in range(11)]
+    # The model left 7 where nothing is present.
+    assert not found.pooled_NMD[:, [0, 1, 3, 4]].any()
+
+
+def test_a_subset_that_no_product_has_is_an_error():
+    with pytest.raises(ValueError, match="no product has any"):
+        embed_dataset(Doubler(), Images(), subset=("audio",), progress=False)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+def test_files_come_back_as_they_went(tmp_path, embeddings, suffix):
+    products = embeddings.product(("text", "image"))
+    assert "p3" in products.left_out
+    assert set(products.ids) | set(products.left_out) == set(embeddings.ids)
+    path = tmp_path / f"emb{suffix}"
+    write_embeddings(path, products, {"seed": 3})
+    back, provenance = read_embeddings(path)
+    assert back.ids == products.ids
+    assert back.left_out == products.left_out
+    assert np.array_equal(back.emb_ND, products.emb_ND)
+    assert np.array_equal(back.present_NM, products.present_NM)
+    assert provenance == {"seed": 3}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_other_tools_can_read_the_parquet(tmp_path, embeddings):
+    write_embeddings(tmp_path / "e.parquet", embeddings.product(), {})
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert table.column_names == ["id", "embedding", *MODALITIES]
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 6)
+    assert len(table) == 11
+
+
+def test_foreign_and_wrong_files_are_refused_and_nothing_is_unpickled(tmp_path, embeddings):
+    with pytest.raises(ValueError, match=r"\.parquet or \.npy"):
+        write_embeddings(tmp_path / "e.csv", embeddings.product(), {})
+    with pytest.raises(ValueError, match=r"\.parquet or \.npy"):
+        read_embeddings(tmp_path / "e.csv")
+    (tmp_path / "p.npy").write_bytes(pickle.dumps({"a": 1}))
+    facts = {"ids": [], "present": [], "left_out": [], "provenance": {}}
+    (tmp_path / "p.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="not embeddings of ours"):
+        read_embeddings(tmp_path / "p.npy")
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=r"other\.parquet: not embeddings"):
+        read_embeddings(tmp_path / "other.parquet")
+    write_embeddings(tmp_path / "short.npy", embeddings.product(), {})
+    np.save(tmp_path / "short.npy", np.zeros((2, 6), dtype=np.float32))
+    with pytest.raises(ValueError, match="11 ids for 2"):
+        read_embeddings(tmp_path / "short.npy")

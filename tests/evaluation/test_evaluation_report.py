@@ -1,0 +1,186 @@
+"""The tree of results: what is in it, how it is written, and how long it takes."""
+
+import csv
+import json
+import subprocess
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import scale
+from scale.evaluation import report
+from scale.evaluation.bootstrap import NOTHING, Estimate
+from scale.evaluation.classification import Examples, linear_probe
+from scale.evaluation.clustering import cluster
+from scale.evaluation.embed import Embeddings
+from scale.evaluation.tables import ProductArrays
+from scale.modalities import MODALITIES, SUBSETS, subset_name
+
+ALL = subset_name(MODALITIES)
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """150 products as in the demo's test split: trained features carry the category."""
+    rng = np.random.default_rng(0)
+    n, width = 150, 96
+    label_N = rng.integers(0, 24, n)
+    noise = rng.normal(size=(n, 5, width))
+    signal = 0.4 * rng.normal(size=(24, 1, width))[label_N] + 0.5 * rng.normal(size=(n, 1, width))
+    present = rng.random((n, 5)) < 0.7
+    present[:, 0] = True
+    ids = [f"p{i}" for i in range(n)]
+    pooled = (signal + noise).astype(np.float32)
+    alt = Embeddings(pooled[:40] + np.float32(0.1), present[:40], tuple(ids[:40]))
+    labels = [f"c{label}" for label in label_N]
+    trained = ProductArrays(ids, pooled, present, labels, alt=alt)
+    untrained = replace(trained, pooled_NMD=noise.astype(np.float32), alt=None)
+    return {"untrained": untrained, "trained": trained}
+
+
+@pytest.fixture(scope="module")
+def tree(stages):
+    products = stages["trained"]
+    examples = Examples(products.pooled_NMD[:, 0], products.labels)
+    started = time.perf_counter()
+    probe = linear_probe(examples, examples, examples)
+    groups = cluster(products.pooled_NMD[:, 0], products.labels)
+    return {
+        "definitions": report.DEFINITIONS,
+        "retrieval": report.retrieval_results(stages),
+        "classification": report.classification_results({"linear_probe": {"trained": probe}}),
+        "clustering": report.clustering_results({"trained": groups}),
+        "provenance": report.provenance(0, started),
+    }
+
+
+def test_the_tree_has_the_promised_places(tree):
+    category = tree["retrieval"]["category"]
+    assert list(category) == ["chance", "untrained", "trained"]
+    assert list(category["trained"]) == [subset_name(s) for s in SUBSETS]
+    metrics = {f"{name}@{k}" for name in ("mAP", "Prec", "Recall") for k in (1, 5, 10)}
+    authors = {f"authors mAP@{k}" for k in (1, 5, 10)}
+    assert category["trained"][ALL].keys() == category["chance"][ALL].keys() == metrics | authors
+    instance = tree["retrieval"]["instance"]
+    assert {"chance", "trained"} <= instance.keys()
+    assert "text->image" in instance["trained"]
+    assert len(instance["trained"]) == len(instance["chance"]) == 25
+    assert len(instance["untrained"]) == 20
+    assert tree["retrieval"]["counts"]["instance"].keys() == instance["trained"].keys()
+    assert tree["classification"]["linear_probe"]["trained"].keys() == {"accuracy", "macro-F1"}
+    assert tree["clustering"]["trained"].keys() == {"NMI", "ARI", "purity"}
+    assert {"mAP@k", "Prec@k", "Recall@k", "accuracy", "NMI"} <= tree["definitions"].keys()
+
+
+def test_the_numbers_order_as_they_must(tree):
+    category = tree["retrieval"]["category"]
+    best = category["trained"][ALL]["mAP@1"]
+    assert best.value > category["trained"]["text"]["mAP@1"].value
+    assert best.low > category["untrained"][ALL]["mAP@1"].high
+    untrained, chance = category["untrained"][ALL]["mAP@10"], category["chance"][ALL]["mAP@10"]
+    assert untrained.value == pytest.approx(chance.value, abs=0.015)
+    differences = tree["retrieval"]["differences"]["trained"]
+    step = differences[f"{ALL} - text"]["mAP@1"]
+    text = category["trained"]["text"]["mAP@1"]
+    assert step.value == pytest.approx(best.value - text.value)
+    gain = differences[f"trained - untrained {ALL}"]["mAP@1"]
+    assert gain.value == pytest.approx(best.value - category["untrained"][ALL]["mAP@1"].value)
+    assert gain.low > 0
+    patterns = tree["retrieval"]["category_by_pattern"]["trained"]
+    assert sum(p["mAP@1"].n for p in patterns.values()) == best.n
+
+
+def test_retrieval_of_150_products_is_fast(stages):
+    started = time.process_time()
+    report.retrieval_results(stages)
+    # Measured at 1.7 s for both stages; the margin is for slower machines.
+    assert time.process_time() - started < 15
+
+
+def test_stages_of_different_products_are_refused(stages):
+    other = replace(stages["trained"], ids=[f"x{i}" for i in range(150)], alt=None)
+    with pytest.raises(ValueError, match="different products"):
+        report.retrieval_results({"untrained": other, "trained": stages["trained"]})
+
+
+def test_json_has_plain_values_and_never_nan(tmp_path):
+    tree = {
+        "a": {"mAP@1": Estimate(0.5, 0.25, 0.75, 8), "none": NOTHING},
+        "b": [np.float32(0.5), float("nan"), np.int64(3), np.array([True])],
+        "中文": "值",
+    }
+    report.write_json(tmp_path / "r.json", tree)
+    text = (tmp_path / "r.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {
+        "a": {
+            "mAP@1": {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8},
+            "none": {"value": None, "low": None, "high": None, "n": 0},
+        },
+        "b": [0.5, None, 3, [True]],
+        "中文": "值",
+    }
+    assert "NaN" not in text
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    report.write_json(tmp_path / "r.json", {"a": 1})
+    with pytest.raises(TypeError):
+        report.write_json(tmp_path / "r.json", {"a": object()})
+    assert json.loads((tmp_path / "r.json").read_text()) == {"a": 1}
+
+
+def test_csv_holds_every_estimate_once(tmp_path, tree):
+    report.write_csv(tmp_path / "r.csv", tree)
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == report.COLUMNS
+    keys = {(r["section"], r["stage"], r["item"], r["metric"]) for r in rows}
+    assert len(keys) == len(rows)
+    assert len(rows) == json.dumps(report.plain(tree)).count('"value"')
+    found = next(
+        r
+        for r in rows
+        if r["section"] == "retrieval.category"
+        and r["stage"] == "trained"
+        and r["item"] == ALL
+        and r["metric"] == "mAP@5"
+    )
+    expected = tree["retrieval"]["category"]["trained"][ALL]["mAP@5"]
+    assert float(found["value"]) == expected.value
+    assert int(found["n"]) == expected.n
+    assert ("classification.linear_probe", "majority", "", "accuracy") in keys
+
+
+def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
+    found = report.provenance(7, time.perf_counter() - 2, "cpu")
+    assert found["seed"] == 7
+    assert found["device"] == "cpu"
+    assert 2 <= found["seconds"] < 10
+    assert {"python", "torch", "numpy", "timm", "transformers", "scale"} == found["versions"].keys()
+
+    package = tmp_path / "scale" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("a = 1\n")
+    monkeypatch.setattr(scale, "__file__", str(package))
+    # Not a checkout of its own: nothing is claimed, whatever lies around it.
+    assert report.provenance(0, 0.0)["commit"] is None
+
+    def git(*arguments):
+        name = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        subprocess.run(
+            ["git", "-C", str(tmp_path), *name, *arguments], check=True, capture_output=True
+        )
+
+    git("init", "-q")
+    # A repository without a commit has no name for what ran.
+    assert report.provenance(0, 0.0)["commit"] is None
+    git("add", "scale")
+    git("commit", "-q", "-m", "first")
+    clean = report.provenance(0, 0.0)
+    assert len(clean["commit"]) == 40
+    assert clean["dirty"] is False
+    package.write_text("a = 2\n")
+    assert report.provenance(0, 0.0)["dirty"] is True
