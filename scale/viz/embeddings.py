@@ -1,0 +1,180 @@
+"""Embeddings as a map: UMAP to two dimensions, categories named where they lie.
+
+N products, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike, NDArray
+
+from scale.modalities import MODALITIES
+from scale.viz import typeset
+from scale.viz.labels import LABELS, Language, label
+from scale.viz.style import (
+    MODALITY_COLOURS,
+    category_colours,
+    drawn,
+    mix,
+    new_figure,
+    points,
+    shade,
+)
+
+LEAST = 5
+"""Fewer points have no neighbourhoods to map."""
+LEGEND = 8
+"""Up to so many groups get a legend; more get their name where they lie."""
+MARKERS = "osD^vPX"
+
+
+def umap_coordinates(emb_ND: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
+    """Two coordinates per embedding, (N, 2): UMAP by cosine, 15 neighbours, on one thread.
+
+    The same seed gives the same map on the same machine and versions. Raises ValueError for fewer
+    than 5 embeddings, for another shape than (N, D), and for values that are not finite.
+    """
+    emb_ND = np.asarray(emb_ND, dtype=np.float32)
+    if emb_ND.ndim != 2 or len(emb_ND) < LEAST:
+        raise ValueError(f"UMAP needs at least {LEAST} embeddings (N, D), got {emb_ND.shape}")
+    if not np.isfinite(emb_ND).all():
+        raise ValueError("embeddings hold values that are not finite")
+    import umap
+
+    reducer = umap.UMAP(
+        n_neighbors=min(15, len(emb_ND) - 1),
+        metric="cosine",
+        min_dist=0.25,
+        # The spectral start needs more points than coordinates and neighbours.
+        init="spectral" if len(emb_ND) > 50 else "random",
+        random_state=seed,
+        n_jobs=1,
+    )
+    return reducer.fit_transform(emb_ND)
+
+
+@drawn
+def embedding_map(
+    coordinates_N2: ArrayLike,
+    colour_by: Sequence[str | int | None],
+    names: Sequence[str] | None = None,
+    lang: Language = "en",
+) -> Figure:
+    """Points in the plane, coloured by group.
+
+    Args:
+        colour_by: the group of each point: its name, or a number into `names`; None is grey.
+        names: names of numbered groups.
+
+    Up to 8 groups get a legend; more are named at the median of their points, because nobody
+    matches 24 colours to a legend. Groups named like the five modalities have their colours.
+    Raises ValueError where coordinates and groups do not fit.
+    """
+    xy_N2 = np.asarray(coordinates_N2, dtype=float)
+    if xy_N2.shape != (len(colour_by), 2):
+        raise ValueError(f"coordinates are {xy_N2.shape}, groups are {len(colour_by)}")
+    groups = [g if g is None or names is None else names[int(g)] for g in colour_by]
+    sizes = {g: groups.count(g) for g in dict.fromkeys(groups) if g is not None}
+    colours = _group_colours(sizes)
+    order = list(colours)
+    figure = new_figure(7.4, 6.0)
+    axes = figure.subplots()
+    size = points(float(np.clip(80 / max(1, len(groups)) ** 0.5, 1.2, 6))) ** 2
+    group_N = np.array(groups, dtype=object)
+    unknown_N = np.array([g is None for g in groups], dtype=bool)
+    axes.scatter(*xy_N2[unknown_N].T, s=size, color=shade(0.3), linewidth=0)
+    for number, group in enumerate(order):
+        shape = MARKERS[number % len(MARKERS)]
+        here = xy_N2[group_N == group].T
+        look = {"s": size, "marker": shape, "linewidth": 0, "alpha": 0.8}
+        axes.scatter(*here, color=colours[group], label=_name(group, lang), **look)
+    axes.set(xticks=[], yticks=[], title=label("embedding_map", lang))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.margins(0.06)
+    if len(order) <= LEGEND:
+        scale = points(6) / size**0.5
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=scale)
+    else:
+        medians = np.array([np.median(xy_N2[group_N == g], axis=0) for g in order])
+        _name_groups(axes, medians, [_name(g, lang) for g in order], [colours[g] for g in order])
+    figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def _name(group: str | int, lang: Language) -> str:
+    text = str(group)
+    return label(text, lang) if text in MODALITIES and text in LABELS else text
+
+
+def _group_colours(sizes: Mapping[str | int, int]) -> dict[str | int, str]:
+    """A colour per group, largest first; modalities in their own order and colours."""
+    if set(sizes) <= set(MODALITIES):
+        return {m: colour for m, colour in MODALITY_COLOURS.items() if m in sizes}
+    order = sorted(sizes, key=lambda g: (-sizes[g], str(g)))
+    return dict(zip(order, category_colours(len(order)), strict=True))
+
+
+def _name_groups(
+    axes: Axes, medians_G2: np.ndarray, names: Sequence[str], colours: Sequence[str]
+) -> None:
+    """Names just above the medians, moved apart until none covers another."""
+    size = 7.5
+    shown = [typeset.shorten(name, 90, size, "bold") for name in names]
+    extent_G2 = np.array(
+        [(points(typeset.text_width(t, size, "bold") + 4), points(size + 4)) for t in shown]
+    )
+    axes.figure.draw_without_rendering()
+    dots = axes.figure.dpi / 72
+    place_G2 = axes.transData.transform(medians_G2) / dots
+    corner, opposite = axes.get_window_extent().get_points() / dots
+    wished_G2 = place_G2 + [0, points(size + 2)]
+    moved_G2 = spread_boxes(wished_G2, extent_G2, corner, opposite)
+    halo = [withStroke(linewidth=points(2.4), foreground=shade(0.0))]
+    back = axes.transData.inverted()
+    for number, text in enumerate(shown):
+        start, end = medians_G2[number], back.transform(moved_G2[number] * dots)
+        if np.abs(moved_G2[number] - wished_G2[number]).max() > points(size):
+            axes.plot(*zip(start, end, strict=True), color=shade(0.5), lw=points(0.6), zorder=3)
+        axes.text(
+            *end,
+            text,
+            ha="center",
+            va="center",
+            fontsize=points(size),
+            fontweight="bold",
+            color=mix(colours[number], shade(1.0), 0.45),
+            path_effects=halo,
+            zorder=4,
+        )
+
+
+def spread_boxes(
+    place_G2: np.ndarray, extent_G2: np.ndarray, low_2: np.ndarray, high_2: np.ndarray
+) -> np.ndarray:
+    """Centres of boxes pushed apart until none overlaps another, inside a frame.
+
+    place_G2: wished centres; extent_G2: widths and heights; low_2, high_2: corners of the frame.
+    Each round moves every overlapping pair apart along the axis on which they overlap less.
+    """
+    centre_G2 = place_G2.astype(float).copy()
+    # Equal places have no direction to part in; a fixed small spiral gives them one.
+    turn_G = np.arange(len(centre_G2)) * 2.4
+    centre_G2 += 0.01 * np.stack([np.cos(turn_G), np.sin(turn_G)], axis=1)
+    need_GG2 = (extent_G2[:, None] + extent_G2[None, :]) / 2
+    own_GG = np.eye(len(centre_G2), dtype=bool)
+    for _ in range(500):
+        gap_GG2 = centre_G2[:, None] - centre_G2[None, :]
+        overlap_GG2 = need_GG2 - np.abs(gap_GG2)
+        overlaps_GG = (overlap_GG2 > 0).all(axis=2) & ~own_GG
+        if not overlaps_GG.any():
+            break
+        along_GG = overlap_GG2.argmin(axis=2)
+        push_GG2 = np.where(np.arange(2) == along_GG[..., None], overlap_GG2, 0.0)
+        push_GG2 *= np.sign(gap_GG2) * overlaps_GG[..., None]
+        centre_G2 += 0.3 * push_GG2.sum(axis=1)
+        centre_G2 = np.clip(centre_G2, low_2 + extent_G2 / 2, high_2 - extent_G2 / 2)
+    return centre_G2

@@ -1,0 +1,236 @@
+"""Retrieval as pictures: who found what, and how well each way of asking does.
+
+`Estimates` are the leaves of results.json: `{value, low, high, n}` by metric.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+
+from scale.data.product import Product
+from scale.modalities import MODALITIES, parse_subset
+from scale.viz import typeset
+from scale.viz.combinations import dot_matrix
+from scale.viz.labels import Language, label
+from scale.viz.products import thumbnail
+from scale.viz.scores import modality_ticks
+from scale.viz.style import (
+    HIT,
+    POSITIVE,
+    diverging,
+    drawn,
+    new_figure,
+    points,
+    shade,
+    text_on,
+)
+from scale.viz.tiles import Box
+
+Estimates = Mapping[str, Mapping[str, float]]
+Tree = Mapping[str, Mapping[str, Estimates]]
+"""`chance`, `untrained`, `trained` -> subset or direction -> metric -> estimate."""
+
+SIDE, GAP, MARGIN = 92.0, 14.0, 20.0
+CAPTION = 48.0
+"""Height of the lines below a tile."""
+QUERY_ORDER = ("image", "video", "text", "table", "audio")
+
+
+@drawn
+def retrieval_sheet(
+    queries: Sequence[Product],
+    results: Sequence[Sequence[tuple[Product, float]]],
+    hits: Sequence[Sequence[bool]],
+    lang: Language = "en",
+    query_subset: Sequence[str] = QUERY_ORDER,
+) -> Figure:
+    """One row per query: the query, then what was found, best first.
+
+    Args:
+        results: for each query, products with their cosine similarity.
+        hits: for each result, whether it is relevant: a green frame with a tick, else a grey one.
+        query_subset: the modalities that asked; the query's tile shows the first of them, in the
+            order given, that it has. So a query by sound shows a sound, not a picture that the
+            model never saw.
+
+    Raises ValueError where the three lists differ in length.
+    """
+    lengths = [(len(found), len(marks)) for found, marks in zip(results, hits, strict=True)]
+    if len(queries) != len(results) or any(a != b for a, b in lengths):
+        raise ValueError(f"{len(queries)} queries, with results and hits of {lengths}")
+    most = max((a for a, _ in lengths), default=0)
+    lead = MARGIN + SIDE + 30
+    width = lead + most * (SIDE + GAP) - GAP + MARGIN
+    row_height = SIDE + CAPTION
+    figure, axes = typeset.page(max(width, 320.0), 34 + len(queries) * row_height + 6)
+    head = {"size": 8.5, "fontweight": "bold", "color": shade(0.8)}
+    typeset.write(axes, MARGIN, 24, label("query", lang), **head)
+    for rank in range(most):
+        x = lead + rank * (SIDE + GAP)
+        typeset.write(axes, x, 24, label("rank_number", lang, n=rank + 1), **head)
+    for row, query in enumerate(queries):
+        box = Box(MARGIN, 34 + row * row_height, SIDE, SIDE)
+        thumbnail(axes, query, box, lang, tuple(query_subset))
+        typeset.box(axes, *box, edgecolor=shade(0.9), linewidth=points(2.2))
+        _caption(axes, query, box, shade(0.9), "")
+        axes.plot([lead - 15] * 2, [box.y, box.y + SIDE], color=shade(0.25), lw=points(0.8))
+        for rank, ((found, cosine), hit) in enumerate(zip(results[row], hits[row], strict=True)):
+            place = Box(lead + rank * (SIDE + GAP), box.y, SIDE, SIDE)
+            _result(axes, found, cosine, hit, place, lang)
+    return figure
+
+
+def _result(
+    axes: Axes, product: Product, cosine: float, hit: bool, box: Box, lang: Language
+) -> None:
+    thumbnail(axes, product, box, lang)
+    edge, width = (HIT, 2.8) if hit else (shade(0.35), 1.2)
+    typeset.box(axes, *box, edgecolor=edge, linewidth=points(width))
+    if hit:
+        x, y = box.x + box.width - 3, box.y + 3
+        axes.add_patch(Circle((x, y), 8.5, facecolor=HIT, edgecolor=shade(0.0), zorder=3))
+        tick = ([x - 3.8, x - 1.0, x + 4.0], [y + 0.3, y + 3.4, y - 3.4])
+        axes.plot(*tick, color="#FFFFFF", linewidth=points(1.8), zorder=4)
+    _caption(
+        axes, product, box, HIT if hit else shade(0.6), label("similarity", lang, value=cosine)
+    )
+
+
+def _caption(axes: Axes, product: Product, box: Box, colour: str, fact: str) -> None:
+    """Name, category and a fact below a tile."""
+    name = typeset.shorten(product.name or product.text or product.id, box.width, 7)
+    category = typeset.shorten(product.category or "–", box.width, 7, "bold")
+    y = box.y + box.height
+    typeset.write(axes, box.x, y + 11, name, 7)
+    typeset.write(axes, box.x, y + 21, category, 7, fontweight="bold", color=colour)
+    typeset.write(axes, box.x, y + 31, fact, 7, color=shade(0.6))
+
+
+@drawn
+def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP@1") -> Figure:
+    """One bar per query subset with its interval; untrained model and chance beside it.
+
+    Args:
+        results_tree: `retrieval.category` of results.json: `trained` (needed), `untrained` and
+            `chance` -> subset -> metric -> {value, low, high, n}.
+
+    The dots below a bar are the modalities of its query; subsets of equal size stand together,
+    the best first. Raises ValueError where no trained subset has the metric.
+    """
+    trained = _estimates(results_tree, "trained", metric)
+    if not trained:
+        raise ValueError(f"no trained result has {metric}")
+    order = sorted(trained, key=lambda s: (len(parse_subset(s)), -trained[s]["value"]))
+    figure = new_figure(max(6.4, 0.235 * len(order) + 1.6), 4.2)
+    bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
+    x = np.arange(len(order))
+    value, low, high = (np.array([trained[s][k] for s in order]) for k in ("value", "low", "high"))
+    bars.bar(x, value, width=0.72, color=POSITIVE, label=label("trained", lang))
+    whiskers = np.clip([value - low, high - value], 0, None)
+    style = {"ecolor": shade(0.85), "elinewidth": points(1.0), "capsize": points(1.6)}
+    bars.errorbar(x, value, whiskers, fmt="none", **style)
+    untrained = {"marker": "D", "color": "#E0A100", "markersize": points(4.5)}
+    untrained |= {"markeredgecolor": shade(0.0), "linestyle": "none"}
+    height = {k: _heights(results_tree, k, metric, order) for k in ("untrained", "chance")}
+    bars.plot(x, height["untrained"], label=label("untrained", lang), **untrained)
+    chance = {"colors": shade(0.95), "linewidth": points(1.8), "label": label("chance", lang)}
+    bars.hlines(height["chance"], x - 0.42, x + 0.42, **chance)
+    bars.set_title(label("retrieval_bars", lang, metric=metric))
+    bars.set(ylabel=metric, xlim=(-0.6, len(order) - 0.4))
+    bars.set_ylim(0, 1.18 * max(high.max(), value.max(), 1e-6))
+    bars.tick_params(axis="x", length=0)
+    handles, names = bars.get_legend_handles_labels()
+    shown = [names.index(label(k, lang)) for k in ("trained", "untrained", "chance")]
+    bars.legend(
+        [handles[k] for k in shown],
+        [names[k] for k in shown],
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.2,
+        ncols=3,
+    )
+    dot_matrix(dots, [parse_subset(s) for s in order], lang)
+    figure.supxlabel(label("interval_note", lang), fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def _heights(tree: Tree, kind: str, metric: str, order: Sequence[str]) -> list[float]:
+    """Values of a kind by subset; NaN, which draws nothing, where there is none."""
+    found = _estimates(tree, kind, metric)
+    return [found[s]["value"] if s in found else np.nan for s in order]
+
+
+def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Mapping[str, float]]:
+    """By subset or direction, those entries of a kind that have the metric."""
+    return {k: metrics[metric] for k, metrics in tree.get(kind, {}).items() if metric in metrics}
+
+
+@drawn
+def direction_matrix(results: Tree, lang: Language = "en", metric: str = "Recall@10") -> Figure:
+    """Instance retrieval from each modality (row) to each other one (column).
+
+    Args:
+        results: `retrieval.instance` of results.json: `trained` (needed) and `chance` ->
+            `text->image` ... -> metric -> {value, low, high, n}.
+
+    A cell's colour is its value minus chance, so that a small gallery does not look like skill. On
+    the diagonal stands retrieval by the second view (`alt_image->image`), where there is one.
+    Directions without a finite value are hatched. Raises ValueError where no direction has the
+    metric.
+    """
+    trained, chance = (_estimates(results, kind, metric) for kind in ("trained", "chance"))
+    if not trained:
+        raise ValueError(f"no trained result has {metric}")
+    figure = new_figure(6.4, 5.7)
+    axes = figure.subplots()
+    for row, start in enumerate(MODALITIES):
+        for column, end in enumerate(MODALITIES):
+            name = f"alt_{end}->{end}" if row == column else f"{start}->{end}"
+            _direction_cell(axes, row, column, trained.get(name), chance.get(name), lang)
+    axes.set(xlim=(-0.5, 4.5), ylim=(4.5, -0.5), aspect="equal")
+    modality_ticks(axes, lang)
+    axes.set_title(label("direction_matrix", lang, metric=metric), pad=points(34))
+    axes.set_ylabel(label("query", lang))
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel(label("gallery", lang))
+    colours = ScalarMappable(Normalize(-1, 1), diverging())
+    bar = figure.colorbar(colours, ax=axes, shrink=0.7, aspect=24, pad=0.03)
+    bar.set_label(label("above_chance", lang, metric=metric))
+    bar.outline.set_visible(False)
+    notes = "\n".join(label(key, lang) for key in ("direction_note", "diagonal_view"))
+    figure.supxlabel(notes, fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def _direction_cell(
+    axes: Axes,
+    row: int,
+    column: int,
+    found: Mapping[str, float] | None,
+    chance: Mapping[str, float] | None,
+    lang: Language,
+) -> None:
+    cell = {"xy": (column - 0.5, row - 0.5), "width": 1, "height": 1}
+    if found is None or not isfinite(found["value"]):
+        style = {"facecolor": shade(0.05), "edgecolor": shade(0.22), "hatch": "////"}
+        axes.add_patch(Rectangle(**cell, **style, linewidth=0))
+        return
+    level = chance["value"] if chance else 0.0
+    colour = diverging()(Normalize(-1, 1)(found["value"] - level))[:3]
+    axes.add_patch(Rectangle(**cell, facecolor=colour, edgecolor=shade(0.0)))
+    style = {"ha": "center", "va": "center", "color": text_on(colour)}
+    value = f"{found['value']:.2f}"
+    axes.text(column, row - 0.23, value, fontsize=points(11), fontweight="bold", **style)
+    facts = (
+        f"{found['low']:.2f}–{found['high']:.2f}",
+        label("chance_is", lang, value=level),
+        f"n {found['n']:g}",
+    )
+    style |= {"fontsize": points(7), "linespacing": 1.25}
+    axes.text(column, row + 0.2, "\n".join(facts), **style)

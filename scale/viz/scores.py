@@ -1,0 +1,178 @@
+"""Inter-modality scores as pictures (paper, section 4.3).
+
+M modalities (five), in the one order along rows and columns; T points of time.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+
+from scale.modalities import MODALITIES, PAIRS
+from scale.viz.labels import Language, label
+from scale.viz.style import (
+    MODALITY_COLOURS,
+    diverging,
+    drawn,
+    new_figure,
+    points,
+    sequential,
+    shade,
+    text_on,
+)
+
+COUNT = len(MODALITIES)
+
+
+@drawn
+def score_matrices(
+    S_MM: ArrayLike,
+    softmax_MM: ArrayLike,
+    weighted_MM: ArrayLike,
+    present_M: ArrayLike,
+    lang: Language = "en",
+) -> Figure:
+    """S, softmax(S) and S' = S * softmax(S) side by side, a number in each cell.
+
+    Rows and columns of modalities that are not present are hatched and carry no number. In S' the
+    cells that weigh the masked losses (diagonal) and the contrastive losses (upper triangle) are
+    framed. Raises ValueError where a shape is not (5, 5) and (5,).
+    """
+    present_M = np.asarray(present_M, dtype=bool)
+    matrices = [np.asarray(matrix, dtype=float) for matrix in (S_MM, softmax_MM, weighted_MM)]
+    shapes = [matrix.shape for matrix in matrices]
+    if shapes != [(COUNT, COUNT)] * 3 or present_M.shape != (COUNT,):
+        raise ValueError(f"scores are {shapes}, present is {present_M.shape}; expected 5 x 5 and 5")
+    shown_MM = present_M[:, None] & present_M[None, :]
+    most = max(np.abs(matrices[2][shown_MM]).max(initial=0.0), 1e-6)
+    looks = [
+        (diverging(), Normalize(-1, 1)),
+        (sequential(), Normalize(0, max(matrices[1][shown_MM].max(initial=0.0), 1e-6))),
+        (diverging(), Normalize(-most, most)),
+    ]
+    figure = new_figure(9.8, 3.95)
+    columns = figure.subplots(1, 3)
+    titles = ("scores", "softmax", "weighted")
+    for axes, matrix_MM, look, title in zip(columns, matrices, looks, titles, strict=True):
+        heat_map(axes, matrix_MM, shown_MM, *look, lang)
+        axes.set_title(label(title, lang), loc="center", pad=points(22))
+    for axes in columns[1:]:
+        axes.set_yticklabels([])
+    _frame_roles(columns[2], present_M)
+    notes = [label("score_roles", lang)]
+    if not present_M.all():
+        notes.append(label("absent_note", lang))
+    figure.supxlabel("\n".join(notes), fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def heat_map(
+    axes: Axes,
+    values_MM: np.ndarray,
+    shown_MM: np.ndarray,
+    colours: Colormap,
+    norm: Normalize,
+    lang: Language,
+) -> None:
+    """A 5 x 5 matrix with modality names, numbers where `shown_MM`, hatching elsewhere."""
+    shades_MM4 = colours(norm(values_MM))
+    for (row, column), value in np.ndenumerate(values_MM):
+        cell = {"xy": (column - 0.5, row - 0.5), "width": 1, "height": 1}
+        if shown_MM[row, column]:
+            colour = tuple(shades_MM4[row, column, :3])
+            axes.add_patch(Rectangle(**cell, facecolor=colour, edgecolor=shade(0.0)))
+            axes.text(
+                column,
+                row,
+                f"{value:.2f}".replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize=points(9),
+                color=text_on(colour),
+            )
+        else:
+            style = {"facecolor": shade(0.05), "edgecolor": shade(0.22), "hatch": "////"}
+            axes.add_patch(Rectangle(**cell, **style, linewidth=0))
+    axes.set(xlim=(-0.5, COUNT - 0.5), ylim=(COUNT - 0.5, -0.5), aspect="equal")
+    modality_ticks(axes, lang)
+
+
+def modality_ticks(axes: Axes, lang: Language) -> None:
+    """Modality names in their colours, above the columns and left of the rows."""
+    names = [label(m, lang) for m in MODALITIES]
+    axes.set_xticks(range(COUNT), names)
+    axes.set_yticks(range(COUNT), names)
+    axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for tick, modality in zip(ticks, MODALITIES, strict=True):
+            tick.set(color=MODALITY_COLOURS[modality], fontweight="bold", fontsize=points(8.5))
+
+
+def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
+    """Frames the weights that the total loss uses: diagonal by colour, upper triangle in one."""
+    for i in np.flatnonzero(present_M):
+        colour = MODALITY_COLOURS[MODALITIES[i]]
+        # The page's colour around the frame keeps it apart from a cell of a similar colour.
+        for edge, width in ((shade(0.0), 5.0), (colour, 2.6)):
+            frame = {"fill": False, "edgecolor": edge, "linewidth": points(width)}
+            axes.add_patch(Rectangle((i - 0.45, i - 0.45), 0.9, 0.9, **frame))
+    stairs = [(0.5, -0.5)]
+    for i in range(COUNT - 1):
+        stairs += [(i + 0.5, i + 0.5), (i + 1.5, i + 0.5)]
+    x, y = zip(*stairs[:-1], (COUNT - 0.5, COUNT - 1.5), (COUNT - 0.5, -0.5), strict=True)
+    axes.plot([*x, 0.5], [*y, -0.5], color=shade(0.85), linewidth=points(1.6), clip_on=False)
+
+
+@drawn
+def scores_over_time(
+    steps: Sequence[int], mean_weighted_TMM: ArrayLike, lang: Language = "en"
+) -> Figure:
+    """S' (mean over a batch, or any weights) during training, one small curve per weight.
+
+    The curves stand where the weights stand in the matrix: five on the diagonal, ten pairs in the
+    upper triangle, all on one scale. Points that are not finite leave a gap. Raises ValueError
+    where the shape is not (len(steps), 5, 5).
+    """
+    weighted_TMM = np.asarray(mean_weighted_TMM, dtype=float)
+    if weighted_TMM.shape != (len(steps), COUNT, COUNT):
+        raise ValueError(f"weights are {weighted_TMM.shape}, steps are {len(steps)}")
+    figure = new_figure(9.0, 5.6)
+    grid = figure.subplots(COUNT, COUNT, sharex=True, sharey=True)
+    finite = weighted_TMM[np.isfinite(weighted_TMM)]
+    low, high = min(finite.min(initial=0.0), 0.0), max(finite.max(initial=0.0), 1e-6)
+    grid[0, 0].set_ylim(low - 0.08 * (high - low), high + 0.35 * (high - low))
+    for i, j in [*((m, m) for m in range(COUNT)), *PAIRS]:
+        _weight_curve(grid[i, j], steps, weighted_TMM[:, i, j], i, j)
+    for i, modality in enumerate(MODALITIES):
+        name, colour = label(modality, lang), MODALITY_COLOURS[modality]
+        grid[0, i].set_title(name, loc="center", color=colour)
+        grid[i, -1].set_ylabel(name, color=colour, fontweight="bold", rotation=270)
+        grid[i, -1].yaxis.set_label_coords(1.12, 0.5)
+        grid[i, i].tick_params(labelleft=True, labelbottom=True)
+        for j in range(i):
+            grid[i, j].set_axis_off()
+    grid[-1, -1].set_xlabel(label("step", lang))
+    notes = "\n".join(label(key, lang) for key in ("diagonal_note", "pair_note", "last_note"))
+    place = {"transform": figure.transFigure, "va": "bottom", "color": shade(0.7)}
+    note = grid[-1, 0].text(0.02, 0.04, notes, **place, fontsize=points(9), linespacing=1.6)
+    note.set_in_layout(False)
+    figure.suptitle(label("scores_over_time", lang), x=0.01, ha="left")
+    return figure
+
+
+def _weight_curve(axes: Axes, steps: Sequence[int], weight_T: np.ndarray, i: int, j: int) -> None:
+    """A line in the colours of both modalities, and its last value."""
+    first, second = MODALITY_COLOURS[MODALITIES[i]], MODALITY_COLOURS[MODALITIES[j]]
+    axes.plot(steps, weight_T, color=first)
+    if i != j:
+        axes.plot(steps, weight_T, color=second, dashes=(3, 3))
+    finite_T = weight_T[np.isfinite(weight_T)]
+    text = f"{finite_T[-1]:.2f}".replace("-", "−") if len(finite_T) else "–"
+    corner = {"transform": axes.transAxes, "ha": "right", "va": "top"}
+    axes.text(0.98, 0.98, text, **corner, fontsize=points(8), color=shade(0.8))
