@@ -4,6 +4,7 @@ H, W height and width in pixels, C colours, T frames of a clip, L tokens, F feat
 """
 
 import hashlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,21 @@ class Backbone:
     cropped) and scaled by its own mean and standard deviation.
     """
 
-    def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
+    def __init__(self, name: str, device: torch.device | str = "auto") -> None:
         """Load by `name`: a timm model such as `vit_small_patch16_224.dino` or
         `hf-hub:owner/model`, whose weights come from the hub, or a local folder with timm's
         config.json and safetensors (as `timm.models.save_for_hf` writes it).
 
-        Raises ValueError that names the model and says what is missing or does not fit.
+        `device`: `auto` is CUDA where there is one, else the CPU. Raises ValueError that names the
+        model and says what is missing or does not fit.
         """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.name = name
         self.device = torch.device(device)
-        self.identity = _identity(name)
-        """Changes whenever the weights do: part of the key of the feature cache."""
+        self.identity = backbone_identity(name)
+        self.lock = threading.Lock()
+        """Threads decode side by side; the model itself already uses every core."""
         self.model = _load(name).eval().requires_grad_(False).to(self.device)
         settings = timm.data.resolve_model_data_config(self.model)
         self.size: int = settings["input_size"][-1]
@@ -45,7 +50,7 @@ class Backbone:
 
         A convolutional model's map of H x W places gives L = H W tokens, row by row.
         """
-        with torch.inference_mode():
+        with self.lock, torch.inference_mode():
             features = self.model.forward_features(self._inputs([picture]))
         if features.ndim == 4 and getattr(self.model, "output_fmt", "NCHW") == "NCHW":
             features = features.permute(0, 2, 3, 1)
@@ -56,7 +61,7 @@ class Backbone:
     def pooled(self, frames_THWC: np.ndarray) -> np.ndarray:
         """vectors_TF (float32): the model's own pooling of each frame (uint8 RGB)."""
         inputs = self._inputs([Image.fromarray(frame) for frame in frames_THWC])
-        with torch.inference_mode():
+        with self.lock, torch.inference_mode():
             pooled_TF = self.model(inputs)
         return pooled_TF.float().cpu().numpy()
 
@@ -74,11 +79,12 @@ def _load(name: str) -> nn.Module:
         raise ValueError(f"timm model {name!r} does not load: {error}") from error
 
 
-def _identity(name: str) -> str:
-    """The name of a published model; of a local folder a hash of its content.
+def backbone_identity(name: str) -> str:
+    """What changes whenever the weights do: part of the key of the feature cache.
 
-    Raises ValueError when a folder holds no config.json or no safetensors: other formats of
-    weights can run code when they are read.
+    The name of a published model; of a local folder a hash of its configuration and weights.
+    Raises ValueError when a folder holds no config.json or no safetensors: other formats of weights
+    can run code when they are read.
     """
     folder = Path(name)
     if not folder.is_dir():

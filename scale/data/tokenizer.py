@@ -22,8 +22,6 @@ SPECIAL = {
     "mask_token": "[MASK]",
 }
 """Special tokens of a trained tokenizer, in the order of their ids from 0."""
-
-NEEDED = ("cls_token", "sep_token", "mask_token", "pad_token")
 AFTER_ATTRIBUTE, AFTER_VALUE = ":", ";"
 
 Table = Sequence[tuple[str, str]]
@@ -74,7 +72,8 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises ValueError that names each special token which SCALE needs and `tokenizer` lacks."""
-    missing = [name for name in NEEDED if getattr(tokenizer, name) is None]
+    needed = [name for name in SPECIAL if name != "unk_token"]
+    missing = [name for name in needed if getattr(tokenizer, name) is None]
     if missing:
         name = tokenizer.name_or_path or type(tokenizer).__name__
         raise ValueError(f"tokenizer {name!r} has no {', '.join(missing)}")
@@ -88,9 +87,9 @@ def encode_texts(
     Returns ids_NL (int32) and padding_NL (bool, True where no token); L is the longest title's.
     A special token that is spelled out in a title is read as ordinary characters.
     """
-    _check_length(length)
+    room = _room(length)
     pieces = _encode(tokenizer, titles)
-    kept_N = np.minimum(pieces.count, length - 2)
+    kept_N = np.minimum(pieces.count, room)
     ids_NL, padding_NL = _frame(tokenizer, kept_N)
     row_P, within_P = _ranges(kept_N)
     ids_NL[row_P, 1 + within_P] = pieces.flat[pieces.start[row_P] + within_P]
@@ -109,12 +108,12 @@ def encode_tables(
     Returns ids_NL (int32), padding_NL (bool) and entity_NL (int16): 2k on the pieces of attribute
     k, 2k + 1 on those of its value, -1 on structure, [CLS], [SEP] and padding.
     """
-    _check_length(length)
+    room = _room(length)
     names = [text for table in tables for pair in table for text in pair]
     number = {text: i for i, text in enumerate(dict.fromkeys(names))}
     string_E = np.fromiter((number[text] for text in names), np.int64, len(names))
     pieces = _encode(tokenizer, list(number))
-    plan = _plan_tables(pieces.count[string_E], [2 * len(table) for table in tables], length - 2)
+    plan = _plan_tables(pieces.count[string_E], [2 * len(table) for table in tables], room)
     ids_NL, padding_NL = _frame(tokenizer, plan.used_N)
     entity_NL = np.full(ids_NL.shape, -1, np.int16)
 
@@ -149,8 +148,8 @@ def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _Tabl
     row_E, number_E = _ranges(np.asarray(entities_N, np.int64))
     taken_E = count_E + 1
     before_E = np.cumsum(taken_E) - taken_E
-    first_E = (np.cumsum(entities_N) - entities_N).astype(np.int64)[row_E]
-    start_E = before_E - before_E[first_E]
+    first_N = (np.cumsum(entities_N) - entities_N).astype(np.int64)
+    start_E = before_E - before_E[first_N[row_E]]
     left_E = room - start_E
     # An attribute needs its own pieces; a value needs its attribute and the `:` before it too.
     alone_E = np.where(number_E % 2 == 1, np.roll(taken_E, 1) + count_E, count_E)
@@ -211,9 +210,11 @@ def _structure_ids(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     return pieces.flat[pieces.start + pieces.count - 1]
 
 
-def _check_length(length: int) -> None:
+def _room(length: int) -> int:
+    """Positions between [CLS] and [SEP]."""
     if length < 3:
         raise ValueError(f"length {length} leaves no room between [CLS] and [SEP]")
+    return length - 2
 
 
 def _bare_tokenizer(vocab: dict[str, int]) -> Tokenizer:
@@ -230,25 +231,21 @@ def _strings(product: View) -> list[str]:
 
 def _words(tokenizer: Tokenizer, texts: list[str]) -> Counter[str]:
     """How often each word occurs, cut into words as the trainer will."""
-    words: Counter[str] = Counter()
-    for line, count in Counter(texts).items():
-        normal = tokenizer.normalizer.normalize_str(line)
-        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
-            words[word] += count
-    return words
+    normal = (tokenizer.normalizer.normalize_str(text) for text in texts)
+    cut = map(tokenizer.pre_tokenizer.pre_tokenize_str, normal)
+    return Counter(word for pieces in cut for word, _ in pieces)
 
 
 def _alphabet(words: Counter[str], room: int) -> tuple[list[str], list[str]]:
     """The most frequent characters and their `##` forms that together fit into `room` entries."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
-        for character in word:
-            counts[character] += count
+        counts.update({c: count * word.count(c) for c in set(word)})
     inside = {character for word in words for character in word[1:]}
     ranked = sorted(counts, key=lambda c: (-counts[c], c))
     # The structure of a table needs its two signs even where no text holds them.
     signs = [AFTER_ATTRIBUTE, AFTER_VALUE]
-    ranked = [*signs, *(c for c in ranked if c not in signs)]
+    ranked = list(dict.fromkeys([*signs, *ranked]))
     size = np.cumsum([1 + (c in inside) for c in ranked])
     kept = ranked[: int((size <= room).sum())]
     if len(kept) <= len(signs):

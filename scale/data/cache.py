@@ -1,0 +1,251 @@
+"""Feature vectors of media files, computed once, in parallel, kept under a key of content and
+settings.
+
+L length of a sequence, F features of a vector, T tokens of many sequences, one after the other.
+"""
+
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from scale.config import FeatureConfig
+from scale.data.backbones import Backbone, backbone_identity
+from scale.data.features import extract
+from scale.data.media import MediaError, content_hash
+
+VERSION = 1
+"""Part of every key: raise it when the code makes other features from the same file."""
+
+RAW = {"image": "patches", "video": "frames", "audio": "logmel"}
+"""The sources that need neither a model nor a feature file."""
+
+SETTINGS = {
+    "patches": ("image_size", "patch_size"),
+    "frames": ("video_frames", "frame_size"),
+    "logmel": ("sample_rate", "audio_seconds", "audio_frames", "mel_bins"),
+}
+"""What a raw source depends on; other settings leave its cached items valid."""
+
+IN_MEMORY_BYTES = 4 << 30
+"""Joined features above this size are mapped from disk instead of read into memory."""
+
+CHECKSUM_BYTES = 16
+FILES_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Job:
+    """One media file to turn into vectors."""
+
+    modality: str
+    path: Path
+    hashed: bool = True
+    """Whether the hash of the decoded content is wanted too; it decodes the file again."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A media file whose features (`length` vectors of `size`) lie in the cache."""
+
+    key: str
+    length: int
+    size: int
+    content: str
+    """Hash of the decoded content; empty where the job did not ask for it."""
+
+
+class FeatureCache:
+    """A folder of arrays, one file a key: a .npy with a blake2b checksum behind it.
+
+    Files are written under a temporary name and renamed, so a stop leaves no half file under a
+    key and any number of processes may share the folder. A damaged file counts as absent.
+    """
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        self.folder = default_folder() if folder is None else Path(folder)
+
+    def path(self, key: str) -> Path:
+        """Where the array of a key lies or would lie."""
+        return self.folder / key[:2] / f"{key}.npy"
+
+    def load(self, key: str) -> np.ndarray | None:
+        """The array under a key; None where there is none or it is damaged."""
+        try:
+            stored = self.path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        body, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
+        if _digest(body) != checksum:
+            return None
+        return np.load(io.BytesIO(body), allow_pickle=False)
+
+    def store(self, key: str, values: np.ndarray) -> None:
+        """Keep an array under a key."""
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        body = buffer.getvalue()
+        with _renamed(self.path(key)) as partial:
+            partial.write_bytes(body + _digest(body))
+
+    def fetch(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array under a key, computed and kept where there is none."""
+        values = self.load(key)
+        if values is None:
+            values = compute()
+            self.store(key, values)
+        return values
+
+    def join(self, items: Sequence[Ready], longest: int) -> np.ndarray:
+        """values_TF (float16): the first `longest` vectors of each item, one after the other.
+
+        Up to IN_MEMORY_BYTES in memory, else a file in the cache's folder mapped copy-on-write.
+        """
+        shape = sum(min(item.length, longest) for item in items), items[0].size
+        if 2 * shape[0] * shape[1] <= IN_MEMORY_BYTES:
+            return self._fill(np.empty(shape, np.float16), items, longest)
+        name = _digest(json.dumps([VERSION, longest, [item.key for item in items]]).encode()).hex()
+        target = self.folder / "joined" / f"{name}.npy"
+        if not target.exists():
+            with _renamed(target) as partial:
+                mapped_TF = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
+                self._fill(mapped_TF, items, longest).flush()
+        return np.load(target, mmap_mode="c", allow_pickle=False)
+
+    def _fill(self, values_TF: np.ndarray, items: Sequence[Ready], longest: int) -> np.ndarray:
+        at = 0
+        for item in items:
+            features_LF = self.load(item.key)
+            if features_LF is None:
+                raise RuntimeError(f"{self.path(item.key)} was removed while it was in use")
+            cut_LF = features_LF[:longest]
+            values_TF[at : at + len(cut_LF)] = cut_LF
+            at += len(cut_LF)
+        return values_TF
+
+
+def default_folder() -> Path:
+    """$SCALE_CACHE, else $XDG_CACHE_HOME/scale, else ~/.cache/scale."""
+    if os.environ.get("SCALE_CACHE"):
+        return Path(os.environ["SCALE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scale"
+
+
+def compute_features(
+    jobs: Iterable[Job], config: FeatureConfig, cache: FeatureCache, workers: int | None = None
+) -> dict[Job, Ready | MediaError]:
+    """Features of every job in the cache; what a file gives, or why it cannot be used.
+
+    Threads, not processes: decoders, resizing and models leave Python's lock, and a script or
+    notebook that calls this needs no `if __name__ == "__main__"`. `workers` defaults to the number
+    of cores; 1 works in the calling thread. A failure is not kept: it is tried again next time.
+    Every finished file is kept at once, so interrupted work continues where it stopped.
+    """
+    jobs = list(dict.fromkeys(jobs))
+    maker = _Maker(config, cache)
+    results: dict[Job, Ready | MediaError] = {}
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    with tqdm(total=len(jobs), desc="features", unit=" files", delay=1) as bar:
+        pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        try:
+            for at in range(0, len(jobs), FILES_AT_ONCE):
+                chunk = jobs[at : at + FILES_AT_ONCE]
+                made = pool.map(maker.make, chunk) if pool else map(maker.make, chunk)
+                for job, result in zip(chunk, made, strict=True):
+                    results[job] = result
+                    bar.update()
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)
+    return results
+
+
+class _Maker:
+    """Makes one job's features; a model is loaded when the first job needs it."""
+
+    def __init__(self, config: FeatureConfig, cache: FeatureCache) -> None:
+        self.config, self.cache = config, cache
+        self.settings = {m: feature_settings(m, config) for m in RAW}
+        self.models: dict[str, Backbone] = {}
+        self.lock = threading.Lock()
+
+    def make(self, job: Job) -> Ready | MediaError:
+        try:
+            with job.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "blake2b").hexdigest()
+        except OSError as error:
+            return MediaError(job.path, f"unreadable: {error.strerror}")
+        key = _key(digest, self.settings[job.modality])
+        try:
+            features_LF = self.cache.fetch(key, lambda: self._features(job))
+            content = self._content(job, digest) if job.hashed else ""
+        except MediaError as error:
+            return error
+        return Ready(key, *features_LF.shape, content)
+
+    def _features(self, job: Job) -> np.ndarray:
+        features_LF = extract(job.modality, job.path, self.config, self._model(job.modality))
+        # A value beyond float16 becomes infinite, which the check below reports.
+        with np.errstate(over="ignore"):
+            half_LF = features_LF.astype(np.float16)
+        if not np.isfinite(half_LF).all():
+            raise MediaError(job.path, "non-finite features: a value does not fit into float16")
+        return half_LF
+
+    def _content(self, job: Job, digest: str) -> str:
+        if job.path.suffix == ".npy":
+            return digest
+        key = _key(digest, {"content": job.modality})
+        found = self.cache.fetch(key, lambda: np.array(content_hash(job.modality, job.path)))
+        return str(found)
+
+    def _model(self, modality: str) -> Backbone | None:
+        source = getattr(self.config, f"{modality}_features")
+        if source in (RAW[modality], "file"):
+            return None
+        with self.lock:
+            if source not in self.models:
+                self.models[source] = Backbone(source)
+            return self.models[source]
+
+
+def feature_settings(modality: str, config: FeatureConfig) -> dict[str, object]:
+    """What the features of a modality depend on, besides the file: part of their key."""
+    source = getattr(config, f"{modality}_features")
+    names = SETTINGS.get(source, ())
+    if source not in (RAW[modality], "file"):
+        if modality == "audio":
+            raise ValueError(f"audio_features is {source!r}; known: logmel, file")
+        names = ("video_frames",) if modality == "video" else ()
+        source = backbone_identity(source)
+    return {"modality": modality, "source": source, **{n: getattr(config, n) for n in names}}
+
+
+def _key(digest: str, settings: dict[str, object]) -> str:
+    text = json.dumps([VERSION, digest, settings], sort_keys=True)
+    return _digest(text.encode()).hex()
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=CHECKSUM_BYTES).digest()
+
+
+@contextmanager
+def _renamed(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that becomes it when the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,225 @@
+"""The products of a catalogue as tokens in memory, and batches of them.
+
+N products, M modalities (five), B products of a batch, F features of a vector.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from scale.config import FeatureConfig
+from scale.data.batch import ProductBatch
+from scale.data.cache import FeatureCache, Ready
+from scale.data.catalogue import Catalogue
+from scale.data.columns import (
+    Column,
+    continuous_column,
+    discrete_column,
+    fit_normaliser,
+    read_media,
+    standardise,
+)
+from scale.data.content import content_of
+from scale.data.features import Normaliser
+from scale.data.media import MediaFacts
+from scale.data.problems import CatalogueError, Problem
+from scale.data.product import Product, View
+from scale.modalities import CONTINUOUS, INDEX, MODALITIES
+
+
+@dataclass(frozen=True)
+class ProductDataset:
+    """Products as tokens: map-style, in memory (large features mapped from disk), one order."""
+
+    products: tuple[Product, ...]
+    """Modalities whose media could not be used are None here."""
+    config: FeatureConfig
+    tokenizer: PreTrainedTokenizerBase
+    normaliser: Normaliser
+    columns: dict[str, Column]
+    """By modality, in the one order; one that no product has is absent."""
+    content_NM: np.ndarray
+    """int64: equal numbers in a column mean equal content; -1 where absent."""
+    problems: list[Problem] = field(default_factory=list)
+    """Media that could not be used; beside those that the catalogue found when it was opened."""
+    cut: dict[str, int] = field(default_factory=dict)
+    """Media whose vectors were cut to the longest sequence, counted by modality."""
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The other arguments of `build`, for `view`."""
+
+    @classmethod
+    def build(
+        cls,
+        catalogue: Catalogue,
+        config: FeatureConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        normaliser: Normaliser | None = None,
+        *,
+        cache: FeatureCache | None = None,
+        strict: bool = False,
+        workers: int | None = None,
+        modalities: Sequence[str] = MODALITIES,
+        lengths: Mapping[str, int] | None = None,
+    ) -> "ProductDataset":
+        """Tokens of all products of `catalogue`; media features come from the cache or go there.
+
+        normaliser: that of the training data. None fits one on the products of the split `train`
+        or of no split, so the statistics never see validation or test products.
+        modalities: the others count as missing. lengths: longest sequence by modality, for those
+        whose source does not fix it (feature files, timm models); the first vectors are kept.
+
+        A media file that cannot be used counts as missing and is listed in `problems`; `strict`
+        raises CatalogueError instead. ValueError where a normaliser is needed and no product is
+        there to fit it on.
+        """
+        options = {
+            "cache": cache or FeatureCache(),
+            "strict": strict,
+            "workers": workers,
+            "modalities": tuple(m for m in MODALITIES if m in modalities),
+            "lengths": dict(lengths or {}),
+        }
+        return _build(catalogue, config, tokenizer, normaliser, options)
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Product ids in order."""
+        return tuple(product.id for product in self.products)
+
+    @property
+    def present_NM(self) -> np.ndarray:
+        """bool: whether a product has a modality; unused modalities count as missing."""
+        return self.content_NM >= 0
+
+    @property
+    def feature_sizes(self) -> dict[str, int]:
+        """F of each continuous modality that is there: what ModelConfig must say."""
+        return {m: self.columns[m].values.shape[1] for m in CONTINUOUS if m in self.columns}
+
+    def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
+        """The batch of the products at `indices`, in that order.
+
+        Continuous vectors are standardised float32. The rows of one product do not depend on the
+        others, except for padding.
+        """
+        index_B = torch.as_tensor(indices, dtype=torch.int64)
+        tokens = {m: column.gather(index_B) for m, column in self.columns.items()}
+        content_BM = torch.from_numpy(self.content_NM[index_B.numpy()])
+        return ProductBatch(tokens, content_BM >= 0, index_B, content_BM)
+
+    def batches(self, batch_size: int) -> Iterator[ProductBatch]:
+        """All products in order, `batch_size` at a time; the last batch may be smaller."""
+        for start in range(0, len(self), batch_size):
+            yield self.collate(torch.arange(start, min(start + batch_size, len(self))))
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "ProductDataset":
+        """The products at `indices`, in that order; tokens are shared, contents keep their numbers.
+
+        `index_B` of its batches counts within the subset.
+        """
+        rows = np.asarray(indices, np.int64)
+        return replace(
+            self,
+            products=tuple(self.products[i] for i in rows),
+            columns={m: c.select(torch.from_numpy(rows)) for m, c in self.columns.items()},
+            content_NM=self.content_NM[rows],
+        )
+
+    def view(self, name: str) -> "ProductDataset":
+        """`alt`: the second views as a dataset of its own, for instance retrieval.
+
+        It holds the products that have one, under the same ids, with the same tokenizer and
+        normaliser; numbers in its `content_NM` are not comparable with those of the first view.
+        Problems name the modality `alt_image` and so on.
+        """
+        if name != "alt":
+            raise ValueError(f"unknown view {name!r}; known: alt")
+        second = tuple(_second_view(p) for p in self.products if p.alt.present)
+        return _build(
+            Catalogue(Path(), second),
+            self.config,
+            self.tokenizer,
+            self.normaliser,
+            self.options,
+            prefix="alt_",
+        )
+
+
+def _build(
+    catalogue: Catalogue,
+    config: FeatureConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    normaliser: Normaliser | None,
+    options: dict[str, Any],
+    prefix: str = "",
+) -> ProductDataset:
+    """The dataset of one view; `prefix` stands before the modality's name in its problems."""
+    cache, used, lengths = options["cache"], options["modalities"], options["lengths"]
+    media, problems = read_media(
+        catalogue, config, normaliser, cache=cache, modalities=used, workers=options["workers"]
+    )
+    named = [replace(p, modality=f"{prefix}{p.modality}") for p in problems]
+    if options["strict"] and named:
+        raise CatalogueError.of(named)
+    products = catalogue.without(problems).products
+    columns: dict[str, Column] = {}
+    for m in used:
+        if m in media:
+            column = continuous_column(media[m], len(products), cache, lengths.get(m))
+        else:
+            longest = getattr(config, f"{m}_length")
+            longest = min(longest, lengths.get(m, longest))
+            column = discrete_column(m, products, tokenizer, longest)
+        if column is not None:
+            columns[m] = column
+    if normaliser is None:
+        training_N = np.array([p.split in (None, "train") for p in products], bool)
+        normaliser = fit_normaliser(columns, training_N)
+    return ProductDataset(
+        products,
+        config,
+        tokenizer,
+        normaliser,
+        standardise(columns, normaliser),
+        _number_contents(products, columns, media),
+        named,
+        {m: _count_cut(items, lengths[m]) for m, items in media.items() if m in lengths},
+        options,
+    )
+
+
+def _count_cut(items: Mapping[int, Ready], longest: int) -> int:
+    return sum(item.length > longest for item in items.values())
+
+
+def _number_contents(
+    products: Sequence[Product],
+    columns: Mapping[str, Column],
+    media: Mapping[str, Mapping[int, Ready]],
+) -> np.ndarray:
+    """content_NM: contents numbered by first appearance in each modality; -1 where absent."""
+    content_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
+    for m, column in columns.items():
+        numbers: dict[str | None, int] = {}
+        for row in column.length_N.nonzero().squeeze(1).tolist():
+            product = products[row]
+            item = media.get(m, {}).get(row)
+            facts = {product.id: {m: MediaFacts(item.content)}} if item else None
+            content = content_of(product, m, facts)
+            content_NM[row, INDEX[m]] = numbers.setdefault(content, len(numbers))
+    return content_NM
+
+
+def _second_view(product: Product) -> Product:
+    content = {m: product.content[f"alt_{m}"] for m in MODALITIES if f"alt_{m}" in product.content}
+    values = {m: getattr(product.alt, m) for m in MODALITIES}
+    return replace(product, **values, alt=View(), content=content)

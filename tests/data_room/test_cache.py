@@ -1,0 +1,256 @@
+"""The feature cache: keys, damage, interruption, failures, joining."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scale.config import FeatureConfig
+from scale.data import cache as cache_module
+from scale.data.cache import (
+    FeatureCache,
+    Job,
+    compute_features,
+    default_folder,
+    feature_settings,
+)
+from scale.data.features import extract
+from scale.data.media import MediaError
+
+CONFIG = FeatureConfig(image_size=16, patch_size=8)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return FeatureCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Six pictures of different colours, their content hashes not wanted."""
+    for i in range(6):
+        Image.new("RGB", (20, 10), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    return [Job("image", tmp_path / f"{i}.png", hashed=False) for i in range(6)]
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Paths in the order in which they are decoded."""
+    paths = []
+
+    def counted(modality, path, *rest):
+        paths.append(path)
+        return extract(modality, path, *rest)
+
+    monkeypatch.setattr(cache_module, "extract", counted)
+    return paths
+
+
+def test_default_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("SCALE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_folder() == Path.home() / ".cache" / "scale"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "scale"
+    monkeypatch.setenv("SCALE_CACHE", str(tmp_path / "mine"))
+    assert FeatureCache().folder == tmp_path / "mine"
+
+
+def test_arrays_are_kept_and_nothing_is_pickled(cache):
+    values = np.arange(6, dtype=np.float16).reshape(2, 3)
+    assert cache.load("ab12") is None
+    cache.store("ab12", values)
+    assert np.array_equal(cache.load("ab12"), values)
+    assert np.array_equal(np.load(cache.path("ab12"), allow_pickle=False), values)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        cache.store("cd34", np.array([{}], dtype=object))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "longer"])
+def test_a_damaged_file_counts_as_absent(cache, damage):
+    cache.store("ab12", np.arange(100, dtype=np.float16))
+    stored = bytearray(cache.path("ab12").read_bytes())
+    stored[150] ^= damage == "flipped"
+    after = {"cut": stored[:-40], "flipped": stored, "empty": b"", "longer": stored + b"x"}
+    cache.path("ab12").write_bytes(after[damage])
+    assert cache.load("ab12") is None
+    assert cache.fetch("ab12", lambda: np.ones(2)).tolist() == [1, 1]
+    assert cache.load("ab12").tolist() == [1, 1]
+
+
+def test_a_failed_write_leaves_nothing(cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        cache.store("ab12", np.ones(2))
+    assert list(cache.folder.rglob("*.*")) == []
+
+
+def test_only_the_settings_of_a_modality_change_its_key():
+    def changed(**other):
+        new = FeatureConfig(**{"image_size": 16, "patch_size": 8} | other)
+        names = ("image", "video", "audio")
+        return {m for m in names if feature_settings(m, new) != feature_settings(m, CONFIG)}
+
+    assert changed(patch_size=4) == {"image"}
+    assert changed(video_frames=3) == changed(frame_size=3) == {"video"}
+    assert changed(mel_bins=3) == changed(audio_seconds=3.0) == {"audio"}
+    assert changed(image_features="file") == {"image"}
+    assert changed(text_length=9, vocab_size=99) == set()
+    with pytest.raises(ValueError, match="audio_features is 'wav2vec'"):
+        changed(audio_features="wav2vec")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_file_is_decoded_once(cache, jobs, decoded, workers):
+    first = compute_features([*jobs, jobs[0]], CONFIG, cache, workers)
+    assert sorted(decoded) == [job.path for job in jobs]
+    assert compute_features(jobs, CONFIG, cache, workers) == first
+    assert len(decoded) == len(jobs)
+    for job in jobs:
+        expected = extract("image", job.path, CONFIG).astype(np.float16)
+        assert np.array_equal(cache.load(first[job].key), expected)
+        assert (first[job].length, first[job].size) == expected.shape
+    compute_features(jobs, FeatureConfig(image_size=32, patch_size=8), cache, workers)
+    assert len(decoded) == 2 * len(jobs)
+
+
+def test_a_copy_or_a_renamed_file_is_not_decoded_again(cache, jobs, decoded, tmp_path):
+    compute_features(jobs, CONFIG, cache, 1)
+    jobs[0].path.rename(tmp_path / "other.png")
+    compute_features([Job("image", tmp_path / "other.png", hashed=False)], CONFIG, cache, 1)
+    assert len(decoded) == len(jobs)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_work_continues(cache, jobs, monkeypatch, workers):
+    calls = []
+
+    def stopped(modality, path, *rest):
+        calls.append(path)
+        if path == jobs[3].path:
+            raise KeyboardInterrupt
+        return extract(modality, path, *rest)
+
+    monkeypatch.setattr(cache_module, "extract", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compute_features(jobs, CONFIG, cache, workers)
+    kept = len(list(cache.folder.rglob("*.npy")))
+    assert kept >= 3
+    monkeypatch.setattr(cache_module, "extract", lambda *a: calls.append(a[1]) or extract(*a))
+    calls.clear()
+    compute_features(jobs, CONFIG, cache, workers)
+    assert len(calls) == len(jobs) - kept
+    assert jobs[3].path in calls
+
+
+def test_killed_work_continues(cache, jobs, decoded):
+    code = (
+        "import sys, time; from pathlib import Path; from scale.config import FeatureConfig\n"
+        "from scale.data import cache as c\n"
+        "real = c.extract\n"
+        "c.extract = lambda *a: (time.sleep(0.3), real(*a))[1]\n"
+        "jobs = [c.Job('image', Path(p), hashed=False) for p in sys.argv[2:]]\n"
+        "config = FeatureConfig(image_size=16, patch_size=8)\n"
+        "c.compute_features(jobs, config, c.FeatureCache(sys.argv[1]), 1)\n"
+    )
+    paths = [str(job.path) for job in jobs]
+    process = subprocess.Popen([sys.executable, "-c", code, str(cache.folder), *paths])
+    deadline = time.monotonic() + 60
+    while len(list(cache.folder.rglob("[!.]*.npy"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = len(list(cache.folder.rglob("[!.]*.npy")))
+    assert 2 <= kept < len(jobs)
+    results = compute_features(jobs, CONFIG, cache, 1)
+    assert len(decoded) == len(jobs) - kept
+    assert all(cache.load(item.key) is not None for item in results.values())
+
+
+def test_a_failure_is_reported_and_tried_again(cache, jobs):
+    broken = jobs[2].path
+    good = broken.read_bytes()
+    broken.write_bytes(good[: len(good) // 2])
+    jobs = [*jobs, Job("image", broken.with_name("none.png"))]
+    results = compute_features(jobs, CONFIG, cache, 2)
+    failed = [job for job in jobs if isinstance(results[job], MediaError)]
+    assert failed == [jobs[2], jobs[-1]]
+    assert results[jobs[2]].path == broken
+    assert "does not decode" in results[jobs[2]].reason
+    assert "unreadable" in results[jobs[-1]].reason
+    broken.write_bytes(good)
+    assert not isinstance(compute_features(jobs, CONFIG, cache, 2)[jobs[2]], MediaError)
+
+
+def test_a_value_beyond_float16_is_refused(cache, jobs, monkeypatch):
+    monkeypatch.setattr(cache_module, "extract", lambda *_: np.full((2, 2), 1e6, np.float32))
+    result = compute_features(jobs[:1], CONFIG, cache, 1)[jobs[0]]
+    assert "does not fit into float16" in result.reason
+    assert list(cache.folder.rglob("*.npy")) == []
+
+
+def test_content_is_that_of_the_pixels_and_only_on_demand(cache, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    for name in ("a.png", "b.bmp"):
+        picture.save(tmp_path / name)
+    picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "c.png")
+    jobs = [Job("image", tmp_path / name) for name in ("a.png", "b.bmp", "c.png")]
+    results = compute_features(jobs, CONFIG, cache, 1)
+    a, b, c = (results[job].content for job in jobs)
+    assert a == b != c
+    unhashed = Job("image", tmp_path / "a.png", hashed=False)
+    assert compute_features([unhashed], CONFIG, cache, 1)[unhashed].content == ""
+
+
+def test_feature_files_are_cached_as_they_are(cache, tmp_path):
+    values = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
+    np.save(tmp_path / "x.npy", values)
+    job = Job("video", tmp_path / "x.npy")
+    ready = compute_features([job], FeatureConfig(video_features="file"), cache, 1)[job]
+    assert np.array_equal(cache.load(ready.key), values)
+    assert ready.content
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_joined_items_lie_one_after_the_other(cache, jobs, monkeypatch, limit):
+    monkeypatch.setattr(cache_module, "IN_MEMORY_BYTES", limit)
+    results = compute_features(jobs, CONFIG, cache, 1)
+    items = [results[job] for job in jobs]
+    for longest in (4, 3):
+        joined = cache.join(items, longest)
+        expected = np.concatenate([cache.load(item.key)[:longest] for item in items])
+        assert np.array_equal(joined, expected)
+        assert isinstance(joined, np.memmap) == (limit == 0)
+        assert np.array_equal(cache.join(items, longest), expected)
+
+
+def test_a_timm_model_is_loaded_only_when_it_is_needed(cache, jobs, monkeypatch, tmp_path):
+    import timm
+    from timm.models import save_for_hf
+
+    folder = tmp_path / "vit"
+    size = {"input_size": (3, 32, 32)}
+    model = timm.create_model("test_vit", img_size=32)
+    save_for_hf(model, folder, safe_serialization=True, data_config=size)
+    config = FeatureConfig(image_features=str(folder))
+    loads = []
+    real = cache_module.Backbone
+    monkeypatch.setattr(cache_module, "Backbone", lambda name: loads.append(name) or real(name))
+    results = compute_features(jobs, config, cache, 2)
+    assert {(r.length, r.size) for r in results.values()} == {(4, model.num_features)}
+    assert loads == [str(folder)]
+    assert compute_features(jobs, config, cache, 2) == results
+    assert len(loads) == 1
+    save_for_hf(timm.create_model("test_vit", img_size=32), folder, safe_serialization=True)
+    assert compute_features(jobs[:1], config, cache, 1)[jobs[0]] != results[jobs[0]]
