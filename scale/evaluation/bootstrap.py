@@ -3,13 +3,15 @@
 Q queries (or products), V values per query, R resamples.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+K = TypeVar("K", bound=Hashable)
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -36,27 +38,33 @@ NOTHING = Estimate(None, None, None, 0)
 
 
 def estimates(
-    values: dict[str, Floats], seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, Estimate]:
+    values: dict[K, Floats], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[K, Estimate]:
     """Mean over queries of several values per query, each with a 95 % percentile interval.
 
-    The same resampled queries serve all values. NaN marks a query that a value leaves out; n says
-    how many it keeps.
+    NaN marks a query that a value leaves out; n says how many it keeps. Values that keep equally
+    many share one set of resampled queries, hence one matrix product.
 
     Args:
-        values: by name, value_Q; all of one length.
+        values: value_Q by name (any key); the lengths may differ.
     """
-    result = {}
-    for names in _same_queries(values):
-        keep_Q = ~np.isnan(values[names[0]])
-        values_QV = np.stack([values[name][keep_Q] for name in names], axis=1)
-        n = len(values_QV)
-        if not n:
-            result |= dict.fromkeys(names, NOTHING)
-            continue
+    kept = {name: value_Q[~np.isnan(value_Q)] for name, value_Q in values.items()}
+    result = dict.fromkeys(values, NOTHING)
+    for n in {len(kept_Q) for kept_Q in kept.values()} - {0}:
+        names = [name for name, kept_Q in kept.items() if len(kept_Q) == n]
+        values_QV = np.stack([kept[name] for name in names], axis=1)
         draws_RV = np.concatenate([w_RQ @ values_QV / n for w_RQ in weights(n, seed, resamples)])
         result |= zip(names, _intervals(values_QV.mean(0), draws_RV, n), strict=True)
-    return {name: result[name] for name in values}
+    return result
+
+
+def estimate_items(
+    items: dict[str, dict[str, Floats]], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, dict[str, Estimate]]:
+    """`estimates` of the values of several items in one go: `{item: {name: value_Q}}`."""
+    flat = {(item, name): v for item, values in items.items() for name, v in values.items()}
+    found = estimates(flat, seed, resamples)
+    return {item: {name: found[item, name] for name in values} for item, values in items.items()}
 
 
 def estimate(value_Q: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
@@ -132,11 +140,3 @@ def _intervals(value_V: Floats, draws_RV: Floats, n: int) -> list[Estimate]:
     # Rounding keeps a constant's bounds from lying 1e-17 beside its value.
     columns = (np.round(x_V, 12).tolist() for x_V in (value_V, low_V, high_V))
     return [Estimate(value, low, high, n) for value, low, high in zip(*columns, strict=True)]
-
-
-def _same_queries(values: dict[str, Floats]) -> list[list[str]]:
-    """Names grouped by which queries they leave out."""
-    groups: dict[bytes, list[str]] = {}
-    for name, value_Q in values.items():
-        groups.setdefault(np.isnan(value_Q).tobytes(), []).append(name)
-    return list(groups.values())

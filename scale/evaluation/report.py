@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import scale
 from scale.evaluation import classification, clustering, retrieval
-from scale.evaluation.bootstrap import Estimate, estimates
+from scale.evaluation.bootstrap import Estimate, estimate_items
 from scale.evaluation.classification import Classification
 from scale.evaluation.clustering import Clustering
 from scale.evaluation.retrieval import KS, Retrieval
@@ -178,9 +179,9 @@ def plain(value: Any) -> Any:
 def _with_chance(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
     """Chance depends on the products alone, so any stage that has an item can give it."""
     items = {item: r for by_item in stages.values() for item, r in by_item.items()}
-    tree = {"chance": {item: estimates(r.chance, seed) for item, r in items.items()}}
+    tree = {"chance": estimate_items({item: r.chance for item, r in items.items()}, seed)}
     for stage, by_item in stages.items():
-        tree[stage] = {item: estimates(r.values, seed) for item, r in by_item.items()}
+        tree[stage] = estimate_items({item: r.values for item, r in by_item.items()}, seed)
     return tree
 
 
@@ -190,21 +191,25 @@ def _counts(stages: dict[str, dict[str, Retrieval]]) -> dict[str, dict[str, int]
 
 def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
     """All modalities against each one alone, and trained against untrained."""
-    tree = {}
-    for stage, by_subset in stages.items():
-        tree[stage] = {
-            f"{ALL} - {m}": _paired(by_subset[ALL], by_subset[m], seed) for m in MODALITIES
-        }
+    pairs = {
+        stage: {f"{ALL} - {m}": (by_subset[ALL], by_subset[m]) for m in MODALITIES}
+        for stage, by_subset in stages.items()
+    }
     if "trained" in stages and "untrained" in stages:
-        for name, trained in stages["trained"].items():
-            pair = _paired(trained, stages["untrained"][name], seed)
-            tree["trained"][f"trained - untrained {name}"] = pair
-    return tree
+        pairs["trained"] |= {
+            f"trained - untrained {name}": (trained, stages["untrained"][name])
+            for name, trained in stages["trained"].items()
+        }
+    return {
+        stage: estimate_items({name: _paired(*pair) for name, pair in by_name.items()}, seed)
+        for stage, by_name in pairs.items()
+    }
 
 
-def _paired(a: Retrieval, b: Retrieval, seed: int) -> dict[str, Estimate]:
+def _paired(a: Retrieval, b: Retrieval) -> dict[str, NDArray[np.float64]]:
+    """a - b per query, over the products that asked in both."""
     _, in_a, in_b = np.intersect1d(a.rows_Q, b.rows_Q, return_indices=True)
-    return estimates({m: a.values[m][in_a] - b.values[m][in_b] for m in a.values}, seed)
+    return {m: a.values[m][in_a] - b.values[m][in_b] for m in a.values}
 
 
 def _version(package: str) -> str | None:

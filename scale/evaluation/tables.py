@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scale.evaluation.bootstrap import Estimate, estimates
+from scale.evaluation.bootstrap import Estimate, estimate_items
 from scale.evaluation.embed import Embeddings, subset_embedding
 from scale.evaluation.retrieval import (
     KS,
@@ -142,12 +142,12 @@ def by_pattern(
     """
     present_QM = present_NM[retrieval.rows_Q]
     patterns_PM, which_Q = np.unique(present_QM, axis=0, return_inverse=True)
-    result = {}
+    items = {}
     for p, present_M in enumerate(patterns_PM):
         rows = which_Q.ravel() == p
         name = "+".join(m for m in MODALITIES if present_M[INDEX[m]])
-        result[name] = estimates({m: v[rows] for m, v in retrieval.values.items()}, seed)
-    return result
+        items[name] = {metric: value_Q[rows] for metric, value_Q in retrieval.values.items()}
+    return estimate_items(items, seed)
 
 
 def _instance(

@@ -45,6 +45,19 @@ def test_nan_is_left_out_and_counted_per_value():
     assert list(found) == ["some", "all", "none"]
 
 
+def test_values_of_several_items_are_those_of_each_alone():
+    rng = np.random.default_rng(0)
+    items = {
+        "a": {"x": rng.random(9), "y": np.where(rng.random(9) < 0.3, np.nan, 1.0)},
+        "b": {"x": rng.random(5)},
+    }
+    found = bootstrap.estimate_items(items, seed=2)
+    assert {i: list(values) for i, values in found.items()} == {"a": ["x", "y"], "b": ["x"]}
+    assert found["a"]["x"] == estimate(items["a"]["x"], seed=2)
+    assert found["a"]["y"] == estimate(items["a"]["y"], seed=2)
+    assert found["b"]["x"] == estimate(items["b"]["x"], seed=2)
+
+
 def test_the_width_is_that_of_the_standard_error():
     values = np.random.default_rng(0).normal(size=400)
     found = estimate(values, resamples=4000)
