@@ -1,0 +1,118 @@
+"""What a run writes while it trains: metrics.jsonl, scores.parquet and, if installed, TensorBoard.
+
+B products, M modalities (five).
+"""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from scale.modalities import MODALITIES
+
+METRICS = "metrics.jsonl"
+SCORES = "scores.parquet"
+
+
+class RunLog:
+    """Appends to a run's files; what lies beyond the checkpoint is cut off first."""
+
+    def __init__(self, folder: Path, step: int):
+        """`step`: steps that are done; lines of later ones are removed."""
+        self.folder = folder
+        self.metrics = [line for line in read_metrics(folder) if line["step"] <= step]
+        self.scores = [row for row in read_scores(folder) if row["step"] <= step]
+        text = "".join(_line(values) for values in self.metrics)
+        _replace(folder / METRICS, text.encode())
+        self.write_scores()
+        self.board = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics. A figure that is not a number is written as null."""
+        line = {"step": step} | values
+        self.metrics.append(line)
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(_line(line))
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
+        """Mean and standard deviation of S' over the batch's products that have both modalities."""
+        both_BMM = present_BM[:, :, None] & present_BM[:, None, :]
+        values_BMM = weighted_BMM.double().masked_fill(~both_BMM, float("nan")).cpu().numpy()
+        count_MM = both_BMM.sum(0).cpu().numpy()
+        for i, left in enumerate(MODALITIES):
+            for j, right in enumerate(MODALITIES):
+                here = values_BMM[:, i, j][~np.isnan(values_BMM[:, i, j])]
+                self.scores.append(
+                    {
+                        "step": step, "row": left, "column": right, "products": int(count_MM[i, j]),
+                        "mean": float(here.mean()) if len(here) else None,
+                        "std": float(here.std()) if len(here) else None,
+                    }
+                )  # fmt: skip
+
+    def write_scores(self) -> None:
+        """Write all rows of S' so far; called with each checkpoint."""
+        table = pa.Table.from_pylist(self.scores, schema=SCORES_SCHEMA)
+        fresh = self.folder / (SCORES + ".new")
+        pq.write_table(table, fresh)
+        fresh.replace(self.folder / SCORES)
+
+    def close(self) -> None:
+        """Flush TensorBoard's file."""
+        if self.board is not None:
+            self.board.close()
+
+
+SCORES_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("row", pa.string()),
+        ("column", pa.string()),
+        ("products", pa.int64()),
+        ("mean", pa.float64()),
+        ("std", pa.float64()),
+    ]
+)
+"""S'_ij over time: `row` i, `column` j, `products` of the batch that have both."""
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Lines of a run's metrics.jsonl; a last line that a stop cut in half is left out."""
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            lines.append(json.loads(line))
+    return lines
+
+
+def read_scores(folder: Path) -> list[dict]:
+    """Rows of a run's scores.parquet."""
+    path = folder / SCORES
+    return pq.read_table(path).to_pylist() if path.is_file() else []
+
+
+def _line(values: dict[str, float]) -> str:
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
+              for k, v in values.items()}  # fmt: skip
+    return json.dumps(finite) + "\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)

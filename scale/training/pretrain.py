@@ -1,0 +1,154 @@
+"""`scale pretrain`: from a catalogue and a config to a run folder."""
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from scale.config import Config
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
+from scale.data.features import Normaliser
+from scale.data.problems import summarise_problems, write_problems
+from scale.data.splits import with_splits
+from scale.data.tokenizer import load_tokenizer, train_tokenizer
+from scale.model.pretrained import initialise_from_pretrained
+from scale.training.checkpoint import recover_checkpoint
+from scale.training.diagnostics import duplicate_warnings
+from scale.training.loop import Trainer
+from scale.training.run import (
+    Run,
+    RunFolder,
+    build_dataset,
+    differing_keys,
+    fit_vocabulary,
+    seeded_model,
+)
+
+log = logging.getLogger(__name__)
+
+
+def pretrain(
+    config: Config,
+    catalogue: Catalogue | Path | str,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    strict: bool = False,
+    cache: FeatureCache | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train SCALE on a catalogue's training split and write everything into a run folder.
+
+    Args:
+        config: e.g. `tiny()`; its vocabulary is fitted to the tokenizer.
+        catalogue: the catalogue, or its folder.
+        out: the run folder.
+        resume: go on where the folder's last checkpoint stands, to the same bits as if it had never
+            stopped. Without a checkpoint it starts from the beginning.
+        strict: bad media or records raise instead of counting as missing.
+        cache: of features; None is the user's own.
+
+    Returns:
+        The run, with the best model of the validation loaded.
+
+    Raises:
+        ValueError: `out` holds a run already and `resume` is off; config or catalogue differ from
+            those of the run to resume.
+        TrainingError: a loss is not finite, or there is nothing to train on.
+    """
+    if not isinstance(catalogue, Catalogue):
+        catalogue = Catalogue.open(catalogue, strict=strict)
+    catalogue = with_splits(catalogue)
+    run = RunFolder(Path(out))
+    started = _check_folder(run, resume)
+    run.folder.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = _tokenizer(config, catalogue, run)
+    config = fit_vocabulary(config, tokenizer)
+    normaliser = Normaliser.load(run.normaliser) if started else None
+    options = {"cache": cache, "strict": strict}
+    data = build_dataset(catalogue, config, tokenizer, normaliser, **options)
+    _settle(run, config, data, started)
+    problems = [*catalogue.problems, *data.problems]
+    write_problems(problems, run.problems)
+    if problems:
+        log.warning("%s; see %s", summarise_problems(problems), run.problems)
+
+    train, val = (
+        data.subset([i for i, p in enumerate(data.products) if p.split == split])
+        for split in ("train", "val")
+    )
+    contents_NM = torch.from_numpy(train.content_NM)
+    for sentence in duplicate_warnings(
+        contents_NM, config.train.batch_size, config.loss.ignore_duplicates
+    ):
+        log.info("%s", sentence)
+    model = seeded_model(config)
+    for line in initialise_from_pretrained(model):
+        log.info("%s", line)
+    Trainer(config, model, train, val, run).fit(progress)
+    return Run.load(run.folder)
+
+
+def _check_folder(run: RunFolder, resume: bool) -> bool:
+    """Whether there is a run to go on with; a half-made start is cleared away."""
+    started = run.config.is_file() and recover_checkpoint(run.checkpoint("last"))
+    if started and not resume:
+        raise ValueError(
+            f"{run.folder} holds a run already: continue it with resume (--resume), or choose "
+            "another folder"
+        )
+    if not started and run.folder.is_dir():
+        if run.config.is_file():
+            # A run that stopped before its first checkpoint: begin again, with fresh files.
+            run.config.unlink()
+            shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
+            (run.folder / "scores.parquet").unlink(missing_ok=True)
+            (run.folder / "metrics.jsonl").unlink(missing_ok=True)
+        elif any(run.folder.iterdir()) and not run.tokenizer.is_dir():
+            raise ValueError(f"{run.folder} is not empty and not the folder of a run")
+    return started
+
+
+def _tokenizer(config: Config, catalogue: Catalogue, run: RunFolder) -> PreTrainedTokenizerBase:
+    """The run's own tokenizer: named by the config, or trained on the training split."""
+    if run.config.is_file():
+        return load_tokenizer(run.tokenizer)
+    if config.features.tokenizer:
+        tokenizer = load_tokenizer(config.features.tokenizer)
+    else:
+        tokenizer = train_tokenizer(catalogue.split("train").products, config.features.vocab_size)
+    tokenizer.save_pretrained(run.tokenizer)
+    # Read back, so that a run and its continuation use the same object.
+    return load_tokenizer(run.tokenizer)
+
+
+def _settle(run: RunFolder, config: Config, data: ProductDataset, started: bool) -> None:
+    """Write what the run rests on; for a run that goes on, check that it is the same."""
+    facts = {"products": len(data), "fingerprint": _fingerprint(data)}
+    path = run.folder / "data.json"
+    if not started:
+        data.normaliser.save(run.normaliser)
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        config.save(run.config)
+        return
+    different = differing_keys(config, Config.load(run.config))
+    if different:
+        raise ValueError(f"{run.config}: the run to resume has other {', '.join(different)}")
+    if json.loads(path.read_text(encoding="utf-8")) != facts:
+        raise ValueError(f"{path}: the catalogue is not the one that the run was started with")
+
+
+def _fingerprint(data: ProductDataset) -> str:
+    """Changes where a product, its presence or its content changes."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update("\n".join(data.ids).encode())
+    digest.update(data.present_NM.tobytes())
+    digest.update(data.content_NM.tobytes())
+    return digest.hexdigest()

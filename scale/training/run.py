@@ -1,0 +1,172 @@
+"""A run folder: what `scale pretrain` writes and every later command reads."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from scale.config import Config
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
+from scale.data.features import Normaliser
+from scale.data.splits import with_splits
+from scale.data.tokenizer import load_tokenizer
+from scale.modalities import CONTINUOUS
+from scale.model.scale import ScaleModel
+from scale.training.checkpoint import recover_checkpoint
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the things in a run folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """All settings, as JSON."""
+        return self.folder / "config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """Folder of the tokenizer."""
+        return self.folder / "tokenizer"
+
+    @property
+    def normaliser(self) -> Path:
+        """Means and spreads of the continuous features, from the training split."""
+        return self.folder / "normaliser.safetensors"
+
+    @property
+    def problems(self) -> Path:
+        """What of the catalogue could not be used."""
+        return self.folder / "problems.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """Measured numbers, written by `scale evaluate`."""
+        return self.folder / "results.json"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.folder / "figures"
+
+    def checkpoint(self, which: str) -> Path:
+        """Folder of the checkpoint `last` or `best`."""
+        return self.folder / "checkpoint" / which
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with all that its inputs need."""
+
+    folder: RunFolder
+    config: Config
+    tokenizer: PreTrainedTokenizerBase
+    normaliser: Normaliser
+    model: ScaleModel
+
+    @staticmethod
+    def load(folder: Path | str, which: str = "best") -> "Run":
+        """Open a run folder; `which` checkpoint is `best` (of the validation) or `last`.
+
+        Where no validation chose a best one, the last is taken. Raises ValueError that names the
+        path where the folder is not that of a run or a part of it does not fit.
+        """
+        run = RunFolder(Path(folder))
+        if not run.config.is_file():
+            raise ValueError(f"{run.config}: no such file; is {folder} the folder of a run?")
+        chosen = run.checkpoint(which)
+        if which == "best" and not recover_checkpoint(chosen):
+            chosen = run.checkpoint("last")
+        if not recover_checkpoint(chosen):
+            raise ValueError(f"{chosen}: no checkpoint yet; continue with scale pretrain --resume")
+        return Run(
+            run,
+            Config.load(run.config),
+            load_tokenizer(run.tokenizer),
+            Normaliser.load(run.normaliser),
+            ScaleModel.from_pretrained(chosen),
+        )
+
+    def dataset(
+        self,
+        catalogue: Catalogue,
+        split: str | None = None,
+        cache: FeatureCache | None = None,
+        strict: bool = False,
+    ) -> ProductDataset:
+        """A catalogue as this run's tokens; `split` keeps one of train, val, test."""
+        if split is not None:
+            catalogue = with_splits(catalogue).split(split)
+        return build_dataset(
+            catalogue, self.config, self.tokenizer, self.normaliser, cache=cache, strict=strict
+        )
+
+    def untrained(self) -> ScaleModel:
+        """The same model with random weights (the run's seed): what training has to beat."""
+        return seeded_model(self.config)
+
+
+def seeded_model(config: Config) -> ScaleModel:
+    """A model with the random weights that the run's seed gives; the global generator is kept."""
+    import torch
+
+    from scale.seeding import derived_seed
+
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(config.train.seed))
+        return ScaleModel(config.model, config.missing)
+
+
+def build_dataset(
+    catalogue: Catalogue,
+    config: Config,
+    tokenizer: PreTrainedTokenizerBase,
+    normaliser: Normaliser | None,
+    **options,
+) -> ProductDataset:
+    """`ProductDataset.build` with the lengths and modalities of a config.
+
+    Raises ValueError where a modality's vectors are not of the size that the model takes.
+    """
+    dataset = ProductDataset.build(
+        catalogue,
+        config.features,
+        tokenizer,
+        normaliser,
+        modalities=config.model.modalities,
+        lengths={m: config.model.length(m) for m in CONTINUOUS},
+        **options,
+    )
+    for m, size in dataset.feature_sizes.items():
+        if size != config.model.feature_size(m):
+            raise ValueError(
+                f"{m} vectors have size {size}, the model takes {config.model.feature_size(m)}; "
+                f"set model.{m}_features={size}"
+            )
+    return dataset
+
+
+def fit_vocabulary(config: Config, tokenizer: PreTrainedTokenizerBase) -> Config:
+    """The config with the model's vocabulary as large as the tokenizer's."""
+    return replace(config, model=replace(config.model, vocab_size=len(tokenizer)))
+
+
+def differing_keys(a: Config, b: Config) -> list[str]:
+    """Dotted names of the settings in which two configs differ."""
+    left, right = _flat(a.to_dict()), _flat(b.to_dict())
+    return sorted(k for k in left if json.dumps(left[k]) != json.dumps(right[k]))
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,60 @@
+"""What a step looks at and how far it goes: pure functions of the step, so a run can stop anywhere.
+
+E steps of an epoch.
+"""
+
+import math
+
+import numpy as np
+from torch import nn
+
+from scale.seeding import derived_seed
+
+ORDER_STREAM = 1
+"""Number of the random stream that orders the data (`scale.seeding`)."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
+    """Linear warm-up to `peak` over the first `warmup_share` of the steps, then a cosine to 0.
+
+    warm-up: peak (step + 1) / W;  then  peak/2 (1 + cos(pi (step - W) / (steps - W))).
+
+    `step` counts from 0. Warm-up has at least one step, so the first step always learns.
+    """
+    warmup = max(1, round(steps * warmup_share))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak / 2 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def steps_per_epoch(products: int, batch_size: int) -> int:
+    """Whole batches in a pass over the data; one where there are fewer products than a batch."""
+    return max(1, products // batch_size)
+
+
+def batch_indices(products: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Positions of the products of one step: a pure function of its arguments.
+
+    Each epoch is a fresh permutation (seeded by seed and epoch), cut into batches; the rest that
+    fills no batch waits for another epoch's order.
+    """
+    epoch, place = divmod(step, steps_per_epoch(products, batch_size))
+    order = np.random.default_rng(derived_seed(seed, ORDER_STREAM, epoch)).permutation(products)
+    return order[place * batch_size : (place + 1) * batch_size]
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Parameters in two groups: matrices decay; vectors, embeddings and learned tokens do not."""
+    embeddings = {
+        id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
+    }
+    decayed, free = [], []
+    for name, parameter in model.named_parameters():
+        learned_token = name.endswith(("cls_token", "mask_token", "position"))
+        matrix = parameter.dim() >= 2 and "stand_in" not in name
+        decays = matrix and not learned_token and id(parameter) not in embeddings
+        (decayed if decays else free).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,62 @@
+"""Retrieval and geometry on the validation split, while training.
+
+N products, M modalities (five), D width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scale.data.dataset import ProductDataset
+from scale.evaluation.embed import embed_dataset, subset_embedding
+from scale.evaluation.retrieval import category_retrieval
+from scale.evaluation.tables import ProductArrays, direction_retrievals
+from scale.modalities import MODALITIES
+from scale.model.scale import ScaleModel
+from scale.training.diagnostics import alignment, collapse_warning, uniformity
+
+BEST_BY = "val/recall@10"
+"""The figure by which the best checkpoint is chosen."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Figures by name, and a warning where the features have collapsed."""
+
+    values: dict[str, float]
+    warning: str | None
+
+
+def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -> Validation:
+    """Measure a model on a data set.
+
+    `val/recall@10`: instance retrieval, mean over the (up to 20) cross-modal directions.
+    `val/mAP@1`: category retrieval with all modalities; absent where no product has a category.
+    `val/alignment`, `val/uniformity`: see `diagnostics`.
+    """
+    embeddings = embed_dataset(model, dataset, device=device, progress=False)
+    labels = [p.category for p in dataset.products]
+    arrays = ProductArrays(
+        dataset.ids, embeddings.pooled_NMD, embeddings.present_NM, labels, dataset.content_NM
+    )
+    found = direction_retrievals(arrays, ks=(10,)).values()
+    values = {BEST_BY: _mean(np.array([_mean(r.values["Recall@10"]) for r in found]))}
+    if any(label is not None for label in labels):
+        emb_ND, _ = subset_embedding(arrays.pooled_NMD, arrays.present_NM, MODALITIES)
+        ranked = category_retrieval(
+            emb_ND, emb_ND, labels, labels, dataset.ids, dataset.ids, ks=(1,)
+        )
+        values["val/mAP@1"] = _mean(ranked.values["mAP@1"])
+    pooled_NMD = torch.from_numpy(embeddings.pooled_NMD)
+    present_NM = torch.from_numpy(embeddings.present_NM)
+    values["val/alignment"] = alignment(pooled_NMD, present_NM)
+    values["val/uniformity"] = uniformity(pooled_NMD, present_NM)
+    return Validation(values, collapse_warning(pooled_NMD, present_NM))
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is a number; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
