@@ -1,5 +1,4 @@
-"""Feature vectors of media files, computed once, in parallel, kept under a key of content and
-settings.
+"""Feature vectors of media files: computed once, in parallel, under a key of content and settings.
 
 L length of a sequence, F features of a vector, T tokens of many sequences, one after the other.
 """

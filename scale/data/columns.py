@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import FeatureConfig
@@ -32,57 +31,59 @@ CHUNK = 1 << 16
 class Column:
     """The tokens of one modality: sequences of any length, one after the other."""
 
-    values: Tensor
+    values: np.ndarray
     """ids_T (int32) or feats_TF (float16, as they were extracted)."""
-    start_N: Tensor
+    start_N: np.ndarray
     """First token of each product; products of equal content may share tokens."""
-    length_N: Tensor
+    length_N: np.ndarray
     """Tokens of each product; 0 where it lacks the modality."""
     fill: int = 0
     """Id at padding positions; continuous vectors have zeros there."""
-    entity_T: Tensor | None = None
+    entity_T: np.ndarray | None = None
     """Table only: as `Tokens.entity_RL`."""
-    mean_F: Tensor | None = None
+    mean_F: np.ndarray | None = None
     """Continuous only: standardisation, x' = (x - mean_F) / spread_F."""
-    spread_F: Tensor | None = None
+    spread_F: np.ndarray | None = None
 
     @property
     def continuous(self) -> bool:
         """Whether the tokens are vectors."""
         return self.values.ndim == 2
 
-    def select(self, indices: Tensor) -> "Column":
+    def select(self, indices: np.ndarray) -> "Column":
         """The sequences of some products; the tokens are shared, not copied."""
         return replace(self, start_N=self.start_N[indices], length_N=self.length_N[indices])
 
-    def gather(self, index_B: Tensor) -> Tokens:
+    def gather(self, index_B: np.ndarray) -> Tokens:
         """Tokens of a batch, padded to its longest sequence; float32 and standardised."""
         length_B = self.length_N[index_B]
-        rows_R = length_B.nonzero().squeeze(1)
+        (rows_R,) = length_B.nonzero()
         length_R, start_R = length_B[rows_R], self.start_N[index_B][rows_R]
-        place_L = torch.arange(int(length_R.max()) if len(rows_R) else 1)
+        place_L = np.arange(length_R.max(initial=1))
         padding_RL = place_L >= length_R[:, None]
-        at_RL = (start_R[:, None] + place_L).masked_fill_(padding_RL, 0)
-        if self.continuous:
-            feats_RLF = self.values[at_RL].float()
-            if self.mean_F is not None:
-                feats_RLF.sub_(self.mean_F).div_(self.spread_F)
-            return Tokens(feats_RLF.masked_fill_(padding_RL[:, :, None], 0.0), padding_RL, rows_R)
-        ids_RL = self.values[at_RL].long().masked_fill_(padding_RL, self.fill)
+        at_RL = np.where(padding_RL, 0, start_R[:, None] + place_L)
+        values = self.values[at_RL].astype(np.float32 if self.continuous else np.int64)
+        if self.mean_F is not None:
+            values -= self.mean_F
+            values /= self.spread_F
+        values[padding_RL] = self.fill
         entity_RL = None
         if self.entity_T is not None:
-            entity_RL = self.entity_T[at_RL].long().masked_fill_(padding_RL, -1)
-        return Tokens(ids_RL, padding_RL, rows_R, entity_RL)
+            entity_RL = self.entity_T[at_RL].astype(np.int64)
+            entity_RL[padding_RL] = -1
+            entity_RL = torch.from_numpy(entity_RL)
+        values, padding, rows = map(torch.from_numpy, (values, padding_RL, rows_R))
+        return Tokens(values, padding, rows, entity_RL)
 
     def chunks(self, rows_N: np.ndarray) -> Iterator[np.ndarray]:
         """values of the products where `rows_N` is True, some thousand tokens at a time."""
-        start_R, length_R = self.start_N[rows_N].numpy(), self.length_N[rows_N].numpy()
+        start_R, length_R = self.start_N[rows_N], self.length_N[rows_N]
         edges_T = np.zeros(len(self.values) + 1, np.int64)
         np.add.at(edges_T, start_R, 1)
         np.add.at(edges_T, start_R + length_R, -1)
         wanted_T = np.cumsum(edges_T)[:-1] > 0
         for at in range(0, len(self.values), CHUNK):
-            yield self.values[at : at + CHUNK].numpy()[wanted_T[at : at + CHUNK]]
+            yield self.values[at : at + CHUNK][wanted_T[at : at + CHUNK]]
 
 
 def discrete_column(
@@ -101,11 +102,11 @@ def discrete_column(
     length_R = (~padding_RL).sum(1)
     start_N, length_N = _spread(len(products), rows, np.cumsum(length_R) - length_R, length_R)
     return Column(
-        torch.from_numpy(ids_RL[~padding_RL]),
+        ids_RL[~padding_RL],
         start_N,
         length_N,
         fill=tokenizer.pad_token_id,
-        entity_T=torch.from_numpy(entity[0][~padding_RL]) if entity else None,
+        entity_T=entity[0][~padding_RL] if entity else None,
     )
 
 
@@ -169,8 +170,7 @@ def continuous_column(
     distinct_R = np.array([place[item.key] for item in items.values()])
     start_R, length_R = (np.cumsum(length_D) - length_D)[distinct_R], length_D[distinct_R]
     start_N, length_N = _spread(count, list(items), start_R, length_R)
-    values_TF = cache.join(list(distinct.values()), limit)
-    return Column(torch.from_numpy(values_TF), start_N, length_N)
+    return Column(cache.join(list(distinct.values()), limit), start_N, length_N)
 
 
 def fit_normaliser(columns: Mapping[str, Column], rows_N: np.ndarray) -> Normaliser:
@@ -186,11 +186,7 @@ def fit_normaliser(columns: Mapping[str, Column], rows_N: np.ndarray) -> Normali
 def standardise(columns: Mapping[str, Column], normaliser: Normaliser) -> dict[str, Column]:
     """The same columns with their statistics; a modality that the normaliser lacks stays as is."""
     return {
-        m: replace(
-            column,
-            mean_F=torch.from_numpy(normaliser.mean[m]),
-            spread_F=torch.from_numpy(normaliser.spread[m]),
-        )
+        m: replace(column, mean_F=normaliser.mean[m], spread_F=normaliser.spread[m])
         if m in normaliser.mean
         else column
         for m, column in columns.items()
@@ -199,8 +195,8 @@ def standardise(columns: Mapping[str, Column], normaliser: Normaliser) -> dict[s
 
 def _spread(
     count: int, rows: list[int], start_R: np.ndarray, length_R: np.ndarray
-) -> tuple[Tensor, Tensor]:
+) -> tuple[np.ndarray, np.ndarray]:
     """start_N and length_N of `count` products from those of the products at `rows`."""
     start_N, length_N = np.zeros(count, np.int64), np.zeros(count, np.int64)
     start_N[rows], length_N[rows] = start_R, length_R
-    return torch.from_numpy(start_N), torch.from_numpy(length_N)
+    return start_N, length_N

@@ -111,15 +111,15 @@ class ProductDataset:
         Continuous vectors are standardised float32. The rows of one product do not depend on the
         others, except for padding.
         """
-        index_B = torch.as_tensor(indices, dtype=torch.int64)
+        index_B = np.array(indices, np.int64)
         tokens = {m: column.gather(index_B) for m, column in self.columns.items()}
-        content_BM = torch.from_numpy(self.content_NM[index_B.numpy()])
-        return ProductBatch(tokens, content_BM >= 0, index_B, content_BM)
+        content_BM = torch.from_numpy(self.content_NM[index_B])
+        return ProductBatch(tokens, content_BM >= 0, torch.from_numpy(index_B), content_BM)
 
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
         """All products in order, `batch_size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):
-            yield self.collate(torch.arange(start, min(start + batch_size, len(self))))
+            yield self.collate(np.arange(start, min(start + batch_size, len(self))))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "ProductDataset":
         """The products at `indices`, in that order; tokens are shared, contents keep their numbers.
@@ -130,7 +130,7 @@ class ProductDataset:
         return replace(
             self,
             products=tuple(self.products[i] for i in rows),
-            columns={m: c.select(torch.from_numpy(rows)) for m, c in self.columns.items()},
+            columns={m: c.select(rows) for m, c in self.columns.items()},
             content_NM=self.content_NM[rows],
         )
 
@@ -210,7 +210,7 @@ def _number_contents(
     content_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
     for m, column in columns.items():
         numbers: dict[str | None, int] = {}
-        for row in column.length_N.nonzero().squeeze(1).tolist():
+        for row in column.length_N.nonzero()[0].tolist():
             product = products[row]
             item = media.get(m, {}).get(row)
             facts = {product.id: {m: MediaFacts(item.content)}} if item else None

@@ -33,7 +33,6 @@ def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedToke
     Lower-case, accents stripped, each Chinese character a word of its own (BERT's normaliser). The
     vocabulary is the same for the same products in any order; it holds at most `vocab_size`
     entries, special tokens and characters counted, so rare characters may become [UNK].
-
     Raises ValueError when the products hold no text or `vocab_size` has no room for characters.
     """
     texts = [text for product in products for text in _strings(product)]
@@ -62,10 +61,11 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
     Raises ValueError that names the tokenizer when it cannot be loaded, and the token when one of
     [CLS], [SEP], [MASK], [PAD] is missing.
     """
+    name = str(name_or_folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name_or_folder))
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"tokenizer {str(name_or_folder)!r} does not load: {error}") from error
+        raise ValueError(f"tokenizer {name!r} does not load: {error}") from error
     check_tokenizer(tokenizer)
     return tokenizer
 
