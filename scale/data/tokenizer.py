@@ -24,8 +24,6 @@ SPECIAL = {
 """Special tokens of a trained tokenizer, in the order of their ids from 0."""
 AFTER_ATTRIBUTE, AFTER_VALUE = ":", ";"
 
-Table = Sequence[tuple[str, str]]
-
 
 def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedTokenizerFast:
     """WordPiece over the titles and tables of `products` (give it the training split).
@@ -97,7 +95,7 @@ def encode_texts(
 
 
 def encode_tables(
-    tokenizer: PreTrainedTokenizerBase, tables: Sequence[Table], length: int
+    tokenizer: PreTrainedTokenizerBase, tables: Sequence[Sequence[tuple[str, str]]], length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`[CLS] attribute : value ; attribute : value ; [SEP]` in at most `length` positions.
 
@@ -176,8 +174,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> _Piec
     how = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     encoded = tokenizer(list(strings), **how)["input_ids"] if strings else []
     count = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    total = int(count.sum())
-    flat = np.fromiter((i for ids in encoded for i in ids), np.int32, total)
+    flat = np.fromiter((i for ids in encoded for i in ids), np.int32, int(count.sum()))
     return _Pieces(flat, np.cumsum(count) - count, count)
 
 
