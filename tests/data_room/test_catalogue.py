@@ -66,8 +66,7 @@ def test_absence_is_no_problem(tmp_path):
 def test_presence_split_and_order(tmp_path):
     second = {"id": "p0", "audio": "image/b.jpg", "split": "test"}
     catalogue = Catalogue.open(write(tmp_path, GOOD, second))
-    expected = [[True, True, True, False, False], [False, False, False, False, True]]
-    assert catalogue.present_NM().tolist() == expected
+    assert catalogue.present_NM().astype(int).tolist() == [[1, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
     assert [p.id for p in catalogue] == ["p1", "p0"]
     assert [p.id for p in catalogue.split("test")] == ["p0"]
     assert len(catalogue.split("val")) == 0
@@ -116,8 +115,7 @@ def test_a_bad_value_counts_as_missing(tmp_path, change, field, reason):
     [problem] = catalogue.problems
     assert (problem.id, problem.modality) == ("p1", field)
     assert problem.reason.startswith(reason)
-    [key] = change
-    value = change[key]
+    [(key, value)] = change.items()
     is_path = key == "image" and isinstance(value, str) and "\0" not in value and value
     if is_path or field == "alt_image":
         written = value if is_path else "image/c.jpg"

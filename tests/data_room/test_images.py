@@ -70,6 +70,8 @@ def test_pictures_that_are_refused(tmp_path, monkeypatch):
         "text": b"not a picture",
         "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     }
+    # A picture, but of a format that is not read, as EPS is not where Ghostscript is installed.
+    cases["icon"] = save(tmp_path / "a.ico", NOISE_HWC).read_bytes()
     for name, broken in cases.items():
         bad = tmp_path / f"{name}.png"
         bad.write_bytes(broken)
