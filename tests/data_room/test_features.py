@@ -177,7 +177,7 @@ def test_a_picture_file_becomes_patches(tmp_path):
 
 def test_normaliser_makes_mean_0_and_spread_1(tmp_path):
     rng = np.random.default_rng(0)
-    values = rng.normal([5, -2, 0], [1, 3, 2], (500, 3)).astype(np.float16)
+    values = rng.normal([5, -2, 0], [2, 3, 2], (500, 3)).astype(np.float16)
     fitted = Normaliser.fit({"image": [values[:100], values[:0], values[100:]], "audio": []})
     assert list(fitted.mean) == ["image"]
     standard = (values - fitted.mean["image"]) / fitted.spread["image"]
