@@ -61,6 +61,7 @@ def draw_combinations(
     bars.set_ylim(0, 1.25 * max(counts, default=1))
     bars.set_title(label("combinations", lang))
     bars.tick_params(axis="x", length=0, labelbottom=False)
+    bars.grid(visible=False)
     dot_matrix(dots, [combination for combination, _ in shown], lang, names=False)
     dots.set_xlim(-0.6, max(len(counts), 6) - 0.4)
     if rest:
@@ -85,8 +86,8 @@ def share_bars(axes: Axes, have: Sequence[int], total: int, lang: Language) -> N
     axes.yaxis.tick_right()
     axes.set_yticks(range(5), [label(m, lang) for m in MODALITIES])
     axes.tick_params(length=0)
-    axes.set_title(label("products_with", lang), loc="right", fontweight="normal")
-    axes.title.set_fontsize(points(8))
+    title = {"loc": "right", "fontweight": "normal", "fontsize": points(8)}
+    axes.set_title(label("products_with", lang), **title)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 

@@ -131,7 +131,7 @@ def _name_groups(
     dots = axes.figure.dpi / 72
     place_G2 = axes.transData.transform(medians_G2) / dots
     corner, opposite = axes.get_window_extent().get_points() / dots
-    wished_G2 = place_G2 + [0, points(size + 2)]
+    wished_G2 = place_G2 + np.array([0.0, points(size + 2)])
     moved_G2 = spread_boxes(wished_G2, extent_G2, corner, opposite)
     halo = [withStroke(linewidth=points(2.4), foreground=shade(0.0))]
     back = axes.transData.inverted()
@@ -160,12 +160,12 @@ def spread_boxes(
     place_G2: wished centres; extent_G2: widths and heights; low_2, high_2: corners of the frame.
     Each round moves every overlapping pair apart along the axis on which they overlap less.
     """
-    centre_G2 = place_G2.astype(float).copy()
-    # Equal places have no direction to part in; a fixed small spiral gives them one.
-    turn_G = np.arange(len(centre_G2)) * 2.4
-    centre_G2 += 0.01 * np.stack([np.cos(turn_G), np.sin(turn_G)], axis=1)
+    centre_G2 = np.clip(place_G2, low_2 + extent_G2 / 2, high_2 - extent_G2 / 2)
     need_GG2 = (extent_G2[:, None] + extent_G2[None, :]) / 2
-    own_GG = np.eye(len(centre_G2), dtype=bool)
+    number_G = np.arange(len(centre_G2))
+    # Equal places have no direction to part in; the order of the boxes gives them one.
+    order_GG = np.sign(number_G[:, None] - number_G[None, :])
+    own_GG = order_GG == 0
     for _ in range(500):
         gap_GG2 = centre_G2[:, None] - centre_G2[None, :]
         overlap_GG2 = need_GG2 - np.abs(gap_GG2)
@@ -174,7 +174,8 @@ def spread_boxes(
             break
         along_GG = overlap_GG2.argmin(axis=2)
         push_GG2 = np.where(np.arange(2) == along_GG[..., None], overlap_GG2, 0.0)
-        push_GG2 *= np.sign(gap_GG2) * overlaps_GG[..., None]
+        side_GG2 = np.where(gap_GG2 == 0, order_GG[..., None], np.sign(gap_GG2))
+        push_GG2 *= side_GG2 * overlaps_GG[..., None]
         centre_G2 += 0.3 * push_GG2.sum(axis=1)
         centre_G2 = np.clip(centre_G2, low_2 + extent_G2 / 2, high_2 - extent_G2 / 2)
     return centre_G2

@@ -68,7 +68,8 @@ def retrieval_sheet(
     lead = MARGIN + SIDE + 30
     width = lead + most * (SIDE + GAP) - GAP + MARGIN
     row_height = SIDE + CAPTION
-    figure, axes = typeset.page(max(width, 320.0), 34 + len(queries) * row_height + 6)
+    figure, axes = typeset.page(max(width, 320.0), 34 + len(queries) * row_height + 16)
+    _key(axes, MARGIN, 34 + len(queries) * row_height + 2, lang)
     head = {"size": 8.5, "fontweight": "bold", "color": shade(0.8)}
     typeset.write(axes, MARGIN, 24, label("query", lang), **head)
     for rank in range(most):
@@ -93,13 +94,27 @@ def _result(
     edge, width = (HIT, 2.8) if hit else (shade(0.35), 1.2)
     typeset.box(axes, *box, edgecolor=edge, linewidth=points(width))
     if hit:
-        x, y = box.x + box.width - 3, box.y + 3
-        axes.add_patch(Circle((x, y), 8.5, facecolor=HIT, edgecolor=shade(0.0), zorder=3))
-        tick = ([x - 3.8, x - 1.0, x + 4.0], [y + 0.3, y + 3.4, y - 3.4])
-        axes.plot(*tick, color="#FFFFFF", linewidth=points(1.8), zorder=4)
+        _tick(axes, box.x + box.width - 3, box.y + 3, 8.5)
     _caption(
         axes, product, box, HIT if hit else shade(0.6), label("similarity", lang, value=cosine)
     )
+
+
+def _tick(axes: Axes, x: float, y: float, radius: float) -> None:
+    """The mark of a hit, so that the frame's colour is not its only sign."""
+    axes.add_patch(Circle((x, y), radius, facecolor=HIT, edgecolor=shade(0.0), zorder=3))
+    part = radius / 8.5
+    tick = np.array([[-3.8, -1.0, 4.0], [0.3, 3.4, -3.4]]) * part + [[x], [y]]
+    axes.plot(*tick, color="#FFFFFF", linewidth=points(1.8 * part), zorder=4)
+
+
+def _key(axes: Axes, x: float, y: float, lang: Language) -> None:
+    """What the two frames mean."""
+    _tick(axes, x + 5, y - 3, 5)
+    typeset.write(axes, x + 14, y, label("hit", lang), 8, color=shade(0.7))
+    x += 30 + typeset.text_width(label("hit", lang), 8)
+    typeset.box(axes, x, y - 7.5, 9, 9, edgecolor=shade(0.35), linewidth=points(1.2))
+    typeset.write(axes, x + 14, y, label("miss", lang), 8, color=shade(0.7))
 
 
 def _caption(axes: Axes, product: Product, box: Box, colour: str, fact: str) -> None:

@@ -1,0 +1,82 @@
+"""A product with all five modalities, and the check that a picture is readable."""
+
+import wave
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from PIL import Image
+
+from scale.data.product import Product
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("media")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / "a.png")
+    frames = [Image.new("RGB", (32, 24), (40 * k, 90, 200 - 40 * k)) for k in range(5)]
+    frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    tone_T = np.sin(2 * np.pi * 1000 * np.arange(8000) / 16_000)
+    with wave.open(str(folder / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((tone_T * 2**14).astype("<i2").tobytes())
+    return Product(
+        id="p-1",
+        name="Kettle, 1.7 litres",
+        text="Kettle for $5 or $6. 不锈钢电热水壶，容量大、保温久（家用）。" * 3,
+        table=tuple((f"attribute {k}", f"数值 {k}") for k in range(9)),
+        image=folder / "a.png",
+        video=folder / "a.gif",
+        audio=folder / "a.wav",
+        category="Kitchen",
+        split="test",
+    )
+
+
+def drawn_texts(figure):
+    """Text and window box of everything that is written: tick labels inside the axes only."""
+    hidden = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not axes.axison or not low <= tick.get_loc() <= high:
+                    hidden |= {tick.label1, tick.label2}
+            if not axes.axison:
+                hidden |= {axis.label, axis.offsetText}
+    renderer = figure.canvas.get_renderer()
+    texts = [
+        t
+        for t in figure.findobj(Text)
+        if t.get_visible() and t.get_text().strip() and t not in hidden
+    ]
+    return [(t.get_text(), t.get_window_extent(renderer)) for t in texts]
+
+
+@pytest.fixture
+def readable():
+    """Asserts that nothing written is clipped by the page or lies on another text."""
+
+    def check(figure):
+        FigureCanvasAgg(figure).draw()
+        found = drawn_texts(figure)
+        assert found
+        width, height = figure.bbox.size
+        for text, box in found:
+            inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+            assert inside, f"clipped: {text!r}"
+        slack = 0.02 * figure.dpi
+        for number, (text, box) in enumerate(found):
+            for other, there in found[number + 1 :]:
+                apart = (
+                    box.x1 - slack < there.x0
+                    or there.x1 - slack < box.x0
+                    or box.y1 - slack < there.y0
+                    or there.y1 - slack < box.y0
+                )
+                assert apart, f"{text!r} lies on {other!r}"
+        return [text for text, _ in found]
+
+    return check

@@ -1,0 +1,109 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+
+from scale.viz.embeddings import embedding_map, spread_boxes, umap_coordinates
+from scale.viz.labels import label
+from scale.viz.style import MODALITY_COLOURS, use_style
+
+LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
+
+
+def clusters(groups, per_group, seed=0):
+    rng = np.random.default_rng(seed)
+    which = np.repeat(np.arange(groups), per_group)
+    return rng.normal(size=(groups, 2))[which] * 4 + rng.normal(size=(len(which), 2)), which
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_many_categories_are_named_where_they_lie(readable, look, lang):
+    xy_N2, which = clusters(26, 20)
+    names = [f"类别 {k}" if k % 2 else f"Category {k}" for k in range(26)]
+    with use_style(look), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = embedding_map(xy_N2, which, names, lang)
+        texts = readable(figure)
+    assert set(names) <= set(texts)
+    assert figure.axes[0].get_legend() is None
+
+
+def test_few_groups_get_a_legend_and_modalities_their_colours(readable):
+    xy_N2, which = clusters(3, 10)
+    groups = [("audio", "text", "image")[k] for k in which]
+    figure = embedding_map(xy_N2, groups, lang="zh")
+    readable(figure)
+    legend = figure.axes[0].get_legend()
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == [label(m, "zh") for m in ("text", "image", "audio")]
+    colours = {to_hex(c.get_facecolor()[0]) for c in figure.axes[0].collections[1:]}
+    assert colours == {MODALITY_COLOURS[m].lower() for m in ("text", "image", "audio")}
+
+
+def test_every_point_is_drawn_once_unknown_ones_too():
+    xy_N2, which = clusters(12, 5)
+    groups = [None if k == 3 else f"g{k}" for k in which]
+    figure = embedding_map(xy_N2, groups)
+    drawn = np.concatenate([np.asarray(c.get_offsets()) for c in figure.axes[0].collections])
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(xy_N2, axis=0))
+
+
+def test_groups_and_points_must_fit():
+    with pytest.raises(ValueError, match="groups are 3"):
+        embedding_map(np.zeros((4, 2)), ["a", "b", "c"])
+
+
+def overlaps(centre_G2, extent_G2):
+    """Slow twin: pairs of boxes that overlap by more than a hair."""
+    pairs = 0
+    for i in range(len(centre_G2)):
+        for j in range(i):
+            distance = np.abs(centre_G2[i] - centre_G2[j])
+            pairs += bool((distance < (extent_G2[i] + extent_G2[j]) / 2 - 1e-6).all())
+    return pairs
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=24),
+    st.integers(10, 60),
+)
+@settings(max_examples=60, deadline=None)
+def test_boxes_part_and_stay_in_the_frame(places, width):
+    place_G2 = np.array(places, dtype=float)
+    extent_G2 = np.tile([float(width), 12.0], (len(places), 1))
+    low, high = np.array([0.0, 0.0]), np.array([400.0, 400.0])
+    moved_G2 = spread_boxes(place_G2, extent_G2, low, high)
+    assert overlaps(moved_G2, extent_G2) == 0
+    assert (moved_G2 >= low + extent_G2 / 2).all()
+    assert (moved_G2 <= high - extent_G2 / 2).all()
+
+
+def test_boxes_that_do_not_overlap_stay():
+    place_G2 = np.array([[50.0, 50.0], [200.0, 50.0]])
+    moved_G2 = spread_boxes(place_G2, np.full((2, 2), 20.0), np.zeros(2), np.full(2, 300.0))
+    np.testing.assert_allclose(moved_G2, place_G2, atol=1e-9)
+
+
+def test_umap_repeats_and_separates():
+    rng = np.random.default_rng(0)
+    which = np.repeat([0, 1], 15)
+    emb_ND = np.eye(2, 16)[which] * 5 + rng.normal(size=(30, 16)) * 0.3
+    first, second = umap_coordinates(emb_ND, seed=1), umap_coordinates(emb_ND, seed=1)
+    assert first.shape == (30, 2)
+    np.testing.assert_array_equal(first, second)
+    within = max(first[which == k].std(axis=0).max() for k in (0, 1))
+    between = np.linalg.norm(first[which == 0].mean(0) - first[which == 1].mean(0))
+    assert between > 2 * within
+    assert np.isfinite(umap_coordinates(emb_ND[:5])).all()
+
+
+def test_umap_says_what_it_cannot_map():
+    with pytest.raises(ValueError, match="at least 5"):
+        umap_coordinates(np.zeros((4, 8)))
+    with pytest.raises(ValueError, match=r"\(20,\)"):
+        umap_coordinates(np.zeros(20))
+    with pytest.raises(ValueError, match="not finite"):
+        umap_coordinates(np.full((9, 3), np.nan))

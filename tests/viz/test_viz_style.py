@@ -1,0 +1,170 @@
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+
+from scale.modalities import MODALITIES
+from scale.viz import style
+
+STYLES = ["paper", "slides", "dark"]
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def linear(colour):
+    c = np.array(to_rgb(colour))
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(first, second):
+    """WCAG 2 contrast ratio."""
+    low, high = sorted(linear(c) @ [0.2126, 0.7152, 0.0722] for c in (first, second))
+    return (high + 0.05) / (low + 0.05)
+
+
+def lab(rgb):
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+    t = (np.array(to_xyz) @ np.clip(rgb, 0, 1)) / [0.95047, 1.0, 1.08883]
+    f = np.where(t > 0.008856, np.cbrt(t), 7.787 * t + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def test_modalities_have_one_colour_each_in_the_one_order():
+    assert tuple(style.MODALITY_COLOURS) == MODALITIES
+    assert len(set(style.MODALITY_COLOURS.values())) == len(MODALITIES)
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_modality_colours_stand_out_from_the_page(name):
+    with style.use_style(name):
+        page = rcParams["figure.facecolor"]
+    for colour in [*style.MODALITY_COLOURS.values(), style.HIT]:
+        assert contrast(colour, page) >= 3.0
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_modality_colours_differ_for_every_kind_of_vision(vision):
+    seen = [lab(VISION[vision] @ linear(c)) for c in style.MODALITY_COLOURS.values()]
+    distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+    # 2.3 is just noticeable side by side; small marks need several times that.
+    assert min(distances) > 15
+
+
+def test_contrast_and_colour_distance_can_fail():
+    assert contrast("#FFFFFF", "#000000") == pytest.approx(21)
+    assert contrast("#F0E442", "#FFFFFF") < 3.0
+    green, red = (lab(VISION["deuteranopia"] @ linear(c)) for c in ("#8A9A00", "#C08000"))
+    assert np.linalg.norm(green - red) < 15
+
+
+def test_style_is_put_on_and_taken_off():
+    before = dict(rcParams)
+    with style.use_style("slides"):
+        assert rcParams["font.size"] == 14
+        assert style.points(9) == pytest.approx(14)
+        with style.use_style("dark"):
+            assert not style.is_light()
+        assert style.is_light()
+    assert dict(rcParams) == before
+
+
+def test_settings_of_the_user_do_not_leak_in():
+    with style.rc_context({"axes.linewidth": 9.0}), style.use_style("paper"):
+        assert rcParams["axes.linewidth"] == 0.7
+
+
+def test_unknown_style_is_named():
+    with pytest.raises(ValueError, match="poster"), style.use_style("poster"):
+        pass
+
+
+def test_fonts_are_the_shipped_ones_whatever_the_machine_has():
+    style.register_fonts()
+    for weight in ("normal", "bold"):
+        chinese = findfont(FontProperties(family=style.FONT_FAMILIES[1], weight=weight))
+        assert str(chinese) == str(style.FONT_FILE)
+    assert "mpl-data" in str(findfont(FontProperties(family=style.FONT_FAMILIES[0])))
+    assert (style.ASSETS / "OFL.txt").read_text(encoding="utf-8").count("SIL OPEN FONT LICENSE")
+
+
+@style.drawn
+def chinese_figure(title="模态缺失 $5 与 $6"):
+    figure = style.new_figure(3, 2)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, -1])
+    axes.set_title(title)
+    axes.set_xticks([0, 1], ["文本", "图像"])
+    return figure
+
+
+def test_chinese_survives_a_drawing_outside_the_style():
+    figure = chinese_figure()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FigureCanvasAgg(figure).draw()
+    assert figure.axes[0].get_title(loc="left") == "模态缺失 $5 与 $6"
+
+
+def test_chinese_without_the_shipped_font_warns():
+    figure = Figure()
+    figure.text(0.5, 0.5, "模态", family=["DejaVu Sans"])
+    with pytest.warns(UserWarning, match="Glyph"):
+        FigureCanvasAgg(figure).draw()
+
+
+def test_bold_chinese_is_one_weight_with_a_stroke():
+    title = chinese_figure().axes[0].title
+    latin = chinese_figure("Title").axes[0]._left_title
+    chinese = chinese_figure().axes[0]._left_title
+    assert title.get_text() == ""
+    assert chinese.get_fontweight() == "normal"
+    assert len(chinese.get_path_effects()) == 2
+    assert latin.get_fontweight() == "bold"
+    assert not latin.get_path_effects()
+
+
+def test_saved_bytes_repeat_and_nothing_unfinished_stays(tmp_path):
+    formats = ("png", "svg", "pdf")
+    first = style.save_figure(chinese_figure(), tmp_path / "new" / "a", formats)
+    second = style.save_figure(chinese_figure(), tmp_path / "b.v2", formats)
+    assert [p.name for p in first] == ["a.png", "a.svg", "a.pdf"]
+    assert [p.name for p in second] == ["b.v2.png", "b.v2.svg", "b.v2.pdf"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+    svg = first[1].read_text(encoding="utf-8")
+    assert "<text" not in svg
+    assert "<dc:date>" not in svg
+
+
+def test_category_colours_are_distinct():
+    colours = style.category_colours(30)
+    assert len(set(colours)) == 30
