@@ -132,7 +132,7 @@ def _lengths(
         axes.axvline(middle, color=shade(0.8), linewidth=points(1.0), linestyle=(0, (3, 2)))
         axes.set_title(label(name, lang), fontsize=points(8.5))
         axes.set_xlabel(label("median", lang, value=f"{middle:.4g}"), fontsize=points(8))
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole, min_n_ticks=1))
         axes.locator_params(axis="y", nbins=4)
         axes.set_ylabel(label("products", lang) if axes.get_subplotspec().is_first_col() else "")
 
