@@ -1,6 +1,7 @@
 """Probe and fine-tuning: scores against scikit-learn, honest treatment of odd classes."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,14 @@ def test_the_probe_separates_blobs_whatever_their_scale():
     assert len(found.predicted) == 60
 
 
+def test_a_constant_coordinate_does_no_harm():
+    constant = [
+        Examples(np.c_[b.inputs, np.full(len(b.labels), 3.0)], b.labels)
+        for b in (blobs(120, 0), blobs(40, 1), blobs(60, 2))
+    ]
+    assert linear_probe(*constant).scores["accuracy"].value > 0.95
+
+
 def test_classes_unseen_in_training_are_counted_and_wrong():
     test = blobs(60, 2, "abcz")
     unseen = test.labels.count("z")
@@ -104,6 +113,8 @@ class Toy(nn.Module):
         self.drop = nn.Dropout(0.1)
 
     def embed(self, batch: ProductBatch) -> EmbedOutput:
+        # Whoever only predicts must have switched dropout off.
+        assert self.training == torch.is_grad_enabled()
         pooled_BMD = torch.zeros(len(batch), 5, self.layer.out_features)
         pooled_BMD[batch.tokens["image"].rows_R, 2] = self.drop(
             self.layer(batch.tokens["image"].values[:, 0])
@@ -152,19 +163,32 @@ def test_fine_tuning_learns_and_leaves_model_and_random_state_alone():
     assert torch.equal(torch.get_rng_state(), state)
     assert not model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    torch.manual_seed(99)
     again = fine_tune(model, *data, QUICK, progress=False)
     assert again == found
 
 
-def test_fine_tuning_keeps_the_best_epoch_and_stops_early():
-    """Validation labels at random: no epoch improves for long, so patience ends it."""
+def test_fine_tuning_returns_the_best_epoch_and_stops_when_it_is_long_past():
+    """Constant validation labels are met best early, so what comes later must not count."""
     torch.manual_seed(0)
-    train, val = quadrants(60, 0), quadrants(40, 1)
-    constant = Examples(val.inputs, [train.labels[0]] * 40)
-    config = FineTuneConfig(epochs=40, learning_rate=1e-2, head_learning_rate=1e-2, patience=2)
+    model = Toy().eval()
+    train, test = quadrants(60, 0), quadrants(100, 2)
+    val = Examples(quadrants(40, 1).inputs, [train.labels[0]] * 40)
     data = CountingData(train.inputs)
-    fine_tune(Toy(), Examples(data, train.labels), constant, val, config, progress=False)
-    assert data.products < 30 * 60
+    seen = Examples(data, train.labels)
+
+    def tuned(epochs: int, val: Examples = val, patience: int = 3):
+        config = replace(QUICK, epochs=epochs, patience=patience)
+        return fine_tune(model, seen, val, test, config, progress=False)
+
+    found = tuned(40)
+    best = found.settings["best epoch"]
+    # One product gives the width, then every epoch asks for all 60.
+    assert data.products == 1 + 60 * (best + 3)
+    assert found.predicted == tuned(best).predicted
+    unlimited = Examples(val.inputs, [None] * 40)
+    assert found.predicted != tuned(best + 3, unlimited).predicted
+    assert tuned(2, unlimited).settings == {"best epoch": 2, "chosen on": "nothing"}
 
 
 class CountingData(ToyData):
@@ -183,4 +207,4 @@ def test_a_loss_that_is_not_finite_stops_fine_tuning():
     train = quadrants(40, 0)
     train.inputs.values_NF[3] = float("nan")
     with pytest.raises(FloatingPointError, match=r"epoch 1; try a lower"):
-        fine_tune(Toy(), train, train, train, QUICK, progress=False)
+        fine_tune(Toy().eval(), train, train, train, QUICK, progress=False)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from scale.evaluation.bootstrap import NOTHING
+from scale.evaluation.bootstrap import NOTHING, estimate_weighted
 from scale.evaluation.clustering import agreement, cluster, purity
 
 
@@ -73,10 +73,17 @@ def test_clear_blobs_are_found_and_noise_is_at_chance():
 
 
 def test_intervals_surround_the_value_although_resampling_lifts_it():
-    emb_ND, labels = blobs(1.0)
-    found = cluster(emb_ND, labels)
+    rng = np.random.default_rng(0)
+    clusters, classes = rng.integers(0, 24, 60), rng.integers(0, 24, 60)
+    plain, centred = (
+        estimate_weighted(lambda w: agreement(w, clusters, classes), 60, centre=centre)
+        for centre in (False, True)
+    )
     for name in ("NMI", "ARI", "purity"):
-        score = found.scores[name]
+        assert plain[name].low > plain[name].value, "the bias that centring is there for"
+        assert centred[name].low < centred[name].value < centred[name].high
+    emb_ND, labels = blobs(1.0)
+    for score in cluster(emb_ND, labels).scores.values():
         assert score.low < score.value < score.high
         assert score.n == 150
 

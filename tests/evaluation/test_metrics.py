@@ -196,6 +196,8 @@ def test_chance_equals_a_simulation_at_size():
         error = simulated.std() / len(order) ** 0.5
         assert abs(ours[q] - simulated.mean()) < 4 * error
     assert np.isnan(ours[3])
+    # The authors' script scores such a query 0, and so does its chance level.
+    assert metrics.chance_authors_average_precision_at_k(relevant_Q, gallery_Q, 10)[3] == 0
 
 
 def test_one_hit_at_rank_one_of_ten_relevant_shows_the_three_denominators():
