@@ -1,11 +1,15 @@
 """Fixtures that every room of the tests uses."""
 
 import json
+import wave
 from dataclasses import replace
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from scale.config import Config, FeatureConfig, MissingConfig, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
@@ -30,7 +34,7 @@ def model_config() -> ModelConfig:
     return MODEL
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> Config:
     return Config(features=FEATURES, model=MODEL)
 
@@ -83,3 +87,62 @@ def random_batch(present: list[tuple[str, ...]], seed: int = 0) -> ProductBatch:
             tokens[m].entity_RL = entity_L.expand_as(padding_BL).masked_fill(padding_BL, -1)
         tokens[m] = tokens[m].select(rows_R)
     return ProductBatch(tokens, present_BM, torch.arange(len(present)))
+
+
+@pytest.fixture(scope="session")
+def small_catalogue(tmp_path_factory) -> Path:
+    """A catalogue of 48 products in 4 categories with real media; each third lacks something."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    random = np.random.default_rng(0)
+    records = []
+    for n in range(48):
+        kind = n % 4
+        colour = random.integers(0, 60, 3) + np.eye(3, dtype=int)[kind % 3] * 180
+        has = [m for m in ("image", "video", "audio") if n % 3 or m == ("image", "audio")[n % 2]]
+        record = {
+            "id": f"p{n:02d}",
+            "title": f"{['red', 'green', 'blue', 'dark'][kind]} thing number {n}",
+            "table": [["kind", f"k{kind}"], ["size", str(n % 7)], ["weight", str(n % 5)]],
+            "category": f"c{kind}",
+            "split": ("train", "train", "train", "val", "test")[n % 5],
+        }
+        if n % 6 == 5:
+            del record["table"]
+        for m in has:
+            record[m] = f"{n:02d}.{ENDINGS[m]}"
+            WRITERS[m](folder / record[m], colour.astype(np.uint8), kind, random)
+        record["alt"] = {"title": f"another {['red', 'green', 'blue', 'dark'][kind]} view {n}"}
+        records.append(json.dumps(record))
+    (folder / "products.jsonl").write_text("\n".join(records) + "\n")
+    return folder
+
+
+def _write_image(path, colour, kind, random):
+    pixels = np.clip(colour + random.integers(-20, 20, (8, 8, 3)), 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def _write_video(path, colour, kind, random):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width = stream.height = 16
+        for t in range(4):
+            pixels = np.roll(np.tile(colour, (16, 16, 1)), t * (kind + 1), axis=1)
+            pixels[:, t * 3 : t * 3 + kind + 1] = 255
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _write_audio(path, colour, kind, random):
+    time = np.arange(8000) / 16_000
+    sound = np.sin(2 * np.pi * 300 * (kind + 1) * time) + 0.1 * random.normal(size=8000)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((sound * 8000).astype("<i2").tobytes())
+
+
+ENDINGS = {"image": "png", "video": "mp4", "audio": "wav"}
+WRITERS = {"image": _write_image, "video": _write_video, "audio": _write_audio}

@@ -17,7 +17,7 @@ from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
 from scale.training.diagnostics import alignment, collapse_warning, uniformity
 
-BEST_BY = "val/recall@10"
+BEST_BY = "val/Recall@10"
 """The figure by which the best checkpoint is chosen."""
 
 
@@ -32,7 +32,7 @@ class Validation:
 def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -> Validation:
     """Measure a model on a data set.
 
-    `val/recall@10`: instance retrieval, mean over the (up to 20) cross-modal directions.
+    `val/Recall@10`: instance retrieval, mean over the (up to 20) cross-modal directions.
     `val/mAP@1`: category retrieval with all modalities; absent where no product has a category.
     `val/alignment`, `val/uniformity`: see `diagnostics`.
     """

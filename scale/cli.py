@@ -1,0 +1,101 @@
+"""The `scale` command: dataclasses as a command line, errors as one plain line."""
+
+import contextlib
+import io
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+NAMES = ("inspect", "pretrain", "evaluate", "embed", "search", "doctor", "demo")
+
+USAGE = """usage: scale COMMAND [options]
+
+  inspect   what a catalogue holds, and what is wrong with it
+  pretrain  train SCALE on a catalogue
+  evaluate  retrieval, classification and clustering of a trained run
+  embed     one vector per product, to parquet or npy
+  search    products for a title, a picture, a clip or a sound
+  doctor    does this installation work, and can the model learn?
+  demo      all of it on the catalogue that ships, in a few minutes
+
+scale COMMAND --help tells the options, with an example."""
+
+BOX = re.compile("[\u2500-\u257f]")
+"""The characters that tyro frames its messages with."""
+
+
+class ArgumentError(ValueError):
+    """Arguments that cannot be read; the message is tyro's complaint in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns 0, or 2 with one plain line on stderr."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    name, *rest = arguments
+    if name not in NAMES:
+        return _fail(f"scale: unknown command {name!r}; known: {', '.join(NAMES)}")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("scale").setLevel(logging.INFO)
+    try:
+        command = _parse(name, rest)
+        if command is not None:
+            command.run()
+    except KeyboardInterrupt:
+        hint = "; go on with --resume" if name == "pretrain" else ""
+        print(f"scale {name}: stopped{hint}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        return _fail(f"scale {name}: {error}")
+    return 0
+
+
+def _parse(name: str, arguments: list[str]) -> Any:
+    """The command with its options, or None where the help was asked for and is printed."""
+    try:
+        import tyro
+    except ImportError as error:
+        raise ImportError("tyro is missing: pip install 'scale-workbench[cli]'") from error
+    from scale.commands.arguments import COMMANDS
+
+    kind, default = COMMANDS[name], tyro.MISSING
+    if name == "pretrain":
+        default = _preset_defaults(kind, arguments)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, prog=f"scale {name}", args=arguments, default=default)
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        text = BOX.sub(" ", complaint.getvalue()).split("For full helptext")[0]
+        raise ArgumentError(f"{' '.join(text.split())} (scale {name} --help)") from stop
+
+
+def _preset_defaults(kind: type, arguments: list[str]) -> Any:
+    """`scale pretrain` with the defaults of the preset that the arguments name."""
+    import argparse
+
+    import tyro
+
+    from scale.presets import PRESETS
+
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset", default="tiny")
+    preset = finder.parse_known_args(arguments)[0].preset
+    if preset not in PRESETS:
+        raise ArgumentError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    return kind(catalogue=tyro.MISSING, out=tyro.MISSING, preset=preset, config=PRESETS[preset]())
+
+
+def _fail(message: str) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

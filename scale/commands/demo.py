@@ -1,0 +1,173 @@
+"""`scale demo`: from the shop that ships with the project to a trained, measured, drawn model."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import scale
+from scale.commands.evaluate import evaluate_run
+from scale.commands.figures import draw_run
+from scale.data.catalogue import Catalogue
+from scale.data.inspect import inspect_catalogue
+from scale.evaluation.report import write_csv, write_json
+from scale.modalities import MODALITIES, subset_name
+from scale.presets import tiny
+from scale.training.pretrain import pretrain
+from scale.training.run import Run, RunFolder
+from scale.viz.catalogue import inspect_figure
+from scale.viz.style import save_figure, use_style
+
+STAMPS = "stages.json"
+
+
+def samples_folder() -> Path:
+    """The catalogue that ships with the project.
+
+    Raises ValueError where the package was installed without the project's folder.
+    """
+    folder = Path(scale.__file__).parent.parent / "data_samples"
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; the demo runs in a checkout of the project")
+    return folder
+
+
+@dataclass
+class Stages:
+    """Runs what is not up to date: a stage is, where its inputs hash as they did last time."""
+
+    folder: RunFolder
+    inputs: str
+    """Hash of the sample catalogue and of the package's source."""
+
+    def run(self, name: str, made: Path, action: Callable[[], None]) -> bool:
+        """Run a stage unless it is up to date and `made` exists; returns whether it ran."""
+        path = self.folder.folder / STAMPS
+        stamps = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if stamps.get(name) == self.inputs and made.exists():
+            print(f"{name}: up to date")
+            return False
+        started = time.perf_counter()
+        action()
+        stamps[name] = self.inputs
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(stamps, indent=2) + "\n", encoding="utf-8")
+        fresh.replace(path)
+        print(f"{name}: {time.perf_counter() - started:.0f} s")
+        return True
+
+
+def demo(out: Path, progress: bool = True) -> None:
+    """Inspect, train, evaluate and draw; then say what was made and what to open next."""
+    catalogue = Catalogue.open(samples_folder())
+    folder = RunFolder(out)
+    stages = Stages(folder, _inputs(catalogue.folder))
+    _clear_outdated(folder, stages.inputs)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "started.txt").write_text(stages.inputs + "\n", encoding="utf-8")
+    stages.run("train", folder.checkpoint("last"), lambda: _train(catalogue, out, progress))
+    stages.run("inspect", folder.figures / "catalogue_en.png", lambda: _inspect(catalogue, folder))
+    stages.run("evaluate", folder.results, lambda: _evaluate(catalogue, out, progress))
+    stages.run("draw", folder.figures / "scores_en.png", lambda: _draw(catalogue, out))
+    print(_summary(folder))
+
+
+def _inputs(samples: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    source = sorted(Path(scale.__file__).parent.rglob("*.py"))
+    for path in [samples / "products.jsonl", *source]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _clear_outdated(folder: RunFolder, inputs: str) -> None:
+    """Remove an earlier demo that was made from other data or code; keep one that was stopped."""
+    mark = folder.folder / "started.txt"
+    if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
+        print(f"{folder.folder}: made from other data or code; begins anew")
+        shutil.rmtree(folder.folder)
+
+
+def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
+    pretrain(tiny(), catalogue, out, resume=True, progress=progress)
+
+
+def _inspect(catalogue: Catalogue, folder: RunFolder) -> None:
+    inspection = inspect_catalogue(catalogue, progress=False)
+    (folder.folder / "inspection.txt").write_text(inspection.text() + "\n", encoding="utf-8")
+    with use_style("paper"):
+        save_figure(inspect_figure(inspection, "en"), folder.figures / "catalogue_en")
+
+
+def _evaluate(catalogue: Catalogue, out: Path, progress: bool) -> None:
+    run = Run.load(out)
+    results = evaluate_run(run, catalogue, "test", tune=False, progress=progress)
+    write_json(run.folder.results, results)
+    write_csv(run.folder.results.with_suffix(".csv"), results)
+
+
+def _draw(catalogue: Catalogue, out: Path) -> None:
+    run = Run.load(out)
+    results = json.loads(run.folder.results.read_text(encoding="utf-8"))
+    draw_run(run, run.dataset(catalogue, "test"), results)
+
+
+def _summary(folder: RunFolder) -> str:
+    results = json.loads(folder.results.read_text(encoding="utf-8"))
+    return "\n".join(
+        [
+            "",
+            headline(results),
+            "",
+            "What was made",
+            f"  {folder.folder / 'inspection.txt'}: the catalogue in numbers",
+            f"  {folder.figures}: pictures, as PNG and SVG",
+            f"  {folder.results}: every number with its interval; results.csv: the same as a table",
+            f"  {folder.checkpoint('best')}: the model",
+            "What to open next",
+            f"  {folder.figures / 'product_en.png'}: one product in five modalities",
+            f"  {folder.figures / 'scores_en.png'}: S, softmax(S) and S' of that product",
+            f"  {folder.figures / 'retrieval_sheet_en.png'}: what the model finds",
+            '  scale search "a warm drink on a cold morning" '
+            f"--run {folder.folder} --catalogue data_samples",
+        ]
+    )
+
+
+def headline(results: dict) -> str:
+    """The figures that matter most, as a small table: mAP@1 by category, Recall@10 by direction."""
+    category = results["retrieval"]["category"]
+    everything = subset_name(MODALITIES)
+    lines = [f"mAP@1 by category, {results['split']} split ({results['products']} products), "
+             "value [95 % interval]"]  # fmt: skip
+    for subset in (everything, *MODALITIES):
+        cells = [
+            f"{stage} {_cell(category[stage][subset]['mAP@1'])}"
+            for stage in ("trained", "untrained", "chance")
+            if subset in category.get(stage, {})
+        ]
+        lines.append(f"  {subset if subset != everything else 'all five':<10} " + "   ".join(cells))
+    instance = results["retrieval"]["instance"]
+    lines.append("Recall@10 of the same product in another modality (chance in brackets)")
+    for start in MODALITIES:
+        cells = []
+        for end in MODALITIES:
+            if start != end:
+                name = f"{start}->{end}"
+                value = instance["trained"][name]["Recall@10"]["value"]
+                chance = instance["chance"][name]["Recall@10"]["value"]
+                known = value is not None and chance is not None
+                cells.append(f"{end} {value:.2f} ({chance:.2f})" if known else f"{end} -")
+        lines.append(f"  from {start:<6} to  " + "   ".join(cells))
+    return "\n".join(lines)
+
+
+def _cell(estimate: dict) -> str:
+    if estimate["value"] is None:
+        return "-"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.3f}"
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

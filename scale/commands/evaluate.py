@@ -1,0 +1,198 @@
+"""`scale evaluate`: everything that is measured of a run, as one tree of numbers.
+
+N products, M modalities (five), D width.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
+from scale.data.splits import with_splits
+from scale.evaluation.classification import Examples, linear_probe
+from scale.evaluation.clustering import cluster
+from scale.evaluation.embed import embed_dataset, subset_embedding
+from scale.evaluation.fine_tuning import FineTuneConfig, fine_tune
+from scale.evaluation.report import (
+    DEFINITIONS,
+    classification_results,
+    clustering_results,
+    plain,
+    provenance,
+    retrieval_results,
+)
+from scale.evaluation.tables import ProductArrays
+from scale.modalities import MODALITIES
+from scale.model.scale import ScaleModel
+from scale.training.run import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A catalogue as three data sets, and the second views of the one that is tested."""
+
+    train: ProductDataset
+    val: ProductDataset
+    test: ProductDataset
+    alt: ProductDataset | None
+
+
+def evaluate_run(
+    run: Run,
+    catalogue: Catalogue | Path | str,
+    split: str = "test",
+    *,
+    tune: bool = True,
+    seed: int = 0,
+    cache: FeatureCache | None = None,
+    progress: bool = True,
+) -> dict:
+    """Retrieval, classification and clustering of a split, by the trained and the untrained model.
+
+    Args:
+        split: `train`, `val` or `test`: whose products are queries and gallery. Probes are trained
+            on the split `train` and chosen on `val` in any case.
+        tune: also classify by fine-tuning, which takes by far the most time.
+        seed: of the bootstrap, k-means and fine-tuning.
+
+    Returns:
+        The tree of results.json.
+
+    Raises:
+        ValueError: the split is empty.
+    """
+    started = time.perf_counter()
+    if not isinstance(catalogue, Catalogue):
+        catalogue = Catalogue.open(catalogue)
+    splits = _splits(run, with_splits(catalogue), split, cache)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models = {"untrained": run.untrained(), "trained": run.model}
+    arrays = {
+        stage: {name: product_arrays(model, data, device, splits.alt if name == "test" else None)
+                for name, data in (("train", splits.train), ("val", splits.val),
+                                   ("test", splits.test))}
+        for stage, model in models.items()
+    }  # fmt: skip
+    test = {stage: by_split["test"] for stage, by_split in arrays.items()}
+    results = {
+        "split": split,
+        "products": len(splits.test),
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "retrieval": retrieval_results(test, seed),
+        "classification": _classification(run, splits, arrays, tune, seed, device, progress),
+        "clustering": clustering_results(
+            {stage: cluster(_product(a)[0], list(a.labels), seed) for stage, a in test.items()}
+        )
+        if _labelled(test["trained"])
+        else {},
+        "definitions": DEFINITIONS,
+        "problems": len(catalogue.problems) + len(splits.test.problems),
+    }
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    facts = provenance(run.config.train.seed, started, name)
+    return plain({"provenance": facts | {"evaluation_seed": seed}} | results)
+
+
+def product_arrays(
+    model: ScaleModel,
+    data: ProductDataset,
+    device: torch.device,
+    alt: ProductDataset | None = None,
+) -> ProductArrays:
+    """Features and facts of a data set's products, as evaluation takes them."""
+    if not len(data):
+        nothing = np.zeros((0, len(MODALITIES), model.config.width), np.float32)
+        return ProductArrays((), nothing, nothing[:, :, 0] > 0, ())
+    embeddings = embed_dataset(model, data, device=device, progress=False)
+    second_NMD, second_NM = None, None
+    if alt is not None and len(alt):
+        found = embed_dataset(model, alt, device=device, progress=False)
+        place = {id: row for row, id in enumerate(data.ids)}
+        rows = [place[id] for id in alt.ids]
+        second_NMD = np.zeros_like(embeddings.pooled_NMD)
+        second_NM = np.zeros_like(embeddings.present_NM)
+        second_NMD[rows], second_NM[rows] = found.pooled_NMD, found.present_NM
+    return ProductArrays(
+        ids=data.ids,
+        pooled_NMD=embeddings.pooled_NMD,
+        present_NM=embeddings.present_NM,
+        labels=[p.category for p in data.products],
+        content_NM=data.content_NM,
+        alt_pooled_NMD=second_NMD,
+        alt_present_NM=second_NM,
+    )
+
+
+def _splits(run: Run, catalogue: Catalogue, split: str, cache: FeatureCache | None) -> Splits:
+    data = run.dataset(catalogue, cache=cache)
+    parts = {
+        name: data.subset([i for i, p in enumerate(data.products) if p.split == name])
+        for name in ("train", "val", "test")
+    }
+    test = parts[split]
+    # A product that has nothing can be neither query nor answer.
+    usable = np.flatnonzero(test.present_NM.any(axis=1))
+    if len(usable) < len(test):
+        log.warning("%d products have no modality and are left out", len(test) - len(usable))
+        test = test.subset(usable)
+    if len(test) < 2:
+        raise ValueError(
+            f"{catalogue.folder}: {len(test)} products in the split {split!r}, at least 2 needed"
+        )
+    has_alt = any(p.alt.present for p in test.products)
+    return Splits(parts["train"], parts["val"], test, test.view("alt") if has_alt else None)
+
+
+def _classification(
+    run: Run,
+    splits: Splits,
+    arrays: dict[str, dict[str, ProductArrays]],
+    tune: bool,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+) -> dict:
+    """Linear probe of either model, and fine-tuning; empty where training has under two classes."""
+    names = ("train", "val", "test")
+    classes = set(arrays["trained"]["train"].labels) - {None}
+    if len(classes) < 2 or not _labelled(arrays["trained"]["test"]):
+        return {}
+    methods = {"linear_probe": {}, "fine_tuning": {}}
+    for stage, by_split in arrays.items():
+        examples = [_examples(by_split[name]) for name in names]
+        methods["linear_probe"][stage] = linear_probe(*examples, seed=seed)
+    if tune:
+        data = {"train": splits.train, "val": splits.val, "test": splits.test}
+        examples = []
+        for name in names:
+            usable = np.flatnonzero(data[name].present_NM.any(axis=1))
+            part = data[name].subset(usable)
+            examples.append(Examples(part, [p.category for p in part.products]))
+        config = replace(FineTuneConfig(), seed=seed)
+        methods["fine_tuning"]["trained"] = fine_tune(
+            run.model, *examples, config, device, progress
+        )
+    return classification_results({k: v for k, v in methods.items() if v})
+
+
+def _examples(products: ProductArrays) -> Examples:
+    emb_ND, valid_N = _product(products)
+    labels = [label if valid else None
+              for label, valid in zip(products.labels, valid_N, strict=True)]  # fmt: skip
+    return Examples(emb_ND, labels)
+
+
+def _product(products: ProductArrays) -> tuple[np.ndarray, np.ndarray]:
+    return subset_embedding(products.pooled_NMD, products.present_NM, MODALITIES)
+
+
+def _labelled(products: ProductArrays) -> bool:
+    return any(label is not None for label in products.labels)

@@ -1,0 +1,120 @@
+"""The pictures of a run: what it was given, how it learned, what it finds.
+
+T logged steps, M modalities (five).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from scale.commands.search import Gallery
+from scale.data.dataset import ProductDataset
+from scale.data.product import Product
+from scale.evaluation.embed import embed_dataset
+from scale.modalities import INDEX, MODALITIES
+from scale.model.scores import inter_modality_scores
+from scale.training.log import read_metrics, read_scores
+from scale.training.run import Run
+from scale.viz.embeddings import embedding_map, umap_coordinates
+from scale.viz.labels import Language
+from scale.viz.products import product_card
+from scale.viz.retrieval import direction_matrix, retrieval_bars, retrieval_sheet
+from scale.viz.scores import score_matrices, scores_over_time
+from scale.viz.style import save_figure, use_style
+from scale.viz.training import loss_curves
+
+QUERIES = 6
+"""Rows of the retrieval sheet."""
+
+
+def draw_run(
+    run: Run, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
+) -> list[Path]:
+    """Write all pictures of a run into its `figures/`; returns the PNG files.
+
+    Args:
+        data: the products that are shown, e.g. the test split.
+        results: the tree of results.json.
+    """
+    folder, paths = run.folder.figures, []
+    show = most_complete(data)
+    with use_style("paper"):
+        drawings = {
+            "product": product_card(data.products[show], lang),
+            "scores": draw_scores(run, data, show, lang),
+            "losses": loss_curves(read_metrics(run.folder.folder), lang),
+            "scores_over_time": draw_scores_over_time(run, lang),
+            "retrieval_sheet": draw_sheet(run, data, lang, seed),
+            "embedding_map": draw_map(run, data, lang, seed),
+        }
+        category, instance = (results["retrieval"][key] for key in ("category", "instance"))
+        if any(e["mAP@1"]["value"] is not None for e in category["trained"].values()):
+            drawings["retrieval_by_subset"] = retrieval_bars(category, lang)
+        if any(e["Recall@10"]["value"] is not None for e in instance["trained"].values()):
+            drawings["retrieval_by_direction"] = direction_matrix(instance, lang)
+        for name, figure in drawings.items():
+            paths.append(save_figure(figure, folder / f"{name}_{lang}")[0])
+    return paths
+
+
+def most_complete(data: ProductDataset) -> int:
+    """The first product among those with the most modalities."""
+    return int(data.present_NM.sum(axis=1).argmax())
+
+
+def draw_scores(run: Run, data: ProductDataset, row: int, lang: Language) -> Figure:
+    """S, softmax(S) and S' of one product."""
+    with torch.no_grad():
+        output = run.model.embed(data.collate([row]))
+    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+    return score_matrices(
+        scores.cosine_BMM[0].numpy(),
+        scores.softmax_BMM[0].numpy(),
+        scores.weighted_BMM[0].numpy(),
+        output.present_BM[0].numpy(),
+        lang,
+    )
+
+
+def draw_scores_over_time(run: Run, lang: Language) -> Figure:
+    """Mean S' over training, from the run's scores.parquet."""
+    rows = read_scores(run.folder.folder)
+    steps = sorted({row["step"] for row in rows})
+    place = {step: t for t, step in enumerate(steps)}
+    mean_TMM = np.full((len(steps), len(MODALITIES), len(MODALITIES)), np.nan)
+    for row in rows:
+        if row["mean"] is not None:
+            mean_TMM[place[row["step"]], INDEX[row["row"]], INDEX[row["column"]]] = row["mean"]
+    return scores_over_time(steps, mean_TMM, lang)
+
+
+def draw_sheet(run: Run, data: ProductDataset, lang: Language, seed: int) -> Figure:
+    """Random queries by all they have, with their five nearest other products; a hit shares the
+    query's category."""
+    gallery = Gallery.build(run, data, MODALITIES, progress=False)
+    usable = np.flatnonzero(data.present_NM.any(axis=1))
+    chosen = np.random.default_rng(seed).permutation(usable)[:QUERIES]
+    queries = [data.products[i] for i in chosen]
+    embeddings = embed_dataset(run.model, data.subset(chosen), progress=False).product()
+    matches = gallery.index.query(embeddings.emb_ND, 6)
+    results, hits = [], []
+    for query, ids, scores in zip(queries, matches.ids, matches.score_QK, strict=True):
+        found = [(gallery.products[i], float(s)) for i, s in zip(ids, scores, strict=True)]
+        found = [(p, s) for p, s in found if p.id != query.id][:5]
+        results.append(found)
+        hits.append([_same_category(query, p) for p, _ in found])
+    return retrieval_sheet(queries, results, hits, lang)
+
+
+def draw_map(run: Run, data: ProductDataset, lang: Language, seed: int) -> Figure:
+    """UMAP of the products' embeddings, by category."""
+    embeddings = embed_dataset(run.model, data, progress=False).product()
+    category = {p.id: p.category for p in data.products}
+    coordinates_N2 = umap_coordinates(embeddings.emb_ND, seed)
+    return embedding_map(coordinates_N2, [category[i] for i in embeddings.ids], lang=lang)
+
+
+def _same_category(a: Product, b: Product) -> bool:
+    return a.category is not None and a.category == b.category

@@ -1,0 +1,88 @@
+"""What installs the project says one thing in each of its files."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"torch": "pytorch"}
+
+
+def name_of(requirement: str) -> str:
+    return re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower().replace("_", "-")
+
+
+def environment() -> tuple[list[str], list[str]]:
+    """Conda's own packages, and pip's lines."""
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    return [entry for entry in listed if isinstance(entry, str)], pip
+
+
+def test_environment_and_pyproject_say_the_same():
+    conda, pip = environment()
+    required = {name_of(r): r for r in PROJECT["dependencies"]}
+    for package in ("torch", "torchvision"):
+        wanted = required[package].replace(package, CONDA_NAMES.get(package, package), 1)
+        assert wanted in conda, f"environment.yml lacks {wanted}"
+    assert pip == ["--constraint constraints.txt", "--editable .[dev]"]
+    python = next(entry for entry in conda if entry.startswith("python="))
+    minor = int(python.split(".")[1])
+    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["requires-python"]).groups()
+    assert int(low) <= minor < int(high)
+
+
+def test_constraints_pin_everything_that_is_required():
+    pinned = {name_of(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    extras = PROJECT["optional-dependencies"].values()
+    for requirement in (*PROJECT["dependencies"], *(r for extra in extras for r in extra)):
+        name = name_of(requirement)
+        assert name in pinned or name == PROJECT["name"], f"constraints.txt does not pin {name}"
+
+
+def test_the_test_command_is_one_and_the_same():
+    assert "exec make test" in (ROOT / ".ci" / "run").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for command in ("make demo", "make test", "make lab"):
+        assert command in readme
+        assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+HEAVY = ("av", "sklearn", "scipy", "matplotlib", "umap", "faiss", "tyro", "tensorboard", "pandas")
+
+
+@pytest.mark.parametrize(
+    "module", ["scale.training.pretrain", "scale.presets", "scale.cli", "scale.commands.search"]
+)
+def test_the_training_path_imports_no_extra(module):
+    """A bare GPU image has none of them (decision 13)."""
+    script = (
+        "import sys\n"
+        f"for name in {HEAVY!r}:\n"
+        "    sys.modules[name] = None  # importing it now fails as if it were not installed\n"
+        f"import {module}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
+def test_rooms_import_only_downwards():
+    """design.md's order, evaluation before training: the loop measures retrieval as it goes."""
+    order = ["data", "model", "objectives", "evaluation", "training", "experiments", "viz",
+             "commands"]  # fmt: skip
+    for place, room in enumerate(order):
+        for path in (ROOT / "scale" / room).rglob("*.py"):
+            for above in order[place + 1 :]:
+                pattern = rf"^\s*(from|import) scale\.{above}\b"
+                assert not re.search(pattern, path.read_text(), re.M), f"{path} imports {above}"
+
+
+def test_files_are_short():
+    for path in (ROOT / "scale").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 270, path
