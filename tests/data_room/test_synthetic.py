@@ -1,0 +1,274 @@
+"""The shop generator: what a catalogue must hold whatever the seed, and what must not leak."""
+
+import json
+import re
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scale.data.synthetic import build, motion, shapes, spec, words
+from scale.data.synthetic.build import plan
+from scale.data.synthetic.clip import clip
+from scale.data.synthetic.geometry import box, ellipsoid, lathe, rotation
+from scale.data.synthetic.item import draw_item
+from scale.data.synthetic.missing import present
+from scale.data.synthetic.picture import picture
+from scale.data.synthetic.render import Camera
+from scale.data.synthetic.sound import RATE, RATIOS, sound
+from scale.data.synthetic.table import table
+from scale.data.synthetic.text import titles
+from scale.modalities import MODALITIES
+
+PRODUCTS = 720
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return plan(0, PRODUCTS)
+
+
+def _folder_bytes(folder, pattern):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.glob(pattern))}
+
+
+@pytest.mark.parametrize("workers", [1])
+def test_same_seed_same_catalogue(tmp_path, workers):
+    first = build(tmp_path / "a", seed=3, products=5, workers=workers)
+    again = build(tmp_path / "b", seed=3, products=5, workers=workers)
+    other = build(tmp_path / "c", seed=4, products=5, workers=workers)
+    assert _folder_bytes(first, "**/*.*") == _folder_bytes(again, "**/*.*")
+    assert (first / "products.jsonl").read_bytes() != (other / "products.jsonl").read_bytes()
+    records = [json.loads(line) for line in (first / "products.jsonl").open(encoding="utf-8")]
+    assert len(records) == 5
+    for record in records:
+        for media in (record, record["alt"]):
+            for modality in ("image", "video", "audio"):
+                if media[modality] is not None:
+                    assert (first / media[modality]).stat().st_size > 0
+    assert not list(first.glob("*.partial"))
+
+
+def test_media_decode_to_what_the_readme_says(tmp_path):
+    import av
+
+    folder = build(tmp_path, seed=1, products=6)
+    for path in folder.glob("image/*.jpg"):
+        with Image.open(path) as image:
+            assert image.size == (128, 128)
+    clips = list(folder.glob("video/*.mp4"))
+    sounds = list(folder.glob("audio/*.ogg"))
+    assert clips
+    assert sounds
+    for path in clips:
+        with av.open(str(path)) as container:
+            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+            assert not container.streams.audio
+        assert 12 <= len(frames) <= 16
+        assert frames[0].shape == (96, 96, 3)
+        assert np.abs(np.diff(np.stack(frames).astype(int), axis=0)).mean() > 0.02
+    for path in sounds:
+        with av.open(str(path)) as container:
+            samples = sum(f.samples for f in container.decode(audio=0))
+        assert 1.2 < samples / 48_000 < 1.8
+
+
+def test_sizes_of_categories_fall_like_zipf():
+    counts = spec.category_counts(PRODUCTS)
+    assert sum(counts) == PRODUCTS
+    assert len(counts) >= 24
+    assert counts == sorted(counts, reverse=True)
+    assert 50 <= counts[0] <= 80
+    assert 5 <= counts[-1] <= 9
+    assert sum(spec.category_counts(len(counts))) == min(spec.category_counts(40)) * len(counts)
+
+
+def test_every_category_is_in_training_and_test(planned):
+    by_split = defaultdict(Counter)
+    for item, split in planned:
+        by_split[split][item.category.name] += 1
+    names = set(spec.BY_NAME)
+    assert set(by_split["train"]) == set(by_split["test"]) == names
+    shares = {s: sum(c.values()) / PRODUCTS for s, c in by_split.items()}
+    assert shares == pytest.approx({"train": 0.7, "val": 0.1, "test": 0.2}, abs=0.02)
+
+
+def test_no_two_products_say_the_same(planned):
+    said = [(titles(item)[0][0], json.dumps(table(item))) for item, _ in planned]
+    assert len(set(said)) == PRODUCTS
+    tables = [t for _, t in said]
+    assert len(set(tables)) == PRODUCTS
+
+
+def test_no_word_of_a_title_gives_the_category_away(planned):
+    """Tokens of 5 titles or more: below 0.6 for one category, and rules of one token are poor."""
+    category = [item.category.name for item, _ in planned]
+    tokens = [set(re.findall(r"\w+", titles(item)[0][0].lower())) for item, _ in planned]
+    count = defaultdict(Counter)
+    for words_, name in zip(tokens, category, strict=True):
+        for word in words_:
+            count[word][name] += 1
+    known = {w: c for w, c in count.items() if c.total() >= 5}
+    assert len(known) > 100
+    worst = max(known, key=lambda w: known[w].most_common(1)[0][1] / known[w].total())
+    assert known[worst].most_common(1)[0][1] / known[worst].total() < 0.6, worst
+    right = 0
+    for words_, name in zip(tokens, category, strict=True):
+        best = max(
+            (c.most_common(1)[0][1] / c.total(), w) for w, c in known.items() if w in words_
+        )[1]
+        right += known[best].most_common(1)[0][0] == name
+    assert right / PRODUCTS < 0.45
+
+
+def test_no_title_names_a_category(planned):
+    for item, _ in planned:
+        for english, _ in titles(item):
+            assert item.category.name not in re.findall(r"\w+", english.lower())
+
+
+def test_traits_are_shared_by_several_categories():
+    for key in ("purposes", "nouns", "features", "tables", "materials"):
+        owners = Counter(trait for c in spec.CATEGORIES for trait in getattr(c, key))
+        assert min(owners.values()) >= 3, (key, owners)
+
+
+def test_chinese_title_says_the_same(planned):
+    """Every phrase of the English title that has a twin stands in the Chinese one."""
+    twins = [
+        pairs
+        for family in (words.NOUNS, words.PURPOSES, words.FEATURES)
+        for pairs in family.values()
+    ]
+    flat = [pair for pairs in twins for pair in pairs]
+    for item, _ in planned[:200]:
+        for english, chinese in titles(item):
+            hits = [zh for en, zh in flat if f" {en}," in f" {english}," and len(en.split()) > 1]
+            assert all(zh in chinese for zh in hits)
+            assert re.search(r"[\u4e00-\u9fff]", chinese)
+            assert not re.search(r"\bfor\b", chinese)
+
+
+def test_second_title_has_other_nouns_and_aims(planned):
+    aims = {en for pairs in words.PURPOSES.values() for en, _ in pairs}
+    for item, _ in planned[:200]:
+        (first, _), (second, _) = titles(item)
+        said = [{aim for aim in aims if aim in title} for title in (first, second)]
+        assert not said[0] & said[1]
+
+
+def test_tables_have_3_to_12_pairs_of_words(planned):
+    lengths = [len(table(item)) for item, _ in planned]
+    assert min(lengths) >= 3
+    assert max(lengths) <= 12
+    assert len(set(lengths)) >= 6
+    for item, _ in planned[:100]:
+        assert all(isinstance(x, str) and x for pair in table(item) for x in pair)
+
+
+def test_modalities_are_missing_by_category_and_seller(planned):
+    has = [present(item) for item, _ in planned]
+    share = {m: sum(m in h for h in has) / PRODUCTS for m in MODALITIES}
+    wanted = {"text": 0.98, "table": 0.9, "image": 0.97, "video": 0.5, "audio": 0.6}
+    assert share == pytest.approx(wanted, abs=0.05)
+    assert 0.27 < sum(len(h) == 5 for h in has) / PRODUCTS < 0.42
+    assert len(set(has)) >= 12
+    assert min(map(len, has)) >= 2
+    audio = defaultdict(list)
+    for (item, _), h in zip(planned, has, strict=True):
+        audio[item.category.name].append("audio" in h)
+    assert np.mean(audio["cushion"]) < 0.5 * np.mean(audio["mug"])
+
+
+@pytest.mark.parametrize("category", [c.name for c in spec.CATEGORIES])
+def test_every_shape_stands_on_the_ground_at_unit_size(category):
+    parts = shapes.build(category, np.random.default_rng(0), 0.05)
+    points = np.concatenate([p.points_N3 for p in parts])
+    normals = np.concatenate([p.normals_N3 for p in parts])
+    assert points[:, 2].min() == pytest.approx(0, abs=1e-5)
+    assert np.ptp(points, axis=0).max() == pytest.approx(2.0, abs=0.05)
+    assert np.isfinite(points).all()
+    assert np.linalg.norm(normals, axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_every_use_moves_something():
+    for category in spec.CATEGORIES:
+        rest = shapes.build(category.name, np.random.default_rng(0), 0.08)
+        for use in category.uses:
+            at = [
+                motion.USES[use](rest, t, np.random.default_rng(1), category.name)
+                for t in (0.0, 0.4)
+            ]
+            flat = [np.concatenate([p.points_N3.ravel() for p in [*m.parts, *m.extra]]) for m in at]
+            still = len(flat[0]) == len(flat[1]) and np.allclose(*flat)
+            assert not still or at[0].glow != at[1].glow or at[0].turn != at[1].turn, (
+                category.name,
+                use,
+            )
+            assert len(at[1].parts) == len(rest)
+
+
+def test_surfaces_against_their_equations():
+    ball = ellipsoid((1, 2, 3), 0.1)
+    assert ((ball.points_N3 / (1, 2, 3)) ** 2).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    cone = lathe([(1, 0), (0, 1)], 0.05, smooth=False)
+    assert np.hypot(*cone.points_N3[:, :2].T) + cone.points_N3[:, 2] == pytest.approx(1, abs=1e-5)
+    assert cone.normals_N3[:, 2] == pytest.approx(np.sqrt(0.5), abs=1e-4)
+    block = box((2, 2, 2), 0.2, 0.05)
+    assert np.abs(block.points_N3).max() == pytest.approx(1, abs=1e-6)
+    assert (block.normals_N3 * block.points_N3).sum(axis=1).min() > 0
+    assert rotation("z", 90) @ (1, 0, 0) == pytest.approx([0, 1, 0], abs=1e-6)
+
+
+def test_camera_sees_a_point_where_its_ray_goes():
+    camera = Camera(30, 25, 3, target=(0.1, -0.2, 0.5), shift=(0.1, 0.05))
+    eye, rays = camera.rays(64)
+    x, y, _ = camera.project((eye + 4 * rays[20, 45])[None])
+    assert (x[0], y[0]) == pytest.approx(((45.5 / 32) - 1, 1 - 20.5 / 32), abs=1e-5)
+
+
+def test_pictures_of_two_views_differ_and_show_the_colour():
+    item = next(
+        i
+        for i, _ in plan(0, 80)
+        if (i.category.name == "mug" and i.colour == "red")
+        or (i.colour == "blue" and i.material == "ceramic")
+    )
+    main, alt = (np.asarray(picture(item, view), float) for view in ("main", "alt"))
+    assert np.abs(main - alt).mean() > 3
+    channel = 0 if item.colour == "red" else 2
+    assert main[..., channel].mean() > main[..., 2 - channel].mean()
+
+
+def test_clip_has_frames_of_its_size():
+    frames = clip(draw_item(spec.BY_NAME["bell"], 1, 0), "main")
+    assert frames.shape[1:] == (96, 96, 3)
+    assert frames.dtype == np.uint8
+
+
+def test_brass_rings_longer_than_wood_and_large_sounds_deeper():
+    from dataclasses import replace
+
+    item = draw_item(spec.BY_NAME["bowl"], 1, 0)
+
+    def centre_and_tail(**traits):
+        waves = [sound(replace(item, **traits), f"view{k}").astype(float) for k in range(6)]
+        energy = [np.abs(np.fft.rfft(w, 1 << 15)) ** 2 for w in waves]
+        hertz = np.fft.rfftfreq(1 << 15, 1 / RATE)
+        loud = [
+            (np.convolve(w**2, np.ones(400), "same") > 0.01 * (w**2).max() * 400 * 0.1).mean()
+            for w in waves
+        ]
+        return np.mean([hertz[e.argmax()] for e in energy]), np.mean(loud)
+
+    brass, wood = (centre_and_tail(material=m, size_cm=15.0) for m in ("brass", "wood"))
+    assert brass[1] > 1.5 * wood[1]
+    small, large = (centre_and_tail(material="glass", size_cm=s)[0] for s in (10.0, 30.0))
+    assert small > 1.3 * large
+    assert {c.modes for c in spec.CATEGORIES} <= set(RATIOS)
+
+
+def test_too_few_products_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="at least 2 products"):
+        build(tmp_path, products=1)
