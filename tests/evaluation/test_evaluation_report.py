@@ -158,7 +158,6 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
     package.parent.mkdir()
     package.write_text("a = 1\n")
     monkeypatch.setattr(scale, "__file__", str(package))
-    # Not a checkout of its own: nothing is claimed, whatever lies around it.
     assert report.provenance(0, 0.0)["commit"] is None
 
     def git(*arguments):
@@ -177,3 +176,8 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
     assert clean["dirty"] is False
     package.write_text("a = 2\n")
     assert report.provenance(0, 0.0)["dirty"] is True
+    # Installed inside another project's checkout, whose commit says nothing of the package.
+    inside = tmp_path / "venv" / "scale" / "__init__.py"
+    inside.parent.mkdir(parents=True)
+    monkeypatch.setattr(scale, "__file__", str(inside))
+    assert report.provenance(0, 0.0)["commit"] is None
