@@ -62,13 +62,12 @@ def _parse(name: str, arguments: list[str]) -> Any:
         raise ImportError("tyro is missing: pip install 'scale-workbench[cli]'") from error
     from scale.commands.arguments import COMMANDS
 
-    kind, default = COMMANDS[name], tyro.MISSING
-    if name == "pretrain":
-        default = _preset_defaults(kind, arguments)
+    kind = COMMANDS[name]
+    defaults = {"default": _preset_defaults(kind, arguments)} if name == "pretrain" else {}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=f"scale {name}", args=arguments, default=default)
+            return tyro.cli(kind, prog=f"scale {name}", args=arguments, **defaults)
     except SystemExit as stop:
         if not stop.code:
             return None

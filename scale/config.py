@@ -252,8 +252,10 @@ class Config:
         return asdict(self)
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        """Write as JSON, whole or not at all."""
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        fresh.replace(path)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Config":

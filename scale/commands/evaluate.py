@@ -111,24 +111,8 @@ def product_arrays(
     if not len(data):
         nothing = np.zeros((0, len(MODALITIES), model.config.width), np.float32)
         return ProductArrays((), nothing, nothing[:, :, 0] > 0, ())
-    embeddings = embed_dataset(model, data, device=device, progress=False)
-    second_NMD, second_NM = None, None
-    if alt is not None and len(alt):
-        found = embed_dataset(model, alt, device=device, progress=False)
-        place = {id: row for row, id in enumerate(data.ids)}
-        rows = [place[id] for id in alt.ids]
-        second_NMD = np.zeros_like(embeddings.pooled_NMD)
-        second_NM = np.zeros_like(embeddings.present_NM)
-        second_NMD[rows], second_NM[rows] = found.pooled_NMD, found.present_NM
-    return ProductArrays(
-        ids=data.ids,
-        pooled_NMD=embeddings.pooled_NMD,
-        present_NM=embeddings.present_NM,
-        labels=[p.category for p in data.products],
-        content_NM=data.content_NM,
-        alt_pooled_NMD=second_NMD,
-        alt_present_NM=second_NM,
-    )
+    second = embed_dataset(model, alt, device=device, progress=False) if alt is not None else None
+    return ProductArrays.of(data, embed_dataset(model, data, device=device, progress=False), second)
 
 
 def _splits(run: Run, catalogue: Catalogue, split: str, cache: FeatureCache | None) -> Splits:
@@ -147,8 +131,10 @@ def _splits(run: Run, catalogue: Catalogue, split: str, cache: FeatureCache | No
         raise ValueError(
             f"{catalogue.folder}: {len(test)} products in the split {split!r}, at least 2 needed"
         )
-    has_alt = any(p.alt.present for p in test.products)
-    return Splits(parts["train"], parts["val"], test, test.view("alt") if has_alt else None)
+    alt = test.view("alt") if any(p.alt.present for p in test.products) else None
+    if alt is not None:
+        alt = alt.subset(np.flatnonzero(alt.present_NM.any(axis=1)))
+    return Splits(parts["train"], parts["val"], test, alt if alt is not None and len(alt) else None)
 
 
 def _classification(

@@ -37,6 +37,7 @@ class DiscreteEncoder(nn.Module):
             ),
             add_pooling_layer=False,
         )
+        self.apply(initialise)
 
     @property
     def word_weight(self) -> nn.Parameter:

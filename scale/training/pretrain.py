@@ -97,22 +97,18 @@ def pretrain(
 
 
 def _check_folder(run: RunFolder, resume: bool) -> bool:
-    """Whether there is a run to go on with; a half-made start is cleared away."""
+    """Whether there is a run to go on with; what a start without a checkpoint left is removed."""
+    if run.config.is_file() and not run.data.is_file():
+        raise ValueError(f"{run.folder} holds a config.json that is not of a run: choose another")
     started = run.config.is_file() and recover_checkpoint(run.checkpoint("last"))
     if started and not resume:
         raise ValueError(
             f"{run.folder} holds a run already: continue it with resume (--resume), or choose "
             "another folder"
         )
-    if not started and run.folder.is_dir():
-        if run.config.is_file():
-            # A run that stopped before its first checkpoint: begin again, with fresh files.
-            run.config.unlink()
-            shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
-            (run.folder / "scores.parquet").unlink(missing_ok=True)
-            (run.folder / "metrics.jsonl").unlink(missing_ok=True)
-        elif any(run.folder.iterdir()) and not run.tokenizer.is_dir():
-            raise ValueError(f"{run.folder} is not empty and not the folder of a run")
+    if not started and run.config.is_file():
+        run.config.unlink()
+        shutil.rmtree(run.checkpoint("best").parent, ignore_errors=True)
     return started
 
 
@@ -132,17 +128,16 @@ def _tokenizer(config: Config, catalogue: Catalogue, run: RunFolder) -> PreTrain
 def _settle(run: RunFolder, config: Config, data: ProductDataset, started: bool) -> None:
     """Write what the run rests on; for a run that goes on, check that it is the same."""
     facts = {"products": len(data), "fingerprint": _fingerprint(data)}
-    path = run.folder / "data.json"
     if not started:
         data.normaliser.save(run.normaliser)
-        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        run.data.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         config.save(run.config)
         return
     different = differing_keys(config, Config.load(run.config))
     if different:
         raise ValueError(f"{run.config}: the run to resume has other {', '.join(different)}")
-    if json.loads(path.read_text(encoding="utf-8")) != facts:
-        raise ValueError(f"{path}: the catalogue is not the one that the run was started with")
+    if json.loads(run.data.read_text(encoding="utf-8")) != facts:
+        raise ValueError(f"{run.data}: the catalogue is not the one that the run was started with")
 
 
 def _fingerprint(data: ProductDataset) -> str:

@@ -30,6 +30,11 @@ class RunFolder:
         return self.folder / "config.json"
 
     @property
+    def data(self) -> Path:
+        """Fingerprint of the data that the run was started with; marks the folder as a run's."""
+        return self.folder / "data.json"
+
+    @property
     def tokenizer(self) -> Path:
         """Folder of the tokenizer."""
         return self.folder / "tokenizer"

@@ -184,8 +184,8 @@ def test_a_run_is_not_overwritten_and_not_continued_with_other_settings(
     fewer = replace(fewer, products=fewer.products[:-1])
     with pytest.raises(ValueError, match="the catalogue is not the one"):
         pretrain(small, fewer, whole_run, resume=True, cache=cache)
-    (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match="not empty"):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="not of a run"):
         pretrain(small, small_catalogue, tmp_path, cache=cache)
 
 

@@ -1,0 +1,224 @@
+"""The commands end to end on a small catalogue, as a user types them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from scale import cli
+from scale.commands import demo as demo_module
+from scale.commands.doctor import LEARNED, overfit_one_batch
+from scale.commands.evaluate import evaluate_run
+from scale.commands.search import parse_query
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.modalities import MODALITIES, SUBSETS, subset_name
+from scale.training.pretrain import pretrain
+from scale.training.run import Run, RunFolder
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
+    """The user's cache, for the commands that take none."""
+    folder = tmp_path_factory.mktemp("user-cache")
+    os.environ["SCALE_CACHE"] = str(folder)
+    yield folder
+    del os.environ["SCALE_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def run_folder(config, small_catalogue, cache_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train = replace(config.train, steps=60, batch_size=8, learning_rate=2e-3, eval_every=30)
+    pretrain(replace(config, train=train), small_catalogue, out, progress=False)
+    return out
+
+
+def test_evaluate_writes_what_others_rely_on(run_folder, small_catalogue, tmp_path, capsys):
+    code = cli.main(
+        ["evaluate", str(run_folder), "--catalogue", str(small_catalogue), "--split", "train",
+         "--json", str(tmp_path / "copy.json")]
+    )  # fmt: skip
+    assert code == 0
+    results = json.loads((run_folder / "results.json").read_text())
+    assert results == json.loads((tmp_path / "copy.json").read_text())
+    assert set(results["provenance"]) >= {"seed", "versions", "commit", "device", "seconds"}
+    category = results["retrieval"]["category"]
+    for stage in ("chance", "untrained", "trained"):
+        assert set(category[stage]) == {subset_name(s) for s in SUBSETS}
+        estimate = category[stage][subset_name(MODALITIES)]["mAP@1"]
+        assert set(estimate) == {"value", "low", "high", "n"}
+    instance = results["retrieval"]["instance"]
+    for stage in ("chance", "trained"):
+        directions = {f"{a}->{b}" for a in MODALITIES for b in MODALITIES if a != b}
+        assert directions | {"alt_text->text"} <= set(instance[stage])
+    probe = results["classification"]["linear_probe"]
+    assert probe["trained"]["accuracy"]["value"] > probe["majority"]["accuracy"]["value"]
+    assert {"trained", "untrained", "chance"} <= set(results["clustering"])
+    best = category["trained"][subset_name(MODALITIES)]["mAP@1"]["value"]
+    assert best > category["chance"][subset_name(MODALITIES)]["mAP@1"]["value"] + 0.2
+    rows = (run_folder / "results.csv").read_text().splitlines()
+    assert rows[0] == "section,stage,item,metric,value,low,high,n"
+    assert len(rows) > 1000
+    drawn = {p.stem for p in (run_folder / "figures").glob("*.png")}
+    assert drawn == {
+        f"{name}_en" for name in (
+            "product", "scores", "losses", "scores_over_time", "retrieval_sheet", "embedding_map",
+            "retrieval_by_subset", "retrieval_by_direction",
+        )
+    }  # fmt: skip
+    assert "mAP@1 by category, train split" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_an_empty_split(run_folder, small_catalogue):
+    catalogue = Catalogue.open(small_catalogue)
+    catalogue = replace(catalogue, products=catalogue.split("train").products)
+    with pytest.raises(ValueError, match="0 products in the split 'test'"):
+        evaluate_run(Run.load(run_folder), catalogue, "test", progress=False)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
+def test_embed_writes_unit_vectors(run_folder, small_catalogue, tmp_path, suffix, capsys):
+    out = tmp_path / f"vectors{suffix}"
+    arguments = ["embed", str(run_folder), "--catalogue", str(small_catalogue), "--out", str(out)]
+    assert cli.main([*arguments, "--subset", "image+audio"]) == 0
+    if suffix == ".npy":
+        emb_ND = np.load(out, allow_pickle=False)
+    else:
+        table = pq.read_table(out)
+        emb_ND = np.stack(table["embedding"].to_numpy())
+        assert table["id"][0].as_py() == "p00"
+    catalogue = Catalogue.open(small_catalogue)
+    have = sum(p.image is not None or p.audio is not None for p in catalogue)
+    assert emb_ND.shape == (have, 16)
+    np.testing.assert_allclose(np.linalg.norm(emb_ND, axis=1), 1.0, rtol=1e-5)
+    assert f"{have} products" in capsys.readouterr().out
+
+
+def test_search_by_words_and_by_picture(run_folder, small_catalogue, capsys):
+    common = ["--run", str(run_folder), "--in", str(small_catalogue), "--k", "5"]
+    assert cli.main(["search", "green thing", *common]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert sum("c1" in line for line in lines) >= 3, "four categories, named in the titles"
+    picture = next(p for p in Catalogue.open(small_catalogue) if p.image)
+    assert cli.main(["search", str(picture.image), *common, "--subset", "image"]) == 0
+    first = capsys.readouterr().out.splitlines()[1]
+    assert picture.id in first, "by its own picture a product finds itself"
+    assert " 1.000 " in first
+
+
+def test_queries_that_cannot_be_asked():
+    with pytest.raises(ValueError, match="no such file"):
+        parse_query("nowhere.png")
+    with pytest.raises(ValueError, match="empty"):
+        parse_query("  ")
+    assert parse_query("a cup, 3.5 cm").text == "a cup, 3.5 cm"
+
+
+def test_inspect_prints_and_draws(small_catalogue, tmp_path, capsys):
+    arguments = ["inspect", str(small_catalogue), "--json", str(tmp_path / "i.json"),
+                 "--figure", str(tmp_path / "i.png")]  # fmt: skip
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "48" in printed
+    assert "image" in printed
+    assert json.loads((tmp_path / "i.json").read_text())["products"] == 48
+    assert (tmp_path / "i.png").stat().st_size > 10_000
+
+
+def test_doctor_overfits_one_batch_and_notices_a_cut_gradient(
+    config, small_catalogue, cache_folder, monkeypatch
+):
+    train = replace(config.train, learning_rate=5e-3)
+    config = replace(config, train=train)
+    checks = list(overfit_one_batch(config, small_catalogue, steps=200, cache=FeatureCache()))
+    assert {c.name for c in checks} == {f"overfit {task}" for task in LEARNED}
+    assert all(c.passed for c in checks), [str(c) for c in checks]
+    # The same with heads that see nothing of the JCT: the masked tasks must fail.
+    from scale.model.jct import JointCoTransformer
+
+    original = JointCoTransformer.forward
+
+    def blind(self, *arguments):
+        return {m: 0.0 * fused for m, fused in original(self, *arguments).items()}
+
+    monkeypatch.setattr(JointCoTransformer, "forward", blind)
+    broken = list(overfit_one_batch(config, small_catalogue, steps=200, cache=FeatureCache()))
+    assert not all(c.passed for c in broken)
+
+
+def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_path, monkeypatch,
+                                    capsys):  # fmt: skip
+    small = replace(config, train=replace(config.train, steps=20, batch_size=8))
+    monkeypatch.setattr(demo_module, "samples_folder", lambda: small_catalogue)
+    monkeypatch.setattr(demo_module, "tiny", lambda: small)
+    out = tmp_path / "demo"
+    demo_module.demo(out, progress=False)
+    printed = capsys.readouterr().out
+    named = re.findall(rf"{re.escape(str(out))}[\w/.]*", printed)
+    assert len(named) >= 6
+    for path in named:
+        assert os.path.exists(path), f"the summary names {path}"  # noqa: PTH110
+    assert {p.name for p in out.iterdir()} >= {
+        "config.json", "metrics.jsonl", "checkpoint", "scores.parquet", "problems.jsonl",
+        "results.json", "figures",
+    }  # fmt: skip
+    before = (RunFolder(out).results).stat().st_mtime_ns
+    demo_module.demo(out, progress=False)
+    assert capsys.readouterr().out.count("up to date") == 4
+    assert RunFolder(out).results.stat().st_mtime_ns == before
+    RunFolder(out).results.unlink()
+    demo_module.demo(out, progress=False)
+    assert capsys.readouterr().out.count("up to date") == 3, "only what is gone is made again"
+
+
+@pytest.mark.parametrize("command", cli.NAMES)
+def test_help_has_an_example(command, capsys):
+    try:
+        assert cli.main([command, "--help"]) == 0
+    except SystemExit as stop:
+        pytest.fail(f"exit {stop.code}")
+    assert f"Example: scale {command}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["fly"], "unknown command 'fly'"),
+        (["pretrain"], "--catalogue"),
+        (["pretrain", "--preset", "huge"], "unknown preset 'huge'; known: tiny, small, base"),
+        (["pretrain", "--catalogue", "x", "--out", "y", "--train.stepz", "3"], "--train.stepz"),
+        (["pretrain", "--catalogue", "nowhere", "--out", "OUT"], "nowhere"),
+        (["evaluate", "nowhere", "--catalogue", "x"], "is nowhere the folder of a run?"),
+        (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "v.txt"], "v.txt"),
+        (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "v.npy", "--subset", "smell"],
+         "unknown modality 'smell'"),
+        (["search", "x.png", "--run", "RUN", "--catalogue", "CATALOGUE"], "x.png: no such file"),
+        (["pretrain", "--catalogue", "CATALOGUE", "--out", "OUT", "--train.device", "abacus"],
+         "abacus"),
+    ],
+)  # fmt: skip
+def test_failures_are_one_plain_line_and_two(
+    arguments, says, run_folder, small_catalogue, tmp_path, capsys
+):
+    places = {"RUN": str(run_folder), "CATALOGUE": str(small_catalogue),
+              "OUT": str(tmp_path / "out")}  # fmt: skip
+    assert cli.main([places.get(a, a) for a in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if says in line]
+    assert len(lines) == 1
+    assert "Traceback" not in lines[0]
+
+
+def test_the_installed_command_answers():
+    command = [sys.executable, "-m", "scale.cli"]
+    assert subprocess.run([*command, "--help"], capture_output=True).returncode == 0
+    failed = subprocess.run([*command, "inspect", "nowhere"], capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert len(failed.stderr.strip().splitlines()) == 1
