@@ -14,6 +14,16 @@ from scale.strict import build, require
 MissingPolicy = Literal["zero", "skip", "learned", "drop"]
 
 
+def pixel_size(side: int) -> int:
+    """Size of a patch's vector of raw pixels."""
+    return 3 * side**2
+
+
+def described_size(side: int) -> int:
+    """Size of a patch's colours and oriented gradients: 21 a cell of 8 x 8 pixels."""
+    return 21 * (side // 8) ** 2
+
+
 @dataclass(frozen=True)
 class FeatureConfig:
     """How a product's media become tokens (data/features.py). Also the key of the feature cache."""
@@ -39,11 +49,13 @@ class FeatureConfig:
     mel_bins: int = 80
     """Mel bands of a log-mel frame."""
     image_features: str = "patches"
-    """`patches`: raw pixels of patches. `file`: a .npy of (L, F) per product, e.g. regions of a
-    detector. Else the name of a timm model or a local folder whose frozen tokens are taken, e.g.
-    `vit_small_patch16_224.dino`."""
+    """`patches`: raw pixels of patches. `hog`: their colours and oriented gradients, from which
+    a few hundred products suffice to learn (data/descriptors.py). `file`: a .npy of (L, F) per
+    product, e.g. regions of a detector. Else the name of a timm model or a local folder whose
+    frozen tokens are taken, e.g. `vit_small_patch16_224.dino`."""
     video_features: str = "frames"
-    """`frames`: raw pixels of frames. `file` and timm names as for images, one vector a frame."""
+    """`frames`: raw pixels of frames. `hog`, `file` and timm names as for images, one vector a
+    frame."""
     audio_features: str = "logmel"
     """`logmel`, or `file`."""
     tokenizer: str = ""
@@ -233,13 +245,16 @@ class Config:
         """What the features produce beside what the model takes, where both are known."""
         features, model = self.features, self.model
         shapes = {}
-        if features.image_features == "patches":
+        sizes = {"hog": described_size, "patches": pixel_size, "frames": pixel_size}
+        if features.image_features in sizes:
             side = features.image_size // features.patch_size
+            size = sizes[features.image_features](features.patch_size)
             shapes["image_length"] = (side * side, model.image_length)
-            shapes["image_features"] = (3 * features.patch_size**2, model.image_features)
-        if features.video_features == "frames":
+            shapes["image_features"] = (size, model.image_features)
+        if features.video_features in sizes:
+            size = sizes[features.video_features](features.frame_size)
             shapes["video_length"] = (features.video_frames, model.video_length)
-            shapes["video_features"] = (3 * features.frame_size**2, model.video_features)
+            shapes["video_features"] = (size, model.video_features)
         if features.audio_features == "logmel":
             shapes["audio_length"] = (features.audio_frames, model.audio_length)
             shapes["audio_features"] = (features.mel_bins, model.audio_features)

@@ -25,15 +25,14 @@ from scale.data.media import MediaError, content_hash
 VERSION = 1
 """Part of every key: raise it when the code makes other features from the same file."""
 
-RAW = {"image": "patches", "video": "frames", "audio": "logmel"}
-"""The sources that need neither a model nor a feature file."""
-
-SETTINGS = {
-    "patches": ("image_size", "patch_size"),
-    "frames": ("video_frames", "frame_size"),
-    "logmel": ("sample_rate", "audio_seconds", "audio_frames", "mel_bins"),
+PICTURE, CLIP = ("image_size", "patch_size"), ("video_frames", "frame_size")
+OWN_SOURCES = {
+    "image": {"patches": PICTURE, "hog": PICTURE},
+    "video": {"frames": CLIP, "hog": CLIP},
+    "audio": {"logmel": ("sample_rate", "audio_seconds", "audio_frames", "mel_bins")},
 }
-"""What a raw source depends on; other settings leave its cached items valid."""
+"""Sources that need neither a model nor a feature file, and the settings that each depends on;
+other settings leave its cached items valid."""
 
 IN_MEMORY_BYTES = 4 << 30
 """Joined features above this size are mapped from disk instead of read into memory."""
@@ -173,7 +172,7 @@ class _Maker:
 
     def __init__(self, config: FeatureConfig, cache: FeatureCache) -> None:
         self.config, self.cache = config, cache
-        self.settings = {m: feature_settings(m, config) for m in RAW}
+        self.settings = {m: feature_settings(m, config) for m in OWN_SOURCES}
         self.models: dict[str, Backbone] = {}
         self.lock = threading.Lock()
 
@@ -209,7 +208,7 @@ class _Maker:
 
     def _model(self, modality: str) -> Backbone | None:
         source = getattr(self.config, f"{modality}_features")
-        if source in (RAW[modality], "file"):
+        if source in OWN_SOURCES[modality] or source == "file":
             return None
         with self.lock:
             if source not in self.models:
@@ -220,8 +219,8 @@ class _Maker:
 def feature_settings(modality: str, config: FeatureConfig) -> dict[str, object]:
     """What the features of a modality depend on, besides the file: part of their key."""
     source = getattr(config, f"{modality}_features")
-    names = SETTINGS.get(source, ())
-    if source not in (RAW[modality], "file"):
+    names = OWN_SOURCES[modality].get(source, ())
+    if source not in OWN_SOURCES[modality] and source != "file":
         if modality == "audio":
             raise ValueError(f"audio_features is {source!r}; known: logmel, file")
         names = ("video_frames",) if modality == "video" else ()

@@ -4,7 +4,7 @@ H, W height and width in pixels, C three colours, T frames of a clip, S samples 
 L length of a sequence, F features of one vector.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
+from scale.data.descriptors import describe
 from scale.data.media import MediaError, load_audio, load_image, load_video
 
 if TYPE_CHECKING:
@@ -61,10 +62,17 @@ def from_patches(patches_LF: np.ndarray, patch: int) -> np.ndarray:
     return np.rint((pixels_HWC + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
 
 
-def to_frame_vectors(frames_THWC: np.ndarray, size: int) -> np.ndarray:
-    """vectors_LF in [-1, 1] (float32), one a frame: fitted to size x size, F = 3 size^2."""
+def to_frame_vectors(
+    frames_THWC: np.ndarray,
+    size: int,
+    cut: Callable[[np.ndarray, int], np.ndarray] = to_patches,
+) -> np.ndarray:
+    """vectors_LF (float32), one a frame: fitted to size x size and taken as a single patch.
+
+    `cut` is `to_patches` (F = 3 size^2, in [-1, 1]) or `descriptors.describe`.
+    """
     fitted = [fit_picture(Image.fromarray(frame), size) for frame in frames_THWC]
-    return np.concatenate([to_patches(pixels_HWC, size) for pixels_HWC in fitted])
+    return np.concatenate([cut(pixels_HWC, size) for pixels_HWC in fitted])
 
 
 def hop_length(config: FeatureConfig) -> int:
@@ -150,12 +158,15 @@ def extract(
         picture = load_image(path)
         if backbone is not None:
             return backbone.tokens(picture)
-        return to_patches(fit_picture(picture, config.image_size), config.patch_size)
+        cut = describe if source == "hog" else to_patches
+        return cut(fit_picture(picture, config.image_size), config.patch_size)
     if modality == "video":
         frames_THWC = load_video(path, config.video_frames)
         if backbone is not None:
             return backbone.pooled(frames_THWC)
-        return to_frame_vectors(frames_THWC, config.frame_size)
+        return to_frame_vectors(
+            frames_THWC, config.frame_size, describe if source == "hog" else to_patches
+        )
     return log_mel(load_audio(path, config.sample_rate, config.audio_seconds), config)
 
 

@@ -56,7 +56,8 @@ class JointCoTransformer(nn.Module):
         """
         parts, paddings, taken = [], [], []
         for m, embedding_D in self.modality_embedding.items():
-            filler_1LD = self._filler(m, encoders[m])
+            lacking = m not in encoded or len(rows[m]) < products
+            filler_1LD = self._filler(m, encoders[m]) if lacking else None
             if m not in encoded and filler_1LD is None:
                 continue
             tokens_BLD, padding_BL = _scatter(encoded.get(m), rows.get(m), filler_1LD, products)
