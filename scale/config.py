@@ -9,19 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scale.modalities import MODALITIES, TASKS, parse_subset
+from scale.shapes import made_and_taken
 from scale.strict import build, require
 
 MissingPolicy = Literal["zero", "skip", "learned", "drop"]
-
-
-def pixel_size(side: int) -> int:
-    """Size of a patch's vector of raw pixels."""
-    return 3 * side**2
-
-
-def described_size(side: int) -> int:
-    """Size of a patch's colours and oriented gradients: 21 a cell of 8 x 8 pixels."""
-    return 21 * (side // 8) ** 2
 
 
 @dataclass(frozen=True)
@@ -235,32 +226,11 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        for name, (made, taken) in self._shapes().items():
+        for name, (made, taken) in made_and_taken(self.features, self.model).items():
             require(
                 made == taken,
                 f"features make {name} = {made} but model.{name} is {taken}; set both alike",
             )
-
-    def _shapes(self) -> dict[str, tuple[int, int]]:
-        """What the features produce beside what the model takes, where both are known."""
-        features, model = self.features, self.model
-        shapes = {}
-        sizes = {"hog": described_size, "patches": pixel_size, "frames": pixel_size}
-        if features.image_features in sizes:
-            side = features.image_size // features.patch_size
-            size = sizes[features.image_features](features.patch_size)
-            shapes["image_length"] = (side * side, model.image_length)
-            shapes["image_features"] = (size, model.image_features)
-        if features.video_features in sizes:
-            size = sizes[features.video_features](features.frame_size)
-            shapes["video_length"] = (features.video_frames, model.video_length)
-            shapes["video_features"] = (size, model.video_features)
-        if features.audio_features == "logmel":
-            shapes["audio_length"] = (features.audio_frames, model.audio_length)
-            shapes["audio_features"] = (features.mel_bins, model.audio_features)
-        shapes["text_length"] = (features.text_length, model.text_length)
-        shapes["table_length"] = (features.table_length, model.table_length)
-        return shapes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries."""

@@ -77,8 +77,8 @@ class ContinuousEncoder(nn.Module):
             config.width, config.heads, config.encoder_layers, config.mlp_ratio, config.dropout
         )
         self.apply(initialise)
-        # As large as a projected vector: a position of 0.02 beside it would leave a picture a bag of
-        # patches until hundreds of steps have made it grow.
+        # As large as a projected vector: a position of 0.02 beside it would leave a picture a bag
+        # of patches until hundreds of steps have made it grow.
         for parameter in (self.cls_token, self.mask_token, self.position):
             nn.init.normal_(parameter, std=0.5)
 

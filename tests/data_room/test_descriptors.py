@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scale.config import described_size
 from scale.data.descriptors import CELL, ORIENTATIONS, colours_of, describe
+from scale.shapes import described_size
 
 
 def slow_histogram(light_HW):

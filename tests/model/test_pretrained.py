@@ -32,9 +32,11 @@ def vit_folder(tmp_path):
     folder = tmp_path / "vit"
     folder.mkdir()
     # A ViT that timm builds by name, at our size.
-    settings = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"num_classes": 0},
-                "num_classes": 0, "model_args": {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2,
-                               "mlp_ratio": 2}}  # fmt: skip
+    size = {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "mlp_ratio": 2}
+    settings = {
+        "architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"num_classes": 0},
+        "num_classes": 0, "model_args": size,
+    }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(settings))
     save_file(vit.state_dict(), folder / "model.safetensors")
     return folder, vit
