@@ -124,7 +124,7 @@ def classify(records: list[dict], made: dict) -> dict[str, tuple[float, int]]:
 
 
 def _accuracy(values_NF, label_N, train_N, test_N) -> tuple[float, int]:
-    model = LogisticRegression(C=3.0, max_iter=1000).fit(values_NF[train_N], label_N[train_N])
+    model = LogisticRegression(C=100.0, max_iter=2000).fit(values_NF[train_N], label_N[train_N])
     return float(model.score(values_NF[test_N], label_N[test_N])), int(test_N.sum())
 
 

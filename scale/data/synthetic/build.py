@@ -106,7 +106,8 @@ def make(job: Job) -> dict:
             key: getattr(item, key)
             for key in ("material", "colour", "pattern", "purpose", "use", "brand", "size_cm")
         },
-        "alt": {"title": other if shown else None, "title_zh": other_zh if shown else None, **alt},
+        "alt": {"title": other if shown else None, **alt},
+        "alt_title_zh": other_zh if shown else None,
     }
 
 

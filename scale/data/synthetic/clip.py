@@ -12,17 +12,20 @@ from PIL import Image, ImageFilter
 
 from scale.data.synthetic import motion, shapes
 from scale.data.synthetic.item import Item
-from scale.data.synthetic.picture import compose, draw_stage, frame
+from scale.data.synthetic.picture import close_up, compose, draw_stage, frame
 
 SIZE = 96
 FPS = 12
+NEAR = 0.25
+"""Share of clips that are taken from so near that the product does not fit in."""
 
 
 def clip(item: Item, view: str) -> np.ndarray:
     """frames_THW3 (uint8): the product in use, 1 to 1.3 s; `view` as for pictures."""
     rng = item.rng("clip", view)
     name = item.category.name
-    rest = shapes.build(name, item.rng("shape"), 0.0125)
+    zoom = rng.uniform(1.5, 2.3) if rng.random() < NEAR else 1.0
+    rest = shapes.build(name, item.rng("shape"), 0.0125 / zoom)
     stage = draw_stage(item, rng, rest, SIZE * 3 // 2)
     use = motion.USES[item.use]
     stream = int(rng.integers(2**31))
@@ -33,7 +36,9 @@ def clip(item: Item, view: str) -> np.ndarray:
     azimuth = rng.uniform(-28, 28)
     seen = [p for m in moments[:: max(1, count // 4)] for p in [*m.parts, *m.extra]]
     seen = [p for p in seen if p.points_N3[0, 2] > -9]
-    camera = frame(replace(stage.camera, azimuth=azimuth), seen, rng.uniform(0.82, 0.96))
+    camera = frame(replace(stage.camera, azimuth=azimuth), seen, rng.uniform(0.7, 0.96))
+    if zoom > 1:
+        camera = close_up(camera, zoom, rng)
     frames = []
     for moment in moments:
         now = replace(stage, camera=replace(camera, azimuth=azimuth + moment.turn))

@@ -74,7 +74,7 @@ class Item:
 
     def rng(self, *stream: str | int) -> np.random.Generator:
         """A generator that depends on the product and on the stream's name only."""
-        words = [int.from_bytes(str(part).encode(), "little") % (2**32) for part in stream]
+        words = [int.from_bytes(str(part).encode(), "little") for part in stream]
         return np.random.default_rng([*self.seed, *words])
 
     @property

@@ -46,6 +46,7 @@ FIXED: dict[str, tuple[tuple[int, int, int], Look, str]] = {
     "tyre": ((40, 40, 42), Look(0.8, 0.02), ""),
     "white": ((242, 240, 234), Look(0.6, 0.03), ""),
     "paper": ((240, 228, 202), Look(0.9, 0.0), ""),
+    "card": ((196, 154, 108), Look(0.9, 0.0), "leather"),
     "wax": ((244, 228, 200), Look(0.6, 0.04), ""),
     "soil": ((72, 52, 40), Look(1.0, 0.0), "grain"),
     "coffee": ((66, 38, 24), Look(0.05, 0.05), ""),

@@ -4,7 +4,7 @@ from scale.data.synthetic.item import Item
 from scale.modalities import MODALITIES
 
 # Sellers differ: shops film and record more than private people, some never fill in a table.
-_SHOP = {"text": 0.99, "table": 0.98, "image": 0.985, "video": 1.32, "audio": 1.2}
+_SHOP = {"text": 0.99, "table": 0.98, "image": 0.985, "video": 1.2, "audio": 1.2}
 _PRIVATE = {"text": 0.97, "table": 0.78, "image": 0.95, "video": 0.3, "audio": 0.45}
 
 

@@ -36,6 +36,7 @@ def joints_moved(parts: list[Part], joints: tuple[str, ...], **move) -> list[Par
 
 
 def top_of(parts: list[Part]) -> float:
+    """Height of the highest point."""
     return float(max(part.points_N3[:, 2].max() for part in parts))
 
 

@@ -28,7 +28,7 @@ encoded files are equal to the byte with the same versions of Pillow, PyAV and n
 `image` (128 x 128 JPEG), `video` (96 x 96 H.264, 12 frames a second, 1 to 1.3 s, no sound), `audio` (Ogg
 Opus, mono, made at 16 kHz, 1.3 to 1.7 s), `split`, `labels` (the hidden traits) and `alt`: a second,
 independent view of the same product: other words, another camera, light and background, and in
-`val` and `test` also another clip and other knocks.
+`val` and `test` also another clip and other knocks (`alt_title_zh`: its title in Chinese).
 
 ## What each modality carries
 | modality | what it tells best | what others tell too | what it leaves open |
@@ -38,6 +38,9 @@ independent view of the same product: other words, another camera, light and bac
 | image | shape, colour, pattern | material by its shine and grain | purpose; cup or planter, vase or bottle; size, unless a prop shows it |
 | video | how it is used | shape and colour, coarsely | material, purpose |
 | audio | material | size and build by pitch and overtones | everything else |
+
+Accuracy of simple features in each modality, and all together: `baselines.txt`, or run
+`python benchmarks/sample_baselines.py data_samples`.
 
 Titles name purpose and a general noun, never the category. Noise is on purpose: marketing words,
 misplaced purposes, wrong table entries, clutter, price badges, watermarks, room noise and hum.

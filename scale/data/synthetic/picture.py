@@ -8,11 +8,14 @@ from PIL import Image
 from scale.data.synthetic import scenery, shapes
 from scale.data.synthetic.camera import Camera, Light
 from scale.data.synthetic.geometry import Part, rotation, unit
-from scale.data.synthetic.item import Item
+from scale.data.synthetic.item import Item, pick
+from scale.data.synthetic.looks import look
 from scale.data.synthetic.render import Shot, render, shadow
 
 SIZE = 128
 """Pixels of a picture's side; it is rendered at twice that."""
+SHOTS = {"whole": 0.92, "detail": 0.05, "package": 0.03}
+"""Kinds of pictures and their shares."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ def frame(camera: Camera, parts: list[Part], fill: float) -> Camera:
     return replace(camera, focal=camera.focal * fill / span, shift=(-middle[0], -middle[1]))
 
 
+def close_up(camera: Camera, zoom: float, rng: np.random.Generator) -> Camera:
+    """The camera brought nearer by `zoom` to a random place of what it sees."""
+    x, y = camera.shift[0] * zoom, camera.shift[1] * zoom
+    shift = (x + rng.uniform(-0.32, 0.32) * zoom, y + rng.uniform(-0.32, 0.32) * zoom)
+    return replace(camera, focal=camera.focal * zoom, shift=shift)
+
+
 def draw_light(rng: np.random.Generator, azimuth: float) -> Light:
     """A main light from one side, above, and in front."""
     side = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
@@ -50,9 +60,10 @@ def draw_light(rng: np.random.Generator, azimuth: float) -> Light:
 
 def draw_stage(item: Item, rng: np.random.Generator, parts: list[Part], size: int) -> Stage:
     """A camera in the category's usual range, a light and a studio."""
-    azimuth = rng.normal(0, 26) + rng.choice([0, 0, 0, 180]) * (item.category.modes == "shell")
-    camera = Camera(azimuth, rng.uniform(*item.category.elevation), rng.normal(0, 1.5))
-    camera = frame(camera, parts, rng.uniform(0.62, 0.88))
+    azimuth = rng.normal(0, 28) + rng.choice([0, 0, 180]) * (item.category.modes == "shell")
+    low, high = item.category.elevation
+    camera = Camera(azimuth, rng.uniform(low - 2, high + 5), rng.normal(0, 2.5))
+    camera = frame(camera, parts, rng.uniform(0.6, 0.9))
     x, y = camera.shift
     camera = replace(camera, shift=(x + rng.normal(0, 0.04), y + rng.normal(0, 0.04)))
     return Stage(camera, draw_light(rng, azimuth), scenery.draw_setting(rng), size)
@@ -88,8 +99,6 @@ def compose(
 
 def _behind_glass(stage, parts, item, rest, glow, ground_HW3) -> np.ndarray:
     """The backdrop with the solid parts and the far walls of the clear ones drawn in."""
-    from scale.data.synthetic.looks import look
-
     clear = [look(item, part.finish).clear > 0 for part in parts]
     inner = [replace(p, normals_N3=-p.normals_N3) for p, c in zip(parts, clear, strict=True) if c]
     still = rest or parts
@@ -105,15 +114,24 @@ def _behind_glass(stage, parts, item, rest, glow, ground_HW3) -> np.ndarray:
 
 
 def picture(item: Item, view: str) -> Image.Image:
-    """The product's picture; each `view` name gives another camera, light, studio and clutter."""
+    """The product's picture; each `view` name gives another camera, light, studio and clutter.
+
+    Most show the whole thing; some only a detail of it, and some the package.
+    """
     rng = item.rng("picture", view)
-    step = 0.0072
+    kind = pick(rng, SHOTS)
+    zoom = rng.uniform(1.7, 2.6) if kind == "detail" else 1.0
+    step = 0.0072 / zoom
     parts = shapes.build(item.category.name, item.rng("shape"), step)
+    if kind == "package":
+        parts = scenery.package(parts, rng, step)
     stage = draw_stage(item, rng, parts, 2 * SIZE)
     around = scenery.props(item, rng, step) if rng.random() < 0.35 else []
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         around = around + scenery.pebbles(rng, step)
-    if around and rng.random() < 0.6:
+    if kind == "detail":
+        stage = replace(stage, camera=close_up(stage.camera, zoom, rng))
+    elif around and rng.random() < 0.6:
         fill = rng.uniform(0.8, 0.95)
         stage = replace(stage, camera=frame(stage.camera, parts + around, fill))
     seen_HW3 = compose(stage, parts + around, item)

@@ -154,6 +154,23 @@ def props(item: Item, rng: np.random.Generator, step: float) -> list[Part]:
     ]
 
 
+def package(parts: list[Part], rng: np.random.Generator, step: float) -> list[Part]:
+    """The cardboard box that the parts come in, with a patch of the product's colour on it."""
+    points_N3 = np.concatenate([part.points_N3[::9] for part in parts])
+    wide, deep, tall = np.maximum(np.ptp(points_N3, axis=0), 0.45) * rng.uniform(0.9, 1.05)
+    card = box((wide, deep, tall), 0.015, step, finish="card").moved((0, 0, tall / 2))
+    tape = box((0.16 * wide, deep + 0.012, tall + 0.012), 0.01, step, finish="paper")
+    patch = box((0.55 * wide, 0.012, 0.4 * tall), 0.004, step, finish="main")
+    label = box((0.3 * wide, 0.012, 0.12 * tall), 0.004, step, finish="white")
+    front = -deep / 2 - 0.006
+    return [
+        card,
+        tape.moved((0, 0, tall / 2)),
+        patch.moved((0, front - 0.006, 0.6 * tall)),
+        label.moved((0.2 * wide, front - 0.006, 0.2 * tall)),
+    ]
+
+
 def pebbles(rng: np.random.Generator, step: float) -> list[Part]:
     """Clutter: a few things that have nothing to do with the product."""
     parts = []

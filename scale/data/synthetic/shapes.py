@@ -15,7 +15,6 @@ from scale.data.synthetic import (
 from scale.data.synthetic.geometry import Part
 
 _ROOMS = (shapes_vessel, shapes_home, shapes_play, shapes_carry, shapes_tool)
-_RENAMED = {"box": "keepsake"}
 
 
 def build(category: str, rng: np.random.Generator, step: float) -> list[Part]:
@@ -24,8 +23,7 @@ def build(category: str, rng: np.random.Generator, step: float) -> list[Part]:
     `rng` alone decides the variant, so two calls with equal generators and other `step` (distance
     between points) give the same object, sampled otherwise.
     """
-    name = _RENAMED.get(category, category)
-    builder = next(getattr(room, name) for room in _ROOMS if hasattr(room, name))
+    builder = next(getattr(room, category) for room in _ROOMS if hasattr(room, category))
     low, high = _extent(builder(copy.deepcopy(rng), 0.04))
     scale = float(2.0 / (high - low).max())
     parts = builder(rng, step / scale)

@@ -1,11 +1,14 @@
 """Shapes of things carried on the way. See `shapes_vessel` for the convention."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from scale.data.synthetic.geometry import Part, box, lathe, rotation, tube
 
 
 def backpack(rng: np.random.Generator, step: float) -> list[Part]:
+    """Soft box with pocket, straps and often a flap (joint `hinge`)."""
     wide, tall, deep = rng.uniform(0.75, 0.95), rng.uniform(1.15, 1.4), rng.uniform(0.42, 0.55)
     pocket = tall * rng.uniform(0.36, 0.5)
     round_ = rng.uniform(0.14, 0.24)
@@ -49,6 +52,7 @@ def backpack(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def suitcase(rng: np.random.Generator, step: float) -> list[Part]:
+    """Two halves (the front one joint `gate`), ribs, wheels and a pull."""
     wide, tall, deep = rng.uniform(0.85, 1.0), rng.uniform(1.2, 1.45), rng.uniform(0.42, 0.52)
     z = tall / 2 + 0.14
     parts = [
@@ -78,8 +82,9 @@ def suitcase(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def umbrella(rng: np.random.Generator, step: float) -> list[Part]:
-    """Open, standing on its handle and leaning, or lying half shut."""
+    """Open, standing on its handle and leaning, or half shut."""
     ribs, dome, wide = rng.choice([6, 8]), rng.uniform(0.4, 0.6), rng.choice([1.0, 1.0, 0.42])
+    dome = dome if wide == 1 else 0.95
     canopy = lathe(
         [(wide, 0), (wide * 0.85, dome * 0.4), (wide * 0.5, dome * 0.8), (0, dome)],
         step,
@@ -89,7 +94,7 @@ def umbrella(rng: np.random.Generator, step: float) -> list[Part]:
     sag = 0.06 * wide * (1 - np.abs(np.cos(np.pi * ribs * canopy.uv_N2[:, 0])))
     points_N3 = canopy.points_N3.copy()
     points_N3[:, 2] += sag * np.hypot(*canopy.points_N3[:, :2].T) / wide
-    canopy = Part(points_N3, canopy.normals_N3, canopy.uv_N2, "main", "canopy", True)
+    canopy = replace(canopy, points_N3=points_N3)
     shaft = tube([(0, 0, -1.0), (0, 0, dome + 0.14)], 0.025, step, False, finish="steel")
     hook = [(0, 0, -0.95), (0, 0, -1.15), (0.06, 0, -1.32), (0.18, 0, -1.32), (0.22, 0, -1.18)]
     grip = tube(hook, 0.05, step, finish="accent")

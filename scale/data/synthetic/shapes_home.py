@@ -15,6 +15,7 @@ from scale.data.synthetic.geometry import (
 
 
 def lamp(rng: np.random.Generator, step: float) -> list[Part]:
+    """Foot of one of three kinds, bulb and shade."""
     kind = rng.integers(3)
     low, high, tall = rng.uniform(0.42, 0.55), rng.uniform(0.22, 0.5), rng.uniform(0.42, 0.6)
     shade = lathe(
@@ -39,6 +40,7 @@ def _legs(rng: np.random.Generator, step: float, x: float, y: float, top: float)
 
 
 def chair(rng: np.random.Generator, step: float) -> list[Part]:
+    """Seat, splayed legs, panel or slats for a back."""
     deep, seat = rng.uniform(0.36, 0.42), 0.82
     parts = _legs(rng, step, 0.33, deep - 0.05, seat)
     parts.append(box((0.82, 2 * deep, 0.09), 0.04, step).moved((0, 0, seat)))
@@ -55,6 +57,7 @@ def chair(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def stool(rng: np.random.Generator, step: float) -> list[Part]:
+    """Round or oblong seat on legs, often with a ring."""
     tall = rng.uniform(0.7, 1.2)
     if rng.random() < 0.65:
         top = lathe([(0, 0), (0.42, 0), (0.46, 0.05), (0.42, 0.12), (0, 0.13)], step)
@@ -69,6 +72,7 @@ def stool(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def shelf(rng: np.random.Generator, step: float) -> list[Part]:
+    """Boards between two sides, some with books."""
     boards, wide, tall = rng.integers(3, 5), rng.uniform(0.8, 1.3), rng.uniform(1.1, 1.8)
     heights = np.linspace(0.06, tall, boards)
     parts = [box((wide, 0.4, 0.06), 0.01, step).moved((0, 0, z)) for z in heights]
@@ -123,6 +127,7 @@ def clock(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def cushion(rng: np.random.Generator, step: float) -> list[Part]:
+    """Square, oblong or round pillow, lying or leaning."""
     a, b = (1.0, 1.0) if rng.random() < 0.6 else (1.15, 0.75)
     pinch = rng.uniform(0.86, 0.97)
     corner = np.array(
@@ -151,6 +156,7 @@ def cushion(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def lantern(rng: np.random.Generator, step: float) -> list[Part]:
+    """Roof on posts around a pane and a candle."""
     wide, tall = rng.uniform(0.34, 0.45), rng.uniform(0.7, 0.95)
     base = [(0, 0), (wide + 0.08, 0), (wide + 0.08, 0.08), (wide, 0.12), (0, 0.12)]
     roof = [(wide + 0.1, 0), (wide * 0.6, 0.2), (0.1, 0.34), (0.08, 0.42), (0, 0.43)]
@@ -201,6 +207,7 @@ def keepsake(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def speaker(rng: np.random.Generator, step: float) -> list[Part]:
+    """Cylinder with a mesh, or box with one or two cones."""
     cone = lathe(
         [(0.26, 0.03), (0.24, 0.05), (0.2, 0.02), (0.08, -0.04), (0, 0.0)],
         step,

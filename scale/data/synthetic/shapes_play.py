@@ -8,11 +8,13 @@ _UP = rotation("x", 90)
 
 
 def ball(rng: np.random.Generator, step: float) -> list[Part]:
+    """A sphere at some angle."""
     tilt = rotation("x", rng.uniform(0, 60)) @ rotation("z", rng.uniform(0, 360))
     return [ellipsoid(0.8, step).moved((0, 0, 0.8), tilt)]
 
 
 def toycar(rng: np.random.Generator, step: float) -> list[Part]:
+    """Extruded body with panes, lights and four wheels."""
     tall, nose = rng.uniform(0.32, 0.5), rng.uniform(0.45, 0.7)
     side = [
         (-1, 0.2),
@@ -53,6 +55,7 @@ def toycar(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def robot(rng: np.random.Generator, step: float) -> list[Part]:
+    """Boxes, or a box with a dome; arms, legs and an antenna."""
     wide, round_ = rng.uniform(0.6, 0.85), rng.choice([0.04, 0.14])
     parts = [
         box((wide, 0.45, 0.75), round_, step).moved((0, 0, 0.75)),
@@ -89,7 +92,8 @@ def robot(rng: np.random.Generator, step: float) -> list[Part]:
     return parts
 
 
-def top(rng: np.random.Generator, step: float) -> list[Part]:
+def spinner(rng: np.random.Generator, step: float) -> list[Part]:
+    """Spinning top, leaning."""
     wide, tall = rng.uniform(0.55, 0.85), rng.uniform(0.25, 0.5)
     body = [
         (0, 0),
@@ -107,6 +111,7 @@ def top(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def drum(rng: np.random.Generator, step: float) -> list[Part]:
+    """Straight, waisted or barrel body with hoops, lugs and a skin."""
     tall, wide = rng.uniform(0.5, 1.1), 0.62
     waist = rng.choice([1.0, 0.82, 1.12])
     wall = [(wide, 0.04), (wide * waist, tall / 2), (wide, tall - 0.04)]
@@ -163,6 +168,7 @@ def ukulele(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def bell(rng: np.random.Generator, step: float) -> list[Part]:
+    """Bell with a wooden handle or a ring."""
     wide = rng.uniform(0.48, 0.62)
     outer = [
         (wide, 0.1),

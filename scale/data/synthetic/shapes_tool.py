@@ -12,6 +12,7 @@ def _lay(parts: list[Part], rng: np.random.Generator) -> list[Part]:
 
 
 def knife(rng: np.random.Generator, step: float) -> list[Part]:
+    """Blade, handle and rivets."""
     long, deep = rng.uniform(0.9, 1.25), rng.uniform(0.16, 0.32)
     belly = rng.uniform(0.0, 0.7)
     blade = [
@@ -35,6 +36,7 @@ def knife(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def spoon(rng: np.random.Generator, step: float) -> list[Part]:
+    """Small spoon to ladle."""
     wide, deep = rng.uniform(0.17, 0.26), rng.uniform(0.06, 0.16)
     thick = rng.uniform(0.035, 0.055)
     scoop = lathe(
@@ -64,6 +66,7 @@ def spoon(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def hammer(rng: np.random.Generator, step: float) -> list[Part]:
+    """Mallet or claw hammer."""
     grip = tube(
         [(0, 0, 0), (0.7, 0, 0), (1.55, 0, 0)], [0.07, 0.06, 0.09, 0.085], step, finish="accent"
     )
@@ -126,6 +129,7 @@ def watch(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def pan(rng: np.random.Generator, step: float) -> list[Part]:
+    """Shallow vessel with a long handle."""
     wide, tall = rng.uniform(0.62, 0.75), rng.uniform(0.16, 0.34)
     outer = [(wide - 0.14, 0), (wide - 0.06, 0.05), (wide, tall)]
     grip = [
@@ -144,7 +148,8 @@ def pan(rng: np.random.Generator, step: float) -> list[Part]:
     return [*parts, inner]
 
 
-def can(rng: np.random.Generator, step: float) -> list[Part]:
+def watercan(rng: np.random.Generator, step: float) -> list[Part]:
+    """Can with spout, bow and often a rose."""
     wide, tall = rng.uniform(0.4, 0.52), rng.uniform(0.65, 0.9)
     body = [(0, 0), (wide, 0), (wide, 0.5 * tall), (wide * rng.uniform(0.7, 1.0), tall)]
     rose = lathe([(0.06, 0), (0.17, 0.14), (0, 0.16)], step, False, finish="accent")

@@ -25,6 +25,7 @@ def _loop(x: float, low: float, high: float, reach: float) -> list[tuple[float, 
 
 
 def mug(rng: np.random.Generator, step: float) -> list[Part]:
+    """Cup with an ear, straight to bellied."""
     wide, tall = rng.uniform(0.42, 0.56), rng.uniform(0.85, 1.2)
     belly, foot = rng.uniform(-0.05, 0.1), rng.uniform(0.72, 1.0)
     outer = [(wide * foot * 0.92, 0), (wide * foot, 0.05), (wide + belly, 0.5 * tall), (wide, tall)]
@@ -35,6 +36,7 @@ def mug(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def planter(rng: np.random.Generator, step: float) -> list[Part]:
+    """Pot with or without rim, saucer and plant."""
     low, wide, tall = rng.uniform(0.34, 0.5), rng.uniform(0.5, 0.64), rng.uniform(0.75, 1.1)
     outer = [(low, 0.06), (0.6 * low + 0.4 * wide, 0.45 * tall), (wide, tall)]
     if rng.random() < 0.5:
@@ -60,6 +62,7 @@ def leaves(rng: np.random.Generator, step: float, base: float, reach: float) -> 
 
 
 def vase(rng: np.random.Generator, step: float) -> list[Part]:
+    """Belly and neck, sometimes with flowers."""
     belly, neck = rng.uniform(0.32, 0.52), rng.uniform(0.1, 0.26)
     high, lip = rng.uniform(0.3, 0.6), rng.uniform(0.02, 0.14)
     outer = [(0.24, 0), (0.27, 0.03), (belly, high), (neck, 1.15), (neck + lip, 1.5)]
@@ -83,6 +86,7 @@ def flowers(rng: np.random.Generator, step: float, base: float) -> list[Part]:
 
 
 def bottle(rng: np.random.Generator, step: float) -> list[Part]:
+    """Body, neck, and a cap (joint `lid`) that may have a loop."""
     wide, neck, tall = rng.uniform(0.24, 0.34), rng.uniform(0.1, 0.2), rng.uniform(1.1, 1.5)
     body = [
         (0, 0),
@@ -113,6 +117,7 @@ def bottle(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def bowl(rng: np.random.Generator, step: float) -> list[Part]:
+    """Wide bowl on a foot, sometimes with fruit."""
     wide, tall = rng.uniform(0.72, 0.9), rng.uniform(0.38, 0.62)
     foot = rng.uniform(0.26, 0.42)
     outer = [(foot, 0), (foot, 0.06), (0.75 * wide, 0.4 * tall), (wide, tall)]
@@ -131,6 +136,7 @@ def kibble(rng: np.random.Generator, step: float, z: float, wide: float, finish:
 
 
 def petbowl(rng: np.random.Generator, step: float) -> list[Part]:
+    """Low bowl, wider below, sometimes with kibble."""
     low, wide, tall = rng.uniform(0.75, 0.95), rng.uniform(0.6, 0.74), rng.uniform(0.26, 0.45)
     outer = [(low, 0), (low, 0.03), (wide, tall)]
     parts = [lathe(shell(outer, 0.09, 0.08), step, smooth=rng.random() < 0.5)]
@@ -144,6 +150,7 @@ def petbowl(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def teapot(rng: np.random.Generator, step: float) -> list[Part]:
+    """Belly, spout, lid, and an ear or a bow."""
     wide, tall = rng.uniform(0.5, 0.62), rng.uniform(0.65, 0.9)
     body = [
         (0, 0),
@@ -187,6 +194,7 @@ def teapot(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def jar(rng: np.random.Generator, step: float) -> list[Part]:
+    """Straight jar with contents and a lid of another material."""
     wide, tall = rng.uniform(0.36, 0.52), rng.uniform(0.7, 1.2)
     outer = [(wide - 0.04, 0), (wide, 0.06), (wide, tall - 0.12), (wide - 0.08, tall)]
     lid = [(0, 0), (wide, 0), (wide, 0.1), (wide - 0.04, 0.13), (0, 0.13)]
@@ -203,6 +211,7 @@ def jar(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def candle(rng: np.random.Generator, step: float) -> list[Part]:
+    """Wax in a vessel, often with a label and a flame."""
     wide, tall = rng.uniform(0.42, 0.55), rng.uniform(0.6, 1.05)
     outer = [(wide - 0.03, 0), (wide, 0.05), (wide, tall)]
     wax = 0.8 * tall

@@ -19,8 +19,11 @@ _NAMES = {
     "warranty": ("Warranty", "Guarantee"),
     "pack": ("Package contents", "Pieces", "Set includes"),
     "stock": ("Ships within", "Delivery time"),
+    "class": ("Size class", "Format", "Shipping class"),
     "form": ("Feature", "Design", "Highlight"),
 }
+_CLASSES = ("XS", "S", "M", "L", "XL")
+_LIMITS_CM = (9, 17, 34, 60)
 _DENSITY = {"ceramic": 0.30, "glass": 0.28, "steel": 0.34, "brass": 0.5, "wood": 0.16,
             "plastic": 0.09, "cotton": 0.03, "leather": 0.07, "rubber": 0.12}  # fmt: skip
 _CARE = {
@@ -146,7 +149,8 @@ def table(item: Item) -> list[list[str]]:
         "care": (0.4, str(rng.choice(_CARE[item.material]))),
         "pattern": (0.2, item.pattern),
         "warranty": (0.2, f"{rng.choice([1, 2, 3, 5])} years"),
-        "form": (0.5, words.FEATURES[pick(rng, item.category.features)][rng.integers(4)][0]),
+        "class": (0.8, _CLASSES[np.searchsorted(_LIMITS_CM, stated_cm)]),
+        "form": (0.75, words.FEATURES[pick(rng, item.category.features)][rng.integers(4)][0]),
         "pack": (0.25, f"{rng.choice([1, 1, 1, 2, 4])}"),
         "stock": (0.2, str(rng.choice(["24 h", "3 days", "1 week"]))),
     }
@@ -156,7 +160,7 @@ def table(item: Item) -> list[list[str]]:
         if rng.random() < p
     ]
     special = _special(item.table, item.size_cm, rng)
-    keep = rng.permutation(len(special))[: rng.integers(2, 6)]
+    keep = rng.permutation(len(special))[: rng.integers(4, 6)]
     pairs += [list(special[k]) for k in sorted(keep)]
     while len(pairs) < 3:
         pairs.append(list(special[len(pairs)]))

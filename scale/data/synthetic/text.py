@@ -8,9 +8,9 @@ from scale.data.synthetic.spec import CATEGORIES
 def _traits(item: Item, rng) -> tuple[str, str]:
     """Purpose and noun family that the seller writes: mostly the product's own."""
     purpose, nouns = item.purpose, item.nouns
-    if rng.random() < 0.07:
+    if rng.random() < 0.05:
         purpose = str(rng.choice(list(words.PURPOSES)))
-    if rng.random() < 0.09:
+    if rng.random() < 0.06:
         nouns = pick(rng, CATEGORIES[rng.integers(len(CATEGORIES))].nouns)
     return purpose, nouns
 
@@ -53,7 +53,7 @@ def titles(item: Item) -> list[tuple[str, str]]:
         if rng.random() < 0.35:
             front.append(words.MATERIAL_WORDS[item.material][view])
         tail = []
-        if rng.random() < 0.75:
+        if rng.random() < 0.85:
             tail.append(_feature(item, rng, view))
         if rng.random() < 0.2:
             tail.append(words.MARKETING[shouts[view + 2]])

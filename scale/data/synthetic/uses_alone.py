@@ -16,10 +16,12 @@ from scale.data.synthetic.moment import (
 
 
 def turn(parts, t, rng, category) -> Moment:
+    """The camera goes around it."""
     return Moment(parts, turn=float(rng.choice([-1, 1]) * rng.uniform(200, 360)) * t)
 
 
 def carry(parts, t, rng, category) -> Moment:
+    """It is lifted and sways along."""
     swing = np.sin(2 * np.pi * (2 * t + rng.random()))
     lift = min(1.0, 3 * t) * 0.35 + 0.06 * abs(swing)
     return Moment(
@@ -30,6 +32,7 @@ def carry(parts, t, rng, category) -> Moment:
 
 
 def open_(parts, t, rng, category) -> Moment:
+    """Lid, flap, door or canopy opens, whichever it has."""
     share = float(np.clip(1.5 * t - 0.15, 0, 1))
     joints = {part.joint for part in parts}
     if "canopy" in joints:
@@ -57,6 +60,7 @@ def open_(parts, t, rng, category) -> Moment:
 
 
 def roll(parts, t, rng, category) -> Moment:
+    """It runs across on wheels or on its round side."""
     x = 2.2 * (t - 0.5) * rng.choice([-1, 1])
     if category == "ball":
         return Moment(
@@ -75,6 +79,7 @@ def roll(parts, t, rng, category) -> Moment:
 
 
 def bounce(parts, t, rng, category) -> Moment:
+    """It jumps and is squeezed where it lands."""
     phase = (2 * t + rng.random()) % 1
     high = 4 * phase * (1 - phase)
     squash = 1 - 0.16 * max(0.0, 1 - 6 * high)
@@ -84,6 +89,7 @@ def bounce(parts, t, rng, category) -> Moment:
 
 
 def light(parts, t, rng, category) -> Moment:
+    """What glows in it is switched on."""
     steady = np.clip(4 * t - 0.8, 0, 1)
     flicker = (
         0.12 * np.sin(40 * t + rng.uniform(0, 6)) if category in ("candle", "lantern") else 0.0
@@ -92,6 +98,7 @@ def light(parts, t, rng, category) -> Moment:
 
 
 def tick(parts, t, rng, category) -> Moment:
+    """The hands go round in steps."""
     dial = parts[0]
     axis, middle = (
         main_axes(dial)[2],
@@ -106,12 +113,16 @@ def tick(parts, t, rng, category) -> Moment:
 
 
 def spin(parts, t, rng, category) -> Moment:
+    """It turns fast about the vertical."""
     way = rng.choice([-1, 1])
-    lean = rotation("x", 7 * np.sin(14 * t)) if category == "top" else np.eye(3, dtype=np.float32)
+    lean = (
+        rotation("x", 7 * np.sin(14 * t)) if category == "spinner" else np.eye(3, dtype=np.float32)
+    )
     return Moment(together(parts, rotate=lean @ rotation("z", way * 700 * t)))
 
 
 def swing(parts, t, rng, category) -> Moment:
+    """It hangs and swings."""
     angle = 27 * np.sin(2 * np.pi * (1.5 * t + rng.random()))
     parts = joints_moved(parts, ("clapper",), shift=(-0.006 * angle, 0, 0))
     return Moment(together(parts, (0, 0, 0.3), rotation("y", angle), about=(0, 0, top_of(parts))))

@@ -12,11 +12,12 @@ from scale.data.synthetic.moment import (
     top_of,
 )
 
-COARSE = 0.03
+COARSE = 0.009
 """Distance between points of the things that a use brings along."""
 
 
 def fill(parts, t, rng, category) -> Moment:
+    """Drops or bits fall in and pile up."""
     finish = {
         "petbowl": "kibble",
         "bowl": "fruit",
@@ -38,6 +39,7 @@ def fill(parts, t, rng, category) -> Moment:
 
 
 def stir(parts, t, rng, category) -> Moment:
+    """A spoon goes round in it; a spoon goes round in a pot."""
     angle = 2 * np.pi * (2 * t + rng.random())
     at = np.array([0.3 * np.cos(angle), 0.3 * np.sin(angle), 0])
     if category == "spoon":
@@ -58,6 +60,7 @@ def stir(parts, t, rng, category) -> Moment:
 
 
 def load(parts, t, rng, category) -> Moment:
+    """A weight falls on it; what is soft gives way."""
     top = top_of(parts) if category != "chair" else 0.5 * top_of(parts)
     finish, size = f"petal{rng.integers(3)}", rng.uniform(0.2, 0.28)
     fall = max(0.0, 1 - (2.2 * t) ** 2)
@@ -75,6 +78,7 @@ def load(parts, t, rng, category) -> Moment:
 
 
 def strike(parts, t, rng, category) -> Moment:
+    """A stick beats on its top; a hammer hits a nail."""
     swing = abs(np.sin(2 * np.pi * (1.5 * t + 0.1 * rng.random())))
     if category == "hammer":
         end = main_axes(parts[0])[0]
@@ -95,6 +99,7 @@ def strike(parts, t, rng, category) -> Moment:
 
 
 def pluck(parts, t, rng, category) -> Moment:
+    """A hand moves a pick over the strings."""
     x = 0.28 * np.sin(2 * np.pi * (2 * t + rng.random()))
     parts = joints_moved(parts, ("string",), shift=(0.015 * np.sin(40 * t), 0, 0))
     pick = ellipsoid((0.09, 0.03, 0.11), COARSE, finish="petal0").moved((x, -0.28, 0.55))
@@ -108,6 +113,7 @@ def pluck(parts, t, rng, category) -> Moment:
 
 
 def cut(parts, t, rng, category) -> Moment:
+    """The blade, upright, rocks through a carrot."""
     axis = main_axes(parts[1])[0]
     lift = 0.5 * abs(np.sin(2 * np.pi * (1.5 * t)))
     sides = [together(parts, rotate=about_axis(axis, degrees)) for degrees in (80, -80)]
@@ -128,6 +134,7 @@ def cut(parts, t, rng, category) -> Moment:
 
 
 def pour(parts, t, rng, category) -> Moment:
+    """It tilts until a stream runs into a cup."""
     share = float(np.clip(2.2 * t, 0, 1))
     cap = category == "bottle"
     lids = [p.points_N3[:, 2].min() for p in parts if cap and p.joint == "lid"]

@@ -23,55 +23,44 @@ NOUNS: dict[str, tuple[Pair, ...]] = {
 PURPOSES: dict[str, tuple[Pair, ...]] = {
     "tea": _pairs(
         "for tea lovers=献给爱茶之人; for coffee breaks=适合咖啡时光; "
-        "for a slow breakfast=适合悠闲早餐; for the five o'clock ritual=适合下午茶仪式"
+        "for a slow breakfast=适合悠闲早餐"
     ),
     "cook": _pairs(
         "for home cooks=献给家庭厨师; for the kitchen=用于厨房; "
-        "for soups and salads=适合汤与沙拉; for family dinners=适合家庭晚餐"
+        "for soups and salads=适合汤与沙拉"
     ),
     "garden": _pairs(
         "for balcony and garden=适合阳台与花园; for green thumbs=献给园艺好手; "
-        "for herbs and blooms=适合香草与花卉; for the patio=适合露台"
+        "for herbs and blooms=适合香草与花卉"
     ),
     "mood": _pairs(
         "for cosy evenings=适合温馨夜晚; for the living room=适合客厅; "
-        "for a warm mood=营造温暖氛围; for quiet corners=适合安静角落"
+        "for a warm mood=营造温暖氛围"
     ),
     "office": _pairs(
-        "for the office=适合办公室; for your desk=适合书桌; for focused work=适合专注工作; "
-        "for the study=适合书房"
+        "for the office=适合办公室; for your desk=适合书桌; for focused work=适合专注工作"
     ),
     "kids": _pairs(
-        "for kids=适合儿童; for the playroom=适合游戏室; for curious children=献给好奇的孩子; "
-        "for rainy afternoons=适合雨天午后"
+        "for kids=适合儿童; for the playroom=适合游戏室; for curious children=献给好奇的孩子"
     ),
     "music": _pairs(
         "for music fans=献给乐迷; for jam sessions=适合即兴合奏; "
-        "for rhythm and melody=为节奏与旋律而生; for band practice=适合乐队排练"
+        "for rhythm and melody=为节奏与旋律而生"
     ),
-    "travel": _pairs(
-        "for travel=适合旅行; for commuters=适合通勤; for weekend trips=适合周末出游; "
-        "for the road=适合路上使用"
-    ),
+    "travel": _pairs("for travel=适合旅行; for commuters=适合通勤; for weekend trips=适合周末出游"),
     "storage": _pairs(
-        "for tidy homes=适合整洁之家; for storage=用于收纳; for small flats=适合小户型; "
-        "for keeping things in order=让一切井井有条"
+        "for tidy homes=适合整洁之家; for storage=用于收纳; for small flats=适合小户型"
     ),
     "pets": _pairs(
-        "for pets=适合宠物; for cats and dogs=适合猫与狗; for furry friends=献给毛茸茸的朋友; "
-        "for your four-legged darling=献给四脚宝贝"
+        "for pets=适合宠物; for cats and dogs=适合猫与狗; for furry friends=献给毛茸茸的朋友"
     ),
     "workshop": _pairs(
-        "for the workshop=适合工坊; for makers=献给动手达人; for DIY projects=适合自己动手; "
-        "for the garage=适合车库"
+        "for the workshop=适合工坊; for makers=献给动手达人; for DIY projects=适合自己动手"
     ),
     "gift": _pairs(
-        "as a gift=送礼佳选; for a wedding present=适合婚礼赠礼; for anniversaries=适合纪念日; "
-        "for housewarming=适合乔迁之礼"
+        "as a gift=送礼佳选; for a wedding present=适合婚礼赠礼; for anniversaries=适合纪念日"
     ),
-    "sport": _pairs(
-        "for sport=适合运动; for the gym=适合健身房; for training=适合训练; for runners=献给跑者"
-    ),
+    "sport": _pairs("for sport=适合运动; for the gym=适合健身房; for training=适合训练"),
 }  # fmt: skip
 
 FEATURES: dict[str, tuple[Pair, ...]] = {
@@ -108,7 +97,7 @@ FEATURES: dict[str, tuple[Pair, ...]] = {
 
 MARKETING: tuple[Pair, ...] = _pairs(
     "best seller=热卖; new arrival=新品; premium=高级; original=原创; "
-    "limited edition=限量版; top rated=好评如潮; hot deal=超值特惠; handmade look=手作质感; "
+    "limited edition=限量版; well reviewed=好评如潮; hot deal=超值特惠; handmade look=手作质感; "
     "eco=环保; 2026 design=2026新款; must-have=必备; designer=设计师款; "
     "special offer=特价; free shipping=包邮; customer favourite=顾客最爱"
 )
@@ -152,6 +141,6 @@ MATERIAL_WORDS: dict[str, tuple[Pair, ...]] = {
     "plastic": _pairs("recycled=再生; shatterproof=防摔"),
     "cotton": _pairs("canvas=帆布; woven=编织"),
     "leather": _pairs("leather=皮革; hide=皮质"),
-    "rubber": _pairs("rubber=橡胶; elastic=弹性"),
+    "rubber": _pairs("recycled=再生; shatterproof=防摔"),
 }  # fmt: skip
 SIZES: tuple[Pair, ...] = _pairs("small=小号; medium=中号; large=大号")
