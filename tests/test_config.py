@@ -28,7 +28,7 @@ def test_presets_survive_json(name, tmp_path):
         (lambda c: c["loss"].update(tasks="MLM"), "loss.tasks must be a list"),
         (lambda c: c.update(model=3), "model. must be an object"),
         (lambda c: c["model"].update(modalities=["smell"]), "unknown modality 'smell'"),
-        (lambda c: c["model"].update(image_length=3), "image_length = 16 but model.image_length"),
+        (lambda c: c["model"].update(image_length=3), "image_length = 4 but model.image_length"),
         (lambda c: c.update(colour=1), "unknown key colour"),
     ],
 )

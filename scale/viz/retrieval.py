@@ -39,6 +39,8 @@ Tree = Mapping[str, Mapping[str, Estimates]]
 SIDE, GAP, MARGIN = 92.0, 14.0, 20.0
 CAPTION = 48.0
 """Height of the lines below a tile."""
+SIDES = ("low", "high")
+"""Of an interval."""
 QUERY_ORDER = ("image", "video", "text", "table", "audio")
 
 
@@ -182,8 +184,17 @@ def _heights(tree: Tree, kind: str, metric: str, order: Sequence[str]) -> list[f
 
 
 def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Mapping[str, float]]:
-    """By subset or direction, those entries of a kind that have the metric."""
-    return {k: metrics[metric] for k, metrics in tree.get(kind, {}).items() if metric in metrics}
+    """By subset or direction, those entries of a kind that have the metric.
+
+    results.json writes null for what nobody could be asked; that is no entry. An interval that is
+    null (a single query) shrinks to the value.
+    """
+    known = {k: metrics.get(metric) for k, metrics in tree.get(kind, {}).items()}
+    return {
+        k: {**e, **{side: e[side] if e[side] is not None else e["value"] for side in SIDES}}
+        for k, e in known.items()
+        if e is not None and e["value"] is not None
+    }
 
 
 @drawn

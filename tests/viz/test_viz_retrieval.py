@@ -89,6 +89,21 @@ def test_bars_are_ordered_by_size_then_value(readable):
     assert len(parse_subset("text+image")) == 2
 
 
+def test_what_nobody_could_be_asked_is_no_bar_and_no_number(readable):
+    """results.json writes null where a modality is missing in the whole split."""
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    single = {"value": 1.0, "low": None, "high": None, "n": 1}
+    tree = {"trained": {"text": {"mAP@1": estimate(0.5)}, "video": {"mAP@1": nothing},
+                        "audio": {"mAP@1": single}}}  # fmt: skip
+    figure = retrieval_bars(tree)
+    assert [p.get_height() for p in figure.axes[0].patches] == pytest.approx([1.0, 0.5])
+    found = {"text->image": {"Recall@10": estimate(0.5)}, "text->video": {"Recall@10": nothing}}
+    texts = readable(direction_matrix({"trained": found}))
+    assert "0.50" in texts
+    with pytest.raises(ValueError, match="mAP@1"):
+        retrieval_bars({"trained": {"video": {"mAP@1": nothing}}})
+
+
 def test_bars_without_the_metric():
     with pytest.raises(ValueError, match="mAP@7"):
         retrieval_bars({"trained": subsets(0.1)}, metric="mAP@7")
