@@ -1,0 +1,95 @@
+"""The tiny preset on a catalogue over several seeds: mean and 95 % interval of what is measured.
+
+    python benchmarks/seeds.py data_samples --seeds 5 --out runs/seeds-samples
+
+Each seed is a run of its own (order, masks and weights differ; the split is the catalogue's).
+Finished runs are kept, so it can be stopped and continued. Writes summary.json and summary.md.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from scale.commands.evaluate import evaluate_run
+from scale.data.catalogue import Catalogue
+from scale.evaluation.report import write_json
+from scale.modalities import MODALITIES, subset_name
+from scale.presets import tiny
+from scale.training.pretrain import pretrain
+
+ALL = subset_name(MODALITIES)
+
+
+def measure(catalogue: Catalogue, out: Path, seed: int) -> dict:
+    """results.json of one seed, from an earlier call where it is there."""
+    path = out / str(seed) / "results.json"
+    if not path.is_file():
+        config = replace(tiny(), train=replace(tiny().train, seed=seed))
+        run = pretrain(config, catalogue, path.parent, resume=True, progress=False)
+        write_json(path, evaluate_run(run, catalogue, tune=False, seed=seed, progress=False))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rows(results: dict) -> dict[str, float | None]:
+    """The figures of one seed by name."""
+    retrieval, named = results["retrieval"], {}
+    for stage in ("trained", "untrained", "chance"):
+        for subset in (ALL, *MODALITIES):
+            name = "all five" if subset == ALL else subset
+            entry = retrieval["category"][stage][subset]["mAP@1"]
+            named[f"category mAP@1, {name}, {stage}"] = entry["value"]
+    for single in MODALITIES:
+        pair = retrieval["differences"]["trained"].get(f"{ALL} - {single}")
+        if pair:
+            named[f"mAP@1, all five minus {single}, same queries"] = pair["mAP@1"]["value"]
+    probe = results["classification"].get("linear_probe", {})
+    for stage in ("trained", "untrained", "majority"):
+        for metric in ("accuracy", "macro-F1"):
+            if stage in probe:
+                named[f"linear probe {metric}, {stage}"] = probe[stage][metric]["value"]
+    for direction, entry in retrieval["instance"]["trained"].items():
+        chance = retrieval["instance"]["chance"][direction]["Recall@10"]["value"]
+        named[f"instance Recall@10, {direction}, trained"] = entry["Recall@10"]["value"]
+        named[f"instance Recall@10, {direction}, chance"] = chance
+    return named
+
+
+def summarise(by_seed: list[dict]) -> dict[str, dict]:
+    """Mean and t interval over the seeds; figures that nobody could be asked are left out."""
+    summary = {}
+    for name in by_seed[0]:
+        values = np.array([row[name] for row in by_seed if row[name] is not None])
+        if len(values) < 2:
+            continue
+        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+        summary[name] = {"mean": values.mean(), "low": values.mean() - half,
+                         "high": values.mean() + half, "seeds": len(values)}  # fmt: skip
+    return summary
+
+
+def main() -> None:
+    """Measure all seeds, then write and print the summary."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("catalogue", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    catalogue = Catalogue.open(arguments.catalogue)
+    found = [measure(catalogue, arguments.out, arguments.first + s) for s in range(arguments.seeds)]
+    summary = summarise([rows(results) for results in found])
+    facts = {k: found[0]["provenance"][k] for k in ("versions", "commit", "dirty", "device")}
+    write_json(arguments.out / "summary.json", {"provenance": facts, "figures": summary})
+    lines = ["| figure | mean | 95 % interval over seeds |", "|---|---|---|"]
+    lines += [f"| {name} | {e['mean']:.3f} | {e['low']:.3f} to {e['high']:.3f} |"
+              for name, e in summary.items()]  # fmt: skip
+    (arguments.out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
