@@ -111,7 +111,8 @@ class ProductDataset:
         Continuous vectors are standardised float32. The rows of one product do not depend on the
         others, except for padding.
         """
-        index_B = np.array(indices, np.int64)
+        rows = indices.numpy() if isinstance(indices, Tensor) else indices
+        index_B = np.array(rows, np.int64)
         tokens = {m: column.gather(index_B) for m, column in self.columns.items()}
         content_BM = torch.from_numpy(self.content_NM[index_B])
         return ProductBatch(tokens, content_BM >= 0, torch.from_numpy(index_B), content_BM)

@@ -127,7 +127,9 @@ def test_killed_process_resumes_to_the_same_bits(small, small_catalogue, cache, 
     assert process.wait() == -signal.SIGKILL, "it was to be killed in the middle"
     assert read_metrics(tmp_path / "killed")[-1]["step"] != 60
     subprocess.run([sys.executable, "-c", KILLED, *arguments], check=True, capture_output=True)
-    pretrain(config, small_catalogue, tmp_path / "whole", cache=cache, progress=False)
+    # In a process of the same kind: other tests' libraries may change how this one rounds.
+    arguments[2] = str(tmp_path / "whole")
+    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=True, capture_output=True)
     assert_same_bits(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
 
 
@@ -243,7 +245,7 @@ def test_pinned_loss_curve(small, small_catalogue, cache, tmp_path, policy):
 
 
 PINNED = {
-    "zero": [29.51726, 30.73911, 28.22219],
-    "skip": [29.51728, 30.73913, 28.22261],
-    "learned": [29.51728, 30.73907, 28.22232],
+    "zero": [31.83364, 29.77958, 28.60326],
+    "skip": [31.83112, 29.77767, 28.61518],
+    "learned": [31.83145, 29.78138, 28.61477],
 }
