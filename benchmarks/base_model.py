@@ -60,7 +60,7 @@ def main() -> None:
         loss.total.backward()
     counts["forward and backward"] = counts["forward"] + backward.get_total_flops()
     for name, flops in counts.items():
-        print(f"{name}: {flops / PRODUCTS / 1e9:.1f} GFLOP a product (zero imputation included)")
+        print(f"{name}: {flops / PRODUCTS / 1e9:.1f} GFLOP a complete product")
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     # A key's bias shifts all logits of a query alike: its gradient is 0 by mathematics.
     silent = [n for n in silent if not n.endswith("attention.self.key.bias")]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from scale.files import write_whole
 from scale.modalities import MODALITIES, TASKS, parse_subset
 from scale.shapes import made_and_taken
 from scale.strict import build, require
@@ -238,9 +239,7 @@ class Config:
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Config":

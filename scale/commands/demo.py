@@ -14,6 +14,7 @@ from scale.commands.figures import draw_run
 from scale.data.catalogue import Catalogue
 from scale.data.inspect import inspect_catalogue
 from scale.evaluation.report import write_csv, write_json
+from scale.files import write_whole
 from scale.modalities import MODALITIES, subset_name
 from scale.presets import tiny
 from scale.training.pretrain import pretrain
@@ -53,9 +54,7 @@ class Stages:
         started = time.perf_counter()
         action()
         stamps[name] = self.inputs
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(stamps, indent=2) + "\n", encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, json.dumps(stamps, indent=2) + "\n")
         print(f"{name}: {time.perf_counter() - started:.0f} s")
         return True
 

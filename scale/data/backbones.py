@@ -39,7 +39,7 @@ class Backbone:
         self.identity = backbone_identity(name)
         self.lock = threading.Lock()
         """Threads decode side by side; the model itself already uses every core."""
-        self.model = _load(name).eval().requires_grad_(False).to(self.device)
+        self.model = load_timm(name).eval().requires_grad_(False).to(self.device)
         settings = timm.data.resolve_model_data_config(self.model)
         self.size: int = settings["input_size"][-1]
         self.mean_C = torch.tensor(settings["mean"], device=self.device)
@@ -71,7 +71,11 @@ class Backbone:
         return ((values - self.mean_C) / self.spread_C).permute(0, 3, 1, 2).contiguous()
 
 
-def _load(name: str) -> nn.Module:
+def load_timm(name: str) -> nn.Module:
+    """A timm model with its weights, without classifier, by hub name or local folder.
+
+    Raises ValueError that names the model where it does not load.
+    """
     source = f"local-dir:{name}" if Path(name).is_dir() else name
     try:
         return timm.create_model(source, pretrained=True, num_classes=0)

@@ -8,9 +8,8 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from scale.config import FeatureConfig
 from scale.data.backbones import Backbone, backbone_identity
 from scale.data.features import extract
 from scale.data.media import MediaError, content_hash
+from scale.files import replacing
 
 VERSION = 1
 """Part of every key: raise it when the code makes other features from the same file."""
@@ -92,7 +92,7 @@ class FeatureCache:
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         body = buffer.getvalue()
-        with _renamed(self.path(key)) as partial:
+        with replacing(self.path(key)) as partial:
             partial.write_bytes(body + _digest(body))
 
     def fetch(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -114,7 +114,7 @@ class FeatureCache:
         name = _digest(json.dumps([VERSION, longest, [item.key for item in items]]).encode()).hex()
         target = self.folder / "joined" / f"{name}.npy"
         if not target.exists():
-            with _renamed(target) as partial:
+            with replacing(target) as partial:
                 mapped_TF = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
                 self._fill(mapped_TF, items, longest).flush()
         return np.load(target, mmap_mode="c", allow_pickle=False)
@@ -235,15 +235,3 @@ def _key(digest: str, settings: dict[str, object]) -> str:
 
 def _digest(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=CHECKSUM_BYTES).digest()
-
-
-@contextmanager
-def _renamed(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that becomes it when the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

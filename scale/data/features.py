@@ -19,6 +19,7 @@ from transformers.audio_utils import mel_filter_bank, spectrogram
 from scale.config import FeatureConfig
 from scale.data.descriptors import describe
 from scale.data.media import MediaError, load_audio, load_image, load_video
+from scale.files import replacing
 
 if TYPE_CHECKING:
     from scale.data.backbones import Backbone
@@ -202,9 +203,8 @@ class Normaliser:
         """Write as safetensors: `<modality>.mean` and `<modality>.spread`."""
         means = {f"{m}.mean": value for m, value in self.mean.items()}
         spreads = {f"{m}.spread": value for m, value in self.spread.items()}
-        partial = path.with_name(path.name + ".partial")
-        save_file(means | spreads, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(means | spreads, partial)
 
     @staticmethod
     def load(path: Path) -> "Normaliser":

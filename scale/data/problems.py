@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from scale.files import write_whole
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -52,12 +54,9 @@ class CatalogueError(ValueError):
 
 def write_problems(problems: Iterable[Problem], path: Path | str) -> None:
     """Writes one JSON object a line; an earlier file is replaced at once or not at all."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     # Escaped, because a name that is not valid Unicode must not stop its own report.
     lines = (json.dumps(asdict(p), ensure_ascii=True) + "\n" for p in problems)
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(path)
+    write_whole(Path(path), "".join(lines))
 
 
 def read_problems(path: Path | str) -> list[Problem]:

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from scale.data.batch import ProductBatch
 from scale.evaluation.ranking import unit
+from scale.files import replacing, write_whole
 from scale.modalities import INDEX, MODALITIES, parse_subset
 
 
@@ -174,12 +175,9 @@ def write_embeddings(
         _write_parquet(path, embeddings, facts)
     elif path.suffix == ".npy":
         facts |= {"ids": list(embeddings.ids), "present": embeddings.present_NM.tolist()}
-        temporary = path.with_suffix(".npy.partial")
-        with temporary.open("wb") as file:
-            np.save(file, embeddings.emb_ND, allow_pickle=False)
-        _sidecar(path).with_suffix(".partial").write_text(json.dumps(facts), encoding="utf-8")
-        _sidecar(path).with_suffix(".partial").replace(_sidecar(path))
-        temporary.replace(path)
+        with replacing(path) as partial:
+            np.save(partial, embeddings.emb_ND, allow_pickle=False)
+            write_whole(_sidecar(path), json.dumps(facts))
     else:
         raise ValueError(f"{path}: embeddings are written to .parquet or .npy")
 
@@ -224,9 +222,8 @@ def _write_parquet(path: Path, embeddings: ProductEmbeddings, facts: dict[str, A
     }
     columns |= {m: pa.array(embeddings.present_NM[:, i]) for i, m in enumerate(MODALITIES)}
     table = pa.table(columns).replace_schema_metadata({"scale": json.dumps(facts)})
-    temporary = path.with_suffix(".parquet.partial")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
 
 
 def _read_parquet(

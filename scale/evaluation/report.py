@@ -30,6 +30,7 @@ from scale.evaluation.tables import (
     direction_retrievals,
     subset_retrievals,
 )
+from scale.files import write_whole
 from scale.modalities import MODALITIES, subset_name
 
 STAGES = ("chance", "majority", "untrained", "trained")
@@ -133,7 +134,7 @@ def provenance(seed: int, started: float, device: str = "cpu") -> dict[str, Any]
 def write_json(path: str | Path, tree: dict[str, Any]) -> None:
     """Write results atomically. Estimates become objects; a number that is not finite, null."""
     text = json.dumps(plain(tree), indent=2, ensure_ascii=False, allow_nan=False)
-    _replace(Path(path), text + "\n")
+    write_whole(Path(path), text + "\n")
 
 
 def write_csv(path: str | Path, tree: dict[str, Any]) -> None:
@@ -145,7 +146,7 @@ def write_csv(path: str | Path, tree: dict[str, Any]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(rows(plain(tree)))
-    _replace(Path(path), text.getvalue())
+    write_whole(Path(path), text.getvalue())
 
 
 def rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -236,9 +237,3 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

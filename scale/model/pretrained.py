@@ -1,12 +1,10 @@
 """Starting weights from other models: a transformers BERT, a timm ViT, by hub name or folder."""
 
-from pathlib import Path
-
-import timm
 import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
+from scale.data.backbones import backbone_identity, load_timm
 from scale.model.blocks import BlockStack
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
@@ -49,11 +47,12 @@ def _load_bert(name: str) -> BertModel:
 
 
 def _load_vit(name: str) -> tuple[nn.ModuleList, nn.Module]:
-    source = f"local-dir:{name}" if Path(name).is_dir() else name
     try:
-        vit = timm.create_model(source, pretrained=True, num_classes=0)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"model.continuous_init: cannot read {name!r}: {error}") from error
+        # Refuses a local folder whose weights are not safetensors.
+        backbone_identity(name)
+        vit = load_timm(name)
+    except ValueError as error:
+        raise ValueError(f"model.continuous_init: {error}") from error
     if not hasattr(vit, "blocks"):
         raise ValueError(f"model.continuous_init: {name!r} is not a ViT: it has no blocks")
     return vit.blocks, vit.norm

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from scale.files import replacing, write_whole
 from scale.modalities import MODALITIES
 
 METRICS = "metrics.jsonl"
@@ -28,7 +29,7 @@ class RunLog:
         self.metrics = [line for line in read_metrics(folder) if line["step"] <= step]
         self.scores = [row for row in read_scores(folder) if row["step"] <= step]
         text = "".join(_line(values) for values in self.metrics)
-        _replace(folder / METRICS, text.encode())
+        write_whole(folder / METRICS, text)
         self.write_scores()
         self.board = None
         if importlib.util.find_spec("tensorboard"):
@@ -65,9 +66,8 @@ class RunLog:
     def write_scores(self) -> None:
         """Write all rows of S' so far; called with each checkpoint."""
         table = pa.Table.from_pylist(self.scores, schema=SCORES_SCHEMA)
-        fresh = self.folder / (SCORES + ".new")
-        pq.write_table(table, fresh)
-        fresh.replace(self.folder / SCORES)
+        with replacing(self.folder / SCORES) as partial:
+            pq.write_table(table, partial)
 
     def close(self) -> None:
         """Flush TensorBoard's file."""
@@ -110,9 +110,3 @@ def _line(values: dict[str, float]) -> str:
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
               for k, v in values.items()}  # fmt: skip
     return json.dumps(finite) + "\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)

@@ -18,6 +18,7 @@ from scale.data.synthetic.picture import picture
 from scale.data.synthetic.sound import sound, write_sound
 from scale.data.synthetic.table import table
 from scale.data.synthetic.text import titles
+from scale.files import write_whole
 
 INFO = {
     "name": "SCALE sample shop",
@@ -74,9 +75,7 @@ def build(folder: Path, seed: int = 0, products: int = 720, workers: int = 1) ->
     (folder / "README.md").write_text(notes.readme(records, seed), encoding="utf-8")
     (folder / "LICENSE").write_text(notes.LICENCE, encoding="utf-8")
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    partial = folder / "products.jsonl.partial"
-    partial.write_text(lines, encoding="utf-8")
-    partial.replace(folder / "products.jsonl")
+    write_whole(folder / "products.jsonl", lines)
     return folder
 
 
