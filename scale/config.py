@@ -212,7 +212,10 @@ class TrainConfig:
     """Steps between checkpoints; the last step always writes one."""
 
     def __post_init__(self) -> None:
-        require(self.steps > 0 and self.batch_size > 1, "train.steps > 0 and train.batch_size > 1")
+        require(self.steps > 0, "train.steps must be positive")
+        require(self.batch_size > 1, "train.batch_size must be at least 2: one has no negatives")
+        require(self.log_every > 0, "train.log_every must be positive")
+        require(self.checkpoint_every > 0, "train.checkpoint_every must be positive")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ def test_wrong_settings_are_named(tmp_path, change, says):
         lambda: LossConfig(tasks=()),
         lambda: ModelConfig(width=10, heads=3),
         lambda: TrainConfig(batch_size=1),
+        lambda: TrainConfig(steps=0),
+        lambda: TrainConfig(log_every=0),
+        lambda: TrainConfig(checkpoint_every=0),
         lambda: replace(tiny(), model=replace(tiny().model, modalities=())),
     ],
 )

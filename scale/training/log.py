@@ -50,7 +50,9 @@ class RunLog:
     def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
         """Mean and standard deviation of S' over the batch's products that have both modalities."""
         both_BMM = present_BM[:, :, None] & present_BM[:, None, :]
-        values_BMM = weighted_BMM.double().masked_fill(~both_BMM, float("nan")).cpu().numpy()
+        values_BMM = (
+            weighted_BMM.detach().double().masked_fill(~both_BMM, float("nan")).cpu().numpy()
+        )
         count_MM = both_BMM.sum(0).cpu().numpy()
         for i, left in enumerate(MODALITIES):
             for j, right in enumerate(MODALITIES):

@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from scale.config import LossConfig
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.objectives import total
+from scale.presets import official_loss
 from scale.training import loop
 from scale.training.log import read_metrics, read_scores
 from scale.training.loop import TrainingError
@@ -224,6 +226,25 @@ def test_drop_trains_on_complete_products_only(small, small_catalogue, cache, tm
     assert len(loop._trainable(data, config)) == complete
     rows = read_scores(tmp_path / "run")
     assert {row["products"] for row in rows if row["step"] == 1} == {8}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        official_loss(),
+        LossConfig(weight_gradient=True, weight_features="fused", weight_level="batch"),
+        LossConfig(weight_on="none", tasks=("contrastive", "MLM")),
+        LossConfig(tasks=("MRP", "MAM")),
+    ],
+)
+def test_other_losses_train_and_are_logged(small, small_catalogue, cache, tmp_path, loss):
+    train = replace(small.train, steps=3)
+    config = replace(small, loss=loss, train=train)
+    pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    for line in read_metrics(tmp_path / "run")[:3]:
+        named = {k.removeprefix("loss/") for k in line if k.startswith("loss/")} - {"total"}
+        assert named == set(loss.tasks)
+    assert len(read_scores(tmp_path / "run")) == 3 * 25
 
 
 def test_nothing_to_train_on_is_said(small, small_catalogue, cache, tmp_path):
