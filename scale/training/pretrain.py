@@ -26,6 +26,7 @@ from scale.training.run import (
     RunFolder,
     build_dataset,
     differing_keys,
+    fit_sizes,
     fit_vocabulary,
     seeded_model,
 )
@@ -46,7 +47,8 @@ def pretrain(
     """Train SCALE on a catalogue's training split and write everything into a run folder.
 
     Args:
-        config: e.g. `tiny()`; its vocabulary is fitted to the tokenizer.
+        config: e.g. `tiny()`; its vocabulary is fitted to the tokenizer, and its vector sizes to
+            feature files and timm models.
         catalogue: the catalogue, or its folder.
         out: the run folder.
         resume: go on where the folder's last checkpoint stands, to the same bits as if it had never
@@ -74,6 +76,7 @@ def pretrain(
     normaliser = Normaliser.load(run.normaliser) if started else None
     options = {"cache": cache, "strict": strict}
     data = build_dataset(catalogue, config, tokenizer, normaliser, **options)
+    config = fit_sizes(config, data)
     _settle(run, config, data, started)
     problems = [*catalogue.problems, *data.problems]
     write_problems(problems, run.problems)

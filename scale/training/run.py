@@ -1,6 +1,7 @@
 """A run folder: what `scale pretrain` writes and every later command reads."""
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel
 from scale.training.checkpoint import recover_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ class Run:
         """A catalogue as this run's tokens; `split` keeps one of train, val, test."""
         if split is not None:
             catalogue = with_splits(catalogue).split(split)
-        return build_dataset(
+        dataset = build_dataset(
             catalogue, self.config, self.tokenizer, self.normaliser, cache=cache, strict=strict
         )
+        check_sizes(self.config, dataset)
+        return dataset
 
     def untrained(self) -> ScaleModel:
         """The same model with random weights (the run's seed): what training has to beat."""
@@ -136,7 +141,7 @@ def build_dataset(
 ) -> ProductDataset:
     """`ProductDataset.build` with the lengths and modalities of a config.
 
-    Raises ValueError where a modality's vectors are not of the size that the model takes.
+    A media file that gives more vectors than the model takes is cut, and that is logged.
     """
     dataset = ProductDataset.build(
         catalogue,
@@ -147,13 +152,29 @@ def build_dataset(
         lengths={m: config.model.length(m) for m in CONTINUOUS},
         **options,
     )
+    for m, count in dataset.cut.items():
+        if count:
+            log.warning(
+                "%s: %d files give more than %d vectors and were cut; set model.%s_length",
+                m, count, config.model.length(m), m,
+            )  # fmt: skip
+    return dataset
+
+
+def fit_sizes(config: Config, dataset: ProductDataset) -> Config:
+    """The config with the vector sizes of sources that only the data tell: feature files, timm."""
+    found = {f"{m}_features": size for m, size in dataset.feature_sizes.items()}
+    return replace(config, model=replace(config.model, **found))
+
+
+def check_sizes(config: Config, dataset: ProductDataset) -> None:
+    """Raises ValueError where a catalogue's vectors are of another size than the run's model."""
     for m, size in dataset.feature_sizes.items():
         if size != config.model.feature_size(m):
             raise ValueError(
-                f"{m} vectors have size {size}, the model takes {config.model.feature_size(m)}; "
-                f"set model.{m}_features={size}"
+                f"{m} vectors have size {size}, the run's model takes "
+                f"{config.model.feature_size(m)}"
             )
-    return dataset
 
 
 def fit_vocabulary(config: Config, tokenizer: PreTrainedTokenizerBase) -> Config:

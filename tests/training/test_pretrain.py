@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from scale.config import LossConfig
 from scale.data.cache import FeatureCache
@@ -245,6 +246,29 @@ def test_other_losses_train_and_are_logged(small, small_catalogue, cache, tmp_pa
         named = {k.removeprefix("loss/") for k in line if k.startswith("loss/")} - {"total"}
         assert named == set(loss.tasks)
     assert len(read_scores(tmp_path / "run")) == 3 * 25
+
+
+def test_a_frozen_backbone_gives_the_vectors(small, small_catalogue, cache, tmp_path, caplog):
+    """By the name of a local timm folder; the model takes the size that the backbone has."""
+    settings = {
+        "architecture": "vit_tiny_patch16_224", "num_classes": 0,
+        "model_args": {"img_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 2},
+        "pretrained_cfg": {"input_size": [3, 32, 32], "num_classes": 0},
+    }  # fmt: skip
+    vit = VisionTransformer(32, 16, embed_dim=8, depth=1, num_heads=2, num_classes=0)
+    (tmp_path / "vit").mkdir()
+    (tmp_path / "vit" / "config.json").write_text(json.dumps(settings))
+    save_file(vit.state_dict(), tmp_path / "vit" / "model.safetensors")
+    config = replace(
+        small,
+        features=replace(small.features, image_features=str(tmp_path / "vit")),
+        model=replace(small.model, image_length=3),
+        train=replace(small.train, steps=3),
+    )
+    run = pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    assert run.config.model.image_features == 8
+    assert "more than 3 vectors and were cut; set model.image_length" in caplog.text
+    pretrain(config, small_catalogue, tmp_path / "run", resume=True, cache=cache, progress=False)
 
 
 def test_nothing_to_train_on_is_said(small, small_catalogue, cache, tmp_path):
