@@ -286,7 +286,8 @@ def test_pinned_loss_curve(small, small_catalogue, cache, tmp_path, policy):
                      train=replace(small.train, steps=3, eval_every=0))  # fmt: skip
     pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
     curve = [line["loss/total"] for line in read_metrics(tmp_path / "run")]
-    assert curve == pytest.approx(PINNED[policy], rel=2e-5)
+    # Processors and libraries round differently; a changed formula moves far more than this.
+    assert curve == pytest.approx(PINNED[policy], rel=2e-4)
 
 
 PINNED = {
