@@ -82,7 +82,7 @@ def main() -> None:
     catalogue = Catalogue.open(arguments.catalogue)
     found = [measure(catalogue, arguments.out, arguments.first + s) for s in range(arguments.seeds)]
     summary = summarise([rows(results) for results in found])
-    facts = {k: found[0]["provenance"][k] for k in ("versions", "commit", "dirty", "device")}
+    facts = [results["provenance"] for results in found]
     write_json(arguments.out / "summary.json", {"provenance": facts, "figures": summary})
     lines = ["| figure | mean | 95 % interval over seeds |", "|---|---|---|"]
     lines += [f"| {name} | {e['mean']:.3f} | {e['low']:.3f} to {e['high']:.3f} |"

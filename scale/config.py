@@ -149,7 +149,7 @@ class LossConfig:
     (w p - t)^2 to t / w, so the model would learn wrong features."""
     weight_gradient: bool = False
     """Let gradients flow through S'. On the loss this lets the model lower its loss by lowering its
-    weights, which ends in collapse; see shared method notes and notebook 09."""
+    weights, which ends in collapse."""
     weight_level: Literal["sample", "batch"] = "sample"
     """One S' per product, or the batch's mean for all."""
     weight_features: Literal["encoder", "fused"] = "encoder"
@@ -157,7 +157,8 @@ class LossConfig:
     weight_mean_one: bool = True
     """Divide the weights by their mean, so that they reorder the loss without rescaling it."""
     weight_uniform_share: float = 0.1
-    """Share of the training steps, from the start, with uniform weights: S means nothing yet."""
+    """Share of the training steps, from the start, with uniform weights: S means nothing yet, and
+    a pair that starts at cosine below 0 would have weight 0."""
     row_normalise: bool = False
     """L2-normalise the rows of S' once more, as the released code does (it cancels the softmax's
     denominator)."""

@@ -92,7 +92,7 @@ PRESETS = {"tiny": tiny, "small": small, "base": base}
 
 
 def official_loss() -> LossConfig:
-    """The released code's loss, faults included, as in tests/data/reference vectors."""
+    """The released code's loss, faults included; tests hold it to the authors' numbers."""
     return LossConfig(
         negatives="both",
         pair_reduction="mean",

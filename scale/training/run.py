@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import Config
@@ -16,6 +17,7 @@ from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel
+from scale.seeding import derived_seed
 from scale.training.checkpoint import recover_checkpoint
 
 log = logging.getLogger(__name__)
@@ -123,10 +125,6 @@ class Run:
 
 def seeded_model(config: Config) -> ScaleModel:
     """A model with the random weights that the run's seed gives; the global generator is kept."""
-    import torch
-
-    from scale.seeding import derived_seed
-
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(config.train.seed))
         return ScaleModel(config.model, config.missing)
