@@ -119,6 +119,9 @@ class Trainer:
             total=settings.steps, initial=self.state.step, desc="pretrain", disable=not progress
         )
         self.clock = Clock(self.state.step)
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        # With several CPU threads, indexing otherwise adds its gradients up in an order of its own.
+        torch.use_deterministic_algorithms(deterministic or self.device.type == "cpu")
         try:
             while self.state.step < settings.steps:
                 step = self.step(self.state.step)
@@ -136,6 +139,7 @@ class Trainer:
                     self._fetch()
                     self._save("last", files)
         finally:
+            torch.use_deterministic_algorithms(deterministic)
             bar.close()
             files.close()
         return self.state

@@ -136,6 +136,23 @@ def test_killed_process_resumes_to_the_same_bits(small, small_catalogue, cache, 
     assert_same_bits(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
 
 
+def test_steps_are_deterministic_with_threads_and_the_callers_setting_is_kept(
+    small, small_catalogue, cache, tmp_path, monkeypatch
+):
+    """Without it, two threads give two processes different bits (seen with the tiny preset)."""
+    seen, original = [], loop.scale_loss
+
+    def watching(*arguments):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "scale_loss", watching)
+    config = replace(small, train=replace(small.train, steps=2, device="cpu"))
+    pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    assert seen == [True, True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_it_learns(small, small_catalogue, cache, tmp_path):
     config = replace(small, train=replace(small.train, steps=150, eval_every=50),
                      model=replace(small.model, dropout=0.0))  # fmt: skip
