@@ -147,6 +147,14 @@ class LossConfig:
     (the paper's formula; an inverse temperature). `none`: uniform weights. Regression losses are
     weighted on the loss in either case: a weight w on a prediction p moves the optimum of
     (w p - t)^2 to t / w, so the model would learn wrong features."""
+    weight_by: Literal["scores", "posterior"] = "scores"
+    """What the weights are. `scores`: S', as in the paper. `posterior`: the probability that
+    InfoNCE gives a product's own pair among the batch, on the loss and without gradient; a
+    modality's own weight is the mean of its pairs' (objectives/weighting.py)."""
+    weight_power: float = 1.0
+    """Of the posterior: 0 is uniform, 1 the probability itself."""
+    weight_masked: bool = True
+    """Weigh the masked losses too, by S'_ii or its like; else only the contrastive ones."""
     weight_gradient: bool = False
     """Let gradients flow through S'. On the loss this lets the model lower its loss by lowering its
     weights, which ends in collapse."""
@@ -173,6 +181,11 @@ class LossConfig:
             )
         require(bool(self.tasks), "loss.tasks names no task")
         require(self.temperature > 0, "loss.temperature must be positive")
+        require(self.weight_power >= 0, "loss.weight_power must not be negative")
+        require(
+            self.weight_by == "scores" or self.weight_on != "logits",
+            "loss.weight_by posterior weighs the loss: set loss.weight_on to loss",
+        )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from scale.data.splits import with_splits
 from scale.data.tokenizer import train_tokenizer
 from scale.objectives.masking import WordPieces, mask_batch
 from scale.objectives.total import scale_loss
-from scale.training.loop import make_accelerator
 from scale.training.run import build_dataset, fit_vocabulary, seeded_model
+from scale.training.step import make_accelerator
 
 LIBRARIES = {
     "torch": "training", "torchvision": "timm", "timm": "encoders",

@@ -5,23 +5,15 @@ B products, M modalities (five).
 
 import logging
 import math
-import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from scale.config import Config
 from scale.data.dataset import ProductDataset
-from scale.modalities import INDEX
 from scale.model.scale import ScaleModel
-from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import LossOutput, scale_loss
-from scale.seeding import derived_seed
 from scale.training.checkpoint import (
     TrainState,
     load_checkpoint,
@@ -30,34 +22,10 @@ from scale.training.checkpoint import (
 )
 from scale.training.log import RunLog
 from scale.training.run import RunFolder
-from scale.training.schedule import batch_indices, learning_rate, parameter_groups
+from scale.training.step import Step, Stepper, TrainingError
 from scale.training.validation import BEST_BY, validate
 
 log = logging.getLogger(__name__)
-
-DROPOUT_STREAM, MASK_STREAM = 2, 3
-"""Numbers of the random streams of a step (`scale.seeding`)."""
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on; the message says at which step, why, and what to try."""
-
-
-@dataclass
-class Step:
-    """What one step has to say; tensors, so that nothing waits for the device."""
-
-    loss: LossOutput
-    present_BM: Tensor
-    grad_norm: Tensor
-    learning_rate: float
-
-    def figures(self) -> dict[str, Tensor]:
-        """Scalars by name, as metrics.jsonl has them."""
-        named = {"loss/total": self.loss.total}
-        named |= {f"loss/{name}": value for name, value in self.loss.losses.items()}
-        named["grad_norm"] = self.grad_norm
-        return {name: value.detach().float() for name, value in named.items()}
 
 
 class Clock:
@@ -73,12 +41,10 @@ class Clock:
         return (step - since) / (self.time - before)
 
 
-class Trainer:
+class Trainer(Stepper):
     """Trains a model on a data set into a run folder.
 
-    Every step is a function of (seed, step) and of the weights: the order of the data, the masks
-    and the dropout are seeded by both, so a run that is stopped and resumed has the same bits as
-    one that never stopped.
+    A run that is stopped and resumed has the same bits as one that never stopped.
     """
 
     def __init__(
@@ -89,24 +55,12 @@ class Trainer:
         val: ProductDataset | None,
         run: RunFolder,
     ):
-        self.config, self.run, self.val = config, run, val
-        self.train = _trainable(train, config)
-        self.accelerator = make_accelerator(config.train.device, config.train.precision)
-        self.device = self.accelerator.device
-        self.pieces = WordPieces.of(train.tokenizer)
-        self.model = model.to(self.device)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, config.train.weight_decay),
-            lr=config.train.learning_rate,
-            betas=(0.9, 0.98),
-            fused=self.device.type == "cuda",
-        )
+        super().__init__(config, model, train)
+        self.run, self.val = run, val
         self.state = TrainState(step=0)
         self.pending: list[tuple[int, Step]] = []
         if recover_checkpoint(run.checkpoint("last")):
-            self.state = load_checkpoint(run.checkpoint("last"), self.model, optimizer)
-        self.optimizer = optimizer
-        self.prepared, self.stepper = self.accelerator.prepare(self.model, optimizer)
+            self.state = load_checkpoint(run.checkpoint("last"), self.model, self.optimizer)
 
     def fit(self, progress: bool = True) -> TrainState:
         """Train up to `train.steps`; returns where the run stands then.
@@ -149,30 +103,6 @@ class Trainer:
         return every > 0 and (
             self.state.step % every == 0 or self.state.step == self.config.train.steps
         )
-
-    def step(self, step: int) -> Step:
-        """One step: corrupt, predict, weigh, descend."""
-        settings = self.config.train
-        torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
-        rows = batch_indices(len(self.train), settings.batch_size, settings.seed, step)
-        masked = mask_batch(
-            self.train.collate(rows).to(self.device),
-            self.config.mask,
-            self.pieces,
-            (settings.seed, MASK_STREAM, step),
-            self.config.loss.tasks,
-        )
-        self.prepared.train()
-        output = self.prepared(masked.batch, masked.hidden)
-        loss = scale_loss(output, masked, self.config.loss, step / settings.steps)
-        self.stepper.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss.total)
-        grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-        rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.stepper.step()
-        return Step(loss, masked.batch.present_BM, grad_norm, rate)
 
     def _log(self, files: RunLog, step: Step) -> dict[str, float]:
         values = self._fetch()
@@ -225,35 +155,3 @@ class Trainer:
         if self.accelerator.is_main_process:
             files.write_scores()
             save_checkpoint(self.run.checkpoint(which), self.model, self.optimizer, self.state)
-
-
-def make_accelerator(device: str, precision: str) -> Accelerator:
-    """accelerate's Accelerator for a device by name, `auto` being the best there is.
-
-    Raises ValueError for a device that this machine does not have.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(),
-             "mps": torch.backends.mps.is_available()}  # fmt: skip
-    if device != "auto" and not there.get(device):
-        known = ", ".join(name for name, here in there.items() if here)
-        raise ValueError(f"train.device {device!r} is not on this machine; there is: {known}")
-    if "WORLD_SIZE" not in os.environ:
-        # One process may train several times (a notebook does), each time with its own settings.
-        AcceleratorState._reset_state(True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
-
-
-def _trainable(train: ProductDataset, config: Config) -> ProductDataset:
-    """The products that training uses: under the policy `drop`, only complete ones."""
-    present_NM = torch.from_numpy(train.present_NM)
-    used = [INDEX[m] for m in config.model.modalities]
-    keep_N = present_NM[:, used].any(dim=1)
-    if config.missing.policy == "drop":
-        keep_N = present_NM[:, used].all(dim=1)
-    kept = keep_N.nonzero().squeeze(1).numpy()
-    if len(kept) < 2:
-        raise TrainingError(
-            f"{len(kept)} of {len(train)} products can be trained on (missing.policy "
-            f"{config.missing.policy!r}): contrastive learning needs at least 2"
-        )
-    return train.subset(kept)

@@ -11,7 +11,8 @@ from scale.model.scores import inter_modality_scores
 from scale.objectives.contrastive import pair_losses
 from scale.objectives.masked import masked_token_loss, masked_vector_loss
 from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import loss_weights, scale_loss
+from scale.objectives.total import scale_loss
+from scale.objectives.weighting import loss_weights
 from scale.presets import official_loss
 
 PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)

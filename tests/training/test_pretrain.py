@@ -18,11 +18,11 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.objectives import total
 from scale.presets import official_loss
-from scale.training import loop
+from scale.training import step as training_step
 from scale.training.log import read_metrics, read_scores
-from scale.training.loop import TrainingError
 from scale.training.pretrain import pretrain
 from scale.training.run import Run, RunFolder
+from scale.training.step import TrainingError
 from scale.training.validation import BEST_BY
 
 
@@ -70,14 +70,14 @@ class Stopped(Exception):
 
 def stop_at(monkeypatch, step):
     """Make the trainer die in the middle of a step, before the optimizer moves."""
-    original = loop.scale_loss
+    original = training_step.scale_loss
 
-    def dying(output, masked, config, progress):
+    def dying(output, masked, config, progress, weigher):
         if round(progress * 12) == step:
             raise Stopped
-        return original(output, masked, config, progress)
+        return original(output, masked, config, progress, weigher)
 
-    monkeypatch.setattr(loop, "scale_loss", dying)
+    monkeypatch.setattr(training_step, "scale_loss", dying)
 
 
 @pytest.mark.parametrize("step", [1, 4, 6, 9, 11])
@@ -140,13 +140,13 @@ def test_steps_are_deterministic_with_threads_and_the_callers_setting_is_kept(
     small, small_catalogue, cache, tmp_path, monkeypatch
 ):
     """Without it, two threads give two processes different bits (seen with the tiny preset)."""
-    seen, original = [], loop.scale_loss
+    seen, original = [], training_step.scale_loss
 
     def watching(*arguments):
         seen.append(torch.are_deterministic_algorithms_enabled())
         return original(*arguments)
 
-    monkeypatch.setattr(loop, "scale_loss", watching)
+    monkeypatch.setattr(training_step, "scale_loss", watching)
     config = replace(small, train=replace(small.train, steps=2, device="cpu"))
     pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
     assert seen == [True, True]
@@ -241,7 +241,7 @@ def test_drop_trains_on_complete_products_only(small, small_catalogue, cache, tm
     data = run.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
     complete = int(data.present_NM.all(axis=1).sum())
     assert 0 < complete < len(data)
-    assert len(loop._trainable(data, config)) == complete
+    assert len(training_step.trainable(data, config)) == complete
     rows = read_scores(tmp_path / "run")
     assert {row["products"] for row in rows if row["step"] == 1} == {8}
 

@@ -1,0 +1,144 @@
+"""One step of training: corrupt, predict, weigh, descend.
+
+B products, M modalities (five).
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from scale.config import Config
+from scale.data.dataset import ProductDataset
+from scale.modalities import INDEX
+from scale.objectives.masking import MaskedBatch, WordPieces, mask_batch
+from scale.objectives.total import LossOutput, Weigher, scale_loss
+from scale.seeding import derived_seed
+from scale.training.schedule import batch_indices, learning_rate, parameter_groups
+
+DROPOUT_STREAM, MASK_STREAM = 2, 3
+"""Numbers of the random streams of a step (`scale.seeding`)."""
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the message says at which step, why, and what to try."""
+
+
+@dataclass
+class Step:
+    """What one step has to say; tensors, so that nothing waits for the device."""
+
+    loss: LossOutput
+    present_BM: Tensor
+    grad_norm: Tensor
+    learning_rate: float
+
+    def figures(self) -> dict[str, Tensor]:
+        """Scalars by name, as metrics.jsonl has them."""
+        named = {"loss/total": self.loss.total}
+        named |= {f"loss/{name}": value for name, value in self.loss.losses.items()}
+        named["grad_norm"] = self.grad_norm
+        return {name: value.detach().float() for name, value in named.items()}
+
+
+class Objective(Protocol):
+    """What a step minimises, for models that are not SCALE (experiments/fusion)."""
+
+    def __call__(self, masked: MaskedBatch, progress: float) -> LossOutput:
+        """Losses of a corrupted batch; torch's global generator is seeded for the step."""
+        ...
+
+
+class Stepper:
+    """A model, its optimizer and its data, one step at a time.
+
+    Every step is a function of (seed, step) and of the weights: the order of the data, the masks
+    and the dropout are seeded by both.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        train: ProductDataset,
+        weigher: Weigher | None = None,
+    ):
+        """`weigher`: see `scale_loss`. A model with a method `objective` is trained by that."""
+        self.config, self.weigher = config, weigher
+        self.train = trainable(train, config)
+        self.accelerator = make_accelerator(config.train.device, config.train.precision)
+        self.device = self.accelerator.device
+        self.pieces = WordPieces.of(train.tokenizer)
+        self.model = model.to(self.device)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, config.train.weight_decay),
+            lr=config.train.learning_rate,
+            betas=(0.9, 0.98),
+            fused=self.device.type == "cuda",
+        )
+        self.optimizer = optimizer
+        self.prepared, self.stepper = self.accelerator.prepare(self.model, optimizer)
+        self.objective: Objective = getattr(model, "objective", self._scale_objective)
+
+    def step(self, step: int) -> Step:
+        """One step: corrupt, predict, weigh, descend."""
+        settings = self.config.train
+        torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
+        rows = batch_indices(len(self.train), settings.batch_size, settings.seed, step)
+        masked = mask_batch(
+            self.train.collate(rows).to(self.device),
+            self.config.mask,
+            self.pieces,
+            (settings.seed, MASK_STREAM, step),
+            self.config.loss.tasks,
+        )
+        self.prepared.train()
+        loss = self.objective(masked, step / settings.steps)
+        self.stepper.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss.total)
+        grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.stepper.step()
+        return Step(loss, masked.batch.present_BM, grad_norm, rate)
+
+    def _scale_objective(self, masked: MaskedBatch, progress: float) -> LossOutput:
+        output = self.prepared(masked.batch, masked.hidden)
+        return scale_loss(output, masked, self.config.loss, progress, self.weigher)
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """accelerate's Accelerator for a device by name, `auto` being the best there is.
+
+    Raises ValueError for a device that this machine does not have.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(),
+             "mps": torch.backends.mps.is_available()}  # fmt: skip
+    if device != "auto" and not there.get(device):
+        known = ", ".join(name for name, here in there.items() if here)
+        raise ValueError(f"train.device {device!r} is not on this machine; there is: {known}")
+    if "WORLD_SIZE" not in os.environ:
+        # One process may train several times (a notebook does), each time with its own settings.
+        AcceleratorState._reset_state(True)
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+def trainable(train: ProductDataset, config: Config) -> ProductDataset:
+    """The products that training uses: under the policy `drop`, only complete ones."""
+    present_NM = torch.from_numpy(train.present_NM)
+    used = [INDEX[m] for m in config.model.modalities]
+    keep_N = present_NM[:, used].any(dim=1)
+    if config.missing.policy == "drop":
+        keep_N = present_NM[:, used].all(dim=1)
+    kept = keep_N.nonzero().squeeze(1).numpy()
+    if len(kept) < 2:
+        raise TrainingError(
+            f"{len(kept)} of {len(train)} products can be trained on (missing.policy "
+            f"{config.missing.policy!r}): contrastive learning needs at least 2"
+        )
+    return train.subset(kept)
