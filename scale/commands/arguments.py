@@ -72,7 +72,7 @@ class Pretrain:
     out: Path
     """Run folder."""
     preset: Literal[tuple(PRESETS)] = "tiny"
-    """Where the defaults below come from: tiny (laptop), small (one GPU), base (the paper)."""
+    """Where the defaults below come from: micro (studies), tiny (laptop), small (one GPU), base (the paper)."""
     resume: bool = False
     """Go on with the run in `out`."""
     strict: bool = False

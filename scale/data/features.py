@@ -31,13 +31,21 @@ SMALLEST_SPREAD = 0.5
 FLOAT16_LIMIT = float(np.finfo(np.float16).max)
 
 
-def fit_picture(picture: Image.Image, size: int) -> np.ndarray:
-    """pixels_HWC (uint8) of a size x size square: aspect kept, centred, the rest white."""
+def scale_picture(picture: Image.Image, size: int) -> Image.Image:
+    """The picture as RGB, its longer side `size` pixels: aspect kept, nothing padded."""
     scale = size / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
-    fitted = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    return picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def fit_picture(picture: Image.Image, size: int) -> np.ndarray:
+    """pixels_HWC (uint8) of a size x size square: aspect kept, centred, the rest white.
+
+    A picture that `scale_picture` made for this size is padded and otherwise unchanged.
+    """
+    fitted = scale_picture(picture, size)
     square = Image.new("RGB", (size, size), "white")
-    square.paste(fitted, ((size - width) // 2, (size - height) // 2))
+    square.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
     return np.asarray(square)
 
 
@@ -150,25 +158,47 @@ def extract(
     `backbone` is the loaded model where the source is a timm model. Raises MediaError with the path
     and the reason when the file cannot be used.
     """
-    source = getattr(config, f"{modality}_features")
-    if source == "file":
+    if getattr(config, f"{modality}_features") == "file":
         return read_vectors(path)
+    return features_of(modality, load_media(modality, path, config), config, backbone)
+
+
+def load_media(modality: str, path: Path, config: FeatureConfig) -> Image.Image | np.ndarray:
+    """A media file, decoded as far as its features need it.
+
+    A picture for `image`, frames_THWC (uint8, at most `video_frames`) for `video`, sound_S (float32
+    at `sample_rate`, at most `audio_seconds`) for `audio`. Raises MediaError.
+    """
     if path.suffix == ".npy":
+        source = getattr(config, f"{modality}_features")
         raise MediaError(path, f"unexpected feature file: {modality}_features is {source!r}")
     if modality == "image":
-        picture = load_image(path)
-        if backbone is not None:
-            return backbone.tokens(picture)
-        cut = describe if source == "hog" else to_patches
-        return cut(fit_picture(picture, config.image_size), config.patch_size)
+        return load_image(path)
     if modality == "video":
-        frames_THWC = load_video(path, config.video_frames)
+        return load_video(path, config.video_frames)
+    return load_audio(path, config.sample_rate, config.audio_seconds)
+
+
+def features_of(
+    modality: str,
+    media: Image.Image | np.ndarray,
+    config: FeatureConfig,
+    backbone: "Backbone | None" = None,
+) -> np.ndarray:
+    """features_LF (float32) of what `load_media` gave, or of a changed copy of it.
+
+    `backbone` as in `extract`; the source `file` has no media, so it is `extract`'s alone.
+    """
+    cut = describe if getattr(config, f"{modality}_features") == "hog" else to_patches
+    if modality == "image":
         if backbone is not None:
-            return backbone.pooled(frames_THWC)
-        return to_frame_vectors(
-            frames_THWC, config.frame_size, describe if source == "hog" else to_patches
-        )
-    return log_mel(load_audio(path, config.sample_rate, config.audio_seconds), config)
+            return backbone.tokens(media)
+        return cut(fit_picture(media, config.image_size), config.patch_size)
+    if modality == "video":
+        if backbone is not None:
+            return backbone.pooled(media)
+        return to_frame_vectors(media, config.frame_size, cut)
+    return log_mel(media, config)
 
 
 @dataclass(frozen=True)

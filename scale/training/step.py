@@ -78,7 +78,7 @@ class Stepper:
             parameter_groups(self.model, config.train.weight_decay),
             lr=config.train.learning_rate,
             betas=(0.9, 0.98),
-            fused=self.device.type == "cuda",
+            fused=self.device.type in ("cpu", "cuda"),
         )
         self.optimizer = optimizer
         self.prepared, self.stepper = self.accelerator.prepare(self.model, optimizer)

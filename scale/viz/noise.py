@@ -1,0 +1,249 @@
+"""Every kind of noise on one product, clean beside damaged, and whole-modality noise on many.
+
+N products, T frames, H, W, C height, width and colours of a picture, S samples of a sound, F mel
+bands, L time frames. Lengths are points of the `paper` style.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from scale.config import FeatureConfig
+from scale.data.dataset import ProductDataset
+from scale.data.features import Normaliser, scale_picture
+from scale.data.media import MediaError
+from scale.data.product import Product
+from scale.experiments.damage import Step, damage_signal
+from scale.experiments.noise import Noise, apply_noise
+from scale.experiments.words import WORDS
+from scale.modalities import INDEX, MODALITIES
+from scale.viz import tiles, typeset
+from scale.viz.labels import Language, label
+from scale.viz.sound import DECIBELS, log_mel
+from scale.viz.style import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint
+from scale.viz.tiles import Box
+
+MARGIN, WIDTH, CAPTION = 20.0, 720.0, 11.0
+INNER = WIDTH - 2 * MARGIN
+PICTURE_SIZE, FRAME_SIZE, FRAMES, SECONDS = 160, 64, 8, 4.0
+"""Pixels to which pictures and frames are fitted before they are damaged; frames and seconds."""
+
+Strengths = tuple[tuple[str, float], ...]
+CLEAN = ("clean", 0.0)
+PICTURES: Strengths = (
+    *(CLEAN, ("gaussian", 25), ("gaussian", 75)),
+    *(("blur", 2), ("blur", 5), ("jpeg", 20), ("jpeg", 4)),
+)
+CLIPS: Strengths = (
+    *(CLEAN, ("frame_drop", 0.25), ("frame_drop", 0.5)),
+    *(("gaussian", 40), ("frame_shuffle", 0.5), ("frame_shuffle", 1.0)),
+)
+SOUNDS: Strengths = (CLEAN, ("snr", 20), ("snr", 5), ("snr", -5))
+TITLES: Strengths = (CLEAN, ("word_drop", 0.2), ("word_drop", 0.5), ("typo", 0.2), ("typo", 0.5))
+TABLES: Strengths = (CLEAN, ("attribute_swap", 0.4), ("attribute_swap", 1.0))
+PAIRS = 5
+"""Pairs of the table that are shown."""
+CROWD = (10, 6)
+"""Products of a category, and categories, of the drawings of whole-modality noise."""
+
+
+@drawn
+def noise_sheet(product: Product, other: Product, lang: Language = "en", seed: int = 0) -> Figure:
+    """`product` clean and under each kind of noise, and what a mismatch with `other` gives.
+
+    Pictures are damaged at 160 pixels, frames at 64; a modality that `product` lacks, or that does
+    not decode, is a hatched tile. Below: 60 made-up products of six categories under the kinds that
+    take a whole modality, a square a product.
+    """
+    heights = {"text": 66.0, "table": 76.0, "image": 92.0, "video": 120.0, "audio": 76.0}
+    step = tiles.HEADER + 16
+    top = 44.0
+    figure, axes = typeset.page(WIDTH, top + sum(heights.values()) + 5 * step + 130)
+    typeset.write(axes, MARGIN, 25, label("noise_sheet", lang), 12, fontweight="bold")
+    name = typeset.shorten(product.name or product.id, 200, 8.5)
+    typeset.write(axes, WIDTH - MARGIN, 25, name, 8.5, ha="right", color=shade(0.6))
+    for modality, height in heights.items():
+        _header(axes, modality, top, lang)
+        box = Box(MARGIN, top + tiles.HEADER, INNER, height)
+        try:
+            content = tiles.load(product, modality, frames=FRAMES, seconds=SECONDS)
+        except MediaError:
+            typeset.absent_tile(axes, *box, label("broken", lang))
+        else:
+            if content is None:
+                typeset.absent_tile(axes, *box, label(f"absent_{modality}", lang))
+            else:
+                ROWS[modality][0](axes, content, box, lang, seed)
+        top += height + step
+    _whole(axes, product, other, Box(MARGIN, top, INNER, 140), lang, seed)
+    return figure
+
+
+def _header(axes: Axes, modality: str, y: float, lang: Language) -> None:
+    colour = MODALITY_COLOURS[modality]
+    typeset.box(axes, MARGIN, y + 2, 8, 8, facecolor=colour, edgecolor="none")
+    typeset.write(axes, MARGIN + 13, y + 9.5, label(modality, lang), fontweight="bold")
+    note = label(ROWS[modality][1], lang, size=PICTURE_SIZE, frame=FRAME_SIZE, n=PAIRS)
+    typeset.write(axes, WIDTH - MARGIN, y + 9.5, note, 7.5, ha="right", color=shade(0.6))
+
+
+def _cells(box: Box, columns: int, rows: int = 1, gap: float = 8.0) -> list[Box]:
+    """The box cut into a grid, row by row; each cell without the caption below it."""
+    width, height = (box.width + gap) / columns - gap, box.height / rows - CAPTION
+    return [
+        Box(box.x + c * (width + gap), box.y + r * (height + CAPTION), width, height)
+        for r in range(rows)
+        for c in range(columns)
+    ]
+
+
+def _caption(axes: Axes, box: Box, kind: str, strength: float, lang: Language) -> None:
+    text = label(kind, lang, n=strength, percent=100 * strength)
+    typeset.write(axes, box.x, box.y + box.height + 8.5, text, 7, color=shade(0.75))
+
+
+def _image_row(axes: Axes, image: Image.Image, box: Box, lang: Language, seed: int) -> None:
+    pixels_HWC = np.asarray(scale_picture(image, PICTURE_SIZE))
+    cells = _cells(box, len(PICTURES))
+    for (kind, strength), cell in zip(PICTURES, cells, strict=True):
+        (shown_HWC,) = damage_signal(pixels_HWC[None], _steps(kind, strength, seed))
+        typeset.picture(axes, shown_HWC, *cell)
+        typeset.box(axes, *cell)
+        _caption(axes, cell, kind, strength, lang)
+
+
+def _video_row(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language, seed: int) -> None:
+    """Strips of frames; the number under a frame is its place in the clean clip."""
+    fitted = [np.asarray(scale_picture(Image.fromarray(f), FRAME_SIZE)) for f in frames_THWC]
+    fitted_THWC, place_T = np.stack(fitted), np.arange(len(fitted))
+    cells = _cells(box, 3, 2, gap=10)
+    for (kind, strength), cell in zip(CLIPS, cells, strict=True):
+        steps = _steps(kind, strength, seed)
+        shown_THWC = damage_signal(fitted_THWC, steps)
+        shown_T = damage_signal(place_T, steps) if kind.startswith("frame") else place_T
+        typeset.box(axes, *cell, facecolor=shade(0.06), edgecolor="none")
+        width = cell.width / len(place_T)
+        for slot, (frame_HWC, place) in enumerate(zip(shown_THWC, shown_T, strict=True)):
+            x = cell.x + slot * width
+            typeset.picture(axes, frame_HWC, x + 1, cell.y + 2, width - 2, cell.height - 13)
+            moved = place != slot and kind == "frame_shuffle"
+            colour = MODALITY_COLOURS["video"] if moved else shade(0.6)
+            y = cell.y + cell.height - 3
+            typeset.write(axes, x + width / 2, y, str(place + 1), 6.5, ha="center", color=colour)
+        _caption(axes, cell, kind, strength, lang)
+
+
+def _audio_row(axes: Axes, sound_S: np.ndarray, box: Box, lang: Language, seed: int) -> None:
+    for (kind, strength), cell in zip(SOUNDS, _cells(box, len(SOUNDS)), strict=True):
+        noisy_S = damage_signal(sound_S, _steps(kind, strength, seed))
+        decibel_FL = log_mel(noisy_S, tiles.SAMPLE_RATE)
+        extent = (cell.x, cell.x + cell.width, cell.y + cell.height, cell.y)
+        axes.imshow(
+            decibel_FL[::-1], extent=extent, aspect="auto", cmap="magma", vmin=-DECIBELS, vmax=0
+        )
+        typeset.box(axes, *cell)
+        _caption(axes, cell, kind, strength, lang)
+
+
+def _text_row(axes: Axes, title: str, box: Box, lang: Language, seed: int) -> None:
+    height, left = box.height / len(TITLES), 130.0
+    for number, (kind, strength) in enumerate(TITLES):
+        y = box.y + (number + 0.75) * height
+        text = label(kind, lang, n=strength, percent=100 * strength)
+        typeset.write(axes, box.x, y, text, 7, color=shade(0.75))
+        shown = _changed(kind, title, strength, seed)
+        typeset.write(axes, box.x + left, y, typeset.shorten(shown, INNER - left, 8.5), 8.5)
+
+
+def _table_row(axes: Axes, table: tuple, box: Box, lang: Language, seed: int) -> None:
+    for (kind, strength), cell in zip(TABLES, _cells(box, len(TABLES), gap=20), strict=True):
+        shown = _changed(kind, table[:PAIRS], strength, seed)
+        for row, (pair, clean) in enumerate(zip(shown, table, strict=False)):
+            if pair != clean:
+                half = 0.45 * cell.width - 4
+                place = cell.x + half, cell.y + tiles.ROW * row, cell.width - half, tiles.ROW
+                colour = tint(MODALITY_COLOURS["table"], 0.25)
+                typeset.box(axes, *place, facecolor=colour, edgecolor="none")
+        tiles.draw_table(axes, shown, cell, lang)
+        _caption(axes, cell, kind, strength, lang)
+
+
+def _steps(kind: str, strength: float, seed: int) -> tuple[Step, ...]:
+    return () if kind == "clean" else (Step(kind, float(strength), seed),)
+
+
+def _changed(kind: str, value: str | tuple, strength: float, seed: int) -> str | tuple:
+    if kind == "clean":
+        return value
+    return WORDS[kind](value, strength, np.random.default_rng(seed))
+
+
+ROWS = {
+    "text": (_text_row, "noise_note_text"),
+    "table": (_table_row, "noise_note_table"),
+    "image": (_image_row, "noise_note_image"),
+    "video": (_video_row, "noise_note_video"),
+    "audio": (_audio_row, "noise_note_audio"),
+}
+
+
+def _whole(
+    axes: Axes, product: Product, other: Product, box: Box, lang: Language, seed: int
+) -> None:
+    """A mismatched product, and the kinds that take a whole modality on many products."""
+    typeset.write(axes, box.x, box.y + 9.5, label("whole_modality", lang), fontweight="bold")
+    note = label("noise_note_whole", lang)
+    typeset.write(axes, WIDTH - MARGIN, box.y + 9.5, note, 7.5, ha="right", color=shade(0.6))
+    top, height = box.y + tiles.HEADER, 84.0
+    pair = Box(box.x, top, 128, height)
+    tiles.draw_text(axes, product.text or product.id, pair._replace(height=20), lang, size=7)
+    picture = Box(pair.x, top + 21, pair.width, height - 21)
+    try:
+        image = tiles.load(other, "image")
+    except MediaError:
+        image = None
+    if image is None:
+        typeset.absent_tile(axes, *picture, label("absent_image", lang))
+    else:
+        typeset.picture(axes, image, *picture)
+        typeset.box(axes, *picture)
+    _caption(axes, pair, "mismatched", 0, lang)
+    kinds = ("missing", "missing_category", "mismatch")
+    noises = [None, *(Noise(kind, "image", share=0.3) for kind in kinds)]
+    room = Box(pair.x + pair.width + 18, top, INNER - pair.width - 18, height + CAPTION)
+    for noise, cell in zip(noises, _cells(room, len(noises), gap=14), strict=True):
+        _crowd(axes, noise, cell, lang, seed)
+        _caption(axes, cell, noise.kind if noise else "clean", 0.3, lang)
+
+
+def _crowd(axes: Axes, noise: Noise | None, box: Box, lang: Language, seed: int) -> None:
+    """A row a category, a square a product, in the colour of its picture's category."""
+    each, categories = CROWD
+    source_N = crowd_sources([noise] if noise else [], seed)
+    colours = category_colours(categories)
+    width, height = box.width / each, box.height / categories
+    for row, source in enumerate(source_N.tolist()):
+        category, place = divmod(row, each)
+        x, y = box.x + place * width, box.y + category * height
+        if source < 0:
+            style = {"facecolor": shade(0.03), "edgecolor": shade(0.25), "hatch": "//////"}
+        else:
+            own, full = source == row, colours[source // each]
+            colour = mix(full, shade(0.0), 0.35) if own else full
+            style = {"facecolor": colour, "edgecolor": "none" if own else shade(1.0)}
+        typeset.box(axes, x + 1, y + 1, width - 2, height - 2, **style)
+
+
+def crowd_sources(noises: Sequence[Noise], seed: int) -> np.ndarray:
+    """source_N: whose picture each of the made-up products of `CROWD` has after noise; -1 none."""
+    each, categories = CROWD
+    products = tuple(
+        Product(id=f"{row}", category=f"{row // each}") for row in range(each * categories)
+    )
+    content_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
+    content_NM[:, [INDEX["text"], INDEX["image"]]] = np.arange(len(products))[:, None]
+    crowd = ProductDataset(products, FeatureConfig(), None, Normaliser({}, {}), {}, content_NM)
+    return apply_noise(crowd, noises, seed).dataset.content_NM[:, INDEX["image"]]

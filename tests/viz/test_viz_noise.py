@@ -1,0 +1,51 @@
+"""The sheet of noises: readable in every look, honest about what is absent, true to the noise."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scale.experiments.noise import KINDS, Noise
+from scale.modalities import MODALITIES
+from scale.viz.labels import LABELS, label
+from scale.viz.noise import CROWD, crowd_sources, noise_sheet
+from scale.viz.style import use_style
+
+
+@pytest.mark.parametrize(
+    ("look", "lang"), [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
+)
+def test_sheet_shows_every_modality_and_kind(product, readable, look, lang):
+    with use_style(look), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        texts = readable(noise_sheet(product, product, lang))
+    assert {label(m, lang) for m in MODALITIES} <= set(texts)
+    for kind in KINDS:
+        before = LABELS[kind][lang == "zh"].split("{")
+        assert any(before[0] in t and before[-1].split("}")[-1] in t for t in texts), kind
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_sheet_says_what_is_absent(product, readable, modality):
+    texts = readable(noise_sheet(replace(product, **{modality: None}), product))
+    assert [m for m in MODALITIES if label(f"absent_{m}") in texts] == [modality]
+
+
+def test_sheet_says_what_does_not_decode(product, readable, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = replace(product, image=tmp_path / "broken.png")
+    texts = readable(noise_sheet(broken, replace(product, image=None)))
+    assert label("broken") in texts
+    assert label("absent_image") in texts
+
+
+def test_crowd_is_under_the_real_noise():
+    each, categories = CROWD
+    own = np.arange(each * categories)
+    assert np.array_equal(crowd_sources([], 0), own)
+    missing = crowd_sources([Noise("missing_category", "image", share=0.5)], 1) < 0
+    assert set(missing.reshape(categories, each).mean(1)) == {0.0, 1.0}
+    swapped = crowd_sources([Noise("mismatch", "image", share=0.5)], 1)
+    assert sorted(swapped) == own.tolist()
+    assert 10 < (swapped != own).sum() < 50
