@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-NAMES = ("inspect", "pretrain", "evaluate", "embed", "search", "doctor", "demo")
+NAMES = ("inspect", "pretrain", "evaluate", "embed", "search", "ablate", "doctor", "demo")
 
 USAGE = """usage: scale COMMAND [options]
 
@@ -17,6 +17,7 @@ USAGE = """usage: scale COMMAND [options]
   evaluate  retrieval, classification and clustering of a trained run
   embed     one vector per product, to parquet or npy
   search    products for a title, a picture, a clip or a sound
+  ablate    run a study: what helps, with intervals over seeds
   doctor    does this installation work, and can the model learn?
   demo      all of it on the catalogue that ships, in a few minutes
 
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is not None:
             command.run()
     except KeyboardInterrupt:
-        hint = "; go on with --resume" if name == "pretrain" else ""
+        hints = {"pretrain": "; go on with --resume", "ablate": "; the same command goes on"}
+        hint = hints.get(name, "")
         print(f"scale {name}: stopped{hint}", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, ImportError) as error:

@@ -52,8 +52,8 @@ def tiny() -> Config:
 def micro() -> Config:
     """For studies: one training in about 15 seconds on one CPU core, so that hundreds can be run.
 
-    `tiny` with one JCT layer, two heads, half the frames of sound, fewer hidden tokens and fewer
-    steps. Its numbers are lower than `tiny`'s; a study compares its cells with one another.
+    `tiny` with one JCT layer, two attention heads, half the frames of sound, fewer hidden tokens
+    and fewer steps. Its numbers are lower than `tiny`'s: a study compares cells with each other.
     """
     base = tiny()
     return Config(

@@ -57,7 +57,8 @@ class Ablate:
         print("written: " + ", ".join(str(path) for path in paths))
 
     def _records(self, study):
-        from scale.experiments.runner import finished_records, run_study, run_toy_study
+        from scale.experiments.runner import finished_records, run_study
+        from scale.experiments.studies.toy import run_toy_study
 
         if self.study == "toy":
             return run_toy_study(study, self.out, jobs=self.jobs, train=not self.report_only)
@@ -74,6 +75,7 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
     Raises ValueError where there are none.
     """
     from scale.experiments.report import summarise, write_report
+    from scale.experiments.retention import retention_curves
     from scale.viz.studies import comparison_figure, retention_curve, study_figure
     from scale.viz.style import save_figure
 
@@ -81,9 +83,9 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
         raise ValueError(f"no finished runs of the study {study.name} in {out}")
     summary = summarise(study, records)
     stem = out / f"{study.name}-{records[0].catalogue}"
-    paths = write_report(stem.with_suffix(".md"), summary)
+    paths = write_report(stem.with_name(f"{stem.name}.md"), summary)
     figures = {"": study_figure(summary, lang=lang), "-claims": comparison_figure(summary, lang)}
-    curves = retention(records, study)
+    curves = retention_curves(study, records)
     if curves:
         figures["-retention"] = retention_curve(curves, lang)
     suffix = "" if lang == "en" else f"-{lang}"

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from scale.commands.ablate import Ablate
 from scale.config import Config
 from scale.data.catalogue import Catalogue
 from scale.modalities import parse_subset
@@ -72,7 +73,7 @@ class Pretrain:
     out: Path
     """Run folder."""
     preset: Literal[tuple(PRESETS)] = "tiny"
-    """Where the defaults below come from: micro (studies), tiny (laptop), small (one GPU), base (the paper)."""
+    """Where the defaults come from: micro (studies), tiny (laptop), small (GPU), base (paper)."""
     resume: bool = False
     """Go on with the run in `out`."""
     strict: bool = False
@@ -243,7 +244,7 @@ class Demo:
 
 COMMANDS = {
     "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate, "embed": Embed,
-    "search": Search, "doctor": Doctor, "demo": Demo,
+    "search": Search, "ablate": Ablate, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip
 
 

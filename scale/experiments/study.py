@@ -99,6 +99,9 @@ class Study:
     """Trainings of each cell."""
     figure: str = "lines"
     """How viz/studies.py draws it: `lines` over the last factor, or `bars`."""
+    retention: tuple[dict[str, Factor], ...] = ()
+    """Factors of the cells whose retention at test time is drawn; they measure the subsets of
+    complete products."""
 
     def __post_init__(self) -> None:
         require(self.seeds > 0, f"study {self.name}: seeds must be positive")

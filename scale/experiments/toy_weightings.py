@@ -73,7 +73,7 @@ def oracle(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: T
     return (true_BM[:, LEFT] & true_BM[:, RIGHT]).to(pairs.loss_BP)
 
 
-PAPER = {"on": "logits", "gradient": True, "mean_one": False, "uniform_start": False}
+PAPER = {"on": "logits", "gradient": True, "mean_one": False}
 WEIGHTINGS: dict[str, Weighting] = {
     "uniform": Weighting(uniform),
     "scores": Weighting(matching_scores()),
@@ -81,6 +81,9 @@ WEIGHTINGS: dict[str, Weighting] = {
     "scores_flowing": Weighting(matching_scores(), gradient=True, mean_one=False),
     "logits": Weighting(matching_scores(signed=True), **PAPER),
     "logits_control": Weighting(uniform, **PAPER, matched_to="logits"),
+    # From random features some cosines start below 0. Weight times logit is even in the cosine, so
+    # that such a pair learns to be opposite: its loss is low and its retrieval is at zero.
+    "logits_cold": Weighting(matching_scores(signed=True), **PAPER, uniform_start=False),
     "official": Weighting(matching_scores(row_normalise=True, signed=True), **PAPER),
     "official_control": Weighting(uniform, **PAPER, matched_to="official"),
     "relative": Weighting(relative),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from scale.data.batch import ProductBatch
 from scale.model.scale import ScaleOutput
@@ -46,6 +47,41 @@ def relative(training: Training) -> Weigher:
         return _from_pairs(relative_weights(output.pooled_BMD, output.present_BM), batch.present_BM)
 
     return weigh
+
+
+def rank(training: Training) -> Weigher:
+    """w_ij = max(0, 2 F_ij - 1), F_ij the share of strangers that agree less than the product's own
+    pair (`stranger_ranks`): 0 on average for a mismatched pair, near 1 for any recognised one.
+
+    Unlike the posterior it does not ask that the pair be the best of the batch, so hard and rare
+    products, and those with near-duplicates, keep their weight.
+    """
+
+    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
+        share_BP = stranger_ranks(output.pooled_BMD.detach(), batch.present_BM)
+        return _from_pairs((2 * share_BP - 1).clamp(min=0) * pairs.valid_BP, batch.present_BM)
+
+    return weigh
+
+
+def stranger_ranks(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
+    """F_BP: share of mismatched pairs of the batch (one side the product's own) with a lower cosine
+    than the product's own pair, mean of both sides; 0 where the product lacks one of the two."""
+    unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
+    left_PBD, right_PBD = unit_BMD[:, LEFT].transpose(0, 1), unit_BMD[:, RIGHT].transpose(0, 1)
+    cosine_PBB = left_PBD @ right_PBD.transpose(1, 2)
+    own_PB = cosine_PBB.diagonal(dim1=1, dim2=2)
+    has_left_PB, has_right_PB = present_BM[:, LEFT].T, present_BM[:, RIGHT].T
+    other_BB = ~torch.eye(len(unit_BMD), dtype=torch.bool, device=unit_BMD.device)
+    right_PBB, left_PBB = (has[:, None, :] & other_BB for has in (has_right_PB, has_left_PB))
+    forth_PB = _share(own_PB[:, :, None] > cosine_PBB, right_PBB)
+    back_PB = _share(own_PB[:, :, None] > cosine_PBB.transpose(1, 2), left_PBB)
+    return ((forth_PB + back_PB) / 2 * (has_left_PB & has_right_PB)).T
+
+
+def _share(hit_PBB: Tensor, counted_PBB: Tensor) -> Tensor:
+    count_PB = counted_PBB.sum(2)
+    return (hit_PBB & counted_PBB).sum(2) / count_PB.clamp(min=1)
 
 
 def oracle(training: Training) -> Weigher:
@@ -249,8 +285,8 @@ def _square(pair_BP: Tensor) -> Tensor:
 
 
 WEIGHERS: dict[str, Callable[[Training], Weigher]] = {
-    "relative": relative, "oracle": oracle, "matched": matched, "shuffled": shuffled, "gce": gce,
-    "moving": moving, "reliability": reliability, "mixture": mixture,
+    "relative": relative, "rank": rank, "oracle": oracle, "matched": matched, "shuffled": shuffled,
+    "gce": gce, "moving": moving, "reliability": reliability, "mixture": mixture,
 }  # fmt: skip
 
 

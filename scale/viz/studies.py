@@ -49,7 +49,8 @@ def study_figure(summary: Summary, metric: str | None = None, lang: Language = "
 
     `lines` (Study.figure): over the last factor, a line per combination of the others. `bars`: a
     row per cell, grouped by the first factor; a dashed line marks the baseline (BASELINES), where
-    there is one. A cell that cannot be trained or has not run is a gap that says so.
+    there is one. A cell that cannot be trained is a gap that says so; so is, in `bars`, one that
+    has not run yet.
 
     Args:
         metric: of the study; by default the one that decides.
@@ -59,12 +60,14 @@ def study_figure(summary: Summary, metric: str | None = None, lang: Language = "
     """
     metric = metric or summary.study.metrics[0]
     tests = [test for test, measured in summary.columns if measured == metric]
-    found = [r for r in summary.rows for t in tests if r.estimate(t, metric).value is not None]
-    require(bool(found), f"study {summary.study.name}: no cell has {metric}")
+    found = [r.estimate(t, metric).n for r in summary.rows for t in tests]
+    seeds = sorted({n for n in found if n})
+    require(bool(seeds), f"study {summary.study.name}: no cell has {metric}")
     draw = _rows_figure if summary.study.figure == "bars" else _lines_figure
     figure, note, handles = draw(summary, metric, tests, lang)
     title = label("study_is", lang, name=summary.study.name, metric=metric)
-    note = "\n".join([label("study_note", lang, n=summary.study.seeds), *note])
+    trainings = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    note = "\n".join([label("study_note", lang, n=trainings), *note])
     return _framed(figure, title, note, handles)
 
 
@@ -79,7 +82,7 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
     figure = new_figure(2.0 + 2.5 * columns, 0.9 + 2.4 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     gap = min(np.diff(sorted(at.values())), default=1.0)
-    shift_K = np.linspace(-0.5, 0.5, len(series) + 2)[1:-1] * min(0.5, 0.12 * len(series)) * gap
+    shift_K = np.linspace(-0.5, 0.5, len(series) + 2)[1:-1] * min(0.3, 0.08 * len(series)) * gap
     styles = _styles(list(series))
     for axes, test in zip(panels, tests, strict=False):
         axes.set(title=test, xlabel=last)

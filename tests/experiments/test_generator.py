@@ -38,7 +38,6 @@ def test_codebook_round_trip():
     random = np.random.default_rng(0)
     tiles = random.integers(0, 256, (4, 2, 2, 3), dtype=np.uint8)
     numbers = random.integers(0, 4, (3, 4, 4))
-    pictures = [np.block([[[tiles[n]] for n in row] for row in picture]) for picture in numbers]
     pictures = [
         np.concatenate([np.concatenate([tiles[n] for n in row], 1) for row in p]) for p in numbers
     ]

@@ -81,6 +81,7 @@ SLOW = {
     "scores_row": lambda *product: max(0.0, slow_row_scores(*product)),
     "scores_flowing": lambda *product: max(0.0, slow_scores(*product)),
     "logits": slow_scores,
+    "logits_cold": slow_scores,
     "official": slow_row_scores,
     "relative": slow_relative,
     "posterior": slow_posterior,

@@ -6,10 +6,12 @@ from scale.experiments.studies.fusion import fusion
 from scale.experiments.studies.missing import missing
 from scale.experiments.studies.noise import noise
 from scale.experiments.studies.parts import faults, modalities, tasks
+from scale.experiments.studies.toy import toy
 from scale.experiments.studies.weighting import weighting
 from scale.experiments.study import Study
 
 STUDIES: dict[str, Callable[[bool], Study]] = {
+    "toy": toy,
     "missing": missing,
     "weighting": weighting,
     "noise": noise,

@@ -40,7 +40,7 @@ def noise(quick: bool = False) -> Study:
         cells += [
             Cell({"noise": name, "weighting": w}, WEIGHTINGS[w], noises)
             for w in weightings
-            if w != "posterior" or name.startswith("mismatch")
+            if w in _weightings_of(name)
         ]
     claims = [
         Comparison(
@@ -57,6 +57,7 @@ def noise(quick: bool = False) -> Study:
             {"noise": name, "weighting": "uniform"},
         )
         for name in _trained(quick)
+        if "S'" in _weightings_of(name)
     ]
     return Study(
         "noise",
@@ -66,6 +67,14 @@ def noise(quick: bool = False) -> Study:
         tuple(claims),
         figure="bars",
     )
+
+
+def _weightings_of(name: str) -> tuple[str, ...]:
+    """Which weightings meet a noise in training: all meet mismatch, S' one noise a modality."""
+    if name.startswith("mismatch"):
+        return tuple(WEIGHTINGS)
+    weighted = ("gaussian image", "gaussian video", "snr", "word_drop", "attribute_swap", "missing")
+    return ("uniform", "S'") if name.startswith(weighted) else ("uniform",)
 
 
 def _kinds(quick: bool) -> dict[str, tuple[Noise, ...]]:

@@ -44,6 +44,7 @@ def modalities(quick: bool = False) -> Study:
         cells,
         tuple(claims),
         figure="bars",
+        retention=({"modalities": names[counts[-1]]},),
     )
 
 
@@ -61,7 +62,8 @@ def tasks(quick: bool = False) -> Study:
     cells = tuple(Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items())
     claims = tuple(
         Comparison(f"{name.removeprefix('without ')} helps", {"objective": "all"},
-                   {"objective": name})
+                   {"objective": name}, metric=metric)
+        for metric in ("mAP@5", "Recall@10")
         for name in changes
         if name != "all"
     )  # fmt: skip
@@ -96,7 +98,9 @@ def faults(quick: bool = False) -> Study:
             f"{name} costs quality",
             {"fault": baselines.get(name, "none (as described)")},
             {"fault": name},
+            metric=metric,
         )
+        for metric in ("mAP@5", "Recall@10")
         for name in (cell.factors["fault"] for cell in cells[1:])
         if name != "weights on the loss, S' unscaled"
     ]
