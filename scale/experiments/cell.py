@@ -114,7 +114,9 @@ def _train_and_measure(bench: Bench, cell: Cell, config: Config, seed: int) -> M
     stepper = train_model(config, cell, fault, noisy)
     complete_N = bench.held.present_NM.all(axis=1)
     found = measure(stepper.model, fault.held(held), complete_N, cell.tests, seed, stepper.device)
-    found.figures["training"] = diagnose(stepper, noisy)
+    damaged = apply_noise(held, cell.noises, seed)
+    damaged = replace(damaged, dataset=fault.held(damaged.dataset))
+    found.figures["training"] = diagnose(stepper, noisy, damaged)
     return found
 
 

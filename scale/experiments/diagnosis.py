@@ -3,12 +3,16 @@
 N products, B products of a batch, M modalities (five), P pairs (ten), D width.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import embed_dataset
 from scale.experiments.noise import NoisyProducts
+from scale.experiments.ranks import auc, spearman
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.objectives.contrastive import LEFT, RIGHT, pair_losses
@@ -19,36 +23,32 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def diagnose(stepper: Stepper, noisy: NoisyProducts) -> dict[str, float]:
+def diagnose(stepper: Stepper, noisy: NoisyProducts, held: NoisyProducts) -> dict[str, float]:
     """How well S' and the posterior tell good pairs and modalities from damaged ones.
 
     On the training products as the model saw them, unmasked, in batches of the training's size.
     Good: present and not hit by any noise. By name, `W` being `S'` or `posterior`:
     - `AUC W`: probability that a good pair has a larger weight than a damaged one of the same
       modalities (mean over pairs; 0.5 is chance);
+    - `AUC W held out`: the same for the held-out products, damaged like the training's: what is
+      learned, without what is known by heart;
     - `Spearman W`: over the ten pairs, between the mean weight and the share of good ones;
     - `Spearman W own`: over the five modalities, between the mean own weight and that share;
-    - `own W audio` and so on: mean own weight by modality.
+    - `own W audio`, `pair W text-image` and so on: mean weights; `good audio`: that share.
     NaN where nothing, or everything, is damaged.
     """
-    train = stepper.train
-    pooled = embed_dataset(stepper.model, train, device=stepper.device, progress=False)
-    place = {product: i for i, product in enumerate(noisy.dataset.ids)}
-    rows = [place[product] for product in train.ids]
-    present_NM = torch.from_numpy(pooled.present_NM)
-    good_NM = pooled.present_NM & noisy.true_NM[rows] & ~noisy.hit_NM[rows]
-    values: dict[str, float] = {}
-    for name, (pair_NP, own_NM) in _weights(stepper, pooled.pooled_NMD, present_NM).items():
-        valid_NP = pooled.present_NM[:, LEFT] & pooled.present_NM[:, RIGHT]
-        good_NP = good_NM[:, LEFT] & good_NM[:, RIGHT]
-        values[f"AUC {name}"] = _mean_auc(pair_NP, good_NP, valid_NP)
-        values[f"Spearman {name}"] = _spearman(
-            _column_means(pair_NP, valid_NP), _column_means(good_NP, valid_NP)
-        )
-        own_M = _column_means(own_NM, pooled.present_NM)
-        values[f"Spearman {name} own"] = _spearman(own_M, _column_means(good_NM, pooled.present_NM))
+    seen = _observe(stepper, stepper.train, noisy)
+    unseen = _observe(stepper, held.dataset, held)
+    values = {}
+    for name, (pair_NP, own_NM) in seen.weights.items():
+        values[f"AUC {name}"] = _mean_auc(pair_NP, seen)
+        values[f"AUC {name} held out"] = _mean_auc(unseen.weights[name][0], unseen)
+        means_P, own_M = _column_means(pair_NP, seen.valid_NP), _column_means(own_NM, seen.here_NM)
+        values[f"Spearman {name}"] = spearman(means_P, _column_means(seen.good_NP, seen.valid_NP))
+        good_M = _column_means(seen.good_NM, seen.here_NM)
+        values[f"Spearman {name} own"] = spearman(own_M, good_M)
         values |= {f"own {name} {m}": float(own_M[INDEX[m]]) for m in MODALITIES}
-        means_P = _column_means(pair_NP, valid_NP)
+        values |= {f"good {m}": float(good_M[INDEX[m]]) for m in MODALITIES}
         values |= {
             f"pair {name} {MODALITIES[i]}-{MODALITIES[j]}": float(mean)
             for (i, j), mean in zip(PAIRS, means_P, strict=True)
@@ -56,12 +56,41 @@ def diagnose(stepper: Stepper, noisy: NoisyProducts) -> dict[str, float]:
     return values
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """Products, what is good about them, and what the model's weights say of them."""
+
+    here_NM: Bools
+    good_NM: Bools
+    weights: dict[str, tuple[Floats, Floats]]
+    """pair_NP and own_NM by name."""
+
+    @property
+    def valid_NP(self) -> Bools:
+        return self.here_NM[:, LEFT] & self.here_NM[:, RIGHT]
+
+    @property
+    def good_NP(self) -> Bools:
+        return self.good_NM[:, LEFT] & self.good_NM[:, RIGHT]
+
+
+def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyProducts) -> _Observed:
+    """The products of `data`, a part of those of `noisy`."""
+    pooled = embed_dataset(stepper.model, data, device=stepper.device, progress=False)
+    place = {product: i for i, product in enumerate(noisy.dataset.ids)}
+    rows = [place[product] for product in data.ids]
+    present_NM = torch.from_numpy(pooled.present_NM)
+    good_NM = pooled.present_NM & noisy.true_NM[rows] & ~noisy.hit_NM[rows]
+    weights = _weights(stepper, data, pooled.pooled_NMD, present_NM)
+    return _Observed(pooled.present_NM, good_NM, weights)
+
+
 def _weights(
-    stepper: Stepper, pooled_NMD: np.ndarray, present_NM: torch.Tensor
+    stepper: Stepper, data: ProductDataset, pooled_NMD: np.ndarray, present_NM: torch.Tensor
 ) -> dict[str, tuple[Floats, Floats]]:
     """pair_NP and own_NM of S' and of the posterior, batch by batch."""
     size, found = stepper.config.train.batch_size, {"S'": [], "posterior": []}
-    content_NM = torch.from_numpy(stepper.train.content_NM)
+    content_NM = torch.from_numpy(data.content_NM)
     features_NMD = torch.from_numpy(pooled_NMD)
     for start in range(0, len(features_NMD), size):
         part = slice(start, start + size)
@@ -86,38 +115,12 @@ def _column_means(value_NX: np.ndarray, valid_NX: Bools) -> Floats:
     return np.divide(total_X, count_X, out=np.full(len(total_X), np.nan), where=count_X > 0)
 
 
-def _mean_auc(weight_NP: Floats, good_NP: Bools, valid_NP: Bools) -> float:
+def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
     """Mean over the pairs of modalities that have both good and damaged products."""
+    valid_NP, good_NP = seen.valid_NP, seen.good_NP
     areas = [
         auc(weight_NP[valid_NP[:, p], p], good_NP[valid_NP[:, p], p])
         for p in range(weight_NP.shape[1])
     ]
     known = [area for area in areas if not np.isnan(area)]
     return float(np.mean(known)) if known else float("nan")
-
-
-def auc(value_N: Floats, positive_N: Bools) -> float:
-    """P(value of a positive > value of a negative) + P(equal) / 2, by ranks (Mann-Whitney).
-
-    NaN where one of the two kinds is not there.
-    """
-    positives, negatives = int(positive_N.sum()), int((~positive_N).sum())
-    if not positives or not negatives:
-        return float("nan")
-    from scipy.stats import rankdata
-
-    rank_N = rankdata(value_N)
-    return float(
-        (rank_N[positive_N].sum() - positives * (positives + 1) / 2) / (positives * negatives)
-    )
-
-
-def _spearman(a_X: Floats, b_X: Floats) -> float:
-    """Rank correlation of the entries that both have; NaN where one of them is constant."""
-    from scipy.stats import rankdata
-
-    both_X = np.isfinite(a_X) & np.isfinite(b_X)
-    a_X, b_X = rankdata(a_X[both_X]), rankdata(np.round(b_X[both_X], 9))
-    if len(a_X) < 3 or np.ptp(a_X) == 0 or np.ptp(b_X) == 0:
-        return float("nan")
-    return float(np.corrcoef(a_X, b_X)[0, 1])

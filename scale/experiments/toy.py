@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from scale.experiments.ranks import auc, spearman
 from scale.experiments.toy_views import REGIMES, M, Views, draw_views, information
 from scale.experiments.toy_weightings import (
     WEIGHTINGS,
@@ -208,21 +209,3 @@ def _observed(setting: ToySetting, encoders: ToyEncoders, batch: Views) -> dict[
     } | {
         name: w(pooled_BMD, batch.present_BM, pairs, true_BM).double() for name, w in weigh.items()
     }
-
-
-def ranks(value_N: Tensor) -> Tensor:
-    """Ranks 1 .. N; equal values share their mean rank."""
-    _, place_N, count_K = value_N.unique(return_inverse=True, return_counts=True)
-    return (count_K.cumsum(0) - (count_K - 1) / 2)[place_N].double()
-
-
-def spearman(x_N: Tensor, y_N: Tensor) -> float:
-    """Correlation of the ranks; NaN where one side is all equal."""
-    return torch.corrcoef(torch.stack([ranks(x_N), ranks(y_N)]))[0, 1].item()
-
-
-def auc(value_N: Tensor, true_N: Tensor) -> float:
-    """P(value of a true one > value of a false one) + half of P(equal); NaN where a kind lacks."""
-    true = int(true_N.sum())
-    above = ranks(value_N)[true_N].sum().item() - true * (true + 1) / 2
-    return above / (true * (len(true_N) - true)) if 0 < true < len(true_N) else float("nan")

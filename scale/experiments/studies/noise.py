@@ -1,7 +1,7 @@
 """Study `noise`: the damage that each kind and strength of noise does."""
 
 from scale.experiments.noise import Noise, mismatch_everywhere, missing_at_random
-from scale.experiments.studies.weighting import POSTERIOR, SCORES
+from scale.experiments.studies.weighting import CONTRAST, POSTERIOR, SCORES
 from scale.experiments.study import Cell, Comparison, Study, Test
 
 STRENGTHS: dict[tuple[str, str], tuple[float, ...]] = {
@@ -19,7 +19,12 @@ STRENGTHS: dict[tuple[str, str], tuple[float, ...]] = {
 """Mild, middling and strong, in each kind's unit (`noise.KINDS`)."""
 SHARES = (0.1, 0.3, 0.5)
 """Of mismatched and of missing modalities, in all five."""
-WEIGHTINGS = {"uniform": {"loss.weight_on": "none"}, "S'": SCORES, "posterior": POSTERIOR}
+WEIGHTINGS = {
+    "uniform": CONTRAST | {"loss.weight_on": "none"},
+    "S'": CONTRAST | SCORES,
+    "posterior": CONTRAST | POSTERIOR,
+}
+"""On the contrastive losses alone, at half the time of the whole objective."""
 
 
 def noise(quick: bool = False) -> Study:

@@ -61,6 +61,46 @@ def toy(quick: bool = False) -> Study:
     )
 
 
+def scarcity(quick: bool = False) -> Study:
+    """The toy under mismatch with fewer and fewer training products.
+
+    The world and the number of steps stay the same; only how many different products there are
+    changes. Asks why weights that work in the toy may not work on a catalogue of some hundred.
+    """
+    sizes = (256, 8192) if quick else (256, 512, 1024, 2048, 8192)
+    cells = tuple(
+        Cell({"weighting": weighting, "products": products}, {"regime": "mismatch"}, model="toy")
+        for weighting in ("uniform", "scores", "posterior", "oracle")
+        for products in sizes
+    )
+    comparisons = tuple(
+        Comparison(
+            f"{products} products: {sentence}",
+            {"weighting": better, "products": products},
+            {"weighting": worse, "products": products},
+            metric="recall",
+        )
+        for products in sizes
+        for sentence, better, worse in (
+            ("S' beats uniform weights", "scores", "uniform"),
+            ("the posterior beats uniform weights", "posterior", "uniform"),
+            ("the oracle beats the posterior", "oracle", "posterior"),
+        )
+    )
+    return Study(
+        "scarcity",
+        "From how many products on can weights tell wrong pairs from right ones?",
+        ("weighting", "products"),
+        cells,
+        comparisons,
+        metrics=("recall",),
+    )
+
+
+TOYS = ("toy", "scarcity")
+"""Studies that need no catalogue."""
+
+
 def run_toy_study(
     study: Study, out: Path, jobs: int | None = None, train: bool = True, progress: bool = True
 ) -> list[Record]:
@@ -76,7 +116,7 @@ def run_toy_study(
 
 
 def _setting(cell: Cell, seed: int) -> ToySetting:
-    return ToySetting(**cell.factors, seed=seed)
+    return ToySetting(**cell.settings, **cell.factors, seed=seed)
 
 
 def _key(cell: Cell, seed: int) -> str:

@@ -79,8 +79,13 @@ LAST = "all"
 QUICK = ("uniform", "S'", "logits (paper)", "logits control", "posterior", "rank", "oracle")
 
 
+CONTRAST = {"loss.tasks": ["contrastive"], "model.jct_layers": 0}
+"""The ten contrastive losses alone: what the upper triangle of S' weighs, at half the time."""
+
+
 def weighting(quick: bool = False) -> Study:
-    """Weights by S', by candidates and by controls, in five regimes of training noise.
+    """Weights by S', by candidates and by controls, in five regimes of training noise; on the ten
+    contrastive losses alone (`harmony` has the whole objective).
 
     `S'` is the described method with its gradient stopped; `logits (paper)` acts on the logits and
     lets the gradient flow; its control has uniform weights at the same mean scale, as an inverse
@@ -108,7 +113,86 @@ def weighting(quick: bool = False) -> Study:
 
 def _parts(name: str, regime: str) -> tuple[dict[str, Any], tuple[Noise, ...], str, str]:
     settings, weigher = WEIGHTINGS[name]
-    return settings, REGIMES[regime], "scale", weigher
+    return settings | CONTRAST, REGIMES[regime], "scale", weigher
+
+
+def harmony(quick: bool = False) -> Study:
+    """The same question with the whole objective, where the diagonal weighs the masked losses."""
+    names = ("uniform", "S'", "logits (paper)", "logits control", "posterior")
+    regimes = ("mismatch",) if quick else ("clean", "mismatch", LAST)
+    cells = tuple(
+        Cell({"regime": r, "weighting": n}, WEIGHTINGS[n][0], REGIMES[r], "scale", WEIGHTINGS[n][1])
+        for r in regimes
+        for n in names
+    )
+    claims = [
+        ("S' beats uniform weights", "S'", "uniform"),
+        ("the posterior beats uniform weights", "posterior", "uniform"),
+        ("S' on the logits beats uniform weights", "logits (paper)", "uniform"),
+        ("S' on the logits beats its matched control", "logits (paper)", "logits control"),
+    ]
+    comparisons = tuple(
+        Comparison(
+            f"{regime}: {sentence}",
+            {"regime": regime, "weighting": better},
+            {"regime": regime, "weighting": worse},
+            metric=metric,
+        )
+        for metric in ("Recall@10", "mAP@5")
+        for regime in regimes
+        for sentence, better, worse in claims
+    )
+    return Study(
+        "harmony",
+        "With the whole objective, do weights by S' or by the posterior help?",
+        ("regime", "weighting"),
+        cells,
+        comparisons,
+        metrics=("Recall@10", "mAP@5"),
+        figure="bars",
+    )
+
+
+def memorising(quick: bool = False) -> Study:
+    """How long may one train before wrong pairs are known by heart like right ones?
+
+    Under mismatch, for rising numbers of steps: how well S' tells a product's good pairs from its
+    damaged ones, on training products and on held-out products that are damaged alike.
+    """
+    lengths = (25, 100) if quick else (25, 50, 100, 200, 400)
+    names = ("uniform", "posterior", "oracle")
+    cells = tuple(
+        Cell(
+            {"weighting": name, "steps": steps},
+            WEIGHTINGS[name][0] | CONTRAST | {"train.steps": steps},
+            REGIMES["mismatch"],
+            "scale",
+            WEIGHTINGS[name][1],
+        )
+        for name in names
+        for steps in lengths
+    )
+    comparisons = [
+        Comparison(
+            f"{name}: S' tells {where} products' good pairs better after {few} steps than after "
+            f"{lengths[-1]}",
+            {"weighting": name, "steps": few},
+            {"weighting": name, "steps": lengths[-1]},
+            test="training",
+            metric=metric,
+        )
+        for name in names[:2]
+        for few in (lengths[0], lengths[len(lengths) // 2])
+        for where, metric in (("training", "AUC S'"), ("held-out", "AUC S' held out"))
+    ]
+    return Study(
+        "memorising",
+        "Can a small catalogue's own training tell its wrong pairs from its right ones?",
+        ("weighting", "steps"),
+        cells,
+        tuple(comparisons),
+        metrics=("AUC S'", "AUC S' held out", "Recall@10"),
+    )
 
 
 def _claims(regimes: tuple[str, ...], names: tuple[str, ...]) -> list[Comparison]:
