@@ -16,8 +16,8 @@ from scale.config import FeatureConfig
 from scale.data.batch import Tokens
 from scale.data.cache import FeatureCache, Job, Ready, compute_features
 from scale.data.catalogue import Catalogue
-from scale.data.features import Normaliser
 from scale.data.media import MediaError
+from scale.data.normaliser import Normaliser
 from scale.data.problems import Problem
 from scale.data.product import View
 from scale.data.tokenizer import encode_tables, encode_texts

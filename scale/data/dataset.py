@@ -26,8 +26,8 @@ from scale.data.columns import (
     standardise,
 )
 from scale.data.content import content_of
-from scale.data.features import Normaliser
 from scale.data.media import MediaFacts
+from scale.data.normaliser import Normaliser
 from scale.data.problems import CatalogueError, Problem
 from scale.data.product import Product, View
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES

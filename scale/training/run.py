@@ -12,7 +12,7 @@ from scale.config import Config
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
-from scale.data.features import Normaliser
+from scale.data.normaliser import Normaliser
 from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS

@@ -13,8 +13,9 @@ from PIL import Image
 
 from scale.config import FeatureConfig
 from scale.data.dataset import ProductDataset
-from scale.data.features import Normaliser, scale_picture
+from scale.data.features import scale_picture
 from scale.data.media import MediaError
+from scale.data.normaliser import Normaliser
 from scale.data.product import Product
 from scale.experiments.damage import Step, damage_signal
 from scale.experiments.noise import Noise, apply_noise

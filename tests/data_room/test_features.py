@@ -8,7 +8,6 @@ from PIL import Image
 
 from scale.config import FeatureConfig
 from scale.data.features import (
-    Normaliser,
     extract,
     fit_picture,
     from_patches,
@@ -19,6 +18,7 @@ from scale.data.features import (
     to_patches,
 )
 from scale.data.media import MediaError
+from scale.data.normaliser import Normaliser
 
 CONFIG = FeatureConfig(
     image_size=32, patch_size=8, frame_size=8, audio_seconds=1.0, audio_frames=20, mel_bins=40
