@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -155,6 +156,13 @@ def _start_worker(number, gpus: int, threads: int) -> None:
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
     torch.set_num_threads(threads)
+    # A killed study would otherwise leave workers that go on training what nobody keeps.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _work(job: Job, folder: Path, preset: str) -> Record:

@@ -157,6 +157,10 @@ LABELS: dict[str, tuple[str, str]] = {
     "missing_share": ("share of modalities missing", "模态缺失比例"),
     "kept": ("complete products = 100 %", "完整商品 = 100%"),
     "band_note": ("Band: 95 % interval.", "色带：95% 置信区间。"),
+    # generator
+    "original": ("picture", "原图"),
+    "rebuilt": ("in codes", "码本重建"),
+    "generated": ("written after the title", "按标题生成"),
     # noise
     "noise_sheet": ("Noise, each kind on one product", "噪声：各类噪声作用于同一商品"),
     "clean": ("clean", "原样"),
