@@ -12,10 +12,16 @@ Factor = str | float | int | bool
 METRICS: dict[str, str] = {
     "mAP@5": "category retrieval by all modalities, mean over queries of "
     "sum_{i<=5} rel_i P@i / min(5, relevant)",
-    "Recall@10": "instance retrieval, mean over the (up to 20) cross-modal directions of the share "
-    "of queries whose own product is among the first ten",
+    "Recall@10": "instance retrieval, mean over products of the share of a product's (up to 20) "
+    "cross-modal directions in which its own other modality is among the first ten",
+    "recall": "toy: mean over the ten pairs of views and both directions of the share of 1,000 "
+    "held-out products that are found first",
+    "AUC S'": "probability that S' of a training product's good pair is larger than that of a "
+    "damaged pair of the same modalities; 0.5 is chance",
+    "AUC S' held out": "the same for held-out products that are damaged alike",
 }
-"""What every cell measures per product. A study's first metric is the one it is decided by."""
+"""Definitions of the figures that a study may be decided by; the first two, in every cell of a
+catalogue, have values by product too."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,8 @@ class Cell:
             *path, last = name.split(".")
             part = tree
             for key in path:
-                require(key in part, f"unknown setting {name}")
-                part = part[key]
-            require(last in part, f"unknown setting {name}")
+                part = part.get(key) if isinstance(part, dict) else None
+            require(isinstance(part, dict) and last in part, f"unknown setting {name}")
             part[last] = value
         return build(Config, tree)
 
@@ -110,6 +115,10 @@ class Study:
                 tuple(cell.factors) == self.factors,
                 f"study {self.name}: a cell has factors {tuple(cell.factors)}, not {self.factors}",
             )
+        seen: list[dict[str, Factor]] = []
+        for cell in self.cells:
+            require(cell.factors not in seen, f"study {self.name}: two cells have {cell.factors}")
+            seen.append(cell.factors)
         for comparison in self.comparisons:
             for side in (comparison.better, comparison.worse):
                 require(
@@ -124,4 +133,4 @@ class Study:
 
 def matches(factors: dict[str, Factor], wanted: dict[str, Factor]) -> bool:
     """Whether a cell's factors have the values wanted; factors not named may be anything."""
-    return all(factors[name] == value for name, value in wanted.items())
+    return all(name in factors and factors[name] == value for name, value in wanted.items())

@@ -1,0 +1,43 @@
+"""What the pages say about the experiments is what the code has."""
+
+import re
+from pathlib import Path
+
+from scale.experiments.fusion.systems import SYSTEMS
+from scale.experiments.noise import KINDS
+from scale.experiments.studies import STUDIES
+
+PAGE = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Cells of the table under a heading."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_study_is_listed_with_its_size():
+    listed = {name.strip("`"): int(cells) for name, _, cells in rows("The studies")}
+    assert listed == {name: len(make(False).cells) for name, make in STUDIES.items()}
+
+
+def test_every_noise_is_listed_with_its_modalities():
+    listed = {name.strip("`"): on for name, on, _ in rows("Noise")}
+    assert listed.keys() == KINDS.keys()
+    for name, on in listed.items():
+        known = KINDS[name].modalities
+        assert on == ("any" if len(known) == 5 else ", ".join(known)), name
+
+
+def test_every_named_system_is_listed():
+    listed = {row[0] for row in rows("The named systems")}
+    assert listed == {make().name for make in SYSTEMS.values()} - {"SCALE"} | {"DALL-E"}
+
+
+def test_the_example_study_builds():
+    code = re.findall(r"```python\n(.*?)```", PAGE.split("## Your own study")[1], re.S)[0]
+    scope = {}
+    exec(code, scope)
+    for quick in (False, True):
+        assert scope["temperature"](quick).cells
