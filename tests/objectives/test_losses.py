@@ -16,6 +16,8 @@ from scale.objectives.weighting import loss_weights
 from scale.presets import official_loss
 
 PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
+SCALE = LossConfig(weight_on="loss")
+"""Weighted by S' as the paper describes; the default is uniform."""
 MIXED = [MODALITIES, ("text", "table"), ("text", "image", "audio"), MODALITIES, ("video", "audio")]
 AUTHORS = {"text": ("t", "mlm_text"), "table": ("pv", "mem_pv"), "image": ("v", "mrm_image"),
            "video": ("video", "mfm_video"), "audio": ("audio", "mam_audio")}  # fmt: skip
@@ -92,7 +94,7 @@ def slow_total(output, masked, weighted_BMM, scale_pair, scale_own):
 
 @pytest.mark.parametrize("mean_one", [False, True])
 def test_total_equals_the_loop(make_model, make_batch, mean_one):
-    config = LossConfig(weight_mean_one=mean_one)
+    config = LossConfig(weight_on="loss", weight_mean_one=mean_one)
     _, output, masked, result = run(make_model, make_batch, config)
     weighted_BMM = inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM
     scale_pair = scale_own = 1.0
@@ -108,7 +110,7 @@ def test_total_equals_the_loop(make_model, make_batch, mean_one):
 
 
 def test_weights_have_mean_one_over_what_is_there(make_model, make_batch):
-    _, output, _, result = run(make_model, make_batch, LossConfig())
+    _, output, _, result = run(make_model, make_batch, SCALE)
     weights = loss_weights(result.scores, output.present_BM, mean_one=True)
     assert weights.pair_BP[result.pairs.valid_BP].mean().item() == pytest.approx(1, abs=1e-5)
     assert (weights.pair_BP[~result.pairs.valid_BP] == 0).all()
@@ -124,7 +126,7 @@ def test_a_task_that_is_off_is_absent(make_model, make_batch):
 
 
 def test_uniform_at_the_start(make_model, make_batch):
-    config = LossConfig(weight_uniform_share=0.1)
+    config = LossConfig(weight_on="loss", weight_uniform_share=0.1)
     start = run(make_model, make_batch, config, progress=0.05)[3]
     uniform = run(make_model, make_batch, replace(config, weight_on="none"))[3]
     weighted = run(make_model, make_batch, config, progress=0.1)[3]
@@ -135,7 +137,9 @@ def test_uniform_at_the_start(make_model, make_batch):
 def test_gradient_of_the_weights_flows_only_when_asked(make_model, make_batch):
     gradients = {}
     for flows in (False, True):
-        config = LossConfig(weight_gradient=flows, tasks=("contrastive",), weight_mean_one=False)
+        config = replace(
+            SCALE, weight_gradient=flows, tasks=("contrastive",), weight_mean_one=False
+        )
         model, _, _, result = run(make_model, make_batch, config)
         assert result.scores.weighted_BMM.requires_grad == flows
         result.total.backward()
@@ -157,8 +161,8 @@ def test_gradient_of_the_weights_flows_only_when_asked(make_model, make_batch):
     ],
 )
 def test_every_choice_changes_the_loss_and_stays_finite(make_model, make_batch, changes):
-    default = run(make_model, make_batch, LossConfig())[3].total
-    model, _, _, result = run(make_model, make_batch, LossConfig(**changes))
+    default = run(make_model, make_batch, SCALE)[3].total
+    model, _, _, result = run(make_model, make_batch, replace(SCALE, **changes))
     assert not torch.allclose(result.total, default)
     result.total.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

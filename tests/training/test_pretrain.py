@@ -250,9 +250,11 @@ def test_drop_trains_on_complete_products_only(small, small_catalogue, cache, tm
     "loss",
     [
         official_loss(),
-        LossConfig(weight_gradient=True, weight_features="fused", weight_level="batch"),
-        LossConfig(weight_on="none", tasks=("contrastive", "MLM")),
-        LossConfig(tasks=("MRP", "MAM")),
+        LossConfig(
+            weight_on="loss", weight_gradient=True, weight_features="fused", weight_level="batch"
+        ),
+        LossConfig(tasks=("contrastive", "MLM")),
+        LossConfig(weight_on="loss", tasks=("MRP", "MAM")),
     ],
 )
 def test_other_losses_train_and_are_logged(small, small_catalogue, cache, tmp_path, loss):
@@ -299,6 +301,7 @@ def test_nothing_to_train_on_is_said(small, small_catalogue, cache, tmp_path):
 def test_pinned_loss_curve(small, small_catalogue, cache, tmp_path, policy):
     """A refactor must not change what a seed gives. Numbers of this repository, CPU, fp32."""
     config = replace(small, missing=replace(small.missing, policy=policy),
+                     loss=replace(small.loss, weight_on="loss"),
                      model=replace(small.model, dropout=0.0),
                      train=replace(small.train, steps=3, eval_every=0))  # fmt: skip
     pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)

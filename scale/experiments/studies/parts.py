@@ -76,13 +76,13 @@ def faults(quick: bool = False) -> Study:
     """The released code's behaviours, one at a time, against the described method.
 
     Two are settings: weights on regression predictions, and the whole of the released loss. The
-    baseline is the method as described with the default LossConfig.
+    baseline is the method as described: S' on the loss, its gradient stopped.
     """
     names = ("heads on encoder", "missing in the losses") if quick else tuple(FAULTS)
-    cells = [Cell({"fault": "none (as described)"}, tests=BOTH)]
-    cells += [Cell({"fault": name}, model=name, tests=BOTH) for name in names]
-    prediction = {"loss.weight_by": "scores", "loss.weight_on": "loss",
-                  "loss.weight_mean_one": False, "loss.weight_uniform_share": 0.0}  # fmt: skip
+    described = {"loss.weight_by": "scores", "loss.weight_on": "loss"}
+    cells = [Cell({"fault": "none (as described)"}, described, tests=BOTH)]
+    cells += [Cell({"fault": name}, described, model=name, tests=BOTH) for name in names]
+    prediction = described | {"loss.weight_mean_one": False, "loss.weight_uniform_share": 0.0}
     cells += [
         Cell({"fault": "weights on the loss, S' unscaled"}, prediction, tests=BOTH),
         Cell(
