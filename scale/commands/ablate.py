@@ -19,9 +19,11 @@ class Ablate:
     command goes on. Beside it come the table (.md, .csv) and the pictures (.svg, .png).
 
     missing: policies for missing modalities. weighting: S', candidates and controls in five
-    regimes. noise: each kind and strength. modalities: one more at a time, and all subsets. tasks:
-    without each part of the objective. fusion: SCALE and its relatives. faults: the released
-    code's. toy: weights where the truth is known, without a catalogue.
+    regimes, on the contrastive losses alone. harmony: the main ones with the whole objective.
+    memorising: telling wrong pairs after more and more steps. noise: each kind and strength.
+    modalities: one more at a time, and all subsets. tasks: without each part of the objective.
+    fusion: SCALE and its relatives. faults: the released code's. toy: weights where the truth is
+    known, without a catalogue. scarcity: the toy with fewer and fewer products.
 
     Example: scale ablate missing --catalogue data_samples --seeds 5
     """
@@ -29,7 +31,7 @@ class Ablate:
     study: tyro.conf.Positional[StudyName]
     """Which one."""
     catalogue: Path | None = None
-    """Folder of the catalogue; the study `toy` needs none."""
+    """Folder of the catalogue; the studies `toy` and `scarcity` need none."""
     out: Path = Path("runs/studies")
     """Folder for the runs and the report."""
     seeds: int | None = None
@@ -47,10 +49,11 @@ class Ablate:
 
     def run(self) -> None:
         """Run, write, and print the answer."""
-        from scale.experiments.report import answer
+        from scale.experiments.answer import answer
 
         study = STUDIES[self.study](self.quick)
-        study = study.with_seeds(self.seeds or (3 if self.quick else study.seeds))
+        if self.seeds is not None or self.quick:
+            study = study.with_seeds(3 if self.seeds is None else self.seeds)
         records = self._records(study)
         summary, paths = write_study(study, records, self.out, self.lang)
         print(f"{study.question}\n\n{answer(summary)}\n")
@@ -58,9 +61,9 @@ class Ablate:
 
     def _records(self, study):
         from scale.experiments.runner import finished_records, run_study
-        from scale.experiments.studies.toy import run_toy_study
+        from scale.experiments.studies.toy import TOYS, run_toy_study
 
-        if self.study == "toy":
+        if self.study in TOYS:
             return run_toy_study(study, self.out, jobs=self.jobs, train=not self.report_only)
         if self.catalogue is None:
             raise ValueError(f"the study {self.study} needs --catalogue FOLDER")
@@ -72,23 +75,49 @@ class Ablate:
 def write_study(study, records, out: Path, lang: str) -> tuple:
     """Report and pictures of the runs that are there; returns the summary and the paths.
 
-    Raises ValueError where there are none.
+    A picture that has nothing to show is left out, and a printed line says so. Raises ValueError
+    where there are no runs.
     """
-    from scale.experiments.report import summarise, write_report
-    from scale.experiments.retention import retention_curves
-    from scale.viz.studies import comparison_figure, retention_curve, study_figure
+    from scale.experiments.report import write_report
+    from scale.experiments.summary import summarise
     from scale.viz.style import save_figure
 
     if not records:
         raise ValueError(f"no finished runs of the study {study.name} in {out}")
     summary = summarise(study, records)
-    stem = out / f"{study.name}-{records[0].catalogue}"
-    paths = write_report(stem.with_name(f"{stem.name}.md"), summary)
-    figures = {"": study_figure(summary, lang=lang), "-claims": comparison_figure(summary, lang)}
-    curves = retention_curves(study, records)
-    if curves:
-        figures["-retention"] = retention_curve(curves, lang)
+    stem = f"{study.name}-{records[0].catalogue}"
+    paths = write_report(out / f"{stem}.md", summary)
     suffix = "" if lang == "en" else f"-{lang}"
-    for name, figure in figures.items():
-        paths += save_figure(figure, stem.with_name(f"{stem.name}{name}{suffix}"))
+    for name, figure in _pictures(summary, records, lang).items():
+        paths += save_figure(figure, out / f"{stem}{name}{suffix}")
     return summary, paths
+
+
+def _pictures(summary, records, lang: str) -> dict:
+    """By the ending of the file's name: cells, claims, and what else the study measures."""
+    from scale.experiments.damage_shares import damage_shares
+    from scale.experiments.retention import retention_curves
+    from scale.experiments.score_means import areas, own_weights
+    from scale.viz.claims import comparison_figures, retention_curve
+    from scale.viz.damage import damage_figure
+    from scale.viz.diagnosis import score_figure
+    from scale.viz.studies import study_figure
+
+    study, metric, figures = summary.study, summary.study.metrics[0], {}
+    if any(row.estimate(test, metric).n for row in summary.rows for test in summary.shared_tests()):
+        figures[""] = study_figure(summary, lang=lang)
+    else:
+        print(f"no picture of the cells: no run of the study {study.name} has {metric}")
+    if summary.outcomes:
+        pages = comparison_figures(summary, lang)
+        for number, page in enumerate(pages, 1):
+            figures["-claims" + f"-{number}" * (len(pages) > 1)] = page
+    else:
+        print(f"no picture of claims: the study {study.name} compares nothing")
+    if curves := retention_curves(study, records):
+        figures["-retention"] = retention_curve(curves, lang)
+    if damages := damage_shares(study, records):
+        figures["-damage"] = damage_figure(damages, lang, study.name, metric)
+    if own_weights(study, records) or areas(study, records):
+        figures["-scores"] = score_figure(study, records, lang)
+    return figures

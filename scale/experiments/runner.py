@@ -5,7 +5,7 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -53,9 +53,9 @@ def run_study(
     """Train and measure what is not finished yet; returns all runs of the study, cell by cell.
 
     Each finished run is in `<out>/<study>-<catalogue>.parquet` at once (the file is replaced as a
-    whole, so a stop at any moment loses only the runs in progress). A run that another study of
-    `out` has finished with the same key is taken over. Seeds go round by round, so that what is
-    there after a stop is the whole grid with fewer seeds.
+    whole, so a stop at any moment loses only the runs in progress); what else the file holds stays
+    there. A run that another study of `out` has finished with the same key is taken over. Seeds go
+    round by round, so that what is there after a stop is the whole grid with fewer seeds.
 
     Args:
         folder: of the catalogue.
@@ -88,9 +88,11 @@ def run_grid(
     progress: bool,
 ) -> list[Record]:
     """`run_study` for any function that makes a record of a job; it must be picklable."""
-    path = records_path(out, study.name, catalogue)
-    done = _finished(out, path, catalogue, set(keys.values()))
-    write_records(path, _ordered(study, keys, done))
+    path, wanted = records_path(out, study.name, catalogue), set(keys.values())
+    done = _finished(out, path, catalogue, wanted)
+    # Of more seeds, the whole grid behind a quick one, another preset: hours of work.
+    others = [record for record in read_records(path) if record.key not in wanted]
+    write_records(path, _ordered(study, keys, done) + others)
     todo = {
         key: Job(study.name, key, study.cells[index], seed)
         for (index, seed), key in keys.items()
@@ -100,7 +102,7 @@ def run_grid(
     with tqdm(total=len(todo), desc=label, unit="run", disable=not progress) as bar:
         for record in _run_all(list(todo.values()), work, jobs):
             done[record.key] = record
-            write_records(path, _ordered(study, keys, done))
+            write_records(path, _ordered(study, keys, done) + others)
             bar.update()
     return _ordered(study, keys, done)
 
@@ -115,7 +117,27 @@ def finished_records(
 ) -> list[Record]:
     """The runs of a study that are there, without running any."""
     path = records_path(Path(out), study.name, Path(folder).resolve().name)
-    return [r for r in read_records(path) if r.preset == preset]
+    return belonging(study, [r for r in read_records(path) if r.preset == preset])
+
+
+def belonging(study: Study, records: Iterable[Record]) -> list[Record]:
+    """Those that are of the study's cells as they are now.
+
+    A file holds others too: of the whole grid behind a quick one, or of a cell that was another one
+    when it was run. Of two runs alike the first counts.
+    """
+    # As JSON has it: lists for tuples.
+    cells = [(cell.factors, json.loads(json.dumps(cell.identity()))) for cell in study.cells]
+    found: list[Record] = []
+    for record in records:
+        mine = any(
+            record.factors == factors and record.cell in (identity, {})
+            for factors, identity in cells
+        )
+        again = any((r.factors, r.seed) == (record.factors, record.seed) for r in found)
+        if mine and not again:
+            found.append(record)
+    return found
 
 
 def _run_all(

@@ -78,7 +78,7 @@ def read_records(path: Path | str) -> list[Record]:
         return []
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: not a parquet file ({error})") from error
     if (table.schema.metadata or {}).get(b"scale_studies") != VERSION.encode():
         raise ValueError(f"{path}: not the runs of a study, or of another version")

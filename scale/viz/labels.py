@@ -138,6 +138,8 @@ LABELS: dict[str, tuple[str, str]] = {
         "{n} 次训练（随机种子）的均值；误差线：95% t 置信区间。",
     ),
     "study_baseline": ("Dashed: {name}.", "虚线：{name}。"),
+    "study_baselines": ("Dashed: {name}, in each group.", "虚线：各组的 {name}。"),
+    "study_untouched": ("Dotted: {name}.", "点线：{name}。"),
     "cannot_train": ("cannot be trained", "无法训练"),
     "not_run": ("not run yet", "尚未运行"),
     "comparisons": ("Study {name}: claims", "实验 {name}：各项主张"),
@@ -161,6 +163,31 @@ LABELS: dict[str, tuple[str, str]] = {
     "original": ("picture", "原图"),
     "rebuilt": ("in codes", "码本重建"),
     "generated": ("written after the title", "按标题生成"),
+    "damage_at_test": ("Study {name}: damage at test time", "实验 {name}：测试时的损坏"),
+    "damage_kept": ("share of the clean {metric} kept", "相对原样 {metric} 的保留比例"),
+    "damage_note": (
+        "Models trained on undamaged products, mean over {n} trainings (seeds); "
+        "whiskers: 95 % t interval. Line: undamaged.",
+        "模型以未加噪声的商品训练；{n} 次训练（随机种子）的均值；"
+        "误差线：95% t 置信区间。竖线：未损坏。",
+    ),
+    "several_modalities": ("several modalities", "多个模态"),
+    "own_score": ("Study {name}: what the scores see", "实验 {name}：得分能看出什么"),
+    "own_weights": ("own weight S′, uniform training", "等权训练下的自身权重 S′"),
+    "told_apart": ("good from damaged pairs ({regime})", "区分好坏模态对（{regime}）"),
+    "own_axis": ("S′ (dot), share (diamond)", "S′（圆点）、占比（菱形）"),
+    "area": ("AUC (0.5: chance)", "AUC（0.5：随机）"),
+    "own_mean": ("mean own weight S′", "自身权重 S′ 的均值"),
+    "good_share": ("share of good content", "良好内容的占比"),
+    "of_scores": ("AUC of S′", "S′ 的 AUC"),
+    "of_posterior": ("AUC of the posterior", "后验概率的 AUC"),
+    "own_note": (
+        "Good: the product's own content, undamaged. ρ: Spearman of weight and share over the "
+        "five modalities; below 0, worse modalities weigh more. {n} trainings (seeds); "
+        "whiskers: 95 % t interval.",
+        "良好：商品自身且未损坏的内容。ρ：五个模态上权重与占比的 Spearman 相关；"
+        "小于 0 表示越差的模态权重越大。{n} 次训练（随机种子）；误差线：95% t 置信区间。",
+    ),
     # noise
     "noise_sheet": ("Noise, each kind on one product", "噪声：各类噪声作用于同一商品"),
     "clean": ("clean", "原样"),

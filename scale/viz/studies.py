@@ -1,9 +1,9 @@
-"""The answer of a study: its cells over a factor or in rows, its comparisons, what is kept.
+"""The answer of a study: its cells over a factor or in rows.
 
 G cells of a series, K series.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -12,32 +12,33 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.report import Row, Summary
-from scale.experiments.statistics import Outcome
 from scale.experiments.study import Factor
+from scale.experiments.summary import Row, Summary
 from scale.strict import require
-from scale.viz import typeset
-from scale.viz.labels import Language, label
-from scale.viz.style import (
-    MODALITY_COLOURS,
-    NEGATIVE,
-    POSITIVE,
-    category_colours,
-    drawn,
-    new_figure,
-    points,
-    shade,
-    tint,
-    unit,
+from scale.viz.charts import (
+    Block,
+    balanced,
+    dot,
+    factor_name,
+    framed,
+    lay_flat,
+    name_rows,
+    placed,
+    series_styles,
+    spread,
+    total_height,
 )
+from scale.viz.labels import Language, label
+from scale.viz.style import drawn, new_figure, points, shade
 
-BASELINES = ("uniform", "scale", "described")
+BASELINES = ("uniform", "SCALE", "none (as described)", "all", "none")
 """Rows by these names are what the others are measured against."""
-MARKERS = "osD^vP"
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-SIGNS = {"supported": "✓", "contradicted": "✗", "not decided": "?", "impossible": "–"}
+UNTOUCHED = ("none", "clean")
+"""Groups by these names hold what all groups are measured against."""
 PANELS = 3
 """Panels in a row."""
+ROWS = 32
+"""Rows of a panel; more of them go into further columns, where a study has one test."""
 
 Drawn = tuple[Figure, list[str], list[Line2D]]
 """A figure, further lines of its note, and what its legend names."""
@@ -45,12 +46,12 @@ Drawn = tuple[Figure, list[str], list[Line2D]]
 
 @drawn
 def study_figure(summary: Summary, metric: str | None = None, lang: Language = "en") -> Figure:
-    """Every cell's mean with its t interval over seeds, one panel per test.
+    """Every cell's mean with its t interval over seeds, one panel per test that all cells have.
 
     `lines` (Study.figure): over the last factor, a line per combination of the others. `bars`: a
-    row per cell, grouped by the first factor; a dashed line marks the baseline (BASELINES), where
-    there is one. A cell that cannot be trained is a gap that says so; so is, in `bars`, one that
-    has not run yet.
+    row per cell, grouped by the first factor; a dashed line marks the group's baseline (BASELINES)
+    and a dotted one that of the untouched group (UNTOUCHED), where there are such. A cell that
+    cannot be trained is a gap that says so; so is, in `bars`, one that has not run yet.
 
     Args:
         metric: of the study; by default the one that decides.
@@ -59,7 +60,7 @@ def study_figure(summary: Summary, metric: str | None = None, lang: Language = "
         ValueError: no cell has the metric.
     """
     metric = metric or summary.study.metrics[0]
-    tests = [test for test, measured in summary.columns if measured == metric]
+    tests = [test for test in summary.shared_tests() if (test, metric) in summary.columns]
     found = [r.estimate(t, metric).n for r in summary.rows for t in tests]
     seeds = sorted({n for n in found if n})
     require(bool(seeds), f"study {summary.study.name}: no cell has {metric}")
@@ -68,14 +69,14 @@ def study_figure(summary: Summary, metric: str | None = None, lang: Language = "
     title = label("study_is", lang, name=summary.study.name, metric=metric)
     trainings = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     note = "\n".join([label("study_note", lang, n=trainings), *note])
-    return _framed(figure, title, note, handles)
+    return framed(figure, title, note, handles)
 
 
 def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Language) -> Drawn:
     *others, last = summary.study.factors
     series: dict[str, list[Row]] = {}
     for row in summary.rows:
-        series.setdefault(_name(row.factors, others), []).append(row)
+        series.setdefault(factor_name(row.factors, others), []).append(row)
     at = _positions([row.factors[last] for row in summary.rows])
     columns = min(len(tests), PANELS)
     lines = ceil(len(tests) / columns)
@@ -83,7 +84,7 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     gap = min(np.diff(sorted(at.values())), default=1.0)
     shift_K = np.linspace(-0.5, 0.5, len(series) + 2)[1:-1] * min(0.3, 0.08 * len(series)) * gap
-    styles = _styles(list(series))
+    styles = series_styles(list(series))
     for axes, test in zip(panels, tests, strict=False):
         axes.set(title=test, xlabel=last)
         axes.set_xticks(list(at.values()), [str(value) for value in at])
@@ -106,200 +107,112 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
 def _series(axes: Axes, x_G: np.ndarray, found: Sequence[Estimate], style: dict) -> None:
     """A line through the means with its whiskers, broken where a cell has none."""
     order = np.argsort(x_G)
-    mean_G, below_G, above_G = (column[order] for column in _spread(found))
+    mean_G, below_G, above_G = (column[order] for column in spread(found))
     axes.plot(x_G[order], mean_G, **style)
     whiskers = {"ecolor": style["color"], "elinewidth": points(1.1), "capsize": points(2)}
     axes.errorbar(x_G[order], mean_G, [below_G, above_G], fmt="none", **whiskers)
 
 
 def _rows_figure(summary: Summary, metric: str, tests: list[str], lang: Language) -> Drawn:
+    blocks = _blocks(summary)
+    columns = balanced(blocks, ROWS) if len(tests) == 1 else [blocks]
+    shown = [(column, test) for column in columns for test in tests]
+    height = max(map(total_height, columns))
+    wide = 2.5 * len(tests) + 2.0 if len(columns) == 1 else 3.9 * len(columns)
+    figure = new_figure(wide, 1.2 + 0.25 * height)
+    panels = figure.subplots(1, len(shown), squeeze=False, sharey=len(columns) == 1)[0]
+    whole, bases = _untouched(summary), []
+    for axes, (column, test) in zip(panels, shown, strict=True):
+        axes.set(title=test, xlabel=metric)
+        lay_flat(axes)
+        for _, block, places in placed(column):
+            for place, row in zip(places, block.rows, strict=True):
+                _cell_dot(axes, place, row, row.estimate(test, metric), lang)
+            if base := _baseline(summary, block):
+                bases += [base] * (base not in bases)
+                where = (places[0] - 0.5, places[-1] + 0.5)
+                _mark(axes, base.estimate(test, metric), where, "--")
+        if whole:
+            _mark(axes, whole.estimate(test, metric), (-0.5, height - 0.5), ":")
+        name_rows(axes, column, height)
+    _same_scale(panels, len(columns))
+    return figure, _baseline_notes(summary, bases, whole, lang), []
+
+
+def _baseline_notes(
+    summary: Summary, bases: list[Row], whole: Row | None, lang: Language
+) -> list[str]:
+    """What the dashed and the dotted lines are."""
+    shown, notes = summary.study.factors, []
+    if len(bases) == 1:
+        notes.append(label("study_baseline", lang, name=factor_name(bases[0].factors, shown)))
+    elif bases:
+        names = dict.fromkeys(factor_name(row.factors, shown[-1:]) for row in bases)
+        notes.append(label("study_baselines", lang, name=" / ".join(names)))
+    if whole:
+        notes.append(label("study_untouched", lang, name=factor_name(whole.factors, shown)))
+    return notes
+
+
+def _blocks(summary: Summary) -> list[Block]:
+    """The rows by the first factor; a group of one needs no heading, its name says all."""
     first, *rest = summary.study.factors
     groups: dict[Factor, list[Row]] = {}
     for row in summary.rows:
         groups.setdefault(row.factors[first] if rest else "", []).append(row)
-    texts, places, spans = [], [], []
+    blocks = []
     for name, rows in groups.items():
-        texts += [_name({first: name}, [first])] if rest else []
-        start = len(texts)
-        places += [(start + k, row) for k, row in enumerate(rows)]
-        texts += [_name(row.factors, rest or [first]) for row in rows]
-        spans.append((rows, start - 0.5, len(texts) - 0.5))
-    figure = new_figure(2.0 + 2.5 * len(tests), 1.2 + 0.25 * len(texts))
-    panels = figure.subplots(1, len(tests), squeeze=False, sharey=True)[0]
-    bases = _baselines(spans)
-    for axes, test in zip(panels, tests, strict=True):
-        axes.set(title=test, xlabel=metric)
-        _lay_flat(axes)
-        for place, row in places:
-            _dot(axes, place, row, row.estimate(test, metric), lang)
-        for row, low, high in bases:
-            value = row.estimate(test, metric).value
-            if value is not None:
-                axes.vlines(value, low, high, color=shade(0.5), ls="--", lw=points(0.9), zorder=1)
-    panels[0].set_yticks(range(len(texts)), texts)
-    panels[0].set_ylim(len(texts) - 0.4, -0.6)
-    rows = dict(places)
-    for place, text in enumerate(panels[0].get_yticklabels()):
-        text.set_fontweight("normal" if place in rows else "bold")
-    names = "; ".join(dict.fromkeys(_name(row.factors, [first, *rest]) for row, _, _ in bases))
-    return figure, [label("study_baseline", lang, name=names)] if bases else [], []
+        whole = not rest or len(rows) == 1
+        shown = [first, *rest] if whole else rest
+        texts = tuple(factor_name(row.factors, shown) for row in rows)
+        heading = "" if whole else factor_name({first: name}, [first])
+        blocks.append(Block(heading, tuple(rows), texts))
+    return blocks
 
 
-def _dot(axes: Axes, y: int, row: Row, found: Estimate, lang: Language) -> None:
+def _baseline(summary: Summary, block: Block) -> Row | None:
+    """What a block's rows are compared with."""
+    last = summary.study.factors[-1]
+    found = [row for row in block.rows if row.factors[last] in BASELINES]
+    return found[0] if len(found) == 1 < len(block.rows) else None
+
+
+def _untouched(summary: Summary) -> Row | None:
+    """The baseline of the untouched group, which the other groups can be compared with."""
+    first, last = summary.study.factors[0], summary.study.factors[-1]
+    found = [
+        row
+        for row in summary.rows
+        if row.factors[first] in UNTOUCHED and row.factors[last] in BASELINES and first != last
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _mark(axes: Axes, found: Estimate, where: tuple[float, float], dashes: str) -> None:
+    if found.value is not None:
+        style = {"color": shade(0.5), "ls": dashes, "lw": points(0.9), "zorder": 1}
+        axes.vlines(found.value, *where, **style)
+
+
+def _same_scale(panels: Sequence[Axes], columns: int) -> None:
+    """Columns of one test are read together, so they have one scale."""
+    if columns > 1:
+        ends = [axes.get_xlim() for axes in panels]
+        for axes in panels:
+            axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+
+
+def _cell_dot(axes: Axes, y: float, row: Row, found: Estimate, lang: Language) -> None:
     """Mean and whisker of a row, or why there is none."""
-    if found.value is None:
-        text = label("cannot_train" if row.failed else "not_run", lang)
-        style = {"transform": axes.get_yaxis_transform(), "va": "center", "color": shade(0.6)}
-        # Its own background keeps a baseline from striking the words through.
-        patch = {"facecolor": shade(0.0), "edgecolor": "none", "pad": points(1)}
-        text = f"× {text}" if row.failed else text
-        axes.text(0.02, y, text, fontsize=points(7.5), bbox=patch, **style)
+    if found.value is not None:
+        dot(axes, y, found, capsize=points(2))
         return
-    mean_1, below_1, above_1 = _spread([found])
-    style = {"color": POSITIVE, "ms": points(5), "elinewidth": points(1.4), "capsize": points(2)}
-    axes.errorbar(mean_1, [y], xerr=[below_1, above_1], fmt="o", **style)
-
-
-def _baselines(spans: list[tuple[list[Row], float, float]]) -> list[tuple[Row, float, float]]:
-    """The rows to compare with, and from where to where: one for all, or one for each group."""
-    in_groups = [
-        ([row for row in rows if set(BASELINES) & set(map(str, row.factors.values()))], low, high)
-        for rows, low, high in spans
-    ]
-    found = [(row, low, high) for rows, low, high in in_groups for row in rows if len(rows) == 1]
-    if sum(len(rows) for rows, _, _ in in_groups) == 1:
-        return [(found[0][0], spans[0][1], spans[-1][2])]
-    return found
-
-
-@drawn
-def comparison_figure(summary: Summary, lang: Language = "en") -> Figure:
-    """A forest plot: each claim's paired difference with both its intervals, and the verdict.
-
-    Thick: t interval over seeds, with the mean. Thin, below it: bootstrap interval over products.
-    One panel per metric. Raises ValueError for a study without comparisons.
-    """
-    by_metric: dict[str, list[Outcome]] = {}
-    for outcome in summary.outcomes:
-        by_metric.setdefault(outcome.comparison.metric, []).append(outcome)
-    require(bool(by_metric), f"study {summary.study.name} has no comparisons")
-    heights = [len(outcomes) + 0.6 for outcomes in by_metric.values()]
-    figure = new_figure(7.4, 1.0 + 0.58 * sum(heights))
-    panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (metric, outcomes) in zip(panels, by_metric.items(), strict=True):
-        texts = []
-        for y, outcome in enumerate(outcomes):
-            _forest_row(axes, y, outcome, lang)
-            c = outcome.comparison
-            texts.append("\n".join([*typeset.wrap(c.claim, 225, 8, 3), f"({c.test})"]))
-        axes.axvline(0, color=shade(0.6), lw=points(0.9), zorder=1)
-        axes.set_yticks(range(len(outcomes)), texts)
-        axes.set(
-            ylim=(len(outcomes) - 0.4, -0.6), xlabel=label("difference_of", lang, metric=metric)
-        )
-        axes.margins(x=0.08)
-        _lay_flat(axes)
-    sizes = {"over_seeds": (3.2, "o"), "over_products": (1.2, "|")}
-    handles = [
-        Line2D([], [], color=shade(0.6), lw=points(w), marker=m, ms=points(6), label=label(k, lang))
-        for k, (w, m) in sizes.items()
-    ]
-    title = label("comparisons", lang, name=summary.study.name)
-    return _framed(figure, title, label("comparison_note", lang), handles)
-
-
-def _forest_row(axes: Axes, y: int, outcome: Outcome, lang: Language) -> None:
-    colours = {"supported": POSITIVE, "contradicted": NEGATIVE}
-    colour = colours.get(outcome.verdict, shade(0.55))
-    parts = ((outcome.seeds, y - 0.1, 3.2, "o", 6), (outcome.products, y + 0.17, 1.2, "|", 6))
-    for found, at, width, marker, size in parts:
-        if found is not None and found.value is not None:
-            mean_1, below_1, above_1 = _spread([found])
-            style = {"color": colour, "marker": marker, "ms": points(size)}
-            axes.errorbar(mean_1, [at], xerr=[below_1, above_1], elinewidth=points(width), **style)
-    text = f"{SIGNS[outcome.verdict]} {label(outcome.verdict, lang)}"
-    style = {"transform": axes.get_yaxis_transform(), "va": "center", "color": colour}
-    axes.text(1.02, y, text, fontsize=points(8.5), **style)
-
-
-@drawn
-def retention_curve(
-    curves: Mapping[str, Mapping[float, Estimate]],
-    lang: Language = "en",
-    metric: str = "mAP@5",
-    shares: bool = False,
-) -> Figure:
-    """Share of what a model reaches on complete products that is left as modalities go missing.
-
-    Args:
-        curves: by model, then by number of missing modalities (or, with `shares`, by their share):
-            metric / metric of complete products, 1 at 0 missing.
-
-    Raises:
-        ValueError: there is nothing to draw.
-    """
-    require(any(curves.values()), "no retention to draw")
-    figure = new_figure(5.0, 3.4)
-    axes = figure.subplots()
-    handles = []
-    for style, (name, curve) in zip(_styles(list(curves)), curves.items(), strict=True):
-        x_G = np.array(sorted(curve), dtype=float)
-        mean_G, below_G, above_G = _spread([curve[x] for x in sorted(curve)])
-        band = {"color": tint(style["color"], 0.5), "alpha": 0.3, "lw": 0}
-        axes.fill_between(x_G, mean_G - below_G, mean_G + above_G, **band)
-        handles += axes.plot(x_G, mean_G, label=name, **style)
-    ticks = sorted({x for curve in curves.values() for x in curve})
-    axes.set_xticks(ticks, [f"{x:.0%}" if shares else f"{x:g}" for x in ticks])
-    axes.set_ylim(0, max(1.05, axes.get_ylim()[1]))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
-    axes.set_xlabel(label("missing_share" if shares else "missing_count", lang))
-    axes.set_ylabel(label("kept", lang))
-    return _framed(
-        figure, label("retention", lang, metric=metric), label("band_note", lang), handles
-    )
-
-
-def _framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> Figure:
-    """Title, legend of as many columns as fit, and the note below."""
-    figure.supxlabel(note, fontsize=points(8), color=shade(0.7), x=0.01, ha="left")
-    if not handles:
-        figure.suptitle(title, x=0.01, ha="left")
-        return figure
-    widest = max(typeset.text_width(str(h.get_label()), 8) for h in handles)
-    columns = int((72 * figure.get_figwidth() / unit() - 10) // (widest + 40))
-    # The layout would lay a figure's title onto such a legend, so it is the legend's title here.
-    place = {"loc": "outside upper left", "ncols": max(1, columns), "alignment": "left"}
-    heading = {"weight": "bold", "size": points(11)}
-    figure.legend(handles=handles, title=title, title_fontproperties=heading, **place)
-    return figure
-
-
-def _lay_flat(axes: Axes) -> None:
-    """Rows of dots: the values run along x, the names need no axis."""
-    axes.grid(visible=True, axis="x")
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.locator_params(axis="x", nbins=5)
-
-
-def _spread(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and the lengths of the whiskers; NaN where there is no mean, 0 where no interval."""
-    mean_G = np.array([np.nan if e.value is None else e.value for e in found], dtype=float)
-    ends = [(e.value, e.value) if e.low is None else (e.low, e.high) for e in found]
-    low_G, high_G = np.array(ends, dtype=float).T
-    return mean_G, np.clip(mean_G - low_G, 0, None), np.clip(high_G - mean_G, 0, None)
-
-
-def _styles(names: Sequence[str]) -> list[dict]:
-    """Colour, marker and dashes of each series; a modality keeps its own colour."""
-    plain = [*MODALITY_COLOURS.values()] if len(names) < 6 else category_colours(len(names))
-    if any(name in MODALITY_COLOURS for name in names):
-        plain = [MODALITY_COLOURS.get(name, shade(0.6)) for name in names]
-    return [
-        {"color": plain[k], "marker": MARKERS[k % 6], "ls": DASHES[k % 4], "ms": points(4.5)}
-        for k in range(len(names))
-    ]
+    text = label("cannot_train" if row.failed else "not_run", lang)
+    style = {"transform": axes.get_yaxis_transform(), "va": "center", "color": shade(0.6)}
+    # Its own background keeps a baseline from striking the words through.
+    patch = {"facecolor": shade(0.0), "edgecolor": "none", "pad": points(1)}
+    text = f"× {text}" if row.failed else text
+    axes.text(0.02, y, text, fontsize=points(7.5), bbox=patch, **style)
 
 
 def _cross(colour: str) -> dict:
@@ -315,9 +228,3 @@ def _positions(values: Sequence[Factor]) -> dict[Factor, float]:
     known.sort()
     even = min(np.diff(known), default=1) < (known[-1] - known[0]) / 8
     return {value: float(k if even else value) for k, value in enumerate(known)}
-
-
-def _name(factors: Mapping[str, Factor], shown: Sequence[str]) -> str:
-    """Words stand for themselves, numbers need their factor's name."""
-    values = [(name, factors[name]) for name in shown]
-    return ", ".join(v if isinstance(v, str) else f"{n} = {v}" for n, v in values)

@@ -23,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 
+from scale.viz.palette import reduce_colours
+
 Style = Literal["paper", "slides", "dark"]
 Parameters = ParamSpec("Parameters")
 
@@ -182,12 +184,20 @@ def category_colours(count: int) -> list[str]:
 
 
 def save_figure(
-    figure: Figure, path_stem: Path | str, formats: tuple[str, ...] = ("png", "svg")
+    figure: Figure,
+    path_stem: Path | str,
+    formats: tuple[str, ...] = ("png", "svg"),
+    colours: int | None = None,
 ) -> list[Path]:
     """Write `<path_stem>.<format>` for each format and return the paths.
 
     The same figure gives the same bytes: no dates, no random ids. A file appears whole or not at
     all. SVG carries its letters as outlines, so that it reads on a machine without the fonts.
+
+    Args:
+        colours: reduce a PNG to a palette of so many (up to 256): a third of the bytes for a page
+            of photographs. docs/noise.png is `save_figure(noise_sheet(a, b), "docs/noise",
+            ("png",), colours=256)` with products p0038 and p0018 of data_samples.
     """
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -198,6 +208,8 @@ def save_figure(
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         with rc_context({"svg.hashsalt": "scale", "svg.fonttype": "path"}):
             figure.savefig(unfinished, format=kind, metadata=no_date.get(kind))
+        if kind == "png" and colours:
+            reduce_colours(unfinished, colours)
         unfinished.replace(path)
         paths.append(path)
     return paths

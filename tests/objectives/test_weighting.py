@@ -266,7 +266,7 @@ def test_a_weigher_stands_in_for_the_configured_weights(make_model, make_batch):
         for task, expected in slow_losses(output, masked, weights.pair_BP, weights.own_BM).items():
             torch.testing.assert_close(result.losses[task], expected, rtol=1e-4, atol=1e-5)
     calls = len(given)
-    run(make_model, make_batch, LossConfig(weight_on="none"), weigher)
+    run(make_model, make_batch, replace(SCALE, weight_on="none"), weigher)
     run(make_model, make_batch, replace(SCALE, weight_uniform_share=0.5), weigher, progress=0.4)
     assert len(given) == calls, "uniform weights ask nobody"
 

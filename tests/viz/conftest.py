@@ -1,6 +1,8 @@
 """A product with all five modalities, and the check that a picture is readable."""
 
+import warnings
 import wave
+from itertools import product as combinations
 
 import numpy as np
 import pytest
@@ -9,6 +11,12 @@ from matplotlib.text import Text
 from PIL import Image
 
 from scale.data.product import Product
+from scale.evaluation.bootstrap import NOTHING, Estimate
+from scale.experiments.statistics import Outcome
+from scale.experiments.study import Cell, Comparison, Study
+from scale.experiments.study import Test as Held
+from scale.experiments.summary import Row, Summary
+from scale.viz.style import use_style
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +88,60 @@ def readable():
         return [text for text, _ in found]
 
     return check
+
+
+CLAIM = "a learned token beats zero imputation when half of all modalities are missing"
+VERDICTS = ("supported", "contradicted", "not decided", "impossible")
+
+
+def estimate_around(value, half=0.02):
+    return Estimate(value, value - half, value + half, 5)
+
+
+@pytest.fixture
+def around():
+    """An estimate with an interval of five seeds."""
+    return estimate_around
+
+
+@pytest.fixture
+def summary():
+    """Makes a summary of all cells of a grid of factors; cells in `gaps` cannot be trained."""
+
+    def make(grid, tests=("held out", "complete"), figure="lines", gaps=(), claims=(CLAIM,) * 4):
+        factors = tuple(grid)
+        places = [dict(zip(factors, p, strict=True)) for p in combinations(*grid.values())]
+        cells = tuple(Cell(p, tests=tuple(Held(t) for t in tests)) for p in places)
+        outcomes = []
+        for k, claim in enumerate(claims):
+            metric = ("mAP@5", "mAP@5", "Recall@10", "Recall@10")[k % 4]
+            test = tests[k % 2 % len(tests)]
+            comparison = Comparison(claim, places[0], places[-1], test, metric)
+            verdict = VERDICTS[k % 4]
+            some = (estimate_around(0.05), estimate_around(0.06))
+            some = some if verdict != "impossible" else (NOTHING, None)
+            outcomes.append(Outcome(comparison, verdict, "", *some))
+        comparisons = tuple(outcome.comparison for outcome in outcomes)
+        study = Study("missing", "Is it?", factors, cells, comparisons, figure=figure)
+        rows = []
+        for k, place in enumerate(places):
+            failed = place in gaps
+            found = {} if failed else {t: {"mAP@5": estimate_around(0.3 + 0.01 * k)} for t in tests}
+            rows.append(Row(place, found, 0 if failed else 5, 5 if failed else 0, "no" * failed))
+        columns = tuple((t, m) for t in tests for m in study.metrics)
+        return Summary(study, "samples", "tiny", tuple(rows), tuple(outcomes), columns, {})
+
+    return make
+
+
+@pytest.fixture
+def checked(readable):
+    """Draws in a look, without warnings; returns the figure and what is written in it."""
+
+    def draw(function, look, lang):
+        with use_style(look), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure = function(lang)
+            return figure, readable(figure)
+
+    return draw

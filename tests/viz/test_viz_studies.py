@@ -6,65 +6,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.evaluation.bootstrap import NOTHING, Estimate
-from scale.experiments.report import Row, Summary
-from scale.experiments.statistics import Outcome
-from scale.experiments.study import Cell, Comparison, Study
+from scale.evaluation.bootstrap import Estimate
+from scale.experiments.study import Cell
 from scale.experiments.study import Test as Held
 from scale.viz.labels import label
-from scale.viz.studies import comparison_figure, retention_curve, study_figure
-from scale.viz.style import use_style
+from scale.viz.studies import study_figure
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
-VERDICTS = ("supported", "contradicted", "not decided", "impossible")
-CLAIM = "a learned token beats zero imputation when half of all modalities are missing"
-
-
-def around(value, half=0.02):
-    return Estimate(value, value - half, value + half, 5)
-
-
-def summary(grid, tests=("held out", "complete"), figure="lines", gaps=()):
-    """All cells of a grid of factors; cells in `gaps` cannot be trained."""
-    factors = tuple(grid)
-    places = [dict(zip(factors, p, strict=True)) for p in _product(*grid.values())]
-    cells = tuple(Cell(p, tests=tuple(Held(t) for t in tests)) for p in places)
-    outcomes, comparisons = [], []
-    for verdict, metric in zip(VERDICTS, ("mAP@5", "mAP@5", "Recall@10", "Recall@10"), strict=True):
-        comparison = Comparison(CLAIM, places[0], places[-1], tests[0], metric)
-        comparisons.append(comparison)
-        some = (around(0.05), around(0.06)) if verdict != "impossible" else (NOTHING, None)
-        outcomes.append(Outcome(comparison, verdict, "", *some))
-    study = Study("missing", "Is it?", factors, cells, tuple(comparisons), figure=figure)
-    rows = []
-    for k, place in enumerate(places):
-        failed = place in gaps
-        found = {} if failed else {t: {"mAP@5": around(0.3 + 0.01 * k)} for t in tests}
-        rows.append(Row(place, found, 0 if failed else 5, 5 if failed else 0, "no" * failed))
-    columns = tuple((t, m) for t in tests for m in study.metrics)
-    return Summary(study, "samples", "tiny", tuple(rows), tuple(outcomes), columns, {})
-
-
-def _product(first, *rest):
-    return [(a, *b) for a in first for b in (_product(*rest) if rest else [()])]
-
-
 GRID = {"policy": ("zero", "skip", "learned", "drop"), "rate": (0.0, 0.1, 0.3, 0.5, 0.7)}
 GAP = {"policy": "drop", "rate": 0.7}
 WEIGHTS = {"place": ("loss", "logits"), "weights": ("uniform", "scores", "posterior of the pair")}
+REGIMES = {
+    "regime": ("clean", "missing", "noisy", "mismatch", "all"),
+    "weighting": ("uniform", *(f"weighting {k}" for k in range(9))),
+}
 
 
-def checked(readable, draw, look, lang):
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = draw(lang)
-        return figure, readable(figure)
+def dashed(axes, dashes="--"):
+    """x and ends of the baselines: dashed by group, dotted for all."""
+    found = [c for c in axes.collections if c.get_linestyle()[0][1] is not None]
+    long = [c for c in found if (c.get_linestyle()[0][1][0] > 2) == (dashes == "--")]
+    return [(s[0][0], s[0][1], s[1][1]) for c in long for s in c.get_segments()]
 
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_lines_over_the_last_factor(readable, look, lang):
+def test_lines_over_the_last_factor(summary, checked, look, lang):
     found = summary(GRID, gaps=[GAP])
-    figure, texts = checked(readable, lambda lang: study_figure(found, lang=lang), look, lang)
+    figure, texts = checked(lambda lang: study_figure(found, lang=lang), look, lang)
     assert {*GRID["policy"], "held out", "complete", label("cannot_train", lang)} <= set(texts)
     assert len(figure.axes) == 2
     zero = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 5)
@@ -72,18 +40,60 @@ def test_lines_over_the_last_factor(readable, look, lang):
 
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_bars_are_rows_in_groups(readable, look, lang):
+def test_bars_are_rows_in_groups(summary, checked, look, lang):
     gap = {"place": "logits", "weights": "scores"}
     found = summary(WEIGHTS, figure="bars", gaps=[gap])
-    figure, texts = checked(readable, lambda lang: study_figure(found, lang=lang), look, lang)
+    figure, texts = checked(lambda lang: study_figure(found, lang=lang), look, lang)
     assert {"loss", "logits", *WEIGHTS["weights"]} <= set(texts)
     assert sum(label("cannot_train", lang) in text for text in texts) == 2
-    assert any("uniform" in text and label("study_baseline", lang, name="")[:2] in text
-               for text in texts)  # fmt: skip
-    assert len(figure.axes[0].collections) >= 2
+    assert any(label("study_baselines", lang, name="uniform") in text for text in texts)
+    assert [x for x, *_ in dashed(figure.axes[0])] == pytest.approx([0.30, 0.33])
 
 
-def test_a_row_that_has_not_run_says_so(readable):
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_many_rows_stand_in_columns_each_group_with_its_baseline(summary, checked, look, lang):
+    found = summary(REGIMES, ("held out",), "bars")
+    figure, texts = checked(lambda lang: study_figure(found, lang=lang), look, lang)
+    assert len(figure.axes) == 2
+    assert set(REGIMES["regime"]) <= set(texts)
+    assert texts.count("uniform") == 5
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    lines = [line for axes in figure.axes for line in dashed(axes)]
+    # The regime `all` is no baseline, though a row of another study by that name is one.
+    assert [x for x, *_ in lines] == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7])
+    assert all(high - low == pytest.approx(10) for _, low, high in lines)
+    assert [dashed(axes, ":")[0][0] for axes in figure.axes] == pytest.approx([0.3, 0.3])
+    assert any(label("study_untouched", lang, name="clean, uniform") in text for text in texts)
+
+
+def test_one_baseline_for_rows_without_groups(summary):
+    names = ("all", "without MLM", "without JCT")
+    figure = study_figure(summary({"objective": names}, figure="bars"))
+    assert dashed(figure.axes[0]) == [(pytest.approx(0.3), -0.5, 2.5)]
+
+
+def test_a_group_of_one_needs_no_heading(summary, readable):
+    found = summary({"noise": ("none", "blur"), "weighting": ("uniform", "S'")}, figure="bars")
+    texts = readable(study_figure(replace(found, rows=found.rows[:3])))
+    assert "none" in texts
+    assert "blur, uniform" in texts
+    assert "blur" not in texts
+
+
+def test_only_tests_that_all_cells_have_get_a_panel(summary, readable):
+    found = summary({"noise": ("none", "blur")}, ("held out",), "bars")
+    more = [Held("held out"), *(Held(f"blur {k}") for k in range(36))]
+    cells = (Cell({"noise": "none"}, tests=tuple(more)), found.study.cells[1])
+    figures = {t.name: {"mAP@5": Estimate(0.4, 0.3, 0.5, 5)} for t in more}
+    rows = (replace(found.rows[0], figures=figures), found.rows[1])
+    columns = tuple((t.name, "mAP@5") for t in more)
+    study = replace(found.study, cells=cells)
+    figure = study_figure(replace(found, study=study, rows=rows, columns=columns))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["held out"]
+    readable(figure)
+
+
+def test_a_row_that_has_not_run_says_so(summary, readable):
     found = summary({"weights": ("uniform", "scores")}, figure="bars")
     rows = (found.rows[0], replace(found.rows[1], figures={}, done=0))
     texts = readable(study_figure(replace(found, rows=rows)))
@@ -103,7 +113,7 @@ def test_a_row_that_has_not_run_says_so(readable):
     ],
 )
 @pytest.mark.parametrize("tests", [("held out",), ("one", "two", "three", "four")])
-def test_any_grid_is_readable(readable, grid, figure, tests):
+def test_any_grid_is_readable(summary, readable, grid, figure, tests):
     if figure == "bars" and len(tests) > 3:
         tests = tests[:3]
     with warnings.catch_warnings():
@@ -111,58 +121,19 @@ def test_any_grid_is_readable(readable, grid, figure, tests):
         readable(study_figure(summary(grid, tests, figure)))
 
 
-def test_whiskers_of_different_lines_stand_apart():
+def test_whiskers_of_different_lines_stand_apart(summary):
     axes = study_figure(summary(GRID)).axes[0]
     starts = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 5]
     assert len(set(np.round(starts, 6))) == len(GRID["policy"])
 
 
-def test_one_seed_has_no_whisker_and_is_drawn(readable):
+def test_one_seed_has_no_whisker_and_is_drawn(summary, readable):
     found = summary(GRID)
     alone = {"held out": {"mAP@5": Estimate(0.4, None, None, 1)}}
     rows = tuple(replace(row, figures=alone, done=1) for row in found.rows)
     readable(study_figure(replace(found, rows=rows)))
 
 
-def test_a_metric_that_no_cell_has_is_refused():
+def test_a_metric_that_no_cell_has_is_refused(summary):
     with pytest.raises(ValueError, match=r"no cell has Recall@10"):
         study_figure(summary(GRID), "Recall@10")
-
-
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_the_forest_tells_each_verdict_in_words(readable, look, lang):
-    found = summary(GRID)
-    figure, texts = checked(readable, lambda lang: comparison_figure(found, lang), look, lang)
-    for sign, verdict in zip("✓✗?–", VERDICTS, strict=True):
-        assert f"{sign} {label(verdict, lang)}" in texts
-    assert len(figure.axes) == 2
-    for axes in figure.axes:
-        assert any(list(line.get_xdata()) == [0, 0] for line in axes.lines)
-
-
-def test_a_forest_without_any_difference_or_comparison(readable):
-    found = summary(GRID)
-    readable(comparison_figure(replace(found, outcomes=found.outcomes[-1:])))
-    with pytest.raises(ValueError, match="no comparisons"):
-        comparison_figure(replace(found, outcomes=()))
-
-
-CURVES = {
-    name: {k: around(1 - slope * k, 0.01 * k) for k in range(5)}
-    for name, slope in (("five streams", 0.1), ("one stream", 0.2), ("two streams", 0.15))
-}
-
-
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_retention(readable, look, lang):
-    figure, texts = checked(readable, lambda lang: retention_curve(CURVES, lang), look, lang)
-    assert {*CURVES, "100%", label("missing_count", lang)} <= set(texts)
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [1, 0.9, 0.8, 0.7, 0.6])
-
-
-def test_retention_over_shares_and_of_nothing(readable):
-    texts = readable(retention_curve({"a": {0.0: around(1), 0.25: NOTHING}}, shares=True))
-    assert "25%" in texts
-    for nothing in ({}, {"a": {}}):
-        with pytest.raises(ValueError, match="no retention"):
-            retention_curve(nothing)

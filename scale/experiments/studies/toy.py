@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from scale.evaluation.report import provenance
-from scale.experiments.runner import Job, records_path, run_grid
+from scale.experiments.runner import Job, belonging, records_path, run_grid
 from scale.experiments.store import Record, read_records
 from scale.experiments.study import Cell, Comparison, Study
 from scale.experiments.toy import ToySetting, run_toy, toy_grid
@@ -106,7 +106,7 @@ def run_toy_study(
 ) -> list[Record]:
     """All runs of the study, those that are not there trained first unless `train` is off."""
     if not train:
-        return read_records(records_path(out, study.name, NAME))
+        return belonging(study, read_records(records_path(out, study.name, NAME)))
     keys = {
         (index, seed): _key(cell, seed)
         for seed in range(study.seeds)
