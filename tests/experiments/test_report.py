@@ -239,7 +239,7 @@ def test_many_claims_are_counted_then_told_by_verdict():
 
 def test_many_claims_mark_what_so_many_tries_could_give():
     text = answer(many(VERDICTS))
-    assert "2 of the 6 decided, marked *, are not beyond what so many comparisons" in text
+    assert "Marked *, 2 of the 6 decided: not beyond what so many comparisons" in text
     assert parts(text)["supported"].count("+0.100* ") == 2
     assert "*" not in parts(text)["contradicted"]
 
