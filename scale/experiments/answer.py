@@ -67,7 +67,7 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
     told += [f"Differences with 95 % intervals {_chances(decided)}."] * bool(decided)
     if chance := sum(map(_by_chance, decided)):
         told.append(
-            f"{chance} of the {len(decided)} decided, marked *, are not beyond what so many "
+            f"Marked *, {chance} of the {len(decided)} decided: not beyond what so many "
             f"comparisons give by chance (Holm p above {ALPHA:g})."
         )
     tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "metric"))

@@ -16,6 +16,8 @@ from scale.viz.charts import Block, dot, framed, lay_flat, name_rows, placed, to
 from scale.viz.labels import Language, label
 from scale.viz.style import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 
+UNTOUCHED = "clean"
+"""Regime whose own weights stand as ticks in the others: what damage alone has moved."""
 LOOKS = {"S'": ("s", POSITIVE, "of_scores"), "posterior": ("D", NEGATIVE, "of_posterior")}
 """Marker, colour and label of what tells good pairs from bad ones."""
 
@@ -26,8 +28,9 @@ def score_figure(
 ) -> Figure:
     """Left: own weight S'_ii by modality and regime. Right: AUC of S' and posterior by weighting.
 
-    Left, for uniform training: the mean weight beside the share of good content. Where the method
-    worked, the two would rise together. Right: the probability that a good pair weighs more than a
+    Left, for uniform training: the mean weight beside the share of good content, with a tick at the
+    weight of the same modality in the clean regime. Where the method worked, damage would move the
+    weight below the tick. Right: the probability that a good pair weighs more than a
     damaged one of the same modalities, in one regime.
 
     Raises:
@@ -40,7 +43,7 @@ def score_figure(
     height = max(total_height(blocks), rows.height)
     figure = new_figure(8.4, 1.5 + 0.22 * height)
     left, right = figure.subplots(1, 2)
-    _own_panel(left, blocks, lang)
+    _own_panel(left, blocks, own.get(UNTOUCHED), lang)
     _area_panel(right, rows, lang)
     left.set_title(label("own_weights", lang))
     right.set_title(label("told_apart", lang, regime=regime))
@@ -58,10 +61,14 @@ def _regime_block(name: str, weights: OwnWeights, lang: Language) -> Block:
     return Block(f"{name}{order}", rows, tuple(label(m, lang) for m in MODALITIES))
 
 
-def _own_panel(axes: Axes, blocks: Sequence[Block], lang: Language) -> None:
+def _own_panel(
+    axes: Axes, blocks: Sequence[Block], clean: OwnWeights | None, lang: Language
+) -> None:
     for _, block, places in placed(blocks):
         for y, (modality, mean, good) in zip(places, block.rows, strict=True):
             dot(axes, y, mean, MODALITY_COLOURS[modality])
+            if clean and clean.mean[modality].value is not None:
+                axes.plot(clean.mean[modality].value, y, **_tick())
             diamond = {"marker": "D", "ms": points(4.5), "mfc": "none", "mec": shade(0.6)}
             axes.plot(good, y, ls="none", **diamond)
     axes.set(xlim=(0, 1.04), xlabel=label("own_axis", lang))
@@ -85,11 +92,16 @@ def _area_dot(axes: Axes, y: float, found: Estimate, name: str) -> None:
     dot(axes, y, found, colour, marker=marker, ms=points(4.5))
 
 
+def _tick() -> dict:
+    return {"color": shade(0.9), "marker": "|", "ms": points(8), "mew": points(1.1), "ls": "none"}
+
+
 def _handles(lang: Language) -> list[Line2D]:
     size = {"ls": "none", "ms": points(5)}
     hollow = {"marker": "D", "mfc": "none", "mec": shade(0.6)}
     return [
         Line2D([], [], label=label("own_mean", lang), marker="o", color=shade(0.6), **size),
+        Line2D([], [], label=label("own_clean", lang), **_tick()),
         Line2D([], [], label=label("good_share", lang), **hollow, **size),
         *(
             Line2D([], [], label=label(key, lang), marker=marker, color=colour, **size)
