@@ -178,3 +178,13 @@ FAULTS: dict[str, Fault] = {
         train=missing_as_zeros,
     ),
 }
+
+
+def gradient_norms(model: nn.Module) -> dict[str, float]:
+    """Norm of the last gradient by part of the model: 0 tells a part that nothing trains."""
+    norms: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        part = ".".join(name.split(".")[:2])
+        squared = 0.0 if parameter.grad is None else parameter.grad.square().sum().item()
+        norms[part] = norms.get(part, 0.0) + squared
+    return {part: float(torch.tensor(value).sqrt()) for part, value in norms.items()}
