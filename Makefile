@@ -4,13 +4,24 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test lab lint clean
+.PHONY: demo test test-notebooks notebooks lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(MAKE) test-notebooks
+
+# The demo's model is shared by all notebooks; without it the first one would train it.
+test-notebooks: $(STAMP)
+	$(BIN)/scale demo
+	$(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env \
+		--nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
+
+# From notebooks/src; ONLY="09 13" makes some.
+notebooks: $(STAMP)
+	$(BIN)/python tools/notebooks.py $(ONLY)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

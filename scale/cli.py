@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-NAMES = ("inspect", "pretrain", "evaluate", "embed", "search", "ablate", "doctor", "demo")
+NAMES = ("inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures", "doctor",
+         "demo")  # fmt: skip
 
 USAGE = """usage: scale COMMAND [options]
 
@@ -18,6 +19,7 @@ USAGE = """usage: scale COMMAND [options]
   embed     one vector per product, to parquet or npy
   search    products for a title, a picture, a clip or a sound
   ablate    run a study: what helps, with intervals over seeds
+  figures   pictures for slides and papers, by name
   doctor    does this installation work, and can the model learn?
   demo      all of it on the catalogue that ships, in a few minutes
 

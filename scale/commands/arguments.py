@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from scale.commands.ablate import Ablate
+from scale.commands.draw import Figures
 from scale.config import Config
 from scale.data.catalogue import Catalogue
 from scale.modalities import parse_subset
@@ -244,7 +245,7 @@ class Demo:
 
 COMMANDS = {
     "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate, "embed": Embed,
-    "search": Search, "ablate": Ablate, "doctor": Doctor, "demo": Demo,
+    "search": Search, "ablate": Ablate, "figures": Figures, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,11 @@ from scale.viz.catalogue import inspect_figure
 from scale.viz.style import save_figure, use_style
 
 STAMPS = "stages.json"
+TRAINING = (
+    "config.py", "loss_config.py", "modalities.py", "presets.py", "seeding.py", "shapes.py",
+    "data", "model", "objectives", "evaluation", "training",
+)  # fmt: skip
+"""Files and rooms of the package that decide what a training gives."""
 
 
 def samples_folder() -> Path:
@@ -41,19 +46,21 @@ class Stages:
     """Runs what is not up to date: a stage is, where its inputs hash as they did last time."""
 
     folder: RunFolder
-    inputs: str
-    """Hash of the sample catalogue and of the package's source."""
 
-    def run(self, name: str, made: Path, action: Callable[[], None]) -> bool:
-        """Run a stage unless it is up to date and `made` exists; returns whether it ran."""
+    def run(self, name: str, inputs: str, made: Path, action: Callable[[], None]) -> bool:
+        """Run a stage unless it is up to date and `made` exists; returns whether it ran.
+
+        Args:
+            inputs: hash of all that the stage reads.
+        """
         path = self.folder.folder / STAMPS
         stamps = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if stamps.get(name) == self.inputs and made.exists():
+        if stamps.get(name) == inputs and made.exists():
             print(f"{name}: up to date")
             return False
         started = time.perf_counter()
         action()
-        stamps[name] = self.inputs
+        stamps[name] = inputs
         write_whole(path, json.dumps(stamps, indent=2) + "\n")
         print(f"{name}: {time.perf_counter() - started:.0f} s")
         return True
@@ -62,36 +69,55 @@ class Stages:
 def demo(out: Path, progress: bool = True) -> None:
     """Inspect, train, evaluate and draw; then say what was made and what to open next."""
     catalogue = Catalogue.open(samples_folder())
-    folder = RunFolder(out)
-    stages = Stages(folder, _inputs(catalogue.folder))
-    _clear_outdated(folder, stages.inputs)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "started.txt").write_text(stages.inputs + "\n", encoding="utf-8")
-    stages.run("train", folder.checkpoint("last"), lambda: _train(catalogue, out, progress))
-    stages.run("inspect", folder.figures / "catalogue_en.png", lambda: _inspect(catalogue, folder))
-    stages.run("evaluate", folder.results, lambda: _evaluate(catalogue, out, progress))
-    stages.run("draw", folder.figures / "scores_en.png", lambda: _draw(catalogue, out))
+    folder = train_demo(catalogue, out, progress)
+    inputs, stages = _digest(catalogue, [Path(scale.__file__).parent]), Stages(folder)
+    drawn = folder.figures / "catalogue_en.png"
+    stages.run("inspect", inputs, drawn, lambda: _inspect(catalogue, folder))
+    stages.run("evaluate", inputs, folder.results, lambda: _evaluate(catalogue, out, progress))
+    drawn = folder.figures / "scores_en.png"
+    stages.run("draw", inputs, drawn, lambda: _draw(catalogue, out))
     print(_summary(folder))
 
 
-def _inputs(samples: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    source = sorted(Path(scale.__file__).parent.rglob("*.py"))
-    for path in [samples / "products.jsonl", *source]:
-        digest.update(path.read_bytes())
+def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFolder:
+    """Train the tiny model on a catalogue into `out`, unless it is there and up to date.
+
+    It is, where neither the products nor the code that decides the training changed; what was made
+    from other data or code is removed, what was stopped goes on.
+    """
+    folder, package = RunFolder(out), Path(scale.__file__).parent
+    inputs = _digest(catalogue, [package / part for part in TRAINING])
+    mark = out / "started.txt"
+    if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
+        print(f"{out}: made from other data or code; begins anew")
+        _empty(out)
+    out.mkdir(parents=True, exist_ok=True)
+    mark.write_text(inputs + "\n", encoding="utf-8")
+    Stages(folder).run(
+        "train",
+        inputs,
+        folder.checkpoint("last"),
+        lambda: pretrain(tiny(), catalogue, out, resume=True, progress=progress),
+    )
+    return folder
+
+
+def _digest(catalogue: Catalogue, sources: Iterable[Path]) -> str:
+    """Hash of the products and of all code below `sources`."""
+    digest = hashlib.blake2b((catalogue.folder / "products.jsonl").read_bytes(), digest_size=16)
+    for source in sources:
+        for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _clear_outdated(folder: RunFolder, inputs: str) -> None:
-    """Remove an earlier demo that was made from other data or code; keep one that was stopped."""
-    mark = folder.folder / "started.txt"
-    if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
-        print(f"{folder.folder}: made from other data or code; begins anew")
-        shutil.rmtree(folder.folder)
-
-
-def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
-    pretrain(tiny(), catalogue, out, resume=True, progress=progress)
+def _empty(folder: Path) -> None:
+    """Remove what a demo wrote; the lock of a process that waits for it stays."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != ".lock":
+            path.unlink()
 
 
 def _inspect(catalogue: Catalogue, folder: RunFolder) -> None:

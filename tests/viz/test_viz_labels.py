@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import scale.viz
 from scale.modalities import MODALITIES, TASKS
-from scale.viz.labels import LABELS, label
+from scale.viz.labels import LABELS, TABLES, label
 from scale.viz.style import use_style
 
 
@@ -32,6 +32,10 @@ def test_every_chinese_label_is_chinese(key):
     assert formula in LABELS[key][1] or not re.search("[,;]", LABELS[key][1])
 
 
+def test_a_key_belongs_to_one_topic():
+    assert len(LABELS) == sum(len(table) for table in TABLES)
+
+
 def test_modalities_and_tasks_have_labels():
     assert set(MODALITIES) | set(TASKS) | {f"absent_{m}" for m in MODALITIES} <= set(LABELS)
 
@@ -50,7 +54,11 @@ def test_every_label_renders_with_the_shipped_fonts():
 
 def test_no_label_is_unused():
     folder = Path(scale.viz.__path__[0])
-    sources = [p.read_text(encoding="utf-8") for p in folder.glob("*.py") if p.stem != "labels"]
+    sources = [
+        path.read_text(encoding="utf-8")
+        for path in folder.rglob("*.py")
+        if path.parent.name != "labels"
+    ]
     computed = set(MODALITIES) | set(TASKS) | {f"absent_{m}" for m in MODALITIES}
     computed |= {"category_is", "split_is"}
     for key in set(LABELS) - computed:

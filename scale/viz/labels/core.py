@@ -1,8 +1,4 @@
-"""Every word that a figure writes, in English and Chinese. Numbers are put in by `str.format`."""
-
-from typing import Any, Literal
-
-Language = Literal["en", "zh"]
+"""Words of products, runs, retrieval, studies and noise, in English and Chinese."""
 
 LABELS: dict[str, tuple[str, str]] = {
     # modalities, and the pretext task of each
@@ -228,16 +224,3 @@ LABELS: dict[str, tuple[str, str]] = {
         "每行一个类别，每格一个商品：斜线为缺失，带框为另一商品的图像",
     ),
 }
-
-
-def label(key: str, lang: Language = "en", **values: Any) -> str:
-    """The label of a key in a language, with `values` put in.
-
-    Raises KeyError for a key that the table lacks, or for a missing value; ValueError for an
-    unknown language.
-    """
-    if lang not in ("en", "zh"):
-        raise ValueError(f"unknown language {lang!r}; known: en, zh")
-    if key not in LABELS:
-        raise KeyError(f"no label for {key!r} in scale/viz/labels.py")
-    return LABELS[key][("en", "zh").index(lang)].format(**values)

@@ -1,0 +1,26 @@
+"""Every word that a figure writes, in English and Chinese. Numbers are put in by `str.format`.
+
+A file a topic; a key belongs to one of them.
+"""
+
+from typing import Any, Literal
+
+from scale.viz.labels import core, weights
+
+Language = Literal["en", "zh"]
+
+TABLES = (core.LABELS, weights.LABELS)
+LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
+
+
+def label(key: str, lang: Language = "en", **values: Any) -> str:
+    """The label of a key in a language, with `values` put in.
+
+    Raises KeyError for a key that the table lacks, or for a missing value; ValueError for an
+    unknown language.
+    """
+    if lang not in ("en", "zh"):
+        raise ValueError(f"unknown language {lang!r}; known: en, zh")
+    if key not in LABELS:
+        raise KeyError(f"no label for {key!r} in scale/viz/labels")
+    return LABELS[key][("en", "zh").index(lang)].format(**values)

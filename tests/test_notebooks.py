@@ -1,0 +1,144 @@
+"""What every notebook keeps to; that its numbers are right is nbval's part (`make test-notebooks`).
+
+A strict nbval run passes a cell without stored output silently, so this file asserts that they are
+there, and that nbval fails where a number is changed.
+"""
+
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+from scale.commands.pictures import PICTURES
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SOURCES = sorted((FOLDER / "src").glob("*.py"))
+MOST_LINES, MOST_BYTES = 15, 1_500_000
+SHOWS = re.compile(r"^(print|display)\(|^(?!begin|torch.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$")
+"""Last lines of cells that have to leave an output."""
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def prose(path: Path) -> str:
+    return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+
+
+every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_each_source_has_its_notebook():
+    assert [path.stem for path in SOURCES] == [path.stem for path in NOTEBOOKS]
+    numbers = [int(path.stem[:2]) for path in NOTEBOOKS]
+    assert numbers == list(range(len(numbers)))
+
+
+@every
+def test_notebook_is_its_source(path):
+    source = jupytext.read(FOLDER / "src" / f"{path.stem}.py", fmt="py:percent")
+    made = [(cell.cell_type, cell.source) for cell in read(path).cells]
+    assert made == [(cell.cell_type, cell.source) for cell in source.cells], "make notebooks"
+
+
+@every
+def test_every_cell_was_run_in_order_and_shows_what_it_should(path):
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        last = cell.source.splitlines()[-1]
+        if SHOWS.match(last):
+            assert cell.outputs, f"no stored output:\n{cell.source}"
+
+
+@every
+def test_outputs_are_clean(path):
+    notebook = read(path)
+    assert path.stat().st_size < MOST_BYTES
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error" or "raises-exception" in cell.metadata.tags
+            assert output.get("name") != "stderr", output.get("text")
+            text = str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", ""))
+            assert "Warning" not in text
+            assert not re.search(r"/(root|home|work|tmp|Users)/", text), text
+
+
+@every
+def test_cells_are_short_and_prose_stands_before_each(path):
+    cells = read(path).cells
+    assert cells[0].cell_type == "markdown"
+    assert cells[0].source.startswith(f"# {path.stem[:2]} · ")
+    for before, cell in pairwise(cells):
+        if cell.cell_type == "code":
+            lines = cell.source.splitlines()
+            assert len(lines) <= MOST_LINES, cell.source
+            assert max(map(len, lines)) <= 100, cell.source
+            assert before.cell_type == "markdown", f"no prose before\n{cell.source}"
+
+
+@every
+def test_ends_with_what_to_remember_and_five_questions(path):
+    text = prose(path)
+    headings = re.findall(r"^## (.+)$", text, re.M)
+    assert headings[-3:] == ["What to remember", "Five questions", "Pictures for your slides"]
+    questions = text.split("## Five questions")[1].split("## Pictures")[0]
+    assert re.findall(r"^(\d)\. ", questions, re.M) == list("12345")
+    assert "## Exercise" in text
+    assert any("solution" in c.metadata.get("tags", []) for c in code_cells(path))
+
+
+@every
+def test_chinese_terms_and_real_pictures(path):
+    assert re.search("[一-鿿]", prose(path)), "no Chinese term"
+    commands = re.findall(r"^scale figures (.+)$", prose(path), re.M)
+    assert commands
+    for name in " ".join(commands).split():
+        assert name in PICTURES or name.startswith("--"), name
+
+
+@every
+def test_tags_that_loosen_the_test_have_a_reason(path):
+    for cell in code_cells(path):
+        if {"nbval-ignore-output", "nbval-skip"} & set(cell.metadata.get("tags", [])):
+            assert "# not compared:" in cell.source, cell.source
+
+
+@every
+def test_what_is_taught_is_asserted(path):
+    source = "\n".join(cell.source for cell in code_cells(path))
+    assert re.search(r"\bassert\b|assert_close|assert_allclose", source)
+
+
+def test_a_changed_number_fails(tmp_path):
+    """nbval, as the Makefile calls it, on a notebook whole and with one digit changed."""
+    notebook = nbformat.v4.new_notebook()
+    cell = nbformat.v4.new_code_cell("print(0.25 + 0.5)", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="0.75\n")]
+    notebook.cells = [cell]
+    nbformat.write(notebook, tmp_path / "right.ipynb")
+    cell.outputs[0]["text"] = "0.76\n"
+    nbformat.write(notebook, tmp_path / "wrong.ipynb")
+    makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
+    assert "--nbval --nbval-current-env" in makefile
+    flags = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", FOLDER / "sanitize.cfg"]
+    for name, fails in (("right", False), ("wrong", True)):
+        command = [sys.executable, "-m", "pytest", "-q", tmp_path / f"{name}.ipynb", *flags]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert bool(done.returncode) == fails, done.stdout
+
+
+def test_sanitising_file_is_ascii():
+    assert (FOLDER / "sanitize.cfg").read_text(encoding="utf-8").isascii()

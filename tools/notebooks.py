@@ -1,0 +1,93 @@
+"""Makes the notebooks from their sources: `make notebooks`, or some of them by the start of a name.
+
+    python tools/notebooks.py            # all
+    python tools/notebooks.py 09 13      # these
+
+The source of a notebook is `notebooks/src/<name>.py` (jupytext, py:percent): edit there. Each is
+executed from top to bottom in `notebooks/` and written with its outputs, without anything that two
+executions would not share (widget state, ids, times, versions).
+"""
+
+import argparse
+import base64
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from nbstripout import strip_output
+from tqdm.auto import tqdm
+
+from scale.viz.palette import reduce_colours
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+SECONDS = 300
+"""Most of them a cell may take; a missing checkpoint is trained in one."""
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+VOLATILE = ["metadata.widgets", "cell.metadata.execution", "metadata.language_info"]
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def read_source(path: Path) -> NotebookNode:
+    """The notebook of a source, without outputs: cell ids by place, solutions folded."""
+    notebook = jupytext.read(path, fmt="py:percent")
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{place:03d}"
+        if "solution" in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
+    return notebook
+
+
+def execute(notebook: NotebookNode) -> NotebookNode:
+    """Run all cells in the notebooks' folder and keep only what a second run would repeat."""
+    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": FOLDER}}).execute()
+    clean = strip_output(
+        notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=VOLATILE
+    )
+    for cell in clean.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            data.pop(WIDGET_VIEW, None)
+            if "image/png" in data:
+                data["image/png"] = fewer_colours(data["image/png"])
+    return clean
+
+
+def fewer_colours(encoded: str) -> str:
+    """A PNG (base64) with a palette of 256 colours: a third of the bytes."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        path.write_bytes(base64.b64decode(encoded))
+        reduce_colours(path)
+        return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def main(starts: list[str]) -> int:
+    """Make the notebooks whose names begin so; returns how many failed."""
+    sources = sorted(path for path in (FOLDER / "src").glob("*.py"))
+    chosen = [path for path in sources if not starts or path.name.startswith(tuple(starts))]
+    if not chosen:
+        print(f"no source in {FOLDER / 'src'} begins with {', '.join(starts)}", file=sys.stderr)
+        return 1
+    failed = 0
+    for path in tqdm(chosen, unit="notebook"):
+        started, notebook = time.perf_counter(), read_source(path)
+        try:
+            nbformat.write(execute(notebook), FOLDER / f"{path.stem}.ipynb")
+        except CellExecutionError as error:
+            failed += 1
+            print(f"{path.name}: {error}", file=sys.stderr)
+        tqdm.write(f"{path.stem}: {time.perf_counter() - started:.0f} s")
+    return failed
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("starts", nargs="*", help="first letters of names, e.g. 09")
+    sys.exit(main(parser.parse_args().starts))
