@@ -17,7 +17,6 @@ LABELS: dict[str, tuple[str, str]] = {
         "从这里出发的模态对\n会被推向更左",
     ),
     "loss_weight_title": ("Weight on the loss", "权重作用于损失"),
-    "weighted_loss": ("weight × loss of the pair", "权重 × 该模态对的损失"),
     "gradient_stopped": ("gradient stopped", "梯度截断"),
     "gradient_flowing": ("gradient flowing", "梯度流入权重"),
 }
