@@ -1,6 +1,7 @@
 """The answer of a study in one paragraph that claims no more than the verdicts do."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scale.evaluation.bootstrap import Estimate
 from scale.experiments.headings import Claim, claims_of, under_headings
@@ -60,6 +61,7 @@ def _sentence(o: Outcome, shared: bool) -> str:
 
 def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
     """Sentences on many claims: how many of each verdict, then the claims by verdict."""
+    outcomes, shared = _without_shared_note(outcomes)
     found = {verdict: [o for o in outcomes if o.verdict == verdict] for verdict in ANSWERS}
     counts = ", ".join(f"{len(some)} {verdict}" for verdict, some in found.items() if some)
     decided = found["supported"] + found["contradicted"]
@@ -72,6 +74,7 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
         )
     tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "metric"))
     told += [f"All on {min(tests)}."] * (len(tests) == 1 < len(metrics))
+    told += [f"All {shared}."] * bool(shared)
     for verdict, some in found.items():
         parts = []
         for heading, claims in under_headings(claims_of(some)).items():
@@ -80,6 +83,14 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
         if parts:
             told.append(f"{verdict.capitalize()} ({ANSWERS[verdict]}): {'; '.join(parts)}.")
     return told
+
+
+def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome], str]:
+    """The outcomes without the note that every decided one has, and that note, to be told once."""
+    notes = {o.note for o in outcomes if _decided(o)}
+    if len(notes) != 1:
+        return outcomes, ""
+    return [replace(o, note="") if _decided(o) else o for o in outcomes], notes.pop()
 
 
 def _chances(decided: Sequence[Outcome]) -> str:
@@ -113,17 +124,20 @@ def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
 
 def _numbers(o: Outcome) -> str:
     """`+0.060* [+0.035, +0.084], [+0.058, +0.062]` of a decided one: seeds, then products."""
-    if o.verdict not in ("supported", "contradicted") or o.seeds.value is None:
+    if not _decided(o) or o.seeds.value is None:
         return ""
     spread = [f"[{interval(e).replace(' to ', ', ')}]" for e in (o.seeds, o.products) if e]
     note = f", {o.note}" if o.note else ""
     return f"{signed(o.seeds.value)}{'*' * _by_chance(o)} {', '.join(spread)}{note}"
 
 
+def _decided(o: Outcome) -> bool:
+    return o.verdict in ("supported", "contradicted")
+
+
 def _by_chance(o: Outcome) -> bool:
     """Decided, but not beyond what the number of comparisons gives by chance."""
-    decided = o.verdict in ("supported", "contradicted")
-    return decided and o.p_holm is not None and o.p_holm > ALPHA
+    return _decided(o) and o.p_holm is not None and o.p_holm > ALPHA
 
 
 def count(n: int, what: str) -> str:

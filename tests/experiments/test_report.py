@@ -244,12 +244,19 @@ def test_many_claims_mark_what_so_many_tries_could_give():
     assert "*" not in parts(text)["contradicted"]
 
 
+def test_a_note_that_all_decided_claims_share_is_told_once():
+    one = many(VERDICTS)
+    assert answer(one).count("a reason") == 1 + 2, "once for all, and at the impossible ones"
+    notes = [replace(o, note=f"reason {k}") for k, o in enumerate(one.outcomes)]
+    assert "+0.150], reason 1)" in answer(replace(one, outcomes=tuple(notes)))
+
+
 def test_many_claims_by_two_metrics_are_told_together():
     text = answer(many(VERDICTS, ("mAP@5", "Recall@10")))
     assert "All on held out." in text
     told = parts(text)
     assert told["supported"].count("claim 0”") == 2
-    assert "(mAP@5 +0.100* [+0.050, +0.150], [+0.050, +0.150], a reason; Recall@10" in text
+    assert "(mAP@5 +0.100* [+0.050, +0.150], [+0.050, +0.150]; Recall@10" in text
     assert "mAP@5" not in told["not decided"]
     one = many(VERDICTS, ("mAP@5", "Recall@10"))
     changed = [replace(o, verdict="supported") if k == 4 else o for k, o in enumerate(one.outcomes)]
