@@ -5,11 +5,11 @@ A file a topic; a key belongs to one of them.
 
 from typing import Any, Literal
 
-from scale.viz.labels import core, weights
+from scale.viz.labels import core, masking, weights
 
 Language = Literal["en", "zh"]
 
-TABLES = (core.LABELS, weights.LABELS)
+TABLES = (core.LABELS, weights.LABELS, masking.LABELS)
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 
 

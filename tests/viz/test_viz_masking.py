@@ -1,0 +1,45 @@
+"""Pictures of the masked tasks: they draw in both languages and show the numbers given."""
+
+import numpy as np
+import pytest
+
+from scale.evaluation.bootstrap import NOTHING, Estimate
+from scale.modalities import MODALITIES
+from scale.viz.labels import label
+from scale.viz.lessons.masking import context_gain
+
+LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
+
+
+def gains_of(modality, start=0.01):
+    names = ("all", "strangers", *(m for m in MODALITIES if m != modality))
+    return {n: Estimate(start * k, start * k - 0.02, start * k + 0.02, 40 + k)
+            for k, n in enumerate(names, start=-1)}  # fmt: skip
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+@pytest.mark.parametrize("shown", [("audio",), MODALITIES])
+def test_gains_by_context(checked, look, lang, shown):
+    gains = {m: gains_of(m) for m in shown}
+    figure, texts = checked(lambda lang: context_gain(gains, lang), look, lang)
+    assert label("mask_strangers", lang) in texts
+    assert sum(text == label("mask_gain_axis_vectors", lang) for text in texts) == len(
+        {"image", "video", "audio"} & set(shown)
+    )
+    for modality, axes in zip(shown, figure.axes, strict=True):
+        drawn = [bar.get_width() for bar in axes.patches]
+        np.testing.assert_allclose(drawn, [e.value for e in gains[modality].values()])
+        assert label("mask_count", lang, n=44) in axes.get_title()
+
+
+def test_a_context_that_nobody_has_leaves_its_row_empty(readable):
+    gains = {"image": gains_of("image") | {"audio": NOTHING}}
+    figure = context_gain(gains)
+    readable(figure)
+    assert len(figure.axes[0].patches) == 6
+    assert figure.axes[0].patches[-1].get_width() == 0
+
+
+def test_nothing_to_draw():
+    with pytest.raises(ValueError, match="no gain"):
+        context_gain({"image": {}})
