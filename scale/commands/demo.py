@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 import scale
 from scale.commands.evaluate import evaluate_run
 from scale.commands.figures import draw_run
@@ -23,6 +25,8 @@ from scale.viz.catalogue import inspect_figure
 from scale.viz.style import save_figure, use_style
 
 STAMPS = "stages.json"
+THREADS = 2
+"""Of torch while the demo trains."""
 TRAINING = (
     "config.py", "loss_config.py", "modalities.py", "presets.py", "seeding.py", "shapes.py",
     "data", "model", "objectives", "evaluation", "training",
@@ -93,13 +97,19 @@ def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFol
         _empty(out)
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(inputs + "\n", encoding="utf-8")
-    Stages(folder).run(
-        "train",
-        inputs,
-        folder.checkpoint("last"),
-        lambda: pretrain(tiny(), catalogue, out, resume=True, progress=progress),
-    )
+    last = folder.checkpoint("last")
+    Stages(folder).run("train", inputs, last, lambda: _train(catalogue, out, progress))
     return folder
+
+
+def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
+    """With as many threads on every machine: the order of sums, and so the model, follows them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        pretrain(tiny(), catalogue, out, resume=True, progress=progress)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _digest(catalogue: Catalogue, sources: Iterable[Path]) -> str:
