@@ -7,7 +7,7 @@ it in `runs/demo` of the project (as `make demo` does), every later one reads it
 import os
 import random
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, partialmethod
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def begin(seed: int = 0) -> None:
     # A kernel that forks (joblib) would otherwise print a warning about tokenizers.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _draw_inline()
+    _quiet_bars()
 
 
 def _draw_inline() -> None:
@@ -50,6 +51,15 @@ def _draw_inline() -> None:
 
     shell.run_line_magic("matplotlib", "inline")
     set_matplotlib_formats("png", bbox_inches=None, dpi=DPI)
+
+
+def _quiet_bars() -> None:
+    """Obey TQDM_DISABLE, which tqdm's notebook bars do not read: under test, a bar that a slow
+    machine shows and a fast one does not is a difference."""
+    if os.environ.get("TQDM_DISABLE"):
+        from tqdm.notebook import tqdm_notebook
+
+        tqdm_notebook.__init__ = partialmethod(tqdm_notebook.__init__, disable=True)
 
 
 def device() -> torch.device:

@@ -10,6 +10,7 @@ executions would not share (widget state, ids, times, versions).
 
 import argparse
 import base64
+import os
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,7 @@ def read_source(path: Path) -> NotebookNode:
 
 def execute(notebook: NotebookNode) -> NotebookNode:
     """Run all cells in the notebooks' folder and keep only what a second run would repeat."""
+    os.environ["TQDM_DISABLE"] = "1"  # of the kernel: bars differ from run to run
     NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": FOLDER}}).execute()
     clean = strip_output(
         notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=VOLATILE
