@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-NAMES = ("inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures", "doctor",
-         "demo")  # fmt: skip
+NAMES = ("import", "inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures",
+         "doctor", "demo")  # fmt: skip
 
 USAGE = """usage: scale COMMAND [options]
 
+  import    a catalogue from a CSV file and a folder of pictures
   inspect   what a catalogue holds, and what is wrong with it
   pretrain  train SCALE on a catalogue
   evaluate  retrieval, classification and clustering of a trained run

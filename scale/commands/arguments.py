@@ -11,6 +11,7 @@ import tyro
 
 from scale.commands.ablate import Ablate
 from scale.commands.draw import Figures
+from scale.commands.import_csv import Import
 from scale.config import Config
 from scale.data.catalogue import Catalogue
 from scale.modalities import parse_subset
@@ -244,8 +245,9 @@ class Demo:
 
 
 COMMANDS = {
-    "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate, "embed": Embed,
-    "search": Search, "ablate": Ablate, "figures": Figures, "doctor": Doctor, "demo": Demo,
+    "import": Import, "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate,
+    "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures, "doctor": Doctor,
+    "demo": Demo,
 }  # fmt: skip
 
 

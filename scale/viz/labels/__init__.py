@@ -5,11 +5,16 @@ A file a topic; a key belongs to one of them.
 
 from typing import Any, Literal
 
-from scale.viz.labels import core, masking, weights
+from scale.viz.labels import catalogues, core, masking, weights
 
 Language = Literal["en", "zh"]
 
-TABLES = (core.LABELS, weights.LABELS, masking.LABELS)
+TABLES = (
+    core.LABELS,
+    weights.LABELS,
+    masking.LABELS,
+    catalogues.LABELS,
+)
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 
 
