@@ -1,0 +1,124 @@
+"""Notebook 02's pictures and measures: data sets, long tails, gaps against chance."""
+
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency
+
+from scale.data.inspect import long_tail
+from scale.modalities import MODALITIES
+from scale.viz.labels import label
+from scale.viz.lessons.data_sets import DATA_SETS, data_set_picture, plain
+from scale.viz.lessons.presence import (
+    chance_chi_square,
+    chi_square,
+    expected_combinations,
+    independence_picture,
+    presence_by_category,
+    presence_maps,
+    shuffled,
+    shuffled_within,
+)
+from scale.viz.lessons.tail import lorenz, power_law, tail_curves, tail_metric
+
+LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
+CATEGORY_N = ["mug"] * 40 + ["drum"] * 30 + ["bell"] * 10
+
+
+@pytest.fixture
+def present_NM():
+    rng = np.random.default_rng(0)
+    found_NM = rng.random((80, 5)) < [0.95, 0.9, 0.9, 0.5, 0.5]
+    found_NM[:40, 4] = rng.random(40) < 0.1  # mugs are hardly ever recorded
+    return found_NM
+
+
+def test_every_number_has_a_source():
+    assert [d.name for d in DATA_SETS] == [
+        "Dress Retrieval", "XMedia", "CMU-MOSEI", "RPC checkout", "Product1M", "M5Product",
+    ]  # fmt: skip
+    for data in DATA_SETS:
+        assert data.sources
+        assert data.paper
+        assert data.modalities == tuple(m for m in MODALITIES if m in data.modalities)
+    assert plain(None) == "not stated"
+    assert plain(6000, over=True) == "> 6,000"
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_data_sets(checked, look, lang):
+    _, texts = checked(lambda lang: data_set_picture(DATA_SETS, lang), look, lang)
+    assert {"12,000", "6,313,067", "> 6,000", label("sets_not_stated", lang)} <= set(texts)
+    assert "M5Product (2022)" in texts
+
+
+def test_lorenz_curve_is_the_gini_coefficient():
+    for sizes in ([6, 2, 1, 1], [3, 3, 3], power_law(300)):
+        share_K, held_K = lorenz(sizes)
+        gini = 1 - 2 * np.trapezoid(held_K, share_K)
+        assert gini == pytest.approx(long_tail(list(sizes))["gini"])
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_tail_curves(checked, look, lang):
+    lists = {"shop": [6, 2, 1, 1], "Zipf": power_law(6000)}
+    figure, texts = checked(lambda lang: tail_curves(lists, lang), look, lang)
+    assert set(lists) <= {t.get_text() for t in figure.axes[0].get_legend().get_texts()}
+    assert label("tail_equal", lang) in texts
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_tail_metric_shows_both_means(checked, look, lang):
+    names, queries, right = ["mug", "drum", "bell"], [80, 15, 5], [72, 3, 0]
+    _, texts = checked(lambda lang: tail_metric(names, queries, right, lang), look, lang)
+    assert f"{label('mean_over_products', lang)}: 0.75" in texts
+    assert f"{label('mean_over_categories', lang)}: 0.37" in texts
+
+
+def test_counts_and_chi_square_have_slow_twins(present_NM):
+    names, sizes_K, counts_KM = presence_by_category(present_NM, CATEGORY_N)
+    assert names == ["mug", "drum", "bell"]
+    assert sizes_K.tolist() == [40, 30, 10]
+    for k, name in enumerate(names):
+        rows = [n for n, c in enumerate(CATEGORY_N) if c == name]
+        assert counts_KM[k].tolist() == [sum(present_NM[n, m] for n in rows) for m in range(5)]
+    for m, value in enumerate(chi_square(counts_KM, sizes_K)):
+        table = np.stack([counts_KM[:, m], sizes_K - counts_KM[:, m]])
+        assert value == pytest.approx(chi2_contingency(table, correction=False).statistic)
+    everything = presence_by_category(np.ones((80, 5), dtype=bool), CATEGORY_N)[2]
+    assert chi_square(everything, sizes_K).tolist() == [0] * 5
+
+
+def test_shuffling_keeps_what_it_says(present_NM):
+    rng = np.random.default_rng(1)
+    random_NM, within_NM = (
+        shuffled(present_NM, rng),
+        shuffled_within(present_NM, CATEGORY_N, rng),
+    )
+    counts = presence_by_category(present_NM, CATEGORY_N)[2]
+    assert (random_NM.sum(axis=0) == present_NM.sum(axis=0)).all()
+    assert (presence_by_category(within_NM, CATEGORY_N)[2] == counts).all()
+    for other_NM in (random_NM, within_NM):
+        assert (other_NM != present_NM).any()
+
+
+def test_chance_tells_the_planted_cause(present_NM):
+    _, sizes_K, counts_KM = presence_by_category(present_NM, CATEGORY_N)
+    chance_RM = chance_chi_square(present_NM, CATEGORY_N, shufflings=200)
+    reached_M = (chance_RM >= chi_square(counts_KM, sizes_K)).mean(axis=0)
+    assert reached_M[4] == 0
+    assert (reached_M[:4] > 0.01).all()
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_pictures_of_gaps(checked, present_NM, look, lang):
+    _, texts = checked(lambda lang: presence_maps(present_NM, CATEGORY_N, lang), look, lang)
+    assert "mug (40)" in texts
+    assert f"{100 * present_NM[:40, 4].mean():.0f}" in texts
+    chance_RM = np.arange(500, dtype=float).reshape(100, 5)
+    real_M = np.array([0.0, 250, 495, 600, 900])
+    _, texts = checked(lambda lang: independence_picture(real_M, chance_RM, lang), look, lang)
+    assert f"{label('text', lang)}: p = 1.00" in texts
+    assert f"{label('audio', lang)}: p ≤ 0.010" in texts
+    _, texts = checked(lambda lang: expected_combinations(present_NM, lang), look, lang)
+    most = max(map(present_NM.tolist().count, present_NM.tolist()))
+    assert f"{most}" in texts
