@@ -8,12 +8,18 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from scale.commands.pictures import catalogues, masking, runs, weights
+from scale.commands.pictures import catalogues, masking, runs, streams, weights
 from scale.commands.pictures.sources import Picture, Sources
 from scale.viz.labels import Language
 from scale.viz.style import Style, save_figure, use_style
 
-TOPICS = (runs.PICTURES, weights.PICTURES, masking.PICTURES, catalogues.PICTURES)
+TOPICS = (
+    runs.PICTURES,
+    weights.PICTURES,
+    masking.PICTURES,
+    catalogues.PICTURES,
+    streams.PICTURES,
+)
 PICTURES: dict[str, Picture] = {name: draw for topic in TOPICS for name, draw in topic.items()}
 
 

@@ -5,7 +5,7 @@ A file a topic; a key belongs to one of them.
 
 from typing import Any, Literal
 
-from scale.viz.labels import catalogues, core, masking, weights
+from scale.viz.labels import catalogues, core, masking, streams, weights
 
 Language = Literal["en", "zh"]
 
@@ -14,6 +14,7 @@ TABLES = (
     weights.LABELS,
     masking.LABELS,
     catalogues.LABELS,
+    streams.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 
