@@ -17,7 +17,9 @@ import torch
 
 from scale.commands.demo import samples_folder, train_demo
 from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
 from scale.data.product import Product
+from scale.evaluation.bootstrap import Estimate
 from scale.training.run import Run, RunFolder
 
 THREADS = 1
@@ -96,6 +98,19 @@ def demo_run() -> Run:
     return run
 
 
+@cache
+def demo_data(split: str) -> ProductDataset:
+    """A split of the sample shop (train, val, test) as the tokens of the demo's model.
+
+    Without the bar that comes up where reading takes more than a second: a notebook's outputs are
+    the same on slow machines and on fast ones.
+    """
+    from IPython.utils.capture import capture_output
+
+    with capture_output():
+        return demo_run().dataset(samples(), split)
+
+
 def about(value: float, digits: int = 2) -> str:
     """A number that depends on a training, as text: `about(0.4716)` is `~0.47`.
 
@@ -103,6 +118,13 @@ def about(value: float, digits: int = 2) -> str:
     tests not to compare it; what must hold of it stands in an assert.
     """
     return f"~{value:.{digits}f}"
+
+
+def told(estimate: Estimate | None) -> str:
+    """A value with its interval as text: `+0.067 [+0.037, +0.097]`; `-` where there is none."""
+    if estimate is None or estimate.value is None or estimate.low is None:
+        return "-"
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
 def play(product: Product, modality: str) -> Any:
