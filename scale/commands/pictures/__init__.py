@@ -8,13 +8,14 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from scale.commands.pictures import catalogues, masking, runs, streams, weights
+from scale.commands.pictures import catalogues, faults, masking, runs, streams, weights
 from scale.commands.pictures.sources import Picture, Sources
 from scale.viz.labels import Language
 from scale.viz.style import Style, save_figure, use_style
 
 TOPICS = (
     runs.PICTURES,
+    faults.PICTURES,
     weights.PICTURES,
     masking.PICTURES,
     catalogues.PICTURES,

@@ -5,12 +5,13 @@ A file a topic; a key belongs to one of them.
 
 from typing import Any, Literal
 
-from scale.viz.labels import catalogues, core, masking, streams, weights
+from scale.viz.labels import catalogues, core, faults, masking, streams, weights
 
 Language = Literal["en", "zh"]
 
 TABLES = (
     core.LABELS,
+    faults.LABELS,
     weights.LABELS,
     masking.LABELS,
     catalogues.LABELS,
