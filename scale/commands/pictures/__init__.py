@@ -8,18 +8,35 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from scale.commands.pictures import catalogues, faults, masking, runs, streams, weights
+from scale.commands.pictures import (
+    catalogues,
+    contrast,
+    faults,
+    helping,
+    masking,
+    noise,
+    runs,
+    space,
+    streams,
+    training,
+    weights,
+)
 from scale.commands.pictures.sources import Picture, Sources
 from scale.viz.labels import Language
 from scale.viz.style import Style, save_figure, use_style
 
 TOPICS = (
     runs.PICTURES,
-    faults.PICTURES,
-    weights.PICTURES,
-    masking.PICTURES,
     catalogues.PICTURES,
+    contrast.PICTURES,
+    weights.PICTURES,
+    training.PICTURES,
     streams.PICTURES,
+    faults.PICTURES,
+    masking.PICTURES,
+    noise.PICTURES,
+    helping.PICTURES,
+    space.PICTURES,
 )
 PICTURES: dict[str, Picture] = {name: draw for topic in TOPICS for name, draw in topic.items()}
 

@@ -5,17 +5,36 @@ A file a topic; a key belongs to one of them.
 
 from typing import Any, Literal
 
-from scale.viz.labels import catalogues, core, faults, masking, streams, weights
+from scale.viz.labels import (
+    catalogues,
+    contrast,
+    core,
+    faults,
+    guesses,
+    helping,
+    masking,
+    missing,
+    space,
+    streams,
+    training,
+    weights,
+)
 
 Language = Literal["en", "zh"]
 
 TABLES = (
     core.LABELS,
-    faults.LABELS,
-    weights.LABELS,
-    masking.LABELS,
     catalogues.LABELS,
+    contrast.LABELS,
+    weights.LABELS,
+    training.LABELS,
+    masking.LABELS,
     streams.LABELS,
+    faults.LABELS,
+    guesses.LABELS,
+    missing.LABELS,
+    space.LABELS,
+    helping.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 

@@ -1,0 +1,34 @@
+import math
+
+import pytest
+
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.data.tokenizer import train_tokenizer
+from scale.experiments.broken import complete_products, contrast_curve, mixed_up_curve
+from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
+
+
+@pytest.fixture(scope="module")
+def settled(config, small_catalogue, tmp_path_factory):
+    """The small catalogue as tokens, and the config that fits them."""
+    catalogue = Catalogue.open(small_catalogue)
+    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
+    config = fit_vocabulary(config, tokenizer)
+    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
+    data = build_dataset(catalogue, config, tokenizer, None, cache=cache)
+    return fit_sizes(config, data), data
+
+
+def test_only_the_healthy_run_leaves_guessing(settled):
+    config, dataset = settled
+    batch = complete_products(dataset, 8)
+    guess = math.log(8)
+    assert contrast_curve(config, batch, steps=60)[-1] < 0.5 * guess
+    assert contrast_curve(config, batch, steps=10, learning_rate=1e-6)[-1] > 0.9 * guess
+    assert sum(mixed_up_curve(config, batch, steps=30)[-10:]) / 10 > 0.9 * guess
+
+
+def test_too_few_complete_products_are_told(settled):
+    with pytest.raises(ValueError, match="are needed"):
+        complete_products(settled[1], 10_000)
