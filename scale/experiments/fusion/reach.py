@@ -6,11 +6,10 @@ token that comes out differently has read it.
 L tokens of a product, all modalities one after the other, B products or copies, D width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -18,17 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scale.data.batch import ProductBatch, Tokens
-from scale.experiments.fusion.co_attention import CoAttention, Meeting
 from scale.experiments.fusion.generator import ImageGenerator
-from scale.experiments.fusion.inputs import SIDES
-from scale.experiments.fusion.model import FusionModel
-from scale.experiments.fusion.single_stream import SingleStream
+from scale.experiments.fusion.layers import encoders_of, layers_of, width_of
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
 from scale.strict import require
 
-Layer = Callable[[Tensor], Tensor]
-"""tokens_BLD to tokens_BLD, all modalities in one sequence."""
 Reads = NDArray[np.bool_]
 """reads_LL: True where output i (row) changes with input j (column)."""
 
@@ -73,7 +67,7 @@ def output_lengths(model: nn.Module, batch: ProductBatch) -> dict[str, int]:
     """Tokens of each modality inside the model, its [CLS] counted."""
     return {
         m: batch.tokens[m].values.shape[1] + (not isinstance(encoder, DiscreteEncoder))
-        for m, encoder in _encoders(model).items()
+        for m, encoder in encoders_of(model).items()
         if m in batch.tokens
     }
 
@@ -95,7 +89,7 @@ def reads_of_model(model: nn.Module, batch: ProductBatch) -> Reads:
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
     copies = _copies(batch, sum(length.values()) + 1)
-    with _noise_on_own_token(_encoders(model), length):
+    with _noise_on_own_token(encoders_of(model), length):
         output = model(copies)
     tokens = output.fused if isinstance(model, ScaleModel) else output
     return _differs(torch.cat([tokens[m] for m in length], dim=1))
@@ -103,14 +97,10 @@ def reads_of_model(model: nn.Module, batch: ProductBatch) -> Reads:
 
 @torch.no_grad()
 def reads_of_layers(model: nn.Module, batch: ProductBatch) -> dict[str, Reads]:
-    """reads_LL of one layer of each kind that a model has, in the order in which they run.
-
-    `alone`: a modality's own encoder or tower. `stream`: one Transformer over what it joins. `jct`:
-    SCALE's. `own`, `cross`, `self`: the three kinds of a two-stream model.
-    """
+    """reads_LL of one layer of each kind that a model has, by name (`layers_of`)."""
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
-    width = _width(model)
+    width = width_of(model)
     total = sum(length.values())
     random = torch.Generator().manual_seed(0)
     tokens_BLD = torch.randn(1, total, width, generator=random, dtype=torch.float64)
@@ -118,7 +108,7 @@ def reads_of_layers(model: nn.Module, batch: ProductBatch) -> dict[str, Reads]:
     place_L = torch.arange(total)
     noise_LD = torch.randn(total, width, generator=random, dtype=torch.float64)
     tokens_BLD[place_L, place_L] += noise_LD
-    return {name: _differs(layer(tokens_BLD)) for name, layer in _layers(model, length).items()}
+    return {name: _differs(layer(tokens_BLD)) for name, layer in layers_of(model, length).items()}
 
 
 @torch.no_grad()
@@ -154,55 +144,6 @@ def one_after_the_other(layers: Sequence[Reads]) -> Reads:
     for layer_LL in layers:
         reads_LL = (layer_LL.astype(int) @ reads_LL > 0).astype(int)
     return reads_LL.astype(bool)
-
-
-def _layers(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
-    """The first layer of each kind, as a function of the whole sequence."""
-    blocks = {(m,): _first_block(encoder) for m, encoder in _encoders(model).items()}
-    alone = {group: block for group, block in blocks.items() if block is not None}
-    layers = {"alone": partial(_by_group, length, alone)} if alone else {}
-    if isinstance(model, ScaleModel):
-        return layers | {
-            "jct": partial(_by_group, length, {tuple(length): model.jct.stack.blocks[0]})
-        }
-    fusion = model.fusion
-    if isinstance(fusion, SingleStream):
-        block = fusion.jct.stack.blocks[0]
-        layers["stream"] = partial(_by_group, length, {fusion.joined: block})
-    if isinstance(fusion, CoAttention):
-        own = {SIDES[s]: stack[0] for s, stack in fusion.own.items() if len(stack)}
-        meeting = fusion.meetings[0]
-        layers["own"] = partial(_by_group, length, own)
-        layers["cross"] = partial(_cross, length, meeting)
-        both = {SIDES[s]: block for s, block in meeting.block.items()}
-        layers["self"] = partial(_by_group, length, both)
-    return layers
-
-
-def _by_group(
-    length: dict[str, int], blocks: dict[tuple[str, ...], Layer], tokens_BLD: Tensor
-) -> Tensor:
-    """Each block over the tokens of its group of neighbouring modalities; others stay."""
-    parts = dict(zip(length, tokens_BLD.split(list(length.values()), dim=1), strict=True))
-    for group, block in blocks.items():
-        inside = [m for m in group if m in length]
-        after = block(torch.cat([parts[m] for m in inside], dim=1))
-        # A BERT layer of some versions of transformers returns a tuple.
-        after_BLD = after[0] if isinstance(after, tuple) else after
-        parts |= zip(inside, after_BLD.split([length[m] for m in inside], dim=1), strict=True)
-    return torch.cat([parts[m] for m in length], dim=1)
-
-
-def _cross(length: dict[str, int], meeting: Meeting, tokens_BLD: Tensor) -> Tensor:
-    """Cross-attention in both directions at once."""
-    sizes = [sum(length.get(m, 0) for m in side) for side in SIDES.values()]
-    streams = dict(zip(SIDES, tokens_BLD.split(sizes, dim=1), strict=True))
-    met = []
-    for side in SIDES:
-        (other,) = streams.keys() - {side}
-        nothing_BK = torch.zeros(streams[other].shape[:2], dtype=torch.bool)
-        met.append(meeting.cross[side](streams[side], (streams[other], nothing_BK)))
-    return torch.cat(met, dim=1)
 
 
 def _differs(tokens_BLD: Tensor) -> Reads:
@@ -249,18 +190,3 @@ def _noise_on_own_token(encoders: nn.ModuleDict, length: dict[str, int]) -> Iter
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _first_block(encoder: nn.Module) -> Layer | None:
-    stack = (
-        encoder.bert.encoder.layer if isinstance(encoder, DiscreteEncoder) else encoder.stack.blocks
-    )
-    return stack[0] if len(stack) else None
-
-
-def _encoders(model: nn.Module) -> nn.ModuleDict:
-    return model.encoders if isinstance(model, ScaleModel) else model.inputs.encoders
-
-
-def _width(model: FusionModel | ScaleModel) -> int:
-    return model.config.width if isinstance(model, ScaleModel) else model.inputs.width
