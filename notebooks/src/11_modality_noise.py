@@ -66,7 +66,7 @@ from IPython.display import Audio
 from scale.data.media import load_audio
 from scale.experiments.signals import add_white_noise
 
-sound_S = load_audio(product.audio, sample_rate=16_000, seconds=2.0)
+sound_S = load_audio(product.audio, sample_rate=16_000, seconds=1.0)
 noisy_S = add_white_noise(sound_S, -10.0, np.random.default_rng(0))
 added_S = noisy_S.astype(float) - sound_S
 ratio = 10 * np.log10(np.square(sound_S, dtype=float).sum() / np.square(added_S).sum())

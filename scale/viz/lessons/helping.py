@@ -23,7 +23,7 @@ def shapley_figure(
     ends: tuple[float, float],
     lang: Language = "en",
     metric: str = "mAP@5",
-    over: str = "",
+    trainings: int = 0,
 ) -> Figure:
     """Left: what a modality adds, by how many others are there. Right: the mean of each line.
 
@@ -31,7 +31,7 @@ def shapley_figure(
         steps: by modality, `contributions.marginal_steps` with intervals.
         shares: by modality, `contributions.shapley` with intervals.
         ends: the figure of chance and that of all five.
-        over: what the intervals are over, as words of the note.
+        trainings: number of them that the intervals are over; 0: they are over the queries.
     """
     figure = new_figure(8.8, 3.7)
     lines, bars = figure.subplots(1, 2, width_ratios=(1.15, 1))
@@ -50,7 +50,7 @@ def shapley_figure(
     lines.legend(loc="upper right")
     _share_bars(bars, shares, lang, metric)
     words = {"chance": ends[0], "whole": ends[1], "metric": metric}
-    over = over or label("over_queries", lang)
+    over = label("over_trainings", lang, n=trainings) if trainings else label("over_queries", lang)
     return framed(figure, "", label("shapley_note", lang, over=over, **words), [])
 
 

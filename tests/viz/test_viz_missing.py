@@ -1,0 +1,89 @@
+"""Policies, what is left to learn from, paired runs: the numbers shown are those given."""
+
+import numpy as np
+import pytest
+
+from scale.experiments.statistics import over_seeds
+from scale.modalities import MODALITIES
+from scale.viz.labels import label
+from scale.viz.lessons.completeness import complete_share, crowd_presence, shares_left
+from scale.viz.lessons.paired import paired_runs, unpaired
+from scale.viz.lessons.policies import missing_policies
+
+LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
+LENGTHS = {"text": 10, "table": 64, "image": 5, "video": 9, "audio": 26}
+IMPUTED = {"text": 32, "table": 64, "image": 5, "video": 9, "audio": 33}
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_policies_count_tokens_pairs_and_tasks(checked, look, lang):
+    has = ("text", "table", "image")
+    figure, texts = checked(lambda lang: missing_policies(LENGTHS, has, IMPUTED, lang), look, lang)
+    audio = label("audio", lang)
+    assert [texts.count(f"{audio} {n}") for n in (26, 33, 0, 1)] == [1, 1, 1, 1]
+    counted = {
+        (n, every): label("policies_of", lang, n=n, all=every)
+        for n, every in ((10, 10), (3, 10), (0, 10), (5, 5), (3, 5), (0, 5))
+    }
+    assert [texts.count(text) for text in counted.values()] == [1, 3, 1, 1, 3, 1]
+    cells = 114 + (88 + 33) + 79 + (79 + 2)
+    assert len(figure.axes[0].patches) >= cells
+
+
+def test_policies_with_one_or_four_modalities(readable):
+    readable(missing_policies(LENGTHS, ("table",), IMPUTED))
+    readable(missing_policies(LENGTHS, MODALITIES[:4], IMPUTED))
+
+
+@pytest.mark.parametrize("has", [(), MODALITIES])
+def test_policies_need_a_product_that_lacks_something(has):
+    with pytest.raises(ValueError, match="lacks some"):
+        missing_policies(LENGTHS, has, IMPUTED)
+
+
+def test_crowd_is_nested_and_near_its_rate():
+    little, much = (crowd_presence(rate, 4000, seed=1) for rate in (0.1, 0.3))
+    assert not (much & ~little).any()
+    assert little.mean() == pytest.approx(0.9, abs=0.02)
+    assert much.all(axis=1).mean() == pytest.approx(0.7**5, abs=0.03)
+
+
+def test_shares_left_count_products_and_pairs():
+    before_NM = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
+    after_NM = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    assert shares_left(before_NM, after_NM) == (1 / 2, 13 / 21)
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_complete_share_draws_what_was_measured(checked, look, lang):
+    measured = {0.1: (0.55, 0.8), 0.5: (0.03, 0.24)}
+    figure, texts = checked(lambda lang: complete_share(measured, lang), look, lang)
+    *grids, curves = figure.axes
+    for axes, rate in zip(grids, (0.1, 0.3, 0.5), strict=True):
+        complete = int(crowd_presence(rate).all(axis=1).sum())
+        assert label("share_grid", lang, rate=rate, complete=complete, all=24) in texts
+        assert len(axes.patches) == 24 * len(MODALITIES) + complete
+    drawn = [list(line.get_ydata()) for line in curves.lines]
+    assert [0.8, 0.24] in drawn
+    assert [0.55, 0.03] in drawn
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_paired_runs_tell_both_intervals(checked, look, lang):
+    better_S, worse_S = np.array([0.30, 0.25, 0.35]), np.array([0.22, 0.19, 0.28])
+    _, texts = checked(lambda lang: paired_runs(better_S, worse_S, ("a", "b"), lang), look, lang)
+    for found in (over_seeds(better_S - worse_S), unpaired(better_S, worse_S)):
+        assert f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" in texts
+
+
+def test_unpaired_is_wider_where_seeds_share_their_luck():
+    luck_S = np.array([0.1, 0.2, 0.3, 0.4])
+    better_S, worse_S = luck_S + 0.05 + np.array([0, 0.01, 0, 0.01]), luck_S
+    paired, loose = over_seeds(better_S - worse_S), unpaired(better_S, worse_S)
+    assert loose.value == pytest.approx(paired.value)
+    assert loose.high - loose.low > 5 * (paired.high - paired.low)
+
+
+def test_paired_runs_need_partners():
+    with pytest.raises(ValueError, match="same seeds"):
+        paired_runs(np.zeros(3), np.zeros(2), ("a", "b"))
