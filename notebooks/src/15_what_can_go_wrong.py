@@ -517,6 +517,15 @@ fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
 # (The hatching: as described, the model guesses *moments* from their neighbours. With swapped axes it guesses
 # a whole *band* for all of the sound, which is another and an easier task.)
 #
+# The gradient test of fault 1 would have found it too. The first layer multiplies its weights by the input; where
+# the input is always 0, no weight of it can learn.
+
+# %%
+reached, there = learned_parameters(trained["audio all zeros"][0])["encoders.audio"]
+print(f"audio encoder: {reached} of {there} numbers get a gradient")
+assert reached < there
+
+# %% [markdown]
 # **Invariant: different files give different inputs**, and no input is constant. And a rule: catch the error
 # you expect, by its name, and say the file's path.
 
@@ -731,7 +740,7 @@ table
 #
 # | invariant | how to test it | finds |
 # |---|---|---|
-# | every parameter gets a gradient | one backward pass, loop over `named_parameters` | 1, 2 |
+# | every parameter gets a gradient | one backward pass, loop over `named_parameters` | 1, 2, 9 |
 # | what may help can help | change one modality's input, another's prediction moves | 1 |
 # | products never meet | change product i, product j stays equal | 3 |
 # | what padding holds never matters | write noise into it, nothing moves | 3 |
@@ -748,7 +757,7 @@ table
 # | slow equals fast | a double loop from the paper, `assert_close` with the code | all formulas |
 # | stopped and resumed equals never stopped | compare the weights, bit by bit | resuming |
 #
-# All of them are in `tests/` of this project, and take seconds.
+# The tests of this project hold our own code to them. Each takes seconds.
 #
 # ## Exercise: a fault of ours
 #
@@ -803,7 +812,7 @@ assert last["as described"] < 0.5 * last["missing in the losses"]
 # 1. Why does the loss fall although a third of the parameters never learn?
 # 2. Batch of four products, three heads, masks laid out with `repeat`. Whose mask does head 2 of product 3 get?
 # 3. A weight of 0.4 multiplies a prediction. By which factor is the learned prediction too large?
-# 4. Why is the loss of all-zero sounds the lowest, and which check finds it?
+# 4. Why is the loss of all-zero sounds the lowest, and which two checks find it?
 # 5. The heads read the encoders, and mAP@5 is as before. What would you have to measure to see the damage?
 #
 # ## Pictures for your slides
