@@ -1,0 +1,581 @@
+# %% [markdown]
+# # 01 · Contrastive learning
+#
+# **The question.** A model sees products: titles, tables, pictures, clips, sounds. Nobody tells it what
+# they are. How can it learn which title belongs to which picture, with no names at all?
+#
+# You will build, each on an input that is small enough to check by hand:
+# - **pull and push** in the plane, one step at a time;
+# - **InfoNCE**, the loss behind it: with a calculator, in six lines, and as the package has it;
+# - its **temperature**, its **batch size**, and what goes wrong with twins in a batch;
+# - two measures of good features, **alignment** and **uniformity**, and a **collapse**, shown happening;
+# - the loss of one real batch, before and after training.
+#
+# Paper: section 4.3, the loss $L_{CL}$. Code: `scale/objectives/contrastive.py`,
+# `scale/training/diagnostics.py`. About 15 seconds.
+
+# %%
+import math
+
+import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+from scale.notebook import about, begin, demo_run, samples
+
+begin(seed=0)
+
+# %% [markdown]
+# ## The child, two cats and a dog
+#
+# A newborn sees two cats and a dog. Nobody says "cat". But the child can *compare*: two of the three are
+# alike. After many days it can tell cats from dogs, and it still knows no word.
+#
+# This is **contrastive learning** (对比学习). It needs no names, only one piece of knowledge: *which two
+# belong together*. A shop gives us this for free. A title and a picture on the same product page belong
+# together. A title and the picture of another product do not. Learning of this kind, from the data alone,
+# is **self-supervised** (自监督).
+
+# %%
+from scale.viz.lessons.contrast_idea import contrastive_idea
+
+contrastive_idea()
+
+# %% [markdown]
+# The picture says: *pull* together what belongs together, *push* apart what does not. Two words that we
+# need:
+# - a **positive pair** (正样本对): title and picture of one product;
+# - a **negative** (负样本): the picture of another product, seen from this title.
+#
+# ## Pull and push, one step at a time
+#
+# An **encoder** (编码器) turns a title, or a picture, into a vector: its **feature** (特征). We make each
+# feature 1 long, so that only its direction counts. Two numbers are enough to draw it: every feature is a
+# point of a circle. The **cosine** (余弦) of two features is then their dot product: 1 in the same
+# direction, 0 at a right angle, −1 when opposite.
+#
+# Three products, three titles, three pictures, all at wrong places. Row: title. Column: picture.
+
+# %%
+from scale.viz.lessons.contrast import on_circle
+
+text_BD = on_circle([95.0, 230.0, 330.0])  # degrees on the circle
+image_BD = on_circle([20.0, 300.0, 110.0])
+cosine_BB = text_BD @ image_BD.T
+torch.testing.assert_close(cosine_BB[0, 0].item(), math.cos(math.radians(95 - 20)))
+cosine_BB.numpy().round(2)
+
+# %% [markdown]
+# True pairs stand on the **diagonal** (对角线). Look at the first row. Title 1 has cosine 0.26 with its own
+# picture, but 0.97 with picture 3, the wrong one.
+#
+# Now the force. Divide the cosines of a row by a number $t$, the **temperature** (温度), here 0.5. Take the
+# **softmax**: each number becomes $e^{\text{it}}$, divided by the sum of the row. So we get shares $p_b$ that
+# sum to 1. Let $z$ be the title and $v_b$ the pictures, $v_1$ its own. The loss will be $-\log p_1$, and its
+# gradient is short enough to write down:
+#
+# $$-\frac{\partial L}{\partial z} = \frac{1}{t} \Bigl( \underbrace{(1 - p_1)\, v_1}_{\text{pull}}
+# - \underbrace{\sum_{b \neq 1} p_b\, v_b}_{\text{push}} \Bigr)$$
+#
+# We compute both sides: the formula, and PyTorch's own gradient.
+
+# %%
+temperature = 0.5
+z_D = text_BD[0].clone().requires_grad_()
+share_B = (image_BD @ z_D / temperature).softmax(0)
+(-share_B[0].log()).backward()
+
+p_B = share_B.detach()
+pull_D = (1 - p_B[0]) * image_BD[0]
+push_D = p_B[1] * image_BD[1] + p_B[2] * image_BD[2]
+torch.testing.assert_close(-z_D.grad, (pull_D - push_D) / temperature)
+print(f"pull of picture 1: {1 - p_B[0]:.2f}")
+print(f"push of picture 2: {p_B[1]:.2f}, push of picture 3: {p_B[2]:.2f}")
+
+# %% [markdown]
+# The pull is as strong as all pushes together, and the push comes from the picture that *looks* right and
+# is not. Picture 2 is far away and hardly counts. A negative that is near is a **hard negative**
+# (难负样本).
+#
+# Now **one step**, for all six points. The loss asks each title for its picture (softmax along the row) and
+# each picture for its title (softmax along the column). Each point goes a little way against its gradient and
+# is then set back onto the circle.
+
+# %%
+points_2BD = torch.stack([text_BD, image_BD]).requires_grad_()
+z_BD, v_BD = normalize(points_2BD, dim=2)
+logits_BB = z_BD @ v_BD.T / temperature
+p_row_B, p_column_B = logits_BB.softmax(dim=1).diag(), logits_BB.softmax(dim=0).diag()
+loss = -(p_row_B.log() + p_column_B.log()).mean() / 2
+loss.backward()
+after_2BD = normalize(points_2BD.detach() - 0.3 * points_2BD.grad, dim=2)
+for b in range(3):
+    before, after = cosine_BB[b, b], after_2BD[0, b] @ after_2BD[1, b]
+    print(f"pair {b + 1}: cosine {before:.2f} -> {after:.2f}")
+
+# %% [markdown]
+# All three pairs have come nearer. The rest is repetition: sixty such steps. `walk` does them, and its first
+# one must be ours.
+
+# %%
+from scale.viz.lessons.contrast import walk
+
+path = walk(text_BD, image_BD, steps=60, rate=0.3, temperature=temperature)
+torch.testing.assert_close(path.text_TBD[1], after_2BD[0])
+torch.testing.assert_close(path.image_TBD[1], after_2BD[1])
+table = pd.DataFrame({"step": [0, 1, 2, 5, 15, 60]})
+table["loss"] = [round(path.loss_T[k].item(), 2) for k in table.step]
+for b in range(3):
+    own_T = (path.text_TBD[:, b] * path.image_TBD[:, b]).sum(1)
+    table[f"cosine of pair {b + 1}"] = [round(own_T[k].item(), 2) for k in table.step]
+assert (path.loss_T.diff() < 1e-6).all()
+table
+
+# %% [markdown]
+# Each pair ends at cosine 1. The picture shows how. First the forces on title 1, then the way of all six
+# points in the next step, then the same after it. Below, the steps.
+
+# %%
+from scale.viz.lessons.circle import pull_and_push
+
+pull_and_push()
+
+# %% [markdown]
+# In one sentence: each title meets its picture, and the three products stand as far from each other as the
+# circle lets them, 120 degrees apart. (Inside and outside is only for the eye: all points are *on* the circle.)
+#
+# ## InfoNCE by hand
+#
+# Now the loss itself. It has a long name, **InfoNCE** (van den Oord et al., 2018), and a simple meaning: it
+# is a *multiple-choice question*. "Here is a title and B pictures. Which picture is its own?" The softmax
+# share of the right answer is $p$. The loss is $-\log p$: 0 when sure and right, large when sure and wrong.
+#
+# $$L_a = -\log \frac{e^{\cos(z_a, v_a)/t}}{\sum_{b} e^{\cos(z_a, v_b)/t}}$$
+#
+# Take this table of cosines and $t = 0.2$. Dividing by 0.2 gives whole numbers, so you need only a
+# calculator and $e^0 = 1$, $e^1 = 2.718$, $e^2 = 7.389$, $e^3 = 20.086$, $e^4 = 54.598$.
+
+# %%
+from scale.viz.lessons.contrast_loss import info_nce_table
+
+cosines = [[0.8, 0.2, 0.0], [0.4, 0.6, 0.2], [0.0, 0.2, 0.4]]
+info_nce_table(cosines, temperature=0.2)
+
+# %% [markdown]
+# Row 1: $54.598 / (54.598 + 2.718 + 1) = 0.936$, and $-\log 0.936 = 0.066$. Please do row 2 yourself before
+# you run the next cell.
+#
+# The rows ask "which picture belongs to this title?". The columns ask the other way round. Both questions
+# count, half each.
+
+# %%
+logits = [[c / 0.2 for c in row] for row in cosines]
+forth, back = [], []
+for a in range(3):
+    row_sum = sum(math.exp(logits[a][b]) for b in range(3))
+    column_sum = sum(math.exp(logits[b][a]) for b in range(3))
+    forth.append(-math.log(math.exp(logits[a][a]) / row_sum))
+    back.append(-math.log(math.exp(logits[a][a]) / column_sum))
+by_hand = [(f + b) / 2 for f, b in zip(forth, back, strict=True)]
+columns = {"title → picture": forth, "picture → title": back, "mean": by_hand}
+pd.DataFrame(columns, index=["product 1", "product 2", "product 3"]).round(2)
+
+# %% [markdown]
+# ## In six lines
+#
+# `cross_entropy` is softmax and $-\log$ in one. The right answer of row $a$ is column $a$. So the whole loss
+# is this:
+
+
+# %%
+def info_nce(text_BD, image_BD, temperature):
+    """loss_B, mean of both directions."""
+    logits_BB = normalize(text_BD, dim=1) @ normalize(image_BD, dim=1).T / temperature
+    target_B = torch.arange(len(logits_BB))
+    forth_B = cross_entropy(logits_BB, target_B, reduction="none")
+    back_B = cross_entropy(logits_BB.T, target_B, reduction="none")
+    return (forth_B + back_B) / 2
+
+
+# %% [markdown]
+# To try it we need features with exactly these cosines. A small trick: let the titles be three axes of a
+# space, $(1,0,0)$ and so on. Then a picture's first three numbers *are* its cosines with the titles. A
+# number on an axis of its own fills the length up to 1.
+
+# %%
+cosine_BB = torch.tensor(cosines)
+rest_B = (1 - cosine_BB.square().sum(0)).sqrt()
+titles_BD = torch.eye(3, 6)
+pictures_BD = torch.cat([cosine_BB.T, torch.diag(rest_B)], dim=1)
+torch.testing.assert_close(titles_BD @ pictures_BD.T, cosine_BB)
+
+six_lines_B = info_nce(titles_BD, pictures_BD, temperature=0.2)
+torch.testing.assert_close(six_lines_B, torch.tensor(by_hand))
+six_lines_B.numpy().round(2)
+
+# %% [markdown]
+# ## The package's
+#
+# SCALE has five modalities (模态), so ten pairs of them, and many products lack some. `pair_losses` does all
+# ten pairs at once. It takes `pooled_BMD` (B products, M = 5 modalities, D numbers) and `present_BM`: which
+# modality is there. Our toy has text and image only; the order is always text, table, image, video, audio.
+
+# %%
+from scale.modalities import PAIRS
+from scale.objectives.contrastive import pair_losses
+
+pooled_BMD = torch.zeros(3, 5, 6)
+pooled_BMD[:, 0], pooled_BMD[:, 2] = titles_BD, pictures_BD
+present_BM = torch.tensor([[True, False, True, False, False]] * 3)
+losses = pair_losses(pooled_BMD, present_BM, temperature=0.2)
+
+text_image = PAIRS.index((0, 2))
+torch.testing.assert_close(losses.loss_BP[:, text_image], six_lines_B)
+assert losses.valid_BP.sum() == 3  # the nine other pairs are out, for each product
+print(f"mean loss of the pair text-image: {losses.mean_P()[text_image]:.3f}")
+
+# %% [markdown]
+# By hand, in six lines, in the package: three times the same numbers.
+#
+# ## Temperature
+#
+# The temperature divides the cosines before the softmax. Take one title. Its own picture has cosine 0.6.
+# Five others have 0.5, 0.3, 0.1, −0.1 and −0.3. Only $t$ changes now.
+
+# %%
+cosine_C = torch.tensor([0.6, 0.5, 0.3, 0.1, -0.1, -0.3])
+rows = {}
+for t in (0.02, 0.07, 0.2, 1.0):
+    p_C = (cosine_C / t).softmax(0)
+    push_C = p_C[1:] / p_C[1:].sum()  # each negative's part of the whole push
+    rows[f"t = {t}"] = [round(p_C[0].item(), 2), *push_C.numpy().round(2)]
+names = ["own picture's share", *(f"push on {c:.1f}" for c in cosine_C[1:])]
+pd.DataFrame(rows, index=names).T
+
+# %% [markdown]
+# Why is the share the push? The gradient of the loss by the cosine of a negative is $p_b / t$ (this is the
+# formula from the circle again). We check it, and then look at the picture.
+
+# %%
+from scale.viz.lessons.contrast_loss import temperature as temperature_picture
+
+leaf_C = cosine_C.clone().requires_grad_()
+loss = cross_entropy((leaf_C / 0.07)[None], torch.tensor([0]))
+(slope_C,) = torch.autograd.grad(loss, leaf_C)
+share_C = (cosine_C / 0.07).softmax(0)
+torch.testing.assert_close(slope_C[1:], share_C[1:] / 0.07)
+torch.testing.assert_close(slope_C[0], (share_C[0] - 1) / 0.07)
+assert 0.93 < share_C[1] / share_C[1:].sum() < 0.95
+temperature_picture()
+
+# %% [markdown]
+# Read it from right to left. At $t$ = 1 all negatives are pushed about equally, the easy ones too. At 0.07,
+# the value of the paper, 94 % of the push goes to the hardest one. At 0.02 it gets everything. A low
+# temperature looks only at the most similar products, and that is dangerous if one of them is not really a
+# negative (next section). Wang and Liu (CVPR 2021) study this trade.
+#
+# ## Exercise
+#
+# How small can the loss get? Let a model be perfect: its own picture has cosine 1, all 63 others have −1.
+# Compute the loss for $t$ = 1 and for $t$ = 0.07. What does it say about training with $t$ = 1?
+
+# %% tags=["solution"]
+for t in (1.0, 0.07):
+    print(f"t = {t}: smallest loss {math.log(1 + 63 * math.exp(-2 / t)):.3f}")
+# With t = 1 even a perfect model has a loss of 2.25, and log 64 = 4.16 is pure guessing. The cosine
+# cannot leave [-1, 1], so the logits are too small to be sure. Dividing by t gives them room.
+assert math.log(1 + 63 * math.exp(-2)) > 2
+
+# %% [markdown]
+# ## Batch size
+#
+# A **batch** (批次) of B products gives each title one positive and B − 1 negatives. More negatives make a
+# harder question. How hard? A model that knows nothing gives every picture the same cosine. Then every share
+# is 1/B, and the loss is **log B**. Remember this number: it is where every training starts.
+
+# %%
+for B in (2, 64, 1024):
+    same_BD = torch.ones(B, 4)  # every feature the same
+    torch.testing.assert_close(info_nce(same_BD, same_BD, 0.07).mean().item(), math.log(B))
+    print(f"B = {B}: guessing costs log B = {math.log(B):.2f}")
+
+# %% [markdown]
+# There is a second reason for large batches. How much do title and picture tell about each other? The
+# answer has a name, **mutual information** (互信息) $I$, and a unit, the *nat*. InfoNCE gives a lower bound
+# of it (van den Oord et al., 2018), on average over batches:
+#
+# $$I \;\ge\; \log B - L$$
+#
+# The right side can never be more than log B, since $L \ge 0$. So a small batch cannot prove much, however
+# good the model is. To see it we take two views whose information we *know* (3 nats: Gaussian numbers with a
+# chosen correlation), and the best model that exists for them, by formula and without training.
+
+# %%
+from scale.viz.lessons.contrast_loss import batch_size, best_loss
+
+for B in (4, 32, 256):
+    L = best_loss(B)
+    print(f"B = {B}: log B = {math.log(B):.2f}, L = {L:.2f}, log B - L = {math.log(B) - L:.2f}")
+    assert math.log(B) - L < min(math.log(B), 3)
+batch_size()
+
+# %% [markdown]
+# Left: the loss grows with B although the model is perfect, so losses of different batch sizes must not be
+# compared. Right: with B = 4 one can prove only about 1.2 nats, with B = 256
+# nearly all 3.
+#
+# ## False negatives: twins in a batch
+#
+# A shop enters the same kettle twice, under two numbers. Now the batch holds two products with the same
+# picture, and InfoNCE says: "the other one's picture is wrong". It is not. Such a pair is a **false negative**
+# (假负样本). First, what it costs when the two are *exactly* the same: nobody can choose between them.
+
+# %%
+pair_BD = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]])  # 1 and 2 are twins
+loss_B = info_nce(pair_BD, pair_BD, temperature=0.07)
+print("loss of each product:", *(f"{abs(x):.2f}" for x in loss_B.tolist()))
+print(f"log 2 = {math.log(2):.2f}")
+assert (loss_B[:2] > math.log(2) - 1e-3).all()
+assert (loss_B[2:] < 0.01).all()
+
+# %% [markdown]
+# The twins' loss is log 2, and no training can lower it. If the twins differ a little (another photograph,
+# one more word), it gets worse: then a model *can* lower the loss, by pushing two pictures of one thing apart.
+# We let it: four products on the circle, 1 and 2 are twins. `content_BM` gives every content a number;
+# products with equal numbers are no negatives of each other.
+
+# %%
+from scale.viz.lessons.circle import false_negatives, twin_walks
+
+counted, left_out = twin_walks()
+for name, found in (("counted as negatives", counted), ("left out", left_out)):
+    cosine_T = (found.image_TBD[:, 0] * found.image_TBD[:, 1]).sum(1)
+    print(f"twins {name}: cosine of their pictures {cosine_T[0]:.2f} -> {cosine_T[-1]:.2f}")
+assert (counted.image_TBD[-1, 0] @ counted.image_TBD[-1, 1]).abs() < 0.05
+false_negatives()
+
+# %% [markdown]
+# Counted as negatives, the twins end at a right angle, as far apart as any two neighbours on the circle. Left
+# out, they stay together, and products 3 and 4 have more room. In a configuration this is
+# `loss.ignore_duplicates = True`; the demo uses it. We check what it does, on the four features from above.
+
+# %%
+from scale.viz.lessons.contrast import as_products
+
+pooled_BMD, present_BM = as_products(pair_BD, pair_BD)
+content_BM = torch.tensor([0, 0, 1, 2])[:, None].expand(-1, 5)
+left_out = pair_losses(pooled_BMD, present_BM, content_BM=content_BM)
+single = info_nce(pair_BD[1:], pair_BD[1:], 0.07)[0]  # the same batch without product 1
+torch.testing.assert_close(left_out.loss_BP[0, text_image], single)
+print(
+    f"loss of a twin: {loss_B[0]:.2f} counted, {left_out.loss_BP[0, text_image].abs():.2f} left out"
+)
+
+# %% [markdown]
+# ## Exercise
+#
+# `pair_losses` has an option `negatives="both"`: besides the other products' *pictures*, the other products'
+# *titles* are negatives of a title (the released code does so). How many negatives has an anchor then, in a
+# batch of B? What is the loss of a model that knows nothing? Check it for B = 64.
+
+# %% tags=["solution"]
+pooled_BMD, present_BM = as_products(torch.ones(64, 4), torch.ones(64, 4))
+both = pair_losses(pooled_BMD, present_BM, negatives="both").loss_BP[:, text_image].mean()
+torch.testing.assert_close(both.item(), math.log(2 * 64 - 1))
+print(
+    f"1 right answer among {2 * 64 - 1}: loss {both:.2f} = log 127, not log 64 = {math.log(64):.2f}"
+)
+# 2B - 2 negatives: B - 1 pictures and B - 1 titles. A loss is only comparable with one of its kind.
+
+# %% [markdown]
+# ## Alignment and uniformity
+#
+# The loss mixes two things: do true pairs meet, and are different products apart? Wang and Isola (2020)
+# measure them one by one.
+#
+# - **Alignment** (对齐性): mean squared distance of true pairs, $E\,\lVert z_a - v_a\rVert^2$. 0 is
+#   perfect. It equals $2 - 2\cos$, so 2 means unrelated.
+# - **Uniformity** (均匀性): $\log E\, e^{-2 \lVert x - y\rVert^2}$ over *different* products $x$, $y$ of one
+#   modality. 0 means that all are the same. The more it is below 0, the better they spread.
+#
+# Slowly, by loops, on the end of our walk; then the package's, which must agree.
+
+# %%
+from scale.training.diagnostics import alignment, uniformity
+
+text_BD, image_BD = path.text_TBD[-1], path.image_TBD[-1]
+slow_alignment = sum((text_BD[a] - image_BD[a]).square().sum() for a in range(3)) / 3
+spread = []
+for x_BD in (text_BD, image_BD):
+    near = [math.exp(-2 * (x_BD[a] - x_BD[b]).square().sum()) for a in range(3) for b in range(a)]
+    spread.append(math.log(sum(near) / 3))
+features = as_products(text_BD, image_BD)
+torch.testing.assert_close(alignment(*features), slow_alignment.item())
+torch.testing.assert_close(uniformity(*features), sum(spread) / 2, atol=1e-6, rtol=0)
+print(f"after 60 steps: alignment {slow_alignment:.2f}, uniformity {sum(spread) / 2:.2f}")
+
+# %% [markdown]
+# Three points at 120 degrees have squared distance 3, so uniformity is $-2 \cdot 3 = -6$, the best that
+# three points can do. We are nearly there. (Many points on a sphere of many dimensions reach about −4, many
+# on a circle −1.6.)
+#
+# One of the two measures alone says little. Four arrangements of eight products:
+
+# %%
+from scale.viz.lessons.circle import alignment_uniformity
+
+alignment_uniformity()
+
+# %% [markdown]
+# Only the last is useful. The second has perfect alignment, and a title there finds *every* picture: that is
+# the next section.
+#
+# ## Collapse, shown happening
+#
+# What if we only pull? Then there is a lazy way to the loss 0: the encoders ignore their input and answer
+# always the same. This is **collapse** (坍缩). We train two tiny encoders on 64 products, whose "title" and
+# "picture" are the same eight random numbers, each with noise of its own. Once with pull only, once with
+# InfoNCE.
+
+# %%
+from scale.viz.lessons.contrast import train_towers
+
+pull_only = train_towers(push=False, steps=200)
+pull_and_push_too = train_towers(push=True, steps=200)
+rows = {}
+for name, found in (("pull only", pull_only), ("pull and push", pull_and_push_too)):
+    features = as_products(found.text_TBD[-1], found.image_TBD[-1])
+    rows[name] = {
+        "alignment": about(alignment(*features)),
+        "uniformity": about(uniformity(*features)),
+    }
+pd.DataFrame(rows).T
+
+# %% [markdown]
+# Alignment alone prefers the run without negatives. The picture shows why it should not.
+
+# %%
+from scale.viz.lessons.collapse import collapse
+
+collapse(walks=(pull_only, pull_and_push_too))
+
+# %% [markdown]
+# Above, all products slide together until one point stands for all of them. Below, the push keeps them apart.
+# The curve is the mean cosine between *different* products. The package watches it in every training and
+# says so above 0.98:
+
+# %%
+from scale.training.diagnostics import collapse_warning, mean_cosine
+
+collapsed = as_products(pull_only.text_TBD[-1], pull_only.image_TBD[-1])
+healthy = as_products(pull_and_push_too.text_TBD[-1], pull_and_push_too.image_TBD[-1])
+print(collapse_warning(*collapsed).split(" in ")[0], "...")
+assert min(mean_cosine(*collapsed).values()) > 0.98
+assert max(mean_cosine(*healthy).values()) < 0.5
+assert collapse_warning(*healthy) is None
+
+# %% [markdown]
+# Some methods do without negatives (BYOL, SimSiam). They need another means against collapse, such as a
+# stopped gradient on one side. SCALE has its negatives.
+#
+# ## Exercise
+#
+# And *push only*? Take the eight titles and pictures of "spread, not aligned" above and read both measures.
+# Is uniformity alone a good goal? What would retrieval (检索) find?
+
+# %% tags=["solution"]
+from scale.viz.lessons.circle import arrangements
+
+for key, text_BD, image_BD in arrangements()[2:]:
+    hits = ((text_BD @ image_BD.T).argmax(1) == torch.arange(8)).sum().item()
+    found = uniformity(*as_products(text_BD, image_BD))
+    print(f"{key.split('_')[1]}: uniformity {found:.2f}, own picture found {hits} of 8 times")
+# Both are equally uniform. Only the aligned one finds anything. Neither measure is enough alone.
+
+# %% [markdown]
+# ## One real batch
+#
+# Now the sample shop. 32 products with title and picture, the model with random weights, and the same model
+# after the training of `make demo` (if it is not there yet, the next cell trains it once, one to two minutes).
+# Third, 32 products that the trained model has *never seen*.
+
+# %%
+from scale.viz.lessons.batch_table import batch_table, tables_of
+
+run = demo_run()
+seen, unseen = run.dataset(samples(), "train"), run.dataset(samples(), "test")
+tables = tables_of(run, seen, unseen)
+names = ("untrained", "trained, seen products", "trained, new products")
+rows = {}
+for name, found in zip(names, tables, strict=True):
+    own, count = found.cosine_BB.diag().mean(), len(found.cosine_BB)
+    other = (found.cosine_BB.sum() - found.cosine_BB.diag().sum()) / (count * (count - 1))
+    numbers = {"own picture": about(own), "others": about(other), "loss": about(found.loss)}
+    rows[name] = numbers | {"log B": round(math.log(count), 2)}
+pd.DataFrame(rows).T
+
+# %% [markdown]
+# The first two columns are mean cosines, on and off the diagonal. The picture shows the whole tables.
+
+# %%
+batch_table(tables)
+
+# %% [markdown]
+# Three things to read.
+# 1. **Untrained**: all cosines are nearly the same. No diagonal. The loss is log B: pure guessing.
+# 2. **Trained, seen products**: the diagonal stands out, and the loss is far below log B.
+# 3. **Trained, new products**: the diagonal can hardly be seen, and the loss is *above* log B. The model is sure
+#    and often wrong: it knows its 502 training products by heart. At $t$ = 0.07 a confident mistake costs much.
+#    log B is where training starts; it is no ceiling.
+#
+# Has it learned nothing for new products? It has: over *all* new products the own picture is nearer than the
+# others, on average. A little, but untrained there is no difference at all.
+
+# %%
+from scale.viz.lessons.batch_table import table_of
+
+untrained, on_seen, on_new = tables
+assert abs(untrained.loss - math.log(32)) < 0.15
+assert on_seen.loss < math.log(32) - 1
+assert on_seen.hits > 12
+assert on_new.loss > math.log(32)
+gaps = []
+for model in (run.untrained().eval(), run.model):
+    cosine_BB = table_of(model, unseen, count=len(unseen)).cosine_BB
+    gaps.append(cosine_BB.diag().mean() - cosine_BB.mean())
+    nearer = round(gaps[-1].item(), 2) + 0.0
+    print(f"{len(cosine_BB)} new products: own picture nearer by {about(nearer)}")
+assert abs(gaps[0]) < 0.01
+assert gaps[1] > 0.03
+
+# %% [markdown]
+# So a title *has* learned to find a picture, with no name ever said, and best for products that the model
+# knows. More products make this better; notebook 14 measures it properly, with intervals.
+#
+# ## What to remember
+#
+# - Contrastive learning needs only "these two belong together". Titles and pictures of one product do.
+# - InfoNCE is a multiple-choice question with B answers, asked in both directions. Guessing costs log B.
+# - The pull is $1 - p$, the push on each negative is its share $p_b$: hard negatives get most of it, and the
+#   more so the lower the temperature.
+# - Two products with equal content are false negatives: leave them out (`loss.ignore_duplicates`).
+# - Alignment without uniformity is collapse. Watch the mean cosine of different products.
+#
+# ## Five questions
+#
+# 1. Why does a model with the same feature for every product have exactly the loss log B?
+# 2. In the 3 × 3 table, which cosine would you change to make the loss of title 2 smallest, and which of the
+#    *other* losses would change too?
+# 3. A friend reports a loss of 2.1 with B = 64, you have 3.0 with B = 1,024. Who is better? Why is this a trap?
+# 4. You lower the temperature from 0.2 to 0.02, and your catalogue has many nearly equal products. What do
+#    you expect?
+# 5. A training reports alignment 0.00 after 100 steps. Is this good news? What do you look at next?
+#
+# ## Pictures for your slides
+#
+# ```
+# scale figures contrastive_idea pull_and_push info_nce_table temperature batch_size
+# scale figures false_negatives alignment_uniformity collapse batch_table
+# ```
+#
+# Add `--lang zh` for Chinese labels, `--style slides` for a projector. All terms: [glossary](../docs/glossary.md).
