@@ -35,7 +35,7 @@ def resolves(module: object, dotted: str) -> bool:
 
 def terms_in(text: str) -> list[tuple[str, list[str]]]:
     """What stands before and in each parenthesis with Chinese in it, and its Chinese terms."""
-    text = re.sub(r"\n# ?", " ", text)
+    text = re.sub(r"\s+", " ", re.sub(r"\n# ?", " ", text))
     found = []
     for match in re.finditer(rf"([^()（）]{{0,60}})[(（]([^()（）]*{HAN}[^()（）]*)[)）]", text):
         parts = re.split(r"[,;:，；：、与\"“”]| and ", match[2])

@@ -633,7 +633,7 @@ judge(check_epochs_differ, [file_order], [lambda step: batch_indices(128, 16, se
 #
 # ## 12 · A metric that likes to find less
 #
-# **Average precision** (平均精度, AP) of a ranking sums the precision at each hit. The question is what one
+# **Average precision** (平均精确率, AP) of a ranking sums the precision at each hit. The question is what one
 # divides by. The release divides by the hits that were *found* (notebook [14](14_downstream.ipynb) has all
 # three denominators). Two rankings, five places each, ten relevant products in the gallery:
 
