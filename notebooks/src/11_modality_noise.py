@@ -7,13 +7,14 @@
 #
 # You will build:
 # - three kinds of fault, on one product: missing, wrong, damaged;
-# - **zero imputation** (零插补) by hand, and its three rivals, as the joint co-transformer (JCT) sees them;
+# - **zero imputation** (零插补) by hand, and its three rivals, as the joint co-transformer (JCT, 联合协同
+#   Transformer) sees them;
 # - the formula that says why throwing away is so expensive;
 # - the paper's claim, with an interval that you compute yourself;
 # - a small study of your own, with a prediction before it.
 #
 # Paper: sections 1, 4.1 and 5. Code: `scale/experiments/noise.py`, `scale/model/jct.py`,
-# `scale/experiments/statistics.py`. About 40 seconds.
+# `scale/experiments/statistics.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -118,9 +119,9 @@ lengths = {m: tokens_RLD.shape[1] for m, tokens_RLD in whole.encoded.items()}
 missing_policies(lengths, has, {m: tokens_1LD.shape[1] for m, tokens_1LD in zeros.items()})
 
 # %% [markdown]
-# Look at the right side. Under the first three policies the loss is **the same**: three pairs of modalities
-# that are both there, three masked tasks. What is missing has no pair and no task. Only the *context* in the
-# JCT differs. And `drop` has no tokens and no loss: it learns nothing from this product.
+# Look at the right side. Under the first three policies the loss is **the same**: three pairs of modalities that are
+# both there, three masked tasks (代理任务, pretext tasks). What is missing has no pair and no task. Only the *context*
+# in the JCT differs. And `drop` has no tokens and no loss: it learns nothing from this product.
 #
 # ### Zero imputation, by hand
 #
@@ -405,7 +406,8 @@ pd.DataFrame(rows).T.fillna("-")
 #
 # Now a live one, in a world where we know the truth: the *toy*. Ten hidden numbers describe a product. Five
 # noisy, bent **views** of them play the five modalities. Five small encoders learn by InfoNCE over ten pairs.
-# Of 1,024 products the views are faulty at rates 0, 0.1, 0.3, 0.5, 0.7. Held-out products are perfect.
+# Of 1,024 products the views are faulty at rates 0, 0.1, 0.3, 0.5, 0.7. Held-out products are perfect. A missing view
+# has no pair, as under `skip`; the toy has no JCT.
 #
 # - `perfect`: nothing is faulty.
 # - `missing, keep`: views are missing, the other pairs stay in the loss.
@@ -488,9 +490,10 @@ assert table["change"]["audio"] > table["change"][whole].max() + 0.02
 table.map("{:.3f}".format)
 
 # %% [markdown]
-# They **rise**, and the sound's rises most. $S_{ii}$ is always 1, so $S'_{ii}$ is large where the *others*
-# disagree (notebook 09). The picture shows it in all regimes: dots to the right of their tick have gained
-# weight. On the right: how well right pairs are told from wrong ones, for every weighting that was tried.
+# They **rise**, and the sound's rises most. (The two that nobody touched rise a little too: their partners got worse.)
+# $S_{ii}$ is always 1, so $S'_{ii}$ is large where the *others* disagree (notebook 09). The picture shows it in all
+# regimes: dots to the right of their tick have gained weight. On the right: how well right pairs are told from wrong
+# ones, for every weighting that was tried.
 
 # %%
 from scale.viz.diagnosis import score_figure
