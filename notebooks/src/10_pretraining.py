@@ -207,7 +207,7 @@ loss_curves(metrics)
 #   It flattens or falls while the losses still fall: the model learns 502 products by heart.
 # - **alignment and uniformity** (对齐性与均匀性): alignment is the mean squared distance of partners, uniformity
 #   says how evenly products spread (lower is more even). Here partners stay about as far apart as they were while
-#   products spread: that is enough to be found. Uniformity going *up to 0* would be **collapse** (坍塌).
+#   products spread: that is enough to be found. Uniformity going *up to 0* would be **collapse** (坍缩).
 # - **gradient norm**: before clipping. It is far above 1 here, so every step is clipped to length 1, and the
 #   learning rate alone says how far a step goes. A sudden jump of ten times would be trouble.
 

@@ -21,7 +21,7 @@ LABELS: dict[str, tuple[str, str]] = {
         "{layers} layers, width {width}",
         "联合协同 Transformer（JCT）：全部 {tokens} 个词元拼成一个序列，{layers} 层，宽度 {width}",
     ),
-    "arch_head_words": ("{task}: logits × {size}", "{task}：logits × {size}"),
+    "arch_head_words": ("{task}: logits × {size}", "{task}：得分 × {size}"),
     "arch_head_vectors": ("{task}: vectors × {size}", "{task}：向量 × {size}"),
     "arch_hidden": (
         "heads, at the hidden positions only: five masked losses",
