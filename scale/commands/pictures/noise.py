@@ -18,8 +18,8 @@ from scale.viz.damage import damage_figure
 from scale.viz.diagnosis import score_figure
 from scale.viz.labels import Language
 from scale.viz.lessons.completeness import complete_share, shares_left
-from scale.viz.lessons.policies import missing_policies
 from scale.viz.lessons.paired import paired_runs
+from scale.viz.lessons.policies import missing_policies
 from scale.viz.noise import noise_sheet
 from scale.viz.studies import study_figure
 

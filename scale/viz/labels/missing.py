@@ -9,7 +9,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "policies_tokens": ("tokens in the JCT", "JCT 中的 token"),
     "policies_pairs": ("contrastive pairs", "对比模态对"),
     "policies_masked": ("masked tasks", "掩码任务"),
-    "policies_of": ("{n} of {all}", "{n} / {all}"),
+    "policies_of": ("{n} of {all}", "{all} 中的 {n}"),
     "policy_whole": ("nothing missing", "无缺失"),
     "policy_says_whole": ("for comparison", "用于对照"),
     "policy_zero": ("zero (the paper)", "zero（论文）"),
@@ -27,7 +27,7 @@ LABELS: dict[str, tuple[str, str]] = {
         "一格为一个 token。实心：来自商品；斜线：编码器对零输入的输出，凡缺失该模态的商品都相同；"
         "星号：可学习的向量。",
     ),
-    "share_grid": ("r = {rate:.0%}: {complete} of {all}", "r = {rate:.0%}：{complete} / {all}"),
+    "share_grid": ("r = {rate:.0%}: {complete} of {all}", "r = {rate:.0%}：{all} 中 {complete}"),
     "share_curves": ("What is left to learn from", "还剩多少可供学习"),
     "share_rate": ("rate r at which each modality is missing", "每个模态的缺失率 r"),
     "share_axis": ("share that is left", "剩余比例"),
