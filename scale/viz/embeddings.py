@@ -31,11 +31,12 @@ LEGEND = 8
 MARKERS = "osD^vPX"
 
 
-def umap_coordinates(emb_ND: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
-    """Two coordinates per embedding, (N, 2): UMAP by cosine, 15 neighbours, on one thread.
+def umap_coordinates(emb_ND: ArrayLike, seed: int = 0, neighbours: int = 15) -> NDArray[np.float32]:
+    """Two coordinates per embedding, (N, 2): UMAP by cosine, on one thread.
 
-    The same seed gives the same map on the same machine and versions. Raises ValueError for fewer
-    than 5 embeddings, for another shape than (N, D), and for values that are not finite.
+    `neighbours` is how many nearest embeddings each one is drawn to. The same seed gives the same
+    map on the same machine and versions. Raises ValueError for fewer than 5 embeddings, for another
+    shape than (N, D), and for values that are not finite.
     """
     emb_ND = np.asarray(emb_ND, dtype=np.float32)
     if emb_ND.ndim != 2 or len(emb_ND) < LEAST:
@@ -45,7 +46,7 @@ def umap_coordinates(emb_ND: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
     import umap
 
     reducer = umap.UMAP(
-        n_neighbors=min(15, len(emb_ND) - 1),
+        n_neighbors=min(neighbours, len(emb_ND) - 1),
         metric="cosine",
         min_dist=0.25,
         # The spectral start needs more points than coordinates and neighbours.

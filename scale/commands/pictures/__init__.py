@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from scale.commands.pictures import (
     catalogues,
     contrast,
+    downstream,
     faults,
     helping,
     masking,
@@ -37,6 +38,7 @@ TOPICS = (
     noise.PICTURES,
     helping.PICTURES,
     space.PICTURES,
+    downstream.PICTURES,
 )
 PICTURES: dict[str, Picture] = {name: draw for topic in TOPICS for name, draw in topic.items()}
 

@@ -9,6 +9,7 @@ from scale.viz.labels import (
     catalogues,
     contrast,
     core,
+    downstream,
     faults,
     guesses,
     helping,
@@ -34,6 +35,7 @@ TABLES = (
     guesses.LABELS,
     missing.LABELS,
     space.LABELS,
+    downstream.LABELS,
     helping.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}

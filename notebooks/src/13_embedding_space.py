@@ -1,0 +1,678 @@
+# %% [markdown]
+# # 13 · The embedding space
+#
+# **The question.** A trained model turns every title, table, picture, clip and sound into a vector of 64
+# numbers: a point in a space that nobody can see. Papers show that space as a coloured map. Where do the
+# points really lie, what does such a map show of it, and what does it invent?
+#
+# You will build, and check on numbers:
+# - the **modality gap** (模态鸿沟): titles in one place, pictures in another, before and after training;
+# - **alignment** (对齐性) and **uniformity** (均匀性), two numbers that describe the space without a map;
+# - two kinds of map, **PCA** (主成分分析) and **UMAP**, by modality and by category;
+# - a measure of how honest a map is, **trustworthiness** (可信度), and the neighbours that a map tears apart;
+# - maps of points whose truth you know, and of noise: what a map makes up.
+#
+# Paper: the contrastive losses that bring the modalities together (section 4). Code:
+# `scale/viz/embeddings.py`, `scale/viz/lessons/space.py`. About 40 seconds; a third of it is UMAP that
+# compiles itself.
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import normalize
+
+from scale.notebook import about, begin, demo_data, demo_run, device, play
+
+begin(seed=0)
+
+# %% [markdown]
+# ## Small enough to check by hand
+#
+# A model that compares by cosine does not care how long a vector is. So we divide each vector by its length:
+# every feature becomes a **unit vector** (单位向量), a point on the unit sphere. In two dimensions the sphere
+# is a circle, and a point is an angle. Here are three products with a title and a picture each. The titles
+# lie at 0, 20 and 40 degrees, the pictures at 90, 110 and 130.
+
+# %%
+degrees_NM = np.array([[0, 90], [20, 110], [40, 130]])  # a row a product: text, image
+angle_NM = np.deg2rad(degrees_NM)
+unit_NMD = np.stack([np.cos(angle_NM), np.sin(angle_NM)], axis=2)
+mean_MD = unit_NMD.mean(axis=0)
+print("mean of the titles  ", mean_MD[0].round(2), " length", np.linalg.norm(mean_MD[0]).round(2))
+print("mean of the pictures", mean_MD[1].round(2), " length", np.linalg.norm(mean_MD[1]).round(2))
+gap = np.linalg.norm(mean_MD[0] - mean_MD[1])
+print("modality gap", gap.round(2))
+
+# %% [markdown]
+# The **modality gap** of two modalities is the distance of their two means. (The name is from Liang and
+# others, "Mind the Gap", 2022.) Here it is 1.36. For orientation: two single points at a right angle are
+# $\sqrt 2$ = 1.41 apart.
+#
+# A mean of unit vectors lies *inside* the circle. Its length says how much the points agree: 1 if all are the
+# same, 0 if they point everywhere. Its square is exactly the mean cosine of all pairs of points (a point with
+# itself included). So the gap is made of cosines and nothing else:
+#
+# $$\lVert \mu_a - \mu_b \rVert^2 \;=\; \underbrace{\overline{\cos}_{aa}}_{\text{within } a}
+# + \underbrace{\overline{\cos}_{bb}}_{\text{within } b} - 2\,\underbrace{\overline{\cos}_{ab}}_{\text{between}}$$
+
+# %%
+titles_ND, pictures_ND = unit_NMD[:, 0], unit_NMD[:, 1]
+within_titles = (titles_ND @ titles_ND.T).mean()
+within_pictures = (pictures_ND @ pictures_ND.T).mean()
+between = (titles_ND @ pictures_ND.T).mean()
+print(f"within {within_titles:.2f} and {within_pictures:.2f}, between {between:.2f}")
+np.testing.assert_allclose(gap**2, within_titles + within_pictures - 2 * between)
+
+# %% [markdown]
+# Keep this sentence: **a large gap means that things of one modality are more alike than things of two
+# modalities are.** It says nothing yet about whether a title is near *its own* picture.
+#
+# ## The shop, before and after training
+#
+# Now the 146 test products of the sample shop. We embed them twice: with the model that `make demo` trains,
+# and with the same model before its first step (random weights). A product has up to five features; those
+# that are there become points.
+
+# %%
+from scale.evaluation.embed import embed_dataset
+from scale.modalities import MODALITIES
+from scale.viz.lessons.space import Points
+
+run, test = demo_run(), demo_data("test")
+models = {"untrained": run.untrained(), "trained": run.model}
+embedded = {
+    stage: embed_dataset(model, test, device=device(), progress=False)
+    for stage, model in models.items()
+}
+stages = {stage: Points.of(features) for stage, features in embedded.items()}
+present_NM = embedded["trained"].present_NM
+pd.DataFrame([present_NM.sum(axis=0)], columns=MODALITIES, index=["points"])
+
+# %% [markdown]
+# The gap of all five modalities is the mean over their ten pairs. A loop is all it takes; the package must
+# find the same.
+
+# %%
+from scale.viz.lessons.space import modality_gap
+
+
+def slow_gap(unit_PD, modality_P):
+    means = [unit_PD[modality_P == m].mean(axis=0) for m in MODALITIES]
+    pairs = [(a, b) for i, a in enumerate(means) for b in means[i + 1 :]]
+    return np.mean([np.linalg.norm(a - b) for a, b in pairs])
+
+
+for points in stages.values():
+    slow = slow_gap(points.unit_PD, points.modality_P)
+    np.testing.assert_allclose(modality_gap(points), slow, rtol=1e-5)
+
+# %% [markdown]
+# Beside the gap we want the cosines it is made of, in three kinds: points of the **same modality** (of
+# different products), points of **different modalities** (of different products), and, what training is
+# about, different modalities of **one product**.
+
+# %%
+from scale.viz.lessons.space import cosine_kinds
+
+rows = {}
+for stage, points in stages.items():
+    kinds = {kind: cosine_P.mean() for kind, cosine_P in cosine_kinds(points).items()}
+    rows[stage] = {"gap": modality_gap(points), **kinds}
+numbers = pd.DataFrame(rows).T
+numbers.map(about)
+
+# %% [markdown]
+# What must hold of these numbers, on any machine:
+
+# %%
+before, after = numbers.loc["untrained"], numbers.loc["trained"]
+assert before["gap"] > 1.2  # five bundles, nearly at right angles
+assert before["within"] > 0.9  # and narrow ones
+assert abs(before["same"] - before["between"]) < 0.02  # its own picture is no nearer than any other
+assert after["gap"] < 0.5 * before["gap"]  # training closes most of the gap, not all of it
+assert after["same"] > after["between"] + 0.1  # its own picture is nearer now
+assert after["within"] > after["between"]  # things of one modality still agree a little more
+
+# %% [markdown]
+# Read the first row. Before training, two titles of *different* products have a cosine near 1. Why? A network
+# with random weights answers nearly the same to every input: each encoder throws all its points into one
+# narrow **cone** (锥), and five encoders with five random starts have five cones. Nobody made the gap. It is
+# there before the first step, and it knows nothing about products: a title is as far from its own picture as
+# from any other.
+#
+# Training opens the cones and brings them together, but not fully. That is known from CLIP too. Contrastive
+# learning (对比学习) asks only that the own picture be nearer than the *other pictures*; nobody asks that
+# it be nearer than other titles.
+#
+# ## A first map: PCA
+#
+# **PCA** turns the cloud of points until the direction in which they differ most lies along the first axis,
+# and the second most along the second, and then drops the other 62 directions. It is one line of linear
+# algebra, the singular value decomposition (奇异值分解). Distances on it are true, as far as two directions
+# can hold them: it can only hide distance, never invent it.
+
+# %%
+from scale.viz.lessons.space import principal_axes
+
+x_PD = stages["trained"].unit_PD.astype(float)
+centred_PD = x_PD - x_PD.mean(axis=0)
+U_PD, size_D, V_DD = np.linalg.svd(centred_PD, full_matrices=False)
+xy_P2 = centred_PD @ V_DD[:2].T  # coordinates along the two longest directions
+share = (size_D[:2] ** 2).sum() / (size_D**2).sum()
+package_P2, package_share = principal_axes(x_PD)
+np.testing.assert_allclose(np.abs(xy_P2), np.abs(package_P2), atol=1e-8)  # signs are free
+np.testing.assert_allclose(share, package_share)
+print(f"two of 64 directions hold {about(100 * share, 0)} % of the spread")
+
+# %% [markdown]
+# The maps below have one scale. On the right are the cosines, by kind.
+
+# %%
+from scale.viz.lessons.maps import modality_gap_figure
+
+modality_gap_figure(stages)
+
+# %% [markdown]
+# In one sentence: before training the modality is everything that a feature knows (the points hide behind
+# five marks; 60 % of all spread is between modalities alone); after training the five clouds lie over each
+# other, and the blue cosines, of one product, have moved to the right.
+#
+# ## Two numbers instead of a map
+#
+# Wang and Isola (2020) describe a contrastive space by two numbers. **Alignment** is the mean squared
+# distance of what belongs together (here: two modalities of one product), smaller is better. **Uniformity**
+# says how evenly the points use the sphere: 0 if all are in one point, about $-4$ if they are everywhere.
+#
+# $$\text{alignment} = \overline{\lVert z_i - z_j \rVert^2} \qquad
+# \text{uniformity} = \log \overline{\exp(-2\,\lVert x - y \rVert^2)}$$
+#
+# By hand for one pair of modalities, and against the package for all of them:
+
+# %%
+from scale.training.diagnostics import alignment, uniformity
+
+pooled_NMD = torch.from_numpy(embedded["trained"].pooled_NMD)
+present_NM = torch.from_numpy(embedded["trained"].present_NM)
+only = torch.zeros_like(present_NM)
+only[:, [0, 2]] = present_NM[:, [0, 2]]  # text and image
+both_N = only[:, 0] & only[:, 2]
+z_NMD = normalize(pooled_NMD[both_N], dim=-1)
+by_hand = (z_NMD[:, 0] - z_NMD[:, 2]).square().sum(-1).mean().item()
+np.testing.assert_allclose(alignment(pooled_NMD, only), by_hand, rtol=1e-5)
+cosine = (z_NMD[:, 0] * z_NMD[:, 2]).sum(-1).mean().item()
+np.testing.assert_allclose(by_hand, 2 - 2 * cosine, rtol=1e-5)  # one more name for a cosine
+
+# %% [markdown]
+# And uniformity, by a double loop over the titles:
+
+# %%
+titles_ND = normalize(pooled_NMD[present_NM[:, 0], 0], dim=-1)
+terms = [
+    torch.exp(-2 * (titles_ND[i] - titles_ND[j]).square().sum())
+    for i in range(len(titles_ND))
+    for j in range(i)
+]
+by_hand = torch.stack(terms).mean().log().item()
+only = torch.zeros_like(present_NM)
+only[:, 0] = present_NM[:, 0]
+np.testing.assert_allclose(uniformity(pooled_NMD, only), by_hand, rtol=1e-4)
+
+# %% [markdown]
+# ## Over training
+#
+# The demo keeps only its last and its best checkpoint. So we train here, live, for 50 steps, with the
+# contrastive losses alone: it is ten lines, and you know every one of them from notebook 01. At four steps
+# we stop and look at the test products.
+
+# %%
+from scale.objectives.contrastive import pair_losses
+from scale.training.schedule import batch_indices
+
+model, train = run.untrained().to(device()).train(), demo_data("train")
+optimizer, history = torch.optim.AdamW(model.parameters(), lr=1e-3), {0: embedded["untrained"]}
+for step in range(50):
+    batch = train.collate(batch_indices(len(train), 64, seed=0, step=step)).to(device())
+    output = model.embed(batch)
+    loss = pair_losses(output.pooled_BMD, output.present_BM).mean_P().sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step + 1 in (20, 30, 50):
+        history[step + 1] = embed_dataset(model, test, device=device(), progress=False)
+history[run.config.train.steps] = embedded["trained"]  # the demo: the whole way, all six losses
+
+# %% [markdown]
+# Maps (PCA, one scale) and, below, the gap and the three kinds of cosine. The last column is the demo.
+
+# %%
+from scale.viz.lessons.maps import gap_over_training
+
+snapshots = {step: Points.of(features) for step, features in history.items()}
+gap_over_training(snapshots, last=run.config.train.steps)
+
+# %% [markdown]
+# First nothing seems to happen (20 steps), then the cones open and slide over each other within a few steps.
+# The gap falls because the cosines *within* a modality fall: different products must become different.
+
+# %%
+rows = {}
+for step, features in history.items():
+    pooled_NMD, present_NM = map(torch.from_numpy, (features.pooled_NMD, features.present_NM))
+    aligned, even = alignment(pooled_NMD, present_NM), uniformity(pooled_NMD, present_NM)
+    rows[step] = {"alignment": aligned, "uniformity": even}
+over_time = pd.DataFrame(rows).T
+steps = list(over_time.index)
+assert over_time.alignment[50] < over_time.alignment[0] - 0.2
+assert over_time.uniformity.iloc[-1] < over_time.uniformity[50] - 0.5
+gaps = [modality_gap(points) for points in snapshots.values()]
+assert gaps[-1] < gaps[-2] < 0.9 * gaps[0]
+over_time.map(about)
+
+# %% [markdown]
+# The two numbers pull against each other. In the first 50 steps the modalities come together (alignment
+# falls). After that the model spreads its products over the sphere (uniformity falls far), and on *test*
+# products, which it has never seen, alignment even gets a little worse. That is no fault: retrieval needs
+# the own picture to be nearer than the others, and spread makes the others far.
+#
+# ## UMAP: a map made of neighbours
+#
+# PCA has room for a quarter of the spread. **UMAP** gives up distances and keeps only neighbours. In four
+# sentences: for each point find its 15 nearest in the space. Put all points on paper. Let neighbours pull
+# each other and let random other points push each other, for a few hundred rounds. What you see is where
+# they come to rest; the axes have no meaning and no unit. (The first call compiles UMAP's inner loop, which
+# takes about ten seconds.)
+
+# %%
+from scale.viz.embeddings import umap_coordinates
+from scale.viz.lessons.maps import modality_maps
+
+maps = {stage: umap_coordinates(points.unit_PD) for stage, points in stages.items()}
+modality_maps(maps, stages["trained"].modality_P)
+
+# %% [markdown]
+# Untrained: five islands, one a modality, the gap in its purest form. Trained: titles, tables, clips and
+# sounds look well mixed, and the pictures live in a part of their own. PCA above did not show that. Which
+# map is right? We ask the space, not a map: of the 10 nearest points to a point, in all 64 dimensions, how
+# many are of its own modality? By chance it would be about 20 %.
+
+# %%
+from scale.viz.lessons.space import neighbour_ranks
+
+
+def own_share(points, k=10):
+    """Per modality: share of the k nearest points, in 64 dimensions, that are of the same one."""
+    rank_PP = neighbour_ranks(points.unit_PD)
+    near_PP = (rank_PP >= 1) & (rank_PP <= k)
+    same_PP = points.modality_P[:, None] == points.modality_P
+    share_P = (near_PP & same_PP).sum(axis=1) / k
+    return {m: share_P[points.modality_P == m].mean() for m in MODALITIES}
+
+
+shares = pd.DataFrame({stage: own_share(points) for stage, points in stages.items()}).T
+shares.map(about)
+
+# %% [markdown]
+# Neither is. The pictures do keep to themselves most, as UMAP shows. But **no modality has mixed**: far more
+# than 20 % of what is nearest to a title are titles. The means have met, so the gap is small; the nearest
+# neighbours have not. (Look at the histogram again: the violet cosines, of one modality, have the longer
+# tail on the right, and neighbours come from the tail.) A gap is a number about means and says nothing about
+# neighbours; a map with little room mixes what is not mixed.
+
+# %%
+assert (shares.loc["untrained"] > 0.99).all()
+assert (shares.loc["trained"] > 0.3).all()
+assert shares.loc["trained"].mean() < 0.9
+assert shares.loc["trained"].idxmax() == "image"
+
+# %% [markdown]
+# This has a practical side. **If all modalities lie in one search index, what is found is mostly of the
+# query's own modality**: before training a title finds only titles. If you search one modality at a time, a
+# title among pictures, all this does not matter. Why not?
+#
+# ## Retrieval in spite of the gap
+#
+# Move *all* pictures by the same vector $c$. The score of a title $q$ with a picture $g$ becomes
+# $q \cdot (g + c) = q \cdot g + q \cdot c$. The second part is the same for every picture, so **the order of
+# the pictures does not change**, however large $c$ is. Let us make a terrible gap and look.
+
+# %%
+U_NMD = normalize(torch.from_numpy(embedded["trained"].pooled_NMD), dim=-1).numpy()
+has_N = embedded["trained"].present_NM[:, [0, 2]].all(axis=1)  # a title and a picture
+query_QD, gallery_GD = U_NMD[has_N, 0], U_NMD[has_N, 2]
+far_D = np.full(64, 2.0, dtype=np.float32)
+order_QG = (query_QD @ gallery_GD.T).argsort(axis=1)
+moved_QG = (query_QD @ (gallery_GD + far_D).T).argsort(axis=1)
+agree = (order_QG == moved_QG).mean()
+print(f"the pictures moved by {np.linalg.norm(far_D):.0f}; places that stay the same: {agree:.1%}")
+assert agree > 0.99  # all but float rounding between equal scores
+
+# %% [markdown]
+# So a sound can find a picture even though sounds and pictures live apart. Each test product that has both
+# asks with its sound for its own picture, among all pictures:
+
+# %%
+has_N = embedded["trained"].present_NM[:, [2, 4]].all(axis=1)
+rows_N = np.flatnonzero(has_N)
+found = {}
+for stage, features in embedded.items():
+    U_NMD = normalize(torch.from_numpy(features.pooled_NMD), dim=-1).numpy()
+    score_QG = U_NMD[rows_N, 4] @ U_NMD[rows_N, 2].T
+    found[stage] = 1 + (score_QG > np.diag(score_QG)[:, None]).sum(axis=1)  # rank of its own
+count = len(rows_N)
+recall = {stage: (rank_Q <= 10).mean() for stage, rank_Q in found.items()}
+print(f"Recall@10: untrained {about(recall['untrained'])}, trained {about(recall['trained'])}")
+print(f"by chance: 10 of {count} = {10 / count:.2f}")
+assert recall["trained"] > 10 / count + 0.05 > recall["untrained"]
+
+# %% [markdown]
+# Listen to a query that works. This sound was given to the model, and nothing else:
+
+# %%
+best = rows_N[found["trained"].argmin()]
+play(test.products[best], "audio")
+
+# %% [markdown]
+# The five pictures that it finds among all pictures of the test split. A green frame: the product's own
+# picture.
+
+# %%
+from scale.viz.retrieval import retrieval_sheet
+
+score_G = U_NMD[rows_N, 2] @ U_NMD[best, 4]
+top = score_G.argsort()[::-1][:5]
+results = [(test.products[rows_N[g]], float(score_G[g])) for g in top]
+hits = [rows_N[g] == best for g in top]
+assert any(hits)
+retrieval_sheet([test.products[best]], [results], [hits], query_subset=("audio",))
+
+# %% [markdown]
+# ## By category
+#
+# For a map of *products* we join the features that a product has into one vector (the mean of its unit
+# vectors, made a unit vector again) and colour it by category. The model has never seen a category.
+
+# %%
+from scale.viz.embeddings import embedding_map
+
+products = {stage: features.product() for stage, features in embedded.items()}
+product_maps = {stage: umap_coordinates(found.emb_ND) for stage, found in products.items()}
+category_N = np.array([product.category for product in test.products])
+embedding_map(product_maps["trained"], list(category_N))
+
+# %% [markdown]
+# Mugs lie with mugs and near bowls; backpacks near suitcases; stools near chairs. Now the same products
+# before training. There are islands, clear and well apart:
+
+# %%
+has_NM = embedded["untrained"].present_NM
+names = {(0, 0): "neither", (1, 0): "clip", (0, 1): "sound", (1, 1): "clip and sound"}
+pattern_N = [names[int(clip), int(sound)] for clip, sound in has_NM[:, 3:]]
+embedding_map(product_maps["untrained"], pattern_N)
+
+# %% [markdown]
+# A trap. The islands are not categories. They are **which modalities a product lacks**: here coloured by
+# whether it has a clip and a sound. A product without a sound has no piece of the sound's cone in its mean,
+# so it lies elsewhere. Before you give an island a name, colour the map by everything boring you know. In
+# numbers, in the space: how many of a product's 5 nearest are of its category, or of its pattern?
+
+# %%
+groups = {"same category": category_N, "same pattern": np.array(pattern_N)}
+rows = {}
+for stage, vectors in products.items():
+    rank_NN = neighbour_ranks(vectors.emb_ND)
+    near_NN = (rank_NN >= 1) & (rank_NN <= 5)
+    share = {name: (g[:, None] == g)[near_NN].mean() for name, g in groups.items()}
+    rows[stage] = share
+kept = pd.DataFrame(rows).T
+assert kept.loc["untrained", "same pattern"] > 0.9 > kept.loc["trained", "same pattern"]
+assert kept.loc["trained", "same category"] > 1.5 * kept.loc["untrained", "same category"]
+kept.map(about)
+
+# %% [markdown]
+# ## How honest is a map?
+#
+# 64 directions do not fit on paper, so a map must lie. It can lie in two ways. A tiny case: eight points on
+# a ring, put onto a line. **Cut** the ring and unroll it: the two ends were neighbours and are now as far
+# apart as can be (a neighbourhood is *torn*). **Flatten** it, looking at it from the side: the front and the
+# back fall onto each other (*false* neighbours).
+
+# %%
+angle_N = np.deg2rad([5, 45, 99, 136, 193, 225, 284, 323])  # not quite even: no ties
+ring_N2 = np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+cut_N1 = angle_N[:, None]  # unrolled
+flat_N1 = ring_N2[:, :1]  # seen from the side: only x is left
+ring_NN, cut_NN, flat_NN = map(neighbour_ranks, (ring_N2, cut_N1, flat_N1))
+ranks = {"ring": ring_NN, "cut": cut_NN, "flat": flat_NN}
+pairs = [(0, 7), (2, 6)]
+pd.DataFrame({f"{b} from {a}": {n: r[a, b] for n, r in ranks.items()} for a, b in pairs}).T
+
+# %% [markdown]
+# A number in that table is a **rank**: 1 is the nearest of the seven others. Point 7 is a near neighbour of
+# point 0 on the ring, and the last on the cut line: torn. Point 6 is far from point 2, on the other side of
+# the ring, and on the flat line the nearest: false. **Trustworthiness** (可信度; Venna and Kaski, 2001) counts the false
+# neighbours: for every point that is among the $k$ nearest on the map ($U_i$) but not in the space, it adds
+# how far down the true list it stands, $r_{ij} - k$. Divided by the worst possible sum and taken from 1:
+#
+# $$T(k) = 1 - \frac{2}{N k (2N - 3k - 1)} \sum_i \sum_{j \in U_i} \max(0,\; r_{ij} - k)$$
+#
+# Exchange map and space and you count the torn ones: **continuity** (连续性).
+
+# %%
+from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+
+from scale.viz.lessons.space import trustworthiness
+
+
+def slow_trustworthiness(rank_NN, map_rank_NN, k):
+    count, penalty = len(rank_NN), 0
+    for i in range(count):
+        for j in range(count):
+            if i != j and map_rank_NN[i, j] <= k:
+                penalty += max(0, rank_NN[i, j] - k)
+    return 1 - 2 * penalty / (count * k * (2 * count - 3 * k - 1))
+
+# %% [markdown]
+# The slow loop, the package and scikit-learn must agree, here for both lines and $k$ = 2:
+
+# %%
+for name, line_N1, line_NN in (("cut", cut_N1, cut_NN), ("flat", flat_N1, flat_NN)):
+    trust = slow_trustworthiness(ring_NN, line_NN, 2)
+    np.testing.assert_allclose(trustworthiness(ring_NN, line_NN, 2), trust)
+    np.testing.assert_allclose(sklearn_trustworthiness(ring_N2, line_N1, n_neighbors=2), trust)
+    whole = trustworthiness(line_NN, ring_NN, 2)
+    print(f"{name}: trustworthiness {trust:.2f}, continuity {whole:.2f}")
+
+# %% [markdown]
+# Now the map of our products, UMAP against PCA, five neighbours:
+
+# %%
+emb_ND = products["trained"].emb_ND
+rank_NN = neighbour_ranks(emb_ND)
+both_maps = {"UMAP": product_maps["trained"], "PCA": principal_axes(emb_ND)[0]}
+rows = {}
+for name, xy_N2 in both_maps.items():
+    map_rank_NN = neighbour_ranks(xy_N2)
+    trust = trustworthiness(rank_NN, map_rank_NN, 5)
+    whole = trustworthiness(map_rank_NN, rank_NN, 5)
+    near_NN = (rank_NN >= 1) & (rank_NN <= 5)
+    share = (map_rank_NN[near_NN] <= 5).mean()
+    rows[name] = {"trustworthiness": trust, "continuity": whole, "of 5 nearest kept": share}
+np.testing.assert_allclose(trust, sklearn_trustworthiness(emb_ND, xy_N2, n_neighbors=5), atol=1e-6)
+honest = pd.DataFrame(rows).T
+assert (honest.loc["UMAP"] > honest.loc["PCA"]).all()
+honest.map(about)
+
+# %% [markdown]
+# Both measures sound high for UMAP. Still, of a product's five nearest neighbours the map keeps about half.
+# The last column is the one to remember when you are tempted to read single points. Which neighbours does it
+# tear?
+
+# %%
+from scale.viz.lessons.tears import map_tears, most_torn
+
+map_tears(product_maps["trained"], rank_NN)
+
+# %% [markdown]
+# Left: each product is joined to its nearest one in the 64 dimensions. Most lines are short; the orange ones
+# cross the map: a nearest neighbour that the map has put elsewhere. Right: one product, with its five
+# nearest in the space and on the map. A point has neighbours on many sides in 64 dimensions, and on paper it
+# must choose. Let us look at it: first row by the space, second row by the map (a green frame: same
+# category).
+
+# %%
+row = most_torn(rank_NN, neighbour_ranks(product_maps["trained"]))
+product, results, hits = test.products[row], [], []
+for ranks_NN in (rank_NN, neighbour_ranks(product_maps["trained"])):
+    near = ranks_NN[row].argsort()[1:6]
+    results.append([(test.products[j], float(emb_ND[row] @ emb_ND[j])) for j in near])
+    hits.append([test.products[j].category == product.category for j in near])
+retrieval_sheet([product, product], results, hits)
+
+# %% [markdown]
+# Compare the cosines under the two rows: the map's neighbours are farther away than the true ones.
+#
+# ## What the map does not show
+#
+# **The same data, another seed.** UMAP starts from a layout and random pushes. Beside the map of seed 0 the
+# map of seed 1, the six largest categories in colour.
+
+# %%
+from scale.viz.lessons.maps import seed_maps
+
+seeds = {0: product_maps["trained"], 1: umap_coordinates(emb_ND, seed=1)}
+seed_maps(seeds, category_N)
+
+# %% [markdown]
+# Turned and bent: an end that pointed left now points up. Left and right, above and below mean nothing. What
+# about distances? We compare the *distances between categories* by rank correlation (Spearman, 秩相关: 1 is
+# the same order, 0 no relation): map against map, and each map against the space.
+
+# %%
+large = [c for c in np.unique(category_N) if (category_N == c).sum() >= 5]
+places = {"space": emb_ND, "seed 0": seeds[0], "seed 1": seeds[1]}
+distances = {}
+for name, x_ND in places.items():
+    centre_CD = np.stack([x_ND[category_N == c].mean(axis=0) for c in large])
+    pair = np.triu_indices(len(large), k=1)
+    distances[name] = np.linalg.norm(centre_CD[:, None] - centre_CD, axis=2)[pair]
+table = pd.DataFrame(distances).corr(method="spearman")
+assert table.loc["space", ["seed 0", "seed 1"]].max() < 0.95
+table.map(about)
+
+# %% [markdown]
+# The two maps agree with each other more than either does with the space. Two runs that agree are no proof:
+# both begin with the same layout (UMAP computes its start from the data) and share its faults.
+
+# %% [markdown]
+#
+# **Distances, densities, and islands out of nothing.** For the next picture we know the truth. Three groups
+# on a ball: two narrow ones, close together (20 degrees), and one that is six times as wide and far away
+# (100 degrees). And 400 random vectors in 64 dimensions, where there is nothing at all to see.
+
+# %%
+from scale.viz.lessons.space import three_groups
+from scale.viz.lessons.tears import made_up_figure
+
+truth_N3, group_N = three_groups()
+truth_map_N2 = umap_coordinates(truth_N3)
+noise_ND = np.random.default_rng(0).normal(size=(400, 64))
+noise_maps = {k: umap_coordinates(noise_ND, neighbours=k) for k in (3, 15)}
+made_up_figure(truth_N3, group_N, truth_map_N2, noise_maps)
+
+# %% [markdown]
+# The wide group is drawn no wider than the narrow ones, and the two near groups are as far apart as the far
+# one. In numbers:
+
+# %%
+def spread_and_distance(x_ND):
+    centre = [x_ND[group_N == g].mean(axis=0) for g in range(3)]
+    width = [np.linalg.norm(x_ND[group_N == g] - centre[g], axis=1).mean() for g in range(3)]
+    far, near = (np.linalg.norm(centre[0] - centre[g]) for g in (2, 1))
+    return width[2] / width[0], far / near
+
+
+(true_width, true_far), (map_width, map_far) = map(spread_and_distance, (truth_N3, truth_map_N2))
+print(f"wide group / narrow group:       truth {true_width:.1f}, map {about(map_width, 1)}")
+print(f"far distance / near distance:    truth {true_far:.1f}, map {about(map_far, 1)}")
+assert min(true_width, true_far) > 4
+assert max(map_width, map_far) < 2
+
+# %% [markdown]
+# And the noise: with 3 neighbours UMAP draws threads, clumps and holes; with 15 an even disc. Nothing but a
+# setting has changed, and neither picture is in the data. So: **a map is a way to find a question. The answer comes from the
+# space**: cosines, ranks, retrieval, as in notebook 14.
+#
+# ## Exercise 1: close the gap by hand
+#
+# Subtract from each point the mean of its modality and make it a unit vector again. What are the gap and the
+# share of own modality among the 10 nearest now? Does a sound find its picture better (Recall@10)? Guess
+# before you compute: which of these *must* change, and which need not?
+
+# %% tags=["solution"]
+points = stages["trained"]
+mean_by = points.means()
+moved_PD = points.unit_PD - np.stack([mean_by[m] for m in points.modality_P])
+moved_PD /= np.linalg.norm(moved_PD, axis=1, keepdims=True)
+moved = Points(moved_PD, points.modality_P, points.row_P)
+print(f"gap {about(modality_gap(points))} -> {about(modality_gap(moved))}")
+own = np.mean(list(own_share(points).values())), np.mean(list(own_share(moved).values()))
+print(f"own share {about(own[0])} -> {about(own[1])}")
+asked_P = np.isin(moved.row_P, rows_N)
+asks, answers = (moved.unit_PD[asked_P & (moved.modality_P == m)] for m in ("audio", "image"))
+score_QG = asks @ answers.T  # both in the order of the products
+recall_moved = ((score_QG > np.diag(score_QG)[:, None]).sum(axis=1) < 10).mean()
+print(f"Recall@10 sound to picture {about(recall['trained'])} -> {about(recall_moved)}")
+assert abs(recall_moved - recall["trained"]) < 0.15
+
+# %% [markdown]
+# The gap must vanish. Retrieval in one direction hardly moves: the shift is the same for all pictures. And the
+# nearest points are *still* mostly of the own modality: the gap was not what kept them apart.
+#
+# ## Exercise 2: how many neighbours?
+#
+# Map the products with 4, 15 and 60 neighbours. Which map keeps the 5 nearest best? Which keeps the distances
+# between categories best? Can one map have both?
+
+# %% tags=["solution"]
+rows = {}
+for neighbours in (4, 15, 60):
+    xy_N2 = umap_coordinates(emb_ND, neighbours=neighbours)
+    trust = trustworthiness(rank_NN, neighbour_ranks(xy_N2), 5)
+    centre_C2 = np.stack([xy_N2[category_N == c].mean(axis=0) for c in large])
+    map_distance = np.linalg.norm(centre_C2[:, None] - centre_C2, axis=2)[pair]
+    order = pd.Series(map_distance).corr(pd.Series(distances["space"]), method="spearman")
+    rows[neighbours] = {"trustworthiness": about(trust), "distances of categories": about(order)}
+pd.DataFrame(rows).T
+
+# %% [markdown]
+# Read your own table: few neighbours serve the near, many serve the far, and no map on paper serves both.
+#
+# ## What to remember
+#
+# - The modality gap is the distance of the modalities' means; its square is cosine within plus cosine within
+#   minus twice cosine between. It is there before training, because each random encoder has its own cone.
+# - Training closes most of it; the nearest neighbours stay mostly of one modality all the same. Search in one
+#   direction (sound among pictures) does not mind; one index for all modalities does.
+# - Alignment: what belongs together is near. Uniformity: the whole sphere is used. A good space needs both.
+# - PCA keeps distances and hides most; UMAP keeps neighbours and invents distances, densities and, with few
+#   neighbours, clumps. Trustworthiness and continuity say how far to believe it.
+# - An island can be a missing modality. Colour by the boring things first.
+#
+# ## Five questions
+#
+# 1. All titles are one and the same point, all pictures are another, at a right angle. What is the gap? And
+#    if they are opposite?
+# 2. Why does moving all pictures by one vector not change which picture a title finds? What does it change?
+# 3. Uniformity is 0. What has happened, and what is the mean cosine of different products?
+# 4. A colleague's UMAP shows category A twice as far from B as from C. What do you compute before you believe
+#    it?
+# 5. Give an example of a map with perfect continuity and poor trustworthiness.
+#
+# ## Pictures for your slides
+#
+# ```
+# scale figures modality_gap umap_modality umap_category map_tears umap_seeds map_made_up
+# ```
+#
+# Add `--lang zh` for Chinese labels, `--style slides` for a projector. All terms: [glossary](../docs/glossary.md).
