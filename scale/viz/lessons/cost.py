@@ -88,7 +88,7 @@ def _by_length(
         style = {"fontsize": points(8), "color": shade(0.7), "ha": "left", "va": "bottom"}
         style |= {"transform": axes.get_xaxis_transform()}
         axes.text(1.08 * paper_tokens, 0.03, label("cost_paper", lang), **style)
-    axes.legend(loc="upper left", fontsize=points(8), frameon=False)
+    axes.legend(loc="upper left", fontsize=points(8), frameon=False, handlelength=3.2)
 
 
 def _by_count(axes: Axes, config: ModelConfig, tokens: int, lang: Language) -> None:
@@ -107,7 +107,7 @@ def _by_count(axes: Axes, config: ModelConfig, tokens: int, lang: Language) -> N
         axes.plot(count_K, cost_K, label=label(key, lang), **style)
     axes.set(xlabel=label("cost_modalities", lang), ylabel=label("cost_relative", lang))
     axes.set_title(label("cost_count_title", lang, n=tokens))
-    axes.legend(loc="upper left", fontsize=points(8), frameon=False)
+    axes.legend(loc="upper left", fontsize=points(8), frameon=False, handlelength=3.2)
 
 
 def _name(design: SizedDesign, lang: Language) -> str:
