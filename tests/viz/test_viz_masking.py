@@ -6,7 +6,7 @@ import pytest
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.modalities import MODALITIES
 from scale.viz.labels import label
-from scale.viz.lessons.masking import context_gain
+from scale.viz.lessons.masking import context_gain, copy_curve
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 
@@ -29,7 +29,7 @@ def test_gains_by_context(checked, look, lang, shown):
     for modality, axes in zip(shown, figure.axes, strict=True):
         drawn = [bar.get_width() for bar in axes.patches]
         np.testing.assert_allclose(drawn, [e.value for e in gains[modality].values()])
-        assert label("mask_count", lang, n=44) in axes.get_title()
+        assert label("mask_count", lang, n=44) in axes.get_title(loc="left")
 
 
 def test_a_context_that_nobody_has_leaves_its_row_empty(readable):
@@ -43,3 +43,17 @@ def test_a_context_that_nobody_has_leaves_its_row_empty(readable):
 def test_nothing_to_draw():
     with pytest.raises(ValueError, match="no gain"):
         context_gain({"image": {}})
+
+
+@pytest.mark.parametrize(("look", "lang"), LOOKS)
+def test_copying_by_distance(checked, look, lang):
+    losses = {"video": np.array([0.1, 0.2, 0.4]), "audio": np.array([0.4, np.nan, 0.9])}
+    figure, texts = checked(
+        lambda lang: copy_curve(losses, {"video": 0.6, "audio": 1.1}, lang), look, lang
+    )
+    assert texts.count(label("mask_mean", lang)) == 2
+    for axes, loss_D, mean in zip(figure.axes, losses.values(), (0.6, 1.1), strict=True):
+        curve, line = axes.lines
+        np.testing.assert_array_equal(curve.get_ydata(), loss_D)
+        assert list(curve.get_xdata()) == [1, 2, 3]
+        assert list(line.get_ydata()) == [mean, mean]

@@ -1,4 +1,7 @@
-"""What the other modalities add to a masked prediction, as bars (notebooks 04 to 08)."""
+"""What the others add to a masked prediction, and what copying gives (notebooks 04 to 08).
+
+D distances.
+"""
 
 from collections.abc import Mapping
 
@@ -38,7 +41,7 @@ def context_gain(
     require(any(gains.values()), "no gain of a context to draw")
     names = [n for n in (*WHOLE, *MODALITIES) if any(n in found for found in gains.values())]
     shown = [m for m in MODALITIES if m in gains]
-    figure = new_figure(2.6 + 2.3 * len(shown), 1.75 + HEIGHT * len(names))
+    figure = new_figure(max(5.6, 2.6 + 2.3 * len(shown)), 1.75 + HEIGHT * len(names))
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, modality in zip(panels, shown, strict=True):
         _panel(axes, modality, gains[modality], names, lang)
@@ -75,3 +78,29 @@ def _name(name: str, lang: Language) -> str:
     if name in MODALITIES:
         return label("mask_only", lang, modality=label(name, lang))
     return label({"all": "mask_own", "strangers": "mask_strangers"}[name], lang)
+
+
+@drawn
+def copy_curve(
+    losses: Mapping[str, np.ndarray], means: Mapping[str, float], lang: Language = "en"
+) -> Figure:
+    """Error of copying the vector d places away, against d; dashed: guessing the training mean.
+
+    Args:
+        losses: by modality, loss_D of `masked_training.copy_losses`.
+        means: by modality, `masked_training.mean_loss`.
+    """
+    figure = new_figure(3.0 * len(losses) + 0.6, 2.7)
+    panels = figure.subplots(1, len(losses), squeeze=False)[0]
+    for axes, (modality, loss_D) in zip(panels, losses.items(), strict=True):
+        colour = MODALITY_COLOURS[modality]
+        away_D = np.arange(1, len(loss_D) + 1)
+        axes.plot(away_D, loss_D, color=colour, marker="o", ms=points(4))
+        axes.axhline(means[modality], color=shade(0.6), ls="--", lw=points(1.1))
+        text = {"fontsize": points(8), "va": "bottom", "color": shade(0.75)}
+        axes.text(1, means[modality], label("mask_mean", lang), **text)
+        axes.set(xlabel=label("mask_distance", lang), ylabel=label("mask_copy_error", lang))
+        axes.set_ylim(0, 1.25 * max(means[modality], np.nanmax(loss_D)))
+        axes.set_title(label(modality, lang))
+        axes.locator_params(axis="x", integer=True)
+    return figure

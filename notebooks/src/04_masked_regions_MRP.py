@@ -1,0 +1,391 @@
+# %% [markdown]
+# # 04 · Masked regions: MRP
+#
+# **The question.** Cover half of a product's picture. Can a model say what is below the cover? And does
+# it say it better when it may also read the title and the table, watch the clip and hear the sound?
+#
+# This is the first of five **pretext tasks** (代理任务): exercises that a model sets itself, from data alone,
+# with no labels. For pictures it is **masked region prediction** (掩码区域预测), MRP. You will build:
+# - a picture as a short list of vectors, and a mask over some of them;
+# - the loss of MRP, by hand and by the package, and why it is not a classification;
+# - a test, on the same hidden regions, of what the other **modalities** (模态) are worth;
+# - the reason why the model of the demo hardly uses them, and a small training in which it does.
+#
+# Paper: section 4.2. Code: `scale/objectives/masking.py`, `scale/objectives/masked.py`,
+# `scale/experiments/context.py`. About 25 seconds.
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+
+from scale.modalities import MODALITIES
+from scale.notebook import about, about_estimate, begin, demo_data, demo_run
+
+begin(seed=0)
+
+# %% [markdown]
+# ## A picture as four vectors
+#
+# A Transformer reads a sequence of vectors. So a picture must become one. The demo's way: fit the picture
+# into a square of 64 x 64 **pixels** (像素) and cut it into four **regions** (区域) of 32 x 32. (The paper
+# takes 36 boxes that a detector found. The idea is the same: a list of regions, a vector for each.)
+
+# %%
+from scale.data.features import fit_picture
+from scale.data.media import load_image
+
+run = demo_run()
+train, test = demo_data("train"), demo_data("test")
+row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
+pixels_HWC = fit_picture(load_image(test.products[row].image), 64)
+regions_LHWC = [pixels_HWC[y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32)]
+print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC[0].shape}")
+
+# %% [markdown]
+# A region of raw pixels is 3072 numbers: too many for a model that sees 502 products. So each region is
+# described by 336 numbers: 192 **colours** (means of 4 x 4 pixels, -1 is black and 1 is white) and 144
+# numbers that say which way the edges run (`scale/data/descriptors.py`). The first three numbers are the
+# colour of the top left corner. We compute them ourselves:
+
+# %%
+from scale.data.descriptors import describe
+
+features_LF = describe(pixels_HWC, 32)
+corner = regions_LHWC[0][:4, :4].reshape(-1, 3).mean(axis=0) / 127.5 - 1
+np.testing.assert_allclose(features_LF[0, :3], corner, rtol=1e-5)
+print("features:", features_LF.shape, "red, green, blue of the corner:", corner.round(2))
+
+# %% [markdown]
+# ## What is hidden
+#
+# `mask_batch` chooses regions at random and hides them. The demo hides half of them (the paper: 15 %).
+# Then it does three things: it writes zeros over the vector, it marks the place in `hidden_RL`, and it
+# keeps the true vector as the **target** (目标). In front of the encoder a learned *mask token* stands at
+# the marked places, so that hidden, black and absent stay three different things.
+
+# %%
+from scale.objectives.masking import WordPieces, mask_batch
+
+pieces = WordPieces.of(run.tokenizer)
+batch = test.collate([row])
+masked = mask_batch(batch, run.config.mask, pieces, seed=(0, 1), tasks=("MRP",))
+hidden_RL, target_NF = masked.hidden["image"], masked.targets["image"]
+assert not masked.batch.tokens["image"].values[hidden_RL].any()  # zeros
+torch.testing.assert_close(target_NF, batch.tokens["image"].values[hidden_RL])
+print("hidden:", hidden_RL.tolist(), "target:", tuple(target_NF.shape))
+
+# %% [markdown]
+# On the picture. Left: as it is. Middle: what the model gets of it (only the colours can be drawn; the
+# edges cannot). Right: the hatched regions are hidden, and the model must fill them.
+
+# %%
+from scale.experiments.reconstruction import reconstruct
+from scale.viz.lessons.hidden import mask_image
+
+shown = reconstruct(run.model, test, "image", run.config.mask, [row])
+mask_image([("", shown[0])], run.config.features, guesses=())
+
+# %% [markdown]
+# ## The loss, by hand
+#
+# The prediction is a vector $p$, the truth a vector $t$. How wrong is it? Take the difference of each
+# number, square it, and take the mean: over the F numbers of a vector, then over the N hidden regions.
+#
+# $$L_{MRP} = \frac{1}{N} \sum_{n=1}^{N} \frac{1}{F} \sum_{f=1}^{F} (p_{nf} - t_{nf})^2$$
+#
+# Two hidden regions, three numbers each. Check it in your head: the first row has one error of 1, so 1/3.
+# The second has errors 0, 2 and 1, so (0 + 4 + 1)/3 = 5/3. The mean of both is 1.
+
+# %%
+from scale.objectives.masked import masked_vector_loss
+
+predicted_NF = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 1.0]])
+truth_NF = torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.0, 2.0]])
+total = 0.0
+for p_F, t_F in zip(predicted_NF, truth_NF, strict=True):
+    total += sum((p - t) ** 2 for p, t in zip(p_F, t_F, strict=True)) / len(p_F)
+by_hand = total / len(predicted_NF)
+torch.testing.assert_close(masked_vector_loss(predicted_NF, truth_NF), by_hand)
+print(f"loss {by_hand:.2f}")
+
+# %% [markdown]
+# ## Why a regression
+#
+# A hidden *word* is one of 1,620 word pieces, so one may ask "which one?" and use cross-entropy (notebook
+# 05). A hidden region is 336 real numbers. There is no list to choose from, so we ask "how near?": a
+# **regression** (回归).
+#
+# That choice has a price. Say a hidden colour is white (1) or black (0), each equally often, and nothing
+# tells which. What should the model answer? Try every answer from 0 to 1:
+
+# %%
+answers = torch.linspace(0, 1, 11)
+error = torch.stack([((a - torch.tensor([0.0, 1.0])) ** 2).mean() for a in answers])
+best = answers[error.argmin()]
+print(f"best answer {best:.1f}, its error {error.min():.2f}; error of answering 0: {error[0]:.2f}")
+assert abs(best - 0.5) < 1e-6
+
+# %% [markdown]
+# Grey, the **mean** of what is possible, although no true region is grey. So predictions of a squared
+# error look *blurred* (模糊): blur is how such a model says "I do not know". Where another modality tells
+# black from white, the blur can go. Does it?
+#
+# ## With and without the other modalities
+#
+# The loss of a pretext task reads, in the paper, $-\log P(t_{masked} \mid t_{visible}, M_{others})$: the
+# guess may use the rest of the picture *and* all other modalities. That is what the **joint
+# co-transformer** (联合协同 Transformer, JCT) is for. So we let the trained model guess the *same* hidden
+# regions in three situations:
+#
+# | situation | what the model sees beside the visible regions |
+# |---|---|
+# | **with** | the product's own title, table, clip, sound |
+# | **without** | nothing: they are marked absent in `present_BM` |
+# | **a stranger's** | title, table, clip and sound of *another* product |
+#
+# Is "without" fair? The demo was trained with **zero imputation** (零插补): for an absent modality, the JCT
+# gets what its encoder makes of zeros. The model has seen that, because many products of the shop lack
+# something. But it never saw a product that lacks four of five at once; a loss may rise just because the
+# situation is odd. (With the policy `skip` there would be no tokens at all; under `drop` the model would
+# never have seen an absent modality, and "without" would not be fair.) The third situation has no such
+# fault: as many tokens as always, only about the wrong product. **With against a stranger's tells what
+# the content is worth.**
+
+# %%
+from scale.experiments.context import gains, product_losses
+from scale.experiments.reconstruction import best_median_worst
+
+loss = product_losses(run.model, test, "image", run.config.mask)
+rows = best_median_worst(loss["none"] - loss["all"])
+shown = reconstruct(run.model, test, "image", run.config.mask, rows)
+mask_image(list(zip(("best", "median", "worst"), shown, strict=True)), run.config.features)
+
+# %% [markdown]
+# The three products are chosen by a rule, not by eye: the largest, the median and the most negative
+# difference of the loss without and with the others. The guesses have the right brightness and a rough
+# shape, they are blurred, and the two columns *with* and *without* hardly differ. Even the best case is a
+# small change. The last row is a picture with an unusual cut: there the plain mean of all training
+# regions, "grey", wins.
+#
+# ## Measured over the test split
+#
+# One picture proves nothing. Here is the mean over all test products with a picture. Two simple guesses
+# stand beside the model: the **mean of the training set**, and the **mean of the product's visible
+# regions**. A model that does not beat them has learned nothing.
+
+# %%
+from scale.experiments.reconstruction import baseline_losses
+
+loss |= baseline_losses(test, "image", run.config.mask)
+names = {
+    "mean": "mean of the training set",
+    "visible": "mean of the visible regions",
+    "none": "model, without the others",
+    "strangers": "model, with a stranger's",
+    "all": "model, with the others",
+}
+pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
+
+# %% [markdown]
+# The model beats both simple guesses clearly: it has learned what goes with what in a picture. But its
+# loss *with*, *without* and with *strangers* is nearly the same. Is the rest chance? We take the
+# difference product by product and ask how far it could move with other test products: a 95 %
+# **interval** (置信区间) by bootstrap. If it holds 0, we have not seen a difference.
+
+# %%
+from scale.viz.lessons.masking import context_gain
+
+own, wrong = gains(loss, "none")["all"], gains(loss, "strangers")["all"]
+for name, e in (("without", own), ("a stranger's", wrong)):
+    print(f"{name} - with: {about_estimate(e)}, {e.n} products")
+assert max(abs(own.value), abs(wrong.value)) < 0.03  # of a loss of about 0.44
+assert np.nanmean(loss["all"]) < 0.85 * np.nanmean(loss["mean"])
+wanted = {name: e for name, e in gains(loss).items() if name in ("all", "strangers", *MODALITIES)}
+context_gain({"image": wanted})
+
+# %% [markdown]
+# **The finding.** For the pictures, this model gains nothing that we can measure from the other
+# modalities: whether all of them, or one alone (the coloured bars), the difference is about a hundredth
+# of the loss or less. A negative result is a result. But it is a result about *this training*, so let us
+# ask why.
+#
+# ## Who learns from this loss?
+#
+# Can the others learn to help at all? Only if the **gradient** (梯度) of the MRP loss reaches them. We
+# compute it and look at its length in each part of the model. Beside it the gradient of the contrastive
+# loss, and of MRP as in the *released code*, in which the head reads the picture's own encoder and not
+# the JCT.
+
+# %%
+from scale.modalities import TASKS
+from scale.objectives.total import scale_loss
+
+masked = mask_batch(train.collate(range(64)), run.config.mask, pieces, (0, 0), TASKS)
+model = run.model.cpu()
+output = model(masked.batch, masked.hidden)
+losses = scale_loss(output, masked, run.config.loss).losses
+encoded_ND = output.encoded["image"][:, 1:][masked.hidden["image"]]  # [CLS] stands in front
+released = masked_vector_loss(model.heads["image"](encoded_ND), masked.targets["image"])
+shown = {"MRP": losses["MRP"], "MRP, released": released, "contrastive": losses["contrastive"]}
+shown = shown | {"all six losses": sum(losses.values())}
+
+# %% [markdown]
+# `torch.autograd.grad` gives the gradient of a loss with respect to each parameter; its length is the
+# square root of the sum of all squares.
+
+# %%
+parts = {m: model.encoders[m] for m in MODALITIES} | {"JCT": model.jct}
+
+
+def length(loss, part):
+    found = torch.autograd.grad(loss, list(part.parameters()), retain_graph=True, allow_unused=True)
+    return sum(float(g.square().sum()) for g in found if g is not None) ** 0.5
+
+
+size = {
+    name: {p: length(value, part) for p, part in parts.items()} for name, value in shown.items()
+}
+assert min(size["MRP"].values()) > 0
+assert all(size["MRP, released"][p] == 0 for p in size["MRP"] if p != "image")
+assert size["contrastive"]["JCT"] == 0
+pd.DataFrame(size).map(lambda x: about(x, 3) if x else "0").T
+
+# %% [markdown]
+# Read it row by row.
+# - **MRP** reaches everything: the JCT, and through it every other encoder. They *can* learn to help.
+# - **MRP as released** reaches the picture's encoder only. The JCT learns nothing from it, and no other
+#   modality can ever help. Nothing fails, no error is raised; only this table shows it.
+# - **The contrastive loss** does not touch the JCT, and in the encoders it is many times larger than MRP.
+#   What the encoders learn is decided by it, not by us.
+
+# %%
+ratio = size["contrastive"]["text"] / size["MRP"]["text"]
+print(f"text encoder: the contrastive gradient is {about(ratio, 0)} times that of MRP")
+assert ratio > 10
+
+# %% [markdown]
+# ## A training in which the others must help
+#
+# So give MRP a fair chance: no other loss, only picture and clip (which show the same product), and hide
+# *nearly all* regions, so that looking at the clip is the only way to know. A model of random start, 100
+# steps, about five seconds:
+
+# %%
+from scale.config import MaskConfig
+from scale.experiments.context import EVERYTHING, NOTHING, STRANGERS
+from scale.experiments.masked_training import having, train_masked
+
+alone = train_masked(run.config, train, "image", ("video",), rate=0.99, steps=100)
+pairs = having(test, ("image", "video"))
+situations = {"none": NOTHING, "strangers": STRANGERS, "all": EVERYTHING}
+found = product_losses(alone, pairs, "image", MaskConfig(rate=0.99), situations)
+e = gains(found, "strangers")["all"]
+print({name: about(loss_P.mean()) for name, loss_P in found.items()})
+print(f"a stranger's clip - its own: {about_estimate(e)}, {e.n} products")
+assert e.value > 0.03
+
+# %% [markdown]
+# Now the product's *own* clip is worth a good part of the loss, and the interval lies above 0. Without
+# any clip the guess is worse still; but this model never saw a product without a clip, so that comparison
+# is not fair, and we do not count it.
+
+# %%
+rows = best_median_worst(found["strangers"] - found["all"])
+shown = reconstruct(alone, pairs, "image", MaskConfig(rate=0.99), rows,
+                    {"with": EVERYTHING, "strangers": STRANGERS})  # fmt: skip
+ranked = list(zip(("best", "median", "worst"), shown, strict=True))
+mask_image(ranked, run.config.features, guesses=("with", "strangers", "mean"))
+
+# %% [markdown]
+# Look at the three products: nearly nothing of the picture is left. With its own clip the guess gets the
+# brightness and the size about right; the colours stay grey, after a hundred steps. With a stranger's
+# clip the model paints what the stranger's clip says. (Again the largest, the median and the most
+# negative difference.)
+#
+# **The JCT can carry something from the clip to the picture. Whether a training teaches it to depends on
+# what else the training asks for, and on whether there is an easier way.** In the demo there is an easier
+# way (two visible regions and a blur), all other modalities are half hidden too, and nearly all of the
+# encoders' gradient serves the contrast. The second exercise looks at two of these.
+#
+# ## Exercise: the mask ratio
+#
+# Hide 15 %, 50 % and 99 % of the regions of the test pictures and let the demo's model guess. How do the
+# loss and the worth of the others (own against a stranger's) move? Say what you expect before you run it.
+
+# %% tags=["solution"]
+table = {}
+for rate in (0.15, 0.5, 0.99):
+    swept = product_losses(run.model, test, "image", MaskConfig(rate=rate), situations)
+    table[rate] = {name: about(np.nanmean(loss_P)) for name, loss_P in swept.items()}
+    table[rate]["stranger - own"] = about_estimate(gains(swept, "strangers")["all"])
+pd.DataFrame(table).T.rename_axis("rate")
+# The task gets harder, but the others do not step in: the demo never learned to ask them.
+
+# %% [markdown]
+# ## Exercise: the ratio, or the other task?
+#
+# Two of the things that differ between the demo and the small training: the mask ratio, and that in the
+# demo the clip is half hidden too, by its own task MFP. Train again with the demo's ratio 0.5, once with
+# MRP alone and once with MFP beside it (`further=("MFP",)`). What is the clip worth then?
+
+# %% tags=["solution"]
+for further in ((), ("MFP",)):
+    model = train_masked(run.config, train, "image", ("video",), 0.5, 100, further)
+    halves = product_losses(model, pairs, "image", MaskConfig(rate=0.5), situations)
+    e_half = gains(halves, "strangers")["all"]
+    print(f"MRP {' '.join(further) or 'alone'}: a stranger's - own: {about_estimate(e_half)}")
+    assert e_half.value < e.value / 2
+# Both. With half of the picture left to guess from, the clip is worth a few hundredths at most
+# (another seed gives
+# another number, and the interval may hold 0). With half of the frames hidden too, nothing
+# measurable is left.
+
+# %% [markdown]
+# ## Exercise: a weight on the prediction
+#
+# The released code multiplies the *prediction* by the weight S′ (notebook 09) before the square:
+# $(w p - t)^2$. Find by gradient descent which $p$ is best for $t$ = 2 and $w$ = 0.25, with the weight on
+# the prediction and with the weight on the loss. Use `masked_vector_loss(p, t, w, weight_on=...)`.
+
+# %% tags=["solution"]
+target_NF, weight_N = torch.tensor([[2.0]]), torch.tensor([0.25])
+for where in ("prediction", "loss"):
+    p_NF = torch.zeros(1, 1, requires_grad=True)
+    optimizer = torch.optim.SGD([p_NF], lr=1.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        masked_vector_loss(p_NF, target_NF, weight_N, weight_on=where).backward()
+        optimizer.step()
+    print(f"weight on the {where}: the best prediction is {p_NF.item():.2f}, the truth 2")
+# On the prediction the optimum moves to t / w = 8. A weight belongs on the loss.
+
+# %% [markdown]
+# ## What to remember
+#
+# - MRP hides regions of a picture and predicts their input vectors; the loss is a mean squared error.
+# - Under a squared error the best answer to "I do not know" is the mean: a blur.
+# - To know what the other modalities are worth, compare on the *same* hidden places, and with a
+#   *stranger's* modalities, not only with none.
+# - The demo's model gains nothing measurable for pictures. A training that leaves no other way does.
+# - A masked loss must reach the JCT and the other encoders. In the released code it does not, and no
+#   error says so.
+#
+# ## Five questions
+#
+# 1. Why can a hidden word be predicted by cross-entropy and a hidden region not?
+# 2. Three kinds of "nothing there" must be told apart: hidden, padded, absent. Where does each stand in
+#    the code?
+# 3. A model's loss is lower with the other modalities than without. Name a reason that has nothing to do
+#    with what they say. Which control finds it out?
+# 4. In the released code, which parts of the model can never help to fill a hidden region, and why?
+# 5. You hide 99 % of the regions while training. What becomes easier to show, and what do you lose?
+#
+# ## Pictures for your slides
+#
+# ```
+# scale figures mask_image context_gain
+# ```
+#
+# Add `--lang zh` for Chinese labels, `--style slides` for a projector. All terms:
+# [glossary](../docs/glossary.md).
