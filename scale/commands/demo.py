@@ -25,8 +25,8 @@ from scale.viz.catalogue import inspect_figure
 from scale.viz.style import save_figure, use_style
 
 STAMPS = "stages.json"
-THREADS = 2
-"""Of torch while the demo trains."""
+THREADS = 1
+"""Of torch while the demo trains: with two, a busy machine waits for the slower one at every sum."""
 TRAINING = (
     "config.py", "loss_config.py", "modalities.py", "presets.py", "seeding.py", "shapes.py",
     "data", "model", "objectives", "evaluation", "training",
