@@ -13,7 +13,7 @@
 # - a measurement: is a colour word easier to say when the picture is there?
 #
 # Paper: section 4.2. Code: `scale/objectives/masking.py`, `scale/objectives/masked.py`,
-# `scale/experiments/hiding.py`. About 35 seconds.
+# `scale/experiments/hiding.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -106,15 +106,13 @@ def hide_slowly(ids_L, rate, rng):
 # it is, and still asked.
 
 # %%
-from scale.viz.lessons.guesses import fates, piece_rows
+from scale.viz.lessons.guesses import fates, word_fates
 
 assert sorted(known.special_ids) == [0, 1, 2, 3, 4]
 ids_L = test.collate([test.products.index(product)]).tokens["text"].values[0]
 rng = np.random.default_rng(3)
 drawn = [hide_slowly(ids_L, 0.5, rng) for _ in range(4)]
-rows = [(f"draw {k + 1}", fates(tokenizer, ids_L, *one)) for k, one in enumerate(drawn)]
-note = "Half of the pieces are chosen. The loss is read at the coloured boxes only."
-piece_rows("80 / 10 / 10: the same title, hidden four times", rows, note)
+word_fates([fates(tokenizer, ids_L, *one) for one in drawn])
 
 # %% [markdown]
 # Is it really 80/10/10? Four titles say nothing about that. We hide all test titles, with our function and

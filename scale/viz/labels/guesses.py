@@ -17,14 +17,10 @@ LABELS: dict[str, tuple[str, str]] = {
         "Small numbers: 95 % bootstrap interval over products. Coloured: 0 is outside of it.",
         "小字：商品上的 95% 自助法置信区间。着色：区间不含 0。",
     ),
-    "attribute_used": (
-        "Used by the co-transformer:\ncross-entropy saved (nats)",
-        "协同 Transformer 用到的：\n交叉熵的减少量（nat）",
-    ),
-    "attribute_there": (
-        "There to be used:\naccuracy of a linear probe above the most frequent value",
-        "可供利用的：线性探针的\n准确率减去最常见取值的准确率",
-    ),
+    "attribute_all": ("all", "全部"),
+    "attribute_before": ("the model as trained", "训练后的模型"),
+    "attribute_after": ("after practice on tables", "在表格上练习之后"),
+    "attribute_unit": ("Cross-entropy saved, in nats.", "数值为交叉熵的减少量（nat）。"),
     "masking_title": (
         "80 / 10 / 10: the same title, hidden four times",
         "80/10/10：同一标题遮四次",
@@ -52,6 +48,9 @@ LABELS: dict[str, tuple[str, str]] = {
         "One table, hidden in three ways. ':' and ';' are structure and are never hidden.",
         "同一张表格，三种遮法。“:”与“;”表示结构，从不遮住。",
     ),
-    "guess_alone": ("{modality} alone", "仅{modality}"),
-    "guess_with": ("{modality} and {other}", "{modality}与{other}"),
+    "guess_title": ("title alone", "仅标题"),
+    "guess_picture": ("title and picture", "标题与图像"),
+    "guess_nothing": ("nothing shown", "不提供其他模态"),
+    "guess_only": ("{modality} shown", "提供{modality}"),
+    "guess_blank": ("{attribute}: ____", "{attribute}：____"),
 }

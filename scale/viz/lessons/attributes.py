@@ -21,17 +21,20 @@ from scale.viz.style import (
     text_on,
 )
 
+Gains = Mapping[str, Mapping[str, Estimate]]
+"""By attribute and by the modality that is shown."""
+
 
 @drawn
 def attribute_matrix(
-    panels: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
+    panels: Mapping[str, Gains],
     lang: Language = "en",
     note: str = "",
 ) -> Figure:
     """A matrix a panel: attributes in rows, the modality that helps in columns, gain in the cell.
 
     Under each number stands its 95 % interval. A cell is coloured and bold only where the interval
-    leaves 0 out. Each panel has its own scale.
+    leaves 0 out. All panels share the scale of colours.
 
     Args:
         panels: by title, gains by attribute and by modality (or any other name); what is not there
@@ -46,29 +49,36 @@ def attribute_matrix(
     rows = list(dict.fromkeys(a for found in panels.values() for a in found))
     wide = [max(1, len(names)) for names in columns.values()]
     figure = new_figure(1.4 + 0.88 * sum(wide), 1.6 + 0.43 * len(rows))
+    cells = [e.value for p in panels.values() for row in p.values() for e in row.values()]
+    most = max((abs(v) for v in cells if v is not None), default=0.0) or 1.0
     shown = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=wide)[0]
     for axes, (title, found) in zip(shown, panels.items(), strict=True):
-        _matrix(axes, title, found, rows, columns[title], lang)
+        _matrix(axes, found, rows, columns[title], most, lang)
+        axes.set_title(title)
     shown[0].set_yticks(range(len(rows)), rows)
     text = f"{label('attribute_note', lang)} {note}".strip()
     return framed(figure, label("attribute_title", lang), text, [])
 
 
-def _columns(found: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+def before_and_after(before: Gains, after: Gains, lang: Language = "en") -> Figure:
+    """The gains of a model as trained and after practice, in nats of cross-entropy."""
+    panels = {label("attribute_before", lang): before, label("attribute_after", lang): after}
+    return attribute_matrix(panels, lang, label("attribute_unit", lang))
+
+
+def _columns(found: Gains) -> list[str]:
     names = {name for row in found.values() for name in row}
     return [n for n in ("all", *MODALITIES) if n in names] + sorted(names - {"all", *MODALITIES})
 
 
 def _matrix(
     axes: Axes,
-    title: str,
-    found: Mapping[str, Mapping[str, Estimate]],
+    found: Gains,
     rows: Sequence[str],
     names: Sequence[str],
+    most: float,
     lang: Language,
 ) -> None:
-    values = [e.value for row in found.values() for e in row.values() if e.value is not None]
-    most = max((abs(v) for v in values), default=0.0) or 1.0
     colours = diverging()
     for y, row in enumerate(rows):
         for x, name in enumerate(names):
@@ -82,17 +92,15 @@ def _matrix(
             ink = text_on(colour) if decided else shade(0.55)
             weight = "bold" if decided else "normal"
             place = {"ha": "center", "va": "center", "color": ink}
-            axes.text(
-                x, y - 0.14, f"{cell.value:+.2f}", fontsize=points(8.5), weight=weight, **place
-            )
+            large = {"fontsize": points(8.5), "weight": weight}
+            axes.text(x, y - 0.14, f"{cell.value:+.2f}", **large, **place)
             ends = f"{cell.low:+.2f} {cell.high:+.2f}"
             axes.text(x, y + 0.24, ends, fontsize=points(5.8), **place)
-    named = [label(n, lang) if n in MODALITIES else label("mask_own", lang) for n in names]
-    axes.set_xticks(range(len(names)), [n.replace(", ", ",\n") for n in named])
+    named = [label(n, lang) if n in MODALITIES else label("attribute_all", lang) for n in names]
+    axes.set_xticks(range(len(names)), named)
     for tick, name in zip(axes.get_xticklabels(), names, strict=True):
         tick.set(color=MODALITY_COLOURS.get(name, shade(0.9)), fontsize=points(8))
     axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    axes.set_title(title)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

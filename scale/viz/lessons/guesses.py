@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from scale.data.product import View
+from scale.modalities import MODALITIES
 from scale.strict import require
 from scale.viz import typeset
 from scale.viz.charts import framed
@@ -33,6 +34,8 @@ from scale.viz.tiles import Box
 
 Fate = Literal["plain", "structure", "mask", "random", "kept"]
 """What became of a word piece; the last three were chosen, and must be predicted."""
+Pieces = Sequence[tuple[str, Fate]]
+"""The word pieces of a sequence as the model gets them."""
 Guess = tuple[str, float]
 """A word piece and its probability."""
 
@@ -65,7 +68,7 @@ def fates(
 @drawn
 def piece_rows(
     title: str,
-    rows: Sequence[tuple[str, Sequence[tuple[str, Fate]]]],
+    rows: Sequence[tuple[str, Pieces]],
     note: str,
     lang: Language = "en",
     width: float = 640.0,
@@ -91,7 +94,25 @@ def piece_rows(
     return figure
 
 
-def _lines(pieces: Sequence[tuple[str, Fate]], width: float) -> list[list[tuple[str, Fate]]]:
+def word_fates(draws: Sequence[Pieces], lang: Language = "en") -> Figure:
+    """One title, hidden several times by the 80/10/10 rule."""
+    rows = [(label("masking_draw", lang, n=n), pieces) for n, pieces in enumerate(draws, start=1)]
+    return piece_rows(label("masking_title", lang), rows, label("masking_note", lang), lang)
+
+
+def ways_of_hiding(
+    pieces: Pieces, values: Pieces, attribute: Pieces, lang: Language = "en"
+) -> Figure:
+    """One table with single pieces, whole values and a whole attribute hidden."""
+    rows = [
+        (label("whole_pieces", lang), pieces),
+        (label("whole_value", lang), values),
+        (label("whole_attribute", lang), attribute),
+    ]
+    return piece_rows(label("whole_title", lang), rows, label("whole_note", lang), lang)
+
+
+def _lines(pieces: Pieces, width: float) -> list[list[tuple[str, Fate]]]:
     """The pieces in lines that fit; a box is its text and 10 points wide, 4 points apart."""
     lines: list[list[tuple[str, Fate]]] = [[]]
     x = 0.0
@@ -105,7 +126,7 @@ def _lines(pieces: Sequence[tuple[str, Fate]], width: float) -> list[list[tuple[
     return lines
 
 
-def _piece_line(axes: Axes, line: Sequence[tuple[str, Fate]], y: float) -> None:
+def _piece_line(axes: Axes, line: Pieces, y: float) -> None:
     x = MARGIN
     for text, fate in line:
         width = typeset.text_width(text, SIZE) + 10
@@ -136,6 +157,23 @@ def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -
             typeset.box(axes, x, y - 8, 10, 10, facecolor=colour, edgecolor=shade(0.8))
             typeset.write(axes, x + 15, y + 0.5, label(key, lang), 8)
             x += 15 + typeset.text_width(label(key, lang), 8) + 18
+
+
+def condition(shown: str, lang: Language = "en") -> str:
+    """Name of a panel of `top_guesses`: `title`, `picture` (and title), `nothing`, or the one
+    modality that is shown beside the hidden table.
+
+    Raises KeyError for anything else.
+    """
+    if shown in MODALITIES:
+        return label("guess_only", lang, modality=label(shown, lang))
+    names = {"title": "guess_title", "picture": "guess_picture", "nothing": "guess_nothing"}
+    return label(names[shown], lang)
+
+
+def blank_value(attribute: str, lang: Language = "en") -> str:
+    """The question of a hidden value."""
+    return label("guess_blank", lang, attribute=attribute)
 
 
 @drawn
