@@ -422,7 +422,7 @@ for name in ("mug", "spinner"):
     p = sizes[name] / len(shop)
     print(f"{name}: {64 * p:.1f} a batch, none in {(1 - p) ** 64:.0%} of the batches")
 assert (1 - sizes["spinner"] / len(shop)) ** 64 > 0.4
-# A spinner hardly ever meets another spinner, so the model has to tell it from mugs, never from its own kind.
+# A spinner hardly ever meets another one: the model learns to tell it from mugs, not from its kind.
 # A mug meets five or six others in every batch: false negatives, of the same category.
 
 # %% [markdown]

@@ -365,7 +365,9 @@ print("problems of the shifted catalogue:", len(problems), "- the same as before
 # %%
 from scale.viz.products import contact_sheet
 
-contact_sheet([replace(p, name=f"{p.category}: {p.text}") for p in shifted.products[24:40]])
+contact_sheet(
+    [replace(p, name=f"{p.category}: {p.text or 'no title'}") for p in shifted.products[24:40]]
+)
 
 # %% [markdown]
 # If nobody looks, we train. Same settings, same products, same steps.

@@ -18,7 +18,7 @@ from scale.viz.lessons.presence import (
     shuffled,
     shuffled_within,
 )
-from scale.viz.lessons.tail import lorenz, power_law, tail_curves, tail_metric
+from scale.viz.lessons.tail import beside_zipf, lorenz, power_law, tail_curves, tail_metric
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 CATEGORY_N = ["mug"] * 40 + ["drum"] * 30 + ["bell"] * 10
@@ -60,7 +60,8 @@ def test_lorenz_curve_is_the_gini_coefficient():
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)
 def test_tail_curves(checked, look, lang):
-    lists = {"shop": [6, 2, 1, 1], "Zipf": power_law(6000)}
+    lists = beside_zipf([6, 2, 1, 1], lang)
+    assert list(lists) == [label("tail_shop", lang, n=4), label("tail_zipf", lang, n=6000)]
     figure, texts = checked(lambda lang: tail_curves(lists, lang), look, lang)
     assert set(lists) <= {t.get_text() for t in figure.axes[0].get_legend().get_texts()}
     assert label("tail_equal", lang) in texts

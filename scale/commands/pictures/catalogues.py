@@ -11,7 +11,7 @@ from scale.evaluation.embed import embed_dataset
 from scale.modalities import MODALITIES
 from scale.viz.catalogue import inspect_figure, long_tail
 from scale.viz.combinations import combination_picture
-from scale.viz.labels import Language, label
+from scale.viz.labels import Language
 from scale.viz.lessons.data_sets import DATA_SETS, data_set_picture, shop_facts
 from scale.viz.lessons.presence import (
     chance_chi_square,
@@ -21,7 +21,7 @@ from scale.viz.lessons.presence import (
     presence_by_category,
     presence_maps,
 )
-from scale.viz.lessons.tail import power_law, tail_curves, tail_metric
+from scale.viz.lessons.tail import beside_zipf, tail_curves, tail_metric
 from scale.viz.products import contact_sheet
 
 SHOWN = 24
@@ -45,9 +45,7 @@ def _presence(sources: Sources) -> tuple[np.ndarray, list[str]]:
 
 
 def _tail_curves(sources: Sources, lang: Language) -> Figure:
-    sizes = _sizes(sources)
-    shop, zipf = label("tail_shop", lang, n=len(sizes)), label("tail_zipf", lang, n=6000)
-    return tail_curves({shop: list(sizes.values()), zipf: power_law(6000)}, lang)
+    return tail_curves(beside_zipf(list(_sizes(sources).values()), lang), lang)
 
 
 def _tail_metric(sources: Sources, lang: Language) -> Figure:

@@ -33,6 +33,16 @@ def lorenz(sizes_K: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return np.linspace(0, 1, len(held_K)), held_K
 
 
+def beside_zipf(
+    sizes_K: Sequence[int], lang: Language = "en", categories: int = 6000
+) -> dict[str, ArrayLike]:
+    """A shop's category sizes and those of Zipf's law, with names: what `tail_curves` takes."""
+    return {
+        label("tail_shop", lang, n=len(sizes_K)): sizes_K,
+        label("tail_zipf", lang, n=categories): power_law(categories),
+    }
+
+
 @drawn
 def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure:
     """Two views of one or more (at most three) lists of category sizes, by name.
