@@ -215,9 +215,8 @@ loss_curves(metrics)
 logged = [line for line in metrics if "loss/contrastive" in line]
 first, last = logged[0]["loss/contrastive"], logged[-1]["loss/contrastive"]
 start = float(count_P.log().sum())
-print(
-    f"contrastive loss: guessing about {start:.0f}, step 10 {about(first, 0)}, last {about(last, 0)}"
-)
+print(f"contrastive loss: guessing costs about {start:.0f}")
+print(f"at step 10 {about(first, 0)}, at the end {about(last, 0)}")
 assert last < 0.6 * start
 
 # %% [markdown]
