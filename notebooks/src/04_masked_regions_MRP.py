@@ -205,10 +205,11 @@ wanted = {name: e for name, e in gains(loss).items() if name in ("all", "strange
 context_gain({"image": wanted})
 
 # %% [markdown]
-# **The finding.** For the pictures, this model gains nothing that we can measure from the other
-# modalities: whether all of them, or one alone (the coloured bars), the difference is about a hundredth
-# of the loss or less. A negative result is a result. But it is a result about *this training*, so let us
-# ask why.
+# **The finding.** For the pictures, this model gains nothing that we can measure from what the other
+# modalities say: with all of them or with one alone (the coloured bars), the difference is about a
+# hundredth of the loss or less. (A coloured bar may stand just clear of 0. It has no control: notebook 07
+# shows why that is not yet a gain.) A negative result is a result. But it is a result about *this
+# training*, so let us ask why.
 #
 # ## Who learns from this loss?
 #
