@@ -14,15 +14,12 @@ from scale.evaluation.report import plain, retrieval_results
 from scale.evaluation.tables import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
-from scale.viz.labels import Language, label
+from scale.viz.labels import Language
 from scale.viz.lessons.downstream import class_f1, purity_curves, task_estimates
 from scale.viz.lessons.groups import purity_figure, tail_scores, task_figure
-from scale.viz.lessons.ranking import ap_denominators, bootstrap_figure
+from scale.viz.lessons.ranking import bootstrap_figure, one_list, two_systems
 from scale.viz.retrieval import direction_matrix, retrieval_bars
 
-ONE_LIST = ((1, 0, 1, 0, 0, 1, 0, 0, 0, 0), 8)
-"""Hits of a list, and relevant items in the gallery."""
-TWO_SYSTEMS = ({"A": (1, 0, 0, 0, 0), "B": (0, 1, 1, 1, 1)}, 5)
 CLUSTERS = (2, 5, 10, 20, 34, 60, 100, 146)
 METRIC = "mAP@5"
 
@@ -35,17 +32,6 @@ def _arrays(model: ScaleModel, data: ProductDataset) -> ProductArrays:
     return ProductArrays.of(data, embed_dataset(model, data, progress=False))
 
 
-def _draw_one_list(_: Sources, lang: Language) -> Figure:
-    rel_K, relevant = ONE_LIST
-    return ap_denominators({label("dn_one", lang): rel_K}, relevant, lang)
-
-
-def _draw_two_systems(_: Sources, lang: Language) -> Figure:
-    systems, relevant = TWO_SYSTEMS
-    named = {label("dn_system", lang, name=name): rel_K for name, rel_K in systems.items()}
-    return ap_denominators(named, relevant, lang)
-
-
 def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
     found = subset_retrievals(_arrays(sources.run.model, sources.test), "same", ks=(5,))
     every = found[subset_name(MODALITIES)]
@@ -53,8 +39,7 @@ def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
     _, in_every, in_other = np.intersect1d(every.rows_Q, without.rows_Q, return_indices=True)
     a_Q, b_Q = every.values[METRIC][in_every], without.values[METRIC][in_other]
     asked_Q = ~np.isnan(a_Q + b_Q)
-    names = label("dn_five", lang), label("dn_four", lang)
-    return bootstrap_figure(a_Q[asked_Q], b_Q[asked_Q], names, lang, sources.seed)
+    return bootstrap_figure(a_Q[asked_Q], b_Q[asked_Q], None, lang, sources.seed)
 
 
 def _retrieval(sources: Sources, kind: str) -> Mapping:
@@ -108,8 +93,8 @@ def _draw_tasks(sources: Sources, lang: Language) -> Figure:
 
 
 PICTURES: dict[str, Picture] = {
-    "ap_denominators": _draw_one_list,
-    "ap_two_systems": _draw_two_systems,
+    "ap_denominators": lambda _, lang: one_list(lang),
+    "ap_two_systems": lambda _, lang: two_systems(lang),
     "bootstrap": _draw_bootstrap,
     "retrieval_by_subset": lambda s, lang: retrieval_bars(_retrieval(s, "category"), lang, METRIC),
     "retrieval_by_direction": lambda s, lang: direction_matrix(_retrieval(s, "instance"), lang),

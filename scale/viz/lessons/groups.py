@@ -18,6 +18,13 @@ from scale.viz.style import NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 
 UNTRAINED = "#E0A100"
 """As in `retrieval_bars`."""
+WORDS = {"accuracy": "dn_accuracy", "macro-F1": "dn_macro", "purity": "dn_purity"}
+"""Labels of metrics that are words; abbreviations stay as they are."""
+
+
+def metric_name(metric: str, lang: Language) -> str:
+    """A metric as a figure writes it."""
+    return label(WORDS[metric], lang) if metric in WORDS else metric
 
 
 @drawn
@@ -48,7 +55,7 @@ def tail_scores(
     marks.vlines(x_C, 0, f1_C[order_C], color=shade(0.25), lw=points(1.0))
     marks.plot(x_C, f1_C[order_C], "o", color=POSITIVE, ms=points(5))
     for key, dashes in (("accuracy", ()), ("macro-F1", (4, 2))):
-        text = label("dn_line", lang, name=key, value=scores[key])
+        text = label("dn_line", lang, name=metric_name(key, lang), value=scores[key])
         marks.axhline(scores[key], color=NEGATIVE, lw=points(1.4), dashes=dashes, label=text)
     marks.set(ylabel=label("dn_f1", lang), ylim=(-0.04, 1.06), xlim=(-0.6, len(names) - 0.4))
     marks.set_xticks(x_C, [names[c] for c in order_C], rotation=90, fontsize=points(7.5))
@@ -79,7 +86,8 @@ def purity_figure(
             style = looks[stage] | {"ms": points(4), "label": label(stage, lang)}
             axes.plot(clusters_K, np.asarray(by_measure[measure]), **style)
         axes.axvline(categories, color=NEGATIVE, lw=points(1.0), dashes=(2, 2))
-        axes.set(xscale="log", ylim=(-0.05, 1.08), title=measure, xlabel=label("dn_k", lang))
+        axes.set(xscale="log", ylim=(-0.05, 1.08), xlabel=label("dn_k", lang))
+        axes.set_title(metric_name(measure, lang))
         ticks = [k for k in (2, 5, 10, 20, 50, 100) if k <= max(clusters_K)]
         axes.set_xticks(ticks, [str(k) for k in ticks])
         axes.set_xticks([], minor=True)
@@ -112,7 +120,7 @@ def task_figure(
             found = by_stage.get(stage)
             if found is not None:
                 _row_dot(axes, y + shift, found, stage, dict(look))
-    axes.set_yticks(range(len(results)), list(results))
+    axes.set_yticks(range(len(results)), [metric_name(m, lang) for m in results])
     axes.set(ylim=(len(results) - 0.5, -0.5), xlim=(-0.04, None))
     lay_flat(axes)
     handles = [

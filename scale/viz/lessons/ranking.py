@@ -26,6 +26,18 @@ DIVISORS: dict[Denominator, str] = {
 """Label of each denominator, in the order that they are drawn."""
 
 
+def one_list(lang: Language = "en") -> Figure:
+    """`ap_denominators` of the first list of notebook 14: hits at ranks 1, 3, 6 of 8 relevant."""
+    return ap_denominators({label("dn_one", lang): (1, 0, 1, 0, 0, 1, 0, 0, 0, 0)}, 8, lang)
+
+
+def two_systems(lang: Language = "en") -> Figure:
+    """`ap_denominators` of two lists that change places with the denominator."""
+    lists = {"A": (1, 0, 0, 0, 0), "B": (0, 1, 1, 1, 1)}
+    named = {label("dn_system", lang, name=name): rel_K for name, rel_K in lists.items()}
+    return ap_denominators(named, 5, lang)
+
+
 @drawn
 def ap_denominators(
     rankings: Mapping[str, Sequence[bool]], relevant: int, lang: Language = "en", k: int = 5
@@ -99,19 +111,24 @@ def resampled_means(value_Q: ArrayLike, seed: int = 0, resamples: int = RESAMPLE
 
 @drawn
 def bootstrap_figure(
-    a_Q: ArrayLike, b_Q: ArrayLike, names: tuple[str, str], lang: Language = "en", seed: int = 0
+    a_Q: ArrayLike,
+    b_Q: ArrayLike,
+    names: tuple[str, str] | None = None,
+    lang: Language = "en",
+    seed: int = 0,
 ) -> Figure:
     """One value a query; means of resampled queries; the difference of two systems, both ways.
 
     Args:
         a_Q, b_Q: values of two systems for the same queries.
-        names: of the systems, for the last panel.
+        names: of the systems, for the last panel; None: all five modalities, all but the picture.
 
     Raises ValueError where the two are not of the same queries.
     """
     a_Q, b_Q = np.asarray(a_Q, dtype=float), np.asarray(b_Q, dtype=float)
     if a_Q.shape != b_Q.shape:
         raise ValueError(f"values of {a_Q.shape} and {b_Q.shape} queries")
+    names = names or (label("dn_five", lang), label("dn_four", lang))
     figure = new_figure(10.4, 3.3)
     each, means, differences = figure.subplots(1, 3)
     each.hist(a_Q, np.linspace(0, 1, 21), color=tint(POSITIVE, 0.55), edgecolor=POSITIVE)
@@ -124,7 +141,7 @@ def bootstrap_figure(
     apart_R = resampled_means(a_Q, seed) - resampled_means(b_Q, seed + 1)
     _interval(differences, apart_R, shade(0.55), label("dn_unpaired", lang))
     _interval(differences, resampled_means(a_Q - b_Q, seed), POSITIVE, label("dn_paired", lang))
-    differences.axvline(0, color=shade(1.0), lw=points(1.0), dashes=(3, 2))
+    differences.axvline(0, 0, 0.64, color=shade(1.0), lw=points(1.0), dashes=(3, 2))
     differences.set(xlabel=label("dn_difference", lang, a=names[0], b=names[1]))
     differences.set_title(label("dn_two_ways", lang))
     low, high = differences.get_ylim()
@@ -137,7 +154,7 @@ def _interval(axes: Axes, draws_R: Floats, colour: str, name: str) -> None:
     """Histogram of resampled values, with a bar under it from the low to the high end."""
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws_R, [tail, 100 - tail])
-    text = f"{name} [{low:.2f}, {high:.2f}]".strip()
+    text = f"{name} [{low:.2f}, {high:.2f}]".strip().replace("-", "−")
     style = {"histtype": "stepfilled", "alpha": 0.4, "color": colour, "label": text}
     axes.hist(draws_R, 30, **style)
     for end in (low, high):
