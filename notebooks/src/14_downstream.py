@@ -436,9 +436,9 @@ product_card(test.products[worst])
 # Now it is plain. The title says "gadget for focused work": never the word clock. The picture shows a clock, but
 # turned to the side and cut off, and half of it is empty. There is no clip. The table speaks of battery, power
 # and protection class, as the tables of lamps and watches do, and so lamps and watches are found; of all
-# modalities it comes nearest. The training split holds only a dozen clocks. So the failure has four causes that
-# a mean cannot tell apart: a vague title, a bad picture, a missing modality, a rare class. None of them is cured
-# by another loss function.
+# modalities it comes nearest. The training split holds only a dozen clocks. So there are four suspects: a vague
+# title, a bad picture, a missing modality, a rare class. To know which of them did it one would change one at a
+# time; but not one of the four is in the loss function, and no mean would have named them.
 #
 # (If your model was trained on another machine, the worst query may be another one. Look at it the same way:
 # result list, modality by modality, product.)
