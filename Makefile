@@ -18,7 +18,7 @@ test: $(STAMP) lint
 test-notebooks: $(STAMP)
 	$(BIN)/scale demo
 	TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env \
-		--nbval-cell-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
+		--nbval-cell-timeout 240 --nbval-sanitize-with notebooks/sanitize.cfg
 
 # From notebooks/src; ONLY="09 13" makes some.
 notebooks: $(STAMP)
