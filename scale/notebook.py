@@ -133,6 +133,17 @@ def told(estimate: Estimate | None) -> str:
     return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
+def trained_table(table: Any) -> Any:
+    """A DataFrame with cells by `about`, as HTML only.
+
+    In a table as plain text a minus sign moves all that stands beside it, so that another machine's
+    numbers would not compare equal.
+    """
+    from IPython.display import HTML
+
+    return HTML(table.to_html())
+
+
 def play(product: Product, modality: str) -> Any:
     """A player for a product's clip or sound, its bytes inside the notebook.
 

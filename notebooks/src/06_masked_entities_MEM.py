@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scale.notebook import about, about_estimate, begin, demo_data, demo_run
+from scale.notebook import about, about_estimate, begin, demo_data, demo_run, trained_table
 
 begin(seed=0)
 
@@ -218,7 +218,7 @@ for name, names in asked_of.items():
             **gain,
         }
         assert abs(gains(losses)["image"].value) < 0.1
-pd.DataFrame(rows)
+trained_table(pd.DataFrame(rows))
 
 # %% [markdown]
 # The demo's model gains next to nothing, from anything: a few hundredths of a nat at most. Its loss of a
@@ -312,6 +312,10 @@ before_and_after(before, after)
 # the sound a little, though nobody hears a colour: steel things are often silver, wooden things brown, so who
 # knows the material knows something about the colour. **Brand**: nothing, as it should be.
 #
+# On the left the numbers are so small that the control shows the size of nothing: 0.03 for the brand, with an
+# interval that leaves 0 out. (An interval over products does not know that another training would fall out
+# otherwise.) What is not clearly above that is no finding.
+#
 # And the picture? For colour it gives next to nothing here. In notebook 05 it did, where only the colour was
 # asked and the picture was always there. Here are five questions, and a picture in every second step: the
 # easier teachers, sound and title, were learned first. It is no proof that the picture says nothing. (`all`
@@ -336,7 +340,8 @@ for name in RECORDED:
     asked = hide_entities(exam, RECORDED, asked=[name])
     marks = answers(reader, asked, "table", len(exam), {"dark": NOTHING, "all": EVERYTHING})
     rows[name] = {c: about_estimate(estimate(mark.right_P), 2) for c, mark in marks.items()}
-pd.DataFrame(rows).T.rename(columns={"dark": "right, nothing shown", "all": "right, all shown"})
+titles = {"dark": "right, nothing shown", "all": "right, all shown"}
+trained_table(pd.DataFrame(rows).T.rename(columns=titles))
 
 # %% [markdown]
 # ## A product without other modalities

@@ -69,10 +69,11 @@ def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
     ends = (entity_L == 7).nonzero()
     last = int(ends[-1]) + 2 if len(ends) else len(ids_L)
     entity_L, ids_L = entity_L[:last], ids_L[:last]
-    # Every other piece of the values, so that each answer stands beside its blank.
-    value_L = (entity_L % 2 == 1) & (entity_L > 0)
+    # The last piece of each longer value, so that the rest of it stands beside the blank.
+    same_L = torch.cat([entity_L[1:] == entity_L[:-1], torch.tensor([False])])
+    ends_L = (entity_L % 2 == 1) & (entity_L > 0) & ~same_L & same_L.roll(1)
     ways = (
-        value_L & (value_L.cumsum(0) % 2 == 1),
+        ends_L,
         torch.isin(entity_L, torch.tensor([3, 7])),
         entity_L == 2,
     )

@@ -56,7 +56,7 @@ def attribute_matrix(
         _matrix(axes, found, rows, columns[title], most, lang)
         axes.set_title(title)
     shown[0].set_yticks(range(len(rows)), rows)
-    text = f"{label('attribute_note', lang)} {note}".strip()
+    text = " ".join([label("attribute_note", lang), note]).strip()
     return framed(figure, label("attribute_title", lang), text, [])
 
 

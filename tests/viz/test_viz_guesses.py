@@ -1,0 +1,112 @@
+"""Pictures of hidden words and entities: readable in both languages, the numbers those given."""
+
+import pytest
+import torch
+
+from scale.data.tokenizer import train_tokenizer
+from scale.evaluation.bootstrap import NOTHING, Estimate
+from scale.modalities import MODALITIES
+from scale.viz.labels import label
+from scale.viz.lessons.attributes import attribute_matrix, before_and_after
+from scale.viz.lessons.guesses import (
+    blank_value,
+    condition,
+    fates,
+    top_guesses,
+    ways_of_hiding,
+    word_fates,
+)
+
+LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
+PIECES = [("[CLS]", "structure"), ("small", "plain"), ("[MASK]", "mask"), ("277", "random"),
+          ("pot", "kept"), ("[SEP]", "structure")]  # fmt: skip
+each = pytest.mark.parametrize(("look", "lang"), LOOKS)
+
+
+@each
+def test_fates_of_words(checked, look, lang):
+    _, texts = checked(lambda lang: word_fates([PIECES] * 3, lang), look, lang)
+    assert texts.count("277") == 3
+    keys = ("fate_mask", "fate_random", "fate_kept", "masking_title")
+    assert {label(key, lang) for key in keys} <= set(texts)
+
+
+@each
+def test_a_long_table_takes_more_lines(checked, look, lang):
+    long = [(f"piece{k}", "mask" if k % 3 else "plain") for k in range(40)]
+    _, texts = checked(lambda lang: ways_of_hiding(long, PIECES, PIECES, lang), look, lang)
+    assert {f"piece{k}" for k in range(40)} <= set(texts)
+    assert label("whole_attribute", lang) in texts
+
+
+def test_fates_are_told_apart(product):
+    tokenizer = train_tokenizer([product], 400)
+    clean_L = torch.tensor(tokenizer("kettle , 7")["input_ids"])
+    clean_L = torch.cat([torch.tensor([tokenizer.cls_token_id]), clean_L])
+    shown_L, hidden_L = clean_L.clone(), torch.zeros(len(clean_L), dtype=torch.bool)
+    other = tokenizer.convert_tokens_to_ids("k")
+    hidden_L[-3:] = True
+    shown_L[-3], shown_L[-2] = tokenizer.mask_token_id, other
+    padding_L = torch.tensor([tokenizer.pad_token_id] * 2)
+    told = fates(
+        tokenizer,
+        torch.cat([clean_L, padding_L]),
+        torch.cat([shown_L, padding_L]),
+        torch.cat([hidden_L, torch.tensor([False, False])]),
+    )
+    assert len(told) == len(clean_L)
+    assert [fate for _, fate in told[-3:]] == ["mask", "random", "kept"]
+    assert told[0] == ("[CLS]", "structure")
+    assert told[-2] == ("k", "random")
+
+
+@each
+def test_guesses(checked, look, lang, product):
+    first = [("for", 0.41), ("red", 0.2), ("blue", 0.1), ("##se", 0.05), ("a", 0.01)]
+    names = condition("nothing", lang), condition("audio", lang), condition("picture", lang)
+    guesses = dict(zip(names, (first, first[::-1], first), strict=True))
+    question = blank_value("Colour", lang)
+    drawing = checked(lambda lang: top_guesses(product, question, guesses, "red", lang), look, lang)
+    _, texts = drawing
+    assert texts.count("✓ red") == 3
+    assert texts.count("0.41") == 3
+    assert {*names, question} <= set(texts)
+
+
+def test_no_guess(product):
+    with pytest.raises(ValueError, match="no guess"):
+        top_guesses(product, "?", {}, "red")
+    with pytest.raises(KeyError):
+        condition("smell")
+
+
+def gains_of(start):
+    names = ("all", *(m for m in MODALITIES if m != "table"))
+    return {
+        row: {n: Estimate(start + 0.1 * k, start, start + 0.2 * k, 50) for k, n in enumerate(names)}
+        for row in ("Colour", "Material", "Size class")
+    }
+
+
+@each
+def test_matrix_shows_what_is_given(checked, look, lang):
+    before, after = gains_of(-0.2), gains_of(0.05)
+    after["Colour"]["audio"] = NOTHING
+    del after["Material"]["audio"]
+    figure, texts = checked(lambda lang: before_and_after(before, after, lang), look, lang)
+    assert texts.count("-0.20") == 3
+    assert texts.count("+0.45") == 1  # of three rows one has nothing and one is not there
+    assert {"Colour", "Size class", label("attribute_after", lang)} <= set(texts)
+    assert len(figure.axes[0].patches) == 15
+    assert len(figure.axes[1].patches) == 13
+
+
+def test_only_decided_cells_are_coloured():
+    panel = {"Colour": {"image": Estimate(0.3, 0.1, 0.5, 9), "audio": Estimate(0.3, -0.1, 0.5, 9)}}
+    shown, faint = attribute_matrix({"": panel}).axes[0].patches
+    assert shown.get_facecolor() != faint.get_facecolor()
+
+
+def test_nothing_to_draw():
+    with pytest.raises(ValueError, match="no gain"):
+        attribute_matrix({"": {}})
