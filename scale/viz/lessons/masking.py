@@ -48,7 +48,8 @@ def context_gain(
     panels[0].set_yticks(range(len(names)), [_name(name, lang) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     title = label("mask_gain_title", lang)
-    return framed(figure, title, f"{label('mask_gain_note', lang)} {note}".strip(), [])
+    below = " ".join([label("mask_gain_note", lang), note]).strip()
+    return framed(figure, title, below, [])
 
 
 def _panel(
