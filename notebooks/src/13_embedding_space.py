@@ -473,6 +473,7 @@ def slow_trustworthiness(rank_NN, map_rank_NN, k):
                 penalty += max(0, rank_NN[i, j] - k)
     return 1 - 2 * penalty / (count * k * (2 * count - 3 * k - 1))
 
+
 # %% [markdown]
 # The slow loop, the package and scikit-learn must agree, here for both lines and $k$ = 2:
 
@@ -584,6 +585,7 @@ made_up_figure(truth_N3, group_N, truth_map_N2, noise_maps)
 # %% [markdown]
 # The wide group is drawn no wider than the narrow ones, and the two near groups are as far apart as the far
 # one. In numbers:
+
 
 # %%
 def spread_and_distance(x_ND):

@@ -171,6 +171,7 @@ def slow_ap(emb_ND, k=5):
         values.append((rel_K * precision_K).sum() / min(k, relevant))
     return np.array(values)
 
+
 # %% [markdown]
 # `category_retrieval` also returns what chance would give, and counts what took part:
 
@@ -529,6 +530,7 @@ from scale.evaluation.clustering import agreement, purity
 cluster_N, class_N = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 1])
 largest = [np.bincount(class_N[cluster_N == c]).max() for c in (0, 1)]  # 2 and 3
 assert sum(largest) / 6 == purity(cluster_N, class_N)
+
 
 def entropy(number_N):
     share = np.bincount(number_N) / len(number_N)

@@ -64,6 +64,7 @@ fault_losses(total)
 # on the released version and on ours, and insists that it fails on the first and passes on the second. (A
 # test that has never failed has not been tested.)
 
+
 # %%
 def verdict(check, *arguments):
     try:
@@ -77,6 +78,7 @@ def judge(check, released, ours):
     found = verdict(check, *released), verdict(check, *ours)
     print(f"{check.__name__}: released code {found[0]}, ours {found[1]}")
     assert found == ("FAILS", "passes")
+
 
 # %% [markdown]
 # # Part one: the model
@@ -131,6 +133,7 @@ batch16 = data.collate(range(16))
 # **Invariant: every parameter gets a gradient** (梯度). A parameter without one keeps its random start for
 # ever. This is the most useful test of this notebook. Write it first, in every project.
 
+
 # %%
 def check_every_parameter_learns(model):
     model.zero_grad()
@@ -145,6 +148,7 @@ judge(check_every_parameter_learns, [heads], [ours])
 # %% [markdown]
 # **Invariant: what may help must be able to help.** If we change the pictures, the predicted words of the
 # titles must move.
+
 
 # %%
 def title_words(model, shift):
@@ -415,6 +419,7 @@ print("ranking:", np.argsort(-similarity_N, kind="stable"))
 # Here are both ways for the real model: the released one multiplies the text loss by 0 or 1, ours sums the
 # losses that are there.
 
+
 # %%
 def released_loss(tasks):
     masked = hide(batch16, tasks)
@@ -428,8 +433,10 @@ def our_loss(tasks):
     settings = replace(config.loss, tasks=("contrastive", *tasks))
     return scale_loss(ours(masked.batch, masked.hidden), masked, settings).total
 
+
 # %% [markdown]
 # **Invariant: every switch can be off.** A task that is off is *absent* from our sum, never multiplied by zero.
+
 
 # %%
 def check_each_task_can_be_off(loss_with):
@@ -463,6 +470,7 @@ print("tokens x features: ours", moments_TF.shape, "| released", bands_FT.shape)
 # **Invariant: more input, more tokens.** Half of the sound must give fewer tokens. With swapped axes it gives
 # just as many.
 
+
 # %%
 def check_longer_sounds_have_more_tokens(tokens_of):
     assert len(tokens_of(sound_S)) > len(tokens_of(sound_S[: len(sound_S) // 2]))
@@ -479,6 +487,7 @@ judge(check_longer_sounds_have_more_tokens, [swapped], [lambda s: log_mel(s, fea
 #
 # The worst of all is the smallest. In pretraining the release calls the loader of sounds with a wrong
 # argument. Python raises an error at once. But the line stands in a `try` with a bare `except`.
+
 
 # %%
 def load_as_released(path):
@@ -529,6 +538,7 @@ assert reached < there
 # **Invariant: different files give different inputs**, and no input is constant. And a rule: catch the error
 # you expect, by its name, and say the file's path.
 
+
 # %%
 def check_different_files_differ(load):
     first, second = load(paths[0]), load(paths[1])
@@ -543,6 +553,7 @@ judge(check_different_files_differ, [load_as_released], [load_ours])
 #
 # Many products have no sound: **incomplete modalities** (模态缺失). The paper fills in zeros, **zero
 # imputation** (零插补). The release does too, with a mask of *ones*, which says: "these are real tokens".
+
 
 # %%
 def sound_as_released(product, length=32):
@@ -576,6 +587,7 @@ fault_missing(found)
 #
 # **Invariant: what is missing never matters.** Write noise where the record says "no sound". The loss must not
 # move at all.
+
 
 # %%
 def noise_where_missing(batch):
@@ -615,6 +627,7 @@ for name, rows in (("file order", in_order), ("shuffled", shuffled)):
 #
 # **Invariant: an epoch has every product once, and the next epoch another order.**
 
+
 # %%
 def check_epochs_differ(step_to_rows):
     first, second = (np.concatenate([step_to_rows(8 * e + k) for k in range(8)]) for e in (0, 1))
@@ -652,6 +665,7 @@ pd.DataFrame({"hits": [1, 2], "released": released_AP, "min(5, relevant)": our_A
 #
 # **Invariant: one more hit never lowers the score.**
 
+
 # %%
 def check_one_more_hit_never_hurts(score_Q):
     assert score_Q[1] >= score_Q[0]
@@ -680,6 +694,7 @@ for name, group in (("released", released_decayed), ("ours", our_decayed)):
 
 # %% [markdown]
 # **Invariant: a rule that can be said in a sentence can be tested in a line.** Only matrices decay.
+
 
 # %%
 def check_only_matrices_decay(decayed):

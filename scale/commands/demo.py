@@ -26,7 +26,7 @@ from scale.viz.style import save_figure, use_style
 
 STAMPS = "stages.json"
 THREADS = 1
-"""Of torch while the demo trains: with two, a busy machine waits for the slower one at every sum."""
+"""Of torch while the demo trains: with two, a busy machine waits at every sum for the slower."""
 TRAINING = (
     "config.py", "loss_config.py", "modalities.py", "presets.py", "seeding.py", "shapes.py",
     "data", "model", "objectives", "evaluation", "training",
