@@ -372,7 +372,7 @@ assert saved.low > 0.05
 # first two suspects are free: the colour is in the picture, and the co-transformer carries it to the word.
 #
 # One training proves little, and the interval only knows other products. So we ran it with three more seeds, apart
-# from this notebook: 0.35, 0.34 and 0.31 nats, each interval above 0.19.
+# from this notebook: 0.35, 0.34 and 0.31 nats, each interval from 0.19 or more upwards.
 #
 # Do not take it for more than it is. About one answer in six is right. Nobody learns nineteen colours well
 # from 484 pictures, each seen as four vectors. (And the pupil without a picture, at a loss above 2.94, has
