@@ -1,0 +1,78 @@
+// HTML from Python, whose elements with data-key can be picked by mouse, by dragging and by keyboard.
+// Elements inside one [data-group] are one stop of the Tab key; arrow keys move between them
+// (up and down by data-columns). Everything that is picked goes to Python as {key, drag}.
+function render({ model, el }) {
+  const root = document.createElement("div");
+  root.className = "scale-surface";
+  el.appendChild(root);
+  let dragging = false;
+  const keyed = (node) => {
+    const found = node instanceof Element ? node.closest("[data-key]") : null;
+    return found && root.contains(found) ? found : null;
+  };
+  const pick = (node, drag) => model.send({ key: node.dataset.key, drag });
+  const siblings = (node) => {
+    const group = node.closest("[data-group]");
+    return group ? [...group.querySelectorAll("[data-key]")] : [node];
+  };
+  const stop = (node) => siblings(node).forEach((one) => (one.tabIndex = one === node ? 0 : -1));
+  const find = (key) => root.querySelector(`[data-key="${CSS.escape(key)}"]`);
+
+  function draw() {
+    const had = keyed(document.activeElement)?.dataset.key;
+    root.innerHTML = model.get("html");
+    for (const group of root.querySelectorAll("[data-group]")) {
+      const first = group.querySelector("[data-key]");
+      if (first) stop(first);
+    }
+    for (const node of root.querySelectorAll("[data-key]")) {
+      if (!node.hasAttribute("role")) node.setAttribute("role", "button");
+      if (!node.hasAttribute("tabindex")) node.tabIndex = 0;
+    }
+    const again = had === undefined ? null : find(had);
+    if (again) {
+      stop(again);
+      again.focus({ preventScroll: true });
+    }
+  }
+
+  root.addEventListener("pointerdown", (event) => {
+    const node = keyed(event.target);
+    if (!node || event.button !== 0) return;
+    // The browser would otherwise drag the picture, or mark the text.
+    if (node.closest("[data-drag]")) event.preventDefault();
+    dragging = node.closest("[data-drag]") !== null;
+    node.focus({ preventScroll: true });
+    stop(node);
+    pick(node, false);
+  });
+  root.addEventListener("pointerover", (event) => {
+    const node = keyed(event.target);
+    if (dragging && node && event.buttons === 1) pick(node, true);
+  });
+  const end = () => (dragging = false);
+  window.addEventListener("pointerup", end);
+
+  root.addEventListener("keydown", (event) => {
+    const node = keyed(event.target);
+    if (!node) return;
+    const all = siblings(node);
+    const columns = Number(node.closest("[data-columns]")?.dataset.columns ?? 1);
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    if (event.key === "Enter" || event.key === " ") pick(node, false);
+    else if (step && all.length > 1) {
+      const next = all[all.indexOf(node) + step];
+      if (next) {
+        stop(next);
+        next.focus();
+      }
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  model.on("change:html", draw);
+  draw();
+  return () => window.removeEventListener("pointerup", end);
+}
+export default { render };
