@@ -1,6 +1,7 @@
 """Fixtures that every room of the tests uses."""
 
 import json
+import os
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from scale.config import Config, FeatureConfig, MissingConfig, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
+from scale.training.pretrain import pretrain
 
 MODEL = ModelConfig(
     width=16, heads=2, encoder_layers=1, jct_layers=1, mlp_ratio=2.0, dropout=0.0,
@@ -146,3 +148,20 @@ def _write_audio(path, colour, kind, random):
 
 ENDINGS = {"image": "png", "video": "mp4", "audio": "wav"}
 WRITERS = {"image": _write_image, "video": _write_video, "audio": _write_audio}
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory):
+    """The user's cache, for the commands that take none."""
+    folder = tmp_path_factory.mktemp("user-cache")
+    os.environ["SCALE_CACHE"] = str(folder)
+    yield folder
+    del os.environ["SCALE_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def run_folder(config, small_catalogue, cache_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train = replace(config.train, steps=60, batch_size=8, learning_rate=2e-3, eval_every=30)
+    pretrain(replace(config, train=train), small_catalogue, out, progress=False)
+    return out
