@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-notebooks notebooks lab lint clean
+.PHONY: demo test test-notebooks test-browser notebooks lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
@@ -20,6 +20,12 @@ test-notebooks: $(STAMP)
 	TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env \
 		--nbval-cell-timeout 240 --nbval-sanitize-with notebooks/sanitize.cfg
 
+# Explorers in a real JupyterLab and in Voilà. Needs Debian's chromium and fonts-noto-cjk; pictures of
+# what the tests saw lie in build/browser.
+test-browser: $(STAMP)
+	$(BIN)/scale demo
+	$(BIN)/python -m pytest tests/browser
+
 # From notebooks/src; ONLY="09 13" makes some.
 notebooks: $(STAMP)
 	$(BIN)/python tools/notebooks.py $(ONLY)
@@ -28,8 +34,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Nothing is asked of the network: JupyterLab would look for its own updates.
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 # The stamp is newer than what it was installed from, so a second `make` installs nothing.
 $(STAMP): pyproject.toml constraints.txt

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 NAMES = ("import", "inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures",
-         "doctor", "demo")  # fmt: skip
+         "explore", "doctor", "demo")  # fmt: skip
 
 USAGE = """usage: scale COMMAND [options]
 
@@ -21,6 +21,7 @@ USAGE = """usage: scale COMMAND [options]
   search    products for a title, a picture, a clip or a sound
   ablate    run a study: what helps, with intervals over seeds
   figures   pictures for slides and papers, by name
+  explore   S', masking, embedding space and training, interactively, in a browser
   doctor    does this installation work, and can the model learn?
   demo      all of it on the catalogue that ships, in a few minutes
 

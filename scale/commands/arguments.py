@@ -11,6 +11,7 @@ import tyro
 
 from scale.commands.ablate import Ablate
 from scale.commands.draw import Figures
+from scale.commands.explore import Explore
 from scale.commands.import_csv import Import
 from scale.config import Config
 from scale.data.catalogue import Catalogue
@@ -246,8 +247,8 @@ class Demo:
 
 COMMANDS = {
     "import": Import, "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate,
-    "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures, "doctor": Doctor,
-    "demo": Demo,
+    "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures,
+    "explore": Explore, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from scale.viz.labels import (
     contrast,
     core,
     downstream,
+    explore,
     faults,
     guesses,
     helping,
@@ -37,6 +38,7 @@ TABLES = (
     space.LABELS,
     downstream.LABELS,
     helping.LABELS,
+    explore.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 

@@ -6,7 +6,6 @@ import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from html import escape
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +13,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from scale.viz.labels import Language, label
+from scale.viz.widgets.markup import complaint
 from scale.viz.widgets.surface import Surface
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,7 @@ class Explorer(ipywidgets.VBox):
 
     def complain(self, message: str) -> None:
         """Show a message above the panel; an empty one takes it away."""
-        html = f'<div class="error" role="alert">{escape(message)}</div>' if message else ""
-        self._complaint.html = html
+        self._complaint.html = complaint(message)
 
     @property
     def complaint(self) -> str:

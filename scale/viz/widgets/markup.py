@@ -25,6 +25,11 @@ def text(value: str) -> str:
     return escape(value)
 
 
+def complaint(message: str) -> str:
+    """What is wrong, as HTML that a screen reader speaks at once; nothing for an empty message."""
+    return f'<div class="error" role="alert">{escape(message)}</div>' if message else ""
+
+
 def number(value: float, digits: int = 2) -> str:
     """A number with a true minus sign; a dash where it is not finite."""
     return f"{value:.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"

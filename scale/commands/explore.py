@@ -1,0 +1,100 @@
+"""`scale explore`: the explorers as a page of their own, by Voilà, for this machine alone."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import tyro
+
+EXTENSIONS = (
+    "@voila-dashboards/widgets-manager8",
+    "@jupyter-widgets/jupyterlab-manager",
+    "anywidget",
+)
+"""Of JupyterLab, that the page loads; others may not fit Voilà's frontend."""
+
+
+@dataclass
+class Explore:
+    """Open the explorers of a run in a browser: S', masking, the embedding space, its training.
+
+    Stop with Ctrl-C.
+
+    Example: scale explore runs/demo --catalogue data_samples --lang zh --theme dark
+    """
+
+    run_folder: tyro.conf.Positional[Path]
+    """Run folder, as `scale pretrain` wrote it."""
+    catalogue: Path = Path("data_samples")
+    """Folder of the catalogue whose products are shown."""
+    split: Literal["train", "val", "test", "all"] = "test"
+    """Which of its products."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the labels."""
+    theme: Literal["light", "dark"] = "light"
+    """Of the page."""
+    port: int = 8866
+    """Of the page's address; the next free one where it is taken."""
+    browser: bool = True
+    """Open the browser; else only print the address."""
+
+    def run(self) -> None:
+        """Serve the page until it is stopped.
+
+        Raises ValueError where run and catalogue cannot be opened together, ImportError where
+        Voilà is missing; RuntimeError where the server ends with an error.
+        """
+        if find_spec("voila") is None:
+            raise ImportError("voila is missing: pip install 'scale-workbench[explore]'")
+        split = None if self.split == "all" else self.split
+        run_folder, catalogue = self.run_folder.resolve(), self.catalogue.resolve()
+        check(run_folder, catalogue, split)
+        with TemporaryDirectory(prefix="scale-explore-") as folder:
+            page = Path(folder) / "explore.ipynb"
+            write_page(page, run_folder, catalogue, split, self.lang)
+            code = subprocess.call(self.server(page), env=environment())
+        if code not in (0, 130):
+            raise RuntimeError(f"the page's server ended with code {code}")
+
+    def server(self, page: Path) -> list[str]:
+        """The command that serves a page."""
+        return [
+            sys.executable, "-m", "voila", str(page), "--template=scale", f"--theme={self.theme}",
+            f"--port={self.port}", *([] if self.browser else ["--no-browser"]),
+            f"--VoilaConfiguration.extension_allowlist={json.dumps(EXTENSIONS)}",
+        ]  # fmt: skip
+
+
+def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
+    """Raises ValueError where run and catalogue do not fit: on the command line, where it is read,
+    instead of in the page."""
+    from scale.viz.widgets.subject import Subject
+
+    Subject.open(run_folder, catalogue, split)
+
+
+def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: str) -> None:
+    """Write the notebook of one cell that is the page."""
+    call = ", ".join(repr(each) for each in (str(run), str(catalogue), split, lang))
+    source = f"from scale.viz.widgets.page import ExplorerPage\n\nExplorerPage({call})"
+    cell = {"cell_type": "code", "id": "page", "metadata": {}, "source": source, "outputs": [],
+            "execution_count": None}  # fmt: skip
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4,
+                "nbformat_minor": 5}  # fmt: skip
+    page.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def environment() -> dict[str, str]:
+    """The environment with the package's page template on Jupyter's path."""
+    import scale.viz.widgets
+
+    share = Path(scale.viz.widgets.__file__).parent / "assets" / "share"
+    paths = [str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    return {**os.environ, "JUPYTER_PATH": os.pathsep.join(paths)}

@@ -1,0 +1,92 @@
+"""All explorers on one page: what `scale explore` shows, and a cell of a notebook can."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets
+
+from scale.viz.labels import Language, label
+from scale.viz.widgets.explorer import COMPLAINTS
+from scale.viz.widgets.markup import complaint
+from scale.viz.widgets.subject import Subject
+from scale.viz.widgets.surface import Surface
+
+PANELS = ("scores", "masking", "embeddings", "training")
+"""In the order of the tabs."""
+
+
+class ExplorerPage(ipywidgets.Tab):
+    """A tab for each explorer; one is built when it is first shown, so that the page opens at once.
+
+    What cannot be built (a run without logged scores, a model that reads nothing of the catalogue)
+    says so in its own tab.
+    """
+
+    def __init__(
+        self,
+        run: Path | str,
+        catalogue: Path | str,
+        split: str | None = "test",
+        lang: Language = "en",
+    ) -> None:
+        self._lang: Language = lang
+        self._makers = panel_makers(run, catalogue, split, lang)
+        self._built: set[str] = set()
+        waiting = [ipywidgets.VBox([Surface(_line("xp_wait", lang))]) for _ in PANELS]
+        titles = tuple(label(f"xp_{name}", lang) for name in PANELS)
+        super().__init__(children=waiting, titles=titles, selected_index=0)
+        self.add_class("scale-page")
+        self.observe(lambda change: self.show(PANELS[change["new"]]), "selected_index")
+        self.show(PANELS[0])
+
+    def show(self, name: str) -> None:
+        """Build a panel, unless it stands already."""
+        if name in self._built:
+            return
+        self._built.add(name)
+        box = self.children[PANELS.index(name)]
+        try:
+            box.children = (self._makers[name](),)
+        except COMPLAINTS as error:
+            box.children = (Surface(complaint(str(error))),)
+
+    def __repr__(self) -> str:
+        return f"ExplorerPage({', '.join(PANELS)})"
+
+
+def panel_makers(
+    run: Path | str, catalogue: Path | str, split: str | None, lang: Language
+) -> dict[str, Callable[[], ipywidgets.Widget]]:
+    """By name, what builds each panel; run and catalogue are opened once, when first needed."""
+    opened: list[Subject] = []
+
+    def subject() -> Subject:
+        if not opened:
+            opened.append(Subject.open(run, catalogue, split))
+        return opened[0]
+
+    def scores() -> ipywidgets.Widget:
+        from scale.viz.widgets.scores import ScoreExplorer
+
+        return ScoreExplorer(subject(), lang=lang)
+
+    def masking() -> ipywidgets.Widget:
+        from scale.viz.widgets.masking import MaskingExplorer
+
+        return MaskingExplorer(subject(), lang=lang)
+
+    def embeddings() -> ipywidgets.Widget:
+        from scale.viz.widgets.embeddings import EmbeddingExplorer
+
+        return EmbeddingExplorer(subject(), lang=lang)
+
+    def training() -> ipywidgets.Widget:
+        from scale.viz.widgets.monitor import TrainingMonitor
+
+        return TrainingMonitor(run, lang=lang)
+
+    return dict(zip(PANELS, (scores, masking, embeddings, training), strict=True))
+
+
+def _line(key: str, lang: Language) -> str:
+    return f'<div class="note">{label(key, lang)}</div>'

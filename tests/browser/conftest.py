@@ -1,0 +1,155 @@
+"""A real JupyterLab and a real browser that may talk to this machine only.
+
+Every page that a test opens is watched: an error on its console or a request to another host fails
+the test. Pictures of what was seen are kept in build/browser.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "build" / "browser"
+SECONDS = 120
+"""A server may take to answer, and a notebook to run."""
+FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader")
+"""Root has no sandbox; maps are drawn by WebGL, which a machine without graphics does in software."""
+HARMLESS = re.compile("favicon|ResizeObserver loop|GPU stall due to ReadPixels")
+
+
+class Watched:
+    """A page, and what it should not have done."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.page, self.name = page, name
+        self.errors: list[str] = []
+        self.strangers: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._request)
+        page.on("websocket", self._request)
+
+    def _console(self, message) -> None:
+        if message.type == "error" and not HARMLESS.search(message.text):
+            self.errors.append(message.text)
+
+    def _request(self, request) -> None:
+        address = urlsplit(request.url)
+        if address.hostname not in (None, "127.0.0.1", "localhost"):
+            self.strangers.append(request.url)
+
+    def picture(self, what: str) -> None:
+        """Keep a picture of the page as it stands."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{self.name}-{what}.png")
+
+    def check(self) -> None:
+        """Nothing went wrong and nothing left the machine."""
+        assert self.errors == []
+        assert self.strangers == []
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    """Until a server answers; its log is the message where it does not."""
+    for _ in range(SECONDS * 4):
+        assert server.poll() is None, log.read_text()
+        try:
+            with urlopen(url, timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.25)
+    raise AssertionError(f"{url} does not answer: {log.read_text()}")
+
+
+def serve(command: list[str], url: str, folder: Path, **extra: str) -> Iterator[str]:
+    """Run a server for as long as it is asked for."""
+    log = folder / "server.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **extra}
+        )
+    try:
+        wait_for(url, server, log)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    assert path, "chromium is missing: apt-get install chromium fonts-noto-cjk"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory) -> Iterator[str]:
+    """Address of a JupyterLab over a copy of the notebooks, with settings of its own."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    port, token = free_port(), secrets.token_hex(8)
+    command = [
+        sys.executable, "-m", "jupyter", "lab", str(folder / "notebooks"), "--no-browser",
+        "--allow-root", f"--port={port}", f"--IdentityProvider.token={token}",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.user_settings_dir={folder / 'settings'}",
+        f"--LabApp.workspaces_dir={folder / 'workspaces'}",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}/lab?token={token}"
+    yield from serve(command, url, folder, TQDM_DISABLE="1")
+
+
+@pytest.fixture
+def watched(browser, request) -> Iterator[Watched]:
+    """A page of a fresh browser profile."""
+    context = browser.new_context(viewport={"width": 1500, "height": 1100})
+    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
+    watched = Watched(context.new_page(), name)
+    yield watched
+    watched.picture("end")
+    context.close()
+
+
+@pytest.fixture
+def open_notebook(lab, watched):
+    """Open a notebook in JupyterLab and run it from top to bottom."""
+
+    def opened(name: str, cells: int | None = None) -> Watched:
+        page, (base, query) = watched.page, lab.split("?")
+        page.goto(f"{base}/workspaces/{watched.name}/tree/{name}?{query}")
+        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=1000 * SECONDS)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+        expect(idle).to_be_visible(timeout=1000 * SECONDS)
+        return watched
+
+    return opened
