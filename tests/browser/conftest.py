@@ -27,7 +27,7 @@ PICTURES = ROOT / "build" / "browser"
 SECONDS = 120
 """A server may take to answer, and a notebook to run."""
 FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader")
-"""Root has no sandbox; maps are drawn by WebGL, which a machine without graphics does in software."""
+"""Root has no sandbox; maps are drawn by WebGL, in software where a machine has no graphics."""
 HARMLESS = re.compile("favicon|ResizeObserver loop|GPU stall due to ReadPixels")
 
 

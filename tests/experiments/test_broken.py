@@ -2,21 +2,14 @@ import math
 
 import pytest
 
-from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.tokenizer import train_tokenizer
 from scale.experiments.broken import complete_products, contrast_curve, mixed_up_curve
-from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
+from scale.training.run import fit_sizes
 
 
 @pytest.fixture(scope="module")
-def settled(config, small_catalogue, tmp_path_factory):
+def settled(small_data):
     """The small catalogue as tokens, and the config that fits them."""
-    catalogue = Catalogue.open(small_catalogue)
-    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
-    config = fit_vocabulary(config, tokenizer)
-    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
-    data = build_dataset(catalogue, config, tokenizer, None, cache=cache)
+    data, config = small_data
     return fit_sizes(config, data), data
 
 

@@ -8,9 +8,6 @@ import torch
 
 from scale.config import MaskConfig
 from scale.data.batch import Tokens
-from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.tokenizer import train_tokenizer
 from scale.experiments.context import (
     EVERYTHING,
     NOTHING,
@@ -30,20 +27,16 @@ from scale.experiments.context import (
 from scale.experiments.noise import apply_noise, missing_at_random
 from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.objectives.masked import masked_token_loss, masked_vector_loss
-from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
+from scale.training.run import fit_sizes, seeded_model
 
 HALF = MaskConfig(rate=0.5)
 each = pytest.mark.parametrize("modality", MODALITIES)
 
 
 @pytest.fixture(scope="module")
-def situation(config, small_catalogue, tmp_path_factory):
+def situation(small_data):
     """48 products of which many lack something, and a model of random weights."""
-    catalogue = Catalogue.open(small_catalogue)
-    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
-    config = fit_vocabulary(config, tokenizer)
-    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
-    data = build_dataset(catalogue, config, tokenizer, None, cache=cache)
+    data, config = small_data
     data = apply_noise(data, missing_at_random(0.2), 0).dataset
     model = seeded_model(fit_sizes(config, data)).eval()
     # Random weights hardly look at the others; with larger ones a context shows.

@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import product_embedding
 from scale.experiments.cell import restrict
 from scale.experiments.measure import measure
@@ -18,17 +15,13 @@ from scale.experiments.study import METRICS
 from scale.experiments.study import Test as Held
 from scale.modalities import INDEX, MODALITIES, SUBSETS, parse_subset, subset_name
 from scale.model.scale import ScaleModel
-from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
+from scale.training.run import fit_sizes, seeded_model
 
 
 @pytest.fixture(scope="module")
-def situation(config, small_catalogue, tmp_path_factory):
+def situation(small_data):
     """48 products and a model of random weights."""
-    catalogue = Catalogue.open(small_catalogue)
-    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
-    config = fit_vocabulary(config, tokenizer)
-    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
-    data = build_dataset(catalogue, config, tokenizer, None, cache=cache)
+    data, config = small_data
     products = list(data.products)
     # Nobody has this one's category, another has none, and two sounds are equal.
     products[1] = replace(products[1], category="rare")

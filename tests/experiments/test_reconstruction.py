@@ -5,9 +5,6 @@ import pytest
 import torch
 
 from scale.config import MaskConfig
-from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.tokenizer import train_tokenizer
 from scale.experiments.context import EVERYTHING, NOTHING, product_losses
 from scale.experiments.masked_training import copy_losses, having, mean_loss, train_masked
 from scale.experiments.reconstruction import (
@@ -17,20 +14,16 @@ from scale.experiments.reconstruction import (
     reconstruct,
 )
 from scale.modalities import CONTINUOUS, INDEX
-from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
+from scale.training.run import fit_sizes, seeded_model
 
 HALF = MaskConfig(rate=0.5)
 each = pytest.mark.parametrize("modality", CONTINUOUS)
 
 
 @pytest.fixture(scope="module")
-def situation(config, small_catalogue, tmp_path_factory):
+def situation(small_data):
     """48 products, a model of random weights and its config."""
-    catalogue = Catalogue.open(small_catalogue)
-    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
-    config = fit_vocabulary(config, tokenizer)
-    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
-    data = build_dataset(catalogue, config, tokenizer, None, cache=cache)
+    data, config = small_data
     config = fit_sizes(config, data)
     return data, seeded_model(config).eval(), config
 
