@@ -14,7 +14,7 @@ from PIL import Image
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
-from scale.data.descriptors import describe
+from scale.data.descriptors import colours_of, describe
 from scale.data.media import MediaError, load_audio, load_image, load_video
 
 if TYPE_CHECKING:
@@ -63,6 +63,19 @@ def from_patches(patches_LF: np.ndarray, patch: int) -> np.ndarray:
     grid = patches_LF.reshape(side, side, patch, patch, 3).transpose(0, 2, 1, 3, 4)
     pixels_HWC = grid.reshape(side * patch, side * patch, 3)
     return np.rint((pixels_HWC + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
+
+
+def pixels_of(vectors_LF: np.ndarray, source: str, patch: int) -> np.ndarray:
+    """The picture that an image's vectors, or one of a clip, hold: pixels_HWC (uint8).
+
+    source: as in FeatureConfig. `patches` and `frames` give every pixel, `hog` its colour points
+    (`descriptors.colours_of`). Raises ValueError for others: their vectors hold no colours.
+    """
+    if source == "hog":
+        return colours_of(vectors_LF, patch)
+    if source in ("patches", "frames"):
+        return from_patches(vectors_LF, patch)
+    raise ValueError(f"the features {source!r} hold no colours to draw")
 
 
 def to_frame_vectors(

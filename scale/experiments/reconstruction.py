@@ -87,18 +87,22 @@ def reconstruct(
         }
         guess_NF |= {name: make(masked, modality) for name, make in BASELINES.items()}
         for index, place in wanted:
-            found[index] = _of_product(data, modality, masked, index, place, guess_NF)
+            found[index] = reconstruction_of(data, modality, masked, place, guess_NF)
     return [found[row] for row in rows]
 
 
-def _of_product(
+def reconstruction_of(
     data: ProductDataset,
     modality: str,
     masked: MaskedBatch,
-    index: int,
     place: int,
     guess_NF: Mapping[str, Tensor],
 ) -> Reconstruction:
+    """The guesses for the product at `place` of a batch of `data`, standardisation undone.
+
+    guess_NF: by name, vectors_NF (standardised) at the hidden positions of the whole batch.
+    """
+    index = int(masked.batch.index_B[place])
     own_N = masked.rows(modality) == place
     column, tokens = data.columns[modality], masked.batch.tokens[modality]
     (row,) = (tokens.rows_R == place).nonzero()[:, 0].tolist()

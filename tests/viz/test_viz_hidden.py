@@ -75,7 +75,19 @@ def test_colours_are_those_of_the_features(product):
 
 
 @pytest.mark.parametrize(("modality", "setting"), [("image", "patches"), ("video", "frames")])
-def test_features_without_colours(product, modality, setting):
+def test_raw_pixels_are_drawn_as_they_are(product, modality, setting):
     config = replace(CONFIG, **{f"{modality}_features": setting})
-    with pytest.raises(ValueError, match="only the features `hog`"):
+    truth_LF = extract(modality, getattr(product, modality), config)
+    one = replace(found(product, modality), truth_LF=truth_LF, guess_LF={}, loss={})
+    images = DRAW[modality]([("", one)], config, guesses=()).axes[0].images
+    truth_HWC = np.asarray(images[1 if modality == "image" else len(truth_LF)].get_array())
+    side = config.image_size if modality == "image" else config.frame_size
+    assert truth_HWC.shape == (side, side, 3)
+    np.testing.assert_allclose(truth_HWC[0, 0], (truth_LF[0, :3] + 1) * 127.5, atol=1)
+
+
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_features_without_colours(product, modality):
+    config = replace(CONFIG, **{f"{modality}_features": "file"})
+    with pytest.raises(ValueError, match="'file' hold no colours"):
         DRAW[modality]([("", found(product, modality))], config)

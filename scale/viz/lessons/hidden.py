@@ -11,10 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scale.config import FeatureConfig
-from scale.data.descriptors import colours_of
-from scale.data.features import fit_picture
+from scale.data.features import fit_picture, pixels_of
 from scale.experiments.reconstruction import Reconstruction
-from scale.strict import require
 from scale.viz import tiles, typeset
 from scale.viz.labels import Language, label
 from scale.viz.style import MODALITY_COLOURS, drawn, points, shade
@@ -48,12 +46,11 @@ def mask_image(
 ) -> Figure:
     """Hidden regions of pictures: a row a product; picture, colours, what is hidden, guesses.
 
-    Of a region only its colours can be drawn, not its gradients (`descriptors.colours_of`).
+    Of the features `hog` only the colours can be drawn, not the gradients (`features.pixels_of`).
 
     Raises:
-        ValueError: the features are not `hog`.
+        ValueError: the features hold no colours.
     """
-    require(config.image_features == "hog", "only the features `hog` hold colours to draw")
     versions = ("media", "truth", "hidden", *guesses)
     side, left = 88.0, 104.0
     width = MARGIN + left + len(versions) * (side + GAP) - GAP + MARGIN
@@ -80,7 +77,7 @@ def _regions(
         pixels_HWC = fit_picture(tiles.load(found.product, "image"), SHARP)
     else:
         vectors_LF = found.guess_LF.get(version, found.truth_LF)
-        pixels_HWC = colours_of(vectors_LF, config.patch_size)
+        pixels_HWC = pixels_of(vectors_LF, config.image_features, config.patch_size)
     typeset.picture(axes, pixels_HWC, *box)
     side = round(len(found.hidden_L) ** 0.5)
     for place in np.flatnonzero(found.hidden_L):
@@ -100,16 +97,16 @@ def mask_video(
     """Hidden frames of clips: a column a product, time from left to right; colours only.
 
     Raises:
-        ValueError: the features are not `hog`.
+        ValueError: the features hold no colours.
     """
-    require(config.video_features == "hog", "only the features `hog` hold colours to draw")
     versions = ("media", "truth", "hidden", *guesses)
     figure, axes, boxes = _columns(rows, versions, 30.0, "mask_video_title", lang)
     for (_, found), column in zip(rows, boxes, strict=True):
         frames = {"media": tiles.load(found.product, "video", len(found.hidden_L))}
         for version, box in zip(versions, column, strict=True):
             vectors_LF = found.guess_LF.get(version, found.truth_LF)
-            colours = [colours_of(vector_F[None], config.frame_size) for vector_F in vectors_LF]
+            source, side = config.video_features, config.frame_size
+            colours = [pixels_of(vector_F[None], source, side) for vector_F in vectors_LF]
             _frames(axes, frames.get(version, colours), found, version, box)
             _loss(axes, found, version, box, lang)
     return figure
