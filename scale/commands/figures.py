@@ -13,9 +13,9 @@ from scale.commands.search import Gallery
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
 from scale.evaluation.embed import embed_dataset
-from scale.modalities import INDEX, MODALITIES
+from scale.modalities import MODALITIES
 from scale.model.scores import inter_modality_scores
-from scale.training.log import read_metrics, read_scores
+from scale.training.log import read_metrics, read_scores, score_means
 from scale.training.run import Run
 from scale.viz.embeddings import embedding_map, umap_coordinates
 from scale.viz.labels import Language
@@ -80,13 +80,7 @@ def draw_scores(run: Run, data: ProductDataset, row: int, lang: Language) -> Fig
 
 def draw_scores_over_time(run: Run, lang: Language) -> Figure:
     """Mean S' over training, from the run's scores.parquet."""
-    rows = read_scores(run.folder.folder)
-    steps = sorted({row["step"] for row in rows})
-    place = {step: t for t, step in enumerate(steps)}
-    mean_TMM = np.full((len(steps), len(MODALITIES), len(MODALITIES)), np.nan)
-    for row in rows:
-        if row["mean"] is not None:
-            mean_TMM[place[row["step"]], INDEX[row["row"]], INDEX[row["column"]]] = row["mean"]
+    steps, mean_TMM = score_means(read_scores(run.folder.folder))
     return scores_over_time(steps, mean_TMM, lang)
 
 

@@ -94,20 +94,43 @@ def damaged_features(
 def _compute(
     modality: str, job: DamageJob, *, config: FeatureConfig, backbone: Backbone | None
 ) -> np.ndarray:
-    media = load_media(modality, job.path, config)
+    signal = fitted_signal(modality, job.path, config, backbone)
+    damaged = damage_signal(signal, job.steps)
+    return signal_features(modality, damaged, job.path, config, backbone)
+
+
+def fitted_signal(
+    modality: str, path: Path, config: FeatureConfig, backbone: Backbone | None = None
+) -> np.ndarray:
+    """What damage takes: frames_THWC (uint8; a picture is one frame) as fitted, or sound_S.
+
+    Raises MediaError where the file cannot be used.
+    """
+    media = load_media(modality, path, config)
     if modality == "audio":
-        damaged = damage_signal(media, job.steps)
-    else:
-        size = backbone.size if backbone else getattr(config, SIZES[modality])
-        pictures = [media] if modality == "image" else map(Image.fromarray, media)
-        frames_THWC = np.stack([np.asarray(scale_picture(p, size)) for p in pictures])
-        damaged = damage_signal(frames_THWC, job.steps)
-        damaged = Image.fromarray(damaged[0]) if modality == "image" else damaged
+        return media
+    size = backbone.size if backbone else getattr(config, SIZES[modality])
+    pictures = [media] if modality == "image" else map(Image.fromarray, media)
+    return np.stack([np.asarray(scale_picture(p, size)) for p in pictures])
+
+
+def signal_features(
+    modality: str,
+    signal: np.ndarray,
+    path: Path,
+    config: FeatureConfig,
+    backbone: Backbone | None = None,
+) -> np.ndarray:
+    """features_LF (float16) of what `fitted_signal` gave, or of a damaged copy.
+
+    Raises MediaError, with the `path` that the signal came from, where a feature is not finite.
+    """
+    media = Image.fromarray(signal[0]) if modality == "image" else signal
     # A value beyond float16 becomes infinite, which the check below reports.
     with np.errstate(over="ignore"):
-        half_LF = features_of(modality, damaged, config, backbone).astype(np.float16)
+        half_LF = features_of(modality, media, config, backbone).astype(np.float16)
     if not np.isfinite(half_LF).all():
-        raise MediaError(job.path, "non-finite features of the damaged media")
+        raise MediaError(path, "non-finite features of the damaged media")
     return half_LF
 
 

@@ -138,13 +138,18 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
         for place, noise in group:
             rows_R = _hit_rows(plan, dataset, noise, seed, place)
             if noise.kind == "mismatch":
-                ring_R = numbers([dataset.ids[row] for row in rows_R], seed, place, RING)
-                plan.rotate(rows_R[np.argsort(ring_R, kind="stable")], INDEX[noise.modality])
+                plan.rotate(exchange_ring(dataset, rows_R, seed, place), INDEX[noise.modality])
             else:
                 _damage(plan, dataset, noise, rows_R, (seed, place))
     noisy = realise(dataset, plan)
     own_NM = noisy.content_NM == dataset.content_NM
     return NoisyProducts(noisy, noisy.present_NM & own_NM, plan.hit_NM)
+
+
+def exchange_ring(dataset: ProductDataset, rows_R: np.ndarray, seed: int, place: int) -> np.ndarray:
+    """The rows in the order of the ring along which a mismatch passes content back by one."""
+    number_R = numbers([dataset.ids[row] for row in rows_R], seed, place, RING)
+    return rows_R[np.argsort(number_R, kind="stable")]
 
 
 def _hit_rows(
@@ -181,10 +186,16 @@ def _remove(
 def _damage(
     plan: Plan, dataset: ProductDataset, noise: Noise, rows_R: np.ndarray, parts: tuple[int, int]
 ) -> None:
-    seed_R = numbers([dataset.ids[row] for row in rows_R], *parts, DAMAGE).tolist()
-    for row, seed in zip(rows_R.tolist(), seed_R, strict=True):
-        own = 0 if noise.kind in UNSEEDED else seed
-        plan.add(row, INDEX[noise.modality], Step(noise.kind, noise.strength, own))
+    steps = damage_steps(noise, [dataset.ids[row] for row in rows_R], *parts)
+    for row, step in zip(rows_R.tolist(), steps, strict=True):
+        plan.add(row, INDEX[noise.modality], step)
+
+
+def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> list[Step]:
+    """What a noise that stands at `place` among the noises does to each of the products `ids`."""
+    seed_R = numbers(ids, seed, place, DAMAGE).tolist()
+    seed_R = [0] * len(ids) if noise.kind in UNSEEDED else seed_R
+    return [Step(noise.kind, noise.strength, own) for own in seed_R]
 
 
 def missing_at_random(rate: float) -> tuple[Noise, ...]:

@@ -103,16 +103,23 @@ def _damaged(
     steps = {row: s for (row, place), s in plan.steps.items() if place == INDEX[m]}
     if not steps:
         return column
-    rows, limit = sorted(steps), dataset.options.get("lengths", {}).get(m)
+    rows, longest = sorted(steps), longest_sequence(dataset, m)
     hit = [products[row] for row in rows]
     if m in DISCRETE:
-        longest = getattr(dataset.config, f"{m}_length")
-        longest = min(longest, limit or longest)
         damaged = discrete_column(m, hit, dataset.tokenizer, longest)
     else:
         features = _vectors(dataset, m, column, rows, [steps[row] for row in rows], hit)
-        damaged = column_of(features, limit)
+        damaged = column_of(features, longest)
     return graft(column, np.array(rows), damaged)
+
+
+def longest_sequence(dataset: ProductDataset, m: str) -> int | None:
+    """Tokens of a modality that are kept; None where nothing limits the vectors of a medium."""
+    limit = dataset.options.get("lengths", {}).get(m)
+    if m not in DISCRETE:
+        return limit
+    longest = getattr(dataset.config, f"{m}_length")
+    return min(longest, limit or longest)
 
 
 def _vectors(

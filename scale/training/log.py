@@ -1,11 +1,12 @@
 """What a run writes while it trains: metrics.jsonl, scores.parquet and, if installed, TensorBoard.
 
-B products, M modalities (five).
+B products, M modalities (five), T logged steps.
 """
 
 import importlib.util
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from scale.files import replacing, write_whole
-from scale.modalities import MODALITIES
+from scale.modalities import INDEX, MODALITIES
 
 METRICS = "metrics.jsonl"
 SCORES = "scores.parquet"
@@ -106,6 +107,17 @@ def read_scores(folder: Path) -> list[dict]:
     """Rows of a run's scores.parquet."""
     path = folder / SCORES
     return pq.read_table(path).to_pylist() if path.is_file() else []
+
+
+def score_means(rows: Sequence[dict]) -> tuple[list[int], np.ndarray]:
+    """The logged steps, and mean_TMM of S' at each; NaN where no product of the batch has both."""
+    steps = sorted({row["step"] for row in rows})
+    place = {step: t for t, step in enumerate(steps)}
+    mean_TMM = np.full((len(steps), len(MODALITIES), len(MODALITIES)), np.nan)
+    for row in rows:
+        if row["mean"] is not None:
+            mean_TMM[place[row["step"]], INDEX[row["row"]], INDEX[row["column"]]] = row["mean"]
+    return steps, mean_TMM
 
 
 def _line(values: dict[str, float]) -> str:
