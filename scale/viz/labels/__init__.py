@@ -11,6 +11,8 @@ from scale.viz.labels import (
     core,
     downstream,
     explore,
+    explore_masking,
+    explore_scores,
     faults,
     guesses,
     helping,
@@ -39,6 +41,8 @@ TABLES = (
     downstream.LABELS,
     helping.LABELS,
     explore.LABELS,
+    explore_scores.LABELS,
+    explore_masking.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 

@@ -30,6 +30,8 @@ class Subject:
 
     run: Run
     data: ProductDataset
+    which: str = "best"
+    """Checkpoint that was asked for; where no validation chose a best one, the run has the last."""
 
     @staticmethod
     def open(
@@ -48,7 +50,7 @@ class Subject:
                 f"{catalogue}: no product of the split {split or 'all'} has a modality that "
                 f"{run} was trained on ({', '.join(opened.config.model.modalities)})"
             )
-        return Subject(opened, data)
+        return Subject(opened, data, which)
 
     @cached_property
     def rows(self) -> np.ndarray:
