@@ -12,8 +12,10 @@ from scale.viz.labels import (
     downstream,
     explore,
     explore_masking,
+    explore_monitor,
     explore_scores,
     faults,
+    figures,
     guesses,
     helping,
     masking,
@@ -40,9 +42,11 @@ TABLES = (
     space.LABELS,
     downstream.LABELS,
     helping.LABELS,
+    figures.LABELS,
     explore.LABELS,
     explore_scores.LABELS,
     explore_masking.LABELS,
+    explore_monitor.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 

@@ -54,9 +54,7 @@ class Chart:
     height: int = 120
 
 
-def line_chart(
-    chart: Chart, span: tuple[float, float], until: float, lang: Language = "en"
-) -> str:
+def line_chart(chart: Chart, span: tuple[float, float], until: float, lang: Language = "en") -> str:
     """The curves up to the step `until`, on axes that hold all of them.
 
     span: first and last step of the axis.
