@@ -15,6 +15,7 @@ from scale.data.batch import Tokens
 from scale.data.dataset import ProductDataset
 from scale.experiments.context import Context, in_context, position_losses, predict
 from scale.experiments.hiding import top_pieces
+from scale.experiments.reconstruction import Reconstruction, reconstruction_of
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.objectives.masking import MaskedBatch, choose_groups
@@ -77,23 +78,60 @@ def hide_groups(
     return MaskedBatch(replace(batch, tokens=tokens), {modality: hidden_RL}, targets)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One product, one mask, and what a model says beside each of several contexts."""
+
+    modality: str
+    masked: MaskedBatch
+    predicted: dict[str, Tensor]
+    """logits_NV or vectors_NF at the hidden positions, by context."""
+
+    @property
+    def loss(self) -> dict[str, float]:
+        """Mean loss of the hidden positions: by context, and of the guess without a model: `even`,
+        the same probability for each of V pieces (ln V), or `mean`, the training mean (0)."""
+        target_N = self.masked.targets[self.modality]
+        guesses = dict(self.predicted)
+        baseline = "even" if SPECS[self.modality].kind == "discrete" else "mean"
+        any_NX = next(iter(guesses.values()))
+        guesses[baseline] = torch.zeros_like(any_NX)
+        return {
+            name: position_losses(self.modality, guess_NX, target_N).mean().item()
+            for name, guess_NX in guesses.items()
+        }
+
+    def pieces(
+        self, context: str, tokenizer: PreTrainedTokenizerBase, count: int = 5
+    ) -> list["PieceAnswer"]:
+        """Of text and table: the answers beside a context, one for each hidden piece."""
+        logits_NV = self.predicted[context]
+        return piece_answers(logits_NV, self.masked, self.modality, tokenizer, count)
+
+    def reconstruction(self, data: ProductDataset) -> Reconstruction:
+        """Of image, video and audio: the guesses beside each context, and `mean`."""
+        guess_NF = dict(self.predicted)
+        guess_NF["mean"] = torch.zeros_like(self.masked.targets[self.modality])
+        return reconstruction_of(data, self.modality, self.masked, 0, guess_NF)
+
+
 def ask(
     model: ScaleModel, masked: MaskedBatch, modality: str, beside: Mapping[str, Collection[str]]
-) -> dict[str, Tensor]:
-    """logits_NV or vectors_NF at the hidden positions, by the name of each context of `beside`.
+) -> Asked:
+    """What the model says of a batch of one product (`hide_groups`), beside each context.
 
     A context is the other modalities that stay; what the product lacks may be among them. Contexts
     that come to the same are predicted once.
     """
     present_M = masked.batch.present_BM[0]
-    found: dict[str, Tensor] = {}
+    predicted: dict[str, Tensor] = {}
     known: dict[tuple[str, ...], Tensor] = {}
     for name, keep in beside.items():
         real = tuple(m for m in MODALITIES if m in keep and present_M[INDEX[m]] and m != modality)
         if real not in known:
             known[real] = predict(model, in_context(masked, modality, Context(real)), modality)
-        found[name] = known[real]
-    return found
+        predicted[name] = known[real]
+    return Asked(modality, masked, predicted)
 
 
 @dataclass(frozen=True)

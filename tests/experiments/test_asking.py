@@ -8,8 +8,8 @@ import torch
 
 from scale.data.batch import ProductBatch, Tokens
 from scale.data.catalogue import Catalogue
-from scale.experiments.asking import ask, draw_groups, groups_of, hide_groups, piece_answers
-from scale.modalities import DISCRETE, INDEX, MODALITIES, SPECS
+from scale.experiments.asking import ask, draw_groups, groups_of, hide_groups
+from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES, SPECS
 from scale.training.run import Run
 
 each = pytest.mark.parametrize("modality", MODALITIES)
@@ -65,7 +65,7 @@ def test_predictions_are_those_of_the_model_for_exactly_these_positions(situatio
     beside = {"all": others, "one": others[1:2], "none": ()}
     for chosen in (groups[:1], groups[-2:], groups):
         masked = hide_groups(data, row, modality, chosen)
-        found = ask(model, masked, modality, beside)
+        found = ask(model, masked, modality, beside).predicted
         places = [place for place, group in enumerate(group_L.tolist()) if group in chosen]
         for name, keep in beside.items():
             slow = by_hand(data, model, row, modality, places, keep)
@@ -101,8 +101,8 @@ def test_a_modality_that_is_off_contributes_nothing(situation, modality):
     batch = replace(masked.batch, tokens={**masked.batch.tokens, off: replace(own, values=strange)})
     others = {m for m in MODALITIES if m not in (modality, off)}
     beside = {"off": others, "on": {*others, off}}
-    before = ask(model, masked, modality, beside)
-    after = ask(model, replace(masked, batch=batch), modality, beside)
+    before = ask(model, masked, modality, beside).predicted
+    after = ask(model, replace(masked, batch=batch), modality, beside).predicted
     assert torch.equal(before["off"], after["off"])
     assert not torch.equal(before["on"], after["on"])
 
@@ -134,8 +134,8 @@ def test_answers_of_pieces(situation):
     data, model = situation
     row = row_with(data, "text")
     masked = hide_groups(data, row, "text", {0, 1})
-    logits_NV = ask(model, masked, "text", {"none": ()})["none"]
-    found = piece_answers(logits_NV, masked, "text", data.tokenizer)
+    asked = ask(model, masked, "text", {"none": ()})
+    found, logits_NV = asked.pieces("none", data.tokenizer), asked.predicted["none"]
     targets = masked.targets["text"].tolist()
     assert [a.place for a in found] == masked.hidden["text"][0].nonzero()[:, 0].tolist()
     for answer, logits_V, target in zip(found, logits_NV.double(), targets, strict=True):
@@ -150,13 +150,48 @@ def test_answers_of_pieces(situation):
         assert [p for _, p in answer.best] == pytest.approx([chance_V[v] for v in order[:5]])
 
 
+@each
+def test_losses_and_their_baselines_equal_a_loop(situation, modality):
+    data, model = situation
+    row = row_with(data, *MODALITIES)
+    groups = set(groups_of(data, row, modality).tolist()) - {-1}
+    asked = ask(model, hide_groups(data, row, modality, groups), modality, {"none": ()})
+    losses, baselines = [], []
+    rows = zip(asked.predicted["none"], asked.masked.targets[modality], strict=True)
+    for guess, target in rows:
+        if modality in DISCRETE:
+            losses.append(-guess.double().softmax(0)[target].log().item())
+            baselines.append(np.log(len(guess)))
+        else:
+            losses.append(np.mean([(g - t) ** 2 for g, t in zip(guess, target, strict=True)]))
+            baselines.append(np.mean([t**2 for t in target]))
+    name = "even" if modality in DISCRETE else "mean"
+    assert asked.loss == pytest.approx(
+        {"none": np.mean(losses), name: np.mean(baselines)}, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("modality", CONTINUOUS)
+def test_a_reconstruction_is_in_the_units_of_the_features(situation, modality):
+    data, model = situation
+    row = row_with(data, *MODALITIES)
+    asked = ask(model, hide_groups(data, row, modality, {1, 2}), modality, {"none": ()})
+    found, column = asked.reconstruction(data), data.columns[modality]
+    plain_NF = asked.predicted["none"].numpy() * column.spread_F + column.mean_F
+    np.testing.assert_allclose(found.guess_LF["none"][[1, 2]], plain_NF, rtol=1e-5)
+    np.testing.assert_allclose(found.guess_LF["mean"][1], column.mean_F, atol=1e-6)
+    assert np.array_equal(found.guess_LF["none"][0], found.truth_LF[0])
+    assert found.loss == pytest.approx(asked.loss)
+
+
 def test_equal_contexts_are_predicted_once(situation):
     data, model = situation
     row = int(np.flatnonzero(~data.present_NM[:, INDEX["image"]] & data.present_NM[:, 0])[0])
     masked = hide_groups(data, row, "text", {0})
     calls = []
     handle = model.register_forward_hook(lambda *_: calls.append(1))
-    found = ask(model, masked, "text", {"a": ("table",), "b": ("image", "table"), "none": ()})
+    beside = {"a": ("table",), "b": ("image", "table"), "none": ()}
+    found = ask(model, masked, "text", beside).predicted
     handle.remove()
     assert len(calls) == 2
     assert torch.equal(found["a"], found["b"])

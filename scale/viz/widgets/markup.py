@@ -31,8 +31,8 @@ def complaint(message: str) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign; a dash where it is not finite."""
-    return f"{value:.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
+    """A number with a true minus sign, none before zero; a dash where it is not finite."""
+    return f"{value:z.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 def data_uri(picture: Image.Image, side: int = THUMBNAIL) -> str:
@@ -99,6 +99,7 @@ def bar_rows(
     colours: Sequence[str],
     low: float,
     high: float,
+    digits: int = 2,
 ) -> str:
     """Bars from zero on one scale, each with a mark at its value before, its number and its change.
 
@@ -118,9 +119,9 @@ def bar_rows(
             inside += f'<span class="bar" style="{look}"></span>'
         if np.isfinite(old):
             inside += f'<span class="before" style="left:{place(old):.1f}%"></span>'
-        change = number(value - old) if np.isfinite(value - old) else "–"
+        change = number(value - old, digits)
         sign = "+" if np.isfinite(value - old) and value - old >= 0 else ""
-        shown = f"{number(value)}  ({sign}{change})"
+        shown = f"{number(value, digits)}  ({sign}{change})"
         rows.append(f'<span>{name}</span><span class="track">{inside}</span>')
         rows.append(f'<span class="value">{shown}</span>')
     return f'<div class="bars">{"".join(rows)}</div>'

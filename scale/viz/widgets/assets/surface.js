@@ -1,6 +1,28 @@
 // HTML from Python, whose elements with data-key can be picked by mouse, by dragging and by keyboard.
 // Elements inside one [data-group] are one stop of the Tab key; arrow keys move between them
 // (up and down by data-columns). Everything that is picked goes to Python as {key, drag}.
+
+// Makes `old` what `next` is and touches only what differs: pictures do not flash, sounds play on,
+// the focus stays.
+function patch(old, next) {
+  for (const { name } of [...old.attributes]) {
+    if (!next.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of next.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const had = [...old.childNodes];
+  const has = [...next.childNodes];
+  has.forEach((node, n) => {
+    const there = had[n];
+    if (!there) old.append(node);
+    else if (there.nodeName !== node.nodeName) there.replaceWith(node);
+    else if (node.nodeType === Node.ELEMENT_NODE) patch(there, node);
+    else if (there.data !== node.data) there.data = node.data;
+  });
+  had.slice(has.length).forEach((node) => node.remove());
+}
+
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "scale-surface";
@@ -20,7 +42,9 @@ function render({ model, el }) {
 
   function draw() {
     const had = keyed(document.activeElement)?.dataset.key;
-    root.innerHTML = model.get("html");
+    const next = root.cloneNode(false);
+    next.innerHTML = model.get("html");
+    patch(root, next);
     for (const group of root.querySelectorAll("[data-group]")) {
       const first = group.querySelector("[data-key]");
       if (first) stop(first);
