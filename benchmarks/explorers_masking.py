@@ -45,11 +45,8 @@ def measure(subject: Subject, task: str) -> dict[str, dict[str, float]]:
     """Clicks from thing to thing of one product, switches of another modality, other products."""
     panel = MaskingExplorer(subject, task=task)
     keys = re.findall(r'data-key="([^"]+)"', panel.prompt.html)
-    found = {
-        "click": milliseconds(
-            [lambda k=k: panel.prompt.pick(k) for k in islice(cycle(keys), MOVES)]
-        )
-    }
+    clicks = [lambda k=key: panel.prompt.pick(k) for key in islice(cycle(keys), MOVES)]
+    found = {"click": milliseconds(clicks)}
     panel.hide_random()
     shown = [box for box in panel.beside.values() if not box.disabled]
 

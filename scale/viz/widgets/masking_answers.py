@@ -68,7 +68,7 @@ def sheet_html(
     """
     cells = []
     for n in range(sheet.cells):
-        kind = f' class="{marks[n]}"' if n in marks else ""
+        kind = f' class="{marks[n]}"' if marks.get(n) else ""
         about = ""
         if keys is not None and names is not None:
             pressed = "true" if n in marks else "false"

@@ -118,13 +118,13 @@ def test_a_pick_covers_exactly_what_was_picked(subject, complete, task):
 def test_a_drag_goes_on_with_what_its_first_click_did(subject, complete):
     panel = MaskingExplorer(subject, complete, "MAM")
     panel.hide_nothing()
-    panel.prompt.pick("audio-1")
-    for key in ("audio-1", "audio-2", "audio-2", "audio-3"):
+    panel.prompt.pick("audio-0")
+    for key in ("audio-0", "audio-1", "audio-1", "audio-2"):
         panel.prompt.pick(key, drag=True)
-    assert panel.hidden == {1, 2, 3}
-    panel.prompt.pick("audio-3")
-    panel.prompt.pick("audio-2", drag=True)
-    panel.prompt.pick("audio-4", drag=True)
+    assert panel.hidden == {0, 1, 2}
+    panel.prompt.pick("audio-2")
+    panel.prompt.pick("audio-0", drag=True)
+    panel.prompt.pick("audio-0", drag=True)
     assert panel.hidden == {1}
     for stranger in ("audio-99", "text-1", "nonsense"):
         panel.prompt.pick(stranger)
