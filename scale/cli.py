@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from scale.training.stopping import EXIT_CODE, TrainingStopped
+
 NAMES = ("import", "inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures",
          "explore", "doctor", "demo")  # fmt: skip
 
@@ -36,7 +38,8 @@ class ArgumentError(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, or 2 with one plain line on stderr."""
+    """Run a command; returns 0, or 2 with one plain line on stderr; 75 and 130 where a training
+    was stopped and goes on with --resume (by scheduler or time, by Ctrl-C)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
@@ -55,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = hints.get(name, "")
         print(f"scale {name}: stopped{hint}", file=sys.stderr)
         return 130
+    except TrainingStopped as stop:
+        print(f"scale {name}: {stop}", file=sys.stderr)
+        return EXIT_CODE
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         return _fail(f"scale {name}: {error}")
     return 0

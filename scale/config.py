@@ -145,7 +145,14 @@ class TrainConfig:
 
     steps: int = 1000
     batch_size: int = 64
-    """Products a step, over all processes."""
+    """Products a step, over all processes together: each other's negatives. Each of W processes
+    takes batch_size / W of them."""
+    micro_batch: int = 0
+    """Products that a process holds in memory at once; 0: all of its own. The gradient is that of
+    the whole batch (training/caching.py), for one more forward pass through the encoders."""
+    activation_checkpointing: bool = False
+    """Compute the activations of Transformer layers once more in the backward pass instead of
+    keeping them: the same gradient, about a third more time, much less memory."""
     learning_rate: float = 5e-4
     """Peak, after warm-up; decays to zero by a cosine."""
     warmup_share: float = 0.1
@@ -165,12 +172,27 @@ class TrainConfig:
     """Steps between validation retrievals; 0: never."""
     checkpoint_every: int = 100
     """Steps between checkpoints; the last step always writes one."""
+    keep_last: int = 1
+    """Checkpoints to go on from that are kept: checkpoint/last and older ones, last-000100."""
+    keep_every: int = 0
+    """Steps between models that are kept for good, checkpoint/step-000100; 0: none."""
+    max_minutes: float = 0.0
+    """Minutes after which training saves and stops, before a scheduler ends it; 0: no limit."""
+    auto_batch: bool = False
+    """Out of memory, do the step again and go on with half the micro_batch (one process only)."""
+    deterministic: bool = False
+    """On CUDA too, only algorithms whose result is the same to the bit each time; slower. On the
+    CPU it is always so."""
 
     def __post_init__(self) -> None:
         require(self.steps > 0, "train.steps must be positive")
         require(self.batch_size > 1, "train.batch_size must be at least 2: one has no negatives")
+        require(self.micro_batch >= 0, "train.micro_batch must not be negative")
         require(self.log_every > 0, "train.log_every must be positive")
         require(self.checkpoint_every > 0, "train.checkpoint_every must be positive")
+        require(self.keep_last > 0, "train.keep_last must be positive")
+        require(self.keep_every >= 0, "train.keep_every must not be negative")
+        require(self.max_minutes >= 0, "train.max_minutes must not be negative")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ from scale.data.catalogue import Catalogue
 from scale.modalities import parse_subset
 from scale.presets import PRESETS, tiny
 from scale.training.run import Run
+from scale.training.stopping import parse_minutes
 
 Language = Literal["en", "zh"]
 Split = Literal["train", "val", "test"]
@@ -66,7 +67,8 @@ class Pretrain:
     """Train SCALE on the training split of a catalogue.
 
     A run folder gets config.json, metrics.jsonl, scores.parquet, problems.jsonl, checkpoint/.
-    Stopped at any moment, it goes on with --resume to the same bits.
+    Stopped at any moment, it goes on with --resume to the same bits. SIGTERM, SIGUSR1 and
+    --max-time save first and end with code 75, Ctrl-C with 130; an error is code 2.
 
     Example: scale pretrain --catalogue data_samples --preset tiny --out runs/mine --train.steps 300
     """
@@ -79,6 +81,8 @@ class Pretrain:
     """Where the defaults come from: micro (studies), tiny (laptop), small (GPU), base (paper)."""
     resume: bool = False
     """Go on with the run in `out`."""
+    max_time: str = ""
+    """Save and stop after this time, e.g. 3h30m; the same as --train.max-minutes."""
     strict: bool = False
     """Stop at a bad record or media file instead of counting it as missing."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
@@ -87,7 +91,11 @@ class Pretrain:
         """Train and say where the run lies."""
         from scale.training.pretrain import pretrain
 
-        pretrain(self.config, self.catalogue, self.out, resume=self.resume, strict=self.strict)
+        config = self.config
+        if self.max_time:
+            minutes = parse_minutes(self.max_time)
+            config = replace(config, train=replace(config.train, max_minutes=minutes))
+        pretrain(config, self.catalogue, self.out, resume=self.resume, strict=self.strict)
         print(f"trained: {self.out}; next: scale evaluate {self.out} --catalogue {self.catalogue}")
 
 

@@ -1,18 +1,26 @@
-"""Checkpoints that survive a power cut: written beside, then renamed; safetensors and JSON only."""
+"""One checkpoint: model, optimizer and state in a folder that is there whole or not at all.
 
+safetensors and JSON only, beside a list of their SHA-256 that `sha256sum --check SHA256SUMS` reads.
+"""
+
+import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from scale.files import remove_folder, replacing_folder
 from scale.model.scale import ScaleModel
-from scale.model.storage import CheckpointError, read_weights
+from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
 
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
+SUMS = "SHA256SUMS"
+OLD = ".old"
+"""Ending of a checkpoint that is being replaced."""
 
 
 @dataclass(frozen=True)
@@ -24,30 +32,40 @@ class TrainState:
     best_value: float | None = None
     """Best validation figure so far; None before the first."""
     best_step: int | None = None
+    micro_batch: int | None = None
+    """To what `train.auto_batch` lowered `train.micro_batch`; None where it did not."""
+    scaler: dict | None = None
+    """State of the gradient scaler; None without fp16."""
 
 
 def save_checkpoint(
-    folder: Path, model: ScaleModel, optimizer: torch.optim.Optimizer, state: TrainState
+    folder: Path,
+    model: ScaleModel,
+    optimizer: torch.optim.Optimizer | None,
+    state: TrainState,
+    keep_as: Path | None = None,
 ) -> None:
-    """Write model, optimizer and state as one folder that appears whole or not at all."""
-    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
-    save_file(_optimizer_tensors(model, optimizer), fresh / OPTIMIZER)
-    (fresh / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    """Write a checkpoint as one folder that appears whole or not at all.
 
+    Args:
+        optimizer: None writes a checkpoint to look at, not to go on from.
+        keep_as: the name that an earlier checkpoint of the same name gets; None: it is removed.
 
-def recover_checkpoint(folder: Path) -> bool:
-    """Finish what a stop between two renames left; True where there is a checkpoint then."""
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists() and old.exists():
-        old.rename(folder)
-    return folder.exists()
+    Raises:
+        OSError: it could not be written, e.g. the disk is full. An earlier checkpoint stays.
+    """
+    old = folder.with_name(folder.name + OLD)
+    try:
+        with replacing_folder(folder, keep_as or old) as fresh:
+            model.save_pretrained(fresh)
+            if optimizer is not None:
+                save_file(_optimizer_tensors(model, optimizer), fresh / OPTIMIZER)
+            text = json.dumps(asdict(state), indent=2) + "\n"
+            (fresh / STATE).write_text(text, encoding="utf-8")
+            _write_sums(fresh)
+    except SafetensorError as error:
+        raise OSError(f"{folder}: {error}") from error
+    remove_folder(old)
 
 
 def load_checkpoint(
@@ -57,15 +75,56 @@ def load_checkpoint(
 
     Raises CheckpointError where a file is missing, damaged or of another model.
     """
+    verify(folder)
+    state = read_state(folder)
     saved = ScaleModel.from_pretrained(folder)
     if saved.config != model.config or saved.missing != model.missing:
         raise CheckpointError(f"{folder}: the checkpoint is of another model than the run's config")
     model.load_state_dict(saved.state_dict())
     _restore_optimizer(read_weights(folder / OPTIMIZER), model, optimizer, folder)
+    return state
+
+
+def load_weights(folder: Path) -> ScaleModel:
+    """The model of a checkpoint. Raises CheckpointError where it is damaged."""
+    verify(folder, (CONFIG, WEIGHTS))
+    return ScaleModel.from_pretrained(folder)
+
+
+def read_state(folder: Path) -> TrainState:
+    """Where the run stood. Raises CheckpointError where the file is missing or damaged."""
     try:
         return TrainState(**json.loads((folder / STATE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / STATE}: {error}") from error
+
+
+def verify(folder: Path, names: tuple[str, ...] | None = None) -> None:
+    """Raises CheckpointError that names the first file that is not as it was written.
+
+    `names`: only these files; None: all. Checkpoints older than the sums pass unseen.
+    """
+    if not (folder / SUMS).is_file():
+        return
+    for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
+        expected, _, name = line.partition("  ")
+        path = folder / name
+        if names is not None and name not in names:
+            continue
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file, but {SUMS} lists it")
+        if _sha256(path) != expected:
+            raise CheckpointError(f"{path}: damaged (its SHA-256 is not the one in {SUMS})")
+
+
+def _write_sums(folder: Path) -> None:
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _optimizer_tensors(
@@ -85,6 +144,7 @@ def _restore_optimizer(
     optimizer: torch.optim.Optimizer,
     folder: Path,
 ) -> None:
+    optimizer.state.clear()
     parameters = dict(model.named_parameters())
     for name, value in tensors.items():
         parameter_name, _, key = name.rpartition("/")

@@ -6,7 +6,9 @@ B products, M modalities (five), T logged steps.
 import importlib.util
 import json
 import math
+import os
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,17 @@ class RunLog:
                         "std": float(here.std()) if len(here) else None,
                     }
                 )  # fmt: skip
+
+    def has(self, step: int, name: str) -> bool:
+        """Whether a figure of a step is written."""
+        lines = reversed(self.metrics)
+        return any(name in line for line in takewhile(lambda line: line["step"] >= step, lines))
+
+    def flush(self) -> None:
+        """Put on the disk what a checkpoint of this moment rests on."""
+        self.write_scores()
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
 
     def write_scores(self) -> None:
         """Write all rows of S' so far; called with each checkpoint."""

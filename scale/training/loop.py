@@ -5,6 +5,7 @@ B products, M modalities (five).
 
 import logging
 import math
+import signal
 import time
 from dataclasses import replace
 
@@ -14,15 +15,14 @@ from tqdm.auto import tqdm
 from scale.config import Config
 from scale.data.dataset import ProductDataset
 from scale.model.scale import ScaleModel
-from scale.training.checkpoint import (
-    TrainState,
-    load_checkpoint,
-    recover_checkpoint,
-    save_checkpoint,
-)
+from scale.training.checkpoint import TrainState, save_checkpoint
+from scale.training.determinism import deterministic_algorithms
+from scale.training.keeping import numbered, restore, resumable, save_last, tidy
 from scale.training.log import RunLog
+from scale.training.memory import FrugalStepper
 from scale.training.run import RunFolder
-from scale.training.step import Step, Stepper, TrainingError
+from scale.training.step import Step, TrainingError
+from scale.training.stopping import Stopper, TrainingStopped
 from scale.training.validation import BEST_BY, validate
 
 log = logging.getLogger(__name__)
@@ -41,10 +41,11 @@ class Clock:
         return (step - since) / (self.time - before)
 
 
-class Trainer(Stepper):
+class Trainer(FrugalStepper):
     """Trains a model on a data set into a run folder.
 
-    A run that is stopped and resumed has the same bits as one that never stopped.
+    A run that is stopped and resumed has the same bits as one that never stopped: it stops between
+    two steps, or goes back to a checkpoint, which lies between two steps.
     """
 
     def __init__(
@@ -54,18 +55,25 @@ class Trainer(Stepper):
         train: ProductDataset,
         val: ProductDataset | None,
         run: RunFolder,
+        stopper: Stopper | None = None,
     ):
+        """`stopper`: None listens to signals, and `train.max_minutes` count from now."""
         super().__init__(config, model, train)
         self.run, self.val = run, val
+        self.stopper = stopper or Stopper(config.train.max_minutes)
         self.state = TrainState(step=0)
+        self.saved: int | None = None
         self.pending: list[tuple[int, Step]] = []
-        if recover_checkpoint(run.checkpoint("last")):
-            self.state = load_checkpoint(run.checkpoint("last"), self.model, self.optimizer)
+        self._restore()
 
     def fit(self, progress: bool = True) -> TrainState:
         """Train up to `train.steps`; returns where the run stands then.
 
-        Raises TrainingError where a loss or the gradient is not finite.
+        Raises:
+            TrainingError: a loss or the gradient is not finite, memory is out, or the disk is full;
+                the message says what to try and names the last good checkpoint.
+            TrainingStopped: told so by a signal, or `train.max_minutes` are over; all is saved.
+            KeyboardInterrupt: Ctrl-C; all is saved.
         """
         settings = self.config.train
         files = RunLog(self.run.folder, self.state.step)
@@ -73,30 +81,77 @@ class Trainer(Stepper):
             total=settings.steps, initial=self.state.step, desc="pretrain", disable=not progress
         )
         self.clock = Clock(self.state.step)
-        deterministic = torch.are_deterministic_algorithms_enabled()
         # With several CPU threads, indexing otherwise adds its gradients up in an order of its own.
-        torch.use_deterministic_algorithms(deterministic or self.device.type == "cpu")
+        exact = settings.deterministic or self.device.type == "cpu"
         try:
-            while self.state.step < settings.steps:
-                step = self.step(self.state.step)
-                self.state = replace(self.state, step=self.state.step + 1)
-                self.pending.append((self.state.step, step))
-                bar.update()
-                if self._due(settings.log_every):
-                    values = self._log(files, step)
-                    bar.set_postfix(loss=f"{values['loss/total']:.3f}")
-                elif self.device.type == "cpu":
-                    self._fetch()
-                if self._due(settings.eval_every):
-                    self._validate(files)
-                if self._due(settings.checkpoint_every):
-                    self._fetch()
-                    self._save("last", files)
+            with deterministic_algorithms(exact), self.stopper.listening():
+                self._train(files, bar)
+        except TrainingError as error:
+            raise TrainingError(f"{error} {self._kept()}") from error
+        except OSError as error:
+            raise TrainingError(
+                f"step {self.state.step}: {error}. Is the disk full? Make room, then go on with "
+                f"--resume (resume=True). {self._kept()}"
+            ) from error
         finally:
-            torch.use_deterministic_algorithms(deterministic)
             bar.close()
             files.close()
         return self.state
+
+    def _train(self, files: RunLog, bar: tqdm) -> None:
+        settings = self.config.train
+        if self.state.step:
+            # A stop does not wait for what else was due at its step.
+            self._milestones(files)
+        while self.state.step < settings.steps:
+            step = self.advance(self.state.step)
+            self.state = replace(self.state, step=self.state.step + 1, micro_batch=self.lowered)
+            self.pending.append((self.state.step, step))
+            bar.update()
+            if self._due(settings.log_every):
+                values = self._log(files, step)
+                bar.set_postfix(loss=f"{values['loss/total']:.3f}")
+            elif self.device.type == "cpu":
+                self._fetch()
+            if self.state.step < settings.steps and (reason := self._reason()):
+                self._stop(reason, files)
+            self._milestones(files)
+
+    def _reason(self) -> str | None:
+        """Why to stop now; all processes agree. Several look only where they log anyway."""
+        if self.accelerator.num_processes == 1:
+            return self.stopper.reason()
+        if not self._due(self.config.train.log_every):
+            return None
+        reason = self.stopper.reason()
+        told = torch.tensor(float(reason is not None), device=self.device)
+        if self.accelerator.reduce(told, "sum").item() == 0:
+            return None
+        return reason or "another process was to stop"
+
+    def _stop(self, reason: str, files: RunLog) -> None:
+        """Save, then raise."""
+        self._fetch()
+        self._save_last(files)
+        if self.stopper.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise TrainingStopped(
+            f"step {self.state.step} of {self.config.train.steps}: {reason}; all is saved in "
+            f"{self.run.checkpoint('last')}; go on with --resume (resume=True)"
+        )
+
+    def _milestones(self, files: RunLog) -> None:
+        """What is due at this step and not yet done: a model to keep, validation, checkpoint."""
+        settings, step = self.config.train, self.state.step
+        if self._due(settings.keep_every):
+            self._fetch()
+            self._keep()
+        if self._due(settings.eval_every) and not files.has(step, BEST_BY):
+            self._fetch()
+            self._validate(files)
+        if self._due(settings.checkpoint_every) and self.saved != step:
+            self._fetch()
+            self._save_last(files)
 
     def _due(self, every: int) -> bool:
         """Whether something that comes every so many steps (0: never) comes now; all do at last."""
@@ -125,18 +180,18 @@ class Trainer(Stepper):
             broken = [name for name, value in values.items() if not math.isfinite(value)]
             # Under fp16 a gradient may overflow: accelerate's scaler then skips the step.
             if broken and not (broken == ["grad_norm"] and self.config.train.precision == "fp16"):
-                raise TrainingError(self._explain(number, broken))
+                raise TrainingError(
+                    f"step {number}: {', '.join(broken)} not finite. Try a lower "
+                    "train.learning_rate, a longer train.warmup_share, train.precision bf16 "
+                    "instead of fp16, loss.weight_on none, or look for extreme features with "
+                    "scale inspect."
+                )
         self.pending.clear()
         return values
 
-    def _explain(self, step: int, broken: list[str]) -> str:
-        last = self.run.checkpoint("last")
-        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was kept"
-        return (
-            f"step {step}: {', '.join(broken)} not finite; {kept}. Try a lower "
-            "train.learning_rate, a longer train.warmup_share, train.precision bf16 instead of "
-            "fp16, loss.weight_on none, or look for extreme features with scale inspect."
-        )
+    def _kept(self) -> str:
+        found = resumable(self.run.checkpoints)
+        return f"The last good checkpoint is {found[0]}." if found else "No checkpoint was kept."
 
     def _validate(self, files: RunLog) -> None:
         if self.val is None or not len(self.val):
@@ -149,9 +204,41 @@ class Trainer(Stepper):
         best = self.state.best_value
         if math.isfinite(value) and (best is None or value > best):
             self.state = replace(self.state, best_value=value, best_step=self.state.step)
-            self._save("best", files)
+            self._save_best(files)
 
-    def _save(self, which: str, files: RunLog) -> None:
+    def _restore(self) -> None:
+        """Go back to the newest good checkpoint, if there is one."""
+        with self.accelerator.main_process_first():
+            if self.accelerator.is_main_process:
+                tidy(self.run.checkpoints)
+            found = restore(self.run.checkpoints, self.model, self.optimizer)
+        if found:
+            name, self.state = found
+            self.saved = self.state.step if name == "last" else None
+            if self.state.micro_batch:
+                self.use_micro_batch(self.state.micro_batch)
+            if self.state.scaler and self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(self.state.scaler)
+
+    def _state(self) -> TrainState:
+        """Where the run stands, with what fp16 adjusts as it goes."""
+        scaler = self.accelerator.scaler
+        return replace(self.state, scaler=scaler.state_dict() if scaler else None)
+
+    def _keep(self) -> None:
+        """A model to look at later, without what going on needs."""
+        folder = self.run.checkpoint(numbered("step", self.state.step))
+        if self.accelerator.is_main_process and not folder.exists():
+            save_checkpoint(folder, self.model, None, self.state)
+
+    def _save_best(self, files: RunLog) -> None:
         if self.accelerator.is_main_process:
-            files.write_scores()
-            save_checkpoint(self.run.checkpoint(which), self.model, self.optimizer, self.state)
+            files.flush()
+            save_checkpoint(self.run.checkpoint("best"), self.model, self.optimizer, self._state())
+
+    def _save_last(self, files: RunLog) -> None:
+        if self.accelerator.is_main_process:
+            files.flush()
+            keep = self.config.train.keep_last
+            save_last(self.run.checkpoints, self.model, self.optimizer, self._state(), keep)
+        self.saved = self.state.step

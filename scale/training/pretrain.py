@@ -18,8 +18,8 @@ from scale.data.problems import summarise_problems, write_problems
 from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer, train_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
-from scale.training.checkpoint import recover_checkpoint
 from scale.training.diagnostics import duplicate_warnings
+from scale.training.keeping import resumable
 from scale.training.loop import Trainer
 from scale.training.run import (
     Run,
@@ -30,8 +30,15 @@ from scale.training.run import (
     fit_vocabulary,
     seeded_model,
 )
+from scale.training.stopping import Stopper
 
 log = logging.getLogger(__name__)
+
+SESSION = tuple(
+    f"train.{name}"
+    for name in ("auto_batch", "checkpoint_every", "keep_every", "keep_last", "max_minutes")
+)
+"""Settings that a resumed run may have anew: none changes what is learned."""
 
 
 def pretrain(
@@ -62,8 +69,12 @@ def pretrain(
     Raises:
         ValueError: `out` holds a run already and `resume` is off; config or catalogue differ from
             those of the run to resume.
-        TrainingError: a loss is not finite, or there is nothing to train on.
+        TrainingError: a loss is not finite, memory or disk is full, or there is nothing to train
+            on; the last good checkpoint stays.
+        TrainingStopped: SIGTERM or SIGUSR1 came, or `train.max_minutes` (counted from this call)
+            are over; all is saved. Signals are only heard in the main thread.
     """
+    stopper = Stopper(config.train.max_minutes)
     if not isinstance(catalogue, Catalogue):
         catalogue = Catalogue.open(catalogue, strict=strict)
     catalogue = with_splits(catalogue)
@@ -95,7 +106,7 @@ def pretrain(
     model = seeded_model(config)
     for line in initialise_from_pretrained(model):
         log.info("%s", line)
-    Trainer(config, model, train, val, run).fit(progress)
+    Trainer(config, model, train, val, run, stopper).fit(progress)
     return Run.load(run.folder)
 
 
@@ -103,7 +114,7 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
     """Whether there is a run to go on with; what a start without a checkpoint left is removed."""
     if run.config.is_file() and not run.data.is_file():
         raise ValueError(f"{run.folder} holds a config.json that is not of a run: choose another")
-    started = run.config.is_file() and recover_checkpoint(run.checkpoint("last"))
+    started = run.config.is_file() and bool(resumable(run.checkpoints))
     if started and not resume:
         raise ValueError(
             f"{run.folder} holds a run already: continue it with resume (--resume), or choose "
@@ -111,7 +122,7 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
         )
     if not started and run.config.is_file():
         run.config.unlink()
-        shutil.rmtree(run.checkpoint("best").parent, ignore_errors=True)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     return started
 
 
@@ -136,7 +147,8 @@ def _settle(run: RunFolder, config: Config, data: ProductDataset, started: bool)
         run.data.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         config.save(run.config)
         return
-    different = differing_keys(config, Config.load(run.config))
+    keys = differing_keys(config, Config.load(run.config))
+    different = [key for key in keys if key not in SESSION]
     if different:
         raise ValueError(f"{run.config}: the run to resume has other {', '.join(different)}")
     if json.loads(run.data.read_text(encoding="utf-8")) != facts:

@@ -18,7 +18,8 @@ from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
-from scale.training.checkpoint import recover_checkpoint
+from scale.training.checkpoint import load_weights
+from scale.training.keeping import checkpoints, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,14 @@ class RunFolder:
         """Folder of pictures."""
         return self.folder / "figures"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of all checkpoints."""
+        return self.folder / "checkpoint"
+
     def checkpoint(self, which: str) -> Path:
-        """Folder of the checkpoint `last` or `best`."""
-        return self.folder / "checkpoint" / which
+        """Folder of the checkpoint `last`, `best`, or one of a step (training/keeping.py)."""
+        return self.checkpoints / which
 
 
 @dataclass(frozen=True)
@@ -81,26 +87,36 @@ class Run:
 
     @staticmethod
     def load(folder: Path | str, which: str = "best") -> "Run":
-        """Open a run folder; `which` checkpoint is `best` (of the validation) or `last`.
+        """Open a run folder; `which` checkpoint is `best` (of the validation), `last`, or one of
+        those that `checkpoints` lists, e.g. `step-000100`.
 
         Where no validation chose a best one, the last is taken. Raises ValueError that names the
-        path where the folder is not that of a run or a part of it does not fit.
+        path where the folder is not that of a run, or a part of it is damaged or does not fit.
         """
         run = RunFolder(Path(folder))
         if not run.config.is_file():
             raise ValueError(f"{run.config}: no such file; is {folder} the folder of a run?")
-        chosen = run.checkpoint(which)
-        if which == "best" and not recover_checkpoint(chosen):
-            chosen = run.checkpoint("last")
-        if not recover_checkpoint(chosen):
-            raise ValueError(f"{chosen}: no checkpoint yet; continue with scale pretrain --resume")
+        chosen = find_checkpoint(run.checkpoints, which)
+        if chosen is None:
+            there = ", ".join(checkpoints(run.checkpoints)) or "none yet"
+            raise ValueError(
+                f"{run.checkpoint(which)}: no such checkpoint (there: {there}); continue with "
+                "scale pretrain --resume"
+            )
         return Run(
             run,
             Config.load(run.config),
             load_tokenizer(run.tokenizer),
             Normaliser.load(run.normaliser),
-            ScaleModel.from_pretrained(chosen),
+            load_weights(chosen),
         )
+
+    def checkpoints(self) -> dict[str, int]:
+        """Names for `load(which=...)` and the steps at which they were written, earliest first.
+
+        `train.keep_every` keeps those from which training can be looked at over time.
+        """
+        return checkpoints(self.folder.checkpoints)
 
     def dataset(
         self,
