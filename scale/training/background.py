@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from scale.training.stopping import EXIT_CODE
+
 LOG = "pretrain.log"
 """What the process says, in the run folder."""
 GRACE = 10
@@ -25,8 +27,8 @@ class BackgroundRun:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """End it. What comes after the last checkpoint is lost, and `resume` makes it again to the
-        bit."""
+        """End it: it saves after the step at hand, if it has begun one. Killed after `GRACE`, it
+        loses what comes after the last checkpoint, and `resume` makes it again to the bit."""
         # Not by SIGINT: a Jupyter kernel ignores it between cells, and its children inherit that.
         self.process.terminate()
         try:
@@ -37,7 +39,8 @@ class BackgroundRun:
 
     def complaint(self) -> str:
         """The last line that it said, where it ended by an error of its own; else nothing."""
-        if (self.process.poll() or 0) <= 0:
+        code = self.process.poll() or 0
+        if code <= 0 or code == EXIT_CODE:
             return ""
         said = (self.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line for line in reversed(said) if line.strip()), "")
@@ -47,7 +50,7 @@ def pretrain_in_background(catalogue: Path | str, out: Path | str, *options: str
     """Start `scale pretrain` on a catalogue, to write into the run folder `out`.
 
     Args:
-        options: as on the command line, e.g. "--preset", "tiny", "--train.steps", "300", "--resume".
+        options: as on the command line, e.g. "--train.steps", "300", or "--resume".
 
     It writes what it says into pretrain.log in the folder; errors (a folder that holds a run
     already) stand there too.
