@@ -26,8 +26,12 @@ LABELS: dict[str, tuple[str, str]] = {
     "xt_chosen": ("step", "训练步"),
     "xt_play": ("replay", "回放"),
     "xt_scores_at": ("S′ at step {step}, mean over the batch", "第 {step} 步的 S′（批内均值）"),
-    "xt_diagonal": ("S′ᵢᵢ over steps: the five modalities", "S′ᵢᵢ 随训练步的变化：五种模态"),
-    "xt_pairs": ("S′ᵢⱼ over steps: the ten pairs", "S′ᵢⱼ 随训练步的变化：十个模态对"),
+    "xt_diagonal": ("S′ during training: the diagonal", "训练过程中的 S′：对角线"),
+    "xt_pairs": ("S′ during training: the ten pairs", "训练过程中的 S′：十个模态对"),
+    "xt_two": (
+        "each line in the colours of its two modalities",
+        "每条线用其两种模态的颜色绘制",
+    ),
     "xt_no_scores_yet": (
         "No S′ yet: it is written with each checkpoint.",
         "暂无 S′：它随检查点一起写入。",

@@ -1,6 +1,6 @@
 """Line charts as light SVG that a browser draws at once, with a value for every step pointed at.
 
-T points of a curve, P places on a chart, W width of the smoothing window.
+T points of a curve, P places on a chart.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from scale.viz.labels import Language, label
 from scale.viz.training import window_of
+from scale.viz.widgets.thinning import means_at, thinned
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 16
 """Margins around the curves, in pixels."""
-BUCKETS = 120
-"""A curve is drawn by the least and the greatest value of so many stretches."""
 PLACES = 40
 """Steps that can be pointed at."""
 DOTS = 30
@@ -50,7 +49,9 @@ class Chart:
     key: str
     title: str
     series: Sequence[Series]
-    width: int = 262
+    note: str = ""
+    """HTML in place of the curves' values under the title."""
+    width: int = 258
     height: int = 120
 
 
@@ -60,57 +61,26 @@ def line_chart(chart: Chart, span: tuple[float, float], until: float, lang: Lang
     span: first and last step of the axis.
     """
     axes = _Axes.of(chart, span)
-    shown = [_cut(series, until) for series in chart.series]
-    parts = [_grid(axes), *(_curve(series, axes) for series in shown)]
+    parts = [_grid(axes), *(_curve(series, until, axes) for series in chart.series)]
     if until < span[1]:
         x = axes.x(until)
         parts.append(f'<path class="cursor" d="M{x:.1f} {TOP}V{axes.height - BOTTOM}"/>')
     parts.append(f"<g data-group>{''.join(_places(chart, axes, lang))}</g>")
-    now = " · ".join(_now(series, until, len(shown) > 1) for series in shown[:2])
-    if len(shown) > 2:
-        now = ""
+    now = chart.note or " · ".join(
+        _now(series, until, len(chart.series)) for series in chart.series
+    )
+    title = escape(chart.title)
     return (
         f'<div class="chart" style="width:{chart.width}px" data-chart="{escape(chart.key)}" '
-        f'data-step="{until:g}"><div class="head"><h4 title="{escape(chart.title)}">'
-        f'{escape(chart.title)}</h4><span class="now">{now}</span></div>'
+        f'data-step="{until:g}"><h4 title="{title}">{title}</h4><div class="now">{now}</div>'
         f'<svg width="{axes.width}" height="{axes.height}" role="group" '
-        f'aria-label="{escape(chart.title)}">{"".join(parts)}</svg></div>'
+        f'aria-label="{title}">{"".join(parts)}</svg></div>'
     )
 
 
-def thinned(value_T: np.ndarray, buckets: int = BUCKETS) -> np.ndarray:
-    """Places of the least and the greatest value of each of `buckets` stretches, in order.
-
-    A stretch without any finite value gives its first place, so that its gap is seen.
-    """
-    count = len(value_T)
-    if count <= 2 * buckets:
-        return np.arange(count)
-    size = -(-count // buckets)
-    filled = np.full(buckets * size, np.nan)
-    filled[:count] = value_T
-    stretches = np.where(np.isfinite(filled), filled, np.nan).reshape(buckets, size)
-    least = np.where(np.isnan(stretches), np.inf, stretches).argmin(1)
-    most = np.where(np.isnan(stretches), -np.inf, stretches).argmax(1)
-    places = np.concatenate([least, most]) + np.tile(np.arange(buckets) * size, 2)
-    return np.unique(places[places < count])
-
-
-def means_at(value_T: np.ndarray, window: int, place_P: np.ndarray) -> np.ndarray:
-    """`viz.training.running_mean` at some places only: costs P W instead of T W."""
-    finite_T = np.isfinite(value_T)
-    half = window // 2
-    total_PW, count_PW = (
-        np.lib.stride_tricks.sliding_window_view(np.pad(each, half), window)[place_P]
-        for each in (np.where(finite_T, value_T, 0.0), finite_T.astype(float))
-    )
-    with np.errstate(invalid="ignore"):
-        return total_PW.sum(1) / count_PW.sum(1)
-
-
-def shown_number(value: float) -> str:
-    """Four digits, with a true minus sign; a dash where it is not finite."""
-    return f"{value:.4g}".replace("-", "−") if np.isfinite(value) else "–"
+def shown_number(value: float, digits: int = 4) -> str:
+    """Significant digits, with a true minus sign; a dash where it is not finite."""
+    return f"{value:.{digits}g}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 @dataclass(frozen=True)
@@ -140,15 +110,9 @@ class _Axes:
         return TOP + (high - value) / (high - low) * (self.height - TOP - BOTTOM)
 
 
-def _cut(series: Series, until: float) -> Series:
-    count = int(np.searchsorted(series.step_T, until, side="right"))
-    kept = (series.step_T[:count], series.value_T[:count])
-    return Series(series.name, *kept, series.colour, series.second, series.smooth)
-
-
 def _grid(axes: _Axes) -> str:
     lines = []
-    for value in _ticks(*axes.values, 3):
+    for value in _ticks(*axes.values, 4):
         y = axes.y(value)
         lines.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{axes.width - RIGHT}"/>')
         lines.append(f'<text x="{LEFT - 5}" y="{y + 3.5:.1f}" class="left">{_tick(value)}</text>')
@@ -170,27 +134,28 @@ def _tick(value: float) -> str:
     )  # fmt: skip
 
 
-def _curve(series: Series, axes: _Axes) -> str:
-    place_P = thinned(series.value_T)
-    x_P, raw_P = axes.x(series.step_T[place_P]), series.value_T[place_P]
-    path = _path(x_P, axes.y(raw_P))
-    line = f'<path class="line" stroke="{series.colour}" d="{path}"/>'
+def _curve(series: Series, until: float, axes: _Axes) -> str:
+    count = int(np.searchsorted(series.step_T, until, side="right"))
+    value_T = series.value_T[:count]
+    place_P = thinned(value_T)
+    x_P, y_P = axes.x(series.step_T[place_P]), axes.y(value_T[place_P])
+    path = _path(x_P, y_P)
     if series.smooth:
-        mean_P = means_at(series.value_T, window_of(len(series.value_T)), place_P)
+        mean_P = means_at(value_T, window_of(len(series.value_T)), place_P)
         heavy = _path(x_P, axes.y(mean_P))
-        return (
-            f'<path class="raw" stroke="{series.colour}" d="{path}"/>'
-            f'<path class="line" stroke="{series.colour}" d="{heavy}"/>'
-        )
+        return _line(series.colour, path, "raw") + _line(series.colour, heavy)
     if series.second:
-        line += f'<path class="line second" stroke="{series.second}" d="{path}"/>'
-    elif len(series.value_T) <= DOTS:
-        line += "".join(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{series.colour}"/>'
-            for x, y in zip(x_P, axes.y(raw_P), strict=True)
-            if np.isfinite(y)
-        )
-    return line
+        return _line(series.colour, path) + _line(series.second, path, "line second")
+    dots = zip(x_P, y_P, strict=True) if len(series.value_T) <= DOTS else ()
+    return _line(series.colour, path) + "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{series.colour}"/>'
+        for x, y in dots
+        if np.isfinite(y)
+    )
+
+
+def _line(colour: str, path: str, kind: str = "line") -> str:
+    return f'<path class="{kind}" stroke="{colour}" d="{path}"/>'
 
 
 def _path(x_P: np.ndarray, y_P: np.ndarray) -> str:
@@ -210,7 +175,7 @@ def _places(chart: Chart, axes: _Axes, lang: Language) -> list[str]:
     known = [series.step_T for series in chart.series if len(series.step_T)]
     if not known:
         return []
-    step_T = known[0] if len(known) == 1 else np.unique(np.concatenate(known))
+    step_T = np.unique(np.concatenate(known))
     chosen = np.unique(np.linspace(0, len(step_T) - 1, PLACES).round().astype(int))
     step_P = step_T[chosen]
     x_P = axes.x(step_P)
@@ -225,16 +190,15 @@ def _place(
     chart: Chart, axes: _Axes, step: float, left: float, right: float, lang: Language
 ) -> str:
     values = [series.at(step) for series in chart.series]
-    several = len(values) > 1
-    said = [f"{label('step', lang)} {step:.10g}"]
-    said += [
-        f"{series.name} {shown_number(value)}" if several else shown_number(value)
-        for series, value in zip(chart.series, values, strict=True)
-    ]
+    at_step = f"{label('step', lang)} {step:.10g}"
+    if len(values) == 1:
+        rows = [f"{at_step}  {shown_number(values[0])}"]
+    else:
+        order = np.argsort(-np.nan_to_num(values), kind="stable")
+        rows = [at_step]
+        rows += [f"{chart.series[k].name} {shown_number(values[k])}" for k in order]
     x, bottom = axes.x(step), axes.height - BOTTOM
-    toward = x < axes.width / 2
-    anchor, at = ("start", x + 6) if toward else ("end", x - 6)
-    rows = [said[0], *said[1:]] if several else ["  ".join(said)]
+    anchor, at = ("start", x + 6) if x < axes.width / 2 else ("end", x - 6)
     text = "".join(
         f'<tspan x="{at:.1f}" dy="{0 if row == 0 else 12}">{escape(words)}</tspan>'
         for row, words in enumerate(rows)
@@ -246,14 +210,15 @@ def _place(
     )
     return (
         f'<g class="place" data-key="{escape(chart.key)}@{step:.10g}" '
-        f'aria-label="{escape(", ".join(said))}">'
+        f'aria-label="{escape(", ".join(rows))}">'
         f'<rect x="{left:.1f}" y="0" width="{max(right - left, 0.5):.1f}" height="{axes.height}"/>'
         f'<g class="tip"><path d="M{x:.1f} {TOP}V{bottom}"/>{dots}'
         f'<text x="{at:.1f}" y="{TOP + 9}" text-anchor="{anchor}">{text}</text></g></g>'
     )
 
 
-def _now(series: Series, until: float, named: bool) -> str:
-    value = shown_number(series.at(until))
-    name = f"{escape(series.name)} " if named else ""
+def _now(series: Series, until: float, count: int) -> str:
+    """The value at the step that is shown; short where many stand side by side."""
+    value = shown_number(series.at(until), 4 if count < 3 else 2)
+    name = f"{escape(series.name)} " if count > 1 else ""
     return f'<span style="color:{series.colour}">{name}{value}</span>'

@@ -140,7 +140,12 @@ class TrainingMonitor(Explorer):
             min=0, max=1, description=self.say("xt_chosen"), layout={"width": "420px"}
         )
         self.play = ipywidgets.Play(
-            min=0, max=1, interval=FRAME_MS, show_repeat=False, tooltip=self.say("xt_play")
+            min=0,
+            max=1,
+            interval=FRAME_MS,
+            show_repeat=False,
+            tooltip=self.say("xt_play"),
+            layout={"width": "auto"},
         )
         ipywidgets.jslink((self.play, "value"), (self.slider, "value"))
         controls = [self.watching, self.following, self.play, self.slider]
@@ -150,7 +155,9 @@ class TrainingMonitor(Explorer):
             )
             end.on_click(lambda _: self._end())
             controls.append(end)
-        self._controls = ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
+        self._controls = ipywidgets.HBox(
+            controls, layout={"flex_flow": "row wrap", "margin": "0 0 8px"}
+        )
         self.watching.observe(self._watch_or_not, "value")
         self.following.observe(self._follow_or_not, "value")
         self.slider.observe(self._moved, "value")

@@ -63,6 +63,9 @@ def state_line(now: Progress, watch: RunWatch, sure: bool, lang: Language) -> st
         parts.append(label("xt_left", lang, time=clock(now.seconds_left)))
     if now.state in ("running", "stopped") and now.quiet > QUIET:
         parts.append(label("xt_quiet", lang, time=clock(now.quiet)))
+    if now.state == "waiting" and watch.config:
+        train = watch.config.train
+        parts.append(label("xt_every", lang, lines=train.log_every, scores=train.checkpoint_every))
     parts.append(f'<span class="note">{text(str(watch.run.folder))}</span>')
     body = "".join(f"<span>{part}</span>" for part in parts)
     return f'<div class="state" data-state="{now.state}" data-step="{now.step}">{body}</div>'
@@ -161,10 +164,10 @@ def _weight_charts(watch: RunWatch, lang: Language) -> list[Chart]:
                second=colours[j])
         for i, j in PAIRS
     ]  # fmt: skip
-    size = {"width": 340, "height": 170}
+    size = {"width": 356, "height": 170}
     return [
         Chart("diagonal", label("xt_diagonal", lang), diagonal, **size),
-        Chart("pairs", label("xt_pairs", lang), pairs, **size),
+        Chart("pairs", label("xt_pairs", lang), pairs, note=label("xt_two", lang), **size),
     ]
 
 
