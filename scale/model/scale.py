@@ -88,9 +88,9 @@ class ScaleModel(nn.Module):
             predictions=predictions,
         )
 
-    def embed(self, batch: ProductBatch) -> EmbedOutput:
-        """Pooled features of the encoders alone; the JCT does not run."""
-        encoded = self._encode(batch, {})
+    def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
+        """Pooled features of the encoders alone; the JCT does not run. `hidden` as in `forward`."""
+        encoded = self._encode(batch, hidden or {})
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         rows = {m: batch.tokens[m].rows_R for m in encoded}
         return EmbedOutput(self._pool(tokens, rows, len(batch)), batch.present_BM)

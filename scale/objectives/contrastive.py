@@ -1,6 +1,7 @@
 """The ten-pair contrastive loss in one batched product (paper, section 4.3).
 
-B products, M modalities (five), D width, P pairs of modalities (ten).
+B products, A of them anchors, M modalities (five), D width, P pairs of modalities (ten),
+C candidates.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from scale.modalities import PAIRS
+from scale.objectives.masked import widened
 
 LEFT: tuple[int, ...] = tuple(i for i, _ in PAIRS)
 RIGHT: tuple[int, ...] = tuple(j for _, j in PAIRS)
@@ -25,10 +27,15 @@ class PairLosses:
     valid_BP: Tensor
     """True where the product has both."""
 
-    def mean_P(self, weight_BP: Tensor | None = None) -> Tensor:
-        """Mean over the products that have the pair of w * loss; 0 for a pair that none has."""
+    def mean_P(self, weight_BP: Tensor | None = None, count_P: Tensor | None = None) -> Tensor:
+        """Mean over the products that have the pair of w * loss; 0 for a pair that none has.
+
+        `count_P`: how many products have the pair, where these are only some of the batch's: the
+        result is then their share of the batch's mean.
+        """
         loss_BP = self.loss_BP if weight_BP is None else self.loss_BP * weight_BP
-        return loss_BP.sum(0) / self.valid_BP.sum(0).clamp(min=1)
+        count_P = self.valid_BP.sum(0) if count_P is None else count_P
+        return loss_BP.sum(0) / count_P.clamp(min=1)
 
 
 def pair_losses(
@@ -38,6 +45,7 @@ def pair_losses(
     negatives: Literal["cross", "both"] = "cross",
     logit_weight_BP: Tensor | None = None,
     content_BM: Tensor | None = None,
+    anchors: slice | None = None,
 ) -> PairLosses:
     """InfoNCE over the batch for all ten pairs i < j of modalities, both directions.
 
@@ -53,61 +61,72 @@ def pair_losses(
         logit_weight_BP: w_a of each pair, on the anchor's logits in both directions.
         content_BM: a number per distinct content, -1 absent. Where given, product b is no negative
             of a if they share the content of i or of j: it would be a false one.
+        anchors: the products a to take the loss of, b still being all; None: all. The losses, and
+            `logit_weight_BP`, then have a row for each of them.
     """
     unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
     left_PBD, right_PBD = unit_BMD[:, LEFT].transpose(0, 1), unit_BMD[:, RIGHT].transpose(0, 1)
     has_left_PB, has_right_PB = present_BM[:, LEFT].T, present_BM[:, RIGHT].T
-    excluded_PBB = _excluded(content_BM, present_BM)
+    rows = slice(0, len(pooled_BMD)) if anchors is None else anchors
+    own_AB = torch.eye(len(pooled_BMD), dtype=torch.bool, device=pooled_BMD.device)[rows]
+    excluded_PAB = _excluded(content_BM, rows, own_AB)
 
-    logits_PBB = left_PBD @ right_PBD.transpose(1, 2) / temperature
-    forth = _candidates(logits_PBB, has_right_PB, excluded_PBB)
-    back = _candidates(logits_PBB.transpose(1, 2), has_left_PB, excluded_PBB)
+    forth_PAB = left_PBD[:, rows] @ right_PBD.transpose(1, 2) / temperature
+    # Of all anchors, one direction's logits are the other's, transposed.
+    back_PAB = (
+        forth_PAB.transpose(1, 2)
+        if anchors is None
+        else right_PBD[:, rows] @ left_PBD.transpose(1, 2) / temperature
+    )
+    forth = _candidates(forth_PAB, has_right_PB, excluded_PAB, own_AB)
+    back = _candidates(back_PAB, has_left_PB, excluded_PAB, own_AB)
     if negatives == "both":
-        self_PBB = excluded_PBB | torch.eye(len(pooled_BMD), dtype=torch.bool).to(excluded_PBB)
-        forth = torch.cat([forth, _gram(left_PBD, has_left_PB, self_PBB, temperature)], dim=2)
-        back = torch.cat([back, _gram(right_PBD, has_right_PB, self_PBB, temperature)], dim=2)
+        others_PAB = excluded_PAB | own_AB
+        same_left = _gram(left_PBD, rows, has_left_PB, others_PAB, temperature)
+        same_right = _gram(right_PBD, rows, has_right_PB, others_PAB, temperature)
+        forth, back = torch.cat([forth, same_left], dim=2), torch.cat([back, same_right], dim=2)
 
-    valid_BP = (has_left_PB & has_right_PB).T
-    both_BP = (_info_nce(forth, logit_weight_BP) + _info_nce(back, logit_weight_BP)) / 2
-    return PairLosses(torch.where(valid_BP, both_BP, 0.0), valid_BP)
+    valid_AP = (has_left_PB & has_right_PB).T[rows]
+    forth_AP, back_AP = (_info_nce(logits, logit_weight_BP, rows) for logits in (forth, back))
+    return PairLosses(torch.where(valid_AP, (forth_AP + back_AP) / 2, 0.0), valid_AP)
 
 
-def _candidates(logits_PBC: Tensor, has_PC: Tensor, excluded_PBC: Tensor) -> Tensor:
+def _candidates(logits_PAC: Tensor, has_PC: Tensor, excluded_PAC: Tensor, own_AC: Tensor) -> Tensor:
     """Logits with the floor at candidates that lack the modality or are excluded.
 
     The true pair stays in even where it is absent: such rows are dropped later and need a finite
     loss until then.
     """
-    own_BC = torch.eye(logits_PBC.shape[1], dtype=torch.bool, device=logits_PBC.device)
-    keep_PBC = (has_PC[:, None, :] & ~excluded_PBC) | own_BC
-    return logits_PBC.masked_fill(~keep_PBC, float("-inf"))
+    keep_PAC = (has_PC[:, None, :] & ~excluded_PAC) | own_AC
+    return logits_PAC.masked_fill(~keep_PAC, float("-inf"))
 
 
-def _gram(unit_PBD: Tensor, has_PB: Tensor, excluded_PBB: Tensor, temperature: float) -> Tensor:
+def _gram(
+    unit_PBD: Tensor, rows: slice, has_PB: Tensor, excluded_PAB: Tensor, temperature: float
+) -> Tensor:
     """Logits among the same modality of different products; -inf where excluded."""
-    logits_PBB = unit_PBD @ unit_PBD.transpose(1, 2) / temperature
-    return logits_PBB.masked_fill(excluded_PBB | ~has_PB[:, None, :], float("-inf"))
+    logits_PAB = unit_PBD[:, rows] @ unit_PBD.transpose(1, 2) / temperature
+    return logits_PAB.masked_fill(excluded_PAB | ~has_PB[:, None, :], float("-inf"))
 
 
-def _excluded(content_BM: Tensor | None, present_BM: Tensor) -> Tensor:
-    """excluded_PBB: True where two different products share the content of one of the pair."""
-    products = len(present_BM)
+def _excluded(content_BM: Tensor | None, rows: slice, own_AB: Tensor) -> Tensor:
+    """excluded_PAB: True where two different products share the content of one of the pair."""
     if content_BM is None:
-        return torch.zeros(1, products, products, dtype=torch.bool, device=present_BM.device)
+        return torch.zeros_like(own_AB)[None]
     content_MB = content_BM.T
-    same_MBB = content_MB[:, :, None] == content_MB[:, None, :]
-    same_MBB &= (content_MB >= 0)[:, :, None]
-    same_MBB &= ~torch.eye(products, dtype=torch.bool, device=present_BM.device)
-    return same_MBB[LEFT, :, :] | same_MBB[RIGHT, :, :]
+    same_MAB = content_MB[:, rows, None] == content_MB[:, None, :]
+    same_MAB &= (content_MB[:, rows] >= 0)[:, :, None]
+    same_MAB &= ~own_AB
+    return same_MAB[LEFT, :, :] | same_MAB[RIGHT, :, :]
 
 
-def _info_nce(logits_PBC: Tensor, weight_BP: Tensor | None) -> Tensor:
-    """loss_BP = -log softmax(w logits) at the candidate of the anchor's own number."""
-    if weight_BP is not None:
+def _info_nce(logits_PAC: Tensor, weight_AP: Tensor | None, rows: slice) -> Tensor:
+    """loss_AP = -log softmax(w logits) at the candidate of the anchor's own number."""
+    if weight_AP is not None:
         # -inf stays -inf for any weight; 0 * -inf would be NaN.
-        closed_PBC = logits_PBC.isinf()
-        weighted_PBC = logits_PBC.masked_fill(closed_PBC, 0.0) * weight_BP.T[:, :, None]
-        logits_PBC = weighted_PBC.masked_fill(closed_PBC, float("-inf"))
-    own_BP = torch.arange(logits_PBC.shape[1], device=logits_PBC.device)[:, None]
-    target_BP = own_BP.expand(-1, logits_PBC.shape[0])
-    return cross_entropy(logits_PBC.permute(1, 2, 0).float(), target_BP, reduction="none")
+        closed_PAC = logits_PAC.isinf()
+        weighted_PAC = logits_PAC.masked_fill(closed_PAC, 0.0) * weight_AP.T[:, :, None]
+        logits_PAC = weighted_PAC.masked_fill(closed_PAC, float("-inf"))
+    own_A1 = torch.arange(logits_PAC.shape[2], device=logits_PAC.device)[rows, None]
+    target_AP = own_A1.expand(-1, logits_PAC.shape[0])
+    return cross_entropy(widened(logits_PAC.permute(1, 2, 0)), target_AP, reduction="none")

@@ -5,6 +5,7 @@ N hidden positions of the batch, V vocabulary, F features.
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -28,7 +29,7 @@ def masked_token_loss(
     """
     if weight_N is not None and weight_on == "logits":
         logits_NV = logits_NV * weight_N[:, None]
-    loss_N = cross_entropy(logits_NV.float(), target_N, reduction="none")
+    loss_N = cross_entropy(widened(logits_NV), target_N, reduction="none")
     if weight_N is not None and weight_on == "loss":
         loss_N = loss_N * weight_N
     return loss_N.sum() / max(len(target_N), 1)
@@ -53,7 +54,12 @@ def masked_vector_loss(
     """
     if weight_N is not None and weight_on == "prediction":
         predicted_NF = predicted_NF * weight_N[:, None]
-    loss_N = (predicted_NF.float() - target_NF).square().mean(dim=1)
+    loss_N = (widened(predicted_NF) - target_NF).square().mean(dim=1)
     if weight_N is not None and weight_on == "loss":
         loss_N = loss_N * weight_N
     return loss_N.sum() / max(len(loss_N), 1)
+
+
+def widened(values: Tensor) -> Tensor:
+    """At least single precision: half precision is too coarse to take logarithms and sums in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

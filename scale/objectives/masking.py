@@ -43,6 +43,16 @@ class WordPieces:
         )
 
 
+@dataclass(frozen=True)
+class Part:
+    """Where some products stand in the batch that they belong to."""
+
+    first: int
+    """Place of the first one; the others follow."""
+    products: int
+    """Of the whole batch."""
+
+
 @dataclass
 class MaskedBatch:
     """A batch with hidden tokens, and what was there."""
@@ -93,6 +103,7 @@ def mask_batch(
     pieces: WordPieces,
     seed: tuple[int, ...],
     tasks: tuple[str, ...],
+    part: Part | None = None,
 ) -> MaskedBatch:
     """Hide tokens for the pretext tasks (MLM, MEM, MRP, MFP, MAM) of the modalities in the batch.
 
@@ -105,22 +116,25 @@ def mask_batch(
         seed: e.g. (seed, step); the same seed gives the same masks on the same kind of device, and
             a product's masks depend on its place in the batch, never on the other products.
         tasks: names of the tasks that are on; other modalities stay as they are.
+        part: where the products are only some of a batch: which. They get the masks that they
+            would have in the whole.
     """
+    part = part or Part(0, len(batch))
     tokens, hidden, targets = dict(batch.tokens), {}, {}
     for m, clean in batch.tokens.items():
         if SPECS[m].task not in tasks or not len(clean.rows_R):
             continue
         stream = (*seed, INDEX[m])
         if SPECS[m].kind == "discrete":
-            tokens[m], hidden[m] = _mask_pieces(clean, len(batch), config, pieces, stream)
+            tokens[m], hidden[m] = _mask_pieces(clean, part, config, pieces, stream)
         else:
-            tokens[m], hidden[m] = _mask_vectors(clean, len(batch), config, stream)
+            tokens[m], hidden[m] = _mask_vectors(clean, part, config, stream)
         targets[m] = clean.values[hidden[m]]
     return MaskedBatch(replace(batch, tokens=tokens), hidden, targets)
 
 
 def _mask_pieces(
-    clean: Tokens, products: int, config: MaskConfig, pieces: WordPieces, seed: tuple[int, ...]
+    clean: Tokens, part: Part, config: MaskConfig, pieces: WordPieces, seed: tuple[int, ...]
 ) -> tuple[Tokens, Tensor]:
     """Corrupted tokens and hidden_RL of a discrete modality."""
     ids_RL = clean.values
@@ -130,7 +144,7 @@ def _mask_pieces(
         kept = [i for i in pieces.special_ids if i != pieces.unknown_id]
         fixed_RL = torch.isin(ids_RL, torch.tensor(kept, device=ids_RL.device)) | clean.padding_RL
         group_RL = _each_alone(~fixed_RL)
-    draw = _draws(clean, products, 4, seed)
+    draw = _draws(clean, part, 4, seed)
     hidden_RL = choose_groups(group_RL, config.rate, draw[0][:, 0], draw[1])
     fate_RL = draw[2].gather(1, group_RL.clamp(min=0))
     random_RL = _random_pieces(draw[3], pieces)
@@ -143,10 +157,10 @@ def _mask_pieces(
 
 
 def _mask_vectors(
-    clean: Tokens, products: int, config: MaskConfig, seed: tuple[int, ...]
+    clean: Tokens, part: Part, config: MaskConfig, seed: tuple[int, ...]
 ) -> tuple[Tokens, Tensor]:
     """Corrupted tokens and hidden_RL of a continuous modality."""
-    draw = _draws(clean, products, 2, seed)
+    draw = _draws(clean, part, 2, seed)
     group_RL = _each_alone(~clean.padding_RL)
     hidden_RL = choose_groups(group_RL, config.rate, draw[0][:, 0], draw[1])
     return replace(clean, values=clean.values.masked_fill(hidden_RL[:, :, None], 0.0)), hidden_RL
@@ -158,7 +172,7 @@ def _each_alone(open_RL: Tensor) -> Tensor:
     return position_L.expand_as(open_RL).masked_fill(~open_RL, -1)
 
 
-def _draws(clean: Tokens, products: int, kinds: int, seed: tuple[int, ...]) -> Tensor:
+def _draws(clean: Tokens, part: Part, kinds: int, seed: tuple[int, ...]) -> Tensor:
     """Uniform numbers as draw_KRL, K kinds.
 
     Drawn for every place in the batch and in blocks of positions with a seed each, so that neither
@@ -166,10 +180,12 @@ def _draws(clean: Tokens, products: int, kinds: int, seed: tuple[int, ...]) -> T
     """
     device, length = clean.values.device, clean.padding_RL.shape[1]
     blocks = [
-        torch.rand(kinds, products, BLOCK, generator=generator(device, *seed, b), device=device)
+        torch.rand(
+            kinds, part.products, BLOCK, generator=generator(device, *seed, b), device=device
+        )
         for b in range(math.ceil(length / BLOCK))
     ]
-    return torch.cat(blocks, dim=2)[:, clean.rows_R, :length]
+    return torch.cat(blocks, dim=2)[:, part.first + clean.rows_R, :length]
 
 
 def _random_pieces(draw_RL: Tensor, pieces: WordPieces) -> Tensor:

@@ -59,63 +59,88 @@ def scale_loss(
             `config.weight_uniform_share`.
         weigher: other weights than those that `config.weight_by` names.
     """
+    batch = masked.batch
     features = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
-    pooled_BMD = features[config.weight_features]
-    scores = inter_modality_scores(
-        pooled_BMD if config.weight_gradient else pooled_BMD.detach(),
-        output.present_BM,
-        config.weight_level,
-        config.row_normalise,
-    )
-    pairs = _pairs(output, masked, config)
+    scores = batch_scores(features, batch.present_BM, config)
+    pairs = batch_pairs(output.pooled_BMD, batch, config)
     weights = None
-    if config.weight_on != "none" and progress >= config.weight_uniform_share:
+    if weights_act(config, progress):
         if weigher is not None:
-            weights = weigher(output, scores, pairs, masked.batch)
+            weights = weigher(output, scores, pairs, batch)
         else:
-            weights = configured_weights(config, scores, pairs, output.present_BM)
+            weights = configured_weights(config, scores, pairs, batch.present_BM)
 
     losses = {}
     if "contrastive" in config.tasks:
-        losses["contrastive"] = _contrastive(pairs, output, masked, config, weights)
-    if not config.weight_masked:
-        weights = None
-    for m, prediction in output.predictions.items():
-        if SPECS[m].task in config.tasks:
-            losses[SPECS[m].task] = _masked_loss(m, prediction, masked, config, weights)
+        pair_BP = None if weights is None else weights.pair_BP
+        losses["contrastive"] = contrastive_loss(output.pooled_BMD, batch, config, pairs, pair_BP)
+    own_BM = weights.own_BM if weights is not None and config.weight_masked else None
+    losses |= masked_losses(output.predictions, masked, config, own_BM)
     return LossOutput(losses, scores, pairs if "contrastive" in config.tasks else None)
 
 
-def _pairs(
-    output: ScaleOutput,
-    masked: MaskedBatch,
-    config: LossConfig,
-    logit_weight_BP: Tensor | None = None,
-) -> PairLosses:
-    return pair_losses(
-        output.pooled_BMD,
-        output.present_BM,
-        config.temperature,
-        config.negatives,
-        logit_weight_BP,
-        masked.batch.content_BM if config.ignore_duplicates else None,
+def weights_act(config: LossConfig, progress: float) -> bool:
+    """Whether anything is weighted at this share of the training."""
+    return config.weight_on != "none" and progress >= config.weight_uniform_share
+
+
+def batch_scores(features: dict[str, Tensor], present_BM: Tensor, config: LossConfig) -> Scores:
+    """S and S' as `LossConfig` says; `features` are pooled_BMD of `encoder` and of `fused`."""
+    pooled_BMD = features[config.weight_features]
+    return inter_modality_scores(
+        pooled_BMD if config.weight_gradient else pooled_BMD.detach(),
+        present_BM,
+        config.weight_level,
+        config.row_normalise,
     )
 
 
-def _contrastive(
-    pairs: PairLosses,
-    output: ScaleOutput,
-    masked: MaskedBatch,
+def batch_pairs(
+    pooled_BMD: Tensor,
+    batch: ProductBatch,
     config: LossConfig,
-    weights: Weights | None,
+    logit_weight_BP: Tensor | None = None,
+    anchors: slice | None = None,
+) -> PairLosses:
+    """`pair_losses` as `LossConfig` says."""
+    return pair_losses(
+        pooled_BMD,
+        batch.present_BM,
+        config.temperature,
+        config.negatives,
+        logit_weight_BP,
+        batch.content_BM if config.ignore_duplicates else None,
+        anchors,
+    )
+
+
+def contrastive_loss(
+    pooled_BMD: Tensor,
+    batch: ProductBatch,
+    config: LossConfig,
+    pairs: PairLosses,
+    pair_BP: Tensor | None,
 ) -> Tensor:
-    if weights is None:
-        mean_P = pairs.mean_P()
-    elif config.weight_on == "logits":
-        mean_P = _pairs(output, masked, config, weights.pair_BP).mean_P()
-    else:
-        mean_P = pairs.mean_P(weights.pair_BP)
+    """The ten pairs' losses together, from the unweighted ones and their weights (None: 1)."""
+    if pair_BP is not None and config.weight_on == "logits":
+        pairs, pair_BP = batch_pairs(pooled_BMD, batch, config, pair_BP), None
+    return reduced(pairs.mean_P(pair_BP), config)
+
+
+def reduced(mean_P: Tensor, config: LossConfig) -> Tensor:
+    """Sum or mean over the ten pairs."""
     return mean_P.mean() if config.pair_reduction == "mean" else mean_P.sum()
+
+
+def masked_losses(
+    predictions: dict[str, Tensor], masked: MaskedBatch, config: LossConfig, own_BM: Tensor | None
+) -> dict[str, Tensor]:
+    """The masked losses that are on, by task; `own_BM` weighs each product's (None: 1)."""
+    return {
+        SPECS[m].task: _masked_loss(m, prediction, masked, config, own_BM)
+        for m, prediction in predictions.items()
+        if SPECS[m].task in config.tasks
+    }
 
 
 def _masked_loss(
@@ -123,12 +148,10 @@ def _masked_loss(
     prediction: Tensor,
     masked: MaskedBatch,
     config: LossConfig,
-    weights: Weights | None,
+    own_BM: Tensor | None,
 ) -> Tensor:
     target = masked.targets[modality]
-    weight_N = None
-    if weights is not None:
-        weight_N = weights.own_BM[masked.rows(modality), INDEX[modality]]
+    weight_N = None if own_BM is None else own_BM[masked.rows(modality), INDEX[modality]]
     if SPECS[modality].kind == "discrete":
         on = "logits" if config.weight_on == "logits" else "loss"
         return masked_token_loss(prediction, target, weight_N, on)
