@@ -9,15 +9,18 @@ import tyro
 
 @dataclass
 class Figures:
-    """Write the pictures of the notebooks, of a run and of the studies, as PNG and SVG.
+    """Write the pictures of the project, of a run and of the studies, as SVG, PNG and PDF.
 
-    Without names: all of them.
+    Beside each lies its caption, with the command and the commit that it came from;
+    `index_<lang>.md` shows them all.
 
     Example: scale figures scores product --run runs/demo --lang zh --style slides
     """
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Which pictures; `--list` prints their names."""
+    group: Annotated[Literal["core", "all"], tyro.conf.arg(name="set")] = "core"
+    """Without names: `core`, the pictures of a talk, or `all` (several minutes)."""
     run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
     """Run folder of the model; `make demo` makes the default one."""
     catalogue: Path = Path("data_samples")
@@ -33,16 +36,26 @@ class Figures:
     seed: int = 0
     """Of what is drawn by chance."""
     list: bool = False
-    """Print the names and draw nothing."""
+    """Print the names of all pictures, those of `core` first with a star, and draw nothing."""
 
     def run(self) -> None:
-        """Draw and say what was written."""
-        from scale.commands.pictures import PICTURES, draw_pictures
+        """Draw and say what was written. Raises RuntimeError where a picture could not be drawn,
+        after all others."""
+        from scale.commands.pictures import CORE, PICTURES, select
         from scale.commands.pictures.sources import Sources
+        from scale.commands.pictures.writing import failures, write_pictures
 
         if self.list:
-            print("\n".join(PICTURES))
+            print("\n".join([*(f"{n} *" for n in CORE), *(n for n in PICTURES if n not in CORE)]))
             return
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
-        paths = draw_pictures(self.names, sources, self.out, self.lang, self.style)
-        print("written: " + ", ".join(str(path) for path in paths))
+        chosen = select(self.names, self.group, sources)
+        if not self.names and not any(name.startswith("study_") for name in chosen):
+            print(f"no pictures of studies: {self.studies} has none that are finished")
+        written = write_pictures(chosen, sources, self.out, self.lang, self.style)
+        drawn = len(chosen) - len(written.failed)
+        if drawn:
+            print(f"written: {drawn} pictures with captions in {self.out}; see {written.paths[-1]}")
+        if written.failed:
+            lost = f"{len(written.failed)} of {len(chosen)} pictures were not drawn"
+            raise RuntimeError(f"{lost}: {failures(written.failed)}")

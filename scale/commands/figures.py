@@ -13,14 +13,15 @@ from scale.commands.search import Gallery
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
 from scale.evaluation.embed import embed_dataset
-from scale.modalities import MODALITIES
+from scale.modalities import INDEX, MODALITIES, subset_name
 from scale.model.scores import inter_modality_scores
+from scale.strict import require
 from scale.training.log import read_metrics, read_scores, score_means
 from scale.training.run import Run
 from scale.viz.embeddings import embedding_map, umap_coordinates
 from scale.viz.labels import Language
 from scale.viz.products import product_card
-from scale.viz.retrieval import direction_matrix, retrieval_bars, retrieval_sheet
+from scale.viz.retrieval import QUERY_ORDER, direction_matrix, retrieval_bars, retrieval_sheet
 from scale.viz.scores import score_matrices, scores_over_time
 from scale.viz.style import save_figure, use_style
 from scale.viz.training import loss_curves
@@ -84,22 +85,38 @@ def draw_scores_over_time(run: Run, lang: Language) -> Figure:
     return scores_over_time(steps, mean_TMM, lang)
 
 
-def draw_sheet(run: Run, data: ProductDataset, lang: Language, seed: int) -> Figure:
-    """Random queries by all they have, with their five nearest other products; a hit shares the
-    query's category."""
-    gallery = Gallery.build(run, data, MODALITIES, progress=False)
-    usable = np.flatnonzero(data.present_NM.any(axis=1))
-    chosen = np.random.default_rng(seed).permutation(usable)[:QUERIES]
+def draw_sheet(
+    run: Run,
+    data: ProductDataset,
+    lang: Language,
+    seed: int,
+    asked: tuple[str, ...] = MODALITIES,
+    shown: tuple[str, ...] = MODALITIES,
+    rows: int = QUERIES,
+) -> Figure:
+    """Random queries with their five nearest products; a hit shares the query's category.
+
+    Args:
+        asked: modalities that the queries ask with.
+        shown: modalities that the products are found by. Where they are the queries' own, a query
+            is left out of what it finds.
+        rows: how many queries.
+    """
+    gallery = Gallery.build(run, data, shown, progress=False)
+    usable = np.flatnonzero(data.present_NM[:, [INDEX[m] for m in asked]].any(axis=1))
+    require(len(usable) > 0, f"no product has {subset_name(asked)} to ask with")
+    chosen = np.random.default_rng(seed).permutation(usable)[:rows]
     queries = [data.products[i] for i in chosen]
-    embeddings = embed_dataset(run.model, data.subset(chosen), progress=False).product()
-    matches = gallery.index.query(embeddings.emb_ND, 6)
+    found = embed_dataset(run.model, data.subset(chosen), subset=asked, progress=False)
+    matches = gallery.index.query(found.product(asked).emb_ND, 6)
     results, hits = [], []
     for query, ids, scores in zip(queries, matches.ids, matches.score_QK, strict=True):
         found = [(gallery.products[i], float(s)) for i, s in zip(ids, scores, strict=True)]
-        found = [(p, s) for p, s in found if p.id != query.id][:5]
+        found = [(p, s) for p, s in found if p.id != query.id or asked != shown][:5]
         results.append(found)
         hits.append([_same_category(query, p) for p, _ in found])
-    return retrieval_sheet(queries, results, hits, lang)
+    order = QUERY_ORDER if asked == MODALITIES else asked
+    return retrieval_sheet(queries, results, hits, lang, order)
 
 
 def draw_map(run: Run, data: ProductDataset, lang: Language, seed: int) -> Figure:

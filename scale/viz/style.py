@@ -20,6 +20,7 @@ import matplotlib.style
 from matplotlib import font_manager, rc_context, rcParams
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 
@@ -120,6 +121,25 @@ def _embolden_chinese(figure: Figure) -> None:
             text.set_path_effects([*(text.get_path_effects() or []), stroke, Normal()])
 
 
+@cache
+def _drawable() -> tuple[frozenset[int], frozenset[int]]:
+    """Code points of the Latin font and of the shipped one."""
+    register_fonts()
+    latin = font_manager.findfont(font_manager.FontProperties(family=FONT_FAMILIES[0]))
+    return tuple(frozenset(get_font(path).get_charmap()) for path in (latin, str(FONT_FILE)))
+
+
+def _characters(figure: Figure) -> set[str]:
+    texts = (text.get_text() for text in figure.findobj(Text) if text.get_visible())
+    return {character for text in texts for character in text if character.isprintable()}
+
+
+def lacking_characters(figure: Figure) -> list[str]:
+    """Characters that a figure writes and no font of ours has: they are drawn as boxes."""
+    latin, chinese = _drawable()
+    return sorted(c for c in _characters(figure) if ord(c) not in latin | chinese)
+
+
 def unit() -> float:
     """Length of one `paper` point in the active style, in points."""
     return rcParams["font.size"] / 9.0
@@ -192,7 +212,8 @@ def save_figure(
     """Write `<path_stem>.<format>` for each format and return the paths.
 
     The same figure gives the same bytes: no dates, no random ids. A file appears whole or not at
-    all. SVG carries its letters as outlines, so that it reads on a machine without the fonts.
+    all. SVG carries its letters as outlines, so that it reads on a machine without the fonts. PDF
+    embeds the fonts, and its letters can be searched and copied.
 
     Args:
         colours: reduce a PNG to a palette of so many (up to 256): a third of the bytes for a page
@@ -206,10 +227,18 @@ def save_figure(
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        with rc_context({"svg.hashsalt": "scale", "svg.fonttype": "path"}):
+        fonts = {"svg.fonttype": "path", "pdf.fonttype": _pdf_font_type(figure)}
+        with rc_context({"svg.hashsalt": "scale", **fonts}):
             figure.savefig(unfinished, format=kind, metadata=no_date.get(kind))
         if kind == "png" and colours:
             reduce_colours(unfinished, colours)
         unfinished.replace(path)
         paths.append(path)
     return paths
+
+
+def _pdf_font_type(figure: Figure) -> int:
+    """42 (TrueType), or 3 (outlines) where the shipped font draws: its outlines are CFF, which
+    matplotlib would embed under TrueType's name, and not every reader forgives that."""
+    latin, chinese = _drawable()
+    return 3 if any(ord(c) in chinese - latin for c in _characters(figure)) else 42

@@ -4,9 +4,7 @@ A file a topic, each with a table `PICTURES`.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-
-from tqdm.auto import tqdm
+from typing import Literal
 
 from scale.commands.pictures import (
     catalogues,
@@ -20,44 +18,56 @@ from scale.commands.pictures import (
     runs,
     space,
     streams,
+    studies,
     training,
     weights,
 )
 from scale.commands.pictures.sources import Picture, Sources
-from scale.viz.labels import Language
-from scale.viz.style import Style, save_figure, use_style
+from scale.strict import require
 
 TOPICS = (
-    runs.PICTURES,
-    catalogues.PICTURES,
     contrast.PICTURES,
-    weights.PICTURES,
-    training.PICTURES,
+    catalogues.PICTURES,
     streams.PICTURES,
-    faults.PICTURES,
+    training.PICTURES,
     masking.PICTURES,
     guesses.PICTURES,
+    weights.PICTURES,
+    runs.PICTURES,
+    downstream.PICTURES,
+    studies.PICTURES,
     noise.PICTURES,
     helping.PICTURES,
     space.PICTURES,
-    downstream.PICTURES,
+    faults.PICTURES,
 )
 PICTURES: dict[str, Picture] = {name: draw for topic in TOPICS for name, draw in topic.items()}
 
+CORE: tuple[str, ...] = (
+    "contrastive_idea", "product", "data_sets", "combinations", "long_tail", "streams",
+    "architecture", "architecture_base", "pretext_tasks", "score_path", "scores", "total_loss",
+    "losses", "scores_over_time", "retrieval_sheet", "retrieval_sheet_text", "retrieval_by_subset",
+    "retrieval_by_direction", *studies.PICTURES, "embedding_map", "umap_modality",
+)  # fmt: skip
+"""The pictures of a talk about the paper and a run, in its order; of the studies, those that are
+finished."""
 
-def draw_pictures(
-    names: Sequence[str], sources: Sources, out: Path, lang: Language = "en", style: Style = "paper"
-) -> list[Path]:
-    """Write `<out>/<name>_<lang>.png` and `.svg` for each name (none: all); returns the paths.
+Group = Literal["core", "all"]
 
-    Raises ValueError that lists the names where one is unknown.
+
+def select(names: Sequence[str], group: Group, sources: Sources) -> list[str]:
+    """The pictures that are asked for: `names`, or without any those of a group.
+
+    Of a group, the pictures of studies that are not finished on the catalogue are left out. Raises
+    ValueError that lists the names where one is unknown.
     """
     unknown = [name for name in names if name not in PICTURES]
-    if unknown:
-        raise ValueError(f"no picture named {', '.join(unknown)}; known: {', '.join(PICTURES)}")
-    paths = []
-    with use_style(style):
-        for name in tqdm(names or PICTURES, desc="figures", unit="figure"):
-            figure = PICTURES[name](sources, lang)
-            paths += save_figure(figure, out / f"{name}_{lang}")
-    return paths
+    told = f"no picture named {', '.join(unknown)}; known: {', '.join(PICTURES)}"
+    require(not unknown, told)
+    if names:
+        return list(dict.fromkeys(names))
+    return [
+        name
+        for name in (CORE if group == "core" else PICTURES)
+        if name not in studies.PICTURES or studies.is_finished(name, sources)
+    ]

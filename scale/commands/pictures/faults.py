@@ -22,9 +22,6 @@ from scale.experiments.fault_runs import (
     small_config,
     train_briefly,
 )
-from scale.experiments.store import read_records
-from scale.experiments.studies import STUDIES
-from scale.experiments.summary import summarise
 from scale.viz.labels import Language
 from scale.viz.lessons.fault_inputs import (
     fault_audio,
@@ -33,7 +30,6 @@ from scale.viz.lessons.fault_inputs import (
     fault_temperature,
 )
 from scale.viz.lessons.faults import fault_gradients, fault_losses, fault_mask
-from scale.viz.studies import study_figure
 
 SOUNDS = ("as described", "audio axes swapped", "audio all zeros")
 BUILDS = ("as described", "heads on encoder", "layers never called")
@@ -77,11 +73,6 @@ def _audio(s: Sources, lang: Language) -> Figure:
     return fault_audio(sound_TF, {name: curves["MAM"] for name, (_, curves) in found.items()}, lang)
 
 
-def _study(s: Sources, lang: Language) -> Figure:
-    records = read_records(s.studies / "faults-data_samples.parquet")
-    return study_figure(summarise(STUDIES["faults"](False), records), lang=lang)
-
-
 PICTURES: dict[str, Picture] = {
     "fault_losses": _losses,
     "fault_gradients": _gradients,
@@ -94,5 +85,4 @@ PICTURES: dict[str, Picture] = {
     "fault_missing": lambda s, lang: fault_missing(
         missing_sounds(s.run, few_products(s.run, s.catalogue)), lang
     ),
-    "faults": _study,
 }

@@ -5,7 +5,6 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scale.commands.pictures.noise import finished
 from scale.commands.pictures.sources import Picture, Sources
 from scale.evaluation.bootstrap import estimates
 from scale.evaluation.embed import embed_dataset
@@ -63,7 +62,7 @@ def _draw_shapley(sources: Sources, lang: Language) -> Figure:
 
 
 def _draw_added(sources: Sources, lang: Language) -> Figure:
-    _, records = finished(sources, "modalities")
+    _, records = sources.finished("modalities")
 
     def told(trained_with: str, metric: str):
         value_S = [
@@ -78,7 +77,7 @@ def _draw_added(sources: Sources, lang: Language) -> Figure:
 
 
 def _draw_retention(sources: Sources, lang: Language) -> Figure:
-    return retention_curve(retention_curves(*finished(sources, "modalities")), lang)
+    return retention_curve(retention_curves(*sources.finished("modalities")), lang)
 
 
 PICTURES: dict[str, Picture] = {

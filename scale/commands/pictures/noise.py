@@ -6,22 +6,12 @@ from matplotlib.figure import Figure
 
 from scale.commands.figures import most_complete
 from scale.commands.pictures.sources import Picture, Sources
-from scale.experiments.damage_shares import damage_shares
 from scale.experiments.noise import apply_noise, missing_at_random
-from scale.experiments.runner import finished_records
-from scale.experiments.store import Record
-from scale.experiments.studies import STUDIES
-from scale.experiments.study import Study
-from scale.experiments.summary import summarise
-from scale.strict import require
-from scale.viz.damage import damage_figure
-from scale.viz.diagnosis import score_figure
 from scale.viz.labels import Language
 from scale.viz.lessons.completeness import complete_share, shares_left
 from scale.viz.lessons.paired import paired_runs
 from scale.viz.lessons.policies import missing_policies
 from scale.viz.noise import noise_sheet
-from scale.viz.studies import study_figure
 
 SHOWN = ("text", "table", "image")
 """What the product of `missing_policies` has."""
@@ -29,14 +19,6 @@ RATES = (0.1, 0.3, 0.5, 0.7)
 """At which the catalogue's complete products are counted."""
 PAIRED = 0.1
 """Rate of `paired_seeds`."""
-
-
-def finished(sources: Sources, name: str) -> tuple[Study, list[Record]]:
-    """A study and its runs on the sources' catalogue. Raises ValueError where there are none."""
-    study = STUDIES[name](False)
-    records = finished_records(study, sources.catalogue_folder, sources.studies)
-    require(bool(records), f"no finished runs of the study {name} in {sources.studies}")
-    return study, records
 
 
 def _draw_noise(sources: Sources, lang: Language) -> Figure:
@@ -66,7 +48,7 @@ def _draw_complete(sources: Sources, lang: Language) -> Figure:
 
 
 def _draw_paired(sources: Sources, lang: Language) -> Figure:
-    _, records = finished(sources, "missing")
+    _, records = sources.finished("missing")
     names = ("zero", "drop")
     by_seed = [
         {r.seed: r.figures["held out"]["mAP@5"] for r in records if r.factors == factors}
@@ -77,21 +59,9 @@ def _draw_paired(sources: Sources, lang: Language) -> Figure:
     return paired_runs(*sides, names, lang)
 
 
-def _draw_missing(sources: Sources, lang: Language) -> Figure:
-    return study_figure(summarise(*finished(sources, "missing")), lang=lang)
-
-
-def _draw_damage(sources: Sources, lang: Language) -> Figure:
-    study, records = finished(sources, "noise")
-    return damage_figure(damage_shares(study, records), lang, study.name, study.metrics[0])
-
-
 PICTURES: dict[str, Picture] = {
     "noise": _draw_noise,
     "missing_policies": _draw_policies,
     "complete_share": _draw_complete,
     "paired_seeds": _draw_paired,
-    "study_missing": _draw_missing,
-    "study_weighting": lambda s, lang: score_figure(*finished(s, "weighting"), lang),
-    "study_noise": _draw_damage,
 }

@@ -1,7 +1,7 @@
 """What the pictures of `scale figures` are drawn from, opened when first asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +9,12 @@ from matplotlib.figure import Figure
 
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
+from scale.experiments.runner import finished_records
+from scale.experiments.store import Record
+from scale.experiments.studies import STUDIES
+from scale.experiments.studies.toy import TOYS, run_toy_study
+from scale.experiments.study import Study
+from scale.strict import require
 from scale.training.run import Run
 from scale.viz.labels import Language
 
@@ -25,21 +31,62 @@ class Sources:
     """Folder of `<study>-<catalogue>.parquet` files."""
     seed: int = 0
     """Of all that is drawn by chance."""
+    used: set[str] = field(default_factory=set)
+    """Which of `run`, `catalogue` and `studies` were asked for since this was last emptied."""
 
-    @cached_property
+    @property
     def run(self) -> Run:
         """Raises ValueError where the folder is not that of a run."""
-        return Run.load(self.run_folder)
+        self.used.add("run")
+        return self._run
 
-    @cached_property
+    @property
     def catalogue(self) -> Catalogue:
         """Raises ValueError where the folder is not that of a catalogue."""
+        self.used.add("catalogue")
+        return self._catalogue
+
+    @property
+    def test(self) -> ProductDataset:
+        """The test split, as the run's tokens. Raises ValueError where it is empty, or where the
+        run's model takes other features than the catalogue has."""
+        self.used |= {"run", "catalogue"}
+        return self._test
+
+    def finished(self, name: str) -> tuple[Study, list[Record]]:
+        """A study and its runs on the catalogue, which need not be there. Raises ValueError where
+        there are none."""
+        self.used.add("studies")
+        study = STUDIES[name](False)
+        require(
+            self.studies.is_dir(),
+            f"{self.studies}: no such folder; `scale ablate {name} --out {self.studies}` makes it",
+        )
+        # The toys have no catalogue, so they stand beside the studies of any.
+        if name in TOYS:
+            records = run_toy_study(study, self.studies, train=False)
+        else:
+            records = finished_records(study, self.catalogue_folder, self.studies)
+        on = "" if name in TOYS else f" on {self.catalogue_folder.resolve().name}"
+        require(bool(records), f"{self.studies}: no finished runs of the study {name}{on}")
+        return study, records
+
+    @cached_property
+    def _run(self) -> Run:
+        folder = self.run_folder
+        made = (folder / "config.json").is_file()
+        require(made, f"{folder}: is no run; `make demo` trains runs/demo, --run names another")
+        return Run.load(folder)
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
         return Catalogue.open(self.catalogue_folder)
 
     @cached_property
-    def test(self) -> ProductDataset:
-        """The test split, as the run's tokens."""
-        return self.run.dataset(self.catalogue, "test")
+    def _test(self) -> ProductDataset:
+        data = self._run.dataset(self._catalogue, "test")
+        require(len(data) > 0, f"{self.catalogue_folder}: no product in the test split")
+        return data
 
 
 Picture = Callable[[Sources, Language], Figure]

@@ -11,9 +11,6 @@ from scale.experiments.fusion.build import build_system
 from scale.experiments.fusion.generator import GeneratorConfig, ImageGenerator, PatchCodebook
 from scale.experiments.fusion.reach import Reach, first_tokens, reads_of_generator
 from scale.experiments.fusion.systems import SYSTEMS
-from scale.experiments.store import read_records
-from scale.experiments.studies import STUDIES
-from scale.experiments.summary import summarise
 from scale.modalities import MODALITIES
 from scale.presets import base
 from scale.seeding import derived_seed
@@ -22,7 +19,6 @@ from scale.viz.lessons.attention import attention_masks
 from scale.viz.lessons.cost import cost_by_length, sized_designs
 from scale.viz.lessons.picture_words import picture_words
 from scale.viz.lessons.streams import streams
-from scale.viz.studies import study_figure
 
 MASKS = ("uniter", "vilbert", "clip", "scale_itself")
 TOKENS = 10
@@ -62,15 +58,9 @@ def _draw_words(sources: Sources, lang: Language) -> Figure:
     return picture_words(pixels_HWC, codebook, reads_of_generator(model, text_1T, image_1N), lang)
 
 
-def _draw_study(sources: Sources, lang: Language) -> Figure:
-    path = sources.studies / f"fusion-{sources.catalogue.folder.name}.parquet"
-    return study_figure(summarise(STUDIES["fusion"](), read_records(path)), lang=lang)
-
-
 PICTURES: dict[str, Picture] = {
     "streams": lambda _, lang: streams(lang),
     "attention_masks": _draw_masks,
     "cost_by_length": lambda _, lang: _draw_cost(lang),
     "picture_words": _draw_words,
-    "study_fusion": _draw_study,
 }

@@ -108,14 +108,14 @@ CAPTIONS = {
     "total_loss": (
         (
             "The total loss",
-            "A matrix of losses for one batch of the test split: the masked loss of each "
+            "A matrix of losses for one batch of the training split: the masked loss of each "
             "modality on the diagonal, the contrastive loss of each pair above it, each "
             "multiplied by its mean weight S′ where the run uses weights. All are summed. Losses "
             "in nats or squared error.",
         ),
         (
             "总损失",
-            "测试集中一个批次的损失矩阵：对角线是各模态的掩码损失，上三角是每对模态的对比损失；本"
+            "训练集中一个批次的损失矩阵：对角线是各模态的掩码损失，上三角是每对模态的对比损失；本"
             "次运行使用权重时，各乘以其平均权重 S′。全部相加即为总损失。损失单位为 nat 或平方误差"
             "。",
         ),

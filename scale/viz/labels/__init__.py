@@ -14,6 +14,7 @@ from scale.viz.labels import (
     explore_masking,
     explore_monitor,
     explore_scores,
+    explore_space,
     faults,
     figures,
     guesses,
@@ -47,6 +48,7 @@ TABLES = (
     explore_scores.LABELS,
     explore_masking.LABELS,
     explore_monitor.LABELS,
+    explore_space.LABELS,
 )
 LABELS: dict[str, tuple[str, str]] = {key: pair for table in TABLES for key, pair in table.items()}
 

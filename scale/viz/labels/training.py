@@ -2,30 +2,33 @@
 
 LABELS: dict[str, tuple[str, str]] = {
     "arch_title": (
-        "SCALE, preset “{preset}”: {millions:.1f} M parameters",
-        "SCALE，预设 “{preset}”：{millions:.1f} M 参数",
+        "SCALE “{preset}”: {millions:.1f} M parameters",
+        "SCALE “{preset}”：{millions:.1f} M 参数",
     ),
+    "arch_pieces": ("{length} word pieces\nof {size}", "{length} 个词片\n词表 {size}"),
+    "arch_vectors": ("{length} vectors\n× {size}", "{length} 个向量\n× {size}"),
     "arch_encoder": (
-        "encoder\n{layers} layers, width {width}",
-        "编码器\n{layers} 层，宽度 {width}",
+        "encoder\n{layers} layers\nwidth {width}",
+        "编码器\n{layers} 层\n宽度 {width}",
     ),
-    "arch_pieces": ("{length} word pieces", "{length} 个词片"),
-    "arch_vectors": ("{length} vectors × {size}", "{length} 个向量 × {size}"),
-    "arch_tokens": ("[CLS] + {length} tokens × {width}", "[CLS] + {length} 个词元 × {width}"),
-    "arch_contrast": (
-        "features f₁ … f₅  →  S, S′ (5 × 5)  →  ten contrastive losses",
-        "特征 f₁ … f₅  →  S、S′（5 × 5）→  十个对比损失",
+    "arch_tokens": ("tokens {length} × {width}", "词元 {length} × {width}"),
+    "arch_features": ("f₁ … f₅: {count} × {width}", "f₁ … f₅：{count} × {width}"),
+    "arch_scores": ("S, S′: 5 × 5", "S、S′：5 × 5"),
+    "arch_contrast": ("ten contrastive losses,\none a pair", "十个对比损失，\n每对模态一个"),
+    "arch_jct": ("joint co-transformer (JCT)", "联合协同 Transformer（JCT）"),
+    "arch_jct_sizes": (
+        "all tokens in one sequence, {tokens} × {width}; {layers} layers",
+        "全部词元拼成一个序列，{tokens} × {width}；{layers} 层",
     ),
-    "arch_jct": (
-        "joint co-transformer (JCT): all {tokens} tokens in one sequence, "
-        "{layers} layers, width {width}",
-        "联合协同 Transformer（JCT）：全部 {tokens} 个词元拼成一个序列，{layers} 层，宽度 {width}",
-    ),
-    "arch_head_words": ("{task}: logits × {size}", "{task}：得分 × {size}"),
-    "arch_head_vectors": ("{task}: vectors × {size}", "{task}：向量 × {size}"),
+    "arch_head_words": ("{task}\nlogits × {size}", "{task}\n得分 × {size}"),
+    "arch_head_vectors": ("{task}\nvectors × {size}", "{task}\n向量 × {size}"),
     "arch_hidden": (
-        "heads, at the hidden positions only: five masked losses",
-        "预测头，仅作用于被掩码的位置：五个掩码损失",
+        "five masked losses\nat hidden\npositions only",
+        "五个掩码损失\n仅在被掩码的\n位置上",
+    ),
+    "arch_note": (
+        "Dark square: [CLS], whose feature is the modality's; it is counted among the tokens.",
+        "深色方块：[CLS]，其特征代表该模态；已计入词元数。",
     ),
     "loss_terms_title": ("One batch: what the total loss is made of", "一个批次：总损失的组成"),
     "loss_terms_axis": ("loss", "损失"),
