@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import ipywidgets
+import numpy as np
 from matplotlib.figure import Figure
 
 from scale.training.background import BackgroundRun
@@ -165,16 +166,19 @@ class TrainingMonitor(Explorer):
 
     def _follow_newest(self) -> None:
         """Fit the slider to the log, and put it on the newest step if it follows."""
-        newest = max(self.watch.step, 1)
-        every = self.watch.config.train.log_every if self.watch.config else 1
+        logged = [line["step"] for line in self.watch.lines]
+        every = int(np.gcd.reduce(logged)) if any(logged) else 1
         self._placing = True
         try:
-            for control in (self.slider, self.play):
-                control.max = newest
-                control.step = max(every, 1)
-            self.play.step = max(newest // FRAMES // self.slider.step, 1) * self.slider.step
-            if self.following.value:
-                self.slider.value = newest
+            # All at once: the browser moves a value that is no multiple of the step, as if the user
+            # had moved it.
+            with self.slider.hold_sync(), self.play.hold_sync():
+                for control in (self.slider, self.play):
+                    control.max = max(self.watch.step, 1)
+                self.slider.step = every
+                self.play.step = max(self.watch.step // FRAMES // every, 1) * every
+                if self.following.value:
+                    self.slider.value = self.watch.step
         finally:
             self._placing = False
 
@@ -206,11 +210,15 @@ class TrainingMonitor(Explorer):
             self.slider.value = self.slider.max
 
     def _playing(self, change: dict) -> None:
-        """A replay that starts at the end starts from the beginning."""
-        if change["new"]:
-            self.following.value = False
-            if self.slider.value >= self.slider.max:
-                self.slider.value = self.slider.min
+        """A replay that starts at the end starts from the beginning; it stops at the end, where
+        the last stride of the browser's player would not fit."""
+        if not change["new"]:
+            if self.slider.max - self.slider.value < self.play.step:
+                self.slider.value = self.slider.max
+            return
+        self.following.value = False
+        if self.slider.value >= self.slider.max:
+            self.slider.value = self.slider.min
 
     def _watch_or_not(self, change: dict) -> None:
         if self._task is not None:

@@ -29,6 +29,8 @@ def thinned(value_T: np.ndarray, buckets: int = BUCKETS) -> np.ndarray:
 
 def means_at(value_T: np.ndarray, window: int, place_P: np.ndarray) -> np.ndarray:
     """`viz.training.running_mean` at some places only: costs P W instead of T W."""
+    if not len(place_P):
+        return np.zeros(0)
     finite_T = np.isfinite(value_T)
     half = window // 2
     total_PW, count_PW = (
