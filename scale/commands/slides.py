@@ -1,0 +1,71 @@
+"""`scale slides`: a deck for a paper talk, that can be edited."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class Slides:
+    """Write a 16:9 deck (.pptx) for a talk on SCALE, with the numbers of a run and of the studies.
+
+    Charts and tables are native; speaker notes are in the chosen language. Without results or
+    studies, the slides that need them are left out and named.
+
+    Example: scale slides --run runs/demo --lang zh --out talk.pptx
+    """
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
+    """Run folder of the model; `make demo` makes the default one."""
+    catalogue: Path = Path("data_samples")
+    """Folder of the catalogue whose products are shown."""
+    studies: Path = Path("figures/studies")
+    """Folder of the finished studies."""
+    out: Path | None = None
+    """File for the deck; default: figures/scale_<lang>.pptx."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the slides and of the notes."""
+    talk: Path | None = None
+    """A talk.toml that chooses, orders and adds slides (docs/slides.md)."""
+    outline: bool = False
+    """Print the slides with what feeds them and draw nothing."""
+    date: str = ""
+    """In the footer, as 2026-11-25; default: today."""
+    seed: int = 0
+    """Of what is drawn by chance."""
+
+    def run(self) -> None:
+        """Draw, write, and say what was left out."""
+        from scale.commands.talk.plan import read_plan, standard_plan
+
+        plan = read_plan(self.talk) if self.talk else standard_plan()
+        if self.outline:
+            from scale.commands.talk.outline import outline
+
+            print(outline(plan, self.lang))
+            return
+        from scale.commands.pictures.sources import Sources
+        from scale.commands.talk.deck import make_deck, save_deck
+        from scale.commands.talk.material import Material
+
+        day = self._day()
+        if not (self.run_folder / "config.json").is_file():
+            raise ValueError(f"{self.run_folder}: no run is there; make demo makes runs/demo, "
+                             "scale pretrain another")  # fmt: skip
+        sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
+        made = make_deck(Material(sources, self.lang), plan, day)
+        out = self.out or Path(f"figures/scale_{self.lang}.pptx")
+        save_deck(made, out, day)
+        for key, reason in made.left_out.items():
+            print(f"left out: {key}: {reason}")
+        left = f", {len(made.left_out)} left out" if made.left_out else ""
+        print(f"written: {out}, {made.slides} slides{left}, {out.stat().st_size / 1e6:.1f} MB")
+
+    def _day(self) -> date:
+        try:
+            return date.fromisoformat(self.date) if self.date else date.today()
+        except ValueError as error:
+            raise ValueError(f"--date {self.date!r}: write it as 2026-11-25") from error

@@ -1,0 +1,1 @@
+"""Slides that can be edited: a template, boxes whose text is measured, native charts and tables."""
