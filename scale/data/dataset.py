@@ -117,6 +117,11 @@ class ProductDataset:
         content_BM = torch.from_numpy(self.content_NM[index_B])
         return ProductBatch(tokens, content_BM >= 0, torch.from_numpy(index_B), content_BM)
 
+    def facts(self, indices: np.ndarray) -> ProductBatch:
+        """What `collate` says of the products at `indices`, without their tokens."""
+        content_BM = torch.from_numpy(self.content_NM[indices])
+        return ProductBatch({}, content_BM >= 0, torch.from_numpy(indices), content_BM)
+
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
         """All products in order, `batch_size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):

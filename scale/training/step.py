@@ -7,17 +7,23 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from scale.config import Config
 from scale.data.dataset import ProductDataset
 from scale.modalities import INDEX
-from scale.objectives.masking import MaskedBatch, WordPieces, mask_batch
+from scale.objectives.masking import MaskedBatch, Part, WordPieces, mask_batch
 from scale.objectives.total import LossOutput, Weigher, scale_loss
 from scale.seeding import derived_seed
+from scale.training.activations import checkpoint_activations
+from scale.training.caching import CachedGradient, MicroBatch
+from scale.training.distributed import join, share
+from scale.training.reader import Reader
 from scale.training.schedule import batch_indices, learning_rate, parameter_groups
 
 DROPOUT_STREAM, MASK_STREAM = 2, 3
@@ -57,7 +63,8 @@ class Stepper:
     """A model, its optimizer and its data, one step at a time.
 
     Every step is a function of (seed, step) and of the weights: the order of the data, the masks
-    and the dropout are seeded by both.
+    and the dropout are seeded by both. Masks are a product's, however the batch is shared out among
+    processes and cut into micro-batches; dropout is a micro-batch's.
     """
 
     def __init__(
@@ -81,31 +88,84 @@ class Stepper:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.optimizer = optimizer
-        self.prepared, self.stepper = self.accelerator.prepare(self.model, optimizer)
+        if config.train.activation_checkpointing:
+            checkpoint_activations(self.model)
+        self.prepared, self.stepper = self.accelerator.prepare(Reader(self.model), optimizer)
         self.objective: Objective = getattr(model, "objective", self._scale_objective)
+        self._own_share(min(config.train.batch_size, len(self.train)))
 
     def step(self, step: int) -> Step:
         """One step: corrupt, predict, weigh, descend."""
         settings = self.config.train
-        torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
         rows = batch_indices(len(self.train), settings.batch_size, settings.seed, step)
-        masked = mask_batch(
-            self.train.collate(rows).to(self.device),
-            self.config.mask,
-            self.pieces,
-            (settings.seed, MASK_STREAM, step),
-            self.config.loss.tasks,
-        )
+        own = self._own_share(len(rows))
+        size = settings.micro_batch or len(rows)
+        places = [slice(at, min(at + size, own.stop)) for at in range(own.start, own.stop, size)]
         self.prepared.train()
-        loss = self.objective(masked, step / settings.steps)
         self.stepper.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss.total)
+        if places == [slice(0, len(rows))]:
+            loss, present_BM = self._backward_at_once(rows, step)
+        else:
+            loss, present_BM = self._backward_in_parts(rows, places, step)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.stepper.step()
-        return Step(loss, masked.batch.present_BM, grad_norm, rate)
+        return Step(loss, present_BM, grad_norm, rate)
+
+    def _backward_at_once(self, rows: np.ndarray, step: int) -> tuple[LossOutput, Tensor]:
+        settings = self.config.train
+        torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
+        masked = self._corrupt(rows, slice(0, len(rows)), step)
+        loss = self.objective(masked, step / settings.steps)
+        self.accelerator.backward(loss.total)
+        return loss, masked.batch.present_BM
+
+    def _backward_in_parts(
+        self, rows: np.ndarray, places: list[slice], step: int
+    ) -> tuple[LossOutput, Tensor]:
+        """Losses and gradient of the whole batch from those of its products that are here."""
+        settings = self.config.train
+        parts = [
+            MicroBatch(
+                self._corrupt(rows, place, step),
+                place,
+                derived_seed(settings.seed, DROPOUT_STREAM, step, place.start),
+            )
+            for place in places
+        ]
+        gradient = CachedGradient(
+            self.prepared,
+            self.config.loss,
+            step / settings.steps,
+            self.accelerator.backward,
+            lambda: self.accelerator.no_sync(self.prepared),
+        )
+        whole = self.train.facts(rows)
+        return gradient(parts, whole), whole.present_BM
+
+    def _corrupt(self, rows: np.ndarray, place: slice, step: int) -> MaskedBatch:
+        """The products at a place of the step's batch, with hidden tokens."""
+        return mask_batch(
+            self.train.collate(rows[place]).to(self.device),
+            self.config.mask,
+            self.pieces,
+            (self.config.train.seed, MASK_STREAM, step),
+            self.config.loss.tasks,
+            Part(place.start, len(rows)),
+        )
+
+    def _own_share(self, products: int) -> slice:
+        """This process's part of a batch. Raises ValueError where a batch cannot be divided."""
+        own, parted = share(products), bool(self.config.train.micro_batch)
+        whole = self.objective == self._scale_objective and self.weigher is None
+        if not whole and (parted or own != slice(0, products)):
+            raise ValueError(
+                "an objective or a weigher of its own needs the whole batch at once: one process "
+                "and train.micro_batch 0"
+            )
+        return own
 
     def _scale_objective(self, masked: MaskedBatch, progress: float) -> LossOutput:
         output = self.prepared(masked.batch, masked.hidden)
@@ -125,7 +185,10 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     if "WORLD_SIZE" not in os.environ:
         # One process may train several times (a notebook does), each time with its own settings.
         AcceleratorState._reset_state(True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    join(device)
+    # A process's products may lack a modality; buffers never change.
+    exchange = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[exchange])
 
 
 def trainable(train: ProductDataset, config: Config) -> ProductDataset:

@@ -1,0 +1,83 @@
+"""A model that gives what the losses read of it, and nothing else.
+
+B products, M modalities (five), D width.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from scale.config import LossConfig
+from scale.data.batch import ProductBatch
+from scale.model.scale import ScaleModel, ScaleOutput
+from scale.objectives.total import weights_act
+from scale.training.distributed import world_size
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the losses read."""
+
+    features: tuple[str, ...]
+    """Pooled features: `encoder`, and `fused` where S is made of them."""
+    gradients: tuple[str, ...]
+    """Those of them that a gradient comes back to."""
+    predictions: bool = True
+    """Whether the masked losses are to be taken too."""
+
+    @staticmethod
+    def of(config: LossConfig, progress: float) -> "Reads":
+        """By a loss, at this share of the training."""
+        fused = config.weight_features == "fused"
+        learning = {"encoder"} if "contrastive" in config.tasks else set()
+        if (
+            config.weight_gradient
+            and config.weight_by == "scores"
+            and weights_act(config, progress)
+        ):
+            learning.add(config.weight_features)
+        seen = ("encoder", "fused") if fused else ("encoder",)
+        return Reads(seen, tuple(name for name in seen if name in learning))
+
+
+@dataclass
+class Read:
+    """What was read for some products."""
+
+    features: dict[str, Tensor]
+    """pooled_BMD by name."""
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+    """As `ScaleOutput.predictions`."""
+    nothing: Tensor = field(default_factory=lambda: torch.zeros(()))
+    """0; with several processes it leads to a parameter, to which it gives a gradient of 0."""
+
+
+class Reader(nn.Module):
+    """Wraps a model for DDP, which waits for a gradient of every parameter behind an output.
+
+    So no output may be one that no loss reads, and one must lead to a parameter even where a
+    process's products have nothing for any task.
+    """
+
+    def __init__(self, model: ScaleModel):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, batch: ProductBatch, hidden: dict[str, Tensor], reads: Reads | None = None
+    ) -> ScaleOutput | Read:
+        """The model's whole output (for one process), or what `reads` names."""
+        if reads is None:
+            return self.model(batch, hidden)
+        if not reads.predictions and reads.features == ("encoder",):
+            return Read({"encoder": self.model.embed(batch, hidden).pooled_BMD})
+        output = self.model(batch, hidden)
+        pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
+        features = {name: pooled[name] for name in reads.features}
+        for name in set(features) - set(reads.gradients):
+            features[name] = features[name].detach()
+        if not reads.predictions:
+            return Read(features)
+        nothing = 0.0 * self.model.jct.stack.norm.bias.sum()
+        return Read(features, output.predictions, nothing if world_size() > 1 else nothing.detach())
