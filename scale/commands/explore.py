@@ -67,7 +67,7 @@ class Explore:
         return [
             sys.executable, "-m", "voila", str(page), "--template=scale", f"--theme={self.theme}",
             f"--port={self.port}", *([] if self.browser else ["--no-browser"]),
-            f"--VoilaConfiguration.extension_allowlist={json.dumps(EXTENSIONS)}",
+            *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
         ]  # fmt: skip
 
 

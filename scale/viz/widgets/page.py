@@ -1,13 +1,18 @@
 """All explorers on one page: what `scale explore` shows, and a cell of a notebook can."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import ipywidgets
 
 from scale.viz.labels import Language, label
+from scale.viz.widgets.embeddings import EmbeddingExplorer
 from scale.viz.widgets.explorer import COMPLAINTS
 from scale.viz.widgets.markup import complaint
+from scale.viz.widgets.masking import MaskingExplorer
+from scale.viz.widgets.monitor import TrainingMonitor
+from scale.viz.widgets.scores import ScoreExplorer
 from scale.viz.widgets.subject import Subject
 from scale.viz.widgets.surface import Surface
 
@@ -58,34 +63,17 @@ def panel_makers(
     run: Path | str, catalogue: Path | str, split: str | None, lang: Language
 ) -> dict[str, Callable[[], ipywidgets.Widget]]:
     """By name, what builds each panel; run and catalogue are opened once, when first needed."""
-    opened: list[Subject] = []
 
+    @cache
     def subject() -> Subject:
-        if not opened:
-            opened.append(Subject.open(run, catalogue, split))
-        return opened[0]
+        return Subject.open(run, catalogue, split)
 
-    def scores() -> ipywidgets.Widget:
-        from scale.viz.widgets.scores import ScoreExplorer
-
-        return ScoreExplorer(subject(), lang=lang)
-
-    def masking() -> ipywidgets.Widget:
-        from scale.viz.widgets.masking import MaskingExplorer
-
-        return MaskingExplorer(subject(), lang=lang)
-
-    def embeddings() -> ipywidgets.Widget:
-        from scale.viz.widgets.embeddings import EmbeddingExplorer
-
-        return EmbeddingExplorer(subject(), lang=lang)
-
-    def training() -> ipywidgets.Widget:
-        from scale.viz.widgets.monitor import TrainingMonitor
-
-        return TrainingMonitor(run, lang=lang)
-
-    return dict(zip(PANELS, (scores, masking, embeddings, training), strict=True))
+    return {
+        "scores": lambda: ScoreExplorer(subject(), lang=lang),
+        "masking": lambda: MaskingExplorer(subject(), lang=lang),
+        "embeddings": lambda: EmbeddingExplorer(subject(), lang=lang),
+        "training": lambda: TrainingMonitor(run, lang=lang),
+    }
 
 
 def _line(key: str, lang: Language) -> str:
