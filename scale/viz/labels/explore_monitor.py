@@ -67,11 +67,11 @@ LABELS: dict[str, tuple[str, str]] = {
         "（三次均值）。最佳检查点已保留，继续训练可能没有帮助。",
     ),
     "xt_damaged": (
-        "metrics.jsonl: {count} damaged lines left out, the first is line {line}.",
+        "metrics.jsonl: damaged lines left out: {count}, the first is line {line}.",
         "metrics.jsonl：已略过 {count} 行损坏的日志，首个在第 {line} 行。",
     ),
     "xt_returns": (
-        "The steps went back {count} times: resumed from a checkpoint, or started anew.",
+        "The steps went back ({count} ×): resumed from a checkpoint, or started anew.",
         "训练步曾回退 {count} 次：从检查点继续，或重新开始。",
     ),
     "xt_missing": (

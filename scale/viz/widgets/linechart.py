@@ -14,7 +14,7 @@ from scale.viz.labels import Language, label
 from scale.viz.training import window_of
 from scale.viz.widgets.thinning import means_at, thinned
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 16
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 8, 16
 """Margins around the curves, in pixels."""
 PLACES = 40
 """Steps that can be pointed at."""

@@ -28,6 +28,8 @@ class TrainingMonitor(Explorer):
     what else the kernel does; a run that is finished is no longer watched.
     """
 
+    _task: asyncio.Task | None = None
+
     def __init__(
         self,
         run_folder: Path | str,
@@ -52,7 +54,6 @@ class TrainingMonitor(Explorer):
         self.add_class("scale-monitor")
         self.every, self.process = every, process
         self.watch = RunWatch(run_folder)
-        self._task: asyncio.Task | None = None
         self._placing = False
         self._state, self._warnings = Surface(), Surface()
         self._charts, self._scores = Surface(picked=self._picked), Surface(picked=self._picked)
@@ -125,7 +126,8 @@ class TrainingMonitor(Explorer):
 
     def close(self) -> None:
         """Stop watching and take the panel away; the run itself goes on."""
-        self.watching.value = False
+        if self._task is not None:
+            self.watching.value = False
         super().close()
 
     def _build_controls(self) -> None:
