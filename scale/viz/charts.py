@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from scale.evaluation.bootstrap import Estimate
 from scale.experiments.study import Factor
 from scale.viz import typeset
+from scale.viz.labels import Language
+from scale.viz.labels.studies import term
 from scale.viz.style import MODALITY_COLOURS, POSITIVE, category_colours, points, shade, unit
 
 MARKERS = "osD^vP"
@@ -154,7 +156,8 @@ def series_styles(names: Sequence[str]) -> list[dict]:
     ]
 
 
-def factor_name(factors: Mapping[str, Factor], shown: Sequence[str]) -> str:
+def factor_name(factors: Mapping[str, Factor], shown: Sequence[str], lang: Language = "en") -> str:
     """Words stand for themselves, numbers need their factor's name."""
     values = [(name, factors[name]) for name in shown]
-    return ", ".join(v if isinstance(v, str) else f"{n} = {v}" for n, v in values)
+    told = [term(v, lang) if isinstance(v, str) else f"{term(n, lang)} = {v}" for n, v in values]
+    return {"en": ", ", "zh": "，"}[lang].join(told)

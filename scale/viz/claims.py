@@ -29,6 +29,7 @@ from scale.viz.charts import (
     total_height,
 )
 from scale.viz.labels import Language, label
+from scale.viz.labels.studies import term
 from scale.viz.style import NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "not decided": "?", "impossible": "–"}
@@ -133,7 +134,7 @@ def retention_curve(
         mean_G, below_G, above_G = spread([curve[x] for x in sorted(curve)])
         band = {"color": tint(style["color"], 0.5), "alpha": 0.3, "lw": 0}
         axes.fill_between(x_G, mean_G - below_G, mean_G + above_G, **band)
-        handles += axes.plot(x_G, mean_G, label=name, **style)
+        handles += axes.plot(x_G, mean_G, label=term(name, lang), **style)
     ticks = sorted({x for curve in curves.values() for x in curve})
     axes.set_xticks(ticks, [f"{x:.0%}" if shares else f"{x:g}" for x in ticks])
     axes.set_ylim(0, max(1.05, axes.get_ylim()[1]))

@@ -21,6 +21,7 @@ from scale.viz.charts import (
     total_height,
 )
 from scale.viz.labels import Language, label
+from scale.viz.labels.studies import term
 from scale.viz.style import MODALITY_COLOURS, drawn, new_figure, points, shade
 
 ROWS = 24
@@ -64,7 +65,9 @@ def damage_figure(
         name_rows(axes, column, height)
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
         axes.set_xlabel(label("damage_kept", lang, metric=metric))
-    handles = [Line2D([], [], label=m, **s) for m, s in zip(models, styles, strict=True)]
+    handles = [
+        Line2D([], [], label=term(m, lang), **s) for m, s in zip(models, styles, strict=True)
+    ]
     sizes = sorted({e.n for damage in damages for e in damage.kept.values() if e.n})
     seeds = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
     title = label("damage_at_test", lang, name=name)

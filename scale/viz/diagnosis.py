@@ -14,6 +14,7 @@ from scale.modalities import MODALITIES
 from scale.strict import require
 from scale.viz.charts import Block, dot, framed, lay_flat, name_rows, placed, total_height
 from scale.viz.labels import Language, label
+from scale.viz.labels.studies import term
 from scale.viz.style import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 
 UNTOUCHED = "clean"
@@ -39,14 +40,14 @@ def score_figure(
     own, told = own_weights(study, records), areas(study, records, regime)
     require(bool(own or told), f"study {study.name}: no run has figures of the scores")
     blocks = [_regime_block(name, weights, lang) for name, weights in own.items()]
-    rows = Block("", tuple(told.values()), tuple(told))
+    rows = Block("", tuple(told.values()), tuple(term(name, lang) for name in told))
     height = max(total_height(blocks), rows.height)
     figure = new_figure(8.4, 1.5 + 0.22 * height)
     left, right = figure.subplots(1, 2)
     _own_panel(left, blocks, own.get(UNTOUCHED), lang)
     _area_panel(right, rows, lang)
     left.set_title(label("own_weights", lang))
-    right.set_title(label("told_apart", lang, regime=regime))
+    right.set_title(label("told_apart", lang, regime=term(regime, lang)))
     found = [e for w in own.values() for e in w.mean.values()]
     found += [e for by in told.values() for e in by.values()]
     sizes = sorted({e.n for e in found if e.n})
@@ -58,7 +59,7 @@ def score_figure(
 def _regime_block(name: str, weights: OwnWeights, lang: Language) -> Block:
     rows = tuple((m, weights.mean[m], weights.good[m]) for m in MODALITIES)
     order = f"  ρ = {weights.order.value:+.2f}" if weights.order.n else ""
-    return Block(f"{name}{order}", rows, tuple(label(m, lang) for m in MODALITIES))
+    return Block(f"{term(name, lang)}{order}", rows, tuple(label(m, lang) for m in MODALITIES))
 
 
 def _own_panel(

@@ -152,18 +152,21 @@ def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP
     whiskers = np.clip([value - low, high - value], 0, None)
     style = {"ecolor": shade(0.85), "elinewidth": points(1.0), "capsize": points(1.6)}
     bars.errorbar(x, value, whiskers, fmt="none", **style)
-    untrained = {"marker": "D", "color": "#E0A100", "markersize": points(4.5)}
-    untrained |= {"markeredgecolor": shade(0.0), "linestyle": "none"}
     height = {k: _heights(results_tree, k, metric, order) for k in ("untrained", "chance")}
-    bars.plot(x, height["untrained"], label=label("untrained", lang), **untrained)
-    chance = {"colors": shade(0.95), "linewidth": points(1.8), "label": label("chance", lang)}
-    bars.hlines(height["chance"], x - 0.42, x + 0.42, **chance)
+    measured = [k for k, values in height.items() if np.isfinite(values).any()]
+    if "untrained" in measured:
+        untrained = {"marker": "D", "color": "#E0A100", "markersize": points(4.5)}
+        untrained |= {"markeredgecolor": shade(0.0), "linestyle": "none"}
+        bars.plot(x, height["untrained"], label=label("untrained", lang), **untrained)
+    if "chance" in measured:
+        chance = {"colors": shade(0.95), "linewidth": points(1.8), "label": label("chance", lang)}
+        bars.hlines(height["chance"], x - 0.42, x + 0.42, **chance)
     bars.set_title(label("retrieval_bars", lang, metric=metric))
     bars.set(ylabel=metric, xlim=(-0.6, len(order) - 0.4))
     bars.set_ylim(0, 1.18 * max(high.max(), value.max(), 1e-6))
     bars.tick_params(axis="x", length=0)
     handles, names = bars.get_legend_handles_labels()
-    shown = [names.index(label(k, lang)) for k in ("trained", "untrained", "chance")]
+    shown = [names.index(label(k, lang)) for k in ("trained", *measured)]
     bars.legend(
         [handles[k] for k in shown],
         [names[k] for k in shown],

@@ -29,6 +29,7 @@ from scale.viz.charts import (
     total_height,
 )
 from scale.viz.labels import Language, label
+from scale.viz.labels.studies import term
 from scale.viz.style import drawn, new_figure, points, shade
 
 BASELINES = ("uniform", "SCALE", "none (as described)", "all", "none")
@@ -86,8 +87,8 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
     shift_K = np.linspace(-0.5, 0.5, len(series) + 2)[1:-1] * min(0.3, 0.08 * len(series)) * gap
     styles = series_styles(list(series))
     for axes, test in zip(panels, tests, strict=False):
-        axes.set(title=test, xlabel=last)
-        axes.set_xticks(list(at.values()), [str(value) for value in at])
+        axes.set(title=term(test, lang), xlabel=term(last, lang))
+        axes.set_xticks(list(at.values()), [term(str(value), lang) for value in at])
         axes.tick_params(labelleft=True)
         for rows, shift, style in zip(series.values(), shift_K, styles, strict=True):
             x_G = np.array([at[row.factors[last]] for row in rows]) + shift
@@ -98,7 +99,8 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
     for axes in panels[len(tests) :]:
         axes.set_axis_off()
     panels[0].set_ylabel(metric)
-    handles = [Line2D([], [], label=n, **s) for n, s in zip(series, styles, strict=True) if n]
+    names = [factor_name(rows[0].factors, others, lang) for rows in series.values()]
+    handles = [Line2D([], [], label=n, **s) for n, s in zip(names, styles, strict=True) if n]
     if any(row.failed for row in summary.rows):
         handles.append(Line2D([], [], label=label("cannot_train", lang), **_cross(shade(0.6))))
     return figure, [], handles
@@ -114,7 +116,7 @@ def _series(axes: Axes, x_G: np.ndarray, found: Sequence[Estimate], style: dict)
 
 
 def _rows_figure(summary: Summary, metric: str, tests: list[str], lang: Language) -> Drawn:
-    blocks = _blocks(summary)
+    blocks = _blocks(summary, lang)
     columns = balanced(blocks, ROWS) if len(tests) == 1 else [blocks]
     shown = [(column, test) for column in columns for test in tests]
     height = max(map(total_height, columns))
@@ -123,7 +125,7 @@ def _rows_figure(summary: Summary, metric: str, tests: list[str], lang: Language
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=len(columns) == 1)[0]
     whole, bases = _untouched(summary), []
     for axes, (column, test) in zip(panels, shown, strict=True):
-        axes.set(title=test, xlabel=metric)
+        axes.set(title=term(test, lang), xlabel=metric)
         lay_flat(axes)
         for _, block, places in placed(column):
             for place, row in zip(places, block.rows, strict=True):
@@ -145,16 +147,16 @@ def _baseline_notes(
     """What the dashed and the dotted lines are."""
     shown, notes = summary.study.factors, []
     if len(bases) == 1:
-        notes.append(label("study_baseline", lang, name=factor_name(bases[0].factors, shown)))
+        notes.append(label("study_baseline", lang, name=factor_name(bases[0].factors, shown, lang)))
     elif bases:
-        names = dict.fromkeys(factor_name(row.factors, shown[-1:]) for row in bases)
+        names = dict.fromkeys(factor_name(row.factors, shown[-1:], lang) for row in bases)
         notes.append(label("study_baselines", lang, name=" / ".join(names)))
     if whole:
-        notes.append(label("study_untouched", lang, name=factor_name(whole.factors, shown)))
+        notes.append(label("study_untouched", lang, name=factor_name(whole.factors, shown, lang)))
     return notes
 
 
-def _blocks(summary: Summary) -> list[Block]:
+def _blocks(summary: Summary, lang: Language) -> list[Block]:
     """The rows by the first factor; a group of one needs no heading, its name says all."""
     first, *rest = summary.study.factors
     groups: dict[Factor, list[Row]] = {}
@@ -164,8 +166,8 @@ def _blocks(summary: Summary) -> list[Block]:
     for name, rows in groups.items():
         whole = not rest or len(rows) == 1
         shown = [first, *rest] if whole else rest
-        texts = tuple(factor_name(row.factors, shown) for row in rows)
-        heading = "" if whole else factor_name({first: name}, [first])
+        texts = tuple(factor_name(row.factors, shown, lang) for row in rows)
+        heading = "" if whole else factor_name({first: name}, [first], lang)
         blocks.append(Block(heading, tuple(rows), texts))
     return blocks
 

@@ -122,7 +122,7 @@ def _embolden_chinese(figure: Figure) -> None:
 
 
 @cache
-def _drawable() -> tuple[frozenset[int], frozenset[int]]:
+def drawable() -> tuple[frozenset[int], frozenset[int]]:
     """Code points of the Latin font and of the shipped one."""
     register_fonts()
     latin = font_manager.findfont(font_manager.FontProperties(family=FONT_FAMILIES[0]))
@@ -136,8 +136,8 @@ def _characters(figure: Figure) -> set[str]:
 
 def lacking_characters(figure: Figure) -> list[str]:
     """Characters that a figure writes and no font of ours has: they are drawn as boxes."""
-    latin, chinese = _drawable()
-    return sorted(c for c in _characters(figure) if ord(c) not in latin | chinese)
+    known = frozenset.union(*drawable())
+    return sorted(c for c in _characters(figure) if ord(c) not in known)
 
 
 def unit() -> float:
@@ -240,5 +240,5 @@ def save_figure(
 def _pdf_font_type(figure: Figure) -> int:
     """42 (TrueType), or 3 (outlines) where the shipped font draws: its outlines are CFF, which
     matplotlib would embed under TrueType's name, and not every reader forgives that."""
-    latin, chinese = _drawable()
-    return 3 if any(ord(c) in chinese - latin for c in _characters(figure)) else 42
+    latin, _ = drawable()
+    return 42 if all(ord(c) in latin for c in _characters(figure)) else 3

@@ -1,34 +1,178 @@
 """`scale figures`, as a user types it; `make test-notebooks` draws every picture of the demo."""
 
+import json
+import logging
+import re
+
 import pytest
+from PIL import Image
 
 from scale import cli
-from scale.commands.pictures import PICTURES, TOPICS
+from scale.commands.pictures import CORE, PICTURES, TOPICS, select
+from scale.commands.pictures import writing as module
+from scale.commands.pictures.sources import Sources
+from scale.commands.pictures.writing import failures, write_pictures
+from scale.viz.captions import CAPTIONS
+from scale.viz.captions.page import write_index
+
+KINDS = ("json", "pdf", "png", "svg")
+OF_STUDIES = {name for name in PICTURES if name.startswith("study_")} | {"weight_diagnosis"}
+
+
+@pytest.fixture
+def sources(run_folder, small_catalogue, tmp_path):
+    return Sources(run_folder, small_catalogue, tmp_path / "studies")
 
 
 def test_a_name_belongs_to_one_picture():
     assert len(PICTURES) == sum(len(topic) for topic in TOPICS)
+    assert set(CORE) <= set(PICTURES)
+    assert len(CORE) == len(set(CORE))
 
 
 def test_names_are_listed(capsys):
     assert cli.main(["figures", "--list"]) == 0
-    assert capsys.readouterr().out.split() == list(PICTURES)
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.removesuffix(" *") for line in lines} == set(PICTURES)
+    assert [line.removesuffix(" *") for line in lines if line.endswith(" *")] == list(CORE)
+
+
+def test_every_picture_has_a_caption():
+    assert set(CAPTIONS) == set(PICTURES)
 
 
 @pytest.mark.parametrize("style", ["paper", "slides", "dark"])
 def test_pictures_of_a_run(run_folder, small_catalogue, tmp_path, style):
-    names = ["scores", "architecture", "loss_terms", "weight_effects"]
+    names = ["scores", "architecture"]
     code = cli.main(
         ["figures", *names, "--run", str(run_folder), "--catalogue", str(small_catalogue),
          "--out", str(tmp_path), "--lang", "zh", "--style", style]
     )  # fmt: skip
     assert code == 0
-    expected = {f"{name}_zh.{kind}" for name in names for kind in ("png", "svg")}
+    expected = {f"{name}_zh.{kind}" for name in names for kind in KINDS} | {"index_zh.md"}
     assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_new_pictures_of_a_run(sources, tmp_path):
+    names = ("score_path", "total_loss", "retrieval_sheet_text", "loss_terms")
+    assert write_pictures(names, sources, tmp_path).failed == {}
+    for name in names:
+        assert Image.open(tmp_path / f"{name}_en.png").width > 1000
+
+
+def test_a_caption_says_where_its_picture_comes_from(sources, tmp_path, run_folder):
+    write_pictures(("scores", "contrastive_idea"), sources, tmp_path, "en", "dark")
+    scores, idea = (
+        json.loads((tmp_path / f"{name}_en.json").read_text(encoding="utf-8"))
+        for name in ("scores", "contrastive_idea")
+    )
+    assert scores["title"] == CAPTIONS["scores"][0][0]
+    assert (scores["lang"], scores["style"], scores["seed"]) == ("en", "dark", 0)
+    assert (scores["run"], scores["catalogue"]) == (run_folder.name, sources.catalogue_folder.name)
+    assert f"scale figures scores --run {run_folder.name} --catalogue" in scores["command"]
+    assert str(tmp_path) not in json.dumps(scores)
+    assert scores["versions"]["matplotlib"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", scores["date"])
+    assert all((tmp_path / name).is_file() for name in scores["files"])
+    assert idea["run"] is idea["catalogue"] is None
+    assert idea["command"] == "scale figures contrastive_idea --lang en --style dark --seed 0"
+
+
+def test_the_index_has_each_picture_of_its_language_once(sources, tmp_path):
+    write_pictures(("weight_effects",), sources, tmp_path, "zh")
+    written = write_pictures(("contrastive_idea",), sources, tmp_path, "zh")
+    text = written.paths[-1].read_text(encoding="utf-8")
+    # In the order of the talk, not of writing.
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == [
+        CAPTIONS[name][1][0] for name in ("contrastive_idea", "weight_effects")
+    ]
+    assert all((tmp_path / name).is_file() for name in re.findall(r"\]\(([^)]*)\)", text))
+    assert "_en." not in text
+    english = write_index(tmp_path, tuple(PICTURES), "en").read_text(encoding="utf-8")
+    assert "weight_effects" not in english
+
+
+def test_the_same_bytes_come_out_twice(sources, tmp_path):
+    """Chinese in type 3, because the shipped font is no TrueType; English in type 42."""
+    for folder in ("a", "b"):
+        for lang in ("en", "zh"):
+            write_pictures(("scores",), sources, tmp_path / folder, lang)
+    for kind in ("svg", "png", "pdf"):
+        for lang in ("en", "zh"):
+            first, second = (tmp_path / folder / f"scores_{lang}.{kind}" for folder in "ab")
+            assert first.read_bytes() == second.read_bytes(), first.name
+    english, chinese = ((tmp_path / "a" / f"scores_{k}.pdf").read_bytes() for k in ("en", "zh"))
+    assert b"/CIDFontType2" in english
+    assert b"/Type3" not in english
+    assert b"/Type3" in chinese
+    assert b"/CreationDate" not in english
+
+
+def test_one_broken_picture_stops_no_other(sources, tmp_path, monkeypatch, capsys):
+    def broken(sources, lang):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setitem(PICTURES, "scores", broken)
+    run, catalogue = str(sources.run_folder), str(sources.catalogue_folder)
+    code = cli.main(["figures", "scores", "weight_effects", "--run", run, "--catalogue", catalogue,
+                     "--out", str(tmp_path)])  # fmt: skip
+    assert code == 2
+    told = capsys.readouterr()
+    assert "written: 1 pictures" in told.out
+    assert "1 of 2 pictures were not drawn: ZeroDivisionError: by zero (scores)" in told.err
+    assert (tmp_path / "weight_effects_en.pdf").is_file()
+    assert not (tmp_path / "scores_en.json").is_file()
+
+
+def test_equal_reasons_are_told_once():
+    told = failures({"a": "no run", "b": "no study", "c": "no run"})
+    assert told == "no run (a, c); no study (b)"
 
 
 def test_an_unknown_name_and_a_missing_run_are_told(tmp_path, capsys):
     assert cli.main(["figures", "skores"]) == 2
-    assert "no picture named skores; known: product, scores" in capsys.readouterr().err
-    assert cli.main(["figures", "scores", "--run", str(tmp_path)]) == 2
-    assert "is " in capsys.readouterr().err
+    assert "no picture named skores; known: contrastive_idea, " in capsys.readouterr().err
+    out = ["--out", str(tmp_path / "figures")]
+    assert cli.main(["figures", "scores", "--run", str(tmp_path), *out]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path}: is no run; `make demo` trains runs/demo" in told
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_catalogue_without_test_products_is_told(sources, tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    lines = (sources.catalogue_folder / "products.jsonl").read_text().splitlines()
+    kept = [record for record in map(json.loads, lines) if record["split"] == "train"]
+    for record in kept:
+        record.update(dict.fromkeys(("image", "video", "audio", "alt")))
+    (folder / "products.jsonl").write_text("\n".join(map(json.dumps, kept)) + "\n")
+    lonely = Sources(sources.run_folder, folder, tmp_path)
+    failed = write_pictures(("product",), lonely, tmp_path / "out").failed
+    assert failed == {"product": f"{folder}: no product in the test split"}
+
+
+def test_studies_that_are_not_finished_are_left_out_of_a_group(sources, tmp_path):
+    chosen = select((), "core", sources)
+    assert chosen == [name for name in CORE if name not in OF_STUDIES]
+    failed = write_pictures(("study_missing",), sources, tmp_path).failed
+    assert "studies: no such folder; `scale ablate missing" in failed["study_missing"]
+    sources.studies.mkdir()
+    failed = write_pictures(("study_missing",), sources, tmp_path).failed
+    assert "no finished runs of the study missing on" in failed["study_missing"]
+
+
+def test_a_character_without_a_glyph_is_told_once_with_its_product(tmp_path, caplog, sources):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    products = [
+        {"id": f"t{k}", "title": "กาต้มน้ำ", "split": "test", "table": [["a", "b"]]} for k in range(3)
+    ]
+    (folder / "products.jsonl").write_text("\n".join(map(json.dumps, products)) + "\n")
+    thai = Sources(sources.run_folder, folder, tmp_path)
+    with caplog.at_level(logging.WARNING, logger=module.__name__):
+        written = write_pictures(("product", "contact_sheet"), thai, tmp_path / "out")
+    assert written.failed == {}
+    lines = [record.getMessage() for record in caplog.records if "U+0E01" in record.getMessage()]
+    assert lines == ["product: the shipped fonts lack 'ก' (U+0E01) of product t0; a box stands in "
+                     "its place"]  # fmt: skip

@@ -14,6 +14,7 @@ from scale.modalities import MODALITIES
 from scale.viz.damage import damage_figure
 from scale.viz.diagnosis import score_figure
 from scale.viz.labels import label
+from scale.viz.labels.studies import term
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 
@@ -84,7 +85,9 @@ def test_damage_figure_of_the_whole_study(checked, look, lang):
     study = STUDIES["noise"](False)
     damages = damage_shares(study, runs(study))
     figure, texts = checked(lambda lang: damage_figure(damages, lang), look, lang)
-    assert {label(m, lang) for m in MODALITIES} | {"uniform", "S'", "posterior"} <= set(texts)
+    assert {label(m, lang) for m in MODALITIES} | {
+        term(w, lang) for w in ("uniform", "S'", "posterior")
+    } <= set(texts)
     for strength in (20, 5, -10):
         assert label("snr", lang, n=strength) in texts
     assert len(damages) == 36
@@ -123,8 +126,8 @@ def test_score_figure(checked, look, lang):
     study = STUDIES["weighting"](False)
     records = runs(study)
     figure, texts = checked(lambda lang: score_figure(study, records, lang), look, lang)
-    assert "mismatch  ρ = -1.00" in texts
-    assert label("told_apart", lang, regime="mismatch") in texts
+    assert f"{term('mismatch', lang)}  ρ = -1.00" in texts
+    assert label("told_apart", lang, regime=term("mismatch", lang)) in texts
     right = figure.axes[1]
     assert any(list(line.get_xdata()) == [0.5, 0.5] for line in right.lines)
     hollow = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "D"]

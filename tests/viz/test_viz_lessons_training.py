@@ -9,7 +9,7 @@ from scale.config import ModelConfig
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.presets import base, tiny
-from scale.viz.lessons.architecture import architecture
+from scale.viz.lessons.architecture import architecture, token_count
 from scale.viz.lessons.loss_terms import broken_runs, loss_terms
 from scale.viz.lessons.weights import features_of_cosine, gradient_descent, weight_effects
 
@@ -22,9 +22,19 @@ def words(figure):
 @pytest.mark.parametrize("config", [tiny().model, base().model], ids=["tiny", "base"])
 def test_architecture_has_the_configs_numbers(config: ModelConfig, lang):
     told = words(architecture(config, 1_500_000, "mine", lang))
-    tokens = sum(getattr(config, f"{m}_length") for m in MODALITIES) + len(MODALITIES)
+    tokens = sum(token_count(config, m) for m in MODALITIES)
     for number in (tokens, config.vocab_size, config.image_features, config.audio_features, "1.5"):
         assert str(number) in told
+
+
+def test_token_counts_are_those_of_the_model(make_model, make_batch, model_config):
+    with torch.no_grad():
+        encoded = make_model().embed(make_batch([MODALITIES] * 9))
+        tokens = make_model()(make_batch([MODALITIES] * 9)).encoded
+    assert encoded.pooled_BMD.shape[1] == len(MODALITIES)
+    assert {m: tokens[m].shape[1] for m in MODALITIES} == {
+        m: token_count(model_config, m) for m in MODALITIES
+    }
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -89,6 +89,14 @@ def test_bars_are_ordered_by_size_then_value(readable):
     assert len(parse_subset("text+image")) == 2
 
 
+def test_the_legend_names_what_is_drawn_and_nothing_else():
+    tree = {"trained": subsets(0.15), "chance": subsets(0.02)}
+    for kinds in (("trained",), ("trained", "chance")):
+        figure = retrieval_bars({kind: tree[kind] for kind in kinds}, "zh")
+        legend = figure.axes[0].get_legend()
+        assert [t.get_text() for t in legend.get_texts()] == [label(k, "zh") for k in kinds]
+
+
 def test_what_nobody_could_be_asked_is_no_bar_and_no_number(readable):
     """results.json writes null where a modality is missing in the whole split."""
     nothing = {"value": None, "low": None, "high": None, "n": 0}

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from scale.evaluation.bootstrap import Estimate
+from scale.experiments.studies import STUDIES
 from scale.experiments.study import Cell
 from scale.experiments.study import Test as Held
 from scale.viz.labels import label
+from scale.viz.labels.studies import CHINESE, term
 from scale.viz.studies import study_figure
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
@@ -33,7 +35,8 @@ def dashed(axes, dashes="--"):
 def test_lines_over_the_last_factor(summary, checked, look, lang):
     found = summary(GRID, gaps=[GAP])
     figure, texts = checked(lambda lang: study_figure(found, lang=lang), look, lang)
-    assert {*GRID["policy"], "held out", "complete", label("cannot_train", lang)} <= set(texts)
+    words = {term(word, lang) for word in (*GRID["policy"], "held out", "complete", "rate")}
+    assert words | {label("cannot_train", lang)} <= set(texts)
     assert len(figure.axes) == 2
     zero = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 5)
     np.testing.assert_allclose(zero.get_ydata(), [0.30, 0.31, 0.32, 0.33, 0.34])
@@ -44,9 +47,9 @@ def test_bars_are_rows_in_groups(summary, checked, look, lang):
     gap = {"place": "logits", "weights": "scores"}
     found = summary(WEIGHTS, figure="bars", gaps=[gap])
     figure, texts = checked(lambda lang: study_figure(found, lang=lang), look, lang)
-    assert {"loss", "logits", *WEIGHTS["weights"]} <= set(texts)
+    assert {term(word, lang) for word in ("loss", "logits", *WEIGHTS["weights"])} <= set(texts)
     assert sum(label("cannot_train", lang) in text for text in texts) == 2
-    assert any(label("study_baselines", lang, name="uniform") in text for text in texts)
+    assert any(label("study_baselines", lang, name=term("uniform", lang)) in text for text in texts)
     assert [x for x, *_ in dashed(figure.axes[0])] == pytest.approx([0.30, 0.33])
 
 
@@ -55,15 +58,16 @@ def test_many_rows_stand_in_columns_each_group_with_its_baseline(summary, checke
     found = summary(REGIMES, ("held out",), "bars")
     figure, texts = checked(lambda lang: study_figure(found, lang=lang), look, lang)
     assert len(figure.axes) == 2
-    assert set(REGIMES["regime"]) <= set(texts)
-    assert texts.count("uniform") == 5
+    assert {term(word, lang) for word in REGIMES["regime"]} <= set(texts)
+    assert texts.count(term("uniform", lang)) == 5
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
     lines = [line for axes in figure.axes for line in dashed(axes)]
     # The regime `all` is no baseline, though a row of another study by that name is one.
     assert [x for x, *_ in lines] == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7])
     assert all(high - low == pytest.approx(10) for _, low, high in lines)
     assert [dashed(axes, ":")[0][0] for axes in figure.axes] == pytest.approx([0.3, 0.3])
-    assert any(label("study_untouched", lang, name="clean, uniform") in text for text in texts)
+    untouched = {"en": "clean, uniform", "zh": "无损，等权"}[lang]
+    assert any(label("study_untouched", lang, name=untouched) in text for text in texts)
 
 
 def test_one_baseline_for_rows_without_groups(summary):
@@ -137,3 +141,31 @@ def test_one_seed_has_no_whisker_and_is_drawn(summary, readable):
 def test_a_metric_that_no_cell_has_is_refused(summary):
     with pytest.raises(ValueError, match=r"no cell has Recall@10"):
         study_figure(summary(GRID), "Recall@10")
+
+
+def study_words():
+    """Every word of the studies' tables that a figure of cells shows."""
+    words = {"training"}
+    for make in STUDIES.values():
+        study = make(False)
+        for cell in study.cells:
+            words |= {value for value in cell.factors.values() if isinstance(value, str)}
+            words |= {test.name for test in cell.tests} if study.name != "noise" else set()
+        words |= set(study.factors)
+    return words
+
+
+def test_every_word_of_a_study_is_chinese_but_for_names():
+    names = {"VL-BERT", "ImageBERT", "VideoBERT", "HERO", "VisualBERT", "UNITER", "ViLBERT",
+             "LXMERT", "CLIP", "SCALE", "MMT"}  # fmt: skip
+    kinds = {word for word in study_words() if word.rsplit(" ", 1)[-1].lstrip("-")[0].isdigit()}
+    for word in study_words() - names - kinds:
+        assert term(word, "zh") != word, word
+        assert term(word, "en") == word
+    assert set(CHINESE) <= study_words()
+    assert term("text+audio", "zh") == "文本+音频"
+
+
+def test_a_study_in_chinese_has_no_english_words(summary, readable):
+    texts = readable(study_figure(summary(GRID), lang="zh"))
+    assert not {"zero", "drop", "rate", "held out"} & set(texts)

@@ -25,7 +25,7 @@ def write_index(folder: Path, order: Sequence[str], lang: Language = "en") -> Pa
         json.loads(path.read_text(encoding="utf-8")) for path in files.values() if path.is_file()
     ]
     parts = [
-        f"# {label('fig_index', lang)}",
+        "# " + label("fig_index", lang),
         label("fig_index_lead", lang, n=len(records)),
         _small_pictures(records),
         *(_entry(record, lang) for record in records),
@@ -47,7 +47,8 @@ def _small_pictures(records: Sequence[dict[str, Any]]) -> str:
 
 def _entry(record: dict[str, Any], lang: Language) -> str:
     files = [f"[{Path(name).suffix[1:].upper()}]({name})" for name in record["files"]]
-    files.append(f"[{label('fig_details', lang)}]({record['name']}_{lang}.json)")
+    details = label("fig_details", lang)
+    files.append(f"[{details}]({record['name']}_{lang}.json)")
     commit = label("fig_no_commit", lang)
     if record["commit"]:
         short = label("fig_commit", lang, commit=record["commit"][:12])

@@ -22,12 +22,12 @@ LABELS: dict[str, tuple[str, str]] = {
     "fig_mean": ("training mean {loss:.2f}", "训练集均值 {loss:.2f}"),
     # from a product to its weights
     "fig_path": ("From a product to its weights", "从商品到权重"),
-    "fig_cosine": ("S = cos(fᵢ, fⱼ)", "S = cos(fᵢ, fⱼ)"),
+    "fig_cosine": ("cosines S", "余弦 S"),
     "fig_softmax": ("softmax(S), by row", "softmax(S)，按行"),
-    "fig_weighted": ("S′ = S · softmax(S)", "S′ = S · softmax(S)"),
+    "fig_weighted": ("weights S′ = S · softmax(S)", "权重 S′ = S · softmax(S)"),
     "fig_followed": (
         "{first}–{second}:  S = {cosine:.2f},  softmax = e^{cosine:.2f} / ({terms}) = {share:.2f}",
-        "{first}–{second}：S = {cosine:.2f}，softmax = e^{cosine:.2f} / ({terms}) = {share:.2f}",
+        "{first}–{second}：余弦 S = {cosine:.2f}，softmax = e^{cosine:.2f} / ({terms}) = {share:.2f}",
     ),
     "fig_followed_on": (
         "S′ of {first}–{second} = {cosine:.2f} · {share:.2f} = {weight:.2f}",
@@ -58,8 +58,9 @@ LABELS: dict[str, tuple[str, str]] = {
         "本次运行直接相加，不乘 S′：实验 “weighting” 未发现 S′ 优于等权。",
     ),
     "fig_total_note": (
-        "One batch of {n} training products, after training. Cross-entropy in nats; MRP, MFP, MAM: squared error. "
-        "S′: mean over the batch.",
-        "训练后，训练集的一个批次，{n} 个商品。交叉熵单位为 nat；MRP、MFP、MAM 为平方误差；S′ 为批次均值。",
+        "One batch of {n} training products, after training. Cross-entropy in nats; "
+        "MRP, MFP, MAM: squared error. S′: mean over the batch.",
+        "训练后，训练集的一个批次，{n} 个商品。交叉熵单位为 nat；MRP、MFP、MAM 为平方误差；"
+        "S′ 为批次均值。",
     ),
 }

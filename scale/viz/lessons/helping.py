@@ -13,6 +13,7 @@ from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
 from scale.viz.charts import dot, framed, lay_flat, series_styles, spread
 from scale.viz.labels import Language, label
+from scale.viz.labels.studies import term
 from scale.viz.style import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 
 
@@ -109,4 +110,6 @@ def added_modalities(
     axes.set(ylabel=metric, ylim=(0, None), xlim=(-0.3, len(MODALITIES) - 0.6))
     axes.legend(loc="upper left")
     note = label("added_note", lang, n=trained[0].n)
-    return framed(figure, label("added_title", lang, metric=metric, test=test), note, [])
+    return framed(
+        figure, label("added_title", lang, metric=metric, test=term(test, lang)), note, []
+    )

@@ -15,6 +15,7 @@ from scale.experiments.statistics import over_seeds
 from scale.strict import require
 from scale.viz.charts import dot, lay_flat
 from scale.viz.labels import Language, label
+from scale.viz.labels.studies import term
 from scale.viz.style import NEGATIVE, POSITIVE, category_colours, drawn, new_figure, points, shade
 
 Floats = NDArray[np.float64]
@@ -44,6 +45,7 @@ def paired_runs(
         ValueError: not the same number of runs, or fewer than two.
     """
     require(len(better_S) == len(worse_S) > 1, "two settings with the same seeds are needed")
+    better_name, worse_name = (term(name, lang) for name in names)
     figure = new_figure(7.6, 2.9)
     lines, row = figure.subplots(1, 2, width_ratios=(1, 1.5))
     colours = category_colours(len(better_S))
@@ -51,7 +53,7 @@ def paired_runs(
         style = {"color": colours[seed], "marker": "o", "ms": points(5)}
         lines.plot([0, 1], [worse, better], label=label("paired_seed", lang, n=seed), **style)
         row.plot(better - worse, 0, ls="none", **style)
-    lines.set_xticks([0, 1], [names[1], names[0]])
+    lines.set_xticks([0, 1], [worse_name, better_name])
     lines.set(xlim=(-0.25, 1.25), ylim=(0, None))
     lines.set_title(label("paired_runs", lang, metric=metric))
     found = over_seeds(better_S - worse_S), unpaired(better_S, worse_S)
@@ -64,7 +66,7 @@ def paired_runs(
     keys = ("paired_differences", "paired_interval", "unpaired_interval")
     row.set_yticks(range(3), [label(key, lang) for key in keys])
     row.set_ylim(2.5, -0.5)
-    row.set_title(label("paired_title", lang, better=names[0], worse=names[1]))
+    row.set_title(label("paired_title", lang, better=better_name, worse=worse_name))
     lay_flat(row)
     lines.legend(loc="lower right", fontsize=points(7))
     return figure

@@ -27,7 +27,7 @@ SIZE, LINE = 10.0, 14.0
 """Of words, and from line to line."""
 SHARP = 240
 """Pixels of a picture that is shown as it is."""
-STAGES = ("as_is", "hidden", "predicted")
+STAGES = {"as_is": "fig_as_is", "hidden": "fig_hidden", "predicted": "fig_predicted"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def pretext_tasks(
     width = MARGIN + LEFT + STEP * len(MODALITIES) - (STEP - COLUMN) + MARGIN
     figure, axes = typeset.page(width, TOP + 3 * (ROW + GAP) + 40)
     typeset.write(axes, MARGIN, 26, label("fig_pretext", lang), 14, fontweight="bold")
-    for k, stage in enumerate(STAGES):
-        lines = typeset.wrap(label(f"fig_{stage}", lang), LEFT - 10, 11, 4, "bold")
+    for k, key in enumerate(STAGES.values()):
+        lines = typeset.wrap(label(key, lang), LEFT - 10, 11, 4, "bold")
         for number, line in enumerate(lines):
             y = TOP + k * (ROW + GAP) + 14 + 15 * number
             typeset.write(axes, MARGIN, y, line, 11, fontweight="bold", color=shade(0.8))
