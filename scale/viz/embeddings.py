@@ -3,9 +3,11 @@
 N products, D width.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -74,36 +76,92 @@ def embedding_map(
     matches 24 colours to a legend. Groups named like the five modalities have their colours.
     Raises ValueError where coordinates and groups do not fit.
     """
-    xy_N2 = np.asarray(coordinates_N2, dtype=float)
-    if xy_N2.shape != (len(colour_by), 2):
-        raise ValueError(f"coordinates are {xy_N2.shape}, groups are {len(colour_by)}")
     groups = [g if g is None or names is None else names[int(g)] for g in colour_by]
-    sizes = {g: groups.count(g) for g in dict.fromkeys(groups) if g is not None}
-    colours = _group_colours(sizes)
-    order = list(colours)
     figure = new_figure(7.4, 6.0)
     axes = figure.subplots()
-    size = points(float(np.clip(80 / max(1, len(groups)) ** 0.5, 1.2, 6))) ** 2
+    colours = _group_colours(Counter(g for g in groups if g is not None))
+    # Before the names of groups are placed: a title takes room.
+    axes.set(title=label("embedding_map", lang))
+    _draw_map(axes, coordinates_N2, groups, colours, lang)
+    if len(colours) <= LEGEND:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=_enlarged(len(groups)))
+    figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+@drawn
+def embedding_maps(
+    maps: Mapping[str, tuple[ArrayLike, Sequence[str | None]]], lang: Language = "en"
+) -> Figure:
+    """Maps side by side; a group has one colour on all of them.
+
+    Args:
+        maps: coordinates (N, 2) and the group of each point, by title; None is grey.
+
+    Groups are named as in `embedding_map`. Raises ValueError where coordinates and groups do not
+    fit.
+    """
+    sizes = Counter(g for _, groups in maps.values() for g in groups if g is not None)
+    colours = _group_colours(sizes)
+    figure = new_figure(5.2 * len(maps), 5.4)
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (title, (xy_N2, groups)) in zip(panels, maps.items(), strict=True):
+        axes.set(title=title)
+        _draw_map(axes, xy_N2, groups, colours, lang)
+    if len(colours) <= LEGEND:
+        handles = {name: handle for axes in panels for handle, name in _handles(axes)}
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles),
+            markerscale=_enlarged(max(len(groups) for _, groups in maps.values())),
+        )  # fmt: skip
+    figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def _handles(axes: Axes) -> list[tuple[Artist, str]]:
+    return list(zip(*axes.get_legend_handles_labels(), strict=True))
+
+
+def _draw_map(
+    axes: Axes,
+    coordinates_N2: ArrayLike,
+    groups: Sequence[str | int | None],
+    colours: Mapping[str | int, str],
+    lang: Language,
+) -> None:
+    """Points by group; names where they lie, where there are too many groups for a legend."""
+    xy_N2 = np.asarray(coordinates_N2, dtype=float)
+    if xy_N2.shape != (len(groups), 2):
+        raise ValueError(f"coordinates are {xy_N2.shape}, groups are {len(groups)}")
+    size = _size(len(groups))
     group_N = np.array(groups, dtype=object)
     unknown_N = np.array([g is None for g in groups], dtype=bool)
     axes.scatter(*xy_N2[unknown_N].T, s=size, color=shade(0.3), linewidth=0)
-    for number, group in enumerate(order):
-        shape = MARKERS[number % len(MARKERS)]
-        here = xy_N2[group_N == group].T
-        look = {"s": size, "marker": shape, "linewidth": 0, "alpha": 0.8}
-        axes.scatter(*here, color=colours[group], label=_name(group, lang), **look)
-    axes.set(xticks=[], yticks=[], title=label("embedding_map", lang))
+    there = set(groups)
+    for number, group in enumerate(colours):
+        if group in there:
+            shape = MARKERS[number % len(MARKERS)]
+            look = {"s": size, "marker": shape, "linewidth": 0, "alpha": 0.8}
+            here = xy_N2[group_N == group].T
+            axes.scatter(*here, color=colours[group], label=_name(group, lang), **look)
+    axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.margins(0.06)
-    if len(order) <= LEGEND:
-        scale = points(6) / size**0.5
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=scale)
-    else:
+    if len(colours) > LEGEND:
+        order = [g for g in colours if g in there]
         medians = np.array([np.median(xy_N2[group_N == g], axis=0) for g in order])
         _name_groups(axes, medians, [_name(g, lang) for g in order], [colours[g] for g in order])
-    figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
-    return figure
+
+
+def _size(count: int) -> float:
+    """Area of a point, smaller where there are more."""
+    return points(float(np.clip(80 / max(1, count) ** 0.5, 1.2, 6))) ** 2
+
+
+def _enlarged(count: int) -> float:
+    """How much larger than on the map a legend draws a point."""
+    return points(6) / _size(count) ** 0.5
 
 
 def _name(group: str | int, lang: Language) -> str:

@@ -81,7 +81,12 @@ class Subject:
 
     def options(self) -> list[tuple[str, int]]:
         """For a picker: id and title, and the row, of each product that has anything."""
-        return [(_line(self.product(row)), int(row)) for row in self.rows]
+        return [(self.line(row), int(row)) for row in self.rows]
+
+    def line(self, row: int) -> str:
+        """A product in one line of a picker: its id, and its title or category."""
+        product = self.product(row)
+        return f"{product.id} · {(product.text or product.category or '')[:60]}"
 
     def thumbnail(self, row: int) -> str:
         """A product's picture, or the middle of its clip, as a data URI; empty where it has none.
@@ -135,8 +140,3 @@ def picture_uri(view: View, side: int = 96) -> str:
             )
             return data_uri(picture, side)
     return ""
-
-
-def _line(product: Product) -> str:
-    title = product.text or (product.category or "")
-    return f"{product.id} · {title[:60]}"

@@ -1,0 +1,291 @@
+"""Embedding explorer: maps of products, and what lies near what in the space behind them."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from scale.strict import require
+from scale.viz.labels import Language
+from scale.viz.widgets.clouds import Atlas, MapView, Spot
+from scale.viz.widgets.colouring import Painter
+from scale.viz.widgets.embedding_controls import LISTED, NOBODY, Controls
+from scale.viz.widgets.embedding_text import maps_figure, summary_lines
+from scale.viz.widgets.embedding_views import (
+    Shown,
+    finds_html,
+    legend_html,
+    neighbours_html,
+    title_html,
+)
+from scale.viz.widgets.explorer import Explorer, Throttle
+from scale.viz.widgets.finding import Finder
+from scale.viz.widgets.inspector import product_html
+from scale.viz.widgets.markup import text
+from scale.viz.widgets.picked import picked_html, write_csv
+from scale.viz.widgets.point_map import PointMap
+from scale.viz.widgets.subject import Subject
+from scale.viz.widgets.surface import Surface
+
+
+class EmbeddingExplorer(Explorer):
+    """Maps of a run's embeddings. Hover shows a product; a click its neighbours in the original
+    space, and which of them the map tears away; a lasso, a colour or a search selects products for
+    a table and a CSV file.
+
+    Args:
+        kind: which points: `product`, a modality, or `each` (one per product and modality).
+        colour: `category`, `count` and `missing` (modalities), `cluster` or `modality`.
+        projection: `umap` or `pca`.
+        second: another map beside: `untrained` (the same before training), or a modality.
+        product: id of the first one to show.
+
+    Raises:
+        ValueError: an unknown choice or product.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        lang: Language = "en",
+        kind: str = "product",
+        colour: str = "category",
+        projection: str = "umap",
+        second: str | None = None,
+        product: str | None = None,
+    ) -> None:
+        super().__init__(lang)
+        self.subject, self.finder = subject, Finder(subject)
+        self._atlas = Atlas(subject)
+        self._painter = Painter(self._atlas, lang)
+        self._maps: tuple[Shown, ...] = ()
+        self._panels: list[PointMap] = []
+        self._rows: tuple[int, ...] = ()
+        self._spot = None if product is None else Spot(self._row(product))
+        self._under: Spot | None = None
+        self._hover = Throttle(self._inspect)
+        self.controls = Controls.of(lang, kind, projection, colour, second)
+        self._make_surfaces()
+        self._listen()
+        self._list_products(subject.rows)
+        self.add_class("scale-embeddings")
+        self.start(self._arrange())
+
+    def _row(self, product: str) -> int:
+        row = self.subject.row_of.get(product)
+        require(row in self.subject.rows, f"no product {product!r} with anything that is read")
+        return row
+
+    def _make_surfaces(self) -> None:
+        def choose(key: str, _: bool) -> None:
+            self.choose(key)
+
+        self.status, self.saved = Surface(), Surface()
+        self.legend = Surface(picked=lambda key, _: self._pick_group(int(key)))
+        self.finds, self.neighbours = Surface(picked=choose), Surface(picked=choose)
+        self.picked = Surface(picked=choose)
+        self.inspector = Surface(self._note("xe_hover"))
+        self.frame = ipywidgets.Box()
+        for name in ("legend", "finds", "neighbours", "picked", "inspector", "saved", "frame"):
+            getattr(self, name).add_class(f"scale-embeddings-{name}")
+
+    def _listen(self) -> None:
+        c = self.controls
+        for control in (c.kind, c.projection, c.colour, c.second):
+            control.observe(self.changed, "value")
+        for control in (c.search, c.by_model):
+            control.observe(lambda _: self._find(), "value")
+        c.product.observe(self._on_product, "value")
+        c.save.on_click(lambda _: self.save())
+        c.clear.on_click(lambda _: self.clear())
+
+    def _arrange(self) -> list[ipywidgets.Widget]:
+        c, row = self.controls, {"flex_flow": "row wrap", "align_items": "center"}
+        return [
+            ipywidgets.Box([c.kind, c.projection, c.colour, c.second], layout=row),
+            ipywidgets.Box([c.search, c.by_model, c.product], layout=row),
+            self.finds,
+            Surface(self._note("xe_how")),
+            self.status,
+            ipywidgets.Box([self.frame, self.inspector]),
+            self.legend,
+            self.neighbours,
+            self.picked,
+            ipywidgets.Box([c.file, c.save, c.clear], layout=row),
+            self.saved,
+        ]
+
+    def _note(self, key: str) -> str:
+        return f'<div class="note">{self.say(key)}</div>'
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Ids of the selected products."""
+        return tuple(self.subject.data.ids[row] for row in self._rows)
+
+    def choose(self, product: str, modality: str = "") -> None:
+        """Show a product and its neighbours, as a click on its point does."""
+        with self.complaining():
+            self._spot = Spot(self._row(product), modality)
+            self._show()
+
+    def select(self, products: Sequence[str]) -> None:
+        """Select products, as a lasso does."""
+        with self.complaining():
+            self._rows = tuple(self._row(product) for product in products)
+            self._show()
+
+    def clear(self) -> None:
+        """Select nothing and show no product."""
+        self._rows, self._spot, self._under = (), None, None
+        self.inspector.html = self._note("xe_hover")
+        self.controls.search.value = ""
+        self.controls.product.value = NOBODY
+        with self.complaining():
+            self._show()
+
+    def save(self) -> None:
+        """Write the selected products to the file that is named."""
+        self.saved.html = ""
+        with self.complaining():
+            path = Path(self.controls.file.value.strip()).expanduser()
+            write_csv(self.subject, self._rows, path, self.lang)
+            told = self.say("xe_saved", n=len(self._rows), path=path.resolve())
+            self.saved.html = f'<div class="note" role="status">{text(told)}</div>'
+
+    def update(self) -> None:
+        """Draw the maps that the controls ask for."""
+        views = self._views()
+        if not all(map(self._atlas.has, views)):
+            self.status.html = f'<div role="status">{self.say("xe_mapping")}</div>'
+        try:
+            self._maps = tuple(self._shown(view) for view in views)
+        finally:
+            self.status.html = ""
+        for number, shown in enumerate(self._maps):
+            self._draw(number, shown)
+        self.frame.children = self._panels[: len(views)]
+        self.legend.html = legend_html(self._maps[0].groups, self.lang)
+        self._show()
+
+    def _views(self) -> list[MapView]:
+        c = self.controls
+        first = MapView("best", c.kind.value, c.projection.value)
+        second = c.second.value
+        if not second:
+            return [first]
+        if second == "untrained":
+            return [first, first._replace(model="untrained")]
+        return [first, first._replace(kind=second)]
+
+    def _shown(self, view: MapView) -> Shown:
+        cloud = self._atlas.cloud(view)
+        colour = self.controls.colour.value
+        groups = self._painter.groups(colour, cloud)
+        return Shown(view, cloud, self._atlas.places(view), groups, colour)
+
+    def _draw(self, number: int, shown: Shown) -> None:
+        if number < len(self._panels):
+            self._panels[number].move(shown.xy_P2, shown.groups)
+        else:
+            hovered, picked = partial(self._on_hover, number), partial(self._on_pick, number)
+            self._panels.append(PointMap(shown.xy_P2, shown.groups, hovered, picked))
+        self._panels[number].title = title_html(shown, self.lang)
+
+    def _on_hover(self, number: int, point: int | None) -> None:
+        self._under = None if point is None else self._maps[number].cloud.spot(point)
+        for other, shown in enumerate(self._maps):
+            if other != number:
+                there = None if self._under is None else shown.cloud.find(self._under)
+                self._panels[other].hover(there)
+        self._hover()
+
+    def _on_pick(self, number: int, point_K: NDArray[np.int64]) -> None:
+        cloud = self._maps[number].cloud
+        self._rows = tuple(dict.fromkeys(cloud.row_P[point_K].tolist()))
+        if len(point_K) == 1:
+            self._spot = cloud.spot(int(point_K[0]))
+        with self.complaining():
+            self._show(but=number)
+
+    def _pick_group(self, group: int) -> None:
+        if self._maps:
+            first = self._maps[0]
+            row_K = first.cloud.row_P[first.groups.code_P == group]
+            self._rows = tuple(dict.fromkeys(row_K.tolist()))
+            with self.complaining():
+                self._show()
+
+    def _on_product(self, change: dict) -> None:
+        row = change["new"]
+        if row != NOBODY and (self._spot is None or row != self._spot.row):
+            self.choose(self.subject.data.ids[row])
+
+    def _find(self) -> None:
+        words = self.controls.search.value.strip()
+        score: list[float] = []
+        with self.complaining():
+            if words and self.controls.by_model.value:
+                rows, score = self.finder.meant(words, self.lang)
+            else:
+                rows = self.finder.written(words) if words else []
+            self.finds.html = finds_html(self.subject, rows, score, self.lang) if words else ""
+            self._list_products(rows if words else self.subject.rows)
+            self._rows = tuple(rows)
+            self._show()
+
+    def _list_products(self, rows: Sequence[int]) -> None:
+        lines = [(self.subject.line(row), int(row)) for row in rows[:LISTED]]
+        self.controls.product.options = [(self.say("xe_choose"), NOBODY), *lines]
+
+    def _name_product(self) -> None:
+        """The chosen product in the drop-down, also where that does not list it."""
+        row = NOBODY if self._spot is None else self._spot.row
+        options = self.controls.product.options
+        if row not in {value for _, value in options}:
+            self.controls.product.options = [*options, (self.subject.line(row), row)]
+        self.controls.product.value = row
+
+    def _show(self, but: int | None = None) -> None:
+        """The selection and the chosen product, on the maps (`but` the one that was clicked, which
+        shows its own) and beside them."""
+        lines = []
+        for number, (shown, panel) in enumerate(zip(self._maps, self._panels, strict=False)):
+            if number != but:
+                panel.select(shown.cloud.points_of(np.array(self._rows, dtype=np.int64)))
+            self._join(shown, panel)
+            if self._spot is not None:
+                lines.append(neighbours_html(self.subject, shown, self._spot, self.lang))
+        self.neighbours.html = "".join(lines) or self._note("xe_ask")
+        self.picked.html = picked_html(self.subject, self._rows, self.lang)
+        self._name_product()
+        self._inspect()
+
+    def _join(self, shown: Shown, panel: PointMap) -> None:
+        """Lines from the chosen product to its neighbours."""
+        found = None if self._spot is None else shown.neighbours(self._spot)
+        if found is None:
+            panel.join(0, [], [])
+        else:
+            panel.join(found[0], found[1].point_K.tolist(), found[1].torn_K.tolist())
+
+    def _inspect(self) -> None:
+        """The product under the pointer, else the chosen one, else what was last there."""
+        spot = self._under or self._spot
+        if spot is not None:
+            self.inspector.html = product_html(self.subject, spot.row, self.lang)
+
+    def summary(self) -> str:
+        """Maps, selection and neighbours."""
+        if not self._maps:
+            return self.say("xe_sum_none")
+        return "\n".join(summary_lines(self.subject, self._maps, self._rows, self._spot, self.lang))
+
+    def picture(self) -> Figure:
+        """The maps, coloured as on the page."""
+        require(bool(self._maps), self.say("xe_sum_none"))
+        return maps_figure(self._maps, self.lang)
