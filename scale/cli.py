@@ -11,7 +11,7 @@ from typing import Any
 from scale.training.stopping import EXIT_CODE, TrainingStopped
 
 NAMES = ("import", "inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures",
-         "explore", "doctor", "demo")  # fmt: skip
+         "slides", "explore", "doctor", "demo")  # fmt: skip
 
 USAGE = """usage: scale COMMAND [options]
 
@@ -23,6 +23,7 @@ USAGE = """usage: scale COMMAND [options]
   search    products for a title, a picture, a clip or a sound
   ablate    run a study: what helps, with intervals over seeds
   figures   pictures for slides and papers, by name
+  slides    a deck for a talk (.pptx), with the numbers of a run and of the studies
   explore   S', masking, embedding space and training, interactively, in a browser
   doctor    does this installation work, and can the model learn?
   demo      all of it on the catalogue that ships, in a few minutes

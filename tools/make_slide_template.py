@@ -30,6 +30,8 @@ BESIDE, GAP = 8.75, 0.35
 STRIP = 0.98
 """Height of the text below a wide picture or chart."""
 INK, PAPER, MUTED, TINT = "1B2330", "FFFFFF", "5A6472", "F2F4F7"
+NUMBER = "{B6F15528-21DE-4FAA-801E-634DDDAF4B2B}"
+"""PowerPoint's name of the field that holds the slide's number."""
 LATIN, EAST_ASIAN = "Arial", "Microsoft YaHei"
 """On every Windows and macOS with PowerPoint; LibreOffice has fonts of the same widths."""
 NAMESPACES = (
@@ -66,7 +68,7 @@ LAYOUTS: dict[str, tuple[str, list[Placeholder]]] = {
         ("title", 0, "Title", (0.9, 2.4, 11.5, 1.3), 36),
         ("body", 1, "Text", (0.9, 4.0, 11.5, 1.6), 22),
     ]),
-    "Content": ("obj", [("title", 0, "Title", TITLE, 0), ("", 1, "Content", FULL, 26), SOURCE]),
+    "Content": ("obj", [("title", 0, "Title", TITLE, 0), ("", 1, "Content", FULL, 28), SOURCE]),
     "Two columns": ("twoTxTwoObj", [
         ("title", 0, "Title", TITLE, 0),
         ("body", 1, "Heading left", _half(0, HEADING), 22),
@@ -226,18 +228,16 @@ def _placeholder(number: int, place: Placeholder) -> etree._Element:
         align = ' algn="r"' * (kind == "sldNum") + ' algn="ctr"' * (name == "Equation")
         indent = ' marL="0" indent="0"' * plain
         space = '<a:spcBef><a:spcPts val="0"/></a:spcBef>' * (small or heading)
-        space += '<a:spcBef><a:spcPts val="2000"/></a:spcBef>' * (name == "Content")
+        space += '<a:spcBef><a:spcPts val="2600"/></a:spcBef>' * (name == "Content")
         bold = ' b="1"' * (name.startswith("Heading") or kind == "ctrTitle")
         level = (
             f"<a:lvl1pPr{indent}{align}>{space}{'<a:buNone/>' * plain}"
             f'<a:defRPr sz="{100 * size}"{bold}>{colour}</a:defRPr></a:lvl1pPr>'
         )
-    centred = kind in ("title", "ftr", "sldNum") or box == RIGHT
+    centred = kind in ("title", "ftr", "sldNum") or box == RIGHT or name == "Content"
     anchor = "ctr" if centred else "b" if kind == "ctrTitle" else "t"
-    text = (
-        '<a:fld id="{B6F15528-21DE-4FAA-801E-634DDDAF4B2B}" type="slidenum"><a:rPr lang="en-US"/>'
-    )
-    text = f"{text}<a:t>‹#›</a:t></a:fld>" if kind == "sldNum" else ""
+    text = f'<a:fld id="{NUMBER}" type="slidenum"><a:rPr lang="en-US"/><a:t>‹#›</a:t></a:fld>'
+    text *= kind == "sldNum"
     return parse_xml(
         f'<p:sp {NAMESPACES}><p:nvSpPr><p:cNvPr id="{number}" name="{name}"/>'
         '<p:cNvSpPr><a:spLocks noGrp="1"/></p:cNvSpPr>'

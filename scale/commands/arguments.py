@@ -13,6 +13,7 @@ from scale.commands.ablate import Ablate
 from scale.commands.draw import Figures
 from scale.commands.explore import Explore
 from scale.commands.import_csv import Import
+from scale.commands.slides import Slides
 from scale.config import Config
 from scale.data.catalogue import Catalogue
 from scale.modalities import parse_subset
@@ -256,7 +257,7 @@ class Demo:
 COMMANDS = {
     "import": Import, "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate,
     "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures,
-    "explore": Explore, "doctor": Doctor, "demo": Demo,
+    "slides": Slides, "explore": Explore, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip
 
 

@@ -52,9 +52,6 @@ class Slides:
         from scale.commands.talk.material import Material
 
         day = self._day()
-        if not (self.run_folder / "config.json").is_file():
-            raise ValueError(f"{self.run_folder}: no run is there; make demo makes runs/demo, "
-                             "scale pretrain another")  # fmt: skip
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
         made = make_deck(Material(sources, self.lang), plan, day)
         out = self.out or Path(f"figures/scale_{self.lang}.pptx")

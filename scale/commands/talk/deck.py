@@ -106,8 +106,9 @@ def _draw(
             page.source(said.source)
     except ValueError as error:
         raise ValueError(f"slide {key}: {error}") from error
-    for idx, exhibit, alt in zip((FIRST, SECOND), content.exhibits, said.alt, strict=False):
-        exhibit.put(page, idx, alt)
+    for number, exhibit in enumerate(content.exhibits):
+        alt = said.alt[number] if number < len(said.alt) else ""
+        exhibit.put(page, (FIRST, SECOND)[number], alt)
     page.drop_empty()
     if said.notes:
         page.notes(said.notes)

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 from scale.commands.pictures import PICTURES
 from scale.commands.pictures.sources import Sources
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.runner import finished_records
 from scale.experiments.statistics import Outcome
-from scale.experiments.studies import STUDIES
 from scale.experiments.summary import Summary, summarise
+from scale.viz.captions import caption
 from scale.viz.labels import Language, label
 from scale.viz.slides.page import Page
 from scale.viz.slides.picture import Picture
@@ -22,6 +21,8 @@ from scale.viz.style import use_style
 
 WIDE = 2.0
 """From this aspect on a picture is larger with its text below it."""
+
+COLONS: dict[Language, str] = {"en": ": ", "zh": "："}
 
 
 class Unavailable(ValueError):
@@ -75,14 +76,10 @@ class Material:
     def study(self, name: str) -> Summary:
         """A study on this catalogue. Raises Unavailable where no run of it is finished."""
         if name not in self._studies:
-            study, folder = STUDIES[name](False), self.sources.catalogue_folder
-            records = finished_records(study, folder, self.sources.studies)
-            if not records:
-                raise Unavailable(
-                    f"no finished runs of the study {name} on {folder.resolve().name} in "
-                    f"{self.sources.studies}"
-                )
-            self._studies[name] = summarise(study, records)
+            try:
+                self._studies[name] = summarise(*self.sources.finished(name))
+            except ValueError as error:
+                raise Unavailable(str(error)) from error
         return self._studies[name]
 
     @cached_property
@@ -90,9 +87,15 @@ class Material:
         return {}
 
     def picture(self, name: str) -> Picture:
-        """A picture of `scale figures` in the style of slides."""
+        """A picture of `scale figures` in the style of slides, described by its caption."""
         with use_style("slides"):
-            return Picture.of(PICTURES[name](self.sources, self.lang))
+            figure = PICTURES[name](self.sources, self.lang)
+        return Picture.of(figure, self.caption(name))
+
+    def caption(self, name: str) -> str:
+        """Title and text of a picture's caption."""
+        found = caption(name, self.lang)
+        return f"{found.title}{COLONS[self.lang]}{found.text}"
 
     def label(self, key: str, **values: Any) -> str:
         """A label in the talk's language."""

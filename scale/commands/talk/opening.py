@@ -57,7 +57,7 @@ def _data_set_row(data: DataSet, said: dict[str, str], ours: bool) -> tuple[Cell
         cell(said["ours"].format(name=name) if ours else name, bold=ours),
         Cell(dots),
         cell(_count(data.instances, said)),
-        cell(data.instance),
+        cell(said.get(data.instance, data.instance)),
         cell(said["over"].format(n=categories) if data.over else categories),
     )
 
@@ -102,10 +102,11 @@ def _data(m: Material) -> Content:
     }
     shares = Chart(
         "bars", tuple(names), {said["share"]: [_exact(s) for s in share_M]},
-        tuple(MODALITY_COLOURS.values()), said["share"], number_format="0%", most=1.0,
+        tuple(MODALITY_COLOURS.values()), said["share"], number_format="0%",
     )  # fmt: skip
+    ranks = range(1, len(counts) + 1)
     tail = Chart(
-        "columns", tuple(str(k) for k in range(1, len(counts) + 1)),
+        "columns", tuple(str(rank) if rank == 1 or rank % 10 == 0 else "" for rank in ranks),
         {said["products"]: [_exact(count) for count in counts]}, (POSITIVE,), said["products"],
         said["rank"], number_format="0",
     )  # fmt: skip

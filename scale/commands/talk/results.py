@@ -65,7 +65,7 @@ def _sheet(m: Material) -> Content:
     s = m.sources
     with use_style("slides"):
         figure = draw_sheet(s.run, s.test, m.lang, s.seed, rows=QUERIES)
-    return pictured(Picture.of(figure), {"queries": QUERIES})
+    return pictured(Picture.of(figure, m.caption("retrieval_sheet")), {"queries": QUERIES})
 
 
 def _directions(m: Material) -> Content:
@@ -94,7 +94,7 @@ def _directions(m: Material) -> Content:
 
 
 def _direction(found: Estimate | None) -> Cell:
-    """A value, darker where it is larger; its interval below it is smaller in width, not in size."""
+    """A value, on a darker ground where it is larger, and its interval below it."""
     if found is None or found.value is None:
         return cell("–")
     value, _, interval = written(found).partition(" ")

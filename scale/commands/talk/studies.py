@@ -76,14 +76,14 @@ def _parts(m: Material) -> Content:
     names = [m.label(MODALITIES[0])]
     names += [said["plus"].format(name=m.label(each)) for each in MODALITIES[1:]]
     grown = [row.estimate(TEST, METRIC) for row in added.rows]
-    left = Chart("columns", tuple(names), {METRIC: grown}, tuple(MODALITY_COLOURS.values()),
+    left = Chart("bars", tuple(names), {METRIC: grown}, tuple(MODALITY_COLOURS.values()),
                  said["axis"])  # fmt: skip
     rows = [row for row in fusion.rows if row.factors["inputs"] == ALL]
     rows.sort(key=lambda row: -(row.estimate(TEST, METRIC).value or 0))
     designs = [str(row.factors["system"]) for row in rows]
     found = [row.estimate(TEST, METRIC) for row in rows]
     colours = tuple(POSITIVE if name in BASELINES else QUIET for name in designs)
-    right = Chart("columns", tuple(designs), {METRIC: found}, colours, said["axis"])
+    right = Chart("bars", tuple(designs), {METRIC: found}, colours, said["axis"])
     five = outcome_of(added, {"modalities": ALL}, {"modalities": MODALITIES[0]})
     towers = outcome_of(
         fusion, {"inputs": ALL, "system": "SCALE"}, {"inputs": ALL, "system": "CLIP"}

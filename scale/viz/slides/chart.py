@@ -3,6 +3,7 @@
 C categories, K series.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ KINDS = {
     "lines": XL_CHART_TYPE.LINE_MARKERS,
     "curves": XL_CHART_TYPE.XY_SCATTER_LINES_NO_MARKERS,
 }
+STEPS = 6
+"""Of an axis, at most."""
 GRID, TEXT, WHISKER = "E4E7EB", "3C4654", "1B2330"
 
 
@@ -53,8 +56,6 @@ class Chart:
     other_axis: str = ""
     """What the categories are, where their names do not say it."""
     number_format: str = "0.0"
-    most: float | None = None
-    """Where the axis of the values ends."""
 
     def put(self, page: Page, idx: int, alt: str) -> None:
         """Into the placeholder of this idx."""
@@ -96,7 +97,8 @@ class Chart:
             zip(plot.series, self.series.values(), strict=True)
         ):
             self._colour(series, number)
-            if any(estimate.low is not None for estimate in values):
+            measured = any(estimate.low is not None for estimate in values)
+            if measured and self.kind != "curves":
                 whiskers = _whiskers(values, self.kind)
                 series._element.find("{*}cat").addprevious(whiskers)
 
@@ -111,7 +113,9 @@ class Chart:
         values.format.line.fill.background()
         values.tick_labels.number_format = self.number_format
         values.tick_labels.number_format_is_linked = False
-        values.maximum_scale = self.most
+        found = [estimate for each in self.series.values() for estimate in each]
+        low, high, values.major_unit = axis_limits(found)
+        values.minimum_scale, values.maximum_scale = low, high
         if self.kind == "curves":
             names.maximum_scale = max(self.categories)
             names.tick_labels.number_format, names.tick_labels.number_format_is_linked = "0", False
@@ -135,6 +139,19 @@ class Chart:
             target.format.fill.solid()
             target.format.fill.fore_color.rgb = rgb
             series.invert_if_negative = False
+
+
+def axis_limits(found: Sequence[Estimate]) -> tuple[float, float, float]:
+    """Ends and step of an axis that holds zero, all values and all whiskers (PowerPoint's own
+    choice forgets the whiskers): at most STEPS steps of 1, 2, 2.5 or 5 times a power of ten."""
+    ends = [end for e in found for end in (e.value, e.low, e.high) if end is not None]
+    least, most = min([0.0, *ends]), max([0.0, *ends])
+    size = 10.0 ** math.floor(math.log10((most - least) or 1.0) - 1)
+    for step in (size * factor for factor in (1, 2, 2.5, 5, 10, 20, 25)):
+        low, high = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
+        if high - low <= STEPS:
+            break
+    return low * step, max(high, low + 1) * step, step
 
 
 def _draw_line(series, colour: RGBColor, markers: bool) -> None:

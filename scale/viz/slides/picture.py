@@ -21,19 +21,20 @@ class Picture:
     content: bytes
     aspect: float
     """Width / height."""
+    alt: str = ""
+    """What it shows, where the slide's words do not say it."""
 
     @staticmethod
-    def of(figure: Figure, width: float = 12.1) -> "Picture":
+    def of(figure: Figure, alt: str = "", width: float = 12.1) -> "Picture":
         """A figure, with as many pixels as `width` inches of a slide need.
 
         The same figure gives the same bytes.
         """
         across, high = figure.get_size_inches()
         with io.BytesIO() as buffer:
-            figure.savefig(
-                buffer, format="png", dpi=DOTS * width / across, metadata={"Software": None}
-            )
-            return Picture(buffer.getvalue(), across / high)
+            dots, plain = DOTS * width / across, {"Software": None}
+            figure.savefig(buffer, format="png", dpi=dots, metadata=plain)
+            return Picture(buffer.getvalue(), across / high, alt)
 
     def put(self, page: Page, idx: int, alt: str) -> None:
         """Into the placeholder of this idx, centred, nothing cut off."""
@@ -45,7 +46,7 @@ class Picture:
         shown = min(width, round(height * self.aspect)), min(height, round(width / self.aspect))
         shape.left, shape.top = left + (width - shown[0]) // 2, top + (height - shown[1]) // 2
         shape.width, shape.height = shown
-        describe(shape, alt)
+        describe(shape, alt or self.alt)
 
 
 def describe(shape: BaseShape, text: str) -> None:

@@ -130,8 +130,7 @@ def _fill(target: _Cell, content: Cell, size: int, page: Page, header: bool) -> 
         target.fill.fore_color.theme_color = MSO_THEME_COLOR.BACKGROUND_2
     elif content.fill:
         target.fill.fore_color.rgb = RGBColor.from_string(content.fill.lstrip("#"))
-    line = parse_xml(
-        f'<a:lnB {nsdecls("a")} w="9525"><a:solidFill><a:srgbClr val="C9CFD8"/></a:solidFill></a:lnB>'
-    )
+    fill = '<a:solidFill><a:srgbClr val="C9CFD8"/></a:solidFill>'
+    line = parse_xml(f'<a:lnB {nsdecls("a")} w="9525">{fill}</a:lnB>')
     # Lines come before the fill in a cell's properties.
     target._tc.get_or_add_tcPr().insert(0, line)

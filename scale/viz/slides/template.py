@@ -13,5 +13,5 @@ Layout = Literal[
 
 TITLE, FIRST, TEXT, SECOND, SOURCE = 0, 1, 2, 3, 13
 """idx of the title, of the (left) picture, chart or table, of the text beside or below it, of the
-right chart or of the equation, and of the small line above the footer. `Content` and `Section` have their text at
-FIRST; `Two columns` has headings at 1 and 3 and contents at 2 and 4."""
+right chart or of the equation, and of the small line above the footer. `Content` and `Section` have
+their text at FIRST; `Two columns` has headings at 1 and 3 and contents at 2 and 4."""

@@ -1,0 +1,217 @@
+"""`scale slides`, as a user types it: the whole talk of a small run, in both languages."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pptx import Presentation
+from pptx.enum.shapes import PP_PLACEHOLDER
+
+from scale import cli
+from scale.commands.evaluate import evaluate_run
+from scale.commands.talk.plan import SLIDES, read_plan, standard_plan
+from scale.data.catalogue import Catalogue
+from scale.evaluation.report import write_json
+from scale.training.run import Run
+from scale.viz.slides.check import problems
+
+STUDIES = Path(__file__).parents[2] / "figures" / "studies"
+EVERYTHING = [key for key in SLIDES if key != "map"]
+"""All but the map, whose UMAP takes half a minute."""
+
+
+@pytest.fixture(scope="module")
+def studies(small_catalogue, tmp_path_factory):
+    """The studies of the shop, under the small catalogue's name."""
+    folder = tmp_path_factory.mktemp("studies")
+    for path in STUDIES.glob("*-data_samples.parquet"):
+        study = path.name.removesuffix("-data_samples.parquet")
+        shutil.copy(path, folder / f"{study}-{small_catalogue.name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(run_folder, small_catalogue, tmp_path_factory):
+    """The small run with its results."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    shutil.copytree(run_folder, out)
+    results = evaluate_run(
+        Run.load(out), Catalogue.open(small_catalogue), "test", tune=False, progress=False
+    )
+    write_json(out / "results.json", results)
+    return out
+
+
+@pytest.fixture(scope="module")
+def make(measured, small_catalogue, studies):
+    """Runs `scale slides` with further arguments; returns its exit code."""
+
+    def run(*arguments, run=measured, studies=studies):
+        given = ["--run", run, "--catalogue", small_catalogue, "--studies", studies]
+        given += ["--date", "2026-11-25", *arguments]
+        return cli.main(["slides", *map(str, given)])
+
+    return run
+
+
+@pytest.fixture(scope="module", params=["en", "zh"])
+def talk(request, make, tmp_path_factory):
+    """Language, and the deck with all slides."""
+    folder = tmp_path_factory.mktemp("talk")
+    (folder / "talk.toml").write_text(f"slides = {EVERYTHING}".replace("'", '"'))
+    out = folder / "deck.pptx"
+    assert make("--lang", request.param, "--talk", folder / "talk.toml", "--out", out) == 0
+    return request.param, Presentation(str(out))
+
+
+def test_the_standard_talk_has_18_to_22_slides():
+    assert 18 <= len(standard_plan()) <= 22
+
+
+def test_every_slide_is_there_with_its_number_and_footer(talk):
+    lang, deck = talk
+    assert len(deck.slides) == len(EVERYTHING)
+    for slide in deck.slides:
+        assert slide.shapes.title.text_frame.text.strip()
+        kinds = {p.placeholder_format.type: p for p in slide.placeholders}
+        number = kinds[PP_PLACEHOLDER.SLIDE_NUMBER]
+        assert number._element.xpath(".//a:fld[@type='slidenum']")
+        footer = kinds[PP_PLACEHOLDER.FOOTER].text_frame.text
+        assert "small" in footer
+        assert footer.endswith("2026-11-25")
+        assert ("提交" in footer) == (lang == "zh")
+
+
+def test_nothing_overflows_and_all_has_a_description(talk):
+    assert problems(talk[1]) == []
+
+
+def test_notes_can_be_spoken(talk):
+    lang, deck = talk
+    for slide in deck.slides:
+        notes = slide.notes_slide.notes_text_frame.text
+        assert "{" not in notes
+        if lang == "en":
+            assert 60 <= len(notes.split()) <= 120, notes
+        else:
+            assert 100 <= len(re.findall("[一-鿿]", notes)) <= 220, notes
+
+
+def test_charts_and_tables_are_native(talk):
+    shapes = [shape for slide in talk[1].slides for shape in slide.shapes]
+    assert sum(shape.has_chart for shape in shapes) >= 9
+    assert sum(shape.has_table for shape in shapes) >= 4
+
+
+def test_numbers_are_those_of_the_results(talk, measured):
+    _, deck = talk
+    tree = json.loads((measured / "results.json").read_text())["retrieval"]["category"]
+    slide = deck.slides[EVERYTHING.index("retrieval")]
+    (chart,) = [shape.chart for shape in slide.shapes if shape.has_chart]
+    everything = "text+table+image+video+audio"
+    for series, stage in zip(
+        chart.plots[0].series, ("trained", "untrained", "chance"), strict=True
+    ):
+        assert series.values[0] == pytest.approx(tree[stage][everything]["mAP@1"]["value"])
+
+
+def test_the_same_inputs_give_the_same_bytes(make, tmp_path):
+    (tmp_path / "talk.toml").write_text('slides = ["title", "data", "scores", "retrieval"]')
+    for name in ("a", "b"):
+        assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / f"{name}.pptx") == 0
+    assert (tmp_path / "a.pptx").read_bytes() == (tmp_path / "b.pptx").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pptx", "b.pptx", "talk.toml"]
+
+
+def test_what_is_not_there_is_left_out_and_told(make, run_folder, tmp_path, capsys):
+    out = tmp_path / "deck.pptx"
+    (tmp_path / "talk.toml").write_text('slides = ["title", "retrieval", "faults", "training"]')
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    (run / "scores.parquet").unlink()
+    arguments = ("--talk", tmp_path / "talk.toml", "--out", out)
+    assert make(*arguments, run=run, studies=tmp_path / "none") == 0
+    said = capsys.readouterr().out
+    assert "left out: retrieval: no " in said
+    assert "scale evaluate" in said
+    assert "left out: faults: " in said
+    assert "left out: training: no logged scores" in said
+    assert "1 slides, 3 left out" in said or "1 slide, 3 left out" in said
+    assert len(Presentation(str(out)).slides) == 1
+
+
+def test_the_outline_draws_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["slides", "--outline", "--lang", "zh", "--run", "nowhere"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(standard_plan())
+    assert lines[0].split()[:2] == ["1", "title"]
+    assert "五种模态" in lines[0]
+    assert lines[1].endswith("(figure contrastive_idea)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_own_slides(make, tmp_path):
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "lab.png")
+    Image.new("L", (90, 20)).save(tmp_path / "wide.gif")
+    (tmp_path / "talk.toml").write_text(
+        'slides = ["lab", "idea", "break", "wide"]\n'
+        '[own.lab]\ntitle = "Our {lab}"\npoints = ["a", "b"]\npicture = "lab.png"\n'
+        'alt = "A lab"\nnotes = "Hello."\nsource = "May"\n'
+        '[own.break]\ntitle = "Break"\n'
+        '[own.wide]\ntitle = "Wide"\npicture = "wide.gif"\n'
+    )
+    assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 0
+    deck = Presentation(str(tmp_path / "d.pptx"))
+    lab, _, pause, wide = deck.slides
+    assert lab.shapes.title.text_frame.text == "Our {lab}"
+    assert lab.notes_slide.notes_text_frame.text == "Hello."
+    (picture,) = lab.shapes._spTree.xpath(".//p:pic")
+    assert picture.xpath(".//p:cNvPr/@descr") == ["A lab"]
+    assert pause.slide_layout.name == "Section"
+    assert len(wide.shapes._spTree.xpath(".//p:pic")) == 1
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ('slides = ["idee"]', "no slide named 'idee'; known: title, idea, modalities"),
+        ('slides = ["idea", "idea"]', "the slide idea is named twice"),
+        ("slides = []", "slides must be a list of names"),
+        ('slide = ["idea"]', "unknown key slide; known: slides, own"),
+        ("slides = [", "not a TOML file"),
+        ('[own.x]\ntitel = "X"', r"unknown key own\.x\.titel; known: alt, notes, picture"),
+        ('[own.x]\npoints = ["a"]', "own.x.*title"),
+        ('[own.x]\ntitle = "X"\npoints = [1]', r"own\.x\.points must be texts"),
+        ('[own.idea]\ntitle = "X"', "own.idea has the name of a slide of the talk"),
+        ('[own.x]\ntitle = "X"\npicture = "none.png"', "none.png: no such file"),
+        ('[own.x]\ntitle = "X"\npicture = "talk.toml"', "not a picture"),
+    ],
+)
+def test_a_wrong_talk_is_told(tmp_path, toml, complaint):
+    path = tmp_path / "talk.toml"
+    path.write_text(toml)
+    with pytest.raises(ValueError, match=complaint):
+        read_plan(path)
+
+
+def test_own_slides_come_last_without_a_list(tmp_path):
+    (tmp_path / "talk.toml").write_text('[own.x]\ntitle = "X"')
+    assert [s.key for s in read_plan(tmp_path / "talk.toml")] == [
+        *(s.key for s in standard_plan()),
+        "x",
+    ]
+
+
+def test_bad_input_is_told(make, tmp_path, capsys):
+    assert cli.main(["slides", "--run", str(tmp_path / "none")]) == 2
+    assert "make demo" in capsys.readouterr().err
+    assert make("--date", "yesterday") == 2
+    assert "write it as 2026-11-25" in capsys.readouterr().err
+    (tmp_path / "talk.toml").write_text('slides = ["x"]\n[own.x]\ntitle = "' + 40 * "long " + '"')
+    assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 2
+    assert "slide x: at 24 points" in capsys.readouterr().err
+    assert not (tmp_path / "d.pptx").exists()
