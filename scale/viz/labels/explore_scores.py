@@ -59,8 +59,8 @@ LABELS: dict[str, tuple[str, str]] = {
     ),
     # scores
     "xs_normalised": ("S′, rows of length 1 (authors)", "S′，各行归一化（作者代码）"),
-    "xs_pairs": ("Ten pair weights S′ᵢⱼ", "十个模态对权重 S′ᵢⱼ"),
-    "xs_diagonal": ("Five own weights S′ᵢᵢ", "五个自身权重 S′ᵢᵢ"),
+    "xs_pairs": ("Ten pair weights of S′", "S′ 的十个模态对权重"),
+    "xs_diagonal": ("Five own weights of S′", "S′ 的五个自身权重"),
     "xs_before_mark": (
         "Mark and number in brackets: the product as it is in the catalogue, and the change from "
         "there.",
@@ -74,8 +74,8 @@ LABELS: dict[str, tuple[str, str]] = {
         "S、S′ 与检索只取自存在模态的编码器，与缺失策略无关；策略改变的是 JCT 所能看到的内容。",
     ),
     "xs_jct_count": (
-        "{own} tokens of the product, {filler} that stand in (hatched)",
-        "商品自身的 token {own} 个，代替的 token（斜线）{filler} 个",
+        "{own} tokens of the product ([CLS] counted), {filler} that stand in (hatched)",
+        "商品自身的 token（含 [CLS]）{own} 个，代替的 token（斜线）{filler} 个",
     ),
     "xs_jct_fused": (
         "Cosine of the JCT's [CLS] to that of the product as it is in the catalogue",
@@ -118,6 +118,7 @@ LABELS: dict[str, tuple[str, str]] = {
     # as text
     "xs_sum_title": ("{product}, {model}, policy {policy}", "{product}，{model}，策略 {policy}"),
     "xs_sum_change": ("{modality}: {what}", "{modality}：{what}"),
+    "xs_comma": (", ", "，"),
     "xs_sum_missing": ("the product has none", "该商品没有"),
     "xs_sum_own": ("own weights: {values}", "自身权重：{values}"),
     "xs_sum_pairs": ("pair weights: {values}", "模态对权重：{values}"),

@@ -7,7 +7,6 @@ from scale.evaluation.embed import embed_dataset
 from scale.evaluation.search import SearchIndex
 from scale.experiments.reading import with_policy
 from scale.model.scale import ScaleModel
-from scale.training.checkpoint import recover_checkpoint
 from scale.training.run import Run
 from scale.viz.widgets.subject import Subject
 
@@ -20,10 +19,12 @@ class Models:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         folder = subject.run.folder
-        stored = [name for name in ("best", "last") if recover_checkpoint(folder.checkpoint(name))]
-        self.names = (UNTRAINED, *stored)
-        self.shown = subject.which if subject.which in stored else self.names[-1]
+        stored = [name for name in ("best", "last") if folder.checkpoint(name).is_dir()]
+        # Where no validation chose a best checkpoint, `Run.load` took the last.
+        fallback = subject.which == "best" and stored == ["last"]
+        self.shown = "last" if fallback else subject.which
         """The one that the subject holds."""
+        self.names = tuple(dict.fromkeys([UNTRAINED, *stored, self.shown]))
         self.under = lru_cache(8)(self._under)
         self.index = lru_cache(4)(self._index)
         self._model = lru_cache(4)(self._load)

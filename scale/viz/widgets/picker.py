@@ -10,6 +10,8 @@ from scale.viz.widgets.subject import Subject
 
 LISTED = 200
 """Products in the list at once; a browser is slow with more."""
+SHORT = {"description_width": "initial"}
+"""A control's description takes the room that it needs."""
 
 
 class ProductPicker(ipywidgets.HBox):
@@ -23,10 +25,12 @@ class ProductPicker(ipywidgets.HBox):
         if row not in self._name:
             raise ValueError(f"{subject.data.ids[row]}: the product has no modality")
         self.find = ipywidgets.Text(
-            description=label("xs_find", lang), placeholder=label("xs_find_hint", lang)
+            description=label("xs_find", lang),
+            placeholder=label("xs_find_hint", lang),
+            style=SHORT,
         )
         self.list = ipywidgets.Dropdown(
-            description=label("xs_product", lang), layout={"width": "420px"}
+            description=label("xs_product", lang), layout={"width": "440px"}, style=SHORT
         )
         self.count = ipywidgets.Label()
         self._offer(self._options, row)

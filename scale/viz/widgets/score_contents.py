@@ -50,7 +50,8 @@ class Tile:
         return self._frame(state, fact, self._body(config, lang), lang)
 
     def _frame(self, state: str, fact: str, body: str, lang: Language) -> str:
-        head = f'<h4>{modality_name(self.modality, lang)} <span class="note">{fact}</span></h4>'
+        head = f"<h4>{modality_name(self.modality, lang)}</h4>"
+        head += f'<div class="note fact" title="{fact}">{fact}</div>'
         where = f'data-modality="{self.modality}" data-state="{state}"'
         return f'<div class="tile" {where}>{head}<div class="body">{body}</div></div>'
 
@@ -70,9 +71,9 @@ class Tile:
 def _words(title: str, clean: str) -> str:
     """The title; words that the clean one does not have at that place are marked."""
     now, before = split_words(title), split_words(clean)
-    same = SequenceMatcher(None, before, now, autojunk=False).get_opcodes()
+    bare = [[word.strip() for word in words] for words in (before, now)]
     parts = []
-    for kind, _, _, start, end in same:
+    for kind, _, _, start, end in SequenceMatcher(None, *bare, autojunk=False).get_opcodes():
         piece = text("".join(now[start:end]))
         parts.append(piece if kind == "equal" or not piece else f"<mark>{piece}</mark>")
     return "".join(parts)

@@ -110,4 +110,5 @@ class ModalityColumn(ipywidgets.VBox):
 
     def _restart(self, _: Any) -> None:
         """Another kind starts without damage."""
+        self.strength.value = NO_DAMAGE
         self.strength.options = self._steps()

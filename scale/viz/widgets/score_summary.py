@@ -4,6 +4,7 @@ from scale.experiments.probe import Change, Probe
 from scale.experiments.reading import Reading
 from scale.modalities import MODALITIES, PAIRS
 from scale.viz.labels import Language, label
+from scale.viz.widgets.markup import number
 from scale.viz.widgets.score_controls import NAMES, strength_text
 
 
@@ -40,6 +41,6 @@ def weight_lines(now: Reading, lang: Language) -> list[str]:
     }
     lines = []
     for key, names in (("xs_sum_own", own), ("xs_sum_pairs", pairs)):
-        values = [f"{name} ~{now.weighted_MM[place]:.2f}" for place, name in names.items()]
-        lines += [label(key, lang, values=", ".join(values))] if values else []
+        values = [f"{name} ~{number(now.weighted_MM[place])}" for place, name in names.items()]
+        lines += [label(key, lang, values=label("xs_comma", lang).join(values))] if values else []
     return lines

@@ -57,7 +57,7 @@ def matrices(reading: Reading, lang: Language) -> str:
     )
     notes = [label("score_roles", lang)]
     notes += [] if reading.present_M.all() else [label("absent_note", lang)]
-    return f'<div class="row four">{tables}</div><div class="note">{" ".join(notes)}</div>'
+    return f'<div class="row">{tables}</div><div class="note">{" ".join(notes)}</div>'
 
 
 def weight_bars(now: Reading, before: Reading, lang: Language) -> str:
@@ -151,7 +151,7 @@ def nearest(
         hit = same_category(subject, row, name)
         cards.append(subject.card(other, fact, hit, pick=True, lang=lang))
     key = "xs_nearest_before" if before is None else "xs_nearest_now"
-    row_of_cards = f'<div class="row" data-group>{"".join(cards)}</div>'
+    row_of_cards = f'<div class="row cards" data-group>{"".join(cards)}</div>'
     return f'<div data-list="{key}"><h4>{label(key, lang)}</h4>{row_of_cards}</div>'
 
 

@@ -16,7 +16,7 @@ from scale.viz.scores import score_matrices
 from scale.viz.widgets import score_views as views
 from scale.viz.widgets.explorer import Explorer
 from scale.viz.widgets.models import Models
-from scale.viz.widgets.picker import ProductPicker
+from scale.viz.widgets.picker import SHORT, ProductPicker
 from scale.viz.widgets.score_contents import PLAY, Tile
 from scale.viz.widgets.score_controls import CLEAN, ModalityColumn
 from scale.viz.widgets.score_summary import change_line, weight_lines
@@ -62,14 +62,16 @@ class ScoreExplorer(Explorer):
     def _make_controls(self, row: int) -> None:
         self.picker = ProductPicker(self.subject, row, self.changed, self.lang)
         self.model = ipywidgets.Dropdown(
-            options=[(self.say(MODEL_NAMES[name]), name) for name in self.models.names],
+            options=[(self._name_of(name), name) for name in self.models.names],
             value=self.models.shown,
             description=self.say("xs_model"),
+            style=SHORT,
         )
         self.policy = ipywidgets.ToggleButtons(
             options=[(self.say(key), name) for name, key in POLICIES.items()],
             value=self.subject.run.model.missing.policy,
             description=self.say("xs_policy"),
+            style=SHORT,
         )
         self.reset_button = ipywidgets.Button(
             description=self.say("xs_reset"), tooltip=self.say("xs_reset_hint"), icon="undo"
@@ -85,6 +87,7 @@ class ScoreExplorer(Explorer):
             description=self.say("xs_step"),
             disabled=not self._steps,
             layout={"width": "420px"},
+            style=SHORT,
         )
         for control in (self.model, self.policy, self.step):
             control.observe(self.changed, "value")
@@ -190,12 +193,12 @@ class ScoreExplorer(Explorer):
         weight_MM = logged_weights(now, self.subject.run.config.loss)
         mean_MM = self._mean_TMM[self._steps.index(self.step.value)]
         body = views.training_view(
-            mean_MM, self.step.value, weight_MM, now, self._model_name(), self.lang
+            mean_MM, self.step.value, weight_MM, now, self._name_of(self.model.value), self.lang
         )
         self.training.html = head + body
 
-    def _model_name(self) -> str:
-        return self.say(MODEL_NAMES[self.model.value])
+    def _name_of(self, model: str) -> str:
+        return self.say(MODEL_NAMES[model]) if model in MODEL_NAMES else model
 
     def _picked(self, key: str, drag: bool) -> None:
         """A key in a modality's tile: the clip starts or stops."""
@@ -214,7 +217,9 @@ class ScoreExplorer(Explorer):
         row = self.picker.row
         name, policy = self.subject.data.ids[row], self.policy.value
         lines = [
-            self.say("xs_sum_title", product=name, model=self._model_name(), policy=policy),
+            self.say(
+                "xs_sum_title", product=name, model=self._name_of(self.model.value), policy=policy
+            ),
             *(change_line(self.probe, row, m, c, self.lang) for m, c in self.changes().items()),
         ]
         now = self._reading
