@@ -5,6 +5,7 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
+import traitlets
 from matplotlib.figure import Figure
 
 from scale.training.background import BackgroundRun
@@ -150,7 +151,8 @@ class TrainingMonitor(Explorer):
             tooltip=self.say("xt_play"),
             layout={"width": "auto"},
         )
-        ipywidgets.jslink((self.play, "value"), (self.slider, "value"))
+        # Not `jslink`: a page that is opened later would put the slider where the player was.
+        traitlets.link((self.play, "value"), (self.slider, "value"))
         controls = [self.watching, self.following, self.play, self.slider]
         if self.process is not None:
             end = ipywidgets.Button(

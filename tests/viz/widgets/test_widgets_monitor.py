@@ -79,6 +79,7 @@ def test_a_step_is_picked_on_a_chart(run_folder):
 
 def test_a_replay_from_the_end_starts_at_the_beginning(run_folder):
     monitor = TrainingMonitor(run_folder)
+    assert monitor.play.value == monitor.step
     monitor.play.playing = True
     assert (monitor.step, monitor.following.value) == (0, False)
     assert monitor._charts.html
