@@ -90,6 +90,7 @@ class Pretrain:
 
     def run(self) -> None:
         """Train and say where the run lies."""
+        from scale.training.distributed import leave, rank
         from scale.training.pretrain import pretrain
 
         config = self.config
@@ -97,7 +98,10 @@ class Pretrain:
             minutes = parse_minutes(self.max_time)
             config = replace(config, train=replace(config.train, max_minutes=minutes))
         pretrain(config, self.catalogue, self.out, resume=self.resume, strict=self.strict)
-        print(f"trained: {self.out}; next: scale evaluate {self.out} --catalogue {self.catalogue}")
+        if rank() == 0:
+            done = f"trained: {self.out}; next: scale evaluate {self.out}"
+            print(f"{done} --catalogue {self.catalogue}")
+        leave()
 
 
 @dataclass

@@ -17,23 +17,33 @@ PATIENCE = timedelta(hours=2)
 """How long a process waits for another one, e.g. for the main one to validate."""
 
 
-def join(device: str) -> None:
-    """Meet the processes that `accelerate launch` or `torchrun` started; nothing where it is one.
+def join(device: str) -> bool:
+    """Meet the processes that `accelerate launch` or torchrun started; nothing where it is one.
 
-    `device`: as `TrainConfig.device`.
+    `device`: as `TrainConfig.device`. Returns whether it is to be the CPU: several processes use
+    that or CUDA, as accelerate has to be told.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    cpu = device == "cpu" or (several and not torch.cuda.is_available())
+    if several:
+        PartialState(cpu=cpu, timeout=PATIENCE)
+    return cpu
+
+
+def leave() -> None:
+    """Part from the other processes, at the end."""
+    if _joined():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
     """Number of this process; 0 is the main one."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def world_size() -> int:
     """W."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _joined() else 1
 
 
 def share(products: int) -> slice:
@@ -77,10 +87,8 @@ def main_first() -> Iterator[None]:
         dist.barrier()
 
 
-def part() -> None:
-    """Wait until all are here, then work on alone."""
-    if dist.is_initialized():
-        dist.barrier()
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 class _Gather(torch.autograd.Function):

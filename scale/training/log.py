@@ -29,6 +29,9 @@ class RunLog:
     def __init__(self, folder: Path, step: int):
         """`step`: steps that are done; lines of later ones are removed."""
         self.folder = folder
+        for name in (METRICS, SCORES):
+            for unfinished in folder.glob(f".*.{name}"):
+                unfinished.unlink()
         self.metrics = [line for line in read_metrics(folder) if line["step"] <= step]
         self.scores = [row for row in read_scores(folder) if row["step"] <= step]
         text = "".join(_line(values) for values in self.metrics)
@@ -89,6 +92,26 @@ class RunLog:
         """Flush TensorBoard's file."""
         if self.board is not None:
             self.board.close()
+
+
+class SilentLog:
+    """A `RunLog` of the processes that leave writing, and validating, to the main one."""
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
+        """Nothing."""
+
+    def has(self, step: int, name: str) -> bool:
+        """True: what is due will be written."""
+        return True
+
+    def flush(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 SCORES_SCHEMA = pa.schema(

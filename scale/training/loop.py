@@ -18,7 +18,7 @@ from scale.model.scale import ScaleModel
 from scale.training.checkpoint import TrainState, save_checkpoint
 from scale.training.determinism import deterministic_algorithms
 from scale.training.keeping import numbered, restore, resumable, save_last, tidy
-from scale.training.log import RunLog
+from scale.training.log import RunLog, SilentLog
 from scale.training.memory import FrugalStepper
 from scale.training.run import RunFolder
 from scale.training.step import Step, TrainingError
@@ -76,9 +76,13 @@ class Trainer(FrugalStepper):
             KeyboardInterrupt: Ctrl-C; all is saved.
         """
         settings = self.config.train
-        files = RunLog(self.run.folder, self.state.step)
+        main = self.accelerator.is_main_process
+        files = RunLog(self.run.folder, self.state.step) if main else SilentLog()
         bar = tqdm(
-            total=settings.steps, initial=self.state.step, desc="pretrain", disable=not progress
+            total=settings.steps,
+            initial=self.state.step,
+            desc="pretrain",
+            disable=not (progress and main),
         )
         self.clock = Clock(self.state.step)
         # With several CPU threads, indexing otherwise adds its gradients up in an order of its own.
@@ -96,9 +100,10 @@ class Trainer(FrugalStepper):
         finally:
             bar.close()
             files.close()
+        self.accelerator.wait_for_everyone()
         return self.state
 
-    def _train(self, files: RunLog, bar: tqdm) -> None:
+    def _train(self, files: RunLog | SilentLog, bar: tqdm) -> None:
         settings = self.config.train
         if self.state.step:
             # A stop does not wait for what else was due at its step.
@@ -129,10 +134,12 @@ class Trainer(FrugalStepper):
             return None
         return reason or "another process was to stop"
 
-    def _stop(self, reason: str, files: RunLog) -> None:
+    def _stop(self, reason: str, files: RunLog | SilentLog) -> None:
         """Save, then raise."""
         self._fetch()
         self._save_last(files)
+        # A launcher ends the other processes when one of them has ended.
+        self.accelerator.wait_for_everyone()
         if self.stopper.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise TrainingStopped(
@@ -140,7 +147,7 @@ class Trainer(FrugalStepper):
             f"{self.run.checkpoint('last')}; go on with --resume (resume=True)"
         )
 
-    def _milestones(self, files: RunLog) -> None:
+    def _milestones(self, files: RunLog | SilentLog) -> None:
         """What is due at this step and not yet done: a model to keep, validation, checkpoint."""
         settings, step = self.config.train, self.state.step
         if self._due(settings.keep_every):
@@ -159,7 +166,7 @@ class Trainer(FrugalStepper):
             self.state.step % every == 0 or self.state.step == self.config.train.steps
         )
 
-    def _log(self, files: RunLog, step: Step) -> dict[str, float]:
+    def _log(self, files: RunLog | SilentLog, step: Step) -> dict[str, float]:
         values = self._fetch()
         batch_size = min(self.config.train.batch_size, len(self.train))
         speed = {"products_per_second": self.clock.rate(self.state.step) * batch_size}
@@ -193,7 +200,7 @@ class Trainer(FrugalStepper):
         found = resumable(self.run.checkpoints)
         return f"The last good checkpoint is {found[0]}." if found else "No checkpoint was kept."
 
-    def _validate(self, files: RunLog) -> None:
+    def _validate(self, files: RunLog | SilentLog) -> None:
         if self.val is None or not len(self.val):
             return
         result = validate(self.model, self.val, self.device)
@@ -231,12 +238,12 @@ class Trainer(FrugalStepper):
         if self.accelerator.is_main_process and not folder.exists():
             save_checkpoint(folder, self.model, None, self.state)
 
-    def _save_best(self, files: RunLog) -> None:
+    def _save_best(self, files: RunLog | SilentLog) -> None:
         if self.accelerator.is_main_process:
             files.flush()
             save_checkpoint(self.run.checkpoint("best"), self.model, self.optimizer, self._state())
 
-    def _save_last(self, files: RunLog) -> None:
+    def _save_last(self, files: RunLog | SilentLog) -> None:
         if self.accelerator.is_main_process:
             files.flush()
             keep = self.config.train.keep_last

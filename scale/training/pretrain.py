@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +20,7 @@ from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer, train_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
 from scale.training.diagnostics import duplicate_warnings
+from scale.training.distributed import join, main_first, rank
 from scale.training.keeping import resumable
 from scale.training.loop import Trainer
 from scale.training.run import (
@@ -53,6 +55,8 @@ def pretrain(
 ) -> Run:
     """Train SCALE on a catalogue's training split and write everything into a run folder.
 
+    Started by `accelerate launch` or torchrun, each process calls this alike (docs/scaling.md).
+
     Args:
         config: e.g. `tiny()`; its vocabulary is fitted to the tokenizer, and its vector sizes to
             feature files and timm models.
@@ -75,39 +79,50 @@ def pretrain(
             are over; all is saved. Signals are only heard in the main thread.
     """
     stopper = Stopper(config.train.max_minutes)
-    if not isinstance(catalogue, Catalogue):
-        catalogue = Catalogue.open(catalogue, strict=strict)
-    catalogue = with_splits(catalogue)
+    join(config.train.device)
     run = RunFolder(Path(out))
-    started = _check_folder(run, resume)
-    run.folder.mkdir(parents=True, exist_ok=True)
-
-    tokenizer = _tokenizer(config, catalogue, run)
-    config = fit_vocabulary(config, tokenizer)
-    normaliser = Normaliser.load(run.normaliser) if started else None
-    options = {"cache": cache, "strict": strict}
-    data = build_dataset(catalogue, config, tokenizer, normaliser, **options)
-    config = fit_sizes(config, data)
-    _settle(run, config, data, started)
-    problems = [*catalogue.problems, *data.problems]
-    write_problems(problems, run.problems)
-    if problems:
-        log.warning("%s; see %s", summarise_problems(problems), run.problems)
-
+    with main_first():
+        config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
     train, val = (
         data.subset([i for i, p in enumerate(data.products) if p.split == split])
         for split in ("train", "val")
     )
-    contents_NM = torch.from_numpy(train.content_NM)
-    for sentence in duplicate_warnings(
-        contents_NM, config.train.batch_size, config.loss.ignore_duplicates
-    ):
-        log.info("%s", sentence)
     model = seeded_model(config)
-    for line in initialise_from_pretrained(model):
-        log.info("%s", line)
+    taken = initialise_from_pretrained(model)
+    if rank() == 0:
+        contents_NM, ignored = torch.from_numpy(train.content_NM), config.loss.ignore_duplicates
+        warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
+        for sentence in (*warnings, *taken):
+            log.info("%s", sentence)
     Trainer(config, model, train, val, run, stopper).fit(progress)
     return Run.load(run.folder)
+
+
+def _prepare(
+    config: Config, catalogue: Catalogue | Path | str, run: RunFolder, resume: bool, **options: Any
+) -> tuple[Config, ProductDataset]:
+    """The config and the products as tokens; fills the run folder.
+
+    Of several processes the main one does so first. To the others it is then a run to go on with:
+    they read what is there, and check that they have the same settings and products.
+    """
+    if not isinstance(catalogue, Catalogue):
+        catalogue = Catalogue.open(catalogue, strict=options["strict"])
+    catalogue = with_splits(catalogue)
+    started = rank() > 0 or _check_folder(run, resume)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(config, catalogue, run)
+    config = fit_vocabulary(config, tokenizer)
+    normaliser = Normaliser.load(run.normaliser) if started else None
+    data = build_dataset(catalogue, config, tokenizer, normaliser, **options)
+    config = fit_sizes(config, data)
+    _settle(run, config, data, started)
+    problems = [*catalogue.problems, *data.problems]
+    if rank() == 0:
+        write_problems(problems, run.problems)
+        if problems:
+            log.warning("%s; see %s", summarise_problems(problems), run.problems)
+    return config, data
 
 
 def _check_folder(run: RunFolder, resume: bool) -> bool:

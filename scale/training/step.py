@@ -185,10 +185,9 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     if "WORLD_SIZE" not in os.environ:
         # One process may train several times (a notebook does), each time with its own settings.
         AcceleratorState._reset_state(True)
-    join(device)
-    # A process's products may lack a modality; buffers never change.
-    exchange = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[exchange])
+    # One process's products may lack a modality that another's have.
+    exchange = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=join(device), mixed_precision=precision, kwargs_handlers=[exchange])
 
 
 def trainable(train: ProductDataset, config: Config) -> ProductDataset:
