@@ -30,15 +30,19 @@ PRODUCTS = 20
 
 
 def milliseconds(moves: list[Callable[[], None]]) -> dict[str, float]:
-    """Median and 95th percentile of the time of a move, after two to warm up."""
-    times = []
+    """Median and 95th percentile of the time of a move, after two to warm up.
+
+    `cpu` is the median of the process's own time, which others on the machine do not lengthen.
+    """
+    wall, own = [], []
     for move in moves:
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         move()
-        times.append(1e3 * (time.perf_counter() - started))
-    measured = times[2:]
-    p95 = float(np.quantile(measured, 0.95))
-    return {"median": float(np.median(measured)), "p95": p95, "count": len(measured)}
+        wall.append(1e3 * (time.perf_counter() - started[0]))
+        own.append(1e3 * (time.process_time() - started[1]))
+    median, p95 = np.quantile(wall[2:], (0.5, 0.95)).round(2).tolist()
+    cpu = round(float(np.median(own[2:])), 2)
+    return {"median": median, "p95": p95, "cpu": cpu, "count": len(wall) - 2}
 
 
 def measure(subject: Subject, task: str) -> dict[str, dict[str, float]]:
@@ -78,6 +82,7 @@ def main() -> None:
         "unit": "ms",
         "tasks": found,
         "provenance": provenance(0, started, f"cpu ({platform.machine()}, {cores})"),
+        "load": os.getloadavg()[0],
         "date": datetime.date.today().isoformat(),
     }
     OUT.parent.mkdir(exist_ok=True)

@@ -25,6 +25,7 @@ RATE = MaskConfig().rate
 """Of the paper."""
 SEED = 0
 """Of the draws."""
+NARROW = {"width": "auto"}
 
 
 class MaskingExplorer(Explorer):
@@ -75,20 +76,18 @@ class MaskingExplorer(Explorer):
         wide = {"style": {"description_width": "initial"}}
         self.product = ipywidgets.Dropdown(
             options=self.subject.options(), value=row, description=self.say("xm_product"),
-            layout={"width": "420px"}, **wide,
+            layout={"width": "350px"}, **wide,
         )  # fmt: skip
         self.task = ipywidgets.Dropdown(
             options=[(self.say(name), name) for name in TASKS], value=task,
-            description=self.say("xm_task"), layout={"width": "290px"}, **wide,
+            description=self.say("xm_task"), layout={"width": "280px"}, **wide,
         )  # fmt: skip
         self.model = ipywidgets.Dropdown(
             options=[(self.say("xm_best"), "best"), (self.say("xm_untrained"), "untrained")],
-            description=self.say("xm_model"), layout={"width": "190px"}, **wide,
+            description=self.say("xm_model"), layout={"width": "180px"}, **wide,
         )  # fmt: skip
         self.beside = {
-            m: ipywidgets.Checkbox(
-                True, description=self.say(m), indent=False, layout={"width": "auto"}
-            )
+            m: ipywidgets.Checkbox(True, description=self.say(m), indent=False, layout=NARROW)
             for m in MODALITIES
         }
         for control in (self.product, self.task, self.model, *self.beside.values()):
@@ -102,17 +101,19 @@ class MaskingExplorer(Explorer):
         }
         buttons = []
         for name, action in actions.items():
-            button = ipywidgets.Button(description=name, layout={"width": "auto"})
+            button = ipywidgets.Button(description=name, layout=NARROW)
             button.on_click(lambda _, action=action: action())
             buttons.append(button)
         return buttons
 
     def _arrange(self) -> list[ipywidgets.Widget]:
         def row(children: Sequence[ipywidgets.Widget], align: str = "center") -> ipywidgets.Box:
-            return ipywidgets.Box(children, layout={"flex_flow": "row wrap", "align_items": align})
+            layout = {"flex_flow": "row wrap", "align_items": align, "grid_gap": "0 12px"}
+            return ipywidgets.Box(children, layout=layout)
 
         asked = ipywidgets.VBox([self.prompt, row(self._make_buttons())])
-        beside = ipywidgets.VBox([row([*self.beside.values()]), self.others])
+        wide = {"flex": "1 1 420px"}
+        beside = ipywidgets.VBox([row([*self.beside.values()]), self.others], layout=wide)
         controls = row([self.product, self.task, self.model])
         return [controls, row([asked, beside], "flex-start"), self.answer]
 
@@ -180,8 +181,7 @@ class MaskingExplorer(Explorer):
 
     def _lacking(self) -> str:
         """What to say where the product lacks what the task hides; else empty."""
-        place = self._place
-        has = modalities_of(self.subject, place.row)
+        place, has = self._place, modalities_of(self.subject, self.product.value)
         if place.modality in has:
             return ""
         return self.say(

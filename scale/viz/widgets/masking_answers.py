@@ -214,4 +214,8 @@ def reconstruction_html(
                 f'{picture}<div class="note">{told}</div></div>'
             )
     look = f"--frame:{MODALITY_COLOURS[modality]}"
-    return f'<div class="row xm-versions" style="{look}">{"".join(panels)}</div>'
+    note = ""
+    if modality == "audio":
+        axes = label("mask_audio_axes", lang, bins=config.mel_bins)
+        note = f'<div class="note">{axes}</div>'
+    return f'<div class="row xm-versions" style="{look}">{"".join(panels)}</div>{note}'
