@@ -1,10 +1,6 @@
 """Training end to end on CPU: it learns, it resumes to the bit, and it says what broke."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +10,6 @@ from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from scale.config import LossConfig
-from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.objectives import total
 from scale.presets import official_loss
@@ -26,29 +21,6 @@ from scale.training.step import TrainingError
 from scale.training.validation import BEST_BY
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return FeatureCache(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
-def small(config):
-    """A config that trains in seconds; dropout on, so that its random numbers are tested too."""
-    train = replace(
-        config.train, steps=12, batch_size=8, learning_rate=2e-3, log_every=1, eval_every=4,
-        checkpoint_every=4,
-    )  # fmt: skip
-    return replace(config, train=train, model=replace(config.model, dropout=0.1))
-
-
-@pytest.fixture(scope="session")
-def whole_run(small, small_catalogue, cache, tmp_path_factory):
-    """A run that was never stopped."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    pretrain(small, small_catalogue, out, cache=cache, progress=False)
-    return out
-
-
 def weights(folder, which="last"):
     return load_file(RunFolder(folder).checkpoint(which) / "model.safetensors")
 
@@ -57,11 +29,6 @@ def assert_same_bits(a, b):
     assert a.keys() == b.keys()
     for name in a:
         assert torch.equal(a[name], b[name]), name
-
-
-def without_speed(folder):
-    lines = read_metrics(folder)
-    return [{k: v for k, v in line.items() if k != "products_per_second"} for line in lines]
 
 
 class Stopped(Exception):
@@ -82,7 +49,7 @@ def stop_at(monkeypatch, step):
 
 @pytest.mark.parametrize("step", [1, 4, 6, 9, 11])
 def test_stopped_anywhere_it_resumes_to_the_same_bits(
-    small, small_catalogue, cache, whole_run, tmp_path, monkeypatch, step
+    small, small_catalogue, cache, whole_run, same_run, tmp_path, monkeypatch, step
 ):
     """An epoch is 3 batches: the stops lie before the first checkpoint, at one, and mid-epoch."""
     out = tmp_path / "run"
@@ -91,49 +58,7 @@ def test_stopped_anywhere_it_resumes_to_the_same_bits(
         with pytest.raises(Stopped):
             pretrain(small, small_catalogue, out, cache=cache, progress=False)
     pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
-    for which in ("last", "best"):
-        assert_same_bits(weights(out, which), weights(whole_run, which))
-    optimizers = [
-        load_file(RunFolder(f).checkpoint("last") / "optimizer.safetensors")
-        for f in (out, whole_run)
-    ]
-    assert_same_bits(*optimizers)
-    assert without_speed(out) == without_speed(whole_run)
-    assert read_scores(out) == read_scores(whole_run)
-
-
-KILLED = """
-import json, sys
-from scale.config import Config
-from scale.data.cache import FeatureCache
-from scale.training.pretrain import pretrain
-config = Config.from_dict(json.loads(sys.argv[1]))
-pretrain(config, sys.argv[2], sys.argv[3], cache=FeatureCache(sys.argv[4]), resume=True)
-"""
-
-
-def test_killed_process_resumes_to_the_same_bits(small, small_catalogue, cache, tmp_path):
-    """`kill -9` at a moment that nobody chose."""
-    config = replace(small, train=replace(small.train, steps=60, checkpoint_every=5))
-    arguments = [json.dumps(config.to_dict()), str(small_catalogue), str(tmp_path / "killed"),
-                 str(cache.folder)]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    state = RunFolder(tmp_path / "killed").checkpoint("last") / "state.json"
-    deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 0.3))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was to be killed in the middle"
-    assert read_metrics(tmp_path / "killed")[-1]["step"] != 60
-    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=True, capture_output=True)
-    # In a process of the same kind: other tests' libraries may change how this one rounds.
-    arguments[2] = str(tmp_path / "whole")
-    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=True, capture_output=True)
-    assert_same_bits(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    same_run(out, whole_run)
 
 
 def test_steps_are_deterministic_with_threads_and_the_callers_setting_is_kept(

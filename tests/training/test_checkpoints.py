@@ -1,0 +1,240 @@
+"""Checkpoints: whole or not there, checked when read, and as many as are to be kept."""
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from scale.model.storage import CheckpointError
+from scale.training import checkpoint as storing
+from scale.training.checkpoint import SUMS, TrainState, load_checkpoint, save_checkpoint
+from scale.training.keeping import (
+    checkpoints,
+    find_checkpoint,
+    restore,
+    save_last,
+    tidy,
+)
+
+FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "state.json")
+
+
+def filled(make_model, step):
+    """A model and its optimizer whose every number is `step`."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    for parameter in model.parameters():
+        parameter.data.fill_(step)
+        moments = {"exp_avg": parameter.detach().clone(), "exp_avg_sq": parameter.detach().clone()}
+        optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+    return model, optimizer
+
+
+def save(make_model, folder, *steps, keep=1):
+    for step in steps:
+        save_last(folder, *filled(make_model, step), TrainState(step), keep)
+
+
+def restored(make_model, folder):
+    """The step to which a run goes back; model and optimizer must be of that step."""
+    model, optimizer = filled(make_model, -1)
+    name, state = restore(folder, model, optimizer)
+    assert all((p == state.step).all() for p in model.parameters())
+    assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values())
+    return name, state.step
+
+
+def flip_a_bit(path, place=-3):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_bit_is_found_and_the_older_one_taken(make_model, tmp_path, caplog, name):
+    save(make_model, tmp_path, 10, 20, keep=2)
+    flip_a_bit(tmp_path / "last" / name)
+    with pytest.raises(CheckpointError, match=rf"last/{name}: damaged .*SHA-256"):
+        load_checkpoint(tmp_path / "last", *filled(make_model, -1))
+    assert restored(make_model, tmp_path) == ("last-000010", 10)
+    assert f"last/{name}: damaged" in caplog.text
+    assert "last-000010 (step 10) is taken" in caplog.text
+    assert {p.name for p in tmp_path.iterdir()} == {"last-000010", "last.damaged"}
+    save(make_model, tmp_path, 15, keep=2)
+    assert restored(make_model, tmp_path) == ("last", 15)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_found(make_model, tmp_path, name):
+    save(make_model, tmp_path, 10, 20, keep=2)
+    (tmp_path / "last" / name).unlink()
+    assert restored(make_model, tmp_path) == ("last-000010", 10)
+
+
+def test_where_none_is_good_nothing_is_thrown_away(make_model, tmp_path):
+    save(make_model, tmp_path, 10, 20, keep=2)
+    for path in tmp_path.iterdir():
+        flip_a_bit(path / "optimizer.safetensors")
+    with pytest.raises(CheckpointError, match=r"last/optimizer.*; .*last-000010/optimizer"):
+        restored(make_model, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"last", "last-000010"}
+
+
+def test_sums_are_those_of_sha256sum(make_model, tmp_path):
+    save(make_model, tmp_path, 10)
+    lines = (tmp_path / "last" / SUMS).read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == sorted(FILES)
+    checked = subprocess.run(["sha256sum", "--check", SUMS], cwd=tmp_path / "last")
+    assert checked.returncode == 0
+
+
+def test_folders_of_before_still_load(make_model, tmp_path):
+    """Without sums, with fewer facts in the state, and stopped between two renames."""
+    save(make_model, tmp_path, 10)
+    (tmp_path / "last" / SUMS).unlink()
+    state = tmp_path / "last" / "state.json"
+    state.write_text(json.dumps({"step": 10, "best_value": None, "best_step": None}))
+    (tmp_path / "last").rename(tmp_path / "last.old")
+    assert find_checkpoint(tmp_path, "last") == tmp_path / "last.old"
+    tidy(tmp_path)
+    assert restored(make_model, tmp_path) == ("last", 10)
+
+
+@pytest.mark.parametrize(
+    ("keep", "names"),
+    [(1, ["last"]), (2, ["last-000030", "last"]), (3, ["last-000020", "last-000030", "last"]),
+     (9, ["last-000010", "last-000020", "last-000030", "last"])],
+)  # fmt: skip
+def test_as_many_are_kept_as_wanted(make_model, tmp_path, keep, names):
+    save(make_model, tmp_path, 10, 20, 30, 40, keep=keep)
+    assert list(checkpoints(tmp_path)) == names
+    assert {p.name for p in tmp_path.iterdir()} == set(names)
+
+
+def test_models_to_look_at_are_none_to_go_on_from(make_model, tmp_path):
+    model, _ = filled(make_model, 30)
+    save(make_model, tmp_path, 20)
+    save_checkpoint(tmp_path / "step-000030", model, None, TrainState(30))
+    assert checkpoints(tmp_path) == {"last": 20, "step-000030": 30}
+    assert not (tmp_path / "step-000030" / "optimizer.safetensors").exists()
+    assert restored(make_model, tmp_path) == ("last", 20)
+    assert find_checkpoint(tmp_path, "step-000030") == tmp_path / "step-000030"
+    assert find_checkpoint(tmp_path, "best") == tmp_path / "last"
+    assert find_checkpoint(tmp_path, "step-000040") is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"),
+     SafetensorError('Error while serializing: IoError(Os { code: 28, kind: StorageFull })')],
+)  # fmt: skip
+def test_what_cannot_be_written_leaves_what_was(make_model, tmp_path, monkeypatch, error):
+    save(make_model, tmp_path, 10)
+
+    def full(tensors, path):
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(storing, "save_file", full)
+    with pytest.raises(OSError, match=r"No space left|StorageFull"):
+        save(make_model, tmp_path, 20)
+    assert [p.name for p in tmp_path.iterdir()] == ["last"]
+    assert restored(make_model, tmp_path) == ("last", 10)
+
+
+KILLED = r'''
+import json, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from scale.config import MissingConfig, ModelConfig
+from scale.model.scale import ScaleModel
+from scale.strict import build
+from scale.training import checkpoint as storing
+from scale.training.checkpoint import TrainState, save_checkpoint
+from scale.training.keeping import checkpoints, restore, save_last, tidy
+
+model = ScaleModel(build(ModelConfig, json.loads(sys.argv[1])), MissingConfig("zero"))
+optimizer = torch.optim.AdamW(model.parameters())
+
+def fill(step):
+    for p in model.parameters():
+        p.data.fill_(step)
+        optimizer.state[p] = {"step": torch.tensor(float(step)), "exp_avg": p.detach().clone()}
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def write(folder, step):
+    fill(step)
+    save_last(folder, model, optimizer, TrainState(step), keep=2)
+    save_checkpoint(folder / "best", model, optimizer, TrainState(step, 0.5, step))
+
+def killed_write(folder, step, moment):
+    """Write in a child that dies before file operation number `moment`; whether it did."""
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    count = 0
+    def watch(event, arguments):
+        nonlocal count
+        if event.split(".")[0] in ("open", "os", "shutil") and str(folder) in str(arguments):
+            count += 1
+            if count == moment:
+                die()
+    half = storing.save_file
+    def dying_halfway(tensors, path):
+        half(tensors, path)
+        if moment == -1:
+            os.truncate(path, path.stat().st_size // 2)
+            die()
+    storing.save_file = dying_halfway
+    sys.addaudithook(watch)
+    try:
+        write(folder, step)
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+        os._exit(1)
+
+def check(folder, allowed):
+    fill(-1)
+    tidy(folder)
+    left = {p.suffix for p in folder.iterdir()}
+    assert left == {""}, left
+    name, state = restore(folder, model, optimizer)
+    assert state.step in allowed, (state, allowed)
+    assert all((p == state.step).all() for p in model.parameters()), state
+    assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values()), state
+    assert not list(folder.glob("*.damaged")), "a kill leaves nothing damaged"
+    return state.step
+
+folder, moment, kills, step = Path(sys.argv[2]), -1, 0, 1
+write(folder, 0)
+while killed_write(folder, step, moment):
+    kills += 1
+    check(folder, [step - 1, step])
+    # As the run that goes on does.
+    write(folder, step)
+    step, moment = step + 1, max(moment + 1, 1)
+    assert kills < 500
+assert check(folder, [step]) == step
+print(kills)
+'''
+
+
+def test_killed_at_every_file_operation_of_a_write_one_is_always_good(model_config, tmp_path):
+    """`kill -9` before each operation on files of a checkpoint's write in turn, and halfway through
+    a file. What is there afterwards is whole, and never older than what was there before."""
+    settings = asdict(replace(model_config, modalities=("image",)))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(settings), str(tmp_path / "c")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40, "so many kills it took until a write got through"

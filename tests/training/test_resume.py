@@ -1,0 +1,294 @@
+"""The matrix of stops: whatever ended a run, and whenever, it resumes to the same bits."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scale.training.loop import Trainer
+from scale.training.pretrain import pretrain
+from scale.training.run import Run, RunFolder
+from scale.training.step import Stepper, TrainingError
+from scale.training.stopping import TrainingStopped
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process without a word."""
+
+
+def before_the_optimizer(trainer, step, original):
+    def die(*_):
+        raise Stopped
+
+    trainer.optimizer.register_step_pre_hook(die)
+    return original(trainer, step)
+
+
+def after_the_optimizer(trainer, step, original):
+    original(trainer, step)
+    raise Stopped
+
+
+def by_signal(number):
+    def stop(trainer, step, original):
+        os.kill(os.getpid(), number)
+        return original(trainer, step)
+
+    return stop
+
+
+def time_is_up(trainer, step, original):
+    trainer.stopper.deadline = 0.0
+    return original(trainer, step)
+
+
+WAYS = {
+    "exception before the optimizer moves": (before_the_optimizer, Stopped),
+    "exception after the optimizer moved": (after_the_optimizer, Stopped),
+    "SIGTERM": (by_signal(signal.SIGTERM), TrainingStopped),
+    "SIGUSR1": (by_signal(signal.SIGUSR1), TrainingStopped),
+    "SIGINT": (by_signal(signal.SIGINT), KeyboardInterrupt),
+    "time": (time_is_up, TrainingStopped),
+}
+SETTINGS = {
+    # An epoch is 3 batches. Logs, validations and checkpoints fall on different steps.
+    "as the whole run": {},
+    "boundaries apart": {"log_every": 5, "eval_every": 3, "checkpoint_every": 4, "keep_every": 2},
+    "rare checkpoints": {"log_every": 2, "eval_every": 5, "checkpoint_every": 11, "keep_last": 3},
+    "bf16": {"precision": "bf16", "eval_every": 6, "checkpoint_every": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def whole_runs(small, small_catalogue, cache, tmp_path_factory):
+    """By name of the settings, the config and a run that was never stopped."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            config = replace(small, train=replace(small.train, device="cpu", **SETTINGS[name]))
+            out = tmp_path_factory.mktemp("whole") / "run"
+            pretrain(config, small_catalogue, out, cache=cache, progress=False)
+            made[name] = config, out
+        return made[name]
+
+    return make
+
+
+def stop_in_step(patch, number, way):
+    """Make the run end in the step of this number, counted from 0."""
+    original = Stepper.step
+
+    def dying(trainer, step):
+        if step == number:
+            return way(trainer, step, original)
+        return original(trainer, step)
+
+    patch.setattr(Stepper, "step", dying)
+
+
+@pytest.mark.parametrize(
+    ("way", "settings"),
+    [(way, settings) for way in list(WAYS)[:3] for settings in SETTINGS]
+    # They differ from SIGTERM in the first moment only.
+    + [(way, "boundaries apart") for way in list(WAYS)[3:]],
+)
+def test_stopped_three_times_it_ends_with_the_same_bits(
+    small_catalogue, cache, whole_runs, same_run, tmp_path, monkeypatch, way, settings
+):
+    """Stops are always between steps: what a step accumulates of micro-batches is its own affair.
+
+    The moments are drawn anew for each pair of way and settings, the same in each test run.
+    """
+    config, whole = whole_runs(settings)
+    random = np.random.default_rng(sum(map(ord, settings + way)))
+    ending, error = WAYS[way]
+    for number in sorted(random.choice(config.train.steps, 3, replace=False).tolist()):
+        with monkeypatch.context() as patch:
+            stop_in_step(patch, number, ending)
+            # The last step ends the run before anybody looks whether to stop.
+            if number == config.train.steps - 1 and error is not Stopped:
+                break
+            with pytest.raises(error):
+                pretrain(config, small_catalogue, tmp_path / "run", resume=True, cache=cache,
+                         progress=False)  # fmt: skip
+    pretrain(config, small_catalogue, tmp_path / "run", resume=True, cache=cache, progress=False)
+    same_run(tmp_path / "run", whole)
+
+
+KILLED = r"""
+import json, os, random, signal, sys, time
+import torch
+torch.set_num_threads(1)
+from scale.config import Config
+from scale.data.cache import FeatureCache
+from scale.training.pretrain import pretrain
+
+config, cache = Config.from_dict(json.loads(sys.argv[1])), FeatureCache(sys.argv[3])
+killed, whole, random = sys.argv[4], sys.argv[5], random.Random(int(sys.argv[6]))
+
+def die_at(moment):
+    count = 0
+    def watch(event, arguments):
+        nonlocal count
+        if event.split(".")[0] in ("open", "os", "shutil") and killed in str(arguments):
+            count += 1
+            if count == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(watch)
+
+def train(out, operation=None, seconds=None):
+    "Train in a child; returns whether it was killed."
+    child = os.fork()
+    if not child:
+        if operation:
+            die_at(operation)
+        try:
+            pretrain(config, sys.argv[2], out, cache=cache, resume=True, progress=False)
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    if seconds:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+started = time.monotonic()
+train(whole)
+length = time.monotonic() - started
+kills = 0
+for n in range(12):
+    kills += (train(killed, operation=random.randint(10, 200)) if n % 3 else
+              train(killed, seconds=random.uniform(0, length)))
+train(killed)
+print(kills)
+"""
+
+
+def test_killed_at_moments_that_nobody_chose(small, small_catalogue, cache, same_run, tmp_path):
+    """`kill -9` before a file operation (eight times: most are those of a checkpoint's write) or
+    after some time (four times); the seed differs from test run to test run, and is in the message.
+    """
+    train = replace(small.train, steps=24, eval_every=6, checkpoint_every=2, keep_last=2)
+    seed = np.random.default_rng().integers(2**31)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(replace(small, train=train).to_dict()),
+         str(small_catalogue), str(cache.folder), str(tmp_path / "killed"),
+         str(tmp_path / "whole"), str(seed)], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    assert int(done.stdout) >= 4, f"seed {seed}"
+    same_run(tmp_path / "killed", tmp_path / "whole")
+    left = {p.name for p in RunFolder(tmp_path / "killed").checkpoints.iterdir()}
+    assert left == {"best", "last", "last-000022"}, f"seed {seed}"
+
+
+def test_what_a_told_stop_says_and_saves(small, small_catalogue, cache, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, 6, by_signal(signal.SIGTERM))
+        with pytest.raises(TrainingStopped) as stop:
+            pretrain(small, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    folder = RunFolder(tmp_path / "run")
+    assert str(stop.value) == (
+        f"step 7 of 12: stopped by SIGTERM; all is saved in {folder.checkpoint('last')}; "
+        "go on with --resume (resume=True)"
+    )
+    assert Run.load(tmp_path / "run", "last").checkpoints() == {"best": 4, "last": 7}
+
+
+def test_in_a_thread_training_runs_and_no_signal_is_touched(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path
+):
+    before, out = signal.getsignal(signal.SIGTERM), tmp_path / "run"
+    thread = threading.Thread(
+        target=pretrain, args=(small, small_catalogue, out),
+        kwargs={"cache": cache, "progress": False},
+    )  # fmt: skip
+    thread.start()
+    while thread.is_alive():
+        assert signal.getsignal(signal.SIGTERM) == before
+        thread.join(0.05)
+    same_run(out, whole_run)
+
+
+def test_how_checkpoints_are_kept_may_change_and_the_rest_not(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, 6, after_the_optimizer)
+        with pytest.raises(Stopped):
+            pretrain(small, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    train = replace(small.train, keep_every=5, keep_last=2, max_minutes=60.0, checkpoint_every=3)
+    run = pretrain(replace(small, train=train), small_catalogue, tmp_path / "run", resume=True,
+                   cache=cache, progress=False)  # fmt: skip
+    same_run(tmp_path / "run", whole_run)
+    assert [n for n in run.checkpoints() if n != "best"] == [
+        "step-000005", "last-000009", "step-000010", "last", "step-000012"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"other train.clip_norm"):
+        pretrain(replace(small, train=replace(train, clip_norm=2.0)), small_catalogue,
+                 tmp_path / "run", resume=True, cache=cache)  # fmt: skip
+
+
+def test_a_damaged_checkpoint_costs_steps_not_bits(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path, caplog
+):
+    """One flipped bit in `last`: the run goes on from `best`, and ends the same."""
+    out = tmp_path / "run"
+    pretrain(small, small_catalogue, out, cache=cache, progress=False)
+    folder = RunFolder(out)
+    path = folder.checkpoint("last") / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"last/model.safetensors: damaged"):
+        Run.load(out, "last")
+    pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
+    assert "last/model.safetensors: damaged" in caplog.text
+    assert f"{folder.checkpoint('best')} (step" in caplog.text
+    assert (folder.checkpoints / "last.damaged").is_dir()
+    same_run(out, whole_run)
+
+
+def full_disk(patch, number):
+    """No checkpoint can be written from this step on; what is written stays halfway."""
+    original = Trainer._save_last
+
+    def fail(self, files):
+        if self.state.step >= number:
+            patch.setattr("scale.training.checkpoint.save_file", write_half)
+        original(self, files)
+
+    def write_half(tensors, path):
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    patch.setattr(Trainer, "_save_last", fail)
+
+
+def test_a_full_disk_keeps_the_last_good_state(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        full_disk(patch, 8)
+        with pytest.raises(TrainingError) as failure:
+            pretrain(small, small_catalogue, out, cache=cache, progress=False)
+    message, folder = str(failure.value), RunFolder(out)
+    assert message.startswith("step 8: [Errno 28] No space left on device")
+    assert "Make room, then go on with --resume" in message
+    assert {p.name for p in folder.checkpoints.iterdir()} == {"best", "last"}, "no half ones"
+    newest = list(Run.load(out, "last").checkpoints())[-1]
+    assert message.endswith(f"The last good checkpoint is {folder.checkpoint(newest)}.")
+    pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
+    same_run(out, whole_run)
