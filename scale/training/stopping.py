@@ -85,7 +85,7 @@ def parse_minutes(text: str) -> float:
 
     Raises ValueError for anything else.
     """
-    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m?)?(?:([\d.]+)s)?", text.strip().lower())
+    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)(?:m|$))?(?:([\d.]+)s)?", text.strip().lower())
     try:
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
     except (AttributeError, ValueError):
