@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,7 +39,13 @@ class Slides:
     """Of what is drawn by chance."""
 
     def run(self) -> None:
-        """Draw, write, and say what was left out."""
+        """Draw, write, and say what was left out.
+
+        Raises ValueError where run, catalogue or talk.toml cannot be used, or text does not fit;
+        ImportError where python-pptx is missing.
+        """
+        if find_spec("pptx") is None:
+            raise ImportError("python-pptx is missing: pip install 'scale-workbench[slides]'")
         from scale.commands.talk.plan import read_plan, standard_plan
 
         plan = read_plan(self.talk) if self.talk else standard_plan()

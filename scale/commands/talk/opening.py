@@ -102,13 +102,13 @@ def _data(m: Material) -> Content:
     }
     shares = Chart(
         "bars", tuple(names), {said["share"]: [_exact(s) for s in share_M]},
-        tuple(MODALITY_COLOURS.values()), said["share"], number_format="0%",
+        tuple(MODALITY_COLOURS.values()), said["share"], percent=True,
     )  # fmt: skip
-    ranks = range(1, len(counts) + 1)
+    ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     tail = Chart(
-        "columns", tuple(str(rank) if rank == 1 or rank % 10 == 0 else "" for rank in ranks),
-        {said["products"]: [_exact(count) for count in counts]}, (POSITIVE,), said["products"],
-        said["rank"], number_format="0",
+        "columns", tuple(name for name, _ in ordered),
+        {said["products"]: [_exact(count) for _, count in ordered]}, (POSITIVE,),
+        said["products"], said["rank"].format(n=len(ordered)), named=False,
     )  # fmt: skip
     return Content("Two charts", (shares, tail), values)
 

@@ -167,7 +167,7 @@ def _differences(
         for o in found.values()
     )
     differences = [o.seeds for o in found.values()]
-    return Chart("bars", tuple(names), {axis: differences}, colours, axis, number_format="0.00")
+    return Chart("bars", tuple(names), {axis: differences}, colours, axis)
 
 
 def _last(side: dict[str, Factor]) -> str:

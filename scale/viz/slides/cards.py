@@ -19,7 +19,7 @@ from scale.viz import tiles, typeset
 from scale.viz.labels import label
 from scale.viz.slides.fit import SMALLEST, text_height
 from scale.viz.slides.page import Page, write
-from scale.viz.slides.picture import describe
+from scale.viz.slides.picture import describe, plain
 from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.style import MODALITY_COLOURS
 
@@ -55,7 +55,7 @@ class Cards:
     def _header(self, page: Page, modality: str, x: float) -> None:
         box = Inches(x), Inches(TOP), Inches(WIDTH), Inches(HEADER)
         shape = page.slide.shapes.add_shape(MSO_SHAPE.RECTANGLE, *box)
-        shape.shadow.inherit = False
+        plain(shape)
         shape.fill.solid()
         colour = MODALITY_COLOURS[modality].lstrip("#")
         shape.fill.fore_color.rgb = RGBColor.from_string(colour)

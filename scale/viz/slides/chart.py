@@ -55,7 +55,10 @@ class Chart:
     """What the values are."""
     other_axis: str = ""
     """What the categories are, where their names do not say it."""
-    number_format: str = "0.0"
+    percent: bool = False
+    """Write the values as percentages."""
+    named: bool = True
+    """Write the categories' names; of many narrow columns they stand in the chart's data only."""
 
     def put(self, page: Page, idx: int, alt: str) -> None:
         """Into the placeholder of this idx."""
@@ -108,14 +111,16 @@ class Chart:
         _plain(values, self.axis)
         names.has_major_gridlines = False
         # Below or left of the plot, also where bars are negative.
-        names.tick_label_position = XL_TICK_LABEL_POSITION.LOW
+        names.tick_label_position = (
+            XL_TICK_LABEL_POSITION.LOW if self.named else XL_TICK_LABEL_POSITION.NONE
+        )
         values.major_gridlines.format.line.color.rgb = RGBColor.from_string(GRID)
         values.format.line.fill.background()
-        values.tick_labels.number_format = self.number_format
-        values.tick_labels.number_format_is_linked = False
         found = [estimate for each in self.series.values() for estimate in each]
-        low, high, values.major_unit = axis_limits(found)
-        values.minimum_scale, values.maximum_scale = low, high
+        low, high, step = axis_limits(found)
+        values.minimum_scale, values.maximum_scale, values.major_unit = low, high, step
+        values.tick_labels.number_format = "0%" if self.percent else step_format(step)
+        values.tick_labels.number_format_is_linked = False
         if self.kind == "curves":
             names.maximum_scale = max(self.categories)
             names.tick_labels.number_format, names.tick_labels.number_format_is_linked = "0", False
@@ -152,6 +157,12 @@ def axis_limits(found: Sequence[Estimate]) -> tuple[float, float, float]:
         if high - low <= STEPS:
             break
     return low * step, max(high, low + 1) * step, step
+
+
+def step_format(step: float) -> str:
+    """Excel's format with the decimals that multiples of a step have: `0.00` for 0.25."""
+    decimals = next((d for d in range(6) if math.isclose(step, round(step, d))), 6)
+    return "0" if decimals == 0 else "0." + "0" * decimals
 
 
 def _draw_line(series, colour: RGBColor, markers: bool) -> None:

@@ -15,7 +15,7 @@ from pptx.util import Inches, Pt
 from scale.modalities import MODALITIES, PAIRS
 from scale.viz.labels import label
 from scale.viz.slides.page import Page, write
-from scale.viz.slides.picture import describe
+from scale.viz.slides.picture import describe, plain
 from scale.viz.style import MODALITY_COLOURS
 
 LEFT, RIGHT, TOP = 0.6, 6.97, 4.0
@@ -40,6 +40,7 @@ class Pairs:
         for i, j in PAIRS:
             ends = (Inches(length) for end in (places[i], places[j]) for length in end)
             line = group.shapes.add_connector(MSO_CONNECTOR.STRAIGHT, *ends)
+            plain(line)
             line.line.color.rgb, line.line.width = RGBColor.from_string(LINE), Pt(2)
         for modality, (x, y) in zip(MODALITIES, places, strict=True):
             box = (x - width / 2, y - height / 2, width, height)
@@ -75,7 +76,7 @@ class Gaps:
 
 def _block(group: GroupShape, box: tuple[float, ...], colour: str, kind: MSO_SHAPE):
     shape = group.shapes.add_shape(kind, *(Inches(length) for length in box))
-    shape.shadow.inherit = False
+    plain(shape)
     shape.fill.solid()
     shape.fill.fore_color.rgb = RGBColor.from_string(colour.lstrip("#"))
     shape.line.fill.background()

@@ -52,3 +52,9 @@ class Picture:
 def describe(shape: BaseShape, text: str) -> None:
     """Set the alternative text of a picture, a chart or a table."""
     shape._element.xpath(".//p:cNvPr")[0].set("descr", text)
+
+
+def plain(shape: BaseShape) -> None:
+    """Take away the theme's outline, shadow and text colour of a new shape."""
+    for style in shape._element.xpath("./p:style"):
+        style.getparent().remove(style)

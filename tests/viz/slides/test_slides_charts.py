@@ -6,7 +6,7 @@ import pytest
 from pptx import Presentation
 
 from scale.evaluation.bootstrap import Estimate
-from scale.viz.slides.chart import STEPS, Chart, axis_limits
+from scale.viz.slides.chart import STEPS, Chart, axis_limits, step_format
 from scale.viz.slides.check import problems
 from scale.viz.slides.page import Page
 from scale.viz.slides.table import Cell, Table, cell
@@ -78,6 +78,11 @@ def test_an_axis_holds_zero_values_and_whiskers(values, limits):
     assert high >= max([0, *ends]) - 1e-9
     assert (high - low) / step <= STEPS + 1e-9
     assert math.isclose((high - low) / step, round((high - low) / step))
+
+
+def test_an_axis_is_written_with_the_decimals_of_its_step():
+    assert [step_format(s) for s in (0.05, 0.1, 0.25, 20, 0.02)] == ["0.00", "0.0", "0.00", "0",
+                                                                     "0.00"]  # fmt: skip
 
 
 def test_a_table_is_as_high_as_its_text(page):
