@@ -833,7 +833,7 @@ assert last["as described"] < 0.5 * last["missing in the losses"]
 # ## Pictures for your slides
 #
 # ```
-# scale figures fault_losses fault_gradients fault_mask fault_regression fault_temperature fault_audio fault_missing faults
+# scale figures fault_losses fault_gradients fault_mask fault_regression fault_temperature fault_audio fault_missing study_faults
 # ```
 #
 # Add `--lang zh` for Chinese labels, `--style slides` for a projector. All terms: [glossary](../docs/glossary.md).
