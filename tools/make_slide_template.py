@@ -115,6 +115,7 @@ FOOTERS: list[Placeholder] = [
 def main() -> None:
     """Write the template."""
     deck = Presentation()
+    _drop_leftovers(deck)
     deck.slide_width, deck.slide_height = Inches(WIDTH), Inches(HEIGHT)
     master = deck.slide_master
     theme = master.part.part_related_by(RELATIONSHIP_TYPE.THEME)
@@ -128,6 +129,14 @@ def main() -> None:
     TEMPLATE.parent.mkdir(parents=True, exist_ok=True)
     write_deck(deck, TEMPLATE, datetime(2026, 1, 1), "SCALE")
     print(f"{TEMPLATE.name}: {len(LAYOUTS)} layouts, {TEMPLATE.stat().st_size / 1e3:.0f} kB")
+
+
+def _drop_leftovers(deck) -> None:
+    """The preview of another design, and a printer that nobody here has."""
+    for owner in (deck.part.package, deck.part):
+        for name, relation in list(owner._rels.items()):
+            if relation.reltype.endswith(("/thumbnail", "/printerSettings")):
+                owner._rels.pop(name)
 
 
 def _theme(xml: str) -> str:

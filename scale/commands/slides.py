@@ -65,8 +65,9 @@ class Slides:
         save_deck(made, out, day)
         for key, reason in made.left_out.items():
             print(f"left out: {key}: {reason}")
+        count = f"{made.slides} slide{'s' * (made.slides != 1)}"
         left = f", {len(made.left_out)} left out" if made.left_out else ""
-        print(f"written: {out}, {made.slides} slides{left}, {out.stat().st_size / 1e6:.1f} MB")
+        print(f"written: {out}, {count}{left}, {out.stat().st_size / 1e6:.1f} MB")
 
     def _day(self) -> date:
         try:

@@ -23,7 +23,7 @@ from scale.viz.slides.prose import Prose, prose, words
 from scale.viz.slides.template import FIRST, SECOND, TEMPLATE, TEXT
 
 log = logging.getLogger(__name__)
-TEXT_PLACES = {"Title": FIRST, "Section": FIRST, "Content": FIRST, "Two columns": 2}
+TEXT_PLACES = {"Title": FIRST, "Section": FIRST, "Content": FIRST}
 """Where a layout has its text, unless at TEXT."""
 
 
@@ -49,7 +49,8 @@ def make_deck(material: Material, plan: Plan, day: date) -> Made:
     for slide in tqdm(plan, desc="slides", unit="slide"):
         try:
             content = slide.content if isinstance(slide, OwnSlide) else slide.draw(material)
-        except Unavailable as reason:
+        except ValueError as reason:
+            # Of the slide's own material; run and catalogue are open, words not yet placed.
             left_out[slide.key] = str(reason)
             continue
         said = _words(slide, material, common, content)

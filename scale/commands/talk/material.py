@@ -14,15 +14,13 @@ from scale.experiments.statistics import Outcome
 from scale.experiments.summary import Summary, summarise
 from scale.viz.captions import caption
 from scale.viz.labels import Language, label
-from scale.viz.slides.page import Page
+from scale.viz.slides.page import COLONS, Page
 from scale.viz.slides.picture import Picture
 from scale.viz.slides.template import Layout
 from scale.viz.style import use_style
 
 WIDE = 2.0
 """From this aspect on a picture is larger with its text below it."""
-
-COLONS: dict[Language, str] = {"en": ": ", "zh": "："}
 
 
 class Unavailable(ValueError):

@@ -103,7 +103,10 @@ def _direction(found: Estimate | None) -> Cell:
 
 def _downstream(m: Material) -> Content:
     said, results = words("downstream", m.lang), m.results
-    probe, clusters = results["classification"]["linear_probe"], results["clustering"]
+    probe = results.get("classification", {}).get("linear_probe")
+    clusters = results.get("clustering")
+    if not probe or not clusters:
+        raise Unavailable("results.json has no classification or no clustering")
     lines = [
         (said["accuracy"], probe, "accuracy", "majority"),
         (said["macro"], probe, "macro-F1", "majority"),

@@ -28,10 +28,7 @@ WEIGHTINGS = {"scores": "S'", "rank": "rank", "posterior": "posterior", "late": 
 def outcome_of(
     summary: Summary, better: dict[str, Factor], worse: dict[str, Factor], metric: str = METRIC
 ) -> Outcome:
-    """The comparison of two sides on the held-out products; Unavailable where the study has none.
-
-    Where `better` names a single cell in a study whose claims name it otherwise, nothing matches.
-    """
+    """The comparison of two sides on the held-out products. Raises Unavailable: there is none."""
     wanted = {"better": better, "worse": worse, "test": TEST, "metric": metric}
     for outcome in summary.outcomes:
         if all(getattr(outcome.comparison, name) == value for name, value in wanted.items()):

@@ -18,7 +18,7 @@ from scale.modalities import MODALITIES
 from scale.viz import tiles, typeset
 from scale.viz.labels import label
 from scale.viz.slides.fit import SMALLEST, text_height
-from scale.viz.slides.page import Page, write
+from scale.viz.slides.page import COLONS, Page, write
 from scale.viz.slides.picture import describe, plain
 from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.style import MODALITY_COLOURS
@@ -103,7 +103,10 @@ def _pictures(page: Page, modality: str, content, x: float, alt: str) -> None:
             image.convert("RGB").save(buffer, "PNG")
             buffer.seek(0)
             box = Inches(x + (WIDTH - width) / 2), Inches(y), Inches(width), Inches(height)
-            describe(page.slide.shapes.add_picture(buffer, *box), f"{modality}: {alt}")
+            describe(
+                page.slide.shapes.add_picture(buffer, *box),
+                f"{label(modality, page.lang)}{COLONS[page.lang]}{alt}",
+            )
         y += height + 0.12
 
 

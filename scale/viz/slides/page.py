@@ -18,6 +18,8 @@ from scale.viz.slides.fit import SMALLEST, fitting_size
 from scale.viz.slides.template import SOURCE, TITLE, Layout
 
 LANGUAGES = {"en": MSO_LANGUAGE_ID.ENGLISH_US, "zh": MSO_LANGUAGE_ID.SIMPLIFIED_CHINESE}
+COLONS: dict[Language, str] = {"en": ": ", "zh": "："}
+"""Between a heading and what it says, where both stand in one line."""
 FOOTERS = (PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.SLIDE_NUMBER)
 SMALLEST_TITLE, SMALL = 24, 12
 SIZES = {TITLE: 28}
