@@ -37,7 +37,7 @@ Tree = Mapping[str, Mapping[str, Estimates]]
 """`chance`, `untrained`, `trained` -> subset or direction -> metric -> estimate."""
 
 SIDE, GAP, MARGIN = 92.0, 14.0, 20.0
-CAPTION = 48.0
+CAPTION = 52.0
 """Height of the lines below a tile."""
 SIDES = ("low", "high")
 """Of an interval."""
@@ -121,12 +121,12 @@ def _key(axes: Axes, x: float, y: float, lang: Language) -> None:
 
 def _caption(axes: Axes, product: Product, box: Box, colour: str, fact: str) -> None:
     """Name, category and a fact below a tile."""
-    name = typeset.shorten(product.name or product.text or product.id, box.width, 7)
-    category = typeset.shorten(product.category or "–", box.width, 7, "bold")
+    name = typeset.shorten(product.name or product.text or product.id, box.width, 8.5)
+    category = typeset.shorten(product.category or "–", box.width, 9.5, "bold")
     y = box.y + box.height
-    typeset.write(axes, box.x, y + 11, name, 7)
-    typeset.write(axes, box.x, y + 21, category, 7, fontweight="bold", color=colour)
-    typeset.write(axes, box.x, y + 31, fact, 7, color=shade(0.6))
+    typeset.write(axes, box.x, y + 13, name, 8.5)
+    typeset.write(axes, box.x, y + 25, category, 9.5, fontweight="bold", color=colour)
+    typeset.write(axes, box.x, y + 37, fact, 8.5, color=shade(0.6))
 
 
 @drawn

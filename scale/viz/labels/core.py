@@ -134,7 +134,7 @@ LABELS: dict[str, tuple[str, str]] = {
         "{n} 次训练（随机种子）的均值；误差线：95% t 置信区间。",
     ),
     "study_baseline": ("Dashed: {name}.", "虚线：{name}。"),
-    "study_baselines": ("Dashed: {name}, in each group.", "虚线：各组的 {name}。"),
+    "study_baselines": ("Dashed: {name}, in each group.", "虚线：{name}（各组）。"),
     "study_untouched": ("Dotted: {name}.", "点线：{name}。"),
     "cannot_train": ("cannot be trained", "无法训练"),
     "not_run": ("not run yet", "尚未运行"),

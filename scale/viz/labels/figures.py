@@ -27,7 +27,8 @@ LABELS: dict[str, tuple[str, str]] = {
     "fig_weighted": ("weights S′ = S · softmax(S)", "权重 S′ = S · softmax(S)"),
     "fig_followed": (
         "{first}–{second}:  S = {cosine:.2f},  softmax = e^{cosine:.2f} / ({terms}) = {share:.2f}",
-        "{first}–{second}：余弦 S = {cosine:.2f}，softmax = e^{cosine:.2f} / ({terms}) = {share:.2f}",
+        "{first}–{second}：余弦 S = {cosine:.2f}，"
+        "softmax = e^{cosine:.2f} / ({terms}) = {share:.2f}",
     ),
     "fig_followed_on": (
         "S′ of {first}–{second} = {cosine:.2f} · {share:.2f} = {weight:.2f}",
