@@ -2,8 +2,9 @@
 
     python benchmarks/explorers.py runs/demo data_samples
 
-The model runs on one thread; the time on the processor tells what a busy machine hides. A browser adds the wait for a burst to end (`explorer.DELAY`) and the
-way there and back. Writes benchmarks/results/explorers-scores.json.
+The model runs on one thread; the time on the processor tells what a busy machine hides. A browser
+adds the wait for a burst to end (`explorer.DELAY`) and the way there and back. Writes
+benchmarks/results/explorers-scores.json.
 """
 
 import argparse

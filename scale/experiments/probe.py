@@ -94,18 +94,16 @@ class Probe:
         """Whether the product has the modality."""
         return bool(self.data.present_NM[row, INDEX[modality]])
 
-    def giver(self, row: int, modality: str) -> int:
+    def giver(self, row: int, modality: str) -> int | None:
         """The product whose content a mismatch gives: the next one in the ring of `apply_noise`
-        (share 1) whose content differs. Raises ValueError where there is none."""
+        (share 1) whose content differs; None where there is none or the product has none."""
         content_N = self.data.content_NM[:, INDEX[modality]]
+        if content_N[row] < 0:
+            return None
         ring_R = self._ring(modality)
         behind_R = np.roll(ring_R, -1 - int((ring_R == row).argmax()))
         other_R = behind_R[content_N[behind_R] != content_N[row]]
-        if not len(other_R):
-            raise ValueError(
-                f"{self.data.ids[row]}: no other product has another {modality} to take"
-            )
-        return int(other_R[0])
+        return int(other_R[0]) if len(other_R) else None
 
     def batch(self, row: int, changes: Mapping[str, Change]) -> ProductBatch:
         """The product after its changes, as a batch of one; a modality without one is as it is.
@@ -127,6 +125,9 @@ class Probe:
         if not (change.present and self.has(row, modality)):
             return None
         source = self.giver(row, modality) if change.mismatch else row
+        if source is None:
+            name = self.data.ids[row]
+            raise ValueError(f"{name}: no other product has another {modality} to take")
         column = self.data.columns[modality].select(np.array([source]))
         if modality in DISCRETE:
             shown = getattr(self.data.products[source], modality)

@@ -86,6 +86,7 @@ def test_a_mismatch_never_takes_equal_content(data, probe):
 
 def test_a_mismatch_needs_another_content(data, row):
     one = Probe(data.subset([row]))
+    assert one.giver(0, "image") is None
     with pytest.raises(ValueError, match=rf"{data.ids[row]}.*no other.*image"):
         one.content(0, "image", Change(mismatch=True))
 

@@ -11,6 +11,7 @@ LABELS: dict[str, tuple[str, str]] = {
     "xs_model": ("model", "模型"),
     "xs_best": ("best in validation", "验证集最佳"),
     "xs_last": ("last step", "最后一步"),
+    "xs_saved": ("step {step} ({name})", "第 {step} 步（{name}）"),
     "xs_reset": ("reset", "重置"),
     "xs_reset_hint": ("every modality as it is in the catalogue", "所有模态恢复为目录中的内容"),
     "xs_present": ("present", "存在"),
@@ -34,10 +35,6 @@ LABELS: dict[str, tuple[str, str]] = {
     "xs_percent": ("{percent:.0f} %", "{percent:.0f}%"),
     "xs_policy": ("what stands for a missing modality", "缺失模态以什么代替"),
     # the five modalities
-    "xs_contents": (
-        "The product as the model gets it",
-        "模型实际得到的商品",
-    ),
     "xs_tokens": ("{n} tokens", "{n} 个 token"),
     "xs_off": ("switched off", "已关闭"),
     "xs_from": ("from {product}", "来自 {product}"),

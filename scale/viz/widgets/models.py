@@ -14,17 +14,17 @@ UNTRAINED = "untrained"
 
 
 class Models:
-    """`untrained` and the checkpoints that the run has, of `best` and `last`."""
+    """`untrained` and all checkpoints that the run has, earliest first."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        folder = subject.run.folder
-        stored = [name for name in ("best", "last") if folder.checkpoint(name).is_dir()]
+        self.steps = subject.run.checkpoints()
+        """Step of each checkpoint."""
         # Where no validation chose a best checkpoint, `Run.load` took the last.
-        fallback = subject.which == "best" and stored == ["last"]
+        fallback = subject.which == "best" not in self.steps and "last" in self.steps
         self.shown = "last" if fallback else subject.which
         """The one that the subject holds."""
-        self.names = tuple(dict.fromkeys([UNTRAINED, *stored, self.shown]))
+        self.names = tuple(dict.fromkeys([UNTRAINED, *self.steps, self.shown]))
         self.under = lru_cache(8)(self._under)
         self.index = lru_cache(4)(self._index)
         self._model = lru_cache(4)(self._load)

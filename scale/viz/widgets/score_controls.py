@@ -98,10 +98,12 @@ class ModalityColumn(ipywidgets.VBox):
         """No change."""
         self.present.value, self.mismatch.value, self.strength.value = True, False, NO_DAMAGE
 
-    def offer(self, has: bool) -> None:
-        """Let the controls act only where the product has the modality."""
-        for control in (self.present, self.mismatch, self.kind, self.strength):
+    def offer(self, has: bool, other: bool) -> None:
+        """Let the controls act only where the product has the modality, and where another one has
+        `other` content to take."""
+        for control in (self.present, self.kind, self.strength):
             control.disabled = not has
+        self.mismatch.disabled = not (has and other)
 
     def _steps(self) -> list[tuple[str, float]]:
         steps = STRENGTHS.get(self.kind.value, ())

@@ -21,9 +21,9 @@ def change_line(probe: Probe, row: int, modality: str, change: Change, lang: Lan
 
 def _parts(probe: Probe, row: int, modality: str, change: Change, lang: Language) -> list[str]:
     parts = []
-    if change.mismatch:
-        giver = probe.data.ids[probe.giver(row, modality)]
-        parts.append(label("xs_from", lang, product=giver))
+    giver = probe.giver(row, modality) if change.mismatch else None
+    if giver is not None:
+        parts.append(label("xs_from", lang, product=probe.data.ids[giver]))
     if change.damage:
         amount = strength_text(*change.damage, lang)
         parts.append(f"{label(NAMES[change.damage[0]], lang)} {amount}")

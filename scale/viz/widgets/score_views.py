@@ -106,7 +106,8 @@ def jct_view(now: Reading, before: Reading, policy: str, lang: Language) -> str:
                 title = f"{label(MODALITIES[m], lang)}: {count}"
                 parts.append(f'<span class="{kind}" style="{look}" title="{title}">{count}</span>')
     counts = {"own": int(now.token_M.sum()), "filler": int(now.stand_in_M.sum())}
-    line = f"{label(f'policy_says_{policy}', lang)} · {label('xs_jct_count', lang, **counts)}"
+    says = label(f"policy_says_{policy}", lang)
+    line = f"{says} · " + label("xs_jct_count", lang, **counts)
     cosine_M = fused_cosines(now, before)
     names = [_name(m, lang) for m in range(len(MODALITIES))]
     low = 0.0 if np.nanmin(cosine_M) >= 0 else -1.0

@@ -130,7 +130,7 @@ class ScoreExplorer(Explorer):
         row, changes = self.picker.row, self.changes()
         self._reading = None
         for m, column in self.columns.items():
-            column.offer(self.probe.has(row, m))
+            column.offer(self.probe.has(row, m), self.probe.giver(row, m) is not None)
             column.content.html = self._tile(row, m, changes[m], self._playing and m == "video")
         batch = self.probe.batch(row, changes)
         if not batch.present_BM.any():
@@ -198,7 +198,9 @@ class ScoreExplorer(Explorer):
         self.training.html = head + body
 
     def _name_of(self, model: str) -> str:
-        return self.say(MODEL_NAMES[model]) if model in MODEL_NAMES else model
+        if model in MODEL_NAMES:
+            return self.say(MODEL_NAMES[model])
+        return self.say("xs_saved", step=self.models.steps.get(model, "?"), name=model)
 
     def _picked(self, key: str, drag: bool) -> None:
         """A key in a modality's tile: the clip starts or stops."""

@@ -1,6 +1,7 @@
 """The score explorer shows what the model says of the product as the controls make it."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from scale.experiments.reading import read_product
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.training.log import SCORES, read_scores, score_means
-from scale.training.run import Run
+from scale.training.run import Run, RunFolder
 from scale.viz.widgets.media import clip_uri, sound_uri
 from scale.viz.widgets.picker import LISTED, ProductPicker
 from scale.viz.widgets.score_controls import NAMES, NO_DAMAGE, STRENGTHS
@@ -196,7 +197,7 @@ def test_learned_tokens_that_the_run_lacks_are_not_made_up(explorer):
 
 
 def test_models_are_those_of_the_run(explorer, subject):
-    assert [name for _, name in explorer.model.options] == ["untrained", "best", "last"]
+    assert {name for _, name in explorer.model.options} == {"untrained", "best", "last"}
     assert explorer.model.value == "best"
     data = subject.data.subset([explorer.picker.row])
     expected = {
@@ -259,6 +260,31 @@ def test_the_clip_plays_and_stops(explorer):
     assert column.content.html.count("<img") == 1
     column.content.pick("play")
     assert column.content.html == strip
+
+
+def test_of_one_product_alone_nothing_can_be_swapped(subject):
+    alone = Subject(subject.run, subject.data.subset([int(subject.rows[0])]))
+    explorer = ScoreExplorer(alone)
+    assert explorer.near_now.html.count('class="card') == 0
+    assert all(column.mismatch.disabled for column in explorer.columns.values())
+    explorer.columns["text"].mismatch.value = True
+    assert "no other product has another text" in explorer.complaint
+    assert "no scores" in repr(explorer)
+
+
+def test_kept_checkpoints_can_be_looked_at(subject, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(subject.run.folder.folder, folder)
+    checkpoint = folder / "checkpoint"
+    shutil.copytree(checkpoint / "last", checkpoint / "step-000060")
+    explorer = ScoreExplorer(Subject(replace(subject.run, folder=RunFolder(folder)), subject.data))
+    names = {name: shown for shown, name in explorer.model.options}
+    assert names["step-000060"] == "step 60 (step-000060)"
+    explorer.model.value = "last"
+    shown = explorer.matrices.html
+    explorer.model.value = "step-000060"
+    assert explorer.matrices.html == shown
+    assert explorer.complaint == ""
 
 
 def test_the_list_is_searched(subject):
