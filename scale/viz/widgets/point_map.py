@@ -12,6 +12,7 @@ import anywidget
 import ipywidgets
 import numpy as np
 import traitlets
+from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
 from scale.strict import require
@@ -154,8 +155,10 @@ class PointMap(ipywidgets.VBox):
 
     def _paint(self, page: str) -> None:
         ink = "#1b2330" if is_light(page) else "#ffffff"
-        self._scatter.background(page)
         self._scatter.color(selected=ink, hover=ink)
+        # `Scatter.background` would also colour axes and legend, and the browser then draws them.
+        self.widget.background_color = to_rgba(page)
+        self.widget.reticle_color = to_rgba(ink, 0.2)
 
     def __repr__(self) -> str:
         return f"PointMap({len(self._table)} points)"
