@@ -1,0 +1,155 @@
+"""Random products that a `Stepper` trains on, without a catalogue; work for one process of several.
+
+Started by tests/training/test_distributed.py, as a process of its own: `small_data.py FOLDER`.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from scale.config import Config, FeatureConfig, LossConfig, ModelConfig
+from scale.data.batch import ProductBatch, Tokens
+from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.presets import official_loss
+from scale.training import step as training_step
+from scale.training.distributed import leave, rank
+from scale.training.run import seeded_model
+from scale.training.step import Stepper
+
+MODEL = ModelConfig(
+    width=16, heads=2, encoder_layers=1, jct_layers=1, mlp_ratio=2.0, dropout=0.0,
+    text_length=10, table_length=14, image_length=4, video_length=3, audio_length=6,
+    vocab_size=40, image_features=12, video_features=27, audio_features=5,
+)  # fmt: skip
+FEATURES = FeatureConfig(
+    text_length=10, table_length=14, image_size=4, patch_size=2, video_frames=3, frame_size=3,
+    audio_seconds=1.0, audio_frames=6, mel_bins=5, vocab_size=40,
+)  # fmt: skip
+ALL, NO_SOUND = MODALITIES, ("text", "table", "image", "video")
+MIXED = [ALL, ("text", "table"), ("text", "image", "audio"), ALL,
+         ("video", "audio"), ("table", "image", "video"), ALL, ("text", "audio")]  # fmt: skip
+FLAT = [("text", "table")] * 2 + [("text",)] * 2
+"""Four products of which nobody has seen or heard anything."""
+EVERY = ("contrastive", "MLM", "MEM", "MRP", "MFP", "MAM")
+
+
+class Pieces:
+    """What masking asks of a tokenizer."""
+
+    mask_token_id, unk_token_id, all_special_ids = 4, 1, (0, 1, 2, 3, 4)
+
+    def __len__(self) -> int:
+        return MODEL.vocab_size
+
+
+class SmallData:
+    """Products with random tokens in double precision; those 4 apart have the same contents."""
+
+    tokenizer = Pieces()
+
+    def __init__(self, present: list[tuple[str, ...]]):
+        random, count = torch.Generator().manual_seed(1), len(present)
+        self.present_NM = np.array([[m in subset for m in MODALITIES] for subset in present])
+        self.content_NM = np.where(self.present_NM, np.arange(count)[:, None] % 4, -1)
+        self.tokens = {m: _tokens(m, count, random) for m in MODALITIES}
+
+    def __len__(self) -> int:
+        return len(self.present_NM)
+
+    def subset(self, rows: np.ndarray) -> "SmallData":
+        assert list(rows) == list(range(len(self)))
+        return self
+
+    def facts(self, rows: np.ndarray) -> ProductBatch:
+        content_BM = torch.from_numpy(self.content_NM[rows])
+        return ProductBatch({}, content_BM >= 0, torch.from_numpy(rows), content_BM)
+
+    def collate(self, rows: np.ndarray) -> ProductBatch:
+        batch = self.facts(rows)
+        for m, tokens in self.tokens.items():
+            here = batch.present_BM[:, INDEX[m]].nonzero().squeeze(1)
+            batch.tokens[m] = replace(tokens.select(batch.index_B[here]), rows_R=here)
+        return batch
+
+
+def _tokens(modality: str, count: int, random: torch.Generator) -> Tokens:
+    length = MODEL.length(modality)
+    size_N1 = torch.randint(3, length + 1, (count, 1), generator=random)
+    padding_NL, entity_NL = torch.arange(length) >= size_N1, None
+    if SPECS[modality].kind == "discrete":
+        values = torch.randint(5, MODEL.vocab_size, padding_NL.shape, generator=random)
+        values = values.masked_fill(padding_NL, 0)
+    else:
+        shape = (*padding_NL.shape, MODEL.feature_size(modality))
+        values = torch.randn(shape, generator=random).double()
+        values = values.masked_fill(padding_NL[:, :, None], 0.0)
+    if modality == "table":
+        entity_NL = ((torch.arange(length) - 1) // 2).clamp(min=-1).expand_as(padding_NL)
+        entity_NL = entity_NL.masked_fill(padding_NL, -1)
+    return Tokens(values, padding_NL, torch.arange(count), entity_NL)
+
+
+def setting(present: list, loss: LossConfig, policy: str = "zero", dropout: float = 0.0, **train):
+    """Products and config of a few steps over all of them."""
+    config = Config(features=FEATURES, model=replace(MODEL, dropout=dropout), loss=loss)
+    train = {"steps": 10, "batch_size": len(present), "device": "cpu", **train}
+    missing = replace(config.missing, policy=policy)
+    return present, replace(config, train=replace(config.train, **train), missing=missing)
+
+
+WEIGHTED = LossConfig(weight_on="loss", weight_uniform_share=0.0)
+FLOWING = replace(WEIGHTED, weight_gradient=True)
+SETTINGS = {
+    "default": setting(MIXED, LossConfig()),
+    "one process has only words": setting([*FLAT, *MIXED[:4]], LossConfig()),
+    "one process has nothing to learn": setting([*MIXED[:4], *FLAT], LossConfig(tasks=("MRP",))),
+    "nobody has sound": setting([NO_SOUND] * 4 + FLAT, LossConfig(), policy="skip"),
+    "contrast only": setting(MIXED, LossConfig(tasks=("contrastive",)), policy="learned"),
+    "scores of the batch": setting(
+        [*FLAT, *MIXED[:4]], replace(FLOWING, weight_level="batch", row_normalise=True)
+    ),
+    "official": setting(MIXED, official_loss()),
+    "posterior": setting(MIXED, replace(WEIGHTED, weight_by="posterior"), micro_batch=2),
+    "logits": setting(
+        [*MIXED[:4], *FLAT],
+        replace(FLOWING, weight_on="logits", weight_features="fused", ignore_duplicates=False),
+        micro_batch=2,
+    ),
+    "dropout": setting(MIXED, FLOWING, policy="skip", dropout=0.3, micro_batch=2),
+    "parts of unequal size": setting(MIXED, WEIGHTED, micro_batch=3, activation_checkpointing=True),
+}  # fmt: skip
+
+
+def two_steps(name: str) -> dict[str, torch.Tensor]:
+    """Losses and norm of two steps, the gradient of the first, and what weights came out.
+
+    A batch is all products in order: a process has one half of them.
+    """
+    present, config = SETTINGS[name]
+    training_step.batch_indices = lambda products, *_: np.arange(products)
+    stepper = Stepper(config, seeded_model(config).double(), SmallData(present))
+    found = {}
+    for number in range(2):
+        step = stepper.step(number)
+        found |= {f"{number}/{key}": value for key, value in step.loss.losses.items()}
+        found[f"{number}/S'"] = step.loss.scores.weighted_BMM
+        found[f"{number}/grad_norm"] = step.grad_norm
+        if number == 0:
+            found |= {
+                f"gradient/{key}": weight.grad.clone()
+                for key, weight in stepper.model.named_parameters()
+                if weight.grad is not None
+            }
+    found |= {f"weight/{key}": weight for key, weight in stepper.model.named_parameters()}
+    return {key: value.detach().clone().contiguous() for key, value in found.items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for number, name in enumerate(SETTINGS):
+        save_file(two_steps(name), Path(sys.argv[1]) / f"{number}-{rank()}.safetensors")
+    leave()

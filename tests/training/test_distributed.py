@@ -1,0 +1,145 @@
+"""Two processes (gloo, CPU) give what one gives, whatever each of them has in its half."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scale.cli import main
+from scale.training import distributed
+from scale.training import step as training_step
+from scale.training.keeping import checkpoints
+from scale.training.log import read_metrics, read_scores
+from scale.training.run import RunFolder, seeded_model
+from scale.training.step import Stepper
+from tests.training import small_data
+
+ACCELERATE = (
+    sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+    "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+    "--main_process_port", "0",
+)  # fmt: skip
+
+
+def start_two(*command):
+    """Two processes as torchrun starts them, without its own seconds."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command], stderr=subprocess.PIPE, text=True,
+            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    for process in started:
+        said = process.communicate()[1]
+        assert process.returncode == 0, said[-3000:]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What both processes found, by setting."""
+    folder = tmp_path_factory.mktemp("two")
+    start_two(small_data.__file__, str(folder))
+    return {
+        name: [load_file(folder / f"{number}-{rank}.safetensors") for rank in range(2)]
+        for number, name in enumerate(small_data.SETTINGS)
+    }
+
+
+@pytest.mark.parametrize("name", small_data.SETTINGS)
+def test_two_processes_have_the_losses_gradient_and_weights_of_one(
+    two_processes, monkeypatch, name
+):
+    monkeypatch.setattr(training_step, "batch_indices", None)  # Put back afterwards.
+    one = small_data.two_steps(name)
+    assert sum(value.abs().sum() for key, value in one.items() if "gradient" in key) > 0
+    for found in two_processes[name]:
+        for key in one.keys() | found.keys():
+            if key not in one:
+                assert not found[key].any(), f"{key}: nobody reads it, DDP gives zeros"
+                continue
+            torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
+
+
+def test_the_settings_are_not_all_alike(two_processes):
+    norms = {name: found[0]["0/grad_norm"].item() for name, found in two_processes.items()}
+    assert len({round(norm, 6) for norm in norms.values()}) == len(norms)
+    assert any(norm > 1 for norm in norms.values()), "clipping has something to do"
+    gradients = two_processes["nobody has sound"][0].keys()
+    assert "gradient/encoders.image.project.weight" in gradients
+    assert "gradient/encoders.audio.project.weight" not in gradients
+
+
+def test_alone_there_is_one_process():
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.share(7) == slice(0, 7)
+    rows = torch.ones(2, 3)
+    assert distributed.gather(rows) is rows
+    assert torch.equal(distributed.add_up(rows), rows)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    with pytest.raises(ValueError, match=r"8 products a step .* among 3 processes: choose another"):
+        distributed.share(8)
+    assert distributed.share(9) == slice(0, 3)
+
+
+def test_what_needs_the_whole_batch_is_refused():
+    present, config = small_data.SETTINGS["posterior"]
+    data = small_data.SmallData(present)
+    with pytest.raises(ValueError, match="the whole batch at once: one process and"):
+        Stepper(config, seeded_model(config), data, weigher=lambda *_: None)
+
+
+OPTIONS = (
+    "--preset", "micro", "--model.width", "16", "--model.heads", "2", "--model.encoder-layers", "1",
+    "--train.steps", "4", "--train.batch-size", "8", "--train.log-every", "1",
+    "--train.eval-every", "2", "--train.checkpoint-every", "2", "--train.keep-last", "2",
+)  # fmt: skip
+
+
+def test_launched_pretraining_is_that_of_one_process_and_resumes_to_the_same_bits(
+    small_catalogue, cache_folder, same_run, tmp_path, monkeypatch
+):
+    """Whole by accelerate launch, then from its middle on."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
+    pretrain = ("pretrain", "--catalogue", str(small_catalogue), *OPTIONS, "--out")
+    assert main([*pretrain, str(one)]) == 0
+    launched = subprocess.run(
+        [*ACCELERATE, "-m", "scale.cli", *pretrain, str(two)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert launched.returncode == 0, launched.stderr[-3000:]
+    assert launched.stdout.count("trained:") == 1
+    a, b = read_metrics(one), read_metrics(two)
+    assert [line["step"] for line in a] == [line["step"] for line in b]
+    for left, right in zip(a, b, strict=True):
+        for key in left.keys() - {"products_per_second"}:
+            assert right[key] == pytest.approx(left[key], rel=1e-5, abs=1e-6), key
+    assert len(read_scores(two)) == len(read_scores(one))
+    assert files(two) == files(one)
+
+    shutil.copytree(two, resumed)
+    saved = RunFolder(resumed).checkpoints
+    for name, step in checkpoints(saved).items():
+        if step == 4:
+            shutil.rmtree(saved / name)
+    start_two("-m", "scale.cli", *pretrain, str(resumed), "--resume")
+    same_run(resumed, two)
+
+
+def files(folder: Path) -> set[Path]:
+    found = {path.relative_to(folder) for path in folder.rglob("*")}
+    return {path for path in found if path.parts[0] != "tensorboard"}
