@@ -1,0 +1,139 @@
+"""Out of memory: a message, or the same step in smaller parts, as if it had been so before."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scale.training.log import read_metrics
+from scale.training.memory import is_out_of_memory
+from scale.training.pretrain import pretrain
+from scale.training.reader import Reader
+from scale.training.run import RunFolder
+from scale.training.step import Stepper, TrainingError
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """A machine whose memory suffices for `memory.products` at once, from a step on."""
+
+    class Memory:
+        products = 4
+        since = 0
+        step = 0
+        failures = 0
+
+    limit, forward, step = Memory(), Reader.forward, Stepper.step
+
+    def counted(self, number):
+        limit.step = number
+        return step(self, number)
+
+    def limited(self, batch, *arguments):
+        output = forward(self, batch, *arguments)
+        # Late, so that random numbers are drawn and a graph is there.
+        if limit.step >= limit.since and len(batch) > limit.products:
+            limit.failures += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return output
+
+    monkeypatch.setattr(Stepper, "step", counted)
+    monkeypatch.setattr(Reader, "forward", limited)
+    return limit
+
+
+def trained(config, catalogue, cache, out, **train):
+    changed = replace(config, train=replace(config.train, **train))
+    pretrain(changed, catalogue, out, cache=cache, resume=True, progress=False)
+    return out
+
+
+def test_halving_gives_what_the_smaller_micro_batch_would_have_given(
+    small, small_catalogue, cache, same_run, memory, tmp_path, caplog
+):
+    memory.products = 3
+    made = trained(small, small_catalogue, cache, tmp_path / "auto", auto_batch=True)
+    assert memory.failures == 2, "8 and 4 are too many; the size stays for the steps that follow"
+    assert [r.getMessage() for r in caplog.records if "out of memory" in r.getMessage()] == [
+        "step 1: out of memory; goes on with train.micro_batch 4",
+        "step 1: out of memory; goes on with train.micro_batch 2",
+    ]
+    same_run(made, trained(small, small_catalogue, cache, tmp_path / "two", micro_batch=2))
+
+
+def test_memory_that_ends_in_the_middle_of_a_run_and_a_stop_after_it(
+    small, small_catalogue, cache, same_run, memory, tmp_path, monkeypatch
+):
+    """The run that goes on has memory enough again, and yet keeps to the smaller parts."""
+    memory.since = 5
+    whole = trained(small, small_catalogue, cache, tmp_path / "whole", auto_batch=True)
+    with monkeypatch.context() as patch:
+        step = Stepper.step
+
+        def stopping(self, number):
+            if number == 9:
+                raise Stopped
+            return step(self, number)
+
+        patch.setattr(Stepper, "step", stopping)
+        with pytest.raises(Stopped):
+            trained(small, small_catalogue, cache, tmp_path / "stopped", auto_batch=True)
+    memory.products = 1000
+    same_run(trained(small, small_catalogue, cache, tmp_path / "stopped", auto_batch=True), whole)
+
+
+def test_without_auto_batch_the_message_says_what_to_try(
+    small, small_catalogue, cache, memory, tmp_path
+):
+    memory.since = 6
+    with pytest.raises(TrainingError) as failure:
+        trained(small, small_catalogue, cache, tmp_path / "run")
+    message = str(failure.value)
+    assert message.startswith("step 7: out of memory (CUDA out of memory. Tried to allocate")
+    assert "Try train.micro_batch 4 (the same negatives, slower), train.auto_batch" in message
+    assert f"The last good checkpoint is {RunFolder(tmp_path / 'run').checkpoints}" in message
+    assert [line["step"] for line in read_metrics(tmp_path / "run")][-1] == 6
+
+
+def test_where_one_product_is_too_much_it_ends(small, small_catalogue, cache, memory, tmp_path):
+    memory.products = 0
+    with pytest.raises(TrainingError, match=r"step 1: out of memory.*No checkpoint was kept"):
+        trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
+
+
+def test_an_optimizer_without_room_is_not_asked_twice(
+    small, small_catalogue, cache, tmp_path, monkeypatch
+):
+    """It may have moved some of the weights: the step cannot be done again."""
+    asked = []
+
+    def full(self, *_):
+        asked.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW, "_init_group", full)
+    with pytest.raises(TrainingError, match="step 1: out of memory"):
+        trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
+    assert asked == [1]
+
+
+def test_other_errors_are_none_of_memory(small, small_catalogue, cache, tmp_path, monkeypatch):
+    def broken(self, *arguments):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Reader, "forward", broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
+
+
+def test_what_torch_says_on_this_machine_is_understood():
+    with pytest.raises(RuntimeError) as failure:
+        torch.empty(2**58)
+    assert is_out_of_memory(failure.value)
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    assert not is_out_of_memory(ValueError("out of range"))

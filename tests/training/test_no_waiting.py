@@ -1,0 +1,165 @@
+"""The host does not wait for the device in a step: proven on the CPU, by the operations called.
+
+On CUDA, a call waits where the host needs a number of the device: `.item()`, `bool()`, `.tolist()`,
+or the length of a result that depends on values (indexing by a mask).
+"""
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import scale
+from scale.data.catalogue import Catalogue
+from scale.training.loop import Trainer
+from scale.training.run import Run, RunFolder, seeded_model
+from scale.training.step import Stepper
+
+WAITING = (
+    "_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2",
+    "unique_consecutive", "unique_dim", "repeat_interleave.Tensor", "bincount", "argwhere",
+)  # fmt: skip
+"""Operations that CUDA cannot do without the host waiting for their result."""
+PACKAGE = Path(scale.__file__).parent
+
+
+class Watch(TorchDispatchMode):
+    """Counts by place in the package the operations for which a host would wait on CUDA."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        if waits(function, arguments):
+            self.found[place(sys._getframe())] += 1
+        return function(*arguments, **(keywords or {}))
+
+
+def waits(function, arguments) -> bool:
+    name = str(function).removeprefix("aten.")
+    if name.startswith(("index.", "index_put", "_index_put_impl", "_unsafe_index")):
+        indices = [i for i in arguments[1] if i is not None]
+        return any(i.dtype in (torch.bool, torch.uint8) for i in indices)
+    return any(name == w or name.startswith(f"{w}.") for w in WAITING)
+
+
+def place(frame) -> str:
+    """Function of the package that is at work, e.g. `model/scale.py:_predict`."""
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(PACKAGE):
+            return f"{path.relative_to(PACKAGE)}:{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "elsewhere"
+
+
+@pytest.fixture(scope="module")
+def data(whole_run, small_catalogue, cache):
+    run = Run.load(whole_run)
+    return run.config, run.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
+
+
+def watched(config, data, steps=2):
+    """By place, how often a step waits, of some steps after the first."""
+    stepper = Stepper(config, seeded_model(config), data)
+    stepper.step(0)  # It sets up the optimizer.
+    with Watch() as watch:
+        for step in range(1, 1 + steps):
+            stepper.step(step)
+    return {name: count / steps for name, count in watch.found.items()}
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        lambda values, mask: values[0].item(),
+        lambda values, mask: bool(values[1] > 0),
+        lambda values, mask: float(values.sum()),
+        lambda values, mask: torch.equal(values, values),
+        lambda values, mask: values[mask],
+        lambda values, mask: mask.nonzero(),
+        lambda values, mask: values.unique(),
+        lambda values, mask: values.index_put_((mask,), torch.tensor(1.0)),
+    ],
+)
+def test_the_watch_sees_waiting(waiting):
+    with Watch() as watch:
+        waiting(torch.arange(4.0), torch.tensor([True, False, True, False]))
+    assert watch.found
+
+
+def test_the_watch_sees_no_waiting_where_there_is_none():
+    values, mask = torch.arange(4.0), torch.tensor([True, False, True, False])
+    with Watch() as watch:
+        values[torch.tensor([0, 1])] + torch.where(mask, values, 0.0).sum()
+    assert not watch.found
+
+
+KNOWN = {
+    "objectives/masking.py:mask_batch": 5,
+    "model/scale.py:_predict": 5,
+    "training/step.py:_backward_at_once": 5,
+    "model/encoders.py:forward": 2,
+}
+"""Waits of a step on CUDA, at most. How many positions are hidden depends on the draw: taking them
+out costs one each for the targets, the heads, and the heads' gradient, by modality. transformers'
+BERT asks whether anything is padded (text, table). All else runs ahead of the host."""
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
+@pytest.mark.parametrize("loss", [{}, {"weight_on": "loss"}, {"weight_features": "fused"}])
+def test_a_step_waits_for_hidden_positions_only(data, loss, policy):
+    config, products = data
+    config = replace(
+        config,
+        loss=replace(config.loss, **loss),
+        missing=replace(config.missing, policy=policy),
+    )
+    known = KNOWN | ({"objectives/masking.py:rows": 5} if "weight_on" in loss else {})
+    if policy == "zero":
+        known = known | {"model/encoders.py:forward": 2, "model/encoders.py:impute_zeros": 2}
+    found = watched(config, products)
+    assert found.keys() <= known.keys()
+    assert all(count <= known[name] for name, count in found.items()), found
+
+
+def test_nothing_is_moved_to_the_host_in_a_step(data, monkeypatch):
+    """What reaches Python without an operation: on the CPU, lists and arrays share its memory."""
+    config, products = data
+    stepper = Stepper(config, seeded_model(config), products)
+    stepper.step(0)
+    with monkeypatch.context() as patch:
+        for name in ("tolist", "cpu", "numpy", "__array__"):
+
+            def moved(tensor, *_, name=name, **__):
+                raise AssertionError(f"Tensor.{name}")
+
+            patch.setattr(torch.Tensor, name, moved)
+        stepper.step(1)
+
+
+def test_figures_are_fetched_where_they_are_logged(data, tmp_path, monkeypatch):
+    """On CUDA; here a trainer is told that its device is one. (On the CPU nothing waits: it looks
+    at each step for what is not finite.)"""
+    config, products = data
+    train = replace(config.train, log_every=5, eval_every=0, checkpoint_every=12, steps=12)
+    trainer = Trainer(replace(config, train=train), seeded_model(config), products, None,
+                      RunFolder(tmp_path))  # fmt: skip
+    fetched, fetch, step = [], Trainer._fetch, Trainer.step
+    monkeypatch.setattr(Trainer, "_fetch", lambda self: (
+        fetched.append(self.state.step), fetch(self))[1])  # fmt: skip
+
+    def as_on_cuda(self, number):
+        self.device = torch.device("cpu")
+        done = step(self, number)
+        self.device = torch.device("cuda")
+        return done
+
+    monkeypatch.setattr(Trainer, "step", as_on_cuda)
+    trainer.fit(progress=False)
+    assert sorted(set(fetched)) == [5, 10, 12]
