@@ -170,19 +170,21 @@ class TrainingMonitor(Explorer):
 
     def _follow_newest(self) -> None:
         """Fit the slider to the log, and put it on the newest step if it follows."""
+        newest = self.watch.step
         logged = [line["step"] for line in self.watch.lines]
-        every = int(np.gcd.reduce(logged)) if any(logged) else 1
+        every = int(np.gcd.reduce(logged)) if newest else 1
         self._placing = True
         try:
-            # All at once: the browser moves a value that is no multiple of the step, as if the user
-            # had moved it.
-            with self.slider.hold_sync(), self.play.hold_sync():
-                for control in (self.slider, self.play):
-                    control.max = max(self.watch.step, 1)
-                self.slider.step = every
-                self.play.step = max(self.watch.step // FRAMES // every, 1) * every
-                if self.following.value:
-                    self.slider.value = self.watch.step
+            # One by one, the value always within the range and a multiple of the step: the browser
+            # moves any other, and tells it as if the user had.
+            if self.following.value and newest < self.slider.value:
+                self.slider.value = newest
+            for control in (self.slider, self.play):
+                control.max = max(newest, 1)
+            self.slider.step = every
+            self.play.step = max(newest // FRAMES // every, 1) * every
+            if self.following.value:
+                self.slider.value = newest
         finally:
             self._placing = False
 
