@@ -99,7 +99,7 @@ def _parts(m: Material) -> Content:
 def _weighting(m: Material) -> Content:
     """The differences to uniform weights over all regimes, in the metric that decides."""
     said, summary = words("study_weighting", m.lang), m.study("weighting")
-    metric = summary.study.metrics[0]
+    metric, other = summary.study.metrics[:2]
     found = {
         key: outcome_of(summary, {"weighting": name}, {"weighting": "uniform"}, metric)
         for key, name in WEIGHTINGS.items()
@@ -107,7 +107,11 @@ def _weighting(m: Material) -> Content:
     control = outcome_of(
         summary, {"weighting": "logits (paper)"}, {"weighting": "logits control"}, metric
     )
+    again = outcome_of(summary, {"weighting": "S'"}, {"weighting": "uniform"}, other)
     values = facts(summary) | {
+        "other": other,
+        "other_value": difference(again.seeds),
+        "other_verdict": m.verdict(again),
         "regimes": found["scores"].pairs,
         "scores": difference(found["scores"].seeds),
         "scores_verdict": m.verdict(found["scores"]),
