@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 
 from scale.config import Config
 from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
 from scale.training.checkpoint import OPTIMIZER
 from scale.training.log import read_metrics, read_scores
 from scale.training.pretrain import pretrain
-from scale.training.run import RunFolder
+from scale.training.run import Run, RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +38,13 @@ def whole_run(small, small_catalogue, cache, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     pretrain(small, small_catalogue, out, cache=cache, progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def small_dataset(whole_run, small_catalogue, cache):
+    """The config of the whole run and the products that it trained on."""
+    run = Run.load(whole_run)
+    return run.config, run.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
 
 
 @pytest.fixture(scope="session")

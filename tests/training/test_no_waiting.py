@@ -14,9 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import scale
-from scale.data.catalogue import Catalogue
 from scale.training.loop import Trainer
-from scale.training.run import Run, RunFolder, seeded_model
+from scale.training.run import RunFolder, seeded_model
 from scale.training.step import Stepper
 
 WAITING = (
@@ -56,12 +55,6 @@ def place(frame) -> str:
             return f"{path.relative_to(PACKAGE)}:{frame.f_code.co_name}"
         frame = frame.f_back
     return "elsewhere"
-
-
-@pytest.fixture(scope="module")
-def data(whole_run, small_catalogue, cache):
-    run = Run.load(whole_run)
-    return run.config, run.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
 
 
 def watched(config, data, steps=2):
@@ -113,8 +106,8 @@ BERT asks whether anything is padded (text, table). All else runs ahead of the h
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
 @pytest.mark.parametrize("loss", [{}, {"weight_on": "loss"}, {"weight_features": "fused"}])
-def test_a_step_waits_for_hidden_positions_only(data, loss, policy):
-    config, products = data
+def test_a_step_waits_for_hidden_positions_only(small_dataset, loss, policy):
+    config, products = small_dataset
     config = replace(
         config,
         loss=replace(config.loss, **loss),
@@ -128,9 +121,9 @@ def test_a_step_waits_for_hidden_positions_only(data, loss, policy):
     assert all(count <= known[name] for name, count in found.items()), found
 
 
-def test_nothing_is_moved_to_the_host_in_a_step(data, monkeypatch):
+def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch):
     """What reaches Python without an operation: on the CPU, lists and arrays share its memory."""
-    config, products = data
+    config, products = small_dataset
     stepper = Stepper(config, seeded_model(config), products)
     stepper.step(0)
     with monkeypatch.context() as patch:
@@ -143,10 +136,10 @@ def test_nothing_is_moved_to_the_host_in_a_step(data, monkeypatch):
         stepper.step(1)
 
 
-def test_figures_are_fetched_where_they_are_logged(data, tmp_path, monkeypatch):
+def test_figures_are_fetched_where_they_are_logged(small_dataset, tmp_path, monkeypatch):
     """On CUDA; here a trainer is told that its device is one. (On the CPU nothing waits: it looks
     at each step for what is not finite.)"""
-    config, products = data
+    config, products = small_dataset
     train = replace(config.train, log_every=5, eval_every=0, checkpoint_every=12, steps=12)
     trainer = Trainer(replace(config, train=train), seeded_model(config), products, None,
                       RunFolder(tmp_path))  # fmt: skip

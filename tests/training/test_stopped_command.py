@@ -1,0 +1,145 @@
+"""`scale pretrain` under a scheduler, on a full disk, and in deterministic mode."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scale.cli import main
+from scale.training.background import BackgroundRun
+from scale.training.determinism import deterministic_algorithms
+from scale.training.keeping import save_last
+from scale.training.loop import Trainer
+from scale.training.pretrain import pretrain
+from scale.training.run import RunFolder, seeded_model
+from scale.training.step import Stepper, TrainingError
+
+
+def options(small_catalogue, out):
+    return ["pretrain", "--catalogue", str(small_catalogue), "--out", str(out), "--preset", "micro",
+            "--train.steps", "6", "--train.batch-size", "4"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGTERM, 75, "step 3 of 6: stopped by SIGTERM; all is saved in"),
+     (signal.SIGUSR1, 75, "step 3 of 6: stopped by SIGUSR1; all is saved in"),
+     (signal.SIGINT, 130, "scale pretrain: stopped; go on with --resume")],
+)  # fmt: skip
+def test_the_command_ends_with_its_code_and_goes_on(
+    small_catalogue, cache_folder, tmp_path, monkeypatch, capsys, number, code, says
+):
+    arguments, step = options(small_catalogue, tmp_path / "run"), Stepper.step
+
+    def told(self, at):
+        if at == 2:
+            os.kill(os.getpid(), number)
+        return step(self, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", told)
+        assert main(arguments) == code
+    assert says in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+
+
+def test_max_time_ends_the_command_and_a_wrong_one_is_said(
+    small_catalogue, cache_folder, tmp_path, capsys
+):
+    arguments = options(small_catalogue, tmp_path / "run")
+    assert main([*arguments, "--max-time", "0.001s"]) == 75
+    assert "step 1 of 6: train.max_minutes" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--max-time", "soon"]) == 2
+    assert "'soon' is not a time; write it like 3h30m" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--max-time", "1h"]) == 0
+
+
+@pytest.mark.parametrize(("code", "complains"), [(0, False), (75, False), (2, True)])
+def test_a_background_run_that_saved_has_no_complaint(tmp_path, code, complains):
+    said = "scale pretrain: said last"
+    (tmp_path / "pretrain.log").write_text(f"{said}\n")
+    process = subprocess.Popen(["sh", "-c", f"exit {code}"])
+    process.wait()
+    assert BackgroundRun(tmp_path, process).complaint() == (said if complains else "")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MB; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("no right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(
+    small, small_catalogue, cache, whole_run, same_run, small_disk, monkeypatch
+):
+    """Whatever is written first then, the metrics or a checkpoint: what was saved is kept."""
+    out, step = small_disk / "run", Stepper.step
+
+    def filling(self, at):
+        if at == 6:
+            with contextlib.suppress(OSError), (small_disk / "filler").open("wb", 0) as file:
+                while True:
+                    file.write(bytes(100))
+        return step(self, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", filling)
+        with pytest.raises(
+            TrainingError, match=r"(?s)No space left.*Make room.*good checkpoint is"
+        ):
+            pretrain(small, small_catalogue, out, cache=cache, progress=False)
+    assert {p.name for p in RunFolder(out).checkpoints.iterdir()} == {"best", "last"}
+    (small_disk / "filler").unlink()
+    pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
+    same_run(out, whole_run)
+
+
+def test_deterministic_mode_is_put_back(monkeypatch):
+    """Not run on a GPU: what torch is told."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    with deterministic_algorithms(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with deterministic_algorithms(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+
+
+def test_deterministic_changes_nothing_on_the_cpu(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path
+):
+    config = replace(small, train=replace(small.train, deterministic=True))
+    pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    same_run(tmp_path / "run", whole_run)
+
+
+def test_the_scale_of_fp16_is_a_part_of_the_state(small_dataset, tmp_path):
+    """accelerate has fp16 on CUDA only: here scalers are put in."""
+    config, data = small_dataset
+    first, second = (
+        Trainer(config, seeded_model(config), data, None, RunFolder(tmp_path)) for _ in range(2)
+    )
+    assert first._state().scaler is None
+    for trainer, scale in ((first, 1024.0), (second, 65536.0)):
+        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    save_last(first.run.checkpoints, first.model, first.optimizer, first._state(), 1)
+    second._restore()
+    assert second.accelerator.scaler.get_scale() == 1024.0
