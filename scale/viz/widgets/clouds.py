@@ -44,8 +44,9 @@ class MapView(NamedTuple):
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The K points nearest to one by cosine, nearest first, and their places on the map."""
+    """The K points nearest to one by cosine, nearest first, and which of them the map tears off."""
 
+    point: int
     point_K: Ints
     cosine_K: NDArray[np.float32]
     torn_K: NDArray[np.bool_]
@@ -97,7 +98,7 @@ class Cloud:
         cosine_P[point] = -np.inf
         point_K = _largest(cosine_P, min(k, len(cosine_P) - 1))
         ranks_K = map_ranks(xy_P2, point, point_K)
-        return Neighbours(point_K, cosine_P[point_K], ranks_K > k)
+        return Neighbours(point, point_K, cosine_P[point_K], ranks_K > k)
 
 
 def map_ranks(xy_P2: NDArray, point: int, other_K: Ints) -> Ints:

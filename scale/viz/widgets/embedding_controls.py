@@ -1,18 +1,20 @@
-"""What can be chosen in the embedding explorer."""
+"""What stands on the page of the embedding explorer: its controls and its panes."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
 
 import ipywidgets
 
 from scale.strict import require
 from scale.viz.labels import Language, label
-from scale.viz.widgets.clouds import KINDS, PROJECTIONS
+from scale.viz.widgets.clouds import KINDS, PROJECTIONS, MapView
 from scale.viz.widgets.embedding_views import (
     COLOUR_NAMES,
     KIND_NAMES,
     PROJECTION_NAMES,
     SECOND_NAMES,
 )
+from scale.viz.widgets.surface import Surface
 
 LISTED = 500
 """Products in the drop-down; a search lists others."""
@@ -64,8 +66,77 @@ class Controls:
             _button("xe_clear", lang),
         )  # fmt: skip
 
+    def views(self) -> list[MapView]:
+        """The maps that are asked for, one or two."""
+        first = MapView("best", self.kind.value, self.projection.value)
+        second = self.second.value
+        if not second:
+            return [first]
+        if second == "untrained":
+            return [first, first._replace(model="untrained")]
+        return [first, first._replace(kind=second)]
 
-def _known(what: str, value: str | None, known) -> None:
+
+@dataclass(frozen=True)
+class Panes:
+    """What the explorer fills. Each has a style class of its name, `scale-embeddings-legend`."""
+
+    status: Surface
+    frame: ipywidgets.Box
+    """Of the maps."""
+    inspector: Surface
+    legend: Surface
+    finds: Surface
+    neighbours: Surface
+    picked: Surface
+    saved: Surface
+
+    @staticmethod
+    def of(choose: Callable[[str], None], choose_group: Callable[[int], None]) -> "Panes":
+        """Empty panes; a product is picked by its id, a group by its number."""
+
+        def products() -> Surface:
+            return Surface(picked=lambda key, _: choose(key))
+
+        panes = Panes(
+            status=Surface(),
+            frame=ipywidgets.Box(),
+            inspector=Surface(),
+            legend=Surface(picked=lambda key, _: choose_group(int(key))),
+            finds=products(),
+            neighbours=products(),
+            picked=products(),
+            saved=Surface(),
+        )
+        for pane in fields(panes):
+            getattr(panes, pane.name).add_class(f"scale-embeddings-{pane.name}")
+        return panes
+
+
+def arranged(c: Controls, panes: Panes, lang: Language) -> list[ipywidgets.Widget]:
+    """The page from top to bottom."""
+    row = {"flex_flow": "row wrap", "align_items": "center"}
+    return [
+        ipywidgets.Box([c.kind, c.projection, c.colour, c.second], layout=row),
+        ipywidgets.Box([c.search, c.by_model, c.product], layout=row),
+        panes.finds,
+        Surface(note("xe_how", lang)),
+        panes.status,
+        ipywidgets.Box([panes.frame, panes.inspector]),
+        panes.legend,
+        panes.neighbours,
+        panes.picked,
+        ipywidgets.Box([c.file, c.save, c.clear], layout=row),
+        panes.saved,
+    ]
+
+
+def note(key: str, lang: Language) -> str:
+    """A label as a line of small text."""
+    return f'<div class="note">{label(key, lang)}</div>'
+
+
+def _known(what: str, value: str, known: Collection[str]) -> None:
     require(value in known, f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
@@ -73,7 +144,9 @@ def _look(width: int) -> dict:
     return {"style": {"description_width": "initial"}, "layout": {"width": f"{width}px"}}
 
 
-def _dropdown(key: str, names: dict, value, width: int, lang: Language) -> ipywidgets.Dropdown:
+def _dropdown(
+    key: str, names: Mapping, value: str | int, width: int, lang: Language
+) -> ipywidgets.Dropdown:
     options = [(name, each) for each, name in names.items()]
     return ipywidgets.Dropdown(
         options=options, value=value, description=label(key, lang), **_look(width)

@@ -49,11 +49,10 @@ def summary_lines(
 
 
 def _neighbour_lines(subject: Subject, shown: Shown, spot: Spot, lang: Language) -> list[str]:
-    found = shown.neighbours(spot)
+    near = shown.neighbours(spot)
     product, view = subject.data.ids[spot.row], view_name(shown.view, lang)
-    if found is None:
+    if near is None:
         return [label("xe_not_there", lang, product=product, view=view)]
-    near = found[1]
     told = []
     for point, cosine in zip(near.point_K, near.cosine_K, strict=True):
         row, modality = shown.cloud.spot(int(point))

@@ -43,10 +43,10 @@ class Shown:
     colour: str
     """What the groups are: of `COLOUR_NAMES`."""
 
-    def neighbours(self, spot: Spot) -> tuple[int, Neighbours] | None:
-        """The spot's point and its neighbours; None where the map has no such point."""
+    def neighbours(self, spot: Spot) -> Neighbours | None:
+        """Of the spot's point; None where the map has no such point."""
         point = self.cloud.find(spot)
-        return None if point is None else (point, self.cloud.neighbours(point, self.xy_P2))
+        return None if point is None else self.cloud.neighbours(point, self.xy_P2)
 
 
 def view_name(view: MapView, lang: Language) -> str:
@@ -83,16 +83,19 @@ def legend_html(groups: Groups, lang: Language) -> str:
     return f'{note}<div class="xe-chips" data-group>{"".join(chips)}</div>'
 
 
-def neighbours_html(subject: Subject, shown: Shown, spot: Spot, lang: Language) -> str:
+def neighbours_html(
+    subject: Subject, shown: Shown, spot: Spot, near: Neighbours | None, lang: Language
+) -> str:
     """A card per neighbour: its cosine, a tick where it is of the same category, and whether the
-    map tears it away. Cards can be picked under the product's id."""
-    found = shown.neighbours(spot)
+    map tears it away. Cards can be picked under the product's id.
+
+    near: the spot's neighbours, as `shown` tells them.
+    """
     name = text(view_name(shown.view, lang))
-    if found is None:
+    if near is None:
         product = text(subject.data.ids[spot.row])
         told = label("xe_not_there", lang, product=product, view=name)
         return f'<div class="note">{told}</div>'
-    near = found[1]
     cards = [_neighbour(subject, shown, spot, near, k, lang) for k in range(len(near.point_K))]
     count = label("xe_torn_count", lang, n=int(near.torn_K.sum()), k=len(cards))
     return (

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -13,7 +12,14 @@ from scale.strict import require
 from scale.viz.labels import Language
 from scale.viz.widgets.clouds import Atlas, MapView, Spot
 from scale.viz.widgets.colouring import Painter
-from scale.viz.widgets.embedding_controls import LISTED, NOBODY, Controls
+from scale.viz.widgets.embedding_controls import (
+    LISTED,
+    NOBODY,
+    Controls,
+    Panes,
+    arranged,
+    note,
+)
 from scale.viz.widgets.embedding_text import maps_figure, summary_lines
 from scale.viz.widgets.embedding_views import (
     Shown,
@@ -29,7 +35,6 @@ from scale.viz.widgets.markup import text
 from scale.viz.widgets.picked import picked_html, write_csv
 from scale.viz.widgets.point_map import PointMap
 from scale.viz.widgets.subject import Subject
-from scale.viz.widgets.surface import Surface
 
 
 class EmbeddingExplorer(Explorer):
@@ -69,29 +74,17 @@ class EmbeddingExplorer(Explorer):
         self._under: Spot | None = None
         self._hover = Throttle(self._inspect)
         self.controls = Controls.of(lang, kind, projection, colour, second)
-        self._make_surfaces()
+        self.panes = Panes.of(self.choose, self._pick_group)
         self._listen()
         self._list_products(subject.rows)
         self.add_class("scale-embeddings")
-        self.start(self._arrange())
+        self.panes.inspector.html = note("xe_hover", lang)
+        self.start(arranged(self.controls, self.panes, lang))
 
     def _row(self, product: str) -> int:
         row = self.subject.row_of.get(product)
         require(row in self.subject.rows, f"no product {product!r} with anything that is read")
         return row
-
-    def _make_surfaces(self) -> None:
-        def choose(key: str, _: bool) -> None:
-            self.choose(key)
-
-        self.status, self.saved = Surface(), Surface()
-        self.legend = Surface(picked=lambda key, _: self._pick_group(int(key)))
-        self.finds, self.neighbours = Surface(picked=choose), Surface(picked=choose)
-        self.picked = Surface(picked=choose)
-        self.inspector = Surface(self._note("xe_hover"))
-        self.frame = ipywidgets.Box()
-        for name in ("legend", "finds", "neighbours", "picked", "inspector", "saved", "frame"):
-            getattr(self, name).add_class(f"scale-embeddings-{name}")
 
     def _listen(self) -> None:
         c = self.controls
@@ -102,25 +95,6 @@ class EmbeddingExplorer(Explorer):
         c.product.observe(self._on_product, "value")
         c.save.on_click(lambda _: self.save())
         c.clear.on_click(lambda _: self.clear())
-
-    def _arrange(self) -> list[ipywidgets.Widget]:
-        c, row = self.controls, {"flex_flow": "row wrap", "align_items": "center"}
-        return [
-            ipywidgets.Box([c.kind, c.projection, c.colour, c.second], layout=row),
-            ipywidgets.Box([c.search, c.by_model, c.product], layout=row),
-            self.finds,
-            Surface(self._note("xe_how")),
-            self.status,
-            ipywidgets.Box([self.frame, self.inspector]),
-            self.legend,
-            self.neighbours,
-            self.picked,
-            ipywidgets.Box([c.file, c.save, c.clear], layout=row),
-            self.saved,
-        ]
-
-    def _note(self, key: str) -> str:
-        return f'<div class="note">{self.say(key)}</div>'
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -142,7 +116,7 @@ class EmbeddingExplorer(Explorer):
     def clear(self) -> None:
         """Select nothing and show no product."""
         self._rows, self._spot, self._under = (), None, None
-        self.inspector.html = self._note("xe_hover")
+        self.panes.inspector.html = note("xe_hover", self.lang)
         self.controls.search.value = ""
         self.controls.product.value = NOBODY
         with self.complaining():
@@ -150,37 +124,27 @@ class EmbeddingExplorer(Explorer):
 
     def save(self) -> None:
         """Write the selected products to the file that is named."""
-        self.saved.html = ""
+        self.panes.saved.html = ""
         with self.complaining():
             path = Path(self.controls.file.value.strip()).expanduser()
             write_csv(self.subject, self._rows, path, self.lang)
             told = self.say("xe_saved", n=len(self._rows), path=path.resolve())
-            self.saved.html = f'<div class="note" role="status">{text(told)}</div>'
+            self.panes.saved.html = f'<div class="note" role="status">{text(told)}</div>'
 
     def update(self) -> None:
         """Draw the maps that the controls ask for."""
-        views = self._views()
+        views = self.controls.views()
         if not all(map(self._atlas.has, views)):
-            self.status.html = f'<div role="status">{self.say("xe_mapping")}</div>'
+            self.panes.status.html = f'<div role="status">{self.say("xe_mapping")}</div>'
         try:
             self._maps = tuple(self._shown(view) for view in views)
         finally:
-            self.status.html = ""
+            self.panes.status.html = ""
         for number, shown in enumerate(self._maps):
             self._draw(number, shown)
-        self.frame.children = self._panels[: len(views)]
-        self.legend.html = legend_html(self._maps[0].groups, self.lang)
+        self.panes.frame.children = self._panels[: len(views)]
+        self.panes.legend.html = legend_html(self._maps[0].groups, self.lang)
         self._show()
-
-    def _views(self) -> list[MapView]:
-        c = self.controls
-        first = MapView("best", c.kind.value, c.projection.value)
-        second = c.second.value
-        if not second:
-            return [first]
-        if second == "untrained":
-            return [first, first._replace(model="untrained")]
-        return [first, first._replace(kind=second)]
 
     def _shown(self, view: MapView) -> Shown:
         cloud = self._atlas.cloud(view)
@@ -227,13 +191,17 @@ class EmbeddingExplorer(Explorer):
 
     def _find(self) -> None:
         words = self.controls.search.value.strip()
+        if not words and not self.panes.finds.html:
+            return
         score: list[float] = []
         with self.complaining():
             if words and self.controls.by_model.value:
                 rows, score = self.finder.meant(words, self.lang)
             else:
                 rows = self.finder.written(words) if words else []
-            self.finds.html = finds_html(self.subject, rows, score, self.lang) if words else ""
+            self.panes.finds.html = (
+                finds_html(self.subject, rows, score, self.lang) if words else ""
+            )
             self._list_products(rows if words else self.subject.rows)
             self._rows = tuple(rows)
             self._show()
@@ -257,27 +225,20 @@ class EmbeddingExplorer(Explorer):
         for number, (shown, panel) in enumerate(zip(self._maps, self._panels, strict=False)):
             if number != but:
                 panel.select(shown.cloud.points_of(np.array(self._rows, dtype=np.int64)))
-            self._join(shown, panel)
+            found = None if self._spot is None else shown.neighbours(self._spot)
+            panel.join(found)
             if self._spot is not None:
-                lines.append(neighbours_html(self.subject, shown, self._spot, self.lang))
-        self.neighbours.html = "".join(lines) or self._note("xe_ask")
-        self.picked.html = picked_html(self.subject, self._rows, self.lang)
+                lines.append(neighbours_html(self.subject, shown, self._spot, found, self.lang))
+        self.panes.neighbours.html = "".join(lines) or note("xe_ask", self.lang)
+        self.panes.picked.html = picked_html(self.subject, self._rows, self.lang)
         self._name_product()
         self._inspect()
-
-    def _join(self, shown: Shown, panel: PointMap) -> None:
-        """Lines from the chosen product to its neighbours."""
-        found = None if self._spot is None else shown.neighbours(self._spot)
-        if found is None:
-            panel.join(0, [], [])
-        else:
-            panel.join(found[0], found[1].point_K.tolist(), found[1].torn_K.tolist())
 
     def _inspect(self) -> None:
         """The product under the pointer, else the chosen one, else what was last there."""
         spot = self._under or self._spot
         if spot is not None:
-            self.inspector.html = product_html(self.subject, spot.row, self.lang)
+            self.panes.inspector.html = product_html(self.subject, spot.row, self.lang)
 
     def summary(self) -> str:
         """Maps, selection and neighbours."""

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scale.strict import require
 from scale.viz.style import NEGATIVE, is_light
+from scale.viz.widgets.clouds import Neighbours
 from scale.viz.widgets.colouring import Groups
 from scale.viz.widgets.surface import ASSETS, Surface
 
@@ -102,7 +103,7 @@ class PointMap(ipywidgets.VBox):
         table = _table(xy_P2, groups)
         same = len(table) == len(self._table)
         self._table = table
-        self.join(0, [], [])
+        self.join(None)
         self.select([])
         self._scatter.data(table, reset_scales=True, animate=same)
         self._scatter.color(by="group", map=list(groups.colours))
@@ -119,23 +120,26 @@ class PointMap(ipywidgets.VBox):
         self._told["hovering"] = NOWHERE if point is None else point
         self.widget.hovering = self._told["hovering"]
 
-    def join(self, point: int, other_K: Sequence[int], torn_K: Sequence[bool]) -> None:
-        """Draw a line from a point to each of the others, strong where the map tears them apart;
-        no others take all lines away."""
+    def join(self, near: Neighbours | None) -> None:
+        """Draw a line from a point to each neighbour, orange where the map tears them apart; None
+        takes all lines away."""
+        self._scatter.annotations([] if near is None else self._lines(near))
+
+    def _lines(self, near: Neighbours) -> list[Any]:
         import jscatter
 
-        xy_P2 = self._table[["x", "y"]].to_numpy().tolist()
+        xy_P2 = self._table[["x", "y"]].to_numpy()
+        start_2 = xy_P2[near.point].tolist()
         # Torn ones last, above the others.
-        order = sorted(range(len(other_K)), key=lambda k: bool(torn_K[k]))
-        lines = [
+        order = np.argsort(near.torn_K, kind="stable")
+        return [
             jscatter.Line(
-                [xy_P2[point], xy_P2[other_K[k]]],
-                line_color=NEGATIVE if torn_K[k] else KEPT,
+                [start_2, xy_P2[near.point_K[k]].tolist()],
+                line_color=NEGATIVE if near.torn_K[k] else KEPT,
                 line_width=2,
             )
             for k in order
         ]
-        self._scatter.annotations(lines)
 
     def _on_hover(self, change: dict[str, Any]) -> None:
         point = change["new"]

@@ -131,13 +131,13 @@ def test_clusters_part_what_lies_apart():
 def test_the_explorer_opens_with_every_product(explorer, subject):
     assert explorer.complaint == ""
     assert "48 points, colours: category (4 groups)" in repr(explorer)
-    assert "PointMap(48 points)" in repr(explorer.frame.children[0])
-    assert explorer.legend.html.count("data-key") == 4
+    assert "PointMap(48 points)" in repr(explorer.panes.frame.children[0])
+    assert explorer.panes.legend.html.count("data-key") == 4
     assert len(explorer.controls.product.options) == 1 + len(subject.rows)
 
 
 def test_a_click_lists_neighbours_in_the_original_space(explorer, subject):
-    panel = explorer.frame.children[0]
+    panel = explorer.panes.frame.children[0]
     panel.widget.selection = np.array([7], dtype=np.uint32)
     cloud = Cloud.of(subject.embeddings, "product")
     product = subject.data.ids[cloud.row_P[7]]
@@ -145,7 +145,7 @@ def test_a_click_lists_neighbours_in_the_original_space(explorer, subject):
     assert explorer.controls.product.value == cloud.row_P[7]
     cosine_P = cloud.unit_PD @ cloud.unit_PD[7]
     best = [p for p in np.argsort(-cosine_P, kind="stable") if p != 7][:10]
-    html = explorer.neighbours.html
+    html = explorer.panes.neighbours.html
     assert html.count("data-torn=") == 10
     shown = [float(value) for value in re.findall(r'data-cosine="([^"]+)"', html)]
     np.testing.assert_allclose(shown, cosine_P[best], atol=1e-5)
@@ -154,25 +154,25 @@ def test_a_click_lists_neighbours_in_the_original_space(explorer, subject):
     lines = panel.widget.annotations
     assert len(lines) == 10
     assert f"torn away by the map: ~{torn} of 10" in repr(explorer)
-    assert f'data-product="{product}"' in explorer.inspector.html
+    assert f'data-product="{product}"' in explorer.panes.inspector.html
 
 
 def test_hover_shows_a_product_and_leaves_the_chosen_one(explorer, subject):
     first, second = (subject.data.ids[row] for row in (3, 9))
-    panel = explorer.frame.children[0]
+    panel = explorer.panes.frame.children[0]
     panel.widget.hovering = 3
-    assert f'data-product="{first}"' in explorer.inspector.html
+    assert f'data-product="{first}"' in explorer.panes.inspector.html
     explorer.choose(second)
     panel.widget.hovering = 3
     panel.widget.hovering = None
-    assert f'data-product="{second}"' in explorer.inspector.html
+    assert f'data-product="{second}"' in explorer.panes.inspector.html
 
 
 def test_a_lasso_gives_a_table_and_a_file(explorer, subject, tmp_path):
-    explorer.frame.children[0].widget.selection = np.array([4, 0, 11], dtype=np.uint32)
+    explorer.panes.frame.children[0].widget.selection = np.array([4, 0, 11], dtype=np.uint32)
     ids = [subject.data.ids[row] for row in (4, 0, 11)]
     assert explorer.selected == tuple(ids)
-    assert 'data-count="3"' in explorer.picked.html
+    assert 'data-count="3"' in explorer.panes.picked.html
     explorer.controls.file.value = str(tmp_path / "found.csv")
     explorer.save()
     with (tmp_path / "found.csv").open(encoding="utf-8-sig", newline="") as file:
@@ -182,8 +182,8 @@ def test_a_lasso_gives_a_table_and_a_file(explorer, subject, tmp_path):
         product = subject.product(subject.row_of[row["id"]])
         assert row["title"] == (product.text or "")
         assert row["modalities"].split("+") == list(product.present)
-    assert "3 products written" in explorer.saved.html
-    assert str(tmp_path / "found.csv") in explorer.saved.html
+    assert "3 products written" in explorer.panes.saved.html
+    assert str(tmp_path / "found.csv") in explorer.panes.saved.html
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_bad_path_is_told(explorer, subject, tmp_path, monkeypatch, path, told
     explorer.controls.file.value = path
     explorer.save()
     assert told in explorer.complaint
-    assert explorer.saved.html == ""
+    assert explorer.panes.saved.html == ""
     assert not list(tmp_path.iterdir())
 
 
@@ -215,15 +215,15 @@ def test_search_finds_what_is_written(explorer, subject):
     wanted = {p.id for p in subject.data.products if "red thing" in (p.text or "").casefold()}
     assert set(explorer.selected) == wanted
     assert len(wanted) == 12
-    assert f'data-found="{len(wanted)}"' in explorer.finds.html
+    assert f'data-found="{len(wanted)}"' in explorer.panes.finds.html
     assert len(explorer.controls.product.options) == 1 + len(wanted)
-    explorer.finds.pick(explorer.selected[2])
-    assert f'data-product="{explorer.selected[2]}"' in explorer.inspector.html
+    explorer.panes.finds.pick(explorer.selected[2])
+    assert f'data-product="{explorer.selected[2]}"' in explorer.panes.inspector.html
     explorer.controls.search.value = "no such words"
-    assert label("xe_no_find") in explorer.finds.html
+    assert label("xe_no_find") in explorer.panes.finds.html
     assert explorer.selected == ()
     explorer.controls.search.value = ""
-    assert explorer.finds.html == ""
+    assert explorer.panes.finds.html == ""
     assert len(explorer.controls.product.options) == 1 + len(subject.rows)
 
 
@@ -248,19 +248,19 @@ def test_a_model_without_text_cannot_search_by_meaning(explorer, subject):
 
 
 def test_a_colour_selects_its_products(explorer, subject):
-    explorer.legend.pick("1")
+    explorer.panes.legend.pick("1")
     name = explorer._maps[0].groups.names[1]
     assert set(explorer.selected) == {p.id for p in subject.data.products if p.category == name}
-    selected = explorer.frame.children[0].widget.selection
+    selected = explorer.panes.frame.children[0].widget.selection
     assert len(selected) == len(explorer.selected)
     explorer.clear()
     assert explorer.selected == ()
-    assert len(explorer.frame.children[0].widget.selection) == 0
+    assert len(explorer.panes.frame.children[0].widget.selection) == 0
 
 
 def test_two_maps_share_selection_and_hover(subject):
     explorer = EmbeddingExplorer(subject, kind="text", second="image", projection="pca")
-    text, image = explorer.frame.children
+    text, image = explorer.panes.frame.children
     text.widget.selection = np.array([2, 5], dtype=np.uint32)
     image_cloud = Cloud.of(subject.embeddings, "image")
     text_rows = Cloud.of(subject.embeddings, "text").row_P[[2, 5]]
@@ -271,18 +271,18 @@ def test_two_maps_share_selection_and_hover(subject):
     assert text.widget.hovering == there
     lacking = next(r for r in range(48) if not subject.data.present_NM[r, INDEX["image"]])
     explorer.choose(subject.data.ids[lacking])
-    assert "is not on this map (trained: image, PCA)" in explorer.neighbours.html
+    assert "is not on this map (trained: image, PCA)" in explorer.panes.neighbours.html
     assert explorer.complaint == ""
 
 
 def test_before_and_after_training_have_their_own_neighbours(subject):
     explorer = EmbeddingExplorer(subject, second="untrained", projection="pca", product="p10")
-    assert explorer.neighbours.html.count("xe-neighbours") == 2
-    assert 'data-model="untrained"' in explorer.neighbours.html
+    assert explorer.panes.neighbours.html.count("xe-neighbours") == 2
+    assert 'data-model="untrained"' in explorer.panes.neighbours.html
     before = Atlas(subject).embeddings("untrained").pooled_NMD
     assert not np.allclose(before, subject.embeddings.pooled_NMD)
     explorer.controls.second.value = ""
-    assert len(explorer.frame.children) == 1
+    assert len(explorer.panes.frame.children) == 1
 
 
 def test_every_kind_projection_and_colour_can_be_shown(subject, monkeypatch, tmp_path):
