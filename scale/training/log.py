@@ -3,6 +3,7 @@
 B products, M modalities (five), T logged steps.
 """
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -91,7 +92,9 @@ class RunLog:
     def close(self) -> None:
         """Flush TensorBoard's file."""
         if self.board is not None:
-            self.board.close()
+            # On a full disk: the copy of metrics.jsonl must not hide the error that is on its way.
+            with contextlib.suppress(OSError):
+                self.board.close()
 
 
 class SilentLog:

@@ -83,6 +83,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+# That of TensorBoard's own thread.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_disk_that_is_really_full(
     small, small_catalogue, cache, whole_run, same_run, small_disk, monkeypatch
 ):
