@@ -34,7 +34,6 @@ MIXED = [ALL, ("text", "table"), ("text", "image", "audio"), ALL,
          ("video", "audio"), ("table", "image", "video"), ALL, ("text", "audio")]  # fmt: skip
 FLAT = [("text", "table")] * 2 + [("text",)] * 2
 """Four products of which nobody has seen or heard anything."""
-EVERY = ("contrastive", "MLM", "MEM", "MRP", "MFP", "MAM")
 
 
 class Pieces:

@@ -1,0 +1,217 @@
+"""The gradient of a batch from its parts: for every loss that of the whole, to 1e-10 in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
+
+from scale.config import LossConfig, MaskConfig
+from scale.modalities import MODALITIES
+from scale.model.scale import ScaleOutput
+from scale.objectives.masking import Part, WordPieces, mask_batch
+from scale.objectives.total import scale_loss
+from scale.presets import official_loss
+from scale.training import step as training_step
+from scale.training.activations import checkpoint_activations
+from scale.training.caching import CachedGradient, MicroBatch
+from scale.training.reader import Reader
+from scale.training.run import seeded_model
+from scale.training.step import Stepper
+from tests.training.small_data import MIXED, SETTINGS, SmallData, setting
+
+MASK, PIECES = MaskConfig(rate=0.4), WordPieces.of(SmallData.tokenizer)
+ALL, WHOLE = np.arange(len(MIXED)), slice(0, len(MIXED))
+ACTIVE = LossConfig(weight_on="loss", weight_uniform_share=0.0)
+VARIANTS = {
+    f"{on}, {'flowing' if flows else 'stopped'}, {level}, {features}": LossConfig(
+        weight_on=on, weight_gradient=flows, weight_level=level, weight_features=features
+    )
+    for on in ("none", "loss", "logits")
+    for flows in (False, True)
+    for level in ("sample", "batch")
+    for features in ("encoder", "fused")
+} | {
+    "official": official_loss(),
+    "posterior": replace(ACTIVE, weight_by="posterior", weight_power=0.7),
+    "contrast only": LossConfig(tasks=("contrastive",)),
+    "prediction only": LossConfig(tasks=("MLM", "MAM"), weight_on="loss", weight_gradient=True),
+    "contrast alone is weighted": replace(ACTIVE, weight_gradient=True, weight_masked=False),
+    "rows normalised": replace(ACTIVE, weight_gradient=True, row_normalise=True),
+    "not of mean one": replace(ACTIVE, weight_gradient=True, weight_mean_one=False),
+    "duplicates are negatives": LossConfig(ignore_duplicates=False, negatives="both"),
+    "mean of pairs": LossConfig(pair_reduction="mean", temperature=0.5),
+    "weights on predictions": replace(
+        ACTIVE, weight_gradient=True, regression_weight_on="prediction"
+    ),
+    "still uniform": LossConfig(weight_on="loss", weight_gradient=True, weight_uniform_share=1.0),
+}
+PLAIN, FLOWING = "none, stopped, sample, encoder", "logits, flowing, batch, fused"
+
+
+def model_of(policy="zero", dropout=0.0):
+    return seeded_model(setting(MIXED, LossConfig(), policy, dropout)[1]).double().train()
+
+
+def corrupt(data, loss, place=WHOLE):
+    part = Part(place.start, len(MIXED))
+    return mask_batch(data.collate(ALL[place]), MASK, PIECES, (0,), loss.tasks, part)
+
+
+def cut(data, loss, size):
+    places = [slice(at, min(at + size, len(MIXED))) for at in range(0, len(MIXED), size)]
+    return [MicroBatch(corrupt(data, loss, place), place, 9 + place.start) for place in places]
+
+
+def gradients(model):
+    """By name; 0 where there is none: a part may not even have a path to what gets 0."""
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in model.named_parameters()
+    }
+
+
+def assert_same(found, gradient, wanted, wanted_gradient):
+    assert list(found.losses) == list(wanted.losses)
+    for name, loss in wanted.losses.items():
+        torch.testing.assert_close(found.losses[name], loss.detach(), rtol=0, atol=1e-10, msg=name)
+    for name, value in wanted_gradient.items():
+        torch.testing.assert_close(gradient[name], value, rtol=0, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [(name, 3) for name in VARIANTS] + [(FLOWING, 1), (FLOWING, 8), ("posterior", 8)],
+)
+def test_parts_have_the_losses_and_gradient_of_the_whole(name, size):
+    loss, data = VARIANTS[name], SmallData(MIXED)
+    whole, parted = model_of("learned"), model_of("learned")
+    masked = corrupt(data, loss)
+    wanted = scale_loss(whole(masked.batch, masked.hidden), masked, loss, 0.5)
+    wanted.total.backward()
+    found = CachedGradient(Reader(parted), loss, 0.5)(cut(data, loss, size), data.facts(ALL))
+    assert sum(g.abs().sum() for g in gradients(whole).values()) > 1
+    assert_same(found, gradients(parted), wanted, gradients(whole))
+    torch.testing.assert_close(found.scores.weighted_BMM, wanted.scores.weighted_BMM)
+    assert (found.pairs is None) == (wanted.pairs is None)
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip"])
+def test_other_policies_for_what_is_missing(policy):
+    loss, data = replace(ACTIVE, weight_gradient=True), SmallData(MIXED)
+    whole, parted = model_of(policy), model_of(policy)
+    masked = corrupt(data, loss)
+    wanted = scale_loss(whole(masked.batch, masked.hidden), masked, loss)
+    wanted.total.backward()
+    found = CachedGradient(Reader(parted), loss, 1.0)(cut(data, loss, 2), data.facts(ALL))
+    assert_same(found, gradients(parted), wanted, gradients(whole))
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("name", [PLAIN, FLOWING])
+def test_every_pass_has_the_same_dropout(name, recomputed):
+    """Against one graph over all parts, each with its seed: that is what is differentiated."""
+    loss, data = VARIANTS[name], SmallData(MIXED)
+    whole, parted = model_of("skip", 0.3), model_of("skip", 0.3)
+    parts, masked, outputs = cut(data, loss, 3), corrupt(data, loss), []
+    for part in parts:
+        torch.manual_seed(part.seed)
+        outputs.append(whole(part.masked.batch, part.masked.hidden))
+    features = {
+        name: torch.cat([getattr(output, name) for output in outputs])
+        for name in ("pooled_BMD", "fused_pooled_BMD", "present_BM")
+    }
+    predictions = {
+        m: torch.cat([o.predictions[m] for o in outputs if m in o.predictions]) for m in MODALITIES
+    }
+    joint = ScaleOutput(**features, encoded={}, fused={}, predictions=predictions)
+    wanted = scale_loss(joint, masked, loss)
+    wanted.total.backward()
+    if recomputed:
+        checkpoint_activations(parted)
+    found = CachedGradient(Reader(parted), loss, 1.0)(parts, data.facts(ALL))
+    assert_same(found, gradients(parted), wanted, gradients(whole))
+    other = CachedGradient(Reader(model_of("skip", 0.3)), loss, 1.0)
+    reseeded = [replace(part, seed=part.seed + 1) for part in parts]
+    assert other(reseeded, data.facts(ALL)).total != found.total, "dropout does something"
+
+
+def test_adding_up_the_gradients_of_small_batches_is_another_loss():
+    """What caching is for: each part has only its own negatives."""
+    loss, data = LossConfig(tasks=("contrastive",)), SmallData(MIXED)
+    whole, added = model_of(), model_of()
+    masked = corrupt(data, loss)
+    scale_loss(whole(masked.batch, masked.hidden), masked, loss).total.backward()
+    for part in cut(data, loss, 2):
+        output = added(part.masked.batch, part.masked.hidden)
+        (scale_loss(output, part.masked, loss).total / 4).backward()
+    left, right = (torch.cat([g.flatten() for g in gradients(m).values()]) for m in (whole, added))
+    assert torch.cosine_similarity(left, right, dim=0) < 0.9
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_products_masks_do_not_depend_on_how_the_batch_is_cut(size):
+    data, loss = SmallData(MIXED), LossConfig()
+    whole = corrupt(data, loss)
+    for part in cut(data, loss, size):
+        for m in part.masked.hidden:
+            rows_R = whole.batch.tokens[m].rows_R
+            here_R = (rows_R >= part.place.start) & (rows_R < part.place.stop)
+            assert torch.equal(part.masked.hidden[m], whole.hidden[m][here_R])
+            values = whole.batch.tokens[m].values[here_R]
+            assert torch.equal(part.masked.batch.tokens[m].values, values)
+    first = mask_batch(data.collate(ALL[3:4]), MASK, PIECES, (0,), loss.tasks)
+    moved = corrupt(data, loss, slice(3, 4))
+    assert any(not torch.equal(first.hidden[m], moved.hidden[m]) for m in first.hidden)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_steps_with_micro_batches_are_those_of_the_whole(monkeypatch, micro_batch):
+    monkeypatch.setattr(training_step, "batch_indices", lambda products, *_: np.arange(products))
+    present, config = SETTINGS["default"]
+    parted = replace(config, train=replace(config.train, micro_batch=micro_batch))
+    data = SmallData(present)
+    one, other = (Stepper(c, seeded_model(c).double(), data) for c in (config, parted))
+    for number in range(3):
+        a, b = one.step(number), other.step(number)
+        torch.testing.assert_close(b.figures(), a.figures())
+        assert torch.equal(b.present_BM, a.present_BM)
+    torch.testing.assert_close(*(parameters_to_vector(s.model.parameters()) for s in (one, other)))
+
+
+def test_checkpointed_activations_are_computed_twice_for_the_same_gradient():
+    loss, data = LossConfig(), SmallData(MIXED)
+    masked, calls = corrupt(data, loss), []
+    kept, recomputed = model_of("skip", 0.3), model_of("skip", 0.3)
+    recomputed.jct.stack.blocks[0].attn.register_forward_hook(lambda *_: calls.append("JCT"))
+    layer = recomputed.encoders["text"].bert.encoder.layer[0]
+    layer.attention.register_forward_hook(lambda *_: calls.append("text"))
+    checkpoint_activations(recomputed)
+    for model in (kept, recomputed):
+        torch.manual_seed(3)
+        scale_loss(model(masked.batch, masked.hidden), masked, loss).total.backward()
+    assert calls.count("JCT") == calls.count("text") == 2
+    for name, value in gradients(kept).items():
+        torch.testing.assert_close(gradients(recomputed)[name], value, rtol=0, atol=1e-12)
+    assert kept.state_dict().keys() == recomputed.state_dict().keys()
+    calls.clear()
+    with torch.no_grad():
+        recomputed(masked.batch, masked.hidden)
+    assert calls.count("JCT") == 1
+
+
+def test_logits_are_those_of_one_part_with_all(monkeypatch):
+    """Never all with all: at 65,536 products those would take 172 GB."""
+    from scale.objectives import contrastive
+
+    shapes, original = [], contrastive.cross_entropy
+
+    def watching(logits, *rest, **options):
+        shapes.append(tuple(logits.shape))
+        return original(logits, *rest, **options)
+
+    monkeypatch.setattr(contrastive, "cross_entropy", watching)
+    loss, data = LossConfig(), SmallData(MIXED)
+    CachedGradient(Reader(model_of()), loss, 1.0)(cut(data, loss, 2), data.facts(ALL))
+    assert set(shapes) == {(2, len(MIXED), 10)}
