@@ -68,10 +68,8 @@ def progress(watch: RunWatch, alive: bool | None = None) -> Progress:
     train = watch.config.train if watch.config else None
     per_step = train.batch_size / speed if train else np.nan
     line = per_step * train.log_every if train else 0.0
-    if alive is None:
-        silent = quiet > max(PATIENCE, INTERVALS * np.nan_to_num(line))
-    else:
-        silent = not alive
+    patience = max(PATIENCE, INTERVALS * np.nan_to_num(line))
+    silent = quiet > patience if alive is None else not alive
     state: State = "running"
     if train and watch.step >= train.steps and (silent or watch.saved_step() >= train.steps):
         state = "finished"
