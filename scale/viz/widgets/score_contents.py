@@ -113,5 +113,5 @@ def _sound(content: Content, config: FeatureConfig, lang: Language) -> str:
     name = label("audio", lang)
     heard = sound_uri(content.shown, config.sample_rate)
     seen = png_uri(mel_pixels(content.sequence))
-    player = f'<audio controls preload="metadata" aria-label="{name}" src="{heard}"></audio>'
+    player = f'<audio controls preload="none" aria-label="{name}" src="{heard}"></audio>'
     return f'<img class="mel" alt="{name}" src="{seen}">{player}'

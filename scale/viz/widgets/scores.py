@@ -56,7 +56,7 @@ class ScoreExplorer(Explorer):
         self._playing = False
         self._make_controls(row)
         self._make_surfaces()
-        self.add_class("scale-scores")
+        self.add_class("scale-score-explorer")
         self.start(self._layout())
 
     def _make_controls(self, row: int) -> None:
