@@ -81,7 +81,9 @@ def draw_scores(run: Run, data: ProductDataset, row: int, lang: Language) -> Fig
 
 def draw_scores_over_time(run: Run, lang: Language) -> Figure:
     """Mean S' over training, from the run's scores.parquet."""
-    steps, mean_TMM = score_means(read_scores(run.folder.folder))
+    rows = read_scores(run.folder.folder)
+    require(bool(rows), f"{run.folder.folder}: no logged scores")
+    steps, mean_TMM = score_means(rows)
     return scores_over_time(steps, mean_TMM, lang)
 
 

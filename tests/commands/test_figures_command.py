@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -137,6 +138,15 @@ def test_an_unknown_name_and_a_missing_run_are_told(tmp_path, capsys):
     told = capsys.readouterr().err
     assert f"{tmp_path}: is no run; `make demo` trains runs/demo" in told
     assert not (tmp_path / "figures").exists()
+
+
+def test_a_run_without_logs_is_told(sources, tmp_path, run_folder):
+    bare = tmp_path / "bare"
+    shutil.copytree(run_folder, bare, ignore=shutil.ignore_patterns("metrics.jsonl", "scores*"))
+    lonely = Sources(bare, sources.catalogue_folder, tmp_path)
+    failed = write_pictures(("scores_over_time", "losses"), lonely, tmp_path / "out").failed
+    assert failed["scores_over_time"] == f"{bare}: no logged scores"
+    assert failed["losses"] == f"{bare}: no logged losses"
 
 
 def test_a_catalogue_without_test_products_is_told(sources, tmp_path):
