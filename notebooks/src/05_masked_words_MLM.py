@@ -409,6 +409,24 @@ ask(middle)
 # On the median product the picture moves a little probability towards the right colour and its neighbours. It
 # does not make the answer right. That is what 0.3 nats look like.
 #
+# ## Hide what you like
+#
+# The same on any product and for all five tasks: click on what to hide (or use Tab, arrows and Enter), read the
+# five likeliest words or the rebuilt picture, clip or sound, and switch the other modalities off one by one. The
+# panel needs a running kernel; without one you see its picture.
+
+# %%
+from scale.viz.widgets.masking import MaskingExplorer
+from scale.viz.widgets.subject import Subject
+
+panel = MaskingExplorer(Subject(run, test), task="MLM")
+panel.hide([1])
+panel
+
+# %% [markdown]
+# In one sentence: most of what the model knows about a hidden word it has from the words around it.
+#
+# %% [markdown]
 # ## Exercise: another product's picture
 #
 # Is it the *picture*, or does the second pupil just have more to read? Give each product the picture of a

@@ -262,6 +262,22 @@ draw_scores_over_time(run, "en")
 # (`loss.weight_on = "none"`), which is our default because no study of ours found S′ to be better. The
 # order of the pairs is a by-product of InfoNCE. Notebook 11 reads those studies.
 #
+# ## Move it yourself
+#
+# The panel below runs the model at every move. Switch the sound off; blur the picture; take the title from
+# another product; then look at S′, at the bars (the mark is the product as it is in the catalogue) and at the
+# five nearest products. It needs a running kernel: run the cell. (On a page without one you see S′ as it stands.)
+
+# %%
+from scale.viz.widgets.scores import ScoreExplorer
+from scale.viz.widgets.subject import Subject
+
+ScoreExplorer(Subject(run, test), product=test.ids[row])
+
+# %% [markdown]
+# In one sentence: the odd one out gets *more* own weight and less weight in its pairs, whatever made it odd.
+#
+# %% [markdown]
 # ## Exercise
 #
 # In which case is S′ of a pair *larger* than it would be if the two agreed less with the third? Take three

@@ -310,6 +310,21 @@ for name in list(curves)[1:]:
 # | good losses, bad retrieval | duplicates in the test; wrong denominators | notebooks 14, 15 |
 # | everything is good at once | leak between the splits | `scale inspect` counts leaks |
 #
+# ## Watching a run
+#
+# All curves of one run, in a panel that also watches a run while `scale pretrain` trains it somewhere else: give
+# it the folder and `live=True`. Move the slider, or press play, and the run happens again.
+
+# %%
+from scale.viz.widgets.monitor import TrainingMonitor
+
+TrainingMonitor(run.folder.folder, live=False)
+
+# %% [markdown]
+# In one sentence: the contrastive loss falls to the end, while retrieval on the validation products stops rising
+# about half way: that is where `best` was kept.
+#
+# %% [markdown]
 # ## Exercise
 #
 # **1.** What is the smallest value that the contrastive loss of one pair can have with temperature 2 and 32
