@@ -4,7 +4,8 @@ N products, D width.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -26,12 +27,21 @@ from scale.viz.widgets.markup import data_uri
 
 @dataclass(frozen=True)
 class Subject:
-    """A run and a data set of its tokens."""
+    """A run and a data set of its tokens.
+
+    The model answers on the CPU, where one product is as fast and no explorer has to ask where the
+    weights lie; a run on another device keeps its own.
+    """
 
     run: Run
     data: ProductDataset
     which: str = "best"
     """Checkpoint that was asked for; where no validation chose a best one, the run has the last."""
+
+    def __post_init__(self) -> None:
+        if any(weight.device.type != "cpu" for weight in self.run.model.parameters()):
+            on_cpu = deepcopy(self.run.model).to("cpu")
+            object.__setattr__(self, "run", replace(self.run, model=on_cpu))
 
     @staticmethod
     def open(

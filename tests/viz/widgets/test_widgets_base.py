@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from scale.modalities import INDEX, MODALITIES
+from scale.model.scale import ScaleModel
 from scale.viz.style import diverging
 from scale.viz.widgets.explorer import Explorer, Throttle
 from scale.viz.widgets.markup import bar_rows, heat_table, number
@@ -187,3 +188,12 @@ def test_a_checkpoint_that_does_not_fit_is_told(run_folder, tmp_path):
 
 def test_modalities_have_one_order(subject):
     assert [INDEX[m] for m in MODALITIES] == list(range(subject.data.present_NM.shape[1]))
+
+
+def test_a_run_on_another_device_stays_there_and_answers_here(subject):
+    elsewhere = ScaleModel(subject.run.config.model).to("meta")
+    run = replace(subject.run, model=elsewhere)
+    with pytest.raises(NotImplementedError, match="meta"):
+        Subject(run, subject.data)  # its weights are asked for: meta has none to give
+    assert next(elsewhere.parameters()).device.type == "meta"
+    assert Subject(subject.run, subject.data).run is subject.run
