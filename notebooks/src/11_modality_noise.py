@@ -575,6 +575,26 @@ damage_figure(damages)
 # Damage to *one* modality costs little: the other four stand in. Mismatch in all is the worst. So if you can
 # build only one check into your shop, build the one that finds **wrong** pictures, not missing ones.
 #
+# ## Make some noise
+#
+# Every kind of noise of this notebook, with a slider for its strength, on any product. The panel runs the model at
+# each move: look at S′ and at the five nearest products while the noise grows. Here it starts with a blurred
+# picture and another product's sound.
+
+# %%
+from scale.viz.widgets.scores import ScoreExplorer
+from scale.viz.widgets.subject import Subject
+
+panel = ScoreExplorer(Subject(run, test))
+panel.columns["image"].kind.value = "blur"
+panel.columns["image"].strength.value = 6.0
+panel.columns["audio"].mismatch.value = True
+panel
+
+# %% [markdown]
+# In one sentence: S′ of the sound's pairs falls when the sound is another product's, and the blur does much less.
+#
+# %% [markdown]
 # ## Exercise 1: when does `drop` run dry?
 #
 # At which rate $r$ is 1 % of the products complete? How many pairs are left then? And what if the rates are
@@ -643,7 +663,8 @@ assert posterior > scores + 0.05  # it looks at the other products of the batch 
 # ## Pictures for your slides
 #
 # ```
-# scale figures noise missing_policies complete_share paired_seeds study_missing study_weighting study_noise
+# scale figures noise missing_policies complete_share paired_seeds study_missing
+# scale figures study_weighting weight_diagnosis study_noise
 # ```
 #
 # Add `--lang zh` for Chinese labels, `--style slides` for a projector. All terms: [glossary](../docs/glossary.md).

@@ -606,6 +606,23 @@ assert max(map_width, map_far) < 2
 # setting has changed, and neither picture is in the data. So: **a map is a way to find a question. The answer comes from the
 # space**: cosines, ranks, retrieval, as in notebook 14.
 #
+# ## Walk around in it
+#
+# The same maps, to move in. Point at a product to see it; click on it for its neighbours in the *space*, with
+# those that the map tears away marked; draw a lasso for a table of what is inside; put the untrained model's map
+# beside. It needs a running kernel; without one you see its picture.
+
+# %%
+from scale.viz.widgets.embeddings import EmbeddingExplorer
+from scale.viz.widgets.subject import Subject
+
+EmbeddingExplorer(Subject(run, test), product="p0012")
+
+# %% [markdown]
+# In one sentence: of this bowl's ten nearest products the map tears away about half; what lies beside it on a map is
+# a hint, what lies beside it in the space is the model's answer.
+#
+# %% [markdown]
 # ## Exercise 1: close the gap by hand
 #
 # Subtract from each point the mean of its modality and make it a unit vector again. What are the gap and the

@@ -16,7 +16,13 @@ from scale.viz.widgets.scores import ScoreExplorer
 from scale.viz.widgets.subject import Subject
 from scale.viz.widgets.surface import Surface
 
-PANELS = ("scores", "masking", "embeddings", "training")
+TITLES = {
+    "scores": "xp_scores",
+    "masking": "xp_masking",
+    "embeddings": "xp_embeddings",
+    "training": "xp_training",
+}
+PANELS = tuple(TITLES)
 """In the order of the tabs."""
 
 
@@ -38,7 +44,7 @@ class ExplorerPage(ipywidgets.Tab):
         self._makers = panel_makers(run, catalogue, split, lang)
         self._built: set[str] = set()
         waiting = [ipywidgets.VBox([Surface(_line("xp_wait", lang))]) for _ in PANELS]
-        titles = tuple(label(f"xp_{name}", lang) for name in PANELS)
+        titles = tuple(label(key, lang) for key in TITLES.values())
         super().__init__(children=waiting, titles=titles, selected_index=0)
         self.add_class("scale-page")
         self.observe(lambda change: self.show(PANELS[change["new"]]), "selected_index")
