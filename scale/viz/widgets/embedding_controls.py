@@ -1,6 +1,6 @@
 """What stands on the page of the embedding explorer: its controls and its panes."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import ipywidgets
@@ -65,6 +65,17 @@ class Controls:
             _button("xe_save", lang),
             _button("xe_clear", lang),
         )  # fmt: skip
+
+    def offer(self, products: Sequence[tuple[str, int]]) -> None:
+        """List products in the drop-down: a line and a row of each."""
+        self.product.options = [self.product.options[0], *products]
+
+    def name(self, row: int | None, line: str) -> None:
+        """Show the chosen product in the drop-down, also where that does not list it."""
+        row = NOBODY if row is None else row
+        if row not in {value for _, value in self.product.options}:
+            self.product.options = [*self.product.options, (line, row)]
+        self.product.value = row
 
     def views(self) -> list[MapView]:
         """The maps that are asked for, one or two."""

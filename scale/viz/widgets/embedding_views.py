@@ -109,12 +109,14 @@ def _neighbour(
     subject: Subject, shown: Shown, spot: Spot, near: Neighbours, k: int, lang: Language
 ) -> str:
     row, modality = shown.cloud.spot(int(near.point_K[k]))
-    facts = [f"<b>{number(float(near.cosine_K[k]), 3)}</b>"]
-    facts += [modality_name(modality, lang)] if modality else []
-    facts += [f'<span class="xe-torn">{label("xe_torn", lang)}</span>'] if near.torn_K[k] else []
+    fact = f"<b>{number(float(near.cosine_K[k]), 3)}</b>"
+    if modality:
+        fact += f" {modality_name(modality, lang)}<br>"
+    if near.torn_K[k]:
+        fact += f' <span class="xe-torn">{label("xe_torn", lang)}</span>'
     own, category = (subject.product(each).category for each in (spot.row, row))
     hit = own is not None and category == own
-    card = subject.card(row, " ".join(facts), hit=hit, pick=True, lang=lang)
+    card = subject.card(row, fact, hit=hit, pick=True, lang=lang)
     torn = "true" if near.torn_K[k] else "false"
     return f'<div data-cosine="{near.cosine_K[k]:.6f}" data-torn="{torn}">{card}</div>'
 

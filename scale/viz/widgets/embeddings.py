@@ -33,8 +33,11 @@ from scale.viz.widgets.finding import Finder
 from scale.viz.widgets.inspector import product_html
 from scale.viz.widgets.markup import text
 from scale.viz.widgets.picked import picked_html, write_csv
-from scale.viz.widgets.point_map import PointMap
+from scale.viz.widgets.point_map import HEIGHT, PointMap
 from scale.viz.widgets.subject import Subject
+
+BESIDE = 390
+"""Height of each of two maps in pixels."""
 
 
 class EmbeddingExplorer(Explorer):
@@ -76,7 +79,7 @@ class EmbeddingExplorer(Explorer):
         self.controls = Controls.of(lang, kind, projection, colour, second)
         self.panes = Panes.of(self.choose, self._pick_group)
         self._listen()
-        self._list_products(subject.rows)
+        self._offer(subject.rows)
         self.add_class("scale-embeddings")
         self.panes.inspector.html = note("xe_hover", lang)
         self.start(arranged(self.controls, self.panes, lang))
@@ -104,7 +107,7 @@ class EmbeddingExplorer(Explorer):
     def choose(self, product: str, modality: str = "") -> None:
         """Show a product and its neighbours, as a click on its point does."""
         with self.complaining():
-            self._spot = Spot(self._row(product), modality)
+            self._spot, self._under = Spot(self._row(product), modality), None
             self._show()
 
     def select(self, products: Sequence[str]) -> None:
@@ -118,7 +121,6 @@ class EmbeddingExplorer(Explorer):
         self._rows, self._spot, self._under = (), None, None
         self.panes.inspector.html = note("xe_hover", self.lang)
         self.controls.search.value = ""
-        self.controls.product.value = NOBODY
         with self.complaining():
             self._show()
 
@@ -142,9 +144,10 @@ class EmbeddingExplorer(Explorer):
             self.panes.status.html = ""
         for number, shown in enumerate(self._maps):
             self._draw(number, shown)
-        self.panes.frame.children = self._panels[: len(views)]
         self.panes.legend.html = legend_html(self._maps[0].groups, self.lang)
         self._show()
+        # Last, because a view that is just being made misses changes.
+        self.panes.frame.children = self._panels[: len(views)]
 
     def _shown(self, view: MapView) -> Shown:
         cloud = self._atlas.cloud(view)
@@ -158,6 +161,7 @@ class EmbeddingExplorer(Explorer):
         else:
             hovered, picked = partial(self._on_hover, number), partial(self._on_pick, number)
             self._panels.append(PointMap(shown.xy_P2, shown.groups, hovered, picked))
+        self._panels[number].set_height(HEIGHT if len(self._maps) == 1 else BESIDE)
         self._panels[number].title = title_html(shown, self.lang)
 
     def _on_hover(self, number: int, point: int | None) -> None:
@@ -202,21 +206,12 @@ class EmbeddingExplorer(Explorer):
             self.panes.finds.html = (
                 finds_html(self.subject, rows, score, self.lang) if words else ""
             )
-            self._list_products(rows if words else self.subject.rows)
+            self._offer(rows if words else self.subject.rows)
             self._rows = tuple(rows)
             self._show()
 
-    def _list_products(self, rows: Sequence[int]) -> None:
-        lines = [(self.subject.line(row), int(row)) for row in rows[:LISTED]]
-        self.controls.product.options = [(self.say("xe_choose"), NOBODY), *lines]
-
-    def _name_product(self) -> None:
-        """The chosen product in the drop-down, also where that does not list it."""
-        row = NOBODY if self._spot is None else self._spot.row
-        options = self.controls.product.options
-        if row not in {value for _, value in options}:
-            self.controls.product.options = [*options, (self.subject.line(row), row)]
-        self.controls.product.value = row
+    def _offer(self, rows: Sequence[int]) -> None:
+        self.controls.offer([(self.subject.line(row), int(row)) for row in rows[:LISTED]])
 
     def _show(self, but: int | None = None) -> None:
         """The selection and the chosen product, on the maps (`but` the one that was clicked, which
@@ -231,7 +226,8 @@ class EmbeddingExplorer(Explorer):
                 lines.append(neighbours_html(self.subject, shown, self._spot, found, self.lang))
         self.panes.neighbours.html = "".join(lines) or note("xe_ask", self.lang)
         self.panes.picked.html = picked_html(self.subject, self._rows, self.lang)
-        self._name_product()
+        row = None if self._spot is None else self._spot.row
+        self.controls.name(row, "" if row is None else self.subject.line(row))
         self._inspect()
 
     def _inspect(self) -> None:

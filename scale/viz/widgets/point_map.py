@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from jscatter import Scatter
 
 BUTTONS = ["pan_zoom", "lasso", "full_screen", "download", "reset"]
-HEIGHT = 440
-"""Pixels."""
+HEIGHT = 480
+"""Pixels; a map that is narrower than high hides what lies at its sides."""
 FEW = 5_000
 """Up to so many points each is drawn alike; of more, those that crowd are drawn fainter."""
 KEPT = "#8A93A0"
@@ -72,8 +72,8 @@ class PointMap(ipywidgets.VBox):
         self._told: dict[str, Any] = {"selection": [], "hovering": NOWHERE}
         self._title = Surface()
         self._theme = Theme()
-        self._table = _table(xy_P2, groups)
-        self._scatter = _scatter(self._table, groups)
+        self._table, colours = _table(xy_P2, groups)
+        self._scatter = _scatter(self._table, colours)
         widget = self._scatter.show(BUTTONS)
         super().__init__([self._title, widget, self._theme])
         self.add_class("scale-map")
@@ -100,14 +100,18 @@ class PointMap(ipywidgets.VBox):
 
         Raises ValueError as the constructor does.
         """
-        table = _table(xy_P2, groups)
+        table, colours = _table(xy_P2, groups)
         same = len(table) == len(self._table)
         self._table = table
         self.join(None)
         self.select([])
         self._scatter.data(table, reset_scales=True, animate=same)
-        self._scatter.color(by="group", map=list(groups.colours))
+        self._scatter.color(by="group", map=colours)
         self._scatter.size(_size(len(table)))
+
+    def set_height(self, height: int) -> None:
+        """Pixels."""
+        self._scatter.height(height)
 
     def select(self, point_K: Sequence[int] | NDArray) -> None:
         """Show these points as selected; `picked` is not called."""
@@ -168,7 +172,12 @@ class PointMap(ipywidgets.VBox):
         return f"PointMap({len(self._table)} points)"
 
 
-def _table(xy_P2: ArrayLike, groups: Groups) -> Any:
+def _table(xy_P2: ArrayLike, groups: Groups) -> tuple[Any, list[str]]:
+    """Places and groups as a table, and the groups' colours.
+
+    Only groups that have points, numbered in one row: the browser stretches other numbers over the
+    colours.
+    """
     import pandas as pd
 
     xy_P2 = np.asarray(xy_P2, dtype=float)
@@ -177,25 +186,26 @@ def _table(xy_P2: ArrayLike, groups: Groups) -> Any:
         f"places are {xy_P2.shape}, groups are {len(groups.code_P)}",
     )
     require(bool(np.isfinite(xy_P2).all()), "a place on the map is not finite")
+    used_G, code_P = np.unique(groups.code_P, return_inverse=True)
     # By number, because two groups may have one name.
-    numbers = [str(k) for k in range(len(groups.names))]
-    group = pd.Categorical.from_codes(groups.code_P, numbers)
-    return pd.DataFrame({"x": xy_P2[:, 0], "y": xy_P2[:, 1], "group": group})
+    group = pd.Categorical.from_codes(code_P, [str(k) for k in range(len(used_G))])
+    table = pd.DataFrame({"x": xy_P2[:, 0], "y": xy_P2[:, 1], "group": group})
+    return table, [groups.colours[k] for k in used_G]
 
 
-def _scatter(table: Any, groups: Groups) -> Scatter:
+def _scatter(table: Any, colours: list[str]) -> Scatter:
     import jscatter
 
     # Else jscatter's own: fainter where points crowd.
     alike = {"opacity": 0.85} if len(table) <= FEW else {}
     return jscatter.Scatter(
-        "x", "y", table, color_by="group", color_map=list(groups.colours), height=HEIGHT,
+        "x", "y", table, color_by="group", color_map=colours, height=HEIGHT,
         size=_size(len(table)), opacity_unselected=0.4, axes=False, legend=False,
-        camera_distance=1.15,
+        camera_distance=1.2,
         color_selected="#1b2330", color_hover="#1b2330", transition_points_duration=600, **alike,
     )  # fmt: skip
 
 
 def _size(count: int) -> int:
     """Pixels of a point: smaller where there are more."""
-    return int(np.clip(140 / max(count, 1) ** 0.45, 2, 9))
+    return int(np.clip(60 / max(count, 1) ** 0.3, 2, 9))

@@ -391,6 +391,16 @@ def test_a_map_follows_the_page():
     assert not panel.widget.legend
 
 
+def test_a_map_has_the_colours_of_the_groups_that_it_shows():
+    groups = Groups(np.array([2, 0, 2]), ("a", "b", "c"), ("#ff0000", "#00ff00", "#0000ff"))
+    panel = PointMap(np.arange(6).reshape(3, 2), groups)
+    assert panel.widget.points[:, 2].tolist() == [1, 0, 1]
+    assert panel.widget.color == [[1, 0, 0, 1], [0, 0, 1, 1]]
+    panel.move(np.arange(4).reshape(2, 2), Groups(np.array([1, 1]), groups.names, groups.colours))
+    assert panel.widget.points[:, 2].tolist() == [0, 0]
+    assert panel.widget.color == [[0, 1, 0, 1]]
+
+
 def test_bad_places_are_told():
     groups = Groups.of(["a", "b"], "u", "r")
     with pytest.raises(ValueError, match=r"places are \(3, 2\), groups are 2"):
