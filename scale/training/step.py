@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from torch import Tensor, nn
 
 from scale.config import Config
@@ -28,6 +28,8 @@ from scale.training.schedule import batch_indices, learning_rate, parameter_grou
 
 DROPOUT_STREAM, MASK_STREAM = 2, 3
 """Numbers of the random streams of a step (`scale.seeding`)."""
+KINDS = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+"""What accelerate may be set up for: one process, or several that each hold the model (DDP)."""
 
 
 class TrainingError(RuntimeError):
@@ -175,7 +177,8 @@ class Stepper:
 def make_accelerator(device: str, precision: str) -> Accelerator:
     """accelerate's Accelerator for a device by name, `auto` being the best there is.
 
-    Raises ValueError for a device that this machine does not have.
+    Raises ValueError for a device that this machine does not have, and where accelerate is set up
+    for another way than plain processes (FSDP, DeepSpeed).
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(),
              "mps": torch.backends.mps.is_available()}  # fmt: skip
@@ -187,7 +190,16 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         AcceleratorState._reset_state(True)
     # One process's products may lack a modality that another's have.
     exchange = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=join(device), mixed_precision=precision, kwargs_handlers=[exchange])
+    accelerator = Accelerator(
+        cpu=join(device), mixed_precision=precision, kwargs_handlers=[exchange]
+    )
+    if accelerator.distributed_type not in KINDS:
+        raise ValueError(
+            f"accelerate was told to use {accelerator.distributed_type.value}, with which training "
+            "has not been tried: the model fits one GPU, so plain processes are enough "
+            "(docs/scaling.md)"
+        )
+    return accelerator
 
 
 def trainable(train: ProductDataset, config: Config) -> ProductDataset:

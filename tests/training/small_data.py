@@ -10,15 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from scale.config import Config, FeatureConfig, LossConfig, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.objectives.masking import Part, WordPieces, mask_batch
 from scale.presets import official_loss
 from scale.training import step as training_step
-from scale.training.distributed import leave, rank
+from scale.training.caching import CachedGradient, MicroBatch
+from scale.training.distributed import leave, rank, share
+from scale.training.reader import Reader
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.step import Stepper, make_accelerator
 
 MODEL = ModelConfig(
     width=16, heads=2, encoder_layers=1, jct_layers=1, mlp_ratio=2.0, dropout=0.0,
@@ -147,8 +152,33 @@ def two_steps(name: str) -> dict[str, torch.Tensor]:
     return {key: value.detach().clone().contiguous() for key, value in found.items()}
 
 
+def sharded_gradient() -> dict[str, torch.Tensor]:
+    """The gradient of the first step of `default`, its weights shared out by FSDP2."""
+    present, config = SETTINGS["default"]
+    make_accelerator("cpu", "no")
+    data, model = SmallData(present), Reader(seeded_model(config).double())
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    rows = np.arange(len(present))
+    place = share(len(rows))
+    masked = mask_batch(
+        data.collate(rows[place]), config.mask, WordPieces.of(data.tokenizer),
+        (config.train.seed, training_step.MASK_STREAM, 0), config.loss.tasks,
+        Part(place.start, len(rows)),
+    )  # fmt: skip
+    part = MicroBatch(masked, place, seed=0)
+    CachedGradient(model, config.loss, 0.0)([part], data.facts(rows))
+    return {
+        f"gradient/{name.removeprefix('model.')}": weight.grad.full_tensor()
+        for name, weight in model.named_parameters()
+    }
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if sys.argv[2:] == ["fsdp"]:
+        save_file(sharded_gradient(), Path(sys.argv[1]) / f"fsdp-{rank()}.safetensors")
+        leave()
+        sys.exit()
     for number, name in enumerate(SETTINGS):
         save_file(two_steps(name), Path(sys.argv[1]) / f"{number}-{rank()}.safetensors")
     leave()

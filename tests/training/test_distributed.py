@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from scale.cli import main
@@ -17,7 +19,7 @@ from scale.training import step as training_step
 from scale.training.keeping import checkpoints
 from scale.training.log import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
-from scale.training.step import Stepper
+from scale.training.step import Stepper, make_accelerator
 from tests.training import small_data
 
 ACCELERATE = (
@@ -100,6 +102,24 @@ def test_what_needs_the_whole_batch_is_refused():
     data = small_data.SmallData(present)
     with pytest.raises(ValueError, match="the whole batch at once: one process and"):
         Stepper(config, seeded_model(config), data, weigher=lambda *_: None)
+
+
+def test_ways_that_were_not_tried_are_refused(monkeypatch):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ValueError, match=r"told to use FSDP, with which .*docs/scaling.md"):
+        make_accelerator("cpu", "no")
+
+
+def test_the_gradient_is_right_with_fsdp2_too(two_processes, tmp_path):
+    """Of CachedGradient under `fully_shard`; the trainer itself does not use it."""
+    start_two(small_data.__file__, str(tmp_path), "fsdp")
+    one = two_processes["default"][0]
+    for rank in range(2):
+        found = load_file(tmp_path / f"fsdp-{rank}.safetensors")
+        factor = min(1.0, 1.0 / one["0/grad_norm"].item())
+        assert {key for key in one if "gradient" in key} == found.keys()
+        for key, gradient in found.items():
+            torch.testing.assert_close(factor * gradient, one[key], rtol=0, atol=1e-6, msg=key)
 
 
 OPTIONS = (
