@@ -111,7 +111,7 @@ def embedding_maps(
     if len(colours) <= LEGEND:
         handles = {name: handle for axes in panels for handle, name in _handles(axes)}
         figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles),
+            handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles),
             markerscale=_enlarged(max(len(groups) for _, groups in maps.values())),
         )  # fmt: skip
     figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
