@@ -71,7 +71,7 @@ def gather(own: Tensor) -> Tensor:
 
 def add_up(values: Tensor) -> Tensor:
     """Sum over the processes, without gradient; the same bits for each."""
-    total = values.detach().clone()
+    total = values.detach().clone(memory_format=torch.contiguous_format)
     if world_size() > 1:
         dist.all_reduce(total)
     return total
