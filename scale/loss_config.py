@@ -23,8 +23,8 @@ class LossConfig:
     ignore_duplicates: bool = True
     """Leave products of equal content out of each other's negatives: they are false negatives."""
     weight_on: Literal["loss", "logits", "none"] = "none"
-    """Where the weights act. `none`: uniform weights, the default, because the study `weighting`
-    found no gain of S' over them on three catalogues (docs/findings.md). `loss`: SCALE as described,
+    """Where the weights act. `none`: uniform weights, the default: the study `weighting` found no
+    gain of S' over them on three catalogues (docs/findings.md). `loss`: SCALE as described,
     S'_ij times the pair's loss. `logits`: S'_ij times the anchor's logits (the paper's formula; an
     inverse temperature). Regression losses are weighted on the loss in either case: a weight w on a
     prediction p moves the optimum of (w p - t)^2 to t / w, so the model would learn wrong

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,25 +46,26 @@ class Explore:
         """Serve the page until it is stopped.
 
         Raises ValueError where run and catalogue cannot be opened together, ImportError where
-        Voilà is missing; RuntimeError where the server ends with an error.
+        Voilà is missing.
         """
         if find_spec("voila") is None:
             raise ImportError("voila is missing: pip install 'scale-workbench[explore]'")
         split = None if self.split == "all" else self.split
         run_folder, catalogue = self.run_folder.resolve(), self.catalogue.resolve()
         check(run_folder, catalogue, split)
+        os.environ["JUPYTER_PATH"] = jupyter_path()
+        from voila.app import Voila
+
         with TemporaryDirectory(prefix="scale-explore-") as folder:
             page = Path(folder) / "explore.ipynb"
             write_page(page, run_folder, catalogue, split, self.lang)
-            code = subprocess.call(self.server(page), env=environment())
-        if code not in (0, 130):
-            raise RuntimeError(f"the page's server ended with code {code}")
+            Voila.launch_instance(self.options(page))
 
-    def server(self, page: Path) -> list[str]:
-        """The command that serves a page."""
+    def options(self, page: Path) -> list[str]:
+        """Voilà's, for a page."""
         return [
-            sys.executable, "-m", "voila", str(page), "--template=scale", f"--theme={self.theme}",
-            f"--port={self.port}", *([] if self.browser else ["--no-browser"]),
+            str(page), "--template=scale", f"--theme={self.theme}", f"--port={self.port}",
+            *([] if self.browser else ["--no-browser"]),
             *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
         ]  # fmt: skip
 
@@ -91,10 +90,9 @@ def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: 
     page.write_text(json.dumps(notebook), encoding="utf-8")
 
 
-def environment() -> dict[str, str]:
-    """The environment with the package's page template on Jupyter's path."""
+def jupyter_path() -> str:
+    """Jupyter's search path with the package's page template in front."""
     import scale.viz.widgets
 
     share = Path(scale.viz.widgets.__file__).parent / "assets" / "share"
-    paths = [str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return {**os.environ, "JUPYTER_PATH": os.pathsep.join(paths)}
+    return os.pathsep.join([str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])])

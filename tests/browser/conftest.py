@@ -29,6 +29,11 @@ SECONDS = 120
 FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader")
 """Root has no sandbox; maps are drawn by WebGL, in software where a machine has no graphics."""
 HARMLESS = re.compile("favicon|ResizeObserver loop|GPU stall due to ReadPixels")
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+"""Of JupyterLab: no news, and every cell on the page, shown or not."""
 
 
 class Watched:
@@ -81,15 +86,17 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(f"{url} does not answer: {log.read_text()}")
 
 
-def serve(command: list[str], url: str, folder: Path, **extra: str) -> Iterator[str]:
-    """Run a server for as long as it is asked for."""
+def serve(
+    command: list[str], url: str, folder: Path, ready: str = "", **extra: str
+) -> Iterator[str]:
+    """Run a server for as long as it is asked for; `ready` below its address answers first."""
     log = folder / "server.log"
     with log.open("w") as out:
         server = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **extra}
         )
     try:
-        wait_for(url, server, log)
+        wait_for(url + ready, server, log)
         yield url
     finally:
         server.terminate()
@@ -111,10 +118,10 @@ def lab(tmp_path_factory) -> Iterator[str]:
     """Address of a JupyterLab over a copy of the notebooks, with settings of its own."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    quiet = {"fetchNews": "false", "checkForUpdates": False}
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    for name, values in SETTINGS.items():
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
     port, token = free_port(), secrets.token_hex(8)
     command = [
         sys.executable, "-m", "jupyter", "lab", str(folder / "notebooks"), "--no-browser",
@@ -125,6 +132,19 @@ def lab(tmp_path_factory) -> Iterator[str]:
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}/lab?token={token}"
     yield from serve(command, url, folder, TQDM_DISABLE="1")
+
+
+@pytest.fixture(scope="session")
+def explored(tmp_path_factory) -> Iterator[str]:
+    """Address of `scale explore` on the demo, dark and in Chinese."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "scale.cli", "explore", "runs/demo", "--lang", "zh",
+        "--theme", "dark", "--port", str(port), "--no-browser",
+    ]  # fmt: skip
+    folder = tmp_path_factory.mktemp("explore")
+    url = f"http://127.0.0.1:{port}/"
+    yield from serve(command, url, folder, ready="voila/templates/base/static/voila.js")
 
 
 @pytest.fixture
@@ -142,14 +162,18 @@ def watched(browser, request) -> Iterator[Watched]:
 def open_notebook(lab, watched):
     """Open a notebook in JupyterLab and run it from top to bottom."""
 
-    def opened(name: str, cells: int | None = None) -> Watched:
+    def opened(name: str) -> Watched:
         page, (base, query) = watched.page, lab.split("?")
         page.goto(f"{base}/workspaces/{watched.name}/tree/{name}?{query}")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=1000 * SECONDS)
+        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+        idle.first.wait_for(timeout=1000 * SECONDS)
+        # What is asked of a kernel that has just answered for the first time can be lost.
+        page.wait_for_timeout(2000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-        expect(idle).to_be_visible(timeout=1000 * SECONDS)
+        waiting = page.locator(".jp-InputPrompt", has_text="[*]")
+        expect(waiting).not_to_have_count(0, timeout=1000 * SECONDS)
+        expect(waiting).to_have_count(0, timeout=1000 * SECONDS)
         return watched
 
     return opened

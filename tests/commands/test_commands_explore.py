@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scale.cli import main
-from scale.commands.explore import Explore, environment, write_page
+from scale.commands.explore import Explore, jupyter_path, write_page
 
 
 def test_what_cannot_be_explored_is_told_before_anything_is_served(
@@ -33,7 +33,7 @@ def test_the_page_is_a_notebook_whose_cell_is_python(tmp_path):
 
 def test_the_page_template_is_on_jupyters_path(monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", "/elsewhere")
-    first, *rest = environment()["JUPYTER_PATH"].split(os.pathsep)
+    first, *rest = jupyter_path().split(os.pathsep)
     template = Path(first) / "voila" / "templates" / "scale" / "index.html.j2"
     assert "https:" not in template.read_text(encoding="utf-8")
     assert rest == ["/elsewhere"]
@@ -41,6 +41,6 @@ def test_the_page_template_is_on_jupyters_path(monkeypatch):
 
 @pytest.mark.parametrize("browser", [True, False])
 def test_the_server_is_told_whether_to_open_a_browser(browser, tmp_path):
-    command = Explore(tmp_path, browser=browser, theme="dark", port=9).server(tmp_path / "x.ipynb")
+    command = Explore(tmp_path, browser=browser, theme="dark", port=9).options(tmp_path / "x.ipynb")
     assert ("--no-browser" in command) != browser
     assert {"--theme=dark", "--port=9", "--template=scale"} <= set(command)

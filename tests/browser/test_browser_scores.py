@@ -1,0 +1,72 @@
+"""The score explorer in notebook 09, moved by keyboard: it shows what the model says."""
+
+import pytest
+from playwright.sync_api import expect
+
+from scale.experiments.probe import Change, Probe
+from scale.experiments.reading import read_product
+from scale.modalities import MODALITIES
+from scale.notebook import demo_data, demo_run
+from scale.viz.widgets.markup import number
+from scale.viz.widgets.score_controls import STRENGTHS
+
+PRODUCT = "p0012"
+
+
+@pytest.fixture(scope="module")
+def model_says():
+    """S' of the product under some changes, as the page writes it."""
+    run, data = demo_run(), demo_data("test")
+    probe, row = Probe(data), data.ids.index(PRODUCT)
+
+    def says(changes):
+        weighted_MM = read_product(run.model, probe.batch(row, changes)).weighted_MM
+        return [number(value) for value in weighted_MM.ravel()]
+
+    return says
+
+
+def cells(panel):
+    """The cells of S' of the product; further down stands the mean over training."""
+    return panel.locator('[data-matrix="weighted"]').first.locator("td")
+
+
+def test_a_slider_shows_what_the_model_says(open_notebook, model_says):
+    watched = open_notebook("09_score_matrix.ipynb")
+    panel = watched.page.locator(".scale-score-explorer")
+    panel.scroll_into_view_if_needed()
+    clean = Change()
+    expect(cells(panel)).to_have_text(model_says(dict.fromkeys(MODALITIES, clean)))
+    watched.picture("clean")
+
+    handle = panel.locator(".scale-modality-image .noUi-handle")
+    handle.focus()
+    for _ in range(12):
+        handle.press("ArrowRight")
+    strength = STRENGTHS["gaussian"][11]
+    noised = {"image": Change(damage=("gaussian", float(strength)))}
+    expected = model_says({m: noised.get(m, clean) for m in MODALITIES})
+    assert expected != model_says(dict.fromkeys(MODALITIES, clean))
+    expect(cells(panel)).to_have_text(expected)
+    watched.picture("noised")
+
+    panel.locator(".scale-modality-audio").get_by_label("present").uncheck()
+    absent = panel.locator('[data-matrix="weighted"]').first.locator("td.absent")
+    expect(absent).to_have_count(9)
+    expect(panel.locator('[data-bars="xs_diagonal"] .bar')).to_have_count(4)
+    watched.picture("without-sound")
+    watched.check()
+
+
+def test_a_product_that_loses_everything_is_told(open_notebook):
+    watched = open_notebook("09_score_matrix.ipynb")
+    panel = watched.page.locator(".scale-score-explorer")
+    panel.scroll_into_view_if_needed()
+    for m in MODALITIES:
+        panel.locator(f".scale-modality-{m}").get_by_label("present").uncheck()
+    alert = panel.get_by_role("alert")
+    expect(alert).to_contain_text(PRODUCT)
+    watched.picture("told")
+    panel.get_by_role("button", name="reset").click()
+    expect(alert).to_have_count(0)
+    watched.check()
