@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,15 @@ FEATURES = FeatureConfig(
     text_length=10, table_length=14, image_size=4, patch_size=2, video_frames=3, frame_size=3,
     audio_seconds=1.0, audio_frames=6, mel_bins=5, vocab_size=40,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_arrive():
+    """SIGINT acts as in a terminal. A shell starts what it puts behind `&` with SIGINT ignored,
+    and the tests that interrupt a run would then wait for a signal that never comes."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
