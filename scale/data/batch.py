@@ -8,6 +8,7 @@ B products, M modalities (five), R rows: the products that have one modality, L 
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class Tokens:
     entity_RL: Tensor | None = None
     """Table only: number of the attribute or value that a word piece belongs to, counted from 0
     in each row; attributes are even, values odd; -1 for structure, [CLS], [SEP] and padding."""
+    host: "HostFacts | None" = None
+    """What the host knows of tokens that lie on another device."""
 
     def select(self, keep_R: Tensor) -> "Tokens":
         """The rows at the indices or mask `keep_R`."""
@@ -35,10 +38,25 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> "Tokens":
         """A copy on a device."""
-        entity = None if self.entity_RL is None else self.entity_RL.to(device)
-        return Tokens(
-            self.values.to(device), self.padding_RL.to(device), self.rows_R.to(device), entity
+        entity = None if self.entity_RL is None else moved(self.entity_RL, device)
+        values, padding_RL, rows_R = (
+            moved(tensor, device) for tensor in (self.values, self.padding_RL, self.rows_R)
         )
+        return Tokens(values, padding_RL, rows_R, entity, self.on_host())
+
+    def on_host(self) -> "HostFacts":
+        """Where tokens are, in the host's memory; it waits for the device only where it must."""
+        if self.host is not None:
+            return self.host
+        return HostFacts(self.rows_R.cpu().numpy(), self.padding_RL.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """Where the tokens of a modality are."""
+
+    rows_R: np.ndarray
+    padding_RL: np.ndarray
 
 
 @dataclass
@@ -67,9 +85,9 @@ class ProductBatch:
         """A copy on a device."""
         return ProductBatch(
             {m: t.to(device) for m, t in self.tokens.items()},
-            self.present_BM.to(device),
-            self.index_B.to(device),
-            None if self.content_BM is None else self.content_BM.to(device),
+            moved(self.present_BM, device),
+            moved(self.index_B, device),
+            None if self.content_BM is None else moved(self.content_BM, device),
         )
 
     def check(self) -> None:
@@ -80,3 +98,10 @@ class ProductBatch:
                 raise ValueError(f"{m}: rows {tokens.rows_R.tolist()} but present {rows.tolist()}")
             if bool(tokens.padding_RL.all(dim=1).any()):
                 raise ValueError(f"{m}: a product that has it holds no token")
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """On a device; to CUDA from pinned memory, so that the host need not wait for the copy."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -49,9 +49,11 @@ class DiscreteEncoder(nn.Module):
         segment_RL = torch.zeros_like(tokens.values)
         if tokens.entity_RL is not None:
             segment_RL = ((tokens.entity_RL % 2 == 1) & (tokens.entity_RL >= 0)).long()
+        # Of a mask with four dimensions BERT does not ask whether anything is padded, for which
+        # the host would wait.
         output = self.bert(
             input_ids=tokens.values,
-            attention_mask=(~tokens.padding_RL).long(),
+            attention_mask=~tokens.padding_RL[:, None, None, :],
             token_type_ids=segment_RL,
         )
         return output.last_hidden_state, tokens.padding_RL
@@ -59,7 +61,8 @@ class DiscreteEncoder(nn.Module):
     def impute_zeros(self) -> Tensor:
         """encoded_1LD of zero imputation: word embeddings of 0 at every position."""
         zeros_1LD = self.word_weight.new_zeros(1, self.length, self.word_weight.shape[1])
-        return self.bert(inputs_embeds=zeros_1LD).last_hidden_state
+        attend_111L = torch.ones(1, 1, 1, self.length, dtype=torch.bool, device=zeros_1LD.device)
+        return self.bert(inputs_embeds=zeros_1LD, attention_mask=attend_111L).last_hidden_state
 
 
 class ContinuousEncoder(nn.Module):

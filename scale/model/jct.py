@@ -3,13 +3,18 @@
 B products, R rows (products that have the modality), L length, D width.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from scale.config import MissingPolicy, ModelConfig
+from scale.data.batch import HostFacts
 from scale.model.blocks import BlockStack, initialise
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
+from scale.model.packing import CPU_OVERHEAD, CUDA_OVERHEAD, pack
 
 
 class JointCoTransformer(nn.Module):
@@ -18,12 +23,14 @@ class JointCoTransformer(nn.Module):
 
     What stands for a missing modality is decided here, by `policy` (`MissingConfig.policy`):
     `zero`: the encoder's output for zero input. Each product's would be the same, so it is
-    computed once and shared. `learned`: one learned token. `skip` and `drop`: nothing.
+    computed once and shared. `learned`: one learned token. `skip` and `drop`: nothing. Under all
+    but `zero`, whose stand-ins are as long as the modality, products are packed: a missing
+    modality and padding take no room (`scale.model.packing`).
     """
 
     def __init__(self, config: ModelConfig, policy: MissingPolicy):
         super().__init__()
-        self.policy = policy
+        self.policy, self.modalities = policy, config.modalities
         self.modality_embedding = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(config.width)) for m in config.modalities}
         )
@@ -45,38 +52,84 @@ class JointCoTransformer(nn.Module):
         rows: dict[str, Tensor],
         products: int,
         encoders: nn.ModuleDict,
+        host: Mapping[str, HostFacts] | None = None,
     ) -> dict[str, Tensor]:
         """fused[m]_RLD for each modality in `encoded`, in the rows and lengths that came in.
+
+        What stands at padding means nothing.
 
         Args:
             encoded: by modality, encoded_RLD and padding_RL.
             rows: by modality, the product that each row belongs to.
             products: B.
             encoders: by modality; asked for their zero imputation where the policy needs it.
+            host: by modality, what the host knows of the tokens, without [CLS] where the encoder
+                has added it; None: it asks the device.
         """
-        parts, paddings, taken = [], [], []
+        if self.policy == "zero":
+            return self._padded(encoded, rows, products, encoders)
+        return self._packed(encoded, products, _with_cls(encoded, rows, host))
+
+    def _packed(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        products: int,
+        facts: dict[str, HostFacts],
+    ) -> dict[str, Tensor]:
+        sources = [(encoded[m][0] + self.modality_embedding[m]).flatten(0, 1) for m in encoded]
+        learned = self.modalities if self.policy == "learned" else ()
+        sources += [(self.stand_in[m] + self.modality_embedding[m])[0] for m in learned]
+        source_SD = torch.cat(sources)
+        width, device = source_SD.shape[1], source_SD.device
+        overhead = (CUDA_OVERHEAD if device.type == "cuda" else CPU_OVERHEAD) / width**2
+        packing = pack(facts, products, learned, overhead, device)
+        fused = [
+            self.stack(_take(source_SD, group.source_BL), group.padding_BL).flatten(0, 1)
+            for group in packing.groups
+        ]
+        fused_TD = torch.cat(fused)
+        return {m: _take(fused_TD, place_RL) for m, place_RL in packing.place.items()}
+
+    def _padded(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        products: int,
+        encoders: nn.ModuleDict,
+    ) -> dict[str, Tensor]:
+        parts, paddings = [], []
         for m, embedding_D in self.modality_embedding.items():
             lacking = m not in encoded or len(rows[m]) < products
-            filler_1LD = self._filler(m, encoders[m]) if lacking else None
-            if m not in encoded and filler_1LD is None:
-                continue
+            filler_1LD = encoders[m].impute_zeros() if lacking else None
             tokens_BLD, padding_BL = _scatter(encoded.get(m), rows.get(m), filler_1LD, products)
             parts.append(tokens_BLD + embedding_D)
             paddings.append(padding_BL)
-            taken.append(m)
-        padding_BL = torch.cat(paddings, dim=1)
-        # A product without any token would give softmax over nothing: let it attend to padding.
-        # Nobody reads its rows.
-        padding_BL = padding_BL & ~padding_BL.all(dim=1, keepdim=True)
-        fused_BLD = self.stack(torch.cat(parts, dim=1), padding_BL)
-        split = dict(zip(taken, fused_BLD.split([p.shape[1] for p in parts], dim=1), strict=True))
+        fused_BLD = self.stack(torch.cat(parts, dim=1), torch.cat(paddings, dim=1))
+        lengths = [tokens_BLD.shape[1] for tokens_BLD in parts]
+        split = dict(zip(self.modality_embedding, fused_BLD.split(lengths, dim=1), strict=True))
         return {m: split[m][rows[m], : encoded[m][0].shape[1]] for m in encoded}
 
-    def _filler(self, modality: str, encoder: DiscreteEncoder | ContinuousEncoder) -> Tensor | None:
-        """What stands for a missing modality in each product that lacks it; None: nothing."""
-        if self.policy == "learned":
-            return self.stand_in[modality]
-        return encoder.impute_zeros() if self.policy == "zero" else None
+
+def _take(tokens_SD: Tensor, place_RL: Tensor) -> Tensor:
+    """tokens_RLD at these places."""
+    return tokens_SD.index_select(0, place_RL.flatten()).unflatten(0, place_RL.shape)
+
+
+def _with_cls(
+    encoded: dict[str, tuple[Tensor, Tensor]],
+    rows: dict[str, Tensor],
+    host: Mapping[str, HostFacts] | None,
+) -> dict[str, HostFacts]:
+    """What the host knows of the encoded tokens."""
+    facts = {}
+    for m, (encoded_RLD, padding_RL) in encoded.items():
+        if host is None:
+            facts[m] = HostFacts(rows[m].cpu().numpy(), padding_RL.cpu().numpy())
+            continue
+        added = encoded_RLD.shape[1] - host[m].padding_RL.shape[1]
+        longer_RL = np.pad(host[m].padding_RL, ((0, 0), (added, 0)))
+        facts[m] = HostFacts(host[m].rows_R, longer_RL)
+    return facts
 
 
 def _scatter(

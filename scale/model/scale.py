@@ -65,19 +65,29 @@ class ScaleModel(nn.Module):
         self.poolers.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
 
-    def forward(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> ScaleOutput:
+    def forward(
+        self,
+        batch: ProductBatch,
+        hidden: dict[str, Tensor] | None = None,
+        positions: dict[str, Tensor] | None = None,
+    ) -> ScaleOutput:
         """Encode, fuse, and predict what is hidden.
 
         Args:
             batch: products, corrupted by `objectives.masking` where `hidden` says so.
             hidden: by modality, hidden_RL: True at positions whose content is to be predicted.
                 None or a modality left out: nothing is hidden there and no head runs.
+            positions: by modality, position_N of what is hidden in row-major order; None: looked
+                for in `hidden`, for which the host waits for the device.
         """
-        hidden = hidden or {}
+        hidden, positions = hidden or {}, positions or {}
         encoded = self._encode(batch, hidden)
         rows = {m: batch.tokens[m].rows_R for m in encoded}
-        fused = self.jct(encoded, rows, len(batch), self.encoders)
-        predictions = {m: self._predict(m, fused[m], hidden[m]) for m in fused if m in hidden}
+        host = {m: batch.tokens[m].on_host() for m in encoded}
+        fused = self.jct(encoded, rows, len(batch), self.encoders, host)
+        predictions = {
+            m: self._predict(m, fused[m], hidden[m], positions.get(m)) for m in fused if m in hidden
+        }
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         return ScaleOutput(
             pooled_BMD=self._pool(tokens, rows, len(batch)),
@@ -110,11 +120,16 @@ class ScaleModel(nn.Module):
         pooled = {m: self.poolers[m](tokens_RLD[:, :1]) for m, tokens_RLD in tokens.items()}
         return _cls_features(pooled, rows, products)
 
-    def _predict(self, modality: str, fused_RLD: Tensor, hidden_RL: Tensor) -> Tensor:
+    def _predict(
+        self, modality: str, fused_RLD: Tensor, hidden_RL: Tensor, position_N: Tensor | None
+    ) -> Tensor:
+        if position_N is None:
+            position_N = hidden_RL.flatten().nonzero().squeeze(1)
+        row_N, place_N = position_N // hidden_RL.shape[1], position_N % hidden_RL.shape[1]
         if SPECS[modality].kind == "discrete":
             word_weight_VD = self.encoders[modality].word_weight
-            return self.heads[modality](fused_RLD[hidden_RL], word_weight_VD)
-        return self.heads[modality](fused_RLD[:, 1:][hidden_RL])
+            return self.heads[modality](fused_RLD[row_N, place_N], word_weight_VD)
+        return self.heads[modality](fused_RLD[row_N, place_N + 1])
 
     save_pretrained = save_model
     from_pretrained = classmethod(load_model)

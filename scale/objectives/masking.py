@@ -7,13 +7,13 @@ N hidden positions of the batch, A allowed word pieces.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from scale.config import MaskConfig
-from scale.data.batch import ProductBatch, Tokens
+from scale.data.batch import ProductBatch, Tokens, moved
 from scale.modalities import INDEX, SPECS
 from scale.seeding import generator
 
@@ -63,12 +63,30 @@ class MaskedBatch:
     """hidden_RL by modality: True where the head must predict."""
     targets: dict[str, Tensor]
     """ids_N or vectors_NF by modality, in row-major order of `hidden`."""
+    positions: dict[str, Tensor] = field(default_factory=dict)
+    """position_N by modality: where `hidden` is True, counted in row-major order."""
+
+    def __post_init__(self) -> None:
+        for m in self.hidden.keys() - self.positions.keys():
+            self.positions[m] = hidden_positions(self.hidden[m])
 
     def rows(self, modality: str) -> Tensor:
         """Product of each hidden position, as index_N."""
-        hidden_RL = self.hidden[modality]
-        rows_RL = self.batch.tokens[modality].rows_R[:, None].expand_as(hidden_RL)
-        return rows_RL[hidden_RL]
+        length = self.hidden[modality].shape[1]
+        return self.batch.tokens[modality].rows_R[self.positions[modality] // length]
+
+    def to(self, device: torch.device | str) -> "MaskedBatch":
+        """A copy on a device."""
+        facts = (
+            {m: moved(tensor, device) for m, tensor in fact.items()}
+            for fact in (self.hidden, self.targets, self.positions)
+        )
+        return MaskedBatch(self.batch.to(device), *facts)
+
+
+def hidden_positions(hidden_RL: Tensor) -> Tensor:
+    """position_N of what is hidden, in row-major order. On CUDA the host waits for their number."""
+    return hidden_RL.flatten().nonzero().squeeze(1)
 
 
 def choose_groups(
@@ -113,6 +131,8 @@ def mask_batch(
     there).
 
     Args:
+        batch: best on the CPU: the masks are then the same whatever device the model is on, and
+            how many positions they hide is known without waiting for it.
         seed: e.g. (seed, step); the same seed gives the same masks on the same kind of device, and
             a product's masks depend on its place in the batch, never on the other products.
         tasks: names of the tasks that are on; other modalities stay as they are.
@@ -120,7 +140,7 @@ def mask_batch(
             would have in the whole.
     """
     part = part or Part(0, len(batch))
-    tokens, hidden, targets = dict(batch.tokens), {}, {}
+    tokens, hidden, targets, positions = dict(batch.tokens), {}, {}, {}
     for m, clean in batch.tokens.items():
         if SPECS[m].task not in tasks or not len(clean.rows_R):
             continue
@@ -129,8 +149,9 @@ def mask_batch(
             tokens[m], hidden[m] = _mask_pieces(clean, part, config, pieces, stream)
         else:
             tokens[m], hidden[m] = _mask_vectors(clean, part, config, stream)
-        targets[m] = clean.values[hidden[m]]
-    return MaskedBatch(replace(batch, tokens=tokens), hidden, targets)
+        positions[m] = hidden_positions(hidden[m])
+        targets[m] = clean.values.flatten(0, 1)[positions[m]]
+    return MaskedBatch(replace(batch, tokens=tokens), hidden, targets, positions)
 
 
 def _mask_pieces(

@@ -102,7 +102,7 @@ class CachedGradient:
     def _read(self, part: MicroBatch, predictions: bool = True) -> Read:
         torch.manual_seed(part.seed)
         reads = replace(self.reads, predictions=predictions)
-        return self.model(part.masked.batch, part.masked.hidden, reads)
+        return self.model(part.masked.batch, part.masked.hidden, part.masked.positions, reads)
 
     def _own_features(self, parts: Sequence[MicroBatch], kept: Read | None) -> dict[str, Tensor]:
         """own_RMD by name, as leaves; takes the first pass, unless it is done."""

@@ -65,14 +65,18 @@ class Reader(nn.Module):
         self.model = model
 
     def forward(
-        self, batch: ProductBatch, hidden: dict[str, Tensor], reads: Reads | None = None
+        self,
+        batch: ProductBatch,
+        hidden: dict[str, Tensor],
+        positions: dict[str, Tensor] | None = None,
+        reads: Reads | None = None,
     ) -> ScaleOutput | Read:
         """The model's whole output (for one process), or what `reads` names."""
         if reads is None:
-            return self.model(batch, hidden)
+            return self.model(batch, hidden, positions)
         if not reads.predictions and reads.features == ("encoder",):
             return Read({"encoder": self.model.embed(batch, hidden).pooled_BMD})
-        output = self.model(batch, hidden)
+        output = self.model(batch, hidden, positions)
         pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
         features = {name: pooled[name] for name in reads.features}
         for name in set(features) - set(reads.gradients):

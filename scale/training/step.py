@@ -150,13 +150,13 @@ class Stepper:
     def _corrupt(self, rows: np.ndarray, place: slice, step: int) -> MaskedBatch:
         """The products at a place of the step's batch, with hidden tokens."""
         return mask_batch(
-            self.train.collate(rows[place]).to(self.device),
+            self.train.collate(rows[place]),
             self.config.mask,
             self.pieces,
             (self.config.train.seed, MASK_STREAM, step),
             self.config.loss.tasks,
             Part(place.start, len(rows)),
-        )
+        ).to(self.device)
 
     def _own_share(self, products: int) -> slice:
         """This process's part of a batch. Raises ValueError where a batch cannot be divided."""
@@ -170,7 +170,7 @@ class Stepper:
         return own
 
     def _scale_objective(self, masked: MaskedBatch, progress: float) -> LossOutput:
-        output = self.prepared(masked.batch, masked.hidden)
+        output = self.prepared(masked.batch, masked.hidden, masked.positions)
         return scale_loss(output, masked, self.config.loss, progress, self.weigher)
 
 
