@@ -13,7 +13,6 @@ from torch.nn.functional import pad
 from scale.config import MissingPolicy, ModelConfig
 from scale.data.batch import HostFacts
 from scale.model.blocks import BlockStack, initialise
-from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
 from scale.model.packing import CPU_OVERHEAD, CUDA_OVERHEAD, pack
 
 

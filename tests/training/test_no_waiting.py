@@ -135,7 +135,9 @@ def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch):
     with monkeypatch.context() as patch:
         for name in ("tolist", "cpu", "numpy", "__array__"):
 
-            def moved(tensor, *_, name=name, original=getattr(torch.Tensor, name), **__):
+            original = getattr(torch.Tensor, name)
+
+            def moved(tensor, *_, name=name, original=original, **__):
                 frame = sys._getframe(1)
                 # Before tokens are moved to the device, the host keeps what it will need.
                 if frame.f_code is Tokens.on_host.__code__ and frame.f_back.f_code.co_name == "to":
