@@ -1,0 +1,111 @@
+"""Random products in a preset's shapes, in memory: what a `Stepper` trains on in the benchmarks.
+
+N products, B of them in a batch, M modalities (five), R rows (products that have one modality),
+L length, F features.
+"""
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from scale.config import ModelConfig
+from scale.data.batch import ProductBatch, Tokens
+from scale.modalities import INDEX, MODALITIES, SPECS
+
+Missing = Literal["complete", "m5product", "half"]
+MISSING: tuple[str, ...] = get_args(Missing)
+M5PRODUCT = {"text": 1.0, "table": 0.95, "image": 1.0, "video": 0.75, "audio": 0.75}
+"""Share of the products that have a modality. An assumption: M5Product's pages say that every
+product has a title and a picture and that the sound is cut out of the video, so it is missing with
+it; how many lack table or video we have found nowhere."""
+
+
+def presence(missing: Missing, products: int, seed: int = 0) -> np.ndarray:
+    """present_NM, with exact shares (rounded to whole products) rather than drawn ones.
+
+    complete: all. m5product: `M5PRODUCT`, in random products. half: of each two products one has
+    two random modalities and the other the other three, so half of the slots are empty in every
+    modality (an odd last product has two).
+    """
+    random = np.random.default_rng(seed)
+    present_NM = np.ones((products, len(MODALITIES)), bool)
+    if missing == "m5product":
+        for m in MODALITIES:
+            lacking = random.permutation(products)[: round((1 - M5PRODUCT[m]) * products)]
+            present_NM[lacking, INDEX[m]] = False
+        present_NM[:, INDEX["audio"]] = present_NM[:, INDEX["video"]]
+    elif missing == "half":
+        for first in range(0, products, 2):
+            has_M = np.isin(np.arange(len(MODALITIES)), random.permutation(len(MODALITIES))[:2])
+            present_NM[first] = has_M
+            present_NM[first + 1 : first + 2] = ~has_M
+    return present_NM
+
+
+class RandomTokenizer:
+    """What masking asks of a tokenizer."""
+
+    mask_token_id, unk_token_id, all_special_ids = 4, 1, (0, 1, 2, 3, 4)
+
+    def __init__(self, vocab_size: int):
+        self.vocab_size = vocab_size
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+
+class RandomProducts:
+    """N products with random tokens, all sequences of full length and no two contents alike.
+
+    Stands in for a `ProductDataset`. A table's entities are three word pieces long.
+    """
+
+    def __init__(self, config: ModelConfig, present_NM: np.ndarray, seed: int = 0):
+        random, products = torch.Generator().manual_seed(seed), len(present_NM)
+        self.tokenizer = RandomTokenizer(config.vocab_size)
+        self.present_NM = present_NM
+        self.content_NM = np.where(present_NM, np.arange(products)[:, None], -1)
+        self.tokens = {m: _tokens(config, m, products, random) for m in MODALITIES}
+
+    def __len__(self) -> int:
+        return len(self.present_NM)
+
+    def subset(self, rows: np.ndarray) -> "RandomProducts":
+        """All products in order: whoever benchmarks a smaller set makes it so.
+
+        Raises ValueError for any other selection.
+        """
+        if not np.array_equal(rows, np.arange(len(self))):
+            raise ValueError("random products are not for selecting from: make as many as needed")
+        return self
+
+    def facts(self, rows: np.ndarray) -> ProductBatch:
+        """As `ProductDataset.facts`."""
+        content_BM = torch.from_numpy(self.content_NM[rows])
+        return ProductBatch({}, content_BM >= 0, torch.from_numpy(np.array(rows)), content_BM)
+
+    def collate(self, rows: np.ndarray) -> ProductBatch:
+        """As `ProductDataset.collate`."""
+        batch = self.facts(rows)
+        for m, tokens in self.tokens.items():
+            here_R = batch.present_BM[:, INDEX[m]].nonzero().squeeze(1)
+            batch.tokens[m] = replace(tokens.select(batch.index_B[here_R]), rows_R=here_R)
+        return batch
+
+
+def _tokens(config: ModelConfig, modality: str, products: int, random: torch.Generator) -> Tokens:
+    length = config.length(modality)
+    padding_NL = torch.zeros(products, length, dtype=torch.bool)
+    entity_NL = None
+    if SPECS[modality].kind == "discrete":
+        values = torch.randint(5, config.vocab_size, padding_NL.shape, generator=random)
+        values[:, 0] = 2
+    else:
+        shape = (products, length, config.feature_size(modality))
+        values = torch.randn(shape, generator=random)
+    if modality == "table":
+        entity_L = torch.div(torch.arange(length) - 1, 3, rounding_mode="floor")
+        entity_NL = entity_L.expand(products, -1).clone()
+    return Tokens(values, padding_NL, torch.arange(products), entity_NL)
