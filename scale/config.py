@@ -153,6 +153,9 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Compute the activations of Transformer layers once more in the backward pass instead of
     keeping them: the same gradient, about a third more time, much less memory."""
+    compile: bool = False
+    """Compile layers and heads (torch.compile) at the first step, which takes a minute or two and
+    needs a C++ compiler on the CPU: the same mathematics with other rounding, faster after that."""
     learning_rate: float = 5e-4
     """Peak, after warm-up; decays to zero by a cosine."""
     warmup_share: float = 0.1

@@ -4,6 +4,7 @@ E steps of an epoch.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from torch import nn
@@ -39,8 +40,16 @@ def batch_indices(products: int, batch_size: int, seed: int, step: int) -> np.nd
     fills no batch waits for another epoch's order.
     """
     epoch, place = divmod(step, steps_per_epoch(products, batch_size))
+    order = _epoch_order(products, seed, epoch)
+    return order[place * batch_size : (place + 1) * batch_size].copy()
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(products: int, seed: int, epoch: int) -> np.ndarray:
+    """Millions of products take longer to shuffle than a step may last."""
     order = np.random.default_rng(derived_seed(seed, ORDER_STREAM, epoch)).permutation(products)
-    return order[place * batch_size : (place + 1) * batch_size]
+    order.flags.writeable = False
+    return order
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:

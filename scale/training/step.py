@@ -21,7 +21,9 @@ from scale.objectives.masking import MaskedBatch, Part, WordPieces, mask_batch
 from scale.objectives.total import LossOutput, Weigher, scale_loss
 from scale.seeding import derived_seed
 from scale.training.activations import checkpoint_activations
+from scale.training.ahead import Ahead
 from scale.training.caching import CachedGradient, MicroBatch
+from scale.training.compiled import compile_layers
 from scale.training.distributed import join, share
 from scale.training.reader import Reader
 from scale.training.schedule import batch_indices, learning_rate, parameter_groups
@@ -92,23 +94,27 @@ class Stepper:
         self.optimizer = optimizer
         if config.train.activation_checkpointing:
             checkpoint_activations(self.model)
+        if config.train.compile:
+            compile_layers(self.model)
         self.prepared, self.stepper = self.accelerator.prepare(Reader(self.model), optimizer)
         self.objective: Objective = getattr(model, "objective", self._scale_objective)
         self._own_share(min(config.train.batch_size, len(self.train)))
+        # On a CPU there is nothing to do meanwhile: the threads would only share the cores.
+        self.ahead = Ahead(self._corrupt) if self.device.type == "cuda" else None
 
     def step(self, step: int) -> Step:
         """One step: corrupt, predict, weigh, descend."""
         settings = self.config.train
-        rows = batch_indices(len(self.train), settings.batch_size, settings.seed, step)
-        own = self._own_share(len(rows))
-        size = settings.micro_batch or len(rows)
-        places = [slice(at, min(at + size, own.stop)) for at in range(own.start, own.stop, size)]
+        products = len(self._rows(step))
+        own = self._own_share(products)
+        size = settings.micro_batch or products
+        places = [(at, min(at + size, own.stop)) for at in range(own.start, own.stop, size)]
         self.prepared.train()
         self.stepper.zero_grad(set_to_none=True)
-        if places == [slice(0, len(rows))]:
-            loss, present_BM = self._backward_at_once(rows, step)
+        if places == [(0, products)]:
+            loss, present_BM = self._backward_at_once(step)
         else:
-            loss, present_BM = self._backward_in_parts(rows, places, step)
+            loss, present_BM = self._backward_in_parts(step, places)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
         for group in self.optimizer.param_groups:
@@ -116,26 +122,28 @@ class Stepper:
         self.stepper.step()
         return Step(loss, present_BM, grad_norm, rate)
 
-    def _backward_at_once(self, rows: np.ndarray, step: int) -> tuple[LossOutput, Tensor]:
+    def _rows(self, step: int) -> np.ndarray:
+        settings = self.config.train
+        return batch_indices(len(self.train), settings.batch_size, settings.seed, step)
+
+    def _backward_at_once(self, step: int) -> tuple[LossOutput, Tensor]:
         settings = self.config.train
         torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
-        masked = self._corrupt(rows, slice(0, len(rows)), step)
+        (masked,) = self._masked(step, [(0, len(self._rows(step)))])
         loss = self.objective(masked, step / settings.steps)
         self.accelerator.backward(loss.total)
         return loss, masked.batch.present_BM
 
     def _backward_in_parts(
-        self, rows: np.ndarray, places: list[slice], step: int
+        self, step: int, places: list[tuple[int, int]]
     ) -> tuple[LossOutput, Tensor]:
         """Losses and gradient of the whole batch from those of its products that are here."""
         settings = self.config.train
         parts = [
             MicroBatch(
-                self._corrupt(rows, place, step),
-                place,
-                derived_seed(settings.seed, DROPOUT_STREAM, step, place.start),
+                masked, slice(*place), derived_seed(settings.seed, DROPOUT_STREAM, step, place[0])
             )
-            for place in places
+            for place, masked in zip(places, self._masked(step, places), strict=True)
         ]
         gradient = CachedGradient(
             self.prepared,
@@ -144,18 +152,30 @@ class Stepper:
             self.accelerator.backward,
             lambda: self.accelerator.no_sync(self.prepared),
         )
-        whole = self.train.facts(rows)
+        whole = self.train.facts(self._rows(step))
         return gradient(parts, whole), whole.present_BM
 
-    def _corrupt(self, rows: np.ndarray, place: slice, step: int) -> MaskedBatch:
-        """The products at a place of the step's batch, with hidden tokens."""
+    def _masked(self, step: int, places: list[tuple[int, int]]) -> list[MaskedBatch]:
+        """The products at these places of the step's batch, with hidden tokens, on the device."""
+        keys = [(step, *place) for place in places]
+        if self.ahead is None:
+            return [self._corrupt(key) for key in keys]
+        # The next step has the same places, as long as it has as many products.
+        more = step + 1 < self.config.train.steps
+        following = [*keys[1:], (step + 1, *places[0]) if more else None]
+        return [self.ahead.get(key, after) for key, after in zip(keys, following, strict=True)]
+
+    def _corrupt(self, key: tuple[int, int, int]) -> MaskedBatch:
+        """What belongs to (step, first place, place after the last)."""
+        step, first, after = key
+        rows = self._rows(step)
         return mask_batch(
-            self.train.collate(rows[place]),
+            self.train.collate(rows[first:after]),
             self.config.mask,
             self.pieces,
             (self.config.train.seed, MASK_STREAM, step),
             self.config.loss.tasks,
-            Part(place.start, len(rows)),
+            Part(first, len(rows)),
         ).to(self.device)
 
     def _own_share(self, products: int) -> slice:

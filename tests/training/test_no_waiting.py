@@ -134,7 +134,6 @@ def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch):
     stepper.step(0)
     with monkeypatch.context() as patch:
         for name in ("tolist", "cpu", "numpy", "__array__"):
-
             original = getattr(torch.Tensor, name)
 
             def moved(tensor, *_, name=name, original=original, **__):

@@ -1,0 +1,73 @@
+"""Compiled layers: one graph each for all shapes, and the numbers of the eager ones."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from scale.modalities import MODALITIES
+from scale.training.compiled import compile_layers, compiled_parts
+from scale.training.run import seeded_model
+from scale.training.step import Stepper
+
+SUBSETS = [("text",), ("table", "audio"), ("image", "video"), MODALITIES, ("text", "video")]
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def forward_and_back(model, batch, seed):
+    random = torch.Generator().manual_seed(seed)
+    hidden = {
+        m: (torch.rand(t.padding_RL.shape, generator=random) < 0.5) & ~t.padding_RL
+        for m, t in batch.tokens.items()
+    }
+    output = model(batch, hidden)
+    total = sum(p.square().mean() for p in output.predictions.values())
+    model.zero_grad()
+    total.backward()
+    return total.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_no_compilation_after_the_first_shapes_and_the_same_numbers(make_model, make_batch):
+    eager, compiled = make_model("skip"), make_model("skip")
+    compile_layers(compiled, backend="aot_eager")
+    graphs = []
+    for seed in range(6):
+        present = [MODALITIES] * 2 + list(itertools.islice(itertools.cycle(SUBSETS), 3 + seed))
+        batch = make_batch(present, seed)
+        wanted, found = (forward_and_back(m, batch, seed) for m in (eager, compiled))
+        torch.testing.assert_close(found[0], wanted[0])
+        assert found[1].keys() == wanted[1].keys()
+        for name, gradient in found[1].items():
+            torch.testing.assert_close(gradient, wanted[1][name], msg=name)
+        graphs.append(counters["stats"]["unique_graphs"])
+    # Layers of one kind share a graph: there are far fewer than layers.
+    assert graphs == [graphs[0]] * 6
+    assert 0 < graphs[0] <= len(list(compiled_parts(compiled)))
+    assert not counters["graph_break"]
+
+
+def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
+    config, products = small_dataset
+    config = replace(config, train=replace(config.train, compile=True))
+    monkeypatch.setattr(
+        "scale.training.step.compile_layers", lambda model: compile_layers(model, "aot_eager")
+    )
+    losses = []
+    for compiled, checkpointing in ((False, False), (True, False), (True, True)):
+        train = replace(config.train, compile=compiled, activation_checkpointing=checkpointing)
+        stepper = Stepper(replace(config, train=train), seeded_model(config), products)
+        losses.append(torch.stack([stepper.step(step).loss.total.detach() for step in range(3)]))
+    assert counters["stats"]["unique_graphs"] > 0
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(losses[2], losses[0], rtol=1e-4, atol=1e-4)
+    # The names of the weights stay, so a checkpoint does not depend on it.
+    assert stepper.model.state_dict().keys() == seeded_model(config).state_dict().keys()
