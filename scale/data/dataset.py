@@ -15,22 +15,14 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import FeatureConfig
 from scale.data.batch import ProductBatch
-from scale.data.cache import FeatureCache, Ready
+from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
-from scale.data.columns import (
-    Column,
-    continuous_column,
-    discrete_column,
-    fit_normaliser,
-    read_media,
-    standardise,
-)
-from scale.data.content import content_of
-from scale.data.media import MediaFacts
+from scale.data.columns import Column, fit_normaliser, standardise
 from scale.data.normaliser import Normaliser
-from scale.data.problems import CatalogueError, Problem
+from scale.data.problems import Problem
 from scale.data.product import Product, View
-from scale.modalities import CONTINUOUS, INDEX, MODALITIES
+from scale.data.reading import fingerprint, number_contents, read_tokens
+from scale.modalities import CONTINUOUS, MODALITIES
 
 
 @dataclass(frozen=True)
@@ -101,6 +93,15 @@ class ProductDataset:
         return self.content_NM >= 0
 
     @property
+    def fingerprint(self) -> str:
+        """Changes where a product, its presence or its content changes."""
+        return fingerprint(self.ids, self.content_NM)
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """Positions of the products of a split."""
+        return np.array([i for i, p in enumerate(self.products) if p.split == split], np.int64)
+
+    @property
     def feature_sizes(self) -> dict[str, int]:
         """F of each continuous modality that is there: what ModelConfig must say."""
         return {m: self.columns[m].values.shape[1] for m in CONTINUOUS if m in self.columns}
@@ -169,60 +170,21 @@ def _build(
     prefix: str = "",
 ) -> ProductDataset:
     """The dataset of one view; `prefix` stands before the modality's name in its problems."""
-    cache, used, lengths = options["cache"], options["modalities"], options["lengths"]
-    media, problems = read_media(
-        catalogue, config, normaliser, cache=cache, modalities=used, workers=options["workers"]
-    )
-    named = [replace(p, modality=f"{prefix}{p.modality}") for p in problems]
-    if options["strict"] and named:
-        raise CatalogueError.of(named)
-    products = catalogue.without(problems).products
-    columns: dict[str, Column] = {}
-    for m in used:
-        if m in media:
-            column = continuous_column(media[m], len(products), cache, lengths.get(m))
-        else:
-            longest = getattr(config, f"{m}_length")
-            longest = min(longest, lengths.get(m, longest))
-            column = discrete_column(m, products, tokenizer, longest)
-        if column is not None:
-            columns[m] = column
+    read = read_tokens(catalogue, config, tokenizer, normaliser, prefix=prefix, **options)
     if normaliser is None:
-        training_N = np.array([p.split in (None, "train") for p in products], bool)
-        normaliser = fit_normaliser(columns, training_N)
+        training_N = np.array([p.split in (None, "train") for p in read.products], bool)
+        normaliser = fit_normaliser(read.columns, training_N)
     return ProductDataset(
-        products,
+        read.products,
         config,
         tokenizer,
         normaliser,
-        standardise(columns, normaliser),
-        _number_contents(products, columns, media),
-        named,
-        {m: _count_cut(items, lengths[m]) for m, items in media.items() if m in lengths},
+        standardise(read.columns, normaliser),
+        number_contents(read),
+        read.problems,
+        read.cut,
         options,
     )
-
-
-def _count_cut(items: Mapping[int, Ready], longest: int) -> int:
-    return sum(item.length > longest for item in items.values())
-
-
-def _number_contents(
-    products: Sequence[Product],
-    columns: Mapping[str, Column],
-    media: Mapping[str, Mapping[int, Ready]],
-) -> np.ndarray:
-    """content_NM: contents numbered by first appearance in each modality; -1 where absent."""
-    content_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
-    for m, column in columns.items():
-        numbers: dict[str | None, int] = {}
-        for row in column.length_N.nonzero()[0].tolist():
-            product = products[row]
-            item = media.get(m, {}).get(row)
-            facts = {product.id: {m: MediaFacts(item.content)}} if item else None
-            content = content_of(product, m, facts)
-            content_NM[row, INDEX[m]] = numbers.setdefault(content, len(numbers))
-    return content_NM
 
 
 def _second_view(product: Product) -> Product:

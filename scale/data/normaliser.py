@@ -5,6 +5,7 @@ F features of one vector.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,35 @@ from scale.files import replacing
 
 SMALLEST_SPREAD = 0.5
 """A feature's standard deviation is taken as at least this share of the modality's."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of vectors; parts are merged by Chan's formula."""
+
+    count: int
+    mean_F: np.ndarray
+    squares_F: np.ndarray
+
+    @staticmethod
+    def of(parts: Iterable[np.ndarray]) -> "Moments | None":
+        """Of vectors given as chunks of (tokens, F), in one pass; None where there is none."""
+        count, mean, squares = 0, 0.0, 0.0
+        for part in parts:
+            if len(part):
+                values = part.astype(np.float64)
+                total, own = count + len(values), values.mean(0)
+                squares = squares + ((values - own) ** 2).sum(0)
+                squares = squares + (own - mean) ** 2 * count * len(values) / total
+                mean, count = mean + (own - mean) * len(values) / total, total
+        return Moments(count, mean, squares) if count else None
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Of the vectors of both."""
+        total, step_F = self.count + other.count, other.mean_F - self.mean_F
+        squares_F = self.squares_F + other.squares_F
+        squares_F = squares_F + step_F**2 * self.count * other.count / total
+        return Moments(total, self.mean_F + step_F * other.count / total, squares_F)
 
 
 @dataclass(frozen=True)
@@ -38,12 +68,18 @@ class Normaliser:
         floor, frames of real clips reached 20). 1 where nothing varies at all. A modality without
         tokens is left out.
         """
-        moments = {m: _moments(parts) for m, parts in chunks.items()}
-        known = {m: pair for m, pair in moments.items() if pair is not None}
+        moments = {m: Moments.of(parts) for m, parts in chunks.items()}
+        return Normaliser.of({m: [found] for m, found in moments.items() if found is not None})
+
+    @staticmethod
+    def of(moments: Mapping[str, Iterable[Moments]]) -> "Normaliser":
+        """From the moments of parts of the training tokens, by modality; at least one part each."""
+        known = {m: reduce(Moments.merge, parts) for m, parts in moments.items()}
         return Normaliser(
-            {m: mean.astype(np.float32) for m, (mean, _) in known.items()},
-            {m: _floored(variance).astype(np.float32) for m, (_, variance) in known.items()},
-        )
+            {m: all_.mean_F.astype(np.float32) for m, all_ in known.items()},
+            {m: _floored(all_.squares_F / all_.count).astype(np.float32)
+             for m, all_ in known.items()},
+        )  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Write as safetensors: `<modality>.mean` and `<modality>.spread`."""
@@ -63,19 +99,6 @@ class Normaliser:
         return Normaliser(
             {m: tensors[f"{m}.mean"] for m in names}, {m: tensors[f"{m}.spread"] for m in names}
         )
-
-
-def _moments(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and variance per feature in one pass, parts merged by Chan's formula."""
-    count, mean, squares = 0, 0.0, 0.0
-    for part in parts:
-        if len(part):
-            values = part.astype(np.float64)
-            total, own = count + len(values), values.mean(0)
-            squares = squares + ((values - own) ** 2).sum(0)
-            squares = squares + (own - mean) ** 2 * count * len(values) / total
-            mean, count = mean + (own - mean) * len(values) / total, total
-    return (mean, squares / count) if count else None
 
 
 def _floored(variance_F: np.ndarray) -> np.ndarray:
