@@ -98,6 +98,7 @@ def base() -> Config:
             batch_size=1024,
             learning_rate=1e-4,
             precision="bf16",
+            lean=True,
             log_every=100,
             eval_every=5000,
             checkpoint_every=5000,

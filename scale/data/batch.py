@@ -50,6 +50,11 @@ class Tokens:
             return self.host
         return HostFacts(self.rows_R.cpu().numpy(), self.padding_RL.cpu().numpy())
 
+    @property
+    def padded(self) -> bool:
+        """Whether a position holds no token: attention without a mask has faster kernels."""
+        return bool(self.on_host().padding_RL.any())
+
 
 @dataclass(frozen=True)
 class HostFacts:
@@ -105,3 +110,8 @@ def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def positions_of(mask: Tensor) -> np.ndarray:
+    """Positions where a mask is True, in row-major order; the host waits for the device."""
+    return np.flatnonzero(mask.cpu().numpy())

@@ -1,11 +1,13 @@
 """Stacks of Transformer blocks (timm's ViT block) that respect padding.
 
-B products or rows, L length, D width.
+B products or rows, L length, D width, Q positions of a sequence that are read, H heads, K width of
+a head.
 """
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 
 class BlockStack(nn.Module):
@@ -22,12 +24,43 @@ class BlockStack(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens_BLD: Tensor, padding_BL: Tensor) -> Tensor:
-        """tokens_BLD after all blocks; `padding_BL` is True where no token is."""
-        attend_B11L = ~padding_BL[:, None, None, :]
-        for block in self.blocks:
+    def forward(
+        self, tokens_BLD: Tensor, padding_BL: Tensor | None, read_BQ: Tensor | None = None
+    ) -> Tensor:
+        """tokens_BLD after all blocks, or tokens_BQD: those at the positions `read_BQ`.
+
+        `padding_BL` is True where no token is; None: nowhere. Of positions that nobody reads the
+        last block needs keys and values only.
+        """
+        attend_B11L = None if padding_BL is None else ~padding_BL[:, None, None, :]
+        full = self.blocks if read_BQ is None else self.blocks[:-1]
+        for block in full:
             tokens_BLD = block(tokens_BLD, attn_mask=attend_B11L)
+        if read_BQ is not None:
+            tokens_BLD = _read_block(self.blocks[-1], tokens_BLD, read_BQ, attend_B11L)
         return self.norm(tokens_BLD)
+
+
+def _read_block(
+    block: Block, tokens_BLD: Tensor, read_BQ: Tensor, attend_B11L: Tensor | None
+) -> Tensor:
+    """`block(tokens_BLD)` at the positions `read_BQ`, as tokens_BQD."""
+    attention = block.attn
+    heads = (attention.num_heads, attention.head_dim)
+    normed_BLD = block.norm1(tokens_BLD)
+    index_BQD = read_BQ[:, :, None].expand(-1, -1, tokens_BLD.shape[2])
+    weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
+    query_BQD = linear(normed_BLD.gather(1, index_BQD), weight[:width], bias[:width])
+    memory_BLD = linear(normed_BLD, weight[width:], bias[width:])
+    query_BHQK = query_BQD.unflatten(2, heads).transpose(1, 2)
+    key_BHLK, value_BHLK = memory_BLD.unflatten(2, (2, *heads)).permute(2, 0, 3, 1, 4)
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    mixed_BHQK = scaled_dot_product_attention(
+        query_BHQK, key_BHLK, value_BHLK, attn_mask=attend_B11L, dropout_p=dropout
+    )
+    mixed_BQD = attention.proj(mixed_BHQK.transpose(1, 2).flatten(2))
+    tokens_BQD = tokens_BLD.gather(1, index_BQD) + attention.proj_drop(mixed_BQD)
+    return tokens_BQD + block.mlp(block.norm2(tokens_BQD))
 
 
 def initialise(module: nn.Module) -> None:

@@ -51,18 +51,16 @@ class DiscreteEncoder(nn.Module):
             segment_RL = ((tokens.entity_RL % 2 == 1) & (tokens.entity_RL >= 0)).long()
         # Of a mask with four dimensions BERT does not ask whether anything is padded, for which
         # the host would wait.
+        attend_R11L = ~tokens.padding_RL[:, None, None, :] if tokens.padded else None
         output = self.bert(
-            input_ids=tokens.values,
-            attention_mask=~tokens.padding_RL[:, None, None, :],
-            token_type_ids=segment_RL,
+            input_ids=tokens.values, attention_mask=attend_R11L, token_type_ids=segment_RL
         )
         return output.last_hidden_state, tokens.padding_RL
 
     def impute_zeros(self) -> Tensor:
         """encoded_1LD of zero imputation: word embeddings of 0 at every position."""
         zeros_1LD = self.word_weight.new_zeros(1, self.length, self.word_weight.shape[1])
-        attend_111L = torch.ones(1, 1, 1, self.length, dtype=torch.bool, device=zeros_1LD.device)
-        return self.bert(inputs_embeds=zeros_1LD, attention_mask=attend_111L).last_hidden_state
+        return self.bert(inputs_embeds=zeros_1LD).last_hidden_state
 
 
 class ContinuousEncoder(nn.Module):
@@ -103,16 +101,16 @@ class ContinuousEncoder(nn.Module):
         projected_RLD = self.project(tokens.values)
         if hidden_RL is not None:
             projected_RLD = torch.where(hidden_RL[:, :, None], self.mask_token, projected_RLD)
-        return self._encode(projected_RLD, padding_with_cls(tokens.padding_RL))
+        padding_RL = padding_with_cls(tokens.padding_RL)
+        return self._encode(projected_RLD, padding_RL if tokens.padded else None), padding_RL
 
     def impute_zeros(self) -> Tensor:
         """encoded_1LD of zero imputation: input vectors of 0 at every position."""
         zeros_1LF = self.project.weight.new_zeros(1, self.length, self.features)
-        padding_1L = torch.zeros(1, self.length + 1, dtype=torch.bool, device=zeros_1LF.device)
-        return self._encode(self.project(zeros_1LF), padding_1L)[0]
+        return self._encode(self.project(zeros_1LF), None)
 
-    def _encode(self, projected_RLD: Tensor, padding_RL: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, projected_RLD: Tensor, padding_RL: Tensor | None) -> Tensor:
         cls_R1D = self.cls_token.expand(len(projected_RLD), -1, -1)
         tokens_RLD = torch.cat([cls_R1D, projected_RLD], dim=1)
         tokens_RLD = tokens_RLD + self.position[:, : tokens_RLD.shape[1]]
-        return self.stack(tokens_RLD, padding_RL), padding_RL
+        return self.stack(tokens_RLD, padding_RL)

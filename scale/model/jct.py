@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from scale.config import MissingPolicy, ModelConfig
-from scale.data.batch import HostFacts
+from scale.data.batch import HostFacts, moved
 from scale.model.blocks import BlockStack, initialise
 from scale.model.packing import CPU_OVERHEAD, CUDA_OVERHEAD, pack
 
@@ -29,7 +29,7 @@ class JointCoTransformer(nn.Module):
 
     def __init__(self, config: ModelConfig, policy: MissingPolicy):
         super().__init__()
-        self.policy, self.modalities = policy, config.modalities
+        self.policy, self.modalities, self.width = policy, config.modalities, config.width
         self.modality_embedding = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(config.width)) for m in config.modalities}
         )
@@ -67,27 +67,69 @@ class JointCoTransformer(nn.Module):
         """
         if self.policy == "zero":
             return self._padded(encoded, rows, products, encoders)
-        return self._packed(encoded, products, _with_cls(encoded, rows, host))
+        facts = _with_cls(encoded, rows, host)
+        fused = self._packed(encoded, products, facts, encoders, None)
+        return {
+            m: _spread(fused[m], np.flatnonzero(~facts[m].padding_RL), encoded[m][0].shape[:2])
+            for m in encoded
+        }
+
+    def read(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        products: int,
+        encoders: nn.ModuleDict,
+        host: Mapping[str, HostFacts],
+        wanted: Mapping[str, np.ndarray],
+    ) -> dict[str, Tensor]:
+        """fused[m]_ND at the positions that are wanted, and no more than they need.
+
+        Equal to `forward` there, up to rounding and dropout. Arguments as in `forward`; `wanted`:
+        positions by modality in (row, token) order, [CLS] counted, none of them padding.
+        """
+        facts = _with_cls(encoded, rows, host)
+        return self._packed(encoded, products, facts, encoders, wanted)
 
     def _packed(
         self,
         encoded: dict[str, tuple[Tensor, Tensor]],
         products: int,
         facts: dict[str, HostFacts],
+        encoders: nn.ModuleDict,
+        wanted: Mapping[str, np.ndarray] | None,
     ) -> dict[str, Tensor]:
         sources = [(encoded[m][0] + self.modality_embedding[m]).flatten(0, 1) for m in encoded]
-        learned = self.modalities if self.policy == "learned" else ()
-        sources += [(self.stand_in[m] + self.modality_embedding[m])[0] for m in learned]
-        source_SD = torch.cat(sources)
-        width, device = source_SD.shape[1], source_SD.device
-        overhead = (CUDA_OVERHEAD if device.type == "cuda" else CPU_OVERHEAD) / width**2
-        packing = pack(facts, products, learned, overhead, device)
-        fused = [
-            self.stack(_take(source_SD, group.source_BL), group.padding_BL).flatten(0, 1)
-            for group in packing.groups
-        ]
-        fused_TD = torch.cat(fused)
-        return {m: _take(fused_TD, place_RL) for m, place_RL in packing.place.items()}
+        stand_ins = self._stand_ins(facts, products, encoders)
+        source_SD = torch.cat([*sources, *stand_ins.values()])
+        device = source_SD.device
+        overhead = (CUDA_OVERHEAD if device.type == "cuda" else CPU_OVERHEAD) / self.width**2
+        lengths = {m: len(token_LD) for m, token_LD in stand_ins.items()}
+        packing = pack(facts, products, lengths, wanted, overhead, device)
+        fused_TD = torch.cat(
+            [
+                self.stack(_take(source_SD, g.source_BL), g.padding_BL, g.read_BQ).flatten(0, 1)
+                for g in packing.groups
+            ]
+        )
+        return {m: _take(fused_TD, place_N) for m, place_N in packing.place.items()}
+
+    def _stand_ins(
+        self, facts: dict[str, HostFacts], products: int, encoders: nn.ModuleDict
+    ) -> dict[str, Tensor]:
+        """tokens_LD for what is missing, by modality; nothing under `skip` and `drop`."""
+        if self.policy in ("skip", "drop"):
+            return {}
+        found = {}
+        for m in self.modalities:
+            lacking = m not in facts or len(facts[m].rows_R) < products
+            if self.policy == "zero" and lacking:
+                found[m] = encoders[m].impute_zeros()[0] + self.modality_embedding[m]
+            elif self.policy == "learned":
+                found[m] = self.stand_in[m][0] + self.modality_embedding[m]
+            else:
+                found[m] = self.modality_embedding[m].new_zeros(0, self.width)
+        return found
 
     def _padded(
         self,
@@ -109,9 +151,16 @@ class JointCoTransformer(nn.Module):
         return {m: split[m][rows[m], : encoded[m][0].shape[1]] for m in encoded}
 
 
-def _take(tokens_SD: Tensor, place_RL: Tensor) -> Tensor:
-    """tokens_RLD at these places."""
-    return tokens_SD.index_select(0, place_RL.flatten()).unflatten(0, place_RL.shape)
+def _take(tokens_SD: Tensor, place: Tensor) -> Tensor:
+    """Tokens at these places, of whatever shape; without waiting for the device."""
+    return tokens_SD.index_select(0, place.flatten()).unflatten(0, place.shape)
+
+
+def _spread(tokens_ND: Tensor, position_N: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    """tokens_RLD with tokens at these positions, 0 elsewhere."""
+    index_N = moved(torch.from_numpy(position_N), tokens_ND.device)
+    empty_SD = tokens_ND.new_zeros(shape[0] * shape[1], tokens_ND.shape[1])
+    return empty_SD.index_copy(0, index_N, tokens_ND).unflatten(0, shape)
 
 
 def _with_cls(

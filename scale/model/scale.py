@@ -6,11 +6,12 @@ N hidden positions, V vocabulary, F features.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from scale.config import MissingConfig, ModelConfig
-from scale.data.batch import ProductBatch
+from scale.data.batch import HostFacts, ProductBatch, moved, positions_of
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.blocks import initialise
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
@@ -69,7 +70,7 @@ class ScaleModel(nn.Module):
         self,
         batch: ProductBatch,
         hidden: dict[str, Tensor] | None = None,
-        positions: dict[str, Tensor] | None = None,
+        positions: dict[str, np.ndarray] | None = None,
     ) -> ScaleOutput:
         """Encode, fuse, and predict what is hidden.
 
@@ -77,17 +78,15 @@ class ScaleModel(nn.Module):
             batch: products, corrupted by `objectives.masking` where `hidden` says so.
             hidden: by modality, hidden_RL: True at positions whose content is to be predicted.
                 None or a modality left out: nothing is hidden there and no head runs.
-            positions: by modality, position_N of what is hidden in row-major order; None: looked
-                for in `hidden`, for which the host waits for the device.
+            positions: by modality, position_N of what is hidden in row-major order. One that is
+                left out is looked for in `hidden`, for which the host waits for the device.
         """
-        hidden, positions = hidden or {}, positions or {}
+        hidden = hidden or {}
         encoded = self._encode(batch, hidden)
-        rows = {m: batch.tokens[m].rows_R for m in encoded}
-        host = {m: batch.tokens[m].on_host() for m in encoded}
+        rows, host = self._facts(batch, encoded)
         fused = self.jct(encoded, rows, len(batch), self.encoders, host)
-        predictions = {
-            m: self._predict(m, fused[m], hidden[m], positions.get(m)) for m in fused if m in hidden
-        }
+        wanted = self._wanted(encoded, hidden, positions or {})
+        taken = {m: _at(fused[m], position_N) for m, position_N in wanted.items()}
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         return ScaleOutput(
             pooled_BMD=self._pool(tokens, rows, len(batch)),
@@ -95,7 +94,46 @@ class ScaleModel(nn.Module):
             encoded=tokens,
             fused=fused,
             fused_pooled_BMD=_cls_features(fused, rows, len(batch)),
-            predictions=predictions,
+            predictions=self._predict(taken),
+        )
+
+    def read(
+        self,
+        batch: ProductBatch,
+        hidden: dict[str, Tensor],
+        positions: dict[str, np.ndarray] | None = None,
+        fused_pooled: bool = True,
+        predictions: bool = True,
+    ) -> ScaleOutput:
+        """What losses read of `forward`, with nothing computed that they do not.
+
+        The last layer of the JCT runs at hidden positions (and at [CLS], with `fused_pooled`) only.
+        Equal to `forward` up to rounding and dropout, but that `fused` is empty, and
+        `fused_pooled_BMD` is 0 where it is not asked for.
+        """
+        encoded = self._encode(batch, hidden)
+        rows, host = self._facts(batch, encoded)
+        wanted = self._wanted(encoded, hidden, positions or {}) if predictions else {}
+        asked = dict(wanted)
+        if fused_pooled:
+            for m, (tokens_RLD, _) in encoded.items():
+                cls_R = np.arange(len(tokens_RLD)) * tokens_RLD.shape[1]
+                asked[m] = np.concatenate([cls_R, wanted.get(m, cls_R[:0])])
+        taken = self.jct.read(encoded, rows, len(batch), self.encoders, host, asked)
+        cls = {m: taken[m][: len(rows[m]), None] for m in encoded} if fused_pooled else {}
+        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        pooled_BMD = self._pool(tokens, rows, len(batch))
+        return ScaleOutput(
+            pooled_BMD=pooled_BMD,
+            present_BM=batch.present_BM,
+            encoded=tokens,
+            fused={},
+            fused_pooled_BMD=(
+                _cls_features(cls, rows, len(batch)) if cls else torch.zeros_like(pooled_BMD)
+            ),
+            predictions=self._predict(
+                {m: taken[m][len(taken[m]) - len(position_N) :] for m, position_N in wanted.items()}
+            ),
         )
 
     def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
@@ -120,16 +158,36 @@ class ScaleModel(nn.Module):
         pooled = {m: self.poolers[m](tokens_RLD[:, :1]) for m, tokens_RLD in tokens.items()}
         return _cls_features(pooled, rows, products)
 
-    def _predict(
-        self, modality: str, fused_RLD: Tensor, hidden_RL: Tensor, position_N: Tensor | None
-    ) -> Tensor:
-        if position_N is None:
-            position_N = hidden_RL.flatten().nonzero().squeeze(1)
-        row_N, place_N = position_N // hidden_RL.shape[1], position_N % hidden_RL.shape[1]
-        if SPECS[modality].kind == "discrete":
-            word_weight_VD = self.encoders[modality].word_weight
-            return self.heads[modality](fused_RLD[row_N, place_N], word_weight_VD)
-        return self.heads[modality](fused_RLD[row_N, place_N + 1])
+    def _facts(
+        self, batch: ProductBatch, encoded: dict[str, tuple[Tensor, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, HostFacts]]:
+        """rows_R, and what the host knows, of the modalities that were encoded."""
+        rows = {m: batch.tokens[m].rows_R for m in encoded}
+        return rows, {m: batch.tokens[m].on_host() for m in encoded}
+
+    def _wanted(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        hidden: dict[str, Tensor],
+        positions: dict[str, np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        """Positions of what is hidden among the encoded tokens, [CLS] counted."""
+        wanted = {}
+        for m in encoded.keys() & hidden.keys():
+            position_N = positions[m] if m in positions else positions_of(hidden[m])
+            length = hidden[m].shape[1]
+            added = encoded[m][0].shape[1] - length
+            wanted[m] = position_N + (position_N // length + 1) * added
+        return {m: wanted[m] for m in encoded if m in wanted}
+
+    def _predict(self, fused: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of fused_ND by modality, what the heads say."""
+        return {
+            m: self.heads[m](fused_ND, self.encoders[m].word_weight)
+            if SPECS[m].kind == "discrete"
+            else self.heads[m](fused_ND)
+            for m, fused_ND in fused.items()
+        }
 
     save_pretrained = save_model
     from_pretrained = classmethod(load_model)
@@ -144,3 +202,9 @@ def _cls_features(tokens: dict[str, Tensor], rows: dict[str, Tensor], products: 
     for m, tokens_RLD in tokens.items():
         features_MBD[INDEX[m]] = features_MBD[INDEX[m]].index_copy(0, rows[m], tokens_RLD[:, 0])
     return torch.stack(features_MBD, dim=1)
+
+
+def _at(fused_RLD: Tensor, position_N: np.ndarray) -> Tensor:
+    """fused_ND at positions in row-major order."""
+    index_N = moved(torch.from_numpy(position_N), fused_RLD.device)
+    return fused_RLD[index_N // fused_RLD.shape[1], index_N % fused_RLD.shape[1]]

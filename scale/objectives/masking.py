@@ -9,11 +9,12 @@ N hidden positions of the batch, A allowed word pieces.
 import math
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scale.config import MaskConfig
-from scale.data.batch import ProductBatch, Tokens, moved
+from scale.data.batch import ProductBatch, Tokens, moved, positions_of
 from scale.modalities import INDEX, SPECS
 from scale.seeding import generator
 
@@ -63,30 +64,27 @@ class MaskedBatch:
     """hidden_RL by modality: True where the head must predict."""
     targets: dict[str, Tensor]
     """ids_N or vectors_NF by modality, in row-major order of `hidden`."""
-    positions: dict[str, Tensor] = field(default_factory=dict)
-    """position_N by modality: where `hidden` is True, counted in row-major order."""
+    positions: dict[str, np.ndarray] = field(default_factory=dict)
+    """position_N by modality: where `hidden` is True, counted in row-major order. On the host,
+    which would have to wait for the device to learn it."""
 
     def __post_init__(self) -> None:
         for m in self.hidden.keys() - self.positions.keys():
-            self.positions[m] = hidden_positions(self.hidden[m])
+            self.positions[m] = positions_of(self.hidden[m])
 
     def rows(self, modality: str) -> Tensor:
         """Product of each hidden position, as index_N."""
-        length = self.hidden[modality].shape[1]
-        return self.batch.tokens[modality].rows_R[self.positions[modality] // length]
+        row_N = self.positions[modality] // self.hidden[modality].shape[1]
+        rows_R = self.batch.tokens[modality].rows_R
+        return rows_R[moved(torch.from_numpy(row_N), rows_R.device)]
 
     def to(self, device: torch.device | str) -> "MaskedBatch":
         """A copy on a device."""
-        facts = (
+        hidden, targets = (
             {m: moved(tensor, device) for m, tensor in fact.items()}
-            for fact in (self.hidden, self.targets, self.positions)
+            for fact in (self.hidden, self.targets)
         )
-        return MaskedBatch(self.batch.to(device), *facts)
-
-
-def hidden_positions(hidden_RL: Tensor) -> Tensor:
-    """position_N of what is hidden, in row-major order. On CUDA the host waits for their number."""
-    return hidden_RL.flatten().nonzero().squeeze(1)
+        return MaskedBatch(self.batch.to(device), hidden, targets, self.positions)
 
 
 def choose_groups(
@@ -149,8 +147,8 @@ def mask_batch(
             tokens[m], hidden[m] = _mask_pieces(clean, part, config, pieces, stream)
         else:
             tokens[m], hidden[m] = _mask_vectors(clean, part, config, stream)
-        positions[m] = hidden_positions(hidden[m])
-        targets[m] = clean.values.flatten(0, 1)[positions[m]]
+        positions[m] = positions_of(hidden[m])
+        targets[m] = clean.values.flatten(0, 1)[torch.from_numpy(positions[m])]
     return MaskedBatch(replace(batch, tokens=tokens), hidden, targets, positions)
 
 

@@ -1,6 +1,5 @@
 """`scale pretrain`: from a catalogue and a config to a run folder."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -16,8 +15,11 @@ from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
 from scale.data.problems import summarise_problems, write_problems
+from scale.data.shards.dataset import ShardDataset
+from scale.data.shards.folder import Shards
+from scale.data.shards.manifest import Settings, is_shards
 from scale.data.splits import with_splits
-from scale.data.tokenizer import load_tokenizer, train_tokenizer
+from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
 from scale.training.diagnostics import duplicate_warnings
 from scale.training.distributed import join, main_first, rank
@@ -60,7 +62,7 @@ def pretrain(
     Args:
         config: e.g. `tiny()`; its vocabulary is fitted to the tokenizer, and its vector sizes to
             feature files and timm models.
-        catalogue: the catalogue, or its folder.
+        catalogue: the catalogue, or its folder, or a folder of shards (docs/shards.md).
         out: the run folder.
         resume: go on where the folder's last checkpoint stands, to the same bits as if it had never
             stopped. Without a checkpoint it starts from the beginning.
@@ -83,10 +85,7 @@ def pretrain(
     run = RunFolder(Path(out))
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
-    train, val = (
-        data.subset([i for i, p in enumerate(data.products) if p.split == split])
-        for split in ("train", "val")
-    )
+    train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
     model = seeded_model(config)
     taken = initialise_from_pretrained(model)
     if rank() == 0:
@@ -100,29 +99,41 @@ def pretrain(
 
 def _prepare(
     config: Config, catalogue: Catalogue | Path | str, run: RunFolder, resume: bool, **options: Any
-) -> tuple[Config, ProductDataset]:
+) -> tuple[Config, ProductDataset | ShardDataset]:
     """The config and the products as tokens; fills the run folder.
 
     Of several processes the main one does so first. To the others it is then a run to go on with:
     they read what is there, and check that they have the same settings and products.
     """
-    if not isinstance(catalogue, Catalogue):
-        catalogue = Catalogue.open(catalogue, strict=options["strict"])
-    catalogue = with_splits(catalogue)
+    source = _open(catalogue, options["strict"])
     started = rank() > 0 or _check_folder(run, resume)
     run.folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(config, catalogue, run)
+    tokenizer = _tokenizer(config, source, run)
     config = fit_vocabulary(config, tokenizer)
     normaliser = Normaliser.load(run.normaliser) if started else None
-    data = build_dataset(catalogue, config, tokenizer, normaliser, **options)
+    if isinstance(source, Shards):
+        source.check(Settings.of(config, tokenizer))
+        data = ShardDataset.of(source, normaliser)
+        problems = data.problems
+    else:
+        data = build_dataset(source, config, tokenizer, normaliser, **options)
+        problems = [*source.problems, *data.problems]
     config = fit_sizes(config, data)
     _settle(run, config, data, started)
-    problems = [*catalogue.problems, *data.problems]
     if rank() == 0:
         write_problems(problems, run.problems)
         if problems:
             log.warning("%s; see %s", summarise_problems(problems), run.problems)
     return config, data
+
+
+def _open(catalogue: Catalogue | Path | str, strict: bool) -> Catalogue | Shards:
+    """The products, each with a split."""
+    if not isinstance(catalogue, Catalogue):
+        if is_shards(catalogue):
+            return Shards.open(catalogue)
+        catalogue = Catalogue.open(catalogue, strict=strict)
+    return with_splits(catalogue)
 
 
 def _check_folder(run: RunFolder, resume: bool) -> bool:
@@ -141,22 +152,26 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
     return started
 
 
-def _tokenizer(config: Config, catalogue: Catalogue, run: RunFolder) -> PreTrainedTokenizerBase:
-    """The run's own tokenizer: named by the config, or trained on the training split."""
+def _tokenizer(
+    config: Config, source: Catalogue | Shards, run: RunFolder
+) -> PreTrainedTokenizerBase:
+    """The run's own tokenizer: that of the shards, or made of the training split."""
     if run.config.is_file():
         return load_tokenizer(run.tokenizer)
-    if config.features.tokenizer:
-        tokenizer = load_tokenizer(config.features.tokenizer)
+    if isinstance(source, Shards):
+        tokenizer = source.tokenizer
     else:
-        tokenizer = train_tokenizer(catalogue.split("train").products, config.features.vocab_size)
+        tokenizer = make_tokenizer(source.split("train").products, config.features)
     tokenizer.save_pretrained(run.tokenizer)
     # Read back, so that a run and its continuation use the same object.
     return load_tokenizer(run.tokenizer)
 
 
-def _settle(run: RunFolder, config: Config, data: ProductDataset, started: bool) -> None:
+def _settle(
+    run: RunFolder, config: Config, data: ProductDataset | ShardDataset, started: bool
+) -> None:
     """Write what the run rests on; for a run that goes on, check that it is the same."""
-    facts = {"products": len(data), "fingerprint": _fingerprint(data)}
+    facts = {"products": len(data), "fingerprint": data.fingerprint}
     if not started:
         data.normaliser.save(run.normaliser)
         run.data.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -168,12 +183,3 @@ def _settle(run: RunFolder, config: Config, data: ProductDataset, started: bool)
         raise ValueError(f"{run.config}: the run to resume has other {', '.join(different)}")
     if json.loads(run.data.read_text(encoding="utf-8")) != facts:
         raise ValueError(f"{run.data}: the catalogue is not the one that the run was started with")
-
-
-def _fingerprint(data: ProductDataset) -> str:
-    """Changes where a product, its presence or its content changes."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update("\n".join(data.ids).encode())
-    digest.update(data.present_NM.tobytes())
-    digest.update(data.content_NM.tobytes())
-    return digest.hexdigest()

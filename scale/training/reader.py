@@ -5,6 +5,7 @@ B products, M modalities (five), D width.
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,23 +61,30 @@ class Reader(nn.Module):
     process's products have nothing for any task.
     """
 
-    def __init__(self, model: ScaleModel):
+    def __init__(self, model: ScaleModel, lean: bool = False, fused: bool = True):
+        """`lean`: as `TrainConfig.lean`; `fused`: whether the losses read the JCT's [CLS]."""
         super().__init__()
-        self.model = model
+        self.model, self.lean, self.fused = model, lean, fused
 
     def forward(
         self,
         batch: ProductBatch,
         hidden: dict[str, Tensor],
-        positions: dict[str, Tensor] | None = None,
+        positions: dict[str, np.ndarray] | None = None,
         reads: Reads | None = None,
     ) -> ScaleOutput | Read:
         """The model's whole output (for one process), or what `reads` names."""
         if reads is None:
+            if self.lean:
+                return self.model.read(batch, hidden, positions, self.fused)
             return self.model(batch, hidden, positions)
         if not reads.predictions and reads.features == ("encoder",):
             return Read({"encoder": self.model.embed(batch, hidden).pooled_BMD})
-        output = self.model(batch, hidden, positions)
+        if self.lean:
+            fused = "fused" in reads.features
+            output = self.model.read(batch, hidden, positions, fused, reads.predictions)
+        else:
+            output = self.model(batch, hidden, positions)
         pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
         features = {name: pooled[name] for name in reads.features}
         for name in set(features) - set(reads.gradients):

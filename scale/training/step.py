@@ -96,7 +96,9 @@ class Stepper:
             checkpoint_activations(self.model)
         if config.train.compile:
             compile_layers(self.model)
-        self.prepared, self.stepper = self.accelerator.prepare(Reader(self.model), optimizer)
+        fused = weigher is not None or config.loss.weight_features == "fused"
+        reader = Reader(self.model, config.train.lean, fused)
+        self.prepared, self.stepper = self.accelerator.prepare(reader, optimizer)
         self.objective: Objective = getattr(model, "objective", self._scale_objective)
         self._own_share(min(config.train.batch_size, len(self.train)))
         # On a CPU there is nothing to do meanwhile: the threads would only share the cores.

@@ -8,9 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scale.config import LossConfig, MaskConfig
 from scale.data.batch import HostFacts
-from scale.modalities import MODALITIES
+from scale.modalities import MODALITIES, TASKS
 from scale.model.packing import STEP, _groups, pack
+from scale.objectives.masking import WordPieces, mask_batch
+from scale.objectives.total import scale_loss
+
+PIECES = WordPieces(4, (0, 1, 2, 3, 4), 40, 1)
 
 MIXED = [
     MODALITIES, ("text",), ("text", "image"), ("table", "video", "audio"), ("audio",),
@@ -83,32 +88,56 @@ def batches(draw):
         )
         padding_RL[:, 0] = False
         facts[m], nothing = HostFacts(np.array(rows), padding_RL), False
-    stand_ins = MODALITIES if nothing or draw(st.booleans()) else ()
-    return facts, products, stand_ins, draw(st.sampled_from([0.0, 5.0, 100.0, 1e9]))
+    stand_ins = {}
+    if nothing or draw(st.booleans()):
+        stand_ins = {m: draw(st.integers(int(nothing), 5)) for m in MODALITIES}
+    read = {}
+    for m, fact in facts.items():
+        open_N = np.flatnonzero(~fact.padding_RL)
+        share = draw(st.sampled_from([0.0, 0.3, 1.0]))
+        read[m] = open_N[np.random.default_rng(products).random(len(open_N)) < share]
+    read = draw(st.sampled_from([read, None]))
+    return facts, products, stand_ins, read, draw(st.sampled_from([0.0, 5.0, 100.0, 1e9]))
 
 
 @settings(max_examples=150, deadline=None)
 @given(batches())
 def test_every_token_has_one_place(made):
-    facts, products, stand_ins, overhead = made
-    packing = pack(facts, products, stand_ins, overhead, torch.device("cpu"))
-    source_T = torch.cat([group.source_BL.flatten() for group in packing.groups])
-    padding_T = torch.cat([group.padding_BL.flatten() for group in packing.groups])
+    facts, products, stand_ins, read, overhead = made
+    packing = pack(facts, products, stand_ins, read, overhead, torch.device("cpu"))
+    paddings = [
+        torch.zeros_like(g.source_BL, dtype=torch.bool) if g.padding_BL is None else g.padding_BL
+        for g in packing.groups
+    ]
+    # What a stack that changed nothing would give at the positions that are read.
+    reads = zip(packing.groups, paddings, strict=True)
+    source_T, padding_T = (
+        torch.cat([t.flatten() for t in tensors])
+        for tensors in zip(
+            *[
+                (g.source_BL, p)
+                if g.read_BQ is None
+                else (g.source_BL.gather(1, g.read_BQ), p.gather(1, g.read_BQ))
+                for g, p in reads
+            ],
+            strict=True,
+        )
+    )
     at = 0
     for m, fact in facts.items():
-        own_RL = at + np.arange(fact.padding_RL.size).reshape(fact.padding_RL.shape)
-        place_RL = packing.place[m].numpy()
-        open_RL = ~fact.padding_RL
-        assert (source_T.numpy()[place_RL[open_RL]] == own_RL[open_RL]).all()
-        assert not padding_T.numpy()[place_RL[open_RL]].any()
+        place_N = packing.place[m]
+        wanted_N = np.flatnonzero(~fact.padding_RL) if read is None else read[m]
+        assert (source_T[place_N].numpy() == at + wanted_N).all()
+        assert not bool(padding_T[place_N].any())
         at += fact.padding_RL.size
-    lacking = [products - len(facts[m].rows_R if m in facts else []) for m in stand_ins]
+    lacking = [n * (products - len(facts[m].rows_R if m in facts else []))
+               for m, n in stand_ins.items()]  # fmt: skip
     used = sum(int((~fact.padding_RL).sum()) for fact in facts.values()) + sum(lacking)
-    assert int((~padding_T).sum()) == used
-    for group in packing.groups:
+    assert sum(int((~p).sum()) for p in paddings) == used
+    for group, padding_BL in zip(packing.groups, paddings, strict=True):
         # Padding is at the end, and a sequence is in the order of the modalities.
-        assert bool((group.padding_BL[:, 1:] >= group.padding_BL[:, :-1]).all())
-        for source_L, padding_L in zip(group.source_BL, group.padding_BL, strict=True):
+        assert bool((padding_BL[:, 1:] >= padding_BL[:, :-1]).all())
+        for source_L, padding_L in zip(group.source_BL, padding_BL, strict=True):
             encoded_L = [s for s in source_L[~padding_L].tolist() if s < at]
             assert encoded_L == sorted(encoded_L)
 
@@ -120,7 +149,7 @@ def test_groups_are_the_cheapest_cuts(counts, overhead):
     if not count_N.any():
         return
     found = _groups(count_N, overhead)
-    members = np.concatenate([products for _, products in found])
+    members = np.concatenate(found)
     assert sorted(members.tolist()) == np.flatnonzero(count_N).tolist()
 
     def cost(groups):
@@ -133,9 +162,7 @@ def test_groups_are_the_cheapest_cuts(counts, overhead):
     least = min(
         cost([ordered[a:b] for a, b in itertools.pairwise([0, *cut, len(ordered)])]) for cut in cuts
     )
-    assert cost([count_N[products].tolist() for _, products in found]) == least
-    for length, products in found:
-        assert count_N[products].max() <= length
+    assert cost([count_N[products].tolist() for products in found]) == least
 
 
 def test_half_of_the_slots_empty_is_half_of_the_tokens(make_model, make_batch, monkeypatch):
@@ -147,10 +174,53 @@ def test_half_of_the_slots_empty_is_half_of_the_tokens(make_model, make_batch, m
         model, seen = make_model(policy), []
         # A group costs little beside its tokens, as at the width of the paper's model.
         monkeypatch.setattr("scale.model.jct.CPU_OVERHEAD", 16.0**2 * 8)
-        model.jct.stack.register_forward_pre_hook(lambda _, a, seen=seen: seen.append(a[1].numel()))
+        model.jct.stack.register_forward_pre_hook(
+            lambda _, a, seen=seen: seen.append(a[0].shape[:2].numel())
+        )
         model(make_batch([p or ("text",) for p in present]))
         tokens[policy] = sum(seen)
     complete = 256 * (10 + 14 + 5 + 4 + 7)
     assert tokens["zero"] == complete
     assert tokens["skip"] < 0.6 * complete
     assert tokens["learned"] < 0.68 * complete
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
+@pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]])
+@pytest.mark.parametrize("given", [True, False])
+def test_what_is_read_is_what_the_whole_model_says(make_model, make_batch, policy, present, given):
+    model, batch = make_model(policy).double(), make_batch(present)
+    for tokens in batch.tokens.values():
+        if tokens.values.is_floating_point():
+            tokens.values = tokens.values.double()
+    masked = mask_batch(batch, MaskConfig(rate=0.4), PIECES, (0,), TASKS)
+    positions = masked.positions if given else None
+    whole = model(masked.batch, masked.hidden, positions)
+    read = model.read(masked.batch, masked.hidden, positions)
+    assert read.predictions.keys() == whole.predictions.keys() == masked.hidden.keys()
+    torch.testing.assert_close(read.pooled_BMD, whole.pooled_BMD)
+    torch.testing.assert_close(read.fused_pooled_BMD, whole.fused_pooled_BMD)
+    losses = []
+    for output in (whole, read):
+        for m, prediction in output.predictions.items():
+            torch.testing.assert_close(prediction, whole.predictions[m], msg=m)
+        losses.append(scale_loss(output, masked, LossConfig(weight_features="fused")).total)
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(x, model.parameters(), allow_unused=True) for x in losses]
+    for parameter, *both in zip(model.parameters(), *gradients, strict=True):
+        a, b = (torch.zeros_like(parameter) if g is None else g for g in both)
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_the_last_layer_runs_where_it_is_read(make_model, make_batch):
+    model, seen = make_model("zero", jct_layers=2), []
+    for block in model.jct.stack.blocks:
+        block.mlp.register_forward_hook(lambda _, a, out: seen.append(out.shape[:2].numel()))
+    masked = mask_batch(make_batch([MODALITIES] * 8), MaskConfig(), PIECES, (0,), TASKS)
+    model.read(masked.batch, masked.hidden, masked.positions, fused_pooled=False)
+    hidden = sum(len(target) for target in masked.targets.values())
+    assert hidden <= seen[1] < 2 * hidden < seen[0]
+    seen.clear()
+    output = model.read(masked.batch, masked.hidden, masked.positions, predictions=False)
+    assert seen[1] == 8 * len(MODALITIES)
+    assert output.predictions == {}

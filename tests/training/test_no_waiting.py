@@ -107,44 +107,57 @@ def test_the_watch_sees_no_waiting_where_there_is_none():
 @pytest.mark.parametrize(
     "loss", [{}, {"weight_on": "loss"}, {"weight_features": "fused"}, {"weight_on": "logits"}]
 )
-@pytest.mark.parametrize("micro_batch", [0, 4])
-def test_a_step_never_waits(small_dataset, loss, policy, micro_batch):
+@pytest.mark.parametrize("changes", [{}, {"micro_batch": 4}, {"lean": True}])
+def test_a_step_never_waits(small_dataset, loss, policy, changes):
     config, products = small_dataset
     config = replace(
         config,
         loss=replace(config.loss, **loss),
         missing=replace(config.missing, policy=policy),
-        train=replace(config.train, micro_batch=micro_batch),
+        train=replace(config.train, **changes),
     )
     assert watched(config, products) == {}
 
 
-def test_the_watch_sees_what_the_model_looks_for_itself(small_dataset, monkeypatch):
-    """Without the positions that masking knows, the heads have to ask for them."""
-    config, products = small_dataset
-    forward = ScaleModel.forward
-    monkeypatch.setattr(ScaleModel, "forward", lambda self, b, h, p=None: forward(self, b, h))
-    assert watched(config, products).keys() == {"model/scale.py:_predict"}
+def moved(name, original):
+    """A method of tensors that gives them to the host, allowed only before the transfer."""
+
+    def method(tensor, *_, **__):
+        frame = sys._getframe(1)
+        kept = frame.f_code is Tokens.on_host.__code__ and frame.f_back.f_code.co_name == "to"
+        if kept or place(frame) is None:
+            return original(tensor)
+        raise AssertionError(f"Tensor.{name}")
+
+    return method
 
 
-def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch):
-    """What reaches Python without an operation: on the CPU, lists and arrays share its memory."""
+def one_step(small_dataset, monkeypatch, policy="zero", **changes):
+    """A step during which no tensor may reach Python: on the CPU it would share its memory."""
     config, products = small_dataset
+    missing, train = replace(config.missing, policy=policy), replace(config.train, **changes)
+    config = replace(config, missing=missing, train=train)
     stepper = Stepper(config, seeded_model(config), products)
     stepper.step(0)
     with monkeypatch.context() as patch:
         for name in ("tolist", "cpu", "numpy", "__array__"):
-            original = getattr(torch.Tensor, name)
-
-            def moved(tensor, *_, name=name, original=original, **__):
-                frame = sys._getframe(1)
-                # Before tokens are moved to the device, the host keeps what it will need.
-                if frame.f_code is Tokens.on_host.__code__ and frame.f_back.f_code.co_name == "to":
-                    return original(tensor)
-                raise AssertionError(f"Tensor.{name}")
-
-            patch.setattr(torch.Tensor, name, moved)
+            patch.setattr(torch.Tensor, name, moved(name, getattr(torch.Tensor, name)))
         stepper.step(1)
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
+@pytest.mark.parametrize("changes", [{}, {"lean": True}])
+def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch, policy, changes):
+    """(In parts, the step asks facts that are on the CPU: `ProductDataset.facts`.)"""
+    one_step(small_dataset, monkeypatch, policy, **changes)
+
+
+def test_the_model_would_look_for_hidden_positions_itself(small_dataset, monkeypatch):
+    """Without those that masking knows it asks the device."""
+    forward = ScaleModel.forward
+    monkeypatch.setattr(ScaleModel, "forward", lambda self, b, h, p=None: forward(self, b, h))
+    with pytest.raises(AssertionError, match=r"Tensor\.cpu"):
+        one_step(small_dataset, monkeypatch)
 
 
 def test_figures_are_fetched_where_they_are_logged(small_dataset, tmp_path, monkeypatch):

@@ -168,7 +168,7 @@ train(whole)
 length = time.monotonic() - started
 kills = 0
 for n in range(12):
-    kills += (train(killed, operation=random.randint(10, 200)) if n % 3 else
+    kills += (train(killed, operation=random.randint(5, 90)) if n % 3 else
               train(killed, seconds=random.uniform(0, length)))
 train(killed)
 print(kills)
@@ -187,7 +187,7 @@ def test_killed_at_moments_that_nobody_chose(small, small_catalogue, cache, same
          str(tmp_path / "whole"), str(seed)], capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, f"seed {seed}: {done.stderr}"
-    assert int(done.stdout) >= 4, f"seed {seed}"
+    assert int(done.stdout) >= 3, f"seed {seed}: killed {done.stdout.strip()} times"
     same_run(tmp_path / "killed", tmp_path / "whole")
     left = {p.name for p in RunFolder(tmp_path / "killed").checkpoints.iterdir()}
     assert left == {"best", "last", "last-000022"}, f"seed {seed}"
