@@ -10,13 +10,14 @@ from typing import Any
 
 from scale.training.stopping import EXIT_CODE, TrainingStopped
 
-NAMES = ("import", "inspect", "pretrain", "evaluate", "embed", "search", "ablate", "figures",
-         "slides", "explore", "doctor", "demo")  # fmt: skip
+NAMES = ("import", "inspect", "shards", "pretrain", "evaluate", "embed", "search", "ablate",
+         "figures", "slides", "explore", "doctor", "demo")  # fmt: skip
 
 USAGE = """usage: scale COMMAND [options]
 
   import    a catalogue from a CSV file and a folder of pictures
   inspect   what a catalogue holds, and what is wrong with it
+  shards    a catalogue's tokens written once, for training on millions of products
   pretrain  train SCALE on a catalogue
   evaluate  retrieval, classification and clustering of a trained run
   embed     one vector per product, to parquet or npy
@@ -76,7 +77,8 @@ def _parse(name: str, arguments: list[str]) -> Any:
     from scale.commands.arguments import COMMANDS
 
     kind = COMMANDS[name]
-    defaults = {"default": _preset_defaults(kind, arguments)} if name == "pretrain" else {}
+    configured = name in ("pretrain", "shards")
+    defaults = {"default": _preset_defaults(kind, arguments)} if configured else {}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -89,7 +91,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
 
 
 def _preset_defaults(kind: type, arguments: list[str]) -> Any:
-    """`scale pretrain` with the defaults of the preset that the arguments name."""
+    """A command with the defaults of the preset that the arguments name."""
     import argparse
 
     import tyro

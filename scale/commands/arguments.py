@@ -13,6 +13,7 @@ from scale.commands.ablate import Ablate
 from scale.commands.draw import Figures
 from scale.commands.explore import Explore
 from scale.commands.import_csv import Import
+from scale.commands.shards import Shards
 from scale.commands.slides import Slides
 from scale.config import Config
 from scale.data.catalogue import Catalogue
@@ -75,7 +76,7 @@ class Pretrain:
     """
 
     catalogue: Path
-    """Folder of the catalogue."""
+    """Folder of the catalogue, or of the shards that were written from it."""
     out: Path
     """Run folder."""
     preset: Literal[tuple(PRESETS)] = "tiny"
@@ -259,7 +260,7 @@ class Demo:
 
 
 COMMANDS = {
-    "import": Import, "inspect": Inspect, "pretrain": Pretrain, "evaluate": Evaluate,
+    "import": Import, "inspect": Inspect, "shards": Shards, "pretrain": Pretrain, "evaluate": Evaluate,
     "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures,
     "slides": Slides, "explore": Explore, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip

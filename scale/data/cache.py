@@ -6,6 +6,7 @@ L length of a sequence, F features of a vector, T tokens of many sequences, one 
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -152,7 +153,9 @@ def compute_features(
     maker = _Maker(config, cache)
     results: dict[Job, Ready | MediaError] = {}
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    with tqdm(total=len(jobs), desc="features", unit=" files", delay=1) as bar:
+    # Of several processes at work, the parent shows how far they are.
+    silent = multiprocessing.parent_process() is not None
+    with tqdm(total=len(jobs), desc="features", unit=" files", delay=1, disable=silent) as bar:
         pool = ThreadPoolExecutor(workers) if workers > 1 else None
         try:
             for at in range(0, len(jobs), FILES_AT_ONCE):

@@ -12,6 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from scale.config import FeatureConfig
 from scale.data.product import View
 
 SPECIAL = {
@@ -51,6 +52,16 @@ def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedToke
     tokenizer.train_from_iterator(texts, trainer)
     trained = _bare_tokenizer(tokenizer.get_vocab(with_added_tokens=True))
     return PreTrainedTokenizerFast(tokenizer_object=trained, **SPECIAL)
+
+
+def make_tokenizer(products: Iterable[View], features: FeatureConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer that the settings name, or else one trained on `products` (the training split).
+
+    Raises ValueError as `load_tokenizer` and `train_tokenizer` do.
+    """
+    if features.tokenizer:
+        return load_tokenizer(features.tokenizer)
+    return train_tokenizer(products, features.vocab_size)
 
 
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
