@@ -260,8 +260,8 @@ class Demo:
 
 
 COMMANDS = {
-    "import": Import, "inspect": Inspect, "shards": Shards, "pretrain": Pretrain, "evaluate": Evaluate,
-    "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures,
+    "import": Import, "inspect": Inspect, "shards": Shards, "pretrain": Pretrain,
+    "evaluate": Evaluate, "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures,
     "slides": Slides, "explore": Explore, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip
 
