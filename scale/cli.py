@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is not None:
             command.run()
     except KeyboardInterrupt:
-        hints = {"pretrain": "; go on with --resume", "ablate": "; the same command goes on"}
+        hints = {"pretrain": "; go on with --resume", "ablate": "; the same command goes on",
+                 "shards": "; the same command goes on"}  # fmt: skip
         hint = hints.get(name, "")
         print(f"scale {name}: stopped{hint}", file=sys.stderr)
         return 130

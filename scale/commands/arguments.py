@@ -17,6 +17,7 @@ from scale.commands.shards import Shards
 from scale.commands.slides import Slides
 from scale.config import Config
 from scale.data.catalogue import Catalogue
+from scale.data.shards.manifest import is_shards
 from scale.modalities import parse_subset
 from scale.presets import PRESETS, tiny
 from scale.training.run import Run
@@ -101,7 +102,9 @@ class Pretrain:
         pretrain(config, self.catalogue, self.out, resume=self.resume, strict=self.strict)
         if rank() == 0:
             done = f"trained: {self.out}; next: scale evaluate {self.out}"
-            print(f"{done} --catalogue {self.catalogue}")
+            # Evaluation wants titles and pictures, which shards do not hold.
+            folder = "CATALOGUE" if is_shards(self.catalogue) else self.catalogue
+            print(f"{done} --catalogue {folder}")
         leave()
 
 

@@ -121,6 +121,11 @@ def _find_source(folder: Path) -> Path:
         raise CatalogueError(f"{folder}: no such folder")
     sources = [folder / "products.jsonl", folder / "products.parquet"]
     found = [path for path in sources if path.is_file()]
+    if not found and (folder / "manifest.json").is_file():
+        raise CatalogueError(
+            f"{folder}: a folder of shards, which only scale pretrain reads: give the catalogue "
+            "that they were written from"
+        )
     if len(found) != 1:
         how = "both products.jsonl and" if found else "neither products.jsonl nor"
         raise CatalogueError(f"{folder}: {how} products.parquet is there; one is needed")

@@ -4,14 +4,15 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from scale.config import Config, FeatureConfig
 from scale.data.shards.format import Layout, ShardsError
 from scale.files import write_whole
 from scale.modalities import CONTINUOUS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FORMAT = 1
 """Raised when older readers could no longer read a folder."""
@@ -32,7 +33,7 @@ class Settings:
     vocab_size: int
 
     @staticmethod
-    def of(config: Config, tokenizer: PreTrainedTokenizerBase) -> "Settings":
+    def of(config: Config, tokenizer: "PreTrainedTokenizerBase") -> "Settings":
         """Of a run."""
         lengths = {m: config.model.length(m) for m in CONTINUOUS}
         return Settings(
@@ -205,7 +206,7 @@ def facts_name(number: int) -> str:
     return f"facts/{number:06d}.arrow"
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Changes where a word piece, its id, a special token or the cutting changes."""
     said = [sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())]
     backend = getattr(tokenizer, "backend_tokenizer", None)

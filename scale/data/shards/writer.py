@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -111,7 +112,7 @@ def _begin(
     """The tokenizer; what is to be done is written down, or is what was written down before."""
     plan_file, folder = out / PLAN, out / "tokenizer"
     if not plan_file.is_file():
-        if out.is_dir() and any(out.iterdir()) and not folder.is_dir():
+        if out.is_dir() and {path.name for path in out.iterdir()} - {folder.name}:
             raise ShardsError(f"{out} is not empty and holds no shards: choose another folder")
         train = catalogue.split("train").products
         make_tokenizer(train, config.features).save_pretrained(folder)
@@ -182,6 +183,8 @@ _makers: list[ShardMaker] = []
 
 def _start_worker(maker: ShardMaker) -> None:
     _makers.append(maker)
+    # Ctrl-C reaches all processes; the parent alone says so.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Killed, the parent cannot tell its workers, and they would write beside the next command's.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
