@@ -10,8 +10,8 @@ from typing import Any
 
 from scale.training.stopping import EXIT_CODE, TrainingStopped
 
-NAMES = ("import", "inspect", "shards", "pretrain", "evaluate", "embed", "search", "ablate",
-         "figures", "slides", "explore", "doctor", "demo")  # fmt: skip
+NAMES = ("import", "inspect", "shards", "pretrain", "evaluate", "embed", "index", "search",
+         "ablate", "figures", "slides", "explore", "doctor", "demo")  # fmt: skip
 
 USAGE = """usage: scale COMMAND [options]
 
@@ -21,6 +21,7 @@ USAGE = """usage: scale COMMAND [options]
   pretrain  train SCALE on a catalogue
   evaluate  retrieval, classification and clustering of a trained run
   embed     one vector per product, to parquet or npy
+  index     a search index on disk, for millions of products
   search    products for a title, a picture, a clip or a sound
   ablate    run a study: what helps, with intervals over seeds
   figures   pictures for slides and papers, by name

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +10,10 @@ import tyro
 
 from scale.commands.ablate import Ablate
 from scale.commands.draw import Figures
+from scale.commands.embed import Embed
 from scale.commands.explore import Explore
 from scale.commands.import_csv import Import
+from scale.commands.index import Index
 from scale.commands.shards import Shards
 from scale.commands.slides import Slides
 from scale.config import Config
@@ -157,62 +158,48 @@ class Evaluate:
 
 
 @dataclass
-class Embed:
-    """One vector of unit length per product, from any subset of its modalities.
-
-    Example: scale embed runs/mine --catalogue data_samples --out all.parquet --subset text+image
-    """
-
-    directory: tyro.conf.Positional[Path]
-    """Run folder."""
-    catalogue: Path
-    """Folder of the catalogue."""
-    out: Path
-    """.parquet (id, embedding, what was there), or .npy with a .json of ids beside it."""
-    subset: str = "all"
-    """Modalities that may be used, e.g. text+image."""
-    split: Split | None = None
-    """Only the products of one split."""
-    batch_size: int = 64
-    """Products at a time."""
-
-    def run(self) -> None:
-        """Embed and write."""
-        from scale.evaluation.embed import embed_dataset, write_embeddings
-        from scale.evaluation.report import provenance
-
-        started, subset = time.perf_counter(), parse_subset(self.subset)
-        run = Run.load(self.directory)
-        data = run.dataset(Catalogue.open(self.catalogue), self.split)
-        found = embed_dataset(run.model, data, self.batch_size, subset).product(subset)
-        write_embeddings(self.out, found, provenance(run.config.train.seed, started))
-        left = f"; {len(found.left_out)} have none of {self.subset}" if found.left_out else ""
-        print(f"written: {self.out}, {len(found.ids)} products{left}")
-
-
-@dataclass
 class Search:
-    """Products of a catalogue for a query: words, or the path of a picture, a clip or a sound.
+    """Products for a query: words, or the path of a picture, a clip or a sound. They are those of
+    a catalogue, which is embedded first, or of an index (see scale index), searched from disk.
 
     Example: scale search "red cotton dress" --run runs/mine --catalogue data_samples --k 5
     """
 
     query: tyro.conf.Positional[str]
     """Words, or a file."""
-    catalogue: Annotated[Path, tyro.conf.arg(aliases=["--in"])]
-    """Folder of the catalogue to search in."""
+    catalogue: Annotated[Path | None, tyro.conf.arg(aliases=["--in"])] = None
+    """Folder of the catalogue to search in; beside --index: where the titles are."""
+    index: Path | None = None
+    """Folder of an index to search in."""
     run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
     """Run folder of the model."""
     k: int = 10
     """Products to show."""
     subset: str = "all"
-    """Modalities by which the products are found, e.g. image."""
+    """Modalities by which the products are found, e.g. image; an index has its own."""
+    probes: int | None = None
+    """Lists of an IVF-PQ index to look into; default: its own."""
+    candidates: int | None = None
+    """Products of an IVF-PQ index whose exact cosine is computed; default: its own."""
+    verify: bool = False
+    """Check the index against its checksums whatever its size."""
 
     def run(self) -> None:
         """Search and print a table."""
-        from scale.commands.search import Gallery, parse_query, result_table
+        from scale.commands.search import Gallery, parse_query, result_table, search_index
+        from scale.evaluation.product_index import ProductIndex
 
-        query, run = parse_query(self.query), Run.load(self.run_folder)
+        query = parse_query(self.query)
+        if self.index is None and self.catalogue is None:
+            raise ValueError("--catalogue or --index is needed: where to search")
+        run = Run.load(self.run_folder)
+        if self.index is not None:
+            if self.subset != "all":
+                raise ValueError(f"{self.index}: an index has its subset; --subset is of no use")
+            index = ProductIndex.open(self.index, self.verify)
+            asked = {"probes": self.probes, "candidates": self.candidates}
+            print(search_index(run, index, query, self.k, self.catalogue, **asked))
+            return
         data = run.dataset(Catalogue.open(self.catalogue))
         gallery = Gallery.build(run, data, parse_subset(self.subset))
         print(result_table(gallery.search(query, self.k)))
@@ -264,8 +251,8 @@ class Demo:
 
 COMMANDS = {
     "import": Import, "inspect": Inspect, "shards": Shards, "pretrain": Pretrain,
-    "evaluate": Evaluate, "embed": Embed, "search": Search, "ablate": Ablate, "figures": Figures,
-    "slides": Slides, "explore": Explore, "doctor": Doctor, "demo": Demo,
+    "evaluate": Evaluate, "embed": Embed, "index": Index, "search": Search, "ablate": Ablate,
+    "figures": Figures, "slides": Slides, "explore": Explore, "doctor": Doctor, "demo": Demo,
 }  # fmt: skip
 
 

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from scale.commands.embed_pieces import run_fingerprint
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.data.problems import CatalogueError
 from scale.data.product import Product
+from scale.data.stream import find_products
 from scale.evaluation.embed import embed_dataset
+from scale.evaluation.product_index import ProductIndex
 from scale.evaluation.search import SearchIndex
 from scale.training.run import Run
 
@@ -59,16 +62,55 @@ class Gallery:
 
         Raises CatalogueError where the query's file cannot be used.
         """
-        matches = self.index.query(self.embed(query)[None], k)
+        matches = self.index.query(embed_query(self.run, query, self.cache)[None], k)
         return [
             Hit(self.products[id], float(score))
             for id, score in zip(matches.ids[0], matches.score_QK[0], strict=True)
         ]
 
-    def embed(self, query: Product) -> np.ndarray:
-        """The query's embedding, as emb_D."""
-        data = self.run.dataset(Catalogue(Path(), (query,)), cache=self.cache, strict=True)
-        return embed_dataset(self.run.model, data, progress=False).product().emb_ND[0]
+
+def embed_query(run: Run, query: Product, cache: FeatureCache | None = None) -> np.ndarray:
+    """The embedding of a query by a run's model, as emb_D.
+
+    Raises CatalogueError where the query's file cannot be used, or the model does not take its
+    modality.
+    """
+    data = run.dataset(Catalogue(Path(), (query,)), cache=cache, strict=True)
+    if not data.present_NM.any():
+        asked, known = "+".join(query.present) or "nothing", ", ".join(run.config.model.modalities)
+        raise CatalogueError(f"query: it is {asked}, and the run's model takes {known}")
+    return embed_dataset(run.model, data, progress=False).product().emb_ND[0]
+
+
+def search_index(
+    run: Run,
+    index: ProductIndex,
+    query: Product,
+    k: int = 10,
+    catalogue: Path | None = None,
+    probes: int | None = None,
+    candidates: int | None = None,
+) -> str:
+    """The k products of an index on disk nearest to a query, as a table.
+
+    catalogue: from where titles are read, until all are found; None: ids only.
+
+    Raises ValueError where the index was built from another model than the run's.
+    """
+    emb_D = embed_query(run, query)
+    matches = index.query(emb_D[None], k, probes, candidates)
+    if index.manifest["made_from"].get("run") != run_fingerprint(run):
+        raise ValueError(
+            f"{index.folder}: was built from another run than {run.folder.folder}, or before it "
+            "was trained on: embed and index again"
+        )
+    found = list(zip(matches.ids[0], map(float, matches.score_QK[0]), strict=False))
+    if catalogue is None:
+        lines = [f"{rank:>4}  {score:>6.3f}  {id}" for rank, (id, score) in enumerate(found, 1)]
+        return "\n".join([f"{'rank':>4}  {'cosine':>6}  id", *lines])
+    products = find_products(catalogue, [id for id, _ in found])
+    # A product that the catalogue no longer has is shown by its id.
+    return result_table([Hit(products.get(id, Product(id=id)), score) for id, score in found])
 
 
 def parse_query(text: str) -> Product:

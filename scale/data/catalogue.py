@@ -42,15 +42,15 @@ class Catalogue:
         strict mode with the first problem's id, path and reason and with the count.
         """
         folder = Path(folder)
-        source = _find_source(folder)
+        source = find_source(folder)
         info = _read_info(folder / "catalogue.json")
         products: dict[str, Product] = {}
         problems: list[Problem] = []
         lines: dict[str, int] = {}
-        read = _read_parquet if source.suffix == ".parquet" else _read_jsonl
+        read = read_parquet if source.suffix == ".parquet" else read_jsonl
         for line, record in tqdm(read(source), desc="catalogue", unit=" products", delay=2):
             where = f"{source}:{line}"
-            if isinstance(record, _Malformed):
+            if isinstance(record, Malformed):
                 problems.append(Problem(f"line {line}", None, where, record.reason))
                 continue
             product, found = parse_record(record, folder, where, line)
@@ -115,7 +115,7 @@ def _drop(product: Product, fields: set[str]) -> Product:
     )
 
 
-def _find_source(folder: Path) -> Path:
+def find_source(folder: Path) -> Path:
     """The one file of products in the folder."""
     if not folder.is_dir():
         raise CatalogueError(f"{folder}: no such folder")
@@ -149,7 +149,7 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Malformed:
+class Malformed:
     """Stands for a line that is not a record."""
 
     reason: str
@@ -171,7 +171,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     """Line numbers from 1 and decoded values; blank lines are skipped."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -180,10 +180,10 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 yield number, decode_json(line)
             except (ValueError, RecursionError) as error:
-                yield number, _Malformed(f"malformed line: {error}")
+                yield number, Malformed(f"malformed line: {error}")
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
     """Row numbers from 1 and rows as dictionaries."""
     import pyarrow
     import pyarrow.parquet

@@ -7,7 +7,7 @@ D width.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from scale.data.batch import ProductBatch
 from scale.evaluation.ranking import unit
 from scale.files import replacing, write_whole
 from scale.modalities import INDEX, MODALITIES, parse_subset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Embedder(Protocol):
@@ -210,20 +213,36 @@ def _sidecar(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _write_parquet(path: Path, embeddings: ProductEmbeddings, facts: dict[str, Any]) -> None:
+def embedding_table(
+    embeddings: ProductEmbeddings, facts: dict[str, Any], dtype: type = np.float32
+) -> "pa.Table":
+    """Columns id, embedding (fixed lists of `dtype`), one per modality; facts in the metadata."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     width = embeddings.emb_ND.shape[1]
-    flat = np.ascontiguousarray(embeddings.emb_ND, dtype=np.float32).ravel()
+    flat = np.ascontiguousarray(embeddings.emb_ND, dtype=dtype).ravel()
     columns = {
         "id": pa.array(embeddings.ids, pa.string()),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(flat), width),
     }
     columns |= {m: pa.array(embeddings.present_NM[:, i]) for i, m in enumerate(MODALITIES)}
-    table = pa.table(columns).replace_schema_metadata({"scale": json.dumps(facts)})
+    return pa.table(columns).replace_schema_metadata({"scale": json.dumps(facts)})
+
+
+def table_embeddings(table: "pa.Table") -> NDArray[Any]:
+    """emb_ND of a table as `embedding_table` makes it, in its type.
+
+    Raises KeyError or ValueError where it is none.
+    """
+    lists = table["embedding"].combine_chunks()
+    return lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
+
+
+def _write_parquet(path: Path, embeddings: ProductEmbeddings, facts: dict[str, Any]) -> None:
+    import pyarrow.parquet as pq
+
     with replacing(path) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(embedding_table(embeddings, facts), partial)
 
 
 def _read_parquet(
@@ -233,7 +252,6 @@ def _read_parquet(
 
     table = pq.read_table(path)
     facts = json.loads((table.schema.metadata or {})[b"scale"])
-    lists = table["embedding"].combine_chunks()
-    emb_ND = lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
+    emb_ND = table_embeddings(table)
     present_NM = np.stack([table[m].to_numpy() for m in MODALITIES], axis=1)
     return table["id"].to_pylist(), emb_ND, present_NM, facts

@@ -1,0 +1,154 @@
+"""A catalogue of any size as a folder of embeddings: W processes, each piece by one of them."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from scale.data.cache import FeatureCache
+from scale.data.problems import summarise_problems
+from scale.data.splits import with_splits
+from scale.data.stream import Piece, gives_splits, plan_pieces, read_piece
+from scale.evaluation.embed import ProductEmbeddings, embed_dataset
+from scale.evaluation.embedding_store import (
+    MANIFEST,
+    EmbeddingStore,
+    StoreError,
+    finish,
+    has_piece,
+    piece_name,
+    write_piece,
+)
+from scale.evaluation.report import provenance
+from scale.modalities import INDEX, MODALITIES
+from scale.training.distributed import main_first, rank, world_size
+from scale.training.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def embed_pieces(
+    run: Run,
+    catalogue: Path,
+    out: Path,
+    subset: tuple[str, ...] = MODALITIES,
+    split: str | None = None,
+    *,
+    batch_size: int = 64,
+    piece_size: int = 8192,
+    cache: FeatureCache | None = None,
+    progress: bool = True,
+) -> EmbeddingStore | None:
+    """Embed what is not embedded yet; the main process then writes the manifest.
+
+    A piece is kept where it was made from the same run, subset, split and lines of the catalogue;
+    any other is made again. Each process takes every W-th of the pieces to make, and holds one at
+    a time. Changed media under unchanged lines are not noticed.
+
+    Returns:
+        The finished folder; None in the other processes.
+
+    Raises:
+        StoreError: `out` is a file or holds something else, or an id is there twice.
+        ValueError: no product of the catalogue has a modality of the subset.
+    """
+    started = time.perf_counter()
+    _check_folder(out)
+    made_from = {
+        "run": run_fingerprint(run),
+        "subset": list(subset),
+        "split": split,
+        "piece_size": piece_size,
+    }
+    pieces = plan_pieces(catalogue, piece_size)
+    given = split is not None and gives_splits(catalogue)
+    facts = [made_from | {"piece": p.number, "records": p.digest} for p in pieces]
+    paths = [out / piece_name(p.number) for p in pieces]
+    todo = [i for i in range(len(pieces)) if not has_piece(paths[i], facts[i])]
+    with main_first():
+        # Nobody writes before all have looked: they share out the same list.
+        if rank() == 0:
+            (out / MANIFEST).unlink(missing_ok=True)
+            if len(todo) < len(pieces):
+                log.info("%s: %d of %d pieces are there", out, len(pieces) - len(todo), len(pieces))
+    own = todo[rank() :: world_size()]
+    for i in tqdm(own, desc="pieces", disable=not progress or rank() > 0):
+        found = _embed_piece(run, catalogue, pieces[i], subset, split, given, batch_size, cache)
+        write_piece(paths[i], found, facts[i])
+    with main_first():
+        pass  # All pieces are written.
+    if rank() > 0:
+        return None
+    return finish(out, len(pieces), made_from, provenance(run.config.train.seed, started))
+
+
+def run_fingerprint(run: Run) -> str:
+    """Changes where the run would give a product another embedding: weights, settings of model
+    and features, tokenizer, normaliser."""
+    digest = hashlib.blake2b(digest_size=16)
+    settings = [asdict(run.config.model), asdict(run.config.features), asdict(run.config.missing)]
+    vocabulary = sorted(run.tokenizer.get_vocab().items())
+    digest.update(json.dumps([settings, vocabulary], sort_keys=True).encode())
+    for name, weight in sorted(run.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(weight.cpu().view(torch.uint8).numpy()))
+    for arrays in (run.normaliser.mean, run.normaliser.spread):
+        for m in sorted(arrays):
+            digest.update(m.encode() + arrays[m].tobytes())
+    return digest.hexdigest()
+
+
+def _embed_piece(
+    run: Run,
+    folder: Path,
+    piece: Piece,
+    subset: tuple[str, ...],
+    split: str | None,
+    given: bool,
+    batch_size: int,
+    cache: FeatureCache | None,
+) -> ProductEmbeddings:
+    """The embeddings of one piece; none where no product of it has a modality of the subset."""
+    catalogue = read_piece(folder, piece)
+    if split is not None:
+        catalogue = with_splits(catalogue, given).split(split)
+    problems = list(catalogue.problems)
+    present = False
+    if len(catalogue):
+        data = run.dataset(catalogue, cache=cache)
+        problems += data.problems
+        present = bool(data.present_NM[:, [INDEX[m] for m in subset]].any())
+    if problems:
+        log.warning("piece %d: %s", piece.number, summarise_problems(problems))
+    if present:
+        return embed_dataset(
+            run.model, data, batch_size, subset, _device(), progress=False
+        ).product(subset)
+    nothing_ND = np.zeros((0, run.model.config.width), np.float32)
+    nothing_NM = np.zeros((0, len(MODALITIES)), bool)
+    return ProductEmbeddings((), nothing_ND, nothing_NM, tuple(p.id for p in catalogue))
+
+
+def _device() -> torch.device:
+    """This process's GPU, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def _check_folder(out: Path) -> None:
+    """Raises StoreError where something else than embeddings lies at `out`."""
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out}: a file, not a folder")
+    for path in out.iterdir() if out.is_dir() else ():
+        if path.name != MANIFEST and not path.name.endswith(".parquet"):
+            raise StoreError(
+                f"{out}: holds {path.name}, which is not of embeddings: choose another"
+            )
