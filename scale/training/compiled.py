@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
+import torch
+import torch._dynamo
 from torch import nn
 
 from scale.model.blocks import BlockStack
 from scale.model.encoders import DiscreteEncoder
 from scale.model.heads import ContinuousHead, DiscreteHead
+
+RECOMPILE_LIMIT = 64
 
 
 def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
@@ -17,6 +21,10 @@ def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
     error. What lies between the layers (embeddings, packing, losses) stays as it is: it differs
     from batch to batch in structure and takes a few per cent of a step.
     """
+    # Layers with and without padding, with and without gradient, of one row and of several; heads
+    # of several sizes: more than torch's 8, beyond which a run would end with an error.
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, RECOMPILE_LIMIT)
     for layer in compiled_parts(model):
         layer.compile(fullgraph=True, dynamic=True, backend=backend)
 

@@ -55,6 +55,23 @@ def test_no_compilation_after_the_first_shapes_and_the_same_numbers(make_model, 
     assert not counters["graph_break"]
 
 
+def test_many_kinds_of_batches_are_no_error(make_model, make_batch):
+    """One row or several, padded or not, with gradient or not: each is a graph of its own."""
+    model = make_model("skip")
+    compile_layers(model, backend="eager")
+    for seed, present in enumerate([[MODALITIES], [MODALITIES] * 3, [("text",)], SUBSETS]):
+        for padded in (True, False):
+            batch = make_batch(present, seed)
+            if not padded:
+                for tokens in batch.tokens.values():
+                    tokens.padding_RL = torch.zeros_like(tokens.padding_RL)
+            for training in (True, False):
+                model.train(training)
+                with torch.set_grad_enabled(training):
+                    model(batch, {m: ~t.padding_RL for m, t in batch.tokens.items()})
+    assert counters["stats"]["unique_graphs"] > 8
+
+
 def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
     config, products = small_dataset
     config = replace(config, train=replace(config.train, compile=True))
