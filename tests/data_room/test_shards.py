@@ -1,0 +1,438 @@
+"""Shards: the bits of the catalogue's own tokens; stops, damage and changed settings."""
+
+import errno
+import gc
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from litdata import StreamingDataset
+
+from scale import cli
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.data.normaliser import Moments
+from scale.data.problems import CatalogueError
+from scale.data.shards import shard as shard_module
+from scale.data.shards.dataset import ShardDataset
+from scale.data.shards.folder import OpenFiles, Shards
+from scale.data.shards.format import ShardsError
+from scale.data.shards.manifest import Manifest, Settings, tokenizer_fingerprint
+from scale.data.shards.writer import write_shards
+from scale.data.splits import with_splits
+from scale.data.tokenizer import load_tokenizer
+from scale.modalities import MODALITIES
+from scale.training.run import build_dataset
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return FeatureCache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def shards(config, small_catalogue, cache, tmp_path_factory):
+    """48 products in seven shards."""
+    out = tmp_path_factory.mktemp("written") / "shards"
+    write_shards(small_catalogue, config, out, products_per_shard=7, workers=1, cache=cache,
+                 progress=False)  # fmt: skip
+    return out
+
+
+@pytest.fixture
+def copy(shards, tmp_path):
+    """The shards, to be damaged."""
+    return Path(shutil.copytree(shards, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def twin(config, small_catalogue, cache, shards):
+    """The same products from the catalogue, with the shards' tokenizer and normaliser."""
+    opened = Shards.open(shards)
+    catalogue = with_splits(Catalogue.open(small_catalogue))
+    return build_dataset(catalogue, config, opened.tokenizer, opened.normaliser, cache=cache)
+
+
+def write_again(config, small_catalogue, cache, out, **changes):
+    settings = {"products_per_shard": 7, "workers": 1, "cache": cache, "progress": False}
+    return write_shards(small_catalogue, config, out, **(settings | changes))
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def assert_same_batch(found, wanted):
+    assert found.tokens.keys() == wanted.tokens.keys()
+    for m, tokens in wanted.tokens.items():
+        for name in ("values", "padding_RL", "rows_R", "entity_RL"):
+            mine, other = getattr(found.tokens[m], name), getattr(tokens, name)
+            assert (mine is None) == (other is None), (m, name)
+            if other is not None:
+                assert mine.dtype == other.dtype
+                assert torch.equal(mine, other), (m, name)
+    for name in ("present_BM", "content_BM", "index_B"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+    found.check()
+
+
+def test_batches_have_the_bits_of_the_catalogues(shards, twin):
+    data, random = ShardDataset.open(shards), np.random.default_rng(0)
+    lacking = [not row.all() for row in data.present_NM]
+    assert 0 < sum(lacking) < len(data)
+    for size in (1, 5, 48):
+        rows = random.permutation(48)[:size]
+        assert_same_batch(data.collate(rows), twin.collate(rows))
+        assert torch.equal(data.facts(rows).content_BM, twin.facts(rows).content_BM)
+    assert_same_batch(data.collate([3, 3, 0]), twin.collate([3, 3, 0]))
+    assert_same_batch(data.collate(torch.tensor([2])), twin.collate(torch.tensor([2])))
+    for mine, other in zip(data.batches(20), twin.batches(20), strict=True):
+        assert_same_batch(mine, other)
+
+
+def test_batches_in_which_nobody_has_a_modality(shards, twin):
+    data = ShardDataset.open(shards)
+    for place, m in enumerate(MODALITIES):
+        rows = (~data.present_NM[:, place]).nonzero()[0]
+        if len(rows):
+            assert_same_batch(data.collate(rows), twin.collate(rows))
+            assert m in data.collate(rows).tokens
+
+
+def test_facts_are_those_of_the_catalogue(shards, twin):
+    data = ShardDataset.open(shards)
+    assert (len(data), data.ids) == (48, twin.ids)
+    assert [(p.category, p.split) for p in data.products] == [
+        (p.category, p.split) for p in twin.products
+    ]
+    assert data.content_NM.dtype == np.int64
+    assert np.array_equal(data.content_NM, twin.content_NM)
+    assert np.array_equal(data.present_NM, twin.present_NM)
+    assert (data.fingerprint, data.feature_sizes) == (twin.fingerprint, twin.feature_sizes)
+    for split in ("train", "val", "test"):
+        assert np.array_equal(data.rows_of(split), twin.rows_of(split))
+
+
+def test_a_subset_counts_within_itself(shards, twin):
+    rows = np.array([40, 3, 17, 9])
+    data, other = ShardDataset.open(shards).subset(rows), twin.subset(rows)
+    assert_same_batch(data.collate([2, 0]), other.collate([2, 0]))
+    data, other = data.subset([3, 1]), other.subset([3, 1])
+    assert_same_batch(data.collate([0, 1]), other.collate([0, 1]))
+    assert data.ids == other.ids == ("p09", "p03")
+
+
+def test_absent_modalities_take_no_bytes(shards):
+    manifest = Manifest.load(shards)
+    opened = Shards.open(shards)
+    whole = sum((shards / f"shard-{n:06d}.bin").stat().st_size for n in range(7))
+    chunk_headers = sum(4 * (shard["products"] + 2) for shard in manifest.shards)
+    each_M = [manifest.layout.token_bytes(m) for m in MODALITIES]
+    tokens = int((opened.length_NM @ each_M).sum())
+    assert whole == chunk_headers + 48 * 20 + tokens
+    assert (opened.length_NM == 0).any()
+
+
+def test_litdata_streams_the_folder(shards):
+    data, streamed = ShardDataset.open(shards), StreamingDataset(str(shards), shuffle=False)
+    assert len(streamed) == 48
+    for number in (0, 7, 47):
+        sizes = data.shards.length_NM[number]
+        raw = [bytes(part) for part in streamed[number]]
+        each = [data.shards.manifest.layout.token_bytes(m) for m in MODALITIES]
+        assert [len(part) for part in raw] == (sizes * each).tolist()
+
+
+def test_one_shard_has_the_normaliser_of_the_catalogue(config, small_catalogue, cache, tmp_path):
+    """To the bit; of several shards the moments are merged, which rounds."""
+    one = write_again(config, small_catalogue, cache, tmp_path / "s", products_per_shard=64)
+    assert len(one.shards) == 1
+    opened = Shards.open(tmp_path / "s")
+    catalogue = with_splits(Catalogue.open(small_catalogue))
+    fitted = build_dataset(catalogue, config, opened.tokenizer, None, cache=cache).normaliser
+    for name in ("mean", "spread"):
+        for m, values_F in getattr(fitted, name).items():
+            assert np.array_equal(getattr(opened.normaliser, name)[m], values_F)
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    random = np.random.default_rng(0)
+    values_TF = random.normal(3, 2, (90, 4)) * [1, 10, 100, 0]
+    parts = [Moments.of([part]) for part in np.split(values_TF, [5, 60])]
+    merged = parts[0].merge(parts[1]).merge(parts[2])
+    np.testing.assert_allclose(merged.mean_F, values_TF.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(merged.squares_F / 90, values_TF.var(0), rtol=1e-12, atol=1e-9)
+    assert merged.count == 90
+    assert Moments.of([values_TF[:0]]) is None
+
+
+def test_two_workers_write_the_same_files(config, small_catalogue, cache, shards, tmp_path):
+    write_again(config, small_catalogue, cache, tmp_path / "two", workers=2)
+    assert contents_of(tmp_path / "two") == contents_of(shards)
+
+
+def test_written_again_nothing_is_made_again(config, small_catalogue, cache, copy, monkeypatch):
+    before = contents_of(copy)
+    monkeypatch.setattr(shard_module.ShardMaker, "_make", None)
+    write_again(config, small_catalogue, cache, copy)
+    assert contents_of(copy) == before
+
+
+def damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+FILES = ("shard-000003.bin", "facts/000003.arrow", "facts/000003.safetensors", "crc_N.npy",
+         "normaliser.safetensors")  # fmt: skip
+
+
+def read_all(folder: Path) -> None:
+    data = ShardDataset.open(folder)
+    assert len(data.ids) == len(data.collate(np.arange(48))) == 48
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+def test_damage_is_named_and_the_writer_mends_it(
+    config, small_catalogue, cache, copy, shards, name, how
+):
+    if how == "changed":
+        damage(copy / name)
+    elif how == "cut":
+        os.truncate(copy / name, (copy / name).stat().st_size - 1)
+    else:
+        (copy / name).unlink()
+    if (name, how) != ("facts/000003.safetensors", "changed"):  # Only the writer reads moments.
+        with pytest.raises(ShardsError, match=re.escape(str(copy / name))):
+            read_all(copy)
+    write_again(config, small_catalogue, cache, copy)
+    assert contents_of(copy) == contents_of(shards)
+
+
+def test_a_damaged_product_is_named_and_others_are_read(copy, twin):
+    data = ShardDataset.open(copy)
+    place = int(data.shards.start_N[23]) + 30
+    path = copy / "shard-000003.bin"
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 16
+    path.write_bytes(raw)
+    assert_same_batch(data.collate([21, 22, 24]), twin.collate([21, 22, 24]))
+    with pytest.raises(ShardsError, match=r"shard-000003\.bin: product 'p23' is damaged"):
+        data.collate([22, 23])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}', '{"format": 1}'])
+def test_a_manifest_that_is_none(copy, content):
+    (copy / "manifest.json").write_text(content)
+    with pytest.raises(ShardsError, match=r"manifest\.json"):
+        Shards.open(copy)
+
+
+def test_unfinished_shards_are_not_read(copy):
+    (copy / "manifest.json").unlink()
+    with pytest.raises(ShardsError, match="unfinished"):
+        Shards.open(copy)
+
+
+def test_another_tokenizer_is_refused(copy):
+    path = copy / "tokenizer" / "tokenizer.json"
+    tree = json.loads(path.read_text())
+    vocab = tree["model"]["vocab"]
+    a, b = sorted(vocab)[-2:]
+    vocab[a], vocab[b] = vocab[b], vocab[a]
+    path.write_text(json.dumps(tree))
+    with pytest.raises(ShardsError, match="not the tokenizer"):
+        Shards.open(copy)
+
+
+def test_a_tokenizers_fingerprint_outlives_saving(shards, tmp_path):
+    tokenizer = load_tokenizer(shards / "tokenizer")
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert tokenizer_fingerprint(load_tokenizer(tmp_path / "again")) == tokenizer_fingerprint(
+        tokenizer
+    )
+
+
+def test_what_differs_is_named(config, shards):
+    opened = Shards.open(shards)
+    settings = Settings.of(config, opened.tokenizer)
+    opened.check(settings)
+    other = replace(
+        config,
+        features=replace(config.features, sample_rate=8000),
+        model=replace(config.model, modalities=("text", "audio")),
+    )
+    with pytest.raises(ShardsError, match=r"features\.sample_rate, model\.modalities:"):
+        opened.check(Settings.of(other, opened.tokenizer))
+
+
+def test_a_folder_is_written_with_one_setting(config, small_catalogue, cache, copy):
+    other = replace(config, features=replace(config.features, sample_rate=8000))
+    with pytest.raises(ShardsError, match=r"other features\.sample_rate: choose another folder"):
+        write_again(other, small_catalogue, cache, copy)
+    with pytest.raises(ShardsError, match=r"--products-per-shard \(was 7\)"):
+        write_again(config, small_catalogue, cache, copy, products_per_shard=8)
+    catalogue = Catalogue.open(small_catalogue)
+    renamed = (replace(catalogue[0], text="another title"), *catalogue.products[1:])
+    with pytest.raises(ShardsError, match="the catalogue's products"):
+        write_again(config, replace(catalogue, products=renamed), cache, copy)
+
+
+def test_a_folder_with_other_things_is_left_alone(config, small_catalogue, cache, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ShardsError, match="not empty"):
+        write_again(config, small_catalogue, cache, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_bad_media_count_as_missing_and_are_listed(config, small_catalogue, cache, tmp_path):
+    folder = Path(shutil.copytree(small_catalogue, tmp_path / "c"))
+    (folder / "01.png").write_bytes(b"no picture")
+    out = tmp_path / "s"
+    write_again(config, folder, cache, out)
+    data = ShardDataset.open(out)
+    assert [(p.id, p.modality) for p in data.problems] == [("p01", "image")]
+    assert not data.present_NM[1, 2]
+    twin = build_dataset(
+        with_splits(Catalogue.open(folder)), config, data.tokenizer, data.normaliser, cache=cache
+    )
+    assert_same_batch(data.collate([0, 1, 2]), twin.collate([0, 1, 2]))
+    with pytest.raises(CatalogueError, match="p01"):
+        write_again(config, folder, cache, tmp_path / "strict", strict=True)
+
+
+def test_mixed_vector_sizes_are_refused(config, small_catalogue, cache, copy):
+    path = copy / "facts" / "000004.json"
+    record = json.loads(path.read_text())
+    record["sizes"]["image"] += 1
+    path.write_text(json.dumps(record))
+    with pytest.raises(ShardsError, match="image vectors have size 12 in shard 0 and 13 in shard"):
+        write_again(config, small_catalogue, cache, copy)
+
+
+def test_a_full_disk_keeps_what_is_finished(
+    config, small_catalogue, cache, shards, tmp_path, monkeypatch
+):
+    original, made = shard_module.write_chunk, []
+
+    def filling(packed, work, target):
+        if len(made) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        made.append(target)
+        return original(packed, work, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_module, "write_chunk", filling)
+        with pytest.raises(OSError, match=r"3 of 7 shards finished. Is the disk full\?"):
+            write_again(config, small_catalogue, cache, tmp_path / "s")
+    assert not list((tmp_path / "s").glob(".work*"))
+    write_again(config, small_catalogue, cache, tmp_path / "s")
+    assert contents_of(tmp_path / "s") == contents_of(shards)
+
+
+def test_without_litdata_the_extra_is_named(config, small_catalogue, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "litdata", None)
+    arguments = ["--catalogue", str(small_catalogue), "--out", str(tmp_path / "s")]
+    assert cli.main(["shards", *arguments]) == 2
+    assert "pip install 'scale-workbench[shards]'" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_reading_needs_no_litdata(shards):
+    script = (
+        "import sys; sys.modules['litdata'] = None\n"
+        "from scale.data.shards.dataset import ShardDataset\n"
+        f"print(len(ShardDataset.open({str(shards)!r}).collate([1, 30])))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "2\n", done.stderr[-1000:]
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from scale.config import Config
+from scale.data.cache import FeatureCache
+from scale.data.shards.writer import write_shards
+
+if __name__ == "__main__":
+    config, catalogue, out, cache = sys.argv[1:]
+    write_shards(catalogue, Config.load(Path(config)), out, products_per_shard=7, workers=2,
+                 cache=FeatureCache(cache), progress=False)
+"""
+
+
+def test_killed_the_writer_goes_on_to_the_same_bytes(
+    config, small_catalogue, cache, shards, tmp_path
+):
+    config.save(tmp_path / "config.json")
+    (tmp_path / "write.py").write_text(WRITE)
+    command = [sys.executable, "write.py", "config.json", small_catalogue, "s", cache.folder]
+    started = subprocess.Popen(command, cwd=tmp_path)
+    facts = tmp_path / "s" / "facts"
+    deadline = time.monotonic() + 60
+    while not list(facts.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    assert list(facts.glob("*.json"))
+    assert not (tmp_path / "s" / "manifest.json").exists()
+    time.sleep(1)  # The workers notice.
+    kept = contents_of(tmp_path / "s")
+    time.sleep(0.3)
+    assert contents_of(tmp_path / "s") == kept, "no worker outlives the parent"
+    write_again(config, small_catalogue, cache, tmp_path / "s")
+    assert contents_of(tmp_path / "s") == contents_of(shards)
+
+
+def test_a_dead_worker_is_told(config, small_catalogue, tmp_path):
+    script = tmp_path / "die.py"
+    script.write_text(
+        WRITE.replace("import sys\n", "import os, signal, sys\n", 1).replace(
+            "if __name__",
+            "from scale.data.shards import shard\n"
+            "shard.ShardMaker._make = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n\n"
+            "if __name__",
+        )
+    )
+    config.save(tmp_path / "config.json")
+    command = [sys.executable, "die.py", "config.json", small_catalogue, "s", "cache"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "RuntimeError: s: a worker died (out of memory?" in done.stderr
+
+
+def test_many_shards_with_few_open_files(shards, twin, monkeypatch):
+    monkeypatch.setattr("scale.data.shards.folder.OPEN_FILES", 2)
+    data = ShardDataset.open(shards)
+    rows = np.arange(48)
+    assert_same_batch(data.collate(rows), twin.collate(rows))
+    assert len(data.shards.files.files) == 2
+    files = OpenFiles(shards)
+    held, dropped = files.get(0), weakref.ref(files.get(1))
+    for number in (2, 3):
+        files.get(number)
+    gc.collect()
+    assert dropped() is None
+    assert len(held.read(10, 0)) == 10, "who holds a file can read it"
+
+
+def test_the_command_writes_and_says_where(small_catalogue, cache_folder, tmp_path, capsys):
+    out = tmp_path / "s"
+    arguments = ["--catalogue", str(small_catalogue), "--out", str(out), "--workers", "1"]
+    assert cli.main(["shards", *arguments, "--products-per-shard", "20"]) == 0
+    assert "48 products in 3 shards" in capsys.readouterr().out
+    assert cli.main(["inspect", str(out)]) == 2
+    assert "give the catalogue that they were written from" in capsys.readouterr().err

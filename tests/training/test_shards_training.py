@@ -1,0 +1,170 @@
+"""Training from shards has the bits of training from the catalogue, however it is stopped."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scale.cli import main
+from scale.data.catalogue import Catalogue
+from scale.data.shards.dataset import ShardDataset
+from scale.data.shards.format import ShardsError
+from scale.data.shards.writer import write_shards
+from scale.evaluation.embed import embed_dataset
+from scale.training.log import read_metrics
+from scale.training.pretrain import pretrain
+from scale.training.run import Run, RunFolder
+from tests.training.test_distributed import start_two
+from tests.training.test_pretrain import Stopped, stop_at
+
+
+def write(config, catalogue, out, cache, products_per_shard):
+    write_shards(catalogue, config, out, products_per_shard=products_per_shard, workers=1,
+                 cache=cache, progress=False)  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def one_shard(small, small_catalogue, cache, tmp_path_factory):
+    """All products in a shard: their normaliser has the bits of the catalogue's."""
+    return write(small, small_catalogue, tmp_path_factory.mktemp("one") / "s", cache, 64)
+
+
+@pytest.fixture(scope="module")
+def shards(small, small_catalogue, cache, tmp_path_factory):
+    return write(small, small_catalogue, tmp_path_factory.mktemp("many") / "s", cache, 5)
+
+
+@pytest.fixture(scope="module")
+def sharded_run(small, shards, tmp_path_factory):
+    """Never stopped."""
+    out = tmp_path_factory.mktemp("runs") / "sharded"
+    pretrain(small, shards, out, progress=False)
+    return out
+
+
+def test_it_has_the_bits_of_training_from_the_catalogue(
+    small, one_shard, whole_run, same_run, tmp_path
+):
+    pretrain(small, one_shard, tmp_path / "run", progress=False)
+    same_run(tmp_path / "run", whole_run)
+    for name in ("config.json", "data.json", "normaliser.safetensors", "problems.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole_run / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("step", [2, 4, 7])
+def test_stopped_mid_epoch_it_resumes_to_the_same_bits(
+    small, shards, sharded_run, same_run, tmp_path, monkeypatch, step
+):
+    """An epoch is 3 batches."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Stopped):
+            pretrain(small, shards, out, progress=False)
+    pretrain(small, shards, out, resume=True, progress=False)
+    same_run(out, sharded_run)
+
+
+def test_a_run_goes_on_from_either(
+    small, small_catalogue, cache, one_shard, whole_run, same_run, tmp_path, monkeypatch
+):
+    """The same products, tokens and order: it does not matter where they are read from."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Stopped):
+            pretrain(small, small_catalogue, out, cache=cache, progress=False)
+    pretrain(small, one_shard, out, resume=True, progress=False)
+    same_run(out, whole_run)
+
+
+def test_validation_and_evaluation_work(sharded_run, small_catalogue, shards, cache):
+    assert any("val/Recall@10" in line for line in read_metrics(sharded_run))
+    assert any("val/mAP@1" in line for line in read_metrics(sharded_run))
+    run = Run.load(sharded_run)
+    catalogue = run.dataset(Catalogue.open(small_catalogue), "test", cache=cache)
+    sharded = ShardDataset.open(shards, run.normaliser)
+    sharded = sharded.subset(sharded.rows_of("test"))
+    found, wanted = (embed_dataset(run.model, d, progress=False) for d in (sharded, catalogue))
+    assert found.ids == wanted.ids
+    assert (found.pooled_NMD == wanted.pooled_NMD).all()
+
+
+def test_other_settings_are_refused(small, shards, tmp_path):
+    other = replace(small, features=replace(small.features, mel_bins=6),
+                    model=replace(small.model, audio_features=6))  # fmt: skip
+    with pytest.raises(ShardsError, match=r"written with other features\.mel_bins"):
+        pretrain(other, shards, tmp_path / "run", progress=False)
+
+
+def test_other_products_are_refused(small, small_catalogue, cache, sharded_run, tmp_path):
+    catalogue = Catalogue.open(small_catalogue)
+    fewer = replace(catalogue, products=catalogue.products[:40])
+    other = write(small, fewer, tmp_path / "s", cache, 5)
+    out = Path(shutil.copytree(sharded_run, tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"tokenizer|not the one that the run was started with"):
+        pretrain(small, other, out, resume=True, progress=False)
+
+
+def test_damage_stops_training_with_the_products_name(small, shards, tmp_path, capsys):
+    copy = Path(shutil.copytree(shards, tmp_path / "s"))
+    for path in copy.glob("shard-*.bin"):
+        raw = bytearray(path.read_bytes())
+        raw[-1] ^= 1  # The last product of each.
+        path.write_bytes(raw)
+    small.save(tmp_path / "config.json")
+    with pytest.raises(ShardsError, match=r"shard-00000\d\.bin: product 'p\d\d' is damaged"):
+        pretrain(small, copy, tmp_path / "run", progress=False)
+
+
+TWO = """
+import sys
+from pathlib import Path
+import torch
+from scale.config import Config
+from scale.training.distributed import leave
+from scale.training.pretrain import pretrain
+
+torch.set_num_threads(1)
+config, shards, out = sys.argv[1:]
+pretrain(Config.load(Path(config)), shards, out, progress=False)
+leave()
+"""
+
+
+def test_two_processes_read_what_one_reads(small, shards, tmp_path):
+    """Each its own half of every batch; the losses of all steps are those of one process."""
+    train = replace(small.train, device="cpu")
+    config = replace(small, train=train, model=replace(small.model, dropout=0.0))
+    config.save(tmp_path / "config.json")
+    (tmp_path / "two.py").write_text(TWO)
+    pretrain(config, shards, tmp_path / "one", progress=False)
+    start_two(str(tmp_path / "two.py"), str(tmp_path / "config.json"), str(shards),
+              str(tmp_path / "two"))  # fmt: skip
+    one, two = (
+        [line for line in read_metrics(tmp_path / name) if "loss/total" in line]
+        for name in ("one", "two")
+    )
+    assert len(one) == len(two) == small.train.steps
+    for a, b in zip(one, two, strict=True):
+        assert a["loss/total"] == pytest.approx(b["loss/total"], abs=2e-4)
+    facts = [json.loads(RunFolder(tmp_path / n).data.read_text()) for n in ("one", "two")]
+    assert facts[0] == facts[1]
+
+
+def test_the_command_trains_from_shards(small_catalogue, cache_folder, tmp_path, capsys):
+    shards, out = str(tmp_path / "s"), str(tmp_path / "run")
+    size = ["--preset", "tiny", "--model.width", "16", "--model.heads", "2"]
+    write = ["shards", "--catalogue", str(small_catalogue), "--out", shards, "--workers", "1"]
+    assert main([*write, *size]) == 0
+    train = ["--train.steps", "3", "--train.batch-size", "8"]
+    assert main(["pretrain", "--catalogue", shards, "--out", out, *size, *train]) == 0
+    assert f"scale evaluate {out} --catalogue CATALOGUE" in capsys.readouterr().out
+    wrong = ["pretrain", "--catalogue", shards, "--out", f"{out}2", "--preset", "micro", *train]
+    assert main(wrong) == 2
+    said = capsys.readouterr().err
+    assert "written with other features.audio_frames" in said
+    assert "Traceback" not in said
