@@ -10,9 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from scale.config import ModelConfig
+from scale.config import Config, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.objectives.masking import MaskedBatch, WordPieces, mask_batch
 
 Missing = Literal["complete", "m5product", "half"]
 MISSING: tuple[str, ...] = get_args(Missing)
@@ -93,6 +94,12 @@ class RandomProducts:
             here_R = batch.present_BM[:, INDEX[m]].nonzero().squeeze(1)
             batch.tokens[m] = replace(tokens.select(batch.index_B[here_R]), rows_R=here_R)
         return batch
+
+
+def masked_products(config: Config, data: RandomProducts) -> MaskedBatch:
+    """All products in order as one batch, with hidden tokens."""
+    batch, pieces = data.collate(np.arange(len(data))), WordPieces.of(data.tokenizer)
+    return mask_batch(batch, config.mask, pieces, (0,), config.loss.tasks)
 
 
 def _tokens(config: ModelConfig, modality: str, products: int, random: torch.Generator) -> Tokens:

@@ -6,25 +6,25 @@ B products.
 import gc
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import psutil
 import torch
-from random_products import Missing, RandomProducts, presence
+from random_products import Missing, RandomProducts, masked_products, presence
 from roofline import Machine, count_flops, floor_of, seconds
 from step_profile import profile_step
 from twin import TwinStepper
 
 from scale.config import Config, LossConfig, MissingConfig
 from scale.evaluation.report import provenance
-from scale.objectives.masking import WordPieces, mask_batch
 from scale.presets import PRESETS
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
@@ -122,10 +122,7 @@ def flops_per_product(setting: Setting) -> float:
     forget()
     products = min(setting.batch, COUNTED)
     data = RandomProducts(config.model, presence(setting.missing, products))
-    pieces = WordPieces.of(data.tokenizer)
-    masked = mask_batch(
-        data.collate(np.arange(products)), config.mask, pieces, (0,), config.loss.tasks
-    )
+    masked = masked_products(config, data)
     model = seeded_model(config).to(setting.device).train()
     with torch.autocast(setting.device, torch.bfloat16, enabled=setting.precision == "bf16"):
         return count_flops(model, masked.to(setting.device), config)[1]
@@ -209,9 +206,12 @@ def facts(device: str, started: float, load: float) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """In words, with its cores; bf16 matrix units where the processor has them."""
+    """The processor's name where Linux says it, its cores, and whether it multiplies bf16."""
+    about, name = Path("/proc/cpuinfo"), platform.machine()
+    if about.is_file() and (found := re.search(r"model name\s*: (.+)", about.read_text())):
+        name = found[1]
     matrix = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
-    return f"{platform.machine()}, {os.cpu_count()} cores{matrix}"
+    return f"{name}, {os.cpu_count()} cores{matrix}"
 
 
 def forget() -> None:

@@ -1,0 +1,186 @@
+"""The benchmark of the training step: what it counts, what it does without memory, its tables."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import step_measure
+import torch
+import train_step
+from random_products import RandomProducts, masked_products, presence
+from roofline import Machine, count_flops, floor_of
+from step_measure import Setting, failure, measure, profiled
+from step_profile import IDLE, OTHER, kind_of
+from step_report import BEGIN, END, PAGE, keep, tables, write_tables
+
+from scale import presets
+from scale.training.run import seeded_model
+
+SMALL = Setting("cpu", "fp32", "eager", batch=4, preset="small-for-tests", steps=2)
+
+
+@pytest.fixture(autouse=True)
+def small_machine(config, monkeypatch):
+    """A model of seconds, and a machine that is not measured anew for each test."""
+    monkeypatch.setitem(presets.PRESETS, "small-for-tests", lambda: config)
+    monkeypatch.setattr(Machine, "measure", lambda *_: Machine(1e9, 1e9))
+
+
+def test_operations_are_those_of_the_layers(config):
+    """The matrix products of a Transformer layer by hand: one more JCT layer, forward."""
+    counts = []
+    for layers in (1, 2):
+        own = replace(config, model=replace(config.model, jct_layers=layers))
+        data = RandomProducts(own.model, presence("complete", 2))
+        masked = masked_products(own, data)
+        counts.append(count_flops(seeded_model(own), masked, own)[0])
+    width, ratio = config.model.width, config.model.mlp_ratio
+    length = sum(config.model.length(m) for m in ("text", "table")) + sum(
+        config.model.length(m) + 1 for m in ("image", "video", "audio")
+    )
+    linear = 2 * length * width**2 * (4 + 2 * ratio)
+    attention = 2 * 2 * length**2 * width
+    assert counts[1] - counts[0] == linear + attention
+
+
+@pytest.mark.parametrize("mode", ["eager", "twin"])
+@pytest.mark.parametrize("missing", ["complete", "half"])
+def test_a_record_says_what_the_issue_asks_for(mode, missing):
+    record = measure(replace(SMALL, mode=mode, missing=missing, policy="zero"))
+    asked = {
+        "device", "precision", "mode", "batch", "missing", "policy", "products_per_second",
+        "peak_memory_gib", "mfu", "flops_per_product", "versions", "commit", "date", "peak_flops",
+        "threads", "load",
+    }  # fmt: skip
+    assert asked <= record.keys()
+    assert record["products_per_second"] > 0
+    used = record["flops_per_product"] * record["products_per_second"]
+    assert record["mfu"] == pytest.approx(used / 1e9)
+    assert record["floor_operations_ms"] == pytest.approx(record["flops_per_product"] * 4 / 1e6)
+    assert ("ratio" in record) == (mode == "twin")
+    json.dumps(record)
+
+
+def test_half_the_products_cost_less(config):
+    """Operations and traffic of what is there; nothing for what is missing."""
+    counted = [
+        step_measure.flops_per_product(replace(SMALL, batch=20, missing=missing))
+        for missing in ("complete", "half")
+    ]
+    assert counted[1] < 0.65 * counted[0]
+    machine = Machine(1e9, 1e9)
+    whole, half = (
+        floor_of(machine, config, presence(missing, 20), 0.0, 0).traffic
+        for missing in ("complete", "half")
+    )
+    assert half == pytest.approx(whole / 2)
+
+
+def test_a_batch_without_memory_is_recorded(monkeypatch):
+    def too_large(setting):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(step_measure.torch.cuda, "get_device_name", lambda: "a GPU")
+    record = train_step.run(too_large, replace(SMALL, device="cuda"))
+    assert record["failed"] == "out of memory"
+    assert record["products_per_second"] is None
+    assert "out of memory" in train_step.line(record)
+
+
+def test_other_errors_are_raised(monkeypatch):
+    def wrong(setting):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="do not fit"):
+        train_step.run(wrong, replace(SMALL, device="cuda"))
+
+
+def test_a_step_is_accounted_for_whole():
+    record = profiled(SMALL)
+    assert {"matrix products", "optimizer", "attention", IDLE} <= record["ms"].keys()
+    assert all(value > 0 for kind, value in record["ms"].items() if kind != IDLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("aten::addmm", "matrix products"),
+        ("aten::_fused_adamw_", "optimizer"),
+        ("aten::_scaled_dot_product_efficient_attention_backward", "attention"),
+        ("aten::_log_softmax", "losses"),
+        ("aten::_softmax", "attention"),
+        ("aten::native_layer_norm_backward", "norm, GELU, dropout, sums, casts"),
+        ("aten::index_select", "moving rows"),
+        ("aten::mystery", OTHER),
+    ],
+)
+def test_operations_have_their_kind(name, kind):
+    assert kind_of(name) == kind
+
+
+def test_the_sweep_of_a_gpu_is_what_the_issue_asks_for(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_step.py", "--device", "cuda"])
+    found = list(train_step.settings(train_step.parse()))
+    ours = {(s.mode, s.missing, s.batch) for s in found if s.mode != "twin"}
+    assert {batch for _, _, batch in ours} == {64, 128, 256, 512, 1024, 2048}
+    assert {(mode, missing) for mode, missing, _ in ours} == {
+        (mode, missing) for mode in ("eager", "compiled") for missing in ("complete", "m5product")
+    }
+    assert {s.precision for s in found if s.mode != "twin"} == {"bf16"}
+    assert len(ours) + sum(s.mode == "twin" for s in found) == len(found)
+
+
+def record(**changes):
+    setting = asdict(replace(SMALL, **{k: v for k, v in changes.items() if k in asdict(SMALL)}))
+    measured = {
+        "products_per_second": 2.5, "step_ms": 1600.0, "mfu": 0.5, "peak_memory_gib": 3.0,
+        "floor_operations_ms": 800.0, "floor_traffic_ms": 100.0, "flops_per_product": 134e9,
+        "peak_flops": 1e11, "bandwidth": 2e10, "device_name": "a machine", "threads": 2,
+        "load": 0.5, "versions": {"torch": "2"}, "commit": "0123456789", "dirty": False,
+        "date": "2026-11-25",
+    }  # fmt: skip
+    return setting | measured | changes
+
+
+def test_a_newer_measurement_replaces_the_older(tmp_path):
+    path = tmp_path / "train_step-cpu.json"
+    keep(path, "measurements", record(batch=8))
+    keep(path, "measurements", record(batch=4))
+    keep(path, "measurements", record(batch=8, products_per_second=3.0))
+    kept = json.loads(path.read_text())["measurements"]
+    assert [(r["batch"], r["products_per_second"]) for r in kept] == [(4, 2.5), (8, 3.0)]
+
+
+def test_the_tables_say_what_was_measured(tmp_path):
+    path, page = tmp_path / "train_step-cpu.json", tmp_path / "page.md"
+    ratio = {"median": 1.3, "low": 1.2, "high": 1.4, "n": 3}
+    ours = {"precision": "fp32", "mode": "eager", "products_per_second": 3.25}
+    keep(path, "measurements", record())
+    keep(path, "measurements", record(missing="half", step_ms=960.0))
+    keep(path, "measurements", record(mode="twin", peak_memory_gib=None, ratio=ratio, ours=ours))
+    keep(path, "measurements", failure(replace(SMALL, batch=64), "out of memory") | {
+        "device_name": "a machine"})  # fmt: skip
+    keep(path, "profiles", record(ms={"matrix products": 30.0, IDLE: 10.0}))
+    page.write_text(f"# Speed\n{BEGIN}\nold\n{END}\nend\n")
+    text = write_tables(page, tmp_path).read_text()
+    assert text.startswith("# Speed\n")
+    assert text.endswith("end\n")
+    assert "old" not in text
+    assert "| half | skip | 4 | 2.50 | 960 | 60% |" in text
+    assert "1.30 (1.20 to 1.40, n = 3)" in text
+    assert "| 64 | out of memory |" in text
+    assert "| matrix products | 30 | 75% |" in text
+    write_tables(page, tmp_path)
+    assert page.read_text() == text
+
+
+def test_a_page_without_markers_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Speed\n")
+    with pytest.raises(ValueError, match="must each stand there once"):
+        write_tables(page, tmp_path)
+
+
+def test_the_page_has_the_tables_of_the_results():
+    made = "\n\n".join(tables(PAGE.parents[1] / "benchmarks" / "results"))
+    assert made in PAGE.read_text(encoding="utf-8")
