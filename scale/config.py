@@ -187,6 +187,9 @@ class TrainConfig:
     """Minutes after which training saves and stops, before a scheduler ends it; 0: no limit."""
     auto_batch: bool = False
     """Out of memory, do the step again and go on with half the micro_batch (one process only)."""
+    shuffle_shards: int = 0
+    """Read from shards on slow or distant disks: products are shuffled within this many shards at a
+    time, the shards at random; 0: all products together, as from a catalogue (docs/shards.md)."""
     deterministic: bool = False
     """On CUDA too, only algorithms whose result is the same to the bit each time; slower. On the
     CPU it is always so."""
@@ -200,6 +203,7 @@ class TrainConfig:
         require(self.keep_last > 0, "train.keep_last must be positive")
         require(self.keep_every >= 0, "train.keep_every must not be negative")
         require(self.max_minutes >= 0, "train.max_minutes must not be negative")
+        require(self.shuffle_shards >= 0, "train.shuffle_shards must not be negative")
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def test_the_test_command_is_one_and_the_same():
         assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-HEAVY = ("av", "sklearn", "scipy", "matplotlib", "umap", "faiss", "tyro", "tensorboard", "pandas")
+HEAVY = ("av", "sklearn", "scipy", "matplotlib", "umap", "faiss", "tyro", "tensorboard", "pandas",
+         "litdata")  # fmt: skip
 
 
 @pytest.mark.parametrize(

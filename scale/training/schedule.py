@@ -4,6 +4,7 @@ E steps of an epoch.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -33,21 +34,43 @@ def steps_per_epoch(products: int, batch_size: int) -> int:
     return max(1, products // batch_size)
 
 
-def batch_indices(products: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Products that lie together on disk, and how many of such blocks are shuffled together."""
+
+    edges: np.ndarray
+    """First product of each block, in order, and the number of products."""
+    together: int
+
+    def permutation(self, random: np.random.Generator) -> np.ndarray:
+        """All products: blocks at random, `together` at a time, and the products of those."""
+        drawn = random.permutation(len(self.edges) - 1)
+        groups = []
+        for at in range(0, len(drawn), self.together):
+            chosen = drawn[at : at + self.together]
+            rows = [np.arange(self.edges[b], self.edges[b + 1]) for b in chosen]
+            groups.append(random.permutation(np.concatenate(rows)))
+        return np.concatenate(groups)
+
+
+def batch_indices(
+    products: int, batch_size: int, seed: int, step: int, blocks: Blocks | None = None
+) -> np.ndarray:
     """Positions of the products of one step: a pure function of its arguments.
 
     Each epoch is a fresh permutation (seeded by seed and epoch), cut into batches; the rest that
-    fills no batch waits for another epoch's order.
+    fills no batch waits for another epoch's order. `blocks` keeps together what lies together.
     """
     epoch, place = divmod(step, steps_per_epoch(products, batch_size))
-    order = _epoch_order(products, seed, epoch)
+    order = _epoch_order(products, seed, epoch, blocks)
     return order[place * batch_size : (place + 1) * batch_size].copy()
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(products: int, seed: int, epoch: int) -> np.ndarray:
+def _epoch_order(products: int, seed: int, epoch: int, blocks: Blocks | None) -> np.ndarray:
     """Millions of products take longer to shuffle than a step may last."""
-    order = np.random.default_rng(derived_seed(seed, ORDER_STREAM, epoch)).permutation(products)
+    random = np.random.default_rng(derived_seed(seed, ORDER_STREAM, epoch))
+    order = random.permutation(products) if blocks is None else blocks.permutation(random)
     order.flags.writeable = False
     return order
 

@@ -16,6 +16,7 @@ from scale.training.diagnostics import (
     uniformity,
 )
 from scale.training.schedule import (
+    Blocks,
     batch_indices,
     learning_rate,
     parameter_groups,
@@ -39,6 +40,42 @@ def test_epochs_and_seeds_differ():
     first, second = batch_indices(100, 10, 0, 0), batch_indices(100, 10, 0, 10)
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, batch_indices(100, 10, 1, 0))
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    st.integers(1, 14),
+    st.integers(0, 99),
+    st.integers(1, 9),
+)
+def test_what_lies_together_is_shuffled_together(sizes, together, seed, batch_size):
+    blocks = Blocks(np.array([0, *np.cumsum(sizes)]), together)
+    products, home_N = sum(sizes), np.repeat(np.arange(len(sizes)), sizes)
+    steps = steps_per_epoch(products, batch_size)
+
+    def epoch(number, of):
+        return np.concatenate(
+            [
+                batch_indices(products, batch_size, seed, number * steps + s, of)
+                for s in range(steps)
+            ]
+        )
+
+    seen = epoch(0, blocks)
+    assert len(set(seen)) == len(seen) == min(products, steps * batch_size)
+    # At most `together` blocks are in use at any place: each is left before others are begun.
+    first = {b: np.flatnonzero(home_N[seen] == b)[0] for b in home_N[seen]}
+    last = {b: np.flatnonzero(home_N[seen] == b)[-1] for b in home_N[seen]}
+    for place in range(len(seen)):
+        assert sum(first[b] <= place <= last[b] for b in first) <= together
+    assert np.array_equal(seen, epoch(0, Blocks(blocks.edges, together)))
+
+
+def test_blocks_come_in_another_order_each_epoch():
+    blocks = Blocks(np.arange(0, 1001, 50), 4)
+    one, two = (batch_indices(1000, 1000, 0, step, blocks) for step in (0, 1))
+    assert not np.array_equal(one // 50, two // 50)
+    assert not np.array_equal(np.sort(one[:200]), one[:200])
 
 
 def test_learning_rate_rises_then_falls_to_nothing():

@@ -81,6 +81,26 @@ def test_a_run_goes_on_from_either(
     same_run(out, whole_run)
 
 
+def test_shuffled_within_shards_it_resumes_to_the_same_bits(
+    small, small_catalogue, shards, sharded_run, same_run, tmp_path, monkeypatch
+):
+    config = replace(small, train=replace(small.train, shuffle_shards=2))
+    pretrain(config, shards, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Stopped):
+            pretrain(config, shards, tmp_path / "run", progress=False)
+    pretrain(config, shards, tmp_path / "run", resume=True, progress=False)
+    same_run(tmp_path / "run", tmp_path / "whole")
+    losses = [
+        [line["loss/total"] for line in read_metrics(run) if "loss/total" in line]
+        for run in (tmp_path / "whole", sharded_run)
+    ]
+    assert losses[0] != losses[1], "the order is another"
+    with pytest.raises(ValueError, match="shuffle_shards is for shards"):
+        pretrain(config, small_catalogue, tmp_path / "catalogue", progress=False)
+
+
 def test_validation_and_evaluation_work(sharded_run, small_catalogue, shards, cache):
     assert any("val/Recall@10" in line for line in read_metrics(sharded_run))
     assert any("val/mAP@1" in line for line in read_metrics(sharded_run))

@@ -100,6 +100,12 @@ class ShardDataset:
         """Media whose vectors were cut to the longest sequence, counted by modality."""
         return self.shards.manifest.cut
 
+    @property
+    def edges(self) -> np.ndarray:
+        """First product of each run of products in one shard, and the number of products."""
+        shard_N = self.number_N // self.shards.manifest.products_per_shard
+        return np.array([0, *(np.diff(shard_N).nonzero()[0] + 1), len(self)])
+
     def rows_of(self, split: str) -> np.ndarray:
         """Positions of the products of a split."""
         return (self.shards.split_N[self.number_N] == SPLITS.index(split)).nonzero()[0]
