@@ -170,9 +170,13 @@ def exact_search(
     place_QK = np.zeros((len(query_QD), 0), dtype=np.int64)
     for first in range(0, len(emb_ND), block):
         score_QB = query_QD @ single(emb_ND[first : first + block]).T
-        best_QK = top_k(score_QB, k)
-        score_QR = np.concatenate([score_QK, np.take_along_axis(score_QB, best_QK, 1)], axis=1)
-        place_QR = np.concatenate([place_QK, best_QK + first], axis=1)
+        place_B = np.arange(first, first + score_QB.shape[1])
+        if score_QK.shape[1] == k:
+            # An equal of the last place comes too late for it; few vectors are above.
+            above_B = (score_QB > score_QK[:, -1:]).any(0)
+            score_QB, place_B = score_QB[:, above_B], place_B[above_B]
+        score_QR = np.concatenate([score_QK, score_QB], axis=1)
+        place_QR = np.concatenate([place_QK, np.broadcast_to(place_B, score_QB.shape)], axis=1)
         best_QK = top_k(score_QR, k)
         score_QK = np.take_along_axis(score_QR, best_QK, 1)
         place_QK = np.take_along_axis(place_QR, best_QK, 1)

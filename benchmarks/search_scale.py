@@ -1,0 +1,246 @@
+"""Embeddings of a million products: index built and searched from disk, and what 6 million take.
+
+    python benchmarks/search_scale.py --folder /tmp/search_scale
+
+Random vectors of width 768 stand for embeddings: `clustered` (20,000 centres, each product a
+centre plus noise of 0.7 of its length) and `uniform`, where no vector is near another and an
+approximate index has nothing to go by. Queries are fresh vectors of the same kind. Writes
+benchmarks/results/search_scale.json and the tables between the marks of docs/search_scale.md.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import faiss
+import numpy as np
+from search_tables import write_tables
+
+from scale.evaluation.build_index import IndexSettings, build_index, overlap
+from scale.evaluation.embed import ProductEmbeddings
+from scale.evaluation.embedding_store import EmbeddingStore, finish, piece_name, write_piece
+from scale.evaluation.flat_file import single
+from scale.evaluation.product_index import ProductIndex, exact_search
+from scale.evaluation.ranking import unit
+from scale.evaluation.report import provenance, write_json
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "benchmarks" / "results" / "search_scale.json"
+PAGE = ROOT / "docs" / "search_scale.md"
+WIDTH, PIECE, CENTRES, NOISE, K = 768, 8192, 20_000, 0.7, 10
+QUERIES, ONE_BY_ONE = 1000, 200
+
+
+def vectors(kind: str, count: int, seed: int) -> np.ndarray:
+    """emb_ND of unit length; the centres are the same for every seed."""
+    random = np.random.default_rng(seed)
+    noise_ND = random.standard_normal((count, WIDTH), dtype=np.float32) / math.sqrt(WIDTH)
+    if kind == "uniform":
+        return unit(noise_ND)
+    centre = np.random.default_rng(0).standard_normal((CENTRES, WIDTH), dtype=np.float32)
+    return unit(unit(centre)[random.integers(0, CENTRES, count)] + NOISE * noise_ND)
+
+
+def write_store(kind: str, folder: Path, count: int) -> EmbeddingStore:
+    """Pieces as `scale embed` writes them."""
+    made_from = {"run": f"random {kind}", "piece_size": PIECE}
+    for number, first in enumerate(range(0, count, PIECE)):
+        size = min(PIECE, count - first)
+        emb_ND = vectors(kind, size, 1 + number)
+        ids = tuple(f"product-{first + i:08d}" for i in range(size))
+        piece = ProductEmbeddings(ids, emb_ND, np.ones((size, 5), bool))
+        write_piece(folder / piece_name(number), piece, made_from)
+    return finish(folder, math.ceil(count / PIECE), made_from, {})
+
+
+@contextmanager
+def peak_memory() -> Iterator[dict[str, float]]:
+    """GiB of the process's own memory above what it held before, at its most; without mapped
+    files, which the system drops when it needs the room."""
+    found, done = {"gib": 0.0}, threading.Event()
+    before = _own_memory()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            found["gib"] = max(found["gib"], _own_memory() - before)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+def _own_memory() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 2**20
+
+
+def search_speed(index: ProductIndex, query_QD: np.ndarray, exact_QK: np.ndarray, **way) -> dict:
+    """Recall, latency of one query at a time, and queries a second all at once."""
+    few = query_QD if index.ivfpq is not None else query_QD[:ONE_BY_ONE]
+    started = time.perf_counter()
+    place_QK = index.query(few, K, **way).place_QK
+    together = time.perf_counter() - started
+    alone = []
+    for query_D in query_QD[: ONE_BY_ONE if index.ivfpq is not None else 30]:
+        started = time.perf_counter()
+        index.query(query_D[None], K, **way)
+        alone.append(1e3 * (time.perf_counter() - started))
+    recall_Q = overlap(place_QK, exact_QK[: len(few)])
+    return way | {
+        "recall@10": float(recall_Q.mean()),
+        "recall_standard_error": float(recall_Q.std() / math.sqrt(len(recall_Q))),
+        "queries": len(few),
+        "queries_per_second": len(few) / together,
+        "latency_ms": {
+            "median": float(np.median(alone)),
+            "p95": float(np.percentile(alone, 95)),
+            "n": len(alone),
+        },
+    }
+
+
+def cold_query(folder: Path, query_D: np.ndarray) -> float:
+    """Milliseconds from opening the index to the answer, with nothing of it in the file cache."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    started = time.perf_counter()
+    ProductIndex.open(folder).query(query_D[None], K)
+    return 1e3 * (time.perf_counter() - started)
+
+
+def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> dict:
+    """One object: the build of an index over the store in `folder`, and its searches."""
+    settings = IndexSettings(kind=which, queries=QUERIES)
+    with peak_memory() as peak:
+        index = build_index(folder / kind, folder / which, settings)
+    query_QD = vectors(kind, QUERIES, 1_000_000)
+    started = time.perf_counter()
+    exact_QK = exact_search(index.emb_ND, query_QD, K)[1]
+    exact_seconds = time.perf_counter() - started
+    ways = [{}]
+    assign = None
+    if which == "ivfpq":
+        probes = index.manifest["settings"]["probes"]
+        ways = [{"probes": p, "candidates": c}
+                for p in (8, probes, 4 * probes) for c in (0, 200, 1000)]  # fmt: skip
+        block_BD = single(index.emb_ND[:32_768])
+        started = time.perf_counter()
+        faiss.downcast_index(index.ivfpq.quantizer).assign(block_BD, 1)
+        assign = (time.perf_counter() - started) / len(block_BD)
+    searched = [search_speed(index, query_QD, exact_QK, **way) for way in ways]
+    facts = {name: index.manifest[name] for name in ("settings", "seconds", "recall")}
+    return {
+        "data": kind, "kind": which, "products": count, "width": WIDTH, "threads": threads,
+        "bytes": {name: file["bytes"] for name, file in index.manifest["files"].items()},
+        "embedding_bytes": sum(piece.bytes for piece in EmbeddingStore.open(folder / kind).pieces),
+        "peak_build_gib": peak["gib"],
+        "exact_search_seconds": exact_seconds,
+        "assign_seconds_a_vector": assign,
+        "cold_query_ms": cold_query(folder / which, query_QD[0]),
+        "search": searched,
+    } | facts  # fmt: skip
+
+
+def extrapolate(one: dict, products: int) -> dict:
+    """What an IVF-PQ index of `products` takes, with the arithmetic in words."""
+    n, lists = one["products"], one["settings"]["lists"]
+    more, seconds = products / n, one["seconds"]
+    there = IndexSettings().settled(products, one["width"])
+    lists_more = there.lists / lists
+    assigning = one["assign_seconds_a_vector"] * n
+    coding = max(0.0, seconds["add"] - assigning)
+    memory = there.train_vectors * one["width"] * 4 + products * (there.code_bytes + 8)
+    default = next(s for s in one["search"] if s["probes"] == one["settings"]["probes"]
+                   and s["candidates"] == 200)  # fmt: skip
+    return {
+        "products": products,
+        "lists": there.lists,
+        "vectors_seconds": [seconds["vectors"] * more, f"{seconds['vectors']:.0f} s x {more:.3g}"],
+        "train_seconds": [
+            seconds["train"] * more,
+            f"{seconds['train']:.0f} s x {more:.3g} (lists x training vectors grow as N; the codes'"
+            " part does not grow, so this is an upper bound)",
+        ],
+        "add_seconds": [
+            assigning * more * lists_more + coding * more,
+            f"lists: {assigning:.0f} s x {more:.3g} x {lists_more:.3g}; codes: {coding:.0f} s x "
+            f"{more:.3g}",
+        ],
+        "recall_seconds": [seconds["recall"] * more, f"{seconds['recall']:.0f} s x {more:.3g}"],
+        "embedding_bytes": [
+            one["embedding_bytes"] * more, f"{one['embedding_bytes'] / 1e9:.2f} GB x {more:.3g}"
+        ],
+        "index_bytes": [
+            sum(one["bytes"].values()) * more + (there.lists - lists * more) * one["width"] * 4,
+            f"{sum(one['bytes'].values()) / 1e9:.2f} GB x {more:.3g}, with {there.lists} lists",
+        ],
+        "build_memory_bytes": [
+            memory,
+            f"{there.train_vectors} training vectors x {one['width']} x 4 B + {products} x "
+            f"({there.code_bytes} + 8) B",
+        ],
+        "latency_ms": [
+            default["latency_ms"]["median"] * more,
+            f"{default['latency_ms']['median']:.1f} ms x {more:.3g} (the codes looked into grow "
+            "as N at lists / 64 probes; ranking again does not, so this is an upper bound)",
+        ],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for 5 GB of files")
+    parser.add_argument("--products", type=int, default=1_000_000)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--keep-page", action="store_true", help="do not write the tables")
+    given = parser.parse_args()
+    started, results = time.perf_counter(), []
+    for kind in ("clustered", "uniform"):
+        begun = time.perf_counter()
+        write_store(kind, given.folder / kind, given.products)
+        print(f"{kind}: pieces in {time.perf_counter() - begun:.0f} s", flush=True)
+        for which in ("flat", "ivfpq"):
+            load = os.getloadavg()[0]
+            found = measure(kind, given.folder, given.products, which, faiss.omp_get_max_threads())
+            found |= {"load_before": load, "load_after": os.getloadavg()[0]}
+            results.append(found)
+            print(json.dumps({k: found[k] for k in ("data", "kind", "seconds", "peak_build_gib")}),
+                  flush=True)  # fmt: skip
+            for way in found["search"]:
+                print("  ", json.dumps(way), flush=True)
+            shutil.rmtree(given.folder / which)
+        shutil.rmtree(given.folder / kind)
+    facts = provenance(0, started, platform.processor() or platform.machine())
+    facts["versions"]["faiss"] = faiss.__version__
+    tree = {
+        "definition": __doc__.strip(),
+        "measurements": results,
+        "six_million": extrapolate(
+            next(r for r in results if r["kind"] == "ivfpq" and r["data"] == "clustered"), 6_000_000
+        ),
+        "provenance": facts | {"date": datetime.now(UTC).isoformat(timespec="seconds"),
+                               "cores": os.cpu_count()},
+    }  # fmt: skip
+    write_json(given.out, tree)
+    if not given.keep_page:
+        write_tables(PAGE, tree)
+    print(f"written: {given.out}")
+
+
+if __name__ == "__main__":
+    main()
