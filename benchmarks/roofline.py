@@ -56,6 +56,10 @@ class Machine:
         copy = min(seconds(lambda: target.copy_(source), device) for _ in range(ROUNDS))
         return Machine(2 * side**3 / matmul, 2 * size / copy)
 
+    def or_better(self, other: "Machine") -> "Machine":
+        """The larger rates of two measurements."""
+        return Machine(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth))
+
 
 @dataclass(frozen=True)
 class Floor:

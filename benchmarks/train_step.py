@@ -12,10 +12,10 @@ measurement has a process of its own, whose growth is the peak memory.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,39 +30,37 @@ from scale.training.memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Which settings are measured where nothing is said."""
+class Grid:
+    """Every combination of these is measured."""
 
     precision: tuple[str, ...]
     mode: tuple[str, ...]
     batch: tuple[int, ...]
-    missing: tuple[str, ...]
-    policy: tuple[str, ...]
-    steps: int
-    twin: tuple[int, ...]
-    """Batches at which the twin is measured, always on complete data."""
+    missing: tuple[str, ...] = ("complete",)
+    policy: tuple[str, ...] = ("skip",)
 
 
+BATCHES = (64, 128, 256, 512, 1024, 2048)
 SWEEPS = {
-    "cpu": Sweep(
-        precision=("fp32", "bf16"),
-        mode=("eager", "compiled", "twin"),
-        batch=(8, 16),
-        missing=MISSING,
-        policy=("skip", "learned", "zero"),
-        steps=3,
-        twin=(8,),
+    "cpu": (
+        Grid(("fp32", "bf16"), ("eager",), (16,), ("complete", "m5product")),
+        Grid(("fp32", "bf16"), ("eager",), (16,), ("half",), ("skip", "learned", "zero")),
+        Grid(("fp32", "bf16"), ("compiled",), (16,)),
+        Grid(("fp32",), ("twin",), (8,)),
     ),
-    "cuda": Sweep(
-        precision=("bf16",),
-        mode=("eager", "compiled", "twin"),
-        batch=(64, 128, 256, 512, 1024, 2048),
-        missing=("complete", "m5product"),
-        policy=("skip",),
-        steps=10,
-        twin=(64, 256),
+    "cuda": (
+        Grid(("bf16",), ("eager", "compiled"), BATCHES, ("complete", "m5product")),
+        Grid(("bf16",), ("compiled",), (512,), ("half",), ("skip", "learned", "zero")),
+        Grid(("fp32",), ("twin",), (64, 256)),
     ),
 }
+"""What is measured where no setting is named; of the first, what is left out where one is. Where
+nothing is missing, the policy makes no difference."""
+PROFILES = {
+    "cpu": Grid(("fp32", "bf16"), ("eager",), (8,)),
+    "cuda": Grid(("bf16",), ("eager", "compiled"), (256,)),
+}
+STEPS = {"cpu": 3, "cuda": 10}
 
 
 def main() -> None:
@@ -72,43 +70,40 @@ def main() -> None:
         print(f"written: {write_tables()}")
         return
     out = arguments.out or results_file(arguments.device)
-    for setting in settings(arguments):
-        record = run(measure, setting)
-        keep(out, "measurements", record)
-        print(line(record), flush=True)
+    for grid in grids(arguments):
+        for setting in settings(grid, arguments):
+            record = run(measure, setting)
+            keep(out, "measurements", record)
+            print(line(record), flush=True)
     if arguments.profile:
-        setting = profile_setting(arguments)
-        record = run(profiled, setting)
-        keep(out, "profiles", record)
-        print(record.get("ms") or record["failed"], flush=True)
+        for setting in settings(PROFILES[arguments.device], arguments):
+            record = run(profiled, setting)
+            keep(out, "profiles", record)
+            print(record.get("ms") or record["failed"], flush=True)
     print(f"written: {out}")
 
 
-def settings(arguments: argparse.Namespace) -> Iterator[Setting]:
-    """The sweep. Complete data is the same under every policy: it is measured under the first."""
-    common = {"device": arguments.device, "preset": arguments.preset, "steps": arguments.steps}
-    for missing, policy, precision, mode, batch in product(
-        arguments.missing, arguments.policy, arguments.precision, arguments.mode, arguments.batch
-    ):
-        if mode == "twin" or (missing == "complete" and policy != arguments.policy[0]):
-            continue
-        yield Setting(
-            precision=precision, mode=mode, batch=batch, missing=missing, policy=policy,
-            micro_batch=arguments.micro_batch, **common,
-        )  # fmt: skip
-    if "twin" in arguments.mode:
-        for batch in arguments.twin:
-            yield Setting(
-                precision="fp32", mode="twin", batch=batch, policy=arguments.policy[0], **common
-            )
+def grids(arguments: argparse.Namespace) -> tuple[Grid, ...]:
+    """The device's sweep; where the command line names settings, those alone."""
+    sweep = SWEEPS[arguments.device]
+    names = (field.name for field in fields(Grid))
+    named = {n: tuple(getattr(arguments, n)) for n in names if getattr(arguments, n)}
+    return (replace(sweep[0], **named),) if named else sweep
 
 
-def profile_setting(arguments: argparse.Namespace) -> Setting:
-    """The first mode and precision on complete data, at the largest batch of the twin's."""
-    return Setting(
-        device=arguments.device, precision=arguments.precision[0], mode=arguments.mode[0],
-        batch=max(arguments.twin), policy=arguments.policy[0], preset=arguments.preset,
-    )  # fmt: skip
+def settings(grid: Grid, arguments: argparse.Namespace) -> list[Setting]:
+    """All combinations of a grid; the plain form has one precision only."""
+    found = [
+        Setting(
+            arguments.device, "fp32" if mode == "twin" else precision, mode, batch, missing,
+            policy, arguments.micro_batch, arguments.preset,
+            arguments.steps or STEPS[arguments.device],
+        )
+        for missing, policy, precision, mode, batch in product(
+            grid.missing, grid.policy, grid.precision, grid.mode, grid.batch
+        )
+    ]  # fmt: skip
+    return list(dict.fromkeys(found))
 
 
 def run(what: Callable[[Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:
@@ -144,7 +139,7 @@ def line(record: dict[str, Any]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """The command line; what is left out is the device's sweep."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -155,17 +150,14 @@ def parse() -> argparse.Namespace:
     add("--mode", nargs="+", choices=("eager", "compiled", "twin"))
     add("--batch", nargs="+", type=int, help="products a step")
     add("--missing", nargs="+", choices=MISSING)
-    add("--policy", nargs="+", choices=("skip", "zero", "learned"))
-    add("--twin", nargs="+", type=int, help="batches of the twin, on complete data")
-    add("--steps", type=int, help="repeats; their median counts")
+    add("--policy", nargs="+", choices=("skip", "learned", "zero"))
     add("--micro-batch", type=int, default=0, help="as train.micro_batch: gradient caching")
-    add("--out", type=Path, help="another results file")
     add("--preset", choices=tuple(PRESETS), default="base")
-    add("--profile", action=argparse.BooleanOptionalAction, default=True)
+    add("--steps", type=int, help="repeats; their median counts")
+    add("--profile", action="store_true", help="also where the time goes; without settings, always")
+    add("--out", type=Path, help="another results file")
     arguments = parser.parse_args()
-    for name, value in vars(SWEEPS[arguments.device]).items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, value)
+    arguments.profile |= len(grids(arguments)) > 1
     return arguments
 
 

@@ -9,7 +9,7 @@ import torch
 import train_step
 from random_products import RandomProducts, masked_products, presence
 from roofline import Machine, count_flops, floor_of
-from step_measure import Setting, failure, measure, profiled
+from step_measure import Setting, count, failure, measure, profiled
 from step_profile import IDLE, OTHER, kind_of
 from step_report import BEGIN, END, PAGE, keep, tables, write_tables
 
@@ -64,8 +64,7 @@ def test_a_record_says_what_the_issue_asks_for(mode, missing):
 def test_half_the_products_cost_less(config):
     """Operations and traffic of what is there; nothing for what is missing."""
     counted = [
-        step_measure.flops_per_product(replace(SMALL, batch=20, missing=missing))
-        for missing in ("complete", "half")
+        count(replace(SMALL, batch=20, missing=missing))[0] for missing in ("complete", "half")
     ]
     assert counted[1] < 0.65 * counted[0]
     machine = Machine(1e9, 1e9)
@@ -118,16 +117,33 @@ def test_operations_have_their_kind(name, kind):
     assert kind_of(name) == kind
 
 
+def sweep(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["train_step.py", *words])
+    arguments = train_step.parse()
+    found = [s for g in train_step.grids(arguments) for s in train_step.settings(g, arguments)]
+    return arguments, found
+
+
 def test_the_sweep_of_a_gpu_is_what_the_issue_asks_for(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train_step.py", "--device", "cuda"])
-    found = list(train_step.settings(train_step.parse()))
-    ours = {(s.mode, s.missing, s.batch) for s in found if s.mode != "twin"}
-    assert {batch for _, _, batch in ours} == {64, 128, 256, 512, 1024, 2048}
-    assert {(mode, missing) for mode, missing, _ in ours} == {
-        (mode, missing) for mode in ("eager", "compiled") for missing in ("complete", "m5product")
-    }
-    assert {s.precision for s in found if s.mode != "twin"} == {"bf16"}
-    assert len(ours) + sum(s.mode == "twin" for s in found) == len(found)
+    arguments, found = sweep(monkeypatch, "--device", "cuda")
+    ours = [s for s in found if s.mode != "twin"]
+    for mode, missing in [(m, d) for m in ("eager", "compiled") for d in ("complete", "m5product")]:
+        batches = [s.batch for s in ours if (s.mode, s.missing) == (mode, missing)]
+        assert batches == [64, 128, 256, 512, 1024, 2048]
+    assert {s.precision for s in ours} == {"bf16"}
+    assert {s.policy for s in ours if s.missing == "half"} == {"skip", "learned", "zero"}
+    # The time of half the products is compared with that of complete ones.
+    assert {replace(s, missing="complete", policy="skip") for s in ours} <= set(ours)
+    assert any(s.mode == "twin" for s in found)
+    assert arguments.profile
+
+
+def test_named_settings_are_measured_alone(monkeypatch):
+    words = "--batch 4 8 --mode twin --missing half --steps 5"
+    arguments, found = sweep(monkeypatch, *words.split())
+    common = {"precision": "fp32", "mode": "twin", "missing": "half", "policy": "skip", "steps": 5}
+    assert found == [Setting("cpu", batch=batch, **common) for batch in (4, 8)]
+    assert not arguments.profile
 
 
 def record(**changes):
