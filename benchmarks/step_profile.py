@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from roofline import seconds
 from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
@@ -32,25 +33,29 @@ def kind_of(name: str) -> str:
 
 
 def profile_step(step: Callable[[], object], device: str) -> dict[str, float]:
-    """Milliseconds of one step by kind, largest first; they add up to the time on the clock.
-
-    On the CPU, an operation's own time. On CUDA, the kernels' time; what is left over is time in
-    which the device waits for the host (streams do not overlap here).
-    """
+    """Milliseconds of one step by kind, largest first; they add up to the time on the clock."""
     activities = [ProfilerActivity.CPU]
-    kernels = device == "cuda"
-    if kernels:
+    if device == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as profiler:
         total = seconds(step, device)
-    spent: Counter[str] = Counter()
-    for event in profiler.key_averages():
-        if (event.device_type == DeviceType.CUDA) != kernels:
-            continue
-        micro = event.self_device_time_total if kernels else event.self_cpu_time_total
-        name = event.key
-        # Outside operations, the time of a range is Python's.
-        if kernels or name.startswith("aten::"):
-            spent[kind_of(name)] += micro / 1e3
+    spent = spent_by_kind(profiler.key_averages(), device)
     spent[IDLE] = 1e3 * total - sum(spent.values())
     return dict(spent.most_common())
+
+
+def spent_by_kind(events: Iterable[FunctionEventAvg], device: str) -> Counter[str]:
+    """Milliseconds by kind, of a profile's events.
+
+    On the CPU, the operations' own time. On CUDA, the kernels' time: what is left over is time in
+    which the device waits for the host (one stream, so that nothing overlaps).
+    """
+    spent: Counter[str] = Counter()
+    for event in events:
+        if device == "cuda":
+            # A range that has a name, e.g. the optimizer's step, spans kernels that count already.
+            if event.device_type == DeviceType.CUDA and not event.is_user_annotation:
+                spent[kind_of(event.key)] += event.self_device_time_total / 1e3
+        elif event.key.startswith("aten::"):
+            spent[kind_of(event.key)] += event.self_cpu_time_total / 1e3
+    return spent

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import step_measure
@@ -10,8 +11,9 @@ import train_step
 from random_products import RandomProducts, masked_products, presence
 from roofline import Machine, count_flops, floor_of
 from step_measure import Setting, count, failure, measure, profiled
-from step_profile import IDLE, OTHER, kind_of
+from step_profile import IDLE, OTHER, kind_of, spent_by_kind
 from step_report import BEGIN, END, PAGE, keep, tables, write_tables
+from torch.autograd import DeviceType
 
 from scale import presets
 from scale.training.run import seeded_model
@@ -115,6 +117,30 @@ def test_a_step_is_accounted_for_whole():
 )
 def test_operations_have_their_kind(name, kind):
     assert kind_of(name) == kind
+
+
+def test_kernels_count_once():
+    """On CUDA: kernels, not the operations that start them nor the ranges around them."""
+
+    def event(key, kind, device_time, annotation=False):
+        return SimpleNamespace(
+            key=key, device_type=kind, self_device_time_total=device_time,
+            self_cpu_time_total=5e3, is_user_annotation=annotation,
+        )  # fmt: skip
+
+    events = [
+        event("aten::addmm", DeviceType.CPU, 2e3),
+        event("nvjet_hsh_128x256_64x4", DeviceType.CUDA, 2e3),
+        event("fmha_cutlassF_bf16_aligned_64x64_rf_sm80", DeviceType.CUDA, 1e3),
+        event("void multi_tensor_apply_kernel<FusedAdamMathFunctor<float>>", DeviceType.CUDA, 3e3),
+        event("Optimizer.step#AdamW.step", DeviceType.CUDA, 9e3, annotation=True),
+        event("Memcpy HtoD (Pinned -> Device)", DeviceType.CUDA, 4e3),
+        event("triton_per_fused_native_layer_norm_3", DeviceType.CUDA, 6e3),
+    ]
+    assert spent_by_kind(events, "cuda") == {
+        "matrix products": 2.0, "attention": 1.0, "optimizer": 3.0, "data and masking": 4.0,
+        "norm, GELU, dropout, sums, casts": 6.0,
+    }  # fmt: skip
 
 
 def sweep(monkeypatch, *words):
