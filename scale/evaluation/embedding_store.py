@@ -102,14 +102,14 @@ def piece_name(number: int) -> str:
 
 
 def write_piece(path: Path, embeddings: ProductEmbeddings, made_from: dict[str, Any]) -> None:
-    """Write one piece, whole or not at all.
+    """Write one piece, whole or not at all; `read_embeddings` reads it too.
 
     Args:
         made_from: what `has_piece` compares: whatever the piece's vectors depend on.
     """
     import pyarrow.parquet as pq
 
-    facts = {"made_from": made_from, "left_out": list(embeddings.left_out)}
+    facts = {"provenance": made_from, "left_out": list(embeddings.left_out)}
     table = embedding_table(embeddings, facts, np.float16)
     with replacing(path) as partial:
         # Vectors neither repeat nor compress.
@@ -121,7 +121,7 @@ def write_piece(path: Path, embeddings: ProductEmbeddings, made_from: dict[str, 
 def has_piece(path: Path, made_from: dict[str, Any]) -> bool:
     """Whether a whole piece made from just this lies at `path`."""
     facts = _piece_facts(path)
-    return facts is not None and facts["made_from"] == json.loads(json.dumps(made_from))
+    return facts is not None and facts["provenance"] == json.loads(json.dumps(made_from))
 
 
 def finish(
@@ -210,7 +210,7 @@ def _piece_facts(path: Path) -> dict[str, Any] | None:
 
     try:
         facts = json.loads((pq.read_schema(path).metadata or {})[b"scale"])
-        return facts if facts.keys() >= {"made_from", "left_out"} else None
+        return facts if facts.keys() >= {"provenance", "left_out"} else None
     except (OSError, pa.ArrowException, KeyError, ValueError, AttributeError):
         return None
 

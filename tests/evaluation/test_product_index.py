@@ -1,0 +1,293 @@
+"""Search from disk: what faiss finds is what the formula finds, and damage is noticed."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scale.evaluation import build_index as building
+from scale.evaluation import flat_file
+from scale.evaluation.build_index import IndexSettings, build_index, measure_recall, overlap, sample
+from scale.evaluation.embed import ProductEmbeddings
+from scale.evaluation.embedding_store import StoreError, finish, piece_name, write_piece
+from scale.evaluation.product_index import ProductIndex, exact_search
+from scale.evaluation.ranking import unit
+from scale.evaluation.search import SearchIndex
+
+COUNT, WIDTH = 3000, 32
+
+
+@pytest.fixture(scope="module")
+def emb_ND():
+    """A hundred clusters; rounded as the pieces keep them, some twice."""
+    random = np.random.default_rng(0)
+    centre = random.normal(size=(100, WIDTH))[random.integers(0, 100, COUNT)]
+    emb_ND = unit((centre + 0.5 * random.normal(size=(COUNT, WIDTH))).astype(np.float32))
+    emb_ND[50:60] = emb_ND[70]
+    return emb_ND.astype(np.float16).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def queries():
+    return np.random.default_rng(1).normal(size=(40, WIDTH)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(emb_ND, tmp_path_factory):
+    out = tmp_path_factory.mktemp("embeddings")
+    write(out, emb_ND, [f"p{i}" for i in range(len(emb_ND))], 701)
+    return out
+
+
+def write(out, emb_ND, ids, size):
+    starts = range(0, len(emb_ND), size)
+    for number, first in enumerate(starts):
+        part = emb_ND[first : first + size]
+        there = np.ones((len(part), 5), bool)
+        piece = ProductEmbeddings(tuple(ids[first : first + size]), part, there)
+        write_piece(out / piece_name(number), piece, {})
+    finish(out, len(starts), {"run": "r"}, {})
+
+
+@pytest.fixture(scope="module")
+def flat(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("flat") / "index"
+    return build_index(folder, out, IndexSettings(kind="flat", queries=50))
+
+
+@pytest.fixture(scope="module")
+def ivfpq(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ivfpq") / "index"
+    return build_index(folder, out, IndexSettings(lists=30, probes=4, candidates=60, queries=100))
+
+
+def slow_search(emb_ND, query_QD, k):
+    """Cosines one by one in float64."""
+    places = []
+    for query in query_QD.astype(np.float64):
+        cosine = [float(query @ e) for e in emb_ND.astype(np.float64)]
+        places.append(sorted(range(len(emb_ND)), key=lambda n: (-cosine[n], n))[:k])
+    return np.array(places)
+
+
+def test_flat_from_disk_equals_the_slow_twin_and_search_in_memory(flat, emb_ND, queries):
+    found = flat.query(queries, 7)
+    assert np.array_equal(found.place_QK, slow_search(emb_ND, queries, 7))
+    memory = SearchIndex.build(emb_ND, [f"p{i}" for i in range(COUNT)]).query(queries, 7)
+    assert found.ids == memory.ids
+    assert found.score_QK == pytest.approx(memory.score_QK, abs=1e-3)
+
+
+@pytest.mark.parametrize("block", [64, 999, 10_000])
+def test_exact_search_in_blocks_equals_the_slow_twin(emb_ND, queries, block):
+    score_QK, place_QK = exact_search(emb_ND.astype(np.float16), unit(queries), 11, block)
+    expected = slow_search(emb_ND, unit(queries), 11)
+    assert np.array_equal(place_QK, expected)
+    cosine_QK = np.take_along_axis(unit(queries) @ emb_ND.T, expected, 1)
+    assert score_QK == pytest.approx(cosine_QK, abs=1e-5)
+
+
+def test_equal_products_come_in_their_order(flat, emb_ND):
+    for found in (flat.query(emb_ND[70:71], 5).place_QK,
+                  exact_search(emb_ND.astype(np.float16), emb_ND[70:71], 5, 55)[1]):  # fmt: skip
+        assert found.tolist() == [[50, 51, 52, 53, 54]]
+
+
+def test_ivfpq_with_all_lists_and_all_candidates_is_exact(ivfpq, flat, queries):
+    found = ivfpq.query(queries, 9, probes=30, candidates=COUNT)
+    exact = flat.query(queries, 9)
+    assert np.array_equal(found.place_QK, exact.place_QK)
+    assert found.score_QK == pytest.approx(exact.score_QK, abs=1e-5)
+    assert found.ids == exact.ids
+
+
+def test_ranking_again_gives_exact_scores_and_helps(ivfpq, flat, emb_ND, queries):
+    exact_QK = flat.query(queries, 10).place_QK
+    coarse, again = (ivfpq.query(queries, 10, 30, c) for c in (0, 60))
+    cosine_QK = np.take_along_axis(unit(queries) @ emb_ND.T, again.place_QK, 1)
+    assert again.score_QK == pytest.approx(cosine_QK, abs=1e-5)
+    assert coarse.score_QK != pytest.approx(
+        np.take_along_axis(unit(queries) @ emb_ND.T, coarse.place_QK, 1), abs=1e-3
+    )
+    better = overlap(again.place_QK, exact_QK).mean(), overlap(coarse.place_QK, exact_QK).mean()
+    assert better[0] > better[1] + 0.1
+
+
+def test_reported_recall_is_that_of_a_recount(ivfpq, emb_ND):
+    facts = json.loads((ivfpq.folder / "manifest.json").read_text())
+    assert [(w["probes"], w["candidates"]) for w in facts["recall"]] == [
+        (1, 0), (1, 60), (4, 0), (4, 60), (16, 0), (16, 60)
+    ]  # fmt: skip
+    place_Q = sample(COUNT, 100, 0)
+    exact = slow_search(emb_ND, emb_ND[place_Q], 11)
+    for way in facts["recall"]:
+        found = ivfpq.query(emb_ND[place_Q], 11, way["probes"], way["candidates"]).place_QK
+        shares = []
+        for own, exact_K, found_K in zip(place_Q, exact, found, strict=True):
+            others = [n for n in exact_K if n != own][:10]
+            shares.append(len({n for n in found_K if n != own and n >= 0} & set(others)) / 10)
+        assert way["value"] == pytest.approx(np.mean(shares), abs=0.002)
+        assert way["low"] <= way["value"] <= way["high"]
+        assert way["n"] == 100
+    values = [way["value"] for way in facts["recall"]]
+    assert values[5] > values[1], "more lists find more"
+    assert facts["recall"] == measure_recall(ivfpq, 100, 0)
+
+
+def test_a_flat_index_recalls_everything(flat):
+    assert [way["value"] for way in flat.manifest["recall"]] == [1.0]
+
+
+def test_too_few_in_the_lists_are_fewer_results(ivfpq, emb_ND):
+    found = ivfpq.query(emb_ND[:1], 500, probes=1, candidates=500)
+    there = int((found.place_QK >= 0).sum())
+    assert 0 < there < 500
+    assert len(found.ids[0]) == there
+    assert np.isneginf(found.score_QK[0, there:]).all()
+
+
+@pytest.mark.parametrize("settings", [IndexSettings("flat"), IndexSettings(lists=8, probes=2)])
+def test_the_same_embeddings_and_seed_give_the_same_files(folder, tmp_path, settings):
+    settings = replace(settings, queries=5)
+    made = [build_index(folder, tmp_path / name, settings).manifest["files"] for name in "ab"]
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "expected"),
+    [
+        (1_000_000, 768, (4000, 64, 160_000, 62)),
+        (6_000_000, 768, (9798, 64, 391_920, 153)),
+        (3000, 32, (76, 8, 3000, 8)),
+    ],
+)
+def test_defaults_by_size(count, width, expected):
+    s = IndexSettings().settled(count, width)
+    assert (s.lists, s.code_bytes, s.train_vectors, s.probes) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (IndexSettings(code_bytes=7), "7 code bytes do not divide the width 32"),
+        (IndexSettings(lists=300, train_vectors=256), "256 training vectors are too few"),
+        (IndexSettings(train_vectors=100, lists=10), "100 training vectors are too few"),
+        (IndexSettings(probes=-1), "negative"),
+    ],
+)
+def test_settings_that_cannot_be(folder, tmp_path, settings, says):
+    with pytest.raises(ValueError, match=says):
+        build_index(folder, tmp_path / "x", settings)
+    assert not (tmp_path / "x").exists()
+
+
+def test_few_products_want_a_flat_index(tmp_path, emb_ND):
+    write(tmp_path / "v", emb_ND[:3], ["a", "b", "c"], 2)
+    with pytest.raises(ValueError, match="3 products are too few for ivfpq"):
+        build_index(tmp_path / "v", tmp_path / "x", IndexSettings())
+    index = build_index(tmp_path / "v", tmp_path / "x", IndexSettings("flat"))
+    assert index.query(emb_ND[1:2], 10).ids[0][0] == "b"
+    assert len(index.query(emb_ND[1:2], 10).ids[0]) == 3
+
+
+def test_what_cannot_be_asked(flat, ivfpq):
+    with pytest.raises(ValueError, match=r"queries of shape \(1, 5\) in an index of width 32"):
+        flat.query(np.ones((1, 5), np.float32))
+    with pytest.raises(ValueError, match="k is 0"):
+        flat.query(np.ones((1, WIDTH), np.float32), 0)
+    with pytest.raises(ValueError, match="not finite"):
+        flat.query(np.full((1, WIDTH), np.nan, np.float32))
+    with pytest.raises(ValueError, match="0 probes"):
+        ivfpq.query(np.ones((1, WIDTH), np.float32), probes=0)
+
+
+@pytest.mark.parametrize("name", ["vectors.faiss", "ivfpq.faiss", "ids.arrow"])
+def test_damage_is_noticed(folder, tmp_path, name, monkeypatch):
+    out = tmp_path / "index"
+    build_index(folder, out, IndexSettings(lists=8, queries=5))
+    path = out / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=f"{name}: damaged"):
+        ProductIndex.open(out)
+    monkeypatch.setattr("scale.evaluation.product_index.VERIFIED_BYTES", 0)
+    ProductIndex.open(out)  # Larger than what is checked at every opening.
+    with pytest.raises(StoreError, match=f"{name}: damaged"):
+        ProductIndex.open(out, verify=True)
+    path.write_bytes(data[:-1])
+    with pytest.raises(StoreError, match=f"{name}: damaged"):
+        ProductIndex.open(out)
+    path.unlink()
+    with pytest.raises(StoreError, match=f"{name}: missing"):
+        ProductIndex.open(out)
+
+
+@pytest.mark.parametrize("text", ["", "3", "{}", '{"format": 9, "kind": "flat"}'])
+def test_another_manifest_is_refused(tmp_path, text):
+    with pytest.raises(StoreError, match="no such file; scale index writes it"):
+        ProductIndex.open(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(StoreError, match="not the manifest of an index"):
+        ProductIndex.open(tmp_path)
+
+
+def test_a_build_that_is_stopped_leaves_the_index_that_was_there(
+    folder, tmp_path, monkeypatch, emb_ND
+):
+    out = tmp_path / "index"
+    build_index(folder, out, IndexSettings("flat", queries=5))
+    before = (out / "manifest.json").read_bytes()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "measure_recall", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_index(folder, out, IndexSettings(lists=8, queries=5))
+    assert (out / "manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    assert ProductIndex.open(out).query(emb_ND[:1], 1).ids == (("p0",),)
+
+
+def test_an_index_does_not_replace_something_else(folder, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="something else than an index"):
+        build_index(folder, tmp_path, IndexSettings("flat"))
+    with pytest.raises(StoreError, match="not the manifest of an index"):
+        build_index(folder, folder, IndexSettings("flat"))
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_without_faiss_the_extra_is_named(folder, flat, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    for call in (lambda: build_index(folder, tmp_path / "x", IndexSettings("flat")),
+                 lambda: ProductIndex.open(flat.folder)):  # fmt: skip
+        with pytest.raises(ImportError, match=r"faiss is missing: .*scale-workbench\[search\]"):
+            call()
+
+
+def test_our_flat_file_is_faiss_own(tmp_path, emb_ND):
+    import faiss
+
+    blocks = [emb_ND[:10].astype(np.float16), emb_ND[10:25].astype(np.float16)]
+    flat_file.write_flat(tmp_path / "ours", blocks, 25, WIDTH)
+    own = faiss.IndexScalarQuantizer(WIDTH, faiss.ScalarQuantizer.QT_fp16, 0)
+    own.add(emb_ND[:25])
+    faiss.write_index(own, str(tmp_path / "theirs"))
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    mapped = flat_file.map_vectors(tmp_path / "ours", 25, WIDTH)
+    assert np.array_equal(mapped, emb_ND[:25].astype(np.float16))
+
+
+def test_flat_files_of_other_vectors_or_another_faiss_are_refused(tmp_path, emb_ND, monkeypatch):
+    blocks = [emb_ND[:10].astype(np.float16)]
+    with pytest.raises(ValueError, match="10 vectors, 11 expected"):
+        flat_file.write_flat(tmp_path / "a", blocks, 11, WIDTH)
+    with pytest.raises(ValueError, match="width 32 among those of 16"):
+        flat_file.write_flat(tmp_path / "a", blocks, 10, 16)
+    monkeypatch.setattr(flat_file, "COUNT_AT", 12)
+    with pytest.raises(RuntimeError, match="in an unknown way"):
+        flat_file.write_flat(tmp_path / "a", blocks, 10, WIDTH)
