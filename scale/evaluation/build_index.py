@@ -35,6 +35,8 @@ BLOCK = 32_768
 """Vectors that are held as float32 at a time."""
 LEAST = 256
 """Training vectors that a code of 8 bits needs."""
+FLAT_QUERIES = 50
+"""At most for a flat index, which reads every vector for every query, and misses none."""
 K = 10
 RECALL = (
     "recall@10: share of the 10 nearest products of exact search that the index finds, mean over "
@@ -140,7 +142,8 @@ def measure_recall(index: ProductIndex, queries: int, seed: int = 0) -> list[dic
     Returns:
         One object a way to search: probes, candidates, and the estimate. A flat index has one.
     """
-    place_Q = sample(len(index), min(queries, len(index)), seed)
+    most = len(index) if index.ivfpq is not None else FLAT_QUERIES
+    place_Q = sample(len(index), min(queries, most, len(index)), seed)
     query_QD = single(index.emb_ND[place_Q])
     k = min(K, len(index) - 1)
     if k < 1 or not len(place_Q):
