@@ -6,6 +6,7 @@ N products of the folder, B products of a batch, M modalities (five).
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ from scale.data.tokenizer import load_tokenizer
 
 OPEN_FILES = 256
 """Shards open at a time."""
+READERS = 8
+"""Threads that read and check: a distant disk answers many questions at a time."""
 
 
 class OpenFile:
@@ -84,6 +87,7 @@ class Shards:
     split_N: np.ndarray
     """Place in `SPLITS`."""
     files: OpenFiles = field(repr=False)
+    readers: Executor = field(repr=False)
 
     @staticmethod
     def open(folder: Path | str) -> "Shards":
@@ -108,7 +112,8 @@ class Shards:
         if any(len(values) != manifest.products for values in arrays):
             raise ShardsError(f"{folder}: not facts of {manifest.products} products. {REPAIR}")
         normaliser = Normaliser.load(folder / NORMALISER)
-        return Shards(folder, manifest, tokenizer, normaliser, *arrays, OpenFiles(folder))
+        readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
+        return Shards(folder, manifest, tokenizer, normaliser, *arrays, OpenFiles(folder), readers)
 
     def __len__(self) -> int:
         return self.manifest.products
@@ -128,13 +133,13 @@ class Shards:
         Raises ShardsError that names the product where they are not those that were written.
         """
         size_B = self.manifest.layout.product_bytes(length_BM)
-        facts = zip(
-            numbers_B.tolist(),
-            size_B.tolist(),
-            self.start_N[numbers_B].tolist(),
-            self.crc_N[numbers_B].tolist(),
-            strict=True,
-        )
+        columns = (numbers_B, size_B, self.start_N[numbers_B], self.crc_N[numbers_B])
+        facts = list(zip(*(column.tolist() for column in columns), strict=True))
+        step = -(-len(facts) // READERS) or 1
+        parts = [facts[at : at + step] for at in range(0, len(facts), step)]
+        return [raw for read in self.readers.map(self._read_all, parts) for raw in read]
+
+    def _read_all(self, facts: list[tuple[int, int, int, int]]) -> list[bytes]:
         return [self._read(*fact) for fact in facts]
 
     def _read(self, number: int, size: int, start: int, crc: int) -> bytes:
