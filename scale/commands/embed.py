@@ -45,8 +45,14 @@ class Embed:
     def run(self) -> None:
         """Embed and write."""
         started, subset = time.perf_counter(), parse_subset(self.subset)
+        to_folder = not self.out.suffix or self.out.is_dir()
+        if not to_folder and self.out.suffix not in (".parquet", ".npy"):
+            raise ValueError(
+                f"{self.out}: embeddings are written to .parquet, .npy or a folder, whose name "
+                "has no ending or which is there already"
+            )
         join("auto")
-        if not self.out.suffix or self.out.is_dir():
+        if to_folder:
             run = Run.load(self.directory)
             store = embed_pieces(
                 run, self.catalogue, self.out, subset, self.split,

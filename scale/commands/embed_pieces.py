@@ -98,7 +98,7 @@ def run_fingerprint(run: Run) -> str:
     digest.update(json.dumps([settings, vocabulary], sort_keys=True).encode())
     for name, weight in sorted(run.model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(weight.cpu().view(torch.uint8).numpy()))
+        digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     for arrays in (run.normaliser.mean, run.normaliser.spread):
         for m in sorted(arrays):
             digest.update(m.encode() + arrays[m].tobytes())

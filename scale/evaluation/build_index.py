@@ -71,8 +71,10 @@ class IndexSettings:
         Raises:
             ValueError: a number that cannot be.
         """
+        if self.kind not in ("flat", "ivfpq"):
+            raise ValueError(f"unknown kind {self.kind!r}; known: flat, ivfpq")
         numbers = asdict(self)
-        if min(v for name, v in numbers.items() if name not in ("kind",)) < 0:
+        if min(v for name, v in numbers.items() if name != "kind") < 0:
             raise ValueError(f"negative setting: {numbers}")
         if self.kind == "flat":
             return IndexSettings("flat", candidates=0, queries=self.queries, seed=self.seed)

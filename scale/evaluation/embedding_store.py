@@ -1,7 +1,7 @@
 """Embeddings of any number of products: a folder of parquet pieces and a manifest.
 
 P products of a piece, N of all pieces, D width. Vectors are float16: half the disk, and a cosine
-that differs from float32's by about 1e-5.
+that differs from float32's by about 1e-5 (at D = 768).
 """
 
 import hashlib

@@ -175,6 +175,7 @@ def test_defaults_by_size(count, width, expected):
         (IndexSettings(lists=300, train_vectors=256), "256 training vectors are too few"),
         (IndexSettings(train_vectors=100, lists=10), "100 training vectors are too few"),
         (IndexSettings(probes=-1), "negative"),
+        (IndexSettings(kind="hnsw"), "unknown kind 'hnsw'; known: flat, ivfpq"),
     ],
 )
 def test_settings_that_cannot_be(folder, tmp_path, settings, says):
