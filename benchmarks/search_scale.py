@@ -39,6 +39,8 @@ OUT = ROOT / "benchmarks" / "results" / "search_scale.json"
 PAGE = ROOT / "docs" / "search_scale.md"
 WIDTH, PIECE, CENTRES, NOISE, K = 768, 8192, 20_000, 0.7, 10
 QUERIES, ONE_BY_ONE = 500, 100
+FEWER_LISTS = {"uniform": {"lists": 1024, "train_vectors": 64 * 1024}}
+"""Clusters of what has none: more of them would take longer and find no more."""
 
 
 def vectors(kind: str, count: int, seed: int) -> np.ndarray:
@@ -131,7 +133,7 @@ def cold_query(folder: Path, query_D: np.ndarray) -> float:
 
 def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> dict:
     """One object: the build of an index over the store in `folder`, and its searches."""
-    settings = IndexSettings(kind=which, queries=QUERIES)
+    settings = IndexSettings(kind=which, queries=QUERIES, **FEWER_LISTS.get(kind, {}))
     with peak_memory() as peak:
         index = build_index(folder / kind, folder / which, settings)
     query_QD = vectors(kind, QUERIES, 1_000_000)
@@ -214,9 +216,13 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--keep-page", action="store_true", help="do not write the tables")
+    parser.add_argument("--data", nargs="+", default=["clustered", "uniform"])
+    parser.add_argument("--add", action="store_true", help="to what stands in the results")
     given = parser.parse_args()
     started, results = time.perf_counter(), []
-    for kind in ("clustered", "uniform"):
+    if given.add:
+        results = json.loads(given.out.read_text(encoding="utf-8"))["measurements"]
+    for kind in given.data:
         if not (given.folder / kind / "manifest.json").is_file():
             begun = time.perf_counter()
             write_store(kind, given.folder / kind, given.products)
