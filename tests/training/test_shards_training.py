@@ -120,6 +120,14 @@ def test_other_settings_are_refused(small, shards, tmp_path):
         pretrain(other, shards, tmp_path / "run", progress=False)
 
 
+def test_unfinished_shards_are_refused(small, shards, tmp_path):
+    copy = Path(shutil.copytree(shards, tmp_path / "s"))
+    (copy / "manifest.json").unlink()
+    with pytest.raises(ShardsError, match="unfinished"):
+        pretrain(small, copy, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_products_are_refused(small, small_catalogue, cache, sharded_run, tmp_path):
     catalogue = Catalogue.open(small_catalogue)
     fewer = replace(catalogue, products=catalogue.products[:40])

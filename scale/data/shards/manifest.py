@@ -193,7 +193,8 @@ class Manifest:
 def is_shards(folder: Path | str) -> bool:
     """Whether a folder holds shards, finished or not."""
     folder = Path(folder)
-    return (folder / MANIFEST).is_file() or (folder / PLAN).is_file()
+    begun = any((folder / name).is_file() for name in (MANIFEST, PLAN))
+    return begun and (folder / "facts").is_dir()
 
 
 def chunk_name(number: int) -> str:
