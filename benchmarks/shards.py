@@ -148,8 +148,8 @@ def measure(missing: str, products: int, batch: int, workers: int) -> dict[str, 
             "products": products,
             "batch": batch,
             "workers": workers,
-            "write": {"seconds": seconds, "products_per_second": products / seconds,
-                      "seconds_to_check_all_and_write_nothing": again},
+            "write": {"seconds": seconds, "seconds_to_start_and_check": again,
+                      "products_per_second_once_begun": products / (seconds - again)},
             "bytes_per_product": sizes,
             "products_per_second": read_rates(out, batch),
         }  # fmt: skip
@@ -209,7 +209,9 @@ def projection(one: dict[str, Any]) -> dict[str, Any]:
             }
             for n, r in rates.items()
         },
-        "this_machine_writes_it_in_hours": n / one["write"]["products_per_second"] / 3600,
+        "this_machine_writes_it_in_hours": n
+        / one["write"]["products_per_second_once_begun"]
+        / 3600,
     }
 
 
