@@ -195,6 +195,7 @@ def projection(one: dict[str, Any]) -> dict[str, Any]:
     """M5Product in these shapes: storage, and what one H200 asks of it."""
     sizes, n = one["bytes_per_product"], M5_PRODUCTS
     total = n * (sizes["shards"] + sizes["facts"])
+    written = one["write"]["products_per_second_once_begun"]
     rates = {n: r for n, r in one["products_per_second"].items() if n.startswith("batches")}
     return {
         "missing": one["missing"],
