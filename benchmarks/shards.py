@@ -210,9 +210,7 @@ def projection(one: dict[str, Any]) -> dict[str, Any]:
             }
             for n, r in rates.items()
         },
-        "this_machine_writes_it_in_hours": n
-        / one["write"]["products_per_second_once_begun"]
-        / 3600,
+        "this_machine_writes_it_in_hours": n / written / 3600,
     }
 
 
