@@ -6,6 +6,7 @@ N products, B products of a batch, R rows (those of the batch that have a modali
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,10 @@ class ShardDataset:
     def __len__(self) -> int:
         return len(self.number_N)
 
-    @property
+    @cached_property
     def products(self) -> tuple[Product, ...]:
-        """Ids, splits and categories: read from disk, for some thousand products."""
+        """Ids, splits and categories, read from disk when first asked for: of a validation split,
+        not of millions."""
         return self.shards.products(self.number_N)
 
     @property
