@@ -49,10 +49,11 @@ def _builds(tree: dict[str, Any]) -> str:
             f"{one['seconds'][part]:.0f}" if part in one["seconds"] else "-"
             for part in ("vectors", "train", "add", "recall")
         )
+        cold = "-" if one["cold_query_ms"] is None else f"{one['cold_query_ms']:.0f}"
         rows.append(
             f"| {one['data']} | {one['kind']} | {one['settings']['lists'] or '-'} | {seconds} | "
             f"{sum(one['bytes'].values()) / 1e9:.2f} | {one['peak_build_gib']:.2f} | "
-            f"{one['cold_query_ms']:.0f} | {one['load_before']:.1f}, {one['load_after']:.1f} |"
+            f"{cold} | {one['load_before']:.1f}, {one['load_after']:.1f} |"
         )
     return "\n".join(rows)
 
