@@ -190,9 +190,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT or manifest["kind"] not in ("flat", "ivfpq"):
             raise ValueError(f"kind {manifest['kind']}, format {manifest['format']}")
+        lacking = {"rows", "width", "made_from", "settings", "files"} - manifest.keys()
+        if lacking or not {VECTORS, IDS} <= manifest["files"].keys():
+            raise ValueError(f"it lacks {', '.join(sorted(lacking)) or 'files'}")
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such file; scale index writes it") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path}: not the manifest of an index ({error})") from error
     return manifest
 

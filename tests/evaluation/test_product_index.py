@@ -226,7 +226,9 @@ def test_damage_is_noticed(folder, tmp_path, name, monkeypatch):
         ProductIndex.open(out)
 
 
-@pytest.mark.parametrize("text", ["", "3", "{}", '{"format": 9, "kind": "flat"}'])
+@pytest.mark.parametrize(
+    "text", ["", "3", "{}", '{"format": 9, "kind": "flat"}', '{"format": 1, "kind": "flat"}']
+)
 def test_another_manifest_is_refused(tmp_path, text):
     with pytest.raises(StoreError, match="no such file; scale index writes it"):
         ProductIndex.open(tmp_path)
