@@ -76,7 +76,8 @@ def tables(results: Path) -> Iterable[str]:
 
 def speed_table(records: list[Record]) -> str:
     """A row a measurement of ours."""
-    complete = {_place(r): r for r in records if r["missing"] == "complete"}
+    # The policy makes no difference there; of several the first counts, as records are in order.
+    complete = {_place(r): r for r in reversed(records) if r["missing"] == "complete"}
     head = ("precision", "mode", "missing", "policy", "batch", "products/s", "step, ms",
             "of complete", "at least, ms: operations", "traffic", "peak GiB",
             "GFLOP a product", "MFU")  # fmt: skip
@@ -106,15 +107,15 @@ def twin_table(records: list[Record]) -> str:
         if r["mode"] != "twin":
             continue
         if "failed" in r:
-            rows.append([f"{r['batch']:,}", "", r["failed"], "", ""])
+            rows.append([r["missing"], f"{r['batch']:,}", "", r["failed"], "", ""])
             continue
         ours, ratio = r["ours"], r["ratio"]
         rows.append([
-            f"{r['batch']:,}", f"{ours['precision']} {ours['mode']}",
+            r["missing"], f"{r['batch']:,}", f"{ours['precision']} {ours['mode']}",
             _number(ours["products_per_second"]), _number(r["products_per_second"]),
             f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}, n = {ratio['n']})",
         ])  # fmt: skip
-    head = ("batch", "ours is", "ours, products/s", "plain form, products/s", "ratio")
+    head = ("missing", "batch", "ours is", "ours, products/s", "plain form, products/s", "ratio")
     return _table(head, rows)
 
 
