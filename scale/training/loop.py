@@ -9,7 +9,6 @@ import signal
 import time
 from dataclasses import replace
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -23,7 +22,6 @@ from scale.training.keeping import numbered, restore, resumable, save_last, tidy
 from scale.training.log import RunLog, SilentLog
 from scale.training.memory import FrugalStepper
 from scale.training.run import RunFolder
-from scale.training.schedule import Blocks, batch_indices
 from scale.training.step import Step, TrainingError
 from scale.training.stopping import Stopper, TrainingStopped
 from scale.training.validation import BEST_BY, validate
@@ -44,15 +42,6 @@ class Clock:
         return (step - since) / (self.time - before)
 
 
-def blocks_of(train: ProductDataset | ShardDataset, together: int) -> Blocks | None:
-    """How to shuffle; None for all products together. Raises ValueError without shards."""
-    if not together:
-        return None
-    if not isinstance(train, ShardDataset):
-        raise ValueError("train.shuffle_shards is for shards (scale shards), not for a catalogue")
-    return Blocks(train.edges, together)
-
-
 class Trainer(FrugalStepper):
     """Trains a model on a data set into a run folder.
 
@@ -71,7 +60,6 @@ class Trainer(FrugalStepper):
     ):
         """`stopper`: None listens to signals, and `train.max_minutes` count from now."""
         super().__init__(config, model, train)
-        self.blocks = blocks_of(self.train, config.train.shuffle_shards)
         self.run, self.val = run, val
         self.stopper = stopper or Stopper(config.train.max_minutes)
         self.state = TrainState(step=0)
@@ -115,11 +103,6 @@ class Trainer(FrugalStepper):
             files.close()
         self.accelerator.wait_for_everyone()
         return self.state
-
-    def _rows(self, step: int) -> np.ndarray:
-        settings = self.config.train
-        size, seed = settings.batch_size, settings.seed
-        return batch_indices(len(self.train), size, seed, step, self.blocks)
 
     def _train(self, files: RunLog | SilentLog, bar: tqdm) -> None:
         settings = self.config.train

@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 from torch import nn
 
+from scale.data.dataset import ProductDataset
+from scale.data.shards.dataset import ShardDataset
 from scale.seeding import derived_seed
 
 ORDER_STREAM = 1
@@ -51,6 +53,15 @@ class Blocks:
             rows = [np.arange(self.edges[b], self.edges[b + 1]) for b in chosen]
             groups.append(random.permutation(np.concatenate(rows)))
         return np.concatenate(groups)
+
+
+def blocks_of(train: ProductDataset | ShardDataset, together: int) -> Blocks | None:
+    """How to shuffle; None for all products together. Raises ValueError without shards."""
+    if not together:
+        return None
+    if not isinstance(train, ShardDataset):
+        raise ValueError("train.shuffle_shards is for shards (scale shards), not for a catalogue")
+    return Blocks(train.edges, together)
 
 
 def batch_indices(

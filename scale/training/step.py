@@ -26,7 +26,7 @@ from scale.training.caching import CachedGradient, MicroBatch
 from scale.training.compiled import compile_layers
 from scale.training.distributed import join, share
 from scale.training.reader import Reader
-from scale.training.schedule import batch_indices, learning_rate, parameter_groups
+from scale.training.schedule import batch_indices, blocks_of, learning_rate, parameter_groups
 
 DROPOUT_STREAM, MASK_STREAM = 2, 3
 """Numbers of the random streams of a step (`scale.seeding`)."""
@@ -81,6 +81,7 @@ class Stepper:
         """`weigher`: see `scale_loss`. A model with a method `objective` is trained by that."""
         self.config, self.weigher = config, weigher
         self.train = trainable(train, config)
+        self.blocks = blocks_of(self.train, config.train.shuffle_shards)
         self.accelerator = make_accelerator(config.train.device, config.train.precision)
         self.device = self.accelerator.device
         self.pieces = WordPieces.of(train.tokenizer)
@@ -126,7 +127,8 @@ class Stepper:
 
     def _rows(self, step: int) -> np.ndarray:
         settings = self.config.train
-        return batch_indices(len(self.train), settings.batch_size, settings.seed, step)
+        size, seed = settings.batch_size, settings.seed
+        return batch_indices(len(self.train), size, seed, step, self.blocks)
 
     def _backward_at_once(self, step: int) -> tuple[LossOutput, Tensor]:
         settings = self.config.train
