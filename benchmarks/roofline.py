@@ -16,6 +16,7 @@ from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.objectives.masking import MaskedBatch
 from scale.objectives.total import scale_loss
+from scale.training.reader import Reader
 
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices that the peak is measured with."""
@@ -91,8 +92,9 @@ def count_flops(model: ScaleModel, masked: MaskedBatch, config: Config) -> tuple
 
     Counted by torch; elementwise operations and the optimizer count nothing. Leaves gradients.
     """
+    reader = Reader(model, config.train.lean, config.loss.weight_features == "fused")
     with FlopCounterMode(display=False) as forward:
-        output = model(masked.batch, masked.hidden)
+        output = reader(masked.batch, masked.hidden, masked.positions)
         loss = scale_loss(output, masked, config.loss, progress=1.0)
     with FlopCounterMode(display=False) as backward:
         loss.total.backward()
