@@ -42,11 +42,12 @@ class Fault:
 class HeadsOnEncoder(ScaleModel):
     """SCALE whose heads read the encoders: each modality predicts its hidden tokens alone."""
 
-    def forward(self, batch, hidden=None) -> ScaleOutput:
+    def forward(self, batch, hidden=None, positions=None) -> ScaleOutput:
         """As `ScaleModel.forward`, with predictions from `encoded`."""
-        output = super().forward(batch, hidden)
+        output, known = super().forward(batch, hidden, positions), positions or {}
         predictions = {
-            m: self._predict(m, output.encoded[m], hidden[m]) for m in output.predictions
+            m: self._predict(m, output.encoded[m], hidden[m], known.get(m))
+            for m in output.predictions
         }
         return replace(output, predictions=predictions)
 
@@ -58,8 +59,12 @@ class ScrambledStack(BlockStack):
     products H times over, while attention reads H heads of one product in a row.
     """
 
-    def forward(self, tokens_BLD: Tensor, padding_BL: Tensor) -> Tensor:
-        """tokens_BLD after all blocks."""
+    def forward(
+        self, tokens_BLD: Tensor, padding_BL: Tensor | None, read_BQ: None = None
+    ) -> Tensor:
+        """tokens_BLD after all blocks. `train.lean`, which gives `read_BQ`, is not for faults."""
+        if padding_BL is None:
+            return super().forward(tokens_BLD, None, read_BQ)
         heads = self.blocks[0].attn.num_heads
         products, length = padding_BL.shape
         attend_BH1L = ~padding_BL.repeat(heads, 1).view(products, heads, 1, length)

@@ -85,8 +85,10 @@ class ScaleModel(nn.Module):
         encoded = self._encode(batch, hidden)
         rows, host = self._facts(batch, encoded)
         fused = self.jct(encoded, rows, len(batch), self.encoders, host)
-        wanted = self._wanted(encoded, hidden, positions or {})
-        taken = {m: _at(fused[m], position_N) for m, position_N in wanted.items()}
+        positions = positions or {}
+        predictions = {
+            m: self._predict(m, fused[m], hidden[m], positions.get(m)) for m in fused if m in hidden
+        }
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         return ScaleOutput(
             pooled_BMD=self._pool(tokens, rows, len(batch)),
@@ -94,7 +96,7 @@ class ScaleModel(nn.Module):
             encoded=tokens,
             fused=fused,
             fused_pooled_BMD=_cls_features(fused, rows, len(batch)),
-            predictions=self._predict(taken),
+            predictions=predictions,
         )
 
     def read(
@@ -113,15 +115,19 @@ class ScaleModel(nn.Module):
         """
         encoded = self._encode(batch, hidden)
         rows, host = self._facts(batch, encoded)
-        wanted = self._wanted(encoded, hidden, positions or {}) if predictions else {}
+        tokens, positions = {m: t for m, (t, _) in encoded.items()}, positions or {}
+        wanted = {
+            m: _among(tokens_RLD, hidden[m], positions.get(m))
+            for m, tokens_RLD in tokens.items()
+            if predictions and m in hidden
+        }
         asked = dict(wanted)
         if fused_pooled:
-            for m, (tokens_RLD, _) in encoded.items():
+            for m, tokens_RLD in tokens.items():
                 cls_R = np.arange(len(tokens_RLD)) * tokens_RLD.shape[1]
                 asked[m] = np.concatenate([cls_R, wanted.get(m, cls_R[:0])])
         taken = self.jct.read(encoded, rows, len(batch), self.encoders, host, asked)
         cls = {m: taken[m][: len(rows[m]), None] for m in encoded} if fused_pooled else {}
-        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         pooled_BMD = self._pool(tokens, rows, len(batch))
         return ScaleOutput(
             pooled_BMD=pooled_BMD,
@@ -131,9 +137,10 @@ class ScaleModel(nn.Module):
             fused_pooled_BMD=(
                 _cls_features(cls, rows, len(batch)) if cls else torch.zeros_like(pooled_BMD)
             ),
-            predictions=self._predict(
-                {m: taken[m][len(taken[m]) - len(position_N) :] for m, position_N in wanted.items()}
-            ),
+            predictions={
+                m: self._head(m, taken[m][len(taken[m]) - len(position_N) :])
+                for m, position_N in wanted.items()
+            },
         )
 
     def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
@@ -165,29 +172,24 @@ class ScaleModel(nn.Module):
         rows = {m: batch.tokens[m].rows_R for m in encoded}
         return rows, {m: batch.tokens[m].on_host() for m in encoded}
 
-    def _wanted(
+    def _predict(
         self,
-        encoded: dict[str, tuple[Tensor, Tensor]],
-        hidden: dict[str, Tensor],
-        positions: dict[str, np.ndarray],
-    ) -> dict[str, np.ndarray]:
-        """Positions of what is hidden among the encoded tokens, [CLS] counted."""
-        wanted = {}
-        for m in encoded.keys() & hidden.keys():
-            position_N = positions[m] if m in positions else positions_of(hidden[m])
-            length = hidden[m].shape[1]
-            added = encoded[m][0].shape[1] - length
-            wanted[m] = position_N + (position_N // length + 1) * added
-        return {m: wanted[m] for m in encoded if m in wanted}
+        modality: str,
+        fused_RLD: Tensor,
+        hidden_RL: Tensor,
+        position_N: np.ndarray | None = None,
+    ) -> Tensor:
+        """What the head says of the hidden positions, which are looked for where not given."""
+        index_N = moved(
+            torch.from_numpy(_among(fused_RLD, hidden_RL, position_N)), fused_RLD.device
+        )
+        length = fused_RLD.shape[1]
+        return self._head(modality, fused_RLD[index_N // length, index_N % length])
 
-    def _predict(self, fused: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Of fused_ND by modality, what the heads say."""
-        return {
-            m: self.heads[m](fused_ND, self.encoders[m].word_weight)
-            if SPECS[m].kind == "discrete"
-            else self.heads[m](fused_ND)
-            for m, fused_ND in fused.items()
-        }
+    def _head(self, modality: str, fused_ND: Tensor) -> Tensor:
+        if SPECS[modality].kind == "discrete":
+            return self.heads[modality](fused_ND, self.encoders[modality].word_weight)
+        return self.heads[modality](fused_ND)
 
     save_pretrained = save_model
     from_pretrained = classmethod(load_model)
@@ -204,7 +206,11 @@ def _cls_features(tokens: dict[str, Tensor], rows: dict[str, Tensor], products: 
     return torch.stack(features_MBD, dim=1)
 
 
-def _at(fused_RLD: Tensor, position_N: np.ndarray) -> Tensor:
-    """fused_ND at positions in row-major order."""
-    index_N = moved(torch.from_numpy(position_N), fused_RLD.device)
-    return fused_RLD[index_N // fused_RLD.shape[1], index_N % fused_RLD.shape[1]]
+def _among(
+    encoded_RLD: Tensor, hidden_RL: Tensor, position_N: np.ndarray | None = None
+) -> np.ndarray:
+    """Positions of what is hidden among the encoded tokens, [CLS] counted."""
+    if position_N is None:
+        position_N = positions_of(hidden_RL)
+    length = hidden_RL.shape[1]
+    return position_N + (position_N // length + 1) * (encoded_RLD.shape[1] - length)

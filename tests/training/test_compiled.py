@@ -76,7 +76,7 @@ def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
     config, products = small_dataset
     config = replace(config, train=replace(config.train, compile=True))
     monkeypatch.setattr(
-        "scale.training.step.compile_layers", lambda model: compile_layers(model, "aot_eager")
+        "scale.training.step.compile_layers", lambda model: compile_layers(model, "eager")
     )
     losses = []
     for compiled, checkpointing in ((False, False), (True, False), (True, True)):
