@@ -1,8 +1,8 @@
 """`scale index`: embeddings as an index that is searched from disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import tyro
 
@@ -22,30 +22,13 @@ class Index:
     """Folder of pieces, from scale embed --out FOLDER."""
     out: Path
     """Folder of the index; an earlier index there is replaced when the new one is whole."""
-    kind: Literal["flat", "ivfpq"] = "ivfpq"
-    """flat: exact. ivfpq: looks only into the lists nearest to the query."""
-    lists: int = 0
-    """Lists of ivfpq; 0: 4 sqrt(products)."""
-    code_bytes: int = 0
-    """Bytes of a product's code; 0: one for 12 dimensions."""
-    train_vectors: int = 0
-    """Vectors to learn lists and codes from; 0: 40 for each list."""
-    probes: int = 0
-    """Lists that a query looks into; 0: lists / 64, at least 8."""
-    candidates: int = 200
-    """Products of a query that are ranked again by their exact cosine; 0: none."""
-    queries: int = 1000
-    """Products drawn as queries to measure recall."""
-    seed: int = 0
-    """Of all that is drawn."""
+    settings: Annotated[IndexSettings, tyro.conf.arg(name="")] = field(
+        default_factory=IndexSettings
+    )
 
     def run(self) -> None:
         """Build, and print size and recall."""
-        settings = IndexSettings(
-            self.kind, self.lists, self.code_bytes, self.train_vectors, self.probes,
-            self.candidates, self.queries, self.seed,
-        )  # fmt: skip
-        print(report(build_index(self.embeddings, self.out, settings)))
+        print(report(build_index(self.embeddings, self.out, self.settings)))
 
 
 def report(index: ProductIndex) -> str:
@@ -61,7 +44,7 @@ def report(index: ProductIndex) -> str:
         how = (
             "exact"
             if way["probes"] is None
-            else f"probes {way['probes']:>4}, candidates " + (f"{way['candidates']:>4}")
+            else f"probes {way['probes']:>4}, candidates {way['candidates']:>4}"
         )
         lines.append(
             f"recall@10  {how}: {way['value']:.3f} [{way['low']:.3f}, {way['high']:.3f}] "

@@ -46,24 +46,24 @@ RECALL = (
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """How to build; 0 chooses by the number of products (see `settled`)."""
+    """How to build an index; 0 chooses by the number of products (see `settled`)."""
 
     kind: Literal["flat", "ivfpq"] = "ivfpq"
     """flat: exact, every query reads every vector. ivfpq: looks into the nearest lists only."""
     lists: int = 0
-    """Clusters; 0: 4 sqrt(N), at most N / 39."""
+    """Lists of ivfpq; 0: 4 sqrt(products), at most products / 39."""
     code_bytes: int = 0
     """Bytes of a product's code; 0: a byte for 12 dimensions (64 at width 768)."""
     train_vectors: int = 0
-    """Vectors that clusters and codes are learned from; 0: 40 for each list."""
+    """Vectors to learn lists and codes from; 0: 40 for each list."""
     probes: int = 0
     """Lists that a query looks into; 0: lists / 64, at least 8."""
     candidates: int = 200
-    """Products of a query whose exact cosine is computed; 0: none."""
+    """Products of a query that are ranked again by their exact cosine; 0: none."""
     queries: int = 1000
-    """Products drawn to measure recall."""
+    """Products drawn as queries to measure recall."""
     seed: int = 0
-    """Of training vectors, clusters and queries."""
+    """Of all that is drawn: training vectors, lists and queries."""
 
     def settled(self, count: int, width: int) -> "IndexSettings":
         """The same with every 0 decided for N = `count` products of `width`.

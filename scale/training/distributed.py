@@ -77,14 +77,20 @@ def add_up(values: Tensor) -> Tensor:
     return total
 
 
+def meet() -> None:
+    """Go on when all processes have come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 @contextmanager
 def main_first() -> Iterator[None]:
     """The main process runs the block, then the others do: they find what it has written."""
     if rank() > 0:
-        dist.barrier()
+        meet()
     yield
-    if rank() == 0 and world_size() > 1:
-        dist.barrier()
+    if rank() == 0:
+        meet()
 
 
 def _joined() -> bool:
