@@ -8,6 +8,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from scale.modalities import MODALITIES
+from scale.model.blocks import BlockStack
+from scale.training.activations import checkpoint_activations
 from scale.training.compiled import compile_layers, compiled_parts
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
@@ -79,12 +81,31 @@ def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
         "scale.training.step.compile_layers", lambda model: compile_layers(model, "eager")
     )
     losses = []
-    for compiled, checkpointing in ((False, False), (True, False), (True, True)):
-        train = replace(config.train, compile=compiled, activation_checkpointing=checkpointing)
+    for compiled in (False, True):
+        train = replace(config.train, compile=compiled)
         stepper = Stepper(replace(config, train=train), seeded_model(config), products)
         losses.append(torch.stack([stepper.step(step).loss.total.detach() for step in range(3)]))
     assert counters["stats"]["unique_graphs"] > 0
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(losses[2], losses[0], rtol=1e-4, atol=1e-4)
     # The names of the weights stay, so a checkpoint does not depend on it.
     assert stepper.model.state_dict().keys() == seeded_model(config).state_dict().keys()
+
+
+def test_a_compiled_layer_recomputes_with_the_same_dropout():
+    """Checkpointed and compiled, as `Stepper` does it: the gradient is that of the plain layer.
+
+    Not with the backend "eager", which leaves the random numbers of the recomputation alone.
+    """
+    tokens_BLD = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for changed in (False, True):
+        torch.manual_seed(0)
+        stack = BlockStack(16, 2, depth=1, mlp_ratio=2.0, dropout=0.3)
+        if changed:
+            checkpoint_activations(stack)
+            compile_layers(stack, backend="aot_eager")
+        torch.manual_seed(1)
+        (stack(tokens_BLD, None) * tokens_BLD).sum().backward()
+        gradients.append({name: p.grad for name, p in stack.named_parameters()})
+    assert counters["stats"]["unique_graphs"] == 1
+    torch.testing.assert_close(gradients[1], gradients[0])
