@@ -157,6 +157,10 @@ class TrainConfig:
     """Run the JCT's last layer only at positions that a loss reads, and pack its sequences under
     every policy: the same mathematics with other rounding and other dropout, about 6 % fewer
     operations for the paper's model."""
+    fsdp: bool = False
+    """Share weights, gradient and AdamW's state out among the processes (PyTorch's FSDP2) instead
+    of keeping all in each: the same mathematics, less memory, more exchange (docs/scaling.md). One
+    process keeps all anyway."""
     compile: bool = False
     """Compile layers and heads (torch.compile) at the first step, which takes a minute or two and
     needs a C++ compiler on the CPU: the same mathematics with other rounding, faster after that."""
@@ -204,6 +208,10 @@ class TrainConfig:
         require(self.keep_every >= 0, "train.keep_every must not be negative")
         require(self.max_minutes >= 0, "train.max_minutes must not be negative")
         require(self.shuffle_shards >= 0, "train.shuffle_shards must not be negative")
+        require(
+            not (self.fsdp and self.precision == "fp16"),
+            "train.fsdp works with train.precision no or bf16: fp16's scaler has not been tried",
+        )
 
 
 @dataclass(frozen=True)

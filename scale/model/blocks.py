@@ -4,6 +4,8 @@ B products or rows, L length, D width, Q positions of a sequence that are read, 
 a head.
 """
 
+from collections.abc import Iterable
+
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -39,6 +41,13 @@ class BlockStack(nn.Module):
         if read_BQ is not None:
             tokens_BLD = _read_block(self.blocks[-1], tokens_BLD, read_BQ, attend_B11L)
         return self.norm(tokens_BLD)
+
+    def each(self, groups: Iterable[tuple[Tensor, Tensor | None, Tensor | None]]) -> list[Tensor]:
+        """`forward` of several groups of sequences; one use of the weights, however many there are.
+
+        A name of its own because FSDP2 exchanges weights once for each call that it knows of.
+        """
+        return [self.forward(*group) for group in groups]
 
 
 def _read_block(

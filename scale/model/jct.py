@@ -30,6 +30,8 @@ class JointCoTransformer(nn.Module):
     def __init__(self, config: ModelConfig, policy: MissingPolicy):
         super().__init__()
         self.policy, self.modalities, self.width = policy, config.modalities, config.width
+        self.lockstep = False
+        """Ask for zero imputation also where no product lacks the modality (`ScaleModel`)."""
         self.modality_embedding = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(config.width)) for m in config.modalities}
         )
@@ -106,12 +108,8 @@ class JointCoTransformer(nn.Module):
         overhead = (CUDA_OVERHEAD if device.type == "cuda" else CPU_OVERHEAD) / self.width**2
         lengths = {m: len(token_LD) for m, token_LD in stand_ins.items()}
         packing = pack(facts, products, lengths, wanted, overhead, device)
-        fused_TD = torch.cat(
-            [
-                self.stack(_take(source_SD, g.source_BL), g.padding_BL, g.read_BQ).flatten(0, 1)
-                for g in packing.groups
-            ]
-        )
+        groups = [(_take(source_SD, g.source_BL), g.padding_BL, g.read_BQ) for g in packing.groups]
+        fused_TD = torch.cat([tokens.flatten(0, 1) for tokens in self.stack.each(groups)])
         return {m: _take(fused_TD, place_N) for m, place_N in packing.place.items()}
 
     def _stand_ins(
@@ -122,7 +120,7 @@ class JointCoTransformer(nn.Module):
             return {}
         found = {}
         for m in self.modalities:
-            lacking = m not in facts or len(facts[m].rows_R) < products
+            lacking = self.lockstep or m not in facts or len(facts[m].rows_R) < products
             if self.policy == "zero" and lacking:
                 found[m] = encoders[m].impute_zeros()[0] + self.modality_embedding[m]
             elif self.policy == "learned":
@@ -140,7 +138,7 @@ class JointCoTransformer(nn.Module):
     ) -> dict[str, Tensor]:
         parts, paddings = [], []
         for m, embedding_D in self.modality_embedding.items():
-            lacking = m not in encoded or len(rows[m]) < products
+            lacking = self.lockstep or m not in encoded or len(rows[m]) < products
             filler_1LD = encoders[m].impute_zeros() if lacking else None
             tokens_BLD, padding_BL = _scatter(encoded.get(m), rows.get(m), filler_1LD, products)
             parts.append(tokens_BLD + embedding_D)

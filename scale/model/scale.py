@@ -4,6 +4,7 @@ B products, M modalities (five), R rows (products that have one modality), L len
 N hidden positions, V vocabulary, F features.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scale.config import MissingConfig, ModelConfig
-from scale.data.batch import HostFacts, ProductBatch, moved, positions_of
+from scale.data.batch import HostFacts, ProductBatch, Tokens, moved, positions_of
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.blocks import initialise
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
@@ -65,6 +66,9 @@ class ScaleModel(nn.Module):
             self.poolers[m] = nn.Linear(config.width, config.width)
         self.poolers.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
+        self.lockstep = False
+        """Run every encoder in every pass, on input of 0 where no product has its modality, with
+        the same result: processes that share weights out must all use them in the same order."""
 
     def forward(
         self,
@@ -87,7 +91,9 @@ class ScaleModel(nn.Module):
         fused = self.jct(encoded, rows, len(batch), self.encoders, host)
         positions = positions or {}
         predictions = {
-            m: self._predict(m, fused[m], hidden[m], positions.get(m)) for m in fused if m in hidden
+            m: self._predict(m, fused[m], hidden[m], positions.get(m))
+            for m in fused
+            if m in hidden and len(hidden[m])
         }
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         return ScaleOutput(
@@ -119,7 +125,7 @@ class ScaleModel(nn.Module):
         wanted = {
             m: _among(tokens_RLD, hidden[m], positions.get(m))
             for m, tokens_RLD in tokens.items()
-            if predictions and m in hidden
+            if predictions and m in hidden and len(hidden[m])
         }
         asked = dict(wanted)
         if fused_pooled:
@@ -147,18 +153,23 @@ class ScaleModel(nn.Module):
         """Pooled features of the encoders alone; the JCT does not run. `hidden` as in `forward`."""
         encoded = self._encode(batch, hidden or {})
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        rows = {m: batch.tokens[m].rows_R for m in encoded}
+        rows = {m: t.rows_R for m, t in _tokens(batch, encoded).items()}
         return EmbedOutput(self._pool(tokens, rows, len(batch)), batch.present_BM)
 
     def _encode(
         self, batch: ProductBatch, hidden: dict[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """By modality, encoded_RLD and its padding_RL, for the modalities that have rows."""
-        return {
-            m: self.encoders[m](batch.tokens[m], hidden.get(m))
-            for m in self.config.modalities
-            if m in batch.tokens and len(batch.tokens[m].rows_R)
-        }
+        """By modality, encoded_RLD and its padding_RL, for the modalities that have rows (in
+        lockstep for all)."""
+        encoded = {}
+        for m in self.config.modalities:
+            if m in batch.tokens and len(batch.tokens[m].rows_R):
+                encoded[m] = self.encoders[m](batch.tokens[m], hidden.get(m))
+            elif self.lockstep:
+                # No rows of it, so that nothing but a gradient of 0 comes back.
+                none_0LD = self.encoders[m].impute_zeros()[:0]
+                encoded[m] = none_0LD, none_0LD.new_zeros(none_0LD.shape[:2], dtype=torch.bool)
+        return encoded
 
     def _pool(self, tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
         """f_m = W_m cls_m + b_m, as pooled_BMD."""
@@ -169,8 +180,8 @@ class ScaleModel(nn.Module):
         self, batch: ProductBatch, encoded: dict[str, tuple[Tensor, Tensor]]
     ) -> tuple[dict[str, Tensor], dict[str, HostFacts]]:
         """rows_R, and what the host knows, of the modalities that were encoded."""
-        rows = {m: batch.tokens[m].rows_R for m in encoded}
-        return rows, {m: batch.tokens[m].on_host() for m in encoded}
+        tokens = _tokens(batch, encoded)
+        return {m: t.rows_R for m, t in tokens.items()}, {m: t.on_host() for m, t in tokens.items()}
 
     def _predict(
         self,
@@ -193,6 +204,15 @@ class ScaleModel(nn.Module):
 
     save_pretrained = save_model
     from_pretrained = classmethod(load_model)
+
+
+def _tokens(batch: ProductBatch, modalities: Iterable[str]) -> dict[str, Tokens]:
+    """The batch's tokens of these modalities; no rows where it has none."""
+    empty_0 = batch.index_B[:0]
+    nothing = Tokens(
+        empty_0[:, None], torch.zeros_like(empty_0[:, None], dtype=torch.bool), empty_0
+    )
+    return {m: batch.tokens.get(m, nothing) for m in modalities}
 
 
 def _cls_features(tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:

@@ -5,6 +5,7 @@ safetensors and JSON only, beside a list of their SHA-256 that `sha256sum --chec
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from safetensors.torch import save_file
 from scale.files import remove_folder, replacing_folder
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
+from scale.training.distributed import rank
+from scale.training.sharding import load_parts, part_like, whole
 
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
@@ -41,14 +44,15 @@ class TrainState:
 def save_checkpoint(
     folder: Path,
     model: ScaleModel,
-    optimizer: torch.optim.Optimizer | None,
+    moments: Mapping[str, torch.Tensor] | None,
     state: TrainState,
     keep_as: Path | None = None,
 ) -> None:
     """Write a checkpoint as one folder that appears whole or not at all.
 
     Args:
-        optimizer: None writes a checkpoint to look at, not to go on from.
+        model: with whole weights (`sharding.whole_model`).
+        moments: `moments_of` the optimizer; None writes a checkpoint to look at, not to go on from.
         keep_as: the name that an earlier checkpoint of the same name gets; None: it is removed.
 
     Raises:
@@ -58,14 +62,28 @@ def save_checkpoint(
     try:
         with replacing_folder(folder, keep_as or old) as fresh:
             model.save_pretrained(fresh)
-            if optimizer is not None:
-                save_file(_optimizer_tensors(model, optimizer), fresh / OPTIMIZER)
+            if moments is not None:
+                save_file(dict(moments), fresh / OPTIMIZER)
             text = json.dumps(asdict(state), indent=2) + "\n"
             (fresh / STATE).write_text(text, encoding="utf-8")
             _write_sums(fresh)
     except SafetensorError as error:
         raise OSError(f"{folder}: {error}") from error
     remove_folder(old)
+
+
+def moments_of(model: ScaleModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """AdamW's state by parameter name, e.g. `jct.stack.norm.weight/exp_avg`, on the CPU.
+
+    Where it is shared out, all processes must call; the main one has it, others get nothing.
+    """
+    found = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            value = whole(value)
+            if rank() == 0:
+                found[f"{name}/{key}"] = value.detach().contiguous().cpu()
+    return found
 
 
 def load_checkpoint(
@@ -80,7 +98,7 @@ def load_checkpoint(
     saved = ScaleModel.from_pretrained(folder)
     if saved.config != model.config or saved.missing != model.missing:
         raise CheckpointError(f"{folder}: the checkpoint is of another model than the run's config")
-    model.load_state_dict(saved.state_dict())
+    load_parts(model, saved.state_dict())
     _restore_optimizer(read_weights(folder / OPTIMIZER), model, optimizer, folder)
     return state
 
@@ -127,17 +145,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _optimizer_tensors(
-    model: ScaleModel, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
-    """AdamW's state by parameter name, e.g. `jct.stack.norm.weight/exp_avg`."""
-    return {
-        f"{name}/{key}": value.detach().contiguous().cpu()
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
 def _restore_optimizer(
     tensors: dict[str, torch.Tensor],
     model: ScaleModel,
@@ -154,4 +161,5 @@ def _restore_optimizer(
         # AdamW keeps its step counter on the CPU unless it is fused; the rest sits by the weights.
         fused = bool(optimizer.param_groups[0].get("fused"))
         device = parameter.device if key != "step" or fused else "cpu"
-        optimizer.state[parameter][key] = value.to(device)
+        value = value.to(device)
+        optimizer.state[parameter][key] = value if key == "step" else part_like(value, parameter)

@@ -77,6 +77,14 @@ def add_up(values: Tensor) -> Tensor:
     return total
 
 
+def said_by_main(yes: bool, device: torch.device) -> bool:
+    """The main process's answer, which all must ask for."""
+    answer = torch.tensor(float(yes), device=device)
+    if world_size() > 1:
+        dist.broadcast(answer, src=0)
+    return bool(answer.item())
+
+
 def meet() -> None:
     """Go on when all processes have come here."""
     if world_size() > 1:

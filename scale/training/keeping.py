@@ -7,6 +7,7 @@
 import logging
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -91,18 +92,20 @@ def restore(
 def save_last(
     folder: Path,
     model: ScaleModel,
-    optimizer: torch.optim.Optimizer,
+    moments: Mapping[str, torch.Tensor],
     state: TrainState,
     keep: int,
 ) -> None:
     """Write `last`; the one before gets its step's name, and the newest `keep` in all stay.
+
+    `model` and `moments` as for `save_checkpoint`.
 
     Raises OSError where it could not be written; then nothing of before is lost.
     """
     last = folder / "last"
     earlier = _step(last)
     keep_as = None if earlier is None else folder / numbered("last", earlier)
-    save_checkpoint(last, model, optimizer, state, keep_as)
+    save_checkpoint(last, model, moments, state, keep_as)
     older = [name for name in checkpoints(folder) if name.startswith("last-")]
     for name in older[: max(0, len(older) - (keep - 1))]:
         remove_folder(folder / name)

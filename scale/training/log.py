@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import os
+import time
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -95,6 +96,19 @@ class RunLog:
             # On a full disk: the copy of metrics.jsonl must not hide the error that is on its way.
             with contextlib.suppress(OSError):
                 self.board.close()
+
+
+class Clock:
+    """Steps per second since it was last asked."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, time.perf_counter()
+
+    def rate(self, step: int) -> float:
+        """Steps per second between the last call and now, at which `step` steps are done."""
+        since, self.step = self.step, step
+        before, self.time = self.time, time.perf_counter()
+        return (step - since) / (self.time - before)
 
 
 class SilentLog:

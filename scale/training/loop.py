@@ -6,7 +6,6 @@ B products, M modalities (five).
 import logging
 import math
 import signal
-import time
 from dataclasses import replace
 
 import torch
@@ -16,30 +15,19 @@ from scale.config import Config
 from scale.data.dataset import ProductDataset
 from scale.data.shards.dataset import ShardDataset
 from scale.model.scale import ScaleModel
-from scale.training.checkpoint import TrainState, save_checkpoint
+from scale.training.checkpoint import TrainState, moments_of, save_checkpoint
 from scale.training.determinism import deterministic_algorithms
+from scale.training.distributed import said_by_main
 from scale.training.keeping import numbered, restore, resumable, save_last, tidy
-from scale.training.log import RunLog, SilentLog
+from scale.training.log import Clock, RunLog, SilentLog
 from scale.training.memory import FrugalStepper
 from scale.training.run import RunFolder
+from scale.training.sharding import whole_model
 from scale.training.step import Step, TrainingError
 from scale.training.stopping import Stopper, TrainingStopped
 from scale.training.validation import BEST_BY, validate
 
 log = logging.getLogger(__name__)
-
-
-class Clock:
-    """Steps per second since it was last asked."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.time = step, time.perf_counter()
-
-    def rate(self, step: int) -> float:
-        """Steps per second between the last call and now, at which `step` steps are done."""
-        since, self.step = self.step, step
-        before, self.time = self.time, time.perf_counter()
-        return (step - since) / (self.time - before)
 
 
 class Trainer(FrugalStepper):
@@ -154,7 +142,7 @@ class Trainer(FrugalStepper):
         if self._due(settings.keep_every):
             self._fetch()
             self._keep()
-        if self._due(settings.eval_every) and not files.has(step, BEST_BY):
+        if self._due(settings.eval_every) and self._main_says(not files.has(step, BEST_BY)):
             self._fetch()
             self._validate(files)
         if self._due(settings.checkpoint_every) and self.saved != step:
@@ -204,15 +192,28 @@ class Trainer(FrugalStepper):
     def _validate(self, files: RunLog | SilentLog) -> None:
         if self.val is None or not len(self.val):
             return
-        result = validate(self.model, self.val, self.device)
+        model, better = whole_model(self.model), False
+        if self.accelerator.is_main_process:
+            better = self._measure(model, files)
+        if self._main_says(better):
+            self._save_best(files)
+
+    def _measure(self, model: ScaleModel, files: RunLog | SilentLog) -> bool:
+        """Validate; whether the model is the best so far."""
+        result = validate(model, self.val, self.device)
         files.add(self.state.step, result.values)
         if result.warning and self.state.step >= self.config.train.steps // 4:
             log.warning("step %d: %s", self.state.step, result.warning)
         value = result.values[BEST_BY]
         best = self.state.best_value
-        if math.isfinite(value) and (best is None or value > best):
-            self.state = replace(self.state, best_value=value, best_step=self.state.step)
-            self._save_best(files)
+        if not math.isfinite(value) or (best is not None and value <= best):
+            return False
+        self.state = replace(self.state, best_value=value, best_step=self.state.step)
+        return True
+
+    def _main_says(self, yes: bool) -> bool:
+        """The main process's answer, where all must then act alike; otherwise one's own."""
+        return said_by_main(yes, self.device) if self.sharded else yes
 
     def _restore(self) -> None:
         """Go back to the newest good checkpoint, if there is one."""
@@ -235,18 +236,23 @@ class Trainer(FrugalStepper):
 
     def _keep(self) -> None:
         """A model to look at later, without what going on needs."""
-        folder = self.run.checkpoint(numbered("step", self.state.step))
+        folder, model = (
+            self.run.checkpoint(numbered("step", self.state.step)),
+            whole_model(self.model),
+        )
         if self.accelerator.is_main_process and not folder.exists():
-            save_checkpoint(folder, self.model, None, self.state)
+            save_checkpoint(folder, model, None, self.state)
 
     def _save_best(self, files: RunLog | SilentLog) -> None:
+        model, moments = whole_model(self.model), moments_of(self.model, self.optimizer)
         if self.accelerator.is_main_process:
             files.flush()
-            save_checkpoint(self.run.checkpoint("best"), self.model, self.optimizer, self._state())
+            save_checkpoint(self.run.checkpoint("best"), model, moments, self._state())
 
     def _save_last(self, files: RunLog | SilentLog) -> None:
+        model, moments = whole_model(self.model), moments_of(self.model, self.optimizer)
         if self.accelerator.is_main_process:
             files.flush()
             keep = self.config.train.keep_last
-            save_last(self.run.checkpoints, self.model, self.optimizer, self._state(), keep)
+            save_last(self.run.checkpoints, model, moments, self._state(), keep)
         self.saved = self.state.step

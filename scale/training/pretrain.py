@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 SESSION = tuple(
     f"train.{name}"
-    for name in ("auto_batch", "checkpoint_every", "keep_every", "keep_last", "max_minutes")
+    for name in ("auto_batch", "checkpoint_every", "fsdp", "keep_every", "keep_last", "max_minutes")
 )
 """Settings that a resumed run may have anew: none changes what is learned."""
 

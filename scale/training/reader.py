@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
@@ -81,7 +82,7 @@ class Reader(nn.Module):
         if not reads.predictions and reads.features == ("encoder",):
             return Read({"encoder": self.model.embed(batch, hidden).pooled_BMD})
         if self.lean:
-            fused = "fused" in reads.features
+            fused = "fused" in reads.features or self.model.lockstep
             output = self.model.read(batch, hidden, positions, fused, reads.predictions)
         else:
             output = self.model(batch, hidden, positions)
@@ -91,5 +92,16 @@ class Reader(nn.Module):
             features[name] = features[name].detach()
         if not reads.predictions:
             return Read(features)
-        nothing = 0.0 * self.model.jct.stack.norm.bias.sum()
+        nothing = self._nothing(output)
         return Read(features, output.predictions, nothing if world_size() > 1 else nothing.detach())
+
+    def _nothing(self, output: ScaleOutput) -> Tensor:
+        """0; it leads to a parameter, and in lockstep to all: FSDP2 reduces the gradients that are
+        there, which must be the same ones in each process."""
+        if not self.model.lockstep:
+            return 0.0 * self.model.jct.stack.norm.bias.sum()
+        # Those of the layers are shared out by now, so the way to them is through their output.
+        held = [p.sum() for p in self.parameters() if not isinstance(p, DTensor)]
+        return (
+            0.0 * torch.stack([output.pooled_BMD.sum(), output.fused_pooled_BMD.sum(), *held]).sum()
+        )

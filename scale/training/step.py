@@ -4,6 +4,7 @@ B products, M modalities (five).
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,9 +25,10 @@ from scale.training.activations import checkpoint_activations
 from scale.training.ahead import Ahead
 from scale.training.caching import CachedGradient, MicroBatch
 from scale.training.compiled import compile_layers
-from scale.training.distributed import join, share
+from scale.training.distributed import join, share, world_size
 from scale.training.reader import Reader
 from scale.training.schedule import batch_indices, blocks_of, learning_rate, parameter_groups
+from scale.training.sharding import shard, whole
 
 DROPOUT_STREAM, MASK_STREAM = 2, 3
 """Numbers of the random streams of a step (`scale.seeding`)."""
@@ -86,20 +88,24 @@ class Stepper:
         self.device = self.accelerator.device
         self.pieces = WordPieces.of(train.tokenizer)
         self.model = model.to(self.device)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, config.train.weight_decay),
-            lr=config.train.learning_rate,
-            betas=(0.9, 0.98),
-            fused=self.device.type in ("cpu", "cuda"),
-        )
-        self.optimizer = optimizer
         if config.train.activation_checkpointing:
             checkpoint_activations(self.model)
         if config.train.compile:
             compile_layers(self.model)
         fused = weigher is not None or config.loss.weight_features == "fused"
         reader = Reader(self.model, config.train.lean, fused)
-        self.prepared, self.stepper = self.accelerator.prepare(reader, optimizer)
+        self.sharded = config.train.fsdp and world_size() > 1
+        if self.sharded:
+            shard(reader, self.device)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, config.train.weight_decay),
+            lr=config.train.learning_rate,
+            betas=(0.9, 0.98),
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        # `evaluation_mode` leaves DDP away, and nothing else.
+        self.prepared = self.accelerator.prepare_model(reader, evaluation_mode=self.sharded)
+        self.stepper = self.accelerator.prepare_optimizer(self.optimizer)
         self.objective: Objective = getattr(model, "objective", self._scale_objective)
         self._own_share(min(config.train.batch_size, len(self.train)))
         # On a CPU there is nothing to do meanwhile: the threads would only share the cores.
@@ -119,6 +125,7 @@ class Stepper:
         else:
             loss, present_BM = self._backward_in_parts(step, places)
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        grad_norm = whole(grad_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -154,7 +161,8 @@ class Stepper:
             self.config.loss,
             step / settings.steps,
             self.accelerator.backward,
-            lambda: self.accelerator.no_sync(self.prepared),
+            # With FSDP2 each part's gradient is shared out at once: nobody ever holds it whole.
+            nullcontext if self.sharded else lambda: self.accelerator.no_sync(self.prepared),
         )
         whole = self.train.facts(self._rows(step))
         return gradient(parts, whole), whole.present_BM
@@ -202,7 +210,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     """accelerate's Accelerator for a device by name, `auto` being the best there is.
 
     Raises ValueError for a device that this machine does not have, and where accelerate is set up
-    for another way than plain processes (FSDP, DeepSpeed).
+    for another way than plain processes (its own FSDP, DeepSpeed).
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(),
              "mps": torch.backends.mps.is_available()}  # fmt: skip
@@ -219,9 +227,9 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     )
     if accelerator.distributed_type not in KINDS:
         raise ValueError(
-            f"accelerate was told to use {accelerator.distributed_type.value}, with which training "
-            "has not been tried: the model fits one GPU, so plain processes are enough "
-            "(docs/scaling.md)"
+            f"accelerate was told to use {accelerator.distributed_type.value}, which training does "
+            "not: start plain processes (--multi_gpu, or torchrun); with --train.fsdp they share "
+            "weights out (docs/scaling.md)"
         )
     return accelerator
 

@@ -10,20 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 
 from scale.config import Config, FeatureConfig, LossConfig, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.objectives.masking import Part, WordPieces, mask_batch
 from scale.presets import official_loss
 from scale.training import step as training_step
-from scale.training.caching import CachedGradient, MicroBatch
-from scale.training.distributed import leave, rank, share
-from scale.training.reader import Reader
+from scale.training.distributed import leave, rank
 from scale.training.run import seeded_model
-from scale.training.step import Stepper, make_accelerator
+from scale.training.sharding import whole
+from scale.training.step import Stepper
 
 MODEL = ModelConfig(
     width=16, heads=2, encoder_layers=1, jct_layers=1, mlp_ratio=2.0, dropout=0.0,
@@ -125,15 +121,23 @@ SETTINGS = {
     ),
     "dropout": setting(MIXED, FLOWING, policy="skip", dropout=0.3, micro_batch=2),
     "parts of unequal size": setting(MIXED, WEIGHTED, micro_batch=3, activation_checkpointing=True),
+    "lean": setting([*FLAT, *MIXED[:4]], LossConfig(), policy="skip", lean=True),
+    "lean zeros": setting([*MIXED[:4], *FLAT], LossConfig(), lean=True),
 }  # fmt: skip
+SHARDED = (
+    "default", "one process has only words", "one process has nothing to learn", "nobody has sound",
+    "contrast only", "logits", "dropout", "parts of unequal size", "lean", "lean zeros",
+)  # fmt: skip
+"""Settings that are trained with FSDP2 too."""
 
 
-def two_steps(name: str) -> dict[str, torch.Tensor]:
+def two_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
     """Losses and norm of two steps, the gradient of the first, and what weights came out.
 
     A batch is all products in order: a process has one half of them.
     """
     present, config = SETTINGS[name]
+    config = replace(config, train=replace(config.train, fsdp=fsdp))
     training_step.batch_indices = lambda products, *_: np.arange(products)
     stepper = Stepper(config, seeded_model(config).double(), SmallData(present))
     found = {}
@@ -144,41 +148,31 @@ def two_steps(name: str) -> dict[str, torch.Tensor]:
         found[f"{number}/grad_norm"] = step.grad_norm
         if number == 0:
             found |= {
-                f"gradient/{key}": weight.grad.clone()
+                f"gradient/{key}": whole(weight.grad).clone()
                 for key, weight in stepper.model.named_parameters()
                 if weight.grad is not None
             }
-    found |= {f"weight/{key}": weight for key, weight in stepper.model.named_parameters()}
+    found |= {f"weight/{key}": whole(p) for key, p in stepper.model.named_parameters()}
+    if fsdp:
+        found["held"] = held_share(stepper)
     return {key: value.detach().clone().contiguous() for key, value in found.items()}
 
 
-def sharded_gradient() -> dict[str, torch.Tensor]:
-    """The gradient of the first step of `default`, its weights shared out by FSDP2."""
-    present, config = SETTINGS["default"]
-    make_accelerator("cpu", "no")
-    data, model = SmallData(present), Reader(seeded_model(config).double())
-    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
-    rows = np.arange(len(present))
-    place = share(len(rows))
-    masked = mask_batch(
-        data.collate(rows[place]), config.mask, WordPieces.of(data.tokenizer),
-        (config.train.seed, training_step.MASK_STREAM, 0), config.loss.tasks,
-        Part(place.start, len(rows)),
-    )  # fmt: skip
-    part = MicroBatch(masked, place, seed=0)
-    CachedGradient(model, config.loss, 0.0)([part], data.facts(rows))
-    return {
-        f"gradient/{name.removeprefix('model.')}": weight.grad.full_tensor()
-        for name, weight in model.named_parameters()
-    }
+def held_share(stepper: Stepper) -> torch.Tensor:
+    """Numbers of weights and of AdamW's moments that are here, over those that there are."""
+    tensors = list(stepper.model.parameters())
+    for state in stepper.optimizer.state.values():
+        tensors += [state["exp_avg"], state["exp_avg_sq"]]
+    here = sum(tensor.to_local().numel() for tensor in tensors)
+    return torch.tensor(here / sum(tensor.numel() for tensor in tensors))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[2:] == ["fsdp"]:
-        save_file(sharded_gradient(), Path(sys.argv[1]) / f"fsdp-{rank()}.safetensors")
-        leave()
-        sys.exit()
+    folder = Path(sys.argv[1])
     for number, name in enumerate(SETTINGS):
-        save_file(two_steps(name), Path(sys.argv[1]) / f"{number}-{rank()}.safetensors")
+        save_file(two_steps(name), folder / f"{number}-{rank()}.safetensors")
+        if name in SHARDED:
+            found = two_steps(name, fsdp=True)
+            save_file(found, folder / f"{number}-{rank()}-fsdp.safetensors")
     leave()

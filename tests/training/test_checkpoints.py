@@ -12,7 +12,13 @@ from safetensors import SafetensorError
 
 from scale.model.storage import CheckpointError
 from scale.training import checkpoint as storing
-from scale.training.checkpoint import SUMS, TrainState, load_checkpoint, save_checkpoint
+from scale.training.checkpoint import (
+    SUMS,
+    TrainState,
+    load_checkpoint,
+    moments_of,
+    save_checkpoint,
+)
 from scale.training.keeping import (
     checkpoints,
     find_checkpoint,
@@ -37,7 +43,8 @@ def filled(make_model, step):
 
 def save(make_model, folder, *steps, keep=1):
     for step in steps:
-        save_last(folder, *filled(make_model, step), TrainState(step), keep)
+        model, optimizer = filled(make_model, step)
+        save_last(folder, model, moments_of(model, optimizer), TrainState(step), keep)
 
 
 def restored(make_model, folder):
@@ -156,7 +163,7 @@ from scale.config import MissingConfig, ModelConfig
 from scale.model.scale import ScaleModel
 from scale.strict import build
 from scale.training import checkpoint as storing
-from scale.training.checkpoint import TrainState, save_checkpoint
+from scale.training.checkpoint import TrainState, moments_of, save_checkpoint
 from scale.training.keeping import checkpoints, restore, save_last, tidy
 
 model = ScaleModel(build(ModelConfig, json.loads(sys.argv[1])), MissingConfig("zero"))
@@ -172,8 +179,9 @@ def die():
 
 def write(folder, step):
     fill(step)
-    save_last(folder, model, optimizer, TrainState(step), keep=2)
-    save_checkpoint(folder / "best", model, optimizer, TrainState(step, 0.5, step))
+    moments = moments_of(model, optimizer)
+    save_last(folder, model, moments, TrainState(step), keep=2)
+    save_checkpoint(folder / "best", model, moments, TrainState(step, 0.5, step))
 
 def killed_write(folder, step, moment):
     """Write in a child that dies before file operation number `moment`; whether it did."""

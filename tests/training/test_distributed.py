@@ -48,22 +48,44 @@ def start_two(*command):
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    """What both processes found, by setting."""
+def folder_of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    start_two(small_data.__file__, str(folder))
+    start_two("-m", "tests.training.small_data", str(folder))
+    return folder
+
+
+def found_by_two(folder, ending=""):
+    """What both processes found, by setting."""
     return {
-        name: [load_file(folder / f"{number}-{rank}.safetensors") for rank in range(2)]
+        name: [load_file(folder / f"{number}-{rank}{ending}.safetensors") for rank in range(2)]
         for number, name in enumerate(small_data.SETTINGS)
+        if not ending or name in small_data.SHARDED
     }
+
+
+@pytest.fixture(scope="module")
+def two_processes(folder_of_two):
+    return found_by_two(folder_of_two)
+
+
+@pytest.fixture(scope="module")
+def sharded(folder_of_two):
+    return found_by_two(folder_of_two, "-fsdp")
+
+
+@pytest.fixture(scope="module")
+def one_process():
+    """What one process finds, by setting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_step, "batch_indices", None)  # Put back afterwards.
+        return {name: small_data.two_steps(name) for name in small_data.SETTINGS}
 
 
 @pytest.mark.parametrize("name", small_data.SETTINGS)
 def test_two_processes_have_the_losses_gradient_and_weights_of_one(
-    two_processes, monkeypatch, name
+    two_processes, one_process, name
 ):
-    monkeypatch.setattr(training_step, "batch_indices", None)  # Put back afterwards.
-    one = small_data.two_steps(name)
+    one = one_process[name]
     assert sum(value.abs().sum() for key, value in one.items() if "gradient" in key) > 0
     for found in two_processes[name]:
         for key in one.keys() | found.keys():
@@ -71,6 +93,25 @@ def test_two_processes_have_the_losses_gradient_and_weights_of_one(
                 assert not found[key].any(), f"{key}: nobody reads it, DDP gives zeros"
                 continue
             torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("name", small_data.SHARDED)
+def test_sharded_weights_learn_as_those_of_one_process(sharded, one_process, name):
+    """FSDP2, whatever each process has in its half; of weights and moments each holds one."""
+    one = one_process[name]
+    for found in sharded[name]:
+        assert found.pop("held") == pytest.approx(0.5, abs=0.02)
+        for key in one.keys() | found.keys():
+            if name == "dropout":
+                # Encoders that run for the other process's sake draw random numbers too.
+                torch.testing.assert_close(found[key], sharded[name][0][key], msg=key)
+            elif key not in one:
+                assert not found[key].any(), f"{key}: nobody reads it"
+            elif key.startswith("weight/") and key.replace("weight", "gradient", 1) not in one:
+                # A gradient of 0 instead of none: AdamW's decay goes on.
+                torch.testing.assert_close(found[key], one[key], rtol=1e-4, atol=0, msg=key)
+            else:
+                torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
 
 
 def test_the_settings_are_not_all_alike(two_processes):
@@ -106,20 +147,10 @@ def test_what_needs_the_whole_batch_is_refused():
 
 def test_ways_that_were_not_tried_are_refused(monkeypatch):
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
-    with pytest.raises(ValueError, match=r"told to use FSDP, with which .*docs/scaling.md"):
+    with pytest.raises(
+        ValueError, match=r"told to use FSDP, which .*--train.fsdp.*docs/scaling.md"
+    ):
         make_accelerator("cpu", "no")
-
-
-def test_the_gradient_is_right_with_fsdp2_too(two_processes, tmp_path):
-    """Of CachedGradient under `fully_shard`; the trainer itself does not use it."""
-    start_two(small_data.__file__, str(tmp_path), "fsdp")
-    one = two_processes["default"][0]
-    for rank in range(2):
-        found = load_file(tmp_path / f"fsdp-{rank}.safetensors")
-        factor = min(1.0, 1.0 / one["0/grad_norm"].item())
-        assert {key for key in one if "gradient" in key} == found.keys()
-        for key, gradient in found.items():
-            torch.testing.assert_close(factor * gradient, one[key], rtol=0, atol=1e-6, msg=key)
 
 
 OPTIONS = (
@@ -143,21 +174,50 @@ def test_launched_pretraining_is_that_of_one_process_and_resumes_to_the_same_bit
     )  # fmt: skip
     assert launched.returncode == 0, launched.stderr[-3000:]
     assert launched.stdout.count("trained:") == 1
-    a, b = read_metrics(one), read_metrics(two)
-    assert [line["step"] for line in a] == [line["step"] for line in b]
-    for left, right in zip(a, b, strict=True):
-        for key in left.keys() - {"products_per_second"}:
-            assert right[key] == pytest.approx(left[key], rel=1e-5, abs=1e-6), key
+    check_metrics(one, two)
     assert len(read_scores(two)) == len(read_scores(one))
     assert files(two) == files(one)
 
     shutil.copytree(two, resumed)
-    saved = RunFolder(resumed).checkpoints
+    forget_step_4(resumed)
+    start_two("-m", "scale.cli", *pretrain, str(resumed), "--resume")
+    same_run(resumed, two)
+
+
+def test_a_sharded_run_is_that_of_one_process_and_resumes_to_the_same_bits(
+    small_catalogue, cache_folder, same_run, tmp_path
+):
+    """FSDP2 with an encoder that some processes' products do not need; then in one process."""
+    one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
+    pretrain = ("pretrain", "--catalogue", str(small_catalogue), *OPTIONS, "--missing.policy",
+                "skip", "--train.keep-every", "2", "--out")  # fmt: skip
+    assert main([*pretrain, str(one)]) == 0
+    start_two("-m", "scale.cli", *pretrain, str(two), "--train.fsdp")
+    check_metrics(one, two)
+    assert files(two) == files(one)
+
+    shutil.copytree(two, resumed)
+    forget_step_4(resumed)
+    start_two("-m", "scale.cli", *pretrain, str(resumed), "--train.fsdp", "--resume")
+    same_run(resumed, two)
+    forget_step_4(resumed)
+    assert main([*pretrain, str(resumed), "--resume"]) == 0
+    check_metrics(one, resumed)
+
+
+def check_metrics(one: Path, other: Path) -> None:
+    a, b = read_metrics(one), read_metrics(other)
+    assert [line["step"] for line in a] == [line["step"] for line in b]
+    for left, right in zip(a, b, strict=True):
+        for key in left.keys() - {"products_per_second"}:
+            assert right[key] == pytest.approx(left[key], rel=1e-5, abs=1e-6), key
+
+
+def forget_step_4(run: Path) -> None:
+    saved = RunFolder(run).checkpoints
     for name, step in checkpoints(saved).items():
         if step == 4:
             shutil.rmtree(saved / name)
-    start_two("-m", "scale.cli", *pretrain, str(resumed), "--resume")
-    same_run(resumed, two)
 
 
 def files(folder: Path) -> set[Path]:
