@@ -236,10 +236,8 @@ class Trainer(FrugalStepper):
 
     def _keep(self) -> None:
         """A model to look at later, without what going on needs."""
-        folder, model = (
-            self.run.checkpoint(numbered("step", self.state.step)),
-            whole_model(self.model),
-        )
+        folder = self.run.checkpoint(numbered("step", self.state.step))
+        model = whole_model(self.model)
         if self.accelerator.is_main_process and not folder.exists():
             save_checkpoint(folder, model, None, self.state)
 

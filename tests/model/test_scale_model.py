@@ -123,6 +123,39 @@ def test_skip_runs_as_if_the_modality_did_not_exist(make_model, make_batch):
     torch.testing.assert_close(sparse.fused_pooled_BMD[0], alone.fused_pooled_BMD[0])
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 2, [("text", "table"), ("text",)]])
+@pytest.mark.parametrize("lean", [False, True])
+def test_in_lockstep_all_encoders_run_and_nothing_changes(
+    make_model, make_batch, policy, present, lean
+):
+    batch, calls, found = make_batch(present), [], []
+    batch.tokens = {m: t for m, t in batch.tokens.items() if len(t.rows_R)}
+    masked = mask_batch(batch, MaskConfig(), PIECES, (0, 0), TASKS)
+    for lockstep in (False, True):
+        model = make_model(policy)
+        model.lockstep = model.jct.lockstep = lockstep
+        for m, encoder in model.encoders.items():
+            layers = encoder.bert.encoder if m in ("text", "table") else encoder.stack
+            layers.register_forward_hook(
+                lambda *_, m=m, lockstep=lockstep: calls.append((lockstep, m))
+            )
+        run = model.read if lean else model.forward
+        output = run(masked.batch, masked.hidden, masked.positions)
+        scale_loss(output, masked, LossConfig(), 0.0).total.backward()
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        found.append((output.pooled_BMD, output.fused_pooled_BMD, output.predictions, gradients))
+    torch.testing.assert_close(found[1][:3], found[0][:3])
+    for name, gradient in found[1][3].items():
+        wanted = found[0][3].get(name, torch.zeros_like(gradient))
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5, msg=name)
+    each = 2 if policy == "zero" else 1
+    assert [calls.count((True, m)) for m in MODALITIES] == [each] * 5
+    assert {name.split(".")[1] for name in found[1][3] if name.startswith("encoders")} == set(
+        MODALITIES
+    )
+
+
 def test_checkpoint_round_trip(make_model, make_batch, tmp_path):
     model, batch = make_model("learned"), make_batch(MIXED)
     model.save_pretrained(tmp_path)
