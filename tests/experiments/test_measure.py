@@ -29,6 +29,12 @@ def situation(small_data):
     content_NM = data.content_NM.copy()
     one, other = np.flatnonzero(content_NM[:, INDEX["audio"]] >= 0)[:2]
     content_NM[one, INDEX["audio"]] = content_NM[other, INDEX["audio"]]
+    # Words beyond the vocabulary leave equal tokens: between equal scores rounding would decide.
+    for m in ("text", "table"):
+        first = {}
+        for n in np.flatnonzero(data.present_NM[:, INDEX[m]]):
+            pieces = tuple(data.collate([n]).tokens[m].values[0].tolist())
+            content_NM[n, INDEX[m]] = content_NM[first.setdefault(pieces, n), INDEX[m]]
     data = replace(data, products=tuple(products), content_NM=content_NM)
     return data, seeded_model(fit_sizes(config, data)).eval()
 
