@@ -9,8 +9,10 @@ STAMP := .venv/installed
 demo: $(STAMP)
 	$(BIN)/scale demo
 
+# One thread a process: two processes of two threads each wait for one another on two cores, and
+# small trainings then take ten times as long.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) test-notebooks
 
 # The demo's model is shared by all notebooks; without it the first one would train it. Bars that a
