@@ -41,6 +41,15 @@ def interrupts_arrive():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def threads_stay():
+    """A test that sets the number of threads does so for itself: it changes the last bits."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture
 def model_config() -> ModelConfig:
     return MODEL
