@@ -7,7 +7,7 @@ it in `runs/demo` of the project (as `make demo` does), every later one reads it
 import os
 import random
 from contextlib import redirect_stdout
-from functools import cache, partialmethod
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,12 @@ def _quiet_bars() -> None:
     if os.environ.get("TQDM_DISABLE"):
         from tqdm.notebook import tqdm_notebook
 
-        tqdm_notebook.__init__ = partialmethod(tqdm_notebook.__init__, disable=True)
+        shown = tqdm_notebook.__init__
+
+        def silent(self, *arguments, **options) -> None:
+            shown(self, *arguments, **(options | {"disable": True}))
+
+        tqdm_notebook.__init__ = silent
 
 
 def device() -> torch.device:

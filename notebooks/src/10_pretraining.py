@@ -223,14 +223,14 @@ assert last < 0.6 * start
 # ## Stopping and going on, to the bit
 #
 # A run of 8 steps, and one that is stopped after 4, must end in the same weights: not nearly, but in every
-# bit. What is needed: weights, the optimizer's memory, the step's number. No state of a random generator,
+# bit. What is needed: weights, the optimizer's memory (AdamW's moments), the step's number. No state of a random generator,
 # because every step seeds itself; no place in the data, because the order is a function of the step.
 
 # %%
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scale.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from scale.training.checkpoint import TrainState, load_checkpoint, moments_of, save_checkpoint
 
 whole, stopped = (Stepper(config, seeded_model(config), train) for _ in range(2))
 for step in range(8):
@@ -239,7 +239,8 @@ for step in range(4):
     stopped.step(step)
 folder = TemporaryDirectory()
 path = Path(folder.name) / "last"
-save_checkpoint(path, stopped.model, stopped.optimizer, TrainState(step=4))
+moments = moments_of(stopped.model, stopped.optimizer)
+save_checkpoint(path, stopped.model, moments, TrainState(step=4))
 print(sorted(file.name for file in path.iterdir()))
 
 # %% [markdown]
