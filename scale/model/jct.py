@@ -31,7 +31,8 @@ class JointCoTransformer(nn.Module):
         super().__init__()
         self.policy, self.modalities, self.width = policy, config.modalities, config.width
         self.lockstep = False
-        """Ask for zero imputation also where no product lacks the modality (`ScaleModel`)."""
+        """Ask for zero imputation also where no product lacks the modality, and let the model run
+        every encoder (`ScaleModel.lockstep`)."""
         self.modality_embedding = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(config.width)) for m in config.modalities}
         )

@@ -66,9 +66,12 @@ class ScaleModel(nn.Module):
             self.poolers[m] = nn.Linear(config.width, config.width)
         self.poolers.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
-        self.lockstep = False
-        """Run every encoder in every pass, on input of 0 where no product has its modality, with
+
+    @property
+    def lockstep(self) -> bool:
+        """Every encoder runs in every pass, on input of 0 where no product has its modality, with
         the same result: processes that share weights out must all use them in the same order."""
+        return self.jct.lockstep
 
     def forward(
         self,

@@ -17,7 +17,7 @@ from scale.files import remove_folder, replacing_folder
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
 from scale.training.distributed import rank
-from scale.training.sharding import load_parts, part_like, whole
+from scale.training.sharding import in_one_piece, load_parts, part_like
 
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
@@ -80,7 +80,7 @@ def moments_of(model: ScaleModel, optimizer: torch.optim.Optimizer) -> dict[str,
     found = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
-            value = whole(value)
+            value = in_one_piece(value)
             if rank() == 0:
                 found[f"{name}/{key}"] = value.detach().contiguous().cpu()
     return found

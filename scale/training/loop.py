@@ -196,7 +196,7 @@ class Trainer(FrugalStepper):
         if self.accelerator.is_main_process:
             better = self._measure(model, files)
         if self._main_says(better):
-            self._save_best(files)
+            self._save_best(model, files)
 
     def _measure(self, model: ScaleModel, files: RunLog | SilentLog) -> bool:
         """Validate; whether the model is the best so far."""
@@ -241,8 +241,8 @@ class Trainer(FrugalStepper):
         if self.accelerator.is_main_process and not folder.exists():
             save_checkpoint(folder, model, None, self.state)
 
-    def _save_best(self, files: RunLog | SilentLog) -> None:
-        model, moments = whole_model(self.model), moments_of(self.model, self.optimizer)
+    def _save_best(self, model: ScaleModel, files: RunLog | SilentLog) -> None:
+        moments = moments_of(self.model, self.optimizer)
         if self.accelerator.is_main_process:
             files.flush()
             save_checkpoint(self.run.checkpoint("best"), model, moments, self._state())

@@ -28,10 +28,10 @@ def shard(reader: Reader, device: torch.device) -> None:
     for unit in (*map(_layers, model.encoders.values()), model.jct.stack, reader):
         fully_shard(unit, mesh=mesh)
     register_fsdp_forward_method(model.jct.stack, "each")
-    model.lockstep = model.jct.lockstep = True
+    model.jct.lockstep = True
 
 
-def whole(value: Tensor) -> Tensor:
+def in_one_piece(value: Tensor) -> Tensor:
     """A shared-out tensor in one piece, which all processes must ask for; any other as it is."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
@@ -54,7 +54,7 @@ def whole_model(model: ScaleModel) -> ScaleModel:
         return model
     with torch.random.fork_rng(devices=[]):
         copy = ScaleModel(model.config, model.missing)
-    copy.load_state_dict({name: whole(value) for name, value in weights.items()}, assign=True)
+    copy.load_state_dict({n: in_one_piece(value) for n, value in weights.items()}, assign=True)
     return copy.to(next(model.parameters()).device)
 
 

@@ -28,7 +28,7 @@ from scale.training.compiled import compile_layers
 from scale.training.distributed import join, share, world_size
 from scale.training.reader import Reader
 from scale.training.schedule import batch_indices, blocks_of, learning_rate, parameter_groups
-from scale.training.sharding import shard, whole
+from scale.training.sharding import in_one_piece, shard
 
 DROPOUT_STREAM, MASK_STREAM = 2, 3
 """Numbers of the random streams of a step (`scale.seeding`)."""
@@ -124,13 +124,12 @@ class Stepper:
             loss, present_BM = self._backward_at_once(step)
         else:
             loss, present_BM = self._backward_in_parts(step, places)
-        grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-        grad_norm = whole(grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.stepper.step()
-        return Step(loss, present_BM, grad_norm, rate)
+        return Step(loss, present_BM, in_one_piece(norm), rate)
 
     def _rows(self, step: int) -> np.ndarray:
         settings = self.config.train

@@ -134,7 +134,7 @@ def test_in_lockstep_all_encoders_run_and_nothing_changes(
     masked = mask_batch(batch, MaskConfig(), PIECES, (0, 0), TASKS)
     for lockstep in (False, True):
         model = make_model(policy)
-        model.lockstep = model.jct.lockstep = lockstep
+        model.jct.lockstep = lockstep
         for m, encoder in model.encoders.items():
             layers = encoder.bert.encoder if m in ("text", "table") else encoder.stack
             layers.register_forward_hook(
