@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from scale.evaluation.report import provenance, write_json
-from scale.viz.widgets.explorer import DELAY
-from scale.viz.widgets.scores import ScoreExplorer
-from scale.viz.widgets.subject import Subject
+from scale.explore.explorer import DELAY
+from scale.explore.scores import ScoreExplorer
+from scale.explore.subject import Subject
 
 MOVES = 60
 """Of each control."""

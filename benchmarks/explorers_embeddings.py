@@ -31,9 +31,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from scale.evaluation.ranking import unit
 from scale.evaluation.report import provenance, write_json
-from scale.viz.widgets.clouds import Cloud
-from scale.viz.widgets.colouring import Groups
-from scale.viz.widgets.point_map import PointMap
+from scale.explore.clouds import Cloud
+from scale.explore.colouring import Groups
+from scale.explore.point_map import PointMap
 
 COUNTS = (100, 10_000, 100_000)
 GROUPS, WIDTH, CLICKS = 24, 256, 20

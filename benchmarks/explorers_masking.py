@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from scale.evaluation.report import provenance, write_json
+from scale.explore.masking import MaskingExplorer
+from scale.explore.subject import Subject
 from scale.modalities import TASKS
-from scale.viz.widgets.masking import MaskingExplorer
-from scale.viz.widgets.subject import Subject
 
 OUT = Path(__file__).parent / "results" / "explorers-masking.json"
 MOVES = 102

@@ -18,17 +18,17 @@ from scale.data.features import fit_picture
 from scale.data.media import load_image
 from scale.data.splits import with_splits
 from scale.evaluation.report import provenance, write_json
-from scale.experiments.fusion.generator_training import (
+from scale.files import write_whole
+from scale.seeding import generator
+from scale.studies.statistics import over_seeds
+from scale.studies.systems.generator_training import (
     PICTURE,
     GeneratorRun,
     GeneratorTraining,
     train_generator,
 )
-from scale.experiments.statistics import over_seeds
-from scale.files import write_whole
-from scale.seeding import generator
 from scale.viz.generator import generator_sheet
-from scale.viz.style import save_figure
+from scale.viz.theme import save_figure
 
 ROWS, DRAWS = 5, 4
 

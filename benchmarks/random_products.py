@@ -12,8 +12,8 @@ import torch
 
 from scale.config import Config, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
+from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.objectives.masking import MaskedBatch, WordPieces, mask_batch
 
 Missing = Literal["complete", "m5product", "half"]
 MISSING: tuple[str, ...] = get_args(Missing)

@@ -12,10 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scale.config import Config
+from scale.losses.masking import MaskedBatch
+from scale.losses.total import scale_loss
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 from scale.model.scale import ScaleModel
-from scale.objectives.masking import MaskedBatch
-from scale.objectives.total import scale_loss
 from scale.training.reader import Reader
 
 SIDE = {"cpu": 2048, "cuda": 8192}

@@ -26,7 +26,7 @@ from step_measure import Setting, failure, forget, measure, profiled
 from step_report import keep, results_file, write_tables
 
 from scale.presets import PRESETS
-from scale.training.memory import is_out_of_memory
+from scale.training.out_of_memory import is_out_of_memory
 
 
 @dataclass(frozen=True)

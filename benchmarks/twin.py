@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from scale.config import Config, LossConfig
+from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
+from scale.losses.weighting import Weights, loss_weights
 from scale.modalities import INDEX, MODALITIES, PAIRS, SPECS
-from scale.model.blocks import padding_with_cls
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
 from scale.model.scale import ScaleModel
 from scale.model.scores import Scores
-from scale.objectives.masking import MaskedBatch, WordPieces, mask_batch
-from scale.objectives.weighting import Weights, loss_weights
+from scale.model.transformer import padding_with_cls
 from scale.seeding import derived_seed
 from scale.training.schedule import batch_indices, learning_rate, parameter_groups
 from scale.training.step import DROPOUT_STREAM, MASK_STREAM

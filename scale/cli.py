@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from scale.training.stopping import EXIT_CODE, TrainingStopped
+from scale.training.preemption import EXIT_CODE, TrainingStopped
 
 NAMES = ("import", "inspect", "shards", "pretrain", "evaluate", "embed", "index", "search",
          "ablate", "figures", "slides", "explore", "doctor", "demo")  # fmt: skip

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from scale.experiments.fusion.systems import SYSTEMS
-from scale.experiments.noise import KINDS
-from scale.experiments.studies import STUDIES
+from scale.studies.definitions import STUDIES
+from scale.studies.noise import KINDS
+from scale.studies.systems.named import SYSTEMS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text(encoding="utf-8")
 

@@ -14,7 +14,7 @@ import jupytext
 import nbformat
 import pytest
 
-from scale.commands.pictures import PICTURES
+from scale.viz.pictures import PICTURES
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -17,9 +17,9 @@ from pptx.oxml import parse_xml
 from pptx.slide import SlideLayout
 from pptx.util import Inches
 
-from scale.viz.slides.file import write_deck
-from scale.viz.slides.template import TEMPLATE
-from scale.viz.style import HIT, MODALITY_COLOURS
+from scale.talk.file import write_deck
+from scale.talk.template import TEMPLATE
+from scale.viz.theme import HIT, MODALITY_COLOURS
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6
 INNER = WIDTH - 2 * MARGIN

@@ -11,7 +11,7 @@
 # - a table of what the named systems (UNITER, ViLBERT, CLIP, …) hide, match and contrast;
 # - the reason why you can search a million products with some of them and not with the others.
 #
-# Paper: section 2 (related work) and 4.1. Code: `scale/experiments/fusion/`. About 25 seconds.
+# Paper: section 2 (related work) and 4.1. Code: `scale/studies/systems/`. About 25 seconds.
 
 # %%
 import pandas as pd
@@ -77,7 +77,7 @@ for name, may_LL in (("one stream", inside_LL | across_LL), ("towers", inside_LL
 # In the picture, a line in a box goes from a modality that is read (below) to one that reads it (above).
 
 # %%
-from scale.viz.lessons.streams import streams
+from scale.viz.illustrations.streams import streams
 
 streams()
 
@@ -94,8 +94,8 @@ streams()
 # modalities (UNITER's own paper has text and image only).
 
 # %%
-from scale.experiments.fusion.build import build_system, parameters
-from scale.experiments.fusion.systems import SYSTEMS
+from scale.studies.systems.build import build_system, parameters
+from scale.studies.systems.named import SYSTEMS
 
 run = demo_run()
 test = run.dataset(samples(), "test")
@@ -112,7 +112,7 @@ for modality, tokens in batch.tokens.items():
 # front of each modality a token [CLS], whose vector stands for the whole modality.
 
 # %%
-from scale.experiments.fusion.cost import counted_flops
+from scale.studies.systems.cost import counted_flops
 
 rows, ours = [], parameters(models["scale_itself"])
 for name, model in models.items():
@@ -141,7 +141,7 @@ pd.DataFrame(rows, columns=columns).set_index("system")
 from copy import deepcopy
 from dataclasses import replace
 
-from scale.experiments.fusion.reach import Reach, first_tokens, output_lengths
+from scale.studies.systems.attention_reach import Reach, first_tokens, output_lengths
 
 product = first_tokens(batch, row=0, most=10)
 
@@ -193,7 +193,7 @@ length
 # layer of each kind it has, then the whole model from the first layer to the last.
 
 # %%
-from scale.viz.lessons.attention import attention_masks
+from scale.viz.illustrations.attention import attention_masks
 
 attention_masks(list(reaches.values()))
 
@@ -208,8 +208,8 @@ attention_masks(list(reaches.values()))
 # schemes drawn above are true.
 
 # %%
-from scale.experiments.fusion.reach import one_after_the_other
-from scale.viz.lessons.streams import schemes
+from scale.studies.systems.attention_reach import one_after_the_other
+from scale.viz.illustrations.streams import schemes
 
 for name, scheme in zip(NAMES, schemes(), strict=True):
     layers = list(reaches[name].layers.values())
@@ -253,7 +253,7 @@ assert operations == 4 * L**2 * D
 from timm.models.vision_transformer import Block
 from torch.utils.flop_counter import FlopCounterMode
 
-from scale.experiments.fusion.cost import layer_flops
+from scale.studies.systems.cost import layer_flops
 
 for L in (8, 64, 512):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -270,8 +270,8 @@ for L in (8, 64, 512):
 # encoders and the first in its JCT. The same for whole models:
 
 # %%
-from scale.experiments.fusion.build import find_size
-from scale.experiments.fusion.cost import design_flops
+from scale.studies.systems.build import find_size
+from scale.studies.systems.cost import design_flops
 
 inside, settings = output_lengths(models["clip"], batch), run.config.model
 vectors = ("image", "video", "audio")
@@ -292,7 +292,7 @@ for name, system in systems.items():
 # %%
 from scale.modalities import MODALITIES
 from scale.presets import base
-from scale.viz.lessons.cost import cost_by_length, sized_designs
+from scale.viz.illustrations.cost import cost_by_length, sized_designs
 
 paper = base()
 lengths = {m: paper.model.length(m) for m in MODALITIES}
@@ -360,8 +360,8 @@ notes.set_index("system")
 # losses that come out of an **untrained** model of one layer. An empty cell: the system has no such loss.
 
 # %%
-from scale.experiments.fusion.model import FusionModel
-from scale.objectives.masking import WordPieces, mask_batch
+from scale.losses.masking import WordPieces, mask_batch
+from scale.studies.systems.model import FusionModel
 
 many, pieces = test.collate(list(range(48))), WordPieces.of(run.tokenizer)
 losses = {}
@@ -480,9 +480,9 @@ assert jct < chance + 0.1
 
 # %%
 from scale.commands.demo import samples_folder
-from scale.experiments.store import read_records
-from scale.experiments.studies import STUDIES
-from scale.experiments.summary import summarise
+from scale.studies.definitions import STUDIES
+from scale.studies.store import read_records
+from scale.studies.summary import summarise
 from scale.viz.studies import study_figure
 
 file = samples_folder().parent / "figures" / "studies" / "fusion-data_samples.parquet"
@@ -537,7 +537,7 @@ table.sort_index()
 # %%
 from scale.data.features import fit_picture
 from scale.data.media import load_image
-from scale.experiments.fusion.generator import GeneratorConfig, ImageGenerator, PatchCodebook
+from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
 
 train = [p for p in samples().split("train").products if p.image is not None][:100]
 codebook = PatchCodebook.fit([fit_picture(load_image(p.image), 64) for p in train], codes=128)
@@ -553,8 +553,8 @@ print(f"{pixels_HWC.size} numbers become {len(ids_N)} words out of {len(codebook
 # a mask is **causal** (因果). We measure it as before: change token $j$ and see which *predictions* change.
 
 # %%
-from scale.experiments.fusion.reach import reads_of_generator
-from scale.viz.lessons.picture_words import picture_words
+from scale.studies.systems.attention_reach import reads_of_generator
+from scale.viz.illustrations.picture_words import picture_words
 
 writer = ImageGenerator(GeneratorConfig(vocab_size=32, codes=128, text_length=12))
 title_1T = torch.arange(1, 13)[None]  # any twelve word pieces: the mask does not depend on them

@@ -11,8 +11,8 @@
 # - a test, on the same hidden regions, of what the other **modalities** (模态) are worth;
 # - the reason why the model of the demo hardly uses them, and a small training in which it does.
 #
-# Paper: section 4.2. Code: `scale/objectives/masking.py`, `scale/objectives/masked.py`,
-# `scale/experiments/context.py`. About 25 seconds.
+# Paper: section 4.2. Code: `scale/losses/masking.py`, `scale/losses/masked.py`,
+# `scale/studies/context.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -65,7 +65,7 @@ print("features:", features_LF.shape, "red, green, blue of the corner:", corner.
 # the marked places, so that hidden, black and absent stay three different things.
 
 # %%
-from scale.objectives.masking import WordPieces, mask_batch
+from scale.losses.masking import WordPieces, mask_batch
 
 pieces = WordPieces.of(run.tokenizer)
 batch = test.collate([row])
@@ -80,8 +80,8 @@ print("hidden:", hidden_RL.tolist(), "target:", tuple(target_NF.shape))
 # edges cannot). Right: the hatched regions are hidden, and the model must fill them.
 
 # %%
-from scale.experiments.reconstruction import reconstruct
-from scale.viz.lessons.hidden import mask_image
+from scale.studies.reconstruction import reconstruct
+from scale.viz.illustrations.hidden import mask_image
 
 shown = reconstruct(run.model, test, "image", run.config.mask, [row])
 mask_image([("", shown[0])], run.config.features, guesses=())
@@ -98,7 +98,7 @@ mask_image([("", shown[0])], run.config.features, guesses=())
 # The second has errors 0, 2 and 1, so (0 + 4 + 1)/3 = 5/3. The mean of both is 1.
 
 # %%
-from scale.objectives.masked import masked_vector_loss
+from scale.losses.masked import masked_vector_loss
 
 predicted_NF = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 1.0]])
 truth_NF = torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.0, 2.0]])
@@ -153,8 +153,8 @@ assert abs(best - 0.5) < 1e-6
 # the content is worth.**
 
 # %%
-from scale.experiments.context import gains, product_losses
-from scale.experiments.reconstruction import best_median_worst
+from scale.studies.context import gains, product_losses
+from scale.studies.reconstruction import best_median_worst
 
 loss = product_losses(run.model, test, "image", run.config.mask)
 rows = best_median_worst(loss["none"] - loss["all"])
@@ -175,7 +175,7 @@ mask_image(list(zip(("best", "median", "worst"), shown, strict=True)), run.confi
 # regions**. A model that does not beat them has learned nothing.
 
 # %%
-from scale.experiments.reconstruction import baseline_losses
+from scale.studies.reconstruction import baseline_losses
 
 loss |= baseline_losses(test, "image", run.config.mask)
 names = {
@@ -194,7 +194,7 @@ pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in n
 # **interval** (置信区间) by bootstrap. If it holds 0, we have not seen a difference.
 
 # %%
-from scale.viz.lessons.masking import context_gain
+from scale.viz.illustrations.masking import context_gain
 
 own, wrong = gains(loss, "none")["all"], gains(loss, "strangers")["all"]
 for name, e in (("without", own), ("a stranger's", wrong)):
@@ -219,8 +219,8 @@ context_gain({"image": wanted})
 # the JCT.
 
 # %%
+from scale.losses.total import scale_loss
 from scale.modalities import TASKS
-from scale.objectives.total import scale_loss
 
 masked = mask_batch(train.collate(range(64)), run.config.mask, pieces, (0, 0), TASKS)
 model = run.model.cpu()
@@ -274,8 +274,8 @@ assert ratio > 10
 
 # %%
 from scale.config import MaskConfig
-from scale.experiments.context import EVERYTHING, NOTHING, STRANGERS
-from scale.experiments.masked_training import having, train_masked
+from scale.studies.context import EVERYTHING, NOTHING, STRANGERS
+from scale.studies.masked_training import having, train_masked
 
 alone = train_masked(run.config, train, "image", ("video",), rate=0.99, steps=100)
 pairs = having(test, ("image", "video"))

@@ -12,8 +12,8 @@
 # - the loss, **cross-entropy** (交叉熵), by hand and by the package;
 # - a measurement: is a colour word easier to say when the picture is there?
 #
-# Paper: section 4.2. Code: `scale/objectives/masking.py`, `scale/objectives/masked.py`,
-# `scale/experiments/hiding.py`. About 25 seconds.
+# Paper: section 4.2. Code: `scale/losses/masking.py`, `scale/losses/masked.py`,
+# `scale/studies/mask_words.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -32,7 +32,7 @@ begin(seed=0)
 # is put together from shorter pieces; `##` says "goes on with the word before".
 
 # %%
-from scale.objectives.masking import WordPieces, mask_batch
+from scale.losses.masking import WordPieces, mask_batch
 
 run, train, test = demo_run(), demo_data("train"), demo_data("test")
 tokenizer = run.tokenizer
@@ -106,7 +106,7 @@ def hide_slowly(ids_L, rate, rng):
 # it is, and still asked.
 
 # %%
-from scale.viz.lessons.guesses import fates, word_fates
+from scale.viz.illustrations.guesses import fates, word_fates
 
 assert sorted(known.special_ids) == [0, 1, 2, 3, 4]
 ids_L = test.collate([test.products.index(product)]).tokens["text"].values[0]
@@ -162,7 +162,7 @@ counted.astype({"hidden pieces": int})
 # probability; at the second, "blue" is right and has a third of it.
 
 # %%
-from scale.objectives.masked import masked_token_loss
+from scale.losses.masked import masked_token_loss
 
 words = ["red", "blue", "steel"]
 logits_NV = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
@@ -197,9 +197,9 @@ print(f"know nothing: {np.log(len(tokenizer)):.2f}   know the frequencies: {unig
 # counts as missing (`present` is False), and the model treats it as it treats every missing one.
 
 # %%
-from scale.experiments.context import EVERYTHING, NOTHING, in_context, predict
-from scale.experiments.hiding import hide_words, top_pieces
-from scale.viz.lessons.guesses import top_guesses
+from scale.studies.context import EVERYTHING, NOTHING, in_context, predict
+from scale.studies.mask_words import hide_words, top_pieces
+from scale.viz.illustrations.guesses import top_guesses
 
 one = hide_words(test, ["red"], [test.products.index(product)])
 guesses = {}
@@ -223,8 +223,8 @@ top_guesses(product, product.text.replace("red", "____"), guesses, "red")
 
 # %%
 from scale.evaluation.bootstrap import estimate
-from scale.experiments.context import Context, contexts_of, gains, product_losses
-from scale.experiments.hiding import answers
+from scale.studies.context import Context, contexts_of, gains, product_losses
+from scale.studies.mask_words import answers
 
 colours = sorted({p.labels["colour"] for p in samples()})
 materials = ["ceramic", "glass", "steel", "brass", "wooden", "recycled", "canvas", "leather"]
@@ -304,7 +304,7 @@ print(f"one colour: {average:.0f} times, in about {average / seen * 2:.0f} diffe
 # the picture.
 
 # %%
-from scale.experiments.practice import complete_rows, part_of, with_word_in_front
+from scale.studies.probe_training import complete_rows, part_of, with_word_in_front
 
 lessons, exam = with_word_in_front(train, "colour"), with_word_in_front(test, "colour")
 rows = complete_rows(lessons, ("text", "image"))
@@ -318,8 +318,8 @@ for row in sitting[:3]:
 # then the package's `reader_of_words` does the same and must arrive at the same weights.
 
 # %%
-from scale.experiments.practice import BATCH, RATE, reader_of_words
 from scale.seeding import generator
+from scale.studies.probe_training import BATCH, RATE, reader_of_words
 
 model, draw = part_of(run, ("text", "image")).train(), generator("cpu", 0)
 optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
@@ -416,8 +416,8 @@ ask(middle)
 # panel needs a running kernel; without one you see its picture.
 
 # %%
-from scale.viz.widgets.masking import MaskingExplorer
-from scale.viz.widgets.subject import Subject
+from scale.explore.masking import MaskingExplorer
+from scale.explore.subject import Subject
 
 panel = MaskingExplorer(Subject(run, test), task="MLM")
 panel.hide([1])

@@ -11,8 +11,8 @@
 # - a measurement of the leak when single pieces are hidden;
 # - a matrix that says which **modality** (模态) helps with which attribute.
 #
-# Paper: section 4.2. Code: `scale/data/tokenizer.py`, `scale/objectives/masking.py`,
-# `scale/experiments/hiding.py`. About 40 seconds.
+# Paper: section 4.2. Code: `scale/data/tokenizer.py`, `scale/losses/masking.py`,
+# `scale/studies/mask_words.py`. About 40 seconds.
 
 # %%
 import numpy as np
@@ -77,7 +77,7 @@ for chosen in ([1], [0], [1, 2]):
 # %%
 from dataclasses import replace
 
-from scale.objectives.masking import WordPieces, mask_batch
+from scale.losses.masking import WordPieces, mask_batch
 
 batch, known = test.collate(range(len(test))), WordPieces.of(tokenizer)
 tokens, always = batch.tokens["table"], replace(run.config.mask, mask_share=1, random_share=0)
@@ -111,7 +111,7 @@ assert fates_seen == {"all [MASK]", "no [MASK]"}
 # the picture's other rows and try: most of the blue boxes can be filled in from what stands beside them.
 
 # %%
-from scale.viz.lessons.guesses import fates, ways_of_hiding
+from scale.viz.illustrations.guesses import fates, ways_of_hiding
 
 table = (("Material", "powder-coated steel"), ("Care", "dry after use"), ("Full length", "26 cm"))
 ids_NL, _, entity_NL = encode_tables(tokenizer, [table], length=64)
@@ -188,9 +188,9 @@ pd.DataFrame(found).T.round(2)
 # $$L_{MEM} = -\frac{1}{N}\sum_{n=1}^{N} \ln p_n, \qquad p_n: \text{probability of the piece that was there}$$
 
 # %%
-from scale.experiments.context import EVERYTHING, NOTHING, gains, in_context, predict
-from scale.experiments.hiding import answers, hide_entities
-from scale.objectives.masked import masked_token_loss
+from scale.losses.masked import masked_token_loss
+from scale.studies.context import EVERYTHING, NOTHING, gains, in_context, predict
+from scale.studies.mask_words import answers, hide_entities
 
 masked = hide_entities(test, FAMILIES["material"])
 logits_NV = predict(run.model, masked, "table")
@@ -236,7 +236,7 @@ trained_table(pd.DataFrame(rows))
 # shown, or not. So one model learns to answer with any of them, and with none.
 
 # %%
-from scale.experiments.practice import RECORDED, reader_of_tables, with_record_table
+from scale.studies.probe_training import RECORDED, reader_of_tables, with_record_table
 
 lessons, exam = with_record_table(train), with_record_table(test)
 product = exam.products[3]
@@ -257,9 +257,9 @@ print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 # says which of the hidden values is to be read.
 
 # %%
-from scale.experiments.context import Context
-from scale.experiments.hiding import top_pieces
-from scale.viz.lessons.guesses import top_guesses
+from scale.studies.context import Context
+from scale.studies.mask_words import top_pieces
+from scale.viz.illustrations.guesses import top_guesses
 
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 one = hide_entities(exam, RECORDED, rows=[row], asked=["Material"])
@@ -284,8 +284,8 @@ top_guesses(exam.products[row], "Material: ____", guesses, material)
 # modality shows it, so an honest measurement must find nothing there.
 
 # %%
-from scale.experiments.context import contexts_of
-from scale.viz.lessons.attributes import before_and_after
+from scale.studies.context import contexts_of
+from scale.viz.illustrations.attributes import before_and_after
 
 
 def exam_gains(model):
@@ -410,7 +410,7 @@ assert gains(marks, than="nothing")["a stranger's sound"].value < 0
 # about how well the demo's model reads a table?
 
 # %% tags=["solution"]
-from scale.experiments.context import product_losses
+from scale.studies.context import product_losses
 
 sweep = {}
 for rate in (0.15, 0.3, 0.5, 0.8):

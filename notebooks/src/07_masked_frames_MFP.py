@@ -13,7 +13,7 @@
 #   back;
 # - a training in which the clip really has to ask the picture.
 #
-# Paper: section 4.2. Code: `scale/objectives/masked.py`, `scale/experiments/context.py`. About 25
+# Paper: section 4.2. Code: `scale/losses/masked.py`, `scale/studies/context.py`. About 25
 # seconds.
 
 # %%
@@ -67,8 +67,8 @@ print("frames", frames_THWC.shape, "-> vectors", (column.length_N[row].item(), l
 # model sees a learned *mask token* there.
 
 # %%
-from scale.experiments.reconstruction import reconstruct
-from scale.viz.lessons.hidden import mask_video
+from scale.studies.reconstruction import reconstruct
+from scale.viz.illustrations.hidden import mask_video
 
 shown = reconstruct(run.model, test, "video", run.config.mask, [row])
 mask_video([("", shown[0])], run.config.features, guesses=())
@@ -87,7 +87,7 @@ mask_video([("", shown[0])], run.config.features, guesses=())
 # neighbours, (0.5, 0.5), gives 1/4.
 
 # %%
-from scale.objectives.masked import masked_vector_loss
+from scale.losses.masked import masked_vector_loss
 
 before, after = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 1.0]])
 truth = torch.tensor([[1.0, 0.0]])
@@ -104,7 +104,7 @@ for name, guess in (("the frame before", before), ("mean of both", (before + aft
 # distance:
 
 # %%
-from scale.experiments.masked_training import copy_losses, having, mean_loss
+from scale.studies.masked_training import copy_losses, having, mean_loss
 
 clip_LF = test.collate([row]).tokens["video"].values[0]
 total, count = 0.0, 0
@@ -120,7 +120,7 @@ print(f"neighbours differ by {total / count:.2f} in this clip")
 # frames.
 
 # %%
-from scale.viz.lessons.masking import context_gain, copy_curve
+from scale.viz.illustrations.masking import context_gain, copy_curve
 
 loss_D, mean = copy_losses(test, "video", 7), mean_loss(test, "video")
 print(f"distance 1: {loss_D[0]:.2f}, distance 7: {loss_D[-1]:.2f}, mean: {mean:.2f}")
@@ -145,8 +145,8 @@ copy_curve({"video": loss_D}, {"video": mean})
 # five at once never came up there.
 
 # %%
-from scale.experiments.context import gains, product_losses
-from scale.experiments.reconstruction import baseline_losses
+from scale.studies.context import gains, product_losses
+from scale.studies.reconstruction import baseline_losses
 
 loss = product_losses(run.model, test, "video", run.config.mask)
 loss |= baseline_losses(test, "video", run.config.mask)
@@ -199,7 +199,7 @@ context_gain({"video": wanted})
 # with*):
 
 # %%
-from scale.experiments.reconstruction import best_median_worst
+from scale.studies.reconstruction import best_median_worst
 
 rows = best_median_worst(loss["none"] - loss["all"])
 shown = reconstruct(run.model, test, "video", run.config.mask, rows)
@@ -217,8 +217,8 @@ mask_video(list(zip(("best", "median", "worst"), shown, strict=True)), run.confi
 
 # %%
 from scale.config import MaskConfig
-from scale.experiments.context import EVERYTHING, NOTHING, STRANGERS
-from scale.experiments.masked_training import train_masked
+from scale.studies.context import EVERYTHING, NOTHING, STRANGERS
+from scale.studies.masked_training import train_masked
 
 alone = train_masked(run.config, train, "video", ("image",), rate=0.99, steps=60)
 pairs = having(test, ("image", "video"))
@@ -274,7 +274,7 @@ pd.DataFrame(table).T.rename_axis("rate")
 # say what that means for a model that is trained this way.
 
 # %% tags=["solution"]
-from scale.experiments.context import hide, nearest_visible
+from scale.studies.context import hide, nearest_visible
 
 (masked,) = hide(test, "video", run.config.mask)
 nearest_NF = nearest_visible(masked, "video")

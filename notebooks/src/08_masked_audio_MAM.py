@@ -10,8 +10,8 @@
 # - a fair race between the model and copying, with and without the other **modalities** (模态);
 # - a training in which the sound must ask the others what the thing is.
 #
-# Paper: section 4.2. Code: `scale/data/features.py`, `scale/objectives/masked.py`,
-# `scale/experiments/context.py`. About 25 seconds.
+# Paper: section 4.2. Code: `scale/data/features.py`, `scale/losses/masked.py`,
+# `scale/studies/context.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -102,8 +102,8 @@ play(test.products[row], "audio")
 # paper: 15 %). The model sees a learned *mask token* there.
 
 # %%
-from scale.experiments.reconstruction import reconstruct
-from scale.viz.lessons.hidden import mask_audio
+from scale.studies.reconstruction import reconstruct
+from scale.viz.illustrations.hidden import mask_audio
 
 shown = reconstruct(run.model, test, "audio", run.config.mask, [row])
 mask_audio([("", shown[0])], config, guesses=())
@@ -121,7 +121,7 @@ mask_audio([("", shown[0])], config, guesses=())
 # Two frames, two bands. In your head: errors 1, 1 give 1; errors 0, 2 give 2; the mean is 1.5.
 
 # %%
-from scale.objectives.masked import masked_vector_loss
+from scale.losses.masked import masked_vector_loss
 
 predicted_NF = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
 truth_NF = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
@@ -139,8 +139,8 @@ print(f"loss {by_hand:.2f}")
 # dashed is the dullest guess, the mean of all training frames.
 
 # %%
-from scale.experiments.masked_training import copy_losses, having, mean_loss
-from scale.viz.lessons.masking import context_gain, copy_curve
+from scale.studies.masked_training import copy_losses, having, mean_loss
+from scale.viz.illustrations.masking import context_gain, copy_curve
 
 shown_modalities = {"video": 7, "audio": 16}
 losses = {m: copy_losses(test, m, most) for m, most in shown_modalities.items()}
@@ -164,8 +164,8 @@ copy_curve(losses, means)
 # as ever, about the wrong product (notebook 07 shows how the first comparison alone deceives).
 
 # %%
-from scale.experiments.context import gains, product_losses
-from scale.experiments.reconstruction import baseline_losses
+from scale.studies.context import gains, product_losses
+from scale.studies.reconstruction import baseline_losses
 
 loss = product_losses(run.model, test, "audio", run.config.mask)
 loss |= baseline_losses(test, "audio", run.config.mask)
@@ -202,7 +202,7 @@ context_gain({"audio": wanted})
 # Marks below a picture: the frames that were hidden.
 
 # %%
-from scale.experiments.reconstruction import best_median_worst
+from scale.studies.reconstruction import best_median_worst
 
 rows = best_median_worst(loss["none"] - loss["all"])
 shown = reconstruct(run.model, test, "audio", run.config.mask, rows)
@@ -225,8 +225,8 @@ mask_audio(list(zip(("best", "median", "worst"), shown, strict=True)), config)
 
 # %%
 from scale.config import MaskConfig
-from scale.experiments.context import EVERYTHING, NOTHING, STRANGERS
-from scale.experiments.masked_training import train_masked
+from scale.studies.context import EVERYTHING, NOTHING, STRANGERS
+from scale.studies.masked_training import train_masked
 
 alone = train_masked(run.config, train, "audio", ("table",), rate=0.99, steps=50)
 pairs = having(test, ("table", "audio"))

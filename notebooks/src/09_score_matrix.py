@@ -11,7 +11,7 @@
 # - what happens to both when a modality is missing;
 # - three places where such a weight can act, and what each does to training.
 #
-# Paper: section 4.3. Code: `scale/model/scores.py`, `scale/objectives/weighting.py`. About 10 seconds.
+# Paper: section 4.3. Code: `scale/model/scores.py`, `scale/losses/weighting.py`. About 10 seconds.
 
 # %%
 import torch
@@ -119,7 +119,7 @@ score_matrices(*(m[0].numpy() for m in matrices), present_M.numpy())
 # If the others share nothing with it ($c = 0$) that is 0.405; if they agree ($c = 0.9$), 0.216.
 
 # %%
-from scale.viz.lessons.weights import features_of_cosine
+from scale.viz.illustrations.weights import features_of_cosine
 
 for cosine in (0.0, 0.9):
     pooled_BMD = features_of_cosine(torch.tensor([cosine]))
@@ -211,7 +211,7 @@ for weight in (1.0, 0.2):
 # loss, if gradient may flow into it, the model can lower its loss by lowering its weight.
 
 # %%
-from scale.viz.lessons.weights import gradient_descent, weight_effects
+from scale.viz.illustrations.weights import gradient_descent, weight_effects
 
 weight_effects()
 
@@ -252,7 +252,7 @@ torch.testing.assert_close(released, G_MM, atol=1e-5, rtol=0)
 # At the start the features are random and S′ means nothing. The run has logged its mean at every validation.
 
 # %%
-from scale.commands.figures import draw_scores_over_time
+from scale.viz.pictures.run_pictures import draw_scores_over_time
 
 draw_scores_over_time(run, "en")
 
@@ -269,8 +269,8 @@ draw_scores_over_time(run, "en")
 # five nearest products. It needs a running kernel: run the cell. (On a page without one you see S′ as it stands.)
 
 # %%
-from scale.viz.widgets.scores import ScoreExplorer
-from scale.viz.widgets.subject import Subject
+from scale.explore.scores import ScoreExplorer
+from scale.explore.subject import Subject
 
 ScoreExplorer(Subject(run, test), product=test.ids[row])
 

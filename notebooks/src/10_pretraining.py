@@ -12,7 +12,7 @@
 # - stop a run, go on, and compare the bits;
 # - look at runs that do not learn, and at a table from symptom to cause.
 #
-# Paper: sections 4.2 to 4.4. Code: `scale/objectives/total.py`, `scale/training/`. About 40 seconds.
+# Paper: sections 4.2 to 4.4. Code: `scale/losses/total.py`, `scale/training/`. About 40 seconds.
 
 # %%
 from dataclasses import replace
@@ -32,7 +32,7 @@ begin(seed=0)
 # co-transformer** (联合协同 Transformer, JCT), and from there the heads predict what was hidden.
 
 # %%
-from scale.viz.lessons.architecture import architecture
+from scale.viz.illustrations.architecture import architecture
 
 run = demo_run()
 parameters = sum(p.numel() for p in run.model.parameters())
@@ -52,7 +52,7 @@ architecture(run.config.model, parameters, "tiny")
 # (notebook 11). First the batch is corrupted: some tokens of every modality are hidden (notebooks 04 to 08).
 
 # %%
-from scale.objectives.masking import WordPieces, mask_batch
+from scale.losses.masking import WordPieces, mask_batch
 
 train = run.dataset(samples(), "train")
 pieces = WordPieces.of(train.tokenizer)
@@ -70,7 +70,7 @@ for m in MODALITIES:
 # %%
 from torch.nn.functional import cross_entropy
 
-from scale.objectives.contrastive import pair_losses
+from scale.losses.contrastive import pair_losses
 
 model = run.untrained().eval()
 with torch.no_grad():
@@ -89,7 +89,7 @@ assert abs(words - guess) < 0.5
 # candidates, so $n$ is a little smaller than the number of products.)
 
 # %%
-from scale.objectives.total import scale_loss
+from scale.losses.total import scale_loss
 
 found = scale_loss(output, masked, run.config.loss)
 torch.testing.assert_close(found.losses["contrastive"], pair_P.sum())
@@ -106,7 +106,7 @@ for name, value in found.losses.items():
 # the assert allows.) The picture has all fifteen terms.
 
 # %%
-from scale.viz.lessons.loss_terms import loss_terms
+from scale.viz.illustrations.loss_terms import loss_terms
 
 count_P = pairs.valid_BP.sum(0)
 masked_losses = {name: float(v) for name, v in found.losses.items() if name != "contrastive"}
@@ -191,7 +191,7 @@ print("equal: five steps by hand and five by the package")
 # The demo's run has logged every tenth of its 450 steps. `metrics.jsonl` is a line of JSON each time.
 
 # %%
-from scale.training.log import read_metrics
+from scale.training.logging import read_metrics
 from scale.viz.training import loss_curves
 
 metrics = read_metrics(run.folder.folder)
@@ -230,7 +230,8 @@ assert last < 0.6 * start
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scale.training.checkpoint import TrainState, load_checkpoint, moments_of, save_checkpoint
+from scale.training import checkpoint
+from scale.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 
 whole, stopped = (Stepper(config, seeded_model(config), train) for _ in range(2))
 for step in range(8):
@@ -239,7 +240,7 @@ for step in range(4):
     stopped.step(step)
 folder = TemporaryDirectory()
 path = Path(folder.name) / "last"
-moments = moments_of(stopped.model, stopped.optimizer)
+moments = checkpoint.optimizer_state_dict(stopped.model, stopped.optimizer)
 save_checkpoint(path, stopped.model, moments, TrainState(step=4))
 print(sorted(file.name for file in path.iterdir()))
 
@@ -267,7 +268,7 @@ folder.cleanup()
 # 32 products, contrast only, 25 steps each.
 
 # %%
-from scale.experiments.broken import FAULTS, complete_products, contrast_curve
+from scale.studies.failure_modes import FAULTS, complete_products, contrast_curve
 
 one = complete_products(train, 32)
 curves = {name: contrast_curve(run.config, one, **fault) for name, fault in FAULTS.items()}
@@ -279,8 +280,8 @@ FAULTS
 # anew at each step, as it would be with new data, it cannot.
 
 # %%
-from scale.experiments.broken import MIXED_UP, mixed_up_curve
-from scale.viz.lessons.loss_terms import broken_runs
+from scale.studies.failure_modes import MIXED_UP, mixed_up_curve
+from scale.viz.illustrations.loss_terms import broken_runs
 
 curves[MIXED_UP] = mixed_up_curve(run.config, one)
 broken_runs(curves, floor=math.log(32))
@@ -317,7 +318,7 @@ for name in list(curves)[1:]:
 # it the folder and `live=True`. Move the slider, or press play, and the run happens again.
 
 # %%
-from scale.viz.widgets.monitor import TrainingMonitor
+from scale.explore.monitor import TrainingMonitor
 
 TrainingMonitor(run.folder.folder, live=False)
 

@@ -13,8 +13,8 @@
 # - the paper's claim, with an interval that you compute yourself;
 # - a small study of your own, with a prediction before it.
 #
-# Paper: sections 1, 4.1 and 5. Code: `scale/experiments/noise.py`, `scale/model/jct.py`,
-# `scale/experiments/statistics.py`. About 25 seconds.
+# Paper: sections 1, 4.1 and 5. Code: `scale/studies/noise.py`, `scale/model/joint_transformer.py`,
+# `scale/studies/statistics.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -65,7 +65,7 @@ play(product, "audio")
 from IPython.display import Audio
 
 from scale.data.media import load_audio
-from scale.experiments.signals import add_white_noise
+from scale.studies.signals import add_white_noise
 
 sound_S = load_audio(product.audio, sample_rate=16_000, seconds=1.0)
 noisy_S = add_white_noise(sound_S, -10.0, np.random.default_rng(0))
@@ -82,8 +82,8 @@ Audio(noisy_S, rate=16_000)
 # $u < \text{share}$. Then whoever is hit at 10 % is hit at 30 % too: the sets are **nested** (嵌套).
 
 # %%
-from scale.experiments.draws import uniforms
-from scale.experiments.noise import FATE, Noise, apply_noise
+from scale.studies.draws import uniforms
+from scale.studies.noise import FATE, Noise, apply_noise
 
 u_N = uniforms(test.ids, 0, 0, FATE)  # seed 0, first noise of the list, the draw of fates
 has_N = test.present_NM[:, INDEX["audio"]]
@@ -108,7 +108,7 @@ for share in (0.1, 0.3, 0.5):
 # The picture counts tokens: first with nothing missing, then under each policy.
 
 # %%
-from scale.viz.lessons.policies import missing_policies
+from scale.viz.illustrations.policies import missing_policies
 
 model = run.model.cpu()  # one product: a GPU would not help
 has = ("text", "table", "image")
@@ -214,7 +214,7 @@ assert back > forth
 # pulls the titles together: a small collapse (坍缩). The package's loss, with the flag and without:
 
 # %%
-from scale.objectives.contrastive import pair_losses
+from scale.losses.contrastive import pair_losses
 
 pooled_BMD = torch.zeros(8, 5, 16)
 pooled_BMD[:, INDEX["text"]], pooled_BMD[:, INDEX["audio"]] = title_BD, nothing_BD
@@ -238,8 +238,8 @@ assert not pairs.valid_BP.any()
 # only need the second. Let us count in the sample shop, whose products have gaps of their own already.
 
 # %%
-from scale.experiments.noise import missing_at_random
-from scale.viz.lessons.completeness import complete_share, shares_left
+from scale.studies.noise import missing_at_random
+from scale.viz.illustrations.completeness import complete_share, shares_left
 
 train = run.dataset(samples(), "train")
 table, measured = [], {}
@@ -275,7 +275,7 @@ complete_share(measured)
 
 # %% tags=["nbval-ignore-output"]
 # not compared: studies are still being added
-from scale.experiments.store import read_records
+from scale.studies.store import read_records
 
 folder = samples().folder.parent / "figures" / "studies"
 found = {path.stem: read_records(path) for path in sorted(folder.glob("*.parquet"))}
@@ -288,9 +288,9 @@ counts.unstack(fill_value=0)
 # sample shop. Each point of the picture is the mean of five trainings; the bars are intervals.
 
 # %%
-from scale.experiments.runner import finished_records
-from scale.experiments.studies import STUDIES
-from scale.experiments.summary import summarise
+from scale.studies.definitions import STUDIES
+from scale.studies.runner import finished_records
+from scale.studies.summary import summarise
 from scale.viz.studies import study_figure
 
 study = STUDIES["missing"](False)
@@ -330,7 +330,7 @@ pd.DataFrame(seeds).rename_axis("seed").map("{:.3f}".format)
 # with $S = 5$ and $t = 2.776$, from the table of the t distribution with 4 degrees of freedom.
 
 # %%
-from scale.experiments.statistics import over_seeds
+from scale.studies.statistics import over_seeds
 
 mean = difference_S.sum() / 5
 spread = np.sqrt(((difference_S - mean) ** 2).sum() / 4)
@@ -344,7 +344,7 @@ print(f"zero - drop = {mean:+.3f}, 95 % interval [{mean - half:+.3f}, {mean + ha
 # The interval does not hold 0. What if we forget that the runs are pairs?
 
 # %%
-from scale.viz.lessons.paired import paired_runs, unpaired
+from scale.viz.illustrations.paired import paired_runs, unpaired
 
 loose = unpaired(zero_S, drop_S)
 assert loose.high - loose.low > 1.3 * (interval.high - interval.low)
@@ -418,7 +418,7 @@ pd.DataFrame(rows).T.fillna("-")
 # **Predict now, on paper**: put the five in order, from the best to the worst. Then run.
 
 # %%
-from scale.experiments.toy import ToySetting, run_toy
+from scale.studies.toy import ToySetting, run_toy
 
 small = {"steps": 100, "uniform_steps": 25, "test_products": 400}
 arms = {
@@ -461,7 +461,7 @@ assert (recall["mismatch, S'"] > recall["mismatch"] + 0.02).all()
 # (**AUC**: 0.5 is guessing, 1 is perfect). The study `weighting` measured the same on the sample shop.
 
 # %%
-from scale.experiments.score_means import areas, own_weights
+from scale.studies.score_means import areas, own_weights
 
 weighting = STUDIES["weighting"](False)
 weighed = finished_records(weighting, samples().folder, folder)
@@ -505,8 +505,8 @@ score_figure(weighting, weighed)
 # to uniform weights, in each regime, by Recall@10 (the study's figure):
 
 # %%
-from scale.experiments.statistics import compare, runs_of
-from scale.experiments.study import Comparison
+from scale.studies.statistics import compare, runs_of
+from scale.studies.study import Comparison
 
 ready, rows = runs_of(weighting, weighed), {}
 columns = [(w, metric) for w in ("S'", "logits (paper)") for metric in ("Recall@10", "mAP@5")]
@@ -544,7 +544,7 @@ assert table["logits (paper)", "Recall@10"]["clean"].verdict == "contradicted"
 # %%
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.tables import ProductArrays, subset_retrievals
-from scale.experiments.noise import mismatch_everywhere
+from scale.studies.noise import mismatch_everywhere
 
 share, every = {}, "+".join(MODALITIES)
 noises = {"clean": (), "missing": missing_at_random(0.5), "mismatch": mismatch_everywhere(0.5)}
@@ -561,7 +561,7 @@ assert share["missing"] > share["mismatch"] + 0.02
 # mAP@5 is lost.
 
 # %%
-from scale.experiments.damage_shares import damage_shares
+from scale.studies.damage_shares import damage_shares
 from scale.viz.damage import damage_figure
 
 noise = STUDIES["noise"](False)
@@ -582,8 +582,8 @@ damage_figure(damages)
 # picture and another product's sound.
 
 # %%
-from scale.viz.widgets.scores import ScoreExplorer
-from scale.viz.widgets.subject import Subject
+from scale.explore.scores import ScoreExplorer
+from scale.explore.subject import Subject
 
 panel = ScoreExplorer(Subject(run, test))
 panel.columns["image"].kind.value = "blur"

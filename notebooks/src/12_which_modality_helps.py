@@ -12,7 +12,7 @@
 # - the difference between a modality that helps to *train* and one that helps to *ask*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/tables.py`,
-# `scale/experiments/contributions.py`, `scale/experiments/retention.py`. About 15 seconds.
+# `scale/studies/contributions.py`, `scale/studies/retention.py`. About 15 seconds.
 
 # %%
 import numpy as np
@@ -211,7 +211,7 @@ assert low < 0 < high
 # $$\text{kept}_k = \frac{1}{\binom{5}{k}} \sum_{|S| = 5-k} \frac{v(S)}{v(\text{all})}$$
 
 # %%
-from scale.experiments.retention import kept
+from scale.studies.retention import kept
 
 by_hand = [by_size[4 - k] / v[ALL] for k in range(5)]
 figures = {f"mAP@5 {subset}": v[subset] for subset in found}
@@ -224,10 +224,10 @@ pd.Series({k: about(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, 
 
 # %%
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.retention import retention_curves
-from scale.experiments.runner import finished_records
-from scale.experiments.store import read_records
-from scale.experiments.studies import STUDIES
+from scale.studies.definitions import STUDIES
+from scale.studies.retention import retention_curves
+from scale.studies.runner import finished_records
+from scale.studies.store import read_records
 from scale.viz.claims import retention_curve
 
 folder = samples().folder.parent / "figures" / "studies"
@@ -264,7 +264,7 @@ retention_curve({"study, five models": curve, "demo, this notebook": live})
 # %%
 from itertools import permutations
 
-from scale.experiments.contributions import marginal_steps, shapley, written
+from scale.studies.contributions import marginal_steps, shapley, written
 
 total = dict.fromkeys(MODALITIES, 0.0)
 for order in permutations(MODALITIES):
@@ -298,7 +298,7 @@ for m in MODALITIES:
 # for *each query* and bootstrap over the queries, as before.
 
 # %%
-from scale.viz.lessons.helping import shapley_figure
+from scale.viz.illustrations.helping import shapley_figure
 
 steps = marginal_steps(values)  # by modality and number of others: value_Q
 intervals = estimates({(m, k): step_Q for m in MODALITIES for k, step_Q in enumerate(steps[m])})
@@ -328,7 +328,7 @@ table
 # The study has five models, 63 queries. Its Shapley values, with intervals over the trainings:
 
 # %%
-from scale.experiments.statistics import over_seeds
+from scale.studies.statistics import over_seeds
 
 five = [r.figures["complete"] for r in records if r.factors == {"modalities": ALL}]
 games = [{s: figures[f"mAP@5 {s}"] for s in found} for figures in five]
@@ -354,7 +354,7 @@ shapley_figure(lines, in_study, ends, trainings=5)
 # one order, five seeds each. Each model is asked by all that it knows.
 
 # %%
-from scale.experiments.summary import summarise
+from scale.studies.summary import summarise
 
 claims = [o for o in summarise(study, records).outcomes if o.comparison.test == "held out"]
 table = pd.DataFrame(index=[o.comparison.claim for o in claims])
@@ -380,7 +380,7 @@ for count in range(1, 6):
 # first one, two, three, four modalities only.
 
 # %%
-from scale.viz.lessons.helping import added_modalities
+from scale.viz.illustrations.helping import added_modalities
 
 
 def of_study(trained_with, metric):

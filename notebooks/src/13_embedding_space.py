@@ -13,7 +13,7 @@
 # - maps of points whose truth you know, and of noise: what a map makes up.
 #
 # Paper: the contrastive losses that bring the modalities together (section 4). Code:
-# `scale/viz/embeddings.py`, `scale/viz/lessons/space.py`. About 40 seconds; a third of it is UMAP that
+# `scale/viz/embeddings.py`, `scale/viz/illustrations/space.py`. About 40 seconds; a third of it is UMAP that
 # compiles itself.
 
 # %%
@@ -77,7 +77,7 @@ np.testing.assert_allclose(gap**2, within_titles + within_pictures - 2 * between
 # %%
 from scale.evaluation.embed import embed_dataset
 from scale.modalities import MODALITIES
-from scale.viz.lessons.space import Points
+from scale.viz.illustrations.space import Points
 
 run, test = demo_run(), demo_data("test")
 models = {"untrained": run.untrained(), "trained": run.model}
@@ -94,7 +94,7 @@ pd.DataFrame([present_NM.sum(axis=0)], columns=MODALITIES, index=["points"])
 # find the same.
 
 # %%
-from scale.viz.lessons.space import modality_gap
+from scale.viz.illustrations.space import modality_gap
 
 
 def slow_gap(unit_PD, modality_P):
@@ -113,7 +113,7 @@ for points in stages.values():
 # about, different modalities of **one product**.
 
 # %%
-from scale.viz.lessons.space import cosine_kinds
+from scale.viz.illustrations.space import cosine_kinds
 
 rows = {}
 for stage, points in stages.items():
@@ -153,7 +153,7 @@ assert after["within"] > after["between"]  # things of one modality still agree 
 # can hold them: it can only hide distance, never invent it.
 
 # %%
-from scale.viz.lessons.space import principal_axes
+from scale.viz.illustrations.space import principal_axes
 
 x_PD = stages["trained"].unit_PD.astype(float)
 centred_PD = x_PD - x_PD.mean(axis=0)
@@ -169,7 +169,7 @@ print(f"two of 64 directions hold {about(100 * share, 0)} % of the spread")
 # The maps below have one scale. On the right are the cosines, by kind.
 
 # %%
-from scale.viz.lessons.maps import modality_gap_figure
+from scale.viz.illustrations.maps import modality_gap_figure
 
 modality_gap_figure(stages)
 
@@ -227,7 +227,7 @@ assert abs(uniformity(pooled_NMD, only) - by_hand) < 1e-3
 # we stop and look at the test products.
 
 # %%
-from scale.objectives.contrastive import pair_losses
+from scale.losses.contrastive import pair_losses
 from scale.training.schedule import batch_indices
 
 model, train = run.untrained().to(device()).train(), demo_data("train")
@@ -247,7 +247,7 @@ history[run.config.train.steps] = embedded["trained"]  # the demo: the whole way
 # Maps (PCA, one scale) and, below, the gap and the three kinds of cosine. The last column is the demo.
 
 # %%
-from scale.viz.lessons.maps import gap_over_training
+from scale.viz.illustrations.maps import gap_over_training
 
 snapshots = {step: Points.of(features) for step, features in history.items()}
 gap_over_training(snapshots, last=run.config.train.steps)
@@ -286,7 +286,7 @@ over_time.map(about)
 
 # %%
 from scale.viz.embeddings import umap_coordinates
-from scale.viz.lessons.maps import modality_maps
+from scale.viz.illustrations.maps import modality_maps
 
 maps = {stage: umap_coordinates(points.unit_PD) for stage, points in stages.items()}
 modality_maps(maps, stages["trained"].modality_P)
@@ -298,7 +298,7 @@ modality_maps(maps, stages["trained"].modality_P)
 # many are of its own modality? By chance it would be about 20 %.
 
 # %%
-from scale.viz.lessons.space import neighbour_ranks
+from scale.viz.illustrations.space import neighbour_ranks
 
 
 def own_share(points, k=10):
@@ -462,7 +462,7 @@ pd.DataFrame({f"{b} from {a}": {n: r[a, b] for n, r in ranks.items()} for a, b i
 # %%
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
-from scale.viz.lessons.space import trustworthiness
+from scale.viz.illustrations.space import trustworthiness
 
 
 def slow_trustworthiness(rank_NN, map_rank_NN, k):
@@ -511,7 +511,7 @@ honest.map(about)
 # tear?
 
 # %%
-from scale.viz.lessons.tears import map_tears, most_torn
+from scale.viz.illustrations.projection_errors import map_tears, most_torn
 
 map_tears(product_maps["trained"], rank_NN)
 
@@ -540,7 +540,7 @@ retrieval_sheet([product, product], results, hits)
 # map of seed 1, the six largest categories in colour.
 
 # %%
-from scale.viz.lessons.maps import seed_maps
+from scale.viz.illustrations.maps import seed_maps
 
 seeds = {0: product_maps["trained"], 1: umap_coordinates(emb_ND, seed=1)}
 seed_maps(seeds, category_N)
@@ -573,8 +573,8 @@ table.map(about)
 # (100 degrees). And 400 random vectors in 64 dimensions, where there is nothing at all to see.
 
 # %%
-from scale.viz.lessons.space import three_groups
-from scale.viz.lessons.tears import made_up_figure
+from scale.viz.illustrations.projection_errors import made_up_figure
+from scale.viz.illustrations.space import three_groups
 
 truth_N3, group_N = three_groups()
 truth_map_N2 = umap_coordinates(truth_N3)
@@ -614,8 +614,8 @@ assert max(map_width, map_far) < 2
 
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
-from scale.viz.widgets.embeddings import EmbeddingExplorer
-from scale.viz.widgets.subject import Subject
+from scale.explore.embeddings import EmbeddingExplorer
+from scale.explore.subject import Subject
 
 EmbeddingExplorer(Subject(run, test), product="p0012")
 

@@ -71,7 +71,7 @@ for denominator, value in by_hand.items():
 # One list, three numbers: 0.21, 0.33 and 0.83. The next picture shows where they come from.
 
 # %%
-from scale.viz.lessons.ranking import ap_denominators
+from scale.viz.illustrations.ranking import ap_denominators
 
 ap_denominators({"One ranking": rel_K}, relevant)
 
@@ -308,7 +308,7 @@ assert paired.high - paired.low < 0.8 * (high - low)
 # uncertain. Middle: the 1000 means. Right: the difference, both ways.
 
 # %%
-from scale.viz.lessons.ranking import bootstrap_figure
+from scale.viz.illustrations.ranking import bootstrap_figure
 
 bootstrap_figure(a_Q, b_Q, ("all five", "all but the picture"))
 
@@ -494,8 +494,8 @@ pd.DataFrame(scores).map(lambda e: f"{about(e.value)} [{about(e.low)}, {about(e.
 # %%
 from collections import Counter
 
-from scale.viz.lessons.downstream import class_f1
-from scale.viz.lessons.groups import tail_scores
+from scale.viz.illustrations.downstream import class_f1
+from scale.viz.illustrations.groups import tail_scores
 
 predicted_N = np.array(probes["trained"].predicted)
 in_train = Counter(product.category for product in splits["train"].products)
@@ -548,7 +548,7 @@ print(f"purity {5 / 6:.2f}, NMI {nmi:.2f}")
 # $k$ run, and beside each result put clusters of the same sizes with their members drawn by lot.
 
 # %%
-from scale.viz.lessons.downstream import purity_curves
+from scale.viz.illustrations.downstream import purity_curves
 
 clusters_K = [2, 5, 10, 20, 34, 60, 100, 146]
 curves = purity_curves(emb_ND["trained"], category_N, clusters_K)
@@ -561,7 +561,7 @@ table[["trained purity", "chance purity", "chance NMI"]].map(about)
 # both, and is corrected so that lots have 0:
 
 # %%
-from scale.viz.lessons.groups import purity_figure
+from scale.viz.illustrations.groups import purity_figure
 
 assert curves["trained"]["purity"][-1] == curves["chance"]["purity"][-1] == 1.0
 assert curves["chance"]["NMI"][-1] > 0.7
@@ -579,8 +579,8 @@ purity_figure(clusters_K, curves, categories=34)
 # all.
 
 # %%
-from scale.viz.lessons.downstream import task_estimates
-from scale.viz.lessons.groups import task_figure
+from scale.viz.illustrations.downstream import task_estimates
+from scale.viz.illustrations.groups import task_figure
 
 tasks = task_estimates(emb_ND, test.ids, category_N, probes)
 for metric, by_stage in tasks.items():

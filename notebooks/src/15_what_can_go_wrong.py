@@ -13,7 +13,7 @@
 #   on ours. An invariant is a sentence that must hold whatever the numbers are.
 #
 # This is no reproach. Every fault here is one that all of us have made. Paper: section 4. Code:
-# `scale/experiments/faults.py`, `fault_runs.py`, `fault_damage.py`. About 40 seconds.
+# `scale/studies/released_code.py`, `fault_runs.py`, `fault_damage.py`. About 40 seconds.
 
 # %%
 from dataclasses import replace
@@ -23,9 +23,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from scale.experiments.fault_runs import SHORT, few_products, small_config, train_briefly
 from scale.modalities import TASKS
 from scale.notebook import about, begin, demo_run, samples
+from scale.studies.fault_runs import SHORT, few_products, small_config, train_briefly
 from scale.training.run import seeded_model
 
 begin(seed=0)
@@ -52,7 +52,7 @@ for name, values in total.items():
 # make you stop and look for a mistake?
 
 # %%
-from scale.viz.lessons.faults import fault_losses
+from scale.viz.illustrations.faults import fault_losses
 
 fault_losses(total)
 
@@ -114,8 +114,8 @@ _ = heads.load_state_dict(ours.state_dict())
 # To test it we hide some tokens of 16 products, once, and use them for all models.
 
 # %%
-from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import scale_loss
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
 
 
 def hide(batch, tasks=TASKS):
@@ -186,8 +186,8 @@ judge(check_every_parameter_learns, [copied], [ours])
 # The picture shows it for our small model: hatched is what never learns.
 
 # %%
-from scale.experiments.fault_runs import learned_parameters
-from scale.viz.lessons.faults import fault_gradients
+from scale.studies.fault_runs import learned_parameters
+from scale.viz.illustrations.faults import fault_gradients
 
 versions = ("as described", "heads on encoder", "layers never called")
 counts = {name: learned_parameters(trained[name][0]) for name in versions}
@@ -226,9 +226,9 @@ pd.DataFrame(
 # look at how far the others move.
 
 # %%
-from scale.experiments.fault_damage import mask_owners, title_influence, with_scrambled_mask
 from scale.notebook import device
-from scale.viz.lessons.faults import fault_mask
+from scale.studies.fault_damage import mask_owners, title_influence, with_scrambled_mask
+from scale.viz.illustrations.faults import fault_mask
 
 six = data.collate(np.flatnonzero(data.present_NM.all(axis=1))[:6]).to(device())
 scrambled = with_scrambled_mask(run)
@@ -245,7 +245,7 @@ fault_mask(mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
 # **Invariant: changing product i never changes product j** (outside of the loss).
 
 # %%
-from scale.experiments.fault_damage import cut_title
+from scale.studies.fault_damage import cut_title
 
 
 def check_products_never_meet(model):
@@ -284,8 +284,8 @@ torch.testing.assert_close(p.detach(), t / w)
 # S′ of these products. One has the weight on the loss, the other on the prediction.
 
 # %%
-from scale.experiments.fault_damage import fit_sounds
-from scale.viz.lessons.fault_inputs import fault_regression
+from scale.studies.fault_damage import fit_sounds
+from scale.viz.illustrations.fault_inputs import fault_regression
 
 fitted = fit_sounds(run, data)
 for where, losses in fitted.loss.items():
@@ -303,7 +303,7 @@ fault_regression(fitted)
 # **Invariant: the truth costs nothing.** Put the target in as the prediction; the loss must be 0.
 
 # %%
-from scale.objectives.masked import masked_vector_loss
+from scale.losses.masked import masked_vector_loss
 
 
 def check_the_truth_costs_nothing(where):
@@ -342,8 +342,8 @@ judge(check_equal_modalities_share_one, [True], [False])
 # Neither is nonsense. But you would report "temperature 0.07" and train with another one.
 
 # %%
-from scale.experiments.fault_damage import effective_temperatures, same_modality_share
-from scale.viz.lessons.fault_inputs import fault_temperature
+from scale.studies.fault_damage import effective_temperatures, same_modality_share
+from scale.viz.illustrations.fault_inputs import fault_temperature
 
 with torch.no_grad():
     output = run.model.embed(data.collate(range(64)).to(device()))
@@ -363,7 +363,7 @@ fault_temperature(temperature_X, share_P)
 # equally likely: the loss is log B.
 
 # %%
-from scale.objectives.contrastive import pair_losses
+from scale.losses.contrastive import pair_losses
 
 all_B5 = torch.ones(8, 5, dtype=torch.bool)
 
@@ -509,7 +509,7 @@ for load in (load_as_released, load_ours):
 # Every sound of the catalogue is silence. The loss cannot tell: see the curve on the right.
 
 # %%
-from scale.viz.lessons.fault_inputs import fault_audio
+from scale.viz.illustrations.fault_inputs import fault_audio
 
 three = ("as described", "audio axes swapped", "audio all zeros")
 mam = {name: trained[name][1]["MAM"] for name in three}
@@ -572,8 +572,8 @@ print(f"product {silent.id} has no sound, and {mask_T.sum():.0f} real tokens of 
 # equal sounds belongs to this title? No model can know. The best possible loss is log 12.
 
 # %%
-from scale.experiments.fault_damage import missing_sounds
-from scale.viz.lessons.fault_inputs import fault_missing
+from scale.studies.fault_damage import missing_sounds
+from scale.viz.illustrations.fault_inputs import fault_missing
 
 found = missing_sounds(run, data)
 print(f"title and sound: {about(found.loss_there)} where there is a sound,",
@@ -711,9 +711,9 @@ judge(check_only_matrices_decay, [released_decayed], [our_decayed])
 # training.)
 
 # %%
-from scale.experiments.store import read_records
-from scale.experiments.studies import STUDIES
-from scale.experiments.summary import summarise
+from scale.studies.definitions import STUDIES
+from scale.studies.store import read_records
+from scale.studies.summary import summarise
 from scale.viz.studies import study_figure
 
 folder = samples().folder.parent / "figures" / "studies"

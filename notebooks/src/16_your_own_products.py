@@ -145,7 +145,7 @@ assert [json.loads(line) for line in written] == records
 
 # %%
 from scale.data.catalogue import Catalogue
-from scale.data.inspect import inspect_catalogue
+from scale.data.summary import inspect_catalogue
 
 catalogue = Catalogue.open("my_shop")
 inspection = inspect_catalogue(catalogue, progress=False)
@@ -234,7 +234,7 @@ run = pretrain(config, "my_shop", "runs/mine", cache=cache, progress=False)
 # InfoNCE costs $\ln 32$ = 3.47 for a pair of modalities. We have three pairs: 10.4 at the start.
 
 # %%
-from scale.training.log import read_metrics
+from scale.training.logging import read_metrics
 
 losses = {
     m["step"]: m["loss/contrastive"] for m in read_metrics(run.folder.folder) if "loss/total" in m

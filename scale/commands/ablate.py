@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scale.experiments.studies import STUDIES
+from scale.studies.definitions import STUDIES
 
 StudyName = Literal[tuple(STUDIES)]
 
@@ -49,7 +49,7 @@ class Ablate:
 
     def run(self) -> None:
         """Run, write, and print the answer."""
-        from scale.experiments.answer import answer
+        from scale.studies.answer import answer
 
         study = STUDIES[self.study](self.quick)
         if self.seeds is not None or self.quick:
@@ -60,8 +60,8 @@ class Ablate:
         print("written: " + ", ".join(str(path) for path in paths))
 
     def _records(self, study):
-        from scale.experiments.runner import finished_records, run_study
-        from scale.experiments.studies.toy import TOYS, run_toy_study
+        from scale.studies.definitions.toy import TOYS, run_toy_study
+        from scale.studies.runner import finished_records, run_study
 
         if self.study in TOYS:
             return run_toy_study(study, self.out, jobs=self.jobs, train=not self.report_only)
@@ -78,9 +78,9 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
     A picture that has nothing to show is left out, and a printed line says so. Raises ValueError
     where there are no runs.
     """
-    from scale.experiments.report import write_report
-    from scale.experiments.summary import summarise
-    from scale.viz.style import save_figure
+    from scale.studies.report import write_report
+    from scale.studies.summary import summarise
+    from scale.viz.theme import save_figure
 
     if not records:
         raise ValueError(f"no finished runs of the study {study.name} in {out}")
@@ -95,9 +95,9 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
 
 def _pictures(summary, records, lang: str) -> dict:
     """By the ending of the file's name: cells, claims, and what else the study measures."""
-    from scale.experiments.damage_shares import damage_shares
-    from scale.experiments.retention import retention_curves
-    from scale.experiments.score_means import areas, own_weights
+    from scale.studies.damage_shares import damage_shares
+    from scale.studies.retention import retention_curves
+    from scale.studies.score_means import areas, own_weights
     from scale.viz.claims import comparison_figures, retention_curve
     from scale.viz.damage import damage_figure
     from scale.viz.diagnosis import score_figure

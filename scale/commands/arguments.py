@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import tyro
 
 from scale.commands.ablate import Ablate
-from scale.commands.draw import Figures
 from scale.commands.embed import Embed
 from scale.commands.explore import Explore
+from scale.commands.figures import Figures
 from scale.commands.import_csv import Import
 from scale.commands.index import Index
 from scale.commands.shards import Shards
@@ -21,8 +21,8 @@ from scale.data.catalogue import Catalogue
 from scale.data.shards.manifest import is_shards
 from scale.modalities import parse_subset
 from scale.presets import PRESETS, tiny
+from scale.training.preemption import parse_minutes
 from scale.training.run import Run
-from scale.training.stopping import parse_minutes
 
 Language = Literal["en", "zh"]
 Split = Literal["train", "val", "test"]
@@ -50,9 +50,9 @@ class Inspect:
 
     def run(self) -> None:
         """Print the report, then write the files."""
-        from scale.data.inspect import inspect_catalogue
+        from scale.data.summary import inspect_catalogue
         from scale.viz.catalogue import inspect_figure
-        from scale.viz.style import save_figure, use_style
+        from scale.viz.theme import save_figure, use_style
 
         catalogue = Catalogue.open(self.folder, self.strict)
         inspection = inspect_catalogue(catalogue, self.media, workers=os.cpu_count() or 1)
@@ -140,8 +140,8 @@ class Evaluate:
         """Measure, write, print the main figures."""
         from scale.commands.demo import headline
         from scale.commands.evaluate import evaluate_run
-        from scale.commands.figures import draw_run
         from scale.evaluation.report import write_csv, write_json
+        from scale.viz.pictures.run_pictures import draw_run
 
         run = Run.load(self.directory)
         catalogue = Catalogue.open(self.catalogue)

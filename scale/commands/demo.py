@@ -12,9 +12,8 @@ import torch
 
 import scale
 from scale.commands.evaluate import evaluate_run
-from scale.commands.figures import draw_run
 from scale.data.catalogue import Catalogue
-from scale.data.inspect import inspect_catalogue
+from scale.data.summary import inspect_catalogue
 from scale.evaluation.report import write_csv, write_json
 from scale.files import write_whole
 from scale.modalities import MODALITIES, subset_name
@@ -22,7 +21,8 @@ from scale.presets import tiny
 from scale.training.pretrain import pretrain
 from scale.training.run import Run, RunFolder
 from scale.viz.catalogue import inspect_figure
-from scale.viz.style import save_figure, use_style
+from scale.viz.pictures.run_pictures import draw_run
+from scale.viz.theme import save_figure, use_style
 
 STAMPS = "stages.json"
 THREADS = 1

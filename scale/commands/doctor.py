@@ -14,8 +14,8 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.splits import with_splits
 from scale.data.tokenizer import train_tokenizer
-from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import scale_loss
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
 from scale.training.run import build_dataset, fit_vocabulary, seeded_model
 from scale.training.step import make_accelerator
 

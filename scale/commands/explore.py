@@ -73,7 +73,7 @@ class Explore:
 def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
     """Raises ValueError where run and catalogue do not fit: on the command line, where it is read,
     instead of in the page."""
-    from scale.viz.widgets.subject import Subject
+    from scale.explore.subject import Subject
 
     Subject.open(run_folder, catalogue, split)
 
@@ -81,7 +81,7 @@ def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
 def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: str) -> None:
     """Write the notebook of one cell that is the page."""
     call = ", ".join(repr(each) for each in (str(run), str(catalogue), split, lang))
-    source = f"from scale.viz.widgets.page import ExplorerPage\n\nExplorerPage({call})"
+    source = f"from scale.explore.page import ExplorerPage\n\nExplorerPage({call})"
     cell = {"cell_type": "code", "id": "page", "metadata": {}, "source": source, "outputs": [],
             "execution_count": None}  # fmt: skip
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -92,7 +92,7 @@ def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: 
 
 def jupyter_path() -> str:
     """Jupyter's search path with the package's page template in front."""
-    import scale.viz.widgets
+    import scale.explore
 
-    share = Path(scale.viz.widgets.__file__).parent / "assets" / "share"
+    share = Path(scale.explore.__file__).parent / "assets" / "share"
     return os.pathsep.join([str(share), *filter(None, [os.environ.get("JUPYTER_PATH")])])

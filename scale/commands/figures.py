@@ -1,133 +1,61 @@
-"""The pictures of a run: what it was given, how it learned, what it finds.
+"""`scale figures`: pictures for slides and papers, by name."""
 
-T logged steps, M modalities (five).
-"""
-
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-import numpy as np
-import torch
-from matplotlib.figure import Figure
-
-from scale.commands.search import Gallery
-from scale.data.dataset import ProductDataset
-from scale.data.product import Product
-from scale.evaluation.embed import embed_dataset
-from scale.modalities import INDEX, MODALITIES, subset_name
-from scale.model.scores import inter_modality_scores
-from scale.strict import require
-from scale.training.log import read_metrics, read_scores, score_means
-from scale.training.run import Run
-from scale.viz.embeddings import embedding_map, umap_coordinates
-from scale.viz.labels import Language
-from scale.viz.products import product_card
-from scale.viz.retrieval import QUERY_ORDER, direction_matrix, retrieval_bars, retrieval_sheet
-from scale.viz.scores import score_matrices, scores_over_time
-from scale.viz.style import save_figure, use_style
-from scale.viz.training import loss_curves
-
-QUERIES = 6
-"""Rows of the retrieval sheet."""
+import tyro
 
 
-def draw_run(
-    run: Run, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
-) -> list[Path]:
-    """Write all pictures of a run into its `figures/`; returns the PNG files.
+@dataclass
+class Figures:
+    """Write the pictures of the project, of a run and of the studies, as SVG, PNG and PDF.
 
-    Args:
-        data: the products that are shown, e.g. the test split.
-        results: the tree of results.json.
+    Beside each lies its caption, with the command and the commit that it came from;
+    `index_<lang>.md` shows them all.
+
+    Example: scale figures scores product --run runs/demo --lang zh --style slides
     """
-    folder, paths = run.folder.figures, []
-    show = most_complete(data)
-    with use_style("paper"):
-        drawings = {
-            "product": product_card(data.products[show], lang),
-            "scores": draw_scores(run, data, show, lang),
-            "losses": loss_curves(read_metrics(run.folder.folder), lang),
-            "scores_over_time": draw_scores_over_time(run, lang),
-            "retrieval_sheet": draw_sheet(run, data, lang, seed),
-            "embedding_map": draw_map(run, data, lang, seed),
-        }
-        category, instance = (results["retrieval"][key] for key in ("category", "instance"))
-        if any(e["mAP@1"]["value"] is not None for e in category["trained"].values()):
-            drawings["retrieval_by_subset"] = retrieval_bars(category, lang)
-        if any(e["Recall@10"]["value"] is not None for e in instance["trained"].values()):
-            drawings["retrieval_by_direction"] = direction_matrix(instance, lang)
-        for name, figure in drawings.items():
-            paths.append(save_figure(figure, folder / f"{name}_{lang}")[0])
-    return paths
 
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which pictures; `--list` prints their names."""
+    group: Annotated[Literal["core", "all"], tyro.conf.arg(name="set")] = "core"
+    """Without names: `core`, the pictures of a talk, or `all` (several minutes)."""
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
+    """Run folder of the model; `make demo` makes the default one."""
+    catalogue: Path = Path("data_samples")
+    """Folder of the catalogue whose products are shown."""
+    studies: Path = Path("figures/studies")
+    """Folder of the finished studies."""
+    out: Path = Path("figures")
+    """Folder for the pictures."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the labels."""
+    style: Literal["paper", "slides", "dark"] = "paper"
+    """Paper and web, projector, or dark page."""
+    seed: int = 0
+    """Of what is drawn by chance."""
+    list: bool = False
+    """Print the names of all pictures, those of `core` first with a star, and draw nothing."""
 
-def most_complete(data: ProductDataset) -> int:
-    """The first product among those with the most modalities."""
-    return int(data.present_NM.sum(axis=1).argmax())
+    def run(self) -> None:
+        """Draw and say what was written. Raises RuntimeError where a picture could not be drawn,
+        after all others."""
+        from scale.viz.pictures import CORE, PICTURES, select
+        from scale.viz.pictures.sources import Sources
+        from scale.viz.pictures.writing import failures, write_pictures
 
-
-def draw_scores(run: Run, data: ProductDataset, row: int, lang: Language) -> Figure:
-    """S, softmax(S) and S' of one product."""
-    with torch.no_grad():
-        output = run.model.embed(data.collate([row]))
-    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
-    return score_matrices(
-        scores.cosine_BMM[0].numpy(),
-        scores.softmax_BMM[0].numpy(),
-        scores.weighted_BMM[0].numpy(),
-        output.present_BM[0].numpy(),
-        lang,
-    )
-
-
-def draw_scores_over_time(run: Run, lang: Language) -> Figure:
-    """Mean S' over training, from the run's scores.parquet."""
-    rows = read_scores(run.folder.folder)
-    require(bool(rows), f"{run.folder.folder}: no logged scores")
-    steps, mean_TMM = score_means(rows)
-    return scores_over_time(steps, mean_TMM, lang)
-
-
-def draw_sheet(
-    run: Run,
-    data: ProductDataset,
-    lang: Language,
-    seed: int,
-    asked: tuple[str, ...] = MODALITIES,
-    shown: tuple[str, ...] = MODALITIES,
-    rows: int = QUERIES,
-) -> Figure:
-    """Random queries with their five nearest products; a hit shares the query's category.
-
-    Args:
-        asked: modalities that the queries ask with.
-        shown: modalities that the products are found by. Where they are the queries' own, a query
-            is left out of what it finds.
-        rows: how many queries.
-    """
-    gallery = Gallery.build(run, data, shown, progress=False)
-    usable = np.flatnonzero(data.present_NM[:, [INDEX[m] for m in asked]].any(axis=1))
-    require(len(usable) > 0, f"no product has {subset_name(asked)} to ask with")
-    chosen = np.random.default_rng(seed).permutation(usable)[:rows]
-    queries = [data.products[i] for i in chosen]
-    found = embed_dataset(run.model, data.subset(chosen), subset=asked, progress=False)
-    matches = gallery.index.query(found.product(asked).emb_ND, 6)
-    results, hits = [], []
-    for query, ids, scores in zip(queries, matches.ids, matches.score_QK, strict=True):
-        found = [(gallery.products[i], float(s)) for i, s in zip(ids, scores, strict=True)]
-        found = [(p, s) for p, s in found if p.id != query.id or asked != shown][:5]
-        results.append(found)
-        hits.append([_same_category(query, p) for p, _ in found])
-    order = QUERY_ORDER if asked == MODALITIES else asked
-    return retrieval_sheet(queries, results, hits, lang, order)
-
-
-def draw_map(run: Run, data: ProductDataset, lang: Language, seed: int) -> Figure:
-    """UMAP of the products' embeddings, by category."""
-    embeddings = embed_dataset(run.model, data, progress=False).product()
-    category = {p.id: p.category for p in data.products}
-    coordinates_N2 = umap_coordinates(embeddings.emb_ND, seed)
-    return embedding_map(coordinates_N2, [category[i] for i in embeddings.ids], lang=lang)
-
-
-def _same_category(a: Product, b: Product) -> bool:
-    return a.category is not None and a.category == b.category
+        if self.list:
+            print("\n".join([*(f"{n} *" for n in CORE), *(n for n in PICTURES if n not in CORE)]))
+            return
+        sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
+        chosen = select(self.names, self.group, sources)
+        if not self.names and not any(name.startswith("study_") for name in chosen):
+            print(f"no pictures of studies: {self.studies} has none that are finished")
+        written = write_pictures(chosen, sources, self.out, self.lang, self.style)
+        drawn = len(chosen) - len(written.failed)
+        if drawn:
+            print(f"written: {drawn} pictures with captions in {self.out}; see {written.paths[-1]}")
+        if written.failed:
+            lost = f"{len(written.failed)} of {len(chosen)} pictures were not drawn"
+            raise RuntimeError(f"{lost}: {failures(written.failed)}")

@@ -46,17 +46,17 @@ class Slides:
         """
         if find_spec("pptx") is None:
             raise ImportError("python-pptx is missing: pip install 'scale-workbench[slides]'")
-        from scale.commands.talk.plan import read_plan, standard_plan
+        from scale.talk.plan import read_plan, standard_plan
 
         plan = read_plan(self.talk) if self.talk else standard_plan()
         if self.outline:
-            from scale.commands.talk.outline import outline
+            from scale.talk.outline import outline
 
             print(outline(plan, self.lang))
             return
-        from scale.commands.pictures.sources import Sources
-        from scale.commands.talk.deck import make_deck, save_deck
-        from scale.commands.talk.material import Material
+        from scale.talk.deck import make_deck, save_deck
+        from scale.talk.material import Material
+        from scale.viz.pictures.sources import Sources
 
         day = self._day()
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)

@@ -1,7 +1,7 @@
 """A batch of products: three different facts in three different tensors.
 
 `present_BM` says whether a product has a modality, `padding_RL` which positions hold no token;
-what a pretext task hides is a third mask, made by `scale.objectives.masking`.
+what a pretext task hides is a third mask, made by `scale.losses.masking`.
 
 B products, M modalities (five), R rows: the products that have one modality, L length, F features.
 """
@@ -28,7 +28,7 @@ class Tokens:
     entity_RL: Tensor | None = None
     """Table only: number of the attribute or value that a word piece belongs to, counted from 0
     in each row; attributes are even, values odd; -1 for structure, [CLS], [SEP] and padding."""
-    host: "HostFacts | None" = None
+    host: "TokenLayout | None" = None
     """What the host knows of tokens that lie on another device."""
 
     def select(self, keep_R: Tensor) -> "Tokens":
@@ -38,17 +38,17 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> "Tokens":
         """A copy on a device."""
-        entity = None if self.entity_RL is None else moved(self.entity_RL, device)
+        entity = None if self.entity_RL is None else to_device(self.entity_RL, device)
         values, padding_RL, rows_R = (
-            moved(tensor, device) for tensor in (self.values, self.padding_RL, self.rows_R)
+            to_device(tensor, device) for tensor in (self.values, self.padding_RL, self.rows_R)
         )
         return Tokens(values, padding_RL, rows_R, entity, self.on_host())
 
-    def on_host(self) -> "HostFacts":
+    def on_host(self) -> "TokenLayout":
         """Where tokens are, in the host's memory; it waits for the device only where it must."""
         if self.host is not None:
             return self.host
-        return HostFacts(self.rows_R.cpu().numpy(), self.padding_RL.cpu().numpy())
+        return TokenLayout(self.rows_R.cpu().numpy(), self.padding_RL.cpu().numpy())
 
     @property
     def padded(self) -> bool:
@@ -57,7 +57,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class HostFacts:
+class TokenLayout:
     """Where the tokens of a modality are."""
 
     rows_R: np.ndarray
@@ -90,9 +90,9 @@ class ProductBatch:
         """A copy on a device."""
         return ProductBatch(
             {m: t.to(device) for m, t in self.tokens.items()},
-            moved(self.present_BM, device),
-            moved(self.index_B, device),
-            None if self.content_BM is None else moved(self.content_BM, device),
+            to_device(self.present_BM, device),
+            to_device(self.index_B, device),
+            None if self.content_BM is None else to_device(self.content_BM, device),
         )
 
     def check(self) -> None:
@@ -105,7 +105,7 @@ class ProductBatch:
                 raise ValueError(f"{m}: a product that has it holds no token")
 
 
-def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """On a device; to CUDA from pinned memory, so that the host need not wait for the copy."""
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)

@@ -14,7 +14,7 @@ from scale.config import FeatureConfig
 from scale.data.cache import FeatureCache, Ready
 from scale.data.catalogue import Catalogue
 from scale.data.columns import Column, continuous_column, discrete_column, read_media
-from scale.data.content import content_of
+from scale.data.duplicates import content_of
 from scale.data.media import MediaFacts
 from scale.data.normaliser import Normaliser
 from scale.data.problems import CatalogueError, Problem

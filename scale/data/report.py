@@ -10,7 +10,7 @@ from scale.data.problems import printable, summarise_problems
 from scale.modalities import MODALITIES, parse_subset
 
 if TYPE_CHECKING:
-    from scale.data.inspect import Inspection
+    from scale.data.summary import Inspection
 
 BAR = 28
 """Columns of the longest bar."""

@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel
 
 from scale.config import ModelConfig
 from scale.data.batch import Tokens
-from scale.model.blocks import BlockStack, initialise, padding_with_cls
+from scale.model.transformer import TransformerEncoder, initialise, padding_with_cls
 
 
 class DiscreteEncoder(nn.Module):
@@ -74,7 +74,7 @@ class ContinuousEncoder(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.mask_token = nn.Parameter(torch.zeros(config.width))
         self.position = nn.Parameter(torch.zeros(1, self.length + 1, config.width))
-        self.stack = BlockStack(
+        self.stack = TransformerEncoder(
             config.width, config.heads, config.encoder_layers, config.mlp_ratio, config.dropout
         )
         self.apply(initialise)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from scale.config import ModelConfig
-from scale.model.blocks import initialise
+from scale.model.transformer import initialise
 
 
 class DiscreteHead(nn.Module):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale.data.batch import HostFacts, moved
+from scale.data.batch import TokenLayout, to_device
 
 STEP = 8
 """Products whose lengths differ by less are in one group."""
@@ -46,7 +46,7 @@ class Packing:
 
 
 def pack(
-    facts: Mapping[str, HostFacts],
+    facts: Mapping[str, TokenLayout],
     products: int,
     stand_ins: Mapping[str, int],
     read: Mapping[str, np.ndarray] | None,
@@ -101,7 +101,7 @@ def pack(
 
 
 def _used_tokens(
-    facts: Mapping[str, HostFacts], products: int, stand_ins: Mapping[str, int]
+    facts: Mapping[str, TokenLayout], products: int, stand_ins: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """product_T and source_T of all tokens that are no padding, modality by modality."""
     used, encoded = [], 0
@@ -169,4 +169,4 @@ def _groups(count_P: np.ndarray, overhead: float) -> list[np.ndarray]:
 
 
 def _on(values: np.ndarray, device: torch.device) -> Tensor:
-    return moved(torch.from_numpy(values), device)
+    return to_device(torch.from_numpy(values), device)

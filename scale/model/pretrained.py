@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from scale.data.backbones import backbone_identity, load_timm
-from scale.model.blocks import BlockStack
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
+from scale.model.transformer import TransformerEncoder
 
 
 def initialise_from_pretrained(model: ScaleModel) -> list[str]:
@@ -85,7 +85,9 @@ def _copy_bert(bert: BertModel, encoder: DiscreteEncoder) -> list[str]:
     return report
 
 
-def _copy_blocks(blocks: nn.ModuleList, norm: nn.Module, stack: BlockStack, what: str) -> None:
+def _copy_blocks(
+    blocks: nn.ModuleList, norm: nn.Module, stack: TransformerEncoder, what: str
+) -> None:
     if len(blocks) < len(stack.blocks):
         raise ValueError(f"{what}: it has {len(blocks)} blocks, model needs {len(stack.blocks)}")
     for source, target in zip(blocks, stack.blocks, strict=False):

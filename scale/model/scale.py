@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from scale.config import MissingConfig, ModelConfig
-from scale.data.batch import HostFacts, ProductBatch, Tokens, moved, positions_of
+from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to_device
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.model.blocks import initialise
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
 from scale.model.heads import ContinuousHead, DiscreteHead
-from scale.model.jct import JointCoTransformer
+from scale.model.joint_transformer import JointCoTransformer
 from scale.model.storage import load_model, save_model
+from scale.model.transformer import initialise
 
 
 @dataclass
@@ -181,7 +181,7 @@ class ScaleModel(nn.Module):
 
     def _facts(
         self, batch: ProductBatch, encoded: dict[str, tuple[Tensor, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, HostFacts]]:
+    ) -> tuple[dict[str, Tensor], dict[str, TokenLayout]]:
         """rows_R, and what the host knows, of the modalities that were encoded."""
         tokens = _tokens(batch, encoded)
         return {m: t.rows_R for m, t in tokens.items()}, {m: t.on_host() for m, t in tokens.items()}
@@ -194,7 +194,7 @@ class ScaleModel(nn.Module):
         position_N: np.ndarray | None = None,
     ) -> Tensor:
         """What the head says of the hidden positions, which are looked for where not given."""
-        index_N = moved(
+        index_N = to_device(
             torch.from_numpy(_among(fused_RLD, hidden_RL, position_N)), fused_RLD.device
         )
         length = fused_RLD.shape[1]

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from scale.model.blocks import BlockStack
 from scale.model.encoders import DiscreteEncoder
+from scale.model.transformer import TransformerEncoder
 
 
 def checkpoint_activations(model: nn.Module) -> None:
@@ -22,7 +22,7 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 
 def _layers(module: nn.Module) -> nn.ModuleList | tuple[()]:
-    if isinstance(module, BlockStack):
+    if isinstance(module, TransformerEncoder):
         return module.blocks
     return module.bert.encoder.layer if isinstance(module, DiscreteEncoder) else ()
 

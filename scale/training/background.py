@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scale.training.stopping import EXIT_CODE
+from scale.training.preemption import EXIT_CODE
 
 LOG = "pretrain.log"
 """What the process says, in the run folder."""

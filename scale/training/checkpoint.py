@@ -17,7 +17,7 @@ from scale.files import remove_folder, replacing_folder
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
 from scale.training.distributed import rank
-from scale.training.sharding import in_one_piece, load_parts, part_like
+from scale.training.sharding import full_tensor, load_parts, part_like
 
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
@@ -52,7 +52,7 @@ def save_checkpoint(
 
     Args:
         model: with whole weights (`sharding.whole_model`).
-        moments: `moments_of` the optimizer; None writes a checkpoint to look at, not to go on from.
+        moments: `optimizer_state_dict` of the optimizer; None: the checkpoint cannot be resumed.
         keep_as: the name that an earlier checkpoint of the same name gets; None: it is removed.
 
     Raises:
@@ -72,7 +72,9 @@ def save_checkpoint(
     remove_folder(old)
 
 
-def moments_of(model: ScaleModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def optimizer_state_dict(
+    model: ScaleModel, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
     """AdamW's state by parameter name, e.g. `jct.stack.norm.weight/exp_avg`, on the CPU.
 
     Where it is shared out, all processes must call; the main one has it, others get nothing.
@@ -80,7 +82,7 @@ def moments_of(model: ScaleModel, optimizer: torch.optim.Optimizer) -> dict[str,
     found = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
-            value = in_one_piece(value)
+            value = full_tensor(value)
             if rank() == 0:
                 found[f"{name}/{key}"] = value.detach().contiguous().cpu()
     return found

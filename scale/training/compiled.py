@@ -6,9 +6,9 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from scale.model.blocks import BlockStack
 from scale.model.encoders import DiscreteEncoder
 from scale.model.heads import ContinuousHead, DiscreteHead
+from scale.model.transformer import TransformerEncoder
 
 RECOMPILE_LIMIT = 64
 
@@ -32,7 +32,7 @@ def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
 def compiled_parts(model: nn.Module) -> Iterator[nn.Module]:
     """What `compile_layers` compiles."""
     for module in model.modules():
-        if isinstance(module, BlockStack):
+        if isinstance(module, TransformerEncoder):
             yield from module.blocks
         elif isinstance(module, DiscreteEncoder):
             yield from module.bert.encoder.layer

@@ -69,7 +69,7 @@ def gather(own: Tensor) -> Tensor:
     return _Gather.apply(own) if world_size() > 1 else own
 
 
-def add_up(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """Sum over the processes, without gradient; the same bits for each."""
     total = values.detach().clone(memory_format=torch.contiguous_format)
     if world_size() > 1:
@@ -114,4 +114,4 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        return add_up(gradient).chunk(world_size())[rank()]
+        return all_reduce_sum(gradient).chunk(world_size())[rank()]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
-from scale.objectives.contrastive import LEFT, RIGHT, PairLosses
-from scale.objectives.total import batch_pairs, batch_scores, reduced
-from scale.objectives.weighting import Weights, configured_weights
+from scale.losses.contrastive import LEFT, RIGHT, PairLosses
+from scale.losses.total import batch_pairs, batch_scores, reduced
+from scale.losses.weighting import Weights, configured_weights
 from scale.training.distributed import gather
 
 

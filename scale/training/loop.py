@@ -15,16 +15,16 @@ from scale.config import Config
 from scale.data.dataset import ProductDataset
 from scale.data.shards.dataset import ShardDataset
 from scale.model.scale import ScaleModel
-from scale.training.checkpoint import TrainState, moments_of, save_checkpoint
+from scale.training.checkpoint import TrainState, optimizer_state_dict, save_checkpoint
+from scale.training.checkpoint_manager import numbered, restore, resumable, save_last, tidy
 from scale.training.determinism import deterministic_algorithms
 from scale.training.distributed import said_by_main
-from scale.training.keeping import numbered, restore, resumable, save_last, tidy
-from scale.training.log import Clock, RunLog, SilentLog
-from scale.training.memory import FrugalStepper
+from scale.training.logging import Clock, MetricsLogger, NullLogger
+from scale.training.out_of_memory import FrugalStepper
+from scale.training.preemption import PreemptionHandler, TrainingStopped
 from scale.training.run import RunFolder
 from scale.training.sharding import whole_model
 from scale.training.step import Step, TrainingError
-from scale.training.stopping import Stopper, TrainingStopped
 from scale.training.validation import BEST_BY, validate
 
 log = logging.getLogger(__name__)
@@ -44,12 +44,12 @@ class Trainer(FrugalStepper):
         train: ProductDataset | ShardDataset,
         val: ProductDataset | ShardDataset | None,
         run: RunFolder,
-        stopper: Stopper | None = None,
+        stopper: PreemptionHandler | None = None,
     ):
         """`stopper`: None listens to signals, and `train.max_minutes` count from now."""
         super().__init__(config, model, train)
         self.run, self.val = run, val
-        self.stopper = stopper or Stopper(config.train.max_minutes)
+        self.stopper = stopper or PreemptionHandler(config.train.max_minutes)
         self.state = TrainState(step=0)
         self.saved: int | None = None
         self.pending: list[tuple[int, Step]] = []
@@ -66,7 +66,7 @@ class Trainer(FrugalStepper):
         """
         settings = self.config.train
         main = self.accelerator.is_main_process
-        files = RunLog(self.run.folder, self.state.step) if main else SilentLog()
+        files = MetricsLogger(self.run.folder, self.state.step) if main else NullLogger()
         bar = tqdm(
             total=settings.steps,
             initial=self.state.step,
@@ -92,7 +92,7 @@ class Trainer(FrugalStepper):
         self.accelerator.wait_for_everyone()
         return self.state
 
-    def _train(self, files: RunLog | SilentLog, bar: tqdm) -> None:
+    def _train(self, files: MetricsLogger | NullLogger, bar: tqdm) -> None:
         settings = self.config.train
         if self.state.step:
             # A stop does not wait for what else was due at its step.
@@ -123,7 +123,7 @@ class Trainer(FrugalStepper):
             return None
         return reason or "another process was to stop"
 
-    def _stop(self, reason: str, files: RunLog | SilentLog) -> None:
+    def _stop(self, reason: str, files: MetricsLogger | NullLogger) -> None:
         """Save, then raise."""
         self._fetch()
         self._save_last(files)
@@ -136,7 +136,7 @@ class Trainer(FrugalStepper):
             f"{self.run.checkpoint('last')}; go on with --resume (resume=True)"
         )
 
-    def _milestones(self, files: RunLog | SilentLog) -> None:
+    def _milestones(self, files: MetricsLogger | NullLogger) -> None:
         """What is due at this step and not yet done: a model to keep, validation, checkpoint."""
         settings, step = self.config.train, self.state.step
         if self._due(settings.keep_every):
@@ -155,7 +155,7 @@ class Trainer(FrugalStepper):
             self.state.step % every == 0 or self.state.step == self.config.train.steps
         )
 
-    def _log(self, files: RunLog | SilentLog, step: Step) -> dict[str, float]:
+    def _log(self, files: MetricsLogger | NullLogger, step: Step) -> dict[str, float]:
         values = self._fetch()
         batch_size = min(self.config.train.batch_size, len(self.train))
         speed = {"products_per_second": self.clock.rate(self.state.step) * batch_size}
@@ -189,7 +189,7 @@ class Trainer(FrugalStepper):
         found = resumable(self.run.checkpoints)
         return f"The last good checkpoint is {found[0]}." if found else "No checkpoint was kept."
 
-    def _validate(self, files: RunLog | SilentLog) -> None:
+    def _validate(self, files: MetricsLogger | NullLogger) -> None:
         if self.val is None or not len(self.val):
             return
         model, better = whole_model(self.model), False
@@ -198,7 +198,7 @@ class Trainer(FrugalStepper):
         if self._main_says(better):
             self._save_best(model, files)
 
-    def _measure(self, model: ScaleModel, files: RunLog | SilentLog) -> bool:
+    def _measure(self, model: ScaleModel, files: MetricsLogger | NullLogger) -> bool:
         """Validate; whether the model is the best so far."""
         result = validate(model, self.val, self.device)
         files.add(self.state.step, result.values)
@@ -241,14 +241,14 @@ class Trainer(FrugalStepper):
         if self.accelerator.is_main_process and not folder.exists():
             save_checkpoint(folder, model, None, self.state)
 
-    def _save_best(self, model: ScaleModel, files: RunLog | SilentLog) -> None:
-        moments = moments_of(self.model, self.optimizer)
+    def _save_best(self, model: ScaleModel, files: MetricsLogger | NullLogger) -> None:
+        moments = optimizer_state_dict(self.model, self.optimizer)
         if self.accelerator.is_main_process:
             files.flush()
             save_checkpoint(self.run.checkpoint("best"), model, moments, self._state())
 
-    def _save_last(self, files: RunLog | SilentLog) -> None:
-        model, moments = whole_model(self.model), moments_of(self.model, self.optimizer)
+    def _save_last(self, files: MetricsLogger | NullLogger) -> None:
+        model, moments = whole_model(self.model), optimizer_state_dict(self.model, self.optimizer)
         if self.accelerator.is_main_process:
             files.flush()
             keep = self.config.train.keep_last

@@ -21,10 +21,11 @@ from scale.data.shards.manifest import Settings, is_shards
 from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
+from scale.training.checkpoint_manager import resumable
 from scale.training.diagnostics import duplicate_warnings
 from scale.training.distributed import join, main_first, rank
-from scale.training.keeping import resumable
 from scale.training.loop import Trainer
+from scale.training.preemption import PreemptionHandler
 from scale.training.run import (
     Run,
     RunFolder,
@@ -34,7 +35,6 @@ from scale.training.run import (
     fit_vocabulary,
     seeded_model,
 )
-from scale.training.stopping import Stopper
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def pretrain(
         TrainingStopped: SIGTERM or SIGUSR1 came, or `train.max_minutes` (counted from this call)
             are over; all is saved. Signals are only heard in the main thread.
     """
-    stopper = Stopper(config.train.max_minutes)
+    stopper = PreemptionHandler(config.train.max_minutes)
     join(config.train.device)
     run = RunFolder(Path(out))
     with main_first():

@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
+from scale.losses.total import weights_act
 from scale.model.scale import ScaleModel, ScaleOutput
-from scale.objectives.total import weights_act
 from scale.training.distributed import world_size
 
 

@@ -19,7 +19,7 @@ from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
 from scale.training.checkpoint import load_weights
-from scale.training.keeping import checkpoints, find_checkpoint
+from scale.training.checkpoint_manager import checkpoints, find_checkpoint
 
 log = logging.getLogger(__name__)
 

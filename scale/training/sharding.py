@@ -31,7 +31,7 @@ def shard(reader: Reader, device: torch.device) -> None:
     model.jct.lockstep = True
 
 
-def in_one_piece(value: Tensor) -> Tensor:
+def full_tensor(value: Tensor) -> Tensor:
     """A shared-out tensor in one piece, which all processes must ask for; any other as it is."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
@@ -54,7 +54,7 @@ def whole_model(model: ScaleModel) -> ScaleModel:
         return model
     with torch.random.fork_rng(devices=[]):
         copy = ScaleModel(model.config, model.missing)
-    copy.load_state_dict({n: in_one_piece(value) for n, value in weights.items()}, assign=True)
+    copy.load_state_dict({n: full_tensor(value) for n, value in weights.items()}, assign=True)
     return copy.to(next(model.parameters()).device)
 
 

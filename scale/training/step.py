@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from scale.config import Config
 from scale.data.dataset import ProductDataset
+from scale.losses.masking import MaskedBatch, Part, WordPieces, mask_batch
+from scale.losses.total import LossOutput, WeightFn, scale_loss
 from scale.modalities import INDEX
-from scale.objectives.masking import MaskedBatch, Part, WordPieces, mask_batch
-from scale.objectives.total import LossOutput, Weigher, scale_loss
 from scale.seeding import derived_seed
 from scale.training.activations import checkpoint_activations
-from scale.training.ahead import Ahead
-from scale.training.caching import CachedGradient, MicroBatch
 from scale.training.compiled import compile_layers
 from scale.training.distributed import join, share, world_size
+from scale.training.gradient_cache import CachedGradient, MicroBatch
+from scale.training.prefetch import Prefetcher
 from scale.training.reader import Reader
 from scale.training.schedule import batch_indices, blocks_of, learning_rate, parameter_groups
-from scale.training.sharding import in_one_piece, shard
+from scale.training.sharding import full_tensor, shard
 
 DROPOUT_STREAM, MASK_STREAM = 2, 3
 """Numbers of the random streams of a step (`scale.seeding`)."""
@@ -78,7 +78,7 @@ class Stepper:
         config: Config,
         model: nn.Module,
         train: ProductDataset,
-        weigher: Weigher | None = None,
+        weigher: WeightFn | None = None,
     ):
         """`weigher`: see `scale_loss`. A model with a method `objective` is trained by that."""
         self.config, self.weigher = config, weigher
@@ -109,7 +109,7 @@ class Stepper:
         self.objective: Objective = getattr(model, "objective", self._scale_objective)
         self._own_share(min(config.train.batch_size, len(self.train)))
         # On a CPU there is nothing to do meanwhile: the threads would only share the cores.
-        self.ahead = Ahead(self._corrupt) if self.device.type == "cuda" else None
+        self.ahead = Prefetcher(self._corrupt) if self.device.type == "cuda" else None
 
     def step(self, step: int) -> Step:
         """One step: corrupt, predict, weigh, descend."""
@@ -129,7 +129,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.stepper.step()
-        return Step(loss, present_BM, in_one_piece(norm), rate)
+        return Step(loss, present_BM, full_tensor(norm), rate)
 
     def _rows(self, step: int) -> np.ndarray:
         settings = self.config.train

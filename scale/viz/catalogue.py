@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from scale.data.inspect import Inspection
+from scale.data.summary import Inspection
 from scale.modalities import MODALITIES, parse_subset
 from scale.viz import typeset
 from scale.viz.combinations import draw_combinations
-from scale.viz.labels import Language, label
-from scale.viz.style import MODALITY_COLOURS, POSITIVE, drawn, new_figure, points, shade, tint
+from scale.viz.theme import MODALITY_COLOURS, POSITIVE, drawn, new_figure, points, shade, tint
+from scale.viz.words import Language, label
 
 NAMED = 50
 """Up to so many categories get a bar with a name; more get a curve."""

@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.study import Factor
+from scale.studies.study import Factor
 from scale.viz import typeset
-from scale.viz.labels import Language
-from scale.viz.labels.studies import term
-from scale.viz.style import MODALITY_COLOURS, POSITIVE, category_colours, points, shade, unit
+from scale.viz.theme import MODALITY_COLOURS, POSITIVE, category_colours, points, shade, unit
+from scale.viz.words import Language, term
 
 MARKERS = "osD^vP"
 GAP = 0.4

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.headings import Claim, claims_of, under_headings
-from scale.experiments.statistics import Outcome
-from scale.experiments.summary import Summary
 from scale.strict import require
+from scale.studies.headings import Claim, claims_of, under_headings
+from scale.studies.statistics import Outcome
+from scale.studies.summary import Summary
 from scale.viz import typeset
 from scale.viz.charts import (
     Block,
@@ -28,9 +28,8 @@ from scale.viz.charts import (
     spread,
     total_height,
 )
-from scale.viz.labels import Language, label
-from scale.viz.labels.studies import term
-from scale.viz.style import NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
+from scale.viz.theme import NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
+from scale.viz.words import Language, label, term
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "not decided": "?", "impossible": "–"}
 NAMES = 312

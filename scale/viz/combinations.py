@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from scale.modalities import MODALITIES
-from scale.viz.labels import Language, label
-from scale.viz.style import MODALITY_COLOURS, drawn, new_figure, points, shade
+from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade
+from scale.viz.words import Language, label
 
 Combination = tuple[str, ...]
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scale.experiments.damage_shares import Damage
 from scale.modalities import MODALITIES
 from scale.strict import require
+from scale.studies.damage_shares import Damage
 from scale.viz.charts import (
     Block,
     balanced,
@@ -20,9 +20,8 @@ from scale.viz.charts import (
     series_styles,
     total_height,
 )
-from scale.viz.labels import Language, label
-from scale.viz.labels.studies import term
-from scale.viz.style import MODALITY_COLOURS, drawn, new_figure, points, shade
+from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade
+from scale.viz.words import Language, label, term
 
 ROWS = 24
 """Rows of a column."""

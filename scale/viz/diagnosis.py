@@ -7,15 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.score_means import WEIGHTS, OwnWeights, areas, own_weights
-from scale.experiments.store import Record
-from scale.experiments.study import Study
 from scale.modalities import MODALITIES
 from scale.strict import require
+from scale.studies.score_means import WEIGHTS, OwnWeights, areas, own_weights
+from scale.studies.store import Record
+from scale.studies.study import Study
 from scale.viz.charts import Block, dot, framed, lay_flat, name_rows, placed, total_height
-from scale.viz.labels import Language, label
-from scale.viz.labels.studies import term
-from scale.viz.style import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
+from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
+from scale.viz.words import Language, label, term
 
 UNTOUCHED = "clean"
 """Regime whose own weights stand as ticks in the others: what damage alone has moved."""

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scale.modalities import MODALITIES
 from scale.viz import typeset
-from scale.viz.labels import LABELS, Language, label
-from scale.viz.style import (
+from scale.viz.theme import (
     MODALITY_COLOURS,
     category_colours,
     drawn,
@@ -25,6 +24,7 @@ from scale.viz.style import (
     points,
     shade,
 )
+from scale.viz.words import LABELS, Language, label
 
 LEAST = 5
 """Fewer points have no neighbourhoods to map."""
@@ -166,7 +166,7 @@ def _enlarged(count: int) -> float:
 
 def _name(group: str | int, lang: Language) -> str:
     text = str(group)
-    return label(text, lang) if text in MODALITIES and text in LABELS else text
+    return label(text, lang) if text in MODALITIES and text in LABELS[lang] else text
 
 
 def _group_colours(sizes: Mapping[str | int, int]) -> dict[str | int, str]:

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scale.viz import typeset
-from scale.viz.labels import Language, label
-from scale.viz.style import drawn
+from scale.viz.theme import drawn
+from scale.viz.words import Language, label
 
 SIDE, GAP, MARGIN, CAPTION = 84.0, 10.0, 20.0, 40.0
 

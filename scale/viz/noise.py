@@ -17,15 +17,15 @@ from scale.data.features import scale_picture
 from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
 from scale.data.product import Product
-from scale.experiments.damage import Step, damage_signal
-from scale.experiments.noise import Noise, apply_noise
-from scale.experiments.words import WORDS
 from scale.modalities import INDEX, MODALITIES
+from scale.studies.damage import Step, damage_signal
+from scale.studies.noise import Noise, apply_noise
+from scale.studies.words import WORDS
 from scale.viz import tiles, typeset
-from scale.viz.labels import Language, label
 from scale.viz.sound import DECIBELS, log_mel
-from scale.viz.style import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint
+from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint
 from scale.viz.tiles import Box
+from scale.viz.words import Language, label
 
 MARGIN, WIDTH, CAPTION = 20.0, 720.0, 11.0
 INNER = WIDTH - 2 * MARGIN

@@ -15,9 +15,9 @@ from scale.data.media import MediaError
 from scale.data.product import Product, View
 from scale.modalities import MODALITIES
 from scale.viz import tiles, typeset
-from scale.viz.labels import Language, label
-from scale.viz.style import MODALITY_COLOURS, drawn, points, shade, tint
+from scale.viz.theme import MODALITY_COLOURS, drawn, points, shade, tint
 from scale.viz.tiles import Box
+from scale.viz.words import Language, label
 
 MARGIN = 20.0
 

@@ -17,10 +17,9 @@ from scale.data.product import Product
 from scale.modalities import MODALITIES, parse_subset
 from scale.viz import typeset
 from scale.viz.combinations import dot_matrix
-from scale.viz.labels import Language, label
 from scale.viz.products import thumbnail
 from scale.viz.scores import modality_ticks
-from scale.viz.style import (
+from scale.viz.theme import (
     HIT,
     POSITIVE,
     diverging,
@@ -31,6 +30,7 @@ from scale.viz.style import (
     text_on,
 )
 from scale.viz.tiles import Box
+from scale.viz.words import Language, label
 
 Estimates = Mapping[str, Mapping[str, float]]
 Tree = Mapping[str, Mapping[str, Estimates]]

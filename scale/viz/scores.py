@@ -13,8 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from scale.modalities import MODALITIES, PAIRS
-from scale.viz.labels import Language, label
-from scale.viz.style import (
+from scale.viz.theme import (
     MODALITY_COLOURS,
     diverging,
     drawn,
@@ -24,6 +23,7 @@ from scale.viz.style import (
     shade,
     text_on,
 )
+from scale.viz.words import Language, label
 
 COUNT = len(MODALITIES)
 

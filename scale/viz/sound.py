@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from transformers.audio_utils import hertz_to_mel, mel_filter_bank, spectrogram, window_function
 
-from scale.viz.labels import Language, label
-from scale.viz.style import points, shade
+from scale.viz.theme import points, shade
+from scale.viz.words import Language, label
 
 HOP_SECONDS, WINDOW_SECONDS = 0.010, 0.032
 DECIBELS = 80.0

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.study import Factor
-from scale.experiments.summary import Row, Summary
 from scale.strict import require
+from scale.studies.study import Factor
+from scale.studies.summary import Row, Summary
 from scale.viz.charts import (
     Block,
     balanced,
@@ -28,9 +28,8 @@ from scale.viz.charts import (
     spread,
     total_height,
 )
-from scale.viz.labels import Language, label
-from scale.viz.labels.studies import term
-from scale.viz.style import drawn, new_figure, points, shade
+from scale.viz.theme import drawn, new_figure, points, shade
+from scale.viz.words import Language, label, term
 
 BASELINES = ("uniform", "SCALE", "none (as described)", "all", "none")
 """Rows by these names are what the others are measured against."""

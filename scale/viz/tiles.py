@@ -12,9 +12,9 @@ from matplotlib.patches import Rectangle
 from scale.data.media import MediaError, load_audio, load_image, load_video
 from scale.data.product import View
 from scale.viz import typeset
-from scale.viz.labels import Language, label
 from scale.viz.sound import draw_spectrogram, log_mel
-from scale.viz.style import MODALITY_COLOURS, points, shade
+from scale.viz.theme import MODALITY_COLOURS, points, shade
+from scale.viz.words import Language, label
 
 HEADER = 16.0
 """Height of a tile's header."""

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scale.modalities import MODALITIES, SPECS
-from scale.viz.labels import LABELS, Language, label
-from scale.viz.style import (
+from scale.viz.theme import (
     MODALITY_COLOURS,
     category_colours,
     drawn,
@@ -22,6 +21,7 @@ from scale.viz.style import (
     shade,
     tint,
 )
+from scale.viz.words import LABELS, Language, label
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, both (T,)."""
@@ -112,12 +112,12 @@ def running_mean(value_T: np.ndarray, window: int) -> np.ndarray:
 
 def _panel(axes: Axes, title: str, curves: dict[str, Curve], lang: Language) -> None:
     """One panel; several curves get their names at their ends or in a legend."""
-    axes.set_title(label(title, lang) if title in LABELS else title, fontsize=points(9))
+    axes.set_title(label(title, lang) if title in LABELS[lang] else title, fontsize=points(9))
     colours = _colours(title, len(curves))
     for number, (key, (step_T, value_T)) in enumerate(curves.items()):
         value_T = np.where(np.isfinite(value_T), value_T, np.nan)
         colour, name = colours[number], key.removeprefix(VALIDATION)
-        name = label(name, lang) if name in LABELS else name
+        name = label(name, lang) if name in LABELS[lang] else name
         if title in ("retrieval_validation", "geometry", "other", "learning_rate"):
             marker = MARKERS[number % len(MARKERS)] if len(step_T) < 30 else None
             axes.plot(step_T, value_T, color=colour, label=name, marker=marker, ms=points(3.5))

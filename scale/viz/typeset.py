@@ -15,7 +15,7 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
 
-from scale.viz.style import FONT_FAMILIES, points, register_fonts, shade, unit
+from scale.viz.theme import FONT_FAMILIES, points, register_fonts, shade, unit
 
 _HAN = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
 # White space, one Chinese character with the marks that may not leave it, or a word.

@@ -9,9 +9,9 @@ from random_products import RandomProducts, presence
 from twin import TwinStepper, twin_losses
 
 from scale.config import LossConfig, MissingConfig
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
 from scale.modalities import CONTINUOUS
-from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import scale_loss
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
 

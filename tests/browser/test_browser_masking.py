@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from scale.experiments.asking import ask, hide_groups
 from scale.notebook import demo_data, demo_run
+from scale.studies.masked_probe import ask, hide_groups
 
 
 def losses(panel):

@@ -2,9 +2,9 @@
 
 from playwright.sync_api import expect
 
+from scale.explore.markup import number
 from scale.notebook import demo_folder
-from scale.training.log import read_metrics
-from scale.viz.widgets.markup import number
+from scale.training.logging import read_metrics
 
 
 def test_the_slider_goes_back_in_the_run(open_notebook):

@@ -3,12 +3,12 @@
 import pytest
 from playwright.sync_api import expect
 
-from scale.experiments.probe import Change, Probe
-from scale.experiments.reading import read_product
+from scale.explore.markup import number
+from scale.explore.score_controls import STRENGTHS
 from scale.modalities import MODALITIES
 from scale.notebook import demo_data, demo_run
-from scale.viz.widgets.markup import number
-from scale.viz.widgets.score_controls import STRENGTHS
+from scale.studies.probe import Change, Probe
+from scale.studies.reading import read_product
 
 PRODUCT = "p0012"
 

@@ -8,10 +8,10 @@ import pytest
 
 from scale import cli
 from scale.commands import ablate
-from scale.experiments import runner
-from scale.experiments.store import read_records
-from scale.experiments.studies import STUDIES
-from scale.experiments.study import matches
+from scale.studies import runner
+from scale.studies.definitions import STUDIES
+from scale.studies.store import read_records
+from scale.studies.study import matches
 
 SHORT = {"steps": 4, "uniform_steps": 1, "batch": 16, "test_products": 40}
 

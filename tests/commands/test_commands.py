@@ -124,7 +124,7 @@ def test_doctor_overfits_one_batch_and_notices_a_cut_gradient(
     assert {c.name for c in checks} == {f"overfit {task}" for task in LEARNED}
     assert all(c.passed for c in checks), [str(c) for c in checks]
     # The same with heads that see nothing of the JCT: the masked tasks must fail.
-    from scale.model.jct import JointCoTransformer
+    from scale.model.joint_transformer import JointCoTransformer
 
     original = JointCoTransformer.forward
 

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from scale import cli
-from scale.commands.pictures import CORE, PICTURES, TOPICS, select
-from scale.commands.pictures import writing as module
-from scale.commands.pictures.sources import Sources
-from scale.commands.pictures.writing import failures, write_pictures
-from scale.viz.captions import CAPTIONS
-from scale.viz.captions.page import write_index
+from scale.viz.pictures import CORE, PICTURES, TOPICS, select
+from scale.viz.pictures import writing as module
+from scale.viz.pictures.page import write_index
+from scale.viz.pictures.sources import Sources
+from scale.viz.pictures.writing import failures, write_pictures
+from scale.viz.words import WORDS, caption
 
 KINDS = ("json", "pdf", "png", "svg")
 OF_STUDIES = {name for name in PICTURES if name.startswith("study_")} | {"weight_diagnosis"}
@@ -39,7 +39,7 @@ def test_names_are_listed(capsys):
 
 
 def test_every_picture_has_a_caption():
-    assert set(CAPTIONS) == set(PICTURES)
+    assert set(WORDS["en"]["captions"]) == set(PICTURES)
 
 
 @pytest.mark.parametrize("style", ["paper", "slides", "dark"])
@@ -67,7 +67,7 @@ def test_a_caption_says_where_its_picture_comes_from(sources, tmp_path, run_fold
         json.loads((tmp_path / f"{name}_en.json").read_text(encoding="utf-8"))
         for name in ("scores", "contrastive_idea")
     )
-    assert scores["title"] == CAPTIONS["scores"][0][0]
+    assert scores["title"] == caption("scores", "en").title
     assert (scores["lang"], scores["style"], scores["seed"]) == ("en", "dark", 0)
     assert (scores["run"], scores["catalogue"]) == (run_folder.name, sources.catalogue_folder.name)
     assert f"scale figures scores --run {run_folder.name} --catalogue" in scores["command"]
@@ -85,7 +85,7 @@ def test_the_index_has_each_picture_of_its_language_once(sources, tmp_path):
     text = written.paths[-1].read_text(encoding="utf-8")
     # In the order of the talk, not of writing.
     assert re.findall("^## (.*)$", text, re.MULTILINE) == [
-        CAPTIONS[name][1][0] for name in ("contrastive_idea", "weight_effects")
+        caption(name, "zh").title for name in ("contrastive_idea", "weight_effects")
     ]
     assert all((tmp_path / name).is_file() for name in re.findall(r"\]\(([^)]*)\)", text))
     assert "_en." not in text

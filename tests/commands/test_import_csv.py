@@ -8,7 +8,7 @@ from PIL import Image
 from scale import cli
 from scale.commands.import_csv import import_csv
 from scale.data.catalogue import Catalogue
-from scale.data.inspect import inspect_catalogue
+from scale.data.summary import inspect_catalogue
 
 CSV = """id,title,category,Colour,Size,image
 a,Red mug,mug,red,9 cm,a.png

@@ -12,11 +12,11 @@ from pptx.enum.shapes import PP_PLACEHOLDER
 
 from scale import cli
 from scale.commands.evaluate import evaluate_run
-from scale.commands.talk.plan import SLIDES, read_plan, standard_plan
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
+from scale.talk.check import problems
+from scale.talk.plan import SLIDES, read_plan, standard_plan
 from scale.training.run import Run
-from scale.viz.slides.check import problems
 
 STUDIES = Path(__file__).parents[2] / "figures" / "studies"
 EVERYTHING = [key for key in SLIDES if key != "map"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from scale.commands.ablate import write_study
-from scale.experiments.store import Record
-from scale.experiments.studies import STUDIES
 from scale.modalities import MODALITIES
+from scale.studies.definitions import STUDIES
+from scale.studies.store import Record
 
 
 def runs(study, seeds=2, status="done", catalogue="shop.v1.2"):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scale.data.catalogue import Catalogue
-from scale.data.content import check_media, content_of
-from scale.data.inspect import inspect_catalogue, long_tail, summary
+from scale.data.duplicates import check_media, content_of
+from scale.data.summary import inspect_catalogue, long_tail, summary
 from scale.modalities import MODALITIES, SUBSETS
 
 RED, BLUE, BROKEN = "red.png", "blue.png", "broken.png"

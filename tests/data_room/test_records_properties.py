@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scale.data.catalogue import decode_json
-from scale.data.content import value_of
+from scale.data.duplicates import value_of
 from scale.data.records import KEYS, RECORD_KEYS, Refused, parse_record, read_path
 from scale.modalities import MODALITIES
 

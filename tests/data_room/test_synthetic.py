@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scale.data.synthetic import build, spec, words
-from scale.data.synthetic.build import plan
-from scale.data.synthetic.missing import present
-from scale.data.synthetic.table import table
-from scale.data.synthetic.text import titles
 from scale.modalities import MODALITIES
+from tools.sample_shop import build, spec, words
+from tools.sample_shop.build import plan
+from tools.sample_shop.missing import present
+from tools.sample_shop.table import table
+from tools.sample_shop.text import titles
 
 PRODUCTS = 720
 SHIPPED = Path(__file__).parents[2] / "data_samples"

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.data.synthetic import motion, shapes, spec
-from scale.data.synthetic.build import plan
-from scale.data.synthetic.camera import Camera
-from scale.data.synthetic.clip import clip
-from scale.data.synthetic.geometry import box, ellipsoid, lathe, rotation
-from scale.data.synthetic.item import draw_item
-from scale.data.synthetic.picture import picture
-from scale.data.synthetic.sound import RATE, RATIOS, sound
+from tools.sample_shop import motion, shapes, spec
+from tools.sample_shop.build import plan
+from tools.sample_shop.camera import Camera
+from tools.sample_shop.clip import clip
+from tools.sample_shop.geometry import box, ellipsoid, lathe, rotation
+from tools.sample_shop.item import draw_item
+from tools.sample_shop.picture import picture
+from tools.sample_shop.sound import RATE, RATIOS, sound
 
 
 @pytest.mark.parametrize("category", [c.name for c in spec.CATEGORIES])

@@ -11,9 +11,9 @@ from torch.profiler import ProfilerActivity, profile
 from scale.config import LossConfig
 from scale.modalities import MODALITIES
 from scale.training.loop import Trainer
+from scale.training.preemption import TrainingStopped
 from scale.training.run import RunFolder, seeded_model
 from scale.training.step import Stepper
-from scale.training.stopping import TrainingStopped
 from tests.training.small_data import SmallData, setting
 
 pytestmark = pytest.mark.gpu

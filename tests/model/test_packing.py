@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scale.config import LossConfig, MaskConfig
-from scale.data.batch import HostFacts
+from scale.data.batch import TokenLayout
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES, TASKS
 from scale.model.packing import STEP, _groups, pack
-from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import scale_loss
 
 PIECES = WordPieces(4, (0, 1, 2, 3, 4), 40, 1)
 
@@ -87,7 +87,7 @@ def batches(draw):
             [draw(st.lists(st.booleans(), min_size=length, max_size=length)) for _ in rows]
         )
         padding_RL[:, 0] = False
-        facts[m], nothing = HostFacts(np.array(rows), padding_RL), False
+        facts[m], nothing = TokenLayout(np.array(rows), padding_RL), False
     stand_ins = {}
     if nothing or draw(st.booleans()):
         stand_ins = {m: draw(st.integers(int(nothing), 5)) for m in MODALITIES}
@@ -173,7 +173,7 @@ def test_half_of_the_slots_empty_is_half_of_the_tokens(make_model, make_batch, m
     for policy in ("zero", "skip", "learned"):
         model, seen = make_model(policy), []
         # A group costs little beside its tokens, as at the width of the paper's model.
-        monkeypatch.setattr("scale.model.jct.CPU_OVERHEAD", 16.0**2 * 8)
+        monkeypatch.setattr("scale.model.joint_transformer.CPU_OVERHEAD", 16.0**2 * 8)
         model.jct.stack.register_forward_pre_hook(
             lambda _, a, seen=seen: seen.append(a[0].shape[:2].numel())
         )

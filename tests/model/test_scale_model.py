@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scale.config import LossConfig, MaskConfig, MissingConfig
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
 from scale.modalities import INDEX, MODALITIES, TASKS
 from scale.model.scale import ScaleModel
 from scale.model.storage import CheckpointError
-from scale.objectives.masking import WordPieces, mask_batch
-from scale.objectives.total import scale_loss
 
 PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
 MIXED = [MODALITIES, ("text", "table"), ("text", "image", "audio"), MODALITIES, ("video", "audio")]

@@ -12,7 +12,7 @@ from scale.config import Config
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.training.checkpoint import OPTIMIZER
-from scale.training.log import read_metrics, read_scores
+from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
 from scale.training.run import Run, RunFolder
 

@@ -18,7 +18,7 @@ from scale.presets import official_loss
 from scale.training import step as training_step
 from scale.training.distributed import leave, rank
 from scale.training.run import seeded_model
-from scale.training.sharding import in_one_piece
+from scale.training.sharding import full_tensor
 from scale.training.step import Stepper
 
 MODEL = ModelConfig(
@@ -148,11 +148,11 @@ def two_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
         found[f"{number}/grad_norm"] = step.grad_norm
         if number == 0:
             found |= {
-                f"gradient/{key}": in_one_piece(weight.grad).clone()
+                f"gradient/{key}": full_tensor(weight.grad).clone()
                 for key, weight in stepper.model.named_parameters()
                 if weight.grad is not None
             }
-    found |= {f"weight/{key}": in_one_piece(p) for key, p in stepper.model.named_parameters()}
+    found |= {f"weight/{key}": full_tensor(p) for key, p in stepper.model.named_parameters()}
     if fsdp:
         found["held"] = held_share(stepper)
     return {key: value.detach().clone().contiguous() for key, value in found.items()}

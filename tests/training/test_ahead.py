@@ -6,28 +6,28 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scale.training.ahead import Ahead
+from scale.training.prefetch import Prefetcher
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
 
 
 def test_what_is_guessed_right_is_made_once():
     made = []
-    ahead = Ahead(lambda key: made.append((key, threading.current_thread().name)) or key * 10)
+    ahead = Prefetcher(lambda key: made.append((key, threading.current_thread().name)) or key * 10)
     assert [ahead.get(k, k + 1 if k < 3 else None) for k in range(4)] == [0, 10, 20, 30]
     assert [key for key, _ in made] == [0, 1, 2, 3]
     assert [name.startswith("ahead") for _, name in made] == [False, True, True, True]
 
 
 def test_what_is_guessed_wrong_is_made_anew():
-    ahead = Ahead(lambda key: key * 10)
+    ahead = Prefetcher(lambda key: key * 10)
     assert ahead.get(0, 1) == 0
     assert ahead.get(7, 8) == 70
     assert ahead.get(8, None) == 80
 
 
 def test_an_error_comes_where_the_result_is_asked_for():
-    ahead = Ahead(lambda key: 1 // (2 - key))
+    ahead = Prefetcher(lambda key: 1 // (2 - key))
     assert ahead.get(1, 2) == 1
     with pytest.raises(ZeroDivisionError):
         ahead.get(2, 3)
@@ -48,7 +48,7 @@ def test_the_bits_are_those_of_a_step_that_makes_its_own(small_dataset, micro_ba
                 asked.append((key, threading.current_thread().name.startswith("ahead")))
                 return stepper._corrupt(key)
 
-            stepper.ahead = Ahead(corrupt)
+            stepper.ahead = Prefetcher(corrupt)
         for step in range(4):
             stepper.step(step)
         weights.append([p.detach().clone() for p in stepper.model.parameters()])
@@ -63,7 +63,7 @@ def test_nothing_is_made_after_the_last_step(small_dataset):
     config = replace(config, train=replace(config.train, steps=2))
     stepper = Stepper(config, seeded_model(config), products)
     asked = []
-    stepper.ahead = Ahead(lambda key: asked.append(key[0]) or stepper._corrupt(key))
+    stepper.ahead = Prefetcher(lambda key: asked.append(key[0]) or stepper._corrupt(key))
     for step in range(2):
         stepper.step(step)
     assert asked == [0, 1]

@@ -8,14 +8,14 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from scale.config import LossConfig, MaskConfig
+from scale.losses.masking import Part, WordPieces, mask_batch
+from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleOutput
-from scale.objectives.masking import Part, WordPieces, mask_batch
-from scale.objectives.total import scale_loss
 from scale.presets import official_loss
 from scale.training import step as training_step
 from scale.training.activations import checkpoint_activations
-from scale.training.caching import CachedGradient, MicroBatch
+from scale.training.gradient_cache import CachedGradient, MicroBatch
 from scale.training.reader import Reader
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
@@ -162,8 +162,8 @@ def test_a_products_masks_do_not_depend_on_how_the_batch_is_cut(size):
             values = whole.batch.tokens[m].values[here_R]
             assert torch.equal(part.masked.batch.tokens[m].values, values)
     first = mask_batch(data.collate(ALL[3:4]), MASK, PIECES, (0,), loss.tasks)
-    moved = corrupt(data, loss, slice(3, 4))
-    assert any(not torch.equal(first.hidden[m], moved.hidden[m]) for m in first.hidden)
+    to_device = corrupt(data, loss, slice(3, 4))
+    assert any(not torch.equal(first.hidden[m], to_device.hidden[m]) for m in first.hidden)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3])
@@ -203,7 +203,7 @@ def test_checkpointed_activations_are_computed_twice_for_the_same_gradient():
 
 def test_logits_are_those_of_one_part_with_all(monkeypatch):
     """Never all with all: at 65,536 products those would take 172 GB."""
-    from scale.objectives import contrastive
+    from scale.losses import contrastive
 
     shapes, original = [], contrastive.cross_entropy
 

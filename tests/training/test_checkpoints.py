@@ -16,10 +16,10 @@ from scale.training.checkpoint import (
     SUMS,
     TrainState,
     load_checkpoint,
-    moments_of,
+    optimizer_state_dict,
     save_checkpoint,
 )
-from scale.training.keeping import (
+from scale.training.checkpoint_manager import (
     checkpoints,
     find_checkpoint,
     restore,
@@ -44,7 +44,7 @@ def filled(make_model, step):
 def save(make_model, folder, *steps, keep=1):
     for step in steps:
         model, optimizer = filled(make_model, step)
-        save_last(folder, model, moments_of(model, optimizer), TrainState(step), keep)
+        save_last(folder, model, optimizer_state_dict(model, optimizer), TrainState(step), keep)
 
 
 def restored(make_model, folder):
@@ -163,8 +163,8 @@ from scale.config import MissingConfig, ModelConfig
 from scale.model.scale import ScaleModel
 from scale.strict import build
 from scale.training import checkpoint as storing
-from scale.training.checkpoint import TrainState, moments_of, save_checkpoint
-from scale.training.keeping import checkpoints, restore, save_last, tidy
+from scale.training.checkpoint import TrainState, optimizer_state_dict, save_checkpoint
+from scale.training.checkpoint_manager import checkpoints, restore, save_last, tidy
 
 model = ScaleModel(build(ModelConfig, json.loads(sys.argv[1])), MissingConfig("zero"))
 optimizer = torch.optim.AdamW(model.parameters())
@@ -179,7 +179,7 @@ def die():
 
 def write(folder, step):
     fill(step)
-    moments = moments_of(model, optimizer)
+    moments = optimizer_state_dict(model, optimizer)
     save_last(folder, model, moments, TrainState(step), keep=2)
     save_checkpoint(folder / "best", model, moments, TrainState(step, 0.5, step))
 

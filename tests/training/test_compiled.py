@@ -8,7 +8,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from scale.modalities import MODALITIES
-from scale.model.blocks import BlockStack
+from scale.model.transformer import TransformerEncoder
 from scale.training.activations import checkpoint_activations
 from scale.training.compiled import compile_layers, compiled_parts
 from scale.training.run import seeded_model
@@ -100,7 +100,7 @@ def test_a_compiled_layer_recomputes_with_the_same_dropout():
     gradients = []
     for changed in (False, True):
         torch.manual_seed(0)
-        stack = BlockStack(16, 2, depth=1, mlp_ratio=2.0, dropout=0.3)
+        stack = TransformerEncoder(16, 2, depth=1, mlp_ratio=2.0, dropout=0.3)
         if changed:
             checkpoint_activations(stack)
             compile_layers(stack, backend="aot_eager")

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from scale.cli import main
 from scale.training import distributed
 from scale.training import step as training_step
-from scale.training.keeping import checkpoints
-from scale.training.log import read_metrics, read_scores
+from scale.training.checkpoint_manager import checkpoints
+from scale.training.logging import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
 from scale.training.step import Stepper, make_accelerator
 from tests.training import small_data
@@ -128,7 +128,7 @@ def test_alone_there_is_one_process():
     assert distributed.share(7) == slice(0, 7)
     rows = torch.ones(2, 3)
     assert distributed.gather(rows) is rows
-    assert torch.equal(distributed.add_up(rows), rows)
+    assert torch.equal(distributed.all_reduce_sum(rows), rows)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):

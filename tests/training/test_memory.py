@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scale.training.log import read_metrics
-from scale.training.memory import is_out_of_memory
+from scale.training.logging import read_metrics
+from scale.training.out_of_memory import is_out_of_memory
 from scale.training.pretrain import pretrain
 from scale.training.reader import Reader
 from scale.training.run import RunFolder

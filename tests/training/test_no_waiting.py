@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import scale
 from scale.data.batch import Tokens
 from scale.data.dataset import ProductDataset
+from scale.losses.masking import mask_batch
 from scale.model.scale import ScaleModel
-from scale.objectives.masking import mask_batch
 from scale.training.loop import Trainer
 from scale.training.run import RunFolder, seeded_model
 from scale.training.step import Stepper
@@ -119,7 +119,7 @@ def test_a_step_never_waits(small_dataset, loss, policy, changes):
     assert watched(config, products) == {}
 
 
-def moved(name, original):
+def to_device(name, original):
     """A method of tensors that gives them to the host, allowed only before the transfer."""
 
     def method(tensor, *_, **__):
@@ -141,7 +141,7 @@ def one_step(small_dataset, monkeypatch, policy="zero", **changes):
     stepper.step(0)
     with monkeypatch.context() as patch:
         for name in ("tolist", "cpu", "numpy", "__array__"):
-            patch.setattr(torch.Tensor, name, moved(name, getattr(torch.Tensor, name)))
+            patch.setattr(torch.Tensor, name, to_device(name, getattr(torch.Tensor, name)))
         stepper.step(1)
 
 

@@ -11,10 +11,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 from scale.config import LossConfig
 from scale.data.catalogue import Catalogue
-from scale.objectives import total
+from scale.losses import total
 from scale.presets import official_loss
 from scale.training import step as training_step
-from scale.training.log import read_metrics, read_scores
+from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
 from scale.training.run import Run, RunFolder
 from scale.training.step import TrainingError

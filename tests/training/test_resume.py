@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from scale.training.loop import Trainer
+from scale.training.preemption import TrainingStopped
 from scale.training.pretrain import pretrain
 from scale.training.run import Run, RunFolder
 from scale.training.step import Stepper, TrainingError
-from scale.training.stopping import TrainingStopped
 
 
 class Stopped(Exception):

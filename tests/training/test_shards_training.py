@@ -13,7 +13,7 @@ from scale.data.shards.dataset import ShardDataset
 from scale.data.shards.format import ShardsError
 from scale.data.shards.writer import write_shards
 from scale.evaluation.embed import embed_dataset
-from scale.training.log import read_metrics
+from scale.training.logging import read_metrics
 from scale.training.pretrain import pretrain
 from scale.training.run import Run, RunFolder
 from tests.training.test_distributed import start_two

@@ -12,8 +12,8 @@ import torch
 
 from scale.cli import main
 from scale.training.background import BackgroundRun
+from scale.training.checkpoint_manager import save_last
 from scale.training.determinism import deterministic_algorithms
-from scale.training.keeping import save_last
 from scale.training.loop import Trainer
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, seeded_model

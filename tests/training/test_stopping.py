@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scale.training import stopping
-from scale.training.stopping import SIGNALS, Stopper, parse_minutes
+from scale.training.preemption import SIGNALS, PreemptionHandler, parse_minutes
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def clock(monkeypatch):
 
 
 def test_time_is_up_where_the_longest_step_no_longer_fits(clock):
-    stopper = Stopper(minutes=1.0)
+    stopper = PreemptionHandler(minutes=1.0)
     asked = []
     # Steps of 4 s, one with a validation: 10 s. After 50 s, another such one ends too late.
     for pause in (0, 4, 4, 10, 4, 4, 4, 4, 4, 4, 4, 4):
@@ -53,7 +53,7 @@ def test_time_is_up_where_the_longest_step_no_longer_fits(clock):
 
 
 def test_without_a_limit_time_is_never_up(clock):
-    stopper = Stopper()
+    stopper = PreemptionHandler()
     for _ in range(5):
         clock.now += 1e6
         assert stopper.reason() is None
@@ -62,7 +62,7 @@ def test_without_a_limit_time_is_never_up(clock):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_noted_and_the_handlers_come_back(number):
     before = [signal.getsignal(n) for n in SIGNALS]
-    stopper = Stopper()
+    stopper = PreemptionHandler()
     with stopper.listening():
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)  # Its echo, from the process group.
@@ -72,7 +72,7 @@ def test_a_signal_is_noted_and_the_handlers_come_back(number):
 
 def test_a_second_signal_acts_as_if_nobody_listened(monkeypatch):
     monkeypatch.setattr(stopping, "ECHO", 0.0)
-    stopper = Stopper()
+    stopper = PreemptionHandler()
     with stopper.listening():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
@@ -84,7 +84,7 @@ def test_a_second_signal_acts_as_if_nobody_listened(monkeypatch):
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        stopper = Stopper()
+        stopper = PreemptionHandler()
         with stopper.listening():
             os.kill(os.getpid(), signal.SIGINT)
             assert stopper.reason() is None
@@ -97,7 +97,7 @@ def test_in_another_thread_no_handler_is_touched():
     before, seen = [signal.getsignal(n) for n in SIGNALS], []
 
     def listen():
-        with Stopper().listening():
+        with PreemptionHandler().listening():
             seen.extend(signal.getsignal(n) for n in SIGNALS)
 
     thread = threading.Thread(target=listen)

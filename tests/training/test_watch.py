@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from scale.modalities import MODALITIES
 from scale.training.background import LOG, BackgroundRun, pretrain_in_background
 from scale.training.diagnostics import COLLAPSED, uniformity
-from scale.training.log import (
+from scale.training.health_checks import progress, symptoms
+from scale.training.logging import (
     METRICS,
     SCORES,
     SCORES_SCHEMA,
@@ -28,8 +29,7 @@ from scale.training.log import (
     read_scores,
     score_means,
 )
-from scale.training.symptoms import progress, symptoms
-from scale.training.watch import LineTail, RunWatch, read_means
+from scale.training.run_log import LineTail, RunLog, read_means
 from scale.viz.training import numeric_curves
 
 
@@ -86,7 +86,7 @@ def test_a_tail_notices_a_file_that_was_written_anew(tmp_path, after):
 
 
 def test_a_run_is_read_as_it_grows(tmp_path):
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     append(tmp_path, line(1, loss=2.0) + line(2, loss=1.0)[:9])
     assert watch.read()
@@ -100,7 +100,7 @@ def test_a_run_is_read_as_it_grows(tmp_path):
 
 
 def test_the_finished_run_is_read_like_the_log_reads_it(run_folder):
-    watch = RunWatch(run_folder)
+    watch = RunLog(run_folder)
     watch.read()
     assert watch.lines == read_metrics(run_folder)
     assert watch.trouble == {}
@@ -117,7 +117,7 @@ def test_the_finished_run_is_read_like_the_log_reads_it(run_folder):
 
 def test_a_resumed_run_goes_back(tmp_path):
     append(tmp_path, "".join(line(step, loss=float(step)) for step in (10, 20, 30, 40)))
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     (tmp_path / METRICS).write_text(line(10, loss=10.0) + line(20, loss=20.0))
     append(tmp_path, line(30, loss=-1.0))
@@ -130,7 +130,7 @@ def test_a_resumed_run_goes_back(tmp_path):
 def test_steps_that_go_back_in_one_file_replace_later_ones(tmp_path):
     append(tmp_path, line(1, a=1.0) + line(2, a=2.0) + line(2, b=5.0) + line(3, a=3.0))
     append(tmp_path, line(2, a=9.0))
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     assert steps_of(watch) == [1, 2]
     curves = watch.curves()
@@ -147,7 +147,7 @@ def test_steps_that_go_back_in_one_file_replace_later_ones(tmp_path):
 def test_damaged_lines_are_counted_and_the_rest_is_read(tmp_path, bad):
     append(tmp_path, line(1, a=1.0) + bad + "\n" + line(2, a=2.0))
     (tmp_path / METRICS).open("ab").write(b"\xff\xfe\n")
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     assert steps_of(watch) == [1, 2]
     assert watch.damaged == [2, 4]
@@ -155,7 +155,7 @@ def test_damaged_lines_are_counted_and_the_rest_is_read(tmp_path, bad):
 
 def test_null_and_nan_are_gaps_and_words_are_left_out(tmp_path):
     append(tmp_path, '{"step": 1, "a": null, "b": NaN, "c": "word", "d": true, "e": 3}\n')
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     curves = watch.curves()
     assert list(curves) == ["a", "b", "e"]
@@ -166,10 +166,10 @@ def test_null_and_nan_are_gaps_and_words_are_left_out(tmp_path):
 def test_scores_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "scale.training.watch.read_means", lambda path: reads.append(path) or read_means(path)
+        "scale.training.run_log.read_means", lambda path: reads.append(path) or read_means(path)
     )
     append(tmp_path, line(1, a=1.0))
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     assert len(watch.step_T) == 0
     write_scores(tmp_path, [1])
@@ -189,7 +189,7 @@ def test_scores_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
 def test_scores_of_another_kind_are_told(tmp_path, table):
     append(tmp_path, line(1, a=1.0))
     pq.write_table(pa.table(table), tmp_path / SCORES)
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     assert "scores" in watch.trouble
     (tmp_path / SCORES).write_bytes(b"no parquet")
@@ -202,7 +202,7 @@ def test_scores_of_another_kind_are_told(tmp_path, table):
 
 def test_what_is_no_run_is_told_until_one_starts(tmp_path):
     folder = tmp_path / "later"
-    watch = RunWatch(folder)
+    watch = RunLog(folder)
     assert watch.read()
     assert list(watch.trouble) == ["missing"]
     assert not watch.read()
@@ -221,7 +221,7 @@ def test_what_is_no_run_is_told_until_one_starts(tmp_path):
 def test_a_broken_config_is_told_and_the_rest_is_read(tmp_path):
     append(tmp_path, line(1, a=1.0))
     (tmp_path / "config.json").write_text("{")
-    watch = RunWatch(tmp_path)
+    watch = RunLog(tmp_path)
     watch.read()
     assert "config.json" in watch.trouble["config"]
     assert steps_of(watch) == [1]
@@ -237,7 +237,7 @@ def started(tmp_path, config):
 
 
 def look(folder, alive=None):
-    watch = RunWatch(folder)
+    watch = RunLog(folder)
     watch.read()
     return progress(watch, alive)
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from scale.data.product import Product
 from scale.evaluation.bootstrap import NOTHING, Estimate
-from scale.experiments.statistics import Outcome
-from scale.experiments.study import Cell, Comparison, Study
-from scale.experiments.study import Test as Held
-from scale.experiments.summary import Row, Summary
-from scale.viz.style import use_style
+from scale.studies.statistics import Outcome
+from scale.studies.study import Cell, Comparison, Study
+from scale.studies.study import Test as Held
+from scale.studies.summary import Row, Summary
+from scale.viz.theme import use_style
 
 
 @pytest.fixture(scope="session")

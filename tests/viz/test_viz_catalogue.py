@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scale.data.catalogue import Catalogue
-from scale.data.inspect import inspect_catalogue
+from scale.data.summary import inspect_catalogue
 from scale.modalities import MODALITIES, SUBSETS
 from scale.viz.catalogue import head_of, inspect_figure, length_histograms, long_tail
 from scale.viz.combinations import combination_picture
-from scale.viz.labels import label
-from scale.viz.style import use_style
+from scale.viz.theme import use_style
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 
@@ -117,7 +117,7 @@ def test_histograms_count_every_value(readable):
 
 
 def test_the_check_of_readability_can_fail(readable):
-    from scale.viz.style import new_figure
+    from scale.viz.theme import new_figure
 
     figure = new_figure(3, 2)
     figure.text(0.5, 0.5, "one thing")

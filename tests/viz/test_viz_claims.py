@@ -8,7 +8,7 @@ import pytest
 from scale.evaluation.bootstrap import NOTHING
 from scale.viz.charts import Block, balanced, total_height
 from scale.viz.claims import PAGE, comparison_figures, retention_curve
-from scale.viz.labels import label
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 VERDICTS = ("supported", "contradicted", "not decided", "impossible")

@@ -5,10 +5,17 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from scale.objectives.contrastive import pair_losses
+from scale.losses.contrastive import pair_losses
 from scale.training.diagnostics import alignment, collapse_warning, uniformity
-from scale.viz.lessons import batch_table, circle, collapse, contrast, contrast_idea, contrast_loss
-from scale.viz.lessons.batch_table import BatchTable
+from scale.viz.illustrations import (
+    batch_table,
+    circle,
+    collapse,
+    contrast,
+    contrast_idea,
+    contrast_loss,
+)
+from scale.viz.illustrations.batch_table import BatchTable
 
 LOOKS = [("paper", "en"), ("slides", "zh")]
 

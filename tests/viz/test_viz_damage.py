@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 
-from scale.experiments.damage_shares import damage_shares
-from scale.experiments.noise import Noise, missing_at_random
-from scale.experiments.score_means import areas, own_weights, untouched_share
-from scale.experiments.store import Record
-from scale.experiments.studies import STUDIES
-from scale.experiments.study import Cell, Study
-from scale.experiments.study import Test as Held
 from scale.modalities import MODALITIES
+from scale.studies.damage_shares import damage_shares
+from scale.studies.definitions import STUDIES
+from scale.studies.noise import Noise, missing_at_random
+from scale.studies.score_means import areas, own_weights, untouched_share
+from scale.studies.store import Record
+from scale.studies.study import Cell, Study
+from scale.studies.study import Test as Held
 from scale.viz.damage import damage_figure
 from scale.viz.diagnosis import score_figure
-from scale.viz.labels import label
-from scale.viz.labels.studies import term
+from scale.viz.words import label, term
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 

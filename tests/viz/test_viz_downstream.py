@@ -9,10 +9,10 @@ from sklearn.metrics import f1_score
 from scale.evaluation.bootstrap import Estimate, estimate
 from scale.evaluation.classification import Examples, linear_probe
 from scale.evaluation.clustering import cluster
-from scale.viz.labels import label
-from scale.viz.lessons.downstream import class_f1, purity_curves, task_estimates
-from scale.viz.lessons.groups import metric_name, purity_figure, tail_scores, task_figure
-from scale.viz.lessons.ranking import bootstrap_figure, one_list, resampled_means, two_systems
+from scale.viz.illustrations.downstream import class_f1, purity_curves, task_estimates
+from scale.viz.illustrations.groups import metric_name, purity_figure, tail_scores, task_figure
+from scale.viz.illustrations.ranking import bootstrap_figure, one_list, resampled_means, two_systems
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 

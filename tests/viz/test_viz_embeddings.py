@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 
 from scale.viz.embeddings import embedding_map, embedding_maps, spread_boxes, umap_coordinates
-from scale.viz.labels import label
-from scale.viz.style import MODALITY_COLOURS, use_style
+from scale.viz.theme import MODALITY_COLOURS, use_style
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from scale.experiments.fault_damage import FittedSounds, MissingSounds, mask_owners
-from scale.experiments.fault_runs import SHORT
 from scale.modalities import MODALITIES
-from scale.viz.lessons.fault_inputs import (
+from scale.studies.fault_damage import FittedSounds, MissingSounds, mask_owners
+from scale.studies.fault_runs import SHORT
+from scale.viz.illustrations.fault_inputs import (
     fault_audio,
     fault_missing,
     fault_regression,
     fault_temperature,
 )
-from scale.viz.lessons.faults import VERSIONS, fault_gradients, fault_losses, fault_mask
+from scale.viz.illustrations.faults import VERSIONS, fault_gradients, fault_losses, fault_mask
 
 PARTS = [f"encoders.{m}" for m in MODALITIES] + ["jct"] + [f"heads.{m}" for m in MODALITIES]
 both = pytest.mark.parametrize("lang", ["en", "zh"])

@@ -6,9 +6,8 @@ import torch
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
-from scale.viz.lessons.attributes import attribute_matrix, before_and_after
-from scale.viz.lessons.guesses import (
+from scale.viz.illustrations.attributes import attribute_matrix, before_and_after
+from scale.viz.illustrations.guesses import (
     blank_value,
     condition,
     fates,
@@ -16,6 +15,7 @@ from scale.viz.lessons.guesses import (
     ways_of_hiding,
     word_fates,
 )
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 PIECES = [("[CLS]", "structure"), ("small", "plain"), ("[MASK]", "mask"), ("277", "random"),

@@ -4,8 +4,8 @@ import pytest
 
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
-from scale.viz.lessons.helping import added_modalities, shapley_figure
+from scale.viz.illustrations.helping import added_modalities, shapley_figure
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 

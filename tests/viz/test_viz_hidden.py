@@ -8,10 +8,10 @@ import pytest
 from scale.config import FeatureConfig
 from scale.data.descriptors import describe
 from scale.data.features import extract
-from scale.experiments.reconstruction import Reconstruction
-from scale.viz.labels import label
-from scale.viz.lessons.hidden import RANKS, mask_audio, mask_image, mask_video
-from scale.viz.style import MODALITY_COLOURS
+from scale.studies.reconstruction import Reconstruction
+from scale.viz.illustrations.hidden import RANKS, mask_audio, mask_image, mask_video
+from scale.viz.theme import MODALITY_COLOURS
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 CONFIG = FeatureConfig(

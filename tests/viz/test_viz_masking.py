@@ -5,8 +5,8 @@ import pytest
 
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
-from scale.viz.lessons.masking import context_gain, copy_curve
+from scale.viz.illustrations.masking import context_gain, copy_curve
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 

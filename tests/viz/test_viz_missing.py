@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from scale.experiments.statistics import over_seeds
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
-from scale.viz.lessons.completeness import complete_share, crowd_presence, shares_left
-from scale.viz.lessons.paired import paired_runs, unpaired
-from scale.viz.lessons.policies import missing_policies
+from scale.studies.statistics import over_seeds
+from scale.viz.illustrations.completeness import complete_share, crowd_presence, shares_left
+from scale.viz.illustrations.paired import paired_runs, unpaired
+from scale.viz.illustrations.policies import missing_policies
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 LENGTHS = {"text": 10, "table": 64, "image": 5, "video": 9, "audio": 26}

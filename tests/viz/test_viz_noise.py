@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.experiments.noise import KINDS, Noise
 from scale.modalities import MODALITIES
-from scale.viz.labels import LABELS, label
+from scale.studies.noise import KINDS, Noise
 from scale.viz.noise import CROWD, crowd_sources, noise_sheet
-from scale.viz.style import use_style
+from scale.viz.theme import use_style
+from scale.viz.words import LABELS, label
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_sheet_shows_every_modality_and_kind(product, readable, look, lang):
         texts = readable(noise_sheet(product, product, lang))
     assert {label(m, lang) for m in MODALITIES} <= set(texts)
     for kind in KINDS:
-        before = LABELS[kind][lang == "zh"].split("{")
+        before = LABELS[lang][kind].split("{")
         assert any(before[0] in t and before[-1].split("}")[-1] in t for t in texts), kind
 
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from scale.viz.palette import reduce_colours
-from scale.viz.style import save_figure
+from scale.viz.theme import save_figure
 
 
 def page(path, seed=0):

@@ -6,9 +6,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Circle
 
 from scale.modalities import MODALITIES, SUBSETS, parse_subset, subset_name
-from scale.viz.labels import label
 from scale.viz.retrieval import direction_matrix, retrieval_bars, retrieval_sheet
-from scale.viz.style import HIT, use_style
+from scale.viz.theme import HIT, use_style
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.colors import to_hex
 
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
 from scale.viz.scores import score_matrices, scores_over_time
-from scale.viz.style import MODALITY_COLOURS, use_style
+from scale.viz.theme import MODALITY_COLOURS, use_style
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 

@@ -6,14 +6,14 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
 from scale.evaluation.embed import Embeddings
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
-from scale.viz.lessons.maps import (
+from scale.viz.illustrations.maps import (
     gap_over_training,
     modality_gap_figure,
     modality_maps,
     seed_maps,
 )
-from scale.viz.lessons.space import (
+from scale.viz.illustrations.projection_errors import made_up_figure, map_tears, most_torn
+from scale.viz.illustrations.space import (
     Points,
     cosine_kinds,
     modality_gap,
@@ -22,7 +22,7 @@ from scale.viz.lessons.space import (
     three_groups,
     trustworthiness,
 )
-from scale.viz.lessons.tears import made_up_figure, map_tears, most_torn
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 

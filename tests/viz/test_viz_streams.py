@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from scale.experiments.fusion.generator import PatchCodebook
-from scale.experiments.fusion.reach import Reach
 from scale.modalities import MODALITIES
 from scale.presets import base
-from scale.viz.lessons.attention import attention_masks
-from scale.viz.lessons.cost import TOKENS, cost_by_length, sized_designs
-from scale.viz.lessons.picture_words import picture_words
-from scale.viz.lessons.streams import schemes, streams
+from scale.studies.systems.attention_reach import Reach
+from scale.studies.systems.generator import PatchCodebook
+from scale.viz.illustrations.attention import attention_masks
+from scale.viz.illustrations.cost import TOKENS, cost_by_length, sized_designs
+from scale.viz.illustrations.picture_words import picture_words
+from scale.viz.illustrations.streams import schemes, streams
 
 LENGTH = dict(zip(MODALITIES, (3, 4, 2, 3, 5), strict=True))
 SIZE = sum(LENGTH.values())

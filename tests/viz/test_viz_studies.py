@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from scale.evaluation.bootstrap import Estimate
-from scale.experiments.studies import STUDIES
-from scale.experiments.study import Cell
-from scale.experiments.study import Test as Held
-from scale.viz.labels import label
-from scale.viz.labels.studies import CHINESE, term
+from scale.studies.definitions import STUDIES
+from scale.studies.study import Cell
+from scale.studies.study import Test as Held
 from scale.viz.studies import study_figure
+from scale.viz.words import WORDS, label, term
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 GRID = {"policy": ("zero", "skip", "learned", "drop"), "rate": (0.0, 0.1, 0.3, 0.5, 0.7)}
@@ -162,7 +161,7 @@ def test_every_word_of_a_study_is_chinese_but_for_names():
     for word in study_words() - names - kinds:
         assert term(word, "zh") != word, word
         assert term(word, "en") == word
-    assert set(CHINESE) <= study_words()
+    assert set(WORDS["zh"]["terms"]) <= study_words()
     assert term("text+audio", "zh") == "文本+音频"
 
 

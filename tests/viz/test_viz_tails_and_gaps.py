@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from scale.data.inspect import long_tail
+from scale.data.summary import long_tail
 from scale.modalities import MODALITIES
-from scale.viz.labels import label
-from scale.viz.lessons.data_sets import DATA_SETS, data_set_picture, plain
-from scale.viz.lessons.presence import (
+from scale.viz.illustrations.data_sets import DATA_SETS, data_set_picture, plain
+from scale.viz.illustrations.presence import (
     chance_chi_square,
     chi_square,
     expected_combinations,
@@ -18,7 +17,8 @@ from scale.viz.lessons.presence import (
     shuffled,
     shuffled_within,
 )
-from scale.viz.lessons.tail import beside_zipf, lorenz, power_law, tail_curves, tail_metric
+from scale.viz.illustrations.tail import beside_zipf, lorenz, power_law, tail_curves, tail_metric
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 CATEGORY_N = ["mug"] * 40 + ["drum"] * 30 + ["bell"] * 10

@@ -8,13 +8,13 @@ import torch
 from matplotlib.text import Text
 
 from scale.config import FeatureConfig
-from scale.experiments.reconstruction import Reconstruction
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
-from scale.viz.labels import label
-from scale.viz.lessons.pretext import Piece, TaskView, pretext_tasks
-from scale.viz.lessons.score_path import score_path
-from scale.viz.lessons.total_loss import LossTerms, total_loss
+from scale.studies.reconstruction import Reconstruction
+from scale.viz.illustrations.pretext import Piece, TaskView, pretext_tasks
+from scale.viz.illustrations.score_path import score_path
+from scale.viz.illustrations.total_loss import LossTerms, total_loss
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 FEATURES = FeatureConfig(image_size=32, patch_size=16, frame_size=16, video_frames=5, mel_bins=8)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.viz.labels import label
-from scale.viz.style import use_style
+from scale.viz.theme import use_style
 from scale.viz.training import loss_curves, numeric_curves, panels_of, running_mean, window_of
+from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 LOSSES = ["total", "contrastive", "MLM", "MEM", "MRP", "MFP", "MAM"]

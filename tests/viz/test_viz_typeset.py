@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scale.viz import typeset
-from scale.viz.style import drawn
+from scale.viz.theme import drawn
 
 TEXTS = st.text(alphabet="abcWi 　,.-模态缺失，。（）、1$_\n", max_size=60)
 

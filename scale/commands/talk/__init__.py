@@ -1,1 +1,0 @@
-"""The talk of `scale slides`: what each slide shows, from a run, a catalogue and the studies."""

@@ -1,0 +1,65 @@
+"""The masked losses: cross-entropy for word pieces, squared error for vectors (paper, 4.2).
+
+N hidden positions of the batch, V vocabulary, F features.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+
+def masked_token_loss(
+    logits_NV: Tensor,
+    target_N: Tensor,
+    weight_N: Tensor | None = None,
+    weight_on: Literal["loss", "logits"] = "loss",
+) -> Tensor:
+    """L = mean_n w_n CE(logits_n, target_n), or mean_n CE(w_n logits_n, target_n).
+
+    Args:
+        logits_NV: predictions at the hidden positions, of all products together.
+        target_N: the word pieces that were there.
+        weight_N: S'_ii of each position's product; None: 1.
+        weight_on: `logits` makes the weight an inverse temperature (the paper's formula).
+
+    Returns:
+        A scalar; 0 (with zero gradient) where nothing is hidden, so that no NaN enters a sum.
+    """
+    if weight_N is not None and weight_on == "logits":
+        logits_NV = logits_NV * weight_N[:, None]
+    loss_N = cross_entropy(to_float32(logits_NV), target_N, reduction="none")
+    if weight_N is not None and weight_on == "loss":
+        loss_N = loss_N * weight_N
+    return loss_N.sum() / max(len(target_N), 1)
+
+
+def masked_vector_loss(
+    predicted_NF: Tensor,
+    target_NF: Tensor,
+    weight_N: Tensor | None = None,
+    weight_on: Literal["loss", "prediction"] = "loss",
+) -> Tensor:
+    """L = mean_n w_n mean_f (p_nf - t_nf)^2.
+
+    Args:
+        predicted_NF, target_NF: vectors at the hidden positions, of all products together.
+        weight_N: S'_ii of each position's product; None: 1.
+        weight_on: `prediction` gives (w p - t)^2, whose optimum is p = t / w: the released code's
+            fault, kept for its reference numbers.
+
+    Returns:
+        A scalar; 0 (with zero gradient) where nothing is hidden.
+    """
+    if weight_N is not None and weight_on == "prediction":
+        predicted_NF = predicted_NF * weight_N[:, None]
+    loss_N = (to_float32(predicted_NF) - target_NF).square().mean(dim=1)
+    if weight_N is not None and weight_on == "loss":
+        loss_N = loss_N * weight_N
+    return loss_N.sum() / max(len(loss_N), 1)
+
+
+def to_float32(values: Tensor) -> Tensor:
+    """At least single precision: half precision is too coarse to take logarithms and sums in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

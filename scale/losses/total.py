@@ -1,0 +1,158 @@
+"""The total loss: contrast between modalities and prediction within them, harmonised by S'.
+
+L = sum_{i<j} L_CL(S'_ij) + sum_i L_Mi(S'_ii)                       (paper, section 4.3)
+
+B products, M modalities (five), P pairs (ten), N hidden positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scale.config import LossConfig
+from scale.data.batch import ProductBatch
+from scale.losses.contrastive import PairLosses, pair_losses
+from scale.losses.masked import masked_token_loss, masked_vector_loss
+from scale.losses.masking import MaskedBatch
+from scale.losses.weighting import Weights, configured_weights
+from scale.modalities import INDEX, SPECS
+from scale.model.scale import ScaleOutput
+from scale.model.scores import Scores, inter_modality_scores
+
+
+@dataclass
+class LossOutput:
+    """The losses of one batch and what is worth logging beside them."""
+
+    losses: dict[str, Tensor]
+    """Scalars by task; their sum is what is minimised. A task that is off is not in it."""
+    scores: Scores | None
+    """None of a model that has none (experiments/fusion)."""
+    pairs: PairLosses | None
+    """Unweighted InfoNCE per pair; None where the contrastive task is off."""
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of the losses."""
+        return torch.stack(list(self.losses.values())).sum()
+
+
+WeightFn = Callable[[ScaleOutput, Scores, PairLosses, ProductBatch], Weights]
+"""Weights of a batch from the model's output, its scores and its unweighted InfoNCE."""
+
+
+def scale_loss(
+    output: ScaleOutput,
+    masked: MaskedBatch,
+    config: LossConfig,
+    progress: float = 1.0,
+    weigher: WeightFn | None = None,
+) -> LossOutput:
+    """All losses of a batch, weighted as `LossConfig` says.
+
+    Args:
+        output: the model's output for `masked.batch`.
+        masked: the corrupted batch and its targets.
+        progress: share of the training that is done; weights are uniform before
+            `config.weight_uniform_share`.
+        weigher: other weights than those that `config.weight_by` names.
+    """
+    batch = masked.batch
+    features = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
+    scores = batch_scores(features, batch.present_BM, config)
+    pairs = batch_pairs(output.pooled_BMD, batch, config)
+    weights = None
+    if weights_act(config, progress):
+        if weigher is not None:
+            weights = weigher(output, scores, pairs, batch)
+        else:
+            weights = configured_weights(config, scores, pairs, batch.present_BM)
+
+    losses = {}
+    if "contrastive" in config.tasks:
+        pair_BP = None if weights is None else weights.pair_BP
+        losses["contrastive"] = contrastive_loss(output.pooled_BMD, batch, config, pairs, pair_BP)
+    own_BM = weights.own_BM if weights is not None and config.weight_masked else None
+    losses |= masked_losses(output.predictions, masked, config, own_BM)
+    return LossOutput(losses, scores, pairs if "contrastive" in config.tasks else None)
+
+
+def weights_act(config: LossConfig, progress: float) -> bool:
+    """Whether anything is weighted at this share of the training."""
+    return config.weight_on != "none" and progress >= config.weight_uniform_share
+
+
+def batch_scores(features: dict[str, Tensor], present_BM: Tensor, config: LossConfig) -> Scores:
+    """S and S' as `LossConfig` says; `features` are pooled_BMD of `encoder` and of `fused`."""
+    pooled_BMD = features[config.weight_features]
+    return inter_modality_scores(
+        pooled_BMD if config.weight_gradient else pooled_BMD.detach(),
+        present_BM,
+        config.weight_level,
+        config.row_normalise,
+    )
+
+
+def batch_pairs(
+    pooled_BMD: Tensor,
+    batch: ProductBatch,
+    config: LossConfig,
+    logit_weight_BP: Tensor | None = None,
+    anchors: slice | None = None,
+) -> PairLosses:
+    """`pair_losses` as `LossConfig` says."""
+    return pair_losses(
+        pooled_BMD,
+        batch.present_BM,
+        config.temperature,
+        config.negatives,
+        logit_weight_BP,
+        batch.content_BM if config.ignore_duplicates else None,
+        anchors,
+    )
+
+
+def contrastive_loss(
+    pooled_BMD: Tensor,
+    batch: ProductBatch,
+    config: LossConfig,
+    pairs: PairLosses,
+    pair_BP: Tensor | None,
+) -> Tensor:
+    """The ten pairs' losses together, from the unweighted ones and their weights (None: 1)."""
+    if pair_BP is not None and config.weight_on == "logits":
+        pairs, pair_BP = batch_pairs(pooled_BMD, batch, config, pair_BP), None
+    return reduced(pairs.mean_P(pair_BP), config)
+
+
+def reduced(mean_P: Tensor, config: LossConfig) -> Tensor:
+    """Sum or mean over the ten pairs."""
+    return mean_P.mean() if config.pair_reduction == "mean" else mean_P.sum()
+
+
+def masked_losses(
+    predictions: dict[str, Tensor], masked: MaskedBatch, config: LossConfig, own_BM: Tensor | None
+) -> dict[str, Tensor]:
+    """The masked losses that are on, by task; `own_BM` weighs each product's (None: 1)."""
+    return {
+        SPECS[m].task: _masked_loss(m, prediction, masked, config, own_BM)
+        for m, prediction in predictions.items()
+        if SPECS[m].task in config.tasks
+    }
+
+
+def _masked_loss(
+    modality: str,
+    prediction: Tensor,
+    masked: MaskedBatch,
+    config: LossConfig,
+    own_BM: Tensor | None,
+) -> Tensor:
+    target = masked.targets[modality]
+    weight_N = None if own_BM is None else own_BM[masked.rows(modality), INDEX[modality]]
+    if SPECS[modality].kind == "discrete":
+        on = "logits" if config.weight_on == "logits" else "loss"
+        return masked_token_loss(prediction, target, weight_N, on)
+    return masked_vector_loss(prediction, target, weight_N, config.regression_weight_on)

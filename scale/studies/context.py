@@ -1,0 +1,206 @@
+"""Prediction of hidden tokens with and without a product's other modalities (paper, section 4.2).
+
+L_Mi reads the rest of its own modality and all others. How much the others are worth is measured
+here: the same hidden positions, predicted twice, and the loss compared product by product.
+
+B products of a batch, P products of a data set, M modalities (five), R rows (products that have one
+modality), L length, N hidden positions, V vocabulary, F features.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from scale.config import MaskConfig
+from scale.data.batch import ProductBatch, Tokens
+from scale.data.dataset import ProductDataset
+from scale.evaluation.bootstrap import Estimate, paired_difference
+from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
+from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.model.scale import ScaleModel
+from scale.seeding import generator
+
+BATCH = 256
+"""Products that are predicted at once. Part of the seeds, as a product's masks depend on its place
+in the batch."""
+STRANGER_STREAM = 1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the model may see beside the rest of the modality that is predicted."""
+
+    keep: tuple[str, ...] = MODALITIES
+    """Modalities that stay; the others count as missing (`ProductBatch.only`), so what stands for
+    them is what the model's policy puts there: zero imputation, a learned token, nothing."""
+    strangers: bool = False
+    """Every modality that stays is that of another product. As many tokens as before, of the kind
+    that training saw, but none of them about this product."""
+
+
+NOTHING, EVERYTHING, STRANGERS = Context(()), Context(), Context(strangers=True)
+
+
+def contexts_of(modality: str) -> dict[str, Context]:
+    """`none`, `all`, `strangers`, and each other modality alone by its name."""
+    alone = {m: Context((m,)) for m in MODALITIES if m != modality}
+    return {"none": NOTHING, "all": EVERYTHING, "strangers": STRANGERS, **alone}
+
+
+def hide(
+    data: ProductDataset, modality: str, config: MaskConfig, seed: int = 0, draw: int = 0
+) -> Iterator[MaskedBatch]:
+    """The products of `data` that have `modality`, with tokens hidden there and nowhere else.
+
+    In batches, whose `index_B` counts in `data`. Equal arguments hide equal positions, so two
+    contexts are compared on the same ones. Raises ValueError where no product has the modality.
+    """
+    having = np.flatnonzero(data.present_NM[:, INDEX[modality]])
+    if not len(having):
+        raise ValueError(f"no product has {modality}")
+    pieces = WordPieces.of(data.tokenizer)
+    for number, start in enumerate(range(0, len(having), BATCH)):
+        batch = data.collate(having[start : start + BATCH])
+        yield mask_batch(batch, config, pieces, (seed, draw, number), (SPECS[modality].task,))
+
+
+def in_context(
+    masked: MaskedBatch, modality: str, context: Context = EVERYTHING, seed: int = 0
+) -> MaskedBatch:
+    """The same hidden positions beside another context; `seed` chooses the strangers."""
+    keep = tuple(m for m in MODALITIES if m in context.keep or m == modality)
+    batch = masked.batch.only(keep)
+    if context.strangers:
+        batch = _with_strangers(batch, modality, seed)
+    return replace(masked, batch=batch)
+
+
+def _with_strangers(batch: ProductBatch, modality: str, seed: int) -> ProductBatch:
+    """Each product's other modalities become those of the product before it in a random circle.
+
+    One circle for all modalities, of which each takes the products that have it: who has what does
+    not change, and the strange tokens belong together as far as that allows.
+    """
+    draw = torch.rand(len(batch), generator=generator("cpu", seed, STRANGER_STREAM))
+    tokens = {}
+    for m, own in batch.tokens.items():
+        order_R = draw.to(own.rows_R.device)[own.rows_R].argsort()
+        before_R = torch.empty_like(order_R)
+        before_R[order_R] = order_R.roll(1)
+        tokens[m] = own if m == modality else replace(own.select(before_R), rows_R=own.rows_R)
+    return replace(batch, tokens=tokens)
+
+
+def predict(model: ScaleModel, masked: MaskedBatch, modality: str) -> Tensor:
+    """logits_NV or vectors_NF at the hidden positions of `modality`, without gradient.
+
+    Rows are in the order of `masked.targets[modality]`; the model's mode is restored.
+    """
+    device = next(model.parameters()).device
+    hidden = {modality: masked.hidden[modality].to(device)}
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        found = model(masked.batch.to(device), hidden).predictions[modality].float().cpu()
+    model.train(training)
+    return found
+
+
+def position_losses(modality: str, predicted: Tensor, target: Tensor) -> Tensor:
+    """loss_N, whose mean is `masked_token_loss` or `masked_vector_loss` with weights of 1.
+
+    CE(logits_n, target_n) of a discrete modality, mean_f (p_nf - t_nf)^2 of a continuous one.
+    """
+    if SPECS[modality].kind == "discrete":
+        return cross_entropy(predicted.float(), target, reduction="none")
+    return (predicted.float() - target).square().mean(dim=1)
+
+
+def by_product(value_N: Tensor, product_N: Tensor, products: int) -> Tensor:
+    """Mean of each product's positions, value_B (float64); NaN for products without any."""
+    sum_B = torch.zeros(products, dtype=torch.float64)
+    sum_B.index_add_(0, product_N, value_N.double())
+    return sum_B / torch.bincount(product_N, minlength=products)
+
+
+def product_losses(
+    model: ScaleModel,
+    data: ProductDataset,
+    modality: str,
+    config: MaskConfig,
+    contexts: Mapping[str, Context] | None = None,
+    seed: int = 0,
+    draws: int = 1,
+) -> dict[str, np.ndarray]:
+    """Loss of each product in each context, as loss_P by the context's name (`contexts_of`).
+
+    The mean over `draws` masks, the same ones in every context. NaN where the product lacks the
+    modality, or has nothing of a context that is not empty: there is nothing to compare.
+    """
+    contexts = contexts or contexts_of(modality)
+    loss = {name: np.full(len(data), np.nan) for name in contexts}
+    for draw in range(draws):
+        for masked in hide(data, modality, config, seed, draw):
+            index_B = masked.batch.index_B.numpy()
+            for name, context in contexts.items():
+                shown = in_context(masked, modality, context, seed + draw)
+                loss_N = position_losses(
+                    modality, predict(model, shown, modality), masked.targets[modality]
+                )
+                mean_B = by_product(loss_N, masked.rows(modality), len(index_B)).numpy()
+                before_B = loss[name][index_B] if draw else 0.0
+                loss[name][index_B] = before_B + mean_B / draws
+    for name, context in contexts.items():
+        others = [INDEX[m] for m in context.keep if m != modality]
+        if others:
+            loss[name][~data.present_NM[:, others].any(axis=1)] = np.nan
+    return loss
+
+
+def gains(
+    losses: Mapping[str, np.ndarray], than: str = "none", seed: int = 0
+) -> dict[str, Estimate]:
+    """How much lower each loss is than that of the context `than`: positive where it helps.
+
+    Mean over the products that have both, with a 95 % bootstrap interval over products.
+    """
+    return {
+        name: paired_difference(losses[than], loss_P, seed)
+        for name, loss_P in losses.items()
+        if name != than
+    }
+
+
+def visible_mean(masked: MaskedBatch, modality: str) -> Tensor:
+    """A guess without a model: the mean of the product's visible vectors, as vectors_NF.
+
+    0, the training set's mean, where a product has no visible vector.
+    """
+    tokens, hidden_RL = masked.batch.tokens[modality], masked.hidden[modality]
+    visible_RL1 = _visible(tokens, hidden_RL)[:, :, None].float()
+    mean_RF = (tokens.values * visible_RL1).sum(1) / visible_RL1.sum(1).clamp(min=1)
+    return mean_RF[:, None].expand_as(tokens.values)[hidden_RL]
+
+
+def nearest_visible(masked: MaskedBatch, modality: str) -> Tensor:
+    """A guess without a model: the mean of the visible vectors next to the hidden one, vectors_NF.
+
+    Next by distance in the sequence; two where they are equally far, so a single hidden frame
+    becomes the mean of the frames before and after it. 0 where a product has no visible vector.
+    """
+    tokens, hidden_RL = masked.batch.tokens[modality], masked.hidden[modality]
+    visible_RL = _visible(tokens, hidden_RL)
+    place_L = torch.arange(hidden_RL.shape[1], device=hidden_RL.device)
+    away_LL = (place_L[:, None] - place_L).abs()
+    away_RLL = away_LL.masked_fill(~visible_RL[:, None], len(place_L) + 1)
+    nearest_RLL = (away_RLL == away_RLL.amin(2, keepdim=True)) & visible_RL[:, None]
+    weight_RLL = nearest_RLL / nearest_RLL.sum(2, keepdim=True).clamp(min=1)
+    return (weight_RLL @ tokens.values)[hidden_RL]
+
+
+def _visible(tokens: Tokens, hidden_RL: Tensor) -> Tensor:
+    return ~hidden_RL & ~tokens.padding_RL

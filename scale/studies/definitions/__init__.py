@@ -1,0 +1,25 @@
+"""The studies by name. Adding one is adding a function here: `(quick) -> Study`."""
+
+from collections.abc import Callable
+
+from scale.studies.definitions.fusion import fusion
+from scale.studies.definitions.missing import missing
+from scale.studies.definitions.noise import noise
+from scale.studies.definitions.parts import faults, modalities, tasks
+from scale.studies.definitions.toy import scarcity, toy
+from scale.studies.definitions.weighting import harmony, memorising, weighting
+from scale.studies.study import Study
+
+STUDIES: dict[str, Callable[[bool], Study]] = {
+    "toy": toy,
+    "scarcity": scarcity,
+    "missing": missing,
+    "weighting": weighting,
+    "harmony": harmony,
+    "memorising": memorising,
+    "noise": noise,
+    "modalities": modalities,
+    "tasks": tasks,
+    "fusion": fusion,
+    "faults": faults,
+}

@@ -1,0 +1,103 @@
+"""Study `noise`: the damage that each kind and strength of noise does."""
+
+from scale.studies.definitions.weighting import CONTRAST, POSTERIOR, SCORES
+from scale.studies.noise import Noise, mismatch_everywhere, missing_at_random
+from scale.studies.study import Cell, Comparison, Study, Test
+
+STRENGTHS: dict[tuple[str, str], tuple[float, ...]] = {
+    ("gaussian", "image"): (20, 60, 120),
+    ("blur", "image"): (1, 2, 4),
+    ("jpeg", "image"): (30, 10, 2),
+    ("gaussian", "video"): (20, 60, 120),
+    ("frame_drop", "video"): (0.3, 0.6, 0.9),
+    ("frame_shuffle", "video"): (0.3, 0.6, 1.0),
+    ("snr", "audio"): (20, 5, -10),
+    ("word_drop", "text"): (0.2, 0.5, 0.8),
+    ("typo", "text"): (0.2, 0.5, 0.8),
+    ("attribute_swap", "table"): (0.3, 0.6, 1.0),
+}
+"""Mild, middling and strong, in each kind's unit (`noise.KINDS`)."""
+SHARES = (0.1, 0.3, 0.5)
+"""Of mismatched and of missing modalities, in all five."""
+WEIGHTINGS = {
+    "uniform": CONTRAST | {"loss.weight_on": "none"},
+    "S'": CONTRAST | SCORES,
+    "posterior": CONTRAST | POSTERIOR,
+}
+"""On the contrastive losses alone, at half the time of the whole objective."""
+
+
+def noise(quick: bool = False) -> Study:
+    """Each kind of noise in training (strong, on all products) with clean tests, and at test time
+    (three strengths) on models that were trained clean; with uniform weights, S' and posterior.
+
+    Whole-modality noise hits all products alike, so weights by product can do little about it;
+    mismatch, which hits single products, is where they can.
+    """
+    kinds = _kinds(quick)
+    tests = tuple(Test(name, noises) for name, noises in kinds.items())
+    weightings = ("uniform", "S'") if quick else tuple(WEIGHTINGS)
+    cells = [
+        Cell({"noise": "none", "weighting": w}, WEIGHTINGS[w], tests=(Test("held out"), *tests))
+        for w in weightings
+    ]
+    for name, noises in _trained(quick).items():
+        cells += [
+            Cell({"noise": name, "weighting": w}, WEIGHTINGS[w], noises)
+            for w in weightings
+            if w in _weightings_of(name)
+        ]
+    claims = [
+        Comparison(
+            f"{name} in training costs quality",
+            {"noise": "none", "weighting": "uniform"},
+            {"noise": name, "weighting": "uniform"},
+        )
+        for name in _trained(quick)
+    ]
+    claims += [
+        Comparison(
+            f"with {name} in training, S' beats uniform weights",
+            {"noise": name, "weighting": "S'"},
+            {"noise": name, "weighting": "uniform"},
+        )
+        for name in _trained(quick)
+        if "S'" in _weightings_of(name)
+    ]
+    return Study(
+        "noise",
+        "How much does each kind of noise cost, in training and at test time, and do weights help?",
+        ("noise", "weighting"),
+        tuple(cells),
+        tuple(claims),
+        figure="bars",
+    )
+
+
+def _weightings_of(name: str) -> tuple[str, ...]:
+    """Which weightings meet a noise in training. Damage hits all products of a modality alike, so
+    weights by product have nothing to choose from: it is met uniformly."""
+    if name.startswith("mismatch"):
+        return tuple(WEIGHTINGS)
+    return ("uniform", "S'") if name.startswith("missing") else ("uniform",)
+
+
+def _kinds(quick: bool) -> dict[str, tuple[Noise, ...]]:
+    """All kinds by modality at all strengths, and mismatch and missing at all shares."""
+    named = {
+        f"{kind} {modality} {strength:g}": (Noise(kind, modality, strength),)
+        for (kind, modality), strengths in STRENGTHS.items()
+        for strength in (strengths[-1:] if quick else strengths)
+    }
+    for share in SHARES[-1:] if quick else SHARES:
+        named[f"mismatch {share:g}"] = mismatch_everywhere(share)
+        named[f"missing {share:g}"] = missing_at_random(share)
+    return named
+
+
+def _trained(quick: bool) -> dict[str, tuple[Noise, ...]]:
+    """Those that models are trained with: the strongest of each, and mismatch at all shares."""
+    strong = _kinds(True)
+    if quick:
+        return {name: strong[name] for name in ("gaussian image 120", "mismatch 0.5")}
+    return strong | {f"mismatch {share:g}": mismatch_everywhere(share) for share in SHARES}

@@ -1,0 +1,114 @@
+"""Studies of the method's parts: `modalities`, `tasks`, `faults`."""
+
+from scale.config import LossConfig
+from scale.modalities import MODALITIES, TASKS
+from scale.studies.definitions.weighting import official_settings
+from scale.studies.released_code import FAULTS
+from scale.studies.study import Cell, Comparison, Study, Test
+
+BOTH = (Test("held out"), Test("complete", complete=True))
+WITH_SUBSETS = (Test("held out", subsets=True), Test("complete", complete=True, subsets=True))
+
+
+def modalities(quick: bool = False) -> Study:
+    """Text, then with each further modality in the one order, in training and at test time.
+
+    The cell of all five also queries with each of the 31 subsets: what is lost where modalities are
+    missing at test time (the retention curve).
+    """
+    counts = (1, 3, 5) if quick else (1, 2, 3, 4, 5)
+    names = {count: "+".join(MODALITIES[:count]) for count in counts}
+    cells = tuple(
+        Cell(
+            {"modalities": names[count]},
+            {"model.modalities": list(MODALITIES[:count])},
+            tests=WITH_SUBSETS if count == len(MODALITIES) else BOTH,
+        )
+        for count in counts
+    )
+    steps = list(zip(counts[1:], counts, strict=False))
+    claims = [
+        Comparison(
+            f"{names[more]} beats {names[fewer]}",
+            {"modalities": names[more]},
+            {"modalities": names[fewer]},
+            test=test,
+        )
+        for test in ("held out", "complete")
+        for more, fewer in (*steps, (counts[-1], counts[0]))
+    ]
+    return Study(
+        "modalities",
+        "Does each further modality help?",
+        ("modalities",),
+        cells,
+        tuple(claims),
+        figure="bars",
+        retention=({"modalities": names[counts[-1]]},),
+    )
+
+
+def tasks(quick: bool = False) -> Study:
+    """The whole objective, and without each of its parts: five pretext tasks, contrast, JCT."""
+    every = LossConfig().tasks
+    changes = {"all": {}}
+    changes |= {
+        f"without {task}": {"loss.tasks": [t for t in every if t != task]}
+        for task in ("contrastive", *TASKS)
+        if not quick or task in ("contrastive", "MLM")
+    }
+    changes["without masked tasks"] = {"loss.tasks": ["contrastive"]}
+    changes["without JCT"] = {"model.jct_layers": 0}
+    cells = tuple(Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items())
+    claims = tuple(
+        Comparison(f"{name.removeprefix('without ')} helps", {"objective": "all"},
+                   {"objective": name}, metric=metric)
+        for metric in ("mAP@5", "Recall@10")
+        for name in changes
+        if name != "all"
+    )  # fmt: skip
+    return Study(
+        "tasks", "Which parts of the objective help?", ("objective",), cells, claims, figure="bars"
+    )
+
+
+def faults(quick: bool = False) -> Study:
+    """The released code's behaviours, one at a time, against the described method.
+
+    Two are settings: weights on regression predictions, and the whole of the released loss. The
+    baseline is the method as described: S' on the loss, its gradient stopped.
+    """
+    names = ("heads on encoder", "missing in the losses") if quick else tuple(FAULTS)
+    described = {"loss.weight_by": "scores", "loss.weight_on": "loss"}
+    cells = [Cell({"fault": "none (as described)"}, described, tests=BOTH)]
+    cells += [Cell({"fault": name}, described, model=name, tests=BOTH) for name in names]
+    prediction = described | {"loss.weight_mean_one": False, "loss.weight_uniform_share": 0.0}
+    cells += [
+        Cell({"fault": "weights on the loss, S' unscaled"}, prediction, tests=BOTH),
+        Cell(
+            {"fault": "weights on regression predictions"},
+            prediction | {"loss.regression_weight_on": "prediction"},
+            tests=BOTH,
+        ),
+        Cell({"fault": "the whole released loss"}, official_settings(), tests=BOTH),
+    ]
+    baselines = {"weights on regression predictions": "weights on the loss, S' unscaled"}
+    claims = [
+        Comparison(
+            f"{name} costs quality",
+            {"fault": baselines.get(name, "none (as described)")},
+            {"fault": name},
+            metric=metric,
+        )
+        for metric in ("mAP@5", "Recall@10")
+        for name in (cell.factors["fault"] for cell in cells[1:])
+        if name != "weights on the loss, S' unscaled"
+    ]
+    return Study(
+        "faults",
+        "What does each fault of the released code cost?",
+        ("fault",),
+        tuple(cells),
+        tuple(claims),
+        figure="bars",
+    )

@@ -1,0 +1,126 @@
+"""What the scores of a trained model say about its training products, beside the truth.
+
+N products, B products of a batch, M modalities (five), P pairs (ten), D width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scale.data.dataset import ProductDataset
+from scale.evaluation.embed import embed_dataset
+from scale.losses.contrastive import LEFT, RIGHT, pair_losses
+from scale.losses.weighting import own_from_pairs, posterior_weights
+from scale.modalities import INDEX, MODALITIES, PAIRS
+from scale.model.scores import inter_modality_scores
+from scale.studies.noise import NoisyProducts
+from scale.studies.ranks import auc, spearman
+from scale.training.step import Stepper
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def diagnose(stepper: Stepper, noisy: NoisyProducts, held: NoisyProducts) -> dict[str, float]:
+    """How well S' and the posterior tell good pairs and modalities from damaged ones.
+
+    On the training products as the model saw them, unmasked, in batches of the training's size.
+    Good: present and not hit by any noise. By name, `W` being `S'` or `posterior`:
+    - `AUC W`: probability that a good pair has a larger weight than a damaged one of the same
+      modalities (mean over pairs; 0.5 is chance);
+    - `AUC W held out`: the same for the held-out products, damaged like the training's: what is
+      learned, without what is known by heart;
+    - `Spearman W`: over the ten pairs, between the mean weight and the share of good ones;
+    - `Spearman W own`: over the five modalities, between the mean own weight and that share;
+    - `own W audio`, `pair W text-image` and so on: mean weights; `good audio`: that share.
+    NaN where nothing, or everything, is damaged.
+    """
+    seen = _observe(stepper, stepper.train, noisy)
+    unseen = _observe(stepper, held.dataset, held)
+    values = {}
+    for name, (pair_NP, own_NM) in seen.weights.items():
+        values[f"AUC {name}"] = _mean_auc(pair_NP, seen)
+        values[f"AUC {name} held out"] = _mean_auc(unseen.weights[name][0], unseen)
+        means_P, own_M = _column_means(pair_NP, seen.valid_NP), _column_means(own_NM, seen.here_NM)
+        values[f"Spearman {name}"] = spearman(means_P, _column_means(seen.good_NP, seen.valid_NP))
+        good_M = _column_means(seen.good_NM, seen.here_NM)
+        values[f"Spearman {name} own"] = spearman(own_M, good_M)
+        values |= {f"own {name} {m}": float(own_M[INDEX[m]]) for m in MODALITIES}
+        values |= {f"good {m}": float(good_M[INDEX[m]]) for m in MODALITIES}
+        values |= {
+            f"pair {name} {MODALITIES[i]}-{MODALITIES[j]}": float(mean)
+            for (i, j), mean in zip(PAIRS, means_P, strict=True)
+        }
+    return values
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Products, what is good about them, and what the model's weights say of them."""
+
+    here_NM: Bools
+    good_NM: Bools
+    weights: dict[str, tuple[Floats, Floats]]
+    """pair_NP and own_NM by name."""
+
+    @property
+    def valid_NP(self) -> Bools:
+        return self.here_NM[:, LEFT] & self.here_NM[:, RIGHT]
+
+    @property
+    def good_NP(self) -> Bools:
+        return self.good_NM[:, LEFT] & self.good_NM[:, RIGHT]
+
+
+def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyProducts) -> _Observed:
+    """The products of `data`, a part of those of `noisy`."""
+    pooled = embed_dataset(stepper.model, data, device=stepper.device, progress=False)
+    place = {product: i for i, product in enumerate(noisy.dataset.ids)}
+    rows = [place[product] for product in data.ids]
+    present_NM = torch.from_numpy(pooled.present_NM)
+    good_NM = pooled.present_NM & noisy.true_NM[rows] & ~noisy.hit_NM[rows]
+    weights = _weights(stepper, data, pooled.pooled_NMD, present_NM)
+    return _Observed(pooled.present_NM, good_NM, weights)
+
+
+def _weights(
+    stepper: Stepper, data: ProductDataset, pooled_NMD: np.ndarray, present_NM: torch.Tensor
+) -> dict[str, tuple[Floats, Floats]]:
+    """pair_NP and own_NM of S' and of the posterior, batch by batch."""
+    size, found = stepper.config.train.batch_size, {"S'": [], "posterior": []}
+    content_NM = torch.from_numpy(data.content_NM)
+    features_NMD = torch.from_numpy(pooled_NMD)
+    for start in range(0, len(features_NMD), size):
+        part = slice(start, start + size)
+        pooled_BMD, present_BM = features_NMD[part], present_NM[part]
+        scores = inter_modality_scores(pooled_BMD, present_BM).weighted_BMM
+        found["S'"].append((scores[:, LEFT, RIGHT], scores.diagonal(dim1=1, dim2=2)))
+        pairs = pair_losses(
+            pooled_BMD, present_BM, stepper.config.loss.temperature, content_BM=content_NM[part]
+        )
+        pair_BP = posterior_weights(pairs)
+        found["posterior"].append((pair_BP, own_from_pairs(pair_BP, present_BM)))
+    return {
+        name: tuple(torch.cat(parts).double().numpy() for parts in zip(*batches, strict=True))
+        for name, batches in found.items()
+    }
+
+
+def _column_means(value_NX: np.ndarray, valid_NX: Bools) -> Floats:
+    """Mean of the valid entries by column; NaN for a column without any."""
+    count_X = valid_NX.sum(0)
+    total_X = np.where(valid_NX, value_NX, 0).sum(0).astype(float)
+    return np.divide(total_X, count_X, out=np.full(len(total_X), np.nan), where=count_X > 0)
+
+
+def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
+    """Mean over the pairs of modalities that have both good and damaged products."""
+    valid_NP, good_NP = seen.valid_NP, seen.good_NP
+    areas = [
+        auc(weight_NP[valid_NP[:, p], p], good_NP[valid_NP[:, p], p])
+        for p in range(weight_NP.shape[1])
+    ]
+    known = [area for area in areas if not np.isnan(area)]
+    return float(np.mean(known)) if known else float("nan")

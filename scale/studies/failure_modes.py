@@ -1,0 +1,85 @@
+"""Runs that do not learn, for notebook 10: the contrastive loss of one batch under a fault.
+
+B products of the batch, M modalities (five), D width.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from scale.config import Config, LossConfig
+from scale.data.dataset import ProductDataset
+from scale.losses.contrastive import pair_losses
+from scale.modalities import MODALITIES, PAIRS
+from scale.training.run import seeded_model
+from scale.training.step import Stepper
+
+FAULTS = {
+    "healthy": {},
+    "learning rate 50 times too high": {"learning_rate": 0.1},
+    "learning rate 100 times too low": {"learning_rate": 2e-5},
+    "temperature 2 instead of 0.07": {"temperature": 2.0},
+}
+"""Arguments of `contrast_curve` by name."""
+MIXED_UP = "modalities mixed up"
+
+
+def contrast_curve(
+    config: Config,
+    batch: ProductDataset,
+    steps: int = 25,
+    learning_rate: float = 2e-3,
+    temperature: float = 0.07,
+) -> list[float]:
+    """Mean InfoNCE of the ten pairs at each step of training on one batch alone.
+
+    A healthy model learns it by heart; guessing costs log(len(batch)).
+    """
+    train = replace(
+        config.train, steps=steps, batch_size=len(batch), learning_rate=learning_rate, device="cpu"
+    )
+    loss = LossConfig(tasks=("contrastive",), temperature=temperature)
+    config = replace(config, loss=loss, train=train)
+    stepper = Stepper(config, seeded_model(config), batch)
+    return [stepper.step(step).loss.total.item() / len(PAIRS) for step in range(steps)]
+
+
+def mixed_up_curve(
+    config: Config, batch: ProductDataset, steps: int = 25, seed: int = 0
+) -> list[float]:
+    """The same where each modality of a product is another product's, dealt anew at each step.
+
+    Nothing belongs together, so the expected loss of any model is at least that of guessing.
+    """
+    random = torch.Generator().manual_seed(seed)
+    model = seeded_model(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    products, losses = batch.collate(range(len(batch))), []
+    for _ in range(steps):
+        pooled_BMD = model.embed(products).pooled_BMD
+        dealt = [torch.randperm(len(batch), generator=random) for _ in MODALITIES]
+        mixed_BMD = torch.stack([pooled_BMD[dealt_B, m] for m, dealt_B in enumerate(dealt)], dim=1)
+        everything_BM = torch.ones(mixed_BMD.shape[:2], dtype=torch.bool)
+        loss = pair_losses(mixed_BMD, everything_BM).mean_P().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def broken_curves(config: Config, batch: ProductDataset) -> dict[str, list[float]]:
+    """The healthy run and four broken ones, on the same batch of complete products."""
+    curves = {name: contrast_curve(config, batch, **fault) for name, fault in FAULTS.items()}
+    return curves | {MIXED_UP: mixed_up_curve(config, batch)}
+
+
+def complete_products(data: ProductDataset, count: int) -> ProductDataset:
+    """The first `count` products that lack nothing.
+
+    Raises ValueError where there are fewer.
+    """
+    complete = data.present_NM.all(axis=1).nonzero()[0]
+    if len(complete) < count:
+        raise ValueError(f"{len(complete)} complete products, {count} are needed")
+    return data.subset(complete[:count])

@@ -1,0 +1,217 @@
+"""Noise on the products of a dataset, applied at run time and seeded.
+
+The same product meets the same fate under the same seed, whatever other products are there; only
+a mismatch depends on which others are hit, because they exchange their content.
+
+N products, M modalities (five), R rows that are hit.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from scale.data.dataset import ProductDataset
+from scale.modalities import INDEX, MODALITIES
+from scale.studies.damage import Step
+from scale.studies.draws import numbers, uniforms
+from scale.studies.noisy import Plan, realise
+
+ABSENCE = ("missing", "missing_category")
+UNSEEDED = ("blur", "jpeg")
+"""Kinds that draw nothing: the same file gives the same damage."""
+
+FATE, DAMAGE, RING = range(3)
+"""Streams of random numbers: who is hit, how it is damaged, who takes whose content."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of noise."""
+
+    name: str
+    modalities: tuple[str, ...]
+    """Those it applies to, in the one order."""
+    unit: str
+    """Of the strength; empty where the kind has none."""
+    what: str
+    """What it does, in one sentence."""
+    low: float = 1.0
+    """Limits of the strength."""
+    high: float = 1.0
+
+
+_PICTURES = ("image", "video")
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("missing", MODALITIES, "", "The product lacks the modality."),
+        Kind("missing_category", MODALITIES, "",
+             "All products of a category lack the modality, in a share of the categories."),
+        Kind("mismatch", MODALITIES, "", "The modality is taken from another product."),
+        Kind("gaussian", _PICTURES, "grey levels of 255 (standard deviation)",
+             "Gaussian noise on each pixel and colour of the picture as fitted.", 0.0, 255.0),
+        Kind("blur", _PICTURES, "pixels (standard deviation)",
+             "Gaussian blur of the picture as fitted.", 0.0, 100.0),
+        Kind("jpeg", _PICTURES, "JPEG quality, lower is worse",
+             "The picture as fitted is written as JPEG and read again.", 1.0, 95.0),
+        Kind("frame_drop", ("video",), "share of the frames removed",
+             "Frames that were taken from the clip are left out; at least one stays.", 0.0),
+        Kind("frame_shuffle", ("video",), "share of the frames that change place",
+             "Frames that were taken from the clip move to each other's places.", 0.0),
+        Kind("snr", ("audio",), "dB, power of the sound over power of the noise",
+             "White Gaussian noise on the part of the sound that is read.", -60.0, 120.0),
+        Kind("word_drop", ("text",), "share of the words removed",
+             "Words are left out (a Chinese character counts as one); at least one stays.", 0.0),
+        Kind("typo", ("text",), "share of the words with one slip",
+             "In a word two characters are swapped, one is left out or one is typed twice.", 0.0),
+        Kind("attribute_swap", ("table",), "share of the values exchanged",
+             "Values of a table move to other attributes of the same table.", 0.0),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One noise on one modality."""
+
+    kind: str
+    """Key of KINDS."""
+    modality: str
+    """Which modality is hit."""
+    strength: float = 1.0
+    """Amount of damage to each product that is hit, in the kind's unit; 1 where it has none."""
+    share: float = 1.0
+    """Chance of each product that has the modality to be hit; of each category where the kind is
+    `missing_category`. Drawn one by one, so the share in a dataset varies around it."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown noise {self.kind!r}; known: {', '.join(KINDS)}")
+        kind = KINDS[self.kind]
+        if self.modality not in kind.modalities:
+            fits = ", ".join(kind.modalities)
+            raise ValueError(f"{self.kind} does not apply to {self.modality!r}; it does to: {fits}")
+        if not kind.low <= self.strength <= kind.high:
+            unit = f" {kind.unit}" if kind.unit else " (the kind has no strength)"
+            limits = f"{kind.low:g} to {kind.high:g}{unit}"
+            raise ValueError(f"{self.kind}: strength {self.strength} is outside {limits}")
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"{self.kind}: share {self.share} is outside 0 to 1")
+
+
+@dataclass(frozen=True)
+class NoisyProducts:
+    """A dataset after noise, and what is true about it."""
+
+    dataset: ProductDataset
+    true_NM: np.ndarray
+    """bool: present and the product's own content, or equal to it; damage leaves it true."""
+    hit_NM: np.ndarray
+    """bool: hit by any noise."""
+
+
+def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> NoisyProducts:
+    """The products of `dataset` after all `noises`, in order; `dataset` itself stays as it is.
+
+    A product is hit where u < share, with u uniform in [0, 1) from (seed, place of the noise in
+    `noises`, product id). u does not depend on the share: what is hit at 0.1 is hit at 0.3 too. So
+    does the damage: a larger strength drops the same words or frames and more.
+
+    `missing`: consecutive absences are taken together, and a product that would lose everything
+    keeps the modality with the largest u / share. `mismatch`: the products that are hit pass their
+    content around one ring, so none keeps its own and none is doubled; fewer than two do nothing.
+    The content of equal products is equal, so where it comes back by this way it counts as true.
+
+    Damaged content keeps its number in `content_NM`, and `products` the path of the clean file. The
+    normaliser stays that of the clean training data. Second views (`dataset.view`) stay clean.
+
+    Raises ValueError where media have to be damaged but features come from files; MediaError where
+    a file that was there when the dataset was built cannot be read.
+    """
+    plan = Plan.clean(dataset.present_NM)
+    for absent, group in groupby(enumerate(noises), lambda item: item[1].kind in ABSENCE):
+        if absent:
+            _remove(plan, dataset, group, seed)
+            continue
+        for place, noise in group:
+            rows_R = _hit_rows(plan, dataset, noise, seed, place)
+            if noise.kind == "mismatch":
+                plan.rotate(exchange_ring(dataset, rows_R, seed, place), INDEX[noise.modality])
+            else:
+                _damage(plan, dataset, noise, rows_R, (seed, place))
+    noisy = realise(dataset, plan)
+    own_NM = noisy.content_NM == dataset.content_NM
+    return NoisyProducts(noisy, noisy.present_NM & own_NM, plan.hit_NM)
+
+
+def exchange_ring(dataset: ProductDataset, rows_R: np.ndarray, seed: int, place: int) -> np.ndarray:
+    """The rows in the order of the ring along which a mismatch passes content back by one."""
+    number_R = numbers([dataset.ids[row] for row in rows_R], seed, place, RING)
+    return rows_R[np.argsort(number_R, kind="stable")]
+
+
+def _hit_rows(
+    plan: Plan, dataset: ProductDataset, noise: Noise, seed: int, place: int
+) -> np.ndarray:
+    present_N = plan.source_NM[:, INDEX[noise.modality]] >= 0
+    draw_N = uniforms(dataset.ids, seed, place, FATE)
+    return (present_N & (draw_N < noise.share)).nonzero()[0]
+
+
+def _remove(
+    plan: Plan, dataset: ProductDataset, group: Iterable[tuple[int, Noise]], seed: int
+) -> None:
+    """Takes modalities away, where u < share, but the last one of no product."""
+    # margin = u / share: below 1 is hit, and the order within a product stays the same in a sweep.
+    margin_NM = np.full(plan.source_NM.shape, np.inf)
+    for place, noise in group:
+        if noise.share == 0:
+            continue
+        names = dataset.ids
+        if noise.kind == "missing_category":
+            names = [product.category or "" for product in dataset.products]
+        draw_N = np.where(np.array(names) == "", np.inf, uniforms(names, seed, place, FATE))
+        column_N = margin_NM[:, INDEX[noise.modality]]
+        np.minimum(column_N, draw_N / noise.share, out=column_N)
+    present_NM = plan.source_NM >= 0
+    removed_NM = present_NM & (margin_NM < 1)
+    all_N = present_NM.any(1) & (removed_NM == present_NM).all(1)
+    last_N = np.where(present_NM, margin_NM, -1.0).argmax(1)
+    removed_NM[all_N, last_N[all_N]] = False
+    plan.remove(removed_NM)
+
+
+def _damage(
+    plan: Plan, dataset: ProductDataset, noise: Noise, rows_R: np.ndarray, parts: tuple[int, int]
+) -> None:
+    steps = damage_steps(noise, [dataset.ids[row] for row in rows_R], *parts)
+    for row, step in zip(rows_R.tolist(), steps, strict=True):
+        plan.add(row, INDEX[noise.modality], step)
+
+
+def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> list[Step]:
+    """What a noise that stands at `place` among the noises does to each of the products `ids`."""
+    seed_R = numbers(ids, seed, place, DAMAGE).tolist()
+    seed_R = [0] * len(ids) if noise.kind in UNSEEDED else seed_R
+    return [Step(noise.kind, noise.strength, own) for own in seed_R]
+
+
+def missing_at_random(rate: float) -> tuple[Noise, ...]:
+    """Each modality of each product is missing with chance `rate`, independently.
+
+    But for the last one: a product that would lose all keeps one, so a little less is missing.
+    """
+    return tuple(Noise("missing", m, share=rate) for m in MODALITIES)
+
+
+def mismatch_everywhere(rate: float) -> tuple[Noise, ...]:
+    """Each modality of each product is another product's with chance `rate`."""
+    return tuple(Noise("mismatch", m, share=rate) for m in MODALITIES)
+
+
+def mismatch_uneven(low: float = 0.1, high: float = 0.5) -> tuple[Noise, ...]:
+    """Mismatch at rates that rise evenly from `low` (text) to `high` (audio)."""
+    rates = np.linspace(low, high, len(MODALITIES)).tolist()
+    return tuple(Noise("mismatch", m, share=r) for m, r in zip(MODALITIES, rates, strict=True))

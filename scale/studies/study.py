@@ -1,0 +1,136 @@
+"""A study is a question, the cells to train for it, and the comparisons that answer it."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from scale.config import Config
+from scale.strict import build, require
+from scale.studies.noise import Noise
+
+Factor = str | float | int | bool
+
+METRICS: dict[str, str] = {
+    "mAP@5": "category retrieval by all modalities, mean over queries of "
+    "sum_{i<=5} rel_i P@i / min(5, relevant)",
+    "Recall@10": "instance retrieval, mean over products of the share of a product's (up to 20) "
+    "cross-modal directions in which its own other modality is among the first ten",
+    "recall": "toy: mean over the ten pairs of views and both directions of the share of 1,000 "
+    "held-out products that are found first",
+    "AUC S'": "probability that S' of a training product's good pair is larger than that of a "
+    "damaged pair of the same modalities; 0.5 is chance",
+    "AUC S' held out": "the same for held-out products that are damaged alike",
+}
+"""Definitions of the figures that a study may be decided by; the first two, in every cell of a
+catalogue, have values by product too."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """Products to test on: the held-out ones, damaged or reduced in some way."""
+
+    name: str
+    """As it stands in the table, e.g. `complete`."""
+    noises: tuple[Noise, ...] = ()
+    """Applied to the held-out products, seeded by the run's seed."""
+    complete: bool = False
+    """Keep only products that have all modalities (before `noises`)."""
+    subsets: bool = False
+    """Also measure category retrieval for each of the 31 subsets of modalities."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training, up to its seed."""
+
+    factors: dict[str, Factor]
+    """Its place in the study's table, e.g. {"policy": "zero", "rate": 0.3}."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Changes to the preset, by dotted name, e.g. {"missing.policy": "zero"}."""
+    noises: tuple[Noise, ...] = ()
+    """Applied to the training products, seeded by the run's seed."""
+    model: str = "scale"
+    """A name in `cell.MODELS`: SCALE, a named relative of it, or SCALE with one fault."""
+    weigher: str = ""
+    """A name in `weighers.WEIGHERS` for weights that LossConfig does not offer; empty: its own."""
+    tests: tuple[Test, ...] = (Test("held out"),)
+    """What is measured on."""
+
+    def config(self, preset: Config, seed: int) -> Config:
+        """The preset with this cell's settings. Raises ValueError that names an unknown key."""
+        tree = preset.to_dict()
+        for name, value in (*self.settings.items(), ("train.seed", seed)):
+            *path, last = name.split(".")
+            part = tree
+            for key in path:
+                part = part.get(key) if isinstance(part, dict) else None
+            require(isinstance(part, dict) and last in part, f"unknown setting {name}")
+            part[last] = value
+        return build(Config, tree)
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides what is trained and measured; not what the cell is called."""
+        return {k: v for k, v in asdict(self).items() if k != "factors"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A claim that the difference of two cells supports, contradicts or leaves open."""
+
+    claim: str
+    """A sentence in the affirmative: `zero imputation beats dropping incomplete products`."""
+    better: dict[str, Factor]
+    """Factors of the cell that the claim holds to be better; those left out are averaged over."""
+    worse: dict[str, Factor]
+    """Factors of the other one."""
+    test: str = "held out"
+    metric: str = "mAP@5"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the grid that answers it."""
+
+    name: str
+    question: str
+    """One sentence that ends in a question mark."""
+    factors: tuple[str, ...]
+    """Names of the factors, in the order of the table's columns."""
+    cells: tuple[Cell, ...]
+    comparisons: tuple[Comparison, ...]
+    """What the answer rests on, named before anything was run."""
+    metrics: tuple[str, ...] = ("mAP@5", "Recall@10")
+    """Names in METRICS, or of further figures that its cells measure; the first decides."""
+    seeds: int = 5
+    """Trainings of each cell."""
+    figure: str = "lines"
+    """How viz/studies.py draws it: `lines` over the last factor, or `bars`."""
+    retention: tuple[dict[str, Factor], ...] = ()
+    """Factors of the cells whose retention at test time is drawn; they measure the subsets of
+    complete products."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds > 0, f"study {self.name}: seeds must be positive")
+        for cell in self.cells:
+            require(
+                tuple(cell.factors) == self.factors,
+                f"study {self.name}: a cell has factors {tuple(cell.factors)}, not {self.factors}",
+            )
+        seen: list[dict[str, Factor]] = []
+        for cell in self.cells:
+            require(cell.factors not in seen, f"study {self.name}: two cells have {cell.factors}")
+            seen.append(cell.factors)
+        for comparison in self.comparisons:
+            for side in (comparison.better, comparison.worse):
+                require(
+                    any(matches(cell.factors, side) for cell in self.cells),
+                    f"study {self.name}: no cell has {side}",
+                )
+
+    def with_seeds(self, seeds: int) -> "Study":
+        """The same study with another number of trainings a cell."""
+        return replace(self, seeds=seeds)
+
+
+def matches(factors: dict[str, Factor], wanted: dict[str, Factor]) -> bool:
+    """Whether a cell's factors have the values wanted; factors not named may be anything."""
+    return all(name in factors and factors[name] == value for name, value in wanted.items())

@@ -1,0 +1,184 @@
+"""One model for all named systems: inputs, a fusion, heads, and what its system trains it by.
+
+B products, M modalities (five), R rows (products that have the modality), L length, N positions,
+D width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from scale.config import Config, ModelConfig
+from scale.data.batch import ProductBatch
+from scale.evaluation.embed import product_embedding
+from scale.losses.masked import masked_token_loss, masked_vector_loss
+from scale.losses.masking import MaskedBatch
+from scale.losses.total import LossOutput
+from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.model.heads import ContinuousHead, DiscreteHead
+from scale.model.scale import EmbedOutput
+from scale.model.transformer import initialise
+from scale.studies.systems.co_attention import CoAttention
+from scale.studies.systems.inputs import LANGUAGE, PERCEPTION, Inputs
+from scale.studies.systems.named import System
+from scale.studies.systems.single_stream import SingleStream
+from scale.studies.systems.tasks import (
+    Example,
+    choice_loss,
+    one_modality,
+    shuffle_frames,
+    swap_one_modality,
+)
+from scale.studies.systems.two_tower import Apart, ClipLoss, RankingLoss
+
+
+class FusionModel(nn.Module):
+    """A named system: trained by `objective`, read by `embed` and `embed_product`."""
+
+    def __init__(self, system: System, config: Config, depth: int):
+        """`depth`: layers of the fusion, of the towers, or of both in MMT. Use `build_system`,
+        which finds it. Raises ValueError where config.model has none of the system's modalities."""
+        super().__init__()
+        model = config.model
+        self.system = system
+        self.seen = tuple(m for m in system.modalities if m in model.modalities)
+        if not self.seen:
+            raise ValueError(f"{system.name} sees {system.modalities}, none in model.modalities")
+        masked = tuple(m for m in self.seen if SPECS[m].task in system.masks)
+        towers = {"perception": LANGUAGE, "": MODALITIES}.get(system.fusion, ())
+        layers = {m: depth if m in towers else 0 for m in self.seen}
+        self.inputs = Inputs(model, layers, masked)
+        self.fusion = self._make_fusion(model, depth)
+        self.heads = nn.ModuleDict(
+            {m: DiscreteHead(model) if SPECS[m].kind == "discrete" else ContinuousHead(model, m)
+             for m in masked}
+        )  # fmt: skip
+        width = model.width
+        self.match = self.order = self.contrast = None
+        if system.match:
+            self.match = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        if system.frame_order and "video" in self.seen:
+            self.order = nn.Sequential(
+                nn.Linear(width, width), nn.GELU(), nn.Linear(width, model.video_length)
+            )
+        self.poolers = nn.ModuleDict()
+        if system.contrast:
+            self.contrast = (
+                ClipLoss(config.loss.ignore_duplicates)
+                if system.contrast == "InfoNCE"
+                else RankingLoss()
+            )
+            self.poolers = nn.ModuleDict({m: nn.Linear(width, width) for m in self.seen})
+        for part in (self.match, self.order, self.poolers):
+            if part is not None:
+                part.apply(initialise)
+
+    def objective(self, masked: MaskedBatch, progress: float = 1.0) -> LossOutput:
+        """The sum of the system's tasks on a batch that `mask_batch` corrupted for its
+        `loss_tasks`: masked prediction, matching, frame order, contrast. `progress` is not needed.
+
+        Raises ValueError where the batch has nothing for any task.
+        """
+        example = Example.of(masked, self.seen)
+        if self.system.one_at_a_time:
+            example = one_modality(example)
+        if self.match is not None:
+            example = swap_one_modality(example)
+        if self.order is not None:
+            example = shuffle_frames(example)
+        fused = self(example.batch, example.hidden)
+        losses = self._masked_losses(example, fused)
+        if example.judged_B is not None:
+            losses["match"] = self._match_loss(example, fused)
+        if example.shuffled_RL is not None:
+            logits_NL = self.order(fused["video"][:, 1:][example.shuffled_RL])
+            origin_N = example.origin_RL[example.shuffled_RL]
+            wrong = cross_entropy(logits_NL.float(), origin_N, reduction="sum")
+            losses["frame order"] = wrong / max(len(origin_N), 1)
+        if self.contrast is not None:
+            cls_BMD, present_BM = self._cls(fused, example.batch)
+            losses["contrastive"] = self.contrast(cls_BMD, present_BM, example.batch)
+        if not losses:
+            raise ValueError(f"{self.system.name}: a batch without anything to learn from")
+        return LossOutput(losses, scores=None, pairs=None)
+
+    def forward(
+        self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """fused_RLD by modality, [CLS] in front; `hidden` as in `ScaleModel.forward`."""
+        encoded = self.inputs(batch, hidden or {})
+        rows = {m: batch.tokens[m].rows_R for m in encoded}
+        return self.fusion(encoded, rows, len(batch), self.inputs)
+
+    def embed(self, batch: ProductBatch) -> EmbedOutput:
+        """pooled_BMD: each modality's [CLS] from a pass in which the model sees that modality
+        alone (through the projection where the system has one); 0 where absent or not seen."""
+        batch = batch.only(self.seen)
+        fused = {}
+        for m in self.seen:
+            fused |= self(batch.only((m,)))
+        return EmbedOutput(*self._cls(fused, batch))
+
+    def embed_product(self, batch: ProductBatch) -> Tensor:
+        """emb_BD = unit(mean over the present modalities of unit([CLS])), all in one pass.
+
+        Of systems without a contrastive loss nothing has asked these [CLS] to be comparable.
+        Products without a modality that the model sees get zeros.
+        """
+        batch = batch.only(self.seen)
+        return product_embedding(*self._cls(self(batch), batch))
+
+    def _make_fusion(self, config: ModelConfig, depth: int) -> nn.Module:
+        fusion = self.system.fusion
+        if fusion in ("co-attention", "cross then self"):
+            return CoAttention(config, self.seen, depth, shared=fusion == "cross then self")
+        sharing = {"all": MODALITIES, "perception": PERCEPTION}.get(fusion, ())
+        joined = tuple(m for m in self.seen if m in sharing)
+        return SingleStream(config, joined, depth) if joined else Apart()
+
+    def _cls(self, fused: dict[str, Tensor], batch: ProductBatch) -> tuple[Tensor, Tensor]:
+        """Each modality's [CLS] (projected where there is a projection) as cls_BMD; present_BM."""
+        width = self.inputs.width
+        absent_BD = next(self.parameters()).new_zeros(len(batch), width)
+        columns = [absent_BD] * len(MODALITIES)
+        for m, tokens_RLD in fused.items():
+            cls_RD = tokens_RLD[:, 0]
+            if m in self.poolers:
+                cls_RD = self.poolers[m](cls_RD)
+            columns[INDEX[m]] = absent_BD.index_copy(0, batch.tokens[m].rows_R, cls_RD)
+        return torch.stack(columns, dim=1), batch.present_BM
+
+    def _masked_losses(self, example: Example, fused: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = {}
+        for m, head in self.heads.items():
+            if m not in example.asked:
+                continue
+            asked_RL, target = example.asked[m], example.targets[m]
+            if SPECS[m].kind == "discrete":
+                word_weight_VD = self.inputs.encoders[m].word_weight
+                loss = masked_token_loss(head(fused[m][asked_RL], word_weight_VD), target)
+            else:
+                predicted_NF = head(fused[m][:, 1:][asked_RL])
+                of = masked_vector_loss if self.system.vectors == "regression" else choice_loss
+                loss = of(predicted_NF, target)
+            losses[SPECS[m].task] = loss
+        return losses
+
+    def _match_loss(self, example: Example, fused: dict[str, Tensor]) -> Tensor:
+        """Binary cross-entropy of `swapped_B` over the judged products."""
+        cls_BMD, present_BM = self._cls(fused, example.batch)
+        read_BD = _first(cls_BMD, present_BM, MODALITIES)
+        if self.system.match == "product":
+            read_BD = read_BD * _first(cls_BMD, present_BM, PERCEPTION)
+        logit_B = self.match(read_BD).squeeze(1)
+        judged_B = example.judged_B
+        return binary_cross_entropy_with_logits(
+            logit_B[judged_B].float(), example.swapped_B[judged_B].float()
+        )
+
+
+def _first(cls_BMD: Tensor, present_BM: Tensor, among: tuple[str, ...]) -> Tensor:
+    """The [CLS] of each product's first present modality of `among`, as cls_BD."""
+    columns_S = torch.tensor([INDEX[m] for m in among], device=present_BM.device)
+    first_B = columns_S[present_BM[:, columns_S].int().argmax(1)]
+    return cls_BMD[torch.arange(len(cls_BMD), device=cls_BMD.device), first_B]

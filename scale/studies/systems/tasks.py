@@ -1,0 +1,182 @@
+"""What the named systems do to a corrupted batch beyond masking, and the losses that go with it.
+
+Every draw is from torch's global generator, which the trainer seeds for the step.
+
+B products, R rows (products that have the modality), L length, N hidden positions, F features.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from scale.data.batch import ProductBatch
+from scale.losses.masking import MaskedBatch
+from scale.modalities import INDEX
+from scale.studies.systems.inputs import SIDES
+
+SWAP_RATE = 0.5
+"""Share of the products that can be judged whose modality is swapped, as in BERT's own pairs."""
+ORDER_RATE = 0.15
+"""Share of a clip's frames that change places (HERO)."""
+CHOICE_TEMPERATURE = 0.07
+SAME = 0.999
+"""Cosine from which two vectors count as the same."""
+
+
+@dataclass
+class Example:
+    """A corrupted batch and what is asked of it."""
+
+    batch: ProductBatch
+    hidden: dict[str, Tensor]
+    """hidden_RL by modality: where a mask token stands."""
+    asked: dict[str, Tensor]
+    """asked_RL by modality: hidden positions that are to be predicted."""
+    targets: dict[str, Tensor]
+    """ids_N or vectors_NF by modality, in row-major order of `asked`."""
+    judged_B: Tensor | None = None
+    """Products of which the match is to be told: those with both language and perception."""
+    swapped_B: Tensor | None = None
+    """True where one modality is another product's."""
+    shuffled_RL: Tensor | None = None
+    """Frames that changed places."""
+    origin_RL: Tensor | None = None
+    """Where each frame was before."""
+
+    @staticmethod
+    def of(masked: MaskedBatch, seen: tuple[str, ...]) -> "Example":
+        """The modalities that a model sees, of a batch as `mask_batch` made it."""
+        hidden = {m: h for m, h in masked.hidden.items() if m in seen}
+        targets = {m: t for m, t in masked.targets.items() if m in seen}
+        return Example(masked.batch.only(seen), hidden, dict(hidden), targets)
+
+
+def one_modality(example: Example) -> Example:
+    """UNITER's conditional masking: a step hides tokens of one modality (drawn), the rest is whole.
+
+    `mask_batch` hid tokens in each; all but one get back what the targets say was there.
+    """
+    names = list(example.hidden)
+    if len(names) < 2:
+        return example
+    chosen = names[int(torch.randint(len(names), ()))]
+    tokens = dict(example.batch.tokens)
+    for m in names:
+        if m != chosen:
+            values = tokens[m].values.clone()
+            values[example.hidden[m]] = example.targets[m]
+            tokens[m] = replace(tokens[m], values=values)
+    batch = replace(example.batch, tokens=tokens)
+    hidden = {chosen: example.hidden[chosen]}
+    return Example(batch, hidden, dict(hidden), {chosen: example.targets[chosen]})
+
+
+def swap_one_modality(example: Example) -> Example:
+    """Matching: in half of the products, one modality (drawn for the step) is another product's.
+
+    Swapped products have no masked loss: what was hidden there cannot be told from strangers.
+    Contents that two products share count as matched. Products without both sides are not judged.
+    """
+    judged_B = _has_both_sides(example.batch)
+    able = {
+        m: judged_B[t.rows_R].nonzero().squeeze(1)
+        for m, t in example.batch.tokens.items()
+        if len(t.rows_R)
+    }
+    able = {m: rows for m, rows in able.items() if len(rows) > 1}
+    if not able:
+        return example
+    m = list(able)[int(torch.randint(len(able), ()))]
+    clean = example.batch.tokens[m]
+    source_R = _exchange(able[m], len(clean.rows_R))
+    moved_R = source_R != torch.arange(len(source_R), device=source_R.device)
+    moved_B = torch.zeros_like(judged_B).index_copy(0, clean.rows_R, moved_R)
+    differs_R = moved_R
+    if example.batch.content_BM is not None:
+        content_R = example.batch.content_BM[clean.rows_R, INDEX[m]]
+        differs_R = content_R != content_R[source_R]
+
+    hidden = dict(example.hidden)
+    if m in hidden:
+        hidden[m] = hidden[m][source_R]
+    asked, targets = {}, {}
+    for name, hidden_RL in example.hidden.items():
+        stays_R = ~moved_B[example.batch.tokens[name].rows_R]
+        asked[name] = hidden_RL & stays_R[:, None]
+        targets[name] = example.targets[name][stays_R[:, None].expand_as(hidden_RL)[hidden_RL]]
+    tokens = dict(example.batch.tokens)
+    tokens[m] = replace(clean.select(source_R), rows_R=clean.rows_R)
+    return replace(
+        example,
+        batch=replace(example.batch, tokens=tokens),
+        hidden=hidden,
+        asked=asked,
+        targets=targets,
+        judged_B=judged_B,
+        swapped_B=torch.zeros_like(judged_B).index_copy(0, clean.rows_R, differs_R),
+    )
+
+
+def shuffle_frames(example: Example) -> Example:
+    """Frame order modelling (HERO): some frames that are not hidden change places in a cycle.
+
+    15 % of a clip's frames, at least two; a clip with fewer than two such frames stays.
+    """
+    video = example.batch.tokens.get("video")
+    if video is None or not len(video.rows_R):
+        return example
+    open_RL = ~video.padding_RL
+    if "video" in example.hidden:
+        open_RL = open_RL & ~example.hidden["video"]
+    open_R = open_RL.sum(1)
+    count_R = (ORDER_RATE * open_R).round().clamp(min=2).masked_fill(open_R < 2, 0).long()
+    draw_RL = torch.rand(open_RL.shape, device=open_RL.device).masked_fill(~open_RL, 2.0)
+    order_RL = draw_RL.argsort(dim=1)
+    rank_RL = order_RL.argsort(dim=1)
+    shuffled_RL = rank_RL < count_R[:, None]
+    # The frame of rank k gets what the frame of rank k + 1 showed, the last what the first did.
+    next_RL = (rank_RL + 1) % count_R.clamp(min=1)[:, None]
+    place_RL = torch.arange(open_RL.shape[1], device=open_RL.device).expand_as(rank_RL)
+    origin_RL = torch.where(shuffled_RL, order_RL.gather(1, next_RL), place_RL)
+    values = video.values.gather(1, origin_RL[:, :, None].expand_as(video.values))
+    tokens = example.batch.tokens | {"video": replace(video, values=values)}
+    return replace(
+        example,
+        batch=replace(example.batch, tokens=tokens),
+        shuffled_RL=shuffled_RL,
+        origin_RL=origin_RL,
+    )
+
+
+def choice_loss(predicted_NF: Tensor, target_NF: Tensor) -> Tensor:
+    """L = -mean_n log softmax_k( cos(p_n, t_k) / 0.07 ) at k = n: which of the batch's hidden
+    vectors is this one?
+
+    Classification without classes: stands for the detector's classes of VL-BERT and ViLBERT and
+    for the k-means words of VideoBERT, whose authors put such a loss in their place later (CBT,
+    Sun et al. 2019). Vectors that are the same (cosine above 0.999) are not told apart.
+
+    Returns a scalar; 0 where nothing is hidden.
+    """
+    if not len(target_NF):
+        return predicted_NF.sum()
+    target_NF = normalize(target_NF.float(), dim=-1)
+    logits_NN = normalize(predicted_NF.float(), dim=-1) @ target_NF.T / CHOICE_TEMPERATURE
+    own_N = torch.arange(len(target_NF), device=target_NF.device)
+    same_NN = (target_NF @ target_NF.T > SAME) & (own_N[:, None] != own_N)
+    return cross_entropy(logits_NN.masked_fill(same_NN, float("-inf")), own_N)
+
+
+def _has_both_sides(batch: ProductBatch) -> Tensor:
+    sides = [batch.present_BM[:, [INDEX[m] for m in side]].any(1) for side in SIDES.values()]
+    return sides[0] & sides[1]
+
+
+def _exchange(able_A: Tensor, rows: int) -> Tensor:
+    """source_R: half of the rows `able_A` (at least two) take the place of another, in a cycle."""
+    order_A = able_A[torch.randperm(len(able_A), device=able_A.device)]
+    order_A = order_A[: max(2, round(SWAP_RATE * len(able_A)))]
+    source_R = torch.arange(rows, device=able_A.device)
+    return source_R.index_copy(0, order_A, order_A.roll(1))

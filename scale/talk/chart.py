@@ -1,0 +1,213 @@
+"""Native charts, which can be edited, with their intervals as whiskers.
+
+C categories, K series.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lxml import etree
+from pptx.chart.axis import _BaseAxis
+from pptx.chart.chart import Chart as NativeChart
+from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.dml.color import RGBColor
+from pptx.enum.chart import (
+    XL_CHART_TYPE,
+    XL_LEGEND_POSITION,
+    XL_MARKER_STYLE,
+    XL_TICK_LABEL_POSITION,
+)
+from pptx.oxml import parse_xml
+from pptx.oxml.ns import nsdecls
+from pptx.shapes.placeholder import ChartPlaceholder
+from pptx.util import Pt
+
+from scale.evaluation.bootstrap import Estimate
+from scale.talk.fit import SMALLEST
+from scale.talk.page import Page
+from scale.talk.picture import describe
+
+KINDS = {
+    "bars": XL_CHART_TYPE.BAR_CLUSTERED,
+    "columns": XL_CHART_TYPE.COLUMN_CLUSTERED,
+    "lines": XL_CHART_TYPE.LINE_MARKERS,
+    "curves": XL_CHART_TYPE.XY_SCATTER_LINES_NO_MARKERS,
+}
+STEPS = 6
+"""Of an axis, at most."""
+GRID, TEXT, WHISKER = "E4E7EB", "3C4654", "1B2330"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Values of K series over C categories, each with its interval where it has one."""
+
+    kind: str
+    """A name in KINDS: lying bars, columns, lines with markers, or curves over numbers."""
+    categories: tuple[str | float, ...]
+    """Names; of curves, numbers."""
+    series: Mapping[str, Sequence[Estimate]]
+    """By name: C estimates; one without a value is a gap."""
+    colours: tuple[str, ...]
+    """One a series; or, of a single series, one a category."""
+    axis: str
+    """What the values are."""
+    other_axis: str = ""
+    """What the categories are, where their names do not say it."""
+    percent: bool = False
+    """Write the values as percentages."""
+    named: bool = True
+    """Write the categories' names; of many narrow columns they stand in the chart's data only."""
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Into the placeholder of this idx."""
+        place = page.place(idx)
+        holder = ChartPlaceholder(place._element, place._parent)
+        frame = holder.insert_chart(KINDS[self.kind], self._data())
+        self._dress(frame.chart)
+        describe(frame, alt)
+
+    def _data(self) -> CategoryChartData | XyChartData:
+        curves = self.kind == "curves"
+        data = (XyChartData if curves else CategoryChartData)(number_format="0.000")
+        if not curves:
+            data.categories = self.categories
+        for name, values in self.series.items():
+            if not curves:
+                data.add_series(name, [estimate.value for estimate in values])
+                continue
+            series = data.add_series(name)
+            for x, estimate in zip(self.categories, values, strict=True):
+                if estimate.value is not None:
+                    series.add_data_point(x, estimate.value)
+        return data
+
+    def _dress(self, chart: NativeChart) -> None:
+        chart.font.size = Pt(SMALLEST)
+        chart.font.color.rgb = RGBColor.from_string(TEXT)
+        chart.has_title = False
+        chart.has_legend = len(self.series) > 1
+        if chart.has_legend:
+            chart.legend.position = XL_LEGEND_POSITION.BOTTOM
+            chart.legend.include_in_layout = False
+        self._dress_axes(chart)
+        plot = chart.plots[0]
+        if self.kind in ("bars", "columns"):
+            plot.gap_width = 45 if len(self.series) > 1 else 60
+            plot.overlap = -5 if len(self.series) > 1 else 0
+        for number, (series, values) in enumerate(
+            zip(plot.series, self.series.values(), strict=True)
+        ):
+            self._colour(series, number)
+            measured = any(estimate.low is not None for estimate in values)
+            if measured and self.kind != "curves":
+                whiskers = _whiskers(values, self.kind)
+                series._element.find("{*}cat").addprevious(whiskers)
+
+    def _dress_axes(self, chart: NativeChart) -> None:
+        names, values = chart.category_axis, chart.value_axis
+        _plain(names, self.other_axis)
+        _plain(values, self.axis)
+        names.has_major_gridlines = False
+        # Below or left of the plot, also where bars are negative.
+        names.tick_label_position = (
+            XL_TICK_LABEL_POSITION.LOW if self.named else XL_TICK_LABEL_POSITION.NONE
+        )
+        values.major_gridlines.format.line.color.rgb = RGBColor.from_string(GRID)
+        values.format.line.fill.background()
+        found = [estimate for each in self.series.values() for estimate in each]
+        low, high, step = axis_limits(found)
+        values.minimum_scale, values.maximum_scale, values.major_unit = low, high, step
+        values.tick_labels.number_format = "0%" if self.percent else step_format(step)
+        values.tick_labels.number_format_is_linked = False
+        if self.kind == "curves":
+            names.maximum_scale = max(self.categories)
+            names.tick_labels.number_format, names.tick_labels.number_format_is_linked = "0", False
+        else:
+            # Never aslant: a name that is too long for its place breaks.
+            names.tick_labels.font.size = Pt(SMALLEST)
+            names._element.find("{*}txPr").bodyPr.set("rot", "0")
+        if self.kind == "bars":
+            # The first category at the top, the values still below.
+            names.reverse_order = True
+            values.tick_label_position = XL_TICK_LABEL_POSITION.HIGH
+
+    def _colour(self, series, number: int) -> None:
+        many = len(self.series) == 1 and len(self.colours) == len(self.categories) > 1
+        for place, colour in enumerate(self.colours if many else [self.colours[number]]):
+            rgb = RGBColor.from_string(colour.lstrip("#"))
+            if self.kind in ("lines", "curves"):
+                _draw_line(series, rgb, markers=self.kind == "lines")
+                continue
+            target = series.points[place] if many else series
+            target.format.fill.solid()
+            target.format.fill.fore_color.rgb = rgb
+            series.invert_if_negative = False
+
+
+def axis_limits(found: Sequence[Estimate]) -> tuple[float, float, float]:
+    """Ends and step of an axis that holds zero, all values and all whiskers (PowerPoint's own
+    choice forgets the whiskers): at most STEPS steps of 1, 2, 2.5 or 5 times a power of ten."""
+    ends = [end for e in found for end in (e.value, e.low, e.high) if end is not None]
+    least, most = min([0.0, *ends]), max([0.0, *ends])
+    size = 10.0 ** math.floor(math.log10((most - least) or 1.0) - 1)
+    for step in (size * factor for factor in (1, 2, 2.5, 5, 10, 20, 25)):
+        low, high = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
+        if high - low <= STEPS:
+            break
+    return low * step, max(high, low + 1) * step, step
+
+
+def step_format(step: float) -> str:
+    """Excel's format with the decimals that multiples of a step have: `0.00` for 0.25."""
+    decimals = next((d for d in range(6) if math.isclose(step, round(step, d))), 6)
+    return "0" if decimals == 0 else "0." + "0" * decimals
+
+
+def _draw_line(series, colour: RGBColor, markers: bool) -> None:
+    series.smooth = False
+    series.format.line.color.rgb, series.format.line.width = colour, Pt(3)
+    series.marker.style = XL_MARKER_STYLE.CIRCLE if markers else XL_MARKER_STYLE.NONE
+    if markers:
+        series.marker.size = 9
+        series.marker.format.fill.solid()
+        series.marker.format.fill.fore_color.rgb = colour
+        series.marker.format.line.color.rgb = colour
+
+
+def _plain(axis: _BaseAxis, title: str) -> None:
+    axis.format.line.color.rgb = RGBColor.from_string("8A93A0")
+    axis.has_title = bool(title)
+    if title:
+        frame = axis.axis_title.text_frame
+        frame.text = title
+        font = frame.paragraphs[0].runs[0].font
+        font.size, font.bold = Pt(SMALLEST), False
+        font.color.rgb = RGBColor.from_string(TEXT)
+
+
+def _whiskers(values: Sequence[Estimate], kind: str) -> etree._Element:
+    """Error bars of custom lengths: python-pptx has none."""
+    above = [None if e.low is None else e.high - e.value for e in values]
+    below = [None if e.low is None else e.value - e.low for e in values]
+    direction = '<c:errDir val="y"/>' if kind == "lines" else ""
+    return parse_xml(
+        f'<c:errBars {nsdecls("c", "a")}>{direction}<c:errBarType val="both"/>'
+        '<c:errValType val="cust"/><c:noEndCap val="0"/>'
+        f"<c:plus>{_numbers(above)}</c:plus><c:minus>{_numbers(below)}</c:minus>"
+        f'<c:spPr><a:ln w="19050"><a:solidFill><a:srgbClr val="{WHISKER}"/></a:solidFill></a:ln>'
+        "</c:spPr></c:errBars>"
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> str:
+    points = "".join(
+        f'<c:pt idx="{place}"><c:v>{value:.6g}</c:v></c:pt>'
+        for place, value in enumerate(values)
+        if value is not None
+    )
+    return (
+        f'<c:numLit><c:formatCode>General</c:formatCode><c:ptCount val="{len(values)}"/>{points}'
+        "</c:numLit>"
+    )

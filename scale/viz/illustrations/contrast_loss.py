@@ -1,0 +1,199 @@
+"""InfoNCE in numbers: a table by hand, the temperature, the size of the batch.
+
+B products, C candidates of one title, T temperatures.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from scale.viz.illustrations.contrast import gaussian_logits
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    drawn,
+    mix,
+    new_figure,
+    points,
+    sequential,
+    shade,
+    text_on,
+)
+from scale.viz.words import Language, label
+
+TABLE = ((0.8, 0.2, 0.0), (0.4, 0.6, 0.2), (0.0, 0.2, 0.4))
+"""Cosines of three titles (rows) and three pictures; divided by 0.2 they are whole numbers."""
+TABLE_TEMPERATURE = 0.2
+CANDIDATES = (0.6, 0.5, 0.3, 0.1, -0.1, -0.3)
+"""Cosines of one title: its own picture, then five others, the hardest first."""
+TEMPERATURES = (0.02, 0.07, 0.2, 1.0)
+DEFAULT_TEMPERATURE = 0.07
+INFORMATION = 3.0
+"""Nats that the two views of the batch's picture share."""
+BATCHES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@drawn
+def info_nce_table(
+    cosine_BB: Sequence[Sequence[float]] = TABLE,
+    temperature: float = TABLE_TEMPERATURE,
+    lang: Language = "en",
+) -> Figure:
+    """Cosines, logits, and the softmax in both directions, with the loss of each row and column."""
+    cosine_BB = torch.tensor(cosine_BB, dtype=torch.float64)
+    logits_BB = cosine_BB / temperature
+    forth_BB, back_BB = logits_BB.softmax(1), logits_BB.softmax(0)
+    figure = new_figure(10.2, 3.0)
+    panels = [
+        ("contrast_cosines", cosine_BB, 1, None),
+        ("contrast_logits", logits_BB, 1 / temperature, None),
+        ("contrast_forth", forth_BB, 1, 1),
+        ("contrast_back", back_BB, 1, 0),
+    ]
+    columns = figure.subplots(1, 4, width_ratios=[3, 3, 4, 3])
+    for axes, (key, values_BB, most, along) in zip(columns, panels, strict=True):
+        _number_table(axes, values_BB, most, lang)
+        axes.set_xlim(-0.5, len(values_BB) + (0.5 if along else -0.5))
+        title = label(key, lang, t=temperature).replace(": ", ":\n").replace("：", "：\n")
+        axes.set_title(title, loc="center", fontsize=points(8.5), pad=points(20))
+        for place, share in enumerate(values_BB.diag().tolist() if along is not None else []):
+            text = label("contrast_loss_is", lang, value=-math.log(share))
+            x, y = (len(values_BB) - 0.4, place) if along else (place, len(values_BB) - 0.27)
+            style = {"fontsize": points(7.5), "color": NEGATIVE, "va": "center"}
+            axes.text(x, y, text, ha="left" if along else "center", **style)
+    return figure
+
+
+def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) -> None:
+    """A square of numbers, titles by row and pictures by column, true pairs framed."""
+    count, scale = len(values_BB), ScalarMappable(Normalize(0, most), sequential())
+    for (row, column), value in np.ndenumerate(values_BB.numpy()):
+        colour = tuple(scale.to_rgba(value)[:3])
+        style = {"facecolor": colour, "edgecolor": shade(0.0), "linewidth": points(1)}
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **style))
+        text = (f"{value:.0f}" if most > 1 else f"{value:.2f}").replace("-", "−")
+        style = {"ha": "center", "va": "center", "fontsize": points(9)}
+        axes.text(column, row, text, color=text_on(colour), **style)
+    for place in range(count):
+        frame = {"facecolor": "none", "edgecolor": POSITIVE, "linewidth": points(1.8)}
+        axes.add_patch(Rectangle((place - 0.47, place - 0.47), 0.94, 0.94, **frame, zorder=3))
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count, -0.5), aspect="equal")
+    numbers = range(1, count + 1)
+    axes.set_xticks(range(count), [label("contrast_picture_n", lang, n=n) for n in numbers])
+    axes.set_yticks(range(count), [label("contrast_title_n", lang, n=n) for n in numbers])
+    axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    axes.tick_params(labelsize=points(6.8))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    for ticks, modality in ((axes.get_yticklabels(), "text"), (axes.get_xticklabels(), "image")):
+        for tick in ticks:
+            tick.set_color(MODALITY_COLOURS[modality])
+
+
+@drawn
+def temperature(lang: Language = "en") -> Figure:
+    """The softmax over the same six cosines at four temperatures, and who gets the push."""
+    figure = new_figure(10.2, 3.1)
+    *bars, curve = figure.subplots(1, len(TEMPERATURES) + 1, width_ratios=[1, 1, 1, 1, 1.9])
+    cosine_C = torch.tensor(CANDIDATES, dtype=torch.float64)
+    colours = [POSITIVE, *_push_colours()]
+    for axes, t in zip(bars, TEMPERATURES, strict=True):
+        share_C = (cosine_C / t).softmax(0).tolist()
+        axes.bar(range(len(share_C)), share_C, color=colours)
+        for place, share in enumerate(share_C):
+            if share >= 0.005:
+                style = {"ha": "center", "va": "bottom", "fontsize": points(6.5)}
+                axes.text(place, share + 0.015, f"{share:.2f}", color=shade(0.85), **style)
+        names = [f"{c:.1f}".replace("-", "−") for c in CANDIDATES]
+        axes.set_xticks(range(len(names)), names, fontsize=points(6.5))
+        axes.set(ylim=(0, 1.12), xlim=(-0.6, len(names) - 0.4))
+        axes.set_title(label("contrast_temperature_is", lang, t=t), fontsize=points(8.5))
+        axes.set_yticks([0, 0.5, 1], [] if axes is not bars[0] else None)
+    bars[0].set_ylabel(label("contrast_share", lang))
+    bars[0].set_xlabel(label("contrast_candidates", lang))
+    words = zip(("contrast_own_picture", "contrast_other_pictures"), colours, strict=False)
+    for row, (key, colour) in enumerate(words):
+        style = {"fontsize": points(7.5), "color": colour, "ha": "right", "fontweight": "bold"}
+        bars[1].text(
+            0.98, 0.93 - 0.09 * row, label(key, lang), transform=bars[1].transAxes, **style
+        )
+    _push_curves(curve, cosine_C, lang)
+    return figure
+
+
+def _push_colours() -> list[str]:
+    """From the hardest negative to the easiest."""
+    count = len(CANDIDATES) - 1
+    return [mix(NEGATIVE, shade(0.4), k / (count - 0.5)) for k in range(count)]
+
+
+def _push_curves(axes: Axes, cosine_C: Tensor, lang: Language) -> None:
+    """Share of each other picture in the whole push, over temperatures."""
+    temperature_T = torch.logspace(-2, 0.3, 80, dtype=torch.float64)
+    share_TC = (cosine_C[1:] / temperature_T[:, None]).softmax(1)
+    for place, colour in enumerate(_push_colours()):
+        axes.plot(temperature_T, share_TC[:, place], color=colour)
+    first, last = (f"{c:.1f}".replace("-", "−") for c in (CANDIDATES[1], CANDIDATES[-1]))
+    style = {"fontsize": points(7.5), "fontweight": "bold"}
+    axes.text(0.0115, 0.93, first, color=_push_colours()[0], va="top", **style)
+    axes.text(0.0115, 0.05, last, color=_push_colours()[-1], va="bottom", **style)
+    axes.axvline(DEFAULT_TEMPERATURE, color=shade(0.5), linewidth=points(1), linestyle=(0, (3, 2)))
+    here = label("contrast_here", lang, t=DEFAULT_TEMPERATURE)
+    style = {"fontsize": points(7.5), "color": shade(0.7), "va": "center"}
+    axes.text(DEFAULT_TEMPERATURE * 1.12, 1.1, here, **style)
+    axes.set(
+        xscale="log", xlim=(0.01, 2), ylim=(0, 1.17), xlabel=label("contrast_temperature", lang)
+    )
+    axes.set_xticks([0.01, 0.02, 0.07, 0.2, 1], ["0.01", "0.02", "0.07", "0.2", "1"])
+    axes.set_xticks([], minor=True)
+    axes.set_ylabel(label("contrast_push_share", lang))
+    axes.set_title(label("contrast_push_title", lang))
+
+
+@drawn
+def batch_size(lang: Language = "en") -> Figure:
+    """The loss of the best possible model over the size of the batch, and what it proves."""
+    figure = new_figure(8.6, 3.1)
+    harder, bound = figure.subplots(1, 2)
+    loss_T = np.array([best_loss(batch) for batch in BATCHES])
+    guess_T = np.log(BATCHES)
+    dashed = {"color": shade(0.5), "linestyle": (0, (4, 2))}
+    harder.plot(BATCHES, guess_T, **dashed, label=label("contrast_guessing", lang))
+    harder.plot(BATCHES, loss_T, "o-", color=POSITIVE, label=label("contrast_best", lang))
+    bound.plot(BATCHES, guess_T, **dashed, label=label("contrast_ceiling", lang))
+    bound.axhline(
+        INFORMATION, color=NEGATIVE, linewidth=points(1.2),
+        label=label("contrast_true_information", lang),
+    )  # fmt: skip
+    bound.plot(BATCHES, guess_T - loss_T, "o-", color=POSITIVE, label=label("contrast_bound", lang))
+    for axes, key in ((harder, "contrast_batch_loss"), (bound, "contrast_batch_bound")):
+        axes.set(xscale="log", xlabel=label("contrast_batch", lang), ylim=(0, 7.4))
+        axes.set_xticks([2, 8, 32, 128, 512], ["2", "8", "32", "128", "512"])
+        axes.set_xticks([], minor=True)
+        axes.set_ylabel(label("contrast_nats", lang))
+        axes.set_title(label(key, lang))
+        axes.legend(loc="upper left", fontsize=points(7.5))
+    return figure
+
+
+def best_loss(batch: int, products: int = 2048, information: float = INFORMATION) -> float:
+    """InfoNCE of the best critic on Gaussian views, mean over at least twelve batches.
+
+    Few of them scatter so much that the bound log B - L may seem to pass the truth.
+    """
+    losses = []
+    for seed in range(max(12, products // batch)):
+        logits_BB, target_B = gaussian_logits(batch, information, seed=seed), torch.arange(batch)
+        both = cross_entropy(logits_BB, target_B) + cross_entropy(logits_BB.T, target_B)
+        losses.append(both.item() / 2)
+    return float(np.mean(losses))

@@ -1,0 +1,229 @@
+"""Hidden words: which pieces are hidden and what the model guesses (notebooks 05, 06).
+
+Pictures of pieces are drawn in points from the top left corner of a page.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from scale.data.product import View
+from scale.modalities import MODALITIES
+from scale.strict import require
+from scale.viz import typeset
+from scale.viz.charts import framed
+from scale.viz.products import thumbnail
+from scale.viz.theme import (
+    HIT,
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    drawn,
+    new_figure,
+    points,
+    shade,
+    text_on,
+    tint,
+)
+from scale.viz.tiles import Box
+from scale.viz.words import Language, label
+
+Fate = Literal["plain", "structure", "mask", "random", "kept"]
+"""What became of a word piece; the last three were chosen, and must be predicted."""
+Pieces = Sequence[tuple[str, Fate]]
+"""The word pieces of a sequence as the model gets them."""
+Guess = tuple[str, float]
+"""A word piece and its probability."""
+
+MARGIN, PIECE_HEIGHT, SIZE = 16.0, 19.0, 9.0
+
+
+def fates(
+    tokenizer: PreTrainedTokenizerBase, clean_L: Tensor, shown_L: Tensor, hidden_L: Tensor
+) -> list[tuple[str, Fate]]:
+    """The pieces that the model gets, with what became of each; padding is left out.
+
+    Args:
+        clean_L, shown_L: ids before and after masking.
+        hidden_L: True where the head must predict.
+    """
+    fixed = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids([":", ";"])}
+    told = []
+    columns = (column_L.tolist() for column_L in (clean_L, shown_L, hidden_L))
+    for clean, shown, hidden in zip(*columns, strict=True):
+        if clean == tokenizer.pad_token_id:
+            continue
+        fate: Fate = "structure" if clean in fixed else "plain"
+        if hidden:
+            changed = "mask" if shown == tokenizer.mask_token_id else "random"
+            fate = "kept" if shown == clean else changed
+        told.append((tokenizer.convert_ids_to_tokens(shown), fate))
+    return told
+
+
+@drawn
+def piece_rows(
+    title: str,
+    rows: Sequence[tuple[str, Pieces]],
+    note: str,
+    lang: Language = "en",
+    width: float = 640.0,
+) -> Figure:
+    """A name and its word pieces as a line of boxes, for each row; the colour says the fate.
+
+    A piece reads as the model gets it: `[MASK]`, the random piece, or the piece that was kept.
+    """
+    laid = [(name, _lines(pieces, width - 2 * MARGIN)) for name, pieces in rows]
+    heights = [20 + (PIECE_HEIGHT + 5) * len(lines) + 8 for _, lines in laid]
+    notes = typeset.wrap(note, width - 2 * MARGIN, 8, 4)
+    figure, axes = typeset.page(width, 58 + sum(heights) + 12 * len(notes) + 6)
+    typeset.write(axes, MARGIN, 24, title, 11, fontweight="bold")
+    _fate_key(axes, MARGIN, 42, {fate for _, pieces in rows for _, fate in pieces}, lang)
+    y = 58.0
+    for (name, lines), height in zip(laid, heights, strict=True):
+        typeset.write(axes, MARGIN, y + 13, name, SIZE, fontweight="bold", color=shade(0.75))
+        for number, line in enumerate(lines):
+            _piece_line(axes, line, y + 20 + number * (PIECE_HEIGHT + 5))
+        y += height
+    for number, line in enumerate(notes):
+        typeset.write(axes, MARGIN, y + 8 + 12 * number, line, 8, color=shade(0.7))
+    return figure
+
+
+def word_fates(draws: Sequence[Pieces], lang: Language = "en") -> Figure:
+    """One title, hidden several times by the 80/10/10 rule."""
+    rows = [(label("masking_draw", lang, n=n), pieces) for n, pieces in enumerate(draws, start=1)]
+    return piece_rows(label("masking_title", lang), rows, label("masking_note", lang), lang)
+
+
+def ways_of_hiding(
+    pieces: Pieces, values: Pieces, attribute: Pieces, lang: Language = "en"
+) -> Figure:
+    """One table with single pieces, whole values and a whole attribute hidden."""
+    rows = [
+        (label("whole_pieces", lang), pieces),
+        (label("whole_value", lang), values),
+        (label("whole_attribute", lang), attribute),
+    ]
+    return piece_rows(label("whole_title", lang), rows, label("whole_note", lang), lang)
+
+
+def _lines(pieces: Pieces, width: float) -> list[list[tuple[str, Fate]]]:
+    """The pieces in lines that fit; a box is its text and 10 points wide, 4 points apart."""
+    lines: list[list[tuple[str, Fate]]] = [[]]
+    x = 0.0
+    for piece in pieces:
+        needed = typeset.text_width(piece[0], SIZE) + 14
+        if x + needed > width and lines[-1]:
+            lines.append([])
+            x = 0.0
+        lines[-1].append(piece)
+        x += needed
+    return lines
+
+
+def _piece_line(axes: Axes, line: Pieces, y: float) -> None:
+    x = MARGIN
+    for text, fate in line:
+        width = typeset.text_width(text, SIZE) + 10
+        style = {"facecolor": _fate_colour(fate), "edgecolor": shade(0.25)}
+        if fate in ("mask", "random", "kept"):
+            style |= {"edgecolor": shade(0.8), "linewidth": points(1.2)}
+        typeset.box(axes, x, y, width, PIECE_HEIGHT, **style)
+        ink = shade(0.5) if fate == "structure" else text_on(_fate_colour(fate))
+        typeset.write(axes, x + 5, y + 13, text, SIZE, color=ink)
+        x += width + 4
+
+
+def _fate_colour(fate: Fate) -> str:
+    return {
+        "plain": tint(MODALITY_COLOURS["text"], 0.06),
+        "structure": shade(0.0),
+        "mask": POSITIVE,
+        "random": NEGATIVE,
+        "kept": HIT,
+    }[fate]
+
+
+def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -> None:
+    names = {"mask": "fate_mask", "random": "fate_random", "kept": "fate_kept"}
+    for fate, key in names.items():
+        if fate in shown:
+            colour = _fate_colour(fate)
+            typeset.box(axes, x, y - 8, 10, 10, facecolor=colour, edgecolor=shade(0.8))
+            typeset.write(axes, x + 15, y + 0.5, label(key, lang), 8)
+            x += 15 + typeset.text_width(label(key, lang), 8) + 18
+
+
+def condition(shown: str, lang: Language = "en") -> str:
+    """Name of a panel of `top_guesses`: `title`, `picture` (and title), `nothing`, or the one
+    modality that is shown beside the hidden table.
+
+    Raises KeyError for anything else.
+    """
+    if shown in MODALITIES:
+        return label("guess_only", lang, modality=label(shown, lang))
+    names = {"title": "guess_title", "picture": "guess_picture", "nothing": "guess_nothing"}
+    return label(names[shown], lang)
+
+
+def blank_value(attribute: str, lang: Language = "en") -> str:
+    """The question of a hidden value."""
+    return label("guess_blank", lang, attribute=attribute)
+
+
+@drawn
+def top_guesses(
+    product: View,
+    question: str,
+    guesses: Mapping[str, Sequence[Guess]],
+    answer: str,
+    lang: Language = "en",
+    shows: str = "image",
+) -> Figure:
+    """A panel of bars for each condition: the most probable words for one hidden place.
+
+    The right word is green and has a tick. All panels share the scale.
+
+    Args:
+        question: title or pair with a blank.
+        guesses: by the name of the condition, most probable first.
+        answer: what stood there.
+        shows: modality of the product that is drawn beside the bars.
+
+    Raises:
+        ValueError: there is no guess.
+    """
+    require(bool(guesses), "no guess to draw")
+    figure = new_figure(2.2 + 2.35 * len(guesses), 2.75)
+    widths = [1.35, *[2.0] * len(guesses)]
+    card, *panels = figure.subplots(1, 1 + len(guesses), width_ratios=widths)
+    card.set_axis_off()
+    card.set(xlim=(0, 100), ylim=(100, 0), aspect="equal")
+    thumbnail(card, product, Box(0, 0, 100, 100), lang, (shows,))
+    most = max(p for found in guesses.values() for _, p in found)
+    for axes, (name, found) in zip(panels, guesses.items(), strict=True):
+        _bars(axes, found, answer, most)
+        axes.set_title(name)
+        axes.set_xlabel(label("guess_probability", lang), fontsize=points(8))
+    return framed(figure, question, label("guess_note", lang, answer=answer), [])
+
+
+def _bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
+    right = [word == answer for word, _ in found]
+    colours = [HIT if hit else shade(0.35) for hit in right]
+    axes.barh(range(len(found)), [p for _, p in found], height=0.66, color=colours)
+    names = [f"✓ {word}" if hit else word for hit, (word, _) in zip(right, found, strict=True)]
+    axes.set_yticks(range(len(found)), names)
+    for text, hit in zip(axes.get_yticklabels(), right, strict=True):
+        text.set(fontweight="bold" if hit else "normal", color=HIT if hit else shade(0.9))
+    for y, (_, p) in enumerate(found):
+        axes.text(p + 0.02 * most, y, f"{p:.2f}", va="center", fontsize=points(8))
+    axes.set(xlim=(0, 1.24 * most), ylim=(len(found) - 0.4, -0.6))
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=4)

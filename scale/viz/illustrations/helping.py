@@ -1,0 +1,114 @@
+"""Which modality helps: its steps and Shapley value, and training against asking (notebook 12).
+
+M modalities (five), K modalities that are there before.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scale.evaluation.bootstrap import Estimate
+from scale.modalities import MODALITIES
+from scale.viz.charts import dot, framed, lay_flat, series_styles, spread
+from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
+from scale.viz.words import Language, label, term
+
+
+@drawn
+def shapley_figure(
+    steps: Mapping[str, Sequence[Estimate]],
+    shares: Mapping[str, Estimate],
+    ends: tuple[float, float],
+    lang: Language = "en",
+    metric: str = "mAP@5",
+    trainings: int = 0,
+) -> Figure:
+    """Left: what a modality adds, by how many others are there. Right: the mean of each line.
+
+    Args:
+        steps: by modality, `contributions.marginal_steps` with intervals.
+        shares: by modality, `contributions.shapley` with intervals.
+        ends: the figure of chance and that of all five.
+        trainings: number of them that the intervals are over; 0: they are over the queries.
+    """
+    figure = new_figure(8.8, 3.7)
+    lines, bars = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    places_K = np.arange(len(MODALITIES))
+    shift_M = np.linspace(-0.16, 0.16, len(MODALITIES))
+    styles = series_styles(MODALITIES)
+    for m, shift, style in zip(MODALITIES, shift_M, styles, strict=True):
+        mean_K, below_K, above_K = spread(steps[m])
+        lines.plot(places_K + shift, mean_K, label=label(m, lang), **style)
+        whiskers = {"ecolor": style["color"], "elinewidth": points(0.9)}
+        lines.errorbar(places_K + shift, mean_K, [below_K, above_K], fmt="none", **whiskers)
+    lines.axhline(0, color=shade(0.6), lw=points(0.9), zorder=1)
+    lines.set(xlabel=label("steps_axis", lang), ylabel=label("steps_value", lang, metric=metric))
+    lines.set_xticks(places_K)
+    lines.set_title(label("steps_title", lang))
+    lines.legend(loc="upper right")
+    _share_bars(bars, shares, lang, metric)
+    words = {"chance": ends[0], "whole": ends[1], "metric": metric}
+    over = label("over_trainings", lang, n=trainings) if trainings else label("over_queries", lang)
+    return framed(figure, "", label("shapley_note", lang, over=over, **words), [])
+
+
+def _share_bars(axes: Axes, shares: Mapping[str, Estimate], lang: Language, metric: str) -> None:
+    for y, m in enumerate(MODALITIES):
+        axes.barh(y, shares[m].value, height=0.6, color=MODALITY_COLOURS[m])
+        dot(axes, y, shares[m], shade(0.95), marker="", capsize=points(2.5))
+        place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        end = max(shares[m].value, shares[m].high or 0.0)
+        axes.annotate(f"{shares[m].value:.3f}", (end, y), fontsize=points(8), **place)
+    axes.set_yticks(range(len(MODALITIES)), [label(m, lang) for m in MODALITIES])
+    axes.set_ylim(len(MODALITIES) - 0.5, -0.5)
+    axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.18 * axes.get_xlim()[1])
+    axes.axvline(0, color=shade(0.6), lw=points(0.9), zorder=1)
+    axes.set_xlabel(label("shapley_axis", lang, metric=metric))
+    axes.set_title(label("shapley_title", lang))
+    lay_flat(axes)
+
+
+@drawn
+def added_modalities(
+    trained: Sequence[Estimate],
+    queried: Sequence[Estimate],
+    lang: Language = "en",
+    metric: str = "mAP@5",
+    test: str = "held out",
+) -> Figure:
+    """Models that were trained with the first one, two .. five; and that of five, asked by them.
+
+    Args:
+        trained: of each model, asked by all that it knows.
+        queried: of the model of five, asked by the first one, two .. five.
+    """
+    figure = new_figure(6.6, 3.7)
+    axes = figure.subplots()
+    places_K = np.arange(len(MODALITIES))
+    for key, found, colour, marker in (
+        ("added_queried", queried, POSITIVE, "o"),
+        ("added_trained", trained, NEGATIVE, "s"),
+    ):
+        mean_K, below_K, above_K = spread(found)
+        style = {"color": colour, "marker": marker, "ms": points(5.5)}
+        axes.plot(places_K, mean_K, label=label(key, lang), **style)
+        whiskers = {"ecolor": colour, "elinewidth": points(1.1), "capsize": points(2)}
+        axes.errorbar(places_K, mean_K, [below_K, above_K], fmt="none", **whiskers)
+    for place, (low, high) in enumerate(zip(trained[:-1], queried[:-1], strict=True)):
+        ends = {"colors": shade(0.4), "lw": points(0.9), "linestyles": "dotted"}
+        axes.vlines(place, low.value, high.value, **ends)
+        text = label("added_gap", lang, ratio=high.value / low.value)
+        where = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        middle = (place, (low.value + high.value) / 2)
+        axes.annotate(text, middle, fontsize=points(8), color=shade(0.75), **where)
+    signs = ["", *["+ "] * (len(MODALITIES) - 1)]
+    names = [sign + label(m, lang) for sign, m in zip(signs, MODALITIES, strict=True)]
+    axes.set_xticks(places_K, names)
+    axes.set(ylabel=metric, ylim=(0, None), xlim=(-0.3, len(MODALITIES) - 0.6))
+    axes.legend(loc="upper left")
+    note = label("added_note", lang, n=trained[0].n)
+    return framed(
+        figure, label("added_title", lang, metric=metric, test=term(test, lang)), note, []
+    )

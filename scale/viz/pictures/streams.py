@@ -1,0 +1,66 @@
+"""Pictures of notebook 03."""
+
+import torch
+from matplotlib.figure import Figure
+
+from scale.data.features import fit_picture
+from scale.data.media import load_image
+from scale.modalities import MODALITIES
+from scale.presets import base
+from scale.seeding import derived_seed
+from scale.studies.systems.attention_reach import Reach, first_tokens, reads_of_generator
+from scale.studies.systems.build import build_system
+from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
+from scale.studies.systems.named import SYSTEMS
+from scale.viz.illustrations.attention import attention_masks
+from scale.viz.illustrations.cost import cost_by_length, sized_designs
+from scale.viz.illustrations.picture_words import picture_words
+from scale.viz.illustrations.streams import streams
+from scale.viz.pictures.run_pictures import most_complete
+from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.words import Language
+
+MASKS = ("uniter", "vilbert", "clip", "scale_itself")
+TOKENS = 10
+"""Most of a modality in the masks, so that single tokens can be seen."""
+SIDE, PICTURES_OF_CODEBOOK, CODES, TITLE = 64, 150, 128, 12
+"""Pixels of a picture; pictures that the codes are found in; codes; tokens of a title."""
+
+
+def _draw_masks(sources: Sources, lang: Language) -> Figure:
+    """Of untrained models of the run's config: a mask is the design's, not the training's."""
+    batch = sources.test.collate([most_complete(sources.test)])
+    product = first_tokens(batch, 0, TOKENS)
+    reaches = []
+    for name in MASKS:
+        model = build_system(SYSTEMS[name]().everywhere(), sources.run.config, sources.seed)
+        reaches.append(Reach.of(model, product))
+    return attention_masks(reaches, lang)
+
+
+def _draw_cost(lang: Language) -> Figure:
+    config = base()
+    lengths = [config.model.length(m) for m in MODALITIES]
+    return cost_by_length(sized_designs(config), sum(lengths) / len(lengths), lang=lang)
+
+
+def _draw_words(sources: Sources, lang: Language) -> Figure:
+    train = [p for p in sources.catalogue.split("train").products if p.image is not None]
+    pictures = [fit_picture(load_image(p.image), SIDE) for p in train[:PICTURES_OF_CODEBOOK]]
+    codebook = PatchCodebook.fit(pictures, CODES, seed=sources.seed)
+    shown = sources.test.products[most_complete(sources.test)]
+    pixels_HWC = fit_picture(load_image(shown.image), SIDE)
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(sources.seed))
+        model = ImageGenerator(GeneratorConfig(vocab_size=32, codes=CODES, text_length=TITLE))
+    text_1T = torch.arange(1, TITLE + 1)[None]
+    image_1N = torch.from_numpy(codebook.encode(pixels_HWC))[None]
+    return picture_words(pixels_HWC, codebook, reads_of_generator(model, text_1T, image_1N), lang)
+
+
+PICTURES: dict[str, Picture] = {
+    "streams": lambda _, lang: streams(lang),
+    "attention_masks": _draw_masks,
+    "cost_by_length": lambda _, lang: _draw_cost(lang),
+    "picture_words": _draw_words,
+}

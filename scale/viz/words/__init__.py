@@ -1,0 +1,77 @@
+"""Words of the figures and panels in English and Chinese, read from `en.toml` and `zh.toml`.
+
+Labels are grouped by topic and found by key alone; captions are found by the name of a picture.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from scale.modalities import INDEX
+
+Language = Literal["en", "zh"]
+
+
+def _read(lang: Language) -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name(f"{lang}.toml").read_text(encoding="utf-8"))
+
+
+WORDS: dict[str, dict[str, Any]] = {lang: _read(lang) for lang in get_args(Language)}
+LABELS: dict[str, dict[str, str]] = {
+    lang: {key: text for topic in words["labels"].values() for key, text in topic.items()}
+    for lang, words in WORDS.items()
+}
+"""Templates by language and key."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Title and text below a picture."""
+
+    title: str
+    """Without a full stop."""
+    text: str
+    """One to three sentences: the content, how to read it, units and intervals."""
+
+
+def label(key: str, lang: Language = "en", **values: Any) -> str:
+    """Return the label of a key in a language, formatted with `values` (`str.format`).
+
+    Raises KeyError for an unknown key or a missing value, ValueError for an unknown language.
+    """
+    labels = LABELS[_known(lang)]
+    if key not in labels:
+        raise KeyError(f"no label for {key!r} in scale/viz/words/{lang}.toml")
+    return labels[key].format(**values)
+
+
+def caption(name: str, lang: Language = "en") -> Caption:
+    """Return the caption of a picture.
+
+    Raises KeyError for a name without a caption, ValueError for an unknown language.
+    """
+    captions = WORDS[_known(lang)]["captions"]
+    if name not in captions:
+        raise KeyError(f"no caption for {name!r} in scale/viz/words/{lang}.toml")
+    return Caption(**captions[name])
+
+
+def term(word: str, lang: Language) -> str:
+    """Return a word of a study's table (factor, value, test) in a language.
+
+    A subset of modalities is translated modality by modality; unknown words (names of models, kinds
+    of noise) are returned unchanged.
+    """
+    if lang == "en":
+        return word
+    parts = word.split("+")
+    if all(part in INDEX for part in parts):
+        return "+".join(LABELS[lang][part] for part in parts)
+    return WORDS[lang]["terms"].get(word, word)
+
+
+def _known(lang: str) -> str:
+    if lang not in WORDS:
+        raise ValueError(f"unknown language {lang!r}; known: {', '.join(WORDS)}")
+    return lang

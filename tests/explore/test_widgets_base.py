@@ -1,0 +1,199 @@
+"""The building blocks of the explorers: what is shown, picked, asked for and complained about."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from scale.explore.explorer import Explorer, Throttle
+from scale.explore.html import Surface
+from scale.explore.markup import bar_rows, heat_table, number
+from scale.explore.subject import Subject, picture_uri
+from scale.modalities import INDEX, MODALITIES
+from scale.model.scale import ScaleModel
+from scale.viz.theme import diverging
+
+
+class Panel(Explorer):
+    """Shows a number, complains about a negative one."""
+
+    def __init__(self):
+        super().__init__()
+        self.value, self.runs = 1.0, 0
+        self.start([])
+
+    def update(self):
+        self.runs += 1
+        if self.value < 0:
+            raise ValueError(f"{self.value} is <negative>")
+
+    def summary(self):
+        return f"panel of {self.value}"
+
+    def picture(self):
+        if self.value < 0:
+            raise ValueError("nothing to draw")
+        return Figure(figsize=(1, 1))
+
+
+def test_a_message_of_the_browser_is_a_pick():
+    found = []
+    surface = Surface("<b data-key='a'>a</b>", picked=lambda key, drag: found.append((key, drag)))
+    for content in ({"key": "a", "drag": True}, {"key": "b"}, {"key": 3}, "a", {}):
+        surface._handle_custom_msg(content, [])
+    assert found == [("a", True), ("b", False)]
+
+
+def test_a_surface_that_nobody_listens_to_can_be_picked():
+    Surface("<b data-key='a'>a</b>").pick("a")
+
+
+def test_without_a_loop_each_request_runs_at_once():
+    runs = []
+    ask = Throttle(lambda: runs.append(1))
+    ask()
+    ask({"new": 3})
+    assert len(runs) == 2
+
+
+def test_a_burst_of_requests_runs_once_with_the_last_state():
+    state, runs = {"value": 0}, []
+
+    async def burst():
+        ask = Throttle(lambda: runs.append(state["value"]))
+        for value in range(1, 6):
+            state["value"] = value
+            ask()
+        assert runs == []
+        await asyncio.sleep(0.1)
+        assert runs == [5]
+        ask()
+        ask.settle()
+        await asyncio.sleep(0.1)
+        assert runs == [5, 5]
+
+    asyncio.run(burst())
+
+
+def test_a_complaint_is_shown_escaped_and_goes_away():
+    panel = Panel()
+    panel.value = -1.0
+    panel.changed()
+    assert "-1.0 is &lt;negative&gt;" in panel.complaint
+    assert 'role="alert"' in panel.complaint
+    panel.value = 2.0
+    panel.changed()
+    assert panel.complaint == ""
+
+
+def test_a_bug_is_not_swallowed_as_a_complaint():
+    panel = Panel()
+    with pytest.raises(ZeroDivisionError), panel.complaining():
+        _ = 1 / 0
+
+
+def test_a_panel_stands_in_a_page_as_text_picture_and_view():
+    bundle = Panel()._repr_mimebundle_()
+    assert bundle["text/plain"] == "panel of 1.0"
+    assert bundle["image/png"].startswith("iVBOR")
+    assert "model_id" in bundle["application/vnd.jupyter.widget-view+json"]
+
+
+def test_a_panel_without_picture_says_why():
+    panel = Panel()
+    panel.value = -1.0
+    bundle = panel._repr_mimebundle_()
+    assert "nothing to draw" in bundle["text/plain"]
+    assert "image/png" not in bundle
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-0.5, "−0.50"), (0.126, "0.13"), (np.nan, "–")])
+def test_numbers(value, shown):
+    assert number(value) == shown
+
+
+def test_a_heat_table_has_a_number_where_both_are_present():
+    values_MM = np.arange(25).reshape(5, 5) / 25
+    present_M = np.array([True, True, True, False, True])
+    html = heat_table("S", values_MM, present_M, diverging(), Normalize(-1, 1), "en", weights=True)
+    assert html.count("<td") == 25
+    assert html.count('class="absent"') == 25 - 16
+    assert html.count('class="weight"') == 4 + 6
+    assert "0.96" in html
+    assert "0.60" not in html  # row of the video, which is absent
+
+
+def test_bars_mark_the_value_before_and_tell_the_change():
+    html = bar_rows(["a", "b"], [0.5, np.nan], [0.25, 0.1], ["#111111"] * 2, -1.0, 1.0)
+    assert "0.50  (+0.25)" in html
+    assert "–  (–)" in html
+    assert html.count('class="bar"') == 1
+    assert html.count('class="before"') == 2
+    assert "left:50.0%;width:25.0%" in html
+
+
+def test_a_subject_lists_only_what_has_something(subject):
+    first = subject.data.present_NM[subject.rows[0]].sum()
+    assert first == subject.data.present_NM.sum(1).max()
+    bare = subject.data.present_NM.copy()
+    content_NM = np.where(bare, subject.data.content_NM, -1)
+    content_NM[3] = -1
+    emptied = Subject(subject.run, replace(subject.data, content_NM=content_NM))
+    assert 3 not in emptied.rows
+    assert 3 not in [row for _, row in emptied.options()]
+
+
+def test_the_index_holds_what_the_model_says(subject):
+    found = subject.embeddings.product()
+    cosine_NN = found.emb_ND @ found.emb_ND.T
+    matches = subject.index.query(found.emb_ND[:3], 4)
+    for row, (ids, score_K) in enumerate(zip(matches.ids, matches.score_QK, strict=True)):
+        places = [found.ids.index(name) for name in ids]
+        np.testing.assert_allclose(cosine_NN[row, places], score_K, atol=1e-5)
+        np.testing.assert_allclose(score_K, np.sort(cosine_NN[row])[::-1][:4], atol=1e-5)
+
+
+def test_cards_escape_what_users_wrote(subject):
+    row = int(subject.rows[0])
+    products = list(subject.data.products)
+    products[row] = replace(products[row], text='<script>"x"', category="a & b")
+    card = Subject(subject.run, replace(subject.data, products=tuple(products))).card(
+        row, hit=True, pick=True
+    )
+    assert "<script>" not in card
+    assert "a &amp; b" in card
+    assert "✓" in card
+    assert f'data-key="{products[row].id}"' in card
+
+
+def test_a_picture_that_cannot_be_read_is_none(subject, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    product = subject.product(int(subject.rows[0]))
+    assert picture_uri(replace(product, image=broken, video=None)) == ""
+    assert picture_uri(product).startswith("data:image/jpeg;base64,")
+
+
+def test_a_checkpoint_that_does_not_fit_is_told(run_folder, tmp_path):
+    (tmp_path / "products.jsonl").write_text(json.dumps({"id": "a", "category": "x"}) + "\n")
+    with pytest.raises(ValueError, match="has a modality that"):
+        Subject.open(run_folder, tmp_path, split=None)
+    with pytest.raises(ValueError, match="no such file; is"):
+        Subject.open(tmp_path, tmp_path)
+
+
+def test_modalities_have_one_order(subject):
+    assert [INDEX[m] for m in MODALITIES] == list(range(subject.data.present_NM.shape[1]))
+
+
+def test_a_run_on_another_device_stays_there_and_answers_here(subject):
+    elsewhere = ScaleModel(subject.run.config.model).to("meta")
+    run = replace(subject.run, model=elsewhere)
+    with pytest.raises(NotImplementedError, match="meta"):
+        Subject(run, subject.data)  # its weights are asked for: meta has none to give
+    assert next(elsewhere.parameters()).device.type == "meta"
+    assert Subject(subject.run, subject.data).run is subject.run

@@ -1,0 +1,279 @@
+"""The masking explorer: what is shown is what the model says for exactly what is hidden."""
+
+import re
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from scale.explore.masking import MODALITY_OF, RATE, MaskingExplorer
+from scale.explore.subject import Subject
+from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES, SPECS, TASKS
+from scale.studies.masked_probe import ask, draw_groups, hide_groups
+
+every = pytest.mark.parametrize("task", TASKS)
+
+
+@pytest.fixture
+def complete(subject):
+    """A product with all five modalities."""
+    return subject.data.ids[subject.rows[0]]
+
+
+def losses(panel):
+    """The numbers that the page carries, by context."""
+    found = re.search(r'class="xm-losses" ([^>]*)>', panel.answer.html)
+    return {name: float(v) for name, v in re.findall(r'data-(\w+)="([-0-9.]+)"', found[1])}
+
+
+def shown(panel):
+    """Each key that can be picked, and whether it is covered."""
+    pairs = re.findall(r'data-key="([^"]+)" aria-pressed="(\w+)"', panel.prompt.html)
+    return {key: pressed == "true" for key, pressed in pairs}
+
+
+def direct(subject, panel, keep):
+    """Prediction and loss by `model.forward`, from the batch of one product."""
+    modality = MODALITY_OF[panel.task.value]
+    masked = hide_groups(subject.data, panel.product.value, modality, panel.hidden)
+    batch = masked.batch.only((modality, *keep))
+    with torch.no_grad():
+        out = subject.run.model(batch, masked.hidden).predictions[modality]
+    target = masked.targets[modality]
+    if modality in DISCRETE:
+        return out, torch.nn.functional.cross_entropy(out, target).item()
+    return out, (out - target).square().mean().item()
+
+
+@every
+def test_losses_shown_are_those_of_the_model(subject, complete, task):
+    panel = MaskingExplorer(subject, complete, task)
+    modality = MODALITY_OF[task]
+    others = [m for m in MODALITIES if m != modality]
+    panel.beside[others[0]].value = False
+    panel.beside[others[2]].value = False
+    for key in list(shown(panel))[:3]:
+        panel.prompt.pick(key)
+        if not panel.hidden:
+            continue
+        found = losses(panel)
+        contexts = {"all": others, "chosen": [others[1], others[3]], "none": []}
+        for name, keep in contexts.items():
+            assert found[name] == pytest.approx(direct(subject, panel, keep)[1], abs=1e-4)
+    assert panel.complaint == ""
+
+
+@pytest.mark.parametrize("task", ["MLM", "MEM"])
+def test_guesses_shown_are_those_of_the_model(subject, complete, task):
+    panel = MaskingExplorer(subject, complete, task)
+    panel.hide_everything()
+    modality = MODALITY_OF[task]
+    logits_NV, _ = direct(subject, panel, [m for m in MODALITIES if m != modality])
+    masked = hide_groups(subject.data, panel.product.value, modality, panel.hidden)
+    cards = re.findall(
+        r'class="xm-guess" data-truth="([^"]*)" data-loss="([^"]*)" data-rank="(\d+)" '
+        r'data-probability="([^"]*)"',
+        panel.answer.html,
+    )
+    rows = panel.answer.html.split('class="xm-guess"')[1:]
+    tokenizer = subject.data.tokenizer
+    assert len(cards) == len(rows) == len(logits_NV)
+    for card, row, logits_V, target in zip(
+        cards, rows, logits_NV, masked.targets[modality].tolist(), strict=True
+    ):
+        chance_V = logits_V.softmax(0)
+        assert unescape(card[0]) == tokenizer.convert_ids_to_tokens(target)
+        assert float(card[1]) == pytest.approx(-chance_V[target].log().item(), abs=1e-4)
+        assert int(card[2]) == 1 + int((chance_V > chance_V[target]).sum())
+        assert float(card[3]) == pytest.approx(chance_V[target].item(), abs=1e-5)
+        best = chance_V.topk(5)
+        values = [float(v) for v in re.findall(r'class="value">([0-9.]+)<', row)]
+        assert values[:5] == pytest.approx(best.values.tolist(), abs=6e-4)
+        words = re.findall(r'class="word">(?:<b>✓ )?([^<]*)<', row)
+        assert [unescape(w) for w in words[:5]] == tokenizer.convert_ids_to_tokens(
+            best.indices.tolist()
+        )
+        assert row.count("✓") == 1
+
+
+@every
+def test_a_pick_covers_exactly_what_was_picked(subject, complete, task):
+    panel = MaskingExplorer(subject, complete, task)
+    panel.hide_nothing()
+    keys = list(shown(panel))
+    assert not any(shown(panel).values())
+    clear = panel.prompt.html
+    for key in keys[:3]:
+        panel.prompt.pick(key)
+        assert [k for k, covered in shown(panel).items() if covered] == [key]
+        panel.prompt.pick(key)
+        assert panel.prompt.html == clear
+    panel.hide_everything()
+    assert all(shown(panel).values())
+
+
+def test_a_drag_goes_on_with_what_its_first_click_did(subject, complete):
+    panel = MaskingExplorer(subject, complete, "MAM")
+    panel.hide_nothing()
+    panel.prompt.pick("audio-0")
+    for key in ("audio-0", "audio-1", "audio-1", "audio-2"):
+        panel.prompt.pick(key, drag=True)
+    assert panel.hidden == {0, 1, 2}
+    panel.prompt.pick("audio-2")
+    panel.prompt.pick("audio-0", drag=True)
+    panel.prompt.pick("audio-0", drag=True)
+    assert panel.hidden == {1}
+    for stranger in ("audio-99", "text-1", "nonsense"):
+        panel.prompt.pick(stranger)
+    assert panel.hidden == {1}
+
+
+@every
+def test_a_modality_that_is_off_changes_no_number(subject, complete, task):
+    """The same product with another content there, switched off."""
+    off = "image" if task != "MRP" else "text"
+    row = subject.row_of[complete]
+    column = subject.data.columns[off]
+    start, length = column.start_N[row], column.length_N[row]
+    values = column.values.copy()
+    values[start : start + length] = values[start : start + length][::-1] * 0 + 7
+    columns = {**subject.data.columns, off: replace(column, values=values)}
+    other = Subject(subject.run, replace(subject.data, columns=columns))
+    panels = [MaskingExplorer(which, complete, task) for which in (subject, other)]
+    found = [losses(panel) for panel in panels]
+    assert found[0]["all"] != found[1]["all"]
+    for panel in panels:
+        panel.beside[off].value = False
+    found = [losses(panel) for panel in panels]
+    assert found[0]["chosen"] == found[1]["chosen"]
+    assert found[0]["none"] == found[1]["none"]
+
+
+@every
+def test_a_product_without_the_modality_is_told_and_the_panel_goes_on(subject, complete, task):
+    modality = MODALITY_OF[task]
+    data = subject.data
+    lacking = np.flatnonzero(~data.present_NM[:, INDEX[modality]] & data.present_NM.any(1))
+    if not len(lacking):
+        content_NM = data.content_NM.copy()
+        lacking = [int(subject.rows[-1])]
+        content_NM[lacking[0], INDEX[modality]] = -1
+        subject = Subject(subject.run, replace(data, content_NM=content_NM))
+    panel = MaskingExplorer(subject, complete, task)
+    panel.product.value = int(lacking[0])
+    assert data.ids[lacking[0]] in panel.complaint
+    assert f"no {modality}" in panel.complaint
+    assert panel.prompt.html == panel.answer.html == panel.others.html == ""
+    assert f"no {modality}" in panel.summary()
+    assert "image/png" not in panel._repr_mimebundle_()
+    for act in (panel.hide_nothing, panel.hide_random, panel.hide_everything):
+        act()
+    panel.prompt.pick(f"{modality}-0")
+    panel.product.value = subject.row_of[complete]
+    assert panel.complaint == ""
+    assert panel.hidden
+
+
+def test_nothing_hidden_asks_for_a_click(subject, complete):
+    panel = MaskingExplorer(subject, complete)
+    panel.hide_nothing()
+    assert "click" in panel.answer.html
+    assert "xm-losses" not in panel.answer.html
+    assert "nothing hidden" in panel.summary()
+    assert isinstance(panel.picture(), Figure)
+
+
+@every
+def test_random_is_the_seeded_rule_of_the_pretext_tasks(subject, complete, task):
+    first, second = (MaskingExplorer(subject, complete, task) for _ in range(2))
+    group_L = first._question.group_L
+    for draw in range(3):
+        assert first.hidden == second.hidden == draw_groups(group_L, RATE, 0, draw)
+        first.hide_random()
+        second.hide_random()
+    assert RATE == 0.15
+
+
+def test_the_untrained_model_says_something_else(subject, complete):
+    panel = MaskingExplorer(subject, complete, "MRP")
+    trained = losses(panel)
+    panel.model.value = "untrained"
+    found = losses(panel)
+    assert found["mean"] == trained["mean"]
+    assert found["all"] != trained["all"]
+    masked = hide_groups(subject.data, panel.product.value, "image", panel.hidden)
+    beside = {"all": MODALITIES}
+    slow = ask(subject.run.untrained(), masked, "image", beside).loss["all"]
+    assert found["all"] == pytest.approx(slow, abs=1e-5)
+
+
+@pytest.mark.parametrize("modality", CONTINUOUS)
+def test_reconstructions_carry_the_errors_of_the_bars(subject, complete, modality):
+    panel = MaskingExplorer(subject, complete, SPECS[modality].task)
+    found = losses(panel)
+    versions = re.findall(r'data-version="(\w+)"', panel.answer.html)
+    assert versions == ["truth", "hidden", "chosen", "none", "mean"]
+    for version in ("chosen", "none", "mean"):
+        assert f"squared error {found[version]:.2f}" in panel.answer.html
+
+
+def test_features_without_colours_are_told(subject, complete):
+    config = replace(subject.data.config, image_features="file")
+    other = Subject(subject.run, replace(subject.data, config=config))
+    panel = MaskingExplorer(other, complete, "MRP")
+    assert "hold no colours" in panel.answer.html
+    assert losses(panel) == losses(MaskingExplorer(subject, complete, "MRP"))
+    assert ">1</div>" in panel.prompt.html
+
+
+def test_what_users_wrote_is_escaped(subject, complete):
+    row = subject.row_of[complete]
+    products = list(subject.data.products)
+    table = tuple((f"<b>{a}", f'"{v}"&') for a, v in products[row].table)
+    products[row] = replace(products[row], text="<script>", table=table)
+    other = Subject(subject.run, replace(subject.data, products=tuple(products)))
+    for task in ("MEM", "MRP"):
+        panel = MaskingExplorer(other, complete, task)
+        for html in (panel.prompt.html, panel.others.html, panel.answer.html):
+            assert "<script>" not in html
+            assert "<b><b>" not in html
+            assert '=""' not in html
+
+
+@every
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_page_without_kernel_has_text_and_picture(subject, complete, task, lang, readable):
+    panel = MaskingExplorer(subject, complete, task, lang)
+    bundle = panel._repr_mimebundle_()
+    assert bundle["image/png"].startswith("iVBOR")
+    lines = bundle["text/plain"].split("\n")
+    assert lines[0].startswith(task)
+    assert complete in lines[0]
+    assert bundle["text/plain"] == MaskingExplorer(subject, complete, task, lang).summary()
+    assert "0x" not in bundle["text/plain"]
+    bare = re.sub(r"~-?[0-9.]+", "", "\n".join(lines[3:]))
+    if task in ("MRP", "MFP", "MAM"):
+        assert not re.search("[0-9]", bare)
+    readable(panel.picture())
+    for box in panel.beside.values():
+        box.value = False
+    readable(panel.picture())
+
+
+def test_bad_choices_are_errors(subject):
+    with pytest.raises(ValueError, match="unknown task 'MXM'; known: MLM"):
+        MaskingExplorer(subject, task="MXM")
+    with pytest.raises(ValueError, match="no product 'nobody'"):
+        MaskingExplorer(subject, "nobody")
+    with pytest.raises(ValueError, match=r"nothing to hide under \[99\]"):
+        MaskingExplorer(subject).hide({0, 99})
+
+
+def test_without_a_name_the_first_product_that_has_the_modality_opens(subject):
+    for task in TASKS:
+        panel = MaskingExplorer(subject, task=task)
+        assert panel.complaint == ""
+        assert panel.hidden

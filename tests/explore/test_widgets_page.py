@@ -1,0 +1,49 @@
+"""The page of all explorers: built tab by tab, and what cannot be built says so."""
+
+import json
+
+import pytest
+
+from scale.explore.explorer import Explorer
+from scale.explore.page import PANELS, ExplorerPage
+
+
+def panel(page, name):
+    return page.children[PANELS.index(name)].children[0]
+
+
+def test_a_tab_is_built_when_it_is_shown(run_folder, small_catalogue):
+    page = ExplorerPage(run_folder, small_catalogue, split=None)
+    assert isinstance(panel(page, "scores"), Explorer)
+    assert not isinstance(panel(page, "masking"), Explorer)
+    page.selected_index = PANELS.index("masking")
+    built = panel(page, "masking")
+    assert isinstance(built, Explorer)
+    page.selected_index = 0
+    page.selected_index = PANELS.index("masking")
+    assert panel(page, "masking") is built
+    assert panel(page, "masking").subject is panel(page, "scores").subject
+
+
+def test_every_tab_can_be_built(run_folder, small_catalogue):
+    page = ExplorerPage(run_folder, small_catalogue, split=None, lang="zh")
+    for name in PANELS:
+        page.show(name)
+        assert isinstance(panel(page, name), Explorer), name
+        assert panel(page, name).complaint == ""
+    assert repr(page) == "ExplorerPage(scores, masking, embeddings, training)"
+
+
+def test_what_cannot_be_built_says_so_in_its_tab(run_folder, tmp_path):
+    (tmp_path / "products.jsonl").write_text(json.dumps({"id": "a", "category": "x"}) + "\n")
+    page = ExplorerPage(run_folder, tmp_path, split=None)
+    assert "has a modality that" in panel(page, "scores").html
+    assert 'role="alert"' in panel(page, "scores").html
+    page.show("training")
+    assert isinstance(panel(page, "training"), Explorer)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_titles_are_in_the_language(run_folder, small_catalogue, lang):
+    page = ExplorerPage(run_folder, small_catalogue, lang=lang)
+    assert ("掩码" in page.titles) == (lang == "zh")

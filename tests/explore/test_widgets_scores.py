@@ -1,0 +1,381 @@
+"""The score explorer shows what the model says of the product as the controls make it."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scale.explore.media import clip_uri, sound_uri
+from scale.explore.picker import LISTED, ProductPicker
+from scale.explore.score_controls import NAMES, NO_DAMAGE, STRENGTHS
+from scale.explore.scores import ScoreExplorer
+from scale.explore.subject import Subject
+from scale.modalities import INDEX, MODALITIES, PAIRS
+from scale.model.scores import inter_modality_scores
+from scale.studies.noise import KINDS, Noise, apply_noise
+from scale.studies.probe import Probe
+from scale.studies.reading import read_product
+from scale.training.logging import SCORES, read_scores, score_means
+from scale.training.run import Run, RunFolder
+
+MATRICES = ("scores", "softmax", "weighted", "xs_normalised")
+
+
+@pytest.fixture
+def explorer(subject):
+    return ScoreExplorer(subject)
+
+
+def cells(html, key="weighted"):
+    """The numbers of a matrix, row by row; NaN where hatched."""
+    table = re.search(rf'data-matrix="{key}".*?</table>', html, re.S)[0]
+    texts = re.findall(r"<td[^>]*>(.*?)</td>", table)
+    values = [float(t.replace("−", "-")) if t else np.nan for t in texts]
+    return np.array(values).reshape(5, 5)
+
+
+def bars(html, key):
+    """Value and change of each bar."""
+    part = html.split(f'data-bars="{key}"')[1].split("data-bars")[0]
+    texts = re.findall(r'class="value">(.*?)</span>', part)
+    pairs = [re.fullmatch(r"(\S+)  \((\S+)\)", t).groups() for t in texts]
+    return [tuple(np.nan if v == "–" else float(v.replace("−", "-")) for v in p) for p in pairs]
+
+
+def states(explorer):
+    return [re.search('data-state="(.*?)"', c.content.html)[1] for c in explorer.columns.values()]
+
+
+def listed(surface):
+    return re.findall('data-key="(.*?)"', surface.html)
+
+
+def weights(model, data):
+    """S' of the one product of a dataset."""
+    with torch.no_grad():
+        output = model.embed(data.collate([0]))
+    return inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM[0].numpy()
+
+
+def test_the_clean_product_is_what_the_model_says(explorer, subject):
+    row = int(subject.rows[0])
+    expected_MM = weights(subject.run.model, subject.data.subset([row]))
+    np.testing.assert_allclose(cells(explorer.matrices.html), expected_MM, atol=0.0051)
+    assert explorer.complaint == ""
+    assert explorer.near_before.html.count('class="card') == 5
+    assert listed(explorer.near_before) == listed(explorer.near_now)
+
+
+def test_the_four_matrices_are_those_of_the_reading(explorer, subject):
+    reading = read_product(subject.run.model, Probe(subject.data).batch(explorer.picker.row, {}))
+    forms = reading.cosine_MM, reading.softmax_MM, reading.weighted_MM, reading.normalised_MM
+    for key, values_MM in zip(MATRICES, forms, strict=True):
+        np.testing.assert_allclose(cells(explorer.matrices.html, key), values_MM, atol=0.0051)
+
+
+def test_a_stronger_noise_shows_what_apply_noise_and_the_model_give(explorer, subject):
+    row = explorer.picker.row
+    before_MM = cells(explorer.matrices.html)
+    explorer.columns["image"].strength.value = 150
+    noises = [Noise("missing", m, share=0.0) for m in MODALITIES]
+    noises[INDEX["image"]] = Noise("gaussian", "image", 150.0)
+    noisy = apply_noise(subject.data.subset([row]), noises, 0).dataset
+    now_MM = weights(subject.run.model, noisy)
+    np.testing.assert_allclose(cells(explorer.matrices.html), now_MM, atol=0.0051)
+    own = [(m, m) for m in range(5)]
+    for key, places in (("xs_pairs", PAIRS), ("xs_diagonal", own)):
+        for (value, change), place in zip(bars(explorer.bars.html, key), places, strict=True):
+            assert value == pytest.approx(now_MM[place], abs=0.0051)
+            assert change == pytest.approx(now_MM[place] - before_MM[place], abs=0.0151)
+    assert states(explorer) == ["present", "present", "changed", "present", "present"]
+
+
+def test_every_kind_has_a_name_and_steps_within_its_limits():
+    with_strength = {kind for kind, facts in KINDS.items() if facts.unit}
+    assert set(STRENGTHS) == set(NAMES) == with_strength
+    for kind, steps in STRENGTHS.items():
+        assert all(KINDS[kind].low <= step <= KINDS[kind].high for step in steps)
+        assert NO_DAMAGE not in steps
+        assert len(set(steps)) == len(steps)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_every_kind_and_step_can_be_chosen(explorer, modality):
+    column, clean = explorer.columns[modality], explorer.columns[modality].content.html
+    for kind in [kind for _, kind in column.kind.options]:
+        column.kind.value = kind
+        assert column.strength.value == NO_DAMAGE
+        assert column.content.html == clean
+        column.strength.index = len(column.strength.options) - 1
+        assert explorer.complaint == ""
+        assert f'data-modality="{modality}" data-state="changed"' in column.content.html
+
+
+def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, subject):
+    explorer.columns["video"].present.value = False
+    values_MM = cells(explorer.matrices.html)
+    assert np.isnan(values_MM[INDEX["video"]]).all()
+    assert np.isnan(values_MM).sum() == 9
+    data = subject.data.subset([explorer.picker.row])
+    content_NM = data.content_NM.copy()
+    content_NM[0, INDEX["video"]] = -1
+    length_N = np.zeros(1, np.int64)
+    without = replace(data.columns["video"], length_N=length_N)
+    data = replace(data, content_NM=content_NM, columns=data.columns | {"video": without})
+    shown_MM = np.nan_to_num(values_MM)
+    np.testing.assert_allclose(shown_MM, weights(subject.run.model, data), atol=0.0051)
+    assert states(explorer)[3] == "off"
+    assert "hatched" in explorer.columns["video"].content.html
+    emb_D = read_product(subject.run.model, data.collate([0])).emb_D
+    own = subject.data.ids[explorer.picker.row]
+    cosine_N = subject.index.emb_GD @ emb_D
+    order = [subject.index.ids[k] for k in np.argsort(-cosine_N, kind="stable")]
+    assert listed(explorer.near_now) == [name for name in order if name != own][:5]
+
+
+def test_a_mismatch_shows_whose_content_it_is(explorer, subject):
+    explorer.columns["text"].mismatch.value = True
+    giver = explorer.probe.giver(explorer.picker.row, "text")
+    html = explorer.columns["text"].content.html
+    assert subject.data.ids[giver] in html
+    assert "<mark>" in html
+
+
+def test_without_any_modality_the_panel_says_so_and_goes_on(explorer):
+    shown = explorer.matrices.html
+    for column in explorer.columns.values():
+        column.present.value = False
+    assert "no modality is left" in explorer.complaint
+    assert states(explorer) == ["off"] * 5
+    assert "no scores" in repr(explorer)
+    assert "image/png" in explorer._repr_mimebundle_()
+    explorer.columns["text"].present.value = True
+    assert explorer.complaint == ""
+    assert explorer.matrices.html != shown
+
+
+def test_reset_takes_everything_back(explorer):
+    shown, text = explorer.matrices.html, repr(explorer)
+    explorer.columns["audio"].strength.value = 0
+    explorer.columns["table"].mismatch.value = True
+    explorer.columns["image"].present.value = False
+    assert explorer.matrices.html != shown
+    explorer.reset_button.click()
+    assert explorer.matrices.html == shown
+    assert repr(explorer) == text
+    assert states(explorer) == ["present"] * 5
+
+
+def test_the_policy_changes_what_the_jct_sees_and_no_score(explorer):
+    explorer.columns["image"].present.value = False
+    scores, bars_shown, zero = explorer.matrices.html, explorer.bars.html, explorer.jct.html
+    near = explorer.near_now.html
+    assert 'class="filler"' in zero
+    explorer.policy.value = "skip"
+    skip = explorer.jct.html
+    assert 'class="filler"' not in skip
+    assert int(re.search('data-tokens="(.*?)"', skip)[1]) < int(
+        re.search('data-tokens="(.*?)"', zero)[1]
+    )
+    explorer.policy.value = "drop"
+    assert bars(explorer.jct.html, "fused") == bars(skip, "fused")
+    assert "training would leave this product out" in explorer.jct.html
+    assert (explorer.matrices.html, explorer.bars.html) == (scores, bars_shown)
+    assert explorer.near_now.html == near
+
+
+def test_learned_tokens_that_the_run_lacks_are_not_made_up(explorer):
+    scores = explorer.matrices.html
+    explorer.policy.value = "learned"
+    assert "no learned tokens" in explorer.jct.html
+    assert "data-bars" not in explorer.jct.html
+    assert explorer.matrices.html == scores
+    assert explorer.complaint == ""
+
+
+def test_models_are_those_of_the_run(explorer, subject):
+    assert {name for _, name in explorer.model.options} == {"untrained", "best", "last"}
+    assert explorer.model.value == "best"
+    data = subject.data.subset([explorer.picker.row])
+    expected = {
+        "untrained": subject.run.untrained().eval(),
+        "last": Run.load(subject.run.folder.folder, "last").model,
+    }
+    for name, model in expected.items():
+        explorer.model.value = name
+        expected_MM = weights(model, data)
+        np.testing.assert_allclose(cells(explorer.matrices.html), expected_MM, atol=0.0051)
+    assert explorer.models.index("untrained").ids == subject.index.ids
+
+
+def test_the_step_slider_shows_the_mean_of_its_step(explorer, subject):
+    steps, mean_TMM = score_means(read_scores(subject.run.folder.folder))
+    assert list(explorer.step.options) == steps
+    scores = explorer.matrices.html
+    for step, mean_MM in zip(steps, mean_TMM, strict=True):
+        explorer.step.value = step
+        np.testing.assert_allclose(cells(explorer.training.html), mean_MM, atol=0.0051)
+    assert f'data-step="{steps[-1]}"' in explorer.training.html
+    assert explorer.matrices.html == scores
+
+
+@pytest.mark.parametrize("damage", ["gone", "broken"])
+def test_a_run_without_logged_scores_says_so(subject, tmp_path, damage):
+    if damage == "broken":
+        (tmp_path / SCORES).write_bytes(b"PAR1 no")
+    folder = replace(subject.run.folder, folder=tmp_path)
+    bare = Subject(replace(subject.run, folder=folder), subject.data)
+    explorer = ScoreExplorer(bare)
+    assert "No scores were logged" in explorer.training.html
+    assert explorer.step not in explorer.children
+    assert [name for _, name in explorer.model.options] == ["untrained", "best"]
+
+
+def test_another_product_keeps_the_changes(explorer, subject):
+    row = next(r for r in subject.rows.tolist() if not subject.data.present_NM[r].all())
+    lacking = [m for m in MODALITIES if not explorer.probe.has(row, m)]
+    explorer.columns["text"].strength.value = 0.5
+    explorer.picker.choose(row)
+    assert explorer.columns["text"].strength.value == 0.5
+    for m in lacking:
+        assert explorer.columns[m].present.disabled
+        assert 'data-state="absent"' in explorer.columns[m].content.html
+    assert subject.data.ids[row] in repr(explorer)
+
+
+def test_a_neighbour_that_is_picked_becomes_the_product(explorer, subject):
+    name = listed(explorer.near_now)[2]
+    explorer.near_now.pick(name)
+    assert subject.data.ids[explorer.picker.row] == name
+
+
+def test_the_clip_plays_and_stops(explorer):
+    column = explorer.columns["video"]
+    strip = column.content.html
+    column.content.pick("play")
+    assert column.content.html != strip
+    assert column.content.html.count("<img") == 1
+    column.content.pick("play")
+    assert column.content.html == strip
+
+
+def test_of_one_product_alone_nothing_can_be_swapped(subject):
+    alone = Subject(subject.run, subject.data.subset([int(subject.rows[0])]))
+    explorer = ScoreExplorer(alone)
+    assert explorer.near_now.html.count('class="card') == 0
+    assert all(column.mismatch.disabled for column in explorer.columns.values())
+    explorer.columns["text"].mismatch.value = True
+    assert "no other product has another text" in explorer.complaint
+    assert "no scores" in repr(explorer)
+
+
+def test_kept_checkpoints_can_be_looked_at(subject, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(subject.run.folder.folder, folder)
+    checkpoint = folder / "checkpoint"
+    shutil.copytree(checkpoint / "last", checkpoint / "step-000060")
+    explorer = ScoreExplorer(Subject(replace(subject.run, folder=RunFolder(folder)), subject.data))
+    names = {name: shown for shown, name in explorer.model.options}
+    assert names["step-000060"] == "step 60 (step-000060)"
+    explorer.model.value = "last"
+    shown = explorer.matrices.html
+    explorer.model.value = "step-000060"
+    assert explorer.matrices.html == shown
+    assert explorer.complaint == ""
+
+
+def test_the_list_is_searched(subject):
+    chosen = []
+    picker = ProductPicker(subject, int(subject.rows[0]), chosen.append, "en")
+    picker.find.value = "GREEN number 13"
+    assert [subject.data.ids[row] for _, row in picker.list.options] == ["p13"]
+    assert subject.data.ids[picker.row] == "p13"
+    assert picker.count.value == "1 of 48 products"
+    picker.find.value = "no such thing"
+    assert "nothing found" in picker.count.value
+    assert subject.data.ids[picker.row] == "p13"
+    picker.choose(subject.row_of["p20"])
+    assert subject.data.ids[picker.row] == "p20"
+
+
+def test_a_long_list_is_cut_and_holds_the_chosen_one(subject, monkeypatch):
+    monkeypatch.setattr("scale.explore.picker.LISTED", 5)
+    last = int(subject.rows[-1])
+    picker = ProductPicker(subject, last, print, "en")
+    assert len(picker.list.options) == 5 < LISTED
+    assert picker.row == last
+    assert picker.count.value == "the first 5 of 48 products"
+
+
+def test_titles_are_escaped(subject):
+    row = int(subject.rows[0])
+    sly = replace(subject.product(row), text="<script>x</script> & co")
+    products = [sly if k == row else p for k, p in enumerate(subject.data.products)]
+    explorer = ScoreExplorer(Subject(subject.run, replace(subject.data, products=tuple(products))))
+    html = explorer.columns["text"].content.html
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_product_that_is_not_there_is_named(subject):
+    with pytest.raises(ValueError, match="p999"):
+        ScoreExplorer(subject, "p999")
+
+
+def test_a_medium_that_is_gone_is_a_complaint(subject, tmp_path):
+    row = int(subject.rows[0])
+    gone = replace(subject.product(row), image=tmp_path / "gone.png")
+    products = [gone if k == row else p for k, p in enumerate(subject.data.products)]
+    explorer = ScoreExplorer(Subject(subject.run, replace(subject.data, products=tuple(products))))
+    assert "gone.png" in explorer.complaint
+    explorer.picker.choose(int(subject.rows[1]))
+    assert explorer.complaint == ""
+
+
+def test_the_text_is_the_same_for_the_same_state(subject):
+    first, second = (ScoreExplorer(subject, "p01") for _ in range(2))
+    assert repr(first) == repr(second)
+    assert repr(first).splitlines()[0] == "p01, best in validation, policy zero"
+    numbers = re.findall(r"~?[−-]?\d\.\d\d", repr(first))
+    assert numbers
+    assert all(number.startswith("~") for number in numbers)
+    first.columns["image"].strength.value = 20
+    assert "image: Gaussian noise σ 20 of 255" in repr(first)
+
+
+def test_in_chinese_nothing_english_is_left(subject):
+    explorer = ScoreExplorer(subject, lang="zh")
+    explorer.columns["image"].present.value = False
+    for surface in (explorer.matrices, explorer.bars, explorer.jct, explorer.near_note):
+        words = re.sub("<[^>]*>", " ", surface.html)
+        left = set(re.findall("[A-Za-z]{3,}", words)) - {"softmax", "JCT", "CLS", "token"}
+        assert not left
+
+
+def test_the_picture_stands_in(explorer, subject):
+    explorer.columns["image"].present.value = False
+    shown = explorer.picture()
+    assert len(shown.axes) == 3
+    texts = {t.get_text() for t in shown.axes[2].texts}
+    assert {f"{v:.2f}".replace("-", "−") for v in explorer._reading.weighted_MM[0, :2]} <= texts
+
+
+def test_a_clip_holds_its_frames_and_a_sound_its_samples():
+    frames_THWC = np.zeros((3, 4, 4, 3), np.uint8)
+    frames_THWC[1], frames_THWC[2] = 100, 200
+    assert clip_uri(frames_THWC).startswith("data:image/png;base64,")
+    body = _wave_of(sound_uri(np.array([0.0, 0.5, -2.0], np.float32), 8000))
+    assert body.getframerate() == 8000
+    values = np.frombuffer(body.readframes(3), "<i2")
+    assert values.tolist() == [0, round(0.25 * 32767), -32767]
+
+
+def _wave_of(uri):
+    import base64
+    import io
+    import wave
+
+    return wave.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))

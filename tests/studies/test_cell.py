@@ -1,0 +1,254 @@
+"""One cell end to end: on a small catalogue, with a model of a few thousand weights."""
+
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scale.data.catalogue import Catalogue
+from scale.modalities import INDEX, MODALITIES
+from scale.studies import cell as cell_module
+from scale.studies.cell import open_bench, restrict, run_cell
+from scale.studies.noise import mismatch_everywhere, missing_at_random
+from scale.studies.study import METRICS, Cell
+from scale.studies.study import Test as Held
+
+HELD = 18
+"""Of the small catalogue's 48 products."""
+COMPLETE = (Held("held out"), Held("complete", complete=True))
+
+
+@pytest.fixture(scope="module")
+def bench(config, small_catalogue, tmp_path_factory):
+    """The small catalogue under a preset of 3 steps, with a cache of its own."""
+    train = replace(config.train, steps=3, batch_size=8, learning_rate=1e-3, device="cpu")
+    smallest = replace(config, train=train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCALE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setitem(cell_module.PRESETS, "smallest", lambda: smallest)
+        open_bench.cache_clear()
+        yield open_bench(small_catalogue, "smallest")
+    open_bench.cache_clear()
+
+
+def run(bench, seed=0, factors=None, **changes):
+    return run_cell(bench, "s", "k", Cell(factors or {"a": 1}, **changes), seed)
+
+
+def numbers(record):
+    """All that was measured, with a word for NaN, which equals nothing."""
+    figures = {(t, m): v for t, metrics in record.figures.items() for m, v in metrics.items()}
+    queries = {(t, m, n): v for t, metrics in record.queries.items()
+               for m, values in metrics.items() for n, v in enumerate(values)}  # fmt: skip
+    return {k: "nan" if math.isnan(v) else v for k, v in (figures | queries).items()}
+
+
+def test_the_bench_holds_out_val_and_test(bench, small_catalogue):
+    assert bench.catalogue == small_catalogue.name
+    assert bench.preset == "smallest"
+    assert {p.split for p in bench.train.products} == {"train"}
+    assert {p.split for p in bench.held.products} == {"val", "test"}
+    assert (len(bench.train), len(bench.held)) == (48 - HELD, HELD)
+    assert bench.config.model.vocab_size == len(bench.train.tokenizer)
+    assert open_bench(small_catalogue, "smallest") is bench
+
+
+def test_a_record_says_what_was_run_and_where(bench):
+    cell = Cell({"policy": "skip"}, {"missing.policy": "skip"}, tests=COMPLETE)
+    record = run_cell(bench, "missing", "key", cell, 7)
+    assert (record.study, record.key, record.factors, record.seed) == (
+        "missing", "key", {"policy": "skip"}, 7,
+    )  # fmt: skip
+    assert (record.catalogue, record.preset) == (bench.catalogue, "smallest")
+    assert (record.status, record.reason) == ("done", "")
+    assert record.config == cell.config(bench.config, 7).to_dict()
+    assert record.config["missing"]["policy"] == "skip"
+    assert record.cell == cell.identity()
+    facts = record.provenance
+    assert facts["seed"] == 7
+    assert {"torch", "numpy"} <= set(facts["versions"])
+    assert {"commit", "dirty"} <= set(facts)
+    assert facts["device"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
+    assert facts["threads"] == torch.get_num_threads()
+    assert facts["seconds"] > 0
+    assert facts["date"].startswith("20")
+    assert facts["date"].endswith("+00:00")
+
+
+def test_values_by_product_are_in_one_order_whatever_the_cell(bench):
+    """So that runs can be paired by product: the same length, and NaN where it cannot ask."""
+    complete_N = bench.held.present_NM.all(1)
+    cells = (
+        Cell({"a": 1}, tests=COMPLETE),
+        Cell({"a": 1}, {"model.modalities": ["text", "audio"]}, tests=COMPLETE),
+        Cell({"a": 1}, {"model.modalities": ["image"]}, missing_at_random(0.3), tests=COMPLETE),
+        Cell({"a": 1}, {"loss.tasks": ["MLM"], "model.modalities": ["text", "table", "image"]},
+             model="uniter", tests=COMPLETE),
+    )  # fmt: skip
+    for cell in cells:
+        record = run_cell(bench, "s", "k", cell, 0)
+        used = cell.settings.get("model.modalities", MODALITIES)
+        assert record.status == "done", record.reason
+        has_N = bench.held.present_NM[:, [INDEX[m] for m in used]].any(1)
+        complete = [p.category for p in bench.held.subset(np.flatnonzero(complete_N)).products]
+        asks_N = np.array([complete.count(category) > 1 for category in complete])
+        for test, here_N in (("held out", has_N), ("complete", asks_N)):
+            values = record.queries[test]
+            assert set(values) == {"mAP@5", "Recall@10"} < set(METRICS)
+            assert {len(v) for v in values.values()} == {len(here_N)}
+            assert np.array_equal(~np.isnan(values["mAP@5"]), here_N)
+            for metric, value_N in values.items():
+                expected = np.nanmean(value_N) if not np.isnan(value_N).all() else math.nan
+                found = record.figures[test][metric]
+                assert found == pytest.approx(expected, nan_ok=True)
+    assert not bench.held.present_NM[:, INDEX["image"]].all(), "some cannot be asked by picture"
+
+
+def test_equal_seeds_give_equal_runs_and_others_differ(bench):
+    changes = {"noises": mismatch_everywhere(0.3), "tests": COMPLETE, "weigher": "shuffled",
+               "settings": {"loss.weight_on": "loss", "loss.weight_uniform_share": 0.0,
+                            "model.dropout": 0.1}}  # fmt: skip
+    first = run(bench, 1, **changes)
+    torch.manual_seed(99)
+    torch.rand(3)
+    again, other = run(bench, 1, **changes), run(bench, 2, **changes)
+    assert numbers(first) == numbers(again)
+    assert first.config == again.config
+    assert numbers(first) != numbers(other)
+    uniform = run(bench, 1, **(changes | {"weigher": ""}))
+    assert numbers(uniform) != numbers(first)
+
+
+def test_the_diagnosis_is_among_the_figures(bench):
+    figures = run(bench, noises=mismatch_everywhere(0.3)).figures
+    assert set(figures) == {"held out", "training"}
+    diagnosed = {m for m in METRICS if m.startswith("AUC")}
+    assert diagnosed <= set(figures["training"])
+    assert all(0 < figures["training"][metric] < 1 for metric in diagnosed)
+    clean = run(bench).figures["training"]
+    assert all(math.isnan(clean[metric]) for metric in diagnosed)
+
+
+def test_what_cannot_be_trained_is_a_record_that_says_why(bench):
+    settings = {"missing.policy": "drop"}
+    record = run(bench, settings=settings, noises=missing_at_random(1.0))
+    assert record.status == "failed"
+    assert record.reason.startswith(f"0 of {len(bench.train)} products can be trained on")
+    assert "'drop'" in record.reason
+    assert record.figures == record.queries == {}
+    assert record.config["missing"]["policy"] == "drop"
+    assert record.provenance["seed"] == 0
+    assert run(bench, settings=settings).status == "done"
+
+
+def test_a_loss_that_is_no_number_is_a_failed_run(bench):
+    record = run(bench, settings={"train.learning_rate": 1e38, "train.clip_norm": 1e38})
+    assert record.status == "failed"
+    assert record.reason.startswith("step 3: the loss is ")
+    assert record.figures == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "scales"}, "unknown model 'scales'; known: scale, heads on encoder"),
+        ({"model": "scale everywhere"}, "unknown model 'scale everywhere'"),
+        ({"weigher": "best"}, "unknown weigher 'best'; known: relative"),
+        ({"settings": {"train.stepz": 1}}, "unknown setting train.stepz"),
+    ],
+)
+def test_what_is_not_known_is_named(bench, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(bench, **changes)
+
+
+def test_a_faulty_models_inputs_are_changed_in_training_and_tests(bench):
+    record = run(bench, model="audio axes swapped", tests=COMPLETE)
+    assert record.status == "done"
+    assert record.config["model"]["audio_features"] == bench.config.model.audio_features
+    assert len(record.queries["held out"]["mAP@5"]) == HELD
+    assert numbers(record) != numbers(run(bench, tests=COMPLETE))
+
+
+def test_noise_in_training_leaves_the_held_out_products_alone(bench, monkeypatch):
+    seen, original = [], cell_module.measure
+
+    def watching(model, held, *arguments):
+        seen.append(held)
+        return original(model, held, *arguments)
+
+    monkeypatch.setattr(cell_module, "measure", watching)
+    noises = (*mismatch_everywhere(0.8), *missing_at_random(0.6))
+    content_NM = bench.held.content_NM.copy(), bench.train.content_NM.copy()
+    clean, noisy = run(bench), run(bench, noises=noises)
+    assert numbers(clean) != numbers(noisy)
+    for held in seen:
+        assert held.products == bench.held.products
+        assert np.array_equal(held.content_NM, content_NM[0])
+        for m in MODALITIES:
+            before, after = (d.columns[m].gather(np.arange(HELD)) for d in (bench.held, held))
+            assert torch.equal(before.values, after.values)
+            assert torch.equal(before.rows_R, after.rows_R)
+    assert np.array_equal(bench.train.content_NM, content_NM[1])
+
+
+def test_training_sees_the_noise_and_the_weigher_its_truth(bench, monkeypatch):
+    seen = {}
+    original = cell_module.make_weigher
+
+    def watching(name, ids, noisy_ids, true_NM, batch_size):
+        seen.update(ids=ids, noisy_ids=noisy_ids, true_NM=true_NM, batch_size=batch_size)
+        return original(name, ids, noisy_ids, true_NM, batch_size)
+
+    monkeypatch.setattr(cell_module, "make_weigher", watching)
+    run(bench, weigher="oracle", noises=mismatch_everywhere(0.5),
+        settings={"missing.policy": "drop"})  # fmt: skip
+    assert seen["noisy_ids"] == bench.train.ids
+    assert 2 <= len(seen["ids"]) < len(bench.train)
+    assert set(seen["ids"]) < set(bench.train.ids)
+    assert seen["true_NM"].shape == (len(bench.train), 5)
+    share = seen["true_NM"].sum() / bench.train.present_NM.sum()
+    assert 0.35 < share < 0.75
+    assert seen["batch_size"] == 8
+
+
+def test_restrict_counts_the_others_as_missing(bench):
+    data = bench.train
+    less = restrict(data, ("text", "audio"))
+    assert less.products == data.products
+    assert set(less.columns) == {"text", "audio"}
+    kept = [INDEX["text"], INDEX["audio"]]
+    assert np.array_equal(less.content_NM[:, kept], data.content_NM[:, kept])
+    assert not np.delete(less.present_NM, kept, axis=1).any()
+    less.collate(np.arange(8)).check()
+    assert set(data.columns) == set(MODALITIES)
+    assert data.present_NM[:, INDEX["image"]].any()
+    assert restrict(data, MODALITIES) is data
+
+
+def test_open_bench_refuses_what_is_no_bench(bench, small_catalogue, monkeypatch):
+    with pytest.raises(ValueError, match="unknown preset 'huge'; known: micro, tiny"):
+        open_bench(small_catalogue, "huge")
+    whole = Catalogue.open(small_catalogue)
+    for split, says in (("train", "30 products to train on and 0 held out"), ("val", "no title")):
+        products = [p for p in whole.products if p.split == split]
+        left = replace(whole, products=tuple(products))
+        monkeypatch.setattr(cell_module, "with_splits", lambda catalogue, left=left: left)
+        open_bench.cache_clear()
+        with pytest.raises(ValueError, match=says):
+            open_bench(small_catalogue, "smallest")
+
+
+def test_the_fingerprint_follows_the_records_and_the_media(bench, small_catalogue, tmp_path):
+    same, fewer, edited = (
+        shutil.copytree(small_catalogue, tmp_path / name) for name in ("same", "fewer", "edited")
+    )
+    next(fewer.glob("*.png")).unlink()
+    records = (edited / "products.jsonl").read_text()
+    (edited / "products.jsonl").write_text(records.replace("number 7", "number 77"))
+    prints = [open_bench(folder, "smallest").fingerprint for folder in (same, fewer, edited)]
+    assert prints[0] == bench.fingerprint
+    assert len({*prints}) == 3

@@ -1,0 +1,273 @@
+"""Each fault of the released code does what it says, and nothing that it does not say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scale.config import LossConfig, MaskConfig
+from scale.data.cache import FeatureCache
+from scale.data.catalogue import Catalogue
+from scale.data.splits import with_splits
+from scale.data.tokenizer import train_tokenizer
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
+from scale.modalities import INDEX, MODALITIES, TASKS
+from scale.studies.released_code import (
+    FAULTS,
+    audio_axes_config,
+    gradient_norms,
+    heads_on_encoder,
+    mask_on_wrong_products,
+    missing_as_zeros,
+    shared_layers,
+    swap_audio_axes,
+)
+from scale.studies.systems.build import parameters
+from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
+from scale.training.schedule import parameter_groups
+from scale.training.step import Stepper
+
+PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
+MASKED = LossConfig(tasks=TASKS, weight_on="none")
+
+
+@pytest.fixture(scope="module")
+def data(config, small_catalogue, tmp_path_factory):
+    """The training products of the small catalogue, and the config that fits them."""
+    catalogue = with_splits(Catalogue.open(small_catalogue)).split("train")
+    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
+    config = fit_vocabulary(config, tokenizer)
+    cache = FeatureCache(tmp_path_factory.mktemp("cache"))
+    dataset = build_dataset(catalogue, config, tokenizer, None, cache=cache)
+    train = replace(config.train, steps=2, batch_size=8)
+    return dataset, replace(fit_sizes(config, dataset), train=train)
+
+
+def predictions(model, batch):
+    masked = mask_batch(batch, MaskConfig(rate=0.4), PIECES, (0,), TASKS)
+    return model.eval()(masked.batch, masked.hidden).predictions, masked
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip"])
+def test_heads_on_encoder_see_one_modality_and_leave_the_jct_alone(config, make_batch, policy):
+    config = replace(config, missing=replace(config.missing, policy=policy))
+    models = {"fault": heads_on_encoder(config), "scale": seeded_model(config)}
+    weights = {name: model.state_dict() for name, model in models.items()}
+    assert weights["fault"].keys() == weights["scale"].keys()
+    assert all(torch.equal(weights["fault"][k], w) for k, w in weights["scale"].items())
+    for name, model in models.items():
+        batch = make_batch([MODALITIES, ("text", "image"), MODALITIES])
+        alone, masked = predictions(model, batch)
+        for m in MODALITIES:
+            assert len(alone[m]) == len(masked.targets[m])
+        tokens = dict(batch.tokens)
+        tokens["image"] = replace(tokens["image"], values=tokens["image"].values + 1.0)
+        moved, _ = predictions(model, replace(batch, tokens=tokens))
+        for m in ("text", "table", "video", "audio"):
+            assert torch.equal(alone[m], moved[m]) == (name == "fault"), (name, m)
+        assert not torch.allclose(alone["image"], moved["image"])
+        output = model(masked.batch, masked.hidden)
+        scale_loss(output, masked, MASKED).total.backward()
+        norms = gradient_norms(model)
+        assert (norms["jct.stack"] == 0) == (name == "fault")
+        assert (norms["jct.modality_embedding"] == 0) == (name == "fault")
+        assert norms["encoders.text"] > 0
+        assert norms["heads.audio"] > 0
+
+
+def test_heads_on_encoder_read_the_encoders_output(config, make_batch):
+    model = heads_on_encoder(config).eval()
+    masked = mask_batch(make_batch([MODALITIES] * 3), MaskConfig(), PIECES, (0,), TASKS)
+    output = model(masked.batch, masked.hidden)
+    encoded_NV = output.encoded["text"][masked.hidden["text"]]
+    expected = model.heads["text"](encoded_NV, model.encoders["text"].word_weight)
+    assert torch.equal(output.predictions["text"], expected)
+    encoded_NF = output.encoded["video"][:, 1:][masked.hidden["video"]]
+    assert torch.equal(output.predictions["video"], model.heads["video"](encoded_NF))
+
+
+@pytest.fixture
+def stacks(config):
+    """The JCT's stack as it should be and as the fault has it, of equal weights, two heads."""
+    sound, fault = seeded_model(config).jct.stack, mask_on_wrong_products(config).jct.stack
+    assert fault.blocks[0].attn.num_heads == 2
+    for a, b in zip(sound.parameters(), fault.parameters(), strict=True):
+        assert torch.equal(a, b)
+    return sound.eval(), fault.eval()
+
+
+def test_scrambled_masks_hit_another_product(stacks):
+    random = torch.Generator().manual_seed(0)
+    tokens_BLD = torch.randn(3, 6, 16, generator=random)
+    none_BL = torch.zeros(3, 6, dtype=torch.bool)
+    padding_BL = none_BL.clone()
+    padding_BL[1, 4:] = True
+    for name, stack in zip(("sound", "fault"), stacks, strict=True):
+        before_BLD, after_BLD = stack(tokens_BLD, none_BL), stack(tokens_BLD, padding_BL)
+        same_B = [torch.allclose(a, b, atol=1e-6) for a, b in zip(before_BLD, after_BLD,
+                                                                  strict=True)]  # fmt: skip
+        # Row b H + h of the attention gets the mask of product (b H + h) mod 3: rows 1 and 4 that
+        # of product 1, which are head 1 of product 0 and head 0 of product 2.
+        assert same_B == ([True, False, True] if name == "sound" else [False, True, False])
+
+
+def test_scrambled_masks_equal_the_loop_over_rows(stacks):
+    """One block, its attention by hand with the mask of row r being that of product r mod B."""
+    stack = stacks[1]
+    attention = stack.blocks[0].attn
+    random = torch.Generator().manual_seed(1)
+    tokens_BLD = torch.randn(3, 5, 16, generator=random)
+    padding_BL = torch.rand(3, 5, generator=random) > 0.6
+    padding_BL[:, 0] = False
+    seen = {}
+    attention.register_forward_pre_hook(
+        lambda module, arguments, options: seen.update(options), with_kwargs=True
+    )
+    stack(tokens_BLD, padding_BL)
+    mask_BH1L = seen["attn_mask"]
+    for b in range(3):
+        for h in range(2):
+            assert torch.equal(mask_BH1L[b, h, 0], ~padding_BL[(b * 2 + h) % 3])
+
+
+def test_without_padding_the_stacks_are_equal(stacks):
+    tokens_BLD = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
+    none_BL = torch.zeros(3, 6, dtype=torch.bool)
+    torch.testing.assert_close(stacks[0](tokens_BLD, none_BL), stacks[1](tokens_BLD, none_BL))
+
+
+def test_shared_layers_are_the_same_and_counted_once(config, make_batch):
+    model, sound = shared_layers(config), seeded_model(config)
+    encoders, owners = model.encoders, sound.encoders
+    assert encoders["video"].stack is encoders["image"].stack
+    assert encoders["table"].bert.encoder is encoders["text"].bert.encoder
+    assert encoders["table"].word_weight is encoders["text"].word_weight
+    assert encoders["audio"].stack is not encoders["image"].stack
+    gone = (owners["video"].stack, owners["table"].bert.encoder,
+            owners["table"].bert.embeddings.word_embeddings)  # fmt: skip
+    assert parameters(model) == parameters(sound) - sum(parameters(part) for part in gone)
+    trained = [p for group in parameter_groups(model, 0.1) for p in group["params"]]
+    assert len({id(p) for p in trained}) == len(trained) == len(list(model.parameters()))
+    # Positions, segments, projections and [CLS] remain each modality's own.
+    assert encoders["video"].project is not encoders["image"].project
+    text, table = encoders["text"].bert.embeddings, encoders["table"].bert.embeddings
+    assert text.position_embeddings.weight is not table.position_embeddings.weight
+    found, masked = predictions(model, make_batch([MODALITIES] * 3))
+    sum(p.square().sum() for p in found.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    assert {m: len(p) for m, p in found.items()} == {m: len(t) for m, t in masked.targets.items()}
+
+
+def test_swapped_audio_axes_equal_the_loop(data):
+    dataset, config = data
+    swapped = swap_audio_axes(dataset)
+    rows = np.arange(len(dataset))
+    before, after = (d.columns["audio"].gather(rows) for d in (dataset, swapped))
+    frames, bins = config.features.audio_frames, config.features.mel_bins
+    assert torch.equal(after.rows_R, before.rows_R)
+    assert after.values.shape == (len(before.rows_R), bins, frames)
+    assert not after.padding_RL.any()
+    for r in range(len(before.rows_R)):
+        length = int((~before.padding_RL[r]).sum())
+        for band in range(bins):
+            for frame in range(frames):
+                was = before.values[r, frame, band].item() if frame < length else 0.0
+                assert after.values[r, band, frame].item() == was
+    assert np.array_equal(swapped.content_NM, dataset.content_NM)
+    assert all(swapped.columns[m] is dataset.columns[m] for m in MODALITIES if m != "audio")
+    model = audio_axes_config(config).model
+    assert (model.audio_length, model.audio_features) == (bins, frames)
+    assert replace(model, audio_length=config.model.audio_length,
+                   audio_features=config.model.audio_features) == config.model  # fmt: skip
+    assert config.model.audio_features == bins, "the config given is left as it is"
+
+
+def test_swapped_sounds_that_are_short_end_in_zeros(data):
+    """With room for more frames than any sound has."""
+    dataset, config = data
+    longer = replace(dataset, config=replace(config.features, audio_frames=9))
+    values_RFL = swap_audio_axes(longer).columns["audio"].gather(np.arange(len(dataset))).values
+    longest = int(dataset.columns["audio"].length_N.max())
+    assert values_RFL.shape[2] == 9
+    assert not values_RFL[:, :, longest:].any()
+    assert values_RFL[:, :, longest - 1].any()
+
+
+def test_nothing_to_swap_without_sounds(data):
+    dataset, _ = data
+    columns = {m: c for m, c in dataset.columns.items() if m != "audio"}
+    silent = replace(dataset, columns=columns)
+    assert swap_audio_axes(silent) is silent
+
+
+def test_missing_as_zeros_are_present_and_each_their_own(data):
+    dataset, _ = data
+    filled = missing_as_zeros(dataset)
+    lacking_NM = ~dataset.present_NM
+    video, audio = INDEX["video"], INDEX["audio"]
+    assert lacking_NM[:, [video, audio]].any(0).all()
+    assert filled.present_NM[:, [video, audio]].all()
+    others = [i for i in range(5) if i not in (video, audio)]
+    assert np.array_equal(filled.content_NM[:, others], dataset.content_NM[:, others])
+    for m in ("video", "audio"):
+        lacking_N, column = lacking_NM[:, INDEX[m]], dataset.columns[m]
+        number_N = filled.content_NM[:, INDEX[m]]
+        assert len(set(number_N[lacking_N])) == lacking_N.sum()
+        assert not set(number_N[lacking_N]) & set(number_N[~lacking_N])
+        assert np.array_equal(number_N[~lacking_N], dataset.content_NM[~lacking_N, INDEX[m]])
+        rows = np.arange(len(dataset))
+        before, after = column.gather(rows), filled.columns[m].gather(rows)
+        after_there = after.select(torch.from_numpy(~lacking_N))
+        assert torch.equal(after_there.values, before.values)
+        assert torch.equal(after_there.padding_RL, before.padding_RL)
+        zeros = after.select(torch.from_numpy(lacking_N))
+        assert zeros.values.shape[1] == column.length_N.max()
+        assert not zeros.padding_RL.any()
+        # Stored as float16 like all vectors, so that the mean is rounded before it is taken off.
+        error_F = np.abs(column.mean_F) * 2.0**-11 / column.spread_F
+        assert (zeros.values.abs().numpy() <= error_F + 1e-6).all()
+        assert filled.columns[m].values.dtype == column.values.dtype
+    for m in ("text", "table", "image"):
+        assert filled.columns[m] is dataset.columns[m]
+    filled.collate(np.arange(8)).check()
+    assert dataset.present_NM.sum() < filled.present_NM.sum()
+
+
+def test_missing_as_zeros_skips_what_no_product_has(data):
+    dataset, _ = data
+    columns = {m: c for m, c in dataset.columns.items() if m != "video"}
+    content_NM = dataset.content_NM.copy()
+    content_NM[:, INDEX["video"]] = -1
+    filled = missing_as_zeros(replace(dataset, columns=columns, content_NM=content_NM))
+    assert not filled.present_NM[:, INDEX["video"]].any()
+    assert filled.present_NM[:, INDEX["audio"]].all()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_trains(data, name):
+    dataset, config = data
+    fault = FAULTS[name]
+    assert fault.what.endswith(".")
+    changed = fault.config(config)
+    stepper = Stepper(changed, fault.build(changed), fault.train(dataset))
+    before = [p.detach().clone() for p in stepper.model.parameters()]
+    steps = [stepper.step(number) for number in range(2)]
+    assert all(step.loss.total.isfinite() for step in steps)
+    assert set(steps[0].loss.losses) == {"contrastive", *TASKS}
+    after = list(stepper.model.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    held = fault.held(dataset).collate(np.arange(8)).to(stepper.device)
+    assert stepper.model.embed(held).pooled_BMD.isfinite().all()
+
+
+def test_gradient_norms_are_by_part(make_model, make_batch):
+    model = make_model()
+    assert set(gradient_norms(model).values()) == {0.0}
+    model(make_batch([MODALITIES] * 2)).pooled_BMD.square().sum().backward()
+    norms = gradient_norms(model)
+    pooler = model.poolers["text"]
+    expected = (pooler.weight.grad.square().sum() + pooler.bias.grad.square().sum()).sqrt()
+    assert norms["poolers.text"] == pytest.approx(expected.item())
+    assert norms["heads.text"] == 0

@@ -1,0 +1,127 @@
+"""Who reads whom, against one changed token at a time, and what the designs promise."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scale.modalities import INDEX, MODALITIES
+from scale.studies.systems.attention_reach import (
+    Reach,
+    first_tokens,
+    one_after_the_other,
+    output_lengths,
+    reads_of_generator,
+    reads_of_model,
+)
+from scale.studies.systems.build import build_system
+from scale.studies.systems.generator import GeneratorConfig, ImageGenerator
+from scale.studies.systems.named import SYSTEMS
+
+SHOWN = ("scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip")
+
+
+@pytest.fixture
+def product(make_batch):
+    return first_tokens(make_batch([("text",), MODALITIES]), row=1, most=4)
+
+
+@pytest.fixture(params=SHOWN)
+def model(request, config):
+    return build_system(SYSTEMS[request.param]().everywhere(), config, seed=0).eval()
+
+
+def groups_LL(length, *groups):
+    """True where both tokens are of modalities of one group."""
+    owner_L = np.repeat([INDEX[m] for m in length], list(length.values()))
+    of_M = np.array([next(k for k, g in enumerate(groups) if m in g) for m in MODALITIES])
+    return of_M[owner_L][:, None] == of_M[owner_L]
+
+
+def test_first_tokens_keep_one_product_without_padding(product):
+    assert len(product) == 1
+    assert not any(t.padding_RL.any() for t in product.tokens.values())
+    assert max(t.values.shape[1] for t in product.tokens.values()) == 4
+    product.check()
+
+
+def test_a_changed_vector_changes_what_its_column_says(model, product):
+    reads_LL = reads_of_model(model, product)
+    length = output_lengths(model, product)
+    double = deepcopy(model).double()
+    starts = dict(zip(length, np.cumsum([0, *length.values()]), strict=False))
+    outputs = {}
+    for m, k in ((None, 0), ("image", 0), ("video", 1), ("audio", 3)):
+        tokens = {}
+        for name, t in product.tokens.items():
+            values = t.values.double() if t.values.is_floating_point() else t.values.clone()
+            if name == m:
+                values[0, k] += torch.linspace(-1, 1, values.shape[2])
+            tokens[name] = replace(t, values=values)
+        with torch.no_grad():
+            out = double(replace(product, tokens=tokens))
+        out = out if isinstance(out, dict) else out.fused
+        outputs[m, k] = torch.cat([out[name][0] for name in length])
+    for (m, k), after_LD in outputs.items():
+        if m:
+            differs_L = (after_LD - outputs[None, 0]).abs().amax(1) > 1e-9
+            # A vector stands behind its modality's [CLS].
+            assert differs_L.tolist() == reads_LL[:, starts[m] + 1 + k].tolist()
+
+
+def test_layers_one_after_the_other_are_the_model(model, product):
+    reach = Reach.of(model, product)
+    layers = list(reach.layers.values())
+    np.testing.assert_array_equal(one_after_the_other(layers), reach.whole)
+    assert all(layer.diagonal().all() for layer in layers)
+
+
+def test_masks_are_those_of_the_designs(model, product):
+    reach = Reach.of(model, product)
+    apart = groups_LL(reach.length, *((m,) for m in MODALITIES))
+    sides = groups_LL(reach.length, ("text", "table"), ("image", "video", "audio"))
+    itself = np.eye(len(apart), dtype=bool)
+    everything = np.ones_like(apart)
+    expected = {
+        "SCALE": {"alone": apart, "jct": everything},
+        "UNITER": {"stream": everything},
+        "LXMERT": {"own": sides, "cross": ~sides | itself, "self": sides},
+        "CLIP": {"alone": apart},
+    }
+    for name, layer_LL in expected.get(reach.system, {}).items():
+        np.testing.assert_array_equal(reach.layers[name], layer_LL, err_msg=name)
+    language = sum(reach.length[m] for m in ("text", "table"))
+    if reach.system == "ViLBERT":
+        own_LL = reach.layers["own"]
+        assert own_LL[:language, :language].all()
+        np.testing.assert_array_equal(own_LL[language:], itself[language:])
+    if reach.system == "MMT":
+        assert not reach.whole[language:, :language].any()
+        assert reach.whole[language:, language:].all()
+
+
+def test_one_after_the_other_as_a_triple_loop():
+    rng = np.random.default_rng(0)
+    first_LL, second_LL = (rng.random((6, 6)) < 0.3 for _ in range(2))
+    slow_LL = np.zeros((6, 6), bool)
+    for i in range(6):
+        for j in range(6):
+            slow_LL[i, j] = any(second_LL[i, k] and first_LL[k, j] for k in range(6))
+    np.testing.assert_array_equal(one_after_the_other([first_LL, second_LL]), slow_LL)
+
+
+def test_the_generator_reads_what_is_before():
+    torch.manual_seed(0)
+    config = GeneratorConfig(20, codes=8, text_length=5, side=3, width=16, heads=2, layers=2)
+    text_1T = torch.tensor([[3, 19, 7, 4, 19]])
+    image_1N = torch.randint(8, (1, 9))
+    reads_LL = reads_of_generator(ImageGenerator(config), text_1T, image_1N)
+    np.testing.assert_array_equal(reads_LL, np.tri(14, k=-1, dtype=bool))
+
+
+def test_two_products_are_refused(config, make_batch):
+    model = build_system(SYSTEMS["clip"](), config, seed=0)
+    with pytest.raises(ValueError, match="one product, not 2"):
+        reads_of_model(model, make_batch([MODALITIES] * 2))

@@ -1,0 +1,118 @@
+"""Damage to pictures, clips and sounds against Pillow, measured ratios and exact shares."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from scale.studies.damage import Step, damage_signal
+from scale.studies.draws import kept_places, moved_places, share_of, uniforms
+from scale.studies.signals import add_gaussian, add_white_noise, blur, compress
+
+COUNTS, SHARES = st.integers(0, 40), st.floats(0, 1)
+SEEDS = st.integers(0, 2**32)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def pixels_HWC(random):
+    return random.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("std", [1.0, 10.0, 25.0])
+def test_gaussian_has_the_spread_asked_for(std, random):
+    grey_HWC = np.full((200, 200, 3), 128, np.uint8)
+    change_HWC = add_gaussian(grey_HWC, std, random).astype(float) - 128
+    # Rounding to whole grey levels adds 1/12 to the variance.
+    assert change_HWC.std() == pytest.approx(np.sqrt(std**2 + 1 / 12), rel=0.02)
+    assert change_HWC.mean() == pytest.approx(0, abs=0.02 * std)
+
+
+def test_gaussian_is_clipped_and_nothing_at_zero(pixels_HWC, random):
+    noisy_HWC = add_gaussian(pixels_HWC, 255, random)
+    assert noisy_HWC.dtype == np.uint8
+    assert noisy_HWC.min() == 0
+    assert noisy_HWC.max() == 255
+    assert np.array_equal(add_gaussian(pixels_HWC, 0, random), pixels_HWC)
+
+
+def test_blur_and_jpeg_are_pillows(pixels_HWC, random):
+    picture = Image.fromarray(pixels_HWC)
+    expected = np.asarray(picture.filter(ImageFilter.GaussianBlur(1.5)))
+    assert np.array_equal(blur(pixels_HWC, 1.5, random), expected)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=10)
+    assert np.array_equal(compress(pixels_HWC, 10.0, random), np.asarray(Image.open(file)))
+
+
+def test_blur_has_the_width_asked_for(random):
+    point_HWC = np.zeros((81, 81, 3), np.uint8)
+    point_HWC[30:51, 40] = 255
+    spread_W = blur(point_HWC, 4.0, random)[40, :, 0].astype(float)
+    place_W = np.arange(81) - 40
+    assert np.sqrt((spread_W * place_W**2).sum() / spread_W.sum()) == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize("snr", [-20.0, -5.0, 0.0, 20.0, 60.0])
+def test_measured_ratio_is_the_one_asked_for(snr, random):
+    sound_S = np.sin(np.arange(16_000) / 7).astype(np.float32) * 0.3
+    noise_S = add_white_noise(sound_S, snr, random).astype(float) - sound_S
+    measured = 10 * np.log10((sound_S.astype(float) ** 2).sum() / (noise_S**2).sum())
+    assert measured == pytest.approx(snr, abs=0.2)
+    spectrum = np.abs(np.fft.rfft(noise_S)) ** 2
+    halves = spectrum[1:4000].mean() / spectrum[4000:].mean()
+    assert halves == pytest.approx(1, abs=0.15)
+
+
+def test_silence_stays_silence(random):
+    assert not add_white_noise(np.zeros(100, np.float32), -60, random).any()
+
+
+@given(COUNTS, SHARES, SEEDS)
+def test_kept_places_leave_out_the_share_and_keep_one(count, share, seed):
+    kept = kept_places(count, share, np.random.default_rng(seed))
+    assert len(kept) == max(count - share_of(count, share), min(count, 1))
+    assert (np.diff(kept) > 0).all()
+    assert set(kept) <= set(range(count))
+
+
+@given(COUNTS, SHARES, SHARES, SEEDS)
+def test_a_larger_share_removes_the_same_and_more(count, one, two, seed):
+    less, more = sorted((one, two))
+    few = kept_places(count, more, np.random.default_rng(seed))
+    assert set(few) <= set(kept_places(count, less, np.random.default_rng(seed)))
+
+
+@given(COUNTS, SHARES, SEEDS)
+def test_moved_places_are_a_permutation_that_moves_the_share(count, share, seed):
+    source = moved_places(count, share, np.random.default_rng(seed))
+    moved = int((source != np.arange(count)).sum())
+    assert sorted(source) == list(range(count))
+    asked = share_of(count, share)
+    assert moved == (0 if count < 2 else max(asked, 2) if asked else 0)
+
+
+def test_steps_are_applied_in_order_each_with_its_own_seed(random):
+    frames_THWC = random.integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    steps = [Step("frame_drop", 0.4, 7), Step("gaussian", 20.0, 8), Step("frame_shuffle", 1.0, 9)]
+    twin = [frames_THWC[t] for t in kept_places(5, 0.4, np.random.default_rng(7))]
+    noise = np.random.default_rng(8)
+    twin = [add_gaussian(frame, 20.0, noise) for frame in twin]
+    twin = [twin[t] for t in moved_places(3, 1.0, np.random.default_rng(9))]
+    assert np.array_equal(damage_signal(frames_THWC, steps), np.stack(twin))
+
+
+def test_draws_depend_on_the_name_alone_and_are_uniform():
+    names = [f"p{n}" for n in range(4000)]
+    draws = uniforms(names, 3, 1)
+    assert uniforms(names[17:18], 3, 1) == draws[17]
+    assert np.histogram(draws, 10, (0, 1))[0] == pytest.approx(400, abs=80)
+    assert abs(np.corrcoef(draws, uniforms(names, 3, 2))[0, 1]) < 0.05
+    assert len(uniforms([], 3, 1)) == 0

@@ -1,0 +1,87 @@
+"""Retention by hand: what is kept of the retrieval by all modalities as they go missing."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from scale.modalities import MODALITIES, SUBSETS, subset_name
+from scale.studies.retention import kept, retention_curves
+from scale.studies.store import Record
+from scale.studies.study import Cell, Study
+
+CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "skip") for r in (0.0, 0.5))
+STUDY = Study("missing", "Is it?", ("policy", "rate"), CELLS, (), seeds=2,
+              retention=({"policy": "zero", "rate": 0.5}, {"policy": "skip"}))  # fmt: skip
+
+
+def figures(by_size, metric="mAP@5"):
+    """Figures in which a subset's value follows from how many modalities it has."""
+    return {f"{metric} {subset_name(s)}": by_size[len(s)] for s in SUBSETS}
+
+
+HALVING = {5: 0.8, 4: 0.4, 3: 0.2, 2: 0.1, 1: 0.05}
+
+
+def test_kept_is_the_mean_of_the_subsets_over_the_whole():
+    assert kept(figures(HALVING)) == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
+    # Two of the five subsets of four differ: the mean of 0.4, 0.4, 0.4, 0.8, 0.0 over 0.8.
+    odd = figures(HALVING)
+    odd["mAP@5 text+table+image+video"], odd["mAP@5 table+image+video+audio"] = 0.8, 0.0
+    assert kept(odd)[:2] == pytest.approx([1, 0.5])
+    odd["mAP@5 table+image+video+audio"] = 0.4
+    assert kept(odd)[1] == pytest.approx(0.6)
+
+
+def test_kept_may_be_more_than_all():
+    assert kept(figures(HALVING | {4: 1.0}))[1] == pytest.approx(1.25)
+
+
+def test_what_was_not_measured_is_nan():
+    assert all(math.isnan(share) for share in kept({}))
+    assert all(math.isnan(share) for share in kept({"mAP@5": 0.3}))
+    part = figures(HALVING)
+    del part["mAP@5 audio"]
+    shares = kept(part)
+    assert shares[:4] == pytest.approx([1, 0.5, 0.25, 0.125])
+    assert math.isnan(shares[4])
+    whole = f"mAP@5 {subset_name(MODALITIES)}"
+    assert all(math.isnan(share) for share in kept({k: v for k, v in part.items() if k != whole}))
+    assert kept(figures(HALVING, "mAP@1"), "mAP@1") == kept(figures(HALVING))
+
+
+def record(policy, rate, seed, by_size, test="complete"):
+    factors, found = {"policy": policy, "rate": rate}, {test: figures(by_size)}
+    key = f"{policy}{rate}{seed}"
+    return Record("missing", "cat", "micro", key, factors, seed, figures=found)
+
+
+def test_curves_are_means_over_seeds_of_each_runs_own_share():
+    records = [
+        record("zero", 0.5, 0, HALVING),
+        record("zero", 0.5, 1, HALVING | {5: 0.4}),
+        record("zero", 0.0, 0, HALVING | {5: 0.1}),
+        record("skip", 0.5, 0, HALVING | {4: 0.8}),
+    ]
+    curves = retention_curves(STUDY, records)
+    assert set(curves) == {"zero, 0.5", "skip"}
+    zero = curves["zero, 0.5"]
+    assert list(zero) == [0, 1, 2, 3, 4]
+    # Shares 0.5 and 1.0; t of one degree of freedom is 12.706, sd / sqrt(2) is 0.25.
+    assert zero[1].value == pytest.approx(0.75)
+    assert zero[1].low == pytest.approx(0.75 - 12.706 * 0.25, abs=1e-3)
+    assert zero[1].high == pytest.approx(0.75 + 12.706 * 0.25, abs=1e-3)
+    assert zero[1].n == 2
+    assert (zero[0].value, zero[0].low, zero[0].high) == (1, 1, 1)
+    assert zero[4].value == pytest.approx((0.0625 + 0.125) / 2)
+    assert (curves["skip"][1].value, curves["skip"][1].low) == (1, None)
+
+
+def test_runs_without_the_test_and_studies_without_cells_have_no_curve():
+    failed = replace(record("zero", 0.5, 0, HALVING), status="failed", figures={})
+    elsewhere = record("skip", 0.5, 0, HALVING, test="held out")
+    assert retention_curves(STUDY, [failed, elsewhere]) == {}
+    assert set(retention_curves(STUDY, [elsewhere], test="held out")) == {"skip"}
+    assert retention_curves(replace(STUDY, retention=()), [record("zero", 0.5, 0, HALVING)]) == {}
+    curves = retention_curves(STUDY, [failed, record("zero", 0.5, 1, HALVING)])
+    assert curves["zero, 0.5"][1].n == 1

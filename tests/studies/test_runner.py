@@ -1,0 +1,292 @@
+"""Studies over cells and seeds: what is finished stays, and what is not is run, however it ends."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scale.studies import runner
+from scale.studies.cell import open_bench
+from scale.studies.noise import missing_at_random
+from scale.studies.runner import (
+    Job,
+    StudyError,
+    belonging,
+    finished_records,
+    records_path,
+    run_grid,
+    run_study,
+)
+from scale.studies.store import Record, read_records, write_records
+from scale.studies.study import Cell, Study
+from scale.studies.study import Test as Held
+
+FATES = ("a", "b", "c")
+
+
+def study(*fates, name="s", seeds=2):
+    cells = tuple(Cell({"fate": fate}) for fate in fates or FATES)
+    return Study(name, "Is it?", ("fate",), cells, (), seeds=seeds)
+
+
+def keys_of(study):
+    """One key a fate and seed, whatever the study."""
+    return {
+        (index, seed): f"{next(iter(cell.factors.values()))}{seed}"
+        for seed in range(study.seeds)
+        for index, cell in enumerate(study.cells)
+    }
+
+
+class Work:
+    """Makes records in this process and remembers which; a fate may end it otherwise."""
+
+    def __init__(self):
+        self.done, self.lock = [], threading.Lock()
+
+    def __call__(self, job: Job) -> Record:
+        fate = next(iter(job.cell.factors.values()))
+        with self.lock:
+            self.done.append(job.key)
+        if isinstance(fate, str) and fate in RAISED:
+            raise RAISED[fate]
+        figures = {"held out": {"mAP@5": job.seed + 0.5}}
+        made = Record(job.study, "cat", "micro", job.key, job.cell.factors, job.seed,
+                      figures=figures, cell=job.cell.identity())  # fmt: skip
+        if fate == "fails":
+            made = replace(made, status="failed", reason="nothing is left", figures={})
+        return made
+
+
+RAISED = {"raises": KeyError("no such thing"), "refuses": ValueError("unknown weigher 'best'"),
+          "stops": KeyboardInterrupt()}  # fmt: skip
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Workers are threads: spawned processes take seconds to start."""
+    monkeypatch.setattr(
+        runner, "ProcessPoolExecutor", lambda workers, *_: ThreadPoolExecutor(workers)
+    )
+
+
+def run(made, out, work=None, jobs=1):
+    work = work or Work()
+    return run_grid(made, keys_of(made), work, Path(out), "cat", jobs, False)
+
+
+def told(records):
+    return [(r.factors["fate"], r.seed) for r in records]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_records_come_cell_by_cell_and_are_in_the_file(threads, tmp_path, jobs):
+    work = Work()
+    records = run(study(), tmp_path, work, jobs)
+    assert told(records) == [(fate, seed) for fate in FATES for seed in (0, 1)]
+    assert [r.figures["held out"]["mAP@5"] for r in records] == [0.5, 1.5] * 3
+    written = read_records(tmp_path / "s-cat.parquet")
+    assert [r.key for r in written] == [r.key for r in records]
+    assert records_path(tmp_path, "s", "cat") == tmp_path / "s-cat.parquet"
+    if jobs == 1:
+        assert work.done == ["a0", "b0", "c0", "a1", "b1", "c1"], "seeds go round by round"
+
+
+def test_what_is_finished_is_not_run_again(threads, tmp_path):
+    run(study("a", "b", seeds=1), tmp_path)
+    work = Work()
+    records = run(study(), tmp_path, work)
+    assert sorted(work.done) == ["a1", "b1", "c0", "c1"]
+    assert len(records) == 6
+    work = Work()
+    assert run(study(), tmp_path, work) == read_records(tmp_path / "s-cat.parquet")
+    assert work.done == []
+
+
+def test_failed_trainings_are_runs_too(threads, tmp_path):
+    records = run(study("a", "fails"), tmp_path)
+    assert [r.status for r in records] == ["done", "done", "failed", "failed"]
+    assert records[2].reason == "nothing is left"
+    work = Work()
+    run(study("a", "fails"), tmp_path, work)
+    assert work.done == [], "they would fail again"
+
+
+@pytest.mark.parametrize(
+    ("fate", "error", "says"),
+    [
+        ("raises", StudyError, r"s: cell {'fate': 'raises'}, seed 0: KeyError: 'no such thing'"),
+        ("refuses", ValueError, "unknown weigher 'best'"),
+        ("stops", KeyboardInterrupt, None),
+    ],
+)
+def test_what_was_finished_before_an_error_is_kept(threads, tmp_path, fate, error, says):
+    with pytest.raises(error, match=says):
+        run(study("a", fate, "c"), tmp_path)
+    assert ("a", 0) in told(read_records(tmp_path / "s-cat.parquet"))
+    work = Work()
+    run(study("a", "c"), tmp_path, work)
+    assert "a0" not in work.done
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+    """A process of its own, killed as by the kernel where memory ends."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    import grid_work
+
+    made = study("a", "dies", "c", seeds=1)
+    with pytest.raises(StudyError, match=r"s: a worker process died .* fewer --jobs"):
+        run(made, tmp_path, grid_work.measure)
+    (kept,) = read_records(tmp_path / "s-cat.parquet")
+    assert kept.factors == {"fate": "a"}
+    assert kept.figures == {"held out": {"mAP@5": 0.5}}
+
+
+def test_runs_of_another_study_are_taken_over_under_the_own_name(threads, tmp_path):
+    run(study("a", "b", name="other"), tmp_path)
+    cells = (Cell({"letter": "b", "n": 1}), Cell({"letter": "c", "n": 1}))
+    mine = Study("mine", "Is it?", ("letter", "n"), cells, (), seeds=2)
+    work = Work()
+    records = run(mine, tmp_path, work)
+    assert sorted(work.done) == ["c0", "c1"]
+    assert {r.study for r in records} == {"mine"}
+    assert [r.factors for r in records] == [{"letter": x, "n": 1} for x in "bbcc"]
+    assert {r.study for r in read_records(tmp_path / "other-cat.parquet")} == {"other"}
+    # Of another catalogue they are other runs.
+    work = Work()
+    run_grid(mine, keys_of(mine), work, tmp_path, "dog", 1, False)
+    assert len(work.done) == 4
+
+
+def test_cells_that_are_the_same_run_are_run_once(threads, tmp_path):
+    made, work = study("a", "b", seeds=1), Work()
+    keys = {(0, 0): "same", (1, 0): "same"}
+    records = run_grid(made, keys, work, tmp_path, "cat", 1, False)
+    assert work.done == ["same"]
+    assert told(records) == [("a", 0), ("b", 0)]
+
+
+def test_a_smaller_grid_takes_nothing_from_the_file(threads, tmp_path):
+    """`--quick`, or fewer seeds, after hours of the whole study."""
+    whole = study(seeds=3)
+    run(whole, tmp_path)
+    smaller = study("a", "new", seeds=1)
+    assert told(run(smaller, tmp_path)) == [("a", 0), ("new", 0)]
+    assert len(read_records(tmp_path / "s-cat.parquet")) == 9 + 1
+    work = Work()
+    assert told(run(whole, tmp_path, work)) == [(f, s) for f in FATES for s in (0, 1, 2)]
+    assert work.done == []
+    found = finished_records(whole, tmp_path / "cat", tmp_path)
+    assert told(found) == [(f, s) for f in FATES for s in (0, 1, 2)]
+    assert told(finished_records(smaller, tmp_path / "cat", tmp_path)) == [
+        ("a", 0), ("a", 1), ("a", 2), ("new", 0),
+    ]  # fmt: skip
+
+
+def test_finished_records_are_of_the_study_as_it_is_now(threads, tmp_path):
+    made = study(seeds=1)
+    records = run(made, tmp_path)
+    path = tmp_path / "s-cat.parquet"
+    old = replace(records[0], key="old", cell={**records[0].cell, "model": "uniter"})
+    large = replace(records[1], key="large", preset="tiny")
+    copy = replace(records[2], key="copy")
+    write_records(path, [old, large, *records, copy])
+    found = finished_records(made, tmp_path / "cat", tmp_path)
+    assert [r.key for r in found] == [r.key for r in records]
+    assert [r.key for r in finished_records(made, "cat", tmp_path, "tiny")] == ["large"]
+    assert finished_records(study(name="t"), "cat", tmp_path) == []
+    # The toy's runs have no cell.
+    assert len(belonging(made, [replace(r, cell={}) for r in records])) == 3
+
+
+def test_a_strange_file_beside_is_an_error_and_no_run_is_lost(threads, tmp_path):
+    run(study(seeds=1), tmp_path)
+    before = (tmp_path / "s-cat.parquet").read_bytes()
+    (tmp_path / "x-cat.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ValueError, match=r"x-cat\.parquet: not a parquet file"):
+        run(study(), tmp_path)
+    assert (tmp_path / "s-cat.parquet").read_bytes() == before
+
+
+TINY = {
+    "train.steps": 2, "train.batch_size": 8, "model.width": 16, "model.heads": 1,
+    "model.encoder_layers": 1, "train.device": "cpu",
+}  # fmt: skip
+"""Makes the preset `micro`, which spawned workers see, a model of seconds."""
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """Two cells on `micro`, of which one cannot be trained."""
+    monkeypatch.setenv("SCALE_CACHE", str(tmp_path / "cache"))
+    open_bench.cache_clear()
+    tests = (Held("held out"), Held("complete", complete=True))
+    cells = (
+        Cell({"policy": "zero"}, TINY, tests=tests),
+        Cell({"policy": "drop"}, TINY | {"missing.policy": "drop"}, missing_at_random(1.0)),
+    )
+    yield Study("small", "Does it run?", ("policy",), cells, (), seeds=1)
+    open_bench.cache_clear()
+
+
+def test_a_real_study_runs_in_two_processes_and_goes_on(
+    real, small_catalogue, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    done, failed = run_study(real, small_catalogue, out, jobs=2, progress=False)
+    assert (done.status, failed.status) == ("done", "failed")
+    assert "products can be trained on" in failed.reason
+    assert set(done.figures) == {"held out", "complete", "training"}
+    assert len(done.queries["held out"]["mAP@5"]) == 18
+    assert done.catalogue == small_catalogue.name
+    assert done.preset == "micro"
+    assert done.config["train"]["steps"] == 2
+    assert [r.key for r in finished_records(real, small_catalogue, out)] == [done.key, failed.key]
+    # Nothing is left to do, also for a study that names the same cell otherwise.
+    monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("it was run again"))
+    monkeypatch.setattr(
+        runner, "ProcessPoolExecutor", lambda workers, *_: ThreadPoolExecutor(workers)
+    )
+    again = run_study(real, small_catalogue, out, jobs=1, progress=False)
+    assert [r.provenance["date"] for r in again] == [r.provenance["date"] for r in (done, failed)]
+    other = Study("renamed", "Again?", ("name",), (replace(real.cells[0], factors={"name": 1}),),
+                  (), seeds=1)  # fmt: skip
+    (taken,) = run_study(other, small_catalogue, out, progress=False)
+    assert (taken.study, taken.factors, taken.key) == ("renamed", {"name": 1}, done.key)
+    np.testing.assert_array_equal(
+        taken.queries["held out"]["mAP@5"], np.float32(done.queries["held out"]["mAP@5"])
+    )
+
+
+def test_keys_follow_all_that_decides_a_run(real, small_catalogue, monkeypatch):
+    bench, cell = open_bench(small_catalogue, "micro"), real.cells[0]
+    key = runner._key(bench, cell, 0)
+    assert key == runner._key(bench, replace(cell, factors={"called": "otherwise"}), 0)
+    others = [
+        runner._key(bench, cell, 1),
+        runner._key(replace(bench, fingerprint="x"), cell, 0),
+        runner._key(bench, replace(cell, settings=TINY | {"train.steps": 3}), 0),
+        runner._key(bench, replace(cell, noises=missing_at_random(0.5)), 0),
+        runner._key(bench, replace(cell, noises=missing_at_random(0.6)), 0),
+        runner._key(bench, replace(cell, model="uniter"), 0),
+        runner._key(bench, replace(cell, weigher="rank"), 0),
+        runner._key(bench, replace(cell, tests=()), 0),
+    ]
+    # A preset's own settings count, also those that the cell does not name.
+    larger = replace(bench.config, mask=replace(bench.config.mask, rate=0.3))
+    others.append(runner._key(replace(bench, config=larger), cell, 0))
+    monkeypatch.setattr(runner, "VERSION", 99)
+    others.append(runner._key(bench, cell, 0))
+    assert len({key, *others}) == len(others) + 1
+
+
+def test_a_study_that_cannot_start_says_so(real, small_catalogue, tmp_path):
+    with pytest.raises(ValueError, match="unknown preset 'huge'"):
+        run_study(real, small_catalogue, tmp_path / "out", preset="huge")
+    wrong = replace(real, cells=(replace(real.cells[0], settings={"train.stepz": 1}),))
+    with pytest.raises(ValueError, match=r"unknown setting train\.stepz"):
+        run_study(wrong, small_catalogue, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

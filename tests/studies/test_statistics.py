@@ -1,0 +1,278 @@
+"""Intervals against scipy, differences against loops, and every way to a verdict."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from scale.evaluation.bootstrap import NOTHING, Estimate, paired_difference
+from scale.studies.statistics import (
+    compare,
+    compare_all,
+    contexts_of,
+    decide,
+    holm,
+    over_seeds,
+    paired_p,
+    runs_of,
+)
+from scale.studies.store import Record
+from scale.studies.study import Cell, Comparison, Study
+
+METRIC, TEST = "mAP@5", "held out"
+CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "drop") for r in (0.0, 0.5))
+GROUPED = Comparison("zero beats drop", {"policy": "zero"}, {"policy": "drop"})
+SINGLE = Comparison(
+    "zero beats drop at 0.5", {"policy": "zero", "rate": 0.5}, {"policy": "drop", "rate": 0.5}
+)
+STUDY = Study("missing", "Is it so?", ("policy", "rate"), CELLS, (GROUPED, SINGLE))
+
+
+def record(policy, rate, seed, value, values=None, **changes):
+    return Record(
+        study="missing", catalogue="c", preset="tiny", key=f"{policy}{rate}{seed}",
+        factors={"policy": policy, "rate": rate}, seed=seed,
+        figures={TEST: {METRIC: value}},
+        queries={} if values is None else {TEST: {METRIC: list(values)}}, **changes,
+    )  # fmt: skip
+
+
+def everything(seeds=4, products=30, seed=0):
+    rng = np.random.default_rng(seed)
+    found = []
+    for policy, rate in itertools.product(("zero", "drop"), (0.0, 0.5)):
+        for s in range(seeds):
+            values = rng.random(products) + (policy == "zero")
+            values[rng.random(products) < 0.2] = np.nan
+            found.append(record(policy, rate, s, float(np.nanmean(values)), values))
+    return found
+
+
+def outcome(records, comparison=GROUPED):
+    return compare(STUDY, comparison, runs_of(STUDY, records))
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
+def test_t_interval_equals_scipy(values):
+    found = over_seeds(np.array(values))
+    spread = stats.sem(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), max(spread, 1e-300))
+    np.testing.assert_allclose([found.low, found.high], [low, high], atol=1e-9)
+    assert found.n == len(values)
+
+
+def test_one_seed_has_no_interval_and_none_no_value():
+    assert over_seeds(np.array([0.3])) == Estimate(0.3, None, None, 1)
+    assert over_seeds(np.array([0.3, np.nan])).n == 1
+    assert over_seeds(np.array([])) == NOTHING == over_seeds(np.array([np.nan]))
+
+
+@given(st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=2, max_size=9))
+def test_paired_p_equals_scipy(values):
+    if len(set(values)) > 1:
+        expected = stats.ttest_1samp(values, 0.0).pvalue
+        assert paired_p(np.array(values)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_p_of_seeds_that_all_agree():
+    assert paired_p(np.array([0.1] * 5)) == 0.0
+    assert paired_p(np.zeros(5)) == 1.0
+    assert paired_p(np.array([0.1])) is None
+
+
+def test_holm_by_hand():
+    # 4 x 0.01, 3 x 0.02, then 2 x 0.03 and 1 x 0.04 raised to what stands before them.
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, None, 0.6]) == [1.0, None, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=8))
+def test_holm_equals_its_slow_twin(values):
+    known = sorted(p for p in values if p is not None)
+    steps = [min(1.0, (len(known) - j) * p) for j, p in enumerate(known)]
+    for p, adjusted in zip(values, holm(values), strict=True):
+        if p is None:
+            assert adjusted is None
+            continue
+        assert any(adjusted == max(steps[: i + 1]) for i in range(len(known)) if known[i] == p)
+        assert adjusted >= p
+
+
+ABOVE, BELOW, HOLDS = (Estimate(m, m - 0.5, m + 0.5, 5) for m in (1.0, -1.0, 0.2))
+EDGE = Estimate(0.5, 0.0, 1.0, 5)
+ALONE = Estimate(1.0, None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "products", "verdict", "note"),
+    [
+        (ABOVE, ABOVE, "supported", ""),
+        (BELOW, BELOW, "contradicted", ""),
+        (HOLDS, HOLDS, "not decided", ""),
+        (EDGE, EDGE, "not decided", ""),
+        (ABOVE, HOLDS, "not decided", "over seeds only: other products"),
+        (BELOW, HOLDS, "not decided", "over seeds only: other products"),
+        (ABOVE, EDGE, "not decided", "over seeds only: other products"),
+        (HOLDS, ABOVE, "not decided", "over products only: other trainings"),
+        (HOLDS, BELOW, "not decided", "over products only: other trainings"),
+        (ABOVE, BELOW, "not decided", "opposite directions"),
+        (BELOW, ABOVE, "not decided", "opposite directions"),
+        (ABOVE, None, "supported", "no values by product"),
+        (BELOW, None, "contradicted", "no values by product"),
+        (HOLDS, None, "not decided", ""),
+        (ABOVE, ALONE, "not decided", "too few products"),
+        *((ALONE, p, "not decided", "fewer than two seeds") for p in (ABOVE, BELOW, HOLDS, None)),
+        *((NOTHING, p, "not decided", "fewer than two seeds") for p in (ABOVE, ALONE, None)),
+    ],
+)
+def test_every_verdict(seeds, products, verdict, note):
+    found, said = decide(seeds, products)
+    assert found == verdict
+    assert (note in said) if note else said == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paired_difference_equals_a_loop(seed):
+    records = everything(seed=seed)
+    by = {(r.factors["policy"], r.factors["rate"], r.seed): r for r in records}
+    found = outcome(records)
+    for s in range(4):
+        parts = []
+        for rate in (0.0, 0.5):
+            sides = [by[p, rate, s].figures[TEST][METRIC] for p in ("zero", "drop")]
+            parts.append(sides[0] - sides[1])
+        assert found.by_seed[s] == pytest.approx(sum(parts) / 2)
+    expected = over_seeds(np.array(list(found.by_seed.values())))
+    assert found.seeds == expected
+    better, worse = [], []
+    for n in range(30):
+        pairs = []
+        for rate, s in itertools.product((0.0, 0.5), range(4)):
+            a, b = (by[p, rate, s].queries[TEST][METRIC][n] for p in ("zero", "drop"))
+            if not (math.isnan(a) or math.isnan(b)):
+                pairs.append((a, b))
+        better.append(np.mean([a for a, _ in pairs]) if pairs else np.nan)
+        worse.append(np.mean([b for _, b in pairs]) if pairs else np.nan)
+    twin = paired_difference(np.array(better), np.array(worse))
+    assert found.products.value == pytest.approx(twin.value)
+    assert (found.products.low, found.products.high) == pytest.approx((twin.low, twin.high))
+    assert found.verdict == "supported"
+    assert found.pairs == 2
+
+
+def test_groups_are_averaged_by_hand():
+    values = {("zero", 0.0): (0.8, 0.6), ("zero", 0.5): (0.4, 0.6),
+              ("drop", 0.0): (0.5, 0.5), ("drop", 0.5): (0.1, 0.3)}  # fmt: skip
+    records = [record(*k, s, v[s], [v[s]] * 3) for k, v in values.items() for s in (0, 1)]
+    found = outcome(records)
+    # Seed 0: (0.8 - 0.5 + 0.4 - 0.1) / 2; seed 1: (0.6 - 0.5 + 0.6 - 0.3) / 2.
+    assert found.by_seed == pytest.approx({0: 0.3, 1: 0.2})
+    assert found.seeds.value == pytest.approx(0.25)
+    assert found.products.value == pytest.approx(0.25)
+    assert found.products.n == 3
+
+
+def test_like_is_compared_with_like():
+    extra = Cell({"policy": "zero", "rate": 0.9})
+    study = replace(STUDY, cells=(*CELLS, extra))
+    contexts = contexts_of(study, GROUPED)
+    assert contexts == [([("zero", r)], [("drop", r)]) for r in (0.0, 0.5)]
+    one_sided = Comparison("x", {"policy": "zero"}, {"policy": "drop", "rate": 0.5})
+    better = [("zero", 0.0), ("zero", 0.5), ("zero", 0.9)]
+    assert contexts_of(study, one_sided) == [(better, [("drop", 0.5)])]
+
+
+def test_sides_without_a_common_context_are_impossible():
+    cells = (Cell({"policy": "zero", "rate": 0.0}), Cell({"policy": "drop", "rate": 0.5}))
+    study = Study("s", "Is it?", ("policy", "rate"), cells, (GROUPED,))
+    found = compare(study, GROUPED, {})
+    assert found.verdict == "impossible"
+    assert "agree" in found.note
+
+
+def test_a_failed_cell_makes_it_impossible_with_the_reason():
+    records = everything()
+    broken = replace(records[-1], status="failed", reason="nothing left", figures={}, queries={})
+    found = outcome([*records[:-1], broken])
+    assert (found.verdict, found.seeds, found.p) == ("impossible", NOTHING, None)
+    assert found.note == "policy = drop, rate = 0.5: nothing left"
+
+
+def test_a_failed_cell_of_another_comparison_does_not_matter():
+    records = [r for r in everything() if r.factors != {"policy": "drop", "rate": 0.0}]
+    bad = record("drop", 0.0, 0, 0.0, status="failed", reason="no")
+    assert outcome([*records, bad], SINGLE).verdict == "supported"
+
+
+def test_a_seed_counts_only_where_all_cells_have_it():
+    records = everything()
+    gone = [r for r in records if not (r.seed == 1 and r.factors["rate"] == 0.5)]
+    assert set(outcome(gone).by_seed) == {0, 2, 3}
+    blank = [replace(r, figures={TEST: {METRIC: float("nan")}}) if r.seed == 2 else r for r in gone]
+    assert set(outcome(blank).by_seed) == {0, 3}
+    assert outcome(records[:4]).seeds == NOTHING
+    assert outcome([]).verdict == "not decided"
+
+
+def test_one_seed_decides_nothing():
+    found = outcome(everything(seeds=1))
+    assert (found.verdict, found.p, found.seeds.low) == ("not decided", None, None)
+    assert found.products.low > 0
+
+
+def test_without_values_by_product_the_seeds_decide():
+    records = [replace(r, queries={}) for r in everything()]
+    found = outcome(records)
+    assert found.products is None
+    assert found.verdict == "supported"
+    assert "no values by product" in found.note
+
+
+def test_products_that_never_asked_are_no_products():
+    blank = [replace(r, queries={TEST: {METRIC: [float("nan")] * 30}}) for r in everything()]
+    assert outcome(blank).products is None
+    single = [replace(r, queries={TEST: {METRIC: [0.5]}}) for r in everything()]
+    assert outcome(single).products.low is None
+    assert "too few products" in outcome(single).note
+
+
+def test_runs_of_different_products_are_refused():
+    records = everything()
+    odd = replace(records[0], queries={TEST: {METRIC: [0.5] * 7}})
+    with pytest.raises(ValueError, match="products"):
+        outcome([odd, *records[1:]])
+
+
+def test_records_that_do_not_belong_together_are_refused():
+    records = everything()
+    with pytest.raises(ValueError, match="two runs of policy = zero"):
+        runs_of(STUDY, [*records, replace(records[0], key="other")])
+    with pytest.raises(ValueError, match="more than one preset"):
+        runs_of(STUDY, [replace(records[0], preset="small"), *records[1:]])
+    strangers = [record("skip", 0.0, 0, 1.0), replace(records[0], factors={"size": 1})]
+    assert len(runs_of(STUDY, [*records, *strangers])) == len(records)
+
+
+def test_holm_runs_over_the_comparisons_that_have_a_test():
+    found = compare_all(STUDY, runs_of(STUDY, everything()))
+    assert [o.p_holm for o in found] == holm([o.p for o in found])
+    bad = record("drop", 0.0, 9, 0.0, status="failed", reason="no")
+    first, second = compare_all(STUDY, runs_of(STUDY, [*everything(), bad]))
+    assert first.p_holm is None
+    assert second.p_holm == second.p
+
+
+def test_the_seed_interval_covers_zero_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        found = over_seeds(rng.normal(size=5))
+        covered += found.low <= 0 <= found.high
+    assert 0.92 < covered / 400 < 0.98

@@ -1,0 +1,188 @@
+"""Studies say what they change and nothing else, and every one that ships can be run."""
+
+from dataclasses import replace
+
+import pytest
+
+from scale.config import Config
+from scale.presets import PRESETS
+from scale.studies.definitions import STUDIES
+from scale.studies.definitions.toy import TOYS, _setting
+from scale.studies.noise import Noise
+from scale.studies.released_code import FAULTS
+from scale.studies.study import METRICS, Cell, Comparison, Study, matches
+from scale.studies.study import Test as Held
+from scale.studies.systems.named import SYSTEMS
+from scale.studies.weightings import WEIGHERS
+from scale.training.run import differing_keys
+
+MICRO = PRESETS["micro"]()
+MODELS = ("scale", *FAULTS, *SYSTEMS, *(f"{name} everywhere" for name in SYSTEMS))
+CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "drop") for r in (0.0, 0.5))
+
+
+def study(**changes):
+    whole = {"name": "s", "question": "Is it?", "factors": ("policy", "rate"), "cells": CELLS,
+             "comparisons": ()}  # fmt: skip
+    return Study(**(whole | changes))
+
+
+def test_config_changes_only_what_the_cell_names():
+    settings = {"missing.policy": "learned", "train.steps": 7, "loss.tasks": ["MLM"],
+                "model.jct_layers": 0, "loss.temperature": 1}  # fmt: skip
+    before = MICRO.to_dict()
+    config = Cell({}, settings).config(MICRO, 11)
+    assert set(differing_keys(config, MICRO)) == {*settings, "train.seed"}
+    assert config.missing.policy == "learned"
+    assert config.train.steps == 7
+    assert config.train.seed == 11
+    assert config.loss.tasks == ("MLM",)
+    assert isinstance(config.loss.temperature, float)
+    assert MICRO.to_dict() == before
+    assert Cell({}).config(MICRO, MICRO.train.seed) == MICRO
+
+
+def test_the_seed_is_the_runs_whatever_the_cell_says():
+    assert Cell({}, {"train.seed": 3}).config(MICRO, 5).train.seed == 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train.stepz", "trains.steps", "steps", "train.steps.more", "missing.policy.e", "train.", ""],
+)
+def test_an_unknown_setting_is_named(name):
+    with pytest.raises(ValueError, match=f"unknown setting {name}$"):
+        Cell({}, {name: 1}).config(MICRO, 0)
+
+
+def test_a_value_that_does_not_fit_is_named():
+    for name, value in (("train.steps", "many"), ("missing.policy", "zeros"), ("train", 3)):
+        with pytest.raises(ValueError, match=name):
+            Cell({}, {name: value}).config(MICRO, 0)
+
+
+def test_identity_is_all_but_the_name():
+    cell = Cell({"a": 1}, {"train.steps": 3}, (Noise("missing", "text"),), "uniter", "rank")
+    assert replace(cell, factors={"b": "2"}).identity() == cell.identity()
+    assert set(cell.identity()) == {"settings", "noises", "model", "weigher", "tests"}
+    others = (
+        {"settings": {"train.steps": 4}},
+        {"noises": (Noise("missing", "text", share=0.5),)},
+        {"noises": ()},
+        {"model": "scale"},
+        {"weigher": ""},
+        {"tests": (Held("held out", complete=True),)},
+    )
+    identities = [str(replace(cell, **change).identity()) for change in others]
+    assert len({str(cell.identity()), *identities}) == len(others) + 1
+
+
+def test_matches_is_about_the_named_factors():
+    factors = {"policy": "zero", "rate": 0.5}
+    assert matches(factors, {})
+    assert matches(factors, {"rate": 0.5})
+    assert not matches(factors, {"rate": 0.5, "policy": "drop"})
+    assert not matches(factors, {"speed": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"factors": ("policy",)}, r"study s: a cell has factors \('policy', 'rate'\)"),
+        ({"factors": ("rate", "policy")}, "a cell has factors"),
+        ({"cells": (*CELLS, Cell({"policy": "zero"}))}, "a cell has factors"),
+        ({"comparisons": (Comparison("c", {"policy": "zero"}, {"policy": "skip"}),)},
+         "study s: no cell has {'policy': 'skip'}"),
+        ({"comparisons": (Comparison("c", {"policy": "zero", "rate": 0.7}, {"rate": 0.0}),)},
+         "no cell has {'policy': 'zero', 'rate': 0.7}"),
+        ({"comparisons": (Comparison("c", {"polcy": "zero"}, {"policy": "drop"}),)},
+         "no cell has {'polcy': 'zero'}"),
+        ({"seeds": 0}, "study s: seeds must be positive"),
+        ({"seeds": -1}, "seeds must be positive"),
+        ({"cells": (*CELLS, CELLS[0])}, "study s: two cells have {'policy': 'zero', 'rate': 0.0}"),
+    ],
+)  # fmt: skip
+def test_a_study_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        study(**changes)
+
+
+def test_with_seeds_changes_the_seeds_alone():
+    assert study().with_seeds(2) == study(seeds=2)
+    with pytest.raises(ValueError, match="seeds must be positive"):
+        study().with_seeds(0)
+
+
+def measured(study, test):
+    """Metrics by which a test can be decided; tests/studies/test_cell.py sees them there."""
+    if study in TOYS:
+        return {"recall"}
+    known = set(METRICS) - {"recall"}
+    return {m for m in known if m.startswith("AUC") == (test == "training")}
+
+
+BOTH = [(name, quick) for name in STUDIES for quick in (False, True)]
+
+
+@pytest.mark.parametrize(("name", "quick"), BOTH)
+def test_studies_can_be_run_as_they_are(name, quick):
+    made = STUDIES[name](quick)
+    assert made.name == name
+    assert made.question.endswith("?")
+    assert made.figure in ("lines", "bars")
+    assert made.comparisons
+    for cell in made.cells:
+        if name in TOYS:
+            assert _setting(cell, 3).seed == 3
+            assert cell.model == "toy"
+            continue
+        config = cell.config(MICRO, 0)
+        assert isinstance(config, Config)
+        assert set(differing_keys(config, MICRO)) <= set(cell.settings)
+        assert cell.model in MODELS
+        assert cell.weigher in ("", *WEIGHERS)
+        names = [test.name for test in cell.tests]
+        assert len(set(names)) == len(names)
+        assert "training" not in names, "the diagnosis has that name among a run's figures"
+
+
+@pytest.mark.parametrize(("name", "quick"), BOTH)
+def test_comparisons_are_about_what_both_sides_measure(name, quick):
+    made = STUDIES[name](quick)
+    for comparison in made.comparisons:
+        sides = [
+            [cell for cell in made.cells if matches(cell.factors, side)]
+            for side in (comparison.better, comparison.worse)
+        ]
+        assert all(sides), comparison.claim
+        assert not {id(c) for c in sides[0]} & {id(c) for c in sides[1]}, comparison.claim
+        assert comparison.metric in made.metrics
+        for cell in (*sides[0], *sides[1]):
+            assert comparison.test in {"training", *(test.name for test in cell.tests)}
+        assert comparison.metric in measured(name, comparison.test)
+    claims = [(c.claim, c.test, c.metric) for c in made.comparisons]
+    assert len(set(claims)) == len(claims)
+
+
+@pytest.mark.parametrize(("name", "quick"), BOTH)
+def test_metrics_and_retention_are_measured(name, quick):
+    made = STUDIES[name](quick)
+    assert {c.metric for c in made.comparisons} <= set(made.metrics)
+    assert made.metrics[0] in {c.metric for c in made.comparisons}
+    known = measured(name, "held out") | measured(name, "training")
+    assert set(made.metrics) <= known <= set(METRICS)
+    for wanted in made.retention:
+        cells = [cell for cell in made.cells if matches(cell.factors, wanted)]
+        assert len(cells) == 1
+        assert any(t.name == "complete" and t.complete and t.subsets for t in cells[0].tests)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_quick_is_a_smaller_part_of_the_whole(name):
+    whole, quick = STUDIES[name](False), STUDIES[name](True)
+    assert len(quick.cells) < len(whole.cells)
+    assert quick.factors == whole.factors
+    assert quick.question == whole.question
+    places = [cell.factors for cell in whole.cells]
+    assert all(cell.factors in places for cell in quick.cells)
+    assert len(quick.comparisons) <= len(whole.comparisons)

@@ -1,0 +1,74 @@
+"""Both languages have the same words, render with the shipped fonts, and none is unused."""
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+import scale
+from scale.modalities import MODALITIES, TASKS
+from scale.viz.theme import drawable
+from scale.viz.words import LABELS, WORDS, caption, label
+
+HAN = "[一-鿿]"
+
+
+def fields(template):
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def test_labels_have_both_languages_and_the_same_values():
+    assert LABELS["en"].keys() == LABELS["zh"].keys()
+    # A key in two topics would hide one of them.
+    assert len(LABELS["en"]) == sum(len(topic) for topic in WORDS["en"]["labels"].values())
+    for key, english in LABELS["en"].items():
+        chinese = LABELS["zh"][key]
+        assert fields(english) == fields(chinese), key
+        plain = re.sub(r"{[^}]*}", "", english)
+        if re.search(r"\b[a-z]{3,}\b", plain):
+            assert re.search(HAN, chinese), key
+        plain = re.sub(r"{[^}]*}|“.”", "", chinese)
+        assert "softmax" in plain or not re.search("[,;]", plain), key
+
+
+def test_captions_have_both_languages_and_fit_below_a_picture():
+    english, chinese = (WORDS[lang]["captions"] for lang in ("en", "zh"))
+    assert english.keys() == chinese.keys()
+    for name in english:
+        en, zh = caption(name, "en"), caption(name, "zh")
+        assert 1 <= len(re.findall(r"[.!?](?: |$)", en.text)) <= 4, name
+        assert 60 <= len(en.text) <= 420, name
+        assert not en.title.endswith("."), name
+        assert re.search(HAN, zh.title), name
+        assert zh.text.endswith(("。", "？")), name
+        for number in ("95", "0.5", "0.001", "1,000", "6,000"):
+            assert (number in en.text) == (number in zh.text), (name, number)
+
+
+def test_words_render_with_the_shipped_fonts():
+    known = frozenset.union(*drawable())
+    texts = [text for labels in LABELS.values() for text in labels.values()]
+    texts += [t for w in WORDS.values() for c in w["captions"].values() for t in c.values()]
+    assert not {c for c in "".join(texts) if ord(c) not in known} - {"\n"}
+
+
+def test_no_label_is_unused():
+    folder = Path(scale.__path__[0])
+    source = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    computed = {*MODALITIES, *TASKS, *(f"absent_{m}" for m in MODALITIES)}
+    computed |= {"category_is", "split_is"}
+    unused = [key for key in LABELS["en"] if f'"{key}"' not in source]
+    assert not set(unused) - computed
+
+
+def test_label_errors_name_the_key():
+    assert label("more_pairs", "zh", n=3) == "另有 3 个属性-值对"
+    with pytest.raises(KeyError, match="nonsense"):
+        label("nonsense")
+    with pytest.raises(KeyError, match="nonsense"):
+        caption("nonsense")
+    with pytest.raises(ValueError, match="fr"):
+        label("text", "fr")
+    with pytest.raises(KeyError, match="n"):
+        label("more_pairs", "en")

@@ -1,0 +1,8 @@
+"""A small online shop, made from a seed: products with text, table, image, video and audio.
+
+`python -m tools.sample_shop OUT --seed 0` writes the catalogue that ships as `data_samples/`.
+"""
+
+from tools.sample_shop.build import build
+
+__all__ = ["build"]
