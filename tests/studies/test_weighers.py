@@ -15,7 +15,7 @@ from scale.losses.weighting import own_from_pairs
 from scale.modalities import PAIRS
 from scale.model.scale import EmbedOutput
 from scale.model.scores import inter_modality_scores
-from scale.studies import remembering, weighers
+from scale.studies import memorisation, weightings
 from scale.studies.memorisation import Remembered, Training, fit_reliability
 from scale.studies.weightings import WEIGHERS, make_weigher, stranger_ranks
 
@@ -220,7 +220,7 @@ def test_shuffled_deals_evenly():
     weight_BX = torch.tensor([[1.0], [2.0], [9.0], [3.0]]).expand(-1, 6000)
     valid_BX = torch.tensor([[True], [True], [False], [True]]).expand(-1, 6000)
     torch.manual_seed(0)
-    dealt_BX = weighers._deal(weight_BX, valid_BX)
+    dealt_BX = weightings._deal(weight_BX, valid_BX)
     assert not dealt_BX[2].any()
     for row in (0, 1, 3):
         shares = [(dealt_BX[row] == value).float().mean().item() for value in (1, 2, 3)]
@@ -407,9 +407,9 @@ def test_mixture_leaves_out_the_losses_that_are_not_there():
 
 
 def test_mixture_needs_losses_that_differ():
-    assert remembering._two_gaussians(torch.ones(50), torch.ones(50) > 0) is None
-    assert remembering._two_gaussians(torch.rand(19), torch.ones(19) > 0) is None
-    assert remembering._two_gaussians(torch.rand(20), torch.ones(20) > 0) is not None
+    assert memorisation._two_gaussians(torch.ones(50), torch.ones(50) > 0) is None
+    assert memorisation._two_gaussians(torch.rand(19), torch.ones(19) > 0) is None
+    assert memorisation._two_gaussians(torch.rand(20), torch.ones(20) > 0) is not None
 
 
 def test_weighers_by_name_know_the_products_that_training_kept():

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scale.training import stopping
+from scale.training import preemption as stopping
 from scale.training.preemption import SIGNALS, PreemptionHandler, parse_minutes
 
 

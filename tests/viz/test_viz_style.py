@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 
 from scale.modalities import MODALITIES
-from scale.viz import style
+from scale.viz import theme as style
 
 STYLES = ["paper", "slides", "dark"]
 
