@@ -1,0 +1,200 @@
+"""Mutation run: how many single-line faults do the tests of a room find?
+
+    python tools/mutation.py                      # all rooms, 20 mutants each
+    python tools/mutation.py losses --count 40 --seed 1
+
+Each mutant changes one expression (a comparison, an operator, a constant, a condition, a dropped
+statement) in a temporary copy of the tree and runs the tests of its own room. A mutant that passes
+them has survived: either the change has no effect, or a test is missing. Not part of CI: a run takes
+minutes to an hour. Results are written to `build/mutation.json`.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tqdm.auto import tqdm
+
+ROOT = Path(__file__).parents[1]
+ROOMS: dict[str, tuple[list[str], list[str]]] = {
+    "model": (["scale/model"], ["tests/model"]),
+    "losses": (["scale/losses"], ["tests/losses"]),
+    "metrics": (["scale/evaluation/metrics.py"], ["tests/evaluation/test_metrics.py"]),
+    "training": (["scale/training"], ["tests/training"]),
+}
+"""Files that are mutated and the tests that must notice, by room."""
+
+COMPARE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+           ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+           ast.In: ast.NotIn, ast.NotIn: ast.In}  # fmt: skip
+BINARY = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+          ast.FloorDiv: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+          ast.Pow: ast.Mult}  # fmt: skip
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "zeros": "ones", "ones": "zeros",
+         "sum": "mean", "mean": "sum", "argmax": "argmin", "first": "last"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed expression."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+    killed: bool | None = None
+    """None: not run."""
+
+
+def mutations(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield replacements of a node, each with one fault."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARE:
+        yield ast.Compare(
+            node.left, [COMPARE[type(node.ops[0])](), *node.ops[1:]], node.comparators
+        )
+    if isinstance(node, ast.BinOp) and type(node.op) in BINARY:
+        yield ast.BinOp(node.left, BINARY[type(node.op)](), node.right)
+    if isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert | ast.USub):
+        yield node.operand
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, bool):
+            yield ast.Constant(not node.value)
+        elif isinstance(node.value, int):
+            yield ast.Constant(node.value + 1)
+        elif isinstance(node.value, float):
+            yield ast.Constant(node.value * 1.5 + 0.1)
+    if isinstance(node, ast.IfExp):
+        yield ast.IfExp(node.test, node.orelse, node.body)
+    if isinstance(node, ast.Attribute) and node.attr in NAMES:
+        yield ast.Attribute(node.value, NAMES[node.attr], ast.Load())
+    if isinstance(node, ast.Name) and node.id in NAMES and isinstance(node.ctx, ast.Load):
+        yield ast.Name(NAMES[node.id], ast.Load())
+
+
+def mutants_of(path: Path) -> list[tuple[Mutant, str]]:
+    """Return the mutants of a file, each with the changed source of the whole file."""
+    source = path.read_text(encoding="utf-8")
+    lines, found = source.splitlines(keepends=True), []
+    for node in _mutable(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            replacements = [ast.Pass()]
+        else:
+            replacements = list(mutations(node))
+        for new in replacements:
+            if node.lineno != node.end_lineno:
+                continue
+            # Columns of the syntax tree count bytes.
+            line = lines[node.lineno - 1].encode()
+            text = ast.unparse(new)
+            if isinstance(new, ast.BinOp | ast.BoolOp | ast.Compare | ast.IfExp):
+                text = f"({text})"
+            changed = line[: node.col_offset] + text.encode() + line[node.end_col_offset :]
+            whole = [*lines[: node.lineno - 1], changed.decode(), *lines[node.lineno :]]
+            mutant = Mutant(
+                path.relative_to(ROOT).as_posix(), node.lineno, line.decode().strip(),
+                changed.decode().strip(),
+            )  # fmt: skip
+            found.append((mutant, "".join(whole)))
+    return found
+
+
+def _mutable(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes that compute something: no annotation, message, raise or decorator."""
+    if isinstance(tree, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom | ast.JoinedStr):
+        return
+    yield tree
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "format_spec"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _mutable(child)
+
+
+def copy_tree(target: Path) -> None:
+    """Copy what the tests read; the sample shop is linked."""
+    for name in ("scale", "tests", "tools"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "Makefile", "README.md", "constraints.txt", "environment.yml"):
+        shutil.copy(ROOT / name, target / name)
+    for name in ("data_samples", "docs", "notebooks", "figures", "benchmarks"):
+        (target / name).symlink_to(ROOT / name)
+
+
+def passes(tree: Path, tests: list[str], seconds: float) -> bool:
+    """Return whether the tests pass within a time limit."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def _python_files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def run_room(room: str, count: int, seed: int, tree: Path) -> list[Mutant]:
+    """Run `count` mutants of a room, drawn evenly from all its mutants."""
+    folders, tests = ROOMS[room]
+    files = [path for name in folders for path in _python_files(ROOT / name)]
+    mutants = [mutant for path in files for mutant in mutants_of(path)]
+    chosen = random.Random(seed).sample(mutants, min(count, len(mutants)))
+    started = time.perf_counter()
+    if not passes(tree, tests, 3600):
+        raise SystemExit(f"{room}: its tests fail without any fault")
+    limit = 60 + 4 * (time.perf_counter() - started)
+    done = []
+    for mutant, source in tqdm(chosen, desc=room, unit="mutant"):
+        path = tree / mutant.file
+        original = path.read_text(encoding="utf-8")
+        path.write_text(source, encoding="utf-8")
+        killed = not passes(tree, tests, limit)
+        path.write_text(original, encoding="utf-8")
+        done.append(Mutant(**{**asdict(mutant), "killed": killed}))
+    return done
+
+
+def main() -> None:
+    """Run the rooms that are named and print the survivors and the scores."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("rooms", nargs="*", help=f"of {', '.join(ROOMS)}; default: all")
+    parser.add_argument("--count", type=int, default=20, help="mutants a room")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutation.json")
+    options = parser.parse_args()
+    results: list[Mutant] = []
+    with TemporaryDirectory() as folder:
+        tree = Path(folder)
+        copy_tree(tree)
+        for room in options.rooms or ROOMS:
+            found = run_room(room, options.count, options.seed, tree)
+            results += found
+            for m in found:
+                if not m.killed:
+                    print(f"survived {m.file}:{m.line}\n  - {m.before}\n  + {m.after}")
+            killed = Counter(mutant.killed for mutant in found)[True]
+            print(f"{room}: {killed} of {len(found)} killed", flush=True)
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps([asdict(m) for m in results], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
