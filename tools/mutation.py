@@ -4,8 +4,8 @@
     python tools/mutation.py losses --count 40 --seed 1
 
 Each mutant changes one expression (a comparison, an operator, a constant, a condition, a dropped
-statement) in a temporary copy of the tree and runs the tests of its own room. A mutant that passes
-them has survived: either the change has no effect, or a test is missing. Not part of CI: a run takes
+statement) in a copy of the tree and runs the tests of its own room. A mutant that passes them has
+survived: either the change has no effect, or a test is missing. Not part of CI: a run takes
 minutes to an hour. Results are written to `build/mutation.json`.
 """
 
