@@ -21,7 +21,7 @@ from scale.evaluation.report import provenance, write_json
 from scale.files import write_whole
 from scale.seeding import generator
 from scale.studies.statistics import over_seeds
-from scale.studies.systems.generator_training import (
+from scale.studies.systems.generator import (
     PICTURE,
     GeneratorRun,
     GeneratorTraining,

@@ -94,7 +94,7 @@ streams()
 # modalities (UNITER's own paper has text and image only).
 
 # %%
-from scale.studies.systems.build import build_system, parameters
+from scale.studies.systems.model import build_system, parameters
 from scale.studies.systems.named import SYSTEMS
 
 run = demo_run()
@@ -270,8 +270,8 @@ for L in (8, 64, 512):
 # encoders and the first in its JCT. The same for whole models:
 
 # %%
-from scale.studies.systems.build import find_size
 from scale.studies.systems.cost import design_flops
+from scale.studies.systems.model import find_size
 
 inside, settings = output_lengths(models["clip"], batch), run.config.model
 vectors = ("image", "video", "audio")
@@ -481,8 +481,8 @@ assert jct < chance + 0.1
 # %%
 from scale.commands.demo import samples_folder
 from scale.studies.definitions import STUDIES
-from scale.studies.store import read_records
-from scale.studies.summary import summarise
+from scale.studies.statistics import summarise
+from scale.studies.study import read_records
 from scale.viz.studies import study_figure
 
 file = samples_folder().parent / "figures" / "studies" / "fusion-data_samples.parquet"

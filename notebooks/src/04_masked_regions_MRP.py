@@ -80,7 +80,7 @@ print("hidden:", hidden_RL.tolist(), "target:", tuple(target_NF.shape))
 # edges cannot). Right: the hatched regions are hidden, and the model must fill them.
 
 # %%
-from scale.studies.reconstruction import reconstruct
+from scale.studies.context import reconstruct
 from scale.viz.illustrations.hidden import mask_image
 
 shown = reconstruct(run.model, test, "image", run.config.mask, [row])
@@ -153,8 +153,7 @@ assert abs(best - 0.5) < 1e-6
 # the content is worth.**
 
 # %%
-from scale.studies.context import gains, product_losses
-from scale.studies.reconstruction import best_median_worst
+from scale.studies.context import best_median_worst, gains, product_losses
 
 loss = product_losses(run.model, test, "image", run.config.mask)
 rows = best_median_worst(loss["none"] - loss["all"])
@@ -175,7 +174,7 @@ mask_image(list(zip(("best", "median", "worst"), shown, strict=True)), run.confi
 # regions**. A model that does not beat them has learned nothing.
 
 # %%
-from scale.studies.reconstruction import baseline_losses
+from scale.studies.context import baseline_losses
 
 loss |= baseline_losses(test, "image", run.config.mask)
 names = {

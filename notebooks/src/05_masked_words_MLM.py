@@ -13,7 +13,7 @@
 # - a measurement: is a colour word easier to say when the picture is there?
 #
 # Paper: section 4.2. Code: `scale/losses/masking.py`, `scale/losses/masked.py`,
-# `scale/studies/mask_words.py`. About 25 seconds.
+# `scale/studies/masked_probe.py`. About 25 seconds.
 
 # %%
 import numpy as np
@@ -198,7 +198,7 @@ print(f"know nothing: {np.log(len(tokenizer)):.2f}   know the frequencies: {unig
 
 # %%
 from scale.studies.context import EVERYTHING, NOTHING, in_context, predict
-from scale.studies.mask_words import hide_words, top_pieces
+from scale.studies.masked_probe import hide_words, top_pieces
 from scale.viz.illustrations.guesses import top_guesses
 
 one = hide_words(test, ["red"], [test.products.index(product)])
@@ -224,7 +224,7 @@ top_guesses(product, product.text.replace("red", "____"), guesses, "red")
 # %%
 from scale.evaluation.bootstrap import estimate
 from scale.studies.context import Context, contexts_of, gains, product_losses
-from scale.studies.mask_words import answers
+from scale.studies.masked_probe import answers
 
 colours = sorted({p.labels["colour"] for p in samples()})
 materials = ["ceramic", "glass", "steel", "brass", "wooden", "recycled", "canvas", "leather"]
@@ -304,7 +304,7 @@ print(f"one colour: {average:.0f} times, in about {average / seen * 2:.0f} diffe
 # the picture.
 
 # %%
-from scale.studies.probe_training import complete_rows, part_of, with_word_in_front
+from scale.studies.masked_training import complete_rows, part_of, with_word_in_front
 
 lessons, exam = with_word_in_front(train, "colour"), with_word_in_front(test, "colour")
 rows = complete_rows(lessons, ("text", "image"))
@@ -319,7 +319,7 @@ for row in sitting[:3]:
 
 # %%
 from scale.seeding import generator
-from scale.studies.probe_training import BATCH, RATE, reader_of_words
+from scale.studies.masked_training import BATCH, RATE, reader_of_words
 
 model, draw = part_of(run, ("text", "image")).train(), generator("cpu", 0)
 optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)

@@ -12,7 +12,7 @@
 # - a matrix that says which **modality** (模态) helps with which attribute.
 #
 # Paper: section 4.2. Code: `scale/data/tokenizer.py`, `scale/losses/masking.py`,
-# `scale/studies/mask_words.py`. About 40 seconds.
+# `scale/studies/masked_probe.py`. About 40 seconds.
 
 # %%
 import numpy as np
@@ -190,7 +190,7 @@ pd.DataFrame(found).T.round(2)
 # %%
 from scale.losses.masked import masked_token_loss
 from scale.studies.context import EVERYTHING, NOTHING, gains, in_context, predict
-from scale.studies.mask_words import answers, hide_entities
+from scale.studies.masked_probe import answers, hide_entities
 
 masked = hide_entities(test, FAMILIES["material"])
 logits_NV = predict(run.model, masked, "table")
@@ -236,7 +236,7 @@ trained_table(pd.DataFrame(rows))
 # shown, or not. So one model learns to answer with any of them, and with none.
 
 # %%
-from scale.studies.probe_training import RECORDED, reader_of_tables, with_record_table
+from scale.studies.masked_training import RECORDED, reader_of_tables, with_record_table
 
 lessons, exam = with_record_table(train), with_record_table(test)
 product = exam.products[3]
@@ -258,7 +258,7 @@ print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 
 # %%
 from scale.studies.context import Context
-from scale.studies.mask_words import top_pieces
+from scale.studies.masked_probe import top_pieces
 from scale.viz.illustrations.guesses import top_guesses
 
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing

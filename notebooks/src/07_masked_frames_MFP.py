@@ -67,7 +67,7 @@ print("frames", frames_THWC.shape, "-> vectors", (column.length_N[row].item(), l
 # model sees a learned *mask token* there.
 
 # %%
-from scale.studies.reconstruction import reconstruct
+from scale.studies.context import reconstruct
 from scale.viz.illustrations.hidden import mask_video
 
 shown = reconstruct(run.model, test, "video", run.config.mask, [row])
@@ -145,8 +145,7 @@ copy_curve({"video": loss_D}, {"video": mean})
 # five at once never came up there.
 
 # %%
-from scale.studies.context import gains, product_losses
-from scale.studies.reconstruction import baseline_losses
+from scale.studies.context import baseline_losses, gains, product_losses
 
 loss = product_losses(run.model, test, "video", run.config.mask)
 loss |= baseline_losses(test, "video", run.config.mask)
@@ -199,7 +198,7 @@ context_gain({"video": wanted})
 # with*):
 
 # %%
-from scale.studies.reconstruction import best_median_worst
+from scale.studies.context import best_median_worst
 
 rows = best_median_worst(loss["none"] - loss["all"])
 shown = reconstruct(run.model, test, "video", run.config.mask, rows)

@@ -102,7 +102,7 @@ play(test.products[row], "audio")
 # paper: 15 %). The model sees a learned *mask token* there.
 
 # %%
-from scale.studies.reconstruction import reconstruct
+from scale.studies.context import reconstruct
 from scale.viz.illustrations.hidden import mask_audio
 
 shown = reconstruct(run.model, test, "audio", run.config.mask, [row])
@@ -164,8 +164,7 @@ copy_curve(losses, means)
 # as ever, about the wrong product (notebook 07 shows how the first comparison alone deceives).
 
 # %%
-from scale.studies.context import gains, product_losses
-from scale.studies.reconstruction import baseline_losses
+from scale.studies.context import baseline_losses, gains, product_losses
 
 loss = product_losses(run.model, test, "audio", run.config.mask)
 loss |= baseline_losses(test, "audio", run.config.mask)
@@ -202,7 +201,7 @@ context_gain({"audio": wanted})
 # Marks below a picture: the frames that were hidden.
 
 # %%
-from scale.studies.reconstruction import best_median_worst
+from scale.studies.context import best_median_worst
 
 rows = best_median_worst(loss["none"] - loss["all"])
 shown = reconstruct(run.model, test, "audio", run.config.mask, rows)

@@ -65,7 +65,7 @@ play(product, "audio")
 from IPython.display import Audio
 
 from scale.data.media import load_audio
-from scale.studies.signals import add_white_noise
+from scale.studies.damage import add_white_noise
 
 sound_S = load_audio(product.audio, sample_rate=16_000, seconds=1.0)
 noisy_S = add_white_noise(sound_S, -10.0, np.random.default_rng(0))
@@ -82,7 +82,7 @@ Audio(noisy_S, rate=16_000)
 # $u < \text{share}$. Then whoever is hit at 10 % is hit at 30 % too: the sets are **nested** (嵌套).
 
 # %%
-from scale.studies.draws import uniforms
+from scale.studies.damage import uniforms
 from scale.studies.noise import FATE, Noise, apply_noise
 
 u_N = uniforms(test.ids, 0, 0, FATE)  # seed 0, first noise of the list, the draw of fates
@@ -275,7 +275,7 @@ complete_share(measured)
 
 # %% tags=["nbval-ignore-output"]
 # not compared: studies are still being added
-from scale.studies.store import read_records
+from scale.studies.study import read_records
 
 folder = samples().folder.parent / "figures" / "studies"
 found = {path.stem: read_records(path) for path in sorted(folder.glob("*.parquet"))}
@@ -290,7 +290,7 @@ counts.unstack(fill_value=0)
 # %%
 from scale.studies.definitions import STUDIES
 from scale.studies.runner import finished_records
-from scale.studies.summary import summarise
+from scale.studies.statistics import summarise
 from scale.viz.studies import study_figure
 
 study = STUDIES["missing"](False)
@@ -461,7 +461,7 @@ assert (recall["mismatch, S'"] > recall["mismatch"] + 0.02).all()
 # (**AUC**: 0.5 is guessing, 1 is perfect). The study `weighting` measured the same on the sample shop.
 
 # %%
-from scale.studies.score_means import areas, own_weights
+from scale.studies.diagnosis import areas, own_weights
 
 weighting = STUDIES["weighting"](False)
 weighed = finished_records(weighting, samples().folder, folder)
@@ -561,7 +561,7 @@ assert share["missing"] > share["mismatch"] + 0.02
 # mAP@5 is lost.
 
 # %%
-from scale.studies.damage_shares import damage_shares
+from scale.studies.retention import damage_shares
 from scale.viz.damage import damage_figure
 
 noise = STUDIES["noise"](False)

@@ -12,7 +12,7 @@
 # - the difference between a modality that helps to *train* and one that helps to *ask*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/tables.py`,
-# `scale/studies/contributions.py`, `scale/studies/retention.py`. About 15 seconds.
+# `scale/studies/retention.py`, `scale/studies/retention.py`. About 15 seconds.
 
 # %%
 import numpy as np
@@ -227,7 +227,7 @@ from scale.evaluation.bootstrap import Estimate
 from scale.studies.definitions import STUDIES
 from scale.studies.retention import retention_curves
 from scale.studies.runner import finished_records
-from scale.studies.store import read_records
+from scale.studies.study import read_records
 from scale.viz.claims import retention_curve
 
 folder = samples().folder.parent / "figures" / "studies"
@@ -264,7 +264,7 @@ retention_curve({"study, five models": curve, "demo, this notebook": live})
 # %%
 from itertools import permutations
 
-from scale.studies.contributions import marginal_steps, shapley, written
+from scale.studies.retention import marginal_steps, shapley, written
 
 total = dict.fromkeys(MODALITIES, 0.0)
 for order in permutations(MODALITIES):
@@ -354,7 +354,7 @@ shapley_figure(lines, in_study, ends, trainings=5)
 # one order, five seeds each. Each model is asked by all that it knows.
 
 # %%
-from scale.studies.summary import summarise
+from scale.studies.statistics import summarise
 
 claims = [o for o in summarise(study, records).outcomes if o.comparison.test == "held out"]
 table = pd.DataFrame(index=[o.comparison.claim for o in claims])

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from scale.modalities import TASKS
 from scale.notebook import about, begin, demo_run, samples
-from scale.studies.fault_runs import SHORT, few_products, small_config, train_briefly
+from scale.studies.released_code import SHORT, few_products, small_config, train_briefly
 from scale.training.run import seeded_model
 
 begin(seed=0)
@@ -186,7 +186,7 @@ judge(check_every_parameter_learns, [copied], [ours])
 # The picture shows it for our small model: hatched is what never learns.
 
 # %%
-from scale.studies.fault_runs import learned_parameters
+from scale.studies.released_code import learned_parameters
 from scale.viz.illustrations.faults import fault_gradients
 
 versions = ("as described", "heads on encoder", "layers never called")
@@ -227,7 +227,7 @@ pd.DataFrame(
 
 # %%
 from scale.notebook import device
-from scale.studies.fault_damage import mask_owners, title_influence, with_scrambled_mask
+from scale.studies.released_code import mask_owners, title_influence, with_scrambled_mask
 from scale.viz.illustrations.faults import fault_mask
 
 six = data.collate(np.flatnonzero(data.present_NM.all(axis=1))[:6]).to(device())
@@ -245,7 +245,7 @@ fault_mask(mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
 # **Invariant: changing product i never changes product j** (outside of the loss).
 
 # %%
-from scale.studies.fault_damage import cut_title
+from scale.studies.released_code import cut_title
 
 
 def check_products_never_meet(model):
@@ -284,7 +284,7 @@ torch.testing.assert_close(p.detach(), t / w)
 # S′ of these products. One has the weight on the loss, the other on the prediction.
 
 # %%
-from scale.studies.fault_damage import fit_sounds
+from scale.studies.released_code import fit_sounds
 from scale.viz.illustrations.fault_inputs import fault_regression
 
 fitted = fit_sounds(run, data)
@@ -342,7 +342,7 @@ judge(check_equal_modalities_share_one, [True], [False])
 # Neither is nonsense. But you would report "temperature 0.07" and train with another one.
 
 # %%
-from scale.studies.fault_damage import effective_temperatures, same_modality_share
+from scale.studies.released_code import effective_temperatures, same_modality_share
 from scale.viz.illustrations.fault_inputs import fault_temperature
 
 with torch.no_grad():
@@ -572,7 +572,7 @@ print(f"product {silent.id} has no sound, and {mask_T.sum():.0f} real tokens of 
 # equal sounds belongs to this title? No model can know. The best possible loss is log 12.
 
 # %%
-from scale.studies.fault_damage import missing_sounds
+from scale.studies.released_code import missing_sounds
 from scale.viz.illustrations.fault_inputs import fault_missing
 
 found = missing_sounds(run, data)
@@ -712,8 +712,8 @@ judge(check_only_matrices_decay, [released_decayed], [our_decayed])
 
 # %%
 from scale.studies.definitions import STUDIES
-from scale.studies.store import read_records
-from scale.studies.summary import summarise
+from scale.studies.statistics import summarise
+from scale.studies.study import read_records
 from scale.viz.studies import study_figure
 
 folder = samples().folder.parent / "figures" / "studies"

@@ -49,7 +49,7 @@ class Ablate:
 
     def run(self) -> None:
         """Run, write, and print the answer."""
-        from scale.studies.answer import answer
+        from scale.studies.report import answer
 
         study = STUDIES[self.study](self.quick)
         if self.seeds is not None or self.quick:
@@ -79,7 +79,7 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
     where there are no runs.
     """
     from scale.studies.report import write_report
-    from scale.studies.summary import summarise
+    from scale.studies.statistics import summarise
     from scale.viz.theme import save_figure
 
     if not records:
@@ -95,9 +95,8 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
 
 def _pictures(summary, records, lang: str) -> dict:
     """By the ending of the file's name: cells, claims, and what else the study measures."""
-    from scale.studies.damage_shares import damage_shares
-    from scale.studies.retention import retention_curves
-    from scale.studies.score_means import areas, own_weights
+    from scale.studies.diagnosis import areas, own_weights
+    from scale.studies.retention import damage_shares, retention_curves
     from scale.viz.claims import comparison_figures, retention_curve
     from scale.viz.damage import damage_figure
     from scale.viz.diagnosis import score_figure

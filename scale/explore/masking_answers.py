@@ -16,8 +16,8 @@ from scale.config import FeatureConfig
 from scale.data.dataset import ProductDataset
 from scale.data.features import pixels_of
 from scale.explore.markup import bar_rows, text
+from scale.studies.context import Reconstruction
 from scale.studies.masked_probe import Asked, PieceAnswer
-from scale.studies.reconstruction import Reconstruction
 from scale.viz.theme import HIT, MODALITY_COLOURS
 from scale.viz.words import Language, label
 

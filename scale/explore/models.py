@@ -7,7 +7,7 @@ from scale.evaluation.embed import embed_dataset
 from scale.evaluation.search import SearchIndex
 from scale.explore.subject import Subject
 from scale.model.scale import ScaleModel
-from scale.studies.reading import with_policy
+from scale.studies.single_product import with_policy
 from scale.training.run import Run
 
 UNTRAINED = "untrained"

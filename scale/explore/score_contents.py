@@ -11,8 +11,8 @@ import numpy as np
 from scale.config import FeatureConfig
 from scale.explore.markup import modality_name, text
 from scale.explore.media import clip_uri, mel_pixels, png_uri, sound_uri
-from scale.studies.probe import Content
-from scale.studies.words import Table, split_words
+from scale.studies.damage import Table, split_words
+from scale.studies.single_product import Content
 from scale.viz.words import Language, label
 
 PLAY = "play"

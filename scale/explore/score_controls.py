@@ -7,7 +7,7 @@ import ipywidgets
 import numpy as np
 
 from scale.explore.html import Surface
-from scale.studies.probe import Change
+from scale.studies.single_product import Change
 from scale.viz.words import Language, label
 
 PERCENT = tuple(round(0.05 * k, 2) for k in range(1, 21))

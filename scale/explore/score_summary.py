@@ -3,8 +3,7 @@
 from scale.explore.markup import number
 from scale.explore.score_controls import NAMES, strength_text
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.probe import Change, Probe
-from scale.studies.reading import Reading
+from scale.studies.single_product import Change, Probe, Reading
 from scale.viz.words import Language, label
 
 

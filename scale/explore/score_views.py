@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from scale.explore.markup import bar_rows, heat_table, modality_name, number, pair_name
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.reading import Reading
+from scale.studies.single_product import Reading
 from scale.viz.theme import MODALITY_COLOURS, diverging, sequential, use_style
 from scale.viz.words import Language, label
 

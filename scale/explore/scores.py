@@ -17,8 +17,14 @@ from scale.explore.score_controls import CLEAN, ModalityColumn
 from scale.explore.score_summary import change_line, weight_lines
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES
-from scale.studies.probe import Change, Probe
-from scale.studies.reading import Reading, logged_weights, neighbours, read_product
+from scale.studies.single_product import (
+    Change,
+    Probe,
+    Reading,
+    logged_weights,
+    neighbours,
+    read_product,
+)
 from scale.training.logging import read_scores, score_means
 from scale.viz.scores import score_matrices
 from scale.viz.words import Language

@@ -29,7 +29,7 @@ class LossOutput:
     losses: dict[str, Tensor]
     """Scalars by task; their sum is what is minimised. A task that is off is not in it."""
     scores: Scores | None
-    """None of a model that has none (experiments/fusion)."""
+    """None of a model that has none (studies/systems)."""
     pairs: PairLosses | None
     """Unweighted InfoNCE per pair; None where the contrastive task is off."""
 

@@ -1,13 +1,14 @@
-"""Prediction of hidden tokens with and without a product's other modalities (paper, section 4.2).
+"""Prediction of masked tokens with and without the product's other modalities (paper, section 4.2).
 
-L_Mi reads the rest of its own modality and all others. How much the others are worth is measured
-here: the same hidden positions, predicted twice, and the loss compared product by product.
+L_Mi reads the rest of its own modality and all others. The contribution of the others is measured
+by predicting the same masked positions in two contexts and comparing the losses product by product.
+`reconstruct` returns predicted vectors in the units of the features.
 
-B products of a batch, P products of a data set, M modalities (five), R rows (products that have one
-modality), L length, N hidden positions, V vocabulary, F features.
+B products of a batch, P products of a dataset, M modalities (five), R rows (products that have the
+modality), L length, N masked positions, V vocabulary, F features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from scale.config import MaskConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.data.dataset import ProductDataset
+from scale.data.product import Product
 from scale.evaluation.bootstrap import Estimate, paired_difference
 from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.modalities import INDEX, MODALITIES, SPECS
@@ -204,3 +206,120 @@ def nearest_visible(masked: MaskedBatch, modality: str) -> Tensor:
 
 def _visible(tokens: Tokens, hidden_RL: Tensor) -> Tensor:
     return ~hidden_RL & ~tokens.padding_RL
+
+
+CONTEXTS = {"with": EVERYTHING, "without": NOTHING}
+"""The guesses of the model that the notebooks show."""
+BASELINES = {
+    "mean": lambda masked, modality: torch.zeros_like(masked.targets[modality]),
+    "visible": visible_mean,
+    "nearest": nearest_visible,
+}
+"""Guesses without a model: the training set's mean (standardised features: 0), the mean of the
+product's visible vectors, the visible vectors next to the hidden one."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One product, one mask, several guesses."""
+
+    product: Product
+    truth_LF: np.ndarray
+    """The features as they were extracted, e.g. colours in [-1, 1]; standardisation undone."""
+    hidden_L: np.ndarray
+    """True where the vector was hidden."""
+    guess_LF: dict[str, np.ndarray]
+    """By name: the guess at hidden positions, the truth elsewhere."""
+    loss: dict[str, float]
+    """By name: mean squared error of the standardised features over the hidden positions."""
+
+
+def reconstruct(
+    model: ScaleModel,
+    data: ProductDataset,
+    modality: str,
+    config: MaskConfig,
+    rows: Sequence[int],
+    contexts: Mapping[str, Context] | None = None,
+    seed: int = 0,
+) -> list[Reconstruction]:
+    """The guesses for the products at `rows` of `data`, contexts first, then `BASELINES`.
+
+    Hidden positions are those of `context.product_losses` with the same data and seed, so the
+    losses are the ones that it averages.
+
+    Raises:
+        ValueError: a product of `rows` lacks the modality.
+    """
+    lacking = [data.ids[row] for row in rows if not data.present_NM[row, INDEX[modality]]]
+    if lacking:
+        raise ValueError(f"without {modality}: {', '.join(lacking)}")
+    found: dict[int, Reconstruction] = {}
+    for masked in hide(data, modality, config, seed):
+        index_B = masked.batch.index_B.tolist()
+        wanted = [(index, place) for place, index in enumerate(index_B) if index in set(rows)]
+        if not wanted:
+            continue
+        guess_NF = {
+            name: predict(model, in_context(masked, modality, context, seed), modality)
+            for name, context in (contexts or CONTEXTS).items()
+        }
+        guess_NF |= {name: make(masked, modality) for name, make in BASELINES.items()}
+        for index, place in wanted:
+            found[index] = reconstruction_of(data, modality, masked, place, guess_NF)
+    return [found[row] for row in rows]
+
+
+def reconstruction_of(
+    data: ProductDataset,
+    modality: str,
+    masked: MaskedBatch,
+    place: int,
+    guess_NF: Mapping[str, Tensor],
+) -> Reconstruction:
+    """The guesses for the product at `place` of a batch of `data`, standardisation undone.
+
+    guess_NF: by name, vectors_NF (standardised) at the hidden positions of the whole batch.
+    """
+    index = int(masked.batch.index_B[place])
+    own_N = masked.rows(modality) == place
+    column, tokens = data.columns[modality], masked.batch.tokens[modality]
+    (row,) = (tokens.rows_R == place).nonzero()[:, 0].tolist()
+    start, length = column.start_N[index], column.length_N[index]
+    truth_LF = column.values[start : start + length].astype(np.float32)
+    hidden_L = masked.hidden[modality][row, :length].numpy()
+    target_NF = masked.targets[modality][own_N]
+    guesses, losses = {}, {}
+    for name, all_NF in guess_NF.items():
+        guesses[name] = truth_LF.copy()
+        plain_NF = all_NF[own_N].numpy() * column.spread_F + column.mean_F
+        guesses[name][hidden_L] = plain_NF
+        losses[name] = position_losses(modality, all_NF[own_N], target_NF).mean().item()
+    return Reconstruction(data.products[index], truth_LF, hidden_L, guesses, losses)
+
+
+def baseline_losses(
+    data: ProductDataset, modality: str, config: MaskConfig, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """loss_P of each of `BASELINES`, on the positions that `context.product_losses` hides."""
+    losses = {name: np.full(len(data), np.nan) for name in BASELINES}
+    for masked in hide(data, modality, config, seed):
+        index_B, target_NF = masked.batch.index_B.numpy(), masked.targets[modality]
+        for name, guess in BASELINES.items():
+            loss_N = position_losses(modality, guess(masked, modality), target_NF)
+            mean_B = by_product(loss_N, masked.rows(modality), len(index_B))
+            losses[name][index_B] = mean_B.numpy()
+    return losses
+
+
+def best_median_worst(gain_P: np.ndarray) -> tuple[int, int, int]:
+    """Products of the largest, the median and the smallest value, by a rule and not by eye.
+
+    NaN is left out. Of an even number, the upper one of the two in the middle; the first of equal
+    ones. Raises ValueError where nothing is a number.
+    """
+    order = np.argsort(-gain_P, kind="stable")
+    order = order[~np.isnan(gain_P[order])]
+    if not len(order):
+        raise ValueError("no product has a gain")
+    return int(order[0]), int(order[(len(order) - 1) // 2]), int(order[-1])

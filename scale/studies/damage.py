@@ -1,12 +1,17 @@
-"""Damaged media as token vectors, and their place in a dataset's columns.
+"""Damage to signals and words, and damaged media as token vectors in a dataset's columns.
 
-R products that are damaged, N products, T frames of a clip, H, W, C height, width and colours of a
-picture, S samples, L length of a sequence, F features of a vector.
+Damage functions are pure functions of the value, a strength and a random generator. All draws
+depend only on names and seeds, never on the other products.
+
+R damaged products, N products, T frames of a clip (or words, values), H, W, C height, width and
+colours of a picture, S samples of a sound, L length of a sequence, F features of a vector.
 """
 
 import hashlib
+import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from scale.config import FeatureConfig
 from scale.data.backbones import Backbone
@@ -22,7 +27,158 @@ from scale.data.cache import OWN_SOURCES, VERSION, FeatureCache, feature_setting
 from scale.data.columns import Column
 from scale.data.features import features_of, load_media, scale_picture
 from scale.data.media import MediaError
-from scale.studies.signals import FRAMES, PICTURES, SOUNDS
+from scale.seeding import derived_seed
+
+
+def numbers(names: Sequence[str], *parts: int) -> np.ndarray:
+    """number_N (uint64): a hash of each name under the key derived from `parts`.
+
+    The same name gets the same number in any company; other parts give unrelated numbers.
+    """
+    key = derived_seed(*parts).to_bytes(8, "little")
+    digests = (hashlib.blake2b(n.encode(), digest_size=8, key=key).digest() for n in names)
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
+def uniforms(names: Sequence[str], *parts: int) -> np.ndarray:
+    """draw_N (float64) in [0, 1): `numbers` / 2^64, cut to 53 bits."""
+    return (numbers(names, *parts) >> np.uint64(11)) * 2.0**-53
+
+
+def share_of(count: int, share: float) -> int:
+    """How many of `count` things a share means: rounded, halves upwards."""
+    return int(np.floor(share * count + 0.5))
+
+
+def kept_places(count: int, share: float, random: np.random.Generator) -> np.ndarray:
+    """Places that stay, ascending, when a share of `count` things is removed; one always stays.
+
+    A larger share under the same random state removes the same things and more.
+    """
+    order_T = random.permutation(count)
+    return np.sort(order_T[min(share_of(count, share), max(count - 1, 0)) :])
+
+
+def moved_places(count: int, share: float, random: np.random.Generator) -> np.ndarray:
+    """source_T: where the thing at each place comes from when a share of `count` change places.
+
+    The chosen ones move around one ring, so each of them leaves its place. One cannot move alone:
+    a share that means one moves two, and of a single thing none.
+    """
+    order_T, chosen = random.permutation(count), share_of(count, share)
+    ring = order_T[: max(chosen, 2) if chosen and count > 1 else 0]
+    source_T = np.arange(count)
+    source_T[ring] = np.roll(ring, 1)
+    return source_T
+
+
+def add_gaussian(pixels_HWC: np.ndarray, std: float, random: np.random.Generator) -> np.ndarray:
+    """x' = clip(round(x + std z), 0, 255), z ~ N(0, 1) for each pixel and colour; uint8."""
+    noise_HWC = std * random.standard_normal(pixels_HWC.shape)
+    return np.rint(pixels_HWC + noise_HWC).clip(0, 255).astype(np.uint8)
+
+
+def blur(pixels_HWC: np.ndarray, sigma: float, random: np.random.Generator) -> np.ndarray:
+    """Pillow's Gaussian blur (three box filters) of standard deviation `sigma` pixels; uint8."""
+    return np.asarray(Image.fromarray(pixels_HWC).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def compress(pixels_HWC: np.ndarray, quality: float, random: np.random.Generator) -> np.ndarray:
+    """Written as JPEG of a quality (rounded to a whole number) and read again; uint8."""
+    file = io.BytesIO()
+    Image.fromarray(pixels_HWC).save(file, "JPEG", quality=round(quality))
+    return np.asarray(Image.open(file))
+
+
+def add_white_noise(sound_S: np.ndarray, snr: float, random: np.random.Generator) -> np.ndarray:
+    """x' = x + a z with white Gaussian z and a such that sum x^2 / sum (a z)^2 = 10^(snr / 10).
+
+    `snr` in dB is met exactly by the samples drawn. Nothing is clipped. Silence stays silence,
+    because no noise has a ratio to it. float32.
+    """
+    noise_S = random.standard_normal(len(sound_S))
+    power = np.square(sound_S, dtype=np.float64).sum() / np.square(noise_S).sum()
+    return (sound_S + np.sqrt(power * 10 ** (-snr / 10)) * noise_S).astype(np.float32)
+
+
+def drop_frames(frames_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """The frames (or their vectors) without a share of them, in order; at least one stays."""
+    return frames_T[kept_places(len(frames_T), share, random)]
+
+
+def shuffle_frames(frames_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """The frames (or their vectors), a share of them in other places (`draws.moved_places`)."""
+    return frames_T[moved_places(len(frames_T), share, random)]
+
+
+PICTURES = {"gaussian": add_gaussian, "blur": blur, "jpeg": compress}
+"""By kind of noise; each changes one picture or frame."""
+FRAMES = {"frame_drop": drop_frames, "frame_shuffle": shuffle_frames}
+"""By kind of noise; each changes which frame stands where."""
+SOUNDS = {"snr": add_white_noise}
+
+
+_MARKS = "、。，．：；？！…）》」』】〕〉"
+_SINGLE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+# White space stays with the word behind it, so that the parts joined are the title again.
+_WORDS = re.compile(rf"\s*(?:[{_SINGLE}][{_MARKS}]*|[^\s{_SINGLE}]+)")
+
+Table = tuple[tuple[str, str], ...]
+
+
+def split_words(title: str) -> list[str]:
+    """The words of a title, each with the white space before it; space at the end is left out."""
+    return _WORDS.findall(title)
+
+
+def drop_words(title: str, share: float, random: np.random.Generator) -> str:
+    """A share of the words removed (rounded, at least one stays), the others as they were."""
+    words = split_words(title)
+    kept = kept_places(len(words), share, random)
+    if len(kept) == len(words):
+        return title
+    return "".join(words[k] for k in kept).strip()
+
+
+def add_typos(title: str, share: float, random: np.random.Generator) -> str:
+    """One slip of the fingers in each of a share of the words (rounded).
+
+    Two neighbouring characters swapped, one left out, or one typed twice, with equal chances; a
+    swap of equal characters and a slip in a word of one character double it.
+    """
+    words = split_words(title)
+    order = random.permutation(len(words))
+    # Drawn for all words, so that a larger share leaves the slips of a smaller one as they are.
+    slips, places = random.integers(3, size=len(words)), random.random(len(words))
+    for k in order[: share_of(len(words), share)]:
+        start = len(words[k]) - len(words[k].lstrip())
+        words[k] = words[k][:start] + _slip(words[k][start:], slips[k], places[k])
+    return "".join(words) + title[len(title.rstrip()) :]
+
+
+def _slip(word: str, slip: int, place: float) -> str:
+    """One slip: 0 swaps, 1 leaves out, 2 doubles; `place` in [0, 1) says where."""
+    at = int(place * len(word))
+    if slip == 1 and len(word) > 1:
+        return word[:at] + word[at + 1 :]
+    at = min(at, len(word) - 2) if slip == 0 and len(word) > 1 else at
+    if slip == 0 and len(word) > 1 and word[at] != word[at + 1]:
+        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return word[:at] + word[at] + word[at:]
+
+
+def swap_attributes(table: Table, share: float, random: np.random.Generator) -> Table:
+    """A share of the values exchanged among their attributes (`draws.moved_places`).
+
+    Attributes keep their places and no value is lost; a table of one pair stays as it is.
+    """
+    source = moved_places(len(table), share, random)
+    return tuple((attribute, table[s][1]) for (attribute, _), s in zip(table, source, strict=True))
+
+
+WORDS = {"word_drop": drop_words, "typo": add_typos, "attribute_swap": swap_attributes}
+"""By kind of noise."""
+
 
 NOISE_VERSION = 1
 """Part of every key: raise it when a damage function gives other signals."""

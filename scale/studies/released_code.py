@@ -1,10 +1,10 @@
-"""The released code's departures from the paper, one at a time, on top of the described method.
+"""The released code's departures from the paper: one at a time, short trainings, and their effects.
 
-Each is what method.md lists under "Where the released code departs", made small. A fault that is a
-setting (weights on regression predictions, the whole `official_loss`) is no code here.
+Each fault is listed in method.md under "Where the released code departs". Faults that are settings
+(weights on regression predictions, the whole `official_loss`) need no code here.
 
-N products, R rows (products that have audio), B products of a batch, H heads, L length, F features,
-D width.
+N products, R rows (products that have audio), B products of a batch, M modalities (five), P pairs
+(ten), H heads, L length, T time frames, F features, D width.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from scale.config import Config
+from scale.config import Config, LossConfig
+from scale.data.batch import ProductBatch
+from scale.data.catalogue import Catalogue
 from scale.data.columns import Column
 from scale.data.dataset import ProductDataset
-from scale.modalities import INDEX
+from scale.data.splits import with_splits
+from scale.losses.contrastive import LEFT, RIGHT, pair_losses
+from scale.losses.masked import masked_vector_loss
+from scale.losses.masking import WordPieces, mask_batch
+from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scale import ScaleModel, ScaleOutput
+from scale.model.scores import inter_modality_scores
 from scale.model.transformer import TransformerEncoder
-from scale.training.run import seeded_model
+from scale.presets import official_loss
+from scale.training.run import Run, seeded_model
+from scale.training.step import Stepper
 
 Change = Callable[[ProductDataset], ProductDataset]
 
@@ -193,3 +203,278 @@ def gradient_norms(model: nn.Module) -> dict[str, float]:
         squared = 0.0 if parameter.grad is None else parameter.grad.square().sum().item()
         norms[part] = norms.get(part, 0.0) + squared
     return {part: float(torch.tensor(value).sqrt()) for part, value in norms.items()}
+
+
+STEPS = 12
+"""Of a training that only shows that the loss falls."""
+
+
+def few_products(run: Run, catalogue: Catalogue, count: int = 128) -> ProductDataset:
+    """The first training products, as a run's tokens."""
+    training = with_splits(catalogue).split("train")
+    return run.dataset(replace(training, products=training.products[:count]))
+
+
+def small_config(config: Config, loss: LossConfig | None = None) -> Config:
+    """A run's settings with one layer a part, for trainings of seconds."""
+    return replace(
+        config,
+        model=replace(config.model, encoder_layers=1, jct_layers=1),
+        loss=loss or LossConfig(),
+        train=replace(config.train, steps=STEPS, batch_size=16, learning_rate=3e-3),
+    )
+
+
+def layers_never_called(config: Config) -> ScaleModel:
+    """SCALE with a slip of the pen twice: video runs through the image encoder's layers and table
+    through the text encoder's; their own are there, counted and saved, and never called."""
+    model = seeded_model(config)
+    encoders = model.encoders
+    encoders["video"].stack.forward = encoders["image"].stack.forward
+    encoders["table"].bert.encoder.forward = encoders["text"].bert.encoder.forward
+    return model
+
+
+def silent_sounds(data: ProductDataset) -> ProductDataset:
+    """Every sound that is there becomes zeros: what a bare `except` makes of a wrong argument."""
+    column = data.columns["audio"]
+    zeros = replace(column, values=np.zeros_like(column.values), mean_F=None, spread_F=None)
+    return replace(data, columns=data.columns | {"audio": zeros})
+
+
+def weights_on_predictions(config: Config) -> Config:
+    """S' on the losses of words and pairs, and on the *predictions* of vectors."""
+    loss = LossConfig(
+        weight_on="loss",
+        weight_mean_one=False,
+        weight_uniform_share=0.0,
+        regression_weight_on="prediction",
+    )
+    return replace(config, loss=loss)
+
+
+SHORT: dict[str, Fault] = {
+    "as described": Fault("No fault."),
+    "heads on encoder": FAULTS["heads on encoder"],
+    "layers never called": Fault("See `layers_never_called`.", build=layers_never_called),
+    "mask on wrong products": FAULTS["mask on wrong products"],
+    "weights on predictions": Fault("See the function.", config=weights_on_predictions),
+    "the whole released loss": Fault(
+        "See `official_loss`.", config=lambda config: replace(config, loss=official_loss())
+    ),
+    "audio axes swapped": FAULTS["audio axes swapped"],
+    "audio all zeros": Fault("See `silent_sounds`.", train=silent_sounds),
+    "missing in the losses": FAULTS["missing in the losses"],
+}
+"""Versions that are trained for some steps, the sound one first."""
+
+
+def train_briefly(
+    config: Config, data: ProductDataset, fault: Fault, steps: int = STEPS
+) -> tuple[nn.Module, dict[str, list[float]]]:
+    """Trains a version for some steps; returns its model and each loss (and `total`) by step.
+
+    The model keeps the gradients of the last step.
+    """
+    config = fault.config(config)
+    stepper = Stepper(config, fault.build(config), fault.train(data))
+    curves: dict[str, list[float]] = {}
+    for number in range(steps):
+        loss = stepper.step(number).loss
+        for name, value in {**loss.losses, "total": loss.total}.items():
+            curves.setdefault(name, []).append(value.item())
+    return stepper.model, curves
+
+
+def learned_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """By part of the model, how many numbers the last backward pass reached, and how many it has.
+
+    Parts are the encoder (with its pooler) and the head of each modality, and the JCT. A parameter
+    counts as reached where its gradient is there and not 0 everywhere.
+    """
+    counts = {f"encoders.{m}": [0, 0] for m in MODALITIES}
+    counts |= {"jct": [0, 0]} | {f"heads.{m}": [0, 0] for m in MODALITIES}
+    for name, parameter in model.named_parameters():
+        room, modality, *_ = name.split(".")
+        room = "encoders" if room == "poolers" else room
+        part = counts["jct" if room == "jct" else f"{room}.{modality}"]
+        reached = parameter.grad is not None and bool(parameter.grad.any())
+        part[0] += parameter.numel() * reached
+        part[1] += parameter.numel()
+    return {name: (reached, total) for name, (reached, total) in counts.items()}
+
+
+def mask_owners(products: int, heads: int) -> np.ndarray:
+    """owner_BH: whose attention mask head h of product b gets, (b H + h) mod B."""
+    return np.arange(products * heads).reshape(products, heads) % products
+
+
+def cut_title(batch: ProductBatch, product: int) -> ProductBatch:
+    """The batch with the second half of one product's title marked as padding."""
+    tokens = batch.tokens["text"]
+    (row,) = (tokens.rows_R == product).nonzero()[0].tolist()
+    padding_RL = tokens.padding_RL.clone()
+    kept = int((~padding_RL[row]).sum()) // 2
+    padding_RL[row, kept:] = True
+    cut = replace(tokens, padding_RL=padding_RL)
+    return replace(batch, tokens=batch.tokens | {"text": cut})
+
+
+@torch.no_grad()
+def title_influence(model: ScaleModel, batch: ProductBatch) -> np.ndarray:
+    """change_BB: how far product i's fused [CLS] move when product j's title is cut.
+
+    || g_i - g'_i || / || g_i || over the five [CLS] of product i together.
+    """
+    before_BMD = model(batch).fused_pooled_BMD
+    change_BB = np.zeros((len(batch), len(batch)))
+    for j in range(len(batch)):
+        moved_BMD = model(cut_title(batch, j)).fused_pooled_BMD
+        length_B = before_BMD.flatten(1).norm(dim=1)
+        change_BB[:, j] = ((moved_BMD - before_BMD).flatten(1).norm(dim=1) / length_B).cpu()
+    return change_BB
+
+
+def with_scrambled_mask(run: Run) -> ScaleModel:
+    """A run's trained model, whose JCT lays its attention mask onto the wrong products."""
+    model = mask_on_wrong_products(run.config)
+    model.load_state_dict(run.model.state_dict())
+    return model.eval().to(next(run.model.parameters()).device)
+
+
+@dataclass(frozen=True)
+class FittedSounds:
+    """One sound and what two heads say of it."""
+
+    target_TF: np.ndarray
+    """Standardised log-mel."""
+    predicted_TF: dict[str, np.ndarray]
+    """By where the weight acts: `loss`, `prediction`."""
+    loss: dict[str, list[float]]
+    """Of each head, by step."""
+    weight: float
+    """S'_ii of this product's sound."""
+    size: dict[str, float]
+    """Standard deviation of the predictions at the hidden frames over that of the targets."""
+
+
+def fit_sounds(run: Run, data: ProductDataset, steps: int = 200) -> FittedSounds:
+    """Two linear heads that predict hidden log-mel frames from the trained JCT's tokens.
+
+    They differ in where S'_ii acts: mean w (p - t)^2, or mean (w p - t)^2.
+    """
+    device = next(run.model.parameters()).device
+    batch = data.collate(np.flatnonzero(data.present_NM[:, INDEX["audio"]])).to(device)
+    settings = replace(run.config.mask, rate=0.3)
+    masked = mask_batch(batch, settings, WordPieces.of(data.tokenizer), (0,), ("MAM",))
+    with torch.no_grad():
+        output = run.model(masked.batch, masked.hidden)
+    audio = INDEX["audio"]
+    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+    own_B = scores.weighted_BMM[:, audio, audio]
+    fused_RTD, hidden_RT = output.fused["audio"][:, 1:], masked.hidden["audio"]
+    fused_ND, target_NF = fused_RTD[hidden_RT], masked.targets["audio"]
+    shown = int((~batch.tokens["audio"].padding_RL).sum(dim=1).argmax())
+    drawn, losses, size = {}, {}, {}
+    for where in ("loss", "prediction"):
+        weight_N = own_B[masked.rows("audio")]
+        head, losses[where] = _fit_head(fused_ND, target_NF, weight_N, where, steps)
+        with torch.no_grad():
+            drawn[where] = head(fused_RTD[shown]).cpu().numpy()
+            size[where] = (head(fused_ND).std() / target_NF.std()).item()
+    rows_R = batch.tokens["audio"].rows_R
+    target_TF = batch.tokens["audio"].values[shown].cpu().numpy()
+    return FittedSounds(target_TF, drawn, losses, own_B[rows_R[shown]].item(), size)
+
+
+def _fit_head(
+    fused_ND: Tensor, target_NF: Tensor, weight_N: Tensor, where: str, steps: int
+) -> tuple[nn.Linear, list[float]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = nn.Linear(fused_ND.shape[1], target_NF.shape[1]).to(fused_ND.device)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(steps):
+        loss = masked_vector_loss(head(fused_ND), target_NF, weight_N, where)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return head, losses
+
+
+def effective_temperatures(
+    pooled_BMD: Tensor, present_BM: Tensor, temperature: float = 0.07
+) -> np.ndarray:
+    """temperature / G_ij of every pair that is there and whose G_ij is positive.
+
+    G is S' with its rows normalised, as released; on the logits it divides the temperature.
+    """
+    scores = inter_modality_scores(pooled_BMD, present_BM, row_normalise=True)
+    weight_BP = scores.weighted_BMM[:, LEFT, RIGHT]
+    valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT] & (weight_BP > 0)
+    return (temperature / weight_BP[valid_BP]).cpu().numpy()
+
+
+def same_modality_share(
+    pooled_BMD: Tensor, present_BM: Tensor, temperature: float = 0.07
+) -> np.ndarray:
+    """share_P: of what all negatives weigh in the softmax, the part of the anchor's own modality.
+
+    Mean over anchors of sum_same exp(cos / t) / (sum_same + sum_cross), both directions.
+    """
+    unit_BMD = normalize(pooled_BMD, dim=-1)
+    share_P = np.zeros(len(PAIRS))
+    for p, pair in enumerate(PAIRS):
+        both_B = present_BM[:, pair[0]] & present_BM[:, pair[1]]
+        shares = []
+        for anchor, other in (pair, pair[::-1]):
+            anchor_BD, other_BD = unit_BMD[both_B, anchor], unit_BMD[both_B, other]
+            same_B, cross_B = (_negative_mass(anchor_BD, x, temperature)
+                               for x in (anchor_BD, other_BD))  # fmt: skip
+            shares.append((same_B / (same_B + cross_B)).mean().item())
+        share_P[p] = np.mean(shares)
+    return share_P
+
+
+def _negative_mass(anchor_BD: Tensor, others_BD: Tensor, temperature: float) -> Tensor:
+    mass_BB = torch.exp(anchor_BD @ others_BD.T / temperature)
+    return mass_BB.sum(dim=1) - mass_BB.diagonal()
+
+
+@dataclass(frozen=True)
+class MissingSounds:
+    """Sounds that are zeros and count as present."""
+
+    cosine_BB: np.ndarray
+    """Between the sounds' features of different products: those that have one, then the rest."""
+    there: int
+    """How many of them have a sound."""
+    loss_there: float
+    """Mean InfoNCE of title and sound, of the products that have a sound."""
+    loss_missing: float
+    """Of those that have none."""
+    least: float
+    """log of the number of missing sounds: no model can get below it."""
+
+
+@torch.no_grad()
+def missing_sounds(run: Run, data: ProductDataset, each: int = 12) -> MissingSounds:
+    """What the trained model makes of missing sounds that are zeros with mask 1."""
+    audio, text = INDEX["audio"], INDEX["text"]
+    has_N, title_N = data.present_NM[:, audio], data.present_NM[:, text]
+    rows = [np.flatnonzero(title_N & (has_N == there))[:each] for there in (True, False)]
+    batch = missing_as_zeros(data).collate(np.concatenate(rows))
+    output = run.model.embed(batch.to(next(run.model.parameters()).device))
+    sounds_BD = normalize(output.pooled_BMD[:, audio], dim=-1)
+    pairs = pair_losses(output.pooled_BMD, output.present_BM)
+    loss_B = pairs.loss_BP[:, PAIRS.index((text, audio))]
+    there = len(rows[0])
+    return MissingSounds(
+        (sounds_BD @ sounds_BD.T).cpu().numpy(),
+        there,
+        loss_B[:there].mean().item(),
+        loss_B[there:].mean().item(),
+        float(np.log(len(rows[1]))),
+    )

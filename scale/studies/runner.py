@@ -1,23 +1,297 @@
-"""Runs the cells of a study over seeds, in parallel, and keeps every finished run."""
+"""Trains and measures the cells of a study over seeds, in parallel, and stores finished runs.
+
+N products, Q queries, M modalities (five), P pairs (ten), D width.
+"""
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from scale.studies.cell import Bench, open_bench, run_cell
-from scale.studies.store import Record, read_records, write_records
-from scale.studies.study import Cell, Study
+from scale.config import Config
+from scale.data.batch import ProductBatch
+from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
+from scale.data.splits import with_splits
+from scale.data.tokenizer import train_tokenizer
+from scale.evaluation.embed import embed_dataset, subset_embedding
+from scale.evaluation.report import provenance
+from scale.evaluation.retrieval import Retrieval, category_retrieval
+from scale.evaluation.tables import ProductArrays, direction_retrievals
+from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
+from scale.presets import PRESETS
+from scale.studies.diagnosis import diagnose
+from scale.studies.noise import NoisyProducts, apply_noise
+from scale.studies.released_code import FAULTS, Fault
+from scale.studies.study import Cell, Record, Study, Test, read_records, write_records
+from scale.studies.systems.model import build_system
+from scale.studies.systems.named import SYSTEMS
+from scale.studies.weightings import make_weigher
+from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
+from scale.training.step import Stepper, TrainingError
+
+BATCH = 256
+
+
+@dataclass
+class Measured:
+    """Figures of one model, by test and metric."""
+
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """value_N by product, NaN where it did not ask: for intervals over products."""
+
+
+def measure(
+    model: nn.Module,
+    held: ProductDataset,
+    complete_N: np.ndarray,
+    tests: tuple[Test, ...],
+    seed: int,
+    device: Any,
+) -> Measured:
+    """Retrieval by category and by instance on each test.
+
+    mAP@5 and mAP@1: category retrieval by all modalities that a product has. Recall@10: mean over
+    products of the share of a product's cross-modal directions (up to 20) in which its own other
+    modality is among the first ten. `mAP@5 text+image`: query by these modalities, gallery by all.
+
+    complete_N: which held-out products have all modalities of the catalogue, for `Test.complete`.
+    """
+    found = Measured()
+    for test in tests:
+        data = held.subset(np.flatnonzero(complete_N)) if test.complete else held
+        data = apply_noise(data, test.noises, seed).dataset
+        if len(data) < 2:
+            continue
+        pooled = embed_dataset(model, data, BATCH, device=device, progress=False)
+        products = ProductArrays.of(data, pooled)
+        emb_ND = product_vectors(model, data, MODALITIES, products, device)
+        category = _category(products, emb_ND, emb_ND)
+        values = {"mAP@5": _by_product(category, "mAP@5", len(data))}
+        values["mAP@1"] = _by_product(category, "mAP@1", len(data))
+        values["chance mAP@5"] = _by_product(category, "mAP@5", len(data), chance=True)
+        values["Recall@10"] = _instance_recall(products)
+        if test.subsets:
+            for subset in SUBSETS:
+                query_ND = product_vectors(model, data, subset, products, device)
+                name = f"mAP@5 {subset_name(subset)}"
+                values[name] = _by_product(
+                    _category(products, query_ND, emb_ND), "mAP@5", len(data)
+                )
+        found.figures[test.name] = {name: _mean(v) for name, v in values.items()}
+        kept = ("mAP@5", "Recall@10")
+        found.queries[test.name] = {name: values[name].tolist() for name in kept}
+    return found
+
+
+def product_vectors(
+    model: nn.Module,
+    data: ProductDataset,
+    subset: tuple[str, ...],
+    products: ProductArrays,
+    device: Any,
+) -> np.ndarray:
+    """emb_ND of unit length from the modalities of `subset`; zeros where a product has none.
+
+    A model with `embed_product` (one stream, co-attention) runs on the subset; of others the pooled
+    features are combined.
+    """
+    if not hasattr(model, "embed_product"):
+        return subset_embedding(products.pooled_NMD, products.present_NM, subset)[0]
+    training, parts = model.training, []
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, len(data), BATCH):
+            batch = data.collate(np.arange(start, min(start + BATCH, len(data)))).only(subset)
+            parts.append(_embed(model, batch.to(device), products.pooled_NMD.shape[2]))
+    model.train(training)
+    return torch.cat(parts).float().cpu().numpy()
+
+
+def _embed(model: nn.Module, batch: ProductBatch, width: int) -> Tensor:
+    # A model cannot run on a batch in which no product has anything.
+    if not bool(batch.present_BM.any()):
+        return torch.zeros(len(batch), width)
+    return model.embed_product(batch).cpu()
+
+
+def _category(products: ProductArrays, query_ND: np.ndarray, gallery_ND: np.ndarray) -> Retrieval:
+    """Category retrieval of the products whose query vector is not zero."""
+    rows_Q = np.flatnonzero(np.abs(query_ND).sum(1) > 0)
+    rows_G = np.flatnonzero(np.abs(gallery_ND).sum(1) > 0)
+    labels, ids = np.array(products.labels, object), np.array(products.ids, object)
+    found = category_retrieval(
+        query_ND[rows_Q], gallery_ND[rows_G], labels[rows_Q].tolist(), labels[rows_G].tolist(),
+        ids[rows_Q].tolist(), ids[rows_G].tolist(), ks=(1, 5),
+    )  # fmt: skip
+    return replace(found, rows_Q=rows_Q[found.rows_Q])
+
+
+def _by_product(found: Retrieval, metric: str, products: int, chance: bool = False) -> np.ndarray:
+    """value_N: the metric at the products that asked, NaN elsewhere."""
+    value_N = np.full(products, np.nan)
+    value_N[found.rows_Q] = (found.chance if chance else found.values)[metric]
+    return value_N
+
+
+def _instance_recall(products: ProductArrays) -> np.ndarray:
+    """value_N: share of a product's cross-modal directions that find it among the first ten."""
+    total_N, count_N = np.zeros(len(products.ids)), np.zeros(len(products.ids))
+    for found in direction_retrievals(products, ks=(10,)).values():
+        value_N = _by_product(found, "Recall@10", len(products.ids))
+        count_N += ~np.isnan(value_N)
+        total_N += np.nan_to_num(value_N)
+    return np.divide(total_N, count_N, out=np.full(len(total_N), np.nan), where=count_N > 0)
+
+
+def _mean(value_N: np.ndarray) -> float:
+    known = value_N[~np.isnan(value_N)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+CHECK_EVERY = 25
+"""Steps between looks at whether the loss is still a number."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A catalogue's products as tokens, and the preset that fits them: shared by all cells."""
+
+    catalogue: str
+    preset: str
+    config: Config
+    train: ProductDataset
+    held: ProductDataset
+    """Validation and test products together: a study chooses nothing on either, and the more
+    products, the narrower the intervals."""
+    fingerprint: str
+    """Changes where the catalogue's records or the presence of its media do."""
+
+
+@lru_cache(maxsize=2)
+def open_bench(folder: Path, preset: str) -> Bench:
+    """Features, tokenizer and splits of a catalogue, once per process.
+
+    Raises ValueError where the catalogue has no training or no held-out products, or for an unknown
+    preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    catalogue, config = with_splits(Catalogue.open(folder)), PRESETS[preset]()
+    tokenizer = train_tokenizer(catalogue.split("train").products, config.features.vocab_size)
+    config = fit_vocabulary(config, tokenizer)
+    data = build_dataset(catalogue, config, tokenizer, None)
+    config = fit_sizes(config, data)
+    training_N = np.array([p.split == "train" for p in data.products])
+    usable_N = data.present_NM.any(axis=1)
+    train = data.subset(np.flatnonzero(training_N & usable_N))
+    held = data.subset(np.flatnonzero(~training_N & usable_N))
+    if len(train) < 2 or len(held) < 2:
+        raise ValueError(
+            f"{folder}: {len(train)} products to train on and {len(held)} held out; a study needs "
+            "at least 2 of either"
+        )
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.glob("products.*")):
+        digest.update(path.read_bytes())
+    digest.update(data.present_NM.tobytes() + data.content_NM.tobytes())
+    name = folder.resolve().name
+    return Bench(name, preset, config, train, held, digest.hexdigest())
+
+
+def run_cell(bench: Bench, study: str, key: str, cell: Cell, seed: int) -> Record:
+    """Train and measure; a cell that cannot be trained gives a record that says why."""
+    started = time.perf_counter()
+    config = cell.config(bench.config, seed)
+    status, reason, found = "done", "", Measured()
+    try:
+        found = _train_and_measure(bench, cell, config, seed)
+    except TrainingError as error:
+        status, reason = "failed", str(error)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    facts = provenance(seed, started, device) | {
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Record(
+        study, bench.catalogue, bench.preset, key, cell.factors, seed, status, reason,
+        found.figures, found.queries, config.to_dict(), cell.identity(), facts,
+    )  # fmt: skip
+
+
+def _train_and_measure(bench: Bench, cell: Cell, config: Config, seed: int) -> Measured:
+    fault = FAULTS.get(cell.model, Fault(""))
+    train, held = (restrict(data, config.model.modalities) for data in (bench.train, bench.held))
+    noisy = apply_noise(train, cell.noises, seed)
+    noisy = replace(noisy, dataset=fault.train(noisy.dataset))
+    config = fault.config(config)
+    stepper = train_model(config, cell, fault, noisy)
+    complete_N = bench.held.present_NM.all(axis=1)
+    found = measure(stepper.model, fault.held(held), complete_N, cell.tests, seed, stepper.device)
+    damaged = apply_noise(held, cell.noises, seed)
+    damaged = replace(damaged, dataset=fault.held(damaged.dataset))
+    found.figures["training"] = diagnose(stepper, noisy, damaged)
+    return found
+
+
+def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyProducts) -> Stepper:
+    """Train a cell's model on damaged products. Raises TrainingError where it cannot go on."""
+    stepper = Stepper(config, _build(cell.model, fault, config), noisy.dataset)
+    stepper.weigher = make_weigher(
+        cell.weigher, stepper.train.ids, noisy.dataset.ids, noisy.true_NM, config.train.batch_size
+    )
+    for number in range(config.train.steps):
+        step = stepper.step(number)
+        if number % CHECK_EVERY == 0 or number == config.train.steps - 1:
+            loss = step.loss.total.item()
+            if not math.isfinite(loss):
+                raise TrainingError(f"step {number + 1}: the loss is {loss}")
+    return stepper
+
+
+def _build(name: str, fault: Fault, config: Config) -> nn.Module:
+    """SCALE, SCALE with a fault, or a relative, with the weights that the run's seed gives.
+
+    `uniter` sees the modalities of its paper, `uniter everywhere` all five.
+    """
+    system = name.removesuffix(" everywhere")
+    if system in SYSTEMS:
+        made = SYSTEMS[system]()
+        made = made if name == system else made.everywhere()
+        return build_system(made, config, config.train.seed)
+    if name not in ("scale", *FAULTS):
+        known = ", ".join(("scale", *FAULTS, *SYSTEMS))
+        raise ValueError(f"unknown model {name!r}; known: {known}")
+    return fault.build(config)
+
+
+def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
+    """The same products with the other modalities counted as missing."""
+    unused = [INDEX[m] for m in MODALITIES if m not in modalities]
+    if not unused:
+        return data
+    content_NM = data.content_NM.copy()
+    content_NM[:, unused] = -1
+    columns = {m: column for m, column in data.columns.items() if m in modalities}
+    return replace(data, content_NM=content_NM, columns=columns)
+
 
 VERSION = 1
 """Part of every key: raise it when the same cell would be trained or measured otherwise."""

@@ -1,33 +1,193 @@
-"""The toy study: what weights between modalities do, where the truth is known.
+"""The toy study: weights between modalities where the truth is known.
 
-Five encoders learn by InfoNCE over the ten pairs of views (`toy_views`), with the weights of each
-product's pairs chosen by name (`toy_weightings`).
+Five noisy views of one latent vector, some mismatched, some missing. Five encoders learn by InfoNCE
+over the ten pairs of views; the weights of each product's pairs are chosen by name (`WEIGHTINGS`).
 
-B products, M modalities (five), P pairs (ten), L size of a view, H hidden, D features, T steps.
+B products, M modalities (five), P pairs (ten), L size of the latent vector and of each view,
+H hidden, D features, T steps.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import leaky_relu, normalize
 
-from scale.losses.contrastive import LEFT, RIGHT, pair_losses
-from scale.losses.weighting import mean_one
+from scale.losses.contrastive import LEFT, RIGHT, PairLosses, pair_losses
+from scale.losses.weighting import mean_one, posterior_weights, relative_weights
 from scale.modalities import MODALITIES
 from scale.model.scores import inter_modality_scores
 from scale.seeding import generator
 from scale.strict import require
-from scale.studies.ranks import auc, spearman
-from scale.studies.toy_views import REGIMES, M, Views, draw_views, information
-from scale.studies.toy_weightings import (
-    WEIGHTINGS,
-    Weighting,
-    matching_scores,
-    posterior,
-    uniform,
-)
+from scale.studies.statistics import auc, spearman
+
+M = len(MODALITIES)
+UNEVEN = (0.0, 0.1, 0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What is wrong with the products, by modality."""
+
+    sigma: tuple[float, ...] = (0.45,) * M
+    """Noise over signal, in training and test; `inf` is pure noise."""
+    mismatch: tuple[float, ...] = (0.0,) * M
+    """Share of the training products whose view shows another product. Test views are true."""
+    missing: tuple[float, ...] = (0.0,) * M
+    """Share of the training products without the view. Test products have all."""
+
+
+REGIMES: dict[str, Regime] = {
+    "clean": Regime(),
+    "noise": Regime(sigma=(0.1, 0.4, 0.8, 1.6, float("inf"))),
+    "mismatch": Regime(mismatch=UNEVEN),
+    "mismatch_even": Regime(mismatch=(0.3,) * M),
+    # The modality that is wrong most often is the cleanest one: the two faults do not coincide.
+    "mismatch_noise": Regime(sigma=(0.7, 0.6, 0.5, 0.4, 0.3), mismatch=UNEVEN),
+    "missing": Regime(missing=UNEVEN),
+}
+
+
+@dataclass
+class Views:
+    """Products of the toy catalogue."""
+
+    view_BML: Tensor
+    """0 where absent."""
+    present_BM: Tensor
+    true_BM: Tensor
+    """False where the view shows another product."""
+
+    def rows(self, row_B: Tensor) -> "Views":
+        """Some of the products."""
+        return Views(self.view_BML[row_B], self.present_BM[row_B], self.true_BM[row_B])
+
+
+def draw_views(regime: Regime, products: int, latent: int, seed: int, test: bool = False) -> Views:
+    """x_m = R_m leaky(R_m v_m),  v_m = sqrt(g_m) z + sqrt(1 - g_m) noise,  g = 1 / (1 + sigma^2).
+
+    R_m is a random rotation of modality m. The map from v to x is invertible, so that views hold
+    exactly what `information` says. A mismatched view shows the z of another product, drawn
+    uniformly. Test products are others of the same world (same R), with all views true and present.
+    """
+    turn_MLL = _rotations(latent, seed)
+    random = generator("cpu", seed, 2 if test else 1)
+    latent_BL = torch.randn(products, latent, generator=random)
+    noise_BML = torch.randn(products, M, latent, generator=random)
+    true_BM = torch.rand(products, M, generator=random) >= torch.tensor(regime.mismatch)
+    present_BM = torch.rand(products, M, generator=random) >= torch.tensor(regime.missing)
+    if test:
+        true_BM, present_BM = torch.ones_like(true_BM), torch.ones_like(present_BM)
+    shift_BM = torch.randint(1, max(products, 2), (products, M), generator=random)
+    shown_BM = (torch.arange(products)[:, None] + shift_BM.masked_fill(true_BM, 0)) % products
+
+    signal_ML = 1 / (1 + torch.tensor(regime.sigma)[:, None] ** 2)
+    seen_BML = signal_ML.sqrt() * latent_BL[shown_BM] + (1 - signal_ML).sqrt() * noise_BML
+    bent_BML = leaky_relu(torch.einsum("bml,mlk->bmk", seen_BML, turn_MLL), 0.3)
+    view_BML = torch.einsum("bml,mlk->bmk", bent_BML, turn_MLL)
+    return Views(view_BML * present_BM[:, :, None], present_BM, true_BM)
+
+
+def information(regime: Regime, latent: int) -> tuple[Tensor, Tensor]:
+    """Nats that two views share, info_P, and that a view holds of the product's z, info_M.
+
+    For L latents, signal g = 1 / (1 + sigma^2) and mismatch rate r, given which views are true:
+        I(x_i; x_j) = -(1 - r_i)(1 - r_j) L/2 log(1 - g_i g_j)      (Gaussian, rho^2 = g_i g_j)
+        I(x_i; z)   = -(1 - r_i) L/2 log(1 - g_i)
+    """
+    signal_M = 1 / (1 + torch.tensor(regime.sigma, dtype=torch.float64) ** 2)
+    true_M = 1 - torch.tensor(regime.mismatch, dtype=torch.float64)
+    nats_P = -latent / 2 * torch.log1p(-signal_M[LEFT,] * signal_M[RIGHT,])
+    nats_M = -latent / 2 * torch.log1p(-signal_M)
+    return nats_P * true_M[LEFT,] * true_M[RIGHT,], nats_M * true_M
+
+
+def _rotations(latent: int, seed: int) -> Tensor:
+    random = generator("cpu", seed, 0)
+    return torch.linalg.qr(torch.randn(M, latent, latent, generator=random))[0]
+
+
+Weigh = Callable[[Tensor, Tensor, PairLosses, Tensor], Tensor]
+"""(pooled_BMD, present_BM, unweighted losses, true_BM) -> raw weight_BP."""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How much each product's pair counts."""
+
+    weigh: Weigh
+    on: Literal["loss", "logits"] = "loss"
+    """What is multiplied."""
+    gradient: bool = False
+    """Let the gradient flow through the weight."""
+    mean_one: bool = True
+    """Divide by the batch's mean over the pairs that are there."""
+    uniform_start: bool = True
+    """Weights are 1 for the first `uniform_steps`."""
+    matched_to: str = ""
+    """Name of a weighting whose mean raw weight, step by step, all pairs get: on the logits this
+    is its temperature without its choice of pairs."""
+
+
+def uniform(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
+    """w = 1."""
+    return torch.ones_like(pairs.loss_BP)
+
+
+def matching_scores(row_normalise: bool = False, signed: bool = False) -> Weigh:
+    """w = S'_ij, at least 0 unless `signed`; `row_normalise` as in the released code."""
+
+    def weigh(pooled_BMD, present_BM, pairs, true_BM):
+        scores = inter_modality_scores(pooled_BMD, present_BM, row_normalise=row_normalise)
+        weight_BP = scores.weighted_BMM[:, LEFT, RIGHT]
+        return weight_BP if signed else weight_BP.clamp(min=0)
+
+    return weigh
+
+
+def relative(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
+    """w = max(0, (S_ij - mu_ij) / (1 - mu_ij)), mu_ij the batch's mean cosine of strangers."""
+    return relative_weights(pooled_BMD, present_BM)
+
+
+def posterior(power: float = 1.0) -> Weigh:
+    """w = exp(-power InfoNCE): the geometric mean of both directions' p(true pair)^power."""
+    return lambda pooled_BMD, present_BM, pairs, true_BM: posterior_weights(pairs, power)
+
+
+def pair_mean(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
+    """w_ij = the batch's mean posterior of modalities i and j, the same for all products."""
+    own_BP = posterior_weights(pairs)
+    return (own_BP.sum(0) / pairs.valid_BP.sum(0).clamp(min=1)).expand_as(own_BP)
+
+
+def oracle(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
+    """w = 1 where both views show the product itself, else 0."""
+    return (true_BM[:, LEFT] & true_BM[:, RIGHT]).to(pairs.loss_BP)
+
+
+PAPER = {"on": "logits", "gradient": True, "mean_one": False}
+WEIGHTINGS: dict[str, Weighting] = {
+    "uniform": Weighting(uniform),
+    "scores": Weighting(matching_scores()),
+    "scores_row": Weighting(matching_scores(row_normalise=True)),
+    "scores_flowing": Weighting(matching_scores(), gradient=True, mean_one=False),
+    "logits": Weighting(matching_scores(signed=True), **PAPER),
+    "logits_control": Weighting(uniform, **PAPER, matched_to="logits"),
+    # From random features some cosines start below 0. Weight times logit is even in the cosine, so
+    # that such a pair learns to be opposite: its loss is low and its retrieval is at zero.
+    "logits_cold": Weighting(matching_scores(signed=True), **PAPER, uniform_start=False),
+    "official": Weighting(matching_scores(row_normalise=True, signed=True), **PAPER),
+    "official_control": Weighting(uniform, **PAPER, matched_to="official"),
+    "relative": Weighting(relative),
+    "posterior": Weighting(posterior()),
+    "posterior_half": Weighting(posterior(0.5)),
+    "pair_mean": Weighting(pair_mean),
+    "oracle": Weighting(oracle),
+}
 
 
 @dataclass(frozen=True)

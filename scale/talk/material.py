@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scale.evaluation.bootstrap import Estimate
-from scale.studies.statistics import Outcome
-from scale.studies.summary import Summary, summarise
+from scale.studies.statistics import Outcome, Summary, summarise
 from scale.talk.page import COLONS, Page
 from scale.talk.picture import Picture
 from scale.talk.template import Layout

@@ -5,10 +5,9 @@ from typing import Any
 
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, subset_name
-from scale.studies.definitions.missing import POLICIES
-from scale.studies.statistics import Outcome
+from scale.studies.definitions.noise import POLICIES
+from scale.studies.statistics import Outcome, Summary
 from scale.studies.study import Factor
-from scale.studies.summary import Summary
 from scale.talk.chart import Chart
 from scale.talk.material import Content, Material, Slide, Unavailable, difference, written
 from scale.talk.prose import words

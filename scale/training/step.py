@@ -58,7 +58,7 @@ class Step:
 
 
 class Objective(Protocol):
-    """What a step minimises, for models that are not SCALE (experiments/fusion)."""
+    """What a step minimises, for models that are not SCALE (studies/systems)."""
 
     def __call__(self, masked: MaskedBatch, progress: float) -> LossOutput:
         """Losses of a corrupted batch; torch's global generator is seeded for the step."""

@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
-from scale.studies.headings import Claim, claims_of, under_headings
-from scale.studies.statistics import Outcome
-from scale.studies.summary import Summary
+from scale.studies.report import Claim, claims_of, under_headings
+from scale.studies.statistics import Outcome, Summary
 from scale.viz import typeset
 from scale.viz.charts import (
     Block,

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from scale.modalities import MODALITIES
 from scale.strict import require
-from scale.studies.damage_shares import Damage
+from scale.studies.retention import Damage
 from scale.viz.charts import (
     Block,
     balanced,

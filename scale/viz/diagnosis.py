@@ -9,9 +9,8 @@ from matplotlib.lines import Line2D
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
 from scale.strict import require
-from scale.studies.score_means import WEIGHTS, OwnWeights, areas, own_weights
-from scale.studies.store import Record
-from scale.studies.study import Study
+from scale.studies.diagnosis import WEIGHTS, OwnWeights, areas, own_weights
+from scale.studies.study import Record, Study
 from scale.viz.charts import Block, dot, framed, lay_flat, name_rows, placed, total_height
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 from scale.viz.words import Language, label, term

@@ -1,4 +1,4 @@
-"""What the small DALL-E sees and draws (experiments/fusion/generator.py)."""
+"""What the small DALL-E sees and draws (studies/systems/generator.py)."""
 
 from collections.abc import Sequence
 

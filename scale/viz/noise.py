@@ -18,9 +18,8 @@ from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
 from scale.data.product import Product
 from scale.modalities import INDEX, MODALITIES
-from scale.studies.damage import Step, damage_signal
+from scale.studies.damage import WORDS, Step, damage_signal
 from scale.studies.noise import Noise, apply_noise
-from scale.studies.words import WORDS
 from scale.viz import tiles, typeset
 from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
+from scale.studies.statistics import Row, Summary
 from scale.studies.study import Factor
-from scale.studies.summary import Row, Summary
 from scale.viz.charts import (
     Block,
     balanced,

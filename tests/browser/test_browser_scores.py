@@ -7,8 +7,7 @@ from scale.explore.markup import number
 from scale.explore.score_controls import STRENGTHS
 from scale.modalities import MODALITIES
 from scale.notebook import demo_data, demo_run
-from scale.studies.probe import Change, Probe
-from scale.studies.reading import read_product
+from scale.studies.single_product import Change, Probe, read_product
 
 PRODUCT = "p0012"
 

@@ -10,8 +10,7 @@ from scale import cli
 from scale.commands import ablate
 from scale.studies import runner
 from scale.studies.definitions import STUDIES
-from scale.studies.store import read_records
-from scale.studies.study import matches
+from scale.studies.study import matches, read_records
 
 SHORT = {"steps": 4, "uniform_steps": 1, "batch": 16, "test_products": 40}
 

@@ -8,7 +8,7 @@ import pytest
 from scale.commands.ablate import write_study
 from scale.modalities import MODALITIES
 from scale.studies.definitions import STUDIES
-from scale.studies.store import Record
+from scale.studies.study import Record
 
 
 def runs(study, seeds=2, status="done", catalogue="shop.v1.2"):

@@ -16,8 +16,7 @@ from scale.explore.subject import Subject
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.noise import KINDS, Noise, apply_noise
-from scale.studies.probe import Probe
-from scale.studies.reading import read_product
+from scale.studies.single_product import Probe, read_product
 from scale.training.logging import SCORES, read_scores, score_means
 from scale.training.run import Run, RunFolder
 

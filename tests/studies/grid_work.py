@@ -4,7 +4,7 @@ import os
 import signal
 
 from scale.studies.runner import Job
-from scale.studies.store import Record
+from scale.studies.study import Record
 
 
 def measure(job: Job) -> Record:

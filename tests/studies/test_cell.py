@@ -10,9 +10,9 @@ import torch
 
 from scale.data.catalogue import Catalogue
 from scale.modalities import INDEX, MODALITIES
-from scale.studies import cell as cell_module
-from scale.studies.cell import open_bench, restrict, run_cell
+from scale.studies import runner as cell_module
 from scale.studies.noise import mismatch_everywhere, missing_at_random
+from scale.studies.runner import open_bench, restrict, run_cell
 from scale.studies.study import METRICS, Cell
 from scale.studies.study import Test as Held
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scale.modalities import MODALITIES, SUBSETS, subset_name
-from scale.studies.contributions import EMPTY, marginal_steps, shapley, written
+from scale.studies.retention import EMPTY, marginal_steps, shapley, written
 
 ALL = subset_name(MODALITIES)
 

@@ -15,7 +15,7 @@ from scale.model.scale import EmbedOutput
 from scale.model.scores import inter_modality_scores
 from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyProducts
-from scale.studies.ranks import auc, spearman
+from scale.studies.statistics import auc, spearman
 from scale.training.step import Stepper
 
 N, BATCH, WIDTH = 24, 8, 6

@@ -13,26 +13,24 @@ from scale.data.splits import with_splits
 from scale.data.tokenizer import train_tokenizer
 from scale.modalities import MODALITIES, PAIRS, TASKS
 from scale.model.scores import inter_modality_scores
-from scale.studies.fault_damage import (
+from scale.studies.released_code import (
+    SHORT,
     cut_title,
     effective_temperatures,
+    few_products,
     fit_sounds,
+    layers_never_called,
+    learned_parameters,
     mask_owners,
     missing_sounds,
     same_modality_share,
-    title_influence,
-    with_scrambled_mask,
-)
-from scale.studies.fault_runs import (
-    SHORT,
-    few_products,
-    layers_never_called,
-    learned_parameters,
     silent_sounds,
     small_config,
+    title_influence,
     train_briefly,
+    with_scrambled_mask,
 )
-from scale.studies.systems.build import parameters
+from scale.studies.systems.model import parameters
 from scale.training.run import Run, RunFolder, build_dataset, fit_vocabulary, seeded_model
 
 

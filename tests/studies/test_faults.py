@@ -24,7 +24,7 @@ from scale.studies.released_code import (
     shared_layers,
     swap_audio_axes,
 )
-from scale.studies.systems.build import parameters
+from scale.studies.systems.model import parameters
 from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
 from scale.training.schedule import parameter_groups
 from scale.training.step import Stepper

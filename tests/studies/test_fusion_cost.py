@@ -7,8 +7,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scale.modalities import CONTINUOUS, MODALITIES
 from scale.studies.systems.attention_reach import first_tokens, output_lengths
-from scale.studies.systems.build import build_system, find_size
-from scale.studies.systems.co_attention import CrossAttention
 from scale.studies.systems.cost import (
     attention_flops,
     counted_flops,
@@ -16,6 +14,8 @@ from scale.studies.systems.cost import (
     design_flops,
     layer_flops,
 )
+from scale.studies.systems.fusion import CrossAttention
+from scale.studies.systems.model import build_system, find_size
 from scale.studies.systems.named import SYSTEMS
 
 

@@ -7,7 +7,7 @@ from scale.config import MaskConfig
 from scale.data.batch import ProductBatch
 from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.modalities import INDEX, MODALITIES, TASKS
-from scale.studies.systems.build import build_system
+from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 
 PIECES = WordPieces(4, (0, 1, 2, 3, 4), 40, 1)

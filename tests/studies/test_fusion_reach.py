@@ -16,8 +16,8 @@ from scale.studies.systems.attention_reach import (
     reads_of_generator,
     reads_of_model,
 )
-from scale.studies.systems.build import build_system
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator
+from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 
 SHOWN = ("scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip")

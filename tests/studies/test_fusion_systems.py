@@ -9,7 +9,7 @@ from scale.config import LossConfig
 from scale.modalities import MODALITIES, TASKS
 from scale.model.scale import ScaleModel
 from scale.presets import tiny
-from scale.studies.systems.build import TOLERANCE, build_system, find_size, parameters
+from scale.studies.systems.model import TOLERANCE, build_system, find_size, parameters
 from scale.studies.systems.named import SYSTEMS
 
 METHOD = {

@@ -7,6 +7,7 @@ from scale.data.batch import ProductBatch
 from scale.losses.contrastive import pair_losses
 from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.modalities import MODALITIES, TASKS
+from scale.studies.systems.fusion import MARGIN, ClipLoss, RankingLoss
 from scale.studies.systems.tasks import (
     Example,
     choice_loss,
@@ -14,7 +15,6 @@ from scale.studies.systems.tasks import (
     shuffle_frames,
     swap_one_modality,
 )
-from scale.studies.systems.two_tower import MARGIN, ClipLoss, RankingLoss
 
 PIECES = WordPieces(4, (0, 1, 2, 3, 4), 40, 1)
 MIXED = [

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from scale.data.catalogue import Catalogue
-from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
-from scale.studies.systems.generator_training import (
+from scale.studies.systems.generator import (
+    GeneratorConfig,
     GeneratorTraining,
+    ImageGenerator,
+    PatchCodebook,
     fit_generator,
     measure_bits,
     train_generator,

@@ -12,8 +12,8 @@ from scale.data.catalogue import Catalogue
 from scale.data.tokenizer import train_tokenizer
 from scale.modalities import MODALITIES
 from scale.studies.context import EVERYTHING, NOTHING, Context, in_context, predict
-from scale.studies.mask_words import among, answers, hide_entities, hide_words, top_pieces
-from scale.studies.probe_training import (
+from scale.studies.masked_probe import among, answers, hide_entities, hide_words, top_pieces
+from scale.studies.masked_training import (
     RECORDED,
     complete_rows,
     practise,

@@ -10,9 +10,8 @@ import torch
 from scale.evaluation.embed import product_embedding
 from scale.modalities import INDEX, MODALITIES, SUBSETS, parse_subset, subset_name
 from scale.model.scale import ScaleModel
-from scale.studies.cell import restrict
-from scale.studies.measure import measure
 from scale.studies.noise import Noise, apply_noise, missing_at_random
+from scale.studies.runner import measure, restrict
 from scale.studies.study import METRICS
 from scale.studies.study import Test as Held
 from scale.training.run import fit_sizes, seeded_model

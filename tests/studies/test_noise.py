@@ -16,8 +16,14 @@ from scale.data.media import MediaError
 from scale.data.tokenizer import encode_texts, train_tokenizer
 from scale.modalities import INDEX, MODALITIES
 from scale.studies import damage
-from scale.studies.damage import DamageJob, Step, damaged_features
-from scale.studies.draws import numbers
+from scale.studies.damage import (
+    DamageJob,
+    Step,
+    add_white_noise,
+    compress,
+    damaged_features,
+    numbers,
+)
 from scale.studies.noise import (
     DAMAGE,
     KINDS,
@@ -27,7 +33,6 @@ from scale.studies.noise import (
     mismatch_uneven,
     missing_at_random,
 )
-from scale.studies.signals import add_white_noise, compress
 
 CONFIG = FeatureConfig(
     text_length=12, table_length=24, image_size=8, patch_size=4, video_frames=4, frame_size=8,

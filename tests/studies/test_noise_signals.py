@@ -8,9 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from scale.studies.damage import Step, damage_signal
-from scale.studies.draws import kept_places, moved_places, share_of, uniforms
-from scale.studies.signals import add_gaussian, add_white_noise, blur, compress
+from scale.studies.damage import (
+    Step,
+    add_gaussian,
+    add_white_noise,
+    blur,
+    compress,
+    damage_signal,
+    kept_places,
+    moved_places,
+    share_of,
+    uniforms,
+)
 
 COUNTS, SHARES = st.integers(0, 40), st.floats(0, 1)
 SEEDS = st.integers(0, 2**32)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.studies.draws import share_of
-from scale.studies.words import add_typos, drop_words, split_words, swap_attributes
+from scale.studies.damage import add_typos, drop_words, share_of, split_words, swap_attributes
 
 TITLES = st.text(st.sampled_from("abc  ,.é\t中文商品，、（）한カ𠀀"), max_size=30)
 TABLES = st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=9).map(tuple)

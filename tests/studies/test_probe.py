@@ -10,7 +10,7 @@ from scale.data.media import MediaError
 from scale.modalities import INDEX, MODALITIES
 from scale.studies import damage
 from scale.studies.noise import KINDS, Noise, apply_noise
-from scale.studies.probe import Change, Probe
+from scale.studies.single_product import Change, Probe
 
 STRENGTHS = {
     "gaussian": 60.0, "blur": 2.0, "jpeg": 5.0, "frame_drop": 0.5, "frame_shuffle": 1.0,

@@ -10,7 +10,7 @@ from scale.config import MissingConfig
 from scale.evaluation.search import SearchIndex
 from scale.loss_config import LossConfig
 from scale.modalities import INDEX, MODALITIES
-from scale.studies.reading import (
+from scale.studies.single_product import (
     logged_weights,
     neighbours,
     one_thread,

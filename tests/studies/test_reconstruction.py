@@ -6,14 +6,16 @@ import torch
 
 from scale.config import MaskConfig
 from scale.modalities import CONTINUOUS, INDEX
-from scale.studies.context import EVERYTHING, NOTHING, product_losses
-from scale.studies.masked_training import copy_losses, having, mean_loss, train_masked
-from scale.studies.reconstruction import (
+from scale.studies.context import (
     BASELINES,
+    EVERYTHING,
+    NOTHING,
     baseline_losses,
     best_median_worst,
+    product_losses,
     reconstruct,
 )
+from scale.studies.masked_training import copy_losses, having, mean_loss, train_masked
 from scale.training.run import fit_sizes, seeded_model
 
 HALF = MaskConfig(rate=0.5)

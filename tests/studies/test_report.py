@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 
 from scale.evaluation.bootstrap import Estimate
-from scale.studies.answer import ANSWERS, answer
-from scale.studies.report import COLUMNS, markdown, write_report
-from scale.studies.statistics import Outcome
-from scale.studies.store import Record
-from scale.studies.study import METRICS, Cell, Comparison, Study
+from scale.studies.report import ANSWERS, COLUMNS, answer, markdown, write_report
+from scale.studies.statistics import Outcome, summarise
+from scale.studies.study import METRICS, Cell, Comparison, Record, Study
 from scale.studies.study import Test as Held
-from scale.studies.summary import summarise
 
 TESTS = (Held("held out"), Held("complete", complete=True))
 CELLS = tuple(Cell({"policy": p, "rate": r}, tests=TESTS) for p in "abc" for r in (0.0, 0.5))

@@ -7,8 +7,7 @@ import pytest
 
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 from scale.studies.retention import kept, retention_curves
-from scale.studies.store import Record
-from scale.studies.study import Cell, Study
+from scale.studies.study import Cell, Record, Study
 
 CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "skip") for r in (0.0, 0.5))
 STUDY = Study("missing", "Is it?", ("policy", "rate"), CELLS, (), seeds=2,

@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 
 from scale.studies import runner
-from scale.studies.cell import open_bench
 from scale.studies.noise import missing_at_random
 from scale.studies.runner import (
     Job,
     StudyError,
     belonging,
     finished_records,
+    open_bench,
     records_path,
     run_grid,
     run_study,
 )
-from scale.studies.store import Record, read_records, write_records
-from scale.studies.study import Cell, Study
+from scale.studies.study import Cell, Record, Study, read_records, write_records
 from scale.studies.study import Test as Held
 
 FATES = ("a", "b", "c")

@@ -21,8 +21,7 @@ from scale.studies.statistics import (
     paired_p,
     runs_of,
 )
-from scale.studies.store import Record
-from scale.studies.study import Cell, Comparison, Study
+from scale.studies.study import Cell, Comparison, Record, Study
 
 METRIC, TEST = "mAP@5", "held out"
 CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "drop") for r in (0.0, 0.5))

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scale.studies import store
-from scale.studies.store import Record, read_records, write_records
+from scale.studies import study as store
+from scale.studies.study import Record, read_records, write_records
 
 NAN = float("nan")
 DONE = Record(

@@ -7,9 +7,16 @@ import torch
 
 from scale.losses.contrastive import pair_losses
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.toy import ToySetting, run_toy, toy_grid
-from scale.studies.toy_views import REGIMES, Regime, draw_views, information
-from scale.studies.toy_weightings import WEIGHTINGS
+from scale.studies.toy import (
+    REGIMES,
+    WEIGHTINGS,
+    Regime,
+    ToySetting,
+    draw_views,
+    information,
+    run_toy,
+    toy_grid,
+)
 
 SHORT = {"steps": 6, "uniform_steps": 2, "batch": 16, "products": 64, "test_products": 40}
 

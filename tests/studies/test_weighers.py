@@ -15,9 +15,15 @@ from scale.losses.weighting import own_from_pairs
 from scale.modalities import PAIRS
 from scale.model.scale import EmbedOutput
 from scale.model.scores import inter_modality_scores
-from scale.studies import memorisation, weightings
-from scale.studies.memorisation import Remembered, Training, fit_reliability
-from scale.studies.weightings import WEIGHERS, make_weigher, stranger_ranks
+from scale.studies import weightings
+from scale.studies.weightings import (
+    WEIGHERS,
+    Remembered,
+    Training,
+    fit_reliability,
+    make_weigher,
+    stranger_ranks,
+)
 
 TEMPERATURE = 0.5
 INDEX_B = torch.tensor([4, 0, 9, 7, 2, 11, 5, 1])
@@ -407,9 +413,9 @@ def test_mixture_leaves_out_the_losses_that_are_not_there():
 
 
 def test_mixture_needs_losses_that_differ():
-    assert memorisation._two_gaussians(torch.ones(50), torch.ones(50) > 0) is None
-    assert memorisation._two_gaussians(torch.rand(19), torch.ones(19) > 0) is None
-    assert memorisation._two_gaussians(torch.rand(20), torch.ones(20) > 0) is not None
+    assert weightings._two_gaussians(torch.ones(50), torch.ones(50) > 0) is None
+    assert weightings._two_gaussians(torch.rand(19), torch.ones(19) > 0) is None
+    assert weightings._two_gaussians(torch.rand(20), torch.ones(20) > 0) is not None
 
 
 def test_weighers_by_name_know_the_products_that_training_kept():

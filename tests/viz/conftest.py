@@ -12,10 +12,9 @@ from PIL import Image
 
 from scale.data.product import Product
 from scale.evaluation.bootstrap import NOTHING, Estimate
-from scale.studies.statistics import Outcome
+from scale.studies.statistics import Outcome, Row, Summary
 from scale.studies.study import Cell, Comparison, Study
 from scale.studies.study import Test as Held
-from scale.studies.summary import Row, Summary
 from scale.viz.theme import use_style
 
 

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from scale.modalities import MODALITIES
-from scale.studies.damage_shares import damage_shares
 from scale.studies.definitions import STUDIES
+from scale.studies.diagnosis import areas, own_weights, untouched_share
 from scale.studies.noise import Noise, missing_at_random
-from scale.studies.score_means import areas, own_weights, untouched_share
-from scale.studies.store import Record
-from scale.studies.study import Cell, Study
+from scale.studies.retention import damage_shares
+from scale.studies.study import Cell, Record, Study
 from scale.studies.study import Test as Held
 from scale.viz.damage import damage_figure
 from scale.viz.diagnosis import score_figure

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from scale.modalities import MODALITIES
-from scale.studies.fault_damage import FittedSounds, MissingSounds, mask_owners
-from scale.studies.fault_runs import SHORT
+from scale.studies.released_code import SHORT, FittedSounds, MissingSounds, mask_owners
 from scale.viz.illustrations.fault_inputs import (
     fault_audio,
     fault_missing,

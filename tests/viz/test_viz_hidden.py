@@ -8,7 +8,7 @@ import pytest
 from scale.config import FeatureConfig
 from scale.data.descriptors import describe
 from scale.data.features import extract
-from scale.studies.reconstruction import Reconstruction
+from scale.studies.context import Reconstruction
 from scale.viz.illustrations.hidden import RANKS, mask_audio, mask_image, mask_video
 from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.words import label

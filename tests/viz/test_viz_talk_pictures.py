@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from scale.config import FeatureConfig
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
-from scale.studies.reconstruction import Reconstruction
+from scale.studies.context import Reconstruction
 from scale.viz.illustrations.pretext import Piece, TaskView, pretext_tasks
 from scale.viz.illustrations.score_path import score_path
 from scale.viz.illustrations.total_loss import LossTerms, total_loss

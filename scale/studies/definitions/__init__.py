@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from scale.studies.definitions.fusion import fusion
-from scale.studies.definitions.missing import missing
-from scale.studies.definitions.noise import noise
-from scale.studies.definitions.parts import faults, modalities, tasks
+from scale.studies.definitions.components import faults, fusion, modalities, tasks
+from scale.studies.definitions.noise import missing, noise
 from scale.studies.definitions.toy import scarcity, toy
 from scale.studies.definitions.weighting import harmony, memorising, weighting
 from scale.studies.study import Study

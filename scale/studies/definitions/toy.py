@@ -11,8 +11,7 @@ import torch
 
 from scale.evaluation.report import provenance
 from scale.studies.runner import Job, belonging, records_path, run_grid
-from scale.studies.store import Record, read_records
-from scale.studies.study import Cell, Comparison, Study
+from scale.studies.study import Cell, Comparison, Record, Study, read_records
 from scale.studies.toy import ToySetting, run_toy, toy_grid
 
 NAME = "views"

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scale.config import ModelConfig
 from scale.data.batch import ProductBatch
-from scale.studies.systems.inputs import LANGUAGE, PERCEPTION
+from scale.studies.systems.fusion import LANGUAGE, PERCEPTION
 from scale.studies.systems.named import System
 
 

@@ -1,8 +1,11 @@
-"""One model for all named systems: inputs, a fusion, heads, and what its system trains it by.
+"""The model of a named system (inputs, fusion, heads, objective), at the parameter count of SCALE.
 
 B products, M modalities (five), R rows (products that have the modality), L length, N positions,
 D width.
 """
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +19,20 @@ from scale.losses.masking import MaskedBatch
 from scale.losses.total import LossOutput
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.heads import ContinuousHead, DiscreteHead
-from scale.model.scale import EmbedOutput
+from scale.model.scale import EmbedOutput, ScaleModel
 from scale.model.transformer import initialise
-from scale.studies.systems.co_attention import CoAttention
-from scale.studies.systems.inputs import LANGUAGE, PERCEPTION, Inputs
+from scale.seeding import derived_seed
+from scale.studies.systems.fusion import (
+    LANGUAGE,
+    PERCEPTION,
+    Apart,
+    ClipLoss,
+    CoAttention,
+    Inputs,
+    RankingLoss,
+    SingleStream,
+)
 from scale.studies.systems.named import System
-from scale.studies.systems.single_stream import SingleStream
 from scale.studies.systems.tasks import (
     Example,
     choice_loss,
@@ -29,7 +40,6 @@ from scale.studies.systems.tasks import (
     shuffle_frames,
     swap_one_modality,
 )
-from scale.studies.systems.two_tower import Apart, ClipLoss, RankingLoss
 
 
 class FusionModel(nn.Module):
@@ -182,3 +192,65 @@ def _first(cls_BMD: Tensor, present_BM: Tensor, among: tuple[str, ...]) -> Tenso
     columns_S = torch.tensor([INDEX[m] for m in among], device=present_BM.device)
     first_B = columns_S[present_BM[:, columns_S].int().argmax(1)]
     return cls_BMD[torch.arange(len(cls_BMD), device=cls_BMD.device), first_B]
+
+
+TOLERANCE = 0.05
+"""Of the parameter count: two systems within 5 % of SCALE are about within 10 % of each other."""
+STRETCHES = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 2.0)
+"""Factors on the width of the feed-forward parts that are tried, in this order."""
+DEEPEST = 200
+
+
+def build_system(system: System, config: Config, seed: int) -> nn.Module:
+    """The model of a named system, with the weights that the seed gives.
+
+    It sees the modalities that both `system.modalities` and `config.model.modalities` name, and
+    has as many parameters, within 5 %, as `ScaleModel(config.model, config.missing)`: depth is the
+    knob, and where no depth fits, the feed-forward width too; width and heads stay. For `scale`
+    that ScaleModel itself. `model.discrete_init` and `continuous_init` are not used.
+
+    Raises ValueError where no depth fits, or the system sees none of the model's modalities.
+    """
+    # Found before the seed is set: a meta model draws nothing that matters.
+    sized, depth = (config, 0) if system.scheme == "scale" else find_size(system, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(seed))
+        if system.scheme == "scale":
+            return ScaleModel(config.model, config.missing)
+        return FusionModel(system, sized, depth)
+
+
+def find_size(system: System, config: Config) -> tuple[Config, int]:
+    """Config (with the feed-forward width found) and depth. Raises ValueError where none fits."""
+    with torch.device("meta"):
+        wanted = parameters(ScaleModel(config.model, config.missing))
+    closest = 0.0
+    for stretched in _stretched(config):
+        counts = {d: _count(system, stretched, d) for d in (1, 2)}
+        # Layers are all alike, so the count is a straight line over depth.
+        a_layer = counts[2] - counts[1]
+        depth = max(1, min(DEEPEST, 1 + round((wanted - counts[1]) / a_layer)))
+        ratio = (counts[1] + (depth - 1) * a_layer) / wanted
+        if abs(ratio - 1) <= TOLERANCE:
+            return stretched, depth
+        closest = min(closest or ratio, ratio, key=lambda r: abs(r - 1))
+    raise ValueError(
+        f"{system.name}: no depth gives {wanted} parameters within {TOLERANCE:.0%}; the closest "
+        f"has {closest:.0%} of them. Choose a deeper or wider config.model to compare with"
+    )
+
+
+def parameters(model: nn.Module) -> int:
+    """All parameters, shared ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _stretched(config: Config) -> Iterator[Config]:
+    for factor in STRETCHES:
+        ratio = config.model.mlp_ratio * factor
+        yield replace(config, model=replace(config.model, mlp_ratio=ratio))
+
+
+def _count(system: System, config: Config, depth: int) -> int:
+    with torch.device("meta"):
+        return parameters(FusionModel(system, config, depth))

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, normalize
 from scale.data.batch import ProductBatch
 from scale.losses.masking import MaskedBatch
 from scale.modalities import INDEX
-from scale.studies.systems.inputs import SIDES
+from scale.studies.systems.fusion import SIDES
 
 SWAP_RATE = 0.5
 """Share of the products that can be judged whose modality is swapped, as in BERT's own pairs."""

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from scale.config import Config, ModelConfig
 from scale.modalities import MODALITIES
-from scale.studies.systems.build import find_size
 from scale.studies.systems.cost import attention_flops, design_flops, layer_flops
+from scale.studies.systems.model import find_size
 from scale.studies.systems.named import SYSTEMS, System
 from scale.viz.charts import series_styles
 from scale.viz.theme import NEGATIVE, POSITIVE, drawn, new_figure, points, shade

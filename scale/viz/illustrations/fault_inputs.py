@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.fault_damage import FittedSounds, MissingSounds
+from scale.studies.released_code import FittedSounds, MissingSounds
 from scale.viz.charts import framed
 from scale.viz.illustrations.faults import VERSIONS
 from scale.viz.theme import (

@@ -38,7 +38,7 @@ VERSIONS = {
     "audio all zeros": "fault_silent",
     "missing in the losses": "fault_zeros_present",
 }
-"""Label of each version of `scale.studies.fault_runs.SHORT`."""
+"""Label of each version of `scale.studies.released_code.SHORT`."""
 COLUMNS = 4
 """Panels in a row of loss curves."""
 

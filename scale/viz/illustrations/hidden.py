@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from scale.config import FeatureConfig
 from scale.data.features import fit_picture, pixels_of
-from scale.studies.reconstruction import Reconstruction
+from scale.studies.context import Reconstruction
 from scale.viz import tiles, typeset
 from scale.viz.theme import MODALITY_COLOURS, drawn, points, shade
 from scale.viz.tiles import Box

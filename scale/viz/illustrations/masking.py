@@ -31,7 +31,7 @@ def context_gain(
     Each panel has its own scale: squared error and cross-entropy do not compare.
 
     Args:
-        gains: by modality, what `experiments.context.gains` found; contexts that are not there have
+        gains: by modality, what `studies.context.gains` found; contexts that are not there have
             no row.
         note: a further sentence below.
 

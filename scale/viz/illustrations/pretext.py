@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scale.config import FeatureConfig
 from scale.data.features import fit_picture, pixels_of
 from scale.modalities import MODALITIES, SPECS
-from scale.studies.reconstruction import Reconstruction
+from scale.studies.context import Reconstruction
 from scale.viz import tiles, typeset
 from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, drawn, points, shade, tint
 from scale.viz.tiles import Box

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from scale.modalities import INDEX, MODALITIES
-from scale.studies.systems.inputs import LANGUAGE, PERCEPTION
+from scale.studies.systems.fusion import LANGUAGE, PERCEPTION
 from scale.viz import typeset
 from scale.viz.theme import MODALITY_COLOURS, drawn, points, shade, tint
 from scale.viz.words import Language, label

@@ -4,22 +4,20 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from scale.studies.fault_damage import (
+from scale.studies.released_code import (
+    SHORT,
+    STEPS,
     effective_temperatures,
+    few_products,
     fit_sounds,
+    learned_parameters,
     mask_owners,
     missing_sounds,
     same_modality_share,
-    title_influence,
-    with_scrambled_mask,
-)
-from scale.studies.fault_runs import (
-    SHORT,
-    STEPS,
-    few_products,
-    learned_parameters,
     small_config,
+    title_influence,
     train_briefly,
+    with_scrambled_mask,
 )
 from scale.viz.illustrations.fault_inputs import (
     fault_audio,

@@ -19,8 +19,8 @@ from scale.studies.context import (
     in_context,
     predict,
 )
-from scale.studies.mask_words import answers, hide_entities, hide_words, top_pieces
-from scale.studies.probe_training import (
+from scale.studies.masked_probe import answers, hide_entities, hide_words, top_pieces
+from scale.studies.masked_training import (
     RECORDED,
     complete_rows,
     reader_of_tables,

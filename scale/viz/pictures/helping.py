@@ -11,8 +11,7 @@ from scale.evaluation.tables import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
-from scale.studies.contributions import EMPTY, marginal_steps, shapley
-from scale.studies.retention import retention_curves
+from scale.studies.retention import EMPTY, marginal_steps, retention_curves, shapley
 from scale.studies.statistics import over_seeds
 from scale.viz.claims import retention_curve
 from scale.viz.illustrations.helping import added_modalities, shapley_figure

@@ -6,10 +6,16 @@ from matplotlib.figure import Figure
 
 from scale.data.dataset import ProductDataset
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
-from scale.studies.context import EVERYTHING, NOTHING, gains, product_losses
+from scale.studies.context import (
+    EVERYTHING,
+    NOTHING,
+    best_median_worst,
+    gains,
+    product_losses,
+    reconstruct,
+)
 from scale.studies.masked_probe import Asked, ask, draw_groups, groups_of, hide_groups
 from scale.studies.masked_training import copy_losses, mean_loss
-from scale.studies.reconstruction import best_median_worst, reconstruct
 from scale.viz.illustrations.hidden import RANKS, mask_audio, mask_image, mask_video
 from scale.viz.illustrations.masking import context_gain, copy_curve
 from scale.viz.illustrations.pretext import Piece, TaskView, pretext_tasks

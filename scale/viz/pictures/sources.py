@@ -13,8 +13,7 @@ from scale.strict import require
 from scale.studies.definitions import STUDIES
 from scale.studies.definitions.toy import TOYS, run_toy_study
 from scale.studies.runner import finished_records
-from scale.studies.store import Record
-from scale.studies.study import Study
+from scale.studies.study import Record, Study
 from scale.training.run import Run
 from scale.viz.words import Language
 

@@ -9,8 +9,8 @@ from scale.modalities import MODALITIES
 from scale.presets import base
 from scale.seeding import derived_seed
 from scale.studies.systems.attention_reach import Reach, first_tokens, reads_of_generator
-from scale.studies.systems.build import build_system
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
+from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 from scale.viz.illustrations.attention import attention_masks
 from scale.viz.illustrations.cost import cost_by_length, sized_designs

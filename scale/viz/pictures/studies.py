@@ -4,9 +4,9 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from scale.studies.damage_shares import damage_shares
 from scale.studies.definitions import STUDIES
-from scale.studies.summary import summarise
+from scale.studies.retention import damage_shares
+from scale.studies.statistics import summarise
 from scale.viz.damage import damage_figure
 from scale.viz.diagnosis import score_figure
 from scale.viz.pictures.sources import Picture, Sources
