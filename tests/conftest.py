@@ -80,7 +80,7 @@ def make_batch():
 @pytest.fixture(scope="session")
 def reference() -> dict:
     """Numbers of the authors' released code; five-stacks are in its order of modalities."""
-    path = Path(__file__).parent / "data" / "reference_vectors.json"
+    path = Path(__file__).parent / "reference" / "reference_vectors.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 

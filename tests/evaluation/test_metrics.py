@@ -22,7 +22,7 @@ from scale.evaluation import metrics
 from scale.evaluation.ranking import rank_gallery
 
 REFERENCE = json.loads(
-    (Path(__file__).parents[1] / "data" / "metrics_reference.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "reference" / "metrics_reference.json").read_text(encoding="utf-8")
 )
 DENOMINATORS = ("min(k, relevant)", "relevant", "hits")
 
