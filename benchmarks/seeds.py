@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from scale.commands.evaluate import evaluate_run
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
+from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
 from scale.presets import tiny
 from scale.training.pretrain import pretrain

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from scale.commands.demo import samples_folder, train_demo
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
+from scale.demo import samples_folder, train_demo
 from scale.evaluation.bootstrap import Estimate
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 
 THREADS = 1
 """Of torch in a notebook: the order of a sum, and so its last digits, depends on it, and stored
@@ -86,7 +86,7 @@ def demo_folder() -> Path:
 
 
 @cache
-def demo_run() -> Run:
+def demo_run() -> TrainedRun:
     """The tiny model, trained on the sample shop; trains it (one to two minutes) where it is not
     there yet.
 
@@ -98,7 +98,7 @@ def demo_run() -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "train.lock"), redirect_stdout(StringIO()):
         train_demo(samples(), folder, progress=not RunFolder(folder).checkpoint("last").exists())
-    run = Run.load(folder)
+    run = TrainedRun.load(folder)
     run.model.eval().to(device())
     return run
 

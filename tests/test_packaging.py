@@ -59,7 +59,7 @@ HEAVY = ("av", "sklearn", "scipy", "matplotlib", "umap", "faiss", "tyro", "tenso
 
 
 @pytest.mark.parametrize(
-    "module", ["scale.training.pretrain", "scale.presets", "scale.cli", "scale.commands.search"]
+    "module", ["scale.training.pretrain", "scale.presets", "scale.cli", "scale.inference.search"]
 )
 def test_the_training_path_imports_no_extra(module):
     """A bare GPU image has none of them (decision 13)."""
@@ -75,8 +75,8 @@ def test_the_training_path_imports_no_extra(module):
 
 def test_rooms_import_only_downwards():
     """design.md's order, evaluation before training: the loop measures retrieval as it goes."""
-    order = ["data", "model", "losses", "evaluation", "training", "studies", "viz", "explore",
-             "talk", "commands"]  # fmt: skip
+    order = ["data", "model", "losses", "evaluation", "training", "inference", "studies", "viz",
+             "explore", "talk", "commands"]  # fmt: skip
     for place, room in enumerate(order):
         for path in (ROOT / "scale" / room).rglob("*.py"):
             for above in order[place + 1 :]:

@@ -90,7 +90,7 @@ print(f"{len(test)} products that it has never seen")
 
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
-from scale.commands.search import Gallery, parse_query
+from scale.inference.search import Gallery, parse_query
 
 gallery = Gallery.build(run, test, MODALITIES, progress=False)
 found = gallery.search(parse_query("for tea lovers, with handle"), k=5)

@@ -479,7 +479,7 @@ assert jct < chance + 0.1
 # category? `held out` are all products not trained on.
 
 # %%
-from scale.commands.demo import samples_folder
+from scale.demo import samples_folder
 from scale.studies.definitions import STUDIES
 from scale.studies.statistics import summarise
 from scale.studies.study import read_records

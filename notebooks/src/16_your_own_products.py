@@ -257,7 +257,7 @@ assert last < 0.6 * 3 * np.log(32)
 # have nothing in common.
 
 # %%
-from scale.commands.evaluate import evaluate_run
+from scale.inference.evaluate import evaluate_run
 
 results = evaluate_run(run, "my_shop", "test", tune=False, cache=cache, progress=False)
 directions = ["image->text", "image->table", "text->image", "table->image"]
@@ -316,7 +316,7 @@ assert by_category["untrained"]["image"]["mAP@1"]["value"] > 0.25
 # picture. The picture below is a *second* photo of a bottle, from another side, which is not in the catalogue.
 
 # %%
-from scale.commands.search import Gallery, parse_query
+from scale.inference.search import Gallery, parse_query
 from scale.modalities import MODALITIES
 from scale.viz.retrieval import retrieval_sheet
 

@@ -22,7 +22,7 @@ from scale.data.shards.manifest import is_shards
 from scale.modalities import parse_subset
 from scale.presets import PRESETS, tiny
 from scale.training.preemption import parse_minutes
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 Language = Literal["en", "zh"]
 Split = Literal["train", "val", "test"]
@@ -138,12 +138,12 @@ class Evaluate:
 
     def run(self) -> None:
         """Measure, write, print the main figures."""
-        from scale.commands.demo import headline
-        from scale.commands.evaluate import evaluate_run
+        from scale.demo import headline
         from scale.evaluation.report import write_csv, write_json
+        from scale.inference.evaluate import evaluate_run
         from scale.viz.pictures.run_pictures import draw_run
 
-        run = Run.load(self.directory)
+        run = TrainedRun.load(self.directory)
         catalogue = Catalogue.open(self.catalogue)
         results = evaluate_run(run, catalogue, self.split, tune=self.fine_tune, seed=self.seed)
         targets = [run.folder.results, *([self.json] if self.json else [])]
@@ -186,13 +186,13 @@ class Search:
 
     def run(self) -> None:
         """Search and print a table."""
-        from scale.commands.search import Gallery, parse_query, result_table, search_index
         from scale.evaluation.product_index import ProductIndex
+        from scale.inference.search import Gallery, parse_query, result_table, search_index
 
         query = parse_query(self.query)
         if self.index is None and self.catalogue is None:
             raise ValueError("--catalogue or --index is needed: where to search")
-        run = Run.load(self.run_folder)
+        run = TrainedRun.load(self.run_folder)
         if self.index is not None:
             if self.subset != "all":
                 raise ValueError(f"{self.index}: an index has its subset; --subset is of no use")
@@ -219,8 +219,8 @@ class Doctor:
 
     def run(self) -> None:
         """Print a line per check; raises RuntimeError where one fails."""
-        from scale.commands.demo import samples_folder
         from scale.commands.doctor import examine_installation, overfit_one_batch
+        from scale.demo import samples_folder
 
         failed = 0
         folder = self.catalogue or samples_folder()
@@ -244,7 +244,7 @@ class Demo:
 
     def run(self) -> None:
         """Everything, with a summary at the end."""
-        from scale.commands.demo import demo
+        from scale.demo import demo
 
         demo(self.out)
 

@@ -7,13 +7,13 @@ from typing import Literal
 
 import tyro
 
-from scale.commands.embed_pieces import embed_pieces
 from scale.data.catalogue import Catalogue
 from scale.evaluation.embed import embed_dataset, write_embeddings
 from scale.evaluation.report import provenance
+from scale.inference.embed_pieces import embed_pieces
 from scale.modalities import parse_subset
 from scale.training.distributed import join, leave, rank, world_size
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Embed:
             )
         join("auto")
         if to_folder:
-            run = Run.load(self.directory)
+            run = TrainedRun.load(self.directory)
             store = embed_pieces(
                 run, self.catalogue, self.out, subset, self.split,
                 batch_size=self.batch_size, piece_size=self.piece_size,
@@ -64,7 +64,7 @@ class Embed:
         elif world_size() > 1:
             raise ValueError(f"{self.out}: several processes write to a folder, not to one file")
         else:
-            run = Run.load(self.directory)
+            run = TrainedRun.load(self.directory)
             data = run.dataset(Catalogue.open(self.catalogue), self.split)
             found = embed_dataset(run.model, data, self.batch_size, subset).product(subset)
             write_embeddings(self.out, found, provenance(run.config.train.seed, started))

@@ -8,7 +8,7 @@ from scale.evaluation.search import SearchIndex
 from scale.explore.subject import Subject
 from scale.model.scale import ScaleModel
 from scale.studies.single_product import with_policy
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 UNTRAINED = "untrained"
 
@@ -20,7 +20,7 @@ class Models:
         self._subject = subject
         self.steps = subject.run.checkpoints()
         """Step of each checkpoint."""
-        # Where no validation chose a best checkpoint, `Run.load` took the last.
+        # Where no validation chose a best checkpoint, `TrainedRun.load` took the last.
         fallback = subject.which == "best" not in self.steps and "last" in self.steps
         self.shown = "last" if fallback else subject.which
         """The one that the subject holds."""
@@ -45,4 +45,4 @@ class Models:
             return self._subject.run.model
         if name == UNTRAINED:
             return self._subject.run.untrained().eval()
-        return Run.load(self._subject.run.folder.folder, name).model
+        return TrainedRun.load(self._subject.run.folder.folder, name).model

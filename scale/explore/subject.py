@@ -20,7 +20,7 @@ from scale.data.product import Product, View
 from scale.evaluation.embed import Embeddings, embed_dataset
 from scale.evaluation.search import SearchIndex
 from scale.explore.markup import data_uri
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 from scale.viz import tiles
 from scale.viz.words import Language, label
 
@@ -33,7 +33,7 @@ class Subject:
     weights lie; a run on another device keeps its own.
     """
 
-    run: Run
+    run: TrainedRun
     data: ProductDataset
     which: str = "best"
     """Checkpoint that was asked for; where no validation chose a best one, the run has the last."""
@@ -52,7 +52,7 @@ class Subject:
         Raises ValueError where the folder is not that of a run, its checkpoint does not fit the
         catalogue, or no product has anything that the run's model reads.
         """
-        opened = Run.load(run, which)
+        opened = TrainedRun.load(run, which)
         opened.model.eval()
         data = opened.dataset(Catalogue.open(catalogue), split)
         if not data.present_NM.any():

@@ -27,7 +27,7 @@ from scale.seeding import generator
 from scale.studies.context import Context, in_context
 from scale.studies.masked_probe import hide_entities, hide_words
 from scale.studies.runner import restrict
-from scale.training.run import Run, seeded_model
+from scale.training.run import TrainedRun, seeded_model
 from scale.training.step import Stepper
 
 
@@ -150,7 +150,7 @@ def complete_rows(data: ProductDataset, modalities: Sequence[str]) -> list[int]:
     return np.flatnonzero(data.present_NM[:, [INDEX[m] for m in modalities]].all(axis=1)).tolist()
 
 
-def part_of(run: Run, modalities: Sequence[str]) -> ScaleModel:
+def part_of(run: TrainedRun, modalities: Sequence[str]) -> ScaleModel:
     """The run's model with these modalities only: the same weights, fewer encoders."""
     names = tuple(m for m in MODALITIES if m in modalities)
     model = ScaleModel(replace(run.config.model, modalities=names), run.config.missing)
@@ -194,7 +194,7 @@ def practise(
 
 
 def reader_of_words(
-    run: Run,
+    run: TrainedRun,
     data: ProductDataset,
     words: Sequence[str],
     modalities: Sequence[str],
@@ -217,7 +217,9 @@ def _words_of(
     return hide_words(data, words, [rows[k] for k in picked])
 
 
-def reader_of_tables(run: Run, data: ProductDataset, steps: int, seed: int = 0) -> ScaleModel:
+def reader_of_tables(
+    run: TrainedRun, data: ProductDataset, steps: int, seed: int = 0
+) -> ScaleModel:
     """The run's model after practice on tables whose values are all hidden at once, beside a random
     half of the other modalities; for data of `with_record_table`."""
 

@@ -29,7 +29,7 @@ from scale.model.scale import ScaleModel, ScaleOutput
 from scale.model.scores import inter_modality_scores
 from scale.model.transformer import TransformerEncoder
 from scale.presets import official_loss
-from scale.training.run import Run, seeded_model
+from scale.training.run import TrainedRun, seeded_model
 from scale.training.step import Stepper
 
 Change = Callable[[ProductDataset], ProductDataset]
@@ -209,7 +209,7 @@ STEPS = 12
 """Of a training that only shows that the loss falls."""
 
 
-def few_products(run: Run, catalogue: Catalogue, count: int = 128) -> ProductDataset:
+def few_products(run: TrainedRun, catalogue: Catalogue, count: int = 128) -> ProductDataset:
     """The first training products, as a run's tokens."""
     training = with_splits(catalogue).split("train")
     return run.dataset(replace(training, products=training.products[:count]))
@@ -335,7 +335,7 @@ def title_influence(model: ScaleModel, batch: ProductBatch) -> np.ndarray:
     return change_BB
 
 
-def with_scrambled_mask(run: Run) -> ScaleModel:
+def with_scrambled_mask(run: TrainedRun) -> ScaleModel:
     """A run's trained model, whose JCT lays its attention mask onto the wrong products."""
     model = mask_on_wrong_products(run.config)
     model.load_state_dict(run.model.state_dict())
@@ -358,7 +358,7 @@ class FittedSounds:
     """Standard deviation of the predictions at the hidden frames over that of the targets."""
 
 
-def fit_sounds(run: Run, data: ProductDataset, steps: int = 200) -> FittedSounds:
+def fit_sounds(run: TrainedRun, data: ProductDataset, steps: int = 200) -> FittedSounds:
     """Two linear heads that predict hidden log-mel frames from the trained JCT's tokens.
 
     They differ in where S'_ii acts: mean w (p - t)^2, or mean (w p - t)^2.
@@ -460,7 +460,7 @@ class MissingSounds:
 
 
 @torch.no_grad()
-def missing_sounds(run: Run, data: ProductDataset, each: int = 12) -> MissingSounds:
+def missing_sounds(run: TrainedRun, data: ProductDataset, each: int = 12) -> MissingSounds:
     """What the trained model makes of missing sounds that are zeros with mask 1."""
     audio, text = INDEX["audio"], INDEX["text"]
     has_N, title_N = data.present_NM[:, audio], data.present_NM[:, text]

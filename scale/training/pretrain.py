@@ -27,8 +27,8 @@ from scale.training.distributed import join, main_first, rank
 from scale.training.loop import Trainer
 from scale.training.preemption import PreemptionHandler
 from scale.training.run import (
-    Run,
     RunFolder,
+    TrainedRun,
     build_dataset,
     differing_keys,
     fit_sizes,
@@ -54,7 +54,7 @@ def pretrain(
     strict: bool = False,
     cache: FeatureCache | None = None,
     progress: bool = True,
-) -> Run:
+) -> TrainedRun:
     """Train SCALE on a catalogue's training split and write everything into a run folder.
 
     Started by `accelerate launch` or torchrun, each process calls this alike (docs/scaling.md).
@@ -94,7 +94,7 @@ def pretrain(
         for sentence in (*warnings, *taken):
             log.info("%s", sentence)
     Trainer(config, model, train, val, run, stopper).fit(progress)
-    return Run.load(run.folder)
+    return TrainedRun.load(run.folder)
 
 
 def _prepare(

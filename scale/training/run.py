@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -76,8 +77,8 @@ class RunFolder:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A trained model with all that its inputs need."""
+class TrainedRun:
+    """A trained model with its config, tokenizer and normaliser; `scale.Run` adds methods."""
 
     folder: RunFolder
     config: Config
@@ -85,13 +86,17 @@ class Run:
     normaliser: Normaliser
     model: ScaleModel
 
-    @staticmethod
-    def load(folder: Path | str, which: str = "best") -> "Run":
-        """Open a run folder; `which` checkpoint is `best` (of the validation), `last`, or one of
-        those that `checkpoints` lists, e.g. `step-000100`.
+    @classmethod
+    def load(cls, folder: Path | str, which: str = "best") -> Self:
+        """Open a run folder.
 
-        Where no validation chose a best one, the last is taken. Raises ValueError that names the
-        path where the folder is not that of a run, or a part of it is damaged or does not fit.
+        Args:
+            which: the checkpoint: `best` (by validation), `last`, or a name that `checkpoints`
+                lists, e.g. `step-000100`. Without a best checkpoint, the last one is loaded.
+
+        Raises:
+            ValueError: the folder is not a run folder, or a file in it is damaged or does not fit;
+                the message names the path.
         """
         run = RunFolder(Path(folder))
         if not run.config.is_file():
@@ -103,7 +108,7 @@ class Run:
                 f"{run.checkpoint(which)}: no such checkpoint (there: {there}); continue with "
                 "scale pretrain --resume"
             )
-        return Run(
+        return cls(
             run,
             Config.load(run.config),
             load_tokenizer(run.tokenizer),

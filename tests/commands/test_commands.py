@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from scale import cli
-from scale.commands import demo as demo_module
+from scale import demo as demo_module
 from scale.commands.doctor import LEARNED, overfit_one_batch
-from scale.commands.evaluate import evaluate_run
-from scale.commands.search import parse_query
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
+from scale.inference.evaluate import evaluate_run
+from scale.inference.search import parse_query
 from scale.modalities import MODALITIES, SUBSETS, subset_name
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 
 
 def test_evaluate_writes_what_others_rely_on(run_folder, small_catalogue, tmp_path, capsys):
@@ -62,7 +62,7 @@ def test_evaluate_refuses_an_empty_split(run_folder, small_catalogue):
     catalogue = Catalogue.open(small_catalogue)
     catalogue = replace(catalogue, products=catalogue.split("train").products)
     with pytest.raises(ValueError, match="0 products in the split 'test'"):
-        evaluate_run(Run.load(run_folder), catalogue, "test", progress=False)
+        evaluate_run(TrainedRun.load(run_folder), catalogue, "test", progress=False)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npy"])

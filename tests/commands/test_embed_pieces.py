@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from scale import cli
-from scale.commands import embed_pieces as embedding
-from scale.commands.embed_pieces import embed_pieces, run_fingerprint
 from scale.data.catalogue import Catalogue
 from scale.evaluation.embed import read_embeddings
 from scale.evaluation.embedding_store import EmbeddingStore, StoreError
-from scale.training.run import Run
+from scale.inference import embed_pieces as embedding
+from scale.inference.embed_pieces import embed_pieces, run_fingerprint
+from scale.training.run import TrainedRun
 
 
 @pytest.fixture(scope="module")
 def run(run_folder):
-    return Run.load(run_folder)
+    return TrainedRun.load(run_folder)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_pieces_of_other_lines_subset_or_run_are_made_again(
     (other / "products.jsonl").write_text("\n".join([*titles[:25], titles[25].replace("thing", "x"),
                                                      *titles[26:]]))  # fmt: skip
     assert again(other) == 1
-    changed = Run.load(run.folder.folder)
+    changed = TrainedRun.load(run.folder.folder)
     with torch.no_grad():
         next(changed.model.parameters())[0] += 1
     assert run_fingerprint(changed) != run_fingerprint(run)
@@ -217,13 +217,13 @@ def test_the_index_says_its_recall(folder, tmp_path, capsys):
 
 
 def test_an_index_of_another_run_or_width_is_refused(run, run_folder, flat, folder, tmp_path):
-    from scale.commands.search import parse_query, search_index
     from scale.evaluation.product_index import ProductIndex
+    from scale.inference.search import parse_query, search_index
 
     index = ProductIndex.open(flat)
     query = parse_query("green thing")
     assert "p" in search_index(run, index, query, 3)
-    trained = Run.load(run_folder)
+    trained = TrainedRun.load(run_folder)
     with torch.no_grad():
         next(trained.model.parameters())[0] += 1
     with pytest.raises(ValueError, match="built from another run"):
@@ -262,7 +262,7 @@ def test_failures_are_one_plain_line(
 
 
 def test_a_query_that_the_model_does_not_take_is_refused(run, flat, small_catalogue):
-    from scale.commands.search import embed_query, parse_query
+    from scale.inference.search import embed_query, parse_query
 
     sound = next(p for p in Catalogue.open(small_catalogue) if p.audio).audio
     model = replace(run.config.model, modalities=("text", "image"))

@@ -11,12 +11,12 @@ from pptx import Presentation
 from pptx.enum.shapes import PP_PLACEHOLDER
 
 from scale import cli
-from scale.commands.evaluate import evaluate_run
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
+from scale.inference.evaluate import evaluate_run
 from scale.talk.check import problems
 from scale.talk.plan import SLIDES, read_plan, standard_plan
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 STUDIES = Path(__file__).parents[2] / "figures" / "studies"
 EVERYTHING = [key for key in SLIDES if key != "map"]
@@ -39,7 +39,7 @@ def measured(run_folder, small_catalogue, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "small"
     shutil.copytree(run_folder, out)
     results = evaluate_run(
-        Run.load(out), Catalogue.open(small_catalogue), "test", tune=False, progress=False
+        TrainedRun.load(out), Catalogue.open(small_catalogue), "test", tune=False, progress=False
     )
     write_json(out / "results.json", results)
     return out

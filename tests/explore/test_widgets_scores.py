@@ -18,7 +18,7 @@ from scale.model.scores import inter_modality_scores
 from scale.studies.noise import KINDS, Noise, apply_noise
 from scale.studies.single_product import Probe, read_product
 from scale.training.logging import SCORES, read_scores, score_means
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 
 MATRICES = ("scores", "softmax", "weighted", "xs_normalised")
 
@@ -201,7 +201,7 @@ def test_models_are_those_of_the_run(explorer, subject):
     data = subject.data.subset([explorer.picker.row])
     expected = {
         "untrained": subject.run.untrained().eval(),
-        "last": Run.load(subject.run.folder.folder, "last").model,
+        "last": TrainedRun.load(subject.run.folder.folder, "last").model,
     }
     for name, model in expected.items():
         explorer.model.value = name

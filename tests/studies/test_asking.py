@@ -10,7 +10,7 @@ from scale.data.batch import ProductBatch, Tokens
 from scale.data.catalogue import Catalogue
 from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES, SPECS
 from scale.studies.masked_probe import ask, draw_groups, groups_of, hide_groups
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 each = pytest.mark.parametrize("modality", MODALITIES)
 
@@ -18,7 +18,7 @@ each = pytest.mark.parametrize("modality", MODALITIES)
 @pytest.fixture(scope="module")
 def situation(run_folder, small_catalogue):
     """48 products and a model after 60 steps."""
-    run = Run.load(run_folder)
+    run = TrainedRun.load(run_folder)
     return run.dataset(Catalogue.open(small_catalogue)), run.model.eval()
 
 

@@ -31,7 +31,7 @@ from scale.studies.released_code import (
     with_scrambled_mask,
 )
 from scale.studies.systems.model import parameters
-from scale.training.run import Run, RunFolder, build_dataset, fit_vocabulary, seeded_model
+from scale.training.run import RunFolder, TrainedRun, build_dataset, fit_vocabulary, seeded_model
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def run(config, catalogue, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     dataset = build_dataset(training, config, tokenizer, None, cache=FeatureCache(folder))
     model = seeded_model(config).eval()
-    return Run(RunFolder(folder), config, tokenizer, dataset.normaliser, model)
+    return TrainedRun(RunFolder(folder), config, tokenizer, dataset.normaliser, model)
 
 
 @pytest.fixture(scope="module")

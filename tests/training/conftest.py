@@ -14,7 +14,7 @@ from scale.data.catalogue import Catalogue
 from scale.training.checkpoint import OPTIMIZER
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def whole_run(small, small_catalogue, cache, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def small_dataset(whole_run, small_catalogue, cache):
     """The config of the whole run and the products that it trained on."""
-    run = Run.load(whole_run)
+    run = TrainedRun.load(whole_run)
     return run.config, run.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
 
 

@@ -16,7 +16,7 @@ from scale.presets import official_loss
 from scale.training import step as training_step
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 from scale.training.step import TrainingError
 from scale.training.validation import BEST_BY
 
@@ -100,7 +100,7 @@ def test_a_run_folder_holds_what_others_rely_on(whole_run):
         "tokenizer", "normaliser.safetensors", "data.json",
     } <= {p.name for p in whole_run.iterdir()}  # fmt: skip
     assert {p.name for p in (whole_run / "checkpoint").iterdir()} == {"best", "last"}
-    run = Run.load(whole_run)
+    run = TrainedRun.load(whole_run)
     assert run.config.model.vocab_size == len(run.tokenizer)
     lines = read_metrics(whole_run)
     assert [line["step"] for line in lines if "loss/total" in line] == list(range(1, 13))

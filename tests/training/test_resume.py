@@ -15,7 +15,7 @@ import pytest
 from scale.training.loop import Trainer
 from scale.training.preemption import TrainingStopped
 from scale.training.pretrain import pretrain
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 from scale.training.step import Stepper, TrainingError
 
 
@@ -203,7 +203,7 @@ def test_what_a_told_stop_says_and_saves(small, small_catalogue, cache, tmp_path
         f"step 7 of 12: stopped by SIGTERM; all is saved in {folder.checkpoint('last')}; "
         "go on with --resume (resume=True)"
     )
-    assert Run.load(tmp_path / "run", "last").checkpoints() == {"best": 4, "last": 7}
+    assert TrainedRun.load(tmp_path / "run", "last").checkpoints() == {"best": 4, "last": 7}
 
 
 def test_in_a_thread_training_runs_and_no_signal_is_touched(
@@ -252,7 +252,7 @@ def test_a_damaged_checkpoint_costs_steps_not_bits(
     content[-5] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"last/model.safetensors: damaged"):
-        Run.load(out, "last")
+        TrainedRun.load(out, "last")
     pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
     assert "last/model.safetensors: damaged" in caplog.text
     assert f"{folder.checkpoint('best')} (step" in caplog.text
@@ -288,7 +288,7 @@ def test_a_full_disk_keeps_the_last_good_state(
     assert message.startswith("step 8: [Errno 28] No space left on device")
     assert "Make room, then go on with --resume" in message
     assert {p.name for p in folder.checkpoints.iterdir()} == {"best", "last"}, "no half ones"
-    newest = list(Run.load(out, "last").checkpoints())[-1]
+    newest = list(TrainedRun.load(out, "last").checkpoints())[-1]
     assert message.endswith(f"The last good checkpoint is {folder.checkpoint(newest)}.")
     pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
     same_run(out, whole_run)

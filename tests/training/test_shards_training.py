@@ -15,7 +15,7 @@ from scale.data.shards.writer import write_shards
 from scale.evaluation.embed import embed_dataset
 from scale.training.logging import read_metrics
 from scale.training.pretrain import pretrain
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 from tests.training.test_distributed import start_two
 from tests.training.test_pretrain import Stopped, stop_at
 
@@ -104,7 +104,7 @@ def test_shuffled_within_shards_it_resumes_to_the_same_bits(
 def test_validation_and_evaluation_work(sharded_run, small_catalogue, shards, cache):
     assert any("val/Recall@10" in line for line in read_metrics(sharded_run))
     assert any("val/mAP@1" in line for line in read_metrics(sharded_run))
-    run = Run.load(sharded_run)
+    run = TrainedRun.load(sharded_run)
     catalogue = run.dataset(Catalogue.open(small_catalogue), "test", cache=cache)
     sharded = ShardDataset.open(shards, run.normaliser)
     sharded = sharded.subset(sharded.rows_of("test"))

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import Embedder
 from scale.losses.contrastive import pair_losses
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 from scale.viz.illustrations.contrast import IMAGE, PAIR, TEXT
 from scale.viz.theme import MODALITY_COLOURS, diverging, drawn, new_figure, points, shade
 from scale.viz.words import Language, label
@@ -58,7 +58,7 @@ def table_of(model: Embedder, dataset: ProductDataset, count: int = 32) -> Batch
     return BatchTable(cosine_BB, losses.loss_BP[:, PAIR].mean().item())
 
 
-def tables_of(run: Run, seen: ProductDataset, unseen: ProductDataset) -> list[BatchTable]:
+def tables_of(run: TrainedRun, seen: ProductDataset, unseen: ProductDataset) -> list[BatchTable]:
     """Untrained and trained on products of the training, and trained on others."""
     untrained = table_of(run.untrained().eval(), seen)
     return [untrained, table_of(run.model, seen), table_of(run.model, unseen)]

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from scale.commands.search import Gallery
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
 from scale.evaluation.embed import embed_dataset
+from scale.inference.search import Gallery
 from scale.modalities import INDEX, MODALITIES, subset_name
 from scale.model.scores import inter_modality_scores
 from scale.strict import require
 from scale.training.logging import read_metrics, read_scores, score_means
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 from scale.viz.embeddings import embedding_map, umap_coordinates
 from scale.viz.products import product_card
 from scale.viz.retrieval import QUERY_ORDER, direction_matrix, retrieval_bars, retrieval_sheet
@@ -31,7 +31,7 @@ QUERIES = 6
 
 
 def draw_run(
-    run: Run, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
+    run: TrainedRun, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
 ) -> list[Path]:
     """Write all pictures of a run into its `figures/`; returns the PNG files.
 
@@ -65,7 +65,7 @@ def most_complete(data: ProductDataset) -> int:
     return int(data.present_NM.sum(axis=1).argmax())
 
 
-def draw_scores(run: Run, data: ProductDataset, row: int, lang: Language) -> Figure:
+def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language) -> Figure:
     """S, softmax(S) and S' of one product."""
     with torch.no_grad():
         output = run.model.embed(data.collate([row]))
@@ -79,7 +79,7 @@ def draw_scores(run: Run, data: ProductDataset, row: int, lang: Language) -> Fig
     )
 
 
-def draw_scores_over_time(run: Run, lang: Language) -> Figure:
+def draw_scores_over_time(run: TrainedRun, lang: Language) -> Figure:
     """Mean S' over training, from the run's scores.parquet."""
     rows = read_scores(run.folder.folder)
     require(bool(rows), f"{run.folder.folder}: no logged scores")
@@ -88,7 +88,7 @@ def draw_scores_over_time(run: Run, lang: Language) -> Figure:
 
 
 def draw_sheet(
-    run: Run,
+    run: TrainedRun,
     data: ProductDataset,
     lang: Language,
     seed: int,
@@ -121,7 +121,7 @@ def draw_sheet(
     return retrieval_sheet(queries, results, hits, lang, order)
 
 
-def draw_map(run: Run, data: ProductDataset, lang: Language, seed: int) -> Figure:
+def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -> Figure:
     """UMAP of the products' embeddings, by category."""
     embeddings = embed_dataset(run.model, data, progress=False).product()
     category = {p.id: p.category for p in data.products}

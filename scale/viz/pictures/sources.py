@@ -14,7 +14,7 @@ from scale.studies.definitions import STUDIES
 from scale.studies.definitions.toy import TOYS, run_toy_study
 from scale.studies.runner import finished_records
 from scale.studies.study import Record, Study
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 from scale.viz.words import Language
 
 
@@ -34,7 +34,7 @@ class Sources:
     """Which of `run`, `catalogue` and `studies` were asked for since this was last emptied."""
 
     @property
-    def run(self) -> Run:
+    def run(self) -> TrainedRun:
         """Raises ValueError where the folder is not that of a run."""
         self.used.add("run")
         return self._run
@@ -71,11 +71,11 @@ class Sources:
         return study, records
 
     @cached_property
-    def _run(self) -> Run:
+    def _run(self) -> TrainedRun:
         folder = self.run_folder
         made = (folder / "config.json").is_file()
         require(made, f"{folder}: is no run; `make demo` trains runs/demo, --run names another")
-        return Run.load(folder)
+        return TrainedRun.load(folder)
 
     @cached_property
     def _catalogue(self) -> Catalogue:

@@ -30,7 +30,7 @@ from scale.evaluation.report import (
 from scale.evaluation.tables import ProductArrays
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Splits:
 
 
 def evaluate_run(
-    run: Run,
+    run: TrainedRun,
     catalogue: Catalogue | Path | str,
     split: str = "test",
     *,
@@ -115,7 +115,9 @@ def product_arrays(
     return ProductArrays.of(data, embed_dataset(model, data, device=device, progress=False), second)
 
 
-def _splits(run: Run, catalogue: Catalogue, split: str, cache: FeatureCache | None) -> Splits:
+def _splits(
+    run: TrainedRun, catalogue: Catalogue, split: str, cache: FeatureCache | None
+) -> Splits:
     data = run.dataset(catalogue, cache=cache)
     parts = {
         name: data.subset([i for i, p in enumerate(data.products) if p.split == name])
@@ -138,7 +140,7 @@ def _splits(run: Run, catalogue: Catalogue, split: str, cache: FeatureCache | No
 
 
 def _classification(
-    run: Run,
+    run: TrainedRun,
     splits: Splits,
     arrays: dict[str, dict[str, ProductArrays]],
     tune: bool,

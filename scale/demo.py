@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 import scale
-from scale.commands.evaluate import evaluate_run
 from scale.data.catalogue import Catalogue
 from scale.data.summary import inspect_catalogue
 from scale.evaluation.report import write_csv, write_json
 from scale.files import write_whole
+from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
 from scale.presets import tiny
 from scale.training.pretrain import pretrain
-from scale.training.run import Run, RunFolder
+from scale.training.run import RunFolder, TrainedRun
 from scale.viz.catalogue import inspect_figure
 from scale.viz.pictures.run_pictures import draw_run
 from scale.viz.theme import save_figure, use_style
@@ -27,11 +27,10 @@ from scale.viz.theme import save_figure, use_style
 STAMPS = "stages.json"
 THREADS = 1
 """Of torch while the demo trains: with two, a busy machine waits at every sum for the slower."""
-TRAINING = (
-    "config.py", "loss_config.py", "modalities.py", "presets.py", "seeding.py", "shapes.py",
-    "data", "model", "objectives", "evaluation", "training",
-)  # fmt: skip
-"""Files and rooms of the package that decide what a training gives."""
+TRAINING = ("data", "model", "losses", "evaluation", "training")
+"""Subpackages that decide the result of a training, beside the top-level modules."""
+NO_TRAINING = ("__init__.py", "cli.py", "demo.py", "notebook.py", "plot.py", "run.py")
+"""Top-level modules that do not."""
 
 
 def samples_folder() -> Path:
@@ -90,7 +89,8 @@ def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFol
     from other data or code is removed, what was stopped goes on.
     """
     folder, package = RunFolder(out), Path(scale.__file__).parent
-    inputs = _digest(catalogue, [package / part for part in TRAINING])
+    modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
+    inputs = _digest(catalogue, [*modules, *(package / room for room in TRAINING)])
     mark = out / "started.txt"
     if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
         print(f"{out}: made from other data or code; begins anew")
@@ -138,14 +138,14 @@ def _inspect(catalogue: Catalogue, folder: RunFolder) -> None:
 
 
 def _evaluate(catalogue: Catalogue, out: Path, progress: bool) -> None:
-    run = Run.load(out)
+    run = TrainedRun.load(out)
     results = evaluate_run(run, catalogue, "test", tune=False, progress=progress)
     write_json(run.folder.results, results)
     write_csv(run.folder.results.with_suffix(".csv"), results)
 
 
 def _draw(catalogue: Catalogue, out: Path) -> None:
-    run = Run.load(out)
+    run = TrainedRun.load(out)
     results = json.loads(run.folder.results.read_text(encoding="utf-8"))
     draw_run(run, run.dataset(catalogue, "test"), results)
 

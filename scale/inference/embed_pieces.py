@@ -29,13 +29,13 @@ from scale.evaluation.embedding_store import (
 from scale.evaluation.report import provenance
 from scale.modalities import INDEX, MODALITIES
 from scale.training.distributed import main_first, meet, rank, world_size
-from scale.training.run import Run
+from scale.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
 
 
 def embed_pieces(
-    run: Run,
+    run: TrainedRun,
     catalogue: Path,
     out: Path,
     subset: tuple[str, ...] = MODALITIES,
@@ -88,7 +88,7 @@ def embed_pieces(
     return finish(out, len(pieces), made_from, provenance(run.config.train.seed, started))
 
 
-def run_fingerprint(run: Run) -> str:
+def run_fingerprint(run: TrainedRun) -> str:
     """Changes where the run would give a product another embedding: weights, settings of model
     and features, tokenizer, normaliser."""
     digest = hashlib.blake2b(digest_size=16)
@@ -105,7 +105,7 @@ def run_fingerprint(run: Run) -> str:
 
 
 def _embed_piece(
-    run: Run,
+    run: TrainedRun,
     folder: Path,
     piece: Piece,
     subset: tuple[str, ...],

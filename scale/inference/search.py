@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from scale.commands.embed_pieces import run_fingerprint
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
@@ -15,7 +14,8 @@ from scale.data.stream import find_products
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.product_index import ProductIndex
 from scale.evaluation.search import SearchIndex
-from scale.training.run import Run
+from scale.inference.embed_pieces import run_fingerprint
+from scale.training.run import TrainedRun
 
 SUFFIXES = {
     "image": (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
@@ -38,14 +38,14 @@ class Hit:
 class Gallery:
     """A catalogue that can be searched by a run's model."""
 
-    run: Run
+    run: TrainedRun
     products: dict[str, Product]
     index: SearchIndex
     cache: FeatureCache | None
 
     @staticmethod
     def build(
-        run: Run,
+        run: TrainedRun,
         data: ProductDataset,
         subset: tuple[str, ...],
         cache: FeatureCache | None = None,
@@ -69,7 +69,7 @@ class Gallery:
         ]
 
 
-def embed_query(run: Run, query: Product, cache: FeatureCache | None = None) -> np.ndarray:
+def embed_query(run: TrainedRun, query: Product, cache: FeatureCache | None = None) -> np.ndarray:
     """The embedding of a query by a run's model, as emb_D.
 
     Raises CatalogueError where the query's file cannot be used, or the model does not take its
@@ -83,7 +83,7 @@ def embed_query(run: Run, query: Product, cache: FeatureCache | None = None) -> 
 
 
 def search_index(
-    run: Run,
+    run: TrainedRun,
     index: ProductIndex,
     query: Product,
     k: int = 10,
