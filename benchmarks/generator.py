@@ -20,9 +20,9 @@ from scale.data.splits import with_splits
 from scale.evaluation.report import provenance, write_json
 from scale.files import write_whole
 from scale.seeding import generator
-from scale.studies.statistics import over_seeds
+from scale.studies.statistics import seed_interval
 from scale.studies.systems.generator import (
-    PICTURE,
+    IMAGE_SIZE,
     GeneratorRun,
     GeneratorTraining,
     train_generator,
@@ -36,7 +36,7 @@ ROWS, DRAWS = 5, 4
 def draw(run: GeneratorRun, catalogue: Catalogue, lang: str = "en"):
     """Held-out products, their pictures in codes, and pictures written after their titles."""
     products = [p for p in catalogue.split("test").products if p.text and p.image][:ROWS]
-    originals = [fit_picture(load_image(p.image), PICTURE) for p in products]
+    originals = [fit_picture(load_image(p.image), IMAGE_SIZE) for p in products]
     text_BT = run.text([p.text for p in products])
     drawn = [
         run.model.generate(text_BT, 0.8, generator("cpu", draw)).numpy() for draw in range(DRAWS)
@@ -69,7 +69,7 @@ def main() -> None:
     lines = ["| bits per image token, held-out pictures | mean | 95 % interval over seeds |",
              "|---|---|---|"]  # fmt: skip
     for name, values in columns.items():
-        e = over_seeds(values)
+        e = seed_interval(values)
         lines.append(f"| {name} | {e.value:.3f} | {e.low:.3f} to {e.high:.3f} |")
     stem = arguments.out / f"generator-{arguments.catalogue.resolve().name}"
     write_json(stem.with_name(f"{stem.name}.json"), {"runs": runs})

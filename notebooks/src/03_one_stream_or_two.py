@@ -94,7 +94,7 @@ streams()
 # modalities (UNITER's own paper has text and image only).
 
 # %%
-from scale.studies.systems.model import build_system, parameters
+from scale.studies.systems.model import build_system, count_parameters
 from scale.studies.systems.named import SYSTEMS
 
 run = demo_run()
@@ -114,16 +114,18 @@ for modality, tokens in batch.tokens.items():
 # %%
 from scale.studies.systems.cost import counted_flops
 
-rows, ours = [], parameters(models["scale_itself"])
+rows, ours = [], count_parameters(models["scale_itself"])
 for name, model in models.items():
     with torch.no_grad():
         output = model(batch)
     fused = output.fused if name == "scale_itself" else output
     assert [len(t[0, 0]) for t in fused.values()] == [run.config.model.width] * 5
-    share, mega = parameters(model) / ours, counted_flops(model, batch) / 1e6
+    share, mega = count_parameters(model) / ours, counted_flops(model, batch) / 1e6
     assert abs(share - 1) <= 0.05
     title = systems[name].name
-    rows.append((title, systems[name].scheme, parameters(model), f"{share:.0%}", f"{mega:.0f}"))
+    rows.append(
+        (title, systems[name].scheme, count_parameters(model), f"{share:.0%}", f"{mega:.0f}")
+    )
 columns = ["system", "scheme", "parameters", "of SCALE's", "million operations"]
 pd.DataFrame(rows, columns=columns).set_index("system")
 
@@ -141,9 +143,9 @@ pd.DataFrame(rows, columns=columns).set_index("system")
 from copy import deepcopy
 from dataclasses import replace
 
-from scale.studies.systems.attention_reach import Reach, first_tokens, output_lengths
+from scale.studies.systems.attention_reach import AttentionReach, output_lengths, truncate_tokens
 
-product = first_tokens(batch, row=0, most=10)
+product = truncate_tokens(batch, row=0, most=10)
 
 
 def run_with(model, values_by_modality):
@@ -180,7 +182,7 @@ for name in ("uniter", "clip"):
 # agree.
 
 # %%
-reaches = {name: Reach.of(models[name], product) for name in NAMES}
+reaches = {name: AttentionReach.of(models[name], product) for name in NAMES}
 length = output_lengths(models["clip"], product)
 patch_column = length["text"] + length["table"] + 1 + 2  # 1: the picture's [CLS]
 for name in NAMES:
@@ -208,12 +210,12 @@ attention_masks(list(reaches.values()))
 # schemes drawn above are true.
 
 # %%
-from scale.studies.systems.attention_reach import one_after_the_other
+from scale.studies.systems.attention_reach import compose_reach
 from scale.viz.illustrations.streams import schemes
 
 for name, scheme in zip(NAMES, schemes(), strict=True):
     layers = list(reaches[name].layers.values())
-    assert (one_after_the_other(layers) == reaches[name].whole).all()
+    assert (compose_reach(layers) == reaches[name].whole).all()
     owner_L = [m for m, count in length.items() for _ in range(count)]
     for drawn, layer_LL in ((scheme.first, layers[-2:][0]), (scheme.second, layers[-1])):
         rows_ML = pd.DataFrame(layer_LL, owner_L, owner_L).groupby(level=0, sort=False).any()
@@ -553,12 +555,12 @@ print(f"{pixels_HWC.size} numbers become {len(ids_N)} words out of {len(codebook
 # a mask is **causal** (因果). We measure it as before: change token $j$ and see which *predictions* change.
 
 # %%
-from scale.studies.systems.attention_reach import reads_of_generator
+from scale.studies.systems.attention_reach import generator_reach
 from scale.viz.illustrations.picture_words import picture_words
 
 writer = ImageGenerator(GeneratorConfig(vocab_size=32, codes=128, text_length=12))
 title_1T = torch.arange(1, 13)[None]  # any twelve word pieces: the mask does not depend on them
-reads_LL = reads_of_generator(writer, title_1T, torch.from_numpy(ids_N)[None])
+reads_LL = generator_reach(writer, title_1T, torch.from_numpy(ids_N)[None])
 earlier_LL = torch.ones(76, 76, dtype=torch.bool).tril(diagonal=-1).numpy()
 assert (reads_LL == earlier_LL).all()
 picture_words(pixels_HWC, codebook, reads_LL)
@@ -580,7 +582,10 @@ picture_words(pixels_HWC, codebook, reads_LL)
 # %% tags=["solution"]
 lxmert = build_system(SYSTEMS["lxmert"]().everywhere(), run.config, seed=0)
 words = length["text"] + length["table"]
-for name, reach in (("LXMERT", Reach.of(lxmert, product)), ("ViLBERT", reaches["vilbert"])):
+for name, reach in (
+    ("LXMERT", AttentionReach.of(lxmert, product)),
+    ("ViLBERT", reaches["vilbert"]),
+):
     own_LL = reach.layers["own"]
     assert own_LL[:words, :words].all()
     assert not own_LL[words:, :words].any()
@@ -607,7 +612,7 @@ print(f"{L} tokens, {L / 196:.1f} pictures of 196 patches")
 # mask.
 
 # %% tags=["solution"]
-mmt = Reach.of(build_system(SYSTEMS["mmt"]().everywhere(), run.config, seed=0), product)
+mmt = AttentionReach.of(build_system(SYSTEMS["mmt"]().everywhere(), run.config, seed=0), product)
 assert not mmt.whole[words:, :words].any()  # what is seen and heard never reads words
 assert mmt.whole[words:, words:].all()
 # All of a product's perception can be stored, as one: it does not read the title.

@@ -142,14 +142,14 @@ assert abs(best - 0.5) < 1e-6
 # |---|---|
 # | **with** | the product's own title, table, clip, sound |
 # | **without** | nothing: they are marked absent in `present_BM` |
-# | **a stranger's** | title, table, clip and sound of *another* product |
+# | **another product's** | title, table, clip and sound of *another* product |
 #
 # Is "without" fair? The demo was trained with **zero imputation** (零插补): for an absent modality, the JCT
 # gets what its encoder makes of zeros. The model has seen that, because many products of the shop lack
 # something. But it never saw a product that lacks four of five at once; a loss may rise just because the
 # situation is odd. (With the policy `skip` there would be no tokens at all; under `drop` the model would
 # never have seen an absent modality, and "without" would not be fair.) The third situation has no such
-# fault: as many tokens as always, only about the wrong product. **With against a stranger's tells what
+# fault: as many tokens as always, only about the wrong product. **With against another product's tells what
 # the content is worth.**
 
 # %%
@@ -181,26 +181,28 @@ names = {
     "mean": "mean of the training set",
     "visible": "mean of the visible regions",
     "none": "model, without the others",
-    "strangers": "model, with a stranger's",
+    "other products": "model, with another product's",
     "all": "model, with the others",
 }
 pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
 # The model beats both simple guesses clearly: it has learned what goes with what in a picture. But its
-# loss *with*, *without* and with *strangers* is nearly the same. Is the rest chance? We take the
+# loss *with*, *without* and with *other products* is nearly the same. Is the rest chance? We take the
 # difference product by product and ask how far it could move with other test products: a 95 %
 # **interval** (置信区间) by bootstrap. If it holds 0, we have not seen a difference.
 
 # %%
 from scale.viz.illustrations.masking import context_gain
 
-own, wrong = gains(loss, "none")["all"], gains(loss, "strangers")["all"]
-for name, e in (("without", own), ("a stranger's", wrong)):
+own, wrong = gains(loss, "none")["all"], gains(loss, "other products")["all"]
+for name, e in (("without", own), ("another product's", wrong)):
     print(f"{name} - with: {about_estimate(e)}, {e.n} products")
 assert max(abs(own.value), abs(wrong.value)) < 0.03  # of a loss of about 0.44
 assert np.nanmean(loss["all"]) < 0.85 * np.nanmean(loss["mean"])
-wanted = {name: e for name, e in gains(loss).items() if name in ("all", "strangers", *MODALITIES)}
+wanted = {
+    name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
+}
 context_gain({"image": wanted})
 
 # %% [markdown]
@@ -273,16 +275,16 @@ assert ratio > 10
 
 # %%
 from scale.config import MaskConfig
-from scale.studies.context import EVERYTHING, NOTHING, STRANGERS
-from scale.studies.masked_training import having, train_masked
+from scale.studies.context import EVERYTHING, NOTHING, OTHER_PRODUCTS
+from scale.studies.masked_training import select_modalities, train_masked
 
 alone = train_masked(run.config, train, "image", ("video",), rate=0.99, steps=100)
-pairs = having(test, ("image", "video"))
-situations = {"none": NOTHING, "strangers": STRANGERS, "all": EVERYTHING}
+pairs = select_modalities(test, ("image", "video"))
+situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
 found = product_losses(alone, pairs, "image", MaskConfig(rate=0.99), situations)
-e = gains(found, "strangers")["all"]
+e = gains(found, "other products")["all"]
 print({name: about(loss_P.mean()) for name, loss_P in found.items()})
-print(f"a stranger's clip - its own: {about_estimate(e)}, {e.n} products")
+print(f"another product's clip - its own: {about_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 
 # %% [markdown]
@@ -291,15 +293,15 @@ assert e.value > 0.03
 # is not fair, and we do not count it.
 
 # %%
-rows = best_median_worst(found["strangers"] - found["all"])
+rows = best_median_worst(found["other products"] - found["all"])
 shown = reconstruct(alone, pairs, "image", MaskConfig(rate=0.99), rows,
-                    {"with": EVERYTHING, "strangers": STRANGERS})  # fmt: skip
+                    {"with": EVERYTHING, "other products": OTHER_PRODUCTS})  # fmt: skip
 ranked = list(zip(("best", "median", "worst"), shown, strict=True))
-mask_image(ranked, run.config.features, guesses=("with", "strangers", "mean"))
+mask_image(ranked, run.config.features, guesses=("with", "other products", "mean"))
 
 # %% [markdown]
 # Look at the three products: nearly nothing of the picture is left. With its own clip the guess gets the
-# brightness and the size about right; the colours stay grey, after a hundred steps. With a stranger's
+# brightness and the size about right; the colours stay grey, after a hundred steps. With another product's
 # clip the model paints what the stranger's clip says. (Again the largest, the median and the most
 # negative difference.)
 #
@@ -311,14 +313,14 @@ mask_image(ranked, run.config.features, guesses=("with", "strangers", "mean"))
 # ## Exercise: the mask ratio
 #
 # Hide 15 %, 50 % and 99 % of the regions of the test pictures and let the demo's model guess. How do the
-# loss and the worth of the others (own against a stranger's) move? Say what you expect before you run it.
+# loss and the worth of the others (own against another product's) move? Say what you expect before you run it.
 
 # %% tags=["solution"]
 table = {}
 for rate in (0.15, 0.5, 0.99):
     swept = product_losses(run.model, test, "image", MaskConfig(rate=rate), situations)
     table[rate] = {name: about(np.nanmean(loss_P)) for name, loss_P in swept.items()}
-    table[rate]["stranger - own"] = about_estimate(gains(swept, "strangers")["all"])
+    table[rate]["other - own"] = about_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
 # The task gets harder, but the others do not step in: the demo never learned to ask them.
 
@@ -333,8 +335,8 @@ pd.DataFrame(table).T.rename_axis("rate")
 for further in ((), ("MFP",)):
     model = train_masked(run.config, train, "image", ("video",), 0.5, 100, further)
     halves = product_losses(model, pairs, "image", MaskConfig(rate=0.5), situations)
-    e_half = gains(halves, "strangers")["all"]
-    print(f"MRP {' '.join(further) or 'alone'}: a stranger's - own: {about_estimate(e_half)}")
+    e_half = gains(halves, "other products")["all"]
+    print(f"MRP {' '.join(further) or 'alone'}: another product's - own: {about_estimate(e_half)}")
     assert e_half.value < e.value / 2
 # Both. With half of the picture left to guess from, the clip is worth a few hundredths at most
 # (another seed gives

@@ -192,20 +192,20 @@ print(f"know nothing: {np.log(len(tokenizer)):.2f}   know the frequencies: {unig
 # ## One product, one hidden word
 #
 # Now the model of the demo. We hide one word only, the colour, in the title of a test product which it has
-# never seen, and ask twice: with the title alone, and with everything else of the product. `hide_words`
+# never seen, and ask twice: with the title alone, and with everything else of the product. `mask_words`
 # puts `[MASK]` on all pieces of a word; `in_context` takes modalities away. A modality that is taken away
 # counts as missing (`present` is False), and the model treats it as it treats every missing one.
 
 # %%
 from scale.studies.context import EVERYTHING, NOTHING, in_context, predict
-from scale.studies.masked_probe import hide_words, top_pieces
+from scale.studies.masked_probe import mask_words, top_tokens
 from scale.viz.illustrations.guesses import top_guesses
 
-one = hide_words(test, ["red"], [test.products.index(product)])
+one = mask_words(test, ["red"], [test.products.index(product)])
 guesses = {}
 for name, context in {"title alone": NOTHING, "title and all others": EVERYTHING}.items():
     logits_NV = predict(run.model, in_context(one, "text", context), "text")
-    guesses[name] = top_pieces(logits_NV[0], tokenizer)
+    guesses[name] = top_tokens(logits_NV[0], tokenizer)
 ranked = {name: [word for word, _ in found] for name, found in guesses.items()}
 assert not any("red" in found for found in ranked.values())
 top_guesses(product, product.text.replace("red", "____"), guesses, "red")
@@ -223,17 +223,17 @@ top_guesses(product, product.text.replace("red", "____"), guesses, "red")
 
 # %%
 from scale.evaluation.bootstrap import estimate
-from scale.studies.context import Context, contexts_of, gains, product_losses
-from scale.studies.masked_probe import answers
+from scale.studies.context import Context, default_contexts, gains, product_losses
+from scale.studies.masked_probe import score_masked
 
 colours = sorted({p.labels["colour"] for p in samples()})
 materials = ["ceramic", "glass", "steel", "brass", "wooden", "recycled", "canvas", "leather"]
 asked = {"colour words": colours, "material words": materials}
 found, losses = {}, {}
 for name, hidden_words in asked.items():
-    found[name] = answers(run.model, hide_words(test, hidden_words), "text", len(test))
+    found[name] = score_masked(run.model, mask_words(test, hidden_words), "text", len(test))
     losses[name] = {context: answer.loss_P for context, answer in found[name].items()}
-losses["all pieces"] = product_losses(run.model, test, "text", mask, contexts_of("text"))
+losses["all pieces"] = product_losses(run.model, test, "text", mask, default_contexts("text"))
 
 # %% [markdown]
 # The loss in nats (lower is better) with the title alone. Below it the gains: how much lower it is with the others,
@@ -251,7 +251,7 @@ trained_table(pd.DataFrame(rows))
 # picture, which shows it, about 0.01. That is as good as nothing. The second column is kinder: *material*
 # words do become easier, with the table (where the material often stands again) and with the **sound** (steel
 # rings, wood knocks). Over all pieces little helps: most of them are words like "for", "the" and ",", which
-# no picture shows. And a stranger's modalities never help, so it is the product's own that did.
+# no picture shows. And another product's modalities never help, so it is the product's own that did.
 #
 # How often is the model right? Never, as it always prefers a frequent word like "for". So we make it easier:
 # it may choose among the 19 colours only, or among the 8 materials.
@@ -259,8 +259,8 @@ trained_table(pd.DataFrame(rows))
 # %%
 for name, hidden_words in asked.items():
     choice = tokenizer.convert_tokens_to_ids(hidden_words)
-    hidden = hide_words(test, hidden_words)
-    chosen = answers(run.model, hidden, "text", len(test), candidates=choice)
+    hidden = mask_words(test, hidden_words)
+    chosen = score_masked(run.model, hidden, "text", len(test), candidates=choice)
     for context in ("none", "all"):
         right = about_estimate(estimate(chosen[context].right_P), 2)
         print(f"{name}, others shown: {context:5} right {right}, in the dark 1 in {len(choice)}")
@@ -304,9 +304,9 @@ print(f"one colour: {average:.0f} times, in about {average / seen * 2:.0f} diffe
 # the picture.
 
 # %%
-from scale.studies.masked_training import complete_rows, part_of, with_word_in_front
+from scale.studies.masked_training import complete_rows, prepend_label, restrict_model
 
-lessons, exam = with_word_in_front(train, "colour"), with_word_in_front(test, "colour")
+lessons, exam = prepend_label(train, "colour"), prepend_label(test, "colour")
 rows = complete_rows(lessons, ("text", "image"))
 sitting = complete_rows(exam, ("text", "image"))
 print(len(rows), "products to practise on,", len(sitting), "in the exam; the first three:")
@@ -315,22 +315,22 @@ for row in sitting[:3]:
 
 # %% [markdown]
 # A training loop is short. Draw 64 products, hide, predict, compare, step. Here are two steps of it, by hand;
-# then the package's `reader_of_words` does the same and must arrive at the same weights.
+# then the package's `fine_tune_on_words` does the same and must arrive at the same weights.
 
 # %%
 from scale.seeding import generator
-from scale.studies.masked_training import BATCH, RATE, reader_of_words
+from scale.studies.masked_training import BATCH, LEARNING_RATE, fine_tune_on_words
 
-model, draw = part_of(run, ("text", "image")).train(), generator("cpu", 0)
-optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+model, draw = restrict_model(run, ("text", "image")).train(), generator("cpu", 0)
+optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
 for _ in range(2):
     drawn = torch.randperm(len(rows), generator=draw)[:BATCH].tolist()
-    masked = hide_words(lessons, colours, [rows[k] for k in drawn])
+    masked = mask_words(lessons, colours, [rows[k] for k in drawn])
     loss = masked_token_loss(
         model(masked.batch, masked.hidden).predictions["text"], masked.targets["text"]
     )
     optimizer.zero_grad(), loss.backward(), optimizer.step()
-same = reader_of_words(run, lessons, colours, ("text", "image"), steps=2)
+same = fine_tune_on_words(run, lessons, colours, ("text", "image"), steps=2)
 for name, weight in model.state_dict().items():
     torch.testing.assert_close(weight, same.state_dict()[name])
 
@@ -340,12 +340,12 @@ for name, weight in model.state_dict().items():
 
 # %%
 pupils = {
-    "title alone": reader_of_words(run, lessons, colours, ("text",), steps=60),
-    "title and picture": reader_of_words(run, lessons, colours, ("text", "image"), steps=60),
+    "title alone": fine_tune_on_words(run, lessons, colours, ("text",), steps=60),
+    "title and picture": fine_tune_on_words(run, lessons, colours, ("text", "image"), steps=60),
 }
-paper = hide_words(exam, colours, sitting)
+paper = mask_words(exam, colours, sitting)
 marks = {
-    name: answers(pupil, paper, "text", len(exam), {"shown": EVERYTHING})["shown"]
+    name: score_masked(pupil, paper, "text", len(exam), {"shown": EVERYTHING})["shown"]
     for name, pupil in pupils.items()
 }
 for name, mark in marks.items():
@@ -390,8 +390,8 @@ best, middle = int(order[-1]), int(order[len(order) // 2])
 
 def ask(row):
     """The picture of one product's five best guesses, with and without its picture."""
-    product, one = exam.products[row], hide_words(exam, colours, [row])
-    found = {n: top_pieces(predict(p, one, "text")[0], tokenizer) for n, p in pupils.items()}
+    product, one = exam.products[row], mask_words(exam, colours, [row])
+    found = {n: top_tokens(predict(p, one, "text")[0], tokenizer) for n, p in pupils.items()}
     colour = product.labels["colour"]
     return top_guesses(product, product.text.lower().replace(colour, "____", 1), found, colour)
 
@@ -431,12 +431,12 @@ panel
 #
 # Is it the *picture*, or does the second pupil just have more to read? Give each product the picture of a
 # stranger and let it sit the exam again. What do you expect of the loss: as good as with its own picture, as
-# the pupil without one, or worse than both? (Use `Context(("image",), strangers=True)`.)
+# the pupil without one, or worse than both? (Use `Context(("image",), other_products=True)`.)
 
 # %% tags=["solution"]
-strange = {"shown": Context(("image",), strangers=True)}
-lost = answers(pupils["title and picture"], paper, "text", len(exam), strange)["shown"]
-for name, mark in {**marks, "title and a stranger's picture": lost}.items():
+strange = {"shown": Context(("image",), other_products=True)}
+lost = score_masked(pupils["title and picture"], paper, "text", len(exam), strange)["shown"]
+for name, mark in {**marks, "title and another product's picture": lost}.items():
     print(f"{name}: loss {about(np.nanmean(mark.loss_P))}")
 assert paired_difference(lost.loss_P, both.loss_P).low > 0.2
 # Worse than its own picture by far, and not better than none: it believes what it sees. A wrong

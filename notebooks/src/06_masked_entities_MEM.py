@@ -190,9 +190,9 @@ pd.DataFrame(found).T.round(2)
 # %%
 from scale.losses.masked import masked_token_loss
 from scale.studies.context import EVERYTHING, NOTHING, gains, in_context, predict
-from scale.studies.masked_probe import answers, hide_entities
+from scale.studies.masked_probe import mask_entities, score_masked
 
-masked = hide_entities(test, FAMILIES["material"])
+masked = mask_entities(test, FAMILIES["material"])
 logits_NV = predict(run.model, masked, "table")
 loss = -logits_NV.softmax(1)[torch.arange(len(logits_NV)), masked.targets["table"]].log().mean()
 torch.testing.assert_close(loss, masked_token_loss(logits_NV, masked.targets["table"]))
@@ -207,10 +207,10 @@ print(len(masked.batch), "tables with a material, loss of its value:", about(los
 rows, asked_of = {}, {"colour": ("Colour", "Color", "Shade"), "material": FAMILIES["material"]}
 for name, names in asked_of.items():
     for attribute in (False, True):
-        hidden = hide_entities(test, names, attribute=attribute)
-        found = answers(run.model, hidden, "table", len(test))
+        hidden = mask_entities(test, names, attribute=attribute)
+        found = score_masked(run.model, hidden, "table", len(test))
         losses = {context: answer.loss_P for context, answer in found.items()}
-        gain = {m: about_estimate(e, 2) for m, e in gains(losses).items() if m != "strangers"}
+        gain = {m: about_estimate(e, 2) for m, e in gains(losses).items() if m != "other products"}
         asked = f"{name}: {'attribute' if attribute else 'value'}"
         rows[asked] = {
             "tables": len(hidden.batch),
@@ -236,12 +236,12 @@ trained_table(pd.DataFrame(rows))
 # shown, or not. So one model learns to answer with any of them, and with none.
 
 # %%
-from scale.studies.masked_training import RECORDED, reader_of_tables, with_record_table
+from scale.studies.masked_training import RECORD_ATTRIBUTES, fine_tune_on_tables, with_record_tables
 
-lessons, exam = with_record_table(train), with_record_table(test)
+lessons, exam = with_record_tables(train), with_record_tables(test)
 product = exam.products[3]
 print(product.id, "·", product.text)
-paper = hide_entities(exam, RECORDED)
+paper = mask_entities(exam, RECORD_ATTRIBUTES)
 print(" ".join(tokenizer.convert_ids_to_tokens(paper.batch.tokens["table"].values[3].tolist())))
 pd.DataFrame(product.table, columns=["attribute", "value"])
 
@@ -249,7 +249,7 @@ pd.DataFrame(product.table, columns=["attribute", "value"])
 # One hundred steps of 64 products. (The loop is the one of notebook 05.) This is the slow cell: 15 to 20 seconds.
 
 # %%
-reader = reader_of_tables(run, lessons, steps=100)
+reader = fine_tune_on_tables(run, lessons, steps=100)
 print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 
 # %% [markdown]
@@ -258,14 +258,14 @@ print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 
 # %%
 from scale.studies.context import Context
-from scale.studies.masked_probe import top_pieces
+from scale.studies.masked_probe import top_tokens
 from scale.viz.illustrations.guesses import top_guesses
 
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-one = hide_entities(exam, RECORDED, rows=[row], asked=["Material"])
+one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], asked=["Material"])
 shown = {"nothing": NOTHING, "the picture": Context(("image",)), "the sound": Context(("audio",))}
 guesses = {
-    name: top_pieces(predict(reader, in_context(one, "table", c), "table")[0], tokenizer)
+    name: top_tokens(predict(reader, in_context(one, "table", c), "table")[0], tokenizer)
     for name, c in shown.items()
 }
 material = dict(exam.products[row].table)["Material"]
@@ -284,23 +284,23 @@ top_guesses(exam.products[row], "Material: ____", guesses, material)
 # modality shows it, so an honest measurement must find nothing there.
 
 # %%
-from scale.studies.context import contexts_of
+from scale.studies.context import default_contexts
 from scale.viz.illustrations.attributes import before_and_after
 
 
 def exam_gains(model):
     """By attribute, the gain of each modality alone and of all."""
-    contexts, found = contexts_of("table"), {}
-    del contexts["strangers"]
-    for name in RECORDED:
-        asked = hide_entities(exam, RECORDED, asked=[name])
-        marks = answers(model, asked, "table", len(exam), contexts)
+    contexts, found = default_contexts("table"), {}
+    del contexts["other products"]
+    for name in RECORD_ATTRIBUTES:
+        asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
+        marks = score_masked(model, asked, "table", len(exam), contexts)
         found[name] = gains({m: mark.loss_P for m, mark in marks.items()})
     return found
 
 
 # %% [markdown]
-# `contexts_of` has the empty context, all others, and each modality alone. Both models now, and the picture:
+# `default_contexts` has the empty context, all others, and each modality alone. Both models now, and the picture:
 
 # %%
 before, after = exam_gains(run.model), exam_gains(reader)
@@ -339,9 +339,9 @@ print("brand, gain of the sound:   ", about_estimate(after["Brand"]["audio"], 2)
 from scale.evaluation.bootstrap import estimate
 
 rows = {}
-for name in RECORDED:
-    asked = hide_entities(exam, RECORDED, asked=[name])
-    marks = answers(reader, asked, "table", len(exam), {"dark": NOTHING, "all": EVERYTHING})
+for name in RECORD_ATTRIBUTES:
+    asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
+    marks = score_masked(reader, asked, "table", len(exam), {"dark": NOTHING, "all": EVERYTHING})
     rows[name] = {c: about_estimate(estimate(mark.right_P), 2) for c, mark in marks.items()}
 titles = {"dark": "right, nothing shown", "all": "right, all shown"}
 trained_table(pd.DataFrame(rows).T.rename(columns=titles))
@@ -354,7 +354,7 @@ trained_table(pd.DataFrame(rows).T.rename(columns=titles))
 # be the same, as nothing else is known. Do all tables of the exam look the same? Their values are all hidden...
 
 # %%
-bare = hide_entities(exam, RECORDED, asked=["Material"])
+bare = mask_entities(exam, RECORD_ATTRIBUTES, asked=["Material"])
 logits_NV = predict(reader, in_context(bare, "table", NOTHING), "table")
 looks = [tuple(ids) for ids in bare.batch.tokens["table"].values.tolist()]
 for look, logits_V in zip(looks, logits_NV, strict=True):
@@ -377,30 +377,30 @@ print("patterns of the longer ones:", long)
 
 # %%
 try:
-    hide_entities(exam, ["Taste"])
+    mask_entities(exam, ["Taste"])
 except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## Exercise: a stranger's sound
+# ## Exercise: another product's sound
 #
 # Is it what the sound *says*, or that there is a sound at all? Ask for the material once more, with the sound
-# of another product. What should the loss be, compared with no sound? (`Context(("audio",), strangers=True)`)
+# of another product. What should the loss be, compared with no sound? (`Context(("audio",), other_products=True)`)
 
 # %% tags=["solution"]
-asked = hide_entities(exam, RECORDED, asked=["Material"])
+asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=["Material"])
 contexts = {
     "nothing": NOTHING,
     "own sound": Context(("audio",)),
-    "a stranger's sound": Context(("audio",), strangers=True),
+    "another product's sound": Context(("audio",), other_products=True),
 }
-marks = {n: m.loss_P for n, m in answers(reader, asked, "table", len(exam), contexts).items()}
+marks = {n: m.loss_P for n, m in score_masked(reader, asked, "table", len(exam), contexts).items()}
 heard_P = ~np.isnan(marks["own sound"])
 for name, loss_P in marks.items():
     print(f"{name}: {about(loss_P[heard_P].mean())}")
-assert gains(marks, than="a stranger's sound")["own sound"].low > 0.1
-assert gains(marks, than="nothing")["a stranger's sound"].value < 0
-# Its own sound helps, a stranger's is worse than silence: the model believes what it hears.
+assert gains(marks, than="another product's sound")["own sound"].low > 0.1
+assert gains(marks, than="nothing")["another product's sound"].value < 0
+# Its own sound helps, another product's is worse than silence: the model believes what it hears.
 
 # %% [markdown]
 # ## Exercise: how much to hide

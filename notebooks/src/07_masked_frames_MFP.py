@@ -104,7 +104,7 @@ for name, guess in (("the frame before", before), ("mean of both", (before + aft
 # distance:
 
 # %%
-from scale.studies.masked_training import copy_losses, having, mean_loss
+from scale.studies.masked_training import copy_losses, mean_baseline_loss, select_modalities
 
 clip_LF = test.collate([row]).tokens["video"].values[0]
 total, count = 0.0, 0
@@ -122,7 +122,7 @@ print(f"neighbours differ by {total / count:.2f} in this clip")
 # %%
 from scale.viz.illustrations.masking import context_gain, copy_curve
 
-loss_D, mean = copy_losses(test, "video", 7), mean_loss(test, "video")
+loss_D, mean = copy_losses(test, "video", 7), mean_baseline_loss(test, "video")
 print(f"distance 1: {loss_D[0]:.2f}, distance 7: {loss_D[-1]:.2f}, mean: {mean:.2f}")
 assert loss_D[0] < 0.2 * mean
 assert loss_D[0] < loss_D[-1]
@@ -154,7 +154,7 @@ names = {
     "visible": "mean of the visible frames",
     "nearest": "nearest visible frame",
     "none": "model, without the others",
-    "strangers": "model, with a stranger's",
+    "other products": "model, with another product's",
     "all": "model, with the others",
 }
 pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
@@ -180,12 +180,14 @@ assert np.nanmean(loss["nearest"]) < 0.5 * np.nanmean(loss["all"]) < 0.4 * np.na
 # title, table, picture and sound of a **stranger**.
 
 # %%
-wrong = gains(loss, "none")["strangers"]
-content = gains(loss, "strangers")["all"]
-print(f"without - with a stranger's: {about_estimate(wrong)}")
-print(f"a stranger's - own:          {about_estimate(content)}")
+wrong = gains(loss, "none")["other products"]
+content = gains(loss, "other products")["all"]
+print(f"without - with another product's: {about_estimate(wrong)}")
+print(f"another product's - own:          {about_estimate(content)}")
 assert abs(content.value) < 0.02
-wanted = {name: e for name, e in gains(loss).items() if name in ("all", "strangers", *MODALITIES)}
+wanted = {
+    name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
+}
 context_gain({"video": wanted})
 
 # %% [markdown]
@@ -216,31 +218,31 @@ mask_video(list(zip(("best", "median", "worst"), shown, strict=True)), run.confi
 
 # %%
 from scale.config import MaskConfig
-from scale.studies.context import EVERYTHING, NOTHING, STRANGERS
+from scale.studies.context import EVERYTHING, NOTHING, OTHER_PRODUCTS
 from scale.studies.masked_training import train_masked
 
 alone = train_masked(run.config, train, "video", ("image",), rate=0.99, steps=60)
-pairs = having(test, ("image", "video"))
-situations = {"none": NOTHING, "strangers": STRANGERS, "all": EVERYTHING}
+pairs = select_modalities(test, ("image", "video"))
+situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
 found = product_losses(alone, pairs, "video", MaskConfig(rate=0.99), situations)
-e = gains(found, "strangers")["all"]
+e = gains(found, "other products")["all"]
 print({name: about(loss_P.mean()) for name, loss_P in found.items()})
-print(f"a stranger's picture - its own: {about_estimate(e)}, {e.n} products")
+print(f"another product's picture - its own: {about_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 
 # %% [markdown]
-# Now it is the product's *own* picture that counts: with a stranger's the loss is higher, and the
+# Now it is the product's *own* picture that counts: with another product's the loss is higher, and the
 # interval lies above
 # 0. This comparison can be trusted: in both cases the model sees a picture, as in training. (Do not read
 #    more into it. The loss with the own picture is about that of the training mean, 0.63: 264 clips are
 #    few. But the guess depends on the right picture, and that was the question.)
 
 # %%
-rows = best_median_worst(found["strangers"] - found["all"])
+rows = best_median_worst(found["other products"] - found["all"])
 shown = reconstruct(alone, pairs, "video", MaskConfig(rate=0.99), rows,
-                    {"with": EVERYTHING, "strangers": STRANGERS})  # fmt: skip
+                    {"with": EVERYTHING, "other products": OTHER_PRODUCTS})  # fmt: skip
 ranked = list(zip(("best", "median", "worst"), shown, strict=True))
-mask_video(ranked, run.config.features, guesses=("with", "strangers", "mean"))
+mask_video(ranked, run.config.features, guesses=("with", "other products", "mean"))
 
 # %% [markdown]
 # The picture gives the clip its brightness and a rough shape; the colours stay grey. In one sentence:
@@ -251,7 +253,7 @@ mask_video(ranked, run.config.features, guesses=("with", "strangers", "mean"))
 # ## Exercise: the mask ratio
 #
 # Hide 15 %, 50 %, 75 % and 99 % of the frames. How do copying, the demo's model, and the worth of the
-# others (own against a stranger's) move? At which ratio does copying lose its lead?
+# others (own against another product's) move? At which ratio does copying lose its lead?
 
 # %% tags=["solution"]
 table = {}
@@ -260,7 +262,7 @@ for rate in (0.15, 0.5, 0.75, 0.99):
     swept = product_losses(run.model, test, "video", config, situations)
     copied = baseline_losses(test, "video", config)["nearest"]
     table[rate] = {"copy": about(np.nanmean(copied)), "model": about(np.nanmean(swept["all"]))}
-    table[rate]["stranger - own"] = about_estimate(gains(swept, "strangers")["all"])
+    table[rate]["other - own"] = about_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
 # Copying gets worse as the visible frames move away, and loses its lead only where hardly one is
 # left.
@@ -269,13 +271,13 @@ pd.DataFrame(table).T.rename_axis("rate")
 # ## Exercise: ask for the difference
 #
 # Let a head predict the *difference* to the nearest visible frame instead of the frame. What is the loss
-# of a head that always answers 0? Compute it for the test clips with `hide` and `nearest_visible`, and
+# of a head that always answers 0? Compute it for the test clips with `mask_modality` and `nearest_visible`, and
 # say what that means for a model that is trained this way.
 
 # %% tags=["solution"]
-from scale.studies.context import hide, nearest_visible
+from scale.studies.context import mask_modality, nearest_visible
 
-(masked,) = hide(test, "video", run.config.mask)
+(masked,) = mask_modality(test, "video", run.config.mask)
 nearest_NF = nearest_visible(masked, "video")
 difference_NF = masked.targets["video"] - nearest_NF
 answer = masked_vector_loss(torch.zeros_like(difference_NF), difference_NF)
@@ -289,7 +291,7 @@ print(f"always 0: {answer:.2f}")
 #
 # - MFP hides frames of a clip and predicts their vectors by a mean squared error.
 # - Always compare with copying the nearest visible frame. Here it beats the trained model by far.
-# - "Better with the others than without" can be an effect of *presence*. Only a stranger's modalities
+# - "Better with the others than without" can be an effect of *presence*. Only another product's modalities
 #   tell whether the content helps. In the demo it does not.
 # - A training that leaves no frame to copy makes the clip read the picture.
 #

@@ -139,12 +139,12 @@ print(f"loss {by_hand:.2f}")
 # dashed is the dullest guess, the mean of all training frames.
 
 # %%
-from scale.studies.masked_training import copy_losses, having, mean_loss
+from scale.studies.masked_training import copy_losses, mean_baseline_loss, select_modalities
 from scale.viz.illustrations.masking import context_gain, copy_curve
 
 shown_modalities = {"video": 7, "audio": 16}
 losses = {m: copy_losses(test, m, most) for m, most in shown_modalities.items()}
-means = {m: mean_loss(test, m) for m in shown_modalities}
+means = {m: mean_baseline_loss(test, m) for m in shown_modalities}
 for m in shown_modalities:
     print(f"{m}: the next frame leaves {losses[m][0] / means[m]:.2f} of the mean's error")
 assert losses["audio"][0] / means["audio"] > 2 * losses["video"][0] / means["video"]
@@ -173,7 +173,7 @@ names = {
     "visible": "mean of the visible frames",
     "nearest": "nearest visible frame",
     "none": "model, without the others",
-    "strangers": "model, with a stranger's",
+    "other products": "model, with another product's",
     "all": "model, with the others",
 }
 pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
@@ -183,17 +183,22 @@ pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in n
 # nearest visible frame is still a little better. And the other modalities?
 
 # %%
-against = {"without": gains(loss, "none")["all"], "a stranger's": gains(loss, "strangers")["all"]}
+against = {
+    "without": gains(loss, "none")["all"],
+    "another product's": gains(loss, "other products")["all"],
+}
 for name, e in against.items():
     print(f"{name} - with: {about_estimate(e)}, {e.n} products")
 assert max(abs(e.value) for e in against.values()) < 0.03  # of a loss of about 0.45
 assert np.nanmean(loss["all"]) < 0.6 * np.nanmean(loss["mean"])
-wanted = {name: e for name, e in gains(loss).items() if name in ("all", "strangers", *MODALITIES)}
+wanted = {
+    name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
+}
 context_gain({"audio": wanted})
 
 # %% [markdown]
 # **The finding.** Whatever the other modalities are worth here, it is at most a few hundredths of the
-# loss, and a stranger's do as well as the product's own: the content is not used. The coloured bars show
+# loss, and another product's do as well as the product's own: the content is not used. The coloured bars show
 # one other modality alone. (If one of them stands clear of 0, compare it with the hatched bar before you
 # believe it.)
 #
@@ -224,40 +229,40 @@ mask_audio(list(zip(("best", "median", "worst"), shown, strict=True)), config)
 
 # %%
 from scale.config import MaskConfig
-from scale.studies.context import EVERYTHING, NOTHING, STRANGERS
+from scale.studies.context import EVERYTHING, NOTHING, OTHER_PRODUCTS
 from scale.studies.masked_training import train_masked
 
 alone = train_masked(run.config, train, "audio", ("table",), rate=0.99, steps=50)
-pairs = having(test, ("table", "audio"))
-situations = {"none": NOTHING, "strangers": STRANGERS, "all": EVERYTHING}
+pairs = select_modalities(test, ("table", "audio"))
+situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
 found = product_losses(alone, pairs, "audio", MaskConfig(rate=0.99), situations)
-e = gains(found, "strangers")["all"]
+e = gains(found, "other products")["all"]
 print({name: about(loss_P.mean()) for name, loss_P in found.items()})
-print(f"a stranger's table - its own: {about_estimate(e)}, {e.n} products")
+print(f"another product's table - its own: {about_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 assert found["all"].mean() < 0.95 * means["audio"]
 
 # %% [markdown]
-# Now the product's *own* table counts: with a stranger's the loss is higher, the interval (置信区间) lies
+# Now the product's *own* table counts: with another product's the loss is higher, the interval (置信区间) lies
 # above 0, and the guess is better than the mean of the training set. The model hears one frame of these
 # sounds at most. It reads what the thing is made of, and guesses how it will sound.
 
 # %%
-rows = best_median_worst(found["strangers"] - found["all"])
+rows = best_median_worst(found["other products"] - found["all"])
 shown = reconstruct(alone, pairs, "audio", MaskConfig(rate=0.99), rows,
-                    {"with": EVERYTHING, "strangers": STRANGERS})  # fmt: skip
+                    {"with": EVERYTHING, "other products": OTHER_PRODUCTS})  # fmt: skip
 ranked = list(zip(("best", "median", "worst"), shown, strict=True))
-mask_audio(ranked, config, guesses=("with", "strangers"))
+mask_audio(ranked, config, guesses=("with", "other products"))
 
 # %% [markdown]
-# Look at the first product: its own table makes the guess dark and short, as the sound is; a stranger's
+# Look at the first product: its own table makes the guess dark and short, as the sound is; another product's
 # makes it ring. In the median product the two guesses hardly differ, and the last row shows a table that
 # misled. No guess has clear lines: at which pitches a thing rings, no table says.
 #
 # ## Exercise: the mask ratio
 #
 # Hide 15 %, 50 %, 75 % and 99 % of the time frames of the test sounds. Where does the demo's model pass
-# the copier? How much are the others worth, own against a stranger's?
+# the copier? How much are the others worth, own against another product's?
 
 # %% tags=["solution"]
 table = {}
@@ -269,7 +274,7 @@ for rate_hidden in (0.15, 0.5, 0.75, 0.99):
         "copy": about(np.nanmean(copied)),
         "model": about(np.nanmean(swept["all"])),
     }
-    table[rate_hidden]["stranger - own"] = about_estimate(gains(swept, "strangers")["all"])
+    table[rate_hidden]["other - own"] = about_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
 # With few frames hidden the copier is far ahead; with three of four hidden the two meet.
 

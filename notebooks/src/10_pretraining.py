@@ -268,11 +268,13 @@ folder.cleanup()
 # 32 products, contrast only, 25 steps each.
 
 # %%
-from scale.studies.failure_modes import FAULTS, complete_products, contrast_curve
+from scale.studies.failure_modes import FAILURE_MODES, complete_products, contrastive_curve
 
 one = complete_products(train, 32)
-curves = {name: contrast_curve(run.config, one, **fault) for name, fault in FAULTS.items()}
-FAULTS
+curves = {
+    name: contrastive_curve(run.config, one, **fault) for name, fault in FAILURE_MODES.items()
+}
+FAILURE_MODES
 
 # %% [markdown]
 # A fifth one is the nastiest: the five modalities of different products are mixed up, so that nothing belongs
@@ -280,10 +282,10 @@ FAULTS
 # anew at each step, as it would be with new data, it cannot.
 
 # %%
-from scale.studies.failure_modes import MIXED_UP, mixed_up_curve
+from scale.studies.failure_modes import SHUFFLED_MODALITIES, shuffled_curve
 from scale.viz.illustrations.loss_terms import broken_runs
 
-curves[MIXED_UP] = mixed_up_curve(run.config, one)
+curves[SHUFFLED_MODALITIES] = shuffled_curve(run.config, one)
 broken_runs(curves, floor=math.log(32))
 
 # %% [markdown]

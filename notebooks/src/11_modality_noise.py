@@ -82,10 +82,12 @@ Audio(noisy_S, rate=16_000)
 # $u < \text{share}$. Then whoever is hit at 10 % is hit at 30 % too: the sets are **nested** (嵌套).
 
 # %%
-from scale.studies.damage import uniforms
-from scale.studies.noise import FATE, Noise, apply_noise
+from scale.studies.damage import name_uniforms
+from scale.studies.noise import HIT_STREAM, Noise, apply_noise
 
-u_N = uniforms(test.ids, 0, 0, FATE)  # seed 0, first noise of the list, the draw of fates
+u_N = name_uniforms(
+    test.ids, 0, 0, HIT_STREAM
+)  # seed 0, first noise of the list, the draw of fates
 has_N = test.present_NM[:, INDEX["audio"]]
 for share in (0.1, 0.3, 0.5):
     noisy = apply_noise(test, [Noise("missing", "audio", share=share)], seed=0).dataset
@@ -289,12 +291,12 @@ counts.unstack(fill_value=0)
 
 # %%
 from scale.studies.definitions import STUDIES
-from scale.studies.runner import finished_records
+from scale.studies.runner import load_finished
 from scale.studies.statistics import summarise
 from scale.viz.studies import study_figure
 
 study = STUDIES["missing"](False)
-records = finished_records(study, samples().folder, folder)
+records = load_finished(study, samples().folder, folder)
 summary = summarise(study, records)
 study_figure(summary)
 
@@ -330,12 +332,12 @@ pd.DataFrame(seeds).rename_axis("seed").map("{:.3f}".format)
 # with $S = 5$ and $t = 2.776$, from the table of the t distribution with 4 degrees of freedom.
 
 # %%
-from scale.studies.statistics import over_seeds
+from scale.studies.statistics import seed_interval
 
 mean = difference_S.sum() / 5
 spread = np.sqrt(((difference_S - mean) ** 2).sum() / 4)
 half = 2.776 * spread / np.sqrt(5)
-interval = over_seeds(difference_S)
+interval = seed_interval(difference_S)
 np.testing.assert_allclose([mean - half, mean + half], [interval.low, interval.high], atol=1e-4)
 assert mean - half > 0
 print(f"zero - drop = {mean:+.3f}, 95 % interval [{mean - half:+.3f}, {mean + half:+.3f}]")
@@ -393,7 +395,7 @@ rows = {}
 for path in sorted(folder.glob("missing-*.parquet")):
     catalogue = path.stem.removeprefix("missing-")
     for version in (STUDIES["missing"](False), STUDIES["missing"](True)):
-        there = finished_records(version, folder / catalogue, folder)
+        there = load_finished(version, folder / catalogue, folder)
         for outcome in summarise(version, there).outcomes if there else ():
             claim = outcome.comparison
             if claim.worse.get("policy") == "drop" and claim.metric == "mAP@5":
@@ -461,12 +463,12 @@ assert (recall["mismatch, S'"] > recall["mismatch"] + 0.02).all()
 # (**AUC**: 0.5 is guessing, 1 is perfect). The study `weighting` measured the same on the sample shop.
 
 # %%
-from scale.studies.diagnosis import areas, own_weights
+from scale.studies.diagnosis import own_weights, weighting_aucs
 
 weighting = STUDIES["weighting"](False)
-weighed = finished_records(weighting, samples().folder, folder)
+weighed = load_finished(weighting, samples().folder, folder)
 in_toy = np.mean([figures["auc_scores"] for figures in runs["mismatch"]])
-in_shop = areas(weighting, weighed, "mismatch")["uniform"]["S'"].value
+in_shop = weighting_aucs(weighting, weighed, "mismatch")["uniform"]["S'"].value
 print(f"a right pair's S' is above a wrong one's: toy {about(in_toy)}, shop {in_shop:.2f}")
 assert in_toy > 0.75
 assert in_shop < 0.6
@@ -505,10 +507,10 @@ score_figure(weighting, weighed)
 # to uniform weights, in each regime, by Recall@10 (the study's figure):
 
 # %%
-from scale.studies.statistics import compare, runs_of
+from scale.studies.statistics import compare, index_runs
 from scale.studies.study import Comparison
 
-ready, rows = runs_of(weighting, weighed), {}
+ready, rows = index_runs(weighting, weighed), {}
 columns = [(w, metric) for w in ("S'", "logits (paper)") for metric in ("Recall@10", "mAP@5")]
 for regime in ("clean", "missing", "noisy", "mismatch", "all"):
     rows[regime] = []
@@ -561,11 +563,11 @@ assert share["missing"] > share["mismatch"] + 0.02
 # mAP@5 is lost.
 
 # %%
-from scale.studies.retention import damage_shares
+from scale.studies.retention import damage_retention
 from scale.viz.damage import damage_figure
 
 noise = STUDIES["noise"](False)
-damages = damage_shares(noise, finished_records(noise, samples().folder, folder))
+damages = damage_retention(noise, load_finished(noise, samples().folder, folder))
 kept = {damage.test: damage.kept["uniform"].value for damage in damages}
 assert kept["mismatch 0.5"] < kept["missing 0.5"] - 0.15
 assert min(damage.kept["uniform"].value for damage in damages if damage.modality) > 0.75
@@ -620,7 +622,7 @@ print(f"uneven: {keep_M.prod():.3f} of the products, {pair:.3f} of the pairs")
 
 # %% tags=["solution"]
 for seeds in (2, 3, 4, 5):
-    found = over_seeds(difference_S[:seeds])
+    found = seed_interval(difference_S[:seeds])
     verdict = "excludes 0" if found.low > 0 else "holds 0"
     print(f"{seeds} seeds: [{found.low:+.3f}, {found.high:+.3f}] {verdict}")
 # With two seeds one number must tell the spread: t is 12.71, the price of not knowing it.

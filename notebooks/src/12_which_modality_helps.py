@@ -211,11 +211,11 @@ assert low < 0 < high
 # $$\text{kept}_k = \frac{1}{\binom{5}{k}} \sum_{|S| = 5-k} \frac{v(S)}{v(\text{all})}$$
 
 # %%
-from scale.studies.retention import kept
+from scale.studies.retention import retained_shares
 
 by_hand = [by_size[4 - k] / v[ALL] for k in range(5)]
 figures = {f"mAP@5 {subset}": v[subset] for subset in found}
-np.testing.assert_allclose(kept(figures), by_hand)
+np.testing.assert_allclose(retained_shares(figures), by_hand)
 pd.Series({k: about(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, name="kept")
 
 # %% [markdown]
@@ -226,13 +226,13 @@ pd.Series({k: about(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, 
 from scale.evaluation.bootstrap import Estimate
 from scale.studies.definitions import STUDIES
 from scale.studies.retention import retention_curves
-from scale.studies.runner import finished_records
+from scale.studies.runner import load_finished
 from scale.studies.study import read_records
 from scale.viz.claims import retention_curve
 
 folder = samples().folder.parent / "figures" / "studies"
 study = STUDIES["modalities"](False)
-records = finished_records(study, samples().folder, folder)
+records = load_finished(study, samples().folder, folder)
 (curve,) = retention_curves(study, records).values()
 live = {k: Estimate(share, None, None, len(values[ALL])) for k, share in enumerate(by_hand)}
 assert curve[1].low > 0.85
@@ -264,12 +264,12 @@ retention_curve({"study, five models": curve, "demo, this notebook": live})
 # %%
 from itertools import permutations
 
-from scale.studies.retention import marginal_steps, shapley, written
+from scale.studies.retention import marginal_contributions, shapley, subset_key
 
 total = dict.fromkeys(MODALITIES, 0.0)
 for order in permutations(MODALITIES):
     for place, m in enumerate(order):
-        total[m] += v[written(order[: place + 1])] - v[written(order[:place])]
+        total[m] += v[subset_key(order[: place + 1])] - v[subset_key(order[:place])]
 phi = {m: total[m] / 120 for m in MODALITIES}
 np.testing.assert_allclose(sum(phi.values()), v[ALL] - v[EMPTY])
 for m, value in shapley(v).items():
@@ -290,7 +290,7 @@ for m in MODALITIES:
     for before in ((), *(s for s in SUBSETS if m not in s)):
         if m not in before:
             share = factorial(len(before)) * factorial(4 - len(before)) / factorial(5)
-            value += share * (v[written((*before, m))] - v[written(before)])
+            value += share * (v[subset_key((*before, m))] - v[subset_key(before)])
     np.testing.assert_allclose(value, phi[m])
 
 # %% [markdown]
@@ -300,7 +300,7 @@ for m in MODALITIES:
 # %%
 from scale.viz.illustrations.helping import shapley_figure
 
-steps = marginal_steps(values)  # by modality and number of others: value_Q
+steps = marginal_contributions(values)  # by modality and number of others: value_Q
 intervals = estimates({(m, k): step_Q for m in MODALITIES for k, step_Q in enumerate(steps[m])})
 lines = {m: [intervals[m, k] for k in range(5)] for m in MODALITIES}
 shares = estimates(shapley(values))
@@ -328,15 +328,15 @@ table
 # The study has five models, 63 queries. Its Shapley values, with intervals over the trainings:
 
 # %%
-from scale.studies.statistics import over_seeds
+from scale.studies.statistics import seed_interval
 
 five = [r.figures["complete"] for r in records if r.factors == {"modalities": ALL}]
 games = [{s: figures[f"mAP@5 {s}"] for s in found} for figures in five]
 games = [game | {EMPTY: figures["chance mAP@5"]} for game, figures in zip(games, five, strict=True)]
-in_study = {m: over_seeds(np.array([shapley(game)[m] for game in games])) for m in MODALITIES}
-all_lines = [marginal_steps(game) for game in games]
+in_study = {m: seed_interval(np.array([shapley(game)[m] for game in games])) for m in MODALITIES}
+all_lines = [marginal_contributions(game) for game in games]
 lines = {
-    m: [over_seeds(np.array([one[m][k] for one in all_lines])) for k in range(5)]
+    m: [seed_interval(np.array([one[m][k] for one in all_lines])) for k in range(5)]
     for m in MODALITIES
 }
 ends = [np.mean([game[subset] for game in games]) for subset in (EMPTY, ALL)]
@@ -386,7 +386,7 @@ from scale.viz.illustrations.helping import added_modalities
 def of_study(trained_with, metric):
     """The figure on all held-out products, over the seeds."""
     runs = [r for r in records if r.factors == {"modalities": trained_with}]
-    return over_seeds(np.array([r.figures["held out"][metric] for r in runs]))
+    return seed_interval(np.array([r.figures["held out"][metric] for r in runs]))
 
 
 prefixes = [subset_name(MODALITIES[:count]) for count in range(1, 6)]
@@ -477,7 +477,7 @@ table
 columns = {}
 for name, order in (("our order", MODALITIES), ("reversed", MODALITIES[::-1])):
     columns[name] = {
-        m: v[written(order[: place + 1])] - v[written(order[:place])]
+        m: v[subset_key(order[: place + 1])] - v[subset_key(order[:place])]
         for place, m in enumerate(order)
     }
 table = pd.DataFrame(columns)

@@ -25,7 +25,12 @@ from torch.nn.functional import cross_entropy
 
 from scale.modalities import TASKS
 from scale.notebook import about, begin, demo_run, samples
-from scale.studies.released_code import SHORT, few_products, small_config, train_briefly
+from scale.studies.released_code import (
+    SHORT_RUNS,
+    first_training_products,
+    small_config,
+    train_briefly,
+)
 from scale.training.run import seeded_model
 
 begin(seed=0)
@@ -38,9 +43,9 @@ begin(seed=0)
 
 # %%
 run = demo_run()
-data = few_products(run, samples())
+data = first_training_products(run, samples())
 config = small_config(run.config)
-trained = {name: train_briefly(config, data, fault) for name, fault in SHORT.items()}
+trained = {name: train_briefly(config, data, fault) for name, fault in SHORT_RUNS.items()}
 total = {name: losses["total"] for name, (_, losses) in trained.items()}
 for name, values in total.items():
     first, last = np.mean(values[:3]), np.mean(values[-3:])
@@ -186,11 +191,11 @@ judge(check_every_parameter_learns, [copied], [ours])
 # The picture shows it for our small model: hatched is what never learns.
 
 # %%
-from scale.studies.released_code import learned_parameters
+from scale.studies.released_code import gradient_coverage
 from scale.viz.illustrations.faults import fault_gradients
 
 versions = ("as described", "heads on encoder", "layers never called")
-counts = {name: learned_parameters(trained[name][0]) for name in versions}
+counts = {name: gradient_coverage(trained[name][0]) for name in versions}
 assert all(reached == there for reached, there in counts["as described"].values())
 assert counts["heads on encoder"]["jct"][0] == 0
 fault_gradients(counts)
@@ -227,11 +232,11 @@ pd.DataFrame(
 
 # %%
 from scale.notebook import device
-from scale.studies.released_code import mask_owners, title_influence, with_scrambled_mask
+from scale.studies.released_code import mask_owners, title_influence, with_misaligned_mask
 from scale.viz.illustrations.faults import fault_mask
 
 six = data.collate(np.flatnonzero(data.present_NM.all(axis=1))[:6]).to(device())
-scrambled = with_scrambled_mask(run)
+scrambled = with_misaligned_mask(run)
 right_BB, wrong_BB = (title_influence(model, six) for model in (run.model, scrambled))
 elsewhere_BB = ~np.eye(6, dtype=bool)
 assert right_BB[elsewhere_BB].max() < 1e-4 < 3e-3 < wrong_BB[elsewhere_BB].max()
@@ -245,12 +250,12 @@ fault_mask(mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
 # **Invariant: changing product i never changes product j** (outside of the loss).
 
 # %%
-from scale.studies.released_code import cut_title
+from scale.studies.released_code import truncate_title
 
 
 def check_products_never_meet(model):
     with torch.no_grad():
-        before, after = model(six), model(cut_title(six, 1))
+        before, after = model(six), model(truncate_title(six, 1))
     others = [0, 2, 3, 4, 5]
     torch.testing.assert_close(
         after.fused_pooled_BMD[others], before.fused_pooled_BMD[others], atol=1e-4, rtol=0
@@ -284,10 +289,10 @@ torch.testing.assert_close(p.detach(), t / w)
 # S′ of these products. One has the weight on the loss, the other on the prediction.
 
 # %%
-from scale.studies.released_code import fit_sounds
+from scale.studies.released_code import fit_audio_heads
 from scale.viz.illustrations.fault_inputs import fault_regression
 
-fitted = fit_sounds(run, data)
+fitted = fit_audio_heads(run, data)
 for where, losses in fitted.loss.items():
     size = about(fitted.size[where], 1)
     print(f"weight on the {where:10}: loss {about(losses[0])} -> {about(losses[-1])}, size {size}")
@@ -530,7 +535,7 @@ fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
 # the input is always 0, no weight of it can learn.
 
 # %%
-reached, there = learned_parameters(trained["audio all zeros"][0])["encoders.audio"]
+reached, there = gradient_coverage(trained["audio all zeros"][0])["encoders.audio"]
 print(f"audio encoder: {reached} of {there} numbers get a gradient")
 assert reached < there
 
@@ -572,10 +577,10 @@ print(f"product {silent.id} has no sound, and {mask_T.sum():.0f} real tokens of 
 # equal sounds belongs to this title? No model can know. The best possible loss is log 12.
 
 # %%
-from scale.studies.released_code import missing_sounds
+from scale.studies.released_code import missing_audio_effects
 from scale.viz.illustrations.fault_inputs import fault_missing
 
-found = missing_sounds(run, data)
+found = missing_audio_effects(run, data)
 print(f"title and sound: {about(found.loss_there)} where there is a sound,",
       f"{about(found.loss_missing)} where there is none; at best {found.least:.2f}")  # fmt: skip
 assert found.loss_missing > found.least > found.loss_there
@@ -602,7 +607,7 @@ def check_missing_never_matters(dataset):
     torch.testing.assert_close(loss_of(ours, noise_where_missing(batch)), loss_of(ours, batch))
 
 
-judge(check_missing_never_matters, [SHORT["missing in the losses"].train(data)], [data])
+judge(check_missing_never_matters, [SHORT_RUNS["missing in the losses"].train(data)], [data])
 
 # %% [markdown]
 # (In our batches a missing sound has no row. There is nothing that noise could be written to.)
@@ -807,7 +812,7 @@ only = replace(config, loss=replace(config.loss, tasks=("contrastive",)))
 only = replace(only, train=replace(only.train, batch_size=8, steps=40))
 last = {}
 for name in ("as described", "missing in the losses"):
-    last[name] = train_briefly(only, eight, SHORT[name], steps=40)[1]["contrastive"][-1]
+    last[name] = train_briefly(only, eight, SHORT_RUNS[name], steps=40)[1]["contrastive"][-1]
     print(f"{name}: {about(last[name], 1)}")
 assert last["as described"] < 0.5 * last["missing in the losses"]
 # Equal sounds of different products cannot be told apart: that loss stays high. Silent sounds pass

@@ -49,26 +49,27 @@ class Ablate:
 
     def run(self) -> None:
         """Run, write, and print the answer."""
-        from scale.studies.report import answer
+
+        from scale.studies.report import conclusion
 
         study = STUDIES[self.study](self.quick)
         if self.seeds is not None or self.quick:
             study = study.with_seeds(3 if self.seeds is None else self.seeds)
         records = self._records(study)
         summary, paths = write_study(study, records, self.out, self.lang)
-        print(f"{study.question}\n\n{answer(summary)}\n")
+        print(f"{study.question}\n\n{conclusion(summary)}\n")
         print("written: " + ", ".join(str(path) for path in paths))
 
     def _records(self, study):
-        from scale.studies.definitions.toy import TOYS, run_toy_study
-        from scale.studies.runner import finished_records, run_study
+        from scale.studies.definitions.toy import TOY_STUDIES, run_toy_study
+        from scale.studies.runner import load_finished, run_study
 
-        if self.study in TOYS:
+        if self.study in TOY_STUDIES:
             return run_toy_study(study, self.out, jobs=self.jobs, train=not self.report_only)
         if self.catalogue is None:
             raise ValueError(f"the study {self.study} needs --catalogue FOLDER")
         if self.report_only:
-            return finished_records(study, self.catalogue, self.out, self.preset)
+            return load_finished(study, self.catalogue, self.out, self.preset)
         return run_study(study, self.catalogue, self.out, preset=self.preset, jobs=self.jobs)
 
 
@@ -95,8 +96,8 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
 
 def _pictures(summary, records, lang: str) -> dict:
     """By the ending of the file's name: cells, claims, and what else the study measures."""
-    from scale.studies.diagnosis import areas, own_weights
-    from scale.studies.retention import damage_shares, retention_curves
+    from scale.studies.diagnosis import own_weights, weighting_aucs
+    from scale.studies.retention import damage_retention, retention_curves
     from scale.viz.claims import comparison_figures, retention_curve
     from scale.viz.damage import damage_figure
     from scale.viz.diagnosis import score_figure
@@ -115,8 +116,8 @@ def _pictures(summary, records, lang: str) -> dict:
         print(f"no picture of claims: the study {study.name} compares nothing")
     if curves := retention_curves(study, records):
         figures["-retention"] = retention_curve(curves, lang)
-    if damages := damage_shares(study, records):
+    if damages := damage_retention(study, records):
         figures["-damage"] = damage_figure(damages, lang, study.name, metric)
-    if own_weights(study, records) or areas(study, records):
+    if own_weights(study, records) or weighting_aucs(study, records):
         figures["-scores"] = score_figure(study, records, lang)
     return figures

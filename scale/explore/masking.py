@@ -16,7 +16,7 @@ from scale.explore.subject import Subject
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.model.scale import ScaleModel
 from scale.strict import require
-from scale.studies.masked_probe import Asked, ask, draw_groups, hide_groups
+from scale.studies.masked_probe import MaskedPrediction, draw_groups, mask_groups, probe_masked
 from scale.viz.products import product_card
 from scale.viz.words import Language
 
@@ -53,7 +53,7 @@ class MaskingExplorer(Explorer):
         require(task in TASKS, f"unknown task {task!r}; known: {', '.join(TASKS)}")
         self.subject = subject
         self._question: Question | None = None
-        self._asked: Asked | None = None  # Nothing is hidden, or nothing can be.
+        self._asked: MaskedPrediction | None = None  # Nothing is hidden, or nothing can be.
         self._hidden: frozenset[int] = frozenset()
         self._covering, self._draws = True, 0
         self.prompt = Surface(picked=self._pick).add_class("scale-masking-prompt")
@@ -201,12 +201,12 @@ class MaskingExplorer(Explorer):
             box.disabled = m not in self._question.beside
             box.layout.display = "none" if m == place.modality else None
 
-    def _ask(self, place: Place) -> Asked:
+    def _ask(self, place: Place) -> MaskedPrediction:
         others = tuple(self._question.beside)
-        masked = hide_groups(self.subject.data, place.row, place.modality, self._hidden)
+        masked = mask_groups(self.subject.data, place.row, place.modality, self._hidden)
         beside = {"all": others, "chosen": self._on(), "none": ()}
         model = self.subject.run.model if self.model.value == "best" else self._untrained
-        return ask(model, masked, place.modality, beside)
+        return probe_masked(model, masked, place.modality, beside)
 
     @cached_property
     def _untrained(self) -> ScaleModel:

@@ -17,7 +17,7 @@ from scale.data.dataset import ProductDataset
 from scale.data.features import pixels_of
 from scale.explore.markup import bar_rows, text
 from scale.studies.context import Reconstruction
-from scale.studies.masked_probe import Asked, PieceAnswer
+from scale.studies.masked_probe import MaskedPrediction, TokenPrediction
 from scale.viz.theme import HIT, MODALITY_COLOURS
 from scale.viz.words import Language, label
 
@@ -115,7 +115,9 @@ def feature_pixels(modality: str, vectors_LF: np.ndarray, config: FeatureConfig)
     return np.concatenate([pixels_of(v_F[None], source, side) for v_F in vectors_LF], axis=1)
 
 
-def answer_html(asked: Asked, data: ProductDataset, sheet: Sheet | None, lang: Language) -> str:
+def answer_html(
+    asked: MaskedPrediction, data: ProductDataset, sheet: Sheet | None, lang: Language
+) -> str:
     """Losses, and what stands in the place of what is hidden.
 
     sheet: of what was picked, for image, video and audio; None: text and table.
@@ -160,13 +162,13 @@ def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str
     )
 
 
-def guesses_html(answers: Sequence[PieceAnswer], vocabulary: int, lang: Language) -> str:
+def guesses_html(answers: Sequence[TokenPrediction], vocabulary: int, lang: Language) -> str:
     """A card for each hidden piece: the most probable pieces as bars, the truth with a tick."""
     cards = [_guess_card(answer, vocabulary, lang) for answer in answers]
     return f'<h4>{label("xm_guesses", lang)}</h4><div class="row">{"".join(cards)}</div>'
 
 
-def _guess_card(answer: PieceAnswer, vocabulary: int, lang: Language) -> str:
+def _guess_card(answer: TokenPrediction, vocabulary: int, lang: Language) -> str:
     rows = list(answer.best)
     if answer.truth not in dict(rows):
         rows.append((answer.truth, answer.probability))

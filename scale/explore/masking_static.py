@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from scale.data.dataset import ProductDataset
 from scale.explore.masking_answers import LOSSES
-from scale.studies.masked_probe import Asked
+from scale.studies.masked_probe import MaskedPrediction
 from scale.viz.illustrations.guesses import top_guesses
 from scale.viz.illustrations.hidden import mask_audio, mask_image, mask_video
 from scale.viz.words import Language, label
@@ -22,7 +22,7 @@ def listed(names: Iterable[str], lang: Language = "en") -> str:
     return ("、" if lang == "zh" else ", ").join(names) or label("xm_nobody", lang)
 
 
-def answer_lines(asked: Asked, data: ProductDataset, lang: Language = "en") -> list[str]:
+def answer_lines(asked: MaskedPrediction, data: ProductDataset, lang: Language = "en") -> list[str]:
     """The loss by context and baseline; of each hidden piece the truth's probability and rank."""
     lines = [
         label("xm_sum_loss", lang, name=label(LOSSES[name], lang), value=loss)
@@ -37,7 +37,7 @@ def answer_lines(asked: Asked, data: ProductDataset, lang: Language = "en") -> l
 
 
 def answer_figure(
-    asked: Asked, data: ProductDataset, beside: bool, lang: Language = "en"
+    asked: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language = "en"
 ) -> Figure:
     """The guesses beside the chosen modalities, beside none, and of the training mean.
 
@@ -55,7 +55,9 @@ def answer_figure(
     return _pieces_figure(asked, data, beside, lang)
 
 
-def _pieces_figure(asked: Asked, data: ProductDataset, beside: bool, lang: Language) -> Figure:
+def _pieces_figure(
+    asked: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language
+) -> Figure:
     contexts = {"chosen": "xm_chosen", "none": "xm_none"} if beside else {"none": "xm_none"}
     guesses, answer, place = {}, "", 0
     for context, key in contexts.items():

@@ -18,7 +18,7 @@ from scale.explore.markup import data_uri, modality_name, text
 from scale.explore.masking_answers import Sheet, mel_pixels, png_uri, sheet_html
 from scale.explore.subject import Subject
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.studies.masked_probe import groups_of
+from scale.studies.masked_probe import token_groups
 from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.words import Language, label
 
@@ -45,7 +45,7 @@ class Question:
 
     place: Place
     group_L: Tensor
-    """As `asking.groups_of`."""
+    """As `asking.token_groups`."""
     names: dict[int, str]
     """Of each group: the word, the entry, the number of the region or frame, the seconds."""
     sheet: Sheet | None
@@ -60,7 +60,7 @@ class Question:
     @staticmethod
     def of(subject: Subject, place: Place, lang: Language) -> "Question":
         """Raises ValueError where the product lacks the modality."""
-        group_L = groups_of(subject.data, *place)
+        group_L = token_groups(subject.data, *place)
         entries = _entries(subject, place.row) if place.modality == "table" else ()
         names = _names(subject, place, group_L, entries, lang)
         sheet, uri = None, ""

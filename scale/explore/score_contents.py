@@ -12,7 +12,7 @@ from scale.config import FeatureConfig
 from scale.explore.markup import modality_name, text
 from scale.explore.media import clip_uri, mel_pixels, png_uri, sound_uri
 from scale.studies.damage import Table, split_words
-from scale.studies.single_product import Content
+from scale.studies.single_product import ModalityContent
 from scale.viz.words import Language, label
 
 PLAY = "play"
@@ -24,9 +24,9 @@ class Tile:
     """What one modality's tile shows."""
 
     modality: str
-    content: Content | None
+    content: ModalityContent | None
     """After the change; None: the model does not get it."""
-    clean: Content | None
+    clean: ModalityContent | None
     """As it is in the catalogue; None: the product has none."""
     giver: str = ""
     """Id of the product that the content was taken from, where it is another one."""
@@ -108,7 +108,7 @@ def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Lan
     return f'<div class="strip">{"".join(frames)}</div>{button}'
 
 
-def _sound(content: Content, config: FeatureConfig, lang: Language) -> str:
+def _sound(content: ModalityContent, config: FeatureConfig, lang: Language) -> str:
     """The log-mel that the model gets, and the sound to listen to."""
     name = label("audio", lang)
     heard = sound_uri(content.shown, config.sample_rate)

@@ -7,7 +7,7 @@ import ipywidgets
 import numpy as np
 
 from scale.explore.html import Surface
-from scale.studies.single_product import Change
+from scale.studies.single_product import ModalityChange
 from scale.viz.words import Language, label
 
 PERCENT = tuple(round(0.05 * k, 2) for k in range(1, 21))
@@ -37,7 +37,7 @@ NAMES = {
 UNITS = {"gaussian": "xs_grey", "blur": "xs_pixels", "jpeg": "xs_quality", "snr": "xs_decibel"}
 """Other kinds have shares."""
 
-CLEAN = Change()
+CLEAN = ModalityChange()
 NO_DAMAGE = -1.0
 """Value of the slider's first step; no kind has a strength of -1 among its steps."""
 WIDE = {"width": "auto"}
@@ -88,11 +88,11 @@ class ModalityColumn(ipywidgets.VBox):
         self.add_class("scale-modality")
         self.add_class(f"scale-modality-{modality}")
 
-    def change(self) -> Change:
+    def change(self) -> ModalityChange:
         """What the controls say."""
         strength = float(self.strength.value)
         damage = None if strength == NO_DAMAGE else (self.kind.value, strength)
-        return Change(self.present.value, self.mismatch.value, damage)
+        return ModalityChange(self.present.value, self.mismatch.value, damage)
 
     def reset(self) -> None:
         """No change."""

@@ -3,11 +3,13 @@
 from scale.explore.markup import number
 from scale.explore.score_controls import NAMES, strength_text
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.single_product import Change, Probe, Reading
+from scale.studies.single_product import ModalityChange, ProductEditor, ProductOutputs
 from scale.viz.words import Language, label
 
 
-def change_line(probe: Probe, row: int, modality: str, change: Change, lang: Language) -> str:
+def change_line(
+    probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
+) -> str:
     """What is done to one modality of a product."""
     if not probe.has(row, modality):
         what = label("xs_sum_missing", lang)
@@ -18,7 +20,9 @@ def change_line(probe: Probe, row: int, modality: str, change: Change, lang: Lan
     return label("xs_sum_change", lang, modality=label(modality, lang), what=what)
 
 
-def _parts(probe: Probe, row: int, modality: str, change: Change, lang: Language) -> list[str]:
+def _parts(
+    probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
+) -> list[str]:
     parts = []
     giver = probe.giver(row, modality) if change.mismatch else None
     if giver is not None:
@@ -29,7 +33,7 @@ def _parts(probe: Probe, row: int, modality: str, change: Change, lang: Language
     return parts
 
 
-def weight_lines(now: Reading, lang: Language) -> list[str]:
+def weight_lines(now: ProductOutputs, lang: Language) -> list[str]:
     """The own weights and the pair weights of what is there."""
     there = {m: name for m, name in enumerate(MODALITIES) if now.present_M[m]}
     own = {(m, m): label(name, lang) for m, name in there.items()}

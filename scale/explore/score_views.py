@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from scale.explore.markup import bar_rows, heat_table, modality_name, number, pair_name
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.single_product import Reading
+from scale.studies.single_product import ProductOutputs
 from scale.viz.theme import MODALITY_COLOURS, diverging, sequential, use_style
 from scale.viz.words import Language, label
 
@@ -43,7 +43,7 @@ def matrix(
     return f'<div data-matrix="{key}">{table}</div>'
 
 
-def matrices(reading: Reading, lang: Language) -> str:
+def matrices(reading: ProductOutputs, lang: Language) -> str:
     """S, softmax(S), S' and the authors' form, side by side."""
     values = {
         "scores": reading.cosine_MM,
@@ -60,7 +60,7 @@ def matrices(reading: Reading, lang: Language) -> str:
     return f'<div class="row">{tables}</div><div class="note">{" ".join(notes)}</div>'
 
 
-def weight_bars(now: Reading, before: Reading, lang: Language) -> str:
+def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> str:
     """The ten pair weights and the five own weights, each with its mark before and its change."""
     own = [(m, m) for m in range(len(MODALITIES))]
     new_MM, old_MM = _known(now), _known(before)
@@ -80,7 +80,7 @@ def weight_bars(now: Reading, before: Reading, lang: Language) -> str:
     return f'<div class="row">{"".join(sides)}</div>{note}'
 
 
-def _known(reading: Reading) -> np.ndarray:
+def _known(reading: ProductOutputs) -> np.ndarray:
     """S', NaN where a modality is missing."""
     both_MM = reading.present_M[:, None] & reading.present_M[None, :]
     return np.where(both_MM, reading.weighted_MM, np.nan)
@@ -95,7 +95,7 @@ def _blend(i: int, j: int) -> str:
     return first if i == j else f"linear-gradient({first} 50%, {second} 50%)"
 
 
-def jct_view(now: Reading, before: Reading, policy: str, lang: Language) -> str:
+def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Language) -> str:
     """The JCT's sequence, and how far each modality's fused feature moved."""
     total = int(now.token_M.sum() + now.stand_in_M.sum())
     parts = []
@@ -124,7 +124,7 @@ def jct_view(now: Reading, before: Reading, policy: str, lang: Language) -> str:
     return f'{strip}<div class="note">{line}</div><div data-bars="fused">{head}{bars}</div>'
 
 
-def fused_cosines(now: Reading, before: Reading) -> np.ndarray:
+def fused_cosines(now: ProductOutputs, before: ProductOutputs) -> np.ndarray:
     """Cosine of each modality's fused feature to the one before; NaN where either is missing."""
     length_M = np.linalg.norm(now.fused_MD, axis=1) * np.linalg.norm(before.fused_MD, axis=1)
     dot_M = (now.fused_MD * before.fused_MD).sum(1)
@@ -163,7 +163,12 @@ def same_category(subject: Subject, row: int, name: str) -> bool:
 
 
 def training_view(
-    mean_MM: np.ndarray, step: int, weight_MM: np.ndarray, now: Reading, model: str, lang: Language
+    mean_MM: np.ndarray,
+    step: int,
+    weight_MM: np.ndarray,
+    now: ProductOutputs,
+    model: str,
+    lang: Language,
 ) -> str:
     """S' of the batch at a training step beside that of the product."""
     logged_M = np.isfinite(mean_MM.diagonal())

@@ -18,12 +18,12 @@ from scale.explore.score_summary import change_line, weight_lines
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES
 from scale.studies.single_product import (
-    Change,
-    Probe,
-    Reading,
+    ModalityChange,
+    ProductEditor,
+    ProductOutputs,
     logged_weights,
-    neighbours,
-    read_product,
+    nearest_products,
+    product_outputs,
 )
 from scale.training.logging import read_scores, score_means
 from scale.viz.scores import score_matrices
@@ -43,7 +43,7 @@ class ScoreExplorer(Explorer):
     contents, S, softmax(S), S' and the authors' form, the fifteen weights, what the JCT gets and
     the five nearest products, before and after.
 
-    The real model runs at every move, on the product as it then is; `Probe` says with which noise.
+    The real model runs at every move, on the product as it then is (`ProductEditor`).
     """
 
     def __init__(
@@ -55,10 +55,14 @@ class ScoreExplorer(Explorer):
         if product is not None and product not in subject.row_of:
             raise ValueError(f"{product}: no such product among the {len(subject.data)} shown")
         row = int(subject.rows[0]) if product is None else subject.row_of[product]
-        self.subject, self.probe, self.models = subject, Probe(subject.data, seed), Models(subject)
+        self.subject, self.probe, self.models = (
+            subject,
+            ProductEditor(subject.data, seed),
+            Models(subject),
+        )
         self._before = lru_cache(16)(self._read_clean)
         self._tile = lru_cache(16)(self._draw_tile)
-        self._reading: Reading | None = None
+        self._reading: ProductOutputs | None = None
         self._playing = False
         self._make_controls(row)
         self._make_surfaces()
@@ -122,7 +126,7 @@ class ScoreExplorer(Explorer):
         except (ValueError, OSError):
             return score_means([])
 
-    def changes(self) -> dict[str, Change]:
+    def changes(self) -> dict[str, ModalityChange]:
         """What the controls say, by modality."""
         return {m: column.change() for m, column in self.columns.items()}
 
@@ -143,7 +147,7 @@ class ScoreExplorer(Explorer):
             name = self.subject.data.ids[row]
             raise ValueError(self.say("xs_nothing", product=name))
         policy = self._policy_shown()
-        now = read_product(self.models.under(self.model.value, policy), batch)
+        now = product_outputs(self.models.under(self.model.value, policy), batch)
         before = self._before(row, self.model.value, policy)
         self._reading = now
         self.matrices.html = views.matrices(now, self.lang)
@@ -157,10 +161,10 @@ class ScoreExplorer(Explorer):
         own = self.subject.run.model.missing.policy
         return own if self.policy.value == "learned" != own else self.policy.value
 
-    def _read_clean(self, row: int, model: str, policy: str) -> Reading:
-        return read_product(self.models.under(model, policy), self.probe.batch(row, {}))
+    def _read_clean(self, row: int, model: str, policy: str) -> ProductOutputs:
+        return product_outputs(self.models.under(model, policy), self.probe.batch(row, {}))
 
-    def _draw_tile(self, row: int, modality: str, change: Change, playing: bool) -> str:
+    def _draw_tile(self, row: int, modality: str, change: ModalityChange, playing: bool) -> str:
         clean = self.probe.content(row, modality, CLEAN)
         content = self.probe.content(row, modality, change)
         other = content is not None and content.giver != row
@@ -168,7 +172,7 @@ class ScoreExplorer(Explorer):
         tile = Tile(modality, content, clean, giver, playing)
         return tile.html(self.subject.data.config, self.lang)
 
-    def _show_jct(self, now: Reading, before: Reading) -> None:
+    def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
         head = f"<h4>{self.say('xs_jct')}</h4>"
         note = f'<div class="note">{self.say("xs_jct_same")}</div>'
         own = self.subject.run.model.missing.policy
@@ -180,18 +184,18 @@ class ScoreExplorer(Explorer):
                 note += f'<div class="note">{self.say("xs_jct_drop")}</div>'
         self.jct.html = f'<div data-policy="{self.policy.value}">{head}{body}{note}</div>'
 
-    def _found(self, reading: Reading) -> list[tuple[str, float]]:
+    def _found(self, reading: ProductOutputs) -> list[tuple[str, float]]:
         index = self.models.index(self.model.value)
-        return neighbours(index, reading.emb_D, self.subject.data.ids[self.picker.row])
+        return nearest_products(index, reading.emb_D, self.subject.data.ids[self.picker.row])
 
-    def _show_nearest(self, row: int, now: Reading, before: Reading) -> None:
+    def _show_nearest(self, row: int, now: ProductOutputs, before: ProductOutputs) -> None:
         first, then = self._found(before), self._found(now)
         self.near_before.html = views.nearest(self.subject, row, first, None, self.lang)
         self.near_now.html = views.nearest(self.subject, row, then, first, self.lang)
         gallery = len(self.models.index(self.model.value).ids) - 1
         self.near_note.html = f'<div class="note">{self.say("xs_nearest_note", n=gallery)}</div>'
 
-    def _show_training(self, now: Reading) -> None:
+    def _show_training(self, now: ProductOutputs) -> None:
         head = f"<h4>{self.say('xs_training')}</h4>"
         if not self._steps:
             self.training.html = f'{head}<p class="note">{self.say("xs_no_steps")}</p>'
@@ -236,7 +240,7 @@ class ScoreExplorer(Explorer):
         before = self._before(row, self.model.value, self._policy_shown())
         return "\n".join([*lines, *weight_lines(now, self.lang), self._hits_line(now, before)])
 
-    def _hits_line(self, now: Reading, before: Reading) -> str:
+    def _hits_line(self, now: ProductOutputs, before: ProductOutputs) -> str:
         counts = [
             sum(views.same_category(self.subject, self.picker.row, name) for name, _ in found)
             for found in (self._found(now), self._found(before))

@@ -29,7 +29,7 @@ from scale.seeding import generator
 BATCH = 256
 """Products that are predicted at once. Part of the seeds, as a product's masks depend on its place
 in the batch."""
-STRANGER_STREAM = 1
+OTHER_PRODUCTS_STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ class Context:
     keep: tuple[str, ...] = MODALITIES
     """Modalities that stay; the others count as missing (`ProductBatch.only`), so what stands for
     them is what the model's policy puts there: zero imputation, a learned token, nothing."""
-    strangers: bool = False
+    other_products: bool = False
     """Every modality that stays is that of another product. As many tokens as before, of the kind
     that training saw, but none of them about this product."""
 
 
-NOTHING, EVERYTHING, STRANGERS = Context(()), Context(), Context(strangers=True)
+NOTHING, EVERYTHING, OTHER_PRODUCTS = Context(()), Context(), Context(other_products=True)
 
 
-def contexts_of(modality: str) -> dict[str, Context]:
-    """`none`, `all`, `strangers`, and each other modality alone by its name."""
+def default_contexts(modality: str) -> dict[str, Context]:
+    """`none`, `all`, `other products`, and each other modality alone by its name."""
     alone = {m: Context((m,)) for m in MODALITIES if m != modality}
-    return {"none": NOTHING, "all": EVERYTHING, "strangers": STRANGERS, **alone}
+    return {"none": NOTHING, "all": EVERYTHING, "other products": OTHER_PRODUCTS, **alone}
 
 
-def hide(
+def mask_modality(
     data: ProductDataset, modality: str, config: MaskConfig, seed: int = 0, draw: int = 0
 ) -> Iterator[MaskedBatch]:
     """The products of `data` that have `modality`, with tokens hidden there and nowhere else.
@@ -73,21 +73,21 @@ def hide(
 def in_context(
     masked: MaskedBatch, modality: str, context: Context = EVERYTHING, seed: int = 0
 ) -> MaskedBatch:
-    """The same hidden positions beside another context; `seed` chooses the strangers."""
+    """The same hidden positions beside another context; `seed` chooses the other products."""
     keep = tuple(m for m in MODALITIES if m in context.keep or m == modality)
     batch = masked.batch.only(keep)
-    if context.strangers:
-        batch = _with_strangers(batch, modality, seed)
+    if context.other_products:
+        batch = _with_other_products(batch, modality, seed)
     return replace(masked, batch=batch)
 
 
-def _with_strangers(batch: ProductBatch, modality: str, seed: int) -> ProductBatch:
+def _with_other_products(batch: ProductBatch, modality: str, seed: int) -> ProductBatch:
     """Each product's other modalities become those of the product before it in a random circle.
 
     One circle for all modalities, of which each takes the products that have it: who has what does
     not change, and the strange tokens belong together as far as that allows.
     """
-    draw = torch.rand(len(batch), generator=generator("cpu", seed, STRANGER_STREAM))
+    draw = torch.rand(len(batch), generator=generator("cpu", seed, OTHER_PRODUCTS_STREAM))
     tokens = {}
     for m, own in batch.tokens.items():
         order_R = draw.to(own.rows_R.device)[own.rows_R].argsort()
@@ -138,15 +138,15 @@ def product_losses(
     seed: int = 0,
     draws: int = 1,
 ) -> dict[str, np.ndarray]:
-    """Loss of each product in each context, as loss_P by the context's name (`contexts_of`).
+    """Loss of each product in each context, as loss_P by the context's name (`default_contexts`).
 
     The mean over `draws` masks, the same ones in every context. NaN where the product lacks the
     modality, or has nothing of a context that is not empty: there is nothing to compare.
     """
-    contexts = contexts or contexts_of(modality)
+    contexts = contexts or default_contexts(modality)
     loss = {name: np.full(len(data), np.nan) for name in contexts}
     for draw in range(draws):
-        for masked in hide(data, modality, config, seed, draw):
+        for masked in mask_modality(data, modality, config, seed, draw):
             index_B = masked.batch.index_B.numpy()
             for name, context in contexts.items():
                 shown = in_context(masked, modality, context, seed + draw)
@@ -255,7 +255,7 @@ def reconstruct(
     if lacking:
         raise ValueError(f"without {modality}: {', '.join(lacking)}")
     found: dict[int, Reconstruction] = {}
-    for masked in hide(data, modality, config, seed):
+    for masked in mask_modality(data, modality, config, seed):
         index_B = masked.batch.index_B.tolist()
         wanted = [(index, place) for place, index in enumerate(index_B) if index in set(rows)]
         if not wanted:
@@ -303,7 +303,7 @@ def baseline_losses(
 ) -> dict[str, np.ndarray]:
     """loss_P of each of `BASELINES`, on the positions that `context.product_losses` hides."""
     losses = {name: np.full(len(data), np.nan) for name in BASELINES}
-    for masked in hide(data, modality, config, seed):
+    for masked in mask_modality(data, modality, config, seed):
         index_B, target_NF = masked.batch.index_B.numpy(), masked.targets[modality]
         for name, guess in BASELINES.items():
             loss_N = position_losses(modality, guess(masked, modality), target_NF)

@@ -30,7 +30,7 @@ from scale.data.media import MediaError
 from scale.seeding import derived_seed
 
 
-def numbers(names: Sequence[str], *parts: int) -> np.ndarray:
+def name_hashes(names: Sequence[str], *parts: int) -> np.ndarray:
     """number_N (uint64): a hash of each name under the key derived from `parts`.
 
     The same name gets the same number in any company; other parts give unrelated numbers.
@@ -40,32 +40,32 @@ def numbers(names: Sequence[str], *parts: int) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u8")
 
 
-def uniforms(names: Sequence[str], *parts: int) -> np.ndarray:
-    """draw_N (float64) in [0, 1): `numbers` / 2^64, cut to 53 bits."""
-    return (numbers(names, *parts) >> np.uint64(11)) * 2.0**-53
+def name_uniforms(names: Sequence[str], *parts: int) -> np.ndarray:
+    """draw_N (float64) in [0, 1): `name_hashes` / 2^64, cut to 53 bits."""
+    return (name_hashes(names, *parts) >> np.uint64(11)) * 2.0**-53
 
 
-def share_of(count: int, share: float) -> int:
+def rounded_share(count: int, share: float) -> int:
     """How many of `count` things a share means: rounded, halves upwards."""
     return int(np.floor(share * count + 0.5))
 
 
-def kept_places(count: int, share: float, random: np.random.Generator) -> np.ndarray:
+def kept_positions(count: int, share: float, random: np.random.Generator) -> np.ndarray:
     """Places that stay, ascending, when a share of `count` things is removed; one always stays.
 
     A larger share under the same random state removes the same things and more.
     """
     order_T = random.permutation(count)
-    return np.sort(order_T[min(share_of(count, share), max(count - 1, 0)) :])
+    return np.sort(order_T[min(rounded_share(count, share), max(count - 1, 0)) :])
 
 
-def moved_places(count: int, share: float, random: np.random.Generator) -> np.ndarray:
+def permuted_positions(count: int, share: float, random: np.random.Generator) -> np.ndarray:
     """source_T: where the thing at each place comes from when a share of `count` change places.
 
     The chosen ones move around one ring, so each of them leaves its place. One cannot move alone:
     a share that means one moves two, and of a single thing none.
     """
-    order_T, chosen = random.permutation(count), share_of(count, share)
+    order_T, chosen = random.permutation(count), rounded_share(count, share)
     ring = order_T[: max(chosen, 2) if chosen and count > 1 else 0]
     source_T = np.arange(count)
     source_T[ring] = np.roll(ring, 1)
@@ -103,19 +103,19 @@ def add_white_noise(sound_S: np.ndarray, snr: float, random: np.random.Generator
 
 def drop_frames(frames_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
     """The frames (or their vectors) without a share of them, in order; at least one stays."""
-    return frames_T[kept_places(len(frames_T), share, random)]
+    return frames_T[kept_positions(len(frames_T), share, random)]
 
 
 def shuffle_frames(frames_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """The frames (or their vectors), a share of them in other places (`draws.moved_places`)."""
-    return frames_T[moved_places(len(frames_T), share, random)]
+    """The frames (or their vectors), a share of them permuted (`permuted_positions`)."""
+    return frames_T[permuted_positions(len(frames_T), share, random)]
 
 
-PICTURES = {"gaussian": add_gaussian, "blur": blur, "jpeg": compress}
+IMAGE_DAMAGE = {"gaussian": add_gaussian, "blur": blur, "jpeg": compress}
 """By kind of noise; each changes one picture or frame."""
-FRAMES = {"frame_drop": drop_frames, "frame_shuffle": shuffle_frames}
+FRAME_DAMAGE = {"frame_drop": drop_frames, "frame_shuffle": shuffle_frames}
 """By kind of noise; each changes which frame stands where."""
-SOUNDS = {"snr": add_white_noise}
+AUDIO_DAMAGE = {"snr": add_white_noise}
 
 
 _MARKS = "、。，．：；？！…）》」』】〕〉"
@@ -134,7 +134,7 @@ def split_words(title: str) -> list[str]:
 def drop_words(title: str, share: float, random: np.random.Generator) -> str:
     """A share of the words removed (rounded, at least one stays), the others as they were."""
     words = split_words(title)
-    kept = kept_places(len(words), share, random)
+    kept = kept_positions(len(words), share, random)
     if len(kept) == len(words):
         return title
     return "".join(words[k] for k in kept).strip()
@@ -150,7 +150,7 @@ def add_typos(title: str, share: float, random: np.random.Generator) -> str:
     order = random.permutation(len(words))
     # Drawn for all words, so that a larger share leaves the slips of a smaller one as they are.
     slips, places = random.integers(3, size=len(words)), random.random(len(words))
-    for k in order[: share_of(len(words), share)]:
+    for k in order[: rounded_share(len(words), share)]:
         start = len(words[k]) - len(words[k].lstrip())
         words[k] = words[k][:start] + _slip(words[k][start:], slips[k], places[k])
     return "".join(words) + title[len(title.rstrip()) :]
@@ -168,15 +168,15 @@ def _slip(word: str, slip: int, place: float) -> str:
 
 
 def swap_attributes(table: Table, share: float, random: np.random.Generator) -> Table:
-    """A share of the values exchanged among their attributes (`draws.moved_places`).
+    """A share of the values exchanged among their attributes (`draws.permuted_positions`).
 
     Attributes keep their places and no value is lost; a table of one pair stays as it is.
     """
-    source = moved_places(len(table), share, random)
+    source = permuted_positions(len(table), share, random)
     return tuple((attribute, table[s][1]) for (attribute, _), s in zip(table, source, strict=True))
 
 
-WORDS = {"word_drop": drop_words, "typo": add_typos, "attribute_swap": swap_attributes}
+TEXT_DAMAGE = {"word_drop": drop_words, "typo": add_typos, "attribute_swap": swap_attributes}
 """By kind of noise."""
 
 
@@ -185,11 +185,11 @@ NOISE_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Step:
+class DamageStep:
     """One damage to the content of one product."""
 
     kind: str
-    """Key of `signals.PICTURES`, `FRAMES` or `SOUNDS`, or of `words.WORDS`."""
+    """Key of IMAGE_DAMAGE, FRAME_DAMAGE, AUDIO_DAMAGE or TEXT_DAMAGE."""
     strength: float
     seed: int
     """Of the product; 0 where the kind draws nothing, so that all seeds share cached features."""
@@ -200,18 +200,18 @@ class DamageJob:
     """A media file and what is done to it, in order, before features are taken."""
 
     path: Path
-    steps: tuple[Step, ...]
+    steps: tuple[DamageStep, ...]
 
 
-def damage_signal(signal: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
+def damage_signal(signal: np.ndarray, steps: Sequence[DamageStep]) -> np.ndarray:
     """frames_THWC (a picture is a clip of one frame) or sound_S after all steps."""
     for step in steps:
         random = np.random.default_rng(step.seed)
-        if step.kind in PICTURES:
-            change = PICTURES[step.kind]
+        if step.kind in IMAGE_DAMAGE:
+            change = IMAGE_DAMAGE[step.kind]
             signal = np.stack([change(frame, step.strength, random) for frame in signal])
         else:
-            change = (FRAMES | SOUNDS)[step.kind]
+            change = (FRAME_DAMAGE | AUDIO_DAMAGE)[step.kind]
             signal = change(signal, step.strength, random)
     return signal
 
@@ -265,7 +265,7 @@ def fitted_signal(
     media = load_media(modality, path, config)
     if modality == "audio":
         return media
-    size = backbone.size if backbone else getattr(config, SIZES[modality])
+    size = backbone.size if backbone else getattr(config, SIZE_SETTINGS[modality])
     pictures = [media] if modality == "image" else map(Image.fromarray, media)
     return np.stack([np.asarray(scale_picture(p, size)) for p in pictures])
 
@@ -290,7 +290,7 @@ def signal_features(
     return half_LF
 
 
-SIZES = {"image": "image_size", "video": "frame_size"}
+SIZE_SETTINGS = {"image": "image_size", "video": "frame_size"}
 """The setting that says to how many pixels a picture or frame is fitted."""
 
 
@@ -305,14 +305,14 @@ def _key(job: DamageJob, settings: dict[str, object]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def column_of(features: Sequence[np.ndarray], longest: int | None) -> Column:
+def pack_column(features: Sequence[np.ndarray], longest: int | None) -> Column:
     """The first `longest` vectors of each sequence as a column of their own."""
     cut = [features_LF[:longest] for features_LF in features]
     length_R = np.array([len(features_LF) for features_LF in cut])
     return Column(np.concatenate(cut), np.cumsum(length_R) - length_R, length_R)
 
 
-def graft(column: Column, rows_R: np.ndarray, damaged: Column) -> Column:
+def replace_sequences(column: Column, rows_R: np.ndarray, damaged: Column) -> Column:
     """`column` with the sequences at `rows_R` replaced by those of `damaged`, in order.
 
     The tokens are copied, those that no product uses any more too, unless all are replaced.

@@ -17,8 +17,8 @@ from scale.losses.contrastive import LEFT, RIGHT, pair_losses
 from scale.losses.weighting import own_from_pairs, posterior_weights
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
-from scale.studies.noise import ABSENCE, Noise, NoisyProducts
-from scale.studies.statistics import auc, over_seeds, spearman
+from scale.studies.noise import ABSENCE_KINDS, Noise, NoisyDataset
+from scale.studies.statistics import auc, seed_interval, spearman
 from scale.studies.study import Cell, Record, Study
 from scale.training.step import Stepper
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def diagnose(stepper: Stepper, noisy: NoisyProducts, held: NoisyProducts) -> dict[str, float]:
+def diagnose(stepper: Stepper, noisy: NoisyDataset, held: NoisyDataset) -> dict[str, float]:
     """How well S' and the posterior tell good pairs and modalities from damaged ones.
 
     On the training products as the model saw them, unmasked, in batches of the training's size.
@@ -77,7 +77,7 @@ class _Observed:
         return self.good_NM[:, LEFT] & self.good_NM[:, RIGHT]
 
 
-def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyProducts) -> _Observed:
+def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyDataset) -> _Observed:
     """The products of `data`, a part of those of `noisy`."""
     pooled = embed_dataset(stepper.model, data, device=stepper.device, progress=False)
     place = {product: i for i, product in enumerate(noisy.dataset.ids)}
@@ -121,11 +121,11 @@ def _column_means(value_NX: np.ndarray, valid_NX: Bools) -> Floats:
 def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
     """Mean over the pairs of modalities that have both good and damaged products."""
     valid_NP, good_NP = seen.valid_NP, seen.good_NP
-    areas = [
+    weighting_aucs = [
         auc(weight_NP[valid_NP[:, p], p], good_NP[valid_NP[:, p], p])
         for p in range(weight_NP.shape[1])
     ]
-    known = [area for area in areas if not np.isnan(area)]
+    known = [area for area in weighting_aucs if not np.isnan(area)]
     return float(np.mean(known)) if known else float("nan")
 
 
@@ -151,34 +151,34 @@ def own_weights(
     """By regime: the diagonal of S' of the models that were trained with a weighting."""
     found = {}
     for cell in _cells(study):
-        values = [_told(cell, records, f"own S' {modality}") for modality in MODALITIES]
+        values = [_seed_mean(cell, records, f"own S' {modality}") for modality in MODALITIES]
         if cell.factors["weighting"] == weighting and any(e.n for e in values):
             found[str(cell.factors["regime"])] = OwnWeights(
                 dict(zip(MODALITIES, values, strict=True)),
-                {modality: untouched_share(cell.noises, modality) for modality in MODALITIES},
-                _told(cell, records, "Spearman S' own"),
+                {modality: undamaged_share(cell.noises, modality) for modality in MODALITIES},
+                _seed_mean(cell, records, "Spearman S' own"),
             )
     return found
 
 
-def areas(
+def weighting_aucs(
     study: Study, records: Sequence[Record], regime: str = "mismatch"
 ) -> dict[str, dict[str, Estimate]]:
     """By weighting in a regime, then by WEIGHTS: area under the curve that tells good pairs."""
     found = {
-        str(cell.factors["weighting"]): {w: _told(cell, records, f"AUC {w}") for w in WEIGHTS}
+        str(cell.factors["weighting"]): {w: _seed_mean(cell, records, f"AUC {w}") for w in WEIGHTS}
         for cell in _cells(study)
         if cell.factors["regime"] == regime
     }
     return {name: by for name, by in found.items() if any(e.n for e in by.values())}
 
 
-def untouched_share(noises: Sequence[Noise], modality: str) -> float:
+def undamaged_share(noises: Sequence[Noise], modality: str) -> float:
     """Expected share of a modality's present content that no noise hits: product of 1 - share.
 
     What is taken away is not there to be good or bad.
     """
-    shares = [n.share for n in noises if n.modality == modality and n.kind not in ABSENCE]
+    shares = [n.share for n in noises if n.modality == modality and n.kind not in ABSENCE_KINDS]
     return float(np.prod(1 - np.array(shares)))
 
 
@@ -186,10 +186,10 @@ def _cells(study: Study) -> list[Cell]:
     return [cell for cell in study.cells if {"regime", "weighting"} <= set(cell.factors)]
 
 
-def _told(cell: Cell, records: Sequence[Record], key: str) -> Estimate:
+def _seed_mean(cell: Cell, records: Sequence[Record], key: str) -> Estimate:
     value_S = [
         record.figures.get("training", {}).get(key, np.nan)
         for record in records
         if record.factors == cell.factors and record.status == "done"
     ]
-    return over_seeds(np.array(value_S, dtype=float))
+    return seed_interval(np.array(value_S, dtype=float))

@@ -14,17 +14,17 @@ from scale.modalities import MODALITIES, PAIRS
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
 
-FAULTS = {
+FAILURE_MODES = {
     "healthy": {},
     "learning rate 50 times too high": {"learning_rate": 0.1},
     "learning rate 100 times too low": {"learning_rate": 2e-5},
     "temperature 2 instead of 0.07": {"temperature": 2.0},
 }
-"""Arguments of `contrast_curve` by name."""
-MIXED_UP = "modalities mixed up"
+"""Arguments of `contrastive_curve` by name."""
+SHUFFLED_MODALITIES = "modalities mixed up"
 
 
-def contrast_curve(
+def contrastive_curve(
     config: Config,
     batch: ProductDataset,
     steps: int = 25,
@@ -44,7 +44,7 @@ def contrast_curve(
     return [stepper.step(step).loss.total.item() / len(PAIRS) for step in range(steps)]
 
 
-def mixed_up_curve(
+def shuffled_curve(
     config: Config, batch: ProductDataset, steps: int = 25, seed: int = 0
 ) -> list[float]:
     """The same where each modality of a product is another product's, dealt anew at each step.
@@ -68,10 +68,12 @@ def mixed_up_curve(
     return losses
 
 
-def broken_curves(config: Config, batch: ProductDataset) -> dict[str, list[float]]:
+def failure_curves(config: Config, batch: ProductDataset) -> dict[str, list[float]]:
     """The healthy run and four broken ones, on the same batch of complete products."""
-    curves = {name: contrast_curve(config, batch, **fault) for name, fault in FAULTS.items()}
-    return curves | {MIXED_UP: mixed_up_curve(config, batch)}
+    curves = {
+        name: contrastive_curve(config, batch, **fault) for name, fault in FAILURE_MODES.items()
+    }
+    return curves | {SHUFFLED_MODALITIES: shuffled_curve(config, batch)}
 
 
 def complete_products(data: ProductDataset, count: int) -> ProductDataset:

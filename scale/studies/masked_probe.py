@@ -25,7 +25,7 @@ from scale.studies.context import (
     Context,
     Reconstruction,
     by_product,
-    contexts_of,
+    default_contexts,
     in_context,
     position_losses,
     predict,
@@ -36,7 +36,7 @@ Find = Callable[[ProductBatch], Tensor]
 """hidden_RL of a batch."""
 
 
-def hide_words(
+def mask_words(
     data: ProductDataset, words: Iterable[str], rows: Sequence[int] | None = None
 ) -> MaskedBatch:
     """The products whose title holds one of `words`, each of its word pieces [MASK].
@@ -46,7 +46,7 @@ def hide_words(
     """
     how = {"add_special_tokens": False}
     spelled = [data.tokenizer(word, **how)["input_ids"] for word in dict.fromkeys(words)]
-    continues_V = _continuing(data)
+    continues_V = _continuation_pieces(data)
 
     def find(batch: ProductBatch) -> Tensor:
         ids_RL = batch.tokens["text"].values
@@ -62,10 +62,10 @@ def hide_words(
                 hidden_RL[:, place : place + begins_RS.shape[1]] |= begins_RS
         return hidden_RL
 
-    return _hide(data, "text", find, rows)
+    return _mask_found(data, "text", find, rows)
 
 
-def hide_entities(
+def mask_entities(
     data: ProductDataset,
     names: Iterable[str],
     attribute: bool = False,
@@ -92,7 +92,9 @@ def hide_entities(
             found_RL[row] = torch.isin(tokens.entity_RL[row], torch.tensor(found).int())
         return found_RL
 
-    masked = _hide(data, "table", lambda b: find(b, names if asked is None else set(asked)), rows)
+    masked = _mask_found(
+        data, "table", lambda b: find(b, names if asked is None else set(asked)), rows
+    )
     if asked is None:
         return masked
     tokens = masked.batch.tokens["table"]
@@ -105,13 +107,13 @@ def hide_entities(
     return replace(masked, batch=batch)
 
 
-def _continuing(data: ProductDataset) -> Tensor:
+def _continuation_pieces(data: ProductDataset) -> Tensor:
     """Whether a piece continues a word (`##...`), as continues_V."""
     pieces = data.tokenizer.convert_ids_to_tokens(range(len(data.tokenizer)))
     return torch.tensor([piece.startswith("##") for piece in pieces])
 
 
-def _hide(
+def _mask_found(
     data: ProductDataset, modality: str, find: Find, rows: Sequence[int] | None
 ) -> MaskedBatch:
     having_P = data.present_NM[:, INDEX[modality]]
@@ -130,7 +132,7 @@ def _hide(
 
 
 @dataclass(frozen=True)
-class Answers:
+class MaskedScores:
     """What a model says at the hidden positions, product by product; NaN where it was not asked."""
 
     loss_P: np.ndarray
@@ -139,7 +141,7 @@ class Answers:
     """1 where every hidden piece is the most probable one, else 0."""
 
 
-def answers(
+def score_masked(
     model: ScaleModel,
     masked: MaskedBatch,
     modality: str,
@@ -147,22 +149,22 @@ def answers(
     contexts: Mapping[str, Context] | None = None,
     candidates: Sequence[int] | None = None,
     seed: int = 0,
-) -> dict[str, Answers]:
-    """Answers beside each context (default: `contexts_of` the modality), by its name.
+) -> dict[str, MaskedScores]:
+    """Answers beside each context (default: `default_contexts` the modality), by its name.
 
     A product that has nothing of a context which is not empty is NaN there.
 
     Args:
         products: P; the batch's `index_B` counts in these.
         candidates: ids_C to choose from, e.g. all colours; None: the whole vocabulary.
-        seed: chooses the strangers.
+        seed: chooses the other products.
     """
     found = {}
     index_B, rows_N = masked.batch.index_B.numpy(), masked.rows(modality)
     target_N = masked.targets[modality]
-    for name, context in (contexts or contexts_of(modality)).items():
+    for name, context in (contexts or default_contexts(modality)).items():
         shown = in_context(masked, modality, context, seed)
-        logits_NV = among(predict(model, shown, modality), candidates)
+        logits_NV = restrict_candidates(predict(model, shown, modality), candidates)
         loss_N = position_losses(modality, logits_NV, target_N)
         wrong_N = logits_NV.argmax(1) != target_N
         loss_P, right_P = np.full(products, np.nan), np.full(products, np.nan)
@@ -172,11 +174,11 @@ def answers(
         if others:
             lacking_B = ~masked.batch.present_BM[:, others].any(dim=1).numpy()
             loss_P[index_B[lacking_B]] = right_P[index_B[lacking_B]] = np.nan
-        found[name] = Answers(loss_P, right_P)
+        found[name] = MaskedScores(loss_P, right_P)
     return found
 
 
-def among(logits_NV: Tensor, candidates: Sequence[int] | None) -> Tensor:
+def restrict_candidates(logits_NV: Tensor, candidates: Sequence[int] | None) -> Tensor:
     """The logits with everything but the candidates impossible; all of them where that is None."""
     if candidates is None:
         return logits_NV
@@ -185,7 +187,7 @@ def among(logits_NV: Tensor, candidates: Sequence[int] | None) -> Tensor:
     return logits_NV.masked_fill(~inside_V, -torch.inf)
 
 
-def top_pieces(logits_V: Tensor, tokenizer, count: int = 5) -> list[tuple[str, float]]:
+def top_tokens(logits_V: Tensor, tokenizer, count: int = 5) -> list[tuple[str, float]]:
     """The most probable word pieces with their probabilities, most probable first."""
     probability_V = logits_V.softmax(0)
     best = probability_V.topk(count)
@@ -193,7 +195,7 @@ def top_pieces(logits_V: Tensor, tokenizer, count: int = 5) -> list[tuple[str, f
     return list(zip(words, best.values.tolist(), strict=True))
 
 
-def groups_of(data: ProductDataset, row: int, modality: str) -> Tensor:
+def token_groups(data: ProductDataset, row: int, modality: str) -> Tensor:
     """What is hidden together in a product's modality: number of each position's group, group_L.
 
     Text: words from 0, a piece `##...` with the word before it. Table: `Tokens.entity_RL`. Image,
@@ -222,7 +224,7 @@ def draw_groups(group_L: Tensor, rate: float, *seed: int) -> frozenset[int]:
     return frozenset(group_L[chosen_RL[0]].tolist())
 
 
-def hide_groups(
+def mask_groups(
     data: ProductDataset, row: int, modality: str, groups: Collection[int]
 ) -> MaskedBatch:
     """The product at `row` as a batch of one, with these groups hidden and nothing else.
@@ -231,7 +233,7 @@ def hide_groups(
     10 %), hidden vectors zero (the encoder sets its mask token there). Raises ValueError where the
     product lacks the modality or one of the groups, or nothing is to be hidden.
     """
-    group_L = groups_of(data, row, modality)
+    group_L = token_groups(data, row, modality)
     wanted, real = {int(group) for group in groups}, set(group_L.tolist()) - {-1}
     require(bool(wanted), "nothing is hidden")
     strange = sorted(wanted - real)
@@ -249,7 +251,7 @@ def hide_groups(
 
 
 @dataclass(frozen=True)
-class Asked:
+class MaskedPrediction:
     """One product, one mask, and what a model says beside each of several contexts."""
 
     modality: str
@@ -273,10 +275,10 @@ class Asked:
 
     def pieces(
         self, context: str, tokenizer: PreTrainedTokenizerBase, count: int = 5
-    ) -> list["PieceAnswer"]:
+    ) -> list["TokenPrediction"]:
         """Of text and table: the answers beside a context, one for each hidden piece."""
         logits_NV = self.predicted[context]
-        return piece_answers(logits_NV, self.masked, self.modality, tokenizer, count)
+        return token_predictions(logits_NV, self.masked, self.modality, tokenizer, count)
 
     def reconstruction(self, data: ProductDataset) -> Reconstruction:
         """Of image, video and audio: the guesses beside each context, and `mean`."""
@@ -285,10 +287,10 @@ class Asked:
         return reconstruction_of(data, self.modality, self.masked, 0, guess_NF)
 
 
-def ask(
+def probe_masked(
     model: ScaleModel, masked: MaskedBatch, modality: str, beside: Mapping[str, Collection[str]]
-) -> Asked:
-    """What the model says of a batch of one product (`hide_groups`), beside each context.
+) -> MaskedPrediction:
+    """What the model says of a batch of one product (`mask_groups`), beside each context.
 
     A context is the other modalities that stay; what the product lacks may be among them. Contexts
     that come to the same are predicted once.
@@ -301,11 +303,11 @@ def ask(
         if real not in known:
             known[real] = predict(model, in_context(masked, modality, Context(real)), modality)
         predicted[name] = known[real]
-    return Asked(modality, masked, predicted)
+    return MaskedPrediction(modality, masked, predicted)
 
 
 @dataclass(frozen=True)
-class PieceAnswer:
+class TokenPrediction:
     """What a model says of one hidden word piece."""
 
     place: int
@@ -321,13 +323,13 @@ class PieceAnswer:
     """1 + the number of pieces that are more probable than the truth."""
 
 
-def piece_answers(
+def token_predictions(
     logits_NV: Tensor,
     masked: MaskedBatch,
     modality: str,
     tokenizer: PreTrainedTokenizerBase,
     count: int = 5,
-) -> list[PieceAnswer]:
+) -> list[TokenPrediction]:
     """The answers at the hidden positions of a batch of one product, in their order."""
     target_N = masked.targets[modality]
     loss_N = position_losses(modality, logits_NV, target_N)
@@ -336,10 +338,10 @@ def piece_answers(
     places = masked.hidden[modality][0].nonzero()[:, 0].tolist()
     words = tokenizer.convert_ids_to_tokens(target_N.tolist())
     return [
-        PieceAnswer(
+        TokenPrediction(
             place,
             words[n],
-            tuple(top_pieces(logits_NV[n], tokenizer, min(count, logits_NV.shape[1]))),
+            tuple(top_tokens(logits_NV[n], tokenizer, min(count, logits_NV.shape[1]))),
             float((-loss_N[n]).exp()),
             float(loss_N[n]),
             int(rank_N[n]),

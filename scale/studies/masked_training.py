@@ -25,13 +25,13 @@ from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.seeding import generator
 from scale.studies.context import Context, in_context
-from scale.studies.masked_probe import hide_entities, hide_words
+from scale.studies.masked_probe import mask_entities, mask_words
 from scale.studies.runner import restrict
 from scale.training.run import TrainedRun, seeded_model
 from scale.training.step import Stepper
 
 
-def having(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
+def select_modalities(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
     """The products that have all of `modalities`, with the others counted as missing."""
     columns = [INDEX[m] for m in modalities]
     return restrict(data.subset(np.flatnonzero(data.present_NM[:, columns].all(1))), modalities)
@@ -62,7 +62,7 @@ def train_masked(
         loss=replace(config.loss, tasks=(SPECS[modality].task, *further)),
         train=replace(config.train, steps=steps),
     )
-    stepper = Stepper(config, seeded_model(config), having(train, modalities))
+    stepper = Stepper(config, seeded_model(config), select_modalities(train, modalities))
     for step in range(steps):
         stepper.step(step)
     return stepper.model.eval()
@@ -85,7 +85,7 @@ def copy_losses(data: ProductDataset, modality: str, most: int) -> np.ndarray:
     return losses
 
 
-def mean_loss(data: ProductDataset, modality: str) -> float:
+def mean_baseline_loss(data: ProductDataset, modality: str) -> float:
     """Error of guessing the training set's mean everywhere (standardised features: 0)."""
     rows = np.flatnonzero(data.present_NM[:, INDEX[modality]])
     tokens = data.collate(rows).tokens[modality]
@@ -94,19 +94,19 @@ def mean_loss(data: ProductDataset, modality: str) -> float:
 
 BATCH = 64
 """Products a step."""
-RATE = 1e-3
+LEARNING_RATE = 1e-3
 """Learning rate of AdamW, constant."""
 
-Hide = Callable[[list[int]], MaskedBatch]
+MaskRows = Callable[[list[int]], MaskedBatch]
 """Hides what is practised in the products at these indices."""
 
-RECORDED = ("Colour", "Material", "Pattern", "Size class", "Brand")
-"""Attributes of `with_record_table`, in its order."""
+RECORD_ATTRIBUTES = ("Colour", "Material", "Pattern", "Size class", "Brand")
+"""Attributes of `with_record_tables`, in its order."""
 SIZE_CLASSES, SIZE_LIMITS_CM = ("XS", "S", "M", "L", "XL"), (9, 17, 34, 60)
 """Of the sample shop (data/synthetic/table.py)."""
 
 
-def with_word_in_front(data: ProductDataset, label: str) -> ProductDataset:
+def prepend_label(data: ProductDataset, label: str) -> ProductDataset:
     """The products with a title that names what the record says of `label`: written in front where
     it does not. For masked tasks only: `content_NM` stays that of the titles as they were.
 
@@ -123,9 +123,9 @@ def _named(product: Product, word: str) -> Product:
     return replace(product, text=f"{word} {product.text}")
 
 
-def with_record_table(data: ProductDataset) -> ProductDataset:
-    """The products that have a table, with one that says what the record knows (`RECORDED`) and
-    nothing else. For the sample shop; for masked tasks only, as `with_word_in_front`."""
+def with_record_tables(data: ProductDataset) -> ProductDataset:
+    """The products with a table, which is replaced by `RECORD_ATTRIBUTES` of the record and
+    nothing else. For the sample shop; for masked tasks only, as `prepend_label`."""
     data = data.subset([k for k, p in enumerate(data.products) if p.table is not None])
     return _rewritten(data, "table", tuple(map(_recorded, data.products)))
 
@@ -134,7 +134,7 @@ def _recorded(product: Product) -> Product:
     known = product.labels
     size = SIZE_CLASSES[bisect(SIZE_LIMITS_CM, known["size_cm"])]
     values = (known["colour"], known["material"], known["pattern"], size, known["brand"])
-    return replace(product, table=tuple(zip(RECORDED, values, strict=True)))
+    return replace(product, table=tuple(zip(RECORD_ATTRIBUTES, values, strict=True)))
 
 
 def _rewritten(
@@ -150,7 +150,7 @@ def complete_rows(data: ProductDataset, modalities: Sequence[str]) -> list[int]:
     return np.flatnonzero(data.present_NM[:, [INDEX[m] for m in modalities]].all(axis=1)).tolist()
 
 
-def part_of(run: TrainedRun, modalities: Sequence[str]) -> ScaleModel:
+def restrict_model(run: TrainedRun, modalities: Sequence[str]) -> ScaleModel:
     """The run's model with these modalities only: the same weights, fewer encoders."""
     names = tuple(m for m in MODALITIES if m in modalities)
     model = ScaleModel(replace(run.config.model, modalities=names), run.config.missing)
@@ -159,10 +159,10 @@ def part_of(run: TrainedRun, modalities: Sequence[str]) -> ScaleModel:
     return model
 
 
-def practise(
+def fine_tune(
     model: ScaleModel,
     modality: str,
-    hide: Hide,
+    hide: MaskRows,
     products: int,
     steps: int,
     keep: float = 1.0,
@@ -177,7 +177,7 @@ def practise(
             answer beside any set of them.
     """
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     draw = generator("cpu", seed)
     for _ in range(steps):
         masked = hide(torch.randperm(products, generator=draw)[:BATCH].tolist())
@@ -193,7 +193,7 @@ def practise(
     return model.eval()
 
 
-def reader_of_words(
+def fine_tune_on_words(
     run: TrainedRun,
     data: ProductDataset,
     words: Sequence[str],
@@ -207,24 +207,24 @@ def reader_of_words(
     picture, so that two readers have had the same lessons.
     """
     rows = complete_rows(data, ("text", "image"))
-    lesson = partial(_words_of, data, words, rows)
-    return practise(part_of(run, modalities), "text", lesson, len(rows), steps, seed=seed)
+    lesson = partial(_mask_words_of, data, words, rows)
+    return fine_tune(restrict_model(run, modalities), "text", lesson, len(rows), steps, seed=seed)
 
 
-def _words_of(
+def _mask_words_of(
     data: ProductDataset, words: Sequence[str], rows: Sequence[int], picked: Sequence[int]
 ) -> MaskedBatch:
-    return hide_words(data, words, [rows[k] for k in picked])
+    return mask_words(data, words, [rows[k] for k in picked])
 
 
-def reader_of_tables(
+def fine_tune_on_tables(
     run: TrainedRun, data: ProductDataset, steps: int, seed: int = 0
 ) -> ScaleModel:
     """The run's model after practice on tables whose values are all hidden at once, beside a random
-    half of the other modalities; for data of `with_record_table`."""
+    half of the other modalities; for data of `with_record_tables`."""
 
     def lesson(picked: list[int]) -> MaskedBatch:
-        return hide_entities(data, RECORDED, rows=picked)
+        return mask_entities(data, RECORD_ATTRIBUTES, rows=picked)
 
-    model = part_of(run, MODALITIES)
-    return practise(model, "table", lesson, len(data), steps, keep=0.5, seed=seed)
+    model = restrict_model(run, MODALITIES)
+    return fine_tune(model, "table", lesson, len(data), steps, keep=0.5, seed=seed)

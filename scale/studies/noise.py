@@ -17,34 +17,34 @@ from scale.data.dataset import ProductDataset
 from scale.data.product import Product
 from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.studies.damage import (
-    FRAMES,
-    WORDS,
+    FRAME_DAMAGE,
+    TEXT_DAMAGE,
     DamageJob,
-    Step,
-    column_of,
+    DamageStep,
     damaged_features,
-    graft,
-    numbers,
-    uniforms,
+    name_hashes,
+    name_uniforms,
+    pack_column,
+    replace_sequences,
 )
 
 
 @dataclass
-class Plan:
+class NoisePlan:
     """Whose content each product gets, and how it is damaged."""
 
     source_NM: np.ndarray
     """int64: row of the dataset whose content stands there; -1 where absent."""
     hit_NM: np.ndarray
     """bool: hit by any noise."""
-    steps: dict[tuple[int, int], tuple[Step, ...]] = field(default_factory=dict)
+    steps: dict[tuple[int, int], tuple[DamageStep, ...]] = field(default_factory=dict)
     """By row and modality, in the order of the noises; content takes its damage along."""
 
     @staticmethod
-    def clean(present_NM: np.ndarray) -> "Plan":
+    def clean(present_NM: np.ndarray) -> "NoisePlan":
         """Every product with its own content."""
         own_NM = np.broadcast_to(np.arange(len(present_NM))[:, None], present_NM.shape)
-        return Plan(np.where(present_NM, own_NM, -1), np.zeros(present_NM.shape, bool))
+        return NoisePlan(np.where(present_NM, own_NM, -1), np.zeros(present_NM.shape, bool))
 
     def remove(self, removed_NM: np.ndarray) -> None:
         """Take away what is True."""
@@ -65,13 +65,13 @@ class Plan:
             if steps:
                 self.steps[row, modality] = steps
 
-    def add(self, row: int, modality: int, step: Step) -> None:
+    def add(self, row: int, modality: int, step: DamageStep) -> None:
         """Damage what stands at a place."""
         self.hit_NM[row, modality] = True
         self.steps[row, modality] = (*self.steps.get((row, modality), ()), step)
 
 
-def realise(dataset: ProductDataset, plan: Plan) -> ProductDataset:
+def apply_plan(dataset: ProductDataset, plan: NoisePlan) -> ProductDataset:
     """The dataset that `plan` makes; tokens that nothing damages are shared with `dataset`."""
     present_NM = plan.source_NM >= 0
     # Row 0 stands in for "none", so that one gather serves all; presence then blanks it.
@@ -89,7 +89,7 @@ def realise(dataset: ProductDataset, plan: Plan) -> ProductDataset:
     return replace(dataset, products=tuple(products), columns=columns, content_NM=content_NM)
 
 
-def _changed(dataset: ProductDataset, plan: Plan, row: int) -> Product:
+def _changed(dataset: ProductDataset, plan: NoisePlan, row: int) -> Product:
     """The record of one product, with the content that it has now."""
     product = dataset.products[row]
     values, content = {}, dict(product.content)
@@ -100,7 +100,7 @@ def _changed(dataset: ProductDataset, plan: Plan, row: int) -> Product:
         if m in DISCRETE:
             for step in plan.steps.get((row, INDEX[m]), ()):
                 random = np.random.default_rng(step.seed)
-                value = WORDS[step.kind](value, step.strength, random)
+                value = TEXT_DAMAGE[step.kind](value, step.strength, random)
         values[m] = value
         content.pop(m, None)
         if source >= 0 and m in giver.content:
@@ -109,7 +109,7 @@ def _changed(dataset: ProductDataset, plan: Plan, row: int) -> Product:
 
 
 def _damaged(
-    dataset: ProductDataset, m: str, column: Column, products: Sequence[Product], plan: Plan
+    dataset: ProductDataset, m: str, column: Column, products: Sequence[Product], plan: NoisePlan
 ) -> Column:
     """The column of one modality with damaged tokens where the plan has steps."""
     steps = {row: s for (row, place), s in plan.steps.items() if place == INDEX[m]}
@@ -121,8 +121,8 @@ def _damaged(
         damaged = discrete_column(m, hit, dataset.tokenizer, longest)
     else:
         features = _vectors(dataset, m, column, rows, [steps[row] for row in rows], hit)
-        damaged = column_of(features, longest)
-    return graft(column, np.array(rows), damaged)
+        damaged = pack_column(features, longest)
+    return replace_sequences(column, np.array(rows), damaged)
 
 
 def longest_sequence(dataset: ProductDataset, m: str) -> int | None:
@@ -139,20 +139,20 @@ def _vectors(
     m: str,
     column: Column,
     rows: Sequence[int],
-    steps: Sequence[tuple[Step, ...]],
+    steps: Sequence[tuple[DamageStep, ...]],
     hit: Sequence[Product],
 ) -> list[np.ndarray]:
     """Vectors of each row after its steps."""
     features: dict[int, np.ndarray] = {}
     jobs: dict[int, DamageJob] = {}
     for row, chain, product in zip(rows, steps, hit, strict=True):
-        if all(step.kind in FRAMES for step in chain):
+        if all(step.kind in FRAME_DAMAGE for step in chain):
             # A frame is a vector in every source, so nothing need be decoded.
             start, length = column.start_N[row], column.length_N[row]
             vectors_LF = column.values[start : start + length]
             for step in chain:
                 random = np.random.default_rng(step.seed)
-                vectors_LF = FRAMES[step.kind](vectors_LF, step.strength, random)
+                vectors_LF = FRAME_DAMAGE[step.kind](vectors_LF, step.strength, random)
             features[row] = vectors_LF
         else:
             jobs[row] = DamageJob(getattr(product, m), chain)
@@ -162,16 +162,16 @@ def _vectors(
     return [features[row] for row in rows]
 
 
-ABSENCE = ("missing", "missing_category")
+ABSENCE_KINDS = ("missing", "missing_category")
 UNSEEDED = ("blur", "jpeg")
 """Kinds that draw nothing: the same file gives the same damage."""
 
-FATE, DAMAGE, RING = range(3)
+HIT_STREAM, DAMAGE_STREAM, ORDER_STREAM = range(3)
 """Streams of random numbers: who is hit, how it is damaged, who takes whose content."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class NoiseKind:
     """One kind of noise."""
 
     name: str
@@ -186,31 +186,31 @@ class Kind:
     high: float = 1.0
 
 
-_PICTURES = ("image", "video")
-KINDS: dict[str, Kind] = {
+_VISUAL = ("image", "video")
+KINDS: dict[str, NoiseKind] = {
     kind.name: kind
     for kind in (
-        Kind("missing", MODALITIES, "", "The product lacks the modality."),
-        Kind("missing_category", MODALITIES, "",
+        NoiseKind("missing", MODALITIES, "", "The product lacks the modality."),
+        NoiseKind("missing_category", MODALITIES, "",
              "All products of a category lack the modality, in a share of the categories."),
-        Kind("mismatch", MODALITIES, "", "The modality is taken from another product."),
-        Kind("gaussian", _PICTURES, "grey levels of 255 (standard deviation)",
+        NoiseKind("mismatch", MODALITIES, "", "The modality is taken from another product."),
+        NoiseKind("gaussian", _VISUAL, "grey levels of 255 (standard deviation)",
              "Gaussian noise on each pixel and colour of the picture as fitted.", 0.0, 255.0),
-        Kind("blur", _PICTURES, "pixels (standard deviation)",
+        NoiseKind("blur", _VISUAL, "pixels (standard deviation)",
              "Gaussian blur of the picture as fitted.", 0.0, 100.0),
-        Kind("jpeg", _PICTURES, "JPEG quality, lower is worse",
+        NoiseKind("jpeg", _VISUAL, "JPEG quality, lower is worse",
              "The picture as fitted is written as JPEG and read again.", 1.0, 95.0),
-        Kind("frame_drop", ("video",), "share of the frames removed",
+        NoiseKind("frame_drop", ("video",), "share of the frames removed",
              "Frames that were taken from the clip are left out; at least one stays.", 0.0),
-        Kind("frame_shuffle", ("video",), "share of the frames that change place",
+        NoiseKind("frame_shuffle", ("video",), "share of the frames that change place",
              "Frames that were taken from the clip move to each other's places.", 0.0),
-        Kind("snr", ("audio",), "dB, power of the sound over power of the noise",
+        NoiseKind("snr", ("audio",), "dB, power of the sound over power of the noise",
              "White Gaussian noise on the part of the sound that is read.", -60.0, 120.0),
-        Kind("word_drop", ("text",), "share of the words removed",
+        NoiseKind("word_drop", ("text",), "share of the words removed",
              "Words are left out (a Chinese character counts as one); at least one stays.", 0.0),
-        Kind("typo", ("text",), "share of the words with one slip",
+        NoiseKind("typo", ("text",), "share of the words with one slip",
              "In a word two characters are swapped, one is left out or one is typed twice.", 0.0),
-        Kind("attribute_swap", ("table",), "share of the values exchanged",
+        NoiseKind("attribute_swap", ("table",), "share of the values exchanged",
              "Values of a table move to other attributes of the same table.", 0.0),
     )
 }  # fmt: skip
@@ -246,7 +246,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class NoisyProducts:
+class NoisyDataset:
     """A dataset after noise, and what is true about it."""
 
     dataset: ProductDataset
@@ -256,7 +256,7 @@ class NoisyProducts:
     """bool: hit by any noise."""
 
 
-def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> NoisyProducts:
+def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> NoisyDataset:
     """The products of `dataset` after all `noises`, in order; `dataset` itself stays as it is.
 
     A product is hit where u < share, with u uniform in [0, 1) from (seed, place of the noise in
@@ -274,38 +274,40 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
     Raises ValueError where media have to be damaged but features come from files; MediaError where
     a file that was there when the dataset was built cannot be read.
     """
-    plan = Plan.clean(dataset.present_NM)
-    for absent, group in groupby(enumerate(noises), lambda item: item[1].kind in ABSENCE):
+    plan = NoisePlan.clean(dataset.present_NM)
+    for absent, group in groupby(enumerate(noises), lambda item: item[1].kind in ABSENCE_KINDS):
         if absent:
             _remove(plan, dataset, group, seed)
             continue
         for place, noise in group:
             rows_R = _hit_rows(plan, dataset, noise, seed, place)
             if noise.kind == "mismatch":
-                plan.rotate(exchange_ring(dataset, rows_R, seed, place), INDEX[noise.modality])
+                plan.rotate(exchange_order(dataset, rows_R, seed, place), INDEX[noise.modality])
             else:
                 _damage(plan, dataset, noise, rows_R, (seed, place))
-    noisy = realise(dataset, plan)
+    noisy = apply_plan(dataset, plan)
     own_NM = noisy.content_NM == dataset.content_NM
-    return NoisyProducts(noisy, noisy.present_NM & own_NM, plan.hit_NM)
+    return NoisyDataset(noisy, noisy.present_NM & own_NM, plan.hit_NM)
 
 
-def exchange_ring(dataset: ProductDataset, rows_R: np.ndarray, seed: int, place: int) -> np.ndarray:
+def exchange_order(
+    dataset: ProductDataset, rows_R: np.ndarray, seed: int, place: int
+) -> np.ndarray:
     """The rows in the order of the ring along which a mismatch passes content back by one."""
-    number_R = numbers([dataset.ids[row] for row in rows_R], seed, place, RING)
+    number_R = name_hashes([dataset.ids[row] for row in rows_R], seed, place, ORDER_STREAM)
     return rows_R[np.argsort(number_R, kind="stable")]
 
 
 def _hit_rows(
-    plan: Plan, dataset: ProductDataset, noise: Noise, seed: int, place: int
+    plan: NoisePlan, dataset: ProductDataset, noise: Noise, seed: int, place: int
 ) -> np.ndarray:
     present_N = plan.source_NM[:, INDEX[noise.modality]] >= 0
-    draw_N = uniforms(dataset.ids, seed, place, FATE)
+    draw_N = name_uniforms(dataset.ids, seed, place, HIT_STREAM)
     return (present_N & (draw_N < noise.share)).nonzero()[0]
 
 
 def _remove(
-    plan: Plan, dataset: ProductDataset, group: Iterable[tuple[int, Noise]], seed: int
+    plan: NoisePlan, dataset: ProductDataset, group: Iterable[tuple[int, Noise]], seed: int
 ) -> None:
     """Takes modalities away, where u < share, but the last one of no product."""
     # margin = u / share: below 1 is hit, and the order within a product stays the same in a sweep.
@@ -316,7 +318,9 @@ def _remove(
         names = dataset.ids
         if noise.kind == "missing_category":
             names = [product.category or "" for product in dataset.products]
-        draw_N = np.where(np.array(names) == "", np.inf, uniforms(names, seed, place, FATE))
+        draw_N = np.where(
+            np.array(names) == "", np.inf, name_uniforms(names, seed, place, HIT_STREAM)
+        )
         column_N = margin_NM[:, INDEX[noise.modality]]
         np.minimum(column_N, draw_N / noise.share, out=column_N)
     present_NM = plan.source_NM >= 0
@@ -328,18 +332,22 @@ def _remove(
 
 
 def _damage(
-    plan: Plan, dataset: ProductDataset, noise: Noise, rows_R: np.ndarray, parts: tuple[int, int]
+    plan: NoisePlan,
+    dataset: ProductDataset,
+    noise: Noise,
+    rows_R: np.ndarray,
+    parts: tuple[int, int],
 ) -> None:
     steps = damage_steps(noise, [dataset.ids[row] for row in rows_R], *parts)
     for row, step in zip(rows_R.tolist(), steps, strict=True):
         plan.add(row, INDEX[noise.modality], step)
 
 
-def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> list[Step]:
+def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> list[DamageStep]:
     """What a noise that stands at `place` among the noises does to each of the products `ids`."""
-    seed_R = numbers(ids, seed, place, DAMAGE).tolist()
+    seed_R = name_hashes(ids, seed, place, DAMAGE_STREAM).tolist()
     seed_R = [0] * len(ids) if noise.kind in UNSEEDED else seed_R
-    return [Step(noise.kind, noise.strength, own) for own in seed_R]
+    return [DamageStep(noise.kind, noise.strength, own) for own in seed_R]
 
 
 def missing_at_random(rate: float) -> tuple[Noise, ...]:

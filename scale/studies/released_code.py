@@ -62,7 +62,7 @@ class HeadsOnEncoder(ScaleModel):
         return replace(output, predictions=predictions)
 
 
-class ScrambledStack(TransformerEncoder):
+class MisalignedMaskEncoder(TransformerEncoder):
     """Transformer blocks in which head h of product b has the mask of product (b H + h) mod B.
 
     That is `repeat` where `repeat_interleave` is meant: the mask of shape (B H, 1, L) lists the
@@ -102,10 +102,10 @@ def shared_layers(config: Config) -> ScaleModel:
     return model
 
 
-def mask_on_wrong_products(config: Config) -> ScaleModel:
-    """The JCT's attention mask lies on other products of the batch (`ScrambledStack`)."""
+def misaligned_mask(config: Config) -> ScaleModel:
+    """The JCT's attention mask lies on other products of the batch (`MisalignedMaskEncoder`)."""
     model, settings = seeded_model(config), config.model
-    stack = ScrambledStack(
+    stack = MisalignedMaskEncoder(
         settings.width, settings.heads, settings.jct_layers, settings.mlp_ratio, settings.dropout
     )
     stack.load_state_dict(model.jct.stack.state_dict())
@@ -180,7 +180,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "mask on wrong products": Fault(
         "The JCT's attention mask is laid onto other products (repeat for repeat_interleave).",
-        build=mask_on_wrong_products,
+        build=misaligned_mask,
     ),
     "audio axes swapped": Fault(
         "Audio tokens are mel bands of all time frames.",
@@ -205,11 +205,13 @@ def gradient_norms(model: nn.Module) -> dict[str, float]:
     return {part: float(torch.tensor(value).sqrt()) for part, value in norms.items()}
 
 
-STEPS = 12
+SHORT_STEPS = 12
 """Of a training that only shows that the loss falls."""
 
 
-def few_products(run: TrainedRun, catalogue: Catalogue, count: int = 128) -> ProductDataset:
+def first_training_products(
+    run: TrainedRun, catalogue: Catalogue, count: int = 128
+) -> ProductDataset:
     """The first training products, as a run's tokens."""
     training = with_splits(catalogue).split("train")
     return run.dataset(replace(training, products=training.products[:count]))
@@ -221,7 +223,7 @@ def small_config(config: Config, loss: LossConfig | None = None) -> Config:
         config,
         model=replace(config.model, encoder_layers=1, jct_layers=1),
         loss=loss or LossConfig(),
-        train=replace(config.train, steps=STEPS, batch_size=16, learning_rate=3e-3),
+        train=replace(config.train, steps=SHORT_STEPS, batch_size=16, learning_rate=3e-3),
     )
 
 
@@ -235,7 +237,7 @@ def layers_never_called(config: Config) -> ScaleModel:
     return model
 
 
-def silent_sounds(data: ProductDataset) -> ProductDataset:
+def zero_audio(data: ProductDataset) -> ProductDataset:
     """Every sound that is there becomes zeros: what a bare `except` makes of a wrong argument."""
     column = data.columns["audio"]
     zeros = replace(column, values=np.zeros_like(column.values), mean_F=None, spread_F=None)
@@ -253,7 +255,7 @@ def weights_on_predictions(config: Config) -> Config:
     return replace(config, loss=loss)
 
 
-SHORT: dict[str, Fault] = {
+SHORT_RUNS: dict[str, Fault] = {
     "as described": Fault("No fault."),
     "heads on encoder": FAULTS["heads on encoder"],
     "layers never called": Fault("See `layers_never_called`.", build=layers_never_called),
@@ -263,14 +265,14 @@ SHORT: dict[str, Fault] = {
         "See `official_loss`.", config=lambda config: replace(config, loss=official_loss())
     ),
     "audio axes swapped": FAULTS["audio axes swapped"],
-    "audio all zeros": Fault("See `silent_sounds`.", train=silent_sounds),
+    "audio all zeros": Fault("See `zero_audio`.", train=zero_audio),
     "missing in the losses": FAULTS["missing in the losses"],
 }
 """Versions that are trained for some steps, the sound one first."""
 
 
 def train_briefly(
-    config: Config, data: ProductDataset, fault: Fault, steps: int = STEPS
+    config: Config, data: ProductDataset, fault: Fault, steps: int = SHORT_STEPS
 ) -> tuple[nn.Module, dict[str, list[float]]]:
     """Trains a version for some steps; returns its model and each loss (and `total`) by step.
 
@@ -286,7 +288,7 @@ def train_briefly(
     return stepper.model, curves
 
 
-def learned_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
+def gradient_coverage(model: nn.Module) -> dict[str, tuple[int, int]]:
     """By part of the model, how many numbers the last backward pass reached, and how many it has.
 
     Parts are the encoder (with its pooler) and the head of each modality, and the JCT. A parameter
@@ -309,7 +311,7 @@ def mask_owners(products: int, heads: int) -> np.ndarray:
     return np.arange(products * heads).reshape(products, heads) % products
 
 
-def cut_title(batch: ProductBatch, product: int) -> ProductBatch:
+def truncate_title(batch: ProductBatch, product: int) -> ProductBatch:
     """The batch with the second half of one product's title marked as padding."""
     tokens = batch.tokens["text"]
     (row,) = (tokens.rows_R == product).nonzero()[0].tolist()
@@ -329,21 +331,21 @@ def title_influence(model: ScaleModel, batch: ProductBatch) -> np.ndarray:
     before_BMD = model(batch).fused_pooled_BMD
     change_BB = np.zeros((len(batch), len(batch)))
     for j in range(len(batch)):
-        moved_BMD = model(cut_title(batch, j)).fused_pooled_BMD
+        moved_BMD = model(truncate_title(batch, j)).fused_pooled_BMD
         length_B = before_BMD.flatten(1).norm(dim=1)
         change_BB[:, j] = ((moved_BMD - before_BMD).flatten(1).norm(dim=1) / length_B).cpu()
     return change_BB
 
 
-def with_scrambled_mask(run: TrainedRun) -> ScaleModel:
+def with_misaligned_mask(run: TrainedRun) -> ScaleModel:
     """A run's trained model, whose JCT lays its attention mask onto the wrong products."""
-    model = mask_on_wrong_products(run.config)
+    model = misaligned_mask(run.config)
     model.load_state_dict(run.model.state_dict())
     return model.eval().to(next(run.model.parameters()).device)
 
 
 @dataclass(frozen=True)
-class FittedSounds:
+class AudioHeadFit:
     """One sound and what two heads say of it."""
 
     target_TF: np.ndarray
@@ -358,7 +360,7 @@ class FittedSounds:
     """Standard deviation of the predictions at the hidden frames over that of the targets."""
 
 
-def fit_sounds(run: TrainedRun, data: ProductDataset, steps: int = 200) -> FittedSounds:
+def fit_audio_heads(run: TrainedRun, data: ProductDataset, steps: int = 200) -> AudioHeadFit:
     """Two linear heads that predict hidden log-mel frames from the trained JCT's tokens.
 
     They differ in where S'_ii acts: mean w (p - t)^2, or mean (w p - t)^2.
@@ -384,7 +386,7 @@ def fit_sounds(run: TrainedRun, data: ProductDataset, steps: int = 200) -> Fitte
             size[where] = (head(fused_ND).std() / target_NF.std()).item()
     rows_R = batch.tokens["audio"].rows_R
     target_TF = batch.tokens["audio"].values[shown].cpu().numpy()
-    return FittedSounds(target_TF, drawn, losses, own_B[rows_R[shown]].item(), size)
+    return AudioHeadFit(target_TF, drawn, losses, own_B[rows_R[shown]].item(), size)
 
 
 def _fit_head(
@@ -444,7 +446,7 @@ def _negative_mass(anchor_BD: Tensor, others_BD: Tensor, temperature: float) -> 
 
 
 @dataclass(frozen=True)
-class MissingSounds:
+class MissingAudio:
     """Sounds that are zeros and count as present."""
 
     cosine_BB: np.ndarray
@@ -460,7 +462,7 @@ class MissingSounds:
 
 
 @torch.no_grad()
-def missing_sounds(run: TrainedRun, data: ProductDataset, each: int = 12) -> MissingSounds:
+def missing_audio_effects(run: TrainedRun, data: ProductDataset, each: int = 12) -> MissingAudio:
     """What the trained model makes of missing sounds that are zeros with mask 1."""
     audio, text = INDEX["audio"], INDEX["text"]
     has_N, title_N = data.present_NM[:, audio], data.present_NM[:, text]
@@ -471,7 +473,7 @@ def missing_sounds(run: TrainedRun, data: ProductDataset, each: int = 12) -> Mis
     pairs = pair_losses(output.pooled_BMD, output.present_BM)
     loss_B = pairs.loss_BP[:, PAIRS.index((text, audio))]
     there = len(rows[0])
-    return MissingSounds(
+    return MissingAudio(
         (sounds_BD @ sounds_BD.T).cpu().numpy(),
         there,
         loss_B[:there].mean().item(),

@@ -10,7 +10,7 @@ from typing import Any
 
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.files import write_whole
-from scale.studies.statistics import Outcome, Summary, named
+from scale.studies.statistics import Outcome, Summary, describe_factors
 from scale.studies.study import METRICS
 
 _HEAD = re.compile(r"(.+?)(?:: |, )(.+)")
@@ -26,7 +26,7 @@ class Claim:
     by_metric: dict[str, Outcome]
 
 
-def claims_of(outcomes: Sequence[Outcome]) -> list[Claim]:
+def group_by_claim(outcomes: Sequence[Outcome]) -> list[Claim]:
     """The comparisons of one sentence and test together, whatever their metric."""
     found: dict[tuple[str, str], Claim] = {}
     for outcome in outcomes:
@@ -36,7 +36,7 @@ def claims_of(outcomes: Sequence[Outcome]) -> list[Claim]:
     return list(found.values())
 
 
-def under_headings(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
+def group_by_heading(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
     """Claims by how they begin: `mismatch: S' beats uniform weights` stands under `mismatch`.
 
     Where most beginnings belong to one claim alone, headings would only take room: then all claims
@@ -51,7 +51,7 @@ def under_headings(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
     return groups if 2 * shared > len(groups) else {"": list(claims)}
 
 
-ANSWERS = {
+VERDICT_WORDS = {
     "supported": "yes", "contradicted": "no, the opposite",
     "not decided": "the data do not decide", "impossible": "cannot be said",
 }  # fmt: skip
@@ -60,7 +60,7 @@ FEW = 12
 """Up to so many comparisons are told in full, each in its own sentence."""
 
 
-def answer(summary: Summary) -> str:
+def conclusion(summary: Summary) -> str:
     """What the claims come to, with differences and intervals; then what is missing.
 
     Up to FEW comparisons each get a sentence. More are counted by verdict first; then the decided
@@ -79,9 +79,12 @@ def answer(summary: Summary) -> str:
     if not outcomes:
         sentences.append("the study compares nothing.")
     failed, unfinished = [r for r in summary.rows if r.failed], summary.unfinished()
+    seeds = summary.study.seeds
     for rows, state in ((failed, "Could not be trained"), (unfinished, "Not yet trained enough")):
-        parts = [f"{named(r.factors)} ({r.reason or f'{r.done} of {summary.study.seeds}'})"
-                 for r in rows]  # fmt: skip
+        parts = [
+            f"{describe_factors(row.factors)} ({row.reason or f'{row.done} of {seeds}'})"
+            for row in rows
+        ]
         told = f": {'; '.join(parts)}" if len(parts) <= FEW else ", as the table of cells says"
         sentences += [f"{state} ({count(len(rows), 'cell')}){told}."] * bool(rows)
     return " ".join(sentences)
@@ -89,7 +92,7 @@ def answer(summary: Summary) -> str:
 
 def _sentence(o: Outcome, shared: bool) -> str:
     """Verdict, difference and intervals of a claim; its metric and test unless all share them."""
-    text = f"“{o.comparison.claim}”: {ANSWERS[o.verdict]}"
+    text = f"“{o.comparison.claim}”: {VERDICT_WORDS[o.verdict]}"
     if o.seeds.value is not None:
         at = "" if shared else f"{o.comparison.metric} on {o.comparison.test} "
         told = [f"{interval(o.seeds)} over {count(o.seeds.n, 'seed')}"]
@@ -97,7 +100,7 @@ def _sentence(o: Outcome, shared: bool) -> str:
             told.append(f"{interval(o.products)} over {count(o.products.n, 'product')}")
         text += f"; {at}differs by {signed(o.seeds.value)}, 95 % interval {', '.join(told)}"
     text += f"; {o.note}" if o.note else ""
-    if _by_chance(o):
+    if _possibly_chance(o):
         text += f"; not beyond what several comparisons give by chance (Holm p = {o.p_holm:.2g})"
     return f"{text}."
 
@@ -105,12 +108,12 @@ def _sentence(o: Outcome, shared: bool) -> str:
 def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
     """Sentences on many claims: how many of each verdict, then the claims by verdict."""
     outcomes, shared = _without_shared_note(outcomes)
-    found = {verdict: [o for o in outcomes if o.verdict == verdict] for verdict in ANSWERS}
+    found = {verdict: [o for o in outcomes if o.verdict == verdict] for verdict in VERDICT_WORDS}
     counts = ", ".join(f"{len(some)} {verdict}" for verdict, some in found.items() if some)
     decided = found["supported"] + found["contradicted"]
     told = [f"of {len(outcomes)} claims, {counts}."]
-    told += [f"Differences with 95 % intervals {_chances(decided)}."] * bool(decided)
-    if chance := sum(map(_by_chance, decided)):
+    told += [f"Differences with 95 % intervals {_sample_sizes(decided)}."] * bool(decided)
+    if chance := sum(map(_possibly_chance, decided)):
         told.append(
             f"Marked *, {chance} of the {len(decided)} decided: not beyond what so many "
             f"comparisons give by chance (Holm p above {ALPHA:g})."
@@ -120,11 +123,11 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
     told += [f"All {shared}."] * bool(shared)
     for verdict, some in found.items():
         parts = []
-        for heading, claims in under_headings(claims_of(some)).items():
+        for heading, claims in group_by_heading(group_by_claim(some)).items():
             texts = [_claim(claim, len(tests) > 1, metrics) for claim in claims]
             parts += [f"{heading} – {', '.join(texts)}"] if heading else texts
         if parts:
-            told.append(f"{verdict.capitalize()} ({ANSWERS[verdict]}): {'; '.join(parts)}.")
+            told.append(f"{verdict.capitalize()} ({VERDICT_WORDS[verdict]}): {'; '.join(parts)}.")
     return told
 
 
@@ -136,7 +139,7 @@ def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome]
     return [replace(o, note="") if _decided(o) else o for o in outcomes], notes.pop()
 
 
-def _chances(decided: Sequence[Outcome]) -> str:
+def _sample_sizes(decided: Sequence[Outcome]) -> str:
     """`over 5 seeds, then over 218 products`, as far as all have the same numbers of them."""
     parts = []
     for what, sides in (
@@ -171,14 +174,14 @@ def _numbers(o: Outcome) -> str:
         return ""
     spread = [f"[{interval(e).replace(' to ', ', ')}]" for e in (o.seeds, o.products) if e]
     note = f", {o.note}" if o.note else ""
-    return f"{signed(o.seeds.value)}{'*' * _by_chance(o)} {', '.join(spread)}{note}"
+    return f"{signed(o.seeds.value)}{'*' * _possibly_chance(o)} {', '.join(spread)}{note}"
 
 
 def _decided(o: Outcome) -> bool:
     return o.verdict in ("supported", "contradicted")
 
 
-def _by_chance(o: Outcome) -> bool:
+def _possibly_chance(o: Outcome) -> bool:
     """Decided, but not beyond what the number of comparisons gives by chance."""
     return _decided(o) and o.p_holm is not None and o.p_holm > ALPHA
 
@@ -213,7 +216,7 @@ def markdown(summary: Summary) -> str:
     """The report: what is unfinished, question, answer, table, comparisons, provenance."""
     parts = [f"# Study `{summary.study.name}`", _unfinished(summary)]
     heading = "## Cells: mean [95 % t interval over seeds]"
-    parts += [f"**{summary.study.question}**", answer(summary), heading, _cell_table(summary)]
+    parts += [f"**{summary.study.question}**", conclusion(summary), heading, _cell_table(summary)]
     if summary.outcomes:
         parts += ["## Comparisons", _comparison_table(summary), COMPARISON_NOTE]
     parts += ["## Where the numbers come from", _sources(summary)]

@@ -15,29 +15,31 @@ from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 from scale.strict import require
 from scale.studies.noise import KINDS, Noise
-from scale.studies.statistics import over_seeds
+from scale.studies.statistics import seed_interval
 from scale.studies.study import Cell, Factor, Record, Study, Test, matches
 
-Curve = dict[float, Estimate]
+RetentionCurve = dict[float, Estimate]
 """By number of missing modalities: the share that is kept, with a t interval over seeds."""
 
 
 def retention_curves(
     study: Study, records: Sequence[Record], test: str = "complete", metric: str = "mAP@5"
-) -> dict[str, Curve]:
+) -> dict[str, RetentionCurve]:
     """kept_k = mean over the subsets of 5 - k modalities of metric(subset) / metric(all five).
 
     On products that have all modalities, of which the query keeps the subset; the gallery keeps
     all. For each of the cells that `study.retention` names, by their written factors.
     """
     return {
-        ", ".join(str(value) for value in wanted.values()): _curve(wanted, records, test, metric)
+        ", ".join(str(value) for value in wanted.values()): _retention_curve(
+            wanted, records, test, metric
+        )
         for wanted in study.retention
-        if _runs(wanted, records, test)
+        if _run_figures(wanted, records, test)
     }
 
 
-def _runs(wanted: dict[str, Factor], records: Sequence[Record], test: str) -> list[dict]:
+def _run_figures(wanted: dict[str, Factor], records: Sequence[Record], test: str) -> list[dict]:
     return [
         record.figures[test]
         for record in records
@@ -45,12 +47,16 @@ def _runs(wanted: dict[str, Factor], records: Sequence[Record], test: str) -> li
     ]
 
 
-def _curve(wanted: dict[str, Factor], records: Sequence[Record], test: str, metric: str) -> Curve:
-    kept_SK = np.array([kept(figures, metric) for figures in _runs(wanted, records, test)])
-    return {float(k): over_seeds(kept_SK[:, k]) for k in range(kept_SK.shape[1])}
+def _retention_curve(
+    wanted: dict[str, Factor], records: Sequence[Record], test: str, metric: str
+) -> RetentionCurve:
+    kept_SK = np.array(
+        [retained_shares(figures, metric) for figures in _run_figures(wanted, records, test)]
+    )
+    return {float(k): seed_interval(kept_SK[:, k]) for k in range(kept_SK.shape[1])}
 
 
-def kept(figures: dict[str, float], metric: str = "mAP@5") -> list[float]:
+def retained_shares(figures: dict[str, float], metric: str = "mAP@5") -> list[float]:
     """kept_K of one run, from its figures `mAP@5 text+image` and so on; NaN where not measured."""
     whole = figures.get(f"{metric} {subset_name(MODALITIES)}", np.nan)
     return [
@@ -71,11 +77,11 @@ def kept(figures: dict[str, float], metric: str = "mAP@5") -> list[float]:
 Value = TypeVar("Value", float, NDArray[np.float64])
 """A figure of a subset: one number, or value_Q of the same queries for all subsets."""
 
-EMPTY = ""
+EMPTY_SUBSET = ""
 """Key of the subset without any modality: the figure of chance."""
 
 
-def marginal_steps(value: Mapping[str, Value]) -> dict[str, list[Value]]:
+def marginal_contributions(value: Mapping[str, Value]) -> dict[str, list[Value]]:
     """By modality m, for each number k of others there before: what adding m changes.
 
         step_k(m) = mean over subsets S of k modalities without m of v(S + m) - v(S)
@@ -87,14 +93,14 @@ def marginal_steps(value: Mapping[str, Value]) -> dict[str, list[Value]]:
         ValueError: a subset is not among them.
     """
     subsets = ((), *SUBSETS)
-    missing = [subset for subset in subsets if written(subset) not in value]
+    missing = [subset for subset in subsets if subset_key(subset) not in value]
     require(not missing, f"no figure of {len(missing)} of 32 subsets, e.g. {missing[:1]}")
     steps: dict[str, list[Value]] = {}
     for m in MODALITIES:
         sums = [0.0] * len(MODALITIES)
         for before in subsets:
             if m not in before:
-                sums[len(before)] += value[written((*before, m))] - value[written(before)]
+                sums[len(before)] += value[subset_key((*before, m))] - value[subset_key(before)]
         ways = (comb(len(MODALITIES) - 1, k) for k in range(len(MODALITIES)))
         steps[m] = [total / count for total, count in zip(sums, ways, strict=True)]
     return steps
@@ -105,18 +111,18 @@ def shapley(value: Mapping[str, Value]) -> dict[str, Value]:
 
     The same as the mean, over all M! orders, of what m adds when its turn comes; the phi sum to
     v(all) - v(nothing) (Shapley 1953). Linear in v: phi of each query, averaged over queries, is
-    phi of the mean. Raises ValueError as `marginal_steps`.
+    phi of the mean. Raises ValueError as `marginal_contributions`.
     """
-    return {m: sum(steps) / len(steps) for m, steps in marginal_steps(value).items()}
+    return {m: sum(steps) / len(steps) for m, steps in marginal_contributions(value).items()}
 
 
-def written(subset: tuple[str, ...]) -> str:
+def subset_key(subset: tuple[str, ...]) -> str:
     """Key of a subset: `text+image` in the one order, EMPTY for none."""
-    return subset_name(subset) if subset else EMPTY
+    return subset_name(subset) if subset else EMPTY_SUBSET
 
 
 @dataclass(frozen=True)
-class Damage:
+class DamageRetention:
     """One test on damaged products."""
 
     test: str
@@ -126,13 +132,13 @@ class Damage:
     """Empty where the test damages several."""
     strength: float
     """In the kind's unit; for kinds without one, the share of the products that are hit."""
-    kept: dict[str, Estimate]
+    retained_shares: dict[str, Estimate]
     """By model: figure on the test / figure of the same run on clean products, over seeds."""
 
 
-def damage_shares(
+def damage_retention(
     study: Study, records: Sequence[Record], metric: str | None = None
-) -> list[Damage]:
+) -> list[DamageRetention]:
     """kept = mean over seeds of figure(damaged) / figure(clean) of the same run, with t interval.
 
     Of the models that were trained without noise and measure both, by modality and kind, then in
@@ -148,7 +154,7 @@ def damage_shares(
         _damage(
             test,
             {
-                name: over_seeds(_ratios(cell, test.name, records, metric))
+                name: seed_interval(_ratios(cell, test.name, records, metric))
                 for name, cell in zip(names, cells, strict=True)
                 if any(t.name == test.name for t in cell.tests)
             },
@@ -174,16 +180,16 @@ def _names(study: Study, cells: Sequence[Cell]) -> list[str]:
     return [", ".join(str(cell.factors[name]) for name in shown) for cell in cells]
 
 
-def _damage(test: Test, kept: dict[str, Estimate]) -> Damage:
+def _damage(test: Test, retained_shares: dict[str, Estimate]) -> DamageRetention:
     kinds = {noise.kind for noise in test.noises}
     modalities = {noise.modality for noise in test.noises}
     amounts = {_amount(noise) for noise in test.noises}
-    return Damage(
+    return DamageRetention(
         test.name,
         kinds.pop() if len(kinds) == 1 == len(amounts) else "",
         modalities.pop() if len(modalities) == 1 else "",
         max(amounts),
-        kept,
+        retained_shares,
     )
 
 

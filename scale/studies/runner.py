@@ -37,12 +37,12 @@ from scale.evaluation.tables import ProductArrays, direction_retrievals
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.presets import PRESETS
 from scale.studies.diagnosis import diagnose
-from scale.studies.noise import NoisyProducts, apply_noise
+from scale.studies.noise import NoisyDataset, apply_noise
 from scale.studies.released_code import FAULTS, Fault
 from scale.studies.study import Cell, Record, Study, Test, read_records, write_records
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
-from scale.studies.weightings import make_weigher
+from scale.studies.weightings import make_weight_fn
 from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
 from scale.training.step import Stepper, TrainingError
 
@@ -50,7 +50,7 @@ BATCH = 256
 
 
 @dataclass
-class Measured:
+class Measurements:
     """Figures of one model, by test and metric."""
 
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def measure(
     tests: tuple[Test, ...],
     seed: int,
     device: Any,
-) -> Measured:
+) -> Measurements:
     """Retrieval by category and by instance on each test.
 
     mAP@5 and mAP@1: category retrieval by all modalities that a product has. Recall@10: mean over
@@ -74,7 +74,7 @@ def measure(
 
     complete_N: which held-out products have all modalities of the catalogue, for `Test.complete`.
     """
-    found = Measured()
+    found = Measurements()
     for test in tests:
         data = held.subset(np.flatnonzero(complete_N)) if test.complete else held
         data = apply_noise(data, test.noises, seed).dataset
@@ -171,7 +171,7 @@ CHECK_EVERY = 25
 
 
 @dataclass(frozen=True)
-class Bench:
+class StudyData:
     """A catalogue's products as tokens, and the preset that fits them: shared by all cells."""
 
     catalogue: str
@@ -186,7 +186,7 @@ class Bench:
 
 
 @lru_cache(maxsize=2)
-def open_bench(folder: Path, preset: str) -> Bench:
+def load_study_data(folder: Path, preset: str) -> StudyData:
     """Features, tokenizer and splits of a catalogue, once per process.
 
     Raises ValueError where the catalogue has no training or no held-out products, or for an unknown
@@ -213,14 +213,14 @@ def open_bench(folder: Path, preset: str) -> Bench:
         digest.update(path.read_bytes())
     digest.update(data.present_NM.tobytes() + data.content_NM.tobytes())
     name = folder.resolve().name
-    return Bench(name, preset, config, train, held, digest.hexdigest())
+    return StudyData(name, preset, config, train, held, digest.hexdigest())
 
 
-def run_cell(bench: Bench, study: str, key: str, cell: Cell, seed: int) -> Record:
+def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> Record:
     """Train and measure; a cell that cannot be trained gives a record that says why."""
     started = time.perf_counter()
     config = cell.config(bench.config, seed)
-    status, reason, found = "done", "", Measured()
+    status, reason, found = "done", "", Measurements()
     try:
         found = _train_and_measure(bench, cell, config, seed)
     except TrainingError as error:
@@ -236,7 +236,7 @@ def run_cell(bench: Bench, study: str, key: str, cell: Cell, seed: int) -> Recor
     )  # fmt: skip
 
 
-def _train_and_measure(bench: Bench, cell: Cell, config: Config, seed: int) -> Measured:
+def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) -> Measurements:
     fault = FAULTS.get(cell.model, Fault(""))
     train, held = (restrict(data, config.model.modalities) for data in (bench.train, bench.held))
     noisy = apply_noise(train, cell.noises, seed)
@@ -251,10 +251,10 @@ def _train_and_measure(bench: Bench, cell: Cell, config: Config, seed: int) -> M
     return found
 
 
-def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyProducts) -> Stepper:
+def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Stepper:
     """Train a cell's model on damaged products. Raises TrainingError where it cannot go on."""
     stepper = Stepper(config, _build(cell.model, fault, config), noisy.dataset)
-    stepper.weigher = make_weigher(
+    stepper.weigher = make_weight_fn(
         cell.weigher, stepper.train.ids, noisy.dataset.ids, noisy.true_NM, config.train.batch_size
     )
     for number in range(config.train.steps):
@@ -342,7 +342,7 @@ def run_study(
         StudyError: a worker died, or a cell raised what is no failed training.
     """
     # Opened here first, so that the workers find the features in the cache.
-    bench = open_bench(Path(folder), preset)
+    bench = load_study_data(Path(folder), preset)
     keys = {
         (index, seed): _key(bench, cell, seed)
         for seed in range(study.seeds)
@@ -386,15 +386,15 @@ def records_path(out: Path, study: str, catalogue: str) -> Path:
     return out / f"{study}-{catalogue}.parquet"
 
 
-def finished_records(
+def load_finished(
     study: Study, folder: Path | str, out: Path | str, preset: str = "micro"
 ) -> list[Record]:
     """The runs of a study that are there, without running any."""
     path = records_path(Path(out), study.name, Path(folder).resolve().name)
-    return belonging(study, [r for r in read_records(path) if r.preset == preset])
+    return select_records(study, [r for r in read_records(path) if r.preset == preset])
 
 
-def belonging(study: Study, records: Iterable[Record]) -> list[Record]:
+def select_records(study: Study, records: Iterable[Record]) -> list[Record]:
     """Those that are of the study's cells as they are now.
 
     A file holds others too: of the whole grid behind a quick one, or of a cell that was another one
@@ -462,10 +462,10 @@ def _end_with_parent() -> None:
 
 
 def _work(job: Job, folder: Path, preset: str) -> Record:
-    return run_cell(open_bench(folder, preset), job.study, job.key, job.cell, job.seed)
+    return run_cell(load_study_data(folder, preset), job.study, job.key, job.cell, job.seed)
 
 
-def _key(bench: Bench, cell: Cell, seed: int) -> str:
+def _key(bench: StudyData, cell: Cell, seed: int) -> str:
     """Hash of the products, the settings, the cell and the seed."""
     facts = [
         VERSION,

@@ -26,23 +26,23 @@ from scale.modalities import DISCRETE, INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores
 from scale.studies.damage import (
-    FRAMES,
-    WORDS,
-    Step,
+    FRAME_DAMAGE,
+    TEXT_DAMAGE,
+    DamageStep,
     Table,
-    column_of,
     damage_signal,
     fitted_signal,
+    pack_column,
     signal_features,
 )
-from scale.studies.noise import KINDS, Noise, damage_steps, exchange_ring, longest_sequence
+from scale.studies.noise import KINDS, Noise, damage_steps, exchange_order, longest_sequence
 
 KEPT = 64
 """Decoded media, and contents after noise, that are kept."""
 
 
 @dataclass(frozen=True)
-class Change:
+class ModalityChange:
     """What is done to one modality of a product; by default nothing."""
 
     present: bool = True
@@ -54,7 +54,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Content:
+class ModalityContent:
     """One modality of a product, as a reader sees it and as the model gets it."""
 
     shown: str | Table | np.ndarray | None
@@ -80,7 +80,7 @@ class Content:
         return set(self.column.entity_T[start : start + length].tolist()) - {-1}
 
 
-class Probe:
+class ProductEditor:
     """Products of a dataset one at a time, under changes that may come at any moment.
 
     Content and damage are those of `noise.apply_noise` with noises of which the one at place i hits
@@ -100,7 +100,7 @@ class Probe:
         come from files, only what moves whole vectors."""
         fits = [k for k, kind in KINDS.items() if modality in kind.modalities and kind.unit]
         if modality not in DISCRETE and self._source(modality) == "file":
-            fits = [kind for kind in fits if kind in FRAMES]
+            fits = [kind for kind in fits if kind in FRAME_DAMAGE]
         return tuple(fits)
 
     def has(self, row: int, modality: str) -> bool:
@@ -118,19 +118,21 @@ class Probe:
         other_R = behind_R[content_N[behind_R] != content_N[row]]
         return int(other_R[0]) if len(other_R) else None
 
-    def batch(self, row: int, changes: Mapping[str, Change]) -> ProductBatch:
+    def batch(self, row: int, changes: Mapping[str, ModalityChange]) -> ProductBatch:
         """The product after its changes, as a batch of one; a modality without one is as it is.
 
         Raises ValueError where a change does not apply, MediaError where a file cannot be read.
         """
-        found = {m: self.content(row, m, changes.get(m, Change())) for m in self.data.columns}
+        found = {
+            m: self.content(row, m, changes.get(m, ModalityChange())) for m in self.data.columns
+        }
         there = {m: content for m, content in found.items() if content is not None}
         present_1M = torch.tensor([[m in there for m in MODALITIES]])
         one = np.zeros(1, np.int64)
         tokens = {m: content.column.gather(one) for m, content in there.items()}
         return ProductBatch(tokens, present_1M, torch.tensor([row]))
 
-    def _content(self, row: int, modality: str, change: Change) -> Content | None:
+    def _content(self, row: int, modality: str, change: ModalityChange) -> ModalityContent | None:
         """One modality after its change; None where it is missing. `content` keeps the last ones.
 
         Raises as `batch` does.
@@ -146,7 +148,7 @@ class Probe:
             shown = getattr(self.data.products[source], modality)
         else:
             shown = self._shown(source, modality)
-        clean = Content(shown, column, source)
+        clean = ModalityContent(shown, column, source)
         if modality == "video":
             clean = replace(clean, place_T=np.arange(int(column.length_N[0])))
         if change.damage is None:
@@ -157,32 +159,36 @@ class Probe:
             return self._damaged_words(clean, modality, step)
         return self._damaged_media(clean, modality, step)
 
-    def _damaged_words(self, clean: Content, modality: str, step: Step) -> Content:
-        value = WORDS[step.kind](clean.shown, step.strength, np.random.default_rng(step.seed))
+    def _damaged_words(
+        self, clean: ModalityContent, modality: str, step: DamageStep
+    ) -> ModalityContent:
+        value = TEXT_DAMAGE[step.kind](clean.shown, step.strength, np.random.default_rng(step.seed))
         product = replace(self.data.products[clean.giver], **{modality: value})
         longest = longest_sequence(self.data, modality)
         column = discrete_column(modality, [product], self.data.tokenizer, longest)
         return replace(clean, shown=value, column=column)
 
-    def _damaged_media(self, clean: Content, modality: str, step: Step) -> Content:
-        if step.kind in FRAMES:
+    def _damaged_media(
+        self, clean: ModalityContent, modality: str, step: DamageStep
+    ) -> ModalityContent:
+        if step.kind in FRAME_DAMAGE:
             # A frame is a vector in every source, so the vectors move as their frames do.
             vectors_LF, place_T = (
-                FRAMES[step.kind](old, step.strength, np.random.default_rng(step.seed))
+                FRAME_DAMAGE[step.kind](old, step.strength, np.random.default_rng(step.seed))
                 for old in (clean.sequence, clean.place_T)
             )
             shown = None if clean.shown is None else clean.shown[place_T]
-            made = column_of([vectors_LF], None)
+            made = pack_column([vectors_LF], None)
         else:
             path, place_T = getattr(self.data.products[clean.giver], modality), clean.place_T
             shown = damage_signal(self._signal(modality, path), [step])
             config, backbone = self.data.config, self._frozen(modality)
             features_LF = signal_features(modality, shown, path, config, backbone)
-            made = column_of([features_LF], longest_sequence(self.data, modality))
+            made = pack_column([features_LF], longest_sequence(self.data, modality))
         column = replace(
             clean.column, values=made.values, start_N=made.start_N, length_N=made.length_N
         )
-        return Content(shown, column, clean.giver, place_T)
+        return ModalityContent(shown, column, clean.giver, place_T)
 
     def _shown(self, row: int, modality: str) -> np.ndarray | None:
         if self._source(modality) == "file":
@@ -201,11 +207,11 @@ class Probe:
 
     def _draw_ring(self, modality: str) -> np.ndarray:
         (row_R,) = self.data.present_NM[:, INDEX[modality]].nonzero()
-        return exchange_ring(self.data, row_R, self.seed, INDEX[modality])
+        return exchange_order(self.data, row_R, self.seed, INDEX[modality])
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProductOutputs:
     """What a model says of one product; rows and columns of missing modalities are 0."""
 
     present_M: np.ndarray
@@ -229,7 +235,7 @@ class Reading:
     """Tokens that stand in the JCT for each modality that is missing."""
 
 
-def read_product(model: ScaleModel, batch: ProductBatch) -> Reading:
+def product_outputs(model: ScaleModel, batch: ProductBatch) -> ProductOutputs:
     """All that the model says of a batch of one product; without gradient, on one thread: for one
     product, threads wait for each other longer than they work.
 
@@ -246,8 +252,8 @@ def read_product(model: ScaleModel, batch: ProductBatch) -> Reading:
     token_M, stand_in_M = np.zeros((2, len(MODALITIES)), int)
     for m in model.config.modalities:
         token_M[INDEX[m]] = output.encoded[m].shape[1] if m in output.encoded else 0
-        stand_in_M[INDEX[m]] = 0 if m in output.encoded else stand_in_tokens(model, m)
-    return Reading(
+        stand_in_M[INDEX[m]] = 0 if m in output.encoded else missing_token_count(model, m)
+    return ProductOutputs(
         present_1M[0].numpy(),
         pooled_1MD[0].numpy(),
         output.fused_pooled_BMD[0].numpy(),
@@ -261,7 +267,7 @@ def read_product(model: ScaleModel, batch: ProductBatch) -> Reading:
     )
 
 
-def logged_weights(reading: Reading, loss: LossConfig) -> np.ndarray:
+def logged_weights(reading: ProductOutputs, loss: LossConfig) -> np.ndarray:
     """weight_MM of the product in the form that training logs: from the features and with the row
     normalisation that the run's settings name."""
     if loss.weight_features == "encoder":
@@ -273,7 +279,7 @@ def logged_weights(reading: Reading, loss: LossConfig) -> np.ndarray:
     return scores.weighted_BMM[0].numpy()
 
 
-def neighbours(
+def nearest_products(
     index: SearchIndex, emb_D: np.ndarray, own_id: str, count: int = 5
 ) -> list[tuple[str, float]]:
     """Id and cosine of the `count` nearest products of the gallery, best first, but `own_id`."""
@@ -282,7 +288,7 @@ def neighbours(
     return [(name, cosine) for name, cosine in found if name != own_id][:count]
 
 
-def stand_in_tokens(model: ScaleModel, modality: str) -> int:
+def missing_token_count(model: ScaleModel, modality: str) -> int:
     """Tokens that the model's policy puts into the JCT for a modality that is missing."""
     if model.missing.policy == "learned":
         return 1

@@ -22,10 +22,10 @@ from scale.strict import require
 from scale.studies.study import Comparison, Factor, Record, Study, matches
 
 Floats = NDArray[np.float64]
-Place = tuple[Factor, ...]
-Runs = dict[tuple[Place, int], Record]
+CellKey = tuple[Factor, ...]
+Runs = dict[tuple[CellKey, int], Record]
 """By cell (its factors in the order of the study's columns) and seed."""
-Context = tuple[list[Place], list[Place]]
+CellPair = tuple[list[CellKey], list[CellKey]]
 """Cells of the better and of the worse side whose other factors agree."""
 Verdict = Literal["supported", "contradicted", "not decided", "impossible"]
 VERDICTS: dict[int, Verdict] = {1: "supported", 0: "not decided", -1: "contradicted"}
@@ -54,7 +54,7 @@ class Outcome:
     """`holm` over all comparisons of the study."""
 
 
-def over_seeds(value_S: Floats) -> Estimate:
+def seed_interval(value_S: Floats) -> Estimate:
     """mean +- t_{0.975, S-1} sd / sqrt(S), sd with S - 1; NaN left out; no interval for S = 1."""
     known_S = value_S[~np.isnan(value_S)]
     n = len(known_S)
@@ -68,7 +68,7 @@ def over_seeds(value_S: Floats) -> Estimate:
     return Estimate(round(mean, 12), round(mean - half, 12), round(mean + half, 12), n)
 
 
-def paired_p(difference_S: Floats) -> float | None:
+def paired_t_test(difference_S: Floats) -> float | None:
     """p of the two-sided paired t test, 2 P(T_{S-1} > |mean| sqrt(S) / sd); None for S < 2.
 
     Seeds that all agree give 0, or 1 where their difference is 0.
@@ -147,19 +147,22 @@ def decide(seeds: Estimate, products: Estimate | None) -> tuple[Verdict, str]:
     return "not decided", f"over {only} only: other {other} might decide otherwise"
 
 
-def runs_of(study: Study, records: Iterable[Record]) -> Runs:
+def index_runs(study: Study, records: Iterable[Record]) -> Runs:
     """The records of the study's cells, by factors and seed; those of other cells are left out.
 
     Raises ValueError for records of several catalogues or presets, and for two of the same cell and
     seed: they are runs of different settings under one name.
     """
-    places = {place(study, cell.factors) for cell in study.cells}
+    places = {cell_key(study, cell.factors) for cell in study.cells}
     runs: Runs = {}
     for record in records:
         if set(record.factors) != set(study.factors):
             continue
-        key = (place(study, record.factors), record.seed)
-        require(key not in runs, f"two runs of {named(record.factors)} with seed {record.seed}")
+        key = (cell_key(study, record.factors), record.seed)
+        require(
+            key not in runs,
+            f"two runs of {describe_factors(record.factors)} with seed {record.seed}",
+        )
         if key[0] in places:
             runs[key] = record
     for name in ("catalogue", "preset"):
@@ -168,7 +171,7 @@ def runs_of(study: Study, records: Iterable[Record]) -> Runs:
     return runs
 
 
-def place(study: Study, factors: dict[str, Factor]) -> Place:
+def cell_key(study: Study, factors: dict[str, Factor]) -> CellKey:
     """A cell's factors in the order of the study's columns."""
     return tuple(factors[name] for name in study.factors)
 
@@ -182,21 +185,21 @@ def compare(study: Study, comparison: Comparison, runs: Runs, seed: int = 0) -> 
 
     A failed cell makes the comparison `impossible`, and so do sides that share no context.
     """
-    contexts = contexts_of(study, comparison)
+    contexts = matching_cells(study, comparison)
     if not contexts:
         return Outcome(comparison, "impossible", "no cells of the two sides agree in the rest")
     needed = {cell for sides in contexts for cells in sides for cell in cells}
     for (cell, _), record in sorted(runs.items(), key=lambda item: item[0][1]):
         if cell in needed and record.status == "failed":
-            reason = f"{named(record.factors)}: {record.reason}"
+            reason = f"{describe_factors(record.factors)}: {record.reason}"
             return Outcome(comparison, "impossible", reason)
     known = {key for key, record in runs.items() if isfinite(_figure(record, comparison))}
     seeds = [s for s in sorted({s for _, s in runs}) if all((c, s) in known for c in needed)]
     by_seed = {s: _difference(runs, contexts, s, comparison) for s in seeds}
     difference_S = np.array(list(by_seed.values()))
-    over = over_seeds(difference_S)
+    over = seed_interval(difference_S)
     products = _over_products(runs, contexts, seeds, comparison, seed)
-    p = paired_p(difference_S)
+    p = paired_t_test(difference_S)
     return Outcome(comparison, *decide(over, products), over, products, by_seed, len(contexts), p)
 
 
@@ -207,19 +210,19 @@ def compare_all(study: Study, runs: Runs, seed: int = 0) -> list[Outcome]:
     return [replace(o, p_holm=p) for o, p in zip(outcomes, adjusted, strict=True)]
 
 
-def contexts_of(study: Study, comparison: Comparison) -> list[Context]:
+def matching_cells(study: Study, comparison: Comparison) -> list[CellPair]:
     """Cells to set against each other: those that agree in the factors that neither side names."""
     free = [n for n in study.factors if n not in comparison.better and n not in comparison.worse]
-    found: dict[Place, Context] = {}
+    found: dict[CellKey, CellPair] = {}
     for cell in study.cells:
         context = found.setdefault(tuple(cell.factors[n] for n in free), ([], []))
         for cells, side in zip(context, (comparison.better, comparison.worse), strict=True):
             if matches(cell.factors, side):
-                cells.append(place(study, cell.factors))
+                cells.append(cell_key(study, cell.factors))
     return [(better, worse) for better, worse in found.values() if better and worse]
 
 
-def named(factors: dict[str, Factor]) -> str:
+def describe_factors(factors: dict[str, Factor]) -> str:
     """`policy = zero, rate = 0.3`."""
     return ", ".join(f"{name} = {value}" for name, value in factors.items())
 
@@ -235,7 +238,7 @@ def _figure(record: Record, comparison: Comparison) -> float:
     return record.figures.get(comparison.test, {}).get(comparison.metric, float("nan"))
 
 
-def _difference(runs: Runs, contexts: list[Context], seed: int, comparison: Comparison) -> float:
+def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Comparison) -> float:
     """d_s: the mean over contexts of the better cells' mean minus the worse cells'."""
     pair_C2 = [
         [np.mean([_figure(runs[c, seed], comparison) for c in cells]) for cells in context]
@@ -245,7 +248,7 @@ def _difference(runs: Runs, contexts: list[Context], seed: int, comparison: Comp
 
 
 def _over_products(
-    runs: Runs, contexts: list[Context], seeds: list[int], comparison: Comparison, seed: int
+    runs: Runs, contexts: list[CellPair], seeds: list[int], comparison: Comparison, seed: int
 ) -> Estimate | None:
     """Paired bootstrap over products; None where a run has no values by product."""
     test, metric = comparison.test, comparison.metric
@@ -274,7 +277,7 @@ def _nanmean(value_AN: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Row:
+class CellSummary:
     """One cell over its seeds."""
 
     factors: dict[str, Factor]
@@ -300,7 +303,7 @@ class Summary:
     catalogue: str
     """Empty where nothing has run yet; so is `preset`."""
     preset: str
-    rows: tuple[Row, ...]
+    rows: tuple[CellSummary, ...]
     """One per cell, in the study's order."""
     outcomes: tuple[Outcome, ...]
     """One per comparison, in the study's order."""
@@ -310,7 +313,7 @@ class Summary:
     """seeds, device, threads, versions, commit (`(changed)` where the checkout differed from it):
     lists; seconds: total; products: number by test."""
 
-    def unfinished(self) -> list[Row]:
+    def unfinished(self) -> list[CellSummary]:
         """Cells with fewer runs than the study asks for, but for those that cannot be trained."""
         return [r for r in self.rows if not r.failed and r.done < self.study.seeds]
 
@@ -329,7 +332,7 @@ def summarise(study: Study, records: Sequence[Record]) -> Summary:
     Records of other cells are left out. Raises ValueError for records of several catalogues or
     presets, and for two of the same cell and seed.
     """
-    runs = runs_of(study, records)
+    runs = index_runs(study, records)
     tests = dict.fromkeys(test.name for cell in study.cells for test in cell.tests)
     tests |= dict.fromkeys(comparison.test for comparison in study.comparisons)
     columns = tuple(
@@ -349,14 +352,16 @@ def summarise(study: Study, records: Sequence[Record]) -> Summary:
     )
 
 
-def _row(factors: dict[str, Factor], columns: Sequence[Any], records: Sequence[Record]) -> Row:
+def _row(
+    factors: dict[str, Factor], columns: Sequence[Any], records: Sequence[Record]
+) -> CellSummary:
     done = [r for r in records if r.factors == factors and r.status == "done"]
     failed = [r for r in records if r.factors == factors and r.status == "failed"]
     figures: dict[str, dict[str, Estimate]] = {}
     for test, metric in columns:
         value_S = np.array([r.figures.get(test, {}).get(metric, np.nan) for r in done], dtype=float)
-        figures.setdefault(test, {})[metric] = over_seeds(value_S)
-    return Row(factors, figures, len(done), len(failed), failed[0].reason if failed else "")
+        figures.setdefault(test, {})[metric] = seed_interval(value_S)
+    return CellSummary(factors, figures, len(done), len(failed), failed[0].reason if failed else "")
 
 
 def _provenance(records: Sequence[Record]) -> dict[str, Any]:

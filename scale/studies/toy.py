@@ -110,7 +110,7 @@ def _rotations(latent: int, seed: int) -> Tensor:
     return torch.linalg.qr(torch.randn(M, latent, latent, generator=random))[0]
 
 
-Weigh = Callable[[Tensor, Tensor, PairLosses, Tensor], Tensor]
+ToyWeightFn = Callable[[Tensor, Tensor, PairLosses, Tensor], Tensor]
 """(pooled_BMD, present_BM, unweighted losses, true_BM) -> raw weight_BP."""
 
 
@@ -118,7 +118,7 @@ Weigh = Callable[[Tensor, Tensor, PairLosses, Tensor], Tensor]
 class Weighting:
     """How much each product's pair counts."""
 
-    weigh: Weigh
+    weigh: ToyWeightFn
     on: Literal["loss", "logits"] = "loss"
     """What is multiplied."""
     gradient: bool = False
@@ -137,7 +137,7 @@ def uniform(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: 
     return torch.ones_like(pairs.loss_BP)
 
 
-def matching_scores(row_normalise: bool = False, signed: bool = False) -> Weigh:
+def matching_scores(row_normalise: bool = False, signed: bool = False) -> ToyWeightFn:
     """w = S'_ij, at least 0 unless `signed`; `row_normalise` as in the released code."""
 
     def weigh(pooled_BMD, present_BM, pairs, true_BM):
@@ -149,11 +149,11 @@ def matching_scores(row_normalise: bool = False, signed: bool = False) -> Weigh:
 
 
 def relative(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
-    """w = max(0, (S_ij - mu_ij) / (1 - mu_ij)), mu_ij the batch's mean cosine of strangers."""
+    """w = max(0, (S_ij - mu_ij) / (1 - mu_ij)), mu_ij the batch's mean cosine of negatives."""
     return relative_weights(pooled_BMD, present_BM)
 
 
-def posterior(power: float = 1.0) -> Weigh:
+def posterior(power: float = 1.0) -> ToyWeightFn:
     """w = exp(-power InfoNCE): the geometric mean of both directions' p(true pair)^power."""
     return lambda pooled_BMD, present_BM, pairs, true_BM: posterior_weights(pairs, power)
 

@@ -28,7 +28,7 @@ from scale.model.scores import Scores
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingTruth:
     """What a weigher may know of the training set."""
 
     true_NM: Tensor
@@ -41,10 +41,10 @@ def from_pairs(pair_BP: Tensor, present_BM: Tensor) -> Weights:
     return with_mean_one(Weights(pair_BP, own_from_pairs(pair_BP, present_BM)), present_BM)
 
 
-class Remembered:
+class MovingAverages:
     """A table value_NP over the training products that batches update: v <- b v + (1 - b) new."""
 
-    def __init__(self, training: Training, keep: float):
+    def __init__(self, training: TrainingTruth, keep: float):
         products = len(training.true_NM)
         self.keep = keep
         self.value_NP = torch.zeros(products, len(LEFT))
@@ -59,9 +59,9 @@ class Remembered:
         return self.value_NP[rows].to(batch.present_BM.device)
 
 
-def moving(training: Training, keep: float = 0.7) -> WeightFn:
+def moving(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
     """The posterior, averaged over a product's epochs: one odd batch does not decide."""
-    table = Remembered(training, keep)
+    table = MovingAverages(training, keep)
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         pair_BP = table.update(posterior_weights(pairs), batch) * pairs.valid_BP
@@ -70,13 +70,13 @@ def moving(training: Training, keep: float = 0.7) -> WeightFn:
     return weigh
 
 
-def reliability(training: Training, keep: float = 0.7) -> WeightFn:
+def reliability(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
     """One reliability per product and modality, learned from its pairs: w_ij = r_i r_j, w_ii = r_i.
 
     r is the rank-one fit to the product's averaged posteriors (`fit_reliability`): a modality is
     reliable if it is recognised by the others that are.
     """
-    table = Remembered(training, keep)
+    table = MovingAverages(training, keep)
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         pair_BP = table.update(posterior_weights(pairs), batch) * pairs.valid_BP
@@ -94,7 +94,7 @@ def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tens
     r_i <- sum_j w_ij r_j / sum_j r_j^2 over the pairs that are there, all i in turn.
     """
     weight_BMM, valid_BMM = _square(pair_BP), _square(valid_BP.to(pair_BP))
-    own_BM = own_start(pair_BP, valid_BP)
+    own_BM = initial_reliability(pair_BP, valid_BP)
     for _ in range(rounds):
         for i in range(own_BM.shape[1]):
             other_BM = own_BM * valid_BMM[:, i]
@@ -105,7 +105,7 @@ def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tens
     return own_BM
 
 
-def own_start(pair_BP: Tensor, valid_BP: Tensor) -> Tensor:
+def initial_reliability(pair_BP: Tensor, valid_BP: Tensor) -> Tensor:
     """Square root of a modality's mean pair weight: where all agree, the exact answer."""
     member_PM = pair_members(pair_BP.device).to(pair_BP)
     mean_BM = (pair_BP * valid_BP) @ member_PM / pair_count(valid_BP).clamp(min=1)
@@ -117,12 +117,12 @@ def pair_count(valid_BP: Tensor) -> Tensor:
     return valid_BP.float() @ pair_members(valid_BP.device).float()
 
 
-def mixture(training: Training, keep: float = 0.5) -> WeightFn:
+def mixture(training: TrainingTruth, keep: float = 0.5) -> WeightFn:
     """The probability that a pair's loss is of the lower of two Gaussians (DivideMix, NCR).
 
     Fitted by pair of modalities on the averaged losses of all products seen, once an epoch.
     """
-    table = Remembered(training, keep)
+    table = MovingAverages(training, keep)
     state = {"steps": 0, "fits": [None] * len(LEFT)}
     epoch = max(1, len(training.true_NM) // training.batch_size)
 
@@ -172,7 +172,7 @@ def _square(pair_BP: Tensor) -> Tensor:
     return square_BMM
 
 
-def relative(training: Training) -> WeightFn:
+def relative(training: TrainingTruth) -> WeightFn:
     """Agreement beyond that of mismatched products of the batch (`relative_weights`)."""
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -181,22 +181,22 @@ def relative(training: Training) -> WeightFn:
     return weigh
 
 
-def rank(training: Training) -> WeightFn:
-    """w_ij = max(0, 2 F_ij - 1), F_ij the share of strangers that agree less than the product's own
-    pair (`stranger_ranks`): 0 on average for a mismatched pair, near 1 for any recognised one.
+def rank(training: TrainingTruth) -> WeightFn:
+    """w_ij = max(0, 2 F_ij - 1), F_ij the share of negatives with a lower cosine than the product's
+    own pair (`negative_ranks`): 0 on average for a mismatched pair, near 1 for any recognised one.
 
     Unlike the posterior it does not ask that the pair be the best of the batch, so hard and rare
     products, and those with near-duplicates, keep their weight.
     """
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
-        share_BP = stranger_ranks(output.pooled_BMD.detach(), batch.present_BM)
+        share_BP = negative_ranks(output.pooled_BMD.detach(), batch.present_BM)
         return from_pairs((2 * share_BP - 1).clamp(min=0) * pairs.valid_BP, batch.present_BM)
 
     return weigh
 
 
-def stranger_ranks(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
+def negative_ranks(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
     """F_BP: share of mismatched pairs of the batch (one side the product's own) with a lower cosine
     than the product's own pair, mean of both sides; 0 where the product lacks one of the two."""
     unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
@@ -216,7 +216,7 @@ def _share(hit_PBB: Tensor, counted_PBB: Tensor) -> Tensor:
     return (hit_PBB & counted_PBB).sum(2) / count_PB.clamp(min=1)
 
 
-def oracle(training: Training) -> WeightFn:
+def oracle(training: TrainingTruth) -> WeightFn:
     """1 where both modalities are the product's own, else 0: what no method can know."""
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -228,7 +228,7 @@ def oracle(training: Training) -> WeightFn:
     return weigh
 
 
-def matched(training: Training) -> WeightFn:
+def matched(training: TrainingTruth) -> WeightFn:
     """Each weight replaced by the batch's mean of S': uniform at the same mean scale.
 
     For weights on the logits, where S' changes the temperature too: what remains of a difference to
@@ -245,7 +245,7 @@ def matched(training: Training) -> WeightFn:
     return weigh
 
 
-def shuffled(training: Training) -> WeightFn:
+def shuffled(training: TrainingTruth) -> WeightFn:
     """S', dealt out among the batch's products that have the pair: right sizes, wrong products."""
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -257,7 +257,7 @@ def shuffled(training: Training) -> WeightFn:
     return weigh
 
 
-def gce(training: Training, power: float = 0.7) -> WeightFn:
+def gce(training: TrainingTruth, power: float = 0.7) -> WeightFn:
     """The generalised cross-entropy (1 - p^q) / q with q = 0.7: a robust contrastive loss.
 
     As weights p^q without gradient on InfoNCE, which have its gradient; neither rescaled to mean
@@ -285,13 +285,13 @@ def _deal(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
     return dealt_BX * valid_BX
 
 
-WEIGHERS: dict[str, Callable[[Training], WeightFn]] = {
+WEIGHT_FNS: dict[str, Callable[[TrainingTruth], WeightFn]] = {
     "relative": relative, "rank": rank, "oracle": oracle, "matched": matched, "shuffled": shuffled,
     "gce": gce, "moving": moving, "reliability": reliability, "mixture": mixture,
 }  # fmt: skip
 
 
-def make_weigher(
+def make_weight_fn(
     name: str, ids: Sequence[str], noisy_ids: Sequence[str], true_NM: np.ndarray, batch_size: int
 ) -> WeightFn | None:
     """The weigher of a name for the products `ids`, a part of `noisy_ids`; None for no name.
@@ -300,8 +300,8 @@ def make_weigher(
     """
     if not name:
         return None
-    if name not in WEIGHERS:
-        raise ValueError(f"unknown weigher {name!r}; known: {', '.join(WEIGHERS)}")
+    if name not in WEIGHT_FNS:
+        raise ValueError(f"unknown weigher {name!r}; known: {', '.join(WEIGHT_FNS)}")
     place = {product: i for i, product in enumerate(noisy_ids)}
     rows = [place[product] for product in ids]
-    return WEIGHERS[name](Training(torch.from_numpy(true_NM[rows]), batch_size))
+    return WEIGHT_FNS[name](TrainingTruth(torch.from_numpy(true_NM[rows]), batch_size))

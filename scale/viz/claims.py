@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
-from scale.studies.report import Claim, claims_of, under_headings
+from scale.studies.report import Claim, group_by_claim, group_by_heading
 from scale.studies.statistics import Outcome, Summary
 from scale.viz import typeset
 from scale.viz.charts import (
@@ -45,10 +45,10 @@ def comparison_figures(summary: Summary, lang: Language = "en") -> list[Figure]:
     products. Raises ValueError for a study without comparisons.
     """
     require(bool(summary.outcomes), f"study {summary.study.name} has no comparisons")
-    claims = claims_of(summary.outcomes)
+    claims = group_by_claim(summary.outcomes)
     tests = {claim.test for claim in claims}
     blocks = []
-    for heading, group in under_headings(claims).items():
+    for heading, group in group_by_heading(claims).items():
         texts = [_text(claim, len(tests) > 1) for claim in group]
         if heading:
             blocks.append(Block(heading, tuple(group), tuple(texts)))

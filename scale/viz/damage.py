@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from scale.modalities import MODALITIES
 from scale.strict import require
-from scale.studies.retention import Damage
+from scale.studies.retention import DamageRetention
 from scale.viz.charts import (
     Block,
     balanced,
@@ -29,7 +29,10 @@ ROWS = 24
 
 @drawn
 def damage_figure(
-    damages: Sequence[Damage], lang: Language = "en", name: str = "noise", metric: str = "mAP@5"
+    damages: Sequence[DamageRetention],
+    lang: Language = "en",
+    name: str = "noise",
+    metric: str = "mAP@5",
 ) -> Figure:
     """Share of the clean figure that is kept: a row per kind and strength, a dot per model.
 
@@ -73,7 +76,7 @@ def damage_figure(
     return framed(figure, title, label("damage_note", lang, n=seeds), handles)
 
 
-def _blocks(damages: Sequence[Damage], lang: Language) -> list[Block]:
+def _blocks(damages: Sequence[DamageRetention], lang: Language) -> list[Block]:
     """Rows by modality, the strength with its unit in each."""
     blocks = []
     for modality in (*MODALITIES, ""):
@@ -86,7 +89,7 @@ def _blocks(damages: Sequence[Damage], lang: Language) -> list[Block]:
     return blocks
 
 
-def _text(damage: Damage, lang: Language) -> str:
+def _text(damage: DamageRetention, lang: Language) -> str:
     if not damage.kind:
         return damage.test
     return label(damage.kind, lang, n=damage.strength, percent=100 * damage.strength)

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
 from scale.strict import require
-from scale.studies.diagnosis import WEIGHTS, OwnWeights, areas, own_weights
+from scale.studies.diagnosis import WEIGHTS, OwnWeights, own_weights, weighting_aucs
 from scale.studies.study import Record, Study
 from scale.viz.charts import Block, dot, framed, lay_flat, name_rows, placed, total_height
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
@@ -35,7 +35,7 @@ def score_figure(
     Raises:
         ValueError: no record has these figures.
     """
-    own, told = own_weights(study, records), areas(study, records, regime)
+    own, told = own_weights(study, records), weighting_aucs(study, records, regime)
     require(bool(own or told), f"study {study.name}: no run has figures of the scores")
     blocks = [_regime_block(name, weights, lang) for name, weights in own.items()]
     rows = Block("", tuple(told.values()), tuple(term(name, lang) for name in told))

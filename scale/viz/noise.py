@@ -18,7 +18,7 @@ from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
 from scale.data.product import Product
 from scale.modalities import INDEX, MODALITIES
-from scale.studies.damage import WORDS, Step, damage_signal
+from scale.studies.damage import TEXT_DAMAGE, DamageStep, damage_signal
 from scale.studies.noise import Noise, apply_noise
 from scale.viz import tiles, typeset
 from scale.viz.sound import DECIBELS, log_mel
@@ -171,14 +171,14 @@ def _table_row(axes: Axes, table: tuple, box: Box, lang: Language, seed: int) ->
         _caption(axes, cell, kind, strength, lang)
 
 
-def _steps(kind: str, strength: float, seed: int) -> tuple[Step, ...]:
-    return () if kind == "clean" else (Step(kind, float(strength), seed),)
+def _steps(kind: str, strength: float, seed: int) -> tuple[DamageStep, ...]:
+    return () if kind == "clean" else (DamageStep(kind, float(strength), seed),)
 
 
 def _changed(kind: str, value: str | tuple, strength: float, seed: int) -> str | tuple:
     if kind == "clean":
         return value
-    return WORDS[kind](value, strength, np.random.default_rng(seed))
+    return TEXT_DAMAGE[kind](value, strength, np.random.default_rng(seed))
 
 
 ROWS = {

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
-from scale.studies.statistics import Row, Summary
+from scale.studies.statistics import CellSummary, Summary
 from scale.studies.study import Factor
 from scale.viz.charts import (
     Block,
@@ -74,7 +74,7 @@ def study_figure(summary: Summary, metric: str | None = None, lang: Language = "
 
 def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Language) -> Drawn:
     *others, last = summary.study.factors
-    series: dict[str, list[Row]] = {}
+    series: dict[str, list[CellSummary]] = {}
     for row in summary.rows:
         series.setdefault(factor_name(row.factors, others), []).append(row)
     at = _positions([row.factors[last] for row in summary.rows])
@@ -141,7 +141,7 @@ def _rows_figure(summary: Summary, metric: str, tests: list[str], lang: Language
 
 
 def _baseline_notes(
-    summary: Summary, bases: list[Row], whole: Row | None, lang: Language
+    summary: Summary, bases: list[CellSummary], whole: CellSummary | None, lang: Language
 ) -> list[str]:
     """What the dashed and the dotted lines are."""
     shown, notes = summary.study.factors, []
@@ -158,7 +158,7 @@ def _baseline_notes(
 def _blocks(summary: Summary, lang: Language) -> list[Block]:
     """The rows by the first factor; a group of one needs no heading, its name says all."""
     first, *rest = summary.study.factors
-    groups: dict[Factor, list[Row]] = {}
+    groups: dict[Factor, list[CellSummary]] = {}
     for row in summary.rows:
         groups.setdefault(row.factors[first] if rest else "", []).append(row)
     blocks = []
@@ -171,14 +171,14 @@ def _blocks(summary: Summary, lang: Language) -> list[Block]:
     return blocks
 
 
-def _baseline(summary: Summary, block: Block) -> Row | None:
+def _baseline(summary: Summary, block: Block) -> CellSummary | None:
     """What a block's rows are compared with."""
     last = summary.study.factors[-1]
     found = [row for row in block.rows if row.factors[last] in BASELINES]
     return found[0] if len(found) == 1 < len(block.rows) else None
 
 
-def _untouched(summary: Summary) -> Row | None:
+def _untouched(summary: Summary) -> CellSummary | None:
     """The baseline of the untouched group, which the other groups can be compared with."""
     first, last = summary.study.factors[0], summary.study.factors[-1]
     found = [
@@ -203,7 +203,7 @@ def _same_scale(panels: Sequence[Axes], columns: int) -> None:
             axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
 
 
-def _cell_dot(axes: Axes, y: float, row: Row, found: Estimate, lang: Language) -> None:
+def _cell_dot(axes: Axes, y: float, row: CellSummary, found: Estimate, lang: Language) -> None:
     """Mean and whisker of a row, or why there is none."""
     if found.value is not None:
         dot(axes, y, found, capsize=points(2))

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from scale.notebook import demo_data, demo_run
-from scale.studies.masked_probe import ask, hide_groups
+from scale.studies.masked_probe import mask_groups, probe_masked
 
 
 def losses(panel):
@@ -24,9 +24,9 @@ def test_a_click_hides_a_word_and_the_model_answers(open_notebook):
     watched.picture("two-words")
 
     run, data = demo_run(), demo_data("test")
-    masked = hide_groups(data, data.ids.index("p0012"), "text", {1, 3})
+    masked = mask_groups(data, data.ids.index("p0012"), "text", {1, 3})
     others = ("table", "image", "video", "audio")
-    asked = ask(run.model, masked, "text", {"all": others, "none": ()})
+    asked = probe_masked(run.model, masked, "text", {"all": others, "none": ()})
     expect(panel.locator(".xm-losses")).not_to_have_attribute("data-all", f"{before[0]:.6f}")
     assert losses(panel)[0] == pytest.approx(asked.loss["all"], abs=1e-4)
     assert losses(panel)[2] == pytest.approx(asked.loss["none"], abs=1e-4)

@@ -7,7 +7,7 @@ from scale.explore.markup import number
 from scale.explore.score_controls import STRENGTHS
 from scale.modalities import MODALITIES
 from scale.notebook import demo_data, demo_run
-from scale.studies.single_product import Change, Probe, read_product
+from scale.studies.single_product import ModalityChange, ProductEditor, product_outputs
 
 PRODUCT = "p0012"
 
@@ -16,10 +16,10 @@ PRODUCT = "p0012"
 def model_says():
     """S' of the product under some changes, as the page writes it."""
     run, data = demo_run(), demo_data("test")
-    probe, row = Probe(data), data.ids.index(PRODUCT)
+    probe, row = ProductEditor(data), data.ids.index(PRODUCT)
 
     def says(changes):
-        weighted_MM = read_product(run.model, probe.batch(row, changes)).weighted_MM
+        weighted_MM = product_outputs(run.model, probe.batch(row, changes)).weighted_MM
         return [number(value) for value in weighted_MM.ravel()]
 
     return says
@@ -34,7 +34,7 @@ def test_a_slider_shows_what_the_model_says(open_notebook, model_says):
     watched = open_notebook("09_score_matrix.ipynb")
     panel = watched.page.locator(".scale-score-explorer")
     panel.scroll_into_view_if_needed()
-    clean = Change()
+    clean = ModalityChange()
     expect(cells(panel)).to_have_text(model_says(dict.fromkeys(MODALITIES, clean)))
     watched.picture("clean")
 
@@ -43,7 +43,7 @@ def test_a_slider_shows_what_the_model_says(open_notebook, model_says):
     for _ in range(12):
         handle.press("ArrowRight")
     strength = STRENGTHS["gaussian"][11]
-    noised = {"image": Change(damage=("gaussian", float(strength)))}
+    noised = {"image": ModalityChange(damage=("gaussian", float(strength)))}
     expected = model_says({m: noised.get(m, clean) for m in MODALITIES})
     assert expected != model_says(dict.fromkeys(MODALITIES, clean))
     expect(cells(panel)).to_have_text(expected)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scale.explore.masking import MODALITY_OF, RATE, MaskingExplorer
 from scale.explore.subject import Subject
 from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES, SPECS, TASKS
-from scale.studies.masked_probe import ask, draw_groups, hide_groups
+from scale.studies.masked_probe import draw_groups, mask_groups, probe_masked
 
 every = pytest.mark.parametrize("task", TASKS)
 
@@ -38,7 +38,7 @@ def shown(panel):
 def direct(subject, panel, keep):
     """Prediction and loss by `model.forward`, from the batch of one product."""
     modality = MODALITY_OF[panel.task.value]
-    masked = hide_groups(subject.data, panel.product.value, modality, panel.hidden)
+    masked = mask_groups(subject.data, panel.product.value, modality, panel.hidden)
     batch = masked.batch.only((modality, *keep))
     with torch.no_grad():
         out = subject.run.model(batch, masked.hidden).predictions[modality]
@@ -72,7 +72,7 @@ def test_guesses_shown_are_those_of_the_model(subject, complete, task):
     panel.hide_everything()
     modality = MODALITY_OF[task]
     logits_NV, _ = direct(subject, panel, [m for m in MODALITIES if m != modality])
-    masked = hide_groups(subject.data, panel.product.value, modality, panel.hidden)
+    masked = mask_groups(subject.data, panel.product.value, modality, panel.hidden)
     cards = re.findall(
         r'class="xm-guess" data-truth="([^"]*)" data-loss="([^"]*)" data-rank="(\d+)" '
         r'data-probability="([^"]*)"',
@@ -204,9 +204,9 @@ def test_the_untrained_model_says_something_else(subject, complete):
     found = losses(panel)
     assert found["mean"] == trained["mean"]
     assert found["all"] != trained["all"]
-    masked = hide_groups(subject.data, panel.product.value, "image", panel.hidden)
+    masked = mask_groups(subject.data, panel.product.value, "image", panel.hidden)
     beside = {"all": MODALITIES}
-    slow = ask(subject.run.untrained(), masked, "image", beside).loss["all"]
+    slow = probe_masked(subject.run.untrained(), masked, "image", beside).loss["all"]
     assert found["all"] == pytest.approx(slow, abs=1e-5)
 
 

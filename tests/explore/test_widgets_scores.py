@@ -16,7 +16,7 @@ from scale.explore.subject import Subject
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.noise import KINDS, Noise, apply_noise
-from scale.studies.single_product import Probe, read_product
+from scale.studies.single_product import ProductEditor, product_outputs
 from scale.training.logging import SCORES, read_scores, score_means
 from scale.training.run import RunFolder, TrainedRun
 
@@ -69,7 +69,9 @@ def test_the_clean_product_is_what_the_model_says(explorer, subject):
 
 
 def test_the_four_matrices_are_those_of_the_reading(explorer, subject):
-    reading = read_product(subject.run.model, Probe(subject.data).batch(explorer.picker.row, {}))
+    reading = product_outputs(
+        subject.run.model, ProductEditor(subject.data).batch(explorer.picker.row, {})
+    )
     forms = reading.cosine_MM, reading.softmax_MM, reading.weighted_MM, reading.normalised_MM
     for key, values_MM in zip(MATRICES, forms, strict=True):
         np.testing.assert_allclose(cells(explorer.matrices.html, key), values_MM, atol=0.0051)
@@ -128,7 +130,7 @@ def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, s
     np.testing.assert_allclose(shown_MM, weights(subject.run.model, data), atol=0.0051)
     assert states(explorer)[3] == "off"
     assert "hatched" in explorer.columns["video"].content.html
-    emb_D = read_product(subject.run.model, data.collate([0])).emb_D
+    emb_D = product_outputs(subject.run.model, data.collate([0])).emb_D
     own = subject.data.ids[explorer.picker.row]
     cosine_N = subject.index.emb_GD @ emb_D
     order = [subject.index.ids[k] for k in np.argsort(-cosine_N, kind="stable")]

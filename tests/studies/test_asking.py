@@ -9,7 +9,7 @@ import torch
 from scale.data.batch import ProductBatch, Tokens
 from scale.data.catalogue import Catalogue
 from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES, SPECS
-from scale.studies.masked_probe import ask, draw_groups, groups_of, hide_groups
+from scale.studies.masked_probe import draw_groups, mask_groups, probe_masked, token_groups
 from scale.training.run import TrainedRun
 
 each = pytest.mark.parametrize("modality", MODALITIES)
@@ -59,13 +59,13 @@ def by_hand(data, model, row, modality, hidden, keep):
 def test_predictions_are_those_of_the_model_for_exactly_these_positions(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
-    group_L = groups_of(data, row, modality)
+    group_L = token_groups(data, row, modality)
     groups = sorted(set(group_L.tolist()) - {-1})
     others = tuple(m for m in MODALITIES if m != modality)
     beside = {"all": others, "one": others[1:2], "none": ()}
     for chosen in (groups[:1], groups[-2:], groups):
-        masked = hide_groups(data, row, modality, chosen)
-        found = ask(model, masked, modality, beside).predicted
+        masked = mask_groups(data, row, modality, chosen)
+        found = probe_masked(model, masked, modality, beside).predicted
         places = [place for place, group in enumerate(group_L.tolist()) if group in chosen]
         for name, keep in beside.items():
             slow = by_hand(data, model, row, modality, places, keep)
@@ -78,10 +78,10 @@ def test_predictions_are_those_of_the_model_for_exactly_these_positions(situatio
 def test_hiding_changes_nothing_that_is_visible(situation, modality):
     data, _ = situation
     row = row_with(data, *MODALITIES)
-    group_L = groups_of(data, row, modality)
+    group_L = token_groups(data, row, modality)
     clean = data.collate([row])
     for group in sorted(set(group_L.tolist()) - {-1}):
-        masked = hide_groups(data, row, modality, {group})
+        masked = mask_groups(data, row, modality, {group})
         hidden_L = masked.hidden[modality][0]
         assert torch.equal(hidden_L, group_L == group)
         for m, tokens in masked.batch.tokens.items():
@@ -94,15 +94,17 @@ def test_hiding_changes_nothing_that_is_visible(situation, modality):
 def test_a_modality_that_is_off_contributes_nothing(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
-    masked = hide_groups(data, row, modality, set(groups_of(data, row, modality).tolist()) - {-1})
+    masked = mask_groups(
+        data, row, modality, set(token_groups(data, row, modality).tolist()) - {-1}
+    )
     off = "image" if modality != "image" else "text"
     own = masked.batch.tokens[off]
     strange = torch.full_like(own.values, 7)
     batch = replace(masked.batch, tokens={**masked.batch.tokens, off: replace(own, values=strange)})
     others = {m for m in MODALITIES if m not in (modality, off)}
     beside = {"off": others, "on": {*others, off}}
-    before = ask(model, masked, modality, beside).predicted
-    after = ask(model, replace(masked, batch=batch), modality, beside).predicted
+    before = probe_masked(model, masked, modality, beside).predicted
+    after = probe_masked(model, replace(masked, batch=batch), modality, beside).predicted
     assert torch.equal(before["off"], after["off"])
     assert not torch.equal(before["on"], after["on"])
 
@@ -112,7 +114,7 @@ def test_words_are_whole_and_special_pieces_are_never_hidden(situation):
     row = row_with(data, "text")
     ids = data.collate([row]).tokens["text"].values[0].tolist()
     pieces = data.tokenizer.convert_ids_to_tokens(ids)
-    group_L = groups_of(data, row, "text").tolist()
+    group_L = token_groups(data, row, "text").tolist()
     assert group_L[0] == group_L[-1] == -1
     assert any(piece.startswith("##") for piece in pieces)
     word = -1
@@ -126,15 +128,15 @@ def test_entities_are_whole_and_structure_is_never_hidden(situation):
     row = row_with(data, "table")
     ids = data.collate([row]).tokens["table"].values[0].tolist()
     pieces = data.tokenizer.convert_ids_to_tokens(ids)
-    for piece, group in zip(pieces, groups_of(data, row, "table").tolist(), strict=True):
+    for piece, group in zip(pieces, token_groups(data, row, "table").tolist(), strict=True):
         assert (group == -1) == (piece in ("[CLS]", "[SEP]", ":", ";"))
 
 
 def test_answers_of_pieces(situation):
     data, model = situation
     row = row_with(data, "text")
-    masked = hide_groups(data, row, "text", {0, 1})
-    asked = ask(model, masked, "text", {"none": ()})
+    masked = mask_groups(data, row, "text", {0, 1})
+    asked = probe_masked(model, masked, "text", {"none": ()})
     found, logits_NV = asked.pieces("none", data.tokenizer), asked.predicted["none"]
     targets = masked.targets["text"].tolist()
     assert [a.place for a in found] == masked.hidden["text"][0].nonzero()[:, 0].tolist()
@@ -154,8 +156,8 @@ def test_answers_of_pieces(situation):
 def test_losses_and_their_baselines_equal_a_loop(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
-    groups = set(groups_of(data, row, modality).tolist()) - {-1}
-    asked = ask(model, hide_groups(data, row, modality, groups), modality, {"none": ()})
+    groups = set(token_groups(data, row, modality).tolist()) - {-1}
+    asked = probe_masked(model, mask_groups(data, row, modality, groups), modality, {"none": ()})
     losses, baselines = [], []
     rows = zip(asked.predicted["none"], asked.masked.targets[modality], strict=True)
     for guess, target in rows:
@@ -175,7 +177,7 @@ def test_losses_and_their_baselines_equal_a_loop(situation, modality):
 def test_a_reconstruction_is_in_the_units_of_the_features(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
-    asked = ask(model, hide_groups(data, row, modality, {1, 2}), modality, {"none": ()})
+    asked = probe_masked(model, mask_groups(data, row, modality, {1, 2}), modality, {"none": ()})
     found, column = asked.reconstruction(data), data.columns[modality]
     plain_NF = asked.predicted["none"].numpy() * column.spread_F + column.mean_F
     np.testing.assert_allclose(found.guess_LF["none"][[1, 2]], plain_NF, rtol=1e-5)
@@ -187,11 +189,11 @@ def test_a_reconstruction_is_in_the_units_of_the_features(situation, modality):
 def test_equal_contexts_are_predicted_once(situation):
     data, model = situation
     row = int(np.flatnonzero(~data.present_NM[:, INDEX["image"]] & data.present_NM[:, 0])[0])
-    masked = hide_groups(data, row, "text", {0})
+    masked = mask_groups(data, row, "text", {0})
     calls = []
     handle = model.register_forward_hook(lambda *_: calls.append(1))
     beside = {"a": ("table",), "b": ("image", "table"), "none": ()}
-    found = ask(model, masked, "text", beside).predicted
+    found = probe_masked(model, masked, "text", beside).predicted
     handle.remove()
     assert len(calls) == 2
     assert torch.equal(found["a"], found["b"])
@@ -200,7 +202,7 @@ def test_equal_contexts_are_predicted_once(situation):
 def test_drawing_takes_whole_groups_at_the_rate(situation):
     data, _ = situation
     row = row_with(data, "audio", "table")
-    group_L = groups_of(data, row, "table")
+    group_L = token_groups(data, row, "table")
     groups = set(group_L.tolist()) - {-1}
     draws = [draw_groups(group_L, 0.3, 5, n) for n in range(400)]
     assert draws[3] == draw_groups(group_L, 0.3, 5, 3)
@@ -215,9 +217,9 @@ def test_what_cannot_be_hidden_is_told(situation):
     data, _ = situation
     lacking = int(np.flatnonzero(~data.present_NM[:, INDEX["video"]])[0])
     with pytest.raises(ValueError, match=f"{data.ids[lacking]}: the product has no video"):
-        groups_of(data, lacking, "video")
+        token_groups(data, lacking, "video")
     row = row_with(data, "text")
     with pytest.raises(ValueError, match="nothing is hidden"):
-        hide_groups(data, row, "text", ())
+        mask_groups(data, row, "text", ())
     with pytest.raises(ValueError, match=r"no group \[-1, 99\]"):
-        hide_groups(data, row, "text", {-1, 0, 99})
+        mask_groups(data, row, "text", {-1, 0, 99})

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from scale.studies.failure_modes import complete_products, contrast_curve, mixed_up_curve
+from scale.studies.failure_modes import complete_products, contrastive_curve, shuffled_curve
 from scale.training.run import fit_sizes
 
 
@@ -17,9 +17,9 @@ def test_only_the_healthy_run_leaves_guessing(settled):
     config, dataset = settled
     batch = complete_products(dataset, 8)
     guess = math.log(8)
-    assert contrast_curve(config, batch, steps=60)[-1] < 0.5 * guess
-    assert contrast_curve(config, batch, steps=10, learning_rate=1e-6)[-1] > 0.9 * guess
-    assert sum(mixed_up_curve(config, batch, steps=30)[-10:]) / 10 > 0.9 * guess
+    assert contrastive_curve(config, batch, steps=60)[-1] < 0.5 * guess
+    assert contrastive_curve(config, batch, steps=10, learning_rate=1e-6)[-1] > 0.9 * guess
+    assert sum(shuffled_curve(config, batch, steps=30)[-10:]) / 10 > 0.9 * guess
 
 
 def test_too_few_complete_products_are_told(settled):

@@ -12,7 +12,7 @@ from scale.data.catalogue import Catalogue
 from scale.modalities import INDEX, MODALITIES
 from scale.studies import runner as cell_module
 from scale.studies.noise import mismatch_everywhere, missing_at_random
-from scale.studies.runner import open_bench, restrict, run_cell
+from scale.studies.runner import load_study_data, restrict, run_cell
 from scale.studies.study import METRICS, Cell
 from scale.studies.study import Test as Held
 
@@ -29,9 +29,9 @@ def bench(config, small_catalogue, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(cell_module.PRESETS, "smallest", lambda: smallest)
-        open_bench.cache_clear()
-        yield open_bench(small_catalogue, "smallest")
-    open_bench.cache_clear()
+        load_study_data.cache_clear()
+        yield load_study_data(small_catalogue, "smallest")
+    load_study_data.cache_clear()
 
 
 def run(bench, seed=0, factors=None, **changes):
@@ -53,7 +53,7 @@ def test_the_bench_holds_out_val_and_test(bench, small_catalogue):
     assert {p.split for p in bench.held.products} == {"val", "test"}
     assert (len(bench.train), len(bench.held)) == (48 - HELD, HELD)
     assert bench.config.model.vocab_size == len(bench.train.tokenizer)
-    assert open_bench(small_catalogue, "smallest") is bench
+    assert load_study_data(small_catalogue, "smallest") is bench
 
 
 def test_a_record_says_what_was_run_and_where(bench):
@@ -231,15 +231,15 @@ def test_restrict_counts_the_others_as_missing(bench):
 
 def test_open_bench_refuses_what_is_no_bench(bench, small_catalogue, monkeypatch):
     with pytest.raises(ValueError, match="unknown preset 'huge'; known: micro, tiny"):
-        open_bench(small_catalogue, "huge")
+        load_study_data(small_catalogue, "huge")
     whole = Catalogue.open(small_catalogue)
     for split, says in (("train", "30 products to train on and 0 held out"), ("val", "no title")):
         products = [p for p in whole.products if p.split == split]
         left = replace(whole, products=tuple(products))
         monkeypatch.setattr(cell_module, "with_splits", lambda catalogue, left=left: left)
-        open_bench.cache_clear()
+        load_study_data.cache_clear()
         with pytest.raises(ValueError, match=says):
-            open_bench(small_catalogue, "smallest")
+            load_study_data(small_catalogue, "smallest")
 
 
 def test_the_fingerprint_follows_the_records_and_the_media(bench, small_catalogue, tmp_path):
@@ -249,6 +249,6 @@ def test_the_fingerprint_follows_the_records_and_the_media(bench, small_catalogu
     next(fewer.glob("*.png")).unlink()
     records = (edited / "products.jsonl").read_text()
     (edited / "products.jsonl").write_text(records.replace("number 7", "number 77"))
-    prints = [open_bench(folder, "smallest").fingerprint for folder in (same, fewer, edited)]
+    prints = [load_study_data(folder, "smallest").fingerprint for folder in (same, fewer, edited)]
     assert prints[0] == bench.fingerprint
     assert len({*prints}) == 3

@@ -13,13 +13,13 @@ from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.studies.context import (
     EVERYTHING,
     NOTHING,
-    STRANGERS,
+    OTHER_PRODUCTS,
     Context,
     by_product,
-    contexts_of,
+    default_contexts,
     gains,
-    hide,
     in_context,
+    mask_modality,
     nearest_visible,
     position_losses,
     predict,
@@ -60,7 +60,7 @@ def alone(batch, row):
 def slow_losses(model, data, modality, keep):
     """loss_P, one product and one condition at a time."""
     losses = np.full(len(data), np.nan)
-    for masked in hide(data, modality, HALF, seed=3):
+    for masked in mask_modality(data, modality, HALF, seed=3):
         tokens = masked.batch.tokens[modality]
         for row, index in enumerate(masked.batch.index_B.tolist()):
             batch = alone(masked.batch, row).only((*keep, modality))
@@ -80,9 +80,10 @@ def slow_losses(model, data, modality, keep):
 @each
 def test_losses_equal_the_slow_twin(situation, modality):
     data, model = situation
-    contexts = contexts_of(modality)
+    contexts = default_contexts(modality)
     found = product_losses(model, data, modality, HALF, contexts, seed=3)
-    assert list(found) == ["none", "all", "strangers", *(m for m in MODALITIES if m != modality)]
+    others = [m for m in MODALITIES if m != modality]
+    assert list(found) == ["none", "all", "other products", *others]
     for name in ("none", "all", list(contexts)[-1]):
         slow = slow_losses(model, data, modality, contexts[name].keep)
         np.testing.assert_allclose(found[name], slow, rtol=1e-4, atol=1e-6)
@@ -94,10 +95,10 @@ def test_losses_equal_the_slow_twin(situation, modality):
 @each
 def test_hidden_positions_are_the_same_in_every_context(situation, modality):
     data, _ = situation
-    (first,), (again,) = (list(hide(data, modality, HALF)) for _ in range(2))
-    (drawn_again,) = hide(data, modality, HALF, draw=1)
+    (first,), (again,) = (list(mask_modality(data, modality, HALF)) for _ in range(2))
+    (drawn_again,) = mask_modality(data, modality, HALF, draw=1)
     assert set(first.hidden) == {modality}
-    for context in contexts_of(modality).values():
+    for context in default_contexts(modality).values():
         shown = in_context(again, modality, context)
         assert torch.equal(shown.hidden[modality], first.hidden[modality])
         assert torch.equal(shown.targets[modality], first.targets[modality])
@@ -109,7 +110,7 @@ def test_hidden_positions_are_the_same_in_every_context(situation, modality):
 @each
 def test_what_is_left_out_is_marked_absent(situation, modality):
     data, _ = situation
-    (masked,) = hide(data, modality, HALF)
+    (masked,) = mask_modality(data, modality, HALF)
     batch = in_context(masked, modality, NOTHING).batch
     assert list(batch.tokens) == [modality]
     assert batch.present_BM.sum(0).tolist() == [
@@ -119,10 +120,10 @@ def test_what_is_left_out_is_marked_absent(situation, modality):
 
 
 @each
-def test_strangers_take_nothing_from_the_product_itself(situation, modality):
+def test_other_products_take_nothing_from_the_product_itself(situation, modality):
     data, _ = situation
-    (masked,) = hide(data, modality, HALF)
-    batch = in_context(masked, modality, STRANGERS).batch
+    (masked,) = mask_modality(data, modality, HALF)
+    batch = in_context(masked, modality, OTHER_PRODUCTS).batch
     assert torch.equal(batch.present_BM, masked.batch.present_BM)
     for m, tokens in batch.tokens.items():
         own = masked.batch.tokens[m]
@@ -134,13 +135,13 @@ def test_strangers_take_nothing_from_the_product_itself(situation, modality):
             rows = [tuple(row.flatten().tolist()) for row in own.values]
             assert sorted(tuple(row.flatten().tolist()) for row in tokens.values) == sorted(rows)
             assert same_R.sum() <= len(rows) - len(set(rows))
-    other = in_context(masked, modality, STRANGERS, seed=1).batch
+    other = in_context(masked, modality, OTHER_PRODUCTS, seed=1).batch
     assert any(not torch.equal(other.tokens[m].values, t.values) for m, t in batch.tokens.items())
 
 
 def test_changing_a_product_changes_no_other(situation):
     data, model = situation
-    (masked,) = hide(data, "image", HALF)
+    (masked,) = mask_modality(data, "image", HALF)
     title = masked.batch.tokens["text"]
     row = int(title.rows_R[2])
     values = title.values.clone()
@@ -159,7 +160,7 @@ def test_draws_are_averaged(situation):
     found = product_losses(model, data, "audio", HALF, contexts, draws=2)
     singles = []
     for draw in range(2):
-        (masked,) = hide(data, "audio", HALF, 0, draw)
+        (masked,) = mask_modality(data, "audio", HALF, 0, draw)
         loss_N = position_losses("audio", predict(model, masked, "audio"), masked.targets["audio"])
         singles.append(by_product(loss_N, masked.rows("audio"), len(masked.batch)).numpy())
     kept = masked.batch.index_B.numpy()
@@ -172,7 +173,7 @@ def test_draws_are_averaged(situation):
 
 def test_the_mode_is_restored(situation):
     data, model = situation
-    (masked,) = hide(data, "text", HALF)
+    (masked,) = mask_modality(data, "text", HALF)
     model.train()
     predict(model, masked, "text")
     assert model.training
@@ -184,7 +185,7 @@ def test_the_mode_is_restored(situation):
 )
 def test_position_losses_mean_to_the_training_loss(situation, modality, loss):
     data, model = situation
-    (masked,) = hide(data, modality, HALF)
+    (masked,) = mask_modality(data, modality, HALF)
     predicted, target = predict(model, masked, modality), masked.targets[modality]
     loss_N = position_losses(modality, predicted, target)
     torch.testing.assert_close(loss_N.mean(), loss(predicted, target))
@@ -229,7 +230,7 @@ def slow_guesses(masked, modality):
 @pytest.mark.parametrize("rate", [0.3, 0.99])
 def test_guesses_without_a_model_equal_loops(situation, modality, rate):
     data, _ = situation
-    (masked,) = hide(data, modality, MaskConfig(rate=rate))
+    (masked,) = mask_modality(data, modality, MaskConfig(rate=rate))
     mean_NF, near_NF = slow_guesses(masked, modality)
     torch.testing.assert_close(visible_mean(masked, modality), mean_NF)
     torch.testing.assert_close(nearest_visible(masked, modality), near_NF)
@@ -237,7 +238,7 @@ def test_guesses_without_a_model_equal_loops(situation, modality, rate):
 
 def test_nearest_of_a_single_hidden_frame_is_the_mean_of_its_neighbours(situation):
     data, _ = situation
-    (masked,) = hide(data, "video", HALF)
+    (masked,) = mask_modality(data, "video", HALF)
     values = torch.tensor([[[1.0], [0.0], [3.0], [8.0]]])
     tokens = Tokens(values, torch.zeros(1, 4, dtype=torch.bool), torch.tensor([0]))
     hidden = {"video": torch.tensor([[False, True, False, False]])}
@@ -251,4 +252,4 @@ def test_a_modality_that_nobody_has(situation):
     data, _ = situation
     nobody = data.subset(np.flatnonzero(~data.present_NM[:, INDEX["video"]]))
     with pytest.raises(ValueError, match="no product has video"):
-        next(hide(nobody, "video", HALF))
+        next(mask_modality(nobody, "video", HALF))

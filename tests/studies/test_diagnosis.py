@@ -14,7 +14,7 @@ from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scale import EmbedOutput
 from scale.model.scores import inter_modality_scores
 from scale.studies.diagnosis import diagnose
-from scale.studies.noise import NoisyProducts
+from scale.studies.noise import NoisyDataset
 from scale.studies.statistics import auc, spearman
 from scale.training.step import Stepper
 
@@ -70,7 +70,7 @@ def situation():
     # Some damage is noise (hit), some a mismatch that leaves no trace but in `true`.
     hit_NM = damaged_NM & (np.arange(N) % 2 == 0)[:, None]
     true_NM = present_NM & ~(damaged_NM & ~hit_NM)
-    return Table(pooled_NMD), NoisyProducts(products, true_NM, hit_NM), present_NM & ~damaged_NM
+    return Table(pooled_NMD), NoisyDataset(products, true_NM, hit_NM), present_NM & ~damaged_NM
 
 
 def diagnosed(model, train, noisy, held):
@@ -123,7 +123,7 @@ def slow_area(values, good_NM):
 def test_figures_equal_the_loops(situation):
     model, noisy, good_NM = situation
     held = noisy.dataset.subset(np.arange(10))
-    held = NoisyProducts(held, noisy.true_NM[:10], noisy.hit_NM[:10])
+    held = NoisyDataset(held, noisy.true_NM[:10], noisy.hit_NM[:10])
     figures = diagnosed(model, noisy.dataset, noisy, held)
     pair, own = slow_weights(model, noisy.dataset)
     pair_held, _ = slow_weights(model, held.dataset)
@@ -157,7 +157,7 @@ def test_what_training_left_out_is_left_out(situation):
     """Under `drop` fewer products train, in the same order; truth follows them by id."""
     model, noisy, _ = situation
     rows = np.flatnonzero((noisy.dataset.content_NM >= 0).sum(1) >= 4)
-    kept = NoisyProducts(noisy.dataset.subset(rows), noisy.true_NM[rows], noisy.hit_NM[rows])
+    kept = NoisyDataset(noisy.dataset.subset(rows), noisy.true_NM[rows], noisy.hit_NM[rows])
     assert 5 < len(rows) < N
     found, expected = (
         diagnosed(model, kept.dataset, whole, noisy) for whole in (noisy, kept)
@@ -168,7 +168,7 @@ def test_what_training_left_out_is_left_out(situation):
 def test_nothing_damaged_and_all_damaged_are_not_decided(situation):
     model, noisy, _ = situation
     present_NM = noisy.dataset.content_NM >= 0
-    nothing = NoisyProducts(noisy.dataset, present_NM, np.zeros_like(present_NM))
+    nothing = NoisyDataset(noisy.dataset, present_NM, np.zeros_like(present_NM))
     everything = replace(nothing, hit_NM=present_NM)
     for extreme, good in ((nothing, 1.0), (everything, 0.0)):
         figures = diagnosed(model, noisy.dataset, extreme, noisy)

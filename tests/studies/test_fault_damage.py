@@ -14,23 +14,23 @@ from scale.data.tokenizer import train_tokenizer
 from scale.modalities import MODALITIES, PAIRS, TASKS
 from scale.model.scores import inter_modality_scores
 from scale.studies.released_code import (
-    SHORT,
-    cut_title,
+    SHORT_RUNS,
     effective_temperatures,
-    few_products,
-    fit_sounds,
+    first_training_products,
+    fit_audio_heads,
+    gradient_coverage,
     layers_never_called,
-    learned_parameters,
     mask_owners,
-    missing_sounds,
+    missing_audio_effects,
     same_modality_share,
-    silent_sounds,
     small_config,
     title_influence,
     train_briefly,
-    with_scrambled_mask,
+    truncate_title,
+    with_misaligned_mask,
+    zero_audio,
 )
-from scale.studies.systems.model import parameters
+from scale.studies.systems.model import count_parameters
 from scale.training.run import RunFolder, TrainedRun, build_dataset, fit_vocabulary, seeded_model
 
 
@@ -53,7 +53,7 @@ def run(config, catalogue, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(run, catalogue):
-    return few_products(run, catalogue, 24)
+    return first_training_products(run, catalogue, 24)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_mask_owners_are_those_of_repeat(products, heads):
 
 
 def test_cut_title_changes_one_row_of_padding(complete):
-    cut = cut_title(complete, 2)
+    cut = truncate_title(complete, 2)
     before_RL, after_RL = complete.tokens["text"].padding_RL, cut.tokens["text"].padding_RL
     same_R = (before_RL == after_RL).all(dim=1)
     assert same_R.tolist() == [True, True, False, True, True]
@@ -84,7 +84,7 @@ def test_cut_title_changes_one_row_of_padding(complete):
 
 def test_titles_reach_others_only_through_scrambled_masks(run, complete):
     sound_BB = title_influence(run.model, complete)
-    faulty_BB = title_influence(with_scrambled_mask(run), complete)
+    faulty_BB = title_influence(with_misaligned_mask(run), complete)
     elsewhere_BB = ~np.eye(5, dtype=bool)
     assert sound_BB[elsewhere_BB].max() < 1e-5
     assert sound_BB.diagonal().min() > 1e-3
@@ -94,7 +94,7 @@ def test_titles_reach_others_only_through_scrambled_masks(run, complete):
 
 
 def test_heads_differ_by_where_the_weight_acts(run, data):
-    fitted = fit_sounds(run, data, steps=60)
+    fitted = fit_audio_heads(run, data, steps=60)
     assert 0 < fitted.weight < 1
     assert fitted.size["prediction"] > fitted.size["loss"]
     for where in ("loss", "prediction"):
@@ -149,7 +149,7 @@ def test_same_modality_share_equals_the_loop(features):
 
 
 def test_missing_sounds_are_alike_and_cannot_be_told_apart(run, data):
-    found = missing_sounds(run, data, each=3)
+    found = missing_audio_effects(run, data, each=3)
     assert found.there == 3
     assert found.cosine_BB.shape == (6, 6)
     assert found.cosine_BB[3:, 3:].min() > 0.999
@@ -158,7 +158,7 @@ def test_missing_sounds_are_alike_and_cannot_be_told_apart(run, data):
 
 
 def test_silent_sounds_are_zeros_and_still_there(data):
-    silent = silent_sounds(data)
+    silent = zero_audio(data)
     before, after = (d.collate(range(24)).tokens["audio"] for d in (data, silent))
     assert before.values.any()
     assert not after.values.any()
@@ -173,21 +173,21 @@ def test_layers_never_called_are_another_modalitys(run):
     none_BL = torch.zeros(2, 3, dtype=torch.bool)
     image, video = model.encoders["image"].stack, model.encoders["video"].stack
     assert torch.equal(video(tokens_BLD, none_BL), image(tokens_BLD, none_BL))
-    assert parameters(model) == parameters(seeded_model(run.config))
+    assert count_parameters(model) == count_parameters(seeded_model(run.config))
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", SHORT_RUNS)
 def test_short_trainings_run_and_count_what_they_reach(run, data, name):
     config = small_config(run.config)
-    model, curves = train_briefly(config, data, SHORT[name], steps=2)
+    model, curves = train_briefly(config, data, SHORT_RUNS[name], steps=2)
     assert set(curves) == {"contrastive", *TASKS, "total"}
     parts = [curves[task][0] for task in ("contrastive", *TASKS)]
     assert curves["total"][0] == pytest.approx(sum(parts), rel=1e-5)
-    counts = learned_parameters(model)
+    counts = gradient_coverage(model)
     assert list(counts) == [f"encoders.{m}" for m in MODALITIES] + ["jct"] + [
         f"heads.{m}" for m in MODALITIES
     ]
-    assert sum(total for _, total in counts.values()) == parameters(model)
+    assert sum(total for _, total in counts.values()) == count_parameters(model)
     unreached = {part for part, (reached, total) in counts.items() if reached < total}
     assert unreached == {
         "heads on encoder": {"jct"},

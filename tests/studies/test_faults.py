@@ -19,12 +19,12 @@ from scale.studies.released_code import (
     audio_axes_config,
     gradient_norms,
     heads_on_encoder,
-    mask_on_wrong_products,
+    misaligned_mask,
     missing_as_zeros,
     shared_layers,
     swap_audio_axes,
 )
-from scale.studies.systems.model import parameters
+from scale.studies.systems.model import count_parameters
 from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
 from scale.training.schedule import parameter_groups
 from scale.training.step import Stepper
@@ -91,7 +91,7 @@ def test_heads_on_encoder_read_the_encoders_output(config, make_batch):
 @pytest.fixture
 def stacks(config):
     """The JCT's stack as it should be and as the fault has it, of equal weights, two heads."""
-    sound, fault = seeded_model(config).jct.stack, mask_on_wrong_products(config).jct.stack
+    sound, fault = seeded_model(config).jct.stack, misaligned_mask(config).jct.stack
     assert fault.blocks[0].attn.num_heads == 2
     for a, b in zip(sound.parameters(), fault.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -147,7 +147,9 @@ def test_shared_layers_are_the_same_and_counted_once(config, make_batch):
     assert encoders["audio"].stack is not encoders["image"].stack
     gone = (owners["video"].stack, owners["table"].bert.encoder,
             owners["table"].bert.embeddings.word_embeddings)  # fmt: skip
-    assert parameters(model) == parameters(sound) - sum(parameters(part) for part in gone)
+    assert count_parameters(model) == count_parameters(sound) - sum(
+        count_parameters(part) for part in gone
+    )
     trained = [p for group in parameter_groups(model, 0.1) for p in group["params"]]
     assert len({id(p) for p in trained}) == len(trained) == len(list(model.parameters()))
     # Positions, segments, projections and [CLS] remain each modality's own.

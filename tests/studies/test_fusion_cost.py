@@ -6,7 +6,7 @@ from timm.models.vision_transformer import Block
 from torch.utils.flop_counter import FlopCounterMode
 
 from scale.modalities import CONTINUOUS, MODALITIES
-from scale.studies.systems.attention_reach import first_tokens, output_lengths
+from scale.studies.systems.attention_reach import output_lengths, truncate_tokens
 from scale.studies.systems.cost import (
     attention_flops,
     counted_flops,
@@ -52,7 +52,7 @@ def test_cross_attention_as_torch_counts_it(model_config):
 def test_designs_as_torch_counts_them(name, most, config, make_batch):
     system = SYSTEMS[name]().everywhere()
     model = build_system(system, config, seed=0).eval()
-    product = first_tokens(make_batch([MODALITIES]), 0, most)
+    product = truncate_tokens(make_batch([MODALITIES]), 0, most)
     sized, depth = (config, 0) if name == "scale_itself" else find_size(system, config)
     length, width = output_lengths(model, product), config.model.width
     inputs = sum(2 * (length[m] - 1) * config.model.feature_size(m) * width for m in CONTINUOUS)

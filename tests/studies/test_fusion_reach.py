@@ -9,12 +9,12 @@ import torch
 
 from scale.modalities import INDEX, MODALITIES
 from scale.studies.systems.attention_reach import (
-    Reach,
-    first_tokens,
-    one_after_the_other,
+    AttentionReach,
+    compose_reach,
+    generator_reach,
+    model_reach,
     output_lengths,
-    reads_of_generator,
-    reads_of_model,
+    truncate_tokens,
 )
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator
 from scale.studies.systems.model import build_system
@@ -25,7 +25,7 @@ SHOWN = ("scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip")
 
 @pytest.fixture
 def product(make_batch):
-    return first_tokens(make_batch([("text",), MODALITIES]), row=1, most=4)
+    return truncate_tokens(make_batch([("text",), MODALITIES]), row=1, most=4)
 
 
 @pytest.fixture(params=SHOWN)
@@ -48,7 +48,7 @@ def test_first_tokens_keep_one_product_without_padding(product):
 
 
 def test_a_changed_vector_changes_what_its_column_says(model, product):
-    reads_LL = reads_of_model(model, product)
+    reads_LL = model_reach(model, product)
     length = output_lengths(model, product)
     double = deepcopy(model).double()
     starts = dict(zip(length, np.cumsum([0, *length.values()]), strict=False))
@@ -72,14 +72,14 @@ def test_a_changed_vector_changes_what_its_column_says(model, product):
 
 
 def test_layers_one_after_the_other_are_the_model(model, product):
-    reach = Reach.of(model, product)
+    reach = AttentionReach.of(model, product)
     layers = list(reach.layers.values())
-    np.testing.assert_array_equal(one_after_the_other(layers), reach.whole)
+    np.testing.assert_array_equal(compose_reach(layers), reach.whole)
     assert all(layer.diagonal().all() for layer in layers)
 
 
 def test_masks_are_those_of_the_designs(model, product):
-    reach = Reach.of(model, product)
+    reach = AttentionReach.of(model, product)
     apart = groups_LL(reach.length, *((m,) for m in MODALITIES))
     sides = groups_LL(reach.length, ("text", "table"), ("image", "video", "audio"))
     itself = np.eye(len(apart), dtype=bool)
@@ -109,7 +109,7 @@ def test_one_after_the_other_as_a_triple_loop():
     for i in range(6):
         for j in range(6):
             slow_LL[i, j] = any(second_LL[i, k] and first_LL[k, j] for k in range(6))
-    np.testing.assert_array_equal(one_after_the_other([first_LL, second_LL]), slow_LL)
+    np.testing.assert_array_equal(compose_reach([first_LL, second_LL]), slow_LL)
 
 
 def test_the_generator_reads_what_is_before():
@@ -117,11 +117,11 @@ def test_the_generator_reads_what_is_before():
     config = GeneratorConfig(20, codes=8, text_length=5, side=3, width=16, heads=2, layers=2)
     text_1T = torch.tensor([[3, 19, 7, 4, 19]])
     image_1N = torch.randint(8, (1, 9))
-    reads_LL = reads_of_generator(ImageGenerator(config), text_1T, image_1N)
+    reads_LL = generator_reach(ImageGenerator(config), text_1T, image_1N)
     np.testing.assert_array_equal(reads_LL, np.tri(14, k=-1, dtype=bool))
 
 
 def test_two_products_are_refused(config, make_batch):
     model = build_system(SYSTEMS["clip"](), config, seed=0)
     with pytest.raises(ValueError, match="one product, not 2"):
-        reads_of_model(model, make_batch([MODALITIES] * 2))
+        model_reach(model, make_batch([MODALITIES] * 2))

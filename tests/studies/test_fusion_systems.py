@@ -9,7 +9,7 @@ from scale.config import LossConfig
 from scale.modalities import MODALITIES, TASKS
 from scale.model.scale import ScaleModel
 from scale.presets import tiny
-from scale.studies.systems.model import TOLERANCE, build_system, find_size, parameters
+from scale.studies.systems.model import TOLERANCE, build_system, count_parameters, find_size
 from scale.studies.systems.named import SYSTEMS
 
 METHOD = {
@@ -31,9 +31,9 @@ def test_as_many_parameters_as_scale(name, preset):
             config = preset()
             config = replace(config, model=replace(config.model, modalities=modalities))
             with torch.device("meta"):
-                wanted = parameters(ScaleModel(config.model, config.missing))
+                wanted = count_parameters(ScaleModel(config.model, config.missing))
             model = build_system(system, config, seed=0)
-            assert abs(parameters(model) / wanted - 1) <= TOLERANCE
+            assert abs(count_parameters(model) / wanted - 1) <= TOLERANCE
 
 
 def test_the_systems_of_the_method_page():

@@ -11,7 +11,7 @@ from scale.studies.systems.fusion import MARGIN, ClipLoss, RankingLoss
 from scale.studies.systems.tasks import (
     Example,
     choice_loss,
-    one_modality,
+    mask_one_modality,
     shuffle_frames,
     swap_one_modality,
 )
@@ -62,7 +62,7 @@ def test_one_modality_is_hidden_and_the_rest_whole(make_batch):
     batch, chosen = make_batch(MIXED), set()
     for seed in range(25):
         torch.manual_seed(seed)
-        example = one_modality(Example.of(hide(batch), MODALITIES))
+        example = mask_one_modality(Example.of(hide(batch), MODALITIES))
         (only,) = example.hidden
         chosen.add(only)
         for m, tokens in example.batch.tokens.items():

@@ -12,13 +12,19 @@ from scale.data.catalogue import Catalogue
 from scale.data.tokenizer import train_tokenizer
 from scale.modalities import MODALITIES
 from scale.studies.context import EVERYTHING, NOTHING, Context, in_context, predict
-from scale.studies.masked_probe import among, answers, hide_entities, hide_words, top_pieces
+from scale.studies.masked_probe import (
+    mask_entities,
+    mask_words,
+    restrict_candidates,
+    score_masked,
+    top_tokens,
+)
 from scale.studies.masked_training import (
-    RECORDED,
+    RECORD_ATTRIBUTES,
     complete_rows,
-    practise,
-    with_record_table,
-    with_word_in_front,
+    fine_tune,
+    prepend_label,
+    with_record_tables,
 )
 from scale.training.run import build_dataset, fit_sizes, fit_vocabulary, seeded_model
 
@@ -64,7 +70,7 @@ def shown_and_hidden(masked, modality):
 
 @pytest.mark.parametrize("words", [WORDS[:1], WORDS[1:], WORDS, ("thing", "number 4")])
 def test_words_are_hidden_whole_and_nothing_else(data, words):
-    masked = hide_words(data, words)
+    masked = mask_words(data, words)
     wanted = [spelled(data, word) for word in words]
     continues = {i for t, i in data.tokenizer.get_vocab().items() if t.startswith("##")}
     found = {place: rest for place, *rest in shown_and_hidden(masked, "text")}
@@ -91,15 +97,15 @@ def test_a_word_within_a_longer_one_is_no_word(data):
     only_longer = next(
         k for k, p in enumerate(data.products) if p.text and p.text.startswith("redge green")
     )
-    assert hide_words(data, WORDS, [only_longer]).hidden["text"].sum() > 1
+    assert mask_words(data, WORDS, [only_longer]).hidden["text"].sum() > 1
     with pytest.raises(ValueError, match="nothing to hide"):
-        hide_words(data, WORDS[:1], [only_longer])
+        mask_words(data, WORDS[:1], [only_longer])
 
 
 @pytest.mark.parametrize("attribute", [False, True])
 def test_entities_are_hidden_whole(data, attribute):
     names = [data.products[k].table[0][0] for k in complete_rows(data, ("table",))[:3]]
-    masked = hide_entities(data, names, attribute=attribute)
+    masked = mask_entities(data, names, attribute=attribute)
     tokens = masked.batch.tokens["table"]
     for row, (place, shown, hidden) in enumerate(shown_and_hidden(masked, "table")):
         pairs = data.products[place].table
@@ -111,13 +117,13 @@ def test_entities_are_hidden_whole(data, attribute):
 
 
 def test_asked_are_predicted_and_the_others_hidden_only(data):
-    recorded = with_record_table(data)
-    masked = hide_entities(recorded, RECORDED, asked=["Material"])
-    every = hide_entities(recorded, RECORDED)
+    recorded = with_record_tables(data)
+    masked = mask_entities(recorded, RECORD_ATTRIBUTES, asked=["Material"])
+    every = mask_entities(recorded, RECORD_ATTRIBUTES)
     torch.testing.assert_close(
         masked.batch.tokens["table"].values, every.batch.tokens["table"].values
     )
-    place = 2 * RECORDED.index("Material") + 1
+    place = 2 * RECORD_ATTRIBUTES.index("Material") + 1
     hidden_RL = masked.batch.tokens["table"].entity_RL == place
     torch.testing.assert_close(masked.hidden["table"], hidden_RL)
     first = masked.targets["table"][: int(hidden_RL[0].sum())].tolist()
@@ -129,11 +135,11 @@ def test_answers_of_one_product_at_a_time(situation):
     names = {
         pair[0] for k in complete_rows(data, ("table",))[:4] for pair in data.products[k].table
     }
-    masked = hide_entities(data, names)
+    masked = mask_entities(data, names)
     contexts = {"none": NOTHING, "all": EVERYTHING, "audio": Context(("audio",))}
-    found = answers(model, masked, "table", len(data), contexts)
+    found = score_masked(model, masked, "table", len(data), contexts)
     for row in masked.batch.index_B.tolist()[:6]:
-        one = hide_entities(data, names, rows=[row])
+        one = mask_entities(data, names, rows=[row])
         for name, context in contexts.items():
             if not data.present_NM[row, [m in context.keep for m in MODALITIES]].any():
                 assert name == "none" or np.isnan(found[name].loss_P[row])
@@ -152,25 +158,25 @@ def test_answers_of_one_product_at_a_time(situation):
 
 def test_candidates_and_top_pieces(data):
     logits_NV = torch.tensor([[0.0, 3.0, 1.0, 2.0]])
-    assert among(logits_NV, [0, 2]).argmax(1).tolist() == [2]
-    assert among(logits_NV, None) is logits_NV
-    chances = among(logits_NV, [0, 2]).softmax(1)[0]
+    assert restrict_candidates(logits_NV, [0, 2]).argmax(1).tolist() == [2]
+    assert restrict_candidates(logits_NV, None) is logits_NV
+    chances = restrict_candidates(logits_NV, [0, 2]).softmax(1)[0]
     torch.testing.assert_close(chances[[1, 3]], torch.zeros(2))
-    best = top_pieces(torch.arange(float(len(data.tokenizer))), data.tokenizer, 2)
+    best = top_tokens(torch.arange(float(len(data.tokenizer))), data.tokenizer, 2)
     assert best[0][0] == data.tokenizer.convert_ids_to_tokens(len(data.tokenizer) - 1)
     assert best[0][1] > best[1][1]
 
 
 def test_nothing_to_hide(data):
     with pytest.raises(ValueError, match="table"):
-        hide_entities(data, ["no such attribute"])
+        mask_entities(data, ["no such attribute"])
     lacking = [k for k in range(len(data)) if data.products[k].text is None]
     with pytest.raises(ValueError, match="text"):
-        hide_words(data, ["pot"], lacking)
+        mask_words(data, ["pot"], lacking)
 
 
 def test_titles_name_the_label_once(data):
-    named = with_word_in_front(data, "colour")
+    named = prepend_label(data, "colour")
     assert len(named) == sum(p.text is not None for p in data.products)
     before = {p.id: p.text for p in data.products}
     for row, product in enumerate(named.products):
@@ -183,18 +189,18 @@ def test_titles_name_the_label_once(data):
 
 def test_practice_learns_what_is_hidden(situation):
     data, model = situation
-    recorded = with_record_table(data)
-    asked = hide_entities(recorded, ["Colour"])
-    before = answers(model, asked, "table", len(recorded), {"": EVERYTHING})[""].loss_P
+    recorded = with_record_tables(data)
+    asked = mask_entities(recorded, ["Colour"])
+    before = score_masked(model, asked, "table", len(recorded), {"": EVERYTHING})[""].loss_P
     pupil = deepcopy(model)
-    practise(
+    fine_tune(
         pupil,
         "table",
-        lambda rows: hide_entities(recorded, ["Colour"], rows=rows),
+        lambda rows: mask_entities(recorded, ["Colour"], rows=rows),
         len(recorded),
         steps=20,
         keep=0.5,
     )
     assert not pupil.training
-    after = answers(pupil, asked, "table", len(recorded), {"": EVERYTHING})[""].loss_P
+    after = score_masked(pupil, asked, "table", len(recorded), {"": EVERYTHING})[""].loss_P
     assert np.nanmean(after) < np.nanmean(before) - 0.3

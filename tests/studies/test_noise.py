@@ -18,14 +18,14 @@ from scale.modalities import INDEX, MODALITIES
 from scale.studies import damage
 from scale.studies.damage import (
     DamageJob,
-    Step,
+    DamageStep,
     add_white_noise,
     compress,
     damaged_features,
-    numbers,
+    name_hashes,
 )
 from scale.studies.noise import (
-    DAMAGE,
+    DAMAGE_STREAM,
     KINDS,
     Noise,
     apply_noise,
@@ -223,7 +223,7 @@ def test_damage_is_that_of_the_decoded_signal(dataset):
     patches_LF = to_patches(compress(pixels_HWC, 5.0, None), 4).astype(np.float16)
     assert np.array_equal(sequence(noisy, "image", row), patches_LF)
     sound_S = load_media("audio", product.audio, CONFIG)
-    seed = int(numbers([product.id], 4, 1, DAMAGE)[0])
+    seed = int(name_hashes([product.id], 4, 1, DAMAGE_STREAM)[0])
     sound_S = add_white_noise(sound_S, 3.0, np.random.default_rng(seed))
     expected_LF = log_mel(sound_S, CONFIG).astype(np.float16)
     assert np.array_equal(sequence(noisy, "audio", row), expected_LF)
@@ -240,7 +240,7 @@ def test_changed_titles_are_encoded_anew(dataset):
 
 def test_white_margins_are_not_damaged(tmp_path):
     Image.new("RGB", (40, 10), (100, 100, 100)).save(tmp_path / "wide.png")
-    job = DamageJob(tmp_path / "wide.png", (Step("gaussian", 50.0, 1),))
+    job = DamageJob(tmp_path / "wide.png", (DamageStep("gaussian", 50.0, 1),))
     (patches_LF,) = damaged_features("image", [job], CONFIG, FeatureCache(tmp_path))
     pixels_HWC = from_patches(patches_LF.astype(np.float32), 4)
     assert (pixels_HWC[[0, 1, 2, 5, 6, 7]] == 255).all()
@@ -248,7 +248,7 @@ def test_white_margins_are_not_damaged(tmp_path):
 
 
 def test_a_file_that_is_gone_is_named(tmp_path):
-    job = DamageJob(tmp_path / "gone.png", (Step("blur", 1.0, 0),))
+    job = DamageJob(tmp_path / "gone.png", (DamageStep("blur", 1.0, 0),))
     with pytest.raises(MediaError, match=r"gone\.png: unreadable"):
         damaged_features("image", [job], CONFIG, FeatureCache(tmp_path))
 
@@ -314,7 +314,7 @@ def test_a_frozen_model_sees_the_damaged_picture(dataset, monkeypatch, tmp_path)
     monkeypatch.setattr(damage, "Backbone", Mean)
     config = replace(CONFIG, image_features="some_model")
     path = dataset.products[1].image or dataset.products[2].image
-    job = DamageJob(path, (Step("blur", 1.0, 0),))
+    job = DamageJob(path, (DamageStep("blur", 1.0, 0),))
     (features_LF,) = damaged_features("image", [job], config, FeatureCache(tmp_path))
     assert features_LF.shape == (1, 3)
 

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from scale.studies.damage import (
-    Step,
+    DamageStep,
     add_gaussian,
     add_white_noise,
     blur,
     compress,
     damage_signal,
-    kept_places,
-    moved_places,
-    share_of,
-    uniforms,
+    kept_positions,
+    name_uniforms,
+    permuted_positions,
+    rounded_share,
 )
 
 COUNTS, SHARES = st.integers(0, 40), st.floats(0, 1)
@@ -86,8 +86,8 @@ def test_silence_stays_silence(random):
 
 @given(COUNTS, SHARES, SEEDS)
 def test_kept_places_leave_out_the_share_and_keep_one(count, share, seed):
-    kept = kept_places(count, share, np.random.default_rng(seed))
-    assert len(kept) == max(count - share_of(count, share), min(count, 1))
+    kept = kept_positions(count, share, np.random.default_rng(seed))
+    assert len(kept) == max(count - rounded_share(count, share), min(count, 1))
     assert (np.diff(kept) > 0).all()
     assert set(kept) <= set(range(count))
 
@@ -95,33 +95,37 @@ def test_kept_places_leave_out_the_share_and_keep_one(count, share, seed):
 @given(COUNTS, SHARES, SHARES, SEEDS)
 def test_a_larger_share_removes_the_same_and_more(count, one, two, seed):
     less, more = sorted((one, two))
-    few = kept_places(count, more, np.random.default_rng(seed))
-    assert set(few) <= set(kept_places(count, less, np.random.default_rng(seed)))
+    few = kept_positions(count, more, np.random.default_rng(seed))
+    assert set(few) <= set(kept_positions(count, less, np.random.default_rng(seed)))
 
 
 @given(COUNTS, SHARES, SEEDS)
 def test_moved_places_are_a_permutation_that_moves_the_share(count, share, seed):
-    source = moved_places(count, share, np.random.default_rng(seed))
+    source = permuted_positions(count, share, np.random.default_rng(seed))
     moved = int((source != np.arange(count)).sum())
     assert sorted(source) == list(range(count))
-    asked = share_of(count, share)
+    asked = rounded_share(count, share)
     assert moved == (0 if count < 2 else max(asked, 2) if asked else 0)
 
 
 def test_steps_are_applied_in_order_each_with_its_own_seed(random):
     frames_THWC = random.integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
-    steps = [Step("frame_drop", 0.4, 7), Step("gaussian", 20.0, 8), Step("frame_shuffle", 1.0, 9)]
-    twin = [frames_THWC[t] for t in kept_places(5, 0.4, np.random.default_rng(7))]
+    steps = [
+        DamageStep("frame_drop", 0.4, 7),
+        DamageStep("gaussian", 20.0, 8),
+        DamageStep("frame_shuffle", 1.0, 9),
+    ]
+    twin = [frames_THWC[t] for t in kept_positions(5, 0.4, np.random.default_rng(7))]
     noise = np.random.default_rng(8)
     twin = [add_gaussian(frame, 20.0, noise) for frame in twin]
-    twin = [twin[t] for t in moved_places(3, 1.0, np.random.default_rng(9))]
+    twin = [twin[t] for t in permuted_positions(3, 1.0, np.random.default_rng(9))]
     assert np.array_equal(damage_signal(frames_THWC, steps), np.stack(twin))
 
 
 def test_draws_depend_on_the_name_alone_and_are_uniform():
     names = [f"p{n}" for n in range(4000)]
-    draws = uniforms(names, 3, 1)
-    assert uniforms(names[17:18], 3, 1) == draws[17]
+    draws = name_uniforms(names, 3, 1)
+    assert name_uniforms(names[17:18], 3, 1) == draws[17]
     assert np.histogram(draws, 10, (0, 1))[0] == pytest.approx(400, abs=80)
-    assert abs(np.corrcoef(draws, uniforms(names, 3, 2))[0, 1]) < 0.05
-    assert len(uniforms([], 3, 1)) == 0
+    assert abs(np.corrcoef(draws, name_uniforms(names, 3, 2))[0, 1]) < 0.05
+    assert len(name_uniforms([], 3, 1)) == 0

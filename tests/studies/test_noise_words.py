@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.studies.damage import add_typos, drop_words, share_of, split_words, swap_attributes
+from scale.studies.damage import add_typos, drop_words, rounded_share, split_words, swap_attributes
 
 TITLES = st.text(st.sampled_from("abc  ,.é\t中文商品，、（）한カ𠀀"), max_size=30)
 TABLES = st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=9).map(tuple)
@@ -32,7 +32,7 @@ def test_words_joined_are_the_title(title):
 def test_dropped_words_leave_the_others_in_order(title, share, seed):
     words = [word.strip() for word in split_words(title)]
     left = drop_words(title, share, seeded(seed))
-    removed = min(share_of(len(words), share), max(len(words) - 1, 0))
+    removed = min(rounded_share(len(words), share), max(len(words) - 1, 0))
     if removed == 0:
         assert left == title
     # Two runs of letters that become neighbours keep their space, so they stay two words; only
@@ -46,7 +46,7 @@ def test_dropped_words_leave_the_others_in_order(title, share, seed):
 @given(st.lists(st.sampled_from(["red", "pan", "a", "中", "锅，"]), max_size=12), SHARES, SEEDS)
 def test_the_share_of_spaced_words_is_removed(words, share, seed):
     left = drop_words(" ".join(words), share, seeded(seed)).split()
-    assert len(left) == max(len(words) - share_of(len(words), share), min(len(words), 1))
+    assert len(left) == max(len(words) - rounded_share(len(words), share), min(len(words), 1))
     assert not Counter(left) - Counter(words)
 
 
@@ -55,7 +55,7 @@ def test_a_typo_is_one_slip_in_each_of_the_share_of_words(words, share, seed):
     title = " ".join(words)
     slipped = add_typos(title, share, seeded(seed)).split(" ") if words else []
     changed = [(a, b) for a, b in zip(words, slipped, strict=True) if a != b]
-    assert len(changed) == share_of(len(words), share)
+    assert len(changed) == rounded_share(len(words), share)
     assert all(one_slip(a, b) for a, b in changed)
 
 

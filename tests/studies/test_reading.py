@@ -12,10 +12,10 @@ from scale.loss_config import LossConfig
 from scale.modalities import INDEX, MODALITIES
 from scale.studies.single_product import (
     logged_weights,
-    neighbours,
+    missing_token_count,
+    nearest_products,
     one_thread,
-    read_product,
-    stand_in_tokens,
+    product_outputs,
     with_policy,
 )
 from scale.training.logging import score_means
@@ -28,7 +28,7 @@ def unit(vector):
 @pytest.mark.parametrize("subset", [MODALITIES, ("text", "image", "audio"), ("video",)])
 def test_scores_are_those_of_the_slow_twin(make_model, make_batch, subset):
     model, batch = make_model(), make_batch([subset])
-    reading = read_product(model, batch)
+    reading = product_outputs(model, batch)
     with torch.no_grad():
         pooled_MD = model.embed(batch).pooled_BMD[0].double().numpy()
     expected = np.zeros((4, 5, 5))
@@ -51,7 +51,7 @@ def test_scores_are_those_of_the_slow_twin(make_model, make_batch, subset):
 def test_the_policy_changes_the_fused_features_alone(make_model, make_batch):
     model, batch = make_model("zero"), make_batch([("text", "image")])
     zero, skip, drop = (
-        read_product(with_policy(model, p), batch) for p in ("zero", "skip", "drop")
+        product_outputs(with_policy(model, p), batch) for p in ("zero", "skip", "drop")
     )
     for other in (skip, drop):
         assert np.array_equal(zero.weighted_MM, other.weighted_MM)
@@ -63,7 +63,7 @@ def test_the_policy_changes_the_fused_features_alone(make_model, make_batch):
 
 def test_of_a_complete_product_no_policy_changes_anything(make_model, make_batch):
     model, batch = make_model("zero"), make_batch([MODALITIES])
-    zero, skip = (read_product(with_policy(model, p), batch) for p in ("zero", "skip"))
+    zero, skip = (product_outputs(with_policy(model, p), batch) for p in ("zero", "skip"))
     np.testing.assert_allclose(zero.fused_MD, skip.fused_MD, atol=1e-6)
     assert zero.stand_in_M.sum() == 0
     assert zero.token_M.min() > 0
@@ -78,9 +78,9 @@ def test_a_model_with_learned_tokens_can_do_without_them(make_model, make_batch)
     learned, batch = make_model("learned"), make_batch([("text",)])
     zero = with_policy(learned, "zero")
     assert with_policy(learned, "learned") is learned
-    assert read_product(learned, batch).stand_in_M.tolist() == [0, 1, 1, 1, 1]
+    assert product_outputs(learned, batch).stand_in_M.tolist() == [0, 1, 1, 1, 1]
     assert np.array_equal(
-        read_product(learned, batch).weighted_MM, read_product(zero, batch).weighted_MM
+        product_outputs(learned, batch).weighted_MM, product_outputs(zero, batch).weighted_MM
     )
 
 
@@ -100,22 +100,22 @@ def test_another_policy_shares_the_weights_and_keeps_the_generator(make_model):
 def test_tokens_that_stand_in_are_those_of_the_encoder(make_model):
     model = make_model("zero")
     for m in MODALITIES:
-        assert stand_in_tokens(model, m) == model.encoders[m].impute_zeros().shape[1]
-        assert stand_in_tokens(make_model("skip"), m) == 0
+        assert missing_token_count(model, m) == model.encoders[m].impute_zeros().shape[1]
+        assert missing_token_count(make_model("skip"), m) == 0
 
 
 def test_a_model_of_fewer_modalities(make_model, make_batch):
     model = make_model("zero", modalities=("text", "image"))
-    reading = read_product(model, make_batch([MODALITIES]).only(("text", "image")))
+    reading = product_outputs(model, make_batch([MODALITIES]).only(("text", "image")))
     assert reading.token_M.nonzero()[0].tolist() == [0, 2]
     assert reading.stand_in_M.sum() == 0
 
 
 def test_nothing_and_two_products_are_refused(make_model, make_batch):
     with pytest.raises(ValueError, match="no product"):
-        read_product(make_model(), make_batch([()]))
+        product_outputs(make_model(), make_batch([()]))
     with pytest.raises(ValueError, match="batch of 2"):
-        read_product(make_model(), make_batch([("text",), ("text",)]))
+        product_outputs(make_model(), make_batch([("text",), ("text",)]))
 
 
 def test_threads_come_back():
@@ -130,7 +130,7 @@ def test_threads_come_back():
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_weights_in_the_form_of_the_run(make_model, make_batch, normalise):
-    reading = read_product(make_model(), make_batch([("text", "image")]))
+    reading = product_outputs(make_model(), make_batch([("text", "image")]))
     loss = LossConfig(row_normalise=normalise)
     expected = reading.normalised_MM if normalise else reading.weighted_MM
     assert np.array_equal(logged_weights(reading, loss), expected)
@@ -144,10 +144,10 @@ def test_neighbours_leave_the_product_itself_out():
     index = SearchIndex.build(emb_GD, [f"p{k}" for k in range(9)])
     cosine_G = index.emb_GD @ index.emb_GD[3]
     order = [k for k in np.argsort(-cosine_G) if k != 3]
-    found = neighbours(index, index.emb_GD[3], "p3")
+    found = nearest_products(index, index.emb_GD[3], "p3")
     assert [name for name, _ in found] == [f"p{k}" for k in order[:5]]
     np.testing.assert_allclose([c for _, c in found], cosine_G[order[:5]], atol=1e-6)
-    assert len(neighbours(index, index.emb_GD[3], "p3", 20)) == 8
+    assert len(nearest_products(index, index.emb_GD[3], "p3", 20)) == 8
 
 
 def test_score_means_stand_in_their_places():

@@ -15,7 +15,12 @@ from scale.studies.context import (
     product_losses,
     reconstruct,
 )
-from scale.studies.masked_training import copy_losses, having, mean_loss, train_masked
+from scale.studies.masked_training import (
+    copy_losses,
+    mean_baseline_loss,
+    select_modalities,
+    train_masked,
+)
 from scale.training.run import fit_sizes, seeded_model
 
 HALF = MaskConfig(rate=0.5)
@@ -82,12 +87,12 @@ def test_copying_equals_a_loop(situation, modality):
         expected = np.mean(errors) if errors else np.nan
         np.testing.assert_allclose(found[distance - 1], expected, rtol=1e-5)
     squares = torch.cat(sequences).square().mean().item()
-    assert mean_loss(data, modality) == pytest.approx(squares, rel=1e-5)
+    assert mean_baseline_loss(data, modality) == pytest.approx(squares, rel=1e-5)
 
 
 def test_products_that_have_all(situation):
     data, _, _ = situation
-    both = having(data, ("image", "audio"))
+    both = select_modalities(data, ("image", "audio"))
     assert 5 < len(both) < len(data)
     present_NM = both.present_NM
     assert present_NM[:, [INDEX["image"], INDEX["audio"]]].all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scale.evaluation.bootstrap import Estimate
-from scale.studies.report import ANSWERS, COLUMNS, answer, markdown, write_report
+from scale.studies.report import COLUMNS, VERDICT_WORDS, conclusion, markdown, write_report
 from scale.studies.statistics import Outcome, summarise
 from scale.studies.study import METRICS, Cell, Comparison, Record, Study
 from scale.studies.study import Test as Held
@@ -51,7 +51,7 @@ def sentences(text):
 
 
 def test_the_answer_follows_each_verdict():
-    told = sentences(answer(summarise(STUDY, records())))
+    told = sentences(conclusion(summarise(STUDY, records())))
     assert told["a beats b"].startswith("yes; mAP@5 on held out differs by +0.3")
     assert "over 4 seeds" in told["a beats b"]
     assert "over 40 products" in told["a beats b"]
@@ -60,28 +60,30 @@ def test_the_answer_follows_each_verdict():
     assert told["a beats c"].startswith("cannot be said; policy = c, rate = 0.5: a|b")
 
 
-@pytest.mark.parametrize("verdict", ANSWERS)
+@pytest.mark.parametrize("verdict", VERDICT_WORDS)
 def test_only_its_own_verdict_is_claimed(verdict):
     summary = summarise(STUDY, records())
     outcome = Outcome(CLAIMS[0], verdict, "a note")
-    text = answer(replace(summary, outcomes=(outcome,)))
-    assert f"“a beats b”: {ANSWERS[verdict]}; a note." in text
-    assert not any(f": {word};" in text for word in set(ANSWERS.values()) - {ANSWERS[verdict]})
+    text = conclusion(replace(summary, outcomes=(outcome,)))
+    assert f"“a beats b”: {VERDICT_WORDS[verdict]}; a note." in text
+    assert not any(
+        f": {word};" in text for word in set(VERDICT_WORDS.values()) - {VERDICT_WORDS[verdict]}
+    )
 
 
 def test_a_verdict_that_many_tries_could_give_says_so():
     summary = summarise(STUDY, records())
     interval = Estimate(0.1, 0.01, 0.2, 4)
     outcome = Outcome(CLAIMS[0], "supported", "", interval, interval, p=0.03, p_holm=0.12)
-    assert "Holm p = 0.12" in answer(replace(summary, outcomes=(outcome,)))
+    assert "Holm p = 0.12" in conclusion(replace(summary, outcomes=(outcome,)))
     settled = replace(outcome, p_holm=0.04)
-    assert "Holm" not in answer(replace(summary, outcomes=(settled,)))
+    assert "Holm" not in conclusion(replace(summary, outcomes=(settled,)))
 
 
 def test_failed_and_missing_cells_are_counted_and_named():
     some = [r for r in records() if not (r.factors == {"policy": "b", "rate": 0.5} and r.seed)]
     summary = summarise(STUDY, some)
-    text = answer(summary)
+    text = conclusion(summary)
     assert "Could not be trained (1 cell): policy = c, rate = 0.5 (a|b" in text
     assert "Not yet trained enough (1 cell): policy = b, rate = 0.5 (1 of 4)." in text
     assert "> **Not finished:** 3 of 24 runs are missing, in 1 of 6 cells." in markdown(summary)
@@ -147,14 +149,14 @@ def test_nothing_run_yet():
 def test_one_seed_has_means_without_intervals():
     summary = summarise(STUDY.with_seeds(1), records(seeds=1))
     assert summary.rows[0].estimate("held out", "mAP@5").low is None
-    assert "over 1 seed," in answer(summary)
-    assert "yes" not in answer(summary)
+    assert "over 1 seed," in conclusion(summary)
+    assert "yes" not in conclusion(summary)
 
 
 def test_small_bounds_keep_their_sign():
     summary = summarise(STUDY, records())
     tiny = Estimate(0.0002, 0.0001, 0.0004, 4)
-    text = answer(replace(summary, outcomes=(Outcome(CLAIMS[0], "supported", "", tiny, tiny),)))
+    text = conclusion(replace(summary, outcomes=(Outcome(CLAIMS[0], "supported", "", tiny, tiny),)))
     assert "+1e-04 to +4e-04 over 4 seeds" in text
     assert "0.000" not in text
 
@@ -184,7 +186,7 @@ def test_a_name_with_dots_is_not_cut(tmp_path):
 
 def test_metric_and_test_are_said_once_where_all_share_them():
     summary = summarise(replace(STUDY, comparisons=CLAIMS[:3]), records())
-    text = answer(summary)
+    text = conclusion(summary)
     assert text.startswith("On catalogue samples with preset tiny, by mAP@5 on held out: “a beats")
     assert text.count("held out") == 1
     assert "; differs by +0.3" in text
@@ -208,7 +210,7 @@ VERDICTS = ("supported",) + ("contradicted",) * 2 + ("not decided",) * 3 + ("imp
 
 def parts(text):
     """What is said of each verdict."""
-    heads = {v: f"{v.capitalize()} ({words}): " for v, words in ANSWERS.items()}
+    heads = {v: f"{v.capitalize()} ({words}): " for v, words in VERDICT_WORDS.items()}
     assert [text.count(head) for head in heads.values()] == [1] * 4
     ends = sorted([*(text.index(head) for head in heads.values()), len(text)])
     return {
@@ -218,7 +220,7 @@ def parts(text):
 
 
 def test_many_claims_are_counted_then_told_by_verdict():
-    text = answer(many(VERDICTS))
+    text = conclusion(many(VERDICTS))
     assert "of 14 claims, 2 supported, 4 contradicted, 6 not decided, 2 impossible." in text
     assert "\n" not in text
     told = parts(text)
@@ -235,7 +237,7 @@ def test_many_claims_are_counted_then_told_by_verdict():
 
 
 def test_many_claims_mark_what_so_many_tries_could_give():
-    text = answer(many(VERDICTS))
+    text = conclusion(many(VERDICTS))
     assert "Marked *, 2 of the 6 decided: not beyond what so many comparisons" in text
     assert parts(text)["supported"].count("+0.100* ") == 2
     assert "*" not in parts(text)["contradicted"]
@@ -243,13 +245,13 @@ def test_many_claims_mark_what_so_many_tries_could_give():
 
 def test_a_note_that_all_decided_claims_share_is_told_once():
     one = many(VERDICTS)
-    assert answer(one).count("a reason") == 1 + 2, "once for all, and at the impossible ones"
+    assert conclusion(one).count("a reason") == 1 + 2, "once for all, and at the impossible ones"
     notes = [replace(o, note=f"reason {k}") for k, o in enumerate(one.outcomes)]
-    assert "+0.150], reason 1)" in answer(replace(one, outcomes=tuple(notes)))
+    assert "+0.150], reason 1)" in conclusion(replace(one, outcomes=tuple(notes)))
 
 
 def test_many_claims_by_two_metrics_are_told_together():
-    text = answer(many(VERDICTS, ("mAP@5", "Recall@10")))
+    text = conclusion(many(VERDICTS, ("mAP@5", "Recall@10")))
     assert "All on held out." in text
     told = parts(text)
     assert told["supported"].count("claim 0”") == 2
@@ -257,7 +259,7 @@ def test_many_claims_by_two_metrics_are_told_together():
     assert "mAP@5" not in told["not decided"]
     one = many(VERDICTS, ("mAP@5", "Recall@10"))
     changed = [replace(o, verdict="supported") if k == 4 else o for k, o in enumerate(one.outcomes)]
-    assert "claim 4” (Recall@10)" in parts(answer(replace(one, outcomes=tuple(changed))))[
+    assert "claim 4” (Recall@10)" in parts(conclusion(replace(one, outcomes=tuple(changed))))[
         "not decided"
     ]  # fmt: skip
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from scale.modalities import MODALITIES, SUBSETS, subset_name
-from scale.studies.retention import kept, retention_curves
+from scale.studies.retention import retained_shares, retention_curves
 from scale.studies.study import Cell, Record, Study
 
 CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "skip") for r in (0.0, 0.5))
@@ -23,30 +23,33 @@ HALVING = {5: 0.8, 4: 0.4, 3: 0.2, 2: 0.1, 1: 0.05}
 
 
 def test_kept_is_the_mean_of_the_subsets_over_the_whole():
-    assert kept(figures(HALVING)) == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
+    assert retained_shares(figures(HALVING)) == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
     # Two of the five subsets of four differ: the mean of 0.4, 0.4, 0.4, 0.8, 0.0 over 0.8.
     odd = figures(HALVING)
     odd["mAP@5 text+table+image+video"], odd["mAP@5 table+image+video+audio"] = 0.8, 0.0
-    assert kept(odd)[:2] == pytest.approx([1, 0.5])
+    assert retained_shares(odd)[:2] == pytest.approx([1, 0.5])
     odd["mAP@5 table+image+video+audio"] = 0.4
-    assert kept(odd)[1] == pytest.approx(0.6)
+    assert retained_shares(odd)[1] == pytest.approx(0.6)
 
 
 def test_kept_may_be_more_than_all():
-    assert kept(figures(HALVING | {4: 1.0}))[1] == pytest.approx(1.25)
+    assert retained_shares(figures(HALVING | {4: 1.0}))[1] == pytest.approx(1.25)
 
 
 def test_what_was_not_measured_is_nan():
-    assert all(math.isnan(share) for share in kept({}))
-    assert all(math.isnan(share) for share in kept({"mAP@5": 0.3}))
+    assert all(math.isnan(share) for share in retained_shares({}))
+    assert all(math.isnan(share) for share in retained_shares({"mAP@5": 0.3}))
     part = figures(HALVING)
     del part["mAP@5 audio"]
-    shares = kept(part)
+    shares = retained_shares(part)
     assert shares[:4] == pytest.approx([1, 0.5, 0.25, 0.125])
     assert math.isnan(shares[4])
     whole = f"mAP@5 {subset_name(MODALITIES)}"
-    assert all(math.isnan(share) for share in kept({k: v for k, v in part.items() if k != whole}))
-    assert kept(figures(HALVING, "mAP@1"), "mAP@1") == kept(figures(HALVING))
+    assert all(
+        math.isnan(share)
+        for share in retained_shares({k: v for k, v in part.items() if k != whole})
+    )
+    assert retained_shares(figures(HALVING, "mAP@1"), "mAP@1") == retained_shares(figures(HALVING))
 
 
 def record(policy, rate, seed, by_size, test="complete"):

@@ -13,12 +13,12 @@ from scale.studies.noise import missing_at_random
 from scale.studies.runner import (
     Job,
     StudyError,
-    belonging,
-    finished_records,
-    open_bench,
+    load_finished,
+    load_study_data,
     records_path,
     run_grid,
     run_study,
+    select_records,
 )
 from scale.studies.study import Cell, Record, Study, read_records, write_records
 from scale.studies.study import Test as Held
@@ -178,9 +178,9 @@ def test_a_smaller_grid_takes_nothing_from_the_file(threads, tmp_path):
     work = Work()
     assert told(run(whole, tmp_path, work)) == [(f, s) for f in FATES for s in (0, 1, 2)]
     assert work.done == []
-    found = finished_records(whole, tmp_path / "cat", tmp_path)
+    found = load_finished(whole, tmp_path / "cat", tmp_path)
     assert told(found) == [(f, s) for f in FATES for s in (0, 1, 2)]
-    assert told(finished_records(smaller, tmp_path / "cat", tmp_path)) == [
+    assert told(load_finished(smaller, tmp_path / "cat", tmp_path)) == [
         ("a", 0), ("a", 1), ("a", 2), ("new", 0),
     ]  # fmt: skip
 
@@ -193,12 +193,12 @@ def test_finished_records_are_of_the_study_as_it_is_now(threads, tmp_path):
     large = replace(records[1], key="large", preset="tiny")
     copy = replace(records[2], key="copy")
     write_records(path, [old, large, *records, copy])
-    found = finished_records(made, tmp_path / "cat", tmp_path)
+    found = load_finished(made, tmp_path / "cat", tmp_path)
     assert [r.key for r in found] == [r.key for r in records]
-    assert [r.key for r in finished_records(made, "cat", tmp_path, "tiny")] == ["large"]
-    assert finished_records(study(name="t"), "cat", tmp_path) == []
+    assert [r.key for r in load_finished(made, "cat", tmp_path, "tiny")] == ["large"]
+    assert load_finished(study(name="t"), "cat", tmp_path) == []
     # The toy's runs have no cell.
-    assert len(belonging(made, [replace(r, cell={}) for r in records])) == 3
+    assert len(select_records(made, [replace(r, cell={}) for r in records])) == 3
 
 
 def test_a_strange_file_beside_is_an_error_and_no_run_is_lost(threads, tmp_path):
@@ -221,14 +221,14 @@ TINY = {
 def real(tmp_path, monkeypatch):
     """Two cells on `micro`, of which one cannot be trained."""
     monkeypatch.setenv("SCALE_CACHE", str(tmp_path / "cache"))
-    open_bench.cache_clear()
+    load_study_data.cache_clear()
     tests = (Held("held out"), Held("complete", complete=True))
     cells = (
         Cell({"policy": "zero"}, TINY, tests=tests),
         Cell({"policy": "drop"}, TINY | {"missing.policy": "drop"}, missing_at_random(1.0)),
     )
     yield Study("small", "Does it run?", ("policy",), cells, (), seeds=1)
-    open_bench.cache_clear()
+    load_study_data.cache_clear()
 
 
 def test_a_real_study_runs_in_two_processes_and_goes_on(
@@ -243,7 +243,7 @@ def test_a_real_study_runs_in_two_processes_and_goes_on(
     assert done.catalogue == small_catalogue.name
     assert done.preset == "micro"
     assert done.config["train"]["steps"] == 2
-    assert [r.key for r in finished_records(real, small_catalogue, out)] == [done.key, failed.key]
+    assert [r.key for r in load_finished(real, small_catalogue, out)] == [done.key, failed.key]
     # Nothing is left to do, also for a study that names the same cell otherwise.
     monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("it was run again"))
     monkeypatch.setattr(
@@ -261,7 +261,7 @@ def test_a_real_study_runs_in_two_processes_and_goes_on(
 
 
 def test_keys_follow_all_that_decides_a_run(real, small_catalogue, monkeypatch):
-    bench, cell = open_bench(small_catalogue, "micro"), real.cells[0]
+    bench, cell = load_study_data(small_catalogue, "micro"), real.cells[0]
     key = runner._key(bench, cell, 0)
     assert key == runner._key(bench, replace(cell, factors={"called": "otherwise"}), 0)
     others = [

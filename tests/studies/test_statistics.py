@@ -14,12 +14,12 @@ from scale.evaluation.bootstrap import NOTHING, Estimate, paired_difference
 from scale.studies.statistics import (
     compare,
     compare_all,
-    contexts_of,
     decide,
     holm,
-    over_seeds,
-    paired_p,
-    runs_of,
+    index_runs,
+    matching_cells,
+    paired_t_test,
+    seed_interval,
 )
 from scale.studies.study import Cell, Comparison, Record, Study
 
@@ -53,12 +53,12 @@ def everything(seeds=4, products=30, seed=0):
 
 
 def outcome(records, comparison=GROUPED):
-    return compare(STUDY, comparison, runs_of(STUDY, records))
+    return compare(STUDY, comparison, index_runs(STUDY, records))
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
 def test_t_interval_equals_scipy(values):
-    found = over_seeds(np.array(values))
+    found = seed_interval(np.array(values))
     spread = stats.sem(values)
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), max(spread, 1e-300))
     np.testing.assert_allclose([found.low, found.high], [low, high], atol=1e-9)
@@ -66,22 +66,22 @@ def test_t_interval_equals_scipy(values):
 
 
 def test_one_seed_has_no_interval_and_none_no_value():
-    assert over_seeds(np.array([0.3])) == Estimate(0.3, None, None, 1)
-    assert over_seeds(np.array([0.3, np.nan])).n == 1
-    assert over_seeds(np.array([])) == NOTHING == over_seeds(np.array([np.nan]))
+    assert seed_interval(np.array([0.3])) == Estimate(0.3, None, None, 1)
+    assert seed_interval(np.array([0.3, np.nan])).n == 1
+    assert seed_interval(np.array([])) == NOTHING == seed_interval(np.array([np.nan]))
 
 
 @given(st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=2, max_size=9))
 def test_paired_p_equals_scipy(values):
     if len(set(values)) > 1:
         expected = stats.ttest_1samp(values, 0.0).pvalue
-        assert paired_p(np.array(values)) == pytest.approx(expected, abs=1e-9)
+        assert paired_t_test(np.array(values)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_p_of_seeds_that_all_agree():
-    assert paired_p(np.array([0.1] * 5)) == 0.0
-    assert paired_p(np.zeros(5)) == 1.0
-    assert paired_p(np.array([0.1])) is None
+    assert paired_t_test(np.array([0.1] * 5)) == 0.0
+    assert paired_t_test(np.zeros(5)) == 1.0
+    assert paired_t_test(np.array([0.1])) is None
 
 
 def test_holm_by_hand():
@@ -148,7 +148,7 @@ def test_paired_difference_equals_a_loop(seed):
             sides = [by[p, rate, s].figures[TEST][METRIC] for p in ("zero", "drop")]
             parts.append(sides[0] - sides[1])
         assert found.by_seed[s] == pytest.approx(sum(parts) / 2)
-    expected = over_seeds(np.array(list(found.by_seed.values())))
+    expected = seed_interval(np.array(list(found.by_seed.values())))
     assert found.seeds == expected
     better, worse = [], []
     for n in range(30):
@@ -181,11 +181,11 @@ def test_groups_are_averaged_by_hand():
 def test_like_is_compared_with_like():
     extra = Cell({"policy": "zero", "rate": 0.9})
     study = replace(STUDY, cells=(*CELLS, extra))
-    contexts = contexts_of(study, GROUPED)
+    contexts = matching_cells(study, GROUPED)
     assert contexts == [([("zero", r)], [("drop", r)]) for r in (0.0, 0.5)]
     one_sided = Comparison("x", {"policy": "zero"}, {"policy": "drop", "rate": 0.5})
     better = [("zero", 0.0), ("zero", 0.5), ("zero", 0.9)]
-    assert contexts_of(study, one_sided) == [(better, [("drop", 0.5)])]
+    assert matching_cells(study, one_sided) == [(better, [("drop", 0.5)])]
 
 
 def test_sides_without_a_common_context_are_impossible():
@@ -252,18 +252,18 @@ def test_runs_of_different_products_are_refused():
 def test_records_that_do_not_belong_together_are_refused():
     records = everything()
     with pytest.raises(ValueError, match="two runs of policy = zero"):
-        runs_of(STUDY, [*records, replace(records[0], key="other")])
+        index_runs(STUDY, [*records, replace(records[0], key="other")])
     with pytest.raises(ValueError, match="more than one preset"):
-        runs_of(STUDY, [replace(records[0], preset="small"), *records[1:]])
-    strangers = [record("skip", 0.0, 0, 1.0), replace(records[0], factors={"size": 1})]
-    assert len(runs_of(STUDY, [*records, *strangers])) == len(records)
+        index_runs(STUDY, [replace(records[0], preset="small"), *records[1:]])
+    others = [record("skip", 0.0, 0, 1.0), replace(records[0], factors={"size": 1})]
+    assert len(index_runs(STUDY, [*records, *others])) == len(records)
 
 
 def test_holm_runs_over_the_comparisons_that_have_a_test():
-    found = compare_all(STUDY, runs_of(STUDY, everything()))
+    found = compare_all(STUDY, index_runs(STUDY, everything()))
     assert [o.p_holm for o in found] == holm([o.p for o in found])
     bad = record("drop", 0.0, 9, 0.0, status="failed", reason="no")
-    first, second = compare_all(STUDY, runs_of(STUDY, [*everything(), bad]))
+    first, second = compare_all(STUDY, index_runs(STUDY, [*everything(), bad]))
     assert first.p_holm is None
     assert second.p_holm == second.p
 
@@ -272,6 +272,6 @@ def test_the_seed_interval_covers_zero_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(400):
-        found = over_seeds(rng.normal(size=5))
+        found = seed_interval(rng.normal(size=5))
         covered += found.low <= 0 <= found.high
     assert 0.92 < covered / 400 < 0.98

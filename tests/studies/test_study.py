@@ -7,13 +7,13 @@ import pytest
 from scale.config import Config
 from scale.presets import PRESETS
 from scale.studies.definitions import STUDIES
-from scale.studies.definitions.toy import TOYS, _setting
+from scale.studies.definitions.toy import TOY_STUDIES, _setting
 from scale.studies.noise import Noise
 from scale.studies.released_code import FAULTS
 from scale.studies.study import METRICS, Cell, Comparison, Study, matches
 from scale.studies.study import Test as Held
 from scale.studies.systems.named import SYSTEMS
-from scale.studies.weightings import WEIGHERS
+from scale.studies.weightings import WEIGHT_FNS
 from scale.training.run import differing_keys
 
 MICRO = PRESETS["micro"]()
@@ -115,7 +115,7 @@ def test_with_seeds_changes_the_seeds_alone():
 
 def measured(study, test):
     """Metrics by which a test can be decided; tests/studies/test_cell.py sees them there."""
-    if study in TOYS:
+    if study in TOY_STUDIES:
         return {"recall"}
     known = set(METRICS) - {"recall"}
     return {m for m in known if m.startswith("AUC") == (test == "training")}
@@ -132,7 +132,7 @@ def test_studies_can_be_run_as_they_are(name, quick):
     assert made.figure in ("lines", "bars")
     assert made.comparisons
     for cell in made.cells:
-        if name in TOYS:
+        if name in TOY_STUDIES:
             assert _setting(cell, 3).seed == 3
             assert cell.model == "toy"
             continue
@@ -140,7 +140,7 @@ def test_studies_can_be_run_as_they_are(name, quick):
         assert isinstance(config, Config)
         assert set(differing_keys(config, MICRO)) <= set(cell.settings)
         assert cell.model in MODELS
-        assert cell.weigher in ("", *WEIGHERS)
+        assert cell.weigher in ("", *WEIGHT_FNS)
         names = [test.name for test in cell.tests]
         assert len(set(names)) == len(names)
         assert "training" not in names, "the diagnosis has that name among a run's figures"

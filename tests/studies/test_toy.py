@@ -64,13 +64,13 @@ def slow_posterior(pooled_BMD, present_BM, a, i, j):
 
 def slow_relative(pooled_BMD, present_BM, a, i, j):
     """Cosine, corrected for that of views of different products."""
-    strangers = [
+    negatives = [
         cosine(pooled_BMD[b, i], pooled_BMD[c, j])
         for b in range(len(pooled_BMD))
         for c in range(len(pooled_BMD))
         if b != c and present_BM[b, i] and present_BM[c, j]
     ]
-    mean = sum(strangers) / len(strangers)
+    mean = sum(negatives) / len(negatives)
     return max(0.0, (cosine(pooled_BMD[a, i], pooled_BMD[a, j]) - mean) / (1 - mean))
 
 

@@ -17,12 +17,12 @@ from scale.model.scale import EmbedOutput
 from scale.model.scores import inter_modality_scores
 from scale.studies import weightings
 from scale.studies.weightings import (
-    WEIGHERS,
-    Remembered,
-    Training,
+    WEIGHT_FNS,
+    MovingAverages,
+    TrainingTruth,
     fit_reliability,
-    make_weigher,
-    stranger_ranks,
+    make_weight_fn,
+    negative_ranks,
 )
 
 TEMPERATURE = 0.5
@@ -57,7 +57,7 @@ def seen(pooled_BMD, present_BM, index_B=INDEX_B):
 
 def made(name):
     """A fresh weigher for the training set of 12."""
-    return WEIGHERS[name](Training(TRUE_NM, batch_size=6))
+    return WEIGHT_FNS[name](TrainingTruth(TRUE_NM, batch_size=6))
 
 
 def weigh(name, pooled_BMD, present_BM):
@@ -98,18 +98,18 @@ def slow_posterior(pooled_BMD, present_BM, a, i, j):
 
 def slow_relative(pooled_BMD, present_BM, a, i, j):
     """max(0, (S - mu) / (1 - mu)), mu over pairs of different products."""
-    strangers = [
+    negatives = [
         cosine(pooled_BMD[b, i], pooled_BMD[c, j])
         for b in range(len(pooled_BMD))
         for c in range(len(pooled_BMD))
         if b != c and present_BM[b, i] and present_BM[c, j]
     ]
-    mean = sum(strangers) / len(strangers)
+    mean = sum(negatives) / len(negatives)
     return max(0.0, (cosine(pooled_BMD[a, i], pooled_BMD[a, j]) - mean) / (1 - mean))
 
 
 def slow_share(pooled_BMD, present_BM, a, i, j):
-    """Share of strangers below the own cosine, mean of both sides."""
+    """Share of negatives below the own cosine, mean of both sides."""
     own, shares = cosine(pooled_BMD[a, i], pooled_BMD[a, j]), []
     for x, y in ((i, j), (j, i)):
         others = [b for b in range(len(pooled_BMD)) if b != a and present_BM[b, y]]
@@ -156,7 +156,7 @@ def test_weights_equal_the_loop_over_products(pooled_BMD, present_BM, name, slow
 
 
 def test_stranger_ranks_equal_the_double_loop(pooled_BMD, present_BM):
-    share_BP = stranger_ranks(pooled_BMD, present_BM)
+    share_BP = negative_ranks(pooled_BMD, present_BM)
     expected_BP = torch.zeros(8, 10)
     for a, p, i, j in pairs_there(present_BM):
         expected_BP[a, p] = slow_share(pooled_BMD, present_BM, a, i, j)
@@ -173,7 +173,7 @@ def test_mean_is_one_over_what_is_there(pooled_BMD, present_BM, name):
     assert weights.own_BM[present_BM].mean().item() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", WEIGHERS)
+@pytest.mark.parametrize("name", WEIGHT_FNS)
 def test_absent_modalities_have_weight_0_and_say_nothing(pooled_BMD, present_BM, name):
     before = weigh(name, pooled_BMD, present_BM)
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
@@ -187,7 +187,7 @@ def test_absent_modalities_have_weight_0_and_say_nothing(pooled_BMD, present_BM,
         assert torch.equal(after.own_BM, before.own_BM)
 
 
-@pytest.mark.parametrize("name", [n for n in WEIGHERS if n not in ("matched", "shuffled")])
+@pytest.mark.parametrize("name", [n for n in WEIGHT_FNS if n not in ("matched", "shuffled")])
 def test_no_gradient_flows_through_the_weights(pooled_BMD, present_BM, name):
     weights = weigh(name, pooled_BMD.requires_grad_(), present_BM)
     assert not weights.pair_BP.requires_grad
@@ -270,7 +270,7 @@ def batch_of(index, present_BM=None):
 
 
 def test_the_table_keeps_first_values_and_averages_later_ones():
-    table = Remembered(Training(torch.ones(5, 5, dtype=torch.bool), 2), keep=0.75)
+    table = MovingAverages(TrainingTruth(torch.ones(5, 5, dtype=torch.bool), 2), keep=0.75)
     first = table.update(torch.full((2, 10), 4.0), batch_of([3, 1]))
     assert first.tolist() == [[4.0] * 10] * 2
     second = table.update(torch.tensor([[0.0], [8.0]]).expand(-1, 10), batch_of([1, 0]))
@@ -285,13 +285,13 @@ def test_the_table_keeps_first_values_and_averages_later_ones():
 def test_a_products_memory_is_its_own(pooled_BMD, present_BM, name, monkeypatch):
     """The table's values at the other products stay the same when one product's past was another
     one. (Weights are divided by the batch's mean, so only they may move, all by one factor.)"""
-    tables, original = [], Remembered.__init__
+    tables, original = [], MovingAverages.__init__
 
     def watching(self, *arguments):
         original(self, *arguments)
         tables.append(self)
 
-    monkeypatch.setattr(Remembered, "__init__", watching)
+    monkeypatch.setattr(MovingAverages, "__init__", watching)
     weigher = made(name)
     weigher(*seen(pooled_BMD, present_BM))
     weigher_too = made(name)
@@ -382,7 +382,7 @@ def test_mixture_finds_two_clusters_of_losses():
     high_NP[::3, 0], high_NP[::5, 9] = True, True
     noise_NP = torch.rand(100, 10, generator=torch.Generator().manual_seed(0))
     loss_NP = torch.where(high_NP, 5.0, 0.5) + noise_NP / 2
-    weigher = WEIGHERS["mixture"](Training(torch.ones(100, 5, dtype=torch.bool), 50))
+    weigher = WEIGHT_FNS["mixture"](TrainingTruth(torch.ones(100, 5, dtype=torch.bool), 50))
     valid_BP = torch.ones(50, 10, dtype=torch.bool)
     found = {}
     for step in range(4):
@@ -404,7 +404,7 @@ def test_mixture_leaves_out_the_losses_that_are_not_there():
     valid_NP = torch.rand(60, 10, generator=random) > 0.5
     loss_NP = torch.where(torch.rand(60, 10, generator=random) > 0.3, 3.0, 5.0)
     loss_NP = (loss_NP + torch.rand(60, 10, generator=random) / 5) * valid_NP
-    weigher = WEIGHERS["mixture"](Training(torch.ones(60, 5, dtype=torch.bool), 60))
+    weigher = WEIGHT_FNS["mixture"](TrainingTruth(torch.ones(60, 5, dtype=torch.bool), 60))
     weights = weigher(None, None, PairLosses(loss_NP, valid_NP), batch_of(list(range(60))))
     low_NP = valid_NP & (loss_NP < 4)
     assert weights.pair_BP[valid_NP & ~low_NP].max() < 0.05
@@ -422,14 +422,14 @@ def test_weighers_by_name_know_the_products_that_training_kept():
     """`drop` trains on a part of the products, in their order; truth follows by id."""
     true_NM = np.zeros((4, 5), bool)
     true_NM[2] = True
-    weigher = make_weigher("oracle", ["c", "d"], ["a", "b", "c", "d"], true_NM, 2)
+    weigher = make_weight_fn("oracle", ["c", "d"], ["a", "b", "c", "d"], true_NM, 2)
     present_BM = torch.ones(2, 5, dtype=torch.bool)
     pooled_BMD = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     weights = weigher(*seen(pooled_BMD, present_BM, torch.tensor([1, 0])))
     assert weights.own_BM.tolist() == [[0] * 5, [2] * 5]
-    assert make_weigher("", ["c"], ["c"], true_NM, 2) is None
+    assert make_weight_fn("", ["c"], ["c"], true_NM, 2) is None
     with pytest.raises(ValueError, match="unknown weigher 'best'; known: relative, rank, oracle"):
-        make_weigher("best", ["c"], ["c"], true_NM, 2)
+        make_weight_fn("best", ["c"], ["c"], true_NM, 2)
 
 
 def test_own_weights_follow_from_pairs_but_in_two(pooled_BMD, present_BM):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from scale.data.product import Product
 from scale.evaluation.bootstrap import NOTHING, Estimate
-from scale.studies.statistics import Outcome, Row, Summary
+from scale.studies.statistics import CellSummary, Outcome, Summary
 from scale.studies.study import Cell, Comparison, Study
 from scale.studies.study import Test as Held
 from scale.viz.theme import use_style
@@ -126,7 +126,9 @@ def summary():
         for k, place in enumerate(places):
             failed = place in gaps
             found = {} if failed else {t: {"mAP@5": estimate_around(0.3 + 0.01 * k)} for t in tests}
-            rows.append(Row(place, found, 0 if failed else 5, 5 if failed else 0, "no" * failed))
+            rows.append(
+                CellSummary(place, found, 0 if failed else 5, 5 if failed else 0, "no" * failed)
+            )
         columns = tuple((t, m) for t in tests for m in study.metrics)
         return Summary(study, "samples", "tiny", tuple(rows), tuple(outcomes), columns, {})
 

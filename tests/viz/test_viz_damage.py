@@ -5,9 +5,9 @@ import pytest
 
 from scale.modalities import MODALITIES
 from scale.studies.definitions import STUDIES
-from scale.studies.diagnosis import areas, own_weights, untouched_share
+from scale.studies.diagnosis import own_weights, undamaged_share, weighting_aucs
 from scale.studies.noise import Noise, missing_at_random
-from scale.studies.retention import damage_shares
+from scale.studies.retention import damage_retention
 from scale.studies.study import Cell, Record, Study
 from scale.studies.study import Test as Held
 from scale.viz.damage import damage_figure
@@ -44,7 +44,7 @@ BLUR, SNR = (
 
 
 def test_shares_are_taken_run_by_run():
-    damages = damage_shares(small_study(BLUR, SNR), runs(small_study(BLUR, SNR)))
+    damages = damage_retention(small_study(BLUR, SNR), runs(small_study(BLUR, SNR)))
     assert [(d.kind, d.modality, d.strength) for d in damages] == [
         ("blur", "image", 2), ("snr", "audio", 5),
     ]  # fmt: skip
@@ -59,7 +59,7 @@ def test_models_trained_on_noise_and_clean_figures_of_zero_are_left_out():
     study = small_study(BLUR, SNR, trained=[("blur", BLUR.noises)])
     records = runs(study)
     records[0].figures["held out"]["mAP@5"] = 0.0
-    damages = damage_shares(study, records)
+    damages = damage_retention(study, records)
     assert list(damages[0].kept) == ["uniform", "S'"]
     assert [e.n for e in damages[0].kept.values()] == [4, 5]
 
@@ -67,21 +67,21 @@ def test_models_trained_on_noise_and_clean_figures_of_zero_are_left_out():
 def test_one_kind_of_damage_or_none_is_no_comparison_of_kinds():
     for tests in ((), (BLUR,)):
         study = small_study(*tests)
-        assert damage_shares(study, runs(study)) == []
+        assert damage_retention(study, runs(study)) == []
     missing = STUDIES["missing"](False)
-    assert damage_shares(missing, runs(missing)) == []
+    assert damage_retention(missing, runs(missing)) == []
 
 
 def test_damage_of_all_modalities_is_told_by_its_share():
     study = small_study(BLUR, Held("m", missing_at_random(0.3)))
-    last = damage_shares(study, runs(study))[-1]
+    last = damage_retention(study, runs(study))[-1]
     assert (last.kind, last.modality, last.strength) == ("missing", "", 0.3)
 
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)
 def test_damage_figure_of_the_whole_study(checked, look, lang):
     study = STUDIES["noise"](False)
-    damages = damage_shares(study, runs(study))
+    damages = damage_retention(study, runs(study))
     figure, texts = checked(lambda lang: damage_figure(damages, lang), look, lang)
     assert {label(m, lang) for m in MODALITIES} | {
         term(w, lang) for w in ("uniform", "S'", "posterior")
@@ -100,8 +100,8 @@ def test_damage_figure_of_the_whole_study(checked, look, lang):
 def test_the_share_that_no_noise_hits():
     noises = (Noise("mismatch", "audio", share=0.5), Noise("snr", "audio", 5, share=0.5),
               *missing_at_random(0.9))  # fmt: skip
-    assert untouched_share(noises, "audio") == 0.25
-    assert untouched_share(noises, "text") == 1.0
+    assert undamaged_share(noises, "audio") == 0.25
+    assert undamaged_share(noises, "text") == 1.0
 
 
 def test_means_of_the_scores_by_regime_and_by_weighting():
@@ -112,7 +112,7 @@ def test_means_of_the_scores_by_regime_and_by_weighting():
     assert own["mismatch"].mean["audio"].value == pytest.approx(0.48)
     assert list(own["mismatch"].good.values()) == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
     assert own["mismatch"].order.value == -1
-    told = areas(study, records)
+    told = weighting_aucs(study, records)
     assert list(told) == [c.factors["weighting"] for c in study.cells
                           if c.factors["regime"] == "mismatch"]  # fmt: skip
     assert told["uniform"]["S'"].value == pytest.approx(0.52)

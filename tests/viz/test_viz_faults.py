@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scale.modalities import MODALITIES
-from scale.studies.released_code import SHORT, FittedSounds, MissingSounds, mask_owners
+from scale.studies.released_code import SHORT_RUNS, AudioHeadFit, MissingAudio, mask_owners
 from scale.viz.illustrations.fault_inputs import (
     fault_audio,
     fault_missing,
@@ -18,7 +18,7 @@ both = pytest.mark.parametrize("lang", ["en", "zh"])
 
 
 def test_every_version_has_a_label():
-    assert list(VERSIONS) == list(SHORT)
+    assert list(VERSIONS) == list(SHORT_RUNS)
 
 
 @both
@@ -75,7 +75,7 @@ def test_regression(checked, lang):
     sound_TF = np.random.default_rng(0).normal(size=(20, 8))
     predicted = {"loss": 0.8 * sound_TF, "prediction": 2.6 * sound_TF}
     size = {"loss": 0.8, "prediction": 2.6}
-    fitted = FittedSounds(sound_TF, predicted, {"loss": [1.0], "prediction": [1.0]}, 0.33, size)
+    fitted = AudioHeadFit(sound_TF, predicted, {"loss": [1.0], "prediction": [1.0]}, 0.33, size)
     figure, texts = checked(lambda lang: fault_regression(fitted, lang), "paper", lang)
     assert any("0.8" in text for text in texts)
     assert any("2.6" in text for text in texts)
@@ -107,7 +107,7 @@ def test_audio(checked, lang):
 
 @both
 def test_missing(checked, lang):
-    found = MissingSounds(np.eye(24), 12, 0.54, 6.14, float(np.log(12)))
+    found = MissingAudio(np.eye(24), 12, 0.54, 6.14, float(np.log(12)))
     _, texts = checked(lambda lang: fault_missing(found, lang), "paper", lang)
     assert {"0.54", "6.14"} <= set(texts)
     assert any("12" in text for text in texts)

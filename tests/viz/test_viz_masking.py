@@ -12,7 +12,7 @@ LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 
 
 def gains_of(modality, start=0.01):
-    names = ("all", "strangers", *(m for m in MODALITIES if m != modality))
+    names = ("all", "other products", *(m for m in MODALITIES if m != modality))
     return {n: Estimate(start * k, start * k - 0.02, start * k + 0.02, 40 + k)
             for k, n in enumerate(names, start=-1)}  # fmt: skip
 

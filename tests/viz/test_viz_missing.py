@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scale.modalities import MODALITIES
-from scale.studies.statistics import over_seeds
+from scale.studies.statistics import seed_interval
 from scale.viz.illustrations.completeness import complete_share, crowd_presence, shares_left
 from scale.viz.illustrations.paired import paired_runs, unpaired
 from scale.viz.illustrations.policies import missing_policies
@@ -72,14 +72,14 @@ def test_complete_share_draws_what_was_measured(checked, look, lang):
 def test_paired_runs_tell_both_intervals(checked, look, lang):
     better_S, worse_S = np.array([0.30, 0.25, 0.35]), np.array([0.22, 0.19, 0.28])
     _, texts = checked(lambda lang: paired_runs(better_S, worse_S, ("a", "b"), lang), look, lang)
-    for found in (over_seeds(better_S - worse_S), unpaired(better_S, worse_S)):
+    for found in (seed_interval(better_S - worse_S), unpaired(better_S, worse_S)):
         assert f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" in texts
 
 
 def test_unpaired_is_wider_where_seeds_share_their_luck():
     luck_S = np.array([0.1, 0.2, 0.3, 0.4])
     better_S, worse_S = luck_S + 0.05 + np.array([0, 0.01, 0, 0.01]), luck_S
-    paired, loose = over_seeds(better_S - worse_S), unpaired(better_S, worse_S)
+    paired, loose = seed_interval(better_S - worse_S), unpaired(better_S, worse_S)
     assert loose.value == pytest.approx(paired.value)
     assert loose.high - loose.low > 5 * (paired.high - paired.low)
 

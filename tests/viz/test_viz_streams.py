@@ -5,7 +5,7 @@ import pytest
 
 from scale.modalities import MODALITIES
 from scale.presets import base
-from scale.studies.systems.attention_reach import Reach
+from scale.studies.systems.attention_reach import AttentionReach
 from scale.studies.systems.generator import PatchCodebook
 from scale.viz.illustrations.attention import attention_masks
 from scale.viz.illustrations.cost import TOKENS, cost_by_length, sized_designs
@@ -20,7 +20,7 @@ looks = pytest.mark.parametrize("look", ["paper", "slides", "dark"])
 
 def reach(name, *layers):
     whole_LL = np.ones((SIZE, SIZE), bool)
-    return Reach(name, LENGTH, dict.fromkeys(layers, np.eye(SIZE, dtype=bool)), whole_LL)
+    return AttentionReach(name, LENGTH, dict.fromkeys(layers, np.eye(SIZE, dtype=bool)), whole_LL)
 
 
 @pytest.fixture(scope="module")

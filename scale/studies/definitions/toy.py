@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from scale.evaluation.report import provenance
-from scale.studies.runner import Job, belonging, records_path, run_grid
+from scale.studies.runner import Job, records_path, run_grid, select_records
 from scale.studies.study import Cell, Comparison, Record, Study, read_records
 from scale.studies.toy import ToySetting, run_toy, toy_grid
 
@@ -96,7 +96,7 @@ def scarcity(quick: bool = False) -> Study:
     )
 
 
-TOYS = ("toy", "scarcity")
+TOY_STUDIES = ("toy", "scarcity")
 """Studies that need no catalogue."""
 
 
@@ -105,7 +105,7 @@ def run_toy_study(
 ) -> list[Record]:
     """All runs of the study, those that are not there trained first unless `train` is off."""
     if not train:
-        return belonging(study, read_records(records_path(out, study.name, NAME)))
+        return select_records(study, read_records(records_path(out, study.name, NAME)))
     keys = {
         (index, seed): _key(cell, seed)
         for seed in range(study.seeds)

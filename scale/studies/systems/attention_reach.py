@@ -19,7 +19,7 @@ from scale.data.batch import ProductBatch, Tokens
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
 from scale.strict import require
-from scale.studies.systems.fusion import SIDES, CoAttention, Meeting, SingleStream
+from scale.studies.systems.fusion import SIDES, CoAttention, CoAttentionLayer, SingleStream
 from scale.studies.systems.generator import ImageGenerator
 from scale.studies.systems.model import FusionModel
 
@@ -27,17 +27,17 @@ Layer = Callable[[Tensor], Tensor]
 """tokens_BLD to tokens_BLD."""
 
 
-def encoders_of(model: nn.Module) -> nn.ModuleDict:
+def modality_encoders(model: nn.Module) -> nn.ModuleDict:
     """By modality, what embeds its tokens (and encodes them, where there are layers)."""
     return model.encoders if isinstance(model, ScaleModel) else model.inputs.encoders
 
 
-def width_of(model: FusionModel | ScaleModel) -> int:
+def model_width(model: FusionModel | ScaleModel) -> int:
     """D."""
     return model.config.width if isinstance(model, ScaleModel) else model.inputs.width
 
 
-def layers_of(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
+def first_layers(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
     """The first layer of each kind, in the order in which they run, over the whole sequence.
 
     `alone`: a modality's own encoder or tower. `stream`: one Transformer over what it joins. `jct`:
@@ -47,7 +47,7 @@ def layers_of(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
     Args:
         length: tokens by modality, [CLS] counted.
     """
-    blocks = {(m,): _first_block(encoder) for m, encoder in encoders_of(model).items()}
+    blocks = {(m,): _first_block(encoder) for m, encoder in modality_encoders(model).items()}
     alone = {group: block for group, block in blocks.items() if block is not None}
     layers = {"alone": partial(_by_group, length, alone)} if alone else {}
     if isinstance(model, ScaleModel):
@@ -83,7 +83,7 @@ def _by_group(
     return torch.cat([parts[m] for m in length], dim=1)
 
 
-def _cross(length: dict[str, int], meeting: Meeting, tokens_BLD: Tensor) -> Tensor:
+def _cross(length: dict[str, int], meeting: CoAttentionLayer, tokens_BLD: Tensor) -> Tensor:
     """Cross-attention in both directions at once."""
     sizes = [sum(length.get(m, 0) for m in side) for side in SIDES.values()]
     streams = dict(zip(SIDES, tokens_BLD.split(sizes, dim=1), strict=True))
@@ -101,7 +101,7 @@ def _first_block(encoder: nn.Module) -> Layer | None:
     return stack[0] if len(stack) else None
 
 
-Reads = NDArray[np.bool_]
+ReachMatrix = NDArray[np.bool_]
 """reads_LL: True where output i (row) changes with input j (column)."""
 
 CHANGED = 1e-9
@@ -109,26 +109,26 @@ CHANGED = 1e-9
 
 
 @dataclass(frozen=True)
-class Reach:
+class AttentionReach:
     """Who reads whom in a model."""
 
     system: str
     length: dict[str, int]
     """Tokens by modality, [CLS] counted."""
-    layers: dict[str, Reads]
-    """One layer of each kind, in the order in which they run; see `reads_of_layers`."""
-    whole: Reads
+    layers: dict[str, ReachMatrix]
+    """One layer of each kind, in the order in which they run; see `layer_reach`."""
+    whole: ReachMatrix
     """From the embedded tokens to the last layer."""
 
     @staticmethod
-    def of(model: nn.Module, batch: ProductBatch) -> "Reach":
-        """Measured on a model and one product (`first_tokens`)."""
+    def of(model: nn.Module, batch: ProductBatch) -> "AttentionReach":
+        """Measured on a model and one product (`truncate_tokens`)."""
         name = "SCALE" if isinstance(model, ScaleModel) else model.system.name
         length = output_lengths(model, batch)
-        return Reach(name, length, reads_of_layers(model, batch), reads_of_model(model, batch))
+        return AttentionReach(name, length, layer_reach(model, batch), model_reach(model, batch))
 
 
-def first_tokens(batch: ProductBatch, row: int, most: int) -> ProductBatch:
+def truncate_tokens(batch: ProductBatch, row: int, most: int) -> ProductBatch:
     """One product of a batch, with at most `most` tokens of each modality, none of them padding."""
     tokens = {}
     for m, t in batch.tokens.items():
@@ -145,13 +145,13 @@ def output_lengths(model: nn.Module, batch: ProductBatch) -> dict[str, int]:
     """Tokens of each modality inside the model, its [CLS] counted."""
     return {
         m: batch.tokens[m].values.shape[1] + (not isinstance(encoder, DiscreteEncoder))
-        for m, encoder in encoders_of(model).items()
+        for m, encoder in modality_encoders(model).items()
         if m in batch.tokens
     }
 
 
 @torch.no_grad()
-def reads_of_model(model: nn.Module, batch: ProductBatch) -> Reads:
+def model_reach(model: nn.Module, batch: ProductBatch) -> ReachMatrix:
     """reads_LL of a whole model, from its embedded tokens to its last layer.
 
     As many copies of the product as it has tokens, and one more, run in one batch. In copy j token
@@ -159,7 +159,7 @@ def reads_of_model(model: nn.Module, batch: ProductBatch) -> Reads:
     constant: LayerNorm takes a constant away.)
 
     Args:
-        batch: one product without padding (`first_tokens`).
+        batch: one product without padding (`truncate_tokens`).
 
     Raises ValueError for more products than one.
     """
@@ -167,18 +167,18 @@ def reads_of_model(model: nn.Module, batch: ProductBatch) -> Reads:
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
     copies = _copies(batch, sum(length.values()) + 1)
-    with _noise_on_own_token(encoders_of(model), length):
+    with _noise_on_own_token(modality_encoders(model), length):
         output = model(copies)
     tokens = output.fused if isinstance(model, ScaleModel) else output
     return _differs(torch.cat([tokens[m] for m in length], dim=1))
 
 
 @torch.no_grad()
-def reads_of_layers(model: nn.Module, batch: ProductBatch) -> dict[str, Reads]:
-    """reads_LL of one layer of each kind that a model has, by name (`layers_of`)."""
+def layer_reach(model: nn.Module, batch: ProductBatch) -> dict[str, ReachMatrix]:
+    """reads_LL of one layer of each kind that a model has, by name (`first_layers`)."""
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
-    width = width_of(model)
+    width = model_width(model)
     total = sum(length.values())
     random = torch.Generator().manual_seed(0)
     tokens_BLD = torch.randn(1, total, width, generator=random, dtype=torch.float64)
@@ -186,11 +186,13 @@ def reads_of_layers(model: nn.Module, batch: ProductBatch) -> dict[str, Reads]:
     place_L = torch.arange(total)
     noise_LD = torch.randn(total, width, generator=random, dtype=torch.float64)
     tokens_BLD[place_L, place_L] += noise_LD
-    return {name: _differs(layer(tokens_BLD)) for name, layer in layers_of(model, length).items()}
+    return {
+        name: _differs(layer(tokens_BLD)) for name, layer in first_layers(model, length).items()
+    }
 
 
 @torch.no_grad()
-def reads_of_generator(model: ImageGenerator, text_1T: Tensor, image_1N: Tensor) -> Reads:
+def generator_reach(model: ImageGenerator, text_1T: Tensor, image_1N: Tensor) -> ReachMatrix:
     """reads_LL of the small DALL-E: row i is the prediction of token i, title first, then codes.
 
     In copy j token j is another one. Titles without padding only; of the first token nothing is
@@ -213,7 +215,7 @@ def reads_of_generator(model: ImageGenerator, text_1T: Tensor, image_1N: Tensor)
     return reads_LL
 
 
-def one_after_the_other(layers: Sequence[Reads]) -> Reads:
+def compose_reach(layers: Sequence[ReachMatrix]) -> ReachMatrix:
     """reads_LL of layers in a row: output i reads input j by way of some token between.
 
     (R_2 R_1)_ij > 0, a product of matrices of 0 and 1.
@@ -224,7 +226,7 @@ def one_after_the_other(layers: Sequence[Reads]) -> Reads:
     return reads_LL.astype(bool)
 
 
-def _differs(tokens_BLD: Tensor) -> Reads:
+def _differs(tokens_BLD: Tensor) -> ReachMatrix:
     """From L changed copies and an unchanged last one: which outputs differ in which copy."""
     change_BL = (tokens_BLD[:-1] - tokens_BLD[-1:]).abs().amax(dim=2)
     return (change_BL > CHANGED).T.numpy()

@@ -111,7 +111,7 @@ MARGIN = 0.05
 """Of the ranking loss, in cosines; ours."""
 
 
-class Apart(nn.Module):
+class NoFusion(nn.Module):
     """No fusion: each tower's tokens stay what they are."""
 
     def forward(
@@ -223,7 +223,7 @@ class FeedForward(nn.Module):
         return tokens_BLD + self.mlp(self.norm(tokens_BLD))
 
 
-class Meeting(nn.Module):
+class CoAttentionLayer(nn.Module):
     """One layer in which the streams meet: cross-attention in both directions at once, then a
     Transformer block in each stream.
 
@@ -269,7 +269,7 @@ class CoAttention(nn.Module):
         self.own = nn.ModuleDict(
             {s: nn.ModuleList(_block(config) for _ in range(own[s])) for s in SIDES}
         )
-        self.meetings = nn.ModuleList(Meeting(config, shared) for _ in range(depth))
+        self.meetings = nn.ModuleList(CoAttentionLayer(config, shared) for _ in range(depth))
         self.norm = nn.ModuleDict({s: nn.LayerNorm(config.width) for s in SIDES})
         self.apply(initialise)
         for parameter in self.modality_embedding.values():

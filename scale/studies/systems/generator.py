@@ -204,7 +204,7 @@ class ImageGenerator(nn.Module):
         return (causal_LL & text_BL[:, None, :])[:, None]
 
 
-PICTURE, PATCH = 64, 8
+IMAGE_SIZE, PATCH_SIZE = 64, 8
 """Sides in pixels of a picture and of a patch."""
 
 
@@ -266,19 +266,19 @@ def train_generator(
     if not train or not held:
         raise ValueError("no product with a title and a picture in train, or none in val and test")
     pictures, held_pictures = [_pixels(v) for v in train], [_pixels(v) for v in held]
-    codebook = PatchCodebook.fit(pictures, settings.codes, PATCH, settings.seed)
+    codebook = PatchCodebook.fit(pictures, settings.codes, PATCH_SIZE, settings.seed)
     tokenizer = train_tokenizer(catalogue.split("train").products, settings.vocab_size)
     config = GeneratorConfig(
-        len(tokenizer), settings.codes, side=PICTURE // PATCH, pad_id=tokenizer.pad_token_id
+        len(tokenizer), settings.codes, side=IMAGE_SIZE // PATCH_SIZE, pad_id=tokenizer.pad_token_id
     )
     text_BT = text_ids(tokenizer, [v.text for v in train], config.text_length)
-    image_BN = _codes(codebook, pictures)
+    image_BN = _encode_images(codebook, pictures)
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(settings.seed))
         model = ImageGenerator(config)
         losses = fit_generator(model, text_BT, image_BN, settings)
     held_text_BT = text_ids(tokenizer, [v.text for v in held], config.text_length)
-    held_image_BN = _codes(codebook, held_pictures)
+    held_image_BN = _encode_images(codebook, held_pictures)
     bits = measure_bits(model, held_text_BT, held_image_BN, image_BN, settings.seed)
     return GeneratorRun(model.eval(), codebook, tokenizer, losses, bits)
 
@@ -349,8 +349,8 @@ def _usable(view: View) -> bool:
 
 
 def _pixels(view: View) -> np.ndarray:
-    return fit_picture(load_image(view.image), PICTURE)
+    return fit_picture(load_image(view.image), IMAGE_SIZE)
 
 
-def _codes(codebook: PatchCodebook, pictures: list[np.ndarray]) -> Tensor:
+def _encode_images(codebook: PatchCodebook, pictures: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack([codebook.encode(p) for p in pictures]))

@@ -25,10 +25,10 @@ from scale.seeding import derived_seed
 from scale.studies.systems.fusion import (
     LANGUAGE,
     PERCEPTION,
-    Apart,
     ClipLoss,
     CoAttention,
     Inputs,
+    NoFusion,
     RankingLoss,
     SingleStream,
 )
@@ -36,7 +36,7 @@ from scale.studies.systems.named import System
 from scale.studies.systems.tasks import (
     Example,
     choice_loss,
-    one_modality,
+    mask_one_modality,
     shuffle_frames,
     swap_one_modality,
 )
@@ -91,7 +91,7 @@ class FusionModel(nn.Module):
         """
         example = Example.of(masked, self.seen)
         if self.system.one_at_a_time:
-            example = one_modality(example)
+            example = mask_one_modality(example)
         if self.match is not None:
             example = swap_one_modality(example)
         if self.order is not None:
@@ -144,7 +144,7 @@ class FusionModel(nn.Module):
             return CoAttention(config, self.seen, depth, shared=fusion == "cross then self")
         sharing = {"all": MODALITIES, "perception": PERCEPTION}.get(fusion, ())
         joined = tuple(m for m in self.seen if m in sharing)
-        return SingleStream(config, joined, depth) if joined else Apart()
+        return SingleStream(config, joined, depth) if joined else NoFusion()
 
     def _cls(self, fused: dict[str, Tensor], batch: ProductBatch) -> tuple[Tensor, Tensor]:
         """Each modality's [CLS] (projected where there is a projection) as cls_BMD; present_BM."""
@@ -223,7 +223,7 @@ def build_system(system: System, config: Config, seed: int) -> nn.Module:
 def find_size(system: System, config: Config) -> tuple[Config, int]:
     """Config (with the feed-forward width found) and depth. Raises ValueError where none fits."""
     with torch.device("meta"):
-        wanted = parameters(ScaleModel(config.model, config.missing))
+        wanted = count_parameters(ScaleModel(config.model, config.missing))
     closest = 0.0
     for stretched in _stretched(config):
         counts = {d: _count(system, stretched, d) for d in (1, 2)}
@@ -240,7 +240,7 @@ def find_size(system: System, config: Config) -> tuple[Config, int]:
     )
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     """All parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())
 
@@ -253,4 +253,4 @@ def _stretched(config: Config) -> Iterator[Config]:
 
 def _count(system: System, config: Config, depth: int) -> int:
     with torch.device("meta"):
-        return parameters(FusionModel(system, config, depth))
+        return count_parameters(FusionModel(system, config, depth))

@@ -53,7 +53,7 @@ class Example:
         return Example(masked.batch.only(seen), hidden, dict(hidden), targets)
 
 
-def one_modality(example: Example) -> Example:
+def mask_one_modality(example: Example) -> Example:
     """UNITER's conditional masking: a step hides tokens of one modality (drawn), the rest is whole.
 
     `mask_batch` hid tokens in each; all but one get back what the targets say was there.
@@ -76,7 +76,8 @@ def one_modality(example: Example) -> Example:
 def swap_one_modality(example: Example) -> Example:
     """Matching: in half of the products, one modality (drawn for the step) is another product's.
 
-    Swapped products have no masked loss: what was hidden there cannot be told from strangers.
+    Swapped products have no masked loss: their masked tokens cannot be predicted from another
+    product.
     Contents that two products share count as matched. Products without both sides are not judged.
     """
     judged_B = _has_both_sides(example.batch)
@@ -90,7 +91,7 @@ def swap_one_modality(example: Example) -> Example:
         return example
     m = list(able)[int(torch.randint(len(able), ()))]
     clean = example.batch.tokens[m]
-    source_R = _exchange(able[m], len(clean.rows_R))
+    source_R = _exchange_rows(able[m], len(clean.rows_R))
     moved_R = source_R != torch.arange(len(source_R), device=source_R.device)
     moved_B = torch.zeros_like(judged_B).index_copy(0, clean.rows_R, moved_R)
     differs_R = moved_R
@@ -174,7 +175,7 @@ def _has_both_sides(batch: ProductBatch) -> Tensor:
     return sides[0] & sides[1]
 
 
-def _exchange(able_A: Tensor, rows: int) -> Tensor:
+def _exchange_rows(able_A: Tensor, rows: int) -> Tensor:
     """source_R: half of the rows `able_A` (at least two) take the place of another, in a cycle."""
     order_A = able_A[torch.randperm(len(able_A), device=able_A.device)]
     order_A = order_A[: max(2, round(SWAP_RATE * len(able_A)))]

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scale.studies.systems.attention_reach import Reach, Reads
+from scale.studies.systems.attention_reach import AttentionReach, ReachMatrix
 from scale.viz.charts import framed
 from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade
 from scale.viz.words import Language, label
@@ -23,7 +23,7 @@ STRIP = 0.045
 
 
 @drawn
-def attention_masks(reaches: Sequence[Reach], lang: Language = "en") -> Figure:
+def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") -> Figure:
     """Each model's masks: one of each kind of layer, then the whole model.
 
     Row i, column j is coloured where output i changes with token j, in the colour of j's modality.
@@ -48,7 +48,7 @@ def attention_masks(reaches: Sequence[Reach], lang: Language = "en") -> Figure:
 
 
 def mask_panel(
-    axes: Axes, reads_LL: Reads, length: Mapping[str, int], lang: Language, named: bool = True
+    axes: Axes, reads_LL: ReachMatrix, length: Mapping[str, int], lang: Language, named: bool = True
 ) -> None:
     """One mask, with a strip of the modalities' colours above and to the left.
 
@@ -92,9 +92,9 @@ def _name(key: str, lang: Language) -> str:
     return label(names[key], lang)
 
 
-def _lines(reaches: Sequence[Reach]) -> list[list[Reach]]:
+def _lines(reaches: Sequence[AttentionReach]) -> list[list[AttentionReach]]:
     """The models in order, as many to a line as fit."""
-    lines: list[list[Reach]] = [[]]
+    lines: list[list[AttentionReach]] = [[]]
     for reach in reaches:
         taken = sum(len(r.layers) + 1 for r in lines[-1])
         if lines[-1] and taken + len(reach.layers) + 1 > COLUMNS:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.released_code import FittedSounds, MissingSounds
+from scale.studies.released_code import AudioHeadFit, MissingAudio
 from scale.viz.charts import framed
 from scale.viz.illustrations.faults import VERSIONS
 from scale.viz.theme import (
@@ -35,7 +35,7 @@ COLDEST = 0.07 * 2**0.5
 
 
 @drawn
-def fault_regression(fitted: FittedSounds, lang: Language = "en") -> Figure:
+def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
     """Best prediction by weight; one sound: target, and what two trained heads predict."""
     figure = new_figure(10.4, 3.1)
     curve, *tiles = figure.subplots(1, 4, width_ratios=(1.15, 1, 1, 1))
@@ -142,7 +142,7 @@ def fault_audio(
 
 
 @drawn
-def fault_missing(found: MissingSounds, lang: Language = "en") -> Figure:
+def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
     """Cosines between products' sounds, the missing ones being zeros; and their InfoNCE."""
     figure = new_figure(8.6, 3.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
@@ -163,7 +163,7 @@ def fault_missing(found: MissingSounds, lang: Language = "en") -> Figure:
     return framed(figure, label("fault_missing_title", lang), "", [])
 
 
-def _missing_bars(axes: Axes, found: MissingSounds, lang: Language) -> None:
+def _missing_bars(axes: Axes, found: MissingAudio, lang: Language) -> None:
     bars = (("fault_has", found.loss_there, MODALITY_COLOURS["audio"]),
             ("fault_lacks", found.loss_missing, NEGATIVE))  # fmt: skip
     for place, (_, value, colour) in enumerate(bars):

@@ -28,7 +28,7 @@ VERSIONS = {
     "hidden": "mask_hidden",
     "with": "mask_with",
     "without": "mask_without",
-    "strangers": "mask_with_strangers",
+    "other products": "mask_with_strangers",
     "mean": "mask_mean",
     "visible": "mask_visible",
     "nearest": "mask_nearest",

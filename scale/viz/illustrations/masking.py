@@ -16,7 +16,7 @@ from scale.viz.charts import framed, lay_flat, spread
 from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade
 from scale.viz.words import Language, label
 
-WHOLE = ("all", "strangers")
+WHOLE = ("all", "other products")
 """Contexts of all other modalities: the product's own, and another product's."""
 HEIGHT = 0.3
 """Of a row, in inches."""
@@ -60,7 +60,7 @@ def _panel(
     colours = [MODALITY_COLOURS.get(name, shade(0.62)) for _, name, _ in rows]
     bars = axes.barh([y for y, _, _ in rows], np.nan_to_num(mean_G), height=0.62, color=colours)
     for bar, (_, name, _) in zip(bars, rows, strict=True):
-        if name == "strangers":
+        if name == "other products":
             bar.set(facecolor=shade(0.1), edgecolor=shade(0.62), hatch="////")
     whiskers = {"ls": "none", "color": shade(0.95), "elinewidth": points(1.1)}
     axes.errorbar(mean_G, [y for y, _, _ in rows], xerr=[below_G, above_G], **whiskers)
@@ -78,7 +78,7 @@ def _panel(
 def _name(name: str, lang: Language) -> str:
     if name in MODALITIES:
         return label("mask_only", lang, modality=label(name, lang))
-    return label({"all": "mask_own", "strangers": "mask_strangers"}[name], lang)
+    return label({"all": "mask_own", "other products": "mask_strangers"}[name], lang)
 
 
 @drawn

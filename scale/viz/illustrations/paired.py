@@ -12,7 +12,7 @@ from scipy import stats
 
 from scale.evaluation.bootstrap import LEVEL, Estimate
 from scale.strict import require
-from scale.studies.statistics import over_seeds
+from scale.studies.statistics import seed_interval
 from scale.viz.charts import dot, lay_flat
 from scale.viz.theme import NEGATIVE, POSITIVE, category_colours, drawn, new_figure, points, shade
 from scale.viz.words import Language, label, term
@@ -55,7 +55,7 @@ def paired_runs(
     lines.set_xticks([0, 1], [worse_name, better_name])
     lines.set(xlim=(-0.25, 1.25), ylim=(0, None))
     lines.set_title(label("paired_runs", lang, metric=metric))
-    found = over_seeds(better_S - worse_S), unpaired(better_S, worse_S)
+    found = seed_interval(better_S - worse_S), unpaired(better_S, worse_S)
     for y, estimate, colour in zip((1, 2), found, (POSITIVE, NEGATIVE), strict=True):
         dot(row, y, estimate, colour, capsize=points(3), ms=points(6))
         text = f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scale.studies.systems.attention_reach import Reads
+from scale.studies.systems.attention_reach import ReachMatrix
 from scale.studies.systems.generator import PatchCodebook
 from scale.viz.illustrations.attention import mask_panel
 from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade, text_on
@@ -16,7 +16,7 @@ from scale.viz.words import Language, label
 
 @drawn
 def picture_words(
-    pixels_HWC: np.ndarray, codebook: PatchCodebook, reads_LL: Reads, lang: Language = "en"
+    pixels_HWC: np.ndarray, codebook: PatchCodebook, reads_LL: ReachMatrix, lang: Language = "en"
 ) -> Figure:
     """A picture, the numbers of its patches' codes, the picture made of the codes, and the mask.
 

@@ -14,19 +14,19 @@ from scale.studies.context import (
     EVERYTHING,
     NOTHING,
     Context,
-    contexts_of,
+    default_contexts,
     gains,
     in_context,
     predict,
 )
-from scale.studies.masked_probe import answers, hide_entities, hide_words, top_pieces
+from scale.studies.masked_probe import mask_entities, mask_words, score_masked, top_tokens
 from scale.studies.masked_training import (
-    RECORDED,
+    RECORD_ATTRIBUTES,
     complete_rows,
-    reader_of_tables,
-    reader_of_words,
-    with_record_table,
-    with_word_in_front,
+    fine_tune_on_tables,
+    fine_tune_on_words,
+    prepend_label,
+    with_record_tables,
 )
 from scale.viz.illustrations.attributes import before_and_after
 from scale.viz.illustrations.guesses import (
@@ -87,23 +87,23 @@ def _masked(data: ProductDataset, ids_L: Tensor, hidden_L: Tensor) -> list:
 
 def _word_prediction(sources: Sources, lang: Language) -> Figure:
     """The test product where the picture helps most, its colour hidden, before two readers."""
-    exam = with_word_in_front(sources.test, "colour")
-    lessons = with_word_in_front(_train(sources), "colour")
+    exam = prepend_label(sources.test, "colour")
+    lessons = prepend_label(_train(sources), "colour")
     colours = sorted({p.labels["colour"] for p in (*lessons.products, *exam.products)})
     kinds = {condition("title", lang): ("text",), condition("picture", lang): ("text", "image")}
     readers = {
-        name: reader_of_words(sources.run, lessons, colours, kept, WORD_STEPS, sources.seed)
+        name: fine_tune_on_words(sources.run, lessons, colours, kept, WORD_STEPS, sources.seed)
         for name, kept in kinds.items()
     }
-    asked = hide_words(exam, colours, complete_rows(exam, ("text", "image")))
+    asked = mask_words(exam, colours, complete_rows(exam, ("text", "image")))
     alone_P, both_P = (
-        answers(reader, asked, "text", len(exam), {"": EVERYTHING})[""].loss_P
+        score_masked(reader, asked, "text", len(exam), {"": EVERYTHING})[""].loss_P
         for reader in readers.values()
     )
     row = int(np.nanargmax(alone_P - both_P))
-    one, product = hide_words(exam, colours, [row]), exam.products[row]
+    one, product = mask_words(exam, colours, [row]), exam.products[row]
     guesses = {
-        name: top_pieces(predict(reader, one, "text")[0], exam.tokenizer)
+        name: top_tokens(predict(reader, one, "text")[0], exam.tokenizer)
         for name, reader in readers.items()
     }
     colour = product.labels["colour"]
@@ -112,19 +112,19 @@ def _word_prediction(sources: Sources, lang: Language) -> Figure:
 
 
 def _table_reader(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
-    lessons = with_record_table(_train(sources))
-    reader = reader_of_tables(sources.run, lessons, TABLE_STEPS, sources.seed)
-    return reader, with_record_table(sources.test)
+    lessons = with_record_tables(_train(sources))
+    reader = fine_tune_on_tables(sources.run, lessons, TABLE_STEPS, sources.seed)
+    return reader, with_record_tables(sources.test)
 
 
 def _entity_prediction(sources: Sources, lang: Language) -> Figure:
     reader, exam = _table_reader(sources)
     row = complete_rows(exam, MODALITIES)[0]
-    one = hide_entities(exam, RECORDED, rows=[row], asked=["Material"])
+    one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], asked=["Material"])
     shown = {condition("nothing", lang): NOTHING}
     shown |= {condition(m, lang): Context((m,)) for m in ("image", "audio")}
     guesses = {
-        name: top_pieces(predict(reader, in_context(one, "table", c), "table")[0], exam.tokenizer)
+        name: top_tokens(predict(reader, in_context(one, "table", c), "table")[0], exam.tokenizer)
         for name, c in shown.items()
     }
     product = exam.products[row]
@@ -134,14 +134,14 @@ def _entity_prediction(sources: Sources, lang: Language) -> Figure:
 
 def _entity_context(sources: Sources, lang: Language) -> Figure:
     reader, exam = _table_reader(sources)
-    contexts = contexts_of("table")
-    del contexts["strangers"]
+    contexts = default_contexts("table")
+    del contexts["other products"]
     found = []
     for model in (sources.run.model, reader):
         losses = {}
-        for name in RECORDED:
-            asked = hide_entities(exam, RECORDED, asked=[name])
-            marks = answers(model, asked, "table", len(exam), contexts)
+        for name in RECORD_ATTRIBUTES:
+            asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
+            marks = score_masked(model, asked, "table", len(exam), contexts)
             losses[name] = {context: mark.loss_P for context, mark in marks.items()}
         found.append({name: gains(loss, seed=sources.seed) for name, loss in losses.items()})
     return before_and_after(*found, lang)

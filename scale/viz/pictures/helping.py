@@ -11,8 +11,8 @@ from scale.evaluation.tables import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
-from scale.studies.retention import EMPTY, marginal_steps, retention_curves, shapley
-from scale.studies.statistics import over_seeds
+from scale.studies.retention import EMPTY_SUBSET, marginal_contributions, retention_curves, shapley
+from scale.studies.statistics import seed_interval
 from scale.viz.claims import retention_curve
 from scale.viz.illustrations.helping import added_modalities, shapley_figure
 from scale.viz.pictures.sources import Picture, Sources
@@ -33,7 +33,7 @@ def subset_values(model: ScaleModel, sources: Sources) -> Values:
     products = ProductArrays.of(complete, embed_dataset(model, complete, progress=False))
     found = subset_retrievals(products, "full", ks=(5,))
     values = {subset: one.values[METRIC] for subset, one in found.items()}
-    values[EMPTY] = found[ALL].chance[METRIC]
+    values[EMPTY_SUBSET] = found[ALL].chance[METRIC]
     asked_Q = ~np.isnan(values[ALL])
     return {subset: value_Q[asked_Q] for subset, value_Q in values.items()}
 
@@ -45,7 +45,7 @@ def _draw_bars(sources: Sources, lang: Language) -> Figure:
     tree = {}
     for kind, model in (("trained", sources.run.model), ("untrained", untrained)):
         found = estimates(subset_values(model, sources), sources.seed)
-        chance = found.pop(EMPTY)
+        chance = found.pop(EMPTY_SUBSET)
         tree[kind] = {subset: {METRIC: one.to_dict()} for subset, one in found.items()}
     tree["chance"] = {subset: {METRIC: chance.to_dict()} for subset in tree["trained"]}
     return retrieval_bars(tree, lang, METRIC)
@@ -53,10 +53,10 @@ def _draw_bars(sources: Sources, lang: Language) -> Figure:
 
 def _draw_shapley(sources: Sources, lang: Language) -> Figure:
     values = subset_values(sources.run.model, sources)
-    steps = {m: dict(enumerate(parts)) for m, parts in marginal_steps(values).items()}
+    steps = {m: dict(enumerate(parts)) for m, parts in marginal_contributions(values).items()}
     found = estimates({(m, k): step_Q for m in steps for k, step_Q in steps[m].items()})
     intervals = {m: [found[m, k] for k in steps[m]] for m in steps}
-    ends = values[EMPTY].mean(), values[ALL].mean()
+    ends = values[EMPTY_SUBSET].mean(), values[ALL].mean()
     return shapley_figure(intervals, estimates(shapley(values)), ends, lang, METRIC)
 
 
@@ -69,7 +69,7 @@ def _draw_added(sources: Sources, lang: Language) -> Figure:
             for record in records
             if record.factors == {"modalities": trained_with}
         ]
-        return over_seeds(np.array(value_S, dtype=float))
+        return seed_interval(np.array(value_S, dtype=float))
 
     trained = [told(prefix, METRIC) for prefix in PREFIXES]
     return added_modalities(trained, [told(ALL, f"{METRIC} {p}") for p in PREFIXES], lang, METRIC)

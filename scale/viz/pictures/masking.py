@@ -14,8 +14,14 @@ from scale.studies.context import (
     product_losses,
     reconstruct,
 )
-from scale.studies.masked_probe import Asked, ask, draw_groups, groups_of, hide_groups
-from scale.studies.masked_training import copy_losses, mean_loss
+from scale.studies.masked_probe import (
+    MaskedPrediction,
+    draw_groups,
+    mask_groups,
+    probe_masked,
+    token_groups,
+)
+from scale.studies.masked_training import copy_losses, mean_baseline_loss
 from scale.viz.illustrations.hidden import RANKS, mask_audio, mask_image, mask_video
 from scale.viz.illustrations.masking import context_gain, copy_curve
 from scale.viz.illustrations.pretext import Piece, TaskView, pretext_tasks
@@ -38,10 +44,10 @@ def _hidden(modality: str, draw: Callable[..., Figure]) -> Picture:
 
     def picture(sources: Sources, lang: Language) -> Figure:
         run, test = sources.run, sources.test
-        ask = (run.model, test, modality, run.config.mask)
-        loss = product_losses(*ask, {"none": NOTHING, "all": EVERYTHING}, sources.seed)
+        probe_masked = (run.model, test, modality, run.config.mask)
+        loss = product_losses(*probe_masked, {"none": NOTHING, "all": EVERYTHING}, sources.seed)
         rows = best_median_worst(loss["none"] - loss["all"])
-        found = reconstruct(*ask, rows, seed=sources.seed)
+        found = reconstruct(*probe_masked, rows, seed=sources.seed)
         return draw(list(zip(RANKS, found, strict=True)), run.config.features, lang)
 
     return picture
@@ -52,16 +58,16 @@ def _pretext_tasks(sources: Sources, lang: Language) -> Figure:
     run, test = sources.run, sources.test
     row, views = most_complete(test), {}
     for m in (m for m in MODALITIES if test.present_NM[row, INDEX[m]]):
-        group_L = groups_of(test, row, m)
+        group_L = token_groups(test, row, m)
         chosen = draw_groups(group_L, run.config.mask.rate, sources.seed, INDEX[m])
-        asked = ask(run.model, hide_groups(test, row, m, chosen), m, {"all": MODALITIES})
+        asked = probe_masked(run.model, mask_groups(test, row, m, chosen), m, {"all": MODALITIES})
         content = asked.reconstruction(test) if m in CONTINUOUS else _pieces(test, row, asked)
         baseline = "mean" if m in CONTINUOUS else "even"
         views[m] = TaskView(content, asked.loss["all"], asked.loss[baseline])
     return pretext_tasks(views, run.config.features, lang)
 
 
-def _pieces(data: ProductDataset, row: int, asked: Asked) -> list[Piece]:
+def _pieces(data: ProductDataset, row: int, asked: MaskedPrediction) -> list[Piece]:
     """The word pieces of the product's title or table, the hidden ones with the likeliest guess."""
     ids_L = data.collate([row]).tokens[asked.modality].values[0].tolist()
     words = data.tokenizer.convert_ids_to_tokens(ids_L)
@@ -78,7 +84,7 @@ def _pieces(data: ProductDataset, row: int, asked: Asked) -> list[Piece]:
 def _copy_curve(sources: Sources, lang: Language) -> Figure:
     shown = {"video": 7, "audio": 16}
     losses = {m: copy_losses(sources.test, m, most) for m, most in shown.items()}
-    return copy_curve(losses, {m: mean_loss(sources.test, m) for m in shown}, lang)
+    return copy_curve(losses, {m: mean_baseline_loss(sources.test, m) for m in shown}, lang)
 
 
 PICTURES: dict[str, Picture] = {

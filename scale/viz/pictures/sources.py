@@ -11,8 +11,8 @@ from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.strict import require
 from scale.studies.definitions import STUDIES
-from scale.studies.definitions.toy import TOYS, run_toy_study
-from scale.studies.runner import finished_records
+from scale.studies.definitions.toy import TOY_STUDIES, run_toy_study
+from scale.studies.runner import load_finished
 from scale.studies.study import Record, Study
 from scale.training.run import TrainedRun
 from scale.viz.words import Language
@@ -62,11 +62,11 @@ class Sources:
             f"{self.studies}: no such folder; `scale ablate {name} --out {self.studies}` makes it",
         )
         # The toys have no catalogue, so they stand beside the studies of any.
-        if name in TOYS:
+        if name in TOY_STUDIES:
             records = run_toy_study(study, self.studies, train=False)
         else:
-            records = finished_records(study, self.catalogue_folder, self.studies)
-        on = "" if name in TOYS else f" on {self.catalogue_folder.resolve().name}"
+            records = load_finished(study, self.catalogue_folder, self.studies)
+        on = "" if name in TOY_STUDIES else f" on {self.catalogue_folder.resolve().name}"
         require(bool(records), f"{self.studies}: no finished runs of the study {name}{on}")
         return study, records
 

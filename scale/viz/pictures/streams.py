@@ -8,7 +8,7 @@ from scale.data.media import load_image
 from scale.modalities import MODALITIES
 from scale.presets import base
 from scale.seeding import derived_seed
-from scale.studies.systems.attention_reach import Reach, first_tokens, reads_of_generator
+from scale.studies.systems.attention_reach import AttentionReach, generator_reach, truncate_tokens
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
@@ -30,11 +30,11 @@ SIDE, PICTURES_OF_CODEBOOK, CODES, TITLE = 64, 150, 128, 12
 def _draw_masks(sources: Sources, lang: Language) -> Figure:
     """Of untrained models of the run's config: a mask is the design's, not the training's."""
     batch = sources.test.collate([most_complete(sources.test)])
-    product = first_tokens(batch, 0, TOKENS)
+    product = truncate_tokens(batch, 0, TOKENS)
     reaches = []
     for name in MASKS:
         model = build_system(SYSTEMS[name]().everywhere(), sources.run.config, sources.seed)
-        reaches.append(Reach.of(model, product))
+        reaches.append(AttentionReach.of(model, product))
     return attention_masks(reaches, lang)
 
 
@@ -55,7 +55,7 @@ def _draw_words(sources: Sources, lang: Language) -> Figure:
         model = ImageGenerator(GeneratorConfig(vocab_size=32, codes=CODES, text_length=TITLE))
     text_1T = torch.arange(1, TITLE + 1)[None]
     image_1N = torch.from_numpy(codebook.encode(pixels_HWC))[None]
-    return picture_words(pixels_HWC, codebook, reads_of_generator(model, text_1T, image_1N), lang)
+    return picture_words(pixels_HWC, codebook, generator_reach(model, text_1T, image_1N), lang)
 
 
 PICTURES: dict[str, Picture] = {

@@ -5,7 +5,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from scale.studies.definitions import STUDIES
-from scale.studies.retention import damage_shares
+from scale.studies.retention import damage_retention
 from scale.studies.statistics import summarise
 from scale.viz.damage import damage_figure
 from scale.viz.diagnosis import score_figure
@@ -21,7 +21,7 @@ def _cells(sources: Sources, lang: Language, name: str) -> Figure:
 def _noise(sources: Sources, lang: Language) -> Figure:
     """What the study asks is told by shares of the undamaged figure, not by its cells."""
     study, records = sources.finished("noise")
-    return damage_figure(damage_shares(study, records), lang, study.name, study.metrics[0])
+    return damage_figure(damage_retention(study, records), lang, study.name, study.metrics[0])
 
 
 PICTURES: dict[str, Picture] = {

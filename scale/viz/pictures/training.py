@@ -13,7 +13,7 @@ from scale.modalities import PAIRS
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores
 from scale.presets import base
-from scale.studies.failure_modes import broken_curves, complete_products
+from scale.studies.failure_modes import complete_products, failure_curves
 from scale.viz.illustrations.architecture import architecture
 from scale.viz.illustrations.loss_terms import broken_runs, loss_terms
 from scale.viz.illustrations.score_path import score_path
@@ -93,7 +93,7 @@ def draw_total_loss(sources: Sources, lang: Language) -> Figure:
 def draw_broken_runs(sources: Sources, lang: Language) -> Figure:
     """One batch by heart, and four faults."""
     batch = complete_products(sources.test, BATCH)
-    return broken_runs(broken_curves(sources.run.config, batch), math.log(BATCH), lang)
+    return broken_runs(failure_curves(sources.run.config, batch), math.log(BATCH), lang)
 
 
 PICTURES: dict[str, Picture] = {
