@@ -230,8 +230,7 @@ assert last < 0.6 * start
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scale.training import checkpoint
-from scale.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from scale.training.checkpoint_manager import CheckpointManager, TrainState
 
 whole, stopped = (Stepper(config, seeded_model(config), train) for _ in range(2))
 for step in range(8):
@@ -239,10 +238,9 @@ for step in range(8):
 for step in range(4):
     stopped.step(step)
 folder = TemporaryDirectory()
-path = Path(folder.name) / "last"
-moments = checkpoint.optimizer_state_dict(stopped.model, stopped.optimizer)
-save_checkpoint(path, stopped.model, moments, TrainState(step=4))
-print(sorted(file.name for file in path.iterdir()))
+checkpoints = CheckpointManager(Path(folder.name))
+checkpoints.save_last(stopped.model, stopped.optimizer, TrainState(step=4))
+print(sorted(file.name for file in checkpoints.find("last").iterdir()))
 
 # %% [markdown]
 # A checkpoint is a folder: `safetensors` for the numbers, JSON for the rest. No pickle: opening a file that
@@ -250,7 +248,7 @@ print(sorted(file.name for file in path.iterdir()))
 
 # %%
 resumed = Stepper(config, seeded_model(replace(config, train=replace(settings, seed=9))), train)
-state = load_checkpoint(path, resumed.model, resumed.optimizer)
+_, state = checkpoints.restore(resumed.model, resumed.optimizer)
 for step in range(state.step, 8):
     resumed.step(step)
 for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):

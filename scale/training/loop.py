@@ -15,8 +15,7 @@ from scale.config import Config
 from scale.data.dataset import ProductDataset
 from scale.data.shards.dataset import ShardDataset
 from scale.model.scale import ScaleModel
-from scale.training.checkpoint import TrainState, optimizer_state_dict, save_checkpoint
-from scale.training.checkpoint_manager import numbered, restore, resumable, save_last, tidy
+from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.determinism import deterministic_algorithms
 from scale.training.distributed import said_by_main
 from scale.training.logging import Clock, MetricsLogger, NullLogger
@@ -50,6 +49,7 @@ class Trainer(FrugalStepper):
         super().__init__(config, model, train)
         self.run, self.val = run, val
         self.stopper = stopper or PreemptionHandler(config.train.max_minutes)
+        self.checkpoints = CheckpointManager(run.checkpoints, config.train.keep_last)
         self.state = TrainState(step=0)
         self.saved: int | None = None
         self.pending: list[tuple[int, Step]] = []
@@ -141,7 +141,7 @@ class Trainer(FrugalStepper):
         settings, step = self.config.train, self.state.step
         if self._due(settings.keep_every):
             self._fetch()
-            self._keep()
+            self.checkpoints.save_numbered(self.model, self.state)
         if self._due(settings.eval_every) and self._main_says(not files.has(step, BEST_BY)):
             self._fetch()
             self._validate(files)
@@ -186,20 +186,21 @@ class Trainer(FrugalStepper):
         return values
 
     def _kept(self) -> str:
-        found = resumable(self.run.checkpoints)
+        found = self.checkpoints.resumable()
         return f"The last good checkpoint is {found[0]}." if found else "No checkpoint was kept."
 
     def _validate(self, files: MetricsLogger | NullLogger) -> None:
         if self.val is None or not len(self.val):
             return
-        model, better = whole_model(self.model), False
-        if self.accelerator.is_main_process:
-            better = self._measure(model, files)
-        if self._main_says(better):
-            self._save_best(model, files)
+        if self._main_says(self._measure(files)):
+            files.flush()
+            self.checkpoints.save_best(self.model, self.optimizer, self._state())
 
-    def _measure(self, model: ScaleModel, files: MetricsLogger | NullLogger) -> bool:
-        """Validate; whether the model is the best so far."""
+    def _measure(self, files: MetricsLogger | NullLogger) -> bool:
+        """Validate in the main process; whether the model is the best so far."""
+        model = whole_model(self.model)
+        if not self.accelerator.is_main_process:
+            return False
         result = validate(model, self.val, self.device)
         files.add(self.state.step, result.values)
         if result.warning and self.state.step >= self.config.train.steps // 4:
@@ -217,11 +218,7 @@ class Trainer(FrugalStepper):
 
     def _restore(self) -> None:
         """Go back to the newest good checkpoint, if there is one."""
-        with self.accelerator.main_process_first():
-            if self.accelerator.is_main_process:
-                tidy(self.run.checkpoints)
-            found = restore(self.run.checkpoints, self.model, self.optimizer)
-        if found:
+        if found := self.checkpoints.restore(self.model, self.optimizer):
             name, self.state = found
             self.saved = self.state.step if name == "last" else None
             if self.state.micro_batch:
@@ -234,23 +231,7 @@ class Trainer(FrugalStepper):
         scaler = self.accelerator.scaler
         return replace(self.state, scaler=scaler.state_dict() if scaler else None)
 
-    def _keep(self) -> None:
-        """A model to look at later, without what going on needs."""
-        folder = self.run.checkpoint(numbered("step", self.state.step))
-        model = whole_model(self.model)
-        if self.accelerator.is_main_process and not folder.exists():
-            save_checkpoint(folder, model, None, self.state)
-
-    def _save_best(self, model: ScaleModel, files: MetricsLogger | NullLogger) -> None:
-        moments = optimizer_state_dict(self.model, self.optimizer)
-        if self.accelerator.is_main_process:
-            files.flush()
-            save_checkpoint(self.run.checkpoint("best"), model, moments, self._state())
-
     def _save_last(self, files: MetricsLogger | NullLogger) -> None:
-        model, moments = whole_model(self.model), optimizer_state_dict(self.model, self.optimizer)
-        if self.accelerator.is_main_process:
-            files.flush()
-            keep = self.config.train.keep_last
-            save_last(self.run.checkpoints, model, moments, self._state(), keep)
+        files.flush()
+        self.checkpoints.save_last(self.model, self.optimizer, self._state())
         self.saved = self.state.step

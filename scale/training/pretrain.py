@@ -21,7 +21,7 @@ from scale.data.shards.manifest import Settings, is_shards
 from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
-from scale.training.checkpoint_manager import resumable
+from scale.training.checkpoint_manager import CheckpointManager
 from scale.training.diagnostics import duplicate_warnings
 from scale.training.distributed import join, main_first, rank
 from scale.training.loop import Trainer
@@ -140,7 +140,7 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
     """Whether there is a run to go on with; what a start without a checkpoint left is removed."""
     if run.config.is_file() and not run.data.is_file():
         raise ValueError(f"{run.folder} holds a config.json that is not of a run: choose another")
-    started = run.config.is_file() and bool(resumable(run.checkpoints))
+    started = run.config.is_file() and bool(CheckpointManager(run.checkpoints).resumable())
     if started and not resume:
         raise ValueError(
             f"{run.folder} holds a run already: continue it with resume (--resume), or choose "

@@ -19,8 +19,7 @@ from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
-from scale.training.checkpoint import load_weights
-from scale.training.checkpoint_manager import checkpoints, find_checkpoint
+from scale.training.checkpoint_manager import CheckpointManager, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class RunFolder:
         return self.folder / "checkpoint"
 
     def checkpoint(self, which: str) -> Path:
-        """Folder of the checkpoint `last`, `best`, or one of a step (training/keeping.py)."""
+        """Folder of the checkpoint `last`, `best` or e.g. `step-000100`."""
         return self.checkpoints / which
 
 
@@ -101,9 +100,10 @@ class TrainedRun:
         run = RunFolder(Path(folder))
         if not run.config.is_file():
             raise ValueError(f"{run.config}: no such file; is {folder} the folder of a run?")
-        chosen = find_checkpoint(run.checkpoints, which)
+        manager = CheckpointManager(run.checkpoints)
+        chosen = manager.find(which)
         if chosen is None:
-            there = ", ".join(checkpoints(run.checkpoints)) or "none yet"
+            there = ", ".join(manager.steps()) or "none yet"
             raise ValueError(
                 f"{run.checkpoint(which)}: no such checkpoint (there: {there}); continue with "
                 "scale pretrain --resume"
@@ -121,7 +121,7 @@ class TrainedRun:
 
         `train.keep_every` keeps those from which training can be looked at over time.
         """
-        return checkpoints(self.folder.checkpoints)
+        return CheckpointManager(self.folder.checkpoints).steps()
 
     def dataset(
         self,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from scale.config import Config
 from scale.modalities import MODALITIES
-from scale.training.checkpoint import STATE
+from scale.training.checkpoint_manager import STATE
 from scale.training.logging import METRICS, SCORES, SCORES_SCHEMA
 from scale.training.run import RunFolder
 

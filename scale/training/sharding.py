@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
-from scale.training.distributed import world_size
+from scale.training.distributed import rank, world_size
 from scale.training.reader import Reader
 
 
@@ -62,6 +62,36 @@ def load_parts(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """`load_state_dict` of whole weights into a model that may be shared out."""
     own = model.state_dict()
     model.load_state_dict({name: part_like(value, own[name]) for name, value in weights.items()})
+
+
+def optimizer_state_dict(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state by parameter name, e.g. `jct.stack.norm.weight/exp_avg`, on the CPU.
+
+    Gathers sharded state, so all processes must call; only the main process gets the result.
+    """
+    found = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            value = full_tensor(value)
+            if rank() == 0:
+                found[f"{name}/{key}"] = value.detach().contiguous().cpu()
+    return found
+
+
+def load_optimizer_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Restore AdamW's state from tensors by name as in `optimizer_state_dict`."""
+    optimizer.state.clear()
+    parameters = dict(model.named_parameters())
+    for name, value in tensors.items():
+        parameter_name, _, key = name.rpartition("/")
+        parameter = parameters[parameter_name]
+        # AdamW's step counter is on the CPU unless it is fused; the rest is with the weights.
+        fused = bool(optimizer.param_groups[0].get("fused"))
+        device = parameter.device if key != "step" or fused else "cpu"
+        value = value.to(device)
+        optimizer.state[parameter][key] = value if key == "step" else part_like(value, parameter)
 
 
 def _layers(encoder: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scale.config import Config
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
-from scale.training.checkpoint import OPTIMIZER
+from scale.training.checkpoint_manager import OPTIMIZER
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun

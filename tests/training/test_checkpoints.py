@@ -11,21 +11,8 @@ import torch
 from safetensors import SafetensorError
 
 from scale.model.storage import CheckpointError
-from scale.training import checkpoint as storing
-from scale.training.checkpoint import (
-    SUMS,
-    TrainState,
-    load_checkpoint,
-    optimizer_state_dict,
-    save_checkpoint,
-)
-from scale.training.checkpoint_manager import (
-    checkpoints,
-    find_checkpoint,
-    restore,
-    save_last,
-    tidy,
-)
+from scale.training import checkpoint_manager
+from scale.training.checkpoint_manager import SUMS, CheckpointManager, TrainState, load_checkpoint
 
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "state.json")
 
@@ -44,13 +31,13 @@ def filled(make_model, step):
 def save(make_model, folder, *steps, keep=1):
     for step in steps:
         model, optimizer = filled(make_model, step)
-        save_last(folder, model, optimizer_state_dict(model, optimizer), TrainState(step), keep)
+        CheckpointManager(folder, keep).save_last(model, optimizer, TrainState(step))
 
 
 def restored(make_model, folder):
     """The step to which a run goes back; model and optimizer must be of that step."""
     model, optimizer = filled(make_model, -1)
-    name, state = restore(folder, model, optimizer)
+    name, state = CheckpointManager(folder).restore(model, optimizer)
     assert all((p == state.step).all() for p in model.parameters())
     assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values())
     return name, state.step
@@ -70,7 +57,7 @@ def test_one_flipped_bit_is_found_and_the_older_one_taken(make_model, tmp_path, 
         load_checkpoint(tmp_path / "last", *filled(make_model, -1))
     assert restored(make_model, tmp_path) == ("last-000010", 10)
     assert f"last/{name}: damaged" in caplog.text
-    assert "last-000010 (step 10) is taken" in caplog.text
+    assert "last-000010 (step 10)" in caplog.text
     assert {p.name for p in tmp_path.iterdir()} == {"last-000010", "last.damaged"}
     save(make_model, tmp_path, 15, keep=2)
     assert restored(make_model, tmp_path) == ("last", 15)
@@ -107,8 +94,7 @@ def test_folders_of_before_still_load(make_model, tmp_path):
     state = tmp_path / "last" / "state.json"
     state.write_text(json.dumps({"step": 10, "best_value": None, "best_step": None}))
     (tmp_path / "last").rename(tmp_path / "last.old")
-    assert find_checkpoint(tmp_path, "last") == tmp_path / "last.old"
-    tidy(tmp_path)
+    assert CheckpointManager(tmp_path).find("last") == tmp_path / "last.old"
     assert restored(make_model, tmp_path) == ("last", 10)
 
 
@@ -119,20 +105,21 @@ def test_folders_of_before_still_load(make_model, tmp_path):
 )  # fmt: skip
 def test_as_many_are_kept_as_wanted(make_model, tmp_path, keep, names):
     save(make_model, tmp_path, 10, 20, 30, 40, keep=keep)
-    assert list(checkpoints(tmp_path)) == names
+    assert list(CheckpointManager(tmp_path).steps()) == names
     assert {p.name for p in tmp_path.iterdir()} == set(names)
 
 
 def test_models_to_look_at_are_none_to_go_on_from(make_model, tmp_path):
     model, _ = filled(make_model, 30)
     save(make_model, tmp_path, 20)
-    save_checkpoint(tmp_path / "step-000030", model, None, TrainState(30))
-    assert checkpoints(tmp_path) == {"last": 20, "step-000030": 30}
+    manager = CheckpointManager(tmp_path)
+    manager.save_numbered(model, TrainState(30))
+    assert manager.steps() == {"last": 20, "step-000030": 30}
     assert not (tmp_path / "step-000030" / "optimizer.safetensors").exists()
     assert restored(make_model, tmp_path) == ("last", 20)
-    assert find_checkpoint(tmp_path, "step-000030") == tmp_path / "step-000030"
-    assert find_checkpoint(tmp_path, "best") == tmp_path / "last"
-    assert find_checkpoint(tmp_path, "step-000040") is None
+    assert manager.find("step-000030") == tmp_path / "step-000030"
+    assert manager.find("best") == tmp_path / "last"
+    assert manager.find("step-000040") is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +134,7 @@ def test_what_cannot_be_written_leaves_what_was(make_model, tmp_path, monkeypatc
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(storing, "save_file", full)
+    monkeypatch.setattr(checkpoint_manager, "save_file", full)
     with pytest.raises(OSError, match=r"No space left|StorageFull"):
         save(make_model, tmp_path, 20)
     assert [p.name for p in tmp_path.iterdir()] == ["last"]
@@ -162,9 +149,8 @@ torch.set_num_threads(1)
 from scale.config import MissingConfig, ModelConfig
 from scale.model.scale import ScaleModel
 from scale.strict import build
-from scale.training import checkpoint as storing
-from scale.training.checkpoint import TrainState, optimizer_state_dict, save_checkpoint
-from scale.training.checkpoint_manager import checkpoints, restore, save_last, tidy
+from scale.training import checkpoint_manager
+from scale.training.checkpoint_manager import CheckpointManager, TrainState
 
 model = ScaleModel(build(ModelConfig, json.loads(sys.argv[1])), MissingConfig("zero"))
 optimizer = torch.optim.AdamW(model.parameters())
@@ -179,9 +165,9 @@ def die():
 
 def write(folder, step):
     fill(step)
-    moments = optimizer_state_dict(model, optimizer)
-    save_last(folder, model, moments, TrainState(step), keep=2)
-    save_checkpoint(folder / "best", model, moments, TrainState(step, 0.5, step))
+    manager = CheckpointManager(folder, keep_last=2)
+    manager.save_last(model, optimizer, TrainState(step))
+    manager.save_best(model, optimizer, TrainState(step, 0.5, step))
 
 def killed_write(folder, step, moment):
     """Write in a child that dies before file operation number `moment`; whether it did."""
@@ -195,13 +181,13 @@ def killed_write(folder, step, moment):
             count += 1
             if count == moment:
                 die()
-    half = storing.save_file
+    half = checkpoint_manager.save_file
     def dying_halfway(tensors, path):
         half(tensors, path)
         if moment == -1:
             os.truncate(path, path.stat().st_size // 2)
             die()
-    storing.save_file = dying_halfway
+    checkpoint_manager.save_file = dying_halfway
     sys.addaudithook(watch)
     try:
         write(folder, step)
@@ -212,10 +198,11 @@ def killed_write(folder, step, moment):
 
 def check(folder, allowed):
     fill(-1)
-    tidy(folder)
+    manager = CheckpointManager(folder)
+    manager.tidy()
     left = {p.suffix for p in folder.iterdir()}
     assert left == {""}, left
-    name, state = restore(folder, model, optimizer)
+    name, state = manager.restore(model, optimizer)
     assert state.step in allowed, (state, allowed)
     assert all((p == state.step).all() for p in model.parameters()), state
     assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values()), state

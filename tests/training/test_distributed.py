@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from scale.cli import main
 from scale.training import distributed
 from scale.training import step as training_step
-from scale.training.checkpoint_manager import checkpoints
+from scale.training.checkpoint_manager import CheckpointManager
 from scale.training.logging import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
 from scale.training.step import Stepper, make_accelerator
@@ -215,7 +215,7 @@ def check_metrics(one: Path, other: Path) -> None:
 
 def forget_step_4(run: Path) -> None:
     saved = RunFolder(run).checkpoints
-    for name, step in checkpoints(saved).items():
+    for name, step in CheckpointManager(saved).steps().items():
         if step == 4:
             shutil.rmtree(saved / name)
 

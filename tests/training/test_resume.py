@@ -266,7 +266,7 @@ def full_disk(patch, number):
 
     def fail(self, files):
         if self.state.step >= number:
-            patch.setattr("scale.training.checkpoint.save_file", write_half)
+            patch.setattr("scale.training.checkpoint_manager.save_file", write_half)
         original(self, files)
 
     def write_half(tensors, path):

@@ -12,7 +12,6 @@ import torch
 
 from scale.cli import main
 from scale.training.background import BackgroundRun
-from scale.training.checkpoint_manager import save_last
 from scale.training.determinism import deterministic_algorithms
 from scale.training.loop import Trainer
 from scale.training.pretrain import pretrain
@@ -142,6 +141,6 @@ def test_the_scale_of_fp16_is_a_part_of_the_state(small_dataset, tmp_path):
     assert first._state().scaler is None
     for trainer, scale in ((first, 1024.0), (second, 65536.0)):
         trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    save_last(first.run.checkpoints, first.model, {}, first._state(), 1)
+    first.checkpoints.save_last(first.model, first.optimizer, first._state())
     second._restore()
     assert second.accelerator.scaler.get_scale() == 1024.0
