@@ -37,7 +37,7 @@ begin(seed=0)
 # is **self-supervised** (自监督).
 
 # %%
-from scale.viz.illustrations.contrast_idea import contrastive_idea
+from scale.viz.illustrations.contrastive_idea import contrastive_idea
 
 contrastive_idea()
 
@@ -57,7 +57,7 @@ contrastive_idea()
 # Three products, three titles, three pictures, all at wrong places. Row: title. Column: picture.
 
 # %%
-from scale.viz.illustrations.contrast import on_circle
+from scale.viz.illustrations.contrastive import on_circle
 
 text_BD = on_circle([95.0, 230.0, 330.0])  # degrees on the circle
 image_BD = on_circle([20.0, 300.0, 110.0])
@@ -118,7 +118,7 @@ for b in range(3):
 # one must be ours.
 
 # %%
-from scale.viz.illustrations.contrast import walk
+from scale.viz.illustrations.contrastive import walk
 
 path = walk(text_BD, image_BD, steps=60, rate=0.3, temperature=temperature)
 torch.testing.assert_close(path.text_TBD[1], after_2BD[0])
@@ -136,7 +136,7 @@ table
 # points in the next step, then the same after it. Below, the steps.
 
 # %%
-from scale.viz.illustrations.circle import pull_and_push
+from scale.viz.illustrations.contrastive import pull_and_push
 
 pull_and_push()
 
@@ -156,7 +156,7 @@ pull_and_push()
 # calculator and $e^0 = 1$, $e^1 = 2.718$, $e^2 = 7.389$, $e^3 = 20.086$, $e^4 = 54.598$.
 
 # %%
-from scale.viz.illustrations.contrast_loss import info_nce_table
+from scale.viz.illustrations.info_nce import info_nce_table
 
 cosines = [[0.8, 0.2, 0.0], [0.4, 0.6, 0.2], [0.0, 0.2, 0.4]]
 info_nce_table(cosines, temperature=0.2)
@@ -257,7 +257,7 @@ pd.DataFrame(rows, index=names).T
 # formula from the circle again). We check it, and then look at the picture.
 
 # %%
-from scale.viz.illustrations.contrast_loss import temperature as temperature_picture
+from scale.viz.illustrations.info_nce import temperature as temperature_picture
 
 leaf_C = cosine_C.clone().requires_grad_()
 loss = cross_entropy((leaf_C / 0.07)[None], torch.tensor([0]))
@@ -311,7 +311,7 @@ for B in (2, 64, 1024):
 # chosen correlation), and the best model that exists for them, by formula and without training.
 
 # %%
-from scale.viz.illustrations.contrast_loss import batch_size, best_loss
+from scale.viz.illustrations.info_nce import batch_size, best_loss
 
 for B in (4, 32, 256):
     L = best_loss(B)
@@ -345,7 +345,7 @@ assert (loss_B[2:] < 0.01).all()
 # products with equal numbers are no negatives of each other.
 
 # %%
-from scale.viz.illustrations.circle import false_negatives, twin_walks
+from scale.viz.illustrations.contrastive import false_negatives, twin_walks
 
 counted, left_out = twin_walks()
 for name, found in (("counted as negatives", counted), ("left out", left_out)):
@@ -360,7 +360,7 @@ false_negatives()
 # `loss.ignore_duplicates = True`; the demo uses it. We check what it does, on the four features from above.
 
 # %%
-from scale.viz.illustrations.contrast import as_products
+from scale.viz.illustrations.contrastive import as_products
 
 pooled_BMD, present_BM = as_products(pair_BD, pair_BD)
 content_BM = torch.tensor([0, 0, 1, 2])[:, None].expand(-1, 5)
@@ -422,7 +422,7 @@ print(f"after 60 steps: alignment {slow_alignment:.2f}, uniformity {sum(spread) 
 # One of the two measures alone says little. Four arrangements of eight products:
 
 # %%
-from scale.viz.illustrations.circle import alignment_uniformity
+from scale.viz.illustrations.contrastive import alignment_uniformity
 
 alignment_uniformity()
 
@@ -438,7 +438,7 @@ alignment_uniformity()
 # InfoNCE.
 
 # %%
-from scale.viz.illustrations.contrast import train_towers
+from scale.viz.illustrations.contrastive import train_towers
 
 pull_only = train_towers(push=False, steps=200)
 pull_and_push_too = train_towers(push=True, steps=200)
@@ -455,7 +455,7 @@ pd.DataFrame(rows).T
 # Alignment alone prefers the run without negatives. The picture shows why it should not.
 
 # %%
-from scale.viz.illustrations.collapse import collapse
+from scale.viz.illustrations.contrastive import collapse
 
 collapse(walks=(pull_only, pull_and_push_too))
 
@@ -484,7 +484,7 @@ assert collapse_warning(*healthy) is None
 # Is uniformity alone a good goal? What would retrieval (检索) find?
 
 # %% tags=["solution"]
-from scale.viz.illustrations.circle import arrangements
+from scale.viz.illustrations.contrastive import arrangements
 
 for key, text_BD, image_BD in arrangements()[2:]:
     hits = ((text_BD @ image_BD.T).argmax(1) == torch.arange(8)).sum().item()
@@ -500,7 +500,7 @@ for key, text_BD, image_BD in arrangements()[2:]:
 # Third, 32 products that the trained model has *never seen*.
 
 # %%
-from scale.viz.illustrations.batch_table import batch_table, tables_of
+from scale.viz.illustrations.info_nce import batch_table, tables_of
 
 run = demo_run()
 seen, unseen = run.dataset(samples(), "train"), run.dataset(samples(), "test")
@@ -532,7 +532,7 @@ batch_table(tables)
 # others, on average. A little, but untrained there is no difference at all.
 
 # %%
-from scale.viz.illustrations.batch_table import table_of
+from scale.viz.illustrations.info_nce import table_of
 
 untrained, on_seen, on_new = tables
 assert abs(untrained.loss - math.log(32)) < 0.15

@@ -89,7 +89,7 @@ display(play(drum, "video"), play(drum, "audio"))
 # that we could open states a number, the cell says so. Do the same on your slides.
 
 # %%
-from scale.viz.illustrations.data_sets import DATA_SETS, plain
+from scale.viz.illustrations.data import DATA_SETS, plain
 
 rows = [
     {
@@ -107,7 +107,7 @@ pd.DataFrame(rows).set_index("data set")
 # hundred times the one before.
 
 # %%
-from scale.viz.illustrations.data_sets import data_set_picture, shop_facts
+from scale.viz.illustrations.data import data_set_picture, shop_facts
 
 data_set_picture([*DATA_SETS, shop_facts(shop)])
 
@@ -195,7 +195,7 @@ tail_bars(sizes)
 # not M5Product's own.
 
 # %%
-from scale.viz.illustrations.tail import power_law, tail_curves
+from scale.viz.illustrations.data import power_law, tail_curves
 
 zipf_K = power_law(6000)
 tail_curves({"sample shop, 34 categories": counts, "1 / rank, 6,000 categories": zipf_K})
@@ -245,7 +245,7 @@ right_Q = asked_Q == [category[known.ids[place]] for place in nearest_Q]
 # categories is the mean height.
 
 # %%
-from scale.viz.illustrations.tail import tail_metric
+from scale.viz.illustrations.data import tail_metric
 
 names = sorted(sizes, key=lambda name: (-sizes[name], name))
 queries_K = np.array([(asked_Q == name).sum() for name in names])
@@ -278,7 +278,7 @@ assert complete > share_M.prod() + 0.05
 # bars how often, and how often independence would give them.
 
 # %%
-from scale.viz.illustrations.presence import expected_combinations
+from scale.viz.illustrations.data import expected_combinations
 
 expected_combinations(present_NM)
 
@@ -302,7 +302,7 @@ expected_combinations(present_NM)
 #   = \frac{3^2}{5} + \frac{3^2}{5} + \frac{3^2}{5} + \frac{3^2}{5} = 7.2$$
 
 # %%
-from scale.viz.illustrations.presence import chi_square
+from scale.viz.illustrations.data import chi_square
 
 
 def slow_chi_square(has, size):
@@ -323,7 +323,7 @@ assert slow_chi_square([5, 5], [10, 10]) == 0
 # %%
 from scipy.stats import chi2_contingency
 
-from scale.viz.illustrations.presence import presence_by_category
+from scale.viz.illustrations.data import presence_by_category
 
 category_N = [p.category for p in shop]
 names, sizes_K, counts_KM = presence_by_category(present_NM, category_N)
@@ -354,7 +354,7 @@ assert max(chance_R) < real_M[3]
 # All five in one picture: grey is what chance gives, the line is the shop.
 
 # %%
-from scale.viz.illustrations.presence import chance_chi_square, independence_picture
+from scale.viz.illustrations.data import chance_chi_square, independence_picture
 
 chance_RM = chance_chi_square(present_NM, category_N)
 p_M = (1 + (chance_RM >= real_M).sum(axis=0)) / 1001
@@ -368,7 +368,7 @@ independence_picture(real_M, chance_RM)
 # completely at random would look like.
 
 # %%
-from scale.viz.illustrations.presence import presence_maps
+from scale.viz.illustrations.data import presence_maps
 
 presence_maps(present_NM, category_N)
 
@@ -382,7 +382,7 @@ presence_maps(present_NM, category_N)
 # kept. If the category were all, the number of products with clip *and* sound would stay as it is.
 
 # %%
-from scale.viz.illustrations.presence import shuffled_within
+from scale.viz.illustrations.data import shuffled_within
 
 rng = np.random.default_rng(0)
 both = (present_NM[:, 3] & present_NM[:, 4]).sum()

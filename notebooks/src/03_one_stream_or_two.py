@@ -195,7 +195,7 @@ length
 # layer of each kind it has, then the whole model from the first layer to the last.
 
 # %%
-from scale.viz.illustrations.attention import attention_masks
+from scale.viz.illustrations.streams import attention_masks
 
 attention_masks(list(reaches.values()))
 
@@ -294,7 +294,7 @@ for name, system in systems.items():
 # %%
 from scale.modalities import MODALITIES
 from scale.presets import base
-from scale.viz.illustrations.cost import cost_by_length, sized_designs
+from scale.viz.illustrations.streams import cost_by_length, sized_designs
 
 paper = base()
 lengths = {m: paper.model.length(m) for m in MODALITIES}
@@ -556,7 +556,7 @@ print(f"{pixels_HWC.size} numbers become {len(ids_N)} words out of {len(codebook
 
 # %%
 from scale.studies.systems.attention_reach import generator_reach
-from scale.viz.illustrations.picture_words import picture_words
+from scale.viz.illustrations.streams import picture_words
 
 writer = ImageGenerator(GeneratorConfig(vocab_size=32, codes=128, text_length=12))
 title_1T = torch.arange(1, 13)[None]  # any twelve word pieces: the mask does not depend on them

@@ -81,7 +81,7 @@ print("hidden:", hidden_RL.tolist(), "target:", tuple(target_NF.shape))
 
 # %%
 from scale.studies.context import reconstruct
-from scale.viz.illustrations.hidden import mask_image
+from scale.viz.illustrations.masking import mask_image
 
 shown = reconstruct(run.model, test, "image", run.config.mask, [row])
 mask_image([("", shown[0])], run.config.features, guesses=())

@@ -106,7 +106,7 @@ def hide_slowly(ids_L, rate, rng):
 # it is, and still asked.
 
 # %%
-from scale.viz.illustrations.guesses import fates, word_fates
+from scale.viz.illustrations.masked_words import fates, word_fates
 
 assert sorted(known.special_ids) == [0, 1, 2, 3, 4]
 ids_L = test.collate([test.products.index(product)]).tokens["text"].values[0]
@@ -199,7 +199,7 @@ print(f"know nothing: {np.log(len(tokenizer)):.2f}   know the frequencies: {unig
 # %%
 from scale.studies.context import EVERYTHING, NOTHING, in_context, predict
 from scale.studies.masked_probe import mask_words, top_tokens
-from scale.viz.illustrations.guesses import top_guesses
+from scale.viz.illustrations.masked_words import top_guesses
 
 one = mask_words(test, ["red"], [test.products.index(product)])
 guesses = {}

@@ -111,7 +111,7 @@ assert fates_seen == {"all [MASK]", "no [MASK]"}
 # the picture's other rows and try: most of the blue boxes can be filled in from what stands beside them.
 
 # %%
-from scale.viz.illustrations.guesses import fates, ways_of_hiding
+from scale.viz.illustrations.masked_words import fates, ways_of_hiding
 
 table = (("Material", "powder-coated steel"), ("Care", "dry after use"), ("Full length", "26 cm"))
 ids_NL, _, entity_NL = encode_tables(tokenizer, [table], length=64)
@@ -259,7 +259,7 @@ print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 # %%
 from scale.studies.context import Context
 from scale.studies.masked_probe import top_tokens
-from scale.viz.illustrations.guesses import top_guesses
+from scale.viz.illustrations.masked_words import top_guesses
 
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], asked=["Material"])
@@ -285,7 +285,7 @@ top_guesses(exam.products[row], "Material: ____", guesses, material)
 
 # %%
 from scale.studies.context import default_contexts
-from scale.viz.illustrations.attributes import before_and_after
+from scale.viz.illustrations.masked_words import before_and_after
 
 
 def exam_gains(model):

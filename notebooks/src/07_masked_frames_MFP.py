@@ -68,7 +68,7 @@ print("frames", frames_THWC.shape, "-> vectors", (column.length_N[row].item(), l
 
 # %%
 from scale.studies.context import reconstruct
-from scale.viz.illustrations.hidden import mask_video
+from scale.viz.illustrations.masking import mask_video
 
 shown = reconstruct(run.model, test, "video", run.config.mask, [row])
 mask_video([("", shown[0])], run.config.features, guesses=())

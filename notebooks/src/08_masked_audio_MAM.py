@@ -103,7 +103,7 @@ play(test.products[row], "audio")
 
 # %%
 from scale.studies.context import reconstruct
-from scale.viz.illustrations.hidden import mask_audio
+from scale.viz.illustrations.masking import mask_audio
 
 shown = reconstruct(run.model, test, "audio", run.config.mask, [row])
 mask_audio([("", shown[0])], config, guesses=())

@@ -119,7 +119,7 @@ score_matrices(*(m[0].numpy() for m in matrices), present_M.numpy())
 # If the others share nothing with it ($c = 0$) that is 0.405; if they agree ($c = 0.9$), 0.216.
 
 # %%
-from scale.viz.illustrations.weights import features_of_cosine
+from scale.viz.illustrations.scores import features_of_cosine
 
 for cosine in (0.0, 0.9):
     pooled_BMD = features_of_cosine(torch.tensor([cosine]))
@@ -211,7 +211,7 @@ for weight in (1.0, 0.2):
 # loss, if gradient may flow into it, the model can lower its loss by lowering its weight.
 
 # %%
-from scale.viz.illustrations.weights import gradient_descent, weight_effects
+from scale.viz.illustrations.scores import gradient_descent, weight_effects
 
 weight_effects()
 

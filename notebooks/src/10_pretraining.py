@@ -32,7 +32,7 @@ begin(seed=0)
 # co-transformer** (联合协同 Transformer, JCT), and from there the heads predict what was hidden.
 
 # %%
-from scale.viz.illustrations.architecture import architecture
+from scale.viz.illustrations.pretraining import architecture
 
 run = demo_run()
 parameters = sum(p.numel() for p in run.model.parameters())
@@ -106,7 +106,7 @@ for name, value in found.losses.items():
 # the assert allows.) The picture has all fifteen terms.
 
 # %%
-from scale.viz.illustrations.loss_terms import loss_terms
+from scale.viz.illustrations.pretraining import loss_terms
 
 count_P = pairs.valid_BP.sum(0)
 masked_losses = {name: float(v) for name, v in found.losses.items() if name != "contrastive"}
@@ -281,7 +281,7 @@ FAILURE_MODES
 
 # %%
 from scale.studies.failure_modes import SHUFFLED_MODALITIES, shuffled_curve
-from scale.viz.illustrations.loss_terms import broken_runs
+from scale.viz.illustrations.pretraining import broken_runs
 
 curves[SHUFFLED_MODALITIES] = shuffled_curve(run.config, one)
 broken_runs(curves, floor=math.log(32))

@@ -110,7 +110,7 @@ for share in (0.1, 0.3, 0.5):
 # The picture counts tokens: first with nothing missing, then under each policy.
 
 # %%
-from scale.viz.illustrations.policies import missing_policies
+from scale.viz.illustrations.missing_modalities import missing_policies
 
 model = run.model.cpu()  # one product: a GPU would not help
 has = ("text", "table", "image")
@@ -241,7 +241,7 @@ assert not pairs.valid_BP.any()
 
 # %%
 from scale.studies.noise import missing_at_random
-from scale.viz.illustrations.completeness import complete_share, shares_left
+from scale.viz.illustrations.missing_modalities import complete_share, shares_left
 
 train = run.dataset(samples(), "train")
 table, measured = [], {}
@@ -346,7 +346,7 @@ print(f"zero - drop = {mean:+.3f}, 95 % interval [{mean - half:+.3f}, {mean + ha
 # The interval does not hold 0. What if we forget that the runs are pairs?
 
 # %%
-from scale.viz.illustrations.paired import paired_runs, unpaired
+from scale.viz.illustrations.missing_modalities import paired_runs, unpaired
 
 loose = unpaired(zero_S, drop_S)
 assert loose.high - loose.low > 1.3 * (interval.high - interval.low)

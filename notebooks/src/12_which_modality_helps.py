@@ -298,7 +298,7 @@ for m in MODALITIES:
 # for *each query* and bootstrap over the queries, as before.
 
 # %%
-from scale.viz.illustrations.helping import shapley_figure
+from scale.viz.illustrations.contributions import shapley_figure
 
 steps = marginal_contributions(values)  # by modality and number of others: value_Q
 intervals = estimates({(m, k): step_Q for m in MODALITIES for k, step_Q in enumerate(steps[m])})
@@ -380,7 +380,7 @@ for count in range(1, 6):
 # first one, two, three, four modalities only.
 
 # %%
-from scale.viz.illustrations.helping import added_modalities
+from scale.viz.illustrations.contributions import added_modalities
 
 
 def of_study(trained_with, metric):

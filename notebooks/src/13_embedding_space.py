@@ -169,7 +169,7 @@ print(f"two of 64 directions hold {about(100 * share, 0)} % of the spread")
 # The maps below have one scale. On the right are the cosines, by kind.
 
 # %%
-from scale.viz.illustrations.maps import modality_gap_figure
+from scale.viz.illustrations.space import modality_gap_figure
 
 modality_gap_figure(stages)
 
@@ -247,7 +247,7 @@ history[run.config.train.steps] = embedded["trained"]  # the demo: the whole way
 # Maps (PCA, one scale) and, below, the gap and the three kinds of cosine. The last column is the demo.
 
 # %%
-from scale.viz.illustrations.maps import gap_over_training
+from scale.viz.illustrations.space import gap_over_training
 
 snapshots = {step: Points.of(features) for step, features in history.items()}
 gap_over_training(snapshots, last=run.config.train.steps)
@@ -286,7 +286,7 @@ over_time.map(about)
 
 # %%
 from scale.viz.embeddings import umap_coordinates
-from scale.viz.illustrations.maps import modality_maps
+from scale.viz.illustrations.space import modality_maps
 
 maps = {stage: umap_coordinates(points.unit_PD) for stage, points in stages.items()}
 modality_maps(maps, stages["trained"].modality_P)
@@ -511,7 +511,7 @@ honest.map(about)
 # tear?
 
 # %%
-from scale.viz.illustrations.projection_errors import map_tears, most_torn
+from scale.viz.illustrations.space import map_tears, most_torn
 
 map_tears(product_maps["trained"], rank_NN)
 
@@ -540,7 +540,7 @@ retrieval_sheet([product, product], results, hits)
 # map of seed 1, the six largest categories in colour.
 
 # %%
-from scale.viz.illustrations.maps import seed_maps
+from scale.viz.illustrations.space import seed_maps
 
 seeds = {0: product_maps["trained"], 1: umap_coordinates(emb_ND, seed=1)}
 seed_maps(seeds, category_N)
@@ -573,8 +573,7 @@ table.map(about)
 # (100 degrees). And 400 random vectors in 64 dimensions, where there is nothing at all to see.
 
 # %%
-from scale.viz.illustrations.projection_errors import made_up_figure
-from scale.viz.illustrations.space import three_groups
+from scale.viz.illustrations.space import made_up_figure, three_groups
 
 truth_N3, group_N = three_groups()
 truth_map_N2 = umap_coordinates(truth_N3)

@@ -71,7 +71,7 @@ for denominator, value in by_hand.items():
 # One list, three numbers: 0.21, 0.33 and 0.83. The next picture shows where they come from.
 
 # %%
-from scale.viz.illustrations.ranking import ap_denominators
+from scale.viz.illustrations.downstream import ap_denominators
 
 ap_denominators({"One ranking": rel_K}, relevant)
 
@@ -308,7 +308,7 @@ assert paired.high - paired.low < 0.8 * (high - low)
 # uncertain. Middle: the 1000 means. Right: the difference, both ways.
 
 # %%
-from scale.viz.illustrations.ranking import bootstrap_figure
+from scale.viz.illustrations.downstream import bootstrap_figure
 
 bootstrap_figure(a_Q, b_Q, ("all five", "all but the picture"))
 
@@ -494,8 +494,7 @@ pd.DataFrame(scores).map(lambda e: f"{about(e.value)} [{about(e.low)}, {about(e.
 # %%
 from collections import Counter
 
-from scale.viz.illustrations.downstream import class_f1
-from scale.viz.illustrations.groups import tail_scores
+from scale.viz.illustrations.downstream import class_f1, tail_scores
 
 predicted_N = np.array(probes["trained"].predicted)
 in_train = Counter(product.category for product in splits["train"].products)
@@ -561,7 +560,7 @@ table[["trained purity", "chance purity", "chance NMI"]].map(about)
 # both, and is corrected so that lots have 0:
 
 # %%
-from scale.viz.illustrations.groups import purity_figure
+from scale.viz.illustrations.downstream import purity_figure
 
 assert curves["trained"]["purity"][-1] == curves["chance"]["purity"][-1] == 1.0
 assert curves["chance"]["NMI"][-1] > 0.7
@@ -579,8 +578,7 @@ purity_figure(clusters_K, curves, categories=34)
 # all.
 
 # %%
-from scale.viz.illustrations.downstream import task_estimates
-from scale.viz.illustrations.groups import task_figure
+from scale.viz.illustrations.downstream import task_estimates, task_figure
 
 tasks = task_estimates(emb_ND, test.ids, category_N, probes)
 for metric, by_stage in tasks.items():

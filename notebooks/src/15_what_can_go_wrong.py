@@ -57,7 +57,7 @@ for name, values in total.items():
 # make you stop and look for a mistake?
 
 # %%
-from scale.viz.illustrations.faults import fault_losses
+from scale.viz.illustrations.released_code import fault_losses
 
 fault_losses(total)
 
@@ -192,7 +192,7 @@ judge(check_every_parameter_learns, [copied], [ours])
 
 # %%
 from scale.studies.released_code import gradient_coverage
-from scale.viz.illustrations.faults import fault_gradients
+from scale.viz.illustrations.released_code import fault_gradients
 
 versions = ("as described", "heads on encoder", "layers never called")
 counts = {name: gradient_coverage(trained[name][0]) for name in versions}
@@ -233,7 +233,7 @@ pd.DataFrame(
 # %%
 from scale.notebook import device
 from scale.studies.released_code import mask_owners, title_influence, with_misaligned_mask
-from scale.viz.illustrations.faults import fault_mask
+from scale.viz.illustrations.released_code import fault_mask
 
 six = data.collate(np.flatnonzero(data.present_NM.all(axis=1))[:6]).to(device())
 scrambled = with_misaligned_mask(run)
@@ -290,7 +290,7 @@ torch.testing.assert_close(p.detach(), t / w)
 
 # %%
 from scale.studies.released_code import fit_audio_heads
-from scale.viz.illustrations.fault_inputs import fault_regression
+from scale.viz.illustrations.released_code import fault_regression
 
 fitted = fit_audio_heads(run, data)
 for where, losses in fitted.loss.items():
@@ -348,7 +348,7 @@ judge(check_equal_modalities_share_one, [True], [False])
 
 # %%
 from scale.studies.released_code import effective_temperatures, same_modality_share
-from scale.viz.illustrations.fault_inputs import fault_temperature
+from scale.viz.illustrations.released_code import fault_temperature
 
 with torch.no_grad():
     output = run.model.embed(data.collate(range(64)).to(device()))
@@ -514,7 +514,7 @@ for load in (load_as_released, load_ours):
 # Every sound of the catalogue is silence. The loss cannot tell: see the curve on the right.
 
 # %%
-from scale.viz.illustrations.fault_inputs import fault_audio
+from scale.viz.illustrations.released_code import fault_audio
 
 three = ("as described", "audio axes swapped", "audio all zeros")
 mam = {name: trained[name][1]["MAM"] for name in three}
@@ -578,7 +578,7 @@ print(f"product {silent.id} has no sound, and {mask_T.sum():.0f} real tokens of 
 
 # %%
 from scale.studies.released_code import missing_audio_effects
-from scale.viz.illustrations.fault_inputs import fault_missing
+from scale.viz.illustrations.released_code import fault_missing
 
 found = missing_audio_effects(run, data)
 print(f"title and sound: {about(found.loss_there)} where there is a sound,",

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from scale.data.dataset import ProductDataset
 from scale.explore.masking_answers import LOSSES
 from scale.studies.masked_probe import MaskedPrediction
-from scale.viz.illustrations.guesses import top_guesses
-from scale.viz.illustrations.hidden import mask_audio, mask_image, mask_video
+from scale.viz.illustrations.masked_words import top_guesses
+from scale.viz.illustrations.masking import mask_audio, mask_image, mask_video
 from scale.viz.words import Language, label
 
 AROUND = 3

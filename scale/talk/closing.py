@@ -4,7 +4,7 @@ from scale.presets import PRESETS
 from scale.talk.material import Content, Material, Slide
 from scale.talk.method import millions
 from scale.talk.studies import facts
-from scale.viz.illustrations.data_sets import DATA_SETS
+from scale.viz.illustrations.data import DATA_SETS
 
 PAPER = "M5Product"
 

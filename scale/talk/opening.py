@@ -15,7 +15,7 @@ from scale.talk.material import Content, Material, Slide, pictured
 from scale.talk.prose import words
 from scale.talk.table import Cell, Table, cell
 from scale.viz.catalogue import head_of
-from scale.viz.illustrations.data_sets import DATA_SETS, DataSet, shop_facts
+from scale.viz.illustrations.data import DATA_SETS, DataSet, shop_facts
 from scale.viz.pictures.run_pictures import most_complete
 from scale.viz.theme import MODALITY_COLOURS, POSITIVE
 

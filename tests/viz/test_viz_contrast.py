@@ -7,22 +7,15 @@ from torch.distributions import MultivariateNormal, Normal
 
 from scale.losses.contrastive import pair_losses
 from scale.training.diagnostics import alignment, collapse_warning, uniformity
-from scale.viz.illustrations import (
-    batch_table,
-    circle,
-    collapse,
-    contrast,
-    contrast_idea,
-    contrast_loss,
-)
-from scale.viz.illustrations.batch_table import BatchTable
+from scale.viz.illustrations import contrastive, contrastive_idea, info_nce
+from scale.viz.illustrations.info_nce import BatchTable
 
 LOOKS = [("paper", "en"), ("slides", "zh")]
 
 
 def still(steps=200, products=6):
     points_TN2 = torch.nn.functional.normalize(torch.randn(steps + 1, products, 2), dim=2)
-    return contrast.Walk(points_TN2, points_TN2, torch.zeros(steps + 1))
+    return contrastive.Walk(points_TN2, points_TN2, torch.zeros(steps + 1))
 
 
 TABLES = [
@@ -31,22 +24,22 @@ TABLES = [
     BatchTable(torch.eye(4), 1),
 ]
 PICTURES = {
-    "idea": contrast_idea.contrastive_idea,
-    "pull": circle.pull_and_push,
-    "twins": circle.false_negatives,
-    "measures": circle.alignment_uniformity,
-    "hand": lambda lang: contrast_loss.info_nce_table(lang=lang),
-    "temperature": contrast_loss.temperature,
-    "batch": contrast_loss.batch_size,
-    "collapse": lambda lang: collapse.collapse(lang, (still(), still())),
-    "table": lambda lang: batch_table.batch_table(TABLES, lang),
+    "idea": contrastive_idea.contrastive_idea,
+    "pull": contrastive.pull_and_push,
+    "twins": contrastive.false_negatives,
+    "measures": contrastive.alignment_uniformity,
+    "hand": lambda lang: info_nce.info_nce_table(lang=lang),
+    "temperature": info_nce.temperature,
+    "batch": info_nce.batch_size,
+    "collapse": lambda lang: contrastive.collapse(lang, (still(), still())),
+    "table": lambda lang: info_nce.batch_table(TABLES, lang),
 }
 
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_readable(checked, monkeypatch, name, look, lang):
-    monkeypatch.setattr(contrast_loss, "best_loss", lambda batch: 0.5 * np.log(batch))
+    monkeypatch.setattr(info_nce, "best_loss", lambda batch: 0.5 * np.log(batch))
     checked(PICTURES[name], look, lang)
 
 
@@ -61,33 +54,34 @@ def test_loss_is_that_of_a_loop():
         forth, back = ((rows[a, rivals] / 0.2).exp() for rows in (cosine_BB, cosine_BB.T))
         own = (cosine_BB[a, a] / 0.2).exp()
         slow.append(-(own / forth.sum()).log() / 2 - (own / back.sum()).log() / 2)
-    found_B = contrast.text_image_loss(text_BD, image_BD, 0.2, content_B)
+    found_B = contrastive.text_image_loss(text_BD, image_BD, 0.2, content_B)
     torch.testing.assert_close(found_B, torch.stack(slow))
 
 
 def test_walk_goes_down_on_the_circle_until_pairs_meet():
-    path = contrast.walk(*(contrast.on_circle(degrees) for degrees in circle.START), steps=60)
+    start = (contrastive.on_circle(degrees) for degrees in contrastive.START)
+    path = contrastive.walk(*start, steps=60)
     torch.testing.assert_close(path.text_TBD.norm(dim=2), torch.ones(61, 3, dtype=torch.float64))
     assert (path.loss_T.diff() < 1e-6).all()
     assert ((path.text_TBD[-1] * path.image_TBD[-1]).sum(1) > 0.99).all()
 
 
 def test_twins_part_only_where_they_count_as_negatives():
-    counted, left_out = circle.twin_walks()
+    counted, left_out = contrastive.twin_walks()
     assert counted.image_TBD[-1, 0] @ counted.image_TBD[-1, 1] < 0.1
     assert left_out.image_TBD[-1, 0] @ left_out.image_TBD[-1, 1] > 0.99
 
 
 def test_without_negatives_the_encoders_collapse():
-    ends = [contrast.train_towers(push, steps=100) for push in (False, True)]
-    products = [contrast.as_products(end.text_TBD[-1], end.image_TBD[-1]) for end in ends]
+    ends = [contrastive.train_towers(push, steps=100) for push in (False, True)]
+    products = [contrastive.as_products(end.text_TBD[-1], end.image_TBD[-1]) for end in ends]
     assert collapse_warning(*products[0])
     assert collapse_warning(*products[1]) is None
-    assert collapse.mean_cosines(ends[0])[-1] > 0.98
+    assert contrastive.mean_cosines(ends[0])[-1] > 0.98
 
 
 def test_arrangements_are_what_they_are_called():
-    found = {key: contrast.as_products(a, b) for key, a, b in circle.arrangements()}
+    found = {key: contrastive.as_products(a, b) for key, a, b in contrastive.arrangements()}
     aligned = {key for key, features in found.items() if alignment(*features) < 0.1}
     spread = {key for key, features in found.items() if uniformity(*features) < -2}
     assert aligned == {"contrast_aligned_only", "contrast_both"}
@@ -95,7 +89,7 @@ def test_arrangements_are_what_they_are_called():
 
 
 def test_gaussian_logits_are_density_ratios():
-    logits_BB = contrast.gaussian_logits(3, information=1.5, inputs=2, seed=4)
+    logits_BB = contrastive.gaussian_logits(3, information=1.5, inputs=2, seed=4)
     correlation = float((1 - np.exp(-1.5)) ** 0.5)
     generator = torch.Generator().manual_seed(4)
     x_BF, noise_BF = torch.randn(2, 3, 2, generator=generator)
@@ -111,7 +105,7 @@ def test_gaussian_logits_are_density_ratios():
 
 @pytest.mark.parametrize("batch", [4, 64])
 def test_best_loss_keeps_the_bound(batch):
-    assert np.log(batch) - contrast_loss.best_loss(batch) < min(np.log(batch), 3.0)
+    assert np.log(batch) - info_nce.best_loss(batch) < min(np.log(batch), 3.0)
 
 
 def test_numbers_of_the_hand_table(checked):
@@ -137,8 +131,8 @@ def test_table_of_a_batch_counts_hits_and_leaves_out_the_incomplete():
 
     present_BM = torch.ones(3, 5, dtype=torch.bool)
     products = SimpleNamespace(present_NM=has_NM, collate=Batch)
-    table = batch_table.table_of(Model(1, 1), products, count=9)
+    table = info_nce.table_of(Model(1, 1), products, count=9)
     assert table.cosine_BB.shape == (3, 3)
     assert table.hits == 3
-    expected = pair_losses(pooled_NMD[:3], present_BM).loss_BP[:, contrast.PAIR].mean()
+    expected = pair_losses(pooled_NMD[:3], present_BM).loss_BP[:, contrastive.PAIR].mean()
     assert table.loss == pytest.approx(expected.item())

@@ -9,9 +9,19 @@ from sklearn.metrics import f1_score
 from scale.evaluation.bootstrap import Estimate, estimate
 from scale.evaluation.classification import Examples, linear_probe
 from scale.evaluation.clustering import cluster
-from scale.viz.illustrations.downstream import class_f1, purity_curves, task_estimates
-from scale.viz.illustrations.groups import metric_name, purity_figure, tail_scores, task_figure
-from scale.viz.illustrations.ranking import bootstrap_figure, one_list, resampled_means, two_systems
+from scale.viz.illustrations.downstream import (
+    bootstrap_figure,
+    class_f1,
+    metric_name,
+    one_list,
+    purity_curves,
+    purity_figure,
+    resampled_means,
+    tail_scores,
+    task_estimates,
+    task_figure,
+    two_systems,
+)
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]

@@ -5,13 +5,16 @@ import pytest
 
 from scale.modalities import MODALITIES
 from scale.studies.released_code import SHORT_RUNS, AudioHeadFit, MissingAudio, mask_owners
-from scale.viz.illustrations.fault_inputs import (
+from scale.viz.illustrations.released_code import (
+    VERSIONS,
     fault_audio,
+    fault_gradients,
+    fault_losses,
+    fault_mask,
     fault_missing,
     fault_regression,
     fault_temperature,
 )
-from scale.viz.illustrations.faults import VERSIONS, fault_gradients, fault_losses, fault_mask
 
 PARTS = [f"encoders.{m}" for m in MODALITIES] + ["jct"] + [f"heads.{m}" for m in MODALITIES]
 both = pytest.mark.parametrize("lang", ["en", "zh"])

@@ -6,8 +6,9 @@ import torch
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.modalities import MODALITIES
-from scale.viz.illustrations.attributes import attribute_matrix, before_and_after
-from scale.viz.illustrations.guesses import (
+from scale.viz.illustrations.masked_words import (
+    attribute_matrix,
+    before_and_after,
     blank_value,
     condition,
     fates,

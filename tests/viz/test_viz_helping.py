@@ -4,7 +4,7 @@ import pytest
 
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
-from scale.viz.illustrations.helping import added_modalities, shapley_figure
+from scale.viz.illustrations.contributions import added_modalities, shapley_figure
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]

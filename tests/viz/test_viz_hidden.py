@@ -9,7 +9,7 @@ from scale.config import FeatureConfig
 from scale.data.descriptors import describe
 from scale.data.features import extract
 from scale.studies.context import Reconstruction
-from scale.viz.illustrations.hidden import RANKS, mask_audio, mask_image, mask_video
+from scale.viz.illustrations.masking import RANKS, mask_audio, mask_image, mask_video
 from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.words import label
 

@@ -9,9 +9,8 @@ from scale.config import ModelConfig
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.presets import base, tiny
-from scale.viz.illustrations.architecture import architecture, token_count
-from scale.viz.illustrations.loss_terms import broken_runs, loss_terms
-from scale.viz.illustrations.weights import features_of_cosine, gradient_descent, weight_effects
+from scale.viz.illustrations.pretraining import architecture, broken_runs, loss_terms, token_count
+from scale.viz.illustrations.scores import features_of_cosine, gradient_descent, weight_effects
 
 
 def words(figure):

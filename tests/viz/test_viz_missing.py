@@ -5,9 +5,14 @@ import pytest
 
 from scale.modalities import MODALITIES
 from scale.studies.statistics import seed_interval
-from scale.viz.illustrations.completeness import complete_share, crowd_presence, shares_left
-from scale.viz.illustrations.paired import paired_runs, unpaired
-from scale.viz.illustrations.policies import missing_policies
+from scale.viz.illustrations.missing_modalities import (
+    complete_share,
+    crowd_presence,
+    missing_policies,
+    paired_runs,
+    shares_left,
+    unpaired,
+)
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]

@@ -6,19 +6,19 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
 from scale.evaluation.embed import Embeddings
 from scale.modalities import MODALITIES
-from scale.viz.illustrations.maps import (
-    gap_over_training,
-    modality_gap_figure,
-    modality_maps,
-    seed_maps,
-)
-from scale.viz.illustrations.projection_errors import made_up_figure, map_tears, most_torn
 from scale.viz.illustrations.space import (
     Points,
     cosine_kinds,
+    gap_over_training,
+    made_up_figure,
+    map_tears,
     modality_gap,
+    modality_gap_figure,
+    modality_maps,
+    most_torn,
     neighbour_ranks,
     principal_axes,
+    seed_maps,
     three_groups,
     trustworthiness,
 )

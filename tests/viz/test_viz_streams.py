@@ -7,10 +7,15 @@ from scale.modalities import MODALITIES
 from scale.presets import base
 from scale.studies.systems.attention_reach import AttentionReach
 from scale.studies.systems.generator import PatchCodebook
-from scale.viz.illustrations.attention import attention_masks
-from scale.viz.illustrations.cost import TOKENS, cost_by_length, sized_designs
-from scale.viz.illustrations.picture_words import picture_words
-from scale.viz.illustrations.streams import schemes, streams
+from scale.viz.illustrations.streams import (
+    TOKENS,
+    attention_masks,
+    cost_by_length,
+    picture_words,
+    schemes,
+    sized_designs,
+    streams,
+)
 
 LENGTH = dict(zip(MODALITIES, (3, 4, 2, 3, 5), strict=True))
 SIZE = sum(LENGTH.values())

@@ -6,18 +6,24 @@ from scipy.stats import chi2_contingency
 
 from scale.data.summary import long_tail
 from scale.modalities import MODALITIES
-from scale.viz.illustrations.data_sets import DATA_SETS, data_set_picture, plain
-from scale.viz.illustrations.presence import (
+from scale.viz.illustrations.data import (
+    DATA_SETS,
+    beside_zipf,
     chance_chi_square,
     chi_square,
+    data_set_picture,
     expected_combinations,
     independence_picture,
+    lorenz,
+    plain,
+    power_law,
     presence_by_category,
     presence_maps,
     shuffled,
     shuffled_within,
+    tail_curves,
+    tail_metric,
 )
-from scale.viz.illustrations.tail import beside_zipf, lorenz, power_law, tail_curves, tail_metric
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]

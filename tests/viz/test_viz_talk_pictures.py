@@ -11,9 +11,9 @@ from scale.config import FeatureConfig
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.context import Reconstruction
-from scale.viz.illustrations.pretext import Piece, TaskView, pretext_tasks
-from scale.viz.illustrations.score_path import score_path
-from scale.viz.illustrations.total_loss import LossTerms, total_loss
+from scale.viz.illustrations.masking import Piece, TaskView, pretext_tasks
+from scale.viz.illustrations.pretraining import LossTerms, total_loss
+from scale.viz.illustrations.scores import score_path
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]

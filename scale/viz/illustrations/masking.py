@@ -1,24 +1,433 @@
-"""What the others add to a masked prediction, and what copying gives (notebooks 04 to 08).
+"""Hidden regions, frames and time frames, and the guesses in their place (notebooks 04, 07, 08).
+
+L length, F features, H, W, C height, width and colours of a picture. Lengths are points of the
+`paper` style.
+
+The five pretext tasks on one product, side by side: as it is, what is hidden, what is predicted.
+
+All lengths are points of a page (viz/typeset.py); y grows downwards.
+
+What the others add to a masked prediction, and what copying gives (notebooks 04 to 08).
 
 D distances.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scale.config import FeatureConfig
+from scale.data.features import fit_picture, pixels_of
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SPECS
 from scale.strict import require
+from scale.studies.context import Reconstruction
+from scale.viz import tiles, typeset
 from scale.viz.charts import framed, lay_flat, spread
-from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade
+from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, drawn, new_figure, points, shade, tint
+from scale.viz.tiles import Box
 from scale.viz.words import Language, label
+
+MARGIN, GAP, CAPTION, HEADING = 16.0, 12.0, 13.0, 30.0
+SHARP = 240
+"""Pixels of a picture that is shown as it is."""
+RANKS = {"best": "mask_best", "median": "mask_median", "worst": "mask_worst"}
+VERSIONS = {
+    "media": "mask_media",
+    "truth": "mask_truth",
+    "hidden": "mask_hidden",
+    "with": "mask_with",
+    "without": "mask_without",
+    "other products": "mask_with_strangers",
+    "mean": "mask_mean",
+    "visible": "mask_visible",
+    "nearest": "mask_nearest",
+}
+Ranked = Sequence[tuple[str, Reconstruction]]
+"""Each with the rule by which it was picked: a key of RANKS, or empty."""
+
+
+@drawn
+def mask_image(
+    rows: Ranked,
+    config: FeatureConfig,
+    lang: Language = "en",
+    guesses: Sequence[str] = ("with", "without", "mean"),
+) -> Figure:
+    """Hidden regions of pictures: a row a product; picture, colours, what is hidden, guesses.
+
+    Of the features `hog` only the colours can be drawn, not the gradients (`features.pixels_of`).
+
+    Raises:
+        ValueError: the features hold no colours.
+    """
+    versions = ("media", "truth", "hidden", *guesses)
+    side, left = 88.0, 104.0
+    width = MARGIN + left + len(versions) * (side + GAP) - GAP + MARGIN
+    figure, axes = typeset.page(width, HEADING + 20 + len(rows) * (side + CAPTION + GAP))
+    _title(axes, "mask_image_title", lang)
+    for column, version in enumerate(versions):
+        x = MARGIN + left + column * (side + GAP)
+        name = typeset.shorten(label(VERSIONS[version], lang), side + GAP - 3, 7.5, "bold")
+        typeset.write(axes, x, HEADING + 14, name, 7.5, fontweight="bold")
+    for row, (rank, found) in enumerate(rows):
+        y = HEADING + 20 + row * (side + CAPTION + GAP)
+        _about(axes, found, rank, Box(MARGIN, y, left - 10, side), lang)
+        for column, version in enumerate(versions):
+            box = Box(MARGIN + left + column * (side + GAP), y, side, side)
+            _regions(axes, found, version, box, config)
+            _loss(axes, found, version, box, lang)
+    return figure
+
+
+def _regions(
+    axes: Axes, found: Reconstruction, version: str, box: Box, config: FeatureConfig
+) -> None:
+    if version == "media":
+        pixels_HWC = fit_picture(tiles.load(found.product, "image"), SHARP)
+    else:
+        vectors_LF = found.guess_LF.get(version, found.truth_LF)
+        pixels_HWC = pixels_of(vectors_LF, config.image_features, config.patch_size)
+    typeset.picture(axes, pixels_HWC, *box)
+    side = round(len(found.hidden_L) ** 0.5)
+    for place in np.flatnonzero(found.hidden_L):
+        row, column = divmod(int(place), side)
+        cell = box.width / side
+        _mark(axes, version, Box(box.x + column * cell, box.y + row * cell, cell, cell), "image")
+    typeset.box(axes, *box)
+
+
+@drawn
+def mask_video(
+    rows: Ranked,
+    config: FeatureConfig,
+    lang: Language = "en",
+    guesses: Sequence[str] = ("with", "without", "nearest"),
+) -> Figure:
+    """Hidden frames of clips: a column a product, time from left to right; colours only.
+
+    Raises:
+        ValueError: the features hold no colours.
+    """
+    versions = ("media", "truth", "hidden", *guesses)
+    figure, axes, boxes = _columns(rows, versions, 30.0, "mask_video_title", lang)
+    for (_, found), column in zip(rows, boxes, strict=True):
+        frames = {"media": tiles.load(found.product, "video", len(found.hidden_L))}
+        for version, box in zip(versions, column, strict=True):
+            vectors_LF = found.guess_LF.get(version, found.truth_LF)
+            source, side = config.video_features, config.frame_size
+            colours = [pixels_of(vector_F[None], source, side) for vector_F in vectors_LF]
+            _frames(axes, frames.get(version, colours), found, version, box)
+            _loss(axes, found, version, box, lang)
+    return figure
+
+
+def _frames(
+    axes: Axes, frames: Sequence[np.ndarray], found: Reconstruction, version: str, box: Box
+) -> None:
+    step = box.width / len(found.hidden_L)
+    for place, frame_HWC in enumerate(frames):
+        cell = Box(box.x + place * step, box.y, step - 1.5, box.height)
+        shown = typeset.picture(axes, frame_HWC, *cell)
+        if found.hidden_L[place]:
+            _mark(axes, version, Box(*shown), "video")
+
+
+@drawn
+def mask_audio(
+    rows: Ranked,
+    config: FeatureConfig,
+    lang: Language = "en",
+    guesses: Sequence[str] = ("with", "without", "nearest"),
+) -> Figure:
+    """Hidden time frames of log-mel: a column a product, time to the right, pitch upwards."""
+    versions = ("truth", "hidden", *guesses)
+    figure, axes, boxes = _columns(rows, versions, 62.0, "mask_audio_title", lang)
+    for (_, found), column in zip(rows, boxes, strict=True):
+        for version, box in zip(versions, column, strict=True):
+            mel_LF = found.guess_LF.get(version, found.truth_LF)
+            corners = (box.x, box.x + box.width, box.y + box.height, box.y)
+            look = {"cmap": "magma", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+            axes.imshow(mel_LF.T[::-1], extent=corners, aspect="auto", **look)
+            step = box.width / len(mel_LF)
+            for place in np.flatnonzero(found.hidden_L):
+                cell = Box(box.x + place * step, box.y, step, box.height)
+                if version == "hidden":
+                    _mark(axes, version, cell, "audio")
+                else:
+                    below = Box(cell.x, box.y + box.height + 1, step, 2.4)
+                    colour = MODALITY_COLOURS["audio"]
+                    typeset.box(axes, *below, facecolor=colour, edgecolor="none")
+            typeset.box(axes, *box)
+            _loss(axes, found, version, box._replace(height=box.height + 2), lang)
+    note = label("mask_audio_axes", lang, bins=config.mel_bins)
+    typeset.write(axes, MARGIN, axes.get_ylim()[0] - 7, note, 7.5, color=shade(0.65))
+    return figure
+
+
+def _columns(
+    rows: Ranked, versions: Sequence[str], height: float, title: str, lang: Language
+) -> tuple[Figure, Axes, list[list[Box]]]:
+    """A page with a column a product, and the boxes of its versions from top to bottom."""
+    left, width = 104.0, 224.0
+    top = HEADING + 34
+    # Only guesses have a line below that says their loss.
+    steps = [height + (5 if v in ("media", "truth", "hidden") else CAPTION) for v in versions]
+    tops = [top + sum(steps[:k]) for k in range(len(versions))]
+    page_width = MARGIN + left + len(rows) * (width + GAP) - GAP + MARGIN
+    figure, axes = typeset.page(page_width, top + sum(steps) + 16)
+    _title(axes, title, lang)
+    boxes = []
+    for column, (rank, found) in enumerate(rows):
+        x = MARGIN + left + column * (width + GAP)
+        _about(axes, found, rank, Box(x, HEADING + 2, width - 12, 30), lang, lines=1)
+        boxes.append([Box(x, y, width, height) for y in tops])
+    for version, box in zip(versions, boxes[0], strict=True):
+        lines = typeset.wrap(label(VERSIONS[version], lang), left - 10, 7.5, 3, "bold")
+        for line, text in enumerate(lines):
+            typeset.write(axes, MARGIN, box.y + 8 + 10 * line, text, 7.5, fontweight="bold")
+    return figure, axes, boxes
+
+
+def _title(axes: Axes, key: str, lang: Language) -> None:
+    typeset.write(axes, MARGIN, 20, label(key, lang), 11, fontweight="bold")
+
+
+def _about(
+    axes: Axes, found: Reconstruction, rank: str, box: Box, lang: Language, lines: int = 5
+) -> None:
+    """Why the product is shown, and its title: one of the things that the model may read."""
+    y = box.y + 8
+    if rank:
+        text = typeset.shorten(label(RANKS[rank], lang), box.width, 7.5, "bold")
+        typeset.write(axes, box.x, y, text, 7.5, fontweight="bold")
+        y += 11
+    name = found.product.text or found.product.id
+    for line in typeset.wrap(name, box.width, 7, lines):
+        typeset.write(axes, box.x, y, line, 7, color=shade(0.7))
+        y += 9.5
+
+
+def _mark(axes: Axes, version: str, box: Box, modality: str) -> None:
+    """A hidden place: hatched where it is shown as hidden, framed where it is guessed."""
+    if version == "hidden":
+        typeset.box(axes, *box, facecolor=shade(0.08), edgecolor=shade(0.4), hatch="////", zorder=3)
+    elif version not in ("media", "truth"):
+        line = {"edgecolor": MODALITY_COLOURS[modality], "linewidth": points(1.3), "zorder": 3}
+        inset = 0.8
+        typeset.box(axes, box.x + inset, box.y + inset, box.width - 2 * inset,
+                    box.height - 2 * inset, **line)  # fmt: skip
+
+
+def _loss(axes: Axes, found: Reconstruction, version: str, box: Box, lang: Language) -> None:
+    if version in found.loss:
+        text = label("mask_loss", lang, value=found.loss[version])
+        typeset.write(axes, box.x, box.y + box.height + 9, text, 7, color=shade(0.75))
+
+
+TASK_LEFT, TASK_COLUMN, TASK_STEP, TASK_MARGIN = 88.0, 126.0, 134.0, 14.0
+"""Width of the rows' names; width of a task, and from one task to the next."""
+TASK_TOP, TASK_ROW, TASK_GAP = 96.0, 112.0, 12.0
+"""Where the first row begins, its height, and between rows."""
+TASK_SIZE, TASK_LINE = 10.0, 14.0
+"""Of words, and from line to line."""
+SHARP = 240
+"""Pixels of a picture that is shown as it is."""
+STAGES = {"as_is": "fig_as_is", "hidden": "fig_hidden", "predicted": "fig_predicted"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A word piece of a title or a table."""
+
+    text: str
+    """`##` stays in front of one that goes on with a word."""
+    guess: str | None = None
+    """What the model puts in its place; None where the piece is not hidden."""
+    ends_line: bool = False
+    """Of tables: the last one of a pair."""
+
+
+Placed = tuple[float, float, str, Piece]
+"""x, width and text of a piece in its line."""
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A pretext task on one product."""
+
+    content: Sequence[Piece] | Reconstruction
+    """Pieces of a discrete modality; of a continuous one the vectors, the guess named `all`."""
+    loss: float
+    """Mean over the hidden positions: cross-entropy in nats, or squared error."""
+    baseline: float
+    """Loss of the guess without a model: all pieces alike, or the training mean."""
+
+
+@drawn
+def pretext_tasks(
+    views: Mapping[str, TaskView], config: FeatureConfig, lang: Language = "en"
+) -> Figure:
+    """A column a task, in the modality's colour; a modality that is not in `views` is absent.
+
+    Raises ValueError where the features of pictures or clips hold no colours.
+    """
+    width = 2 * TASK_MARGIN + TASK_LEFT + TASK_STEP * (len(MODALITIES) - 1) + TASK_COLUMN
+    figure, axes = typeset.page(width, TASK_TOP + 3 * (TASK_ROW + TASK_GAP) + 40)
+    typeset.write(axes, TASK_MARGIN, 26, label("fig_pretext", lang), 14, fontweight="bold")
+    for k, key in enumerate(STAGES.values()):
+        lines = typeset.wrap(label(key, lang), TASK_LEFT - 10, 11, 4, "bold")
+        for number, line in enumerate(lines):
+            y = TASK_TOP + k * (TASK_ROW + TASK_GAP) + 14 + 15 * number
+            typeset.write(axes, TASK_MARGIN, y, line, 11, fontweight="bold", color=shade(0.8))
+    for k, modality in enumerate(MODALITIES):
+        x = TASK_MARGIN + TASK_LEFT + k * TASK_STEP
+        _heading(axes, x, modality, lang)
+        tops = [TASK_TOP + row * (TASK_ROW + TASK_GAP) for row in range(3)]
+        boxes = [Box(x, top, TASK_COLUMN, TASK_ROW) for top in tops]
+        if modality not in views:
+            typeset.absent_tile(axes, *boxes[0], label(f"absent_{modality}", lang), 10)
+            continue
+        view = views[modality]
+        for stage, box in zip(STAGES, boxes, strict=True):
+            if isinstance(view.content, Reconstruction):
+                DRAW_TASK[modality](axes, view.content, stage, box, config)
+            else:
+                _pieces(axes, view.content, stage, box, MODALITY_COLOURS[modality])
+        below = boxes[-1].y + TASK_ROW + 15
+        loss = label("fig_task_loss", lang, loss=view.loss)
+        typeset.write(axes, x, below, loss, 10, fontweight="bold")
+        baseline = "fig_even" if SPECS[modality].kind == "discrete" else "fig_mean"
+        text = label(baseline, lang, loss=view.baseline)
+        typeset.write(axes, x, below + 14, text, 10, color=shade(0.7))
+    return figure
+
+
+def _heading(axes: Axes, x: float, modality: str, lang: Language) -> None:
+    """Short name of the task and what it stands for."""
+    task, colour = SPECS[modality].task, MODALITY_COLOURS[modality]
+    typeset.write(axes, x, 54, task, 14, fontweight="bold", color=colour)
+    name = label(task, lang).removeprefix(task).lstrip("：: ")
+    for number, line in enumerate(typeset.wrap(name, TASK_COLUMN, 10, 2)):
+        typeset.write(axes, x, 70 + 13 * number, line, 10, color=colour)
+
+
+def _pieces(axes: Axes, pieces: Sequence[Piece], stage: str, box: Box, colour: str) -> None:
+    """Pieces as running words; of what does not fit the last line says that there is more."""
+    lines, most = _task_lines(pieces, stage, box.width), int(box.height // TASK_LINE)
+    if len(lines) > most:
+        lines = lines[: most - 1]
+        typeset.write(axes, box.x, box.y + (most - 1) * TASK_LINE + TASK_SIZE, "…", TASK_SIZE)
+    for number, line in enumerate(lines):
+        y = box.y + number * TASK_LINE
+        for left, width, text, piece in line:
+            x = box.x + left
+            if piece.guess is None or stage == "as_is":
+                style = {"color": colour} if piece.guess is not None else {}
+                typeset.write(axes, x, y + TASK_SIZE, text, TASK_SIZE, **style)
+            elif stage == "hidden":
+                look = {"facecolor": shade(0.08), "edgecolor": shade(0.45), "hatch": "////"}
+                typeset.box(axes, x, y, width, TASK_SIZE + 2.5, **look)
+            else:
+                good = HIT if piece.guess == piece.text else NEGATIVE
+                look = {"facecolor": tint(good), "edgecolor": good}
+                typeset.box(axes, x, y, width, TASK_SIZE + 2.5, **look)
+                typeset.write(axes, x + 2.5, y + TASK_SIZE, text, TASK_SIZE)
+
+
+def _task_lines(pieces: Sequence[Piece], stage: str, width: float) -> list[list[Placed]]:
+    lines: list[list[Placed]] = [[]]
+    x = 0.0
+    for piece in pieces:
+        boxed = piece.guess is not None and stage != "as_is"
+        text = piece.text.removeprefix("##")
+        if boxed and stage == "predicted":
+            mark = "✓" if piece.guess == piece.text else "×"
+            text = f"{mark} {piece.guess.removeprefix('##')}"
+        wide = typeset.text_width(text, TASK_SIZE) + 5 * boxed
+        x += 0 if not lines[-1] or (piece.text.startswith("##") and not boxed) else 3.5
+        if lines[-1] and x + wide > width:
+            lines.append([])
+            x = 0.0
+        lines[-1].append((x, wide, text, piece))
+        x += wide
+        if piece.ends_line:
+            lines.append([])
+            x = 0.0
+    return lines if lines[-1] else lines[:-1]
+
+
+def _image(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
+    """The picture and its hidden regions; predicted, as the colours of its features."""
+    if stage == "predicted":
+        pixels_HWC = pixels_of(found.guess_LF["all"], config.image_features, config.patch_size)
+    else:
+        pixels_HWC = fit_picture(tiles.load(found.product, "image"), SHARP)
+    shown = Box(*typeset.picture(axes, pixels_HWC, box.x, box.y, box.height, box.height))
+    side = round(len(found.hidden_L) ** 0.5)
+    for place in np.flatnonzero(found.hidden_L):
+        row, column = divmod(int(place), side)
+        cell = shown.width / side
+        corner = shown.x + column * cell, shown.y + row * cell
+        _task_mark(axes, Box(*corner, cell, cell), stage, "image")
+    typeset.box(axes, *shown)
+
+
+def _video(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
+    """Frames in rows, in the order of time; predicted, as the colours of their features."""
+    count = len(found.hidden_L)
+    if stage == "predicted":
+        vectors = found.guess_LF["all"][:, None]
+        frames = [pixels_of(vector, config.video_features, config.frame_size) for vector in vectors]
+    else:
+        frames = tiles.load(found.product, "video", count)
+    columns = int(np.ceil(count**0.5))
+    side = min(box.width, box.height) / columns
+    for place in range(count):
+        row, column = divmod(place, columns)
+        corner = box.x + column * side, box.y + row * side
+        shown = typeset.picture(axes, frames[place], *corner, side - 2, side - 2)
+        if found.hidden_L[place]:
+            _task_mark(axes, Box(*shown), stage, "video")
+
+
+def _audio(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
+    """Log-mel: time to the right, pitch upwards."""
+    mel_LF = found.guess_LF["all"] if stage == "predicted" else found.truth_LF
+    corners = (box.x, box.x + box.width, box.y + box.height, box.y)
+    look = {"cmap": "magma", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+    axes.imshow(mel_LF.T[::-1], extent=corners, aspect="auto", **look)
+    step = box.width / len(mel_LF)
+    for place in np.flatnonzero(found.hidden_L):
+        cell = Box(box.x + place * step, box.y, step, box.height)
+        if stage == "hidden":
+            _task_mark(axes, cell, stage, "audio")
+        elif stage == "predicted":
+            below = Box(cell.x, box.y + box.height + 1, step, 3)
+            typeset.box(axes, *below, facecolor=MODALITY_COLOURS["audio"], edgecolor="none")
+    typeset.box(axes, *box)
+
+
+def _task_mark(axes: Axes, box: Box, stage: str, modality: str) -> None:
+    """A hidden place: hatched where it is hidden, framed where it is predicted."""
+    if stage == "hidden":
+        look = {"facecolor": shade(0.08), "edgecolor": shade(0.45), "hatch": "////", "zorder": 3}
+        typeset.box(axes, *box, **look)
+    elif stage == "predicted":
+        look = {"edgecolor": MODALITY_COLOURS[modality], "linewidth": points(1.6), "zorder": 3}
+        inner = (box.x + 1, box.y + 1, box.width - 2, box.height - 2)
+        typeset.box(axes, *inner, **look)
+
+
+DRAW_TASK = {"image": _image, "video": _video, "audio": _audio}
+
 
 WHOLE = ("all", "other products")
 """Contexts of all other modalities: the product's own, and another product's."""
-HEIGHT = 0.3
+ROW_HEIGHT = 0.3
 """Of a row, in inches."""
 
 
@@ -41,18 +450,18 @@ def context_gain(
     require(any(gains.values()), "no gain of a context to draw")
     names = [n for n in (*WHOLE, *MODALITIES) if any(n in found for found in gains.values())]
     shown = [m for m in MODALITIES if m in gains]
-    figure = new_figure(max(5.6, 2.6 + 2.3 * len(shown)), 1.75 + HEIGHT * len(names))
+    figure = new_figure(max(5.6, 2.6 + 2.3 * len(shown)), 1.75 + ROW_HEIGHT * len(names))
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, modality in zip(panels, shown, strict=True):
-        _panel(axes, modality, gains[modality], names, lang)
-    panels[0].set_yticks(range(len(names)), [_name(name, lang) for name in names])
+        _gain_panel(axes, modality, gains[modality], names, lang)
+    panels[0].set_yticks(range(len(names)), [_context_name(name, lang) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     title = label("mask_gain_title", lang)
     below = " ".join([label("mask_gain_note", lang), note]).strip()
     return framed(figure, title, below, [])
 
 
-def _panel(
+def _gain_panel(
     axes: Axes, modality: str, found: Mapping[str, Estimate], names: list[str], lang: Language
 ) -> None:
     rows = [(y, name, found[name]) for y, name in enumerate(names) if name in found]
@@ -75,7 +484,7 @@ def _panel(
     axes.set_title(f"{SPECS[modality].task} · {label(modality, lang)}\n{counted}")
 
 
-def _name(name: str, lang: Language) -> str:
+def _context_name(name: str, lang: Language) -> str:
     if name in MODALITIES:
         return label("mask_only", lang, modality=label(name, lang))
     return label({"all": "mask_own", "other products": "mask_strangers"}[name], lang)

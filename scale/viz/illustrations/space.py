@@ -2,17 +2,42 @@
 
 N products or points, M modalities (five), D width, P points (one a product and modality), k
 neighbours.
+
+Maps of the embedding space, beside what they leave out (notebook 13).
+
+P points (one a product and modality), N products, S snapshots of a training.
+
+What a map of embeddings tears apart, and what it makes up (notebook 13).
+
+N products or points.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from scale.evaluation.embed import Embeddings
 from scale.evaluation.ranking import unit
 from scale.modalities import MODALITIES
+from scale.viz.embeddings import MARKERS
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    category_colours,
+    drawn,
+    new_figure,
+    points,
+    shade,
+)
+from scale.viz.words import Language, label
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -125,3 +150,274 @@ def three_groups(per_group: int = 60, seed: int = 0) -> tuple[Floats, Ints]:
     group_N = np.repeat(np.arange(3), per_group)
     noise_N3 = rng.normal(size=(len(group_N), 3)) * width_G[group_N, None]
     return unit(centre_G3[group_N] + noise_N3), group_N
+
+
+KINDS = {"within": ("sp_within", "#7A5195"), "between": ("sp_between", "#8A8F98")}
+KINDS |= {"same": ("sp_same", POSITIVE)}
+"""Label and colour of each kind of cosine."""
+NAMED = 6
+"""Categories that get a colour where the others are grey."""
+
+
+@drawn
+def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> Figure:
+    """For each stage (`untrained`, `trained`): PCA of all points, and the cosines by kind.
+
+    Crosses are the modalities' means; all maps have one scale, so that gaps can be compared.
+    """
+    figure = new_figure(8.6, 2.9 * len(stages) + 0.5)
+    grid = figure.subplots(len(stages), 2, width_ratios=(1, 1.05), squeeze=False)
+    for (plane, bars), (stage, found) in zip(grid, stages.items(), strict=True):
+        xy_P2, share = principal_axes(found.unit_PD)
+        _modality_points(plane, xy_P2, found.modality_P)
+        for number, m in enumerate(found.means()):
+            mean_2 = xy_P2[found.modality_P == m].mean(0)
+            _cross(plane, mean_2, MODALITY_COLOURS[m], MARKERS[number])
+        plane.set(xlim=(-1.25, 1.25), ylim=(-1.1, 1.1), aspect="equal", xticks=[], yticks=[])
+        values = {"stage": label(stage, lang), "gap": modality_gap(found)}
+        plane.set_title(label("sp_gap_is", lang, **values))
+        plane.set_xlabel(label("sp_plane", lang, share=100 * share))
+        _cosine_histogram(bars, cosine_kinds(found), lang)
+    grid[-1, 1].set_xlabel(label("sp_cosine", lang))
+    handles, names = grid[0, 1].get_legend_handles_labels()
+    # Above the panel, because where the bars stand depends on the training.
+    grid[0, 1].legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    _modality_legend(figure, lang)
+    return figure
+
+
+def _cosine_histogram(axes: Axes, kinds: Mapping[str, NDArray], lang: Language) -> None:
+    edges = np.linspace(-1, 1, 51)
+    for kind, (key, colour) in KINDS.items():
+        share = np.full(len(kinds[kind]), 100 / max(1, len(kinds[kind])))
+        style = {"histtype": "stepfilled", "alpha": 0.35, "color": colour}
+        axes.hist(kinds[kind], edges, weights=share, **style)
+        axes.hist(kinds[kind], edges, weights=share, histtype="step", color=colour, lw=points(1.2))
+        axes.plot([], [], color=colour, lw=points(5), label=label(key, lang))
+        axes.axvline(kinds[kind].mean(), color=colour, lw=points(1.6), dashes=(3, 2))
+    axes.set(xlim=(-1, 1), ylabel=label("sp_share", lang))
+
+
+@drawn
+def modality_maps(
+    maps: Mapping[str, ArrayLike], modality_P: Sequence[str], lang: Language = "en"
+) -> Figure:
+    """Maps of the same points beside each other (`untrained`, `trained`), by modality."""
+    figure = new_figure(4.1 * len(maps), 4.2)
+    for axes, (stage, xy_P2) in zip(
+        figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True
+    ):
+        _modality_points(axes, np.asarray(xy_P2), np.asarray(modality_P))
+        _bare(axes, label("sp_umap_of", lang, stage=label(stage, lang)))
+    _modality_legend(figure, lang)
+    return figure
+
+
+@drawn
+def gap_over_training(
+    snapshots: Mapping[int, Points], lang: Language = "en", last: int | None = None
+) -> Figure:
+    """Maps (PCA, one scale) at some steps of a training, and below the gap and the cosines.
+
+    Args:
+        snapshots: points by step.
+        last: step of another training that is shown as the end and joined by a dashed line.
+    """
+    figure = new_figure(2.05 * len(snapshots) + 0.4, 4.6)
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
+    for axes, (step, found) in zip(
+        above.subplots(1, len(snapshots)), snapshots.items(), strict=True
+    ):
+        xy_P2, _ = principal_axes(found.unit_PD)
+        _modality_points(axes, xy_P2, found.modality_P, 1.6)
+        axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal")
+        _bare(axes, label("sp_at_step", lang, step=step))
+    gap, cosines = below.subplots(1, 2, width_ratios=(1, 1.1))
+    kinds = [cosine_kinds(found) for found in snapshots.values()]
+    steps, distances = list(snapshots), [modality_gap(found) for found in snapshots.values()]
+    live = [number for number, step in enumerate(steps) if step != last]
+    series = [(gap, distances, shade(0.85), label("sp_gap", lang), "o")]
+    for number, (kind, (key, colour)) in enumerate(KINDS.items()):
+        means = [float(found[kind].mean()) for found in kinds]
+        series.append((cosines, means, colour, label(key, lang), "sD^"[number]))
+    for axes, values, colour, name, marker in series:
+        style = {"color": colour, "marker": marker, "ms": points(4.5)}
+        axes.plot(live, [values[k] for k in live], **style, label=name)
+        axes.plot(range(len(steps)), values, **style, dashes=(2, 2))
+    for axes, title in ((gap, "sp_gap_title"), (cosines, "sp_cosines_title")):
+        axes.set_xticks(range(len(steps)), [f"{step}" for step in steps])
+        axes.set(xlabel=label("step", lang), title=label(title, lang))
+    gap.set_ylim(0, 1.5)
+    cosines.set_ylim(-0.1, 1.05)
+    # Beside the panel, because where the curves run depends on the training.
+    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+    cosines.legend(**place, fontsize=points(8))
+    return figure
+
+
+@drawn
+def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = "en") -> Figure:
+    """The same points mapped with several seeds; the six largest groups in colour."""
+    group_N = np.array([str(g) for g in groups])
+    names, counts = np.unique(group_N, return_counts=True)
+    shown = names[np.lexsort((names, -counts))][:NAMED]
+    figure = new_figure(4.1 * len(maps), 4.3)
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    colours = category_colours(NAMED)
+    for axes, (seed, xy_N2) in zip(panels, maps.items(), strict=True):
+        xy_N2 = np.asarray(xy_N2)
+        rest_N = ~np.isin(group_N, shown)
+        axes.scatter(*xy_N2[rest_N].T, s=points(3) ** 2, color=shade(0.3), linewidth=0)
+        for name, colour, marker in zip(shown, colours, MARKERS, strict=False):
+            look = {"s": points(5.5) ** 2, "color": colour, "marker": marker, "linewidth": 0}
+            axes.scatter(*xy_N2[group_N == name].T, **look, label=name)
+        _bare(axes, label("sp_seed", lang, seed=seed))
+    handles, texts = panels[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=NAMED, frameon=False)
+    return figure
+
+
+def _modality_points(axes: Axes, xy_P2: NDArray, modality_P: NDArray, size: float = 2.6) -> None:
+    for number, m in enumerate(MODALITIES):
+        here = xy_P2[modality_P == m].T
+        look = {"marker": MARKERS[number], "s": points(size) ** 2, "linewidth": 0, "alpha": 0.75}
+        axes.scatter(*here, color=MODALITY_COLOURS[m], **look)
+
+
+def _cross(axes: Axes, xy_2: NDArray, colour: str, marker: str) -> None:
+    look = {"s": points(10) ** 2, "marker": marker, "linewidth": points(1.6), "zorder": 4}
+    axes.scatter(*xy_2, facecolor=colour, edgecolor=shade(1.0), **look)
+
+
+def _modality_legend(figure: Figure, lang: Language) -> None:
+    handles = [
+        Line2D([], [], ls="none", marker=MARKERS[k], color=MODALITY_COLOURS[m], ms=points(5.5),
+               label=label(m, lang))
+        for k, m in enumerate(MODALITIES)
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+
+
+def _bare(axes: Axes, title: str) -> None:
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+TORN_RANK = 15
+"""A nearest neighbour farther down the map's list than this counts as torn away."""
+
+
+def most_torn(rank_NN: Ints, map_rank_NN: Ints, k: int = 5) -> int:
+    """The point whose k nearest in the space have the largest mean rank on the map."""
+    true_NN = (rank_NN >= 1) & (rank_NN <= k)
+    return int(np.where(true_NN, map_rank_NN, 0).sum(1).argmax())
+
+
+@drawn
+def map_tears(
+    xy_N2: ArrayLike, rank_NN: Ints, lang: Language = "en", row: int | None = None, k: int = 5
+) -> Figure:
+    """Left: each point joined to its nearest in the space. Right: one point's two neighbourhoods.
+
+    Args:
+        xy_N2: the map.
+        rank_NN: `neighbour_ranks` in the space.
+        row: the point on the right; None takes the most torn one.
+    """
+    xy_N2 = np.asarray(xy_N2, dtype=float)
+    map_rank_NN = neighbour_ranks(xy_N2)
+    row = most_torn(rank_NN, map_rank_NN, k) if row is None else row
+    figure = new_figure(9.0, 4.9)
+    every, one = figure.subplots(1, 2)
+    _every_nearest(every, xy_N2, rank_NN, map_rank_NN, lang)
+    _one_point(one, xy_N2, rank_NN, map_rank_NN, row, k, lang)
+    return figure
+
+
+def _every_nearest(
+    axes: Axes, xy_N2: NDArray, rank_NN: Ints, map_rank_NN: Ints, lang: Language
+) -> None:
+    nearest_N = (rank_NN == 1).argmax(1)
+    torn_N = map_rank_NN[np.arange(len(xy_N2)), nearest_N] > TORN_RANK
+    for which_N, key, colour, width, z in (
+        (~torn_N, "sp_kept", shade(0.5), 1.0, 1),
+        (torn_N, "sp_torn", NEGATIVE, 1.2, 2),
+    ):
+        lines = np.stack([xy_N2[which_N], xy_N2[nearest_N[which_N]]], axis=1)
+        text = label(key, lang, n=int(which_N.sum()), k=TORN_RANK)
+        axes.add_collection(
+            LineCollection(lines, color=colour, linewidth=points(width), zorder=z, label=text)
+        )
+    axes.scatter(*xy_N2.T, s=points(2.6) ** 2, color=shade(0.75), linewidth=0, zorder=3)
+    _frame_map(axes, label("sp_nearest", lang))
+
+
+def _one_point(
+    axes: Axes, xy_N2: NDArray, rank_NN: Ints, map_rank_NN: Ints, row: int, k: int, lang: Language
+) -> None:
+    axes.scatter(*xy_N2.T, s=points(2.6) ** 2, color=shade(0.3), linewidth=0)
+    for ranks, key, colour, marker, size in (
+        (map_rank_NN[row], "sp_on_map", POSITIVE, "s", 8),
+        (rank_NN[row], "sp_in_space", NEGATIVE, "^", 6),
+    ):
+        found_N2 = xy_N2[(ranks >= 1) & (ranks <= k)]
+        lines = [[xy_N2[row], end_2] for end_2 in found_N2]
+        axes.add_collection(LineCollection(lines, color=colour, linewidth=points(1.2)))
+        look = {"s": points(size) ** 2, "marker": marker, "zorder": 3}
+        look |= {"facecolor": "none" if marker == "s" else colour, "edgecolor": colour}
+        axes.scatter(*found_N2.T, **look, label=label(key, lang, k=k))
+    axes.scatter(*xy_N2[row], s=points(11) ** 2, marker="*", color=shade(1.0), zorder=4)
+    _frame_map(axes, label("sp_one", lang))
+
+
+@drawn
+def made_up_figure(
+    truth_N3: ArrayLike,
+    group_N: Ints,
+    truth_map_N2: ArrayLike,
+    noise_maps: dict[int, ArrayLike],
+    lang: Language = "en",
+) -> Figure:
+    """Three groups and their map; noise, mapped with few and with many neighbours.
+
+    Args:
+        truth_N3: points of `three_groups`; drawn by their longitude and latitude in degrees.
+        noise_maps: maps of random vectors by number of neighbours.
+    """
+    count = 2 + len(noise_maps)
+    figure = new_figure(2.75 * count, 3.1)
+    truth, mapped, *noise = figure.subplots(1, count)
+    x_N, y_N, z_N = np.asarray(truth_N3, dtype=float).T
+    degrees_N2 = np.rad2deg(np.stack([np.arctan2(y_N, x_N), np.arcsin(z_N)], axis=1))
+    for axes, xy_N2, title in (
+        (truth, degrees_N2, "sp_truth"),
+        (mapped, np.asarray(truth_map_N2), "sp_their_map"),
+    ):
+        _grouped(axes, xy_N2, group_N)
+        _frame_map(axes, label(title, lang), legend=False)
+    truth.set(aspect="equal", adjustable="datalim")
+    for axes, (neighbours, xy_N2) in zip(noise, noise_maps.items(), strict=True):
+        axes.scatter(*np.asarray(xy_N2).T, s=points(2.4) ** 2, color=shade(0.6), linewidth=0)
+        _frame_map(axes, label("sp_noise", lang, k=neighbours), legend=False)
+    return figure
+
+
+def _grouped(axes: Axes, xy_N2: NDArray, group_N: Ints) -> None:
+    groups = np.unique(group_N)
+    for number, (group, colour) in enumerate(
+        zip(groups, category_colours(len(groups)), strict=True)
+    ):
+        look = {"marker": MARKERS[number % len(MARKERS)], "s": points(3.2) ** 2, "linewidth": 0}
+        axes.scatter(*xy_N2[group_N == group].T, color=colour, **look)
+
+
+def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.grid(visible=False)
+    axes.spines[:].set_color(shade(0.15))
+    axes.spines[:].set_visible(True)
+    axes.margins(0.06)
+    if legend:
+        # Below, because points may lie in any corner.
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize=points(8))

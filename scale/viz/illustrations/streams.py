@@ -2,19 +2,48 @@
 
 All lengths are points of a page (viz/typeset.py); y grows downwards. MM: reading modality (row),
 read modality (column).
+
+Attention masks as measured, token by token (notebook 03).
+
+L tokens of a product, all modalities one after the other.
+
+What a design costs against the number of tokens and of modalities (notebook 03).
+
+A picture as words of a codebook, and who reads whom where they are written (notebook 03).
+
+N image tokens, L tokens of a title and its picture.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from scale.config import Config, ModelConfig
 from scale.modalities import INDEX, MODALITIES
+from scale.studies.systems.attention_reach import AttentionReach, ReachMatrix
+from scale.studies.systems.cost import attention_flops, design_flops, layer_flops
 from scale.studies.systems.fusion import LANGUAGE, PERCEPTION
+from scale.studies.systems.generator import PatchCodebook
+from scale.studies.systems.model import find_size
+from scale.studies.systems.named import SYSTEMS, System
 from scale.viz import typeset
-from scale.viz.theme import MODALITY_COLOURS, drawn, points, shade, tint
+from scale.viz.charts import framed, series_styles
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    drawn,
+    new_figure,
+    points,
+    shade,
+    text_on,
+    tint,
+)
 from scale.viz.words import Language, label
 
 COUNT = len(MODALITIES)
@@ -166,3 +195,241 @@ def _arrow(axes: Axes, x: float, start: float, end: float) -> None:
     style = {"arrowstyle": "-|>", "color": shade(0.6), "linewidth": points(0.9)}
     style |= {"mutation_scale": points(7), "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x, end), (x, start), arrowprops=style, zorder=1)
+
+
+MASKS_A_ROW = 6
+"""Masks in a row of the figure."""
+STRIP = 0.045
+"""Width of the coloured strips along a mask, as a share of its side."""
+
+
+@drawn
+def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") -> Figure:
+    """Each model's masks: one of each kind of layer, then the whole model.
+
+    Row i, column j is coloured where output i changes with token j, in the colour of j's modality.
+    A model is not broken over two lines of the figure.
+    """
+    lines = _rows_of_models(reaches)
+    figure = new_figure(1.8 * MASKS_A_ROW, 2.2 * len(lines) + 0.3)
+    panels = figure.subplots(len(lines), MASKS_A_ROW, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for line, row in zip(lines, panels, strict=True):
+        place = 0
+        for reach in line:
+            masks = [*reach.layers.items(), ("whole", reach.whole)]
+            for key, reads_LL in masks:
+                axes = row[place]
+                mask_panel(axes, reads_LL, reach.length, lang, named=place == 0)
+                system = reach.system if key == masks[0][0] else ""
+                title = f"{system}\n{_layer_name(key, lang)}"
+                axes.set_title(title, fontsize=points(8.5), loc="left")
+                place += 1
+    return framed(figure, "", label("reach_note", lang), [])
+
+
+def mask_panel(
+    axes: Axes, reads_LL: ReachMatrix, length: Mapping[str, int], lang: Language, named: bool = True
+) -> None:
+    """One mask, with a strip of the modalities' colours above and to the left.
+
+    Args:
+        named: write the modalities' names and what rows and columns are.
+    """
+    names, sizes = list(length), np.array(list(length.values()))
+    owner_L = np.repeat(np.arange(len(names)), sizes)
+    colour_M3 = np.array([to_rgb(MODALITY_COLOURS[m]) for m in names])
+    page_3 = np.array(to_rgb(shade(0.04)))
+    image_LL3 = np.where(reads_LL[:, :, None], colour_M3[owner_L][None], page_3)
+    count, edge = len(owner_L), np.r_[0, sizes.cumsum()]
+    # imshow would put the axes' aspect and limits where the strips have no room.
+    axes.set_axis_on()
+    axes.imshow(image_LL3, extent=(0, count, count, 0), interpolation="nearest")
+    for line in edge:
+        axes.plot([line, line], [0, count], color=shade(0.0), linewidth=points(0.8))
+        axes.plot([0, count], [line, line], color=shade(0.0), linewidth=points(0.8))
+    wide = STRIP * count
+    for start, size, colour in zip(edge, sizes, colour_M3, strict=False):
+        axes.add_patch(Rectangle((start, -1.4 * wide), size, wide, facecolor=colour))
+        axes.add_patch(Rectangle((-1.4 * wide, start), wide, size, facecolor=colour))
+    axes.set(xlim=(-1.5 * wide, count), ylim=(count, -1.5 * wide), xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if named:
+        axes.set_yticks((edge[:-1] + edge[1:]) / 2, [label(m, lang) for m in names])
+        axes.tick_params(length=0, labelsize=points(7.5), pad=points(1))
+        for tick, m in zip(axes.get_yticklabels(), names, strict=True):
+            tick.set(color=MODALITY_COLOURS[m], fontweight="bold")
+        small = {"fontsize": points(7.5), "color": shade(0.7)}
+        axes.set_ylabel(label("reach_reads", lang), **small)
+        axes.set_xlabel(label("reach_read", lang), **small)
+
+
+def _layer_name(key: str, lang: Language) -> str:
+    names = {
+        "alone": "reach_alone", "stream": "reach_stream", "jct": "reach_jct", "own": "reach_own",
+        "cross": "reach_cross", "self": "reach_self", "whole": "reach_whole",
+    }  # fmt: skip
+    return label(names[key], lang)
+
+
+def _rows_of_models(reaches: Sequence[AttentionReach]) -> list[list[AttentionReach]]:
+    """The models in order, as many to a line as fit."""
+    lines: list[list[AttentionReach]] = [[]]
+    for reach in reaches:
+        taken = sum(len(r.layers) + 1 for r in lines[-1])
+        if lines[-1] and taken + len(reach.layers) + 1 > MASKS_A_ROW:
+            lines.append([])
+        lines[-1].append(reach)
+    return lines
+
+
+DESIGNS = ("uniter", "vilbert", "scale_itself", "clip")
+"""One of each design, the dearest first."""
+TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+MOST_MODALITIES = 8
+
+
+@dataclass(frozen=True)
+class SizedDesign:
+    """A system that sees all five modalities, at the depth that gives it SCALE's parameters."""
+
+    system: System
+    config: ModelConfig
+    depth: int
+    """Of SCALE 0: its config says how many layers it has."""
+
+    def flops(self, tokens: int) -> int:
+        """FLOP of a forward pass of one product, `tokens` of each modality."""
+        length = dict.fromkeys(MODALITIES, tokens)
+        return design_flops(self.system, self.config, self.depth, length)
+
+
+def sized_designs(config: Config, names: Sequence[str] = DESIGNS) -> list[SizedDesign]:
+    """Systems of as many parameters as SCALE with this config."""
+    designs = []
+    for name in names:
+        system, sized, depth = SYSTEMS[name]().everywhere(), config, 0
+        if name != "scale_itself":
+            sized, depth = find_size(system, config)
+        designs.append(SizedDesign(system, sized.model, depth))
+    return designs
+
+
+@drawn
+def cost_by_length(
+    designs: Sequence[SizedDesign],
+    paper_tokens: float | None = None,
+    count_tokens: int = 64,
+    lang: Language = "en",
+) -> Figure:
+    """Left: GFLOP against tokens per modality. Right: one layer against the number of modalities.
+
+    Args:
+        paper_tokens: marked on the left, where given.
+        count_tokens: tokens per modality on the right.
+    """
+    figure = new_figure(9.6, 3.9)
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _by_length(left, designs, paper_tokens, lang)
+    _by_count(right, designs[0].config, count_tokens, lang)
+    return figure
+
+
+def _by_length(
+    axes: Axes, designs: Sequence[SizedDesign], paper_tokens: float | None, lang: Language
+) -> None:
+    names = [_design_name(design, lang) for design in designs]
+    for design, name, style in zip(designs, names, series_styles(names), strict=True):
+        giga = [design.flops(tokens) / 1e9 for tokens in TOKENS]
+        axes.plot(TOKENS, giga, label=name, **style)
+    axes.set(xscale="log", yscale="log", xlabel=label("cost_tokens", lang))
+    axes.set(ylabel=label("cost_flop", lang), title=label("cost_length_title", lang))
+    axes.set_xticks(TOKENS[::2], [str(tokens) for tokens in TOKENS[::2]])
+    axes.minorticks_off()
+    # Powers of ten would be mathematical text, which the figures' fonts do without.
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if paper_tokens:
+        # Ends below the legend.
+        style = {"color": shade(0.5), "ls": ":", "lw": points(1.0), "zorder": 1}
+        axes.axvline(paper_tokens, ymax=0.72, **style)
+        style = {"fontsize": points(8), "color": shade(0.7), "ha": "left", "va": "bottom"}
+        style |= {"transform": axes.get_xaxis_transform()}
+        axes.text(1.08 * paper_tokens, 0.03, label("cost_paper", lang), **style)
+    axes.legend(loc="upper left", fontsize=points(8), frameon=False, handlelength=3.2)
+
+
+def _by_count(axes: Axes, config: ModelConfig, tokens: int, lang: Language) -> None:
+    count_K = np.arange(1, MOST_MODALITIES + 1)
+    width, ratio = config.width, config.mlp_ratio
+    single = layer_flops(tokens, width, ratio)
+    attention_K = np.array([attention_flops(k * tokens, width) for k in count_K])
+    whole_K = np.array([layer_flops(k * tokens, width, ratio) for k in count_K])
+    curves = (
+        ("cost_one_attention", attention_K / attention_K[0], NEGATIVE, "--"),
+        ("cost_one_whole", whole_K / single, NEGATIVE, "-"),
+        ("cost_apart", count_K, POSITIVE, "-"),
+    )
+    for key, cost_K, colour, dashes in curves:
+        style = {"color": colour, "ls": dashes, "marker": "o", "ms": points(3.5)}
+        axes.plot(count_K, cost_K, label=label(key, lang), **style)
+    axes.set(xlabel=label("cost_modalities", lang), ylabel=label("cost_relative", lang))
+    axes.set_title(label("cost_count_title", lang, n=tokens))
+    axes.legend(loc="upper left", fontsize=points(8), frameon=False, handlelength=3.2)
+
+
+def _design_name(design: SizedDesign, lang: Language) -> str:
+    config = design.config
+    if design.depth:
+        return label("cost_layers", lang, name=design.system.name, n=design.depth)
+    return label("cost_scale", lang, n=config.encoder_layers, jct=config.jct_layers)
+
+
+@drawn
+def picture_words(
+    pixels_HWC: np.ndarray, codebook: PatchCodebook, reads_LL: ReachMatrix, lang: Language = "en"
+) -> Figure:
+    """A picture, the numbers of its patches' codes, the picture made of the codes, and the mask.
+
+    Args:
+        pixels_HWC: square, uint8.
+        reads_LL: as `reads_of_generator` measures it, title first, then the picture's codes.
+    """
+    ids_N = codebook.encode(pixels_HWC)
+    side = round(len(ids_N) ** 0.5)
+    rebuilt_HWC = codebook.decode(ids_N)
+    figure = new_figure(10.4, 2.95)
+    original, words, rebuilt, mask = figure.subplots(1, 4)
+    _show(original, pixels_HWC, label("words_original", lang, side=side))
+    for line in range(1, side):
+        place = line * codebook.patch - 0.5
+        for draw in (original.axhline, original.axvline):
+            draw(place, color="#FFFFFF", linewidth=points(0.5), alpha=0.7)
+    blocks = rebuilt_HWC.reshape(side, codebook.patch, side, codebook.patch, 3)
+    mean_NN3 = blocks.mean((1, 3)) / 255
+    _show(words, mean_NN3, label("words_ids", lang))
+    for place, number in enumerate(ids_N):
+        row, column = divmod(place, side)
+        style = {"ha": "center", "va": "center", "fontsize": points(6)}
+        style["color"] = text_on(tuple(mean_NN3[row, column]))
+        words.text(column, row, str(number), **style)
+    _show(rebuilt, rebuilt_HWC, label("words_rebuilt", lang))
+    count = len(reads_LL) - len(ids_N)
+    mask_panel(mask, reads_LL, {"text": count, "image": len(ids_N)}, lang, named=False)
+    mask.set_title(label("words_reads", lang), fontsize=points(9))
+    names = (("text", "words_text", count / 2), ("image", "words_codes", count + len(ids_N) / 2))
+    mask.set_yticks([place for *_, place in names], [label(key, lang) for _, key, _ in names])
+    mask.tick_params(length=0, labelsize=points(8), pad=points(1))
+    for tick, (modality, *_) in zip(mask.get_yticklabels(), names, strict=True):
+        tick.set(color=MODALITY_COLOURS[modality], fontweight="bold")
+    mask.set_xlabel(label("reach_read", lang), fontsize=points(7.5), color=shade(0.7))
+    return figure
+
+
+def _show(axes: Axes, image: np.ndarray, title: str) -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=points(9))

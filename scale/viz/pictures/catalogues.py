@@ -10,16 +10,20 @@ from scale.evaluation.embed import embed_dataset
 from scale.modalities import MODALITIES
 from scale.viz.catalogue import inspect_figure, long_tail
 from scale.viz.combinations import combination_picture
-from scale.viz.illustrations.data_sets import DATA_SETS, data_set_picture, shop_facts
-from scale.viz.illustrations.presence import (
+from scale.viz.illustrations.data import (
+    DATA_SETS,
+    beside_zipf,
     chance_chi_square,
     chi_square,
+    data_set_picture,
     expected_combinations,
     independence_picture,
     presence_by_category,
     presence_maps,
+    shop_facts,
+    tail_curves,
+    tail_metric,
 )
-from scale.viz.illustrations.tail import beside_zipf, tail_curves, tail_metric
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.products import contact_sheet
 from scale.viz.words import Language

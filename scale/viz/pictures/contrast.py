@@ -1,10 +1,19 @@
 """Pictures of notebook 01."""
 
-from scale.viz.illustrations.batch_table import batch_table, tables_of
-from scale.viz.illustrations.circle import alignment_uniformity, false_negatives, pull_and_push
-from scale.viz.illustrations.collapse import collapse
-from scale.viz.illustrations.contrast_idea import contrastive_idea
-from scale.viz.illustrations.contrast_loss import batch_size, info_nce_table, temperature
+from scale.viz.illustrations.contrastive import (
+    alignment_uniformity,
+    collapse,
+    false_negatives,
+    pull_and_push,
+)
+from scale.viz.illustrations.contrastive_idea import contrastive_idea
+from scale.viz.illustrations.info_nce import (
+    batch_size,
+    batch_table,
+    info_nce_table,
+    tables_of,
+    temperature,
+)
 from scale.viz.pictures.sources import Picture, Sources
 
 

@@ -13,9 +13,17 @@ from scale.evaluation.report import plain, retrieval_results
 from scale.evaluation.tables import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
-from scale.viz.illustrations.downstream import class_f1, purity_curves, task_estimates
-from scale.viz.illustrations.groups import purity_figure, tail_scores, task_figure
-from scale.viz.illustrations.ranking import bootstrap_figure, one_list, two_systems
+from scale.viz.illustrations.downstream import (
+    bootstrap_figure,
+    class_f1,
+    one_list,
+    purity_curves,
+    purity_figure,
+    tail_scores,
+    task_estimates,
+    task_figure,
+    two_systems,
+)
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.retrieval import direction_matrix, retrieval_bars
 from scale.viz.words import Language

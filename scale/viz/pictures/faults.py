@@ -19,13 +19,15 @@ from scale.studies.released_code import (
     train_briefly,
     with_misaligned_mask,
 )
-from scale.viz.illustrations.fault_inputs import (
+from scale.viz.illustrations.released_code import (
     fault_audio,
+    fault_gradients,
+    fault_losses,
+    fault_mask,
     fault_missing,
     fault_regression,
     fault_temperature,
 )
-from scale.viz.illustrations.faults import fault_gradients, fault_losses, fault_mask
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.words import Language
 

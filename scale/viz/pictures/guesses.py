@@ -28,8 +28,8 @@ from scale.studies.masked_training import (
     prepend_label,
     with_record_tables,
 )
-from scale.viz.illustrations.attributes import before_and_after
-from scale.viz.illustrations.guesses import (
+from scale.viz.illustrations.masked_words import (
+    before_and_after,
     blank_value,
     condition,
     fates,

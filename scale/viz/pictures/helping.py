@@ -14,7 +14,7 @@ from scale.seeding import derived_seed
 from scale.studies.retention import EMPTY_SUBSET, marginal_contributions, retention_curves, shapley
 from scale.studies.statistics import seed_interval
 from scale.viz.claims import retention_curve
-from scale.viz.illustrations.helping import added_modalities, shapley_figure
+from scale.viz.illustrations.contributions import added_modalities, shapley_figure
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.retrieval import retrieval_bars
 from scale.viz.words import Language

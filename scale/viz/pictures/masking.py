@@ -22,9 +22,17 @@ from scale.studies.masked_probe import (
     token_groups,
 )
 from scale.studies.masked_training import copy_losses, mean_baseline_loss
-from scale.viz.illustrations.hidden import RANKS, mask_audio, mask_image, mask_video
-from scale.viz.illustrations.masking import context_gain, copy_curve
-from scale.viz.illustrations.pretext import Piece, TaskView, pretext_tasks
+from scale.viz.illustrations.masking import (
+    RANKS,
+    Piece,
+    TaskView,
+    context_gain,
+    copy_curve,
+    mask_audio,
+    mask_image,
+    mask_video,
+    pretext_tasks,
+)
 from scale.viz.pictures.run_pictures import most_complete
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.words import Language

@@ -5,9 +5,12 @@ import torch
 from matplotlib.figure import Figure
 
 from scale.studies.noise import apply_noise, missing_at_random
-from scale.viz.illustrations.completeness import complete_share, shares_left
-from scale.viz.illustrations.paired import paired_runs
-from scale.viz.illustrations.policies import missing_policies
+from scale.viz.illustrations.missing_modalities import (
+    complete_share,
+    missing_policies,
+    paired_runs,
+    shares_left,
+)
 from scale.viz.noise import noise_sheet
 from scale.viz.pictures.run_pictures import most_complete
 from scale.viz.pictures.sources import Picture, Sources

@@ -9,9 +9,16 @@ from scale.evaluation.embed import embed_dataset
 from scale.evaluation.ranking import unit
 from scale.model.scale import ScaleModel
 from scale.viz.embeddings import umap_coordinates
-from scale.viz.illustrations.maps import modality_gap_figure, modality_maps, seed_maps
-from scale.viz.illustrations.projection_errors import made_up_figure, map_tears
-from scale.viz.illustrations.space import Points, neighbour_ranks, three_groups
+from scale.viz.illustrations.space import (
+    Points,
+    made_up_figure,
+    map_tears,
+    modality_gap_figure,
+    modality_maps,
+    neighbour_ranks,
+    seed_maps,
+    three_groups,
+)
 from scale.viz.pictures.run_pictures import draw_map
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.words import Language

@@ -12,10 +12,13 @@ from scale.studies.systems.attention_reach import AttentionReach, generator_reac
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
-from scale.viz.illustrations.attention import attention_masks
-from scale.viz.illustrations.cost import cost_by_length, sized_designs
-from scale.viz.illustrations.picture_words import picture_words
-from scale.viz.illustrations.streams import streams
+from scale.viz.illustrations.streams import (
+    attention_masks,
+    cost_by_length,
+    picture_words,
+    sized_designs,
+    streams,
+)
 from scale.viz.pictures.run_pictures import most_complete
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.words import Language

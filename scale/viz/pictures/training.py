@@ -14,10 +14,14 @@ from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores
 from scale.presets import base
 from scale.studies.failure_modes import complete_products, failure_curves
-from scale.viz.illustrations.architecture import architecture
-from scale.viz.illustrations.loss_terms import broken_runs, loss_terms
-from scale.viz.illustrations.score_path import score_path
-from scale.viz.illustrations.total_loss import LossTerms, total_loss
+from scale.viz.illustrations.pretraining import (
+    LossTerms,
+    architecture,
+    broken_runs,
+    loss_terms,
+    total_loss,
+)
+from scale.viz.illustrations.scores import score_path
 from scale.viz.pictures.run_pictures import most_complete
 from scale.viz.pictures.sources import Picture, Sources
 from scale.viz.words import Language

@@ -1,17 +1,30 @@
-"""Features as points of a circle: pull and push, twins, alignment and uniformity.
+"""Contrastive learning on inputs that are small enough to look at.
+
+B products, M modalities (five), D width, T steps and the start. Where two modalities are enough
+they are text and image; a plane has D = 2.
+
+Features as points of a circle: pull and push, twins, alignment and uniformity.
 
 B products, T steps and the start.
+
+Collapse, shown happening: two small encoders that are only pulled, or pulled and pushed.
+
+T steps and the start, N products, D = 2.
 """
+
+from dataclasses import dataclass
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from scale.training.diagnostics import alignment, uniformity
-from scale.viz.illustrations.contrast import Walk, as_products, on_circle, text_image_loss, walk
+from scale.losses.contrastive import pair_losses
+from scale.modalities import INDEX, MODALITIES, PAIRS
+from scale.training.diagnostics import COLLAPSED, alignment, mean_cosine, uniformity
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -23,6 +36,140 @@ from scale.viz.theme import (
     tint,
 )
 from scale.viz.words import Language, label
+
+TEXT, IMAGE = INDEX["text"], INDEX["image"]
+PAIR = PAIRS.index((TEXT, IMAGE))
+"""Column of text and image among the ten pairs."""
+
+
+def as_products(text_BD: Tensor, image_BD: Tensor) -> tuple[Tensor, Tensor]:
+    """pooled_BMD and present_BM of products that have a text and an image, and nothing else."""
+    nothing_BD = torch.zeros_like(text_BD)
+    features = {TEXT: text_BD, IMAGE: image_BD}
+    pooled_BMD = torch.stack([features.get(m, nothing_BD) for m in range(len(MODALITIES))], dim=1)
+    present_BM = torch.zeros(len(text_BD), len(MODALITIES), dtype=torch.bool)
+    present_BM[:, [TEXT, IMAGE]] = True
+    return pooled_BMD, present_BM
+
+
+def text_image_loss(
+    text_BD: Tensor, image_BD: Tensor, temperature: float = 0.07, content_B: Tensor | None = None
+) -> Tensor:
+    """loss_B: the package's InfoNCE of each product, mean of both directions.
+
+    Args:
+        content_B: a number per distinct product; equal ones are no negatives of each other.
+    """
+    pooled_BMD, present_BM = as_products(text_BD, image_BD)
+    content_BM = None if content_B is None else content_B[:, None].expand(-1, len(MODALITIES))
+    losses = pair_losses(pooled_BMD, present_BM, temperature, content_BM=content_BM)
+    return losses.loss_BP[:, PAIR]
+
+
+def on_circle(degrees_B: list[float]) -> Tensor:
+    """point_B2: points of the unit circle, counted from the right, against the clock."""
+    angle_B = torch.deg2rad(torch.tensor(degrees_B, dtype=torch.float64))
+    return torch.stack([angle_B.cos(), angle_B.sin()], dim=1)
+
+
+@dataclass
+class Walk:
+    """Where the points were at each step."""
+
+    text_TBD: Tensor
+    image_TBD: Tensor
+    loss_T: Tensor
+    """Mean over the products."""
+
+
+def walk(
+    text_BD: Tensor,
+    image_BD: Tensor,
+    steps: int = 100,
+    rate: float = 0.3,
+    temperature: float = 0.5,
+    content_B: Tensor | None = None,
+) -> Walk:
+    """Free points of the unit sphere that follow the gradient of InfoNCE: no encoder, no data.
+
+    z <- unit(z - rate * dL/dz), L the mean loss of the products.
+    """
+    points_2BD = torch.stack([text_BD, image_BD])
+    seen, losses = [], []
+    for _ in range(steps + 1):
+        points_2BD = points_2BD.detach().requires_grad_()
+        loss = text_image_loss(*points_2BD, temperature, content_B).mean()
+        (slope_2BD,) = torch.autograd.grad(loss, points_2BD)
+        seen.append(points_2BD.detach())
+        losses.append(loss.detach())
+        points_2BD = normalize(points_2BD - rate * slope_2BD, dim=-1)
+    path_T2BD = torch.stack(seen)
+    return Walk(path_T2BD[:, 0], path_T2BD[:, 1], torch.stack(losses))
+
+
+class Towers(nn.Module):
+    """Two small encoders, one for the text's numbers and one for the image's, onto the sphere."""
+
+    def __init__(self, inputs: int = 8, hidden: int = 32, width: int = 2):
+        super().__init__()
+        self.text, self.image = (
+            nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, width))
+            for _ in range(2)
+        )
+
+    def forward(self, text_BF: Tensor, image_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit features text_BD and image_BD."""
+        return normalize(self.text(text_BF), dim=1), normalize(self.image(image_BF), dim=1)
+
+
+def two_views(products: int = 64, inputs: int = 8, noise: float = 0.5) -> tuple[Tensor, Tensor]:
+    """text_BF and image_BF: the same random numbers of each product, with noise of their own."""
+    shared_BF = torch.randn(products, inputs)
+    return tuple(shared_BF + noise * torch.randn(products, inputs) for _ in range(2))
+
+
+def train_towers(push: bool, steps: int = 300, rate: float = 0.01, seed: int = 0) -> Walk:
+    """Train `Towers` on `two_views`, in the plane; the global generator is kept.
+
+    Args:
+        push: with InfoNCE (temperature 0.2). Without it the loss is the squared distance of the
+            true pairs alone, and nothing keeps different products apart.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        views, towers = two_views(), Towers()
+    optimiser = torch.optim.Adam(towers.parameters(), rate)
+    texts, images, losses = [], [], []
+    for _ in range(steps + 1):
+        text_BD, image_BD = towers(*views)
+        if push:
+            loss = text_image_loss(text_BD, image_BD, temperature=0.2).mean()
+        else:
+            loss = (text_BD - image_BD).square().sum(1).mean()
+        texts.append(text_BD.detach())
+        images.append(image_BD.detach())
+        losses.append(loss.detach())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return Walk(torch.stack(texts), torch.stack(images), torch.stack(losses))
+
+
+def gaussian_logits(products: int, information: float, inputs: int = 4, seed: int = 0) -> Tensor:
+    """logits_BB of two correlated Gaussian views by the best critic there is.
+
+    With correlation r in each of F numbers the mutual information is I = -F/2 log(1 - r^2) nats,
+    and the best logit of text x and image y is log p(x, y) / (p(x) p(y)).
+    """
+    unexplained = float(torch.exp(torch.tensor(-2 * information / inputs)))
+    correlation = (1 - unexplained) ** 0.5
+    generator = torch.Generator().manual_seed(seed)
+    x_BF, noise_BF = torch.randn(2, products, inputs, generator=generator)
+    y_BF = correlation * x_BF + unexplained**0.5 * noise_BF
+    squares_BB = x_BF.square().sum(1)[:, None] + y_BF.square().sum(1)[None]
+    cross_BB = 2 * correlation * x_BF @ y_BF.T - correlation**2 * squares_BB
+    return information + cross_BB / (2 * unexplained)
+
 
 TEXT_COLOUR, IMAGE_COLOUR = MODALITY_COLOURS["text"], MODALITY_COLOURS["image"]
 START = ([95.0, 230.0, 330.0], [20.0, 300.0, 110.0])
@@ -223,3 +370,63 @@ def _legend(figure: Figure, lang: Language) -> None:
     ]
     names = [label(key, lang) for key in ("contrast_title", "contrast_picture", "contrast_joined")]
     figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=points(8))
+
+
+COLLAPSE_STEPS = (0, 10, 40, 200)
+COLLAPSE_ROWS = (("contrast_pull_only", False, NEGATIVE), ("contrast_pull_push", True, POSITIVE))
+
+
+@drawn
+def collapse(lang: Language = "en", walks: tuple[Walk, Walk] | None = None) -> Figure:
+    """Above without negatives, below with them: the points at four steps, and the mean cosine.
+
+    Args:
+        walks: trainings without and with the push, of at least 200 steps; made where not given.
+    """
+    walks = walks or tuple(train_towers(push, max(COLLAPSE_STEPS)) for _, push, _ in COLLAPSE_ROWS)
+    figure = new_figure(10.2, 4.1)
+    grid = figure.add_gridspec(2, len(COLLAPSE_STEPS) + 1, width_ratios=[1, 1, 1, 1, 1.9])
+    for row, (walk, (key, _, colour)) in enumerate(zip(walks, COLLAPSE_ROWS, strict=True)):
+        for column, step in enumerate(COLLAPSE_STEPS):
+            axes = figure.add_subplot(grid[row, column])
+            _draw_snapshot(axes, walk, step)
+            if not row:
+                title = label("contrast_step", lang, step=step)
+                axes.set_title(title, loc="center", fontweight="normal", fontsize=points(8.5))
+            if not column:
+                style = {"rotation": 90, "ha": "center", "va": "center", "fontweight": "bold"}
+                axes.text(-1.42, 0, label(key, lang), color=colour, fontsize=points(9), **style)
+    _draw_mean_cosines(figure.add_subplot(grid[:, -1]), walks, lang)
+    return figure
+
+
+def mean_cosines(walk: Walk) -> list[float]:
+    """Mean cosine between different products at each step, mean of both modalities."""
+    seen = zip(walk.text_TBD, walk.image_TBD, strict=True)
+    return [sum(mean_cosine(*as_products(*pair)).values()) / 2 for pair in seen]
+
+
+def _draw_snapshot(axes: Axes, walk: Walk, step: int) -> None:
+    circle = Circle((0, 0), 1, facecolor="none", edgecolor=shade(0.2), linewidth=points(1))
+    axes.add_patch(circle)
+    for radius, points_N2, marker, modality in (
+        (0.9, walk.text_TBD[step], "o", "text"),
+        (1.1, walk.image_TBD[step], "s", "image"),
+    ):
+        x_N, y_N = (radius * points_N2).T.tolist()
+        look = {"color": MODALITY_COLOURS[modality], "markersize": points(2.6), "alpha": 0.75}
+        axes.plot(x_N, y_N, marker, **look, markeredgewidth=0)
+    axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
+    axes.set_axis_off()
+
+
+def _draw_mean_cosines(axes: Axes, walks: tuple[Walk, Walk], lang: Language) -> None:
+    for walk, (key, _, colour) in zip(walks, COLLAPSE_ROWS, strict=True):
+        axes.plot(mean_cosines(walk), color=colour, label=label(key, lang))
+    axes.axhline(COLLAPSED, color=shade(0.5), linewidth=points(1), linestyle=(0, (3, 2)))
+    text = label("contrast_warns", lang, value=COLLAPSED)
+    style = {"fontsize": points(7.5), "color": shade(0.7), "ha": "right", "va": "bottom"}
+    axes.text(1, COLLAPSED + 0.02, text, transform=axes.get_yaxis_transform(), **style)
+    axes.set(ylim=(-0.1, 1.16), xlabel=label("step", lang))
+    axes.set_title(label("contrast_mean_cosine", lang))
+    axes.legend(loc="center right", fontsize=points(8))

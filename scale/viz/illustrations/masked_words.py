@@ -1,6 +1,8 @@
 """Hidden words: which pieces are hidden and what the model guesses (notebooks 05, 06).
 
 Pictures of pieces are drawn in points from the top left corner of a page.
+
+Which modality helps to predict which attribute of a product, as a matrix (notebook 06).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from scale.data.product import View
+from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
 from scale.strict import require
 from scale.viz import typeset
@@ -22,6 +25,7 @@ from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
     POSITIVE,
+    diverging,
     drawn,
     new_figure,
     points,
@@ -77,7 +81,7 @@ def piece_rows(
 
     A piece reads as the model gets it: `[MASK]`, the random piece, or the piece that was kept.
     """
-    laid = [(name, _lines(pieces, width - 2 * MARGIN)) for name, pieces in rows]
+    laid = [(name, _piece_lines(pieces, width - 2 * MARGIN)) for name, pieces in rows]
     heights = [20 + (PIECE_HEIGHT + 5) * len(lines) + 8 for _, lines in laid]
     notes = typeset.wrap(note, width - 2 * MARGIN, 8, 4)
     figure, axes = typeset.page(width, 58 + sum(heights) + 12 * len(notes) + 6)
@@ -112,7 +116,7 @@ def ways_of_hiding(
     return piece_rows(label("whole_title", lang), rows, label("whole_note", lang), lang)
 
 
-def _lines(pieces: Pieces, width: float) -> list[list[tuple[str, Fate]]]:
+def _piece_lines(pieces: Pieces, width: float) -> list[list[tuple[str, Fate]]]:
     """The pieces in lines that fit; a box is its text and 10 points wide, 4 points apart."""
     lines: list[list[tuple[str, Fate]]] = [[]]
     x = 0.0
@@ -207,13 +211,13 @@ def top_guesses(
     thumbnail(card, product, Box(0, 0, 100, 100), lang, (shows,))
     most = max(p for found in guesses.values() for _, p in found)
     for axes, (name, found) in zip(panels, guesses.items(), strict=True):
-        _bars(axes, found, answer, most)
+        _guess_bars(axes, found, answer, most)
         axes.set_title(name)
         axes.set_xlabel(label("guess_probability", lang), fontsize=points(8))
     return framed(figure, question, label("guess_note", lang, answer=answer), [])
 
 
-def _bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
+def _guess_bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
     right = [word == answer for word, _ in found]
     colours = [HIT if hit else shade(0.35) for hit in right]
     axes.barh(range(len(found)), [p for _, p in found], height=0.66, color=colours)
@@ -227,3 +231,88 @@ def _bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=4)
+
+
+Gains = Mapping[str, Mapping[str, Estimate]]
+"""By attribute and by the modality that is shown."""
+
+
+@drawn
+def attribute_matrix(
+    panels: Mapping[str, Gains],
+    lang: Language = "en",
+    note: str = "",
+) -> Figure:
+    """A matrix a panel: attributes in rows, the modality that helps in columns, gain in the cell.
+
+    Under each number stands its 95 % interval. A cell is coloured and bold only where the interval
+    leaves 0 out. All panels share the scale of colours.
+
+    Args:
+        panels: by title, gains by attribute and by modality (or any other name); what is not there
+            stays empty.
+        note: a further sentence below.
+
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    require(any(panels.values()), "no gain of an attribute to draw")
+    columns = {t: _gain_columns(rows) for t, rows in panels.items()}
+    rows = list(dict.fromkeys(a for found in panels.values() for a in found))
+    wide = [max(1, len(names)) for names in columns.values()]
+    figure = new_figure(1.4 + 0.88 * sum(wide), 1.6 + 0.43 * len(rows))
+    cells = [e.value for p in panels.values() for row in p.values() for e in row.values()]
+    most = max((abs(v) for v in cells if v is not None), default=0.0) or 1.0
+    shown = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=wide)[0]
+    for axes, (title, found) in zip(shown, panels.items(), strict=True):
+        _gain_matrix(axes, found, rows, columns[title], most, lang)
+        axes.set_title(title)
+    shown[0].set_yticks(range(len(rows)), rows)
+    text = " ".join([label("attribute_note", lang), note]).strip()
+    return framed(figure, label("attribute_title", lang), text, [])
+
+
+def before_and_after(before: Gains, after: Gains, lang: Language = "en") -> Figure:
+    """The gains of a model as trained and after practice, in nats of cross-entropy."""
+    panels = {label("attribute_before", lang): before, label("attribute_after", lang): after}
+    return attribute_matrix(panels, lang, label("attribute_unit", lang))
+
+
+def _gain_columns(found: Gains) -> list[str]:
+    names = {name for row in found.values() for name in row}
+    return [n for n in ("all", *MODALITIES) if n in names] + sorted(names - {"all", *MODALITIES})
+
+
+def _gain_matrix(
+    axes: Axes,
+    found: Gains,
+    rows: Sequence[str],
+    names: Sequence[str],
+    most: float,
+    lang: Language,
+) -> None:
+    colours = diverging()
+    for y, row in enumerate(rows):
+        for x, name in enumerate(names):
+            cell = found.get(row, {}).get(name)
+            if cell is None or cell.value is None:
+                continue
+            decided = cell.low > 0 or cell.high < 0
+            colour = colours(0.5 + 0.5 * cell.value / most) if decided else shade(0.03)
+            style = {"facecolor": colour, "edgecolor": shade(0.0), "linewidth": points(1.5)}
+            typeset.box(axes, x - 0.5, y - 0.5, 1, 1, **style)
+            ink = text_on(colour) if decided else shade(0.55)
+            weight = "bold" if decided else "normal"
+            place = {"ha": "center", "va": "center", "color": ink}
+            large = {"fontsize": points(8.5), "weight": weight}
+            axes.text(x, y - 0.14, f"{cell.value:+.2f}", **large, **place)
+            ends = f"{cell.low:+.2f} {cell.high:+.2f}"
+            axes.text(x, y + 0.24, ends, fontsize=points(5.8), **place)
+    named = [label(n, lang) if n in MODALITIES else label("attribute_all", lang) for n in names]
+    axes.set_xticks(range(len(names)), named)
+    for tick, name in zip(axes.get_xticklabels(), names, strict=True):
+        tick.set(color=MODALITY_COLOURS.get(name, shade(0.9)), fontsize=points(8))
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

@@ -1,9 +1,14 @@
 """From a product to its weights: five modalities, S, softmax(S), S', one pair followed through.
 
 M modalities (five). All lengths are points of a page (viz/typeset.py); y grows downwards.
+
+What a weight from S' does: on the diagonal, on a logit, on a loss (paper, section 4.3).
+
+C cosines along an axis, M modalities (five).
 """
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
@@ -11,13 +16,16 @@ from numpy.typing import NDArray
 
 from scale.data.product import Product
 from scale.modalities import MODALITIES, SPECS
-from scale.model.scores import Scores
+from scale.model.scores import Scores, inter_modality_scores
 from scale.viz import tiles, typeset
 from scale.viz.products import thumbnail
 from scale.viz.theme import (
     MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
     diverging,
     drawn,
+    new_figure,
     points,
     sequential,
     shade,
@@ -52,11 +60,11 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
         name = f"f{'₁₂₃₄₅'[k]}  {label(modality, lang)}"
         style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
         typeset.write(axes, box.x, 54, name, 12, **style)
-        _tile(axes, product, modality, box, lang)
+        _path_tile(axes, product, modality, box, lang)
     present_M = np.array([m in product.present for m in MODALITIES])
     shown_MM = present_M[:, None] & present_M
     matrices = [m[0].numpy() for m in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM)]
-    pair = _pair(matrices[0], shown_MM)
+    pair = _largest_pair(matrices[0], shown_MM)
     most = [1.0, *(max(float(np.abs(m[shown_MM]).max(initial=0.0)), 1e-6) for m in matrices[1:])]
     looks = (
         (diverging(), Normalize(-1, 1)),
@@ -67,21 +75,21 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
         left = MARGIN + NAMES + k * (COUNT * CELL + BETWEEN)
         title = label(("fig_cosine", "fig_softmax", "fig_weighted")[k], lang)
         typeset.write(axes, left, TOP - 26, title, 12, fontweight="bold")
-        _matrix(axes, left, matrix_MM, shown_MM, *look)
+        _path_matrix(axes, left, matrix_MM, shown_MM, *look)
         if pair:
-            _frame(axes, left, *pair, shade(0.95), 2.4)
+            _path_frame(axes, left, *pair, shade(0.95), 2.4)
         if k:
             middle = TOP + COUNT * HIGH / 2
-            _arrow(axes, (left - BETWEEN + 8, middle), (left - 13, middle))
+            _path_arrow(axes, (left - BETWEEN + 8, middle), (left - 13, middle))
     for row, modality in enumerate(MODALITIES):
         style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
         y = TOP + (row + 0.5) * HIGH + 4
         typeset.write(axes, MARGIN, y, label(modality, lang), 11, **style)
-    _words(axes, matrices, pair, shown_MM, lang)
+    _path_words(axes, matrices, pair, shown_MM, lang)
     return figure
 
 
-def _tile(axes: Axes, product: Product, modality: str, box: Box, lang: Language) -> None:
+def _path_tile(axes: Axes, product: Product, modality: str, box: Box, lang: Language) -> None:
     """A modality of the product; its words in a size that a room can read."""
     content = getattr(product, modality)
     if SPECS[modality].kind == "continuous" or content is None:
@@ -94,7 +102,7 @@ def _tile(axes: Axes, product: Product, modality: str, box: Box, lang: Language)
     tiles.draw_text(axes, text, inner, lang, size=10)
 
 
-def _pair(cosine_MM: NDArray, shown_MM: NDArray) -> tuple[int, int] | None:
+def _largest_pair(cosine_MM: NDArray, shown_MM: NDArray) -> tuple[int, int] | None:
     """The pair i < j of the largest cosine; None where the product has one modality."""
     upper_MM = np.triu(shown_MM, 1)
     if not upper_MM.any():
@@ -103,7 +111,7 @@ def _pair(cosine_MM: NDArray, shown_MM: NDArray) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-def _matrix(
+def _path_matrix(
     axes: Axes,
     left: float,
     matrix_MM: NDArray,
@@ -129,13 +137,13 @@ def _matrix(
         typeset.write(axes, corner[0] + CELL / 2, corner[1] + HIGH / 2 + 4, text, 11, **style)
 
 
-def _frame(axes: Axes, left: float, row: int, column: int, colour: str, width: float) -> None:
+def _path_frame(axes: Axes, left: float, row: int, column: int, colour: str, width: float) -> None:
     corner = left + column * CELL + 1.2, TOP + row * HIGH + 1.2
     look = {"edgecolor": colour, "linewidth": points(width), "zorder": 3}
     typeset.box(axes, *corner, CELL - 2.4, HIGH - 2.4, **look)
 
 
-def _words(
+def _path_words(
     axes: Axes,
     matrices: list[NDArray],
     pair: tuple[int, int] | None,
@@ -161,7 +169,110 @@ def _words(
         typeset.write(axes, MARGIN, y + 25 + 16 * number, label(key, lang), 10.5, color=shade(0.75))
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _path_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     style = {"arrowstyle": "-|>", "color": shade(0.7), "linewidth": points(1.6)}
     style |= {"mutation_scale": points(11), "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, start, arrowprops=style)
+
+
+TEMPERATURE = 0.07
+COUNT = len(MODALITIES)
+
+
+@drawn
+def weight_effects(lang: Language = "en") -> Figure:
+    """Three panels: S'_ii against the cosine to the others, the weighted logit, the weighted loss.
+
+    All of it from `inter_modality_scores` of features with the cosines that the axis says.
+    """
+    figure = new_figure(10.2, 3.5)
+    own, logit, loss = figure.subplots(1, 3)
+    _own_panel(own, lang)
+    _logit_panel(logit, lang)
+    _loss_panel(loss, lang)
+    return figure
+
+
+def features_of_cosine(cosine_C: torch.Tensor) -> torch.Tensor:
+    """pooled_CMD: five unit features, any two of which have the cosine c (0 <= c <= 1).
+
+    f_i = sqrt(c) e_0 + sqrt(1 - c) e_i, so f_i . f_j = c for i != j and 1 for i = j.
+    """
+    shared_C11 = cosine_C.sqrt()[:, None, None]
+    own_CMM = torch.eye(COUNT, dtype=cosine_C.dtype) * (1 - cosine_C).sqrt()[:, None, None]
+    return torch.cat([shared_C11.expand(-1, COUNT, 1), own_CMM], dim=2)
+
+
+def _own_panel(axes: Axes, lang: Language) -> None:
+    cosine_C = torch.linspace(0, 1, 101, dtype=torch.float64)
+    pooled_CMD = features_of_cosine(cosine_C)
+    curves = [("as_described", False, POSITIVE), ("as_released", True, NEGATIVE)]
+    for key, row_normalise, colour in curves:
+        scores = inter_modality_scores(pooled_CMD, row_normalise=row_normalise)
+        own_C = scores.weighted_BMM[:, 0, 0]
+        axes.plot(cosine_C, own_C, color=colour, label=label(key, lang))
+        for place, shift in ((0, (4, 6)), (-1, (-2, 14))):
+            style = {"ha": "left" if place == 0 else "right", "fontsize": points(8)}
+            offset = {"xytext": shift, "textcoords": "offset points", "color": colour}
+            value = f"{own_C[place]:.3f}"
+            axes.annotate(value, (cosine_C[place], own_C[place]), **offset, **style)
+    axes.set(xlabel=label("cosine_of_others", lang), ylim=(0, 1.28), xlim=(-0.02, 1.02))
+    ends = label("nothing_shared", lang), label("five_agree", lang)
+    axes.set_xticks([0, 0.5, 1], [f"0\n{ends[0]}", "0.5", f"1\n{ends[1]}"])
+    _finish_panel(axes, "own_weight_title", lang)
+
+
+def _logit_panel(axes: Axes, lang: Language) -> None:
+    cosine_C = np.linspace(-1, 1, 201)
+    # One pair of modalities: the row of S is (1, c), so the softmax share of c is e^c / (e + e^c).
+    weight_C = cosine_C * np.exp(cosine_C) / (np.e + np.exp(cosine_C))
+    plain = {"color": shade(0.55), "dashes": (4, 2), "label": label("plain_logit", lang)}
+    axes.plot(cosine_C, cosine_C / TEMPERATURE, **plain)
+    paper = {"color": POSITIVE, "label": label("paper_logit", lang)}
+    axes.plot(cosine_C, weight_C * cosine_C / TEMPERATURE, **paper)
+    axes.axvspan(-1, 0, color=tint(NEGATIVE, 0.12), linewidth=0)
+    text = {"ha": "center", "va": "center", "fontsize": points(8), "color": NEGATIVE}
+    axes.text(-0.5, -9, label("turned_round", lang), **text)
+    axes.set(xlabel=label("cosine_of_pair", lang), ylabel=label("weighted_logit", lang))
+    axes.set(xlim=(-1, 1), ylim=(-15, 19))
+    _finish_panel(axes, "weighted_logit_title", lang)
+
+
+def _loss_panel(axes: Axes, lang: Language) -> None:
+    flowing, stopped = gradient_descent(True), gradient_descent(False)
+    for key, values, colour in (
+        ("gradient_stopped", stopped, POSITIVE),
+        ("gradient_flowing", flowing, NEGATIVE),
+    ):
+        axes.plot(values["cosine"], color=colour, label=label(key, lang))
+    axes.set(xlabel=label("step", lang), ylabel=label("cosine_of_pair", lang), ylim=(-0.1, 1.35))
+    _finish_panel(axes, "loss_weight_title", lang)
+
+
+def gradient_descent(
+    flowing: bool, start: float = 0.3, steps: int = 100, rate: float = 0.05, rival: float = 0.9
+) -> dict[str, list[float]]:
+    """Descent on w(c) L(c), one pair of cosine c beside one rival of a fixed cosine.
+
+    L(c) = t log(1 + exp((rival - c) / t)), w(c) = max(c, 0) softmax(1, c). Where the loss is large,
+    the product of both falls fastest by making the weight, and so the cosine, small.
+
+    Returns:
+        `cosine` and `weight` at each step.
+    """
+    cosine = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    path: dict[str, list[float]] = {"cosine": [], "weight": []}
+    for _ in range(steps):
+        weight = cosine.clamp(min=0) * torch.stack([torch.ones_like(cosine), cosine]).softmax(0)[1]
+        loss = torch.nn.functional.softplus((rival - cosine) / TEMPERATURE) * TEMPERATURE
+        path["cosine"].append(cosine.item())
+        path["weight"].append(weight.item())
+        product = (weight if flowing else weight.detach()) * loss
+        (slope,) = torch.autograd.grad(product, cosine)
+        cosine = (cosine - rate * slope).detach().clamp(-1, 1).requires_grad_()
+    return path
+
+
+def _finish_panel(axes: Axes, title: str, lang: Language) -> None:
+    axes.set_title(label(title, lang))
+    axes.legend(loc="upper left", fontsize=points(7.5), frameon=False)

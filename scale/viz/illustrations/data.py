@@ -1,0 +1,449 @@
+"""Data sets of the literature by modality: facts with the page where each was read, and a picture.
+
+A number that no page we could open states is None and reads "not stated"; none is guessed.
+
+Long tails: how long, and what they do to a mean (notebook 02).
+
+K categories, largest first, n_k products in the k-th.
+
+Which products lack what, and whether that is chance (notebook 02).
+
+N products, M modalities (five), K categories, R shufflings.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import ArrayLike, NDArray
+
+from scale.data.catalogue import Catalogue
+from scale.modalities import MODALITIES
+from scale.viz import typeset
+from scale.viz.combinations import dot_matrix
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    drawn,
+    new_figure,
+    points,
+    sequential,
+    shade,
+    text_on,
+    tint,
+)
+from scale.viz.words import Language, label
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set: what its authors, or a survey, say of it."""
+
+    name: str
+    year: int | None
+    """Of the paper."""
+    instances: int | None
+    """How many there are of what `instance` says."""
+    instance: str
+    """What is counted: it differs from set to set."""
+    categories: int | None
+    groups: str
+    """What the categories are."""
+    modalities: tuple[str, ...]
+    paper: str
+    sources: tuple[str, ...]
+    """Where the numbers were read (November 2026)."""
+    note: str = ""
+    """What the numbers alone do not tell."""
+    over: bool = False
+    """Whether the categories are more than the number (the abstract says "over 6,000")."""
+
+
+NOT_STATED = "not stated"
+
+DATA_SETS: tuple[DataSet, ...] = (
+    DataSet(
+        "Dress Retrieval", 2017, None, "pictures of clothes", None, "", ("text", "image"),
+        "Corbière et al., ICCV workshops 2017 (arXiv 1709.09426)",
+        ("https://www.arxiv-vanity.com/papers/1709.09426/",),
+        "The page tells of pictures with words from shop catalogues; its sizes we could not read.",
+    ),
+    DataSet(
+        "XMedia", 2017, 12_000, "single media files", 20, "categories",
+        ("text", "image", "video", "audio"),
+        "Peng et al., an overview of cross-media retrieval (arXiv 1704.02223)",
+        ("http://39.108.48.32/mipl/XMediaNet/x.html", "https://arxiv.org/abs/1704.02223"),
+        "5,000 texts, 5,000 images, 500 videos, 1,000 audio clips, 500 3D models. A file belongs "
+        "to a category, not to a thing: no item has two modalities.",
+    ),
+    DataSet(
+        "CMU-MOSEI", 2018, 23_453, "segments of talks", 250, "topics", ("text", "video", "audio"),
+        "Zadeh et al., ACL 2018 (P18-1208)",
+        (
+            "https://study.space/p/Multimodal_Language_Analysis_in_the_Wild%3A_CMU-MOSEI_Dataset_"
+            "and_Interpretable_Dynamic_Fusion_Graph",
+            "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK",
+        ),
+        "1,000 people speak into a camera: sentiment, not products.",
+    ),
+    DataSet(
+        "RPC checkout", 2019, 83_739, "pictures", 200, "products", ("image",),
+        "Wei et al., RPC (arXiv 1901.07249)",
+        (
+            "https://github.com/RPC-Dataset/RPC-Dataset.github.io/blob/master/markdown_index.md",
+            "https://paperium.net/article/en/6754/rpc-a-large-scale-retail-product-checkout-dataset",
+        ),
+        "53,739 of one product each, 30,000 of a filled checkout counter.",
+    ),
+    DataSet(
+        "Product1M", 2021, 1_182_083, "picture and title", 458, "categories", ("text", "image"),
+        "Zhan et al., ICCV 2021 (arXiv 2107.14572)",
+        (
+            "Wang et al., Large-scale Multi-Modal Pre-trained Models: A Comprehensive Survey, 3.3",
+            "https://ar5iv.labs.arxiv.org/html/2107.14572",
+        ),
+        "Cosmetics only.",
+    ),
+    DataSet(
+        "M5Product", 2022, 6_313_067, "products", 6_000, "categories", MODALITIES,
+        "Dong et al., CVPR 2022 (arXiv 2109.04275)",
+        (
+            "https://xiaodongsuper.github.io/M5Product_dataset/documentation.html",
+            "https://arxiv.org/abs/2109.04275",
+        ),
+        "The audio is cut out of the video, so it is missing with it; many products lack "
+        "modalities.",
+        over=True,
+    ),
+)  # fmt: skip
+"""By year."""
+
+
+def shop_facts(catalogue: Catalogue) -> DataSet:
+    """The facts of an opened catalogue; `modalities` are those that any product has."""
+    present_NM = catalogue.present_NM()
+    categories = {p.category for p in catalogue if p.category is not None}
+    name = str(catalogue.info.get("name", catalogue.folder.name))
+    has = tuple(m for m, any_has in zip(MODALITIES, present_NM.any(axis=0), strict=True) if any_has)
+    return DataSet(
+        name, None, len(catalogue), "products", len(categories), "categories", has, "", ()
+    )
+
+
+def plain(number: int | None, over: bool = False) -> str:
+    """`12,000`, `> 6,000`, or `not stated`."""
+    return NOT_STATED if number is None else f"{'> ' * over}{number:,}"
+
+
+@drawn
+def data_set_picture(data_sets: Sequence[DataSet], lang: Language = "en") -> Figure:
+    """A row a data set: dots for its modalities, bars for instances and categories (log scale).
+
+    A number that is not stated is a hatched row with these words.
+    """
+    figure = new_figure(9.4, 0.95 + 0.36 * len(data_sets))
+    dots, instances, categories = figure.subplots(1, 3, width_ratios=(1.6, 1.6, 1.2), sharey=True)
+    _modality_dots(dots, data_sets, lang)
+    _count_bars(instances, [(d.instances, False) for d in data_sets], 3e8, lang)
+    instances.set_title(label("sets_instances", lang))
+    _count_bars(categories, [(d.categories, d.over) for d in data_sets], 3e5, lang)
+    categories.set_title(label("sets_categories", lang))
+    figure.supxlabel(label("sets_note", lang), fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def _modality_dots(axes: Axes, data_sets: Sequence[DataSet], lang: Language) -> None:
+    for row, data in enumerate(data_sets):
+        if row % 2 == 0:
+            axes.axhspan(row - 0.5, row + 0.5, color=shade(0.045), linewidth=0, zorder=0)
+        places = [column for column, m in enumerate(MODALITIES) if m in data.modalities]
+        axes.plot([places[0], places[-1]], [row, row], color=shade(0.5), lw=points(1.4), zorder=2)
+        for column, modality in enumerate(MODALITIES):
+            has = column in places
+            style = {"s": points(7.5 if has else 4.5) ** 2, "zorder": 3}
+            colour = MODALITY_COLOURS[modality] if has else shade(0.16)
+            axes.scatter(column, row, color=colour, **style)
+    names = [f"{d.name} ({d.year})" if d.year else d.name for d in data_sets]
+    axes.set_yticks(range(len(data_sets)), names)
+    axes.set_xticks(range(len(MODALITIES)), [label(m, lang) for m in MODALITIES])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.set(xlim=(-0.6, 4.6), ylim=(len(data_sets) - 0.5, -0.5))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _count_bars(
+    axes: Axes, values: Sequence[tuple[int | None, bool]], most: float, lang: Language
+) -> None:
+    axes.set_xscale("log")
+    axes.set(xlim=(10, most))
+    ticks = [tick for tick in (100, 10_000, 1_000_000) if 30 * tick < most]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    for row, (value, over) in enumerate(values):
+        text = label("sets_not_stated", lang) if value is None else plain(value, over)
+        if value is None:
+            style = {"color": shade(0.06), "hatch": "////", "ec": shade(0.3), "lw": 0}
+            axes.barh(row, 90, left=10, height=0.62, **style)
+        else:
+            axes.barh(row, value - 10, left=10, height=0.62, color=tint(POSITIVE, 0.65))
+        end = 100 if value is None else value
+        place = {"textcoords": "offset points", "va": "center", "color": shade(0.8)}
+        axes.annotate(text, (end, row), (points(3), 0), fontsize=points(8), **place)
+    axes.tick_params(axis="y", length=0, labelleft=False)
+    axes.grid(visible=False, axis="y")
+
+
+TAIL_COLOURS = (POSITIVE, NEGATIVE, "#32A287")
+TAIL_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
+
+
+def power_law(categories: int, power: float = 1.0) -> NDArray[np.float64]:
+    """share_K of categories whose sizes fall as 1 / rank^power (Zipf's law where power is 1)."""
+    size_K = 1 / np.arange(1, categories + 1) ** power
+    return size_K / size_K.sum()
+
+
+def lorenz(sizes_K: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The share of all products that the smallest share of the categories holds, from (0, 0) to
+    (1, 1). The area between it and the diagonal, times 2, is the Gini coefficient."""
+    size_K = np.sort(np.asarray(sizes_K, dtype=float))
+    held_K = np.concatenate([[0], np.cumsum(size_K) / size_K.sum()])
+    return np.linspace(0, 1, len(held_K)), held_K
+
+
+def beside_zipf(
+    sizes_K: Sequence[int], lang: Language = "en", categories: int = 6000
+) -> dict[str, ArrayLike]:
+    """A shop's category sizes and those of Zipf's law, with names: what `tail_curves` takes."""
+    return {
+        label("tail_shop", lang, n=len(sizes_K)): sizes_K,
+        label("tail_zipf", lang, n=categories): power_law(categories),
+    }
+
+
+@drawn
+def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure:
+    """Two views of one or more (at most three) lists of category sizes, by name.
+
+    Left: size over rank, as a share of all products, both logarithmic. Right: Lorenz curves.
+    """
+    figure = new_figure(8.6, 3.7)
+    ranks, held = figure.subplots(1, 2)
+    looks = zip(sizes.items(), TAIL_COLOURS, TAIL_DASHES, strict=False)
+    for (name, sizes_K), colour, dashes in looks:
+        size_K = np.sort(np.asarray(sizes_K, dtype=float))[::-1]
+        style = {"color": colour, "ls": dashes}
+        ranks.loglog(np.arange(1, len(size_K) + 1), size_K / size_K.sum(), label=name, **style)
+        held.plot(*lorenz(size_K), **style)
+    ranks.set(xlabel=label("rank", lang), ylabel=label("tail_share", lang))
+    ranks.set_title(label("tail_rank_title", lang))
+    ranks.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ranks.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    for axis in (ranks.xaxis, ranks.yaxis):
+        axis.set_minor_locator(NullLocator())
+    ranks.legend(frameon=False, loc="lower left", fontsize=points(8))
+    held.plot([0, 1], [0, 1], color=shade(0.45), lw=points(1))
+    slanted = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+    held.text(0.47, 0.5, label("tail_equal", lang), ha="center", color=shade(0.6),
+              fontsize=points(8), **slanted)  # fmt: skip
+    held.set(xlabel=label("tail_smallest", lang), ylabel=label("tail_held", lang))
+    held.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=label("tail_lorenz_title", lang))
+    return figure
+
+
+@drawn
+def tail_metric(
+    names: Sequence[str], queries_K: ArrayLike, right_K: ArrayLike, lang: Language = "en"
+) -> Figure:
+    """Share of right answers by category, largest first, and the two means of them.
+
+    Args:
+        queries_K: queries of each category (at least one). right_K: those answered rightly.
+
+    Over products: sum right / sum queries. Over categories: mean of right_k / queries_k. A bar is
+    as wide as its category has queries, so the first mean is the bars' area.
+    """
+    queries_K, right_K = np.asarray(queries_K, dtype=float), np.asarray(right_K, dtype=float)
+    share_K, left_K = right_K / queries_K, np.cumsum(queries_K) - queries_K
+    total = queries_K.sum()
+    figure = new_figure(10.2, 3.6)
+    axes = figure.subplots()
+    axes.bar(left_K, share_K, width=queries_K, align="edge", color=tint(POSITIVE, 0.45),
+             edgecolor=shade(0.0), lw=points(0.8))  # fmt: skip
+    _mean_line(axes, right_K.sum() / total, "mean_over_products", POSITIVE, total, lang)
+    _mean_line(axes, share_K.mean(), "mean_over_categories", NEGATIVE, total, lang)
+    shown = [typeset.shorten(name, 60, 7) for name in names]
+    axes.set_xticks(left_K + queries_K / 2, shown, rotation=90, fontsize=points(7))
+    axes.tick_params(axis="x", length=0)
+    axes.set(xlim=(0, total), ylim=(0, 1.3), ylabel=label("tail_right", lang))
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.legend(frameon=False, loc="upper left", ncols=2)
+    axes.grid(visible=False, axis="x")
+    return figure
+
+
+def _mean_line(
+    axes: Axes, value: float, key: str, colour: str, right: float, lang: Language
+) -> None:
+    text = f"{label(key, lang)}: {value:.2f}"
+    style = TAIL_DASHES[0] if colour == POSITIVE else TAIL_DASHES[1]
+    axes.plot([0, right], [value, value], color=colour, lw=points(1.8), ls=style, label=text)
+
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+def presence_by_category(
+    present_NM: Bools, category_N: Sequence[str]
+) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Categories (largest first, then by name), their sizes_K and counts_KM of what is there."""
+    sizes = sorted(Counter(category_N).items(), key=lambda item: (-item[1], item[0]))
+    names = [name for name, _ in sizes]
+    member_KN = np.array([[c == name for c in category_N] for name in names])
+    return names, np.array([n for _, n in sizes]), member_KN.astype(np.int64) @ present_NM
+
+
+def chi_square(counts_KM: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> Floats:
+    """chi2_M: how far the presence of each modality is from "the same share in every category".
+
+    Of n_k products of a category, p n_k are expected to have a modality that a share p of all
+    products has. chi2 = sum over k of (c_k - p n_k)^2 / (p n_k (1 - p)), which is the sum of
+    (observed - expected)^2 / expected over the table of 2 K cells. 0 where all or none have it.
+    """
+    share_M = counts_KM.sum(axis=0) / sizes_K.sum()
+    apart_KM = counts_KM - sizes_K[:, None] * share_M
+    spread_KM = sizes_K[:, None] * np.maximum(share_M * (1 - share_M), 1e-300)
+    return (apart_KM**2 / spread_KM).sum(axis=0)
+
+
+def shuffled(present_NM: Bools, rng: np.random.Generator) -> Bools:
+    """Each column dealt out anew over the products: missing completely at random.
+
+    How many products have each modality stays the same; which ones, and with what, is chance.
+    """
+    return rng.permuted(present_NM, axis=0)
+
+
+def shuffled_within(
+    present_NM: Bools, category_N: Sequence[str], rng: np.random.Generator
+) -> Bools:
+    """Each column dealt out anew inside each category: missing at random, given the category."""
+    result_NM, names_N = present_NM.copy(), np.asarray(category_N)
+    for name in np.unique(names_N):
+        rows = np.flatnonzero(names_N == name)
+        result_NM[rows] = rng.permuted(present_NM[rows], axis=0)
+    return result_NM
+
+
+def chance_chi_square(
+    present_NM: Bools, category_N: Sequence[str], shufflings: int = 1000, seed: int = 0
+) -> Floats:
+    """chi2_RM of R shufflings: the measure where presence has nothing to do with category."""
+    names, sizes_K, _ = presence_by_category(present_NM, category_N)
+    member_KN = np.array([[c == name for c in category_N] for name in names]).astype(np.int64)
+    rng = np.random.default_rng(seed)
+    found = (member_KN @ shuffled(present_NM, rng) for _ in range(shufflings))
+    return np.array([chi_square(counts_KM, sizes_K) for counts_KM in found])
+
+
+@drawn
+def presence_maps(
+    present_NM: Bools, category_N: Sequence[str], lang: Language = "en", seed: int = 0
+) -> Figure:
+    """Share of each category's products that have each modality; beside it the same, shuffled.
+
+    Rows: categories with their sizes, largest first. Only differences that the left map has and
+    the right one lacks are more than chance.
+    """
+    random_NM = shuffled(present_NM, np.random.default_rng(seed))
+    names, sizes_K, _ = presence_by_category(present_NM, category_N)
+    figure = new_figure(8.2, 1.2 + 0.165 * len(names))
+    maps = figure.subplots(1, 2, sharey=True)
+    for axes, has_NM, title in zip(
+        maps, (present_NM, random_NM), ("presence_real", "presence_shuffled"), strict=True
+    ):
+        counts_KM = presence_by_category(has_NM, category_N)[2]
+        _share_map(axes, counts_KM / sizes_K[:, None], lang)
+        axes.set_title(label(title, lang), pad=points(18))
+    rows = [f"{name} ({n})" for name, n in zip(names, sizes_K, strict=True)]
+    maps[0].set_yticks(range(len(names)), rows, fontsize=points(7.5))
+    note = label("presence_note", lang)
+    figure.supxlabel(note, fontsize=points(8), color=shade(0.7))
+    return figure
+
+
+def _share_map(axes: Axes, share_KM: Floats, lang: Language) -> None:
+    colours = sequential()
+    axes.imshow(share_KM, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(*share_KM.shape):
+        share = share_KM[row, column]
+        style = {"ha": "center", "va": "center", "color": text_on(colours(share)[:3])}
+        axes.text(column, row, f"{100 * share:.0f}", fontsize=points(7), **style)
+    axes.set_xticks(range(len(MODALITIES)), [label(m, lang) for m in MODALITIES])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+@drawn
+def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = "en") -> Figure:
+    """A panel a modality: chi-square of the shufflings (bars) and of the real catalogue (line).
+
+    p = (1 + shufflings that reach the real value) / (1 + R), the chance of such a catalogue if
+    presence had nothing to do with the category.
+    """
+    figure = new_figure(10.4, 2.7)
+    panels = figure.subplots(1, len(MODALITIES), sharey=True)
+    for axes, modality, real, chance_R in zip(panels, MODALITIES, real_M, chance_RM.T, strict=True):
+        most = 1.12 * max(real, chance_R.max())
+        bins = np.linspace(0, most, 36)
+        axes.hist(chance_R, bins=bins, color=shade(0.28))
+        axes.axvline(real, color=MODALITY_COLOURS[modality], lw=points(2.2))
+        p = (1 + (chance_R >= real).sum()) / (1 + len(chance_R))
+        value = f"p = {p:.2f}" if p >= 0.01 else f"p ≤ {p:.3f}"
+        axes.set_title(f"{label(modality, lang)}: {value}", color=MODALITY_COLOURS[modality])
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.set_yticks([])
+        axes.set_xlim(0, most)
+        axes.grid(visible=False)
+    panels[0].set_ylabel(label("shufflings", lang))
+    figure.supxlabel(label("independence_note", lang), fontsize=points(8.5))
+    return figure
+
+
+@drawn
+def expected_combinations(present_NM: Bools, lang: Language = "en", most: int = 10) -> Figure:
+    """The most frequent combinations beside what independence would give.
+
+    Expected: N times the product over modalities of p_m (it is there) or 1 - p_m (it is not).
+    """
+    counts = Counter(map(tuple, present_NM.tolist())).most_common(most)
+    share_M = present_NM.mean(axis=0)
+    figure = new_figure(7.6, 3.9)
+    bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1))
+    expected = [
+        len(present_NM) * np.where(has_M, share_M, 1 - share_M).prod() for has_M, _ in counts
+    ]
+    for shift, values, colour, key in (
+        (-0.2, [n for _, n in counts], shade(0.72), "combinations_real"),
+        (0.2, expected, tint(MODALITY_COLOURS["text"], 0.55), "combinations_chance"),
+    ):
+        places = np.arange(len(counts)) + shift
+        found = bars.bar(places, values, width=0.38, color=colour, label=label(key, lang))
+        bars.bar_label(found, [f"{v:.0f}" for v in values], fontsize=points(7.5), padding=1)
+    bars.legend(frameon=False, loc="upper right")
+    bars.set_ylabel(label("products", lang))
+    bars.tick_params(axis="x", length=0, labelbottom=False)
+    sets = [
+        tuple(m for m, has in zip(MODALITIES, has_M, strict=True) if has) for has_M, _ in counts
+    ]
+    dot_matrix(dots, sets, lang)
+    dots.set_xlim(-0.6, len(counts) - 0.4)
+    return figure

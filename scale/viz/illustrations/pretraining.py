@@ -1,0 +1,351 @@
+"""The model drawn from its config, so that every shape in the picture is the model's own.
+
+L tokens of a modality, D width, V vocabulary, F size of a vector. All lengths are points of a page
+(viz/typeset.py); y grows downwards.
+
+What the total loss of a batch is made of, and how training looks that does not learn.
+
+P pairs of modalities (ten), T steps.
+
+The total loss as a matrix: five masked losses on the diagonal, ten contrastive ones above it.
+
+P pairs of modalities (ten), M modalities (five). All lengths are points of a page
+(viz/typeset.py); y grows downwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Polygon
+from numpy.typing import ArrayLike, NDArray
+
+from scale.config import ModelConfig
+from scale.modalities import MODALITIES, PAIRS, SPECS
+from scale.viz import typeset
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    category_colours,
+    drawn,
+    new_figure,
+    points,
+    shade,
+    tint,
+)
+from scale.viz.tiles import Box
+from scale.viz.words import Language, label
+
+WIDTH, HEIGHT, MARGIN = 740.0, 470.0, 14.0
+COLUMN, STEP = 108.0, 115.0
+"""Width of a modality's boxes, and from one column to the next."""
+RIGHT = 596.0
+"""Where what all modalities share begins."""
+NAME, INPUT, ENCODER, TOKENS, BUS, JCT, HEAD = 58.0, 68.0, 128.0, 214.0, 248.0, 304.0, 386.0
+"""Tops of the rows, from the inputs to the heads."""
+SQUARE, SQUARES = 8.0, 10
+"""Side of a token's square, and how many are drawn."""
+
+
+@drawn
+def architecture(
+    config: ModelConfig, parameters: int, preset: str, lang: Language = "en"
+) -> Figure:
+    """Five encoders, their [CLS] features in contrast, the JCT, five heads (paper, figure 4).
+
+    Args:
+        config: sizes; every number in the picture is read from it.
+        parameters: of the model, for the title.
+        preset: name of the model, for the title.
+    """
+    figure, axes = typeset.page(WIDTH, HEIGHT)
+    title = label("arch_title", lang, preset=preset, millions=parameters / 1e6)
+    typeset.write(axes, MARGIN, 26, title, 14, fontweight="bold")
+    for k, m in enumerate(MODALITIES):
+        _column(axes, MARGIN + k * STEP, k, m, config, lang)
+    _contrast(axes, Box(RIGHT, INPUT, WIDTH - MARGIN - RIGHT, BUS + 42 - INPUT), config, lang)
+    tokens = sum(token_count(config, m) for m in MODALITIES)
+    bar = Box(MARGIN, JCT, STEP * (len(MODALITIES) - 1) + COLUMN, 52)
+    _box(axes, bar, shade(0.1), shade(0.6))
+    sizes = {"tokens": tokens, "layers": config.jct_layers, "width": config.width}
+    _lines(axes, bar, [label("arch_jct", lang), label("arch_jct_sizes", lang, **sizes)], 11.5)
+    losses = Box(RIGHT, HEAD, WIDTH - MARGIN - RIGHT, 60)
+    _box(axes, losses, shade(0.04), shade(0.6))
+    lines = label("arch_hidden", lang).split("\n")
+    _lines(axes, losses, lines)
+    _arrow(axes, (RIGHT - 13, HEAD + 30), (RIGHT - 2, HEAD + 30), shade(0.6))
+    typeset.write(axes, MARGIN, HEIGHT - 9, label("arch_note", lang), 9.5, color=shade(0.7))
+    return figure
+
+
+def token_count(config: ModelConfig, modality: str) -> int:
+    """L, most tokens of a modality in the JCT, [CLS] counted."""
+    # The lengths of discrete modalities count their [CLS], those of vectors do not.
+    return config.length(modality) + (SPECS[modality].kind == "continuous")
+
+
+def _column(axes: Axes, x: float, k: int, m: str, config: ModelConfig, lang: Language) -> None:
+    """From the input of one modality down to its head."""
+    spec, colour, middle = SPECS[m], MODALITY_COLOURS[m], x + COLUMN / 2
+    discrete = spec.kind == "discrete"
+    size = config.vocab_size if discrete else config.feature_size(m)
+    style = {"ha": "center", "color": colour, "fontweight": "bold"}
+    typeset.write(axes, middle, NAME, label(m, lang), 14, **style)
+    source = Box(x, INPUT, COLUMN, 40)
+    entry = "arch_pieces" if discrete else "arch_vectors"
+    _box(axes, source, tint(colour, 0.12), colour)
+    _lines(axes, source, label(entry, lang, length=config.length(m), size=size).split("\n"))
+    encoder = Box(x, ENCODER, COLUMN, 66)
+    _box(axes, encoder, tint(colour, 0.3), colour)
+    sizes = {"layers": config.encoder_layers, "width": config.width}
+    _lines(axes, encoder, label("arch_encoder", lang, **sizes).split("\n"))
+    first = _tokens(axes, middle, colour)
+    shape = label("arch_tokens", lang, length=token_count(config, m), width=config.width)
+    typeset.write(axes, middle + 4, TOKENS + 23, shape, 10, ha="center", color=shade(0.85))
+    head = Box(x, HEAD, COLUMN, 60)
+    _box(axes, head, tint(colour, 0.3), colour)
+    kind = "arch_head_words" if discrete else "arch_head_vectors"
+    _lines(axes, head, label(kind, lang, task=spec.task, size=size).split("\n"))
+    y = BUS + 7 * k
+    axes.plot([first, first, RIGHT - 6], [TOKENS + SQUARE, y, y], color=colour, lw=points(1.5))
+    _arrow(axes, (RIGHT - 13, y), (RIGHT - 1, y), colour)
+    for start, end in ((INPUT + 40, ENCODER), (ENCODER + 66, TOKENS), (JCT + 52, HEAD)):
+        _arrow(axes, (middle, start + 2), (middle, end - 1), colour)
+    # The page's colour around it lets the line to the JCT cross the others as a bridge.
+    for edge, width in ((shade(0.0), 5.0), (colour, 1.5)):
+        axes.plot([middle] * 2, [TOKENS + 28, JCT - 8], color=edge, lw=points(width))
+    _arrow(axes, (middle, JCT - 12), (middle, JCT - 1), colour)
+
+
+def _tokens(axes: Axes, middle: float, colour: str) -> float:
+    """A row of squares, [CLS] first and dark; returns the middle of [CLS]."""
+    left = middle - SQUARES * (SQUARE + 2) / 2
+    for place in range(SQUARES):
+        face = colour if place == 0 else tint(colour, 0.4)
+        corner = left + place * (SQUARE + 2), TOKENS
+        look = {"facecolor": face, "edgecolor": colour}
+        typeset.box(axes, *corner, SQUARE, SQUARE, **look)
+    return left + SQUARE / 2
+
+
+def _contrast(axes: Axes, box: Box, config: ModelConfig, lang: Language) -> None:
+    """The features' scores as a small matrix: own weights coloured, weights of pairs framed."""
+    _box(axes, box, shade(0.04), shade(0.6))
+    count = len(MODALITIES)
+    features = label("arch_features", lang, count=count, width=config.width)
+    _line(axes, box, box.y + 20, features, 10.5, bold=True)
+    side = 17.0
+    left, top = box.x + (box.width - count * side) / 2, box.y + 34
+    for row, column in ((r, c) for r in range(count) for c in range(count)):
+        face = MODALITY_COLOURS[MODALITIES[row]] if row == column else shade(0.1)
+        if column > row:
+            face = shade(0.4)
+        corner = left + column * side, top + row * side
+        typeset.box(axes, *corner, side, side, facecolor=face, edgecolor=shade(0.0))
+    _line(axes, box, top + count * side + 18, label("arch_scores", lang), 10.5, bold=True)
+    for number, line in enumerate(label("arch_contrast", lang).split("\n")):
+        _line(axes, box, top + count * side + 36 + 14 * number, line, 10)
+
+
+def _line(axes: Axes, box: Box, y: float, text: str, size: float, bold: bool = False) -> None:
+    weight = "bold" if bold else "normal"
+    typeset.write(axes, box.x + box.width / 2, y, text, size, ha="center", fontweight=weight)
+
+
+def _lines(axes: Axes, box: Box, lines: Sequence[str], size: float = 10.5) -> None:
+    """Lines in the middle of a box, the first one bold."""
+    step = 1.35 * size
+    top = box.y + box.height / 2 - step * len(lines) / 2 + size
+    for number, line in enumerate(lines):
+        _line(axes, box, top + step * number, line, size, bold=number == 0)
+
+
+def _box(axes: Axes, box: Box, face: str, edge: str) -> None:
+    style = {"facecolor": face, "edgecolor": edge, "linewidth": points(1.2)}
+    shape = FancyBboxPatch(
+        (box.x, box.y), box.width, box.height, boxstyle="round,pad=0,rounding_size=5", **style
+    )
+    axes.add_patch(shape)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": points(1.5)}
+    style |= {"mutation_scale": points(9), "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=style, zorder=3)
+
+
+@drawn
+def loss_terms(
+    pair_P: ArrayLike, guess_P: ArrayLike, masked: Mapping[str, float], lang: Language = "en"
+) -> Figure:
+    """Ten contrastive losses and the masked losses of one batch, as bars; their sum is the total.
+
+    Args:
+        pair_P: InfoNCE of each pair, in the order of PAIRS.
+        guess_P: what guessing among each pair's candidates would cost, drawn as a tick.
+        masked: loss by pretext task, as `LossOutput.losses` has them without `contrastive`.
+
+    Raises ValueError where there are not ten pairs.
+    """
+    pair_P, guess_P = np.asarray(pair_P, dtype=float), np.asarray(guess_P, dtype=float)
+    if pair_P.shape != (len(PAIRS),) or guess_P.shape != (len(PAIRS),):
+        raise ValueError(f"{pair_P.shape} and {guess_P.shape} values for {len(PAIRS)} pairs")
+    figure = new_figure(8.6, 3.6)
+    axes = figure.add_subplot()
+    for k, (i, j) in enumerate(PAIRS):
+        first, second = (MODALITY_COLOURS[MODALITIES[m]] for m in (i, j))
+        axes.bar(k - 0.18, pair_P[k], 0.36, color=first)
+        axes.bar(k + 0.18, pair_P[k], 0.36, color=second)
+        axes.plot([k - 0.42, k + 0.42], [guess_P[k]] * 2, color=shade(0.9), lw=points(1.6))
+    names = [f"{label(MODALITIES[i], lang)}\n{label(MODALITIES[j], lang)}" for i, j in PAIRS]
+    colour_of = {SPECS[m].task: MODALITY_COLOURS[m] for m in MODALITIES}
+    for k, (task, value) in enumerate(masked.items(), start=len(PAIRS) + 1):
+        axes.bar(k, value, 0.72, color=colour_of[task])
+        names.append(task)
+    places = [*range(len(PAIRS)), *range(len(PAIRS) + 1, len(PAIRS) + 1 + len(masked))]
+    axes.set_xticks(places, names, fontsize=points(7.5))
+    axes.plot([], [], color=shade(0.9), lw=points(1.6), label=label("loss_terms_chance", lang))
+    axes.legend(loc="upper left", frameon=False, fontsize=points(8))
+    highest = max(pair_P.max(), guess_P.max(), *masked.values())
+    axes.set(ylabel=label("loss_terms_axis", lang), ylim=(0, 1.2 * highest))
+    axes.set_title(label("loss_terms_title", lang))
+    return figure
+
+
+@drawn
+def broken_runs(
+    curves: Mapping[str, Sequence[float]], floor: float, lang: Language = "en"
+) -> Figure:
+    """The contrastive loss of several runs over steps; the first one is the healthy one.
+
+    Args:
+        curves: values at each step by the run's name, as the legend has it.
+        floor: loss of guessing, as a dashed line.
+    """
+    figure = new_figure(7.6, 3.7)
+    axes = figure.add_subplot()
+    colours = [POSITIVE, NEGATIVE, *category_colours(len(curves))]
+    dashes = [(None, None), (5, 2), (1.5, 1.5), (None, None), (6, 2, 1.5, 2)]
+    for k, (name, values) in enumerate(curves.items()):
+        style = {
+            "dashes": dashes[k % len(dashes)],
+            "linewidth": points(2.4 if k == 0 else 1.5),
+            "color": colours[k],
+        }
+        axes.plot(range(1, len(values) + 1), values, label=name, **style)
+    axes.axhline(floor, color=shade(0.6), dashes=(4, 3), linewidth=points(1.2))
+    text = {"ha": "right", "va": "bottom", "fontsize": points(8), "color": shade(0.7)}
+    axes.text(max(map(len, curves.values())), floor, label("broken_floor", lang), **text)
+    axes.set(xlabel=label("step", lang), ylabel=label("broken_contrastive", lang))
+    axes.legend(loc="lower left", frameon=False, fontsize=points(8))
+    axes.set_title(label("broken_title", lang))
+    return figure
+
+
+TOTAL_WIDTH, TOTAL_HEIGHT, MARGIN = 740.0, 446.0, 14.0
+TOTAL_NAMES, TOTAL_CELL, TOTAL_HIGH, TOTAL_TOP = 62.0, 86.0, 58.0, 112.0
+COUNT = len(MODALITIES)
+FORMULA = r"$L=\sum_{i<j}\,S^{\prime}_{ij}\,L_{CL}(i,j)\;+\;\sum_{i}\,S^{\prime}_{ii}\,L_{M_i}$"
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The losses of one batch."""
+
+    pair_P: NDArray
+    """InfoNCE of each pair without a weight, in the order of PAIRS; NaN where nobody has both."""
+    masked: Mapping[str, float]
+    """By pretext task, without a weight; a task that is off is absent."""
+    weight_MM: NDArray
+    """Mean S' over the products that have both modalities."""
+    contrastive: float | None
+    """As the run sums and weighs it; None where the task is off."""
+    masked_sum: float
+    """The masked losses, likewise."""
+    products: int
+    """Of the batch."""
+    weighted: bool
+    """Whether the run multiplies by S'."""
+
+
+@drawn
+def total_loss(terms: LossTerms, lang: Language = "en") -> Figure:
+    """Each loss with its mean weight, in the place of S' that weighs it; right, the sums."""
+    figure, axes = typeset.page(TOTAL_WIDTH, TOTAL_HEIGHT)
+    typeset.write(axes, MARGIN, 26, label("fig_total", lang), 14, fontweight="bold")
+    typeset.write(axes, MARGIN, 62, FORMULA, 16, parse_math=True)
+    for k, modality in enumerate(MODALITIES):
+        style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
+        name, left = label(modality, lang), MARGIN + TOTAL_NAMES + k * TOTAL_CELL
+        typeset.write(axes, left + TOTAL_CELL / 2, TOTAL_TOP - 8, name, 12, ha="center", **style)
+        typeset.write(axes, MARGIN, TOTAL_TOP + (k + 0.5) * TOTAL_HIGH + 4, name, 12, **style)
+        loss = terms.masked.get(SPECS[modality].task)
+        box = Box(left, TOTAL_TOP + k * TOTAL_HIGH, TOTAL_CELL, TOTAL_HIGH)
+        colour = MODALITY_COLOURS[modality]
+        typeset.box(axes, *box, facecolor=tint(colour, 0.3), edgecolor=colour)
+        _total_cell(axes, box, SPECS[modality].task, loss, terms.weight_MM[k, k], lang)
+    for number, (i, j) in enumerate(PAIRS):
+        left, top = MARGIN + TOTAL_NAMES + j * TOTAL_CELL, TOTAL_TOP + i * TOTAL_HIGH
+        box = Box(left, top, TOTAL_CELL, TOTAL_HIGH)
+        _two_colours(axes, box, MODALITIES[i], MODALITIES[j])
+        loss = float(terms.pair_P[number]) if terms.contrastive is not None else None
+        _total_cell(axes, box, label("fig_pair", lang), loss, terms.weight_MM[i, j], lang)
+    left = MARGIN + TOTAL_NAMES + COUNT * TOTAL_CELL + 20
+    _total_sums(axes, Box(left, TOTAL_TOP, 200, COUNT * TOTAL_HIGH), terms, lang)
+    note = label("fig_total_note", lang, n=terms.products)
+    typeset.write(axes, MARGIN, TOTAL_HEIGHT - 12, note, 10, color=shade(0.75))
+    return figure
+
+
+def _total_cell(
+    axes: Axes, box: Box, name: str, loss: float | None, weight: float, lang: Language
+) -> None:
+    middle = box.x + box.width / 2
+    off = loss is None or np.isnan(loss)
+    value = label("fig_off", lang) if off else f"{loss:.2f}"
+    typeset.write(axes, middle, box.y + 16, name, 10, ha="center", color=shade(0.8))
+    typeset.write(axes, middle, box.y + 33, value, 12.5, ha="center", fontweight="bold")
+    if not off and np.isfinite(weight):
+        text = f"S′ {weight:.2f}".replace("-", "−")
+        typeset.write(axes, middle, box.y + 49, text, 10, ha="center", color=shade(0.8))
+
+
+def _two_colours(axes: Axes, box: Box, first: str, second: str) -> None:
+    """A box of two halves, one in each modality's colour."""
+    x, y, right, below = box.x, box.y, box.x + box.width, box.y + box.height
+    halves = (
+        (first, [(x, y), (right, y), (x, below)]),
+        (second, [(right, y), (right, below), (x, below)]),
+    )
+    for modality, corners in halves:
+        colour = tint(MODALITY_COLOURS[modality], 0.13)
+        axes.add_patch(Polygon(corners, facecolor=colour, edgecolor="none"))
+    typeset.box(axes, *box, edgecolor=shade(0.45))
+
+
+def _total_sums(axes: Axes, box: Box, terms: LossTerms, lang: Language) -> None:
+    """The two sums and the total, and whether this run weighs."""
+    contrastive = terms.contrastive
+    rows = [
+        ("fig_sum_pairs", label("fig_off", lang) if contrastive is None else f"{contrastive:.2f}"),
+        ("fig_sum_masked", f"{terms.masked_sum:.2f}"),
+        ("fig_sum_total", f"{(contrastive or 0.0) + terms.masked_sum:.2f}"),
+    ]
+    y = box.y + 18
+    for number, (key, value) in enumerate(rows):
+        last = number == len(rows) - 1
+        if last:
+            line = {"color": shade(0.6), "lw": points(1.2)}
+            axes.plot([box.x, box.x + box.width], [y - 16, y - 16], **line)
+        for line in typeset.wrap(label(key, lang), box.width, 11, 2):
+            typeset.write(axes, box.x, y, line, 11)
+            y += 15
+        typeset.write(axes, box.x, y + 8, value, 18, fontweight="bold")
+        y += 40
+    key = "fig_weighs" if terms.weighted else "fig_uniform"
+    for line in typeset.wrap(label(key, lang), box.width, 10.5, 7):
+        typeset.write(axes, box.x, y, line, 10.5, color=shade(0.8))
+        y += 15
