@@ -17,8 +17,8 @@ from pptx.oxml import parse_xml
 from pptx.slide import SlideLayout
 from pptx.util import Inches
 
-from scale.talk.file import write_deck
-from scale.talk.template import TEMPLATE
+from scale.talk.deck import write_deck
+from scale.talk.page import TEMPLATE
 from scale.viz.theme import HIT, MODALITY_COLOURS
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6

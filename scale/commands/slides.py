@@ -50,7 +50,7 @@ class Slides:
 
         plan = read_plan(self.talk) if self.talk else standard_plan()
         if self.outline:
-            from scale.talk.outline import outline
+            from scale.talk.plan import outline
 
             print(outline(plan, self.lang))
             return
@@ -60,13 +60,13 @@ class Slides:
 
         day = self._day()
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
-        made = make_deck(Material(sources, self.lang), plan, day)
+        result = make_deck(Material(sources, self.lang), plan, day)
         out = self.out or Path(f"figures/scale_{self.lang}.pptx")
-        save_deck(made, out, day)
-        for key, reason in made.left_out.items():
+        save_deck(result, out, day)
+        for key, reason in result.left_out.items():
             print(f"left out: {key}: {reason}")
-        count = f"{made.slides} slide{'s' * (made.slides != 1)}"
-        left = f", {len(made.left_out)} left out" if made.left_out else ""
+        count = f"{result.slides} slide{'s' * (result.slides != 1)}"
+        left = f", {len(result.left_out)} left out" if result.left_out else ""
         print(f"written: {out}, {count}{left}, {out.stat().st_size / 1e6:.1f} MB")
 
     def _day(self) -> date:

@@ -24,9 +24,7 @@ from pptx.shapes.placeholder import ChartPlaceholder
 from pptx.util import Pt
 
 from scale.evaluation.bootstrap import Estimate
-from scale.talk.fit import SMALLEST
-from scale.talk.page import Page
-from scale.talk.picture import describe
+from scale.talk.page import SMALLEST, Page, describe
 
 KINDS = {
     "bars": XL_CHART_TYPE.BAR_CLUSTERED,

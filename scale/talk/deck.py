@@ -1,7 +1,10 @@
-"""From a plan to a deck: each slide drawn, its words put in, its boxes checked."""
+"""From a plan to a deck: draw each slide, check its boxes, write a reproducible file."""
 
+import io
 import logging
-from collections.abc import Mapping
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -9,39 +12,59 @@ from typing import Any
 
 from pptx import Presentation
 from pptx.presentation import Presentation as Deck
+from pptx.shapes.base import BaseShape
+from pptx.slide import Slide as DeckSlide
 from tqdm.auto import tqdm
 
 from scale.evaluation.report import provenance
+from scale.files import replacing
 from scale.strict import require
-from scale.talk.check import problems
-from scale.talk.equation import write_equation
-from scale.talk.file import write_deck
-from scale.talk.material import Content, Material, Slide, Unavailable, catalogue_name
-from scale.talk.page import Page
+from scale.talk.material import (
+    Content,
+    Material,
+    Prose,
+    Slide,
+    Unavailable,
+    prose,
+    words,
+)
+from scale.talk.page import (
+    FIRST,
+    SECOND,
+    SMALL,
+    SMALLEST,
+    SOURCE,
+    TEMPLATE,
+    TEXT,
+    Page,
+    layout_size,
+    look,
+    text_height,
+    write_equation,
+)
 from scale.talk.plan import OwnSlide, Plan
-from scale.talk.prose import Prose, prose, words
-from scale.talk.template import FIRST, SECOND, TEMPLATE, TEXT
+from scale.talk.table import cell_height
 
 log = logging.getLogger(__name__)
 TEXT_PLACES = {"Title": FIRST, "Section": FIRST, "Content": FIRST}
-"""Where a layout has its text, unless at TEXT."""
+"""Placeholder of the text by layout; default: TEXT."""
 
 
 @dataclass(frozen=True)
-class Made:
+class DeckResult:
     """A finished deck."""
 
     deck: Deck
     slides: int
     left_out: Mapping[str, str]
-    """Reason by slide."""
+    """Reason by slide that was left out."""
 
 
-def make_deck(material: Material, plan: Plan, day: date) -> Made:
-    """Draw the slides of a plan; those whose material is not there are left out and say why.
+def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
+    """Draw the slides of a plan; slides without their material are left out, with the reason.
 
-    Raises ValueError where the run or the catalogue cannot be opened, where text does not fit, and
-    where no slide is left.
+    Raises ValueError if the run or the catalogue cannot be opened, if text does not fit its box, or
+    if no slide is left.
     """
     deck, left_out = Presentation(str(TEMPLATE)), {}
     common = _common(material)
@@ -50,25 +73,25 @@ def make_deck(material: Material, plan: Plan, day: date) -> Made:
         try:
             content = slide.content if isinstance(slide, OwnSlide) else slide.draw(material)
         except ValueError as reason:
-            # Of the slide's own material; run and catalogue are open, words not yet placed.
+            # Run and catalogue are open and no text is placed yet: the slide lacks its material.
             left_out[slide.key] = str(reason)
             continue
-        said = _words(slide, material, common, content)
-        _draw(deck, slide.key, content, said, material, footer)
+        text = _words(slide, material, common, content)
+        _draw(deck, slide.key, content, text, material, footer)
     count = len(deck.slides)
     require(count > 0, "no slide is left: " + "; ".join(left_out.values()))
     wrong = problems(deck)
     require(not wrong, "; ".join(wrong))
-    return Made(deck, count, left_out)
+    return DeckResult(deck, count, left_out)
 
 
-def save_deck(made: Made, path: Path, day: date, title: str = "SCALE") -> None:
-    """Write the deck, whole or not at all; the same deck and day give the same bytes."""
-    write_deck(made.deck, path, datetime.combine(day, time()), title)
+def save_deck(result: DeckResult, path: Path, day: date, title: str = "SCALE") -> None:
+    """Write the deck atomically; the same deck and day give the same bytes."""
+    write_deck(result.deck, path, datetime.combine(day, time()), title)
 
 
 def _common(material: Material) -> dict[str, Any]:
-    """What every slide may name; also opens run and catalogue, so that a missing one is told."""
+    """Return values that every slide may use; opens run and catalogue, which must exist."""
     sources = material.sources
     run, catalogue = sources.run, sources.catalogue
     try:
@@ -78,7 +101,7 @@ def _common(material: Material) -> dict[str, Any]:
     commit = (facts["commit"] or "")[:7]
     return {
         "run": run.folder.folder.resolve().name,
-        "catalogue": catalogue_name(catalogue.folder),
+        "catalogue": catalogue.folder.resolve().name,
         "seed": sources.seed,
         "commit": commit + ("+" if facts["dirty"] else "") if commit else "–",
     }
@@ -94,31 +117,126 @@ def _words(
 
 
 def _draw(
-    deck: Deck, key: str, content: Content, said: Prose, material: Material, footer: str
+    deck: Deck, key: str, content: Content, text: Prose, material: Material, footer: str
 ) -> None:
     page = Page.add(deck, content.layout, material.lang, footer)
     try:
-        page.title(said.title)
-        if said.points:
-            _write_points(page, content, said)
-        if said.equation:
-            write_equation(page, SECOND, said.equation)
-        if said.source:
-            page.source(said.source)
+        page.title(text.title)
+        if text.points:
+            _write_points(page, content, text)
+        if text.equation:
+            write_equation(page, SECOND, text.equation)
+        if text.source:
+            page.source(text.source)
     except ValueError as error:
         raise ValueError(f"slide {key}: {error}") from error
     for number, exhibit in enumerate(content.exhibits):
-        alt = said.alt[number] if number < len(said.alt) else ""
+        alt = text.alt[number] if number < len(text.alt) else ""
         exhibit.put(page, (FIRST, SECOND)[number], alt)
     page.drop_empty()
-    if said.notes:
-        page.notes(said.notes)
+    if text.notes:
+        page.notes(text.notes)
 
 
-def _write_points(page: Page, content: Content, said: Prose) -> None:
+def _write_points(page: Page, content: Content, text: Prose) -> None:
     idx = TEXT_PLACES.get(content.layout, TEXT)
-    page.points(idx, said.points)
-    if said.headings:
-        for place, heading in zip((1, 3), said.headings, strict=True):
+    page.points(idx, text.points)
+    if text.headings:
+        for place, heading in zip((1, 3), text.headings, strict=True):
             page.points(place, [heading])
-        page.points(4, said.more)
+        page.points(4, text.more)
+
+
+SLACK = 1.01
+"""Tolerance of text heights before they count as overflow."""
+
+
+def problems(deck: Deck) -> list[str]:
+    """Return layout faults, one sentence each: overflow, boxes off the page, text too small."""
+    found = []
+    for number, slide in enumerate(deck.slides, start=1):
+        found += [f"slide {number}: {text}" for text in _slide_problems(deck, slide)]
+    return found
+
+
+def _slide_problems(deck: Deck, slide: DeckSlide) -> Iterator[str]:
+    for shape in slide.shapes:
+        right, bottom = shape.left + shape.width, shape.top + shape.height
+        if min(shape.left, shape.top) < 0 or right > deck.slide_width or bottom > deck.slide_height:
+            yield f"{shape.name} reaches beyond the page"
+        if shape.has_text_frame:
+            yield from _text_problems(shape)
+        elif shape.has_table:
+            yield from _table_problems(shape)
+        named = shape._element.xpath(".//p:cNvPr")[0].get("descr")
+        if not shape.has_text_frame and not named:
+            yield f"{shape.name} has no alternative text"
+
+
+def _text_problems(shape: BaseShape) -> Iterator[str]:
+    frame, place = shape.text_frame, shape.is_placeholder
+    paragraphs = [p.text for p in frame.paragraphs if p.text.strip()]
+    if not paragraphs:
+        return
+    given = [run.font.size for p in frame.paragraphs for run in p.runs if run.font.size]
+    idx = shape.placeholder_format.idx if place else None
+    size = max(given).pt if given else layout_size(shape) if place else SMALLEST
+    least = SMALL if idx in (SOURCE, 11, 12) else SMALLEST
+    if min((s.pt for s in given), default=size) < least:
+        yield f"{shape.name} is smaller than {least} points"
+    width = (shape.width - frame.margin_left - frame.margin_right) / 12700 if not place else None
+    width = width or shape.width.pt
+    needed = text_height(paragraphs, size, width, **(look(shape) if place else {}))
+    if needed > SLACK * shape.height.pt:
+        yield f"{shape.name} overflows: {paragraphs[0][:40]!r}"
+
+
+def _table_problems(shape: BaseShape) -> Iterator[str]:
+    table = shape.table
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            runs = [run for p in cell.text_frame.paragraphs for run in p.runs]
+            size = min(run.font.size.pt for run in runs)
+            if size < SMALLEST:
+                yield f"{shape.name} is smaller than {SMALLEST} points"
+            bold = any(run.font.bold for run in runs)
+            if cell_height(cell.text, size, column.width.pt, bold) > SLACK * row.height.pt:
+                yield f"{shape.name} overflows: {cell.text[:40]!r}"
+
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Earliest time of a zip member."""
+_DATES = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
+
+
+def write_deck(deck: Deck, path: Path, date: datetime, title: str) -> None:
+    """Write a presentation with `date` as its creation and modification time."""
+    properties = deck.core_properties
+    properties.title, properties.author, properties.last_modified_by = title, "scale slides", ""
+    properties.created = properties.modified = date
+    properties.revision = 1
+    with io.BytesIO() as buffer:
+        deck.save(buffer)
+        content = _without_clock(buffer.getvalue(), date)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def _without_clock(content: bytes, date: datetime) -> bytes:
+    """Return the zip file with fixed times, also within the embedded workbooks of charts."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as source,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            data = source.read(name)
+            if name.endswith(".xlsx"):
+                data = _without_clock(data, date)
+            elif name.endswith("docProps/core.xml"):
+                data = _DATES.sub(rb"\g<1>" + date.strftime("%Y-%m-%dT%H:%M:%SZ").encode(), data)
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o600 << 16
+            target.writestr(info, data)
+    return out.getvalue()

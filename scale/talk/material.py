@@ -1,66 +1,65 @@
-"""What slides are made of, opened when first asked for, and what a slide is."""
+"""Material of the slides, opened on first use, and their words (`assets/talk_<lang>.toml`)."""
 
 import json
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 from scale.evaluation.bootstrap import Estimate
+from scale.strict import require
 from scale.studies.statistics import Outcome, Summary, summarise
-from scale.talk.page import COLONS, Page
-from scale.talk.picture import Picture
-from scale.talk.template import Layout
+from scale.talk.page import COLONS, Layout, Page, Picture
 from scale.viz.pictures import PICTURES
 from scale.viz.pictures.sources import Sources
-from scale.viz.theme import use_style
+from scale.viz.theme import ASSETS, use_style
 from scale.viz.words import Language, caption, label
 
 WIDE = 2.0
-"""From this aspect on a picture is larger with its text below it."""
+"""Pictures with a larger aspect ratio have their text below instead of beside them."""
 
 
 class Unavailable(ValueError):
-    """What a slide needs is not there: it is left out, and the message says why."""
+    """A slide lacks its material and is left out, with the message as the reason."""
 
 
 class Exhibit(Protocol):
-    """A picture, a chart, a table: something that stands in a placeholder."""
+    """A picture, a chart or a table."""
 
     def put(self, page: Page, idx: int, alt: str) -> None:
-        """Draw into the placeholder of this idx."""
+        """Draw into the placeholder with this index."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a slide shows beside its words."""
+    """Exhibits of a slide and the values of its words."""
 
     layout: Layout
     exhibits: tuple[Exhibit, ...] = ()
-    """At idx 1, then 3."""
+    """At placeholder 1, then 3."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """Put into its words."""
+    """Formatted into its words."""
     variant: str = ""
-    """Which of its titles: a verdict."""
+    """Variant of the title: a verdict."""
 
 
 def pictured(picture: Picture, values: Mapping[str, Any] | None = None) -> Content:
-    """A slide of a picture, with its text beside or below it: where the picture is larger."""
+    """Return a slide of one picture, with its text on the side that leaves the picture larger."""
     layout = "Wide picture" if picture.aspect > WIDE else "Picture"
     return Content(layout, (picture,), values or {})
 
 
 @dataclass
 class Material:
-    """A run, a catalogue and the studies, in a language."""
+    """A run, a catalogue and the studies, in one language."""
 
     sources: Sources
     lang: Language
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """The tree of results.json. Raises Unavailable where the run has none."""
+        """Content of results.json. Raises Unavailable if the run has none."""
         path = self.sources.run_folder / "results.json"
         if not path.is_file():
             raise Unavailable(
@@ -70,7 +69,7 @@ class Material:
         return json.loads(path.read_text(encoding="utf-8"))
 
     def study(self, name: str) -> Summary:
-        """A study on this catalogue. Raises Unavailable where no run of it is finished."""
+        """Return a study on this catalogue. Raises Unavailable if it has no finished runs."""
         if name not in self._studies:
             try:
                 self._studies[name] = summarise(*self.sources.finished(name))
@@ -83,39 +82,39 @@ class Material:
         return {}
 
     def picture(self, name: str) -> Picture:
-        """A picture of `scale figures` in the style of slides, described by its caption."""
+        """Draw a picture of `scale figures` in the style of slides; its caption is the alt text."""
         with use_style("slides"):
             figure = PICTURES[name](self.sources, self.lang)
         return Picture.of(figure, self.caption(name))
 
     def caption(self, name: str) -> str:
-        """Title and text of a picture's caption."""
+        """Return title and text of a picture's caption."""
         found = caption(name, self.lang)
         return f"{found.title}{COLONS[self.lang]}{found.text}"
 
     def label(self, key: str, **values: Any) -> str:
-        """A label in the talk's language."""
+        """Return a label in the talk's language."""
         return label(key, self.lang, **values)
 
     def verdict(self, outcome: Outcome) -> str:
-        """`supported`, `contradicted`, ... in the talk's language."""
+        """Return the verdict (`supported`, `contradicted`, ...) in the talk's language."""
         return self.label(outcome.verdict)
 
 
 @dataclass(frozen=True)
 class Slide:
-    """One slide of the talk that ships."""
+    """One slide of the default talk."""
 
     key: str
     feeds: str
-    """What it is made of, for the outline."""
+    """Sources of the slide, for the outline."""
     draw: Callable[[Material], Content]
     standard: bool = True
-    """In the talk unless talk.toml says otherwise."""
+    """Whether the slide is in the talk without a talk.toml."""
 
 
 def written(estimate: Estimate | Mapping[str, Any], sign: str = "", digits: int = 2) -> str:
-    """`0.47 [0.43, 0.52]`; a dash where there is no value."""
+    """Return an estimate as text, `0.47 [0.43, 0.52]`; a dash if there is no value."""
     found = estimate if isinstance(estimate, Estimate) else Estimate(**estimate)
     if found.value is None:
         return "–"
@@ -127,10 +126,82 @@ def written(estimate: Estimate | Mapping[str, Any], sign: str = "", digits: int 
 
 
 def difference(estimate: Estimate) -> str:
-    """`+0.068 [+0.040, +0.095]`."""
+    """Return a difference as text, `+0.068 [+0.040, +0.095]`."""
     return written(estimate, "+", 3)
 
 
-def catalogue_name(folder: Path) -> str:
-    """As it is written on slides."""
-    return folder.resolve().name
+@dataclass(frozen=True)
+class Prose:
+    """The words of one slide, with their values."""
+
+    title: str
+    points: tuple[str, ...] = ()
+    """Bullet points, or those of the left column."""
+    headings: tuple[str, ...] = ()
+    """Headings of two columns."""
+    more: tuple[str, ...] = ()
+    """Bullet points of the right column."""
+    equation: str = ""
+    """`x_{i}` is an x with subscript i."""
+    alt: tuple[str, ...] = ()
+    """Alternative text of each picture, chart or table."""
+    source: str = ""
+    """Sources and sample sizes of numbers; pages cited."""
+    notes: str = ""
+    """Speaker notes."""
+
+
+@cache
+def _read(lang: Language) -> dict[str, Any]:
+    text = (ASSETS / f"talk_{lang}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def prose(key: str, lang: Language, values: Mapping[str, Any], variant: str = "") -> Prose:
+    """Return the words of a slide with `values` formatted in.
+
+    Args:
+        variant: title variant, if the file has several.
+
+    Raises ValueError for an unknown slide or variant, KeyError for a missing value.
+    """
+    given = {name: value for name, value in _table(key, lang).items() if name != "words"}
+    if isinstance(given["title"], dict):
+        require(variant in given["title"], f"slide {key}: no title for {variant!r}")
+        given["title"] = given["title"][variant]
+    return Prose(**{name: _filled(name, value, values) for name, value in given.items()})
+
+
+def headline(key: str, lang: Language) -> str:
+    """Return a slide's unformatted title, all variants if there are several."""
+    title = _table(key, lang)["title"]
+    return " / ".join(title.values()) if isinstance(title, dict) else title
+
+
+def words(key: str, lang: Language) -> dict[str, str]:
+    """Return the words of a slide's table or chart axes."""
+    return _table(key, lang).get("words", {})
+
+
+def _table(key: str, lang: Language) -> dict[str, Any]:
+    table = _read(lang)
+    require(key in table, f"no words for the slide {key} in talk_{lang}.toml")
+    return table[key]
+
+
+def _filled(name: str, value: str | list[str], values: Mapping[str, Any]) -> str | tuple[str, ...]:
+    """Format values into a text; braces of an equation are kept."""
+    if name == "equation":
+        return value
+    if isinstance(value, list):
+        return tuple(text.format(**values) for text in value)
+    return " ".join(value.split()).format(**values) if name != "notes" else _note(value, values)
+
+
+def _note(text: str, values: Mapping[str, Any]) -> str:
+    """Join lines, without a space between Chinese characters."""
+    joined = ""
+    for line in text.format(**values).strip().splitlines():
+        glue = " " if joined and joined[-1].isascii() and line[:1].isascii() else ""
+        joined += glue + line.strip()
+    return joined

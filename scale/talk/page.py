@@ -1,43 +1,125 @@
-"""One slide of a deck: text into the template's boxes, at a size that fits."""
+"""One slide: text, pictures and equations placed into the boxes of the 16:9 template.
 
+Text is measured with the fonts that ship. Arial, the Latin font of most machines, is narrower than
+the DejaVu Sans used for measuring, so text that fits here fits there. Lengths are points. The
+template is made by `tools/make_slide_template.py`.
+"""
+
+import io
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from matplotlib.figure import Figure
 from pptx.enum.lang import MSO_LANGUAGE_ID
 from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.presentation import Presentation
-from pptx.shapes.placeholder import LayoutPlaceholder, SlidePlaceholder
+from pptx.shapes.base import BaseShape
+from pptx.shapes.placeholder import LayoutPlaceholder, PicturePlaceholder, SlidePlaceholder
 from pptx.slide import Slide
 from pptx.text.text import TextFrame, _Run
 from pptx.util import Pt
 
-from scale.talk.fit import SMALLEST, fitting_size
-from scale.talk.template import SOURCE, TITLE, Layout
+from scale.viz import typeset
+from scale.viz.theme import ASSETS
 from scale.viz.words import Language
+
+TEMPLATE = ASSETS / "slides.pptx"
+
+Layout = Literal[
+    "Title", "Section", "Content", "Two columns", "Picture", "Wide picture", "Chart or table",
+    "Wide chart or table", "Two charts", "Equation and chart", "Title only",
+]  # fmt: skip
+
+TITLE, FIRST, TEXT, SECOND, SOURCE = 0, 1, 2, 3, 13
+"""Placeholder indices: title, (left) picture, chart or table, text beside or below it, right chart
+or equation, source line above the footer. `Content` and `Section` have their text at FIRST;
+`Two columns` has headings at 1 and 3 and contents at 2 and 4."""
+
+
+SMALLEST = 18
+"""Smallest text size readable in a lecture room; sources and footers may be smaller."""
+INDENT = 18.0
+"""Distance between bullet and text."""
+_HAN = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+
+def text_height(
+    paragraphs: Sequence[str],
+    size: float,
+    width: float,
+    *,
+    bullets: bool = False,
+    space: float = 0.0,
+    bold: bool = False,
+) -> float:
+    """Return the height of paragraphs wrapped to `width`, with `space` before each."""
+    inner, weight = width - INDENT * bullets, "bold" if bold else "normal"
+    height = space * len(paragraphs)
+    for paragraph in paragraphs:
+        for line in paragraph.split("\n"):
+            lines = typeset.wrap(line, inner, size, 200, weight) or [""]
+            height += size * sum(1.36 if _HAN.search(part) else 1.2 for part in lines)
+    return height
+
+
+def longest_word(paragraphs: Sequence[str], size: float, bold: bool = False) -> float:
+    """Return the width of the widest unbreakable piece."""
+    weight = "bold" if bold else "normal"
+    words = [word for text in paragraphs for word in re.split(rf"\s+|(?={_HAN.pattern})", text)]
+    return max((typeset.text_width(word, size, weight) for word in words if word), default=0.0)
+
+
+def fitting_size(
+    paragraphs: Sequence[str],
+    box: tuple[float, float],
+    largest: int,
+    smallest: int = SMALLEST,
+    *,
+    bullets: bool = False,
+    space: float = 0.0,
+    bold: bool = False,
+) -> int:
+    """Return the largest integer size between `smallest` and `largest` at which the text fits.
+
+    Raises ValueError if the text does not fit at `smallest`.
+    """
+    width, height = box
+    for size in range(largest, smallest - 1, -1):
+        needed = text_height(paragraphs, size, width, bullets=bullets, space=space, bold=bold)
+        room = width - INDENT * bullets
+        if needed <= height and longest_word(paragraphs, size, bold) <= room:
+            return size
+    text = " / ".join(paragraphs)
+    raise ValueError(
+        f"at {smallest} points {text[:60]!r}… does not fit its box of {width:.0f} × {height:.0f} "
+        "points; shorten it"
+    )
+
 
 LANGUAGES = {"en": MSO_LANGUAGE_ID.ENGLISH_US, "zh": MSO_LANGUAGE_ID.SIMPLIFIED_CHINESE}
 COLONS: dict[Language, str] = {"en": ": ", "zh": "："}
-"""Between a heading and what it says, where both stand in one line."""
+"""Separator between a heading and its text on one line."""
 FOOTERS = (PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.SLIDE_NUMBER)
 SMALLEST_TITLE, SMALL = 24, 12
 SIZES = {TITLE: 28}
-"""Where the layout itself gives none: the master's."""
+"""Sizes of the master, for layouts without their own."""
 MASTER_SIZE, SPACE = 20, 9.0
-"""Of a body text's letters, and before each of its paragraphs, by the master."""
+"""Size of body text and space before its paragraphs in the master."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A slide that is being filled."""
+    """A slide under construction."""
 
     slide: Slide
     lang: Language
 
     @staticmethod
     def add(deck: Presentation, layout: Layout, lang: Language, footer: str) -> "Page":
-        """A new slide at the deck's end, with its footer and its number."""
+        """Append a slide with footer and slide number to the deck."""
         form = next(each for each in deck.slide_layouts if each.name == layout)
         page = Page(deck.slides.add_slide(form), lang)
         for place in form.placeholders:
@@ -46,7 +128,7 @@ class Page:
         return page
 
     def _add_footer(self, place: LayoutPlaceholder, text: str) -> None:
-        """python-pptx leaves footers and numbers of the layout off its slides."""
+        """Copy a footer or number, which python-pptx does not take over from the layout."""
         element = deepcopy(place._element)
         for child in list(element.spPr):
             element.spPr.remove(child)
@@ -57,27 +139,27 @@ class Page:
             write(frame, [text], self.lang)
 
     def place(self, idx: int) -> SlidePlaceholder:
-        """The placeholder of this idx."""
+        """Return the placeholder with an index."""
         return next(p for p in self.slide.placeholders if p.placeholder_format.idx == idx)
 
     def title(self, text: str) -> None:
-        """Raises ValueError where it does not fit two lines or so."""
+        """Write the title. Raises ValueError if it does not fit its box."""
         self._fill(TITLE, [text], SMALLEST_TITLE)
 
     def points(self, idx: int, lines: Sequence[str]) -> None:
-        """Short lines. Raises ValueError where they do not fit at SMALLEST points."""
+        """Write bullet points. Raises ValueError if they do not fit at SMALLEST points."""
         self._fill(idx, lines, SMALLEST)
 
     def source(self, text: str) -> None:
-        """The small line above the footer: where the numbers come from, how many there are."""
+        """Write the line above the footer: source and sample size of the numbers."""
         self._fill(SOURCE, [text], SMALL)
 
     def notes(self, text: str) -> None:
-        """What the speaker says."""
+        """Write the speaker notes."""
         write(self.slide.notes_slide.notes_text_frame, text.split("\n\n"), self.lang)
 
     def drop_empty(self) -> None:
-        """Take away the placeholders that nothing was put into."""
+        """Remove empty placeholders."""
         for place in list(self.slide.placeholders):
             if place.has_text_frame and not place.text_frame.text.strip():
                 place._element.getparent().remove(place._element)
@@ -90,13 +172,13 @@ class Page:
 
 
 def layout_size(place: SlidePlaceholder) -> int:
-    """Text size of a placeholder by its layout, else by the master."""
+    """Return the text size of a placeholder in its layout, else in the master."""
     given = _in_layout(place, "a:defRPr/@sz")
     return int(given[0]) // 100 if given else SIZES.get(place.placeholder_format.idx, MASTER_SIZE)
 
 
 def look(place: SlidePlaceholder) -> dict[str, Any]:
-    """What `fit` must know of how the layout sets a placeholder's text."""
+    """Return the arguments of `fitting_size` that follow from a placeholder's layout."""
     if place.placeholder_format.idx == TITLE:
         return {"bold": True}
     bullets = not _in_layout(place, "a:buNone")
@@ -105,7 +187,7 @@ def look(place: SlidePlaceholder) -> dict[str, Any]:
 
 
 def _in_layout(place: SlidePlaceholder, path: str) -> list:
-    """What the layout says of the first level of a placeholder's text."""
+    """Return the nodes at `path` in the layout's first text level of a placeholder."""
     idx = place.placeholder_format.idx
     layout = place.part.slide_layout.placeholders
     form = next(each for each in layout if each.placeholder_format.idx == idx)
@@ -115,7 +197,7 @@ def _in_layout(place: SlidePlaceholder, path: str) -> list:
 def write(
     frame: TextFrame, paragraphs: Sequence[str], lang: Language, size: int | None = None
 ) -> list[_Run]:
-    """Replace a frame's text by paragraphs of one run each; returns the runs."""
+    """Replace the text of a frame by paragraphs of one run each and return the runs."""
     frame.clear()
     runs = []
     for number, text in enumerate(paragraphs):
@@ -127,3 +209,77 @@ def write(
             run.font.size = Pt(size)
         runs.append(run)
     return runs
+
+
+DOTS = 220
+"""Pixels per inch: above those of a high-resolution laptop, and 1.5 times a projector of 1,920
+pixels on 13.3 inches."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG (or JPEG) in memory."""
+
+    content: bytes
+    aspect: float
+    """Width / height."""
+    alt: str = ""
+    """Alternative text, if the words of the slide have none."""
+
+    @staticmethod
+    def of(figure: Figure, alt: str = "", width: float = 12.1) -> "Picture":
+        """Render a figure for `width` inches of a slide.
+
+        Deterministic: the same figure gives the same bytes.
+        """
+        across, high = figure.get_size_inches()
+        with io.BytesIO() as buffer:
+            dots, plain = DOTS * width / across, {"Software": None}
+            figure.savefig(buffer, format="png", dpi=dots, metadata=plain)
+            return Picture(buffer.getvalue(), across / high, alt)
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw into a placeholder, centred and uncropped."""
+        place = page.place(idx)
+        left, top, width, height = place.left, place.top, place.width, place.height
+        holder = PicturePlaceholder(place._element, place._parent)
+        shape = holder.insert_picture(io.BytesIO(self.content))
+        shape.crop_left = shape.crop_right = shape.crop_top = shape.crop_bottom = 0
+        shown = min(width, round(height * self.aspect)), min(height, round(width / self.aspect))
+        shape.left, shape.top = left + (width - shown[0]) // 2, top + (height - shown[1]) // 2
+        shape.width, shape.height = shown
+        describe(shape, alt or self.alt)
+
+
+def describe(shape: BaseShape, text: str) -> None:
+    """Set the alternative text of a picture, a chart or a table."""
+    shape._element.xpath(".//p:cNvPr")[0].set("descr", text)
+
+
+def plain(shape: BaseShape) -> None:
+    """Remove outline, shadow and text colour of the theme from a shape."""
+    for style in shape._element.xpath("./p:style"):
+        style.getparent().remove(style)
+
+
+_PARTS = re.compile(r"_\{([^}]*)\}")
+
+
+def write_equation(page: Page, idx: int, text: str) -> None:
+    """Write an equation as editable text; `x_{i}` is an x with subscript i.
+
+    Raises ValueError if it does not fit one line.
+    """
+    place = page.place(idx)
+    size = fitting_size(
+        [_PARTS.sub(r"\1", text)], (place.width.pt, 1.4 * layout_size(place)), layout_size(place)
+    )
+    (first,) = write(place.text_frame, [""], page.lang, size)
+    paragraph = place.text_frame.paragraphs[0]
+    for number, part in enumerate(_PARTS.split(text)):
+        if not part:
+            continue
+        run = first if number == 0 else paragraph.add_run()
+        run.text, run.font.size = part, first.font.size
+        if number % 2:
+            run.font._element.set("baseline", "-25000")

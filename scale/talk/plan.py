@@ -1,4 +1,4 @@
-"""Which slides a talk has, in which order: the talk that ships, or `talk.toml`.
+"""Plan of a talk: the slides and their order, by default or from a `talk.toml`.
 
 slides = ["title", "idea", "lab", "questions"]    # default: the standard slides, then its own
 
@@ -20,39 +20,41 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from scale.strict import build, require
-from scale.talk import closing, method, opening, results, studies
-from scale.talk.material import Content, Slide, pictured
-from scale.talk.picture import Picture
-from scale.talk.prose import Prose
+from scale.talk.material import Content, Prose, Slide, headline, pictured
+from scale.talk.page import Picture
+from scale.talk.slides_method import CLOSING, METHOD, OPENING
+from scale.talk.slides_results import RESULTS, STUDIES
+from scale.viz.words import Language
 
-CHAPTERS = (opening.SLIDES, method.SLIDES, results.SLIDES, studies.SLIDES, closing.SLIDES)
-SLIDES: dict[str, Slide] = {slide.key: slide for chapter in CHAPTERS for slide in chapter}
-"""All that the talk can have, in the order of a paper talk."""
+SLIDES: dict[str, Slide] = {
+    slide.key: slide for slide in (*OPENING, *METHOD, *RESULTS, *STUDIES, *CLOSING)
+}
+"""All available slides in the order of a paper talk."""
 
 
 @dataclass(frozen=True)
 class Own:
-    """A slide that talk.toml adds."""
+    """A slide added by talk.toml."""
 
     title: str
     points: tuple[str, ...] = ()
     picture: str = ""
     """Path, relative to talk.toml."""
     alt: str = ""
-    """What the picture shows; without it, the title."""
+    """Alternative text of the picture; default: the title."""
     source: str = ""
     notes: str = ""
 
     @property
     def prose(self) -> Prose:
-        """Its words; braces are no places for numbers here."""
+        """Return the words of the slide; braces are not formatted."""
         alt = (self.alt or self.title,)
         return Prose(self.title, self.points, alt=alt, source=self.source, notes=self.notes)
 
 
 @dataclass(frozen=True)
 class OwnSlide:
-    """An own slide with its picture read."""
+    """A slide of talk.toml with its picture in memory."""
 
     key: str
     own: Own
@@ -60,7 +62,7 @@ class OwnSlide:
 
     @property
     def feeds(self) -> str:
-        """What it is made of, for the outline."""
+        """Sources of the slide, for the outline."""
         return f"talk.toml, {self.own.picture}" if self.own.picture else "talk.toml"
 
 
@@ -68,15 +70,15 @@ Plan = list[Slide | OwnSlide]
 
 
 def standard_plan() -> Plan:
-    """The talk without a talk.toml."""
+    """Return the default talk."""
     return [slide for slide in SLIDES.values() if slide.standard]
 
 
 def read_plan(path: Path) -> Plan:
-    """The talk of a talk.toml.
+    """Return the talk that a talk.toml describes.
 
-    Raises ValueError that names the path: not TOML, an unknown key, an unknown slide (the known
-    ones are listed), a slide named twice, a picture that cannot be read.
+    Raises ValueError with the path: invalid TOML, an unknown key, an unknown slide (the message
+    lists the known ones), a repeated slide, an unreadable picture.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -117,7 +119,7 @@ def _own_content(path: Path, key: str, own: Own) -> Content:
 
 
 def _read_picture(path: Path, key: str, name: str) -> Picture:
-    """As PNG or JPEG, whatever it was: what PowerPoint reads everywhere."""
+    """Read a picture, converted to PNG unless it is PNG or JPEG (supported by every PowerPoint)."""
     place = path.parent / name
     try:
         with Image.open(place) as image:
@@ -132,3 +134,18 @@ def _read_picture(path: Path, key: str, name: str) -> Picture:
         raise ValueError(f"{path}: own.{key}.picture: {place}: no such file") from error
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path}: own.{key}.picture: {place}: not a picture ({error})") from error
+
+
+def outline(plan: Plan, lang: Language) -> str:
+    """Return a line a slide: number, key, title, sources.
+
+    Titles that depend on a study's result are listed with all their variants; values appear as
+    `{name}`.
+    """
+    titles = [s.own.title if isinstance(s, OwnSlide) else headline(s.key, lang) for s in plan]
+    width = max(len(slide.key) for slide in plan)
+    lines = [
+        f"{number:>3}  {slide.key:<{width}}  {title}  ({slide.feeds})"
+        for number, (slide, title) in enumerate(zip(plan, titles, strict=True), start=1)
+    ]
+    return "\n".join(lines)

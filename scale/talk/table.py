@@ -12,9 +12,7 @@ from pptx.shapes.placeholder import TablePlaceholder
 from pptx.table import _Cell
 from pptx.util import Emu, Pt
 
-from scale.talk.fit import SMALLEST, longest_word, text_height
-from scale.talk.page import Page, write
-from scale.talk.picture import describe
+from scale.talk.page import SMALLEST, Page, describe, longest_word, text_height, write
 
 MARGINS = (7.0, 4.0)
 """Left and right, above and below the text of a cell; points."""

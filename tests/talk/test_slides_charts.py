@@ -7,10 +7,9 @@ from pptx import Presentation
 
 from scale.evaluation.bootstrap import Estimate
 from scale.talk.chart import STEPS, Chart, axis_limits, step_format
-from scale.talk.check import problems
-from scale.talk.page import Page
+from scale.talk.deck import problems
+from scale.talk.page import FIRST, TEMPLATE, Page
 from scale.talk.table import Cell, Table, cell
-from scale.talk.template import FIRST, TEMPLATE
 
 FOUND = [Estimate(0.2, 0.15, 0.3, 9), Estimate(-0.1, -0.25, 0.05, 9), Estimate(None, None, None, 0)]
 NAMES = ("one", "two", "three")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scale.talk.fit import SMALLEST, fitting_size, longest_word, text_height
+from scale.talk.page import SMALLEST, fitting_size, longest_word, text_height
 from scale.viz import typeset
 
 
@@ -40,5 +40,5 @@ def test_a_word_that_is_wider_than_its_box_is_refused():
     word = "Donaudampfschifffahrtsgesellschaft"
     assert longest_word([f"die {word}"], 18) == typeset.text_width(word, 18)
     assert longest_word(["模态缺失"], 18) < typeset.text_width("模态缺失", 18)
-    with pytest.raises(ValueError, match="say it shorter"):
+    with pytest.raises(ValueError, match="shorten it"):
         fitting_size([word], (100, 400), 20)

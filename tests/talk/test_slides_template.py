@@ -9,8 +9,8 @@ from pptx import Presentation
 from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.opc.constants import RELATIONSHIP_TYPE
 
-from scale.talk import template
-from scale.talk.template import TEMPLATE
+from scale.talk import page
+from scale.talk.page import TEMPLATE
 from scale.viz.theme import MODALITY_COLOURS
 
 SMALL = (PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.SLIDE_NUMBER)
@@ -23,7 +23,7 @@ def deck():
 
 def test_it_is_16_to_9_and_has_the_layouts(deck):
     assert deck.slide_width / deck.slide_height == pytest.approx(16 / 9, rel=1e-3)
-    assert {layout.name for layout in deck.slide_layouts} == set(template.Layout.__args__)
+    assert {layout.name for layout in deck.slide_layouts} == set(page.Layout.__args__)
     assert len(deck.slides) == 0
 
 
@@ -63,7 +63,7 @@ def test_the_theme_has_both_scripts_and_the_colours_of_the_modalities(deck):
 
 
 def test_the_tool_makes_the_file_that_ships(tmp_path, monkeypatch):
-    monkeypatch.setattr(template, "TEMPLATE", tmp_path / "slides.pptx")
-    tool = Path(__file__).parents[3] / "tools" / "make_slide_template.py"
+    monkeypatch.setattr(page, "TEMPLATE", tmp_path / "slides.pptx")
+    tool = Path(__file__).parents[2] / "tools" / "make_slide_template.py"
     runpy.run_path(str(tool), run_name="__main__")
     assert (tmp_path / "slides.pptx").read_bytes() == TEMPLATE.read_bytes()

@@ -14,7 +14,7 @@ from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
 from scale.inference.evaluate import evaluate_run
-from scale.talk.check import problems
+from scale.talk.deck import problems
 from scale.talk.plan import SLIDES, read_plan, standard_plan
 from scale.training.run import TrainedRun
 

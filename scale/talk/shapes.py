@@ -1,0 +1,187 @@
+"""Native shapes that can be edited: one product as five cards, the ten pairs, the gaps of products.
+
+N products, M modalities (five).
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+from pptx.dml.color import RGBColor
+from pptx.enum.dml import MSO_THEME_COLOR
+from pptx.enum.shapes import MSO_CONNECTOR, MSO_SHAPE
+from pptx.enum.text import MSO_ANCHOR
+from pptx.shapes.group import GroupShape
+from pptx.util import Inches, Pt
+
+from scale.data.media import MediaError
+from scale.data.product import Product
+from scale.modalities import MODALITIES, PAIRS
+from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, text_height, write
+from scale.viz import tiles, typeset
+from scale.viz.sound import DECIBELS, log_mel
+from scale.viz.theme import MODALITY_COLOURS
+from scale.viz.words import label
+
+LEFT = 0.6
+"""Left edge of the content in inches."""
+CARD_TOP, WIDTH, GAP, HEADER, HEIGHT = 1.45, 2.26, 0.208, 0.46, 4.05
+"""Cards in inches; the text of the layout `Title only` is below them."""
+FRAMES, TABLE_ROWS, PIXELS = 3, 6, 480
+"""Frames of a clip, rows of a table, and the longer side of a picture on a card."""
+SPECTROGRAM_SIZE = (380, 480)
+"""Pixels."""
+COLUMN_TOP, RIGHT = 4.0, 6.97
+"""Inches: below three lines of text of the layout `Two columns`, and its right column."""
+LINE, EMPTY = "B4BCC8", "FFFFFF"
+
+
+@dataclass(frozen=True)
+class Cards:
+    """One product, a card a modality; missing modalities are labelled as absent."""
+
+    product: Product
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw across the page; `idx` is not used."""
+        for column, modality in enumerate(MODALITIES):
+            x = LEFT + column * (WIDTH + GAP)
+            self._header(page, modality, x)
+            try:
+                content = tiles.load(self.product, modality, frames=FRAMES)
+            except MediaError:
+                content = None
+            if content is None or modality not in self.product.present:
+                _text(page, [label(f"absent_{modality}", page.lang)], x)
+            elif modality in ("text", "table"):
+                _text(page, _lines(self.product, modality), x)
+            else:
+                _pictures(page, modality, content, x, alt)
+
+    def _header(self, page: Page, modality: str, x: float) -> None:
+        box = Inches(x), Inches(CARD_TOP), Inches(WIDTH), Inches(HEADER)
+        shape = page.slide.shapes.add_shape(MSO_SHAPE.RECTANGLE, *box)
+        plain(shape)
+        shape.fill.solid()
+        colour = MODALITY_COLOURS[modality].lstrip("#")
+        shape.fill.fore_color.rgb = RGBColor.from_string(colour)
+        shape.line.fill.background()
+        (run,) = write(shape.text_frame, [label(modality, page.lang)], page.lang, 20)
+        run.font.bold, run.font.color.theme_color = True, MSO_THEME_COLOR.BACKGROUND_1
+        shape.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
+
+
+def _lines(product: Product, modality: str) -> list[str]:
+    """Return the title, or the first attribute-value pairs that fit the card."""
+    width, room = 72 * WIDTH - 8, 72 * (HEIGHT - HEADER) - 12
+    if modality == "text":
+        lines = typeset.wrap(product.text or "", width, SMALLEST, 10)
+        return [" ".join(lines) if " " in (product.text or "") else "".join(lines)]
+    pairs = [f"{name}: {value}" for name, value in (product.table or ())[:TABLE_ROWS]]
+    while len(pairs) > 1 and text_height(pairs, SMALLEST, width) > room:
+        pairs.pop()
+    return pairs
+
+
+def _text(page: Page, lines: list[str], x: float) -> None:
+    box = Inches(x), Inches(CARD_TOP + HEADER + 0.12), Inches(WIDTH), Inches(HEIGHT - HEADER - 0.12)
+    frame = page.slide.shapes.add_textbox(*box).text_frame
+    frame.word_wrap = True
+    frame.margin_left = frame.margin_right = Pt(2)
+    frame.margin_top = frame.margin_bottom = 0
+    write(frame, lines, page.lang, SMALLEST)
+
+
+def _pictures(page: Page, modality: str, content, x: float, alt: str) -> None:
+    if modality == "image":
+        images = [content]
+    elif modality == "video":
+        images = [Image.fromarray(frame) for frame in content]
+    else:
+        images = [_spectrogram(content)]
+    room = (HEIGHT - HEADER - 0.12 * len(images)) / len(images)
+    y = CARD_TOP + HEADER + 0.12
+    for image in images:
+        scale = min(WIDTH / image.width, room / image.height)
+        width, height = image.width * scale, image.height * scale
+        image.thumbnail((PIXELS, PIXELS))
+        with io.BytesIO() as buffer:
+            image.convert("RGB").save(buffer, "PNG")
+            buffer.seek(0)
+            box = Inches(x + (WIDTH - width) / 2), Inches(y), Inches(width), Inches(height)
+            describe(
+                page.slide.shapes.add_picture(buffer, *box),
+                f"{label(modality, page.lang)}{COLONS[page.lang]}{alt}",
+            )
+        y += height + 0.12
+
+
+def _spectrogram(wave_T: np.ndarray) -> Image.Image:
+    """Return the log-mel spectrogram: time to the right, high frequencies at the top."""
+    level_FL = log_mel(wave_T, tiles.SAMPLE_RATE)[::-1] / DECIBELS + 1.0
+    pixels_FLC = colormaps["magma"](level_FL, bytes=True)[..., :3]
+    return Image.fromarray(pixels_FLC).resize(SPECTROGRAM_SIZE, Image.Resampling.BILINEAR)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The five modalities on an ellipse, connected by the ten pairs."""
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw in the left column; `idx` is not used."""
+        width, height = 1.3, 0.5
+        middle, radius = (LEFT + 2.9, COLUMN_TOP + 1.3), (2.2, 0.98)
+        turns = [2 * math.pi * k / len(MODALITIES) - math.pi / 2 for k in range(len(MODALITIES))]
+        places = [
+            (middle[0] + radius[0] * math.cos(t), middle[1] + radius[1] * math.sin(t))
+            for t in turns
+        ]
+        group = page.slide.shapes.add_group_shape()
+        for i, j in PAIRS:
+            ends = (Inches(length) for end in (places[i], places[j]) for length in end)
+            line = group.shapes.add_connector(MSO_CONNECTOR.STRAIGHT, *ends)
+            plain(line)
+            line.line.color.rgb, line.line.width = RGBColor.from_string(LINE), Pt(2)
+        for modality, (x, y) in zip(MODALITIES, places, strict=True):
+            box = (x - width / 2, y - height / 2, width, height)
+            shape = _block(group, box, MODALITY_COLOURS[modality], MSO_SHAPE.ROUNDED_RECTANGLE)
+            frame = shape.text_frame
+            frame.margin_left = frame.margin_right = 0
+            (run,) = write(frame, [label(modality, page.lang)], page.lang, 18)
+            run.font.bold, run.font.color.rgb = True, RGBColor(255, 255, 255)
+            frame.paragraphs[0].alignment = 2
+        describe(group, alt)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Presence of modalities: a column a product, a row a modality, filled where present."""
+
+    present_NM: NDArray
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw in the right column; `idx` is not used."""
+        side, step, row_step = 0.19, 0.225, 0.46
+        group = page.slide.shapes.add_group_shape()
+        for row, (modality, colour) in enumerate(MODALITY_COLOURS.items()):
+            y = COLUMN_TOP + 0.2 + row * row_step
+            for column, present in enumerate(self.present_NM[:, row]):
+                box = (RIGHT + column * step, y, side, 0.36)
+                shape = _block(group, box, colour if present else EMPTY, MSO_SHAPE.RECTANGLE)
+                shape.name = f"{modality} {column + 1}"
+                shape.line.color.rgb = RGBColor.from_string(colour.lstrip("#"))
+                shape.line.width = Pt(0.75)
+        describe(group, alt)
+
+
+def _block(group: GroupShape, box: tuple[float, ...], colour: str, kind: MSO_SHAPE):
+    shape = group.shapes.add_shape(kind, *(Inches(length) for length in box))
+    plain(shape)
+    shape.fill.solid()
+    shape.fill.fore_color.rgb = RGBColor.from_string(colour.lstrip("#"))
+    shape.line.fill.background()
+    return shape
