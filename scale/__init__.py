@@ -1,3 +1,136 @@
-"""SCALE: self-supervised pretraining of products with five modalities (Dong et al., CVPR 2022)."""
+"""SCALE: self-supervised pretraining of products with five modalities (Dong et al., CVPR 2022).
+
+    import scale
+
+    shop = scale.open("data_samples")
+    run = scale.pretrain(shop, preset="tiny", out="runs/mine", steps=200)
+    run = scale.load("runs/mine")
+    run.search("a warm drink on a cold morning", shop, k=5)
+    run.embed(shop, subset="text+image")
+    run.evaluate(shop, split="test")
+    scale.plot.scores(run.scores(shop["p0012"]))
+    run.explore(shop)
+
+`import scale` loads no other library: each function imports what it needs when it is called.
+"""
+
+import importlib
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scale.config import Config
+    from scale.data.catalogue import Catalogue
+    from scale.run import Run
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Run": "scale.run",
+    "Catalogue": "scale.data.catalogue",
+    "Product": "scale.data.product",
+    "ScaleModel": "scale.model.scale",
+    "Config": "scale.config",
+    "MODALITIES": "scale.modalities",
+    "plot": "",
+}
+"""Public names that are imported at first use, with their modules; "" marks a submodule."""
+
+__all__ = ["load", "open", "pretrain", *_HOMES]
+
+
+def open(source: "str | PathLike | Catalogue | pd.DataFrame", strict: bool = False) -> "Catalogue":
+    """Open a catalogue of products.
+
+    Args:
+        source: a folder with products.jsonl or products.parquet and the media files; the path of
+            a CSV file, or a data frame, with the columns that `scale import` reads (media paths
+            are relative to the file's folder, or to the working directory); or a Catalogue, which
+            is returned as it is.
+        strict: raise at the first problem. Otherwise an unusable value counts as missing, and
+            `Catalogue.problems` lists it.
+
+    Returns:
+        Catalogue, a sequence of products: `shop[0]`, `shop["p0012"]`, `shop.split("test")`.
+
+    Raises:
+        CatalogueError: there is no catalogue, or, with `strict`, there is a problem.
+    """
+    from scale.data.catalogue import Catalogue
+
+    return source if isinstance(source, Catalogue) else Catalogue.open(source, strict)
+
+
+def load(folder: str | PathLike, which: str = "best") -> "Run":
+    """Load a trained model from its run folder.
+
+    Args:
+        folder: written by `scale.pretrain` or `scale pretrain`.
+        which: checkpoint `best` (by validation), `last`, or a step's, e.g. `step-000100`.
+
+    Returns:
+        Run, with the model in evaluation mode on the CPU.
+
+    Raises:
+        ValueError: no run folder, no such checkpoint, or a damaged file; the message names it.
+    """
+    from scale.run import Run
+
+    return Run.load(folder, which)
+
+
+def pretrain(
+    catalogue: "Catalogue | str | PathLike",
+    preset: "str | Config" = "tiny",
+    *,
+    out: str | PathLike,
+    resume: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> "Run":
+    """Train SCALE on the training split of a catalogue.
+
+        scale.pretrain(shop, out="runs/mine", steps=200)
+        scale.pretrain(shop, out="runs/mine", steps=200, loss={"weight_on": "loss"})
+
+    Args:
+        catalogue: a Catalogue, its folder, or a folder of shards.
+        preset: `micro`, `tiny` (laptop), `small` (one GPU) or `base` (the paper), or a Config.
+        out: run folder to write: config, checkpoints, metrics.
+        resume: continue a stopped run; the result is the same to the bit.
+        progress: show a progress bar.
+        **settings: changes to the preset. A setting of TrainConfig by its name, e.g. `steps`,
+            `batch_size`, `seed`; those of another section as a dictionary under the section's
+            name: `features`, `model`, `mask`, `loss`, `missing`.
+
+    Returns:
+        Run, with the best checkpoint loaded.
+
+    Raises:
+        ValueError: an unknown preset or setting, or `out` holds a run and `resume` is off.
+        TrainingError: a loss is not finite, or memory or disk are full; the last checkpoint is
+            intact.
+    """
+    from scale.presets import configure
+    from scale.run import Run
+    from scale.training.pretrain import pretrain as train
+
+    config = configure(preset, settings)
+    run = train(config, catalogue, out, resume=resume, progress=progress)
+    return Run.load(run.folder.folder)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scale' has no attribute {name!r}")
+    home = _HOMES[name]
+    if not home:
+        return importlib.import_module(f"scale.{name}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

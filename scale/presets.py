@@ -1,8 +1,11 @@
 """Named settings: they and the released code's loss differ in visible fields only."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass, replace
+from typing import Any
 
 from scale.config import Config, FeatureConfig, LossConfig, MaskConfig, ModelConfig, TrainConfig
+from scale.strict import require
 
 
 def tiny() -> Config:
@@ -107,6 +110,31 @@ def base() -> Config:
 
 
 PRESETS = {"micro": micro, "tiny": tiny, "small": small, "base": base}
+
+
+def configure(preset: str | Config, settings: Mapping[str, Any]) -> Config:
+    """Return a preset, or a given config, with some settings changed.
+
+    Args:
+        preset: a name in PRESETS, or a Config.
+        settings: settings of TrainConfig by name, and dictionaries of those of another section
+            under its name: `{"steps": 200, "loss": {"weight_on": "loss"}}`.
+
+    Raises:
+        ValueError: an unknown preset or setting, or a value of a wrong type.
+    """
+    if isinstance(preset, str):
+        require(preset in PRESETS, f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+        preset = PRESETS[preset]()
+    tree = preset.to_dict()
+    for name, value in settings.items():
+        if name not in tree:
+            tree["train"][name] = value
+            continue
+        value = asdict(value) if is_dataclass(value) else value
+        require(isinstance(value, dict), f"{name} must be a dictionary of settings, not {value!r}")
+        tree[name] |= value
+    return Config.from_dict(tree)
 
 
 def official_loss() -> LossConfig:

@@ -198,7 +198,8 @@ class Search:
                 raise ValueError(f"{self.index}: an index has its subset; --subset is of no use")
             index = ProductIndex.open(self.index, self.verify)
             asked = {"probes": self.probes, "candidates": self.candidates}
-            print(search_index(run, index, query, self.k, self.catalogue, **asked))
+            hits = search_index(run, index, query, self.k, self.catalogue, **asked)
+            print(result_table(hits, titles=self.catalogue is not None))
             return
         data = run.dataset(Catalogue.open(self.catalogue))
         gallery = Gallery.build(run, data, parse_subset(self.subset))

@@ -7,6 +7,7 @@ import json
 import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,15 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.products)
 
-    def __getitem__(self, index: int) -> Product:
-        return self.products[index]
+    def __getitem__(self, key: int | str) -> Product:
+        """Return the product at a position or with an id; raises IndexError or KeyError."""
+        if isinstance(key, str):
+            return self._by_id[key]
+        return self.products[key]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Product]:
+        return {product.id: product for product in self.products}
 
     def __iter__(self) -> Iterator[Product]:
         return iter(self.products)

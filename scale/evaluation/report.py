@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from scale.evaluation.tables import (
 )
 from scale.files import write_whole
 from scale.modalities import MODALITIES, subset_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = ("chance", "majority", "untrained", "trained")
 COLUMNS = ("section", "stage", "item", "metric", "value", "low", "high", "n")
@@ -147,6 +150,13 @@ def write_csv(path: str | Path, tree: dict[str, Any]) -> None:
     writer.writerow(COLUMNS)
     writer.writerows(rows(plain(tree)))
     write_whole(Path(path), text.getvalue())
+
+
+def results_frame(tree: dict[str, Any]) -> "pd.DataFrame":
+    """Return the estimates of the tree as a DataFrame, a row each, with write_csv's columns."""
+    import pandas as pd
+
+    return pd.DataFrame(rows(plain(tree)), columns=list(COLUMNS))
 
 
 def rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -1,10 +1,15 @@
-"""`scale search`: a title, a picture, a clip or a sound as a query; products as the answer."""
+"""Search by a title, an image, a clip or a sound, in a catalogue or in an index on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from scale.data.batch import ProductBatch
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
@@ -17,26 +22,29 @@ from scale.evaluation.search import SearchIndex
 from scale.inference.embed_pieces import run_fingerprint
 from scale.training.run import TrainedRun
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SUFFIXES = {
     "image": (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     "video": (".mp4", ".webm", ".mkv", ".mov", ".avi"),
     "audio": (".ogg", ".wav", ".mp3", ".flac", ".m4a", ".opus"),
 }
-"""What a query's ending says it is; anything else is text."""
+"""Modality of a query by the suffix of its path; anything else is text."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One product that was found."""
+    """One retrieved product."""
 
     product: Product
     similarity: float
-    """Cosine between the query's and the product's embedding."""
+    """Cosine of the query's and the product's embedding."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A catalogue that can be searched by a run's model."""
+    """A catalogue embedded by a run's model."""
 
     run: TrainedRun
     products: dict[str, Product]
@@ -52,15 +60,18 @@ class Gallery:
         progress: bool = True,
     ) -> "Gallery":
         """Embed all products of a data set by the modalities of `subset`."""
-        embeddings = embed_dataset(run.model, data, subset=subset, progress=progress)
+        embeddings = embed_dataset(
+            run.model, data, subset=subset, device=model_device(run), progress=progress
+        )
         found = embeddings.product(subset)
         products = {p.id: p for p in data.products}
         return Gallery(run, products, SearchIndex.build(found.emb_ND, found.ids), cache)
 
     def search(self, query: Product, k: int = 10) -> list[Hit]:
-        """The k products nearest to a query, which is a product with whatever it has.
+        """Return the k products nearest to a query, which may lack any modality.
 
-        Raises CatalogueError where the query's file cannot be used.
+        Raises:
+            CatalogueError: a file of the query cannot be read.
         """
         matches = self.index.query(embed_query(self.run, query, self.cache)[None], k)
         return [
@@ -69,54 +80,82 @@ class Gallery:
         ]
 
 
-def embed_query(run: TrainedRun, query: Product, cache: FeatureCache | None = None) -> np.ndarray:
-    """The embedding of a query by a run's model, as emb_D.
+def model_device(run: TrainedRun) -> torch.device:
+    """Return the device of the run's model."""
+    return next(run.model.parameters()).device
 
-    Raises CatalogueError where the query's file cannot be used, or the model does not take its
-    modality.
+
+def query_dataset(
+    run: TrainedRun, query: Product, cache: FeatureCache | None = None
+) -> ProductDataset:
+    """Return a data set of one product.
+
+    Raises:
+        CatalogueError: a file of the query cannot be read, or the model takes none of its
+            modalities.
     """
     data = run.dataset(Catalogue(Path(), (query,)), cache=cache, strict=True)
     if not data.present_NM.any():
-        asked, known = "+".join(query.present) or "nothing", ", ".join(run.config.model.modalities)
-        raise CatalogueError(f"query: it is {asked}, and the run's model takes {known}")
-    return embed_dataset(run.model, data, progress=False).product().emb_ND[0]
+        given, known = "+".join(query.present) or "nothing", ", ".join(run.config.model.modalities)
+        raise CatalogueError(f"query: it has {given}, and the run's model takes {known}")
+    return data
+
+
+def query_batch(run: TrainedRun, query: Product) -> ProductBatch:
+    """Return one product as a batch on the model's device; raises as `query_dataset`."""
+    return query_dataset(run, query).collate([0]).to(model_device(run))
+
+
+def embed_query(run: TrainedRun, query: Product, cache: FeatureCache | None = None) -> np.ndarray:
+    """Return the embedding of one product, emb_D; raises as `query_dataset`."""
+    data = query_dataset(run, query, cache)
+    found = embed_dataset(run.model, data, device=model_device(run), progress=False)
+    return found.product().emb_ND[0]
 
 
 def search_index(
     run: TrainedRun,
-    index: ProductIndex,
+    index: ProductIndex | str | PathLike,
     query: Product,
     k: int = 10,
-    catalogue: Path | None = None,
+    catalogue: Catalogue | str | PathLike | None = None,
     probes: int | None = None,
     candidates: int | None = None,
-) -> str:
-    """The k products of an index on disk nearest to a query, as a table.
+) -> list[Hit]:
+    """Return the k products of an index on disk nearest to a query.
 
-    catalogue: from where titles are read, until all are found; None: ids only.
+    Args:
+        catalogue: source of the products' records. Without one, and for products that it no longer
+            holds, a hit has an id only.
 
-    Raises ValueError where the index was built from another model than the run's.
+    Raises:
+        ValueError: the index was built from another model than the run's.
     """
+    if not isinstance(index, ProductIndex):
+        index = ProductIndex.open(Path(index))
     emb_D = embed_query(run, query)
     matches = index.query(emb_D[None], k, probes, candidates)
     if index.manifest["made_from"].get("run") != run_fingerprint(run):
         raise ValueError(
             f"{index.folder}: was built from another run than {run.folder.folder}, or before it "
-            "was trained on: embed and index again"
+            "was trained further: embed and index again"
         )
-    found = list(zip(matches.ids[0], map(float, matches.score_QK[0]), strict=False))
-    if catalogue is None:
-        lines = [f"{rank:>4}  {score:>6.3f}  {id}" for rank, (id, score) in enumerate(found, 1)]
-        return "\n".join([f"{'rank':>4}  {'cosine':>6}  id", *lines])
-    products = find_products(catalogue, [id for id, _ in found])
-    # A product that the catalogue no longer has is shown by its id.
-    return result_table([Hit(products.get(id, Product(id=id)), score) for id, score in found])
+    ids = list(matches.ids[0])
+    if isinstance(catalogue, Catalogue):
+        products = {product.id: product for product in catalogue}
+    else:
+        products = {} if catalogue is None else find_products(Path(catalogue), ids)
+    return [
+        Hit(products.get(id, Product(id=id)), float(score))
+        for id, score in zip(ids, matches.score_QK[0], strict=False)
+    ]
 
 
 def parse_query(text: str) -> Product:
-    """A query from the command line: the path of a media file, or words.
+    """Return the query of a command line: the path of a media file, or words.
 
-    Raises CatalogueError where it names a media file that is not there, or is empty.
+    Raises:
+        CatalogueError: the media file does not exist, or the text is empty.
     """
     path = Path(text)
     for modality, suffixes in SUFFIXES.items():
@@ -129,14 +168,23 @@ def parse_query(text: str) -> Product:
     return Product(id="query", text=text)
 
 
-def result_table(hits: list[Hit]) -> str:
-    """Rank, similarity, id, category, modalities and title, a line each."""
-    lines = [f"{'rank':>4}  {'cosine':>6}  {'id':<24} {'category':<20} title"]
+def hits_frame(hits: Sequence[Hit]) -> "pd.DataFrame":
+    """Return a DataFrame with a row per hit: id, title, category, similarity."""
+    import pandas as pd
+
+    rows = [(h.product.id, h.product.text, h.product.category, h.similarity) for h in hits]
+    return pd.DataFrame(rows, columns=["id", "title", "category", "similarity"])
+
+
+def result_table(hits: Sequence[Hit], titles: bool = True) -> str:
+    """Return the hits as text, a line each: rank, cosine, id and, by choice, category and title."""
+    described = f"{'id':<24} {'category':<20} title" if titles else "id"
+    lines = [f"{'rank':>4}  {'cosine':>6}  {described}"]
     for rank, hit in enumerate(hits, start=1):
         product = hit.product
-        title = product.text or "(no title)"
-        lines.append(
-            f"{rank:>4}  {hit.similarity:>6.3f}  {product.id[:24]:<24} "
-            f"{(product.category or '-')[:20]:<20} {title[:70]}"
-        )
+        described = product.id
+        if titles:
+            category, title = product.category or "-", product.text or "(no title)"
+            described = f"{product.id[:24]:<24} {category[:20]:<20} {title[:70]}"
+        lines.append(f"{rank:>4}  {hit.similarity:>6.3f}  {described}")
     return "\n".join(lines)

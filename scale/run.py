@@ -1,0 +1,188 @@
+"""A trained run and what can be asked of it: search, embeddings, evaluation, scores, panels."""
+
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import scale
+from scale.data.catalogue import Catalogue
+from scale.data.product import Product
+from scale.evaluation.embed import ProductEmbeddings, embed_dataset
+from scale.modalities import parse_subset
+from scale.model.scores import Scores, inter_modality_scores
+from scale.training.run import TrainedRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run(TrainedRun):
+    """A trained model with its config, tokenizer and normaliser, ready for any catalogue.
+
+    `scale.load` and `scale.pretrain` return one. `run.model` is the ScaleModel, `run.config` its
+    settings, `run.folder` the paths of the run folder, and `run.dataset(shop)` a catalogue as the
+    model's tokens.
+    """
+
+    def search(
+        self,
+        query: str | PathLike | Product,
+        catalogue: Catalogue | str | PathLike | None = None,
+        k: int = 5,
+        *,
+        subset: str = "all",
+        index: str | PathLike | None = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+    ) -> "pd.DataFrame":
+        """Find the products nearest to a query by the cosine of their embeddings.
+
+        The catalogue is embedded at the first search in it; for millions of products, build an
+        index with `scale embed` and `scale index`.
+
+        Args:
+            query: words, the path of an image, video or audio file, or a Product.
+            catalogue: the products to search; with `index`, where to read their titles.
+            k: number of products to return.
+            subset: modalities by which the products are embedded, e.g. `image` or `text+image`.
+            index: folder of an index on disk to search instead of the catalogue.
+            probes: lists of an IVF-PQ index to visit; None: the index's own setting.
+            candidates: products of an IVF-PQ index to rank by exact cosine; None: its own setting.
+
+        Returns:
+            DataFrame, nearest first: id, title, category, similarity.
+
+        Raises:
+            CatalogueError: the query is empty, its file cannot be read, or the model does not take
+                its modality.
+            ValueError: neither a catalogue nor an index is given, or the index was built from
+                another model.
+        """
+        from scale.inference.search import Gallery, hits_frame, parse_query, search_index
+
+        query = query if isinstance(query, Product) else parse_query(str(query))
+        if index is not None:
+            if subset != "all":
+                raise ValueError(f"{index}: an index has its own subset; leave out subset")
+            return hits_frame(search_index(self, index, query, k, catalogue, probes, candidates))
+        if catalogue is None:
+            raise ValueError("a catalogue or an index is needed to search in")
+        catalogue, modalities = scale.open(catalogue), parse_subset(subset)
+        key = (id(catalogue), modalities)
+        if key not in self._galleries:
+            data = self.dataset(catalogue)
+            built = Gallery.build(self, data, modalities, progress=False)
+            self._galleries[key] = (catalogue, built)
+        return hits_frame(self._galleries[key][1].search(query, k))
+
+    def embed(
+        self,
+        catalogue: Catalogue | str | PathLike,
+        subset: str = "all",
+        split: str | None = None,
+        *,
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> ProductEmbeddings:
+        """Embed every product as one unit vector.
+
+        e = unit(mean over the modalities m of `subset` that the product has of unit(f_m))
+
+        Args:
+            catalogue: the products.
+            subset: modalities to use, e.g. `text+image`.
+            split: only the products of `train`, `val` or `test`.
+            batch_size: products per forward pass.
+            progress: show a progress bar.
+
+        Returns:
+            ProductEmbeddings: `ids`, `emb_ND` (float32, rows of length 1), `present_NM`, and
+            `left_out`, the ids of the products that have no modality of the subset.
+
+        Raises:
+            ValueError: an unknown modality, or no product has a modality of the subset.
+        """
+        modalities, data = parse_subset(subset), self.dataset(scale.open(catalogue), split)
+        device = next(self.model.parameters()).device
+        found = embed_dataset(self.model, data, batch_size, modalities, device, progress)
+        return found.product(modalities)
+
+    def evaluate(
+        self,
+        catalogue: Catalogue | str | PathLike,
+        split: str = "test",
+        *,
+        fine_tune: bool = False,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> "pd.DataFrame":
+        """Measure retrieval, classification and clustering, each with a 95 % interval.
+
+        The same numbers are computed for the untrained model, and for chance where it is defined.
+
+        Args:
+            catalogue: the products; those of `split` are queries and gallery. Probes are trained
+                on `train` and selected on `val`.
+            split: `train`, `val` or `test`.
+            fine_tune: also classify by fine-tuning, the slowest part.
+            seed: of the bootstrap, k-means and fine-tuning.
+            progress: show progress bars.
+
+        Returns:
+            DataFrame, a row per number: section, stage, item, metric, value, low, high, n.
+
+        Raises:
+            ValueError: the split has fewer than two products.
+        """
+        from scale.evaluation.report import results_frame
+        from scale.inference.evaluate import evaluate_run
+
+        catalogue = scale.open(catalogue)
+        return results_frame(
+            evaluate_run(self, catalogue, split, tune=fine_tune, seed=seed, progress=progress)
+        )
+
+    def scores(self, product: Product) -> Scores:
+        """Compute S, softmax(S) and S' of one product (paper, section 4.3).
+
+        Returns:
+            Scores with three tensors of shape (1, 5, 5): `cosine_BMM` is S, `softmax_BMM` its
+            row-wise softmax over the modalities that the product has, `weighted_BMM` is S'. Rows
+            and columns of missing modalities are 0.
+
+        Raises:
+            CatalogueError: the product has no modality that the model takes, or a media file
+                cannot be read.
+        """
+        from scale.inference.search import query_batch
+
+        self.model.eval()
+        with torch.no_grad():
+            output = self.model.embed(query_batch(self, product))
+        scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+        return Scores(
+            *(t.cpu() for t in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM))
+        )
+
+    def explore(self, catalogue: Catalogue | str | PathLike, **options: Any) -> Any:
+        """Show the interactive panels in a notebook: scores, masking, embedding space, training.
+
+        Args:
+            catalogue: the products to show.
+            **options: of `scale.explore.explore`, e.g. `split`, `lang`.
+        """
+        from scale.explore import explore
+
+        return explore(self, scale.open(catalogue), **options)
+
+    def __repr__(self) -> str:
+        count = sum(weight.numel() for weight in self.model.parameters())
+        modalities = ", ".join(self.config.model.modalities)
+        return f"Run({str(self.folder.folder)!r}: {count:,} parameters; {modalities})"
+
+    @cached_property
+    def _galleries(self) -> dict[tuple[int, tuple[str, ...]], tuple[Catalogue, Any]]:
+        """Embedded catalogues by identity and subset; each is held so that its id stays valid."""
+        return {}
