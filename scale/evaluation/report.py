@@ -3,7 +3,6 @@
 Q queries.
 """
 
-import csv
 import json
 import math
 import platform
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGES = ("chance", "majority", "untrained", "trained")
-COLUMNS = ("section", "stage", "item", "metric", "value", "low", "high", "n")
+COLUMNS = ("task", "model", "item", "metric", "value", "low", "high", "n")
 ALL = subset_name(MODALITIES)
 
 DEFINITIONS = {
@@ -141,35 +140,42 @@ def write_json(path: str | Path, tree: dict[str, Any]) -> None:
 
 
 def write_csv(path: str | Path, tree: dict[str, Any]) -> None:
-    """Write every estimate of the tree as a row: section, stage, item (subset or direction),
-    metric, value, low, high, n. Empty where null; atomic."""
-    from io import StringIO
+    """Write `results_frame` atomically; null becomes an empty field.
 
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows(plain(tree)))
-    write_whole(Path(path), text.getvalue())
+    The columns `task` and `model` keep their names in the file: `section` and `stage`.
+    """
+    frame = results_frame(tree).rename(columns={"task": "section", "model": "stage"})
+    write_whole(Path(path), frame.to_csv(index=False, lineterminator="\n"))
 
 
 def results_frame(tree: dict[str, Any]) -> "pd.DataFrame":
-    """Return the estimates of the tree as a DataFrame, a row each, with write_csv's columns."""
+    """Return every estimate of a results tree as one row of a data frame.
+
+    Columns:
+        task: e.g. `retrieval.category`, `retrieval.instance`, `classification.linear_probe`.
+        model: `trained`, `untrained`, or the baseline `chance` or `majority`.
+        item: modality subset (`text+image`), direction (`text->image`) or difference; empty where
+            the task has one item.
+        metric: e.g. `mAP@1`, `Recall@10`, `accuracy`.
+        value, low, high: the estimate with its 95 % interval; NaN where nothing was measured.
+        n: queries or products that the value is computed from.
+    """
     import pandas as pd
 
-    return pd.DataFrame(rows(plain(tree)), columns=list(COLUMNS))
+    frame = pd.DataFrame(_rows(plain(tree)), columns=COLUMNS)
+    return frame.astype(dict.fromkeys(("value", "low", "high"), float))
 
 
-def rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The estimates of a plain tree, one tuple in the order of COLUMNS each."""
+def _rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if tree.keys() == {"value", "low", "high", "n"}:
         *parts, metric = path
         at = next((i for i, part in enumerate(parts) if part in STAGES), len(parts))
-        section, stage, item = parts[:at], parts[at : at + 1], parts[at + 1 :]
-        yield (".".join(section), *(stage or [""]), ".".join(item), metric, *tree.values())
+        task, model, item = parts[:at], parts[at : at + 1], parts[at + 1 :]
+        yield (".".join(task), *(model or [""]), ".".join(item), metric, *tree.values())
         return
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from rows(value, (*path, key))
+            yield from _rows(value, (*path, key))
 
 
 def plain(value: Any) -> Any:

@@ -125,26 +125,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert json.loads((tmp_path / "r.json").read_text()) == {"a": 1}
 
 
-def test_csv_holds_every_estimate_once(tmp_path, tree):
+def test_the_frame_and_the_csv_hold_every_estimate_once(tmp_path, tree):
+    frame = report.results_frame(tree | {"none": {"trained": {"mAP@1": NOTHING}}})
+    assert tuple(frame.columns) == report.COLUMNS
+    keys = ["task", "model", "item", "metric"]
+    assert not frame.duplicated(keys).any()
+    assert len(frame) == json.dumps(report.plain(tree)).count('"value"') + 1
+    by_key = frame.set_index(keys).sort_index()
+    found = by_key.loc["retrieval.category", "trained", ALL, "mAP@5"]
+    expected = tree["retrieval"]["category"]["trained"][ALL]["mAP@5"]
+    assert tuple(found) == (expected.value, expected.low, expected.high, expected.n)
+    assert ("classification.linear_probe", "majority", "", "accuracy") in by_key.index
+    assert by_key.loc["none", "trained", "", "mAP@1"].isna().tolist() == [True, True, True, False]
     report.write_csv(tmp_path / "r.csv", tree)
     with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == report.COLUMNS
-    keys = {(r["section"], r["stage"], r["item"], r["metric"]) for r in rows}
-    assert len(keys) == len(rows)
-    assert len(rows) == json.dumps(report.plain(tree)).count('"value"')
-    found = next(
-        r
-        for r in rows
-        if r["section"] == "retrieval.category"
-        and r["stage"] == "trained"
-        and r["item"] == ALL
-        and r["metric"] == "mAP@5"
-    )
-    expected = tree["retrieval"]["category"]["trained"][ALL]["mAP@5"]
-    assert float(found["value"]) == expected.value
-    assert int(found["n"]) == expected.n
-    assert ("classification.linear_probe", "majority", "", "accuracy") in keys
+    assert list(rows[0]) == ["section", "stage", "item", "metric", "value", "low", "high", "n"]
+    assert len(rows) == len(frame) - 1
+    assert [float(row["value"]) for row in rows] == frame["value"].to_list()[:-1]
 
 
 def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
