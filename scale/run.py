@@ -131,7 +131,8 @@ class Run(TrainedRun):
             progress: show progress bars.
 
         Returns:
-            DataFrame, a row per number: section, stage, item, metric, value, low, high, n.
+            DataFrame, a row per number: task, model, item, metric, value, low, high, n (see
+            `scale.evaluation.report.results_frame`).
 
         Raises:
             ValueError: the split has fewer than two products.
