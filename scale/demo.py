@@ -21,8 +21,8 @@ from scale.presets import tiny
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
 from scale.viz.catalogue import inspect_figure
-from scale.viz.pictures.run_pictures import draw_run
 from scale.viz.theme import save_figure, use_style
+from scale.viz.writing import draw_run
 
 STAMPS = "stages.json"
 THREADS = 1

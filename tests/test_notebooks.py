@@ -14,7 +14,7 @@ import jupytext
 import nbformat
 import pytest
 
-from scale.viz.pictures import PICTURES
+from scale.viz.registry import FIGURES
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -108,7 +108,7 @@ def test_chinese_terms_and_real_pictures(path):
     commands = re.findall(r"^scale figures (.+)$", prose(path), re.M)
     assert commands
     for name in " ".join(commands).split():
-        assert name in PICTURES or name.startswith("--"), name
+        assert name in FIGURES or name.startswith("--"), name
 
 
 @every

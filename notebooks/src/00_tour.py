@@ -153,7 +153,7 @@ assert recall.low > chance
 # (模态匹配分数). The paper uses S′ to weigh its fifteen losses. Here it is, for the bell.
 
 # %%
-from scale.viz.pictures.run_pictures import draw_scores
+from scale.viz.scores import draw_scores
 
 draw_scores(run, test, [p.id for p in test.products].index("p0040"), "en")
 

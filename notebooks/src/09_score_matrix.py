@@ -252,7 +252,7 @@ torch.testing.assert_close(released, G_MM, atol=1e-5, rtol=0)
 # At the start the features are random and S′ means nothing. The run has logged its mean at every validation.
 
 # %%
-from scale.viz.pictures.run_pictures import draw_scores_over_time
+from scale.viz.scores import draw_scores_over_time
 
 draw_scores_over_time(run, "en")
 

@@ -141,7 +141,7 @@ class Evaluate:
         from scale.demo import headline
         from scale.evaluation.report import write_csv, write_json
         from scale.inference.evaluate import evaluate_run
-        from scale.viz.pictures.run_pictures import draw_run
+        from scale.viz.writing import draw_run
 
         run = TrainedRun.load(self.directory)
         catalogue = Catalogue.open(self.catalogue)

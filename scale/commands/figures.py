@@ -41,13 +41,13 @@ class Figures:
     def run(self) -> None:
         """Draw and say what was written. Raises RuntimeError where a picture could not be drawn,
         after all others."""
-        from scale.viz.pictures import CORE, PICTURES, select
-        from scale.viz.pictures.sources import Sources
-        from scale.viz.pictures.writing import failures, write_pictures
+        from scale.viz.registry import CORE, FIGURES, Sources, select
 
         if self.list:
-            print("\n".join([*(f"{n} *" for n in CORE), *(n for n in PICTURES if n not in CORE)]))
+            print("\n".join([*(f"{n} *" for n in CORE), *(n for n in FIGURES if n not in CORE)]))
             return
+        from scale.viz.writing import failures, write_pictures
+
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
         chosen = select(self.names, self.group, sources)
         if not self.names and not any(name.startswith("study_") for name in chosen):

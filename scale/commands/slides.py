@@ -56,7 +56,7 @@ class Slides:
             return
         from scale.talk.deck import make_deck, save_deck
         from scale.talk.material import Material
-        from scale.viz.pictures.sources import Sources
+        from scale.viz.registry import Sources
 
         day = self._day()
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)

@@ -11,8 +11,7 @@ from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
 from scale.studies.statistics import Outcome, Summary, summarise
 from scale.talk.page import COLONS, Layout, Page, Picture
-from scale.viz.pictures import PICTURES
-from scale.viz.pictures.sources import Sources
+from scale.viz.registry import Sources, draw
 from scale.viz.theme import ASSETS, use_style
 from scale.viz.words import Language, caption, label
 
@@ -84,7 +83,7 @@ class Material:
     def picture(self, name: str) -> Picture:
         """Draw a picture of `scale figures` in the style of slides; its caption is the alt text."""
         with use_style("slides"):
-            figure = PICTURES[name](self.sources, self.lang)
+            figure = draw(name, self.sources, self.lang)
         return Picture.of(figure, self.caption(name))
 
     def caption(self, name: str) -> str:

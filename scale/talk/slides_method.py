@@ -23,7 +23,7 @@ from scale.talk.table import Cell, Table, cell
 from scale.training.logging import read_metrics
 from scale.viz.catalogue import head_of
 from scale.viz.illustrations.data import DATA_SETS, DataSet, shop_facts
-from scale.viz.pictures.run_pictures import most_complete
+from scale.viz.registry import most_complete
 from scale.viz.theme import MODALITY_COLOURS, POSITIVE
 
 SHOWN = 24

@@ -21,7 +21,7 @@ from scale.talk.material import (
 )
 from scale.talk.page import Picture
 from scale.talk.table import Cell, Table, cell
-from scale.viz.pictures.run_pictures import draw_sheet
+from scale.viz.retrieval import draw_sheet
 from scale.viz.studies import BASELINES
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, mix, use_style
 

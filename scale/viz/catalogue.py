@@ -1,5 +1,6 @@
 """What a catalogue holds, as pictures: the drawn half of `scale inspect`."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -9,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from scale.data.summary import Inspection
+from scale.data.summary import Inspection, inspect_catalogue
 from scale.modalities import MODALITIES, parse_subset
 from scale.viz import typeset
-from scale.viz.combinations import draw_combinations
+from scale.viz.combinations import combination_picture, draw_combinations
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import MODALITY_COLOURS, POSITIVE, drawn, new_figure, points, shade, tint
 from scale.viz.words import Language, label
 
@@ -188,3 +190,22 @@ def _check_table(axes: Axes, inspection: Inspection, lang: Language) -> None:
     for column, key in enumerate(columns):
         style = {"ha": "right", "va": "center", "color": shade(0.65), "fontsize": points(7.5)}
         axes.text(1.75 + 1.25 * column, -0.5, label(key, lang), **style)
+
+
+@figure("long_tail")
+def draw_long_tail(sources: Sources, lang: Language) -> Figure:
+    """Products by category."""
+    return long_tail(Counter(p.category for p in sources.catalogue if p.category is not None), lang)
+
+
+@figure("combinations")
+def draw_combination_picture(sources: Sources, lang: Language) -> Figure:
+    """Products by set of modalities."""
+    sets = (tuple(m for m in MODALITIES if m in p.present) for p in sources.catalogue)
+    return combination_picture(Counter(sets), lang)
+
+
+@figure("catalogue")
+def draw_catalogue(sources: Sources, lang: Language) -> Figure:
+    """Summary page of the catalogue."""
+    return inspect_figure(inspect_catalogue(sources.catalogue, progress=False), lang)

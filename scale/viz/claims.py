@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
 from scale.studies.report import Claim, group_by_claim, group_by_heading
+from scale.studies.retention import retention_curves
 from scale.studies.statistics import Outcome, Summary
 from scale.viz import typeset
 from scale.viz.charts import (
@@ -27,6 +28,7 @@ from scale.viz.charts import (
     spread,
     total_height,
 )
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
 from scale.viz.words import Language, label, term
 
@@ -141,3 +143,9 @@ def retention_curve(
     axes.set_ylabel(label("kept", lang))
     title = label("retention", lang, metric=metric)
     return framed(figure, title, label("band_note", lang), handles)
+
+
+@figure("retention")
+def draw_retention(sources: Sources, lang: Language) -> Figure:
+    """Retention in the modalities study."""
+    return retention_curve(retention_curves(*sources.finished("modalities")), lang)

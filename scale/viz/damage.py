@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from scale.modalities import MODALITIES
 from scale.strict import require
-from scale.studies.retention import DamageRetention
+from scale.studies.retention import DamageRetention, damage_retention
 from scale.viz.charts import (
     Block,
     balanced,
@@ -20,6 +20,7 @@ from scale.viz.charts import (
     series_styles,
     total_height,
 )
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import MODALITY_COLOURS, drawn, new_figure, points, shade
 from scale.viz.words import Language, label, term
 
@@ -93,3 +94,10 @@ def _text(damage: DamageRetention, lang: Language) -> str:
     if not damage.kind:
         return damage.test
     return label(damage.kind, lang, n=damage.strength, percent=100 * damage.strength)
+
+
+@figure("study_noise")
+def draw_noise_study(sources: Sources, lang: Language) -> Figure:
+    """Shares of the clean result, which answer this study's question; its cells do not."""
+    study, records = sources.finished("noise")
+    return damage_figure(damage_retention(study, records), lang, study.name, study.metrics[0])

@@ -12,6 +12,7 @@ from scale.strict import require
 from scale.studies.diagnosis import WEIGHTS, OwnWeights, own_weights, weighting_aucs
 from scale.studies.study import Record, Study
 from scale.viz.charts import Block, dot, framed, lay_flat, name_rows, placed, total_height
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 from scale.viz.words import Language, label, term
 
@@ -107,3 +108,9 @@ def _handles(lang: Language) -> list[Line2D]:
             for marker, colour, key in LOOKS.values()
         ),
     ]
+
+
+@figure("weight_diagnosis")
+def draw_weight_diagnosis(sources: Sources, lang: Language) -> Figure:
+    """Scores in the weighting study."""
+    return score_figure(*sources.finished("weighting"), lang)

@@ -13,8 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
+from scale.data.dataset import ProductDataset
+from scale.evaluation.embed import embed_dataset
 from scale.modalities import MODALITIES
+from scale.training.run import TrainedRun
 from scale.viz import typeset
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
     category_colours,
@@ -238,3 +242,18 @@ def spread_boxes(
         centre_G2 += 0.3 * push_GG2.sum(axis=1)
         centre_G2 = np.clip(centre_G2, low_2 + extent_G2 / 2, high_2 - extent_G2 / 2)
     return centre_G2
+
+
+def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -> Figure:
+    """UMAP of the products' embeddings, by category."""
+    embeddings = embed_dataset(run.model, data, progress=False).product()
+    category = {p.id: p.category for p in data.products}
+    coordinates_N2 = umap_coordinates(embeddings.emb_ND, seed)
+    return embedding_map(coordinates_N2, [category[i] for i in embeddings.ids], lang=lang)
+
+
+@figure("embedding_map")
+@figure("umap_category")
+def draw_category_map(sources: Sources, lang: Language) -> Figure:
+    """Test products by category."""
+    return draw_map(sources.run, sources.test, lang, sources.seed)

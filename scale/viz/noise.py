@@ -21,6 +21,7 @@ from scale.modalities import INDEX, MODALITIES
 from scale.studies.damage import TEXT_DAMAGE, DamageStep, damage_signal
 from scale.studies.noise import Noise, apply_noise
 from scale.viz import tiles, typeset
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint
 from scale.viz.tiles import Box
@@ -247,3 +248,11 @@ def crowd_sources(noises: Sequence[Noise], seed: int) -> np.ndarray:
     content_NM[:, [INDEX["text"], INDEX["image"]]] = np.arange(len(products))[:, None]
     crowd = ProductDataset(products, FeatureConfig(), None, Normaliser({}, {}), {}, content_NM)
     return apply_noise(crowd, noises, seed).dataset.content_NM[:, INDEX["image"]]
+
+
+@figure("noise")
+def draw_noise(sources: Sources, lang: Language) -> Figure:
+    """The most complete product of the test split, mismatched with the first other image."""
+    products, row = sources.test.products, most_complete(sources.test)
+    other = next(p for k, p in enumerate(products) if k != row and p.image is not None)
+    return noise_sheet(products[row], other, lang, sources.seed)

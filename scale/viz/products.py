@@ -15,6 +15,7 @@ from scale.data.media import MediaError
 from scale.data.product import Product, View
 from scale.modalities import MODALITIES
 from scale.viz import tiles, typeset
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import MODALITY_COLOURS, drawn, points, shade, tint
 from scale.viz.tiles import Box
 from scale.viz.words import Language, label
@@ -153,3 +154,19 @@ def _wave(axes: Axes, wave_T: np.ndarray, box: Box, colour: str) -> None:
     x = box.x + box.width * (0.08 + 0.84 * (np.arange(40) + 0.5) / 40)
     middle = box.y + box.height / 2
     axes.vlines(x, middle - heights, middle + heights, color=colour, linewidth=points(1.0))
+
+
+SHOWN = 24
+"""Products of the registered contact sheet."""
+
+
+@figure("product")
+def draw_product(sources: Sources, lang: Language) -> Figure:
+    """Card of the most complete product of the test split."""
+    return product_card(sources.test.products[most_complete(sources.test)], lang)
+
+
+@figure("contact_sheet")
+def draw_contact_sheet(sources: Sources, lang: Language) -> Figure:
+    """Thumbnails of the catalogue's first products."""
+    return contact_sheet(sources.catalogue.products[:SHOWN], 8, lang)

@@ -13,11 +13,19 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
+from scale.data.dataset import ProductDataset
 from scale.data.product import Product
-from scale.modalities import MODALITIES, parse_subset
+from scale.evaluation.embed import embed_dataset
+from scale.evaluation.report import plain, retrieval_results
+from scale.evaluation.tables import ProductArrays
+from scale.inference.search import Gallery
+from scale.modalities import INDEX, MODALITIES, parse_subset, subset_name
+from scale.strict import require
+from scale.training.run import TrainedRun
 from scale.viz import typeset
 from scale.viz.combinations import dot_matrix
 from scale.viz.products import thumbnail
+from scale.viz.registry import Sources, figure
 from scale.viz.scores import modality_ticks
 from scale.viz.theme import (
     HIT,
@@ -41,6 +49,10 @@ CAPTION = 52.0
 """Height of the lines below a tile."""
 SIDES = ("low", "high")
 """Of an interval."""
+QUERIES = 6
+"""Default rows of a retrieval sheet of a run."""
+METRIC = "mAP@5"
+"""Metric of the registered retrieval bars."""
 QUERY_ORDER = ("image", "video", "text", "table", "audio")
 
 
@@ -263,3 +275,79 @@ def _direction_cell(
     )
     style |= {"fontsize": points(7), "linespacing": 1.25}
     axes.text(column, row + 0.2, "\n".join(facts), **style)
+
+
+def draw_sheet(
+    run: TrainedRun,
+    data: ProductDataset,
+    lang: Language,
+    seed: int,
+    asked: tuple[str, ...] = MODALITIES,
+    shown: tuple[str, ...] = MODALITIES,
+    rows: int = QUERIES,
+) -> Figure:
+    """Random queries with their five nearest products; a hit shares the query's category.
+
+    Args:
+        asked: modalities that the queries ask with.
+        shown: modalities that the products are found by. Where they are the queries' own, a query
+            is left out of what it finds.
+        rows: how many queries.
+    """
+    gallery = Gallery.build(run, data, shown, progress=False)
+    usable = np.flatnonzero(data.present_NM[:, [INDEX[m] for m in asked]].any(axis=1))
+    require(len(usable) > 0, f"no product has {subset_name(asked)} to ask with")
+    chosen = np.random.default_rng(seed).permutation(usable)[:rows]
+    queries = [data.products[i] for i in chosen]
+    found = embed_dataset(run.model, data.subset(chosen), subset=asked, progress=False)
+    matches = gallery.index.query(found.product(asked).emb_ND, 6)
+    results, hits = [], []
+    for query, ids, scores in zip(queries, matches.ids, matches.score_QK, strict=True):
+        found = [(gallery.products[i], float(s)) for i, s in zip(ids, scores, strict=True)]
+        found = [(p, s) for p, s in found if p.id != query.id or asked != shown][:5]
+        results.append(found)
+        hits.append([_same_category(query, p) for p, _ in found])
+    order = QUERY_ORDER if asked == MODALITIES else asked
+    return retrieval_sheet(queries, results, hits, lang, order)
+
+
+def _same_category(a: Product, b: Product) -> bool:
+    return a.category is not None and a.category == b.category
+
+
+ROWS = 3
+"""Rows of the registered retrieval sheets: the number that is legible on a slide."""
+
+
+@figure("retrieval_sheet")
+def draw_full_sheet(sources: Sources, lang: Language) -> Figure:
+    """Queries and results with all their modalities."""
+    return draw_sheet(sources.run, sources.test, lang, sources.seed, rows=ROWS)
+
+
+@figure("retrieval_sheet_text")
+def draw_text_sheet(sources: Sources, lang: Language) -> Figure:
+    """Titles as queries, images as results."""
+    subsets = {"asked": ("text",), "shown": ("image",)}
+    return draw_sheet(sources.run, sources.test, lang, sources.seed, **subsets, rows=ROWS)
+
+
+def _evaluate(sources: Sources, kind: str) -> Tree:
+    models = {"untrained": sources.run.untrained(), "trained": sources.run.model}
+    arrays = {
+        stage: ProductArrays.of(sources.test, embed_dataset(model, sources.test, progress=False))
+        for stage, model in models.items()
+    }
+    return plain(retrieval_results(arrays, sources.seed))[kind]
+
+
+@figure("retrieval_by_subset")
+def draw_subsets(sources: Sources, lang: Language) -> Figure:
+    """Category retrieval by query subset, trained and untrained."""
+    return retrieval_bars(_evaluate(sources, "category"), lang, METRIC)
+
+
+@figure("retrieval_by_direction")
+def draw_directions(sources: Sources, lang: Language) -> Figure:
+    """Instance retrieval by pair of modalities."""
+    return direction_matrix(_evaluate(sources, "instance"), lang)

@@ -6,13 +6,20 @@ M modalities (five), in the one order along rows and columns; T points of time.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from scale.data.dataset import ProductDataset
 from scale.modalities import MODALITIES, PAIRS
+from scale.model.scores import inter_modality_scores
+from scale.strict import require
+from scale.training.logging import read_scores, score_means
+from scale.training.run import TrainedRun
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
     diverging,
@@ -176,3 +183,37 @@ def _weight_curve(axes: Axes, steps: Sequence[int], weight_T: np.ndarray, i: int
     text = f"{finite_T[-1]:.2f}".replace("-", "−") if len(finite_T) else "–"
     corner = {"transform": axes.transAxes, "ha": "right", "va": "top"}
     axes.text(0.98, 0.98, text, **corner, fontsize=points(8), color=shade(0.8))
+
+
+def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language = "en") -> Figure:
+    """S, softmax(S) and S' of one product."""
+    with torch.no_grad():
+        output = run.model.embed(data.collate([row]))
+    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+    return score_matrices(
+        scores.cosine_BMM[0].numpy(),
+        scores.softmax_BMM[0].numpy(),
+        scores.weighted_BMM[0].numpy(),
+        output.present_BM[0].numpy(),
+        lang,
+    )
+
+
+def draw_scores_over_time(run: TrainedRun, lang: Language = "en") -> Figure:
+    """Mean S' during training, from the run's scores.parquet."""
+    rows = read_scores(run.folder.folder)
+    require(bool(rows), f"{run.folder.folder}: no logged scores")
+    steps, mean_TMM = score_means(rows)
+    return scores_over_time(steps, mean_TMM, lang)
+
+
+@figure("scores")
+def draw_product_scores(sources: Sources, lang: Language) -> Figure:
+    """Scores of the most complete product of the test split."""
+    return draw_scores(sources.run, sources.test, most_complete(sources.test), lang)
+
+
+@figure("scores_over_time")
+def draw_run_scores(sources: Sources, lang: Language) -> Figure:
+    """Mean S' of the run."""
+    return draw_scores_over_time(sources.run, lang)

@@ -4,6 +4,7 @@ G cells of a series, K series.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -13,7 +14,8 @@ from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
 from scale.strict import require
-from scale.studies.statistics import CellSummary, Summary
+from scale.studies.definitions import STUDIES
+from scale.studies.statistics import CellSummary, Summary, summarise
 from scale.studies.study import Factor
 from scale.viz.charts import (
     Block,
@@ -28,6 +30,7 @@ from scale.viz.charts import (
     spread,
     total_height,
 )
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import drawn, new_figure, points, shade
 from scale.viz.words import Language, label, term
 
@@ -229,3 +232,14 @@ def _positions(values: Sequence[Factor]) -> dict[Factor, float]:
     known.sort()
     even = min(np.diff(known), default=1) < (known[-1] - known[0]) / 8
     return {value: float(k if even else value) for k, value in enumerate(known)}
+
+
+def draw_study(sources: Sources, lang: Language, name: str) -> Figure:
+    """Cells of a finished study."""
+    return study_figure(summarise(*sources.finished(name)), lang=lang)
+
+
+for _name in STUDIES:
+    # The noise study is summarised by damage.py, as shares of the clean result.
+    if _name != "noise":
+        figure(f"study_{_name}")(partial(draw_study, name=_name))

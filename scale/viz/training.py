@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scale.modalities import MODALITIES, SPECS
+from scale.strict import require
+from scale.training.logging import read_metrics
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
     category_colours,
@@ -146,3 +149,12 @@ def _colours(title: str, count: int) -> list[str]:
     if count == 1:
         return [by_task.get(title, shade(0.75))]
     return category_colours(count)
+
+
+@figure("losses")
+def draw_losses(sources: Sources, lang: Language) -> Figure:
+    """Logged values of the run."""
+    folder = sources.run.folder.folder
+    lines = read_metrics(folder)
+    require(bool(lines), f"{folder}: no logged losses")
+    return loss_curves(lines, lang)

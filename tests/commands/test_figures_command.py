@@ -4,20 +4,19 @@ import json
 import logging
 import re
 import shutil
+from importlib import import_module
 
 import pytest
 from PIL import Image
 
 from scale import cli
-from scale.viz.pictures import CORE, PICTURES, TOPICS, select
-from scale.viz.pictures import writing as module
-from scale.viz.pictures.page import write_index
-from scale.viz.pictures.sources import Sources
-from scale.viz.pictures.writing import failures, write_pictures
+from scale.viz import registry
+from scale.viz import writing as module
+from scale.viz.registry import CORE, FIGURES, STUDY_FIGURES, Sources, select
 from scale.viz.words import WORDS, caption
+from scale.viz.writing import failures, write_index, write_pictures
 
 KINDS = ("json", "pdf", "png", "svg")
-OF_STUDIES = {name for name in PICTURES if name.startswith("study_")} | {"weight_diagnosis"}
 
 
 @pytest.fixture
@@ -26,20 +25,19 @@ def sources(run_folder, small_catalogue, tmp_path):
 
 
 def test_a_name_belongs_to_one_picture():
-    assert len(PICTURES) == sum(len(topic) for topic in TOPICS)
-    assert set(CORE) <= set(PICTURES)
+    assert set(CORE) <= set(FIGURES)
     assert len(CORE) == len(set(CORE))
 
 
 def test_names_are_listed(capsys):
     assert cli.main(["figures", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.removesuffix(" *") for line in lines} == set(PICTURES)
+    assert {line.removesuffix(" *") for line in lines} == set(FIGURES)
     assert [line.removesuffix(" *") for line in lines if line.endswith(" *")] == list(CORE)
 
 
 def test_every_picture_has_a_caption():
-    assert set(WORDS["en"]["captions"]) == set(PICTURES)
+    assert set(WORDS["en"]["captions"]) == set(FIGURES)
 
 
 @pytest.mark.parametrize("style", ["paper", "slides", "dark"])
@@ -89,7 +87,7 @@ def test_the_index_has_each_picture_of_its_language_once(sources, tmp_path):
     ]
     assert all((tmp_path / name).is_file() for name in re.findall(r"\]\(([^)]*)\)", text))
     assert "_en." not in text
-    english = write_index(tmp_path, tuple(PICTURES), "en").read_text(encoding="utf-8")
+    english = write_index(tmp_path, tuple(FIGURES), "en").read_text(encoding="utf-8")
     assert "weight_effects" not in english
 
 
@@ -113,7 +111,8 @@ def test_one_broken_picture_stops_no_other(sources, tmp_path, monkeypatch, capsy
     def broken(sources, lang):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setitem(PICTURES, "scores", broken)
+    import_module("scale.viz.scores")
+    monkeypatch.setitem(registry._registered, "scores", broken)
     run, catalogue = str(sources.run_folder), str(sources.catalogue_folder)
     code = cli.main(["figures", "scores", "weight_effects", "--run", run, "--catalogue", catalogue,
                      "--out", str(tmp_path)])  # fmt: skip
@@ -132,7 +131,7 @@ def test_equal_reasons_are_told_once():
 
 def test_an_unknown_name_and_a_missing_run_are_told(tmp_path, capsys):
     assert cli.main(["figures", "skores"]) == 2
-    assert "no picture named skores; known: contrastive_idea, " in capsys.readouterr().err
+    assert "no figure named skores; known: contrastive_idea, " in capsys.readouterr().err
     out = ["--out", str(tmp_path / "figures")]
     assert cli.main(["figures", "scores", "--run", str(tmp_path), *out]) == 2
     told = capsys.readouterr().err
@@ -164,7 +163,7 @@ def test_a_catalogue_without_test_products_is_told(sources, tmp_path):
 
 def test_studies_that_are_not_finished_are_left_out_of_a_group(sources, tmp_path):
     chosen = select((), "core", sources)
-    assert chosen == [name for name in CORE if name not in OF_STUDIES]
+    assert chosen == [name for name in CORE if name not in STUDY_FIGURES]
     failed = write_pictures(("study_missing",), sources, tmp_path).failed
     assert "studies: no such folder; `scale ablate missing" in failed["study_missing"]
     sources.studies.mkdir()

@@ -5,11 +5,7 @@ from collections import Counter
 import numpy as np
 from matplotlib.figure import Figure
 
-from scale.data.summary import inspect_catalogue
 from scale.evaluation.embed import embed_dataset
-from scale.modalities import MODALITIES
-from scale.viz.catalogue import inspect_figure, long_tail
-from scale.viz.combinations import combination_picture
 from scale.viz.illustrations.data import (
     DATA_SETS,
     beside_zipf,
@@ -24,8 +20,7 @@ from scale.viz.illustrations.data import (
     tail_curves,
     tail_metric,
 )
-from scale.viz.pictures.sources import Picture, Sources
-from scale.viz.products import contact_sheet
+from scale.viz.registry import Sources, figure
 from scale.viz.words import Language
 
 SHOWN = 24
@@ -48,10 +43,12 @@ def _presence(sources: Sources) -> tuple[np.ndarray, list[str]]:
     return sources.catalogue.present_NM()[rows], categories
 
 
+@figure("tail_curves")
 def _tail_curves(sources: Sources, lang: Language) -> Figure:
     return tail_curves(beside_zipf(list(_sizes(sources).values()), lang), lang)
 
 
+@figure("tail_metric")
 def _tail_metric(sources: Sources, lang: Language) -> Figure:
     """Each test product asks; the answer is the category of the nearest training product."""
     known, asked = (
@@ -70,6 +67,7 @@ def _tail_metric(sources: Sources, lang: Language) -> Figure:
     return tail_metric(names, *counts, lang)
 
 
+@figure("independence")
 def _independence(sources: Sources, lang: Language) -> Figure:
     present_NM, category_N = _presence(sources)
     _, sizes_K, counts_KM = presence_by_category(present_NM, category_N)
@@ -77,28 +75,16 @@ def _independence(sources: Sources, lang: Language) -> Figure:
     return independence_picture(chi_square(counts_KM, sizes_K), chance_RM, lang)
 
 
-def _combinations(sources: Sources, lang: Language) -> Figure:
-    found = Counter(
-        tuple(m for m in MODALITIES if m in product.present) for product in sources.catalogue
-    )
-    return combination_picture(found, lang)
-
-
+@figure("data_sets")
 def _data_sets(sources: Sources, lang: Language) -> Figure:
     return data_set_picture([*DATA_SETS, shop_facts(sources.catalogue)], lang)
 
 
-PICTURES: dict[str, Picture] = {
-    "contact_sheet": lambda s, lang: contact_sheet(s.catalogue.products[:SHOWN], 8, lang),
-    "data_sets": _data_sets,
-    "long_tail": lambda s, lang: long_tail(_sizes(s), lang),
-    "tail_curves": _tail_curves,
-    "tail_metric": _tail_metric,
-    "combinations": _combinations,
-    "expected_combinations": lambda s, lang: expected_combinations(s.catalogue.present_NM(), lang),
-    "presence_by_category": lambda s, lang: presence_maps(*_presence(s), lang, s.seed),
-    "independence": _independence,
-    "catalogue": lambda s, lang: inspect_figure(
-        inspect_catalogue(s.catalogue, progress=False), lang
-    ),
-}
+@figure("expected_combinations")
+def _expected_combinations(sources: Sources, lang: Language) -> Figure:
+    return expected_combinations(sources.catalogue.present_NM(), lang)
+
+
+@figure("presence_by_category")
+def _presence_by_category(sources: Sources, lang: Language) -> Figure:
+    return presence_maps(*_presence(sources), lang, sources.seed)

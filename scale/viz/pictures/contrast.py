@@ -1,5 +1,7 @@
 """Pictures of notebook 01."""
 
+from matplotlib.figure import Figure
+
 from scale.viz.illustrations.contrastive import (
     alignment_uniformity,
     collapse,
@@ -14,7 +16,8 @@ from scale.viz.illustrations.info_nce import (
     tables_of,
     temperature,
 )
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure
+from scale.viz.words import Language
 
 
 def _tables(sources: Sources):
@@ -22,14 +25,14 @@ def _tables(sources: Sources):
     return tables_of(sources.run, seen, sources.test)
 
 
-PICTURES: dict[str, Picture] = {
-    "contrastive_idea": lambda _, lang: contrastive_idea(lang),
-    "pull_and_push": lambda _, lang: pull_and_push(lang),
-    "info_nce_table": lambda _, lang: info_nce_table(lang=lang),
-    "temperature": lambda _, lang: temperature(lang),
-    "batch_size": lambda _, lang: batch_size(lang),
-    "false_negatives": lambda _, lang: false_negatives(lang),
-    "alignment_uniformity": lambda _, lang: alignment_uniformity(lang),
-    "collapse": lambda _, lang: collapse(lang),
-    "batch_table": lambda s, lang: batch_table(_tables(s), lang),
-}
+@figure("batch_table")
+def draw_batch_table(sources: Sources, lang: Language) -> Figure:
+    tables = tables_of(sources.run, sources.train, sources.test)
+    return batch_table(tables, lang)
+
+
+for _drawing in (
+    contrastive_idea, pull_and_push, info_nce_table, temperature, batch_size, false_negatives,
+    alignment_uniformity, collapse,
+):  # fmt: skip
+    figure(_drawing.__name__)(_drawing)

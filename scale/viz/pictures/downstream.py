@@ -1,7 +1,6 @@
 """Pictures of notebook 14: downstream tasks and what their numbers mean."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +8,6 @@ from matplotlib.figure import Figure
 from scale.data.dataset import ProductDataset
 from scale.evaluation.classification import Classification, Examples, linear_probe
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.report import plain, retrieval_results
 from scale.evaluation.tables import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
@@ -24,8 +22,7 @@ from scale.viz.illustrations.downstream import (
     task_figure,
     two_systems,
 )
-from scale.viz.pictures.sources import Picture, Sources
-from scale.viz.retrieval import direction_matrix, retrieval_bars
+from scale.viz.registry import Sources, figure
 from scale.viz.words import Language
 
 CLUSTERS = (2, 5, 10, 20, 34, 60, 100, 146)
@@ -40,6 +37,7 @@ def _arrays(model: ScaleModel, data: ProductDataset) -> ProductArrays:
     return ProductArrays.of(data, embed_dataset(model, data, progress=False))
 
 
+@figure("bootstrap")
 def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
     found = subset_retrievals(_arrays(sources.run.model, sources.test), "same", ks=(5,))
     every = found[subset_name(MODALITIES)]
@@ -48,11 +46,6 @@ def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
     a_Q, b_Q = every.values[METRIC][in_every], without.values[METRIC][in_other]
     asked_Q = ~np.isnan(a_Q + b_Q)
     return bootstrap_figure(a_Q[asked_Q], b_Q[asked_Q], None, lang, sources.seed)
-
-
-def _retrieval(sources: Sources, kind: str) -> Mapping:
-    stages = {stage: _arrays(model, sources.test) for stage, model in _models(sources).items()}
-    return plain(retrieval_results(stages, sources.seed))[kind]
 
 
 def _probe(model: ScaleModel, sources: Sources) -> tuple[Classification, dict[str, list[str]]]:
@@ -67,6 +60,7 @@ def _probe(model: ScaleModel, sources: Sources) -> tuple[Classification, dict[st
     return linear_probe(*examples, seed=sources.seed), labels
 
 
+@figure("long_tail_f1")
 def _draw_tail(sources: Sources, lang: Language) -> Figure:
     probe, labels = _probe(sources.run.model, sources)
     known = [category for category in labels["test"] if category is not None]
@@ -85,6 +79,7 @@ def _labelled(model: ScaleModel, sources: Sources) -> tuple[np.ndarray, list[str
     return vectors.emb_ND[rows], ids, [category[i] for i in ids]
 
 
+@figure("purity")
 def _draw_purity(sources: Sources, lang: Language) -> Figure:
     emb_ND, _, categories = _labelled(sources.run.model, sources)
     clusters_K = [k for k in CLUSTERS if k <= len(categories)]
@@ -92,6 +87,7 @@ def _draw_purity(sources: Sources, lang: Language) -> Figure:
     return purity_figure(clusters_K, curves, len(set(categories)), lang)
 
 
+@figure("downstream_tasks")
 def _draw_tasks(sources: Sources, lang: Language) -> Figure:
     emb, probes = {}, {}
     for stage, model in _models(sources).items():
@@ -100,13 +96,5 @@ def _draw_tasks(sources: Sources, lang: Language) -> Figure:
     return task_figure(task_estimates(emb, ids, categories, probes, sources.seed), lang)
 
 
-PICTURES: dict[str, Picture] = {
-    "ap_denominators": lambda _, lang: one_list(lang),
-    "ap_two_systems": lambda _, lang: two_systems(lang),
-    "bootstrap": _draw_bootstrap,
-    "retrieval_by_subset": lambda s, lang: retrieval_bars(_retrieval(s, "category"), lang, METRIC),
-    "retrieval_by_direction": lambda s, lang: direction_matrix(_retrieval(s, "instance"), lang),
-    "long_tail_f1": _draw_tail,
-    "purity": _draw_purity,
-    "downstream_tasks": _draw_tasks,
-}
+figure("ap_denominators")(one_list)
+figure("ap_two_systems")(two_systems)

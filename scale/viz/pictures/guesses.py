@@ -37,7 +37,7 @@ from scale.viz.illustrations.masked_words import (
     ways_of_hiding,
     word_fates,
 )
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure
 from scale.viz.words import Language
 
 WORD_STEPS, TABLE_STEPS = 60, 100
@@ -48,6 +48,7 @@ def _train(sources: Sources) -> ProductDataset:
     return sources.run.dataset(sources.catalogue, "train")
 
 
+@figure("word_masking")
 def _word_masking(sources: Sources, lang: Language) -> Figure:
     clean = sources.test.collate(complete_rows(sources.test, MODALITIES)[:1])
     tokenizer, draws = sources.test.tokenizer, []
@@ -59,6 +60,7 @@ def _word_masking(sources: Sources, lang: Language) -> Figure:
     return word_fates(draws, lang)
 
 
+@figure("whole_value_masking")
 def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
     """The first product with a table whose second pair has a value of several pieces."""
     data = sources.test
@@ -85,6 +87,7 @@ def _masked(data: ProductDataset, ids_L: Tensor, hidden_L: Tensor) -> list:
     return fates(data.tokenizer, ids_L, shown_L, hidden_L)
 
 
+@figure("word_prediction")
 def _word_prediction(sources: Sources, lang: Language) -> Figure:
     """The test product where the picture helps most, its colour hidden, before two readers."""
     exam = prepend_label(sources.test, "colour")
@@ -117,6 +120,7 @@ def _table_reader(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
     return reader, with_record_tables(sources.test)
 
 
+@figure("entity_prediction")
 def _entity_prediction(sources: Sources, lang: Language) -> Figure:
     reader, exam = _table_reader(sources)
     row = complete_rows(exam, MODALITIES)[0]
@@ -132,6 +136,7 @@ def _entity_prediction(sources: Sources, lang: Language) -> Figure:
     return top_guesses(product, blank_value("Material", lang), guesses, answer, lang)
 
 
+@figure("entity_context")
 def _entity_context(sources: Sources, lang: Language) -> Figure:
     reader, exam = _table_reader(sources)
     contexts = default_contexts("table")
@@ -145,12 +150,3 @@ def _entity_context(sources: Sources, lang: Language) -> Figure:
             losses[name] = {context: mark.loss_P for context, mark in marks.items()}
         found.append({name: gains(loss, seed=sources.seed) for name, loss in losses.items()})
     return before_and_after(*found, lang)
-
-
-PICTURES: dict[str, Picture] = {
-    "word_masking": _word_masking,
-    "word_prediction": _word_prediction,
-    "whole_value_masking": _whole_value_masking,
-    "entity_prediction": _entity_prediction,
-    "entity_context": _entity_context,
-}

@@ -11,11 +11,10 @@ from scale.evaluation.tables import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
-from scale.studies.retention import EMPTY_SUBSET, marginal_contributions, retention_curves, shapley
+from scale.studies.retention import EMPTY_SUBSET, marginal_contributions, shapley
 from scale.studies.statistics import seed_interval
-from scale.viz.claims import retention_curve
 from scale.viz.illustrations.contributions import added_modalities, shapley_figure
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure
 from scale.viz.retrieval import retrieval_bars
 from scale.viz.words import Language
 
@@ -38,6 +37,7 @@ def subset_values(model: ScaleModel, sources: Sources) -> Values:
     return {subset: value_Q[asked_Q] for subset, value_Q in values.items()}
 
 
+@figure("subset_bars")
 def _draw_bars(sources: Sources, lang: Language) -> Figure:
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(sources.seed))
@@ -51,6 +51,7 @@ def _draw_bars(sources: Sources, lang: Language) -> Figure:
     return retrieval_bars(tree, lang, METRIC)
 
 
+@figure("shapley")
 def _draw_shapley(sources: Sources, lang: Language) -> Figure:
     values = subset_values(sources.run.model, sources)
     steps = {m: dict(enumerate(parts)) for m, parts in marginal_contributions(values).items()}
@@ -60,6 +61,7 @@ def _draw_shapley(sources: Sources, lang: Language) -> Figure:
     return shapley_figure(intervals, estimates(shapley(values)), ends, lang, METRIC)
 
 
+@figure("added_modalities")
 def _draw_added(sources: Sources, lang: Language) -> Figure:
     _, records = sources.finished("modalities")
 
@@ -73,15 +75,3 @@ def _draw_added(sources: Sources, lang: Language) -> Figure:
 
     trained = [told(prefix, METRIC) for prefix in PREFIXES]
     return added_modalities(trained, [told(ALL, f"{METRIC} {p}") for p in PREFIXES], lang, METRIC)
-
-
-def _draw_retention(sources: Sources, lang: Language) -> Figure:
-    return retention_curve(retention_curves(*sources.finished("modalities")), lang)
-
-
-PICTURES: dict[str, Picture] = {
-    "subset_bars": _draw_bars,
-    "shapley": _draw_shapley,
-    "retention": _draw_retention,
-    "added_modalities": _draw_added,
-}

@@ -33,11 +33,11 @@ from scale.viz.illustrations.masking import (
     mask_video,
     pretext_tasks,
 )
-from scale.viz.pictures.run_pictures import most_complete
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.words import Language
 
 
+@figure("context_gain")
 def _context_gain(sources: Sources, lang: Language) -> Figure:
     run = sources.run
     losses = {
@@ -47,7 +47,7 @@ def _context_gain(sources: Sources, lang: Language) -> Figure:
     return context_gain({m: gains(loss, seed=sources.seed) for m, loss in losses.items()}, lang)
 
 
-def _hidden(modality: str, draw: Callable[..., Figure]) -> Picture:
+def _hidden(modality: str, draw: Callable[..., Figure]) -> Callable:
     """The products whom the other modalities help most, at the median, and harm most."""
 
     def picture(sources: Sources, lang: Language) -> Figure:
@@ -61,6 +61,7 @@ def _hidden(modality: str, draw: Callable[..., Figure]) -> Picture:
     return picture
 
 
+@figure("pretext_tasks")
 def _pretext_tasks(sources: Sources, lang: Language) -> Figure:
     """The most complete product; as much of it is hidden, by the same rule, as in the training."""
     run, test = sources.run, sources.test
@@ -89,17 +90,13 @@ def _pieces(data: ProductDataset, row: int, asked: MaskedPrediction) -> list[Pie
     ]
 
 
+@figure("copy_curve")
 def _copy_curve(sources: Sources, lang: Language) -> Figure:
     shown = {"video": 7, "audio": 16}
     losses = {m: copy_losses(sources.test, m, most) for m, most in shown.items()}
     return copy_curve(losses, {m: mean_baseline_loss(sources.test, m) for m in shown}, lang)
 
 
-PICTURES: dict[str, Picture] = {
-    "pretext_tasks": _pretext_tasks,
-    "context_gain": _context_gain,
-    "mask_image": _hidden("image", mask_image),
-    "mask_video": _hidden("video", mask_video),
-    "mask_audio": _hidden("audio", mask_audio),
-    "copy_curve": _copy_curve,
-}
+figure("mask_image")(_hidden("image", mask_image))
+figure("mask_video")(_hidden("video", mask_video))
+figure("mask_audio")(_hidden("audio", mask_audio))

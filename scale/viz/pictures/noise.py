@@ -11,9 +11,7 @@ from scale.viz.illustrations.missing_modalities import (
     paired_runs,
     shares_left,
 )
-from scale.viz.noise import noise_sheet
-from scale.viz.pictures.run_pictures import most_complete
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.words import Language
 
 SHOWN = ("text", "table", "image")
@@ -24,14 +22,7 @@ PAIRED = 0.1
 """Rate of `paired_seeds`."""
 
 
-def _draw_noise(sources: Sources, lang: Language) -> Figure:
-    first = most_complete(sources.test)
-    other = next(
-        p for k, p in enumerate(sources.test.products) if k != first and p.image is not None
-    )
-    return noise_sheet(sources.test.products[first], other, lang, sources.seed)
-
-
+@figure("missing_policies")
 def _draw_policies(sources: Sources, lang: Language) -> Figure:
     model = sources.run.model
     with torch.no_grad():
@@ -41,6 +32,7 @@ def _draw_policies(sources: Sources, lang: Language) -> Figure:
     return missing_policies(lengths, SHOWN, imputed, lang)
 
 
+@figure("complete_share")
 def _draw_complete(sources: Sources, lang: Language) -> Figure:
     train = sources.run.dataset(sources.catalogue, "train")
     measured = {}
@@ -50,6 +42,7 @@ def _draw_complete(sources: Sources, lang: Language) -> Figure:
     return complete_share(measured, lang)
 
 
+@figure("paired_seeds")
 def _draw_paired(sources: Sources, lang: Language) -> Figure:
     _, records = sources.finished("missing")
     names = ("zero", "drop")
@@ -60,11 +53,3 @@ def _draw_paired(sources: Sources, lang: Language) -> Figure:
     shared = sorted(by_seed[0].keys() & by_seed[1].keys())
     sides = (np.array([values[seed] for seed in shared]) for values in by_seed)
     return paired_runs(*sides, names, lang)
-
-
-PICTURES: dict[str, Picture] = {
-    "noise": _draw_noise,
-    "missing_policies": _draw_policies,
-    "complete_share": _draw_complete,
-    "paired_seeds": _draw_paired,
-}

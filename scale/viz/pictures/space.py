@@ -19,8 +19,7 @@ from scale.viz.illustrations.space import (
     seed_maps,
     three_groups,
 )
-from scale.viz.pictures.run_pictures import draw_map
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure
 from scale.viz.words import Language
 
 NOISE = 400
@@ -39,6 +38,7 @@ def _stages(sources: Sources) -> dict[str, Points]:
     return {stage: points_of(model, sources.test) for stage, model in models.items()}
 
 
+@figure("umap_modality")
 def _draw_modality_maps(sources: Sources, lang: Language) -> Figure:
     stages = _stages(sources)
     maps = {s: umap_coordinates(found.unit_PD, sources.seed) for s, found in stages.items()}
@@ -52,17 +52,20 @@ def _products(sources: Sources) -> tuple[NDArray[np.float32], list[str]]:
     return found.emb_ND, [category[i] or "–" for i in found.ids]
 
 
+@figure("map_tears")
 def _draw_tears(sources: Sources, lang: Language) -> Figure:
     emb_ND, _ = _products(sources)
     return map_tears(umap_coordinates(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
 
 
+@figure("umap_seeds")
 def _draw_seeds(sources: Sources, lang: Language) -> Figure:
     emb_ND, categories = _products(sources)
     maps = {seed: umap_coordinates(emb_ND, seed) for seed in (sources.seed, sources.seed + 1)}
     return seed_maps(maps, categories, lang)
 
 
+@figure("map_made_up")
 def _draw_made_up(sources: Sources, lang: Language) -> Figure:
     truth_N3, group_N = three_groups(seed=sources.seed)
     rng = np.random.default_rng(sources.seed)
@@ -72,11 +75,6 @@ def _draw_made_up(sources: Sources, lang: Language) -> Figure:
     return made_up_figure(truth_N3, group_N, truth_map_N2, maps, lang)
 
 
-PICTURES: dict[str, Picture] = {
-    "modality_gap": lambda s, lang: modality_gap_figure(_stages(s), lang),
-    "umap_modality": _draw_modality_maps,
-    "umap_category": lambda s, lang: draw_map(s.run, s.test, lang, s.seed),
-    "map_tears": _draw_tears,
-    "umap_seeds": _draw_seeds,
-    "map_made_up": _draw_made_up,
-}
+@figure("modality_gap")
+def _draw_modality_gap(sources: Sources, lang: Language) -> Figure:
+    return modality_gap_figure(_stages(sources), lang)

@@ -19,8 +19,7 @@ from scale.viz.illustrations.streams import (
     sized_designs,
     streams,
 )
-from scale.viz.pictures.run_pictures import most_complete
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.words import Language
 
 MASKS = ("uniter", "vilbert", "clip", "scale_itself")
@@ -30,6 +29,7 @@ SIDE, PICTURES_OF_CODEBOOK, CODES, TITLE = 64, 150, 128, 12
 """Pixels of a picture; pictures that the codes are found in; codes; tokens of a title."""
 
 
+@figure("attention_masks")
 def _draw_masks(sources: Sources, lang: Language) -> Figure:
     """Of untrained models of the run's config: a mask is the design's, not the training's."""
     batch = sources.test.collate([most_complete(sources.test)])
@@ -41,12 +41,7 @@ def _draw_masks(sources: Sources, lang: Language) -> Figure:
     return attention_masks(reaches, lang)
 
 
-def _draw_cost(lang: Language) -> Figure:
-    config = base()
-    lengths = [config.model.length(m) for m in MODALITIES]
-    return cost_by_length(sized_designs(config), sum(lengths) / len(lengths), lang=lang)
-
-
+@figure("picture_words")
 def _draw_words(sources: Sources, lang: Language) -> Figure:
     train = [p for p in sources.catalogue.split("train").products if p.image is not None]
     pictures = [fit_picture(load_image(p.image), SIDE) for p in train[:PICTURES_OF_CODEBOOK]]
@@ -61,9 +56,11 @@ def _draw_words(sources: Sources, lang: Language) -> Figure:
     return picture_words(pixels_HWC, codebook, generator_reach(model, text_1T, image_1N), lang)
 
 
-PICTURES: dict[str, Picture] = {
-    "streams": lambda _, lang: streams(lang),
-    "attention_masks": _draw_masks,
-    "cost_by_length": lambda _, lang: _draw_cost(lang),
-    "picture_words": _draw_words,
-}
+@figure("cost_by_length")
+def _draw_cost(lang: Language) -> Figure:
+    config = base()
+    lengths = [config.model.length(m) for m in MODALITIES]
+    return cost_by_length(sized_designs(config), sum(lengths) / len(lengths), lang=lang)
+
+
+figure("streams")(streams)

@@ -22,20 +22,21 @@ from scale.viz.illustrations.pretraining import (
     total_loss,
 )
 from scale.viz.illustrations.scores import score_path
-from scale.viz.pictures.run_pictures import most_complete
-from scale.viz.pictures.sources import Picture, Sources
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.words import Language
 
 BATCH = 32
 """Products of the runs that do not learn."""
 
 
+@figure("architecture")
 def draw_architecture(sources: Sources, lang: Language) -> Figure:
     """The run's model."""
     parameters = sum(p.numel() for p in sources.run.model.parameters())
     return architecture(sources.run.config.model, parameters, sources.run.folder.folder.name, lang)
 
 
+@figure("architecture_base")
 def draw_architecture_base(sources: Sources, lang: Language) -> Figure:
     """The paper's size; its parameters are counted without being made."""
     config = base()
@@ -45,6 +46,7 @@ def draw_architecture_base(sources: Sources, lang: Language) -> Figure:
     return architecture(config.model, parameters, "base", lang)
 
 
+@figure("loss_terms")
 def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
     """The fifteen losses of one test batch, before training."""
     run, data = sources.run, sources.test
@@ -59,6 +61,7 @@ def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
     return loss_terms(found.pairs.mean_P(), guess_P, losses, lang)
 
 
+@figure("score_path")
 def draw_score_path(sources: Sources, lang: Language) -> Figure:
     """The most complete product of the test split."""
     run, row = sources.run, most_complete(sources.test)
@@ -68,6 +71,7 @@ def draw_score_path(sources: Sources, lang: Language) -> Figure:
     return score_path(sources.test.products[row], scores, lang)
 
 
+@figure("total_loss")
 def draw_total_loss(sources: Sources, lang: Language) -> Figure:
     """The losses of one training batch after training, as the run's config sums them."""
     run, data = sources.run, sources.run.dataset(sources.catalogue, "train")
@@ -94,17 +98,8 @@ def draw_total_loss(sources: Sources, lang: Language) -> Figure:
     return total_loss(terms, lang)
 
 
+@figure("broken_runs")
 def draw_broken_runs(sources: Sources, lang: Language) -> Figure:
     """One batch by heart, and four faults."""
     batch = complete_products(sources.test, BATCH)
     return broken_runs(failure_curves(sources.run.config, batch), math.log(BATCH), lang)
-
-
-PICTURES: dict[str, Picture] = {
-    "architecture": draw_architecture,
-    "architecture_base": draw_architecture_base,
-    "score_path": draw_score_path,
-    "total_loss": draw_total_loss,
-    "loss_terms": draw_loss_terms,
-    "broken_runs": draw_broken_runs,
-}

@@ -1,6 +1,6 @@
 """Pictures of notebook 09."""
 
 from scale.viz.illustrations.scores import weight_effects
-from scale.viz.pictures.sources import Picture
+from scale.viz.registry import figure
 
-PICTURES: dict[str, Picture] = {"weight_effects": lambda _, lang: weight_effects(lang)}
+figure("weight_effects")(weight_effects)

@@ -27,13 +27,19 @@ from typing import Any
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from scale.data.dataset import ProductDataset
 from scale.evaluation.report import provenance
 from scale.files import write_whole
-from scale.viz.pictures import CORE, PICTURES
-from scale.viz.pictures.page import write_index
-from scale.viz.pictures.sources import Sources
+from scale.training.logging import read_metrics
+from scale.training.run import TrainedRun
+from scale.viz.embeddings import draw_map
+from scale.viz.products import product_card
+from scale.viz.registry import CORE, FIGURES, Sources, draw, most_complete
+from scale.viz.retrieval import direction_matrix, draw_sheet, retrieval_bars
+from scale.viz.scores import draw_scores, draw_scores_over_time
 from scale.viz.theme import Style, lacking_characters, save_figure, use_style
-from scale.viz.words import Language, caption
+from scale.viz.training import loss_curves
+from scale.viz.words import Language, caption, label
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +76,7 @@ def write_pictures(
             sources.used.clear()
             stem = out / f"{name}_{lang}"
             try:
-                figure = PICTURES[name](sources, lang)
+                figure = draw(name, sources, lang)
                 written.paths += save_figure(figure, stem, FORMATS)
             # Whatever is wrong with one picture, the others are wanted.
             except Exception as error:
@@ -82,7 +88,7 @@ def write_pictures(
             write_whole(stem.with_suffix(".json"), _json(record))
             written.paths.append(stem.with_suffix(".json"))
     if written.paths:
-        written.paths.append(write_index(out, tuple(dict.fromkeys((*CORE, *PICTURES))), lang))
+        written.paths.append(write_index(out, tuple(dict.fromkeys((*CORE, *FIGURES))), lang))
     return written
 
 
@@ -161,3 +167,93 @@ def _owner(character: str, sources: Sources) -> str:
                                    ensure_ascii=False):  # fmt: skip
             return f" of product {product.id}"
     return ""
+
+
+COLUMNS = 3
+"""Small pictures in a row."""
+
+
+def write_index(folder: Path, order: Sequence[str], lang: Language = "en") -> Path:
+    """Write `index_<lang>.md` of the pictures in `folder` that have a caption file in a language.
+
+    Small pictures first, then each with its caption, its files and the command that made it.
+
+    Args:
+        order: names of pictures; the page has theirs in this order and no others.
+    """
+    files = {name: folder / f"{name}_{lang}.json" for name in order}
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in files.values() if path.is_file()
+    ]
+    parts = [
+        "# " + label("fig_index", lang),
+        label("fig_index_lead", lang, n=len(records)),
+        _small_pictures(records),
+        *(_entry(record, lang) for record in records),
+    ]
+    path = folder / f"index_{lang}.md"
+    write_whole(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def _small_pictures(records: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        f'<td align="center" width="33%"><a href="#{r["name"]}"><img src="{_png(r)}" width="280" '
+        f'alt="{r["title"]}"></a><br>{r["title"]}</td>'
+        for r in records
+    ]
+    rows = [cells[k : k + COLUMNS] for k in range(0, len(cells), COLUMNS)]
+    return "\n".join(["<table>", *(f"<tr>{''.join(row)}</tr>" for row in rows), "</table>"])
+
+
+def _entry(record: dict[str, Any], lang: Language) -> str:
+    files = [f"[{Path(name).suffix[1:].upper()}]({name})" for name in record["files"]]
+    details = label("fig_details", lang)
+    files.append(f"[{details}]({record['name']}_{lang}.json)")
+    commit = label("fig_no_commit", lang)
+    if record["commit"]:
+        short = label("fig_commit", lang, commit=record["commit"][:12])
+        commit = label("fig_changed", lang, commit=short) if record["dirty"] else short
+    made = label("fig_made", lang, command=record["command"])
+    return "\n\n".join(
+        [
+            f'<a id="{record["name"]}"></a>\n\n## {record["title"]}',
+            f"![{record['title']}]({_png(record)})",
+            record["caption"],
+            f"{made} · {commit} · {' · '.join(files)}",
+        ]
+    )
+
+
+def _png(record: dict[str, Any]) -> str:
+    return next(name for name in record["files"] if name.endswith(".png"))
+
+
+def draw_run(
+    run: TrainedRun, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
+) -> list[Path]:
+    """Write all pictures of a run into its `figures/`; returns the PNG files.
+
+    Args:
+        data: the products that are shown, e.g. the test split.
+        results: the tree of results.json.
+    """
+    folder, paths = run.folder.figures, []
+    show = most_complete(data)
+    with use_style("paper"):
+        drawings = {
+            "product": product_card(data.products[show], lang),
+            "scores": draw_scores(run, data, show, lang),
+            "losses": loss_curves(read_metrics(run.folder.folder), lang),
+            "scores_over_time": draw_scores_over_time(run, lang),
+            "retrieval_sheet": draw_sheet(run, data, lang, seed),
+            "embedding_map": draw_map(run, data, lang, seed),
+        }
+        category, instance = (results["retrieval"][key] for key in ("category", "instance"))
+        if any(e["mAP@1"]["value"] is not None for e in category["trained"].values()):
+            drawings["retrieval_by_subset"] = retrieval_bars(category, lang)
+        if any(e["Recall@10"]["value"] is not None for e in instance["trained"].values()):
+            drawings["retrieval_by_direction"] = direction_matrix(instance, lang)
+        for name, figure in drawings.items():
+            paths.append(save_figure(figure, folder / f"{name}_{lang}")[0])
+    return paths

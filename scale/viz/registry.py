@@ -1,0 +1,288 @@
+"""Figures of `scale figures` by name.
+
+A figure is registered by a decorator beside its drawing:
+
+    @figure("context_gain")
+    def draw_context_gain(sources: Sources, lang: Language) -> Figure: ...
+
+or, where it needs no data, on the drawing itself, which is then called with `lang` alone. FIGURES
+lists the names with the modules that define them, so that a module is imported only when one of its
+figures is drawn. A new figure takes a decorated function, a line in FIGURES and a caption in
+`words/en.toml` and `words/zh.toml`.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from scale.strict import require
+from scale.viz.words import Language
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scale.data.catalogue import Catalogue
+    from scale.data.dataset import ProductDataset
+    from scale.studies.study import Record, Study
+    from scale.training.run import TrainedRun
+
+Drawing = TypeVar("Drawing", bound=Callable)
+Group = Literal["core", "all"]
+
+FIGURES: dict[str, str] = {
+    "contrastive_idea": "pictures.contrast",
+    "pull_and_push": "pictures.contrast",
+    "info_nce_table": "pictures.contrast",
+    "temperature": "pictures.contrast",
+    "batch_size": "pictures.contrast",
+    "false_negatives": "pictures.contrast",
+    "alignment_uniformity": "pictures.contrast",
+    "collapse": "pictures.contrast",
+    "batch_table": "pictures.contrast",
+    "contact_sheet": "products",
+    "data_sets": "pictures.catalogues",
+    "long_tail": "catalogue",
+    "tail_curves": "pictures.catalogues",
+    "tail_metric": "pictures.catalogues",
+    "combinations": "catalogue",
+    "expected_combinations": "pictures.catalogues",
+    "presence_by_category": "pictures.catalogues",
+    "independence": "pictures.catalogues",
+    "catalogue": "catalogue",
+    "streams": "pictures.streams",
+    "attention_masks": "pictures.streams",
+    "cost_by_length": "pictures.streams",
+    "picture_words": "pictures.streams",
+    "architecture": "pictures.training",
+    "architecture_base": "pictures.training",
+    "score_path": "pictures.training",
+    "total_loss": "pictures.training",
+    "loss_terms": "pictures.training",
+    "broken_runs": "pictures.training",
+    "pretext_tasks": "pictures.masking",
+    "context_gain": "pictures.masking",
+    "mask_image": "pictures.masking",
+    "mask_video": "pictures.masking",
+    "mask_audio": "pictures.masking",
+    "copy_curve": "pictures.masking",
+    "word_masking": "pictures.guesses",
+    "word_prediction": "pictures.guesses",
+    "whole_value_masking": "pictures.guesses",
+    "entity_prediction": "pictures.guesses",
+    "entity_context": "pictures.guesses",
+    "weight_effects": "pictures.weights",
+    "product": "products",
+    "scores": "scores",
+    "scores_over_time": "scores",
+    "losses": "training",
+    "retrieval_sheet": "retrieval",
+    "retrieval_sheet_text": "retrieval",
+    "embedding_map": "embeddings",
+    "ap_denominators": "pictures.downstream",
+    "ap_two_systems": "pictures.downstream",
+    "bootstrap": "pictures.downstream",
+    "retrieval_by_subset": "retrieval",
+    "retrieval_by_direction": "retrieval",
+    "long_tail_f1": "pictures.downstream",
+    "purity": "pictures.downstream",
+    "downstream_tasks": "pictures.downstream",
+    "study_toy": "studies",
+    "study_scarcity": "studies",
+    "study_missing": "studies",
+    "study_weighting": "studies",
+    "study_harmony": "studies",
+    "study_memorising": "studies",
+    "study_noise": "damage",
+    "study_modalities": "studies",
+    "study_tasks": "studies",
+    "study_fusion": "studies",
+    "study_faults": "studies",
+    "weight_diagnosis": "diagnosis",
+    "noise": "noise",
+    "missing_policies": "pictures.noise",
+    "complete_share": "pictures.noise",
+    "paired_seeds": "pictures.noise",
+    "subset_bars": "pictures.helping",
+    "shapley": "pictures.helping",
+    "retention": "claims",
+    "added_modalities": "pictures.helping",
+    "modality_gap": "pictures.space",
+    "umap_modality": "pictures.space",
+    "umap_category": "embeddings",
+    "map_tears": "pictures.space",
+    "umap_seeds": "pictures.space",
+    "map_made_up": "pictures.space",
+    "fault_losses": "pictures.faults",
+    "fault_gradients": "pictures.faults",
+    "fault_mask": "pictures.faults",
+    "fault_regression": "pictures.faults",
+    "fault_temperature": "pictures.faults",
+    "fault_audio": "pictures.faults",
+    "fault_missing": "pictures.faults",
+}
+"""Module in scale.viz by name of the figure, in the order of the index page."""
+
+CORE: tuple[str, ...] = (
+    "contrastive_idea", "product", "data_sets", "combinations", "long_tail", "streams",
+    "architecture", "architecture_base", "pretext_tasks", "score_path", "scores", "total_loss",
+    "losses", "scores_over_time", "retrieval_sheet", "retrieval_sheet_text", "retrieval_by_subset",
+    "retrieval_by_direction", "study_toy", "study_scarcity", "study_missing", "study_weighting",
+    "study_harmony", "study_memorising", "study_noise", "study_modalities", "study_tasks",
+    "study_fusion", "study_faults", "weight_diagnosis", "embedding_map", "umap_modality",
+)  # fmt: skip
+"""Figures of a talk about the paper and a run, in its order; of the studies, the finished ones."""
+
+_registered: dict[str, Callable] = {}
+
+
+def figure(name: str) -> Callable[[Drawing], Drawing]:
+    """Register a function `(sources, lang) -> Figure`, or `(lang) -> Figure`, under a name."""
+
+    def register(function: Drawing) -> Drawing:
+        _registered[name] = function
+        return function
+
+    return register
+
+
+def draw(name: str, sources: "Sources", lang: Language = "en") -> "Figure":
+    """Return a figure by name. Raises ValueError for an unknown name and for missing sources."""
+    require_known([name])
+    import_module(f"scale.viz.{FIGURES[name]}")
+    function = _registered[name]
+    if "sources" in inspect.signature(function).parameters:
+        return function(sources, lang)
+    return function(lang=lang)
+
+
+def require_known(names: Sequence[str]) -> None:
+    """Raise ValueError that lists all figures if one of `names` is unknown."""
+    unknown = ", ".join(name for name in names if name not in FIGURES)
+    require(not unknown, f"no figure named {unknown}; known: {', '.join(FIGURES)}")
+
+
+def select(names: Sequence[str], group: Group, sources: "Sources") -> list[str]:
+    """Return `names` without repetition, or the figures of a group if there are none.
+
+    A group leaves out figures of studies without finished runs on the catalogue. Raises ValueError
+    that lists all figures if a name is unknown.
+    """
+    require_known(names)
+    if names:
+        return list(dict.fromkeys(names))
+    return [
+        name
+        for name in (CORE if group == "core" else FIGURES)
+        if name not in STUDY_FIGURES or sources.has_finished(STUDY_FIGURES[name])
+    ]
+
+
+STUDY_FIGURES: dict[str, str] = {
+    **{name: name.removeprefix("study_") for name in FIGURES if name.startswith("study_")},
+    "weight_diagnosis": "weighting",
+}
+"""Study by name of a figure that is left out of a group until the study has finished runs."""
+
+
+@dataclass
+class Sources:
+    """Inputs of figures: a trained run, a catalogue and finished studies, opened on first use."""
+
+    run_folder: Path
+    """Folder written by `scale pretrain`."""
+    catalogue_folder: Path
+    """Catalogue whose products are shown."""
+    studies: Path
+    """Folder of `<study>-<catalogue>.parquet` files."""
+    seed: int = 0
+    """Seed of everything random."""
+    used: set[str] = field(default_factory=set)
+    """Which of `run`, `catalogue` and `studies` were read since this set was last cleared."""
+
+    @property
+    def run(self) -> "TrainedRun":
+        """The run. Raises ValueError if the folder contains no run."""
+        self.used.add("run")
+        return self._run
+
+    @property
+    def catalogue(self) -> "Catalogue":
+        """The catalogue. Raises ValueError if the folder contains no catalogue."""
+        self.used.add("catalogue")
+        return self._catalogue
+
+    @property
+    def train(self) -> "ProductDataset":
+        """The training split, tokenized for the run's model."""
+        return self.run.dataset(self.catalogue, "train")
+
+    @property
+    def test(self) -> "ProductDataset":
+        """The test split, tokenized for the run's model.
+
+        Raises ValueError if it is empty, or if the catalogue's features do not fit the model.
+        """
+        self.used |= {"run", "catalogue"}
+        return self._test
+
+    def finished(self, name: str) -> tuple["Study", list["Record"]]:
+        """Return a study and its finished runs on the catalogue (which need not exist).
+
+        Raises ValueError if there are none.
+        """
+        from scale.studies.definitions import STUDIES
+        from scale.studies.definitions.toy import TOY_STUDIES, run_toy_study
+        from scale.studies.runner import load_finished
+
+        self.used.add("studies")
+        study = STUDIES[name](False)
+        require(
+            self.studies.is_dir(),
+            f"{self.studies}: no such folder; `scale ablate {name} --out {self.studies}` makes it",
+        )
+        # Toy studies have no catalogue; their results apply to any.
+        if name in TOY_STUDIES:
+            records = run_toy_study(study, self.studies, train=False)
+        else:
+            records = load_finished(study, self.catalogue_folder, self.studies)
+        on = "" if name in TOY_STUDIES else f" on {self.catalogue_folder.resolve().name}"
+        require(bool(records), f"{self.studies}: no finished runs of the study {name}{on}")
+        return study, records
+
+    def has_finished(self, name: str) -> bool:
+        """Whether a study has finished runs on the catalogue."""
+        try:
+            self.finished(name)
+        except ValueError:
+            return False
+        return True
+
+    @cached_property
+    def _run(self) -> "TrainedRun":
+        from scale.training.run import TrainedRun
+
+        folder = self.run_folder
+        exists = (folder / "config.json").is_file()
+        require(exists, f"{folder}: is no run; `make demo` trains runs/demo, --run names another")
+        return TrainedRun.load(folder)
+
+    @cached_property
+    def _catalogue(self) -> "Catalogue":
+        from scale.data.catalogue import Catalogue
+
+        return Catalogue.open(self.catalogue_folder)
+
+    @cached_property
+    def _test(self) -> "ProductDataset":
+        data = self._run.dataset(self._catalogue, "test")
+        require(len(data) > 0, f"{self.catalogue_folder}: no product in the test split")
+        return data
+
+
+def most_complete(data: "ProductDataset") -> int:
+    """Return the row of the first product among those with the most modalities."""
+    return int(data.present_NM.sum(axis=1).argmax())
