@@ -1,1 +1,1 @@
-"""Slides that can be edited: a template, boxes whose text is measured, native charts and tables."""
+"""The deck of `scale slides`: editable slides with text that fits, native charts and tables."""

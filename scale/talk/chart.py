@@ -1,4 +1,4 @@
-"""Native charts, which can be edited, with their intervals as whiskers.
+"""Native, editable charts with intervals as error bars.
 
 C categories, K series.
 """
@@ -33,37 +33,37 @@ KINDS = {
     "curves": XL_CHART_TYPE.XY_SCATTER_LINES_NO_MARKERS,
 }
 STEPS = 6
-"""Of an axis, at most."""
+"""Maximum number of axis intervals."""
 GRID, TEXT, WHISKER = "E4E7EB", "3C4654", "1B2330"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Values of K series over C categories, each with its interval where it has one."""
+    """Values of K series over C categories, with their intervals."""
 
     kind: str
-    """A name in KINDS: lying bars, columns, lines with markers, or curves over numbers."""
+    """A key of KINDS: horizontal bars, columns, lines with markers, or curves over numbers."""
     categories: tuple[str | float, ...]
-    """Names; of curves, numbers."""
+    """Names, or numbers for curves."""
     series: Mapping[str, Sequence[Estimate]]
-    """By name: C estimates; one without a value is a gap."""
+    """C estimates by name; an estimate without a value leaves a gap."""
     colours: tuple[str, ...]
-    """One a series; or, of a single series, one a category."""
+    """One per series or, for a single series, one per category."""
     axis: str
-    """What the values are."""
+    """Title of the value axis."""
     other_axis: str = ""
-    """What the categories are, where their names do not say it."""
+    """Title of the category axis, if the names are not self-explanatory."""
     percent: bool = False
     """Write the values as percentages."""
     named: bool = True
-    """Write the categories' names; of many narrow columns they stand in the chart's data only."""
+    """Show the names of the categories; those of many narrow columns are only in the chart data."""
 
     def put(self, page: Page, idx: int, alt: str) -> None:
-        """Into the placeholder of this idx."""
+        """Draw into the placeholder with this index."""
         place = page.place(idx)
         holder = ChartPlaceholder(place._element, place._parent)
         frame = holder.insert_chart(KINDS[self.kind], self._data())
-        self._dress(frame.chart)
+        self._format(frame.chart)
         describe(frame, alt)
 
     def _data(self) -> CategoryChartData | XyChartData:
@@ -81,7 +81,7 @@ class Chart:
                     series.add_data_point(x, estimate.value)
         return data
 
-    def _dress(self, chart: NativeChart) -> None:
+    def _format(self, chart: NativeChart) -> None:
         chart.font.size = Pt(SMALLEST)
         chart.font.color.rgb = RGBColor.from_string(TEXT)
         chart.has_title = False
@@ -89,7 +89,7 @@ class Chart:
         if chart.has_legend:
             chart.legend.position = XL_LEGEND_POSITION.BOTTOM
             chart.legend.include_in_layout = False
-        self._dress_axes(chart)
+        self._format_axes(chart)
         plot = chart.plots[0]
         if self.kind in ("bars", "columns"):
             plot.gap_width = 45 if len(self.series) > 1 else 60
@@ -103,12 +103,12 @@ class Chart:
                 whiskers = _whiskers(values, self.kind)
                 series._element.find("{*}cat").addprevious(whiskers)
 
-    def _dress_axes(self, chart: NativeChart) -> None:
+    def _format_axes(self, chart: NativeChart) -> None:
         names, values = chart.category_axis, chart.value_axis
-        _plain(names, self.other_axis)
-        _plain(values, self.axis)
+        _format_axis(names, self.other_axis)
+        _format_axis(values, self.axis)
         names.has_major_gridlines = False
-        # Below or left of the plot, also where bars are negative.
+        # Below or left of the plot even if bars are negative.
         names.tick_label_position = (
             XL_TICK_LABEL_POSITION.LOW if self.named else XL_TICK_LABEL_POSITION.NONE
         )
@@ -123,11 +123,11 @@ class Chart:
             names.maximum_scale = max(self.categories)
             names.tick_labels.number_format, names.tick_labels.number_format_is_linked = "0", False
         else:
-            # Never aslant: a name that is too long for its place breaks.
+            # Long names break into lines instead of being rotated.
             names.tick_labels.font.size = Pt(SMALLEST)
             names._element.find("{*}txPr").bodyPr.set("rot", "0")
         if self.kind == "bars":
-            # The first category at the top, the values still below.
+            # First category at the top, values still at the bottom.
             names.reverse_order = True
             values.tick_label_position = XL_TICK_LABEL_POSITION.HIGH
 
@@ -145,8 +145,11 @@ class Chart:
 
 
 def axis_limits(found: Sequence[Estimate]) -> tuple[float, float, float]:
-    """Ends and step of an axis that holds zero, all values and all whiskers (PowerPoint's own
-    choice forgets the whiskers): at most STEPS steps of 1, 2, 2.5 or 5 times a power of ten."""
+    """Return limits and step of an axis that contains zero, all values and all error bars.
+
+    PowerPoint's automatic limits ignore error bars. At most STEPS steps of 1, 2, 2.5 or 5 times a
+    power of ten.
+    """
     ends = [end for e in found for end in (e.value, e.low, e.high) if end is not None]
     least, most = min([0.0, *ends]), max([0.0, *ends])
     size = 10.0 ** math.floor(math.log10((most - least) or 1.0) - 1)
@@ -158,7 +161,7 @@ def axis_limits(found: Sequence[Estimate]) -> tuple[float, float, float]:
 
 
 def step_format(step: float) -> str:
-    """Excel's format with the decimals that multiples of a step have: `0.00` for 0.25."""
+    """Return the Excel number format of a step's multiples: `0.00` for 0.25."""
     decimals = next((d for d in range(6) if math.isclose(step, round(step, d))), 6)
     return "0" if decimals == 0 else "0." + "0" * decimals
 
@@ -174,7 +177,7 @@ def _draw_line(series, colour: RGBColor, markers: bool) -> None:
         series.marker.format.line.color.rgb = colour
 
 
-def _plain(axis: _BaseAxis, title: str) -> None:
+def _format_axis(axis: _BaseAxis, title: str) -> None:
     axis.format.line.color.rgb = RGBColor.from_string("8A93A0")
     axis.has_title = bool(title)
     if title:
@@ -186,7 +189,7 @@ def _plain(axis: _BaseAxis, title: str) -> None:
 
 
 def _whiskers(values: Sequence[Estimate], kind: str) -> etree._Element:
-    """Error bars of custom lengths: python-pptx has none."""
+    """Return error bars of custom lengths, which python-pptx lacks."""
     above = [None if e.low is None else e.high - e.value for e in values]
     below = [None if e.low is None else e.value - e.low for e in values]
     direction = '<c:errDir val="y"/>' if kind == "lines" else ""

@@ -1,4 +1,4 @@
-"""Native tables, which can be edited: rows as high as their text, thin lines, no more ornament."""
+"""Native, editable tables: rows as high as their text, separated by thin lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from pptx.util import Emu, Pt
 from scale.talk.page import SMALLEST, Page, describe, longest_word, text_height, write
 
 MARGINS = (7.0, 4.0)
-"""Left and right, above and below the text of a cell; points."""
+"""Horizontal and vertical margins of a cell in points."""
 LARGEST = 20
 PLAIN = "{2D5ABB26-0587-4C30-8999-92F81FD0307C}"
-"""PowerPoint's name of a table without fills and lines."""
+"""Id of PowerPoint's table style without fills and lines."""
 ROOMY = 1.45
-"""Rows grow at most to so many times the height that their text needs."""
+"""Maximum ratio of a row's height to that of its text."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text in parts, each of a colour (`#RRGGBB`) or of the page's."""
+    """Text in parts, each with a colour (`#RRGGBB`; None: the text colour of the page)."""
 
     parts: tuple[tuple[str, str | None], ...]
     fill: str | None = None
@@ -33,28 +33,28 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """All parts in one."""
+        """All parts joined."""
         return "".join(text for text, _ in self.parts)
 
 
 def cell(text: str, colour: str | None = None, fill: str | None = None, bold: bool = False) -> Cell:
-    """A cell of one part."""
+    """Return a cell of one part."""
     return Cell(((text, colour),), fill, bold)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of as many cells."""
+    """A header and rows with the same number of cells."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     widths: tuple[float, ...]
-    """Of the columns, in proportion."""
+    """Relative widths of the columns."""
 
     def put(self, page: Page, idx: int, alt: str) -> None:
-        """Into the placeholder of this idx.
+        """Draw into the placeholder with this index.
 
-        Raises ValueError where the rows do not fit at SMALLEST points.
+        Raises ValueError if the rows do not fit at SMALLEST points.
         """
         place = page.place(idx)
         height, total = place.height.pt, sum(self.widths)
@@ -77,7 +77,7 @@ class Table:
 
 
 def cell_height(text: str, size: int, width: float, bold: bool) -> float:
-    """Height of a cell of this width; infinite where a word is wider."""
+    """Return the height of a cell of a given width; infinite if a word is wider."""
     inner = width - 2 * MARGINS[0]
     if longest_word([text], size, bold) > inner:
         return float("inf")
