@@ -1,7 +1,7 @@
-"""What every notebook begins with: the sample shop, its trained model, steady settings.
+"""Set-up of the notebooks: the sample shop, its trained model, reproducible settings.
 
-A notebook runs alone, from any working directory: the first one that needs the trained model makes
-it in `runs/demo` of the project (as `make demo` does), every later one reads it there.
+A notebook runs alone, from any working directory. The first one that needs the trained model trains
+it into `runs/demo` of the project, as `make demo` does; the others load it from there.
 """
 
 import os
@@ -20,18 +20,19 @@ from scale.data.dataset import ProductDataset
 from scale.data.product import Product
 from scale.demo import samples_folder, train_demo
 from scale.evaluation.bootstrap import Estimate
-from scale.training.run import RunFolder, TrainedRun
+from scale.run import Run
+from scale.training.run import RunFolder
 
 THREADS = 1
-"""Of torch in a notebook: the order of a sum, and so its last digits, depends on it, and stored
-outputs should not; models this small gain nothing from a second one."""
+"""Threads of torch in a notebook: the order of summation, and so the last digits, depends on them.
+Models of this size gain nothing from a second one."""
 
 DPI = 100
-"""Of pictures in a notebook: readable in JupyterLab and on GitHub, small enough to keep in git."""
+"""Resolution of the figures: readable in JupyterLab and on GitHub, small enough for git."""
 
 
-def begin(seed: int = 0) -> None:
-    """Seed everything, compute with one thread, draw figures as PNG of a size fit for a page."""
+def setup(seed: int = 0) -> None:
+    """Seed all generators, compute with one thread, and show figures as PNG at `DPI`."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (libraries that draw from the global state)
     torch.manual_seed(seed)
@@ -39,11 +40,11 @@ def begin(seed: int = 0) -> None:
     # A kernel that forks (joblib) would otherwise print a warning about tokenizers.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _draw_inline()
-    _quiet_bars()
+    _disable_bars()
 
 
 def _draw_inline() -> None:
-    """Let a Figure that is a cell's value show itself; nothing happens outside of Jupyter."""
+    """Display a Figure that is a cell's value; does nothing outside of Jupyter."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -55,42 +56,44 @@ def _draw_inline() -> None:
     set_matplotlib_formats("png", bbox_inches=None, dpi=DPI)
 
 
-def _quiet_bars() -> None:
-    """Obey TQDM_DISABLE, which tqdm's notebook bars do not read: under test, a bar that a slow
-    machine shows and a fast one does not is a difference."""
+def _disable_bars() -> None:
+    """Make tqdm's notebook bars respect TQDM_DISABLE.
+
+    Under test, a bar that only a slow machine shows would count as a difference.
+    """
     if os.environ.get("TQDM_DISABLE"):
         from tqdm.notebook import tqdm_notebook
 
-        shown = tqdm_notebook.__init__
+        original = tqdm_notebook.__init__
 
-        def silent(self, *arguments, **options) -> None:
-            shown(self, *arguments, **(options | {"disable": True}))
+        def disabled(self, *arguments, **options) -> None:
+            original(self, *arguments, **(options | {"disable": True}))
 
-        tqdm_notebook.__init__ = silent
+        tqdm_notebook.__init__ = disabled
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @cache
 def samples() -> Catalogue:
-    """The shop that ships with the project (data_samples)."""
+    """Return the sample shop (data_samples)."""
     return Catalogue.open(samples_folder())
 
 
 def demo_folder() -> Path:
-    """Run folder of the trained model that the notebooks share: `runs/demo` of the project."""
+    """Return the run folder of the model that the notebooks share: `runs/demo` of the project."""
     return samples_folder().parent / "runs" / "demo"
 
 
 @cache
-def demo_run() -> TrainedRun:
-    """The tiny model, trained on the sample shop; trains it (one to two minutes) where it is not
-    there yet.
+def demo_run() -> Run:
+    """Return the tiny model trained on the sample shop, on `device()`.
 
-    Two notebooks that need it at once train it once: the second one waits.
+    It is trained (one to two minutes) if it is not up to date. Of two notebooks that need it at the
+    same time, the second one waits for the first.
     """
     from filelock import FileLock
 
@@ -98,17 +101,16 @@ def demo_run() -> TrainedRun:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "train.lock"), redirect_stdout(StringIO()):
         train_demo(samples(), folder, progress=not RunFolder(folder).checkpoint("last").exists())
-    run = TrainedRun.load(folder)
+    run = Run.load(folder)
     run.model.eval().to(device())
     return run
 
 
 @cache
 def demo_data(split: str) -> ProductDataset:
-    """A split of the sample shop (train, val, test) as the tokens of the demo's model.
+    """Return a split of the sample shop (train, val, test) as tokens of the demo's model.
 
-    Without the bar that comes up where reading takes more than a second: a notebook's outputs are
-    the same on slow machines and on fast ones.
+    The progress bar of slow reading is suppressed: the outputs are the same on all machines.
     """
     from IPython.utils.capture import capture_output
 
@@ -116,33 +118,33 @@ def demo_data(split: str) -> ProductDataset:
         return demo_run().dataset(samples(), split)
 
 
-def about(value: float, digits: int = 2) -> str:
-    """A number that depends on a training, as text: `about(0.4716)` is `~0.47`.
+def approx(value: float, digits: int = 2) -> str:
+    """Format a number that depends on a training: `approx(0.4716)` is `~0.47`.
 
-    The tilde tells the reader that another machine may find a neighbour of it, and the notebooks'
-    tests not to compare it; what must hold of it stands in an assert.
+    The tilde marks a number that varies between machines. The notebooks' tests do not compare it;
+    the notebook asserts what must hold.
     """
     return f"~{value:.{digits}f}"
 
 
-def about_estimate(estimate: Estimate, digits: int = 3) -> str:
-    """`about` with its 95 % interval: `~0.105 [~0.049, ~0.162]`."""
-    low, high = (about(x, digits) for x in (estimate.low, estimate.high))
-    return f"{about(estimate.value, digits)} [{low}, {high}]"
+def approx_estimate(estimate: Estimate, digits: int = 3) -> str:
+    """Format an estimate with its 95 % interval by `approx`: `~0.105 [~0.049, ~0.162]`."""
+    low, high = (approx(x, digits) for x in (estimate.low, estimate.high))
+    return f"{approx(estimate.value, digits)} [{low}, {high}]"
 
 
-def told(estimate: Estimate | None) -> str:
-    """A value with its interval as text: `+0.067 [+0.037, +0.097]`; `-` where there is none."""
+def format_estimate(estimate: Estimate | None) -> str:
+    """Format a value with its interval: `+0.067 [+0.037, +0.097]`; `-` if there is none."""
     if estimate is None or estimate.value is None or estimate.low is None:
         return "-"
     return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
-def trained_table(table: Any) -> Any:
-    """A DataFrame with cells by `about`, as HTML only.
+def html_table(table: Any) -> Any:
+    """Return a DataFrame with cells by `approx` as HTML only.
 
-    In a table as plain text a minus sign moves all that stands beside it, so that another machine's
-    numbers would not compare equal.
+    In a plain-text table a minus sign shifts the columns, so that the output of another machine
+    would not compare equal.
     """
     from IPython.display import HTML
 
@@ -150,9 +152,10 @@ def trained_table(table: Any) -> Any:
 
 
 def play(product: Product, modality: str) -> Any:
-    """A player for a product's clip or sound, its bytes inside the notebook.
+    """Return a player for a product's video or audio, with the file embedded in the notebook.
 
-    Raises ValueError where the modality has nothing to play or the product lacks it.
+    Raises:
+        ValueError: the modality is neither video nor audio, or the product lacks it.
     """
     from IPython.display import Audio, Video
 

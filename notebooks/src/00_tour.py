@@ -19,9 +19,9 @@
 # %%
 import pandas as pd
 
-from scale.notebook import about, begin, demo_run, play, samples
+from scale.notebook import approx, demo_run, play, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## Meet a product
@@ -95,7 +95,7 @@ from scale.inference.search import Gallery, parse_query
 gallery = Gallery.build(run, test, MODALITIES, progress=False)
 found = gallery.search(parse_query("for tea lovers, with handle"), k=5)
 pd.DataFrame(
-    [(hit.product.category, hit.product.text, about(hit.similarity)) for hit in found],
+    [(hit.product.category, hit.product.text, approx(hit.similarity)) for hit in found],
     columns=["category", "title", "cosine"],
 )
 
@@ -136,8 +136,8 @@ arrays = ProductArrays.of(test, embed_dataset(run.model, test, progress=False))
 one = direction_retrievals(arrays)["audio->image"]
 recall = estimate(one.values["Recall@10"])
 chance = one.chance["Recall@10"].mean()
-low, high = about(recall.low), about(recall.high)
-print(f"Recall@10, sound to picture: {about(recall.value)} [{low}, {high}], {recall.n} queries")
+low, high = approx(recall.low), approx(recall.high)
+print(f"Recall@10, sound to picture: {approx(recall.value)} [{low}, {high}], {recall.n} queries")
 print(f"by chance: {chance:.2f}")
 assert recall.low > chance
 

@@ -21,9 +21,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from scale.notebook import about, begin, demo_run, samples
+from scale.notebook import approx, demo_run, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## The child, two cats and a dog
@@ -446,8 +446,8 @@ rows = {}
 for name, found in (("pull only", pull_only), ("pull and push", pull_and_push_too)):
     features = as_products(found.text_TBD[-1], found.image_TBD[-1])
     rows[name] = {
-        "alignment": about(alignment(*features)),
-        "uniformity": about(uniformity(*features)),
+        "alignment": approx(alignment(*features)),
+        "uniformity": approx(uniformity(*features)),
     }
 pd.DataFrame(rows).T
 
@@ -510,7 +510,7 @@ rows = {}
 for name, found in zip(names, tables, strict=True):
     own, count = found.cosine_BB.diag().mean(), len(found.cosine_BB)
     other = (found.cosine_BB.sum() - found.cosine_BB.diag().sum()) / (count * (count - 1))
-    numbers = {"own picture": about(own), "others": about(other), "loss": about(found.loss)}
+    numbers = {"own picture": approx(own), "others": approx(other), "loss": approx(found.loss)}
     rows[name] = numbers | {"log B": round(math.log(count), 2)}
 pd.DataFrame(rows).T
 
@@ -544,7 +544,7 @@ for model in (run.untrained().eval(), run.model):
     cosine_BB = table_of(model, unseen, count=len(unseen)).cosine_BB
     gaps.append(cosine_BB.diag().mean() - cosine_BB.mean())
     nearer = round(gaps[-1].item(), 2) + 0.0
-    print(f"{len(cosine_BB)} new products: own picture nearer by {about(nearer)}")
+    print(f"{len(cosine_BB)} new products: own picture nearer by {approx(nearer)}")
 assert abs(gaps[0]) < 0.01
 assert gaps[1] > 0.03
 

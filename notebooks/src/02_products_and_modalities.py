@@ -23,9 +23,9 @@ import pandas as pd
 from IPython.display import display
 
 from scale.modalities import MODALITIES
-from scale.notebook import about, begin, demo_run, play, samples
+from scale.notebook import approx, demo_run, play, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## A record, line by line
@@ -251,7 +251,7 @@ names = sorted(sizes, key=lambda name: (-sizes[name], name))
 queries_K = np.array([(asked_Q == name).sum() for name in names])
 hits_K = np.array([right_Q[asked_Q == name].sum() for name in names])
 micro, macro = hits_K.sum() / queries_K.sum(), (hits_K / queries_K).mean()
-print(f"over products {about(micro)}, over categories {about(macro)}")
+print(f"over products {approx(micro)}, over categories {approx(macro)}")
 assert micro > macro + 0.02
 tail_metric(names, queries_K, hits_K)
 

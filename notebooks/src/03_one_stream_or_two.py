@@ -18,9 +18,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
-from scale.notebook import about, begin, demo_run, samples
+from scale.notebook import approx, demo_run, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## Small enough to check by hand
@@ -372,7 +372,7 @@ for name in [name for name in SYSTEMS if name != "scale_itself"]:
     system = SYSTEMS[name]()
     masked = mask_batch(many, run.config.mask, pieces, (0,), system.loss_tasks)
     found = FusionModel(system, run.config, depth=1).objective(masked).losses
-    losses[system.name] = {task: about(value.item()) for task, value in found.items()}
+    losses[system.name] = {task: approx(value.item()) for task, value in found.items()}
 pd.DataFrame.from_dict(losses, orient="index").fillna("")
 
 # %% [markdown]
@@ -464,8 +464,8 @@ encoders = recall_at_10(alone["text"].pooled_BMD[:, 0], alone["image"].pooled_BM
 jct = recall_at_10(alone["text"].fused_pooled_BMD[:, 0], alone["image"].fused_pooled_BMD[:, 2])
 chance = 10 / len(both)
 print(f"{len(both)} products, chance {chance:.2f}")
-print(f"contrasted (encoders): {about(encoders)}")
-print(f"not contrasted (JCT):  {about(jct)}")
+print(f"contrasted (encoders): {approx(encoders)}")
+print(f"not contrasted (JCT):  {approx(jct)}")
 assert encoders > max(jct, chance) + 0.1
 assert jct < chance + 0.1
 

@@ -20,9 +20,9 @@ import pandas as pd
 import torch
 
 from scale.modalities import MODALITIES
-from scale.notebook import about, about_estimate, begin, demo_data, demo_run
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## A picture as four vectors
@@ -184,7 +184,7 @@ names = {
     "other products": "model, with another product's",
     "all": "model, with the others",
 }
-pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
+pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
 # The model beats both simple guesses clearly: it has learned what goes with what in a picture. But its
@@ -197,7 +197,7 @@ from scale.viz.illustrations.masking import context_gain
 
 own, wrong = gains(loss, "none")["all"], gains(loss, "other products")["all"]
 for name, e in (("without", own), ("another product's", wrong)):
-    print(f"{name} - with: {about_estimate(e)}, {e.n} products")
+    print(f"{name} - with: {approx_estimate(e)}, {e.n} products")
 assert max(abs(own.value), abs(wrong.value)) < 0.03  # of a loss of about 0.44
 assert np.nanmean(loss["all"]) < 0.85 * np.nanmean(loss["mean"])
 wanted = {
@@ -251,7 +251,7 @@ size = {
 assert min(size["MRP"].values()) > 0
 assert all(size["MRP, released"][p] == 0 for p in size["MRP"] if p != "image")
 assert size["contrastive"]["JCT"] == 0
-pd.DataFrame(size).map(lambda x: about(x, 3) if x else "0").T
+pd.DataFrame(size).map(lambda x: approx(x, 3) if x else "0").T
 
 # %% [markdown]
 # Read it row by row.
@@ -263,7 +263,7 @@ pd.DataFrame(size).map(lambda x: about(x, 3) if x else "0").T
 
 # %%
 ratio = size["contrastive"]["text"] / size["MRP"]["text"]
-print(f"text encoder: the contrastive gradient is {about(ratio, 0)} times that of MRP")
+print(f"text encoder: the contrastive gradient is {approx(ratio, 0)} times that of MRP")
 assert ratio > 10
 
 # %% [markdown]
@@ -283,8 +283,8 @@ pairs = select_modalities(test, ("image", "video"))
 situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
 found = product_losses(alone, pairs, "image", MaskConfig(rate=0.99), situations)
 e = gains(found, "other products")["all"]
-print({name: about(loss_P.mean()) for name, loss_P in found.items()})
-print(f"another product's clip - its own: {about_estimate(e)}, {e.n} products")
+print({name: approx(loss_P.mean()) for name, loss_P in found.items()})
+print(f"another product's clip - its own: {approx_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 
 # %% [markdown]
@@ -319,8 +319,8 @@ mask_image(ranked, run.config.features, guesses=("with", "other products", "mean
 table = {}
 for rate in (0.15, 0.5, 0.99):
     swept = product_losses(run.model, test, "image", MaskConfig(rate=rate), situations)
-    table[rate] = {name: about(np.nanmean(loss_P)) for name, loss_P in swept.items()}
-    table[rate]["other - own"] = about_estimate(gains(swept, "other products")["all"])
+    table[rate] = {name: approx(np.nanmean(loss_P)) for name, loss_P in swept.items()}
+    table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
 # The task gets harder, but the others do not step in: the demo never learned to ask them.
 
@@ -336,7 +336,7 @@ for further in ((), ("MFP",)):
     model = train_masked(run.config, train, "image", ("video",), 0.5, 100, further)
     halves = product_losses(model, pairs, "image", MaskConfig(rate=0.5), situations)
     e_half = gains(halves, "other products")["all"]
-    print(f"MRP {' '.join(further) or 'alone'}: another product's - own: {about_estimate(e_half)}")
+    print(f"MRP {' '.join(further) or 'alone'}: another product's - own: {approx_estimate(e_half)}")
     assert e_half.value < e.value / 2
 # Both. With half of the picture left to guess from, the clip is worth a few hundredths at most
 # (another seed gives

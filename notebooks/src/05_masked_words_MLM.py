@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scale.notebook import about, about_estimate, begin, demo_data, demo_run, samples, trained_table
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, html_table, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## A title as word pieces
@@ -242,9 +242,9 @@ losses["all pieces"] = product_losses(run.model, test, "text", mask, default_con
 # %%
 rows = {}
 for name, loss in losses.items():
-    gain = {f"gain: {k}": about_estimate(e, 2) for k, e in gains(loss).items()}
-    rows[name] = {"loss, title alone": about(np.nanmean(loss["none"])), **gain}
-trained_table(pd.DataFrame(rows))
+    gain = {f"gain: {k}": approx_estimate(e, 2) for k, e in gains(loss).items()}
+    rows[name] = {"loss, title alone": approx(np.nanmean(loss["none"])), **gain}
+html_table(pd.DataFrame(rows))
 
 # %% [markdown]
 # Read the first column: all modalities together take about 0.06 nats off the loss of a colour word, and the
@@ -262,7 +262,7 @@ for name, hidden_words in asked.items():
     hidden = mask_words(test, hidden_words)
     chosen = score_masked(run.model, hidden, "text", len(test), candidates=choice)
     for context in ("none", "all"):
-        right = about_estimate(estimate(chosen[context].right_P), 2)
+        right = approx_estimate(estimate(chosen[context].right_P), 2)
         print(f"{name}, others shown: {context:5} right {right}, in the dark 1 in {len(choice)}")
 assert abs(gains(losses["colour words"])["image"].value) < 0.1
 assert gains(losses["material words"])["audio"].low > 0.05
@@ -349,8 +349,8 @@ marks = {
     for name, pupil in pupils.items()
 }
 for name, mark in marks.items():
-    right = about_estimate(estimate(mark.right_P), 2)
-    print(f"{name}: loss {about(np.nanmean(mark.loss_P))}, right {right}")
+    right = approx_estimate(estimate(mark.right_P), 2)
+    print(f"{name}: loss {approx(np.nanmean(mark.loss_P))}, right {right}")
 
 # %% [markdown]
 # And the difference, on the same 136 titles. There are 19 colours, so a guess in the dark is right in about
@@ -362,8 +362,8 @@ from scale.evaluation.bootstrap import paired_difference
 alone, both = marks["title alone"], marks["title and picture"]
 saved = paired_difference(alone.loss_P, both.loss_P)
 more = paired_difference(both.right_P, alone.right_P)
-print(f"the picture saves {about_estimate(saved, 2)} nats")
-print(f"and makes {about_estimate(more, 2)} more answers right")
+print(f"the picture saves {approx_estimate(saved, 2)} nats")
+print(f"and makes {approx_estimate(more, 2)} more answers right")
 assert saved.low > 0.05
 
 # %% [markdown]
@@ -402,7 +402,7 @@ ask(best)
 # Where it helps most, the picture turns the order round. And the median product:
 
 # %%
-print("nats saved: most", about(gain_P[best]), " median", about(gain_P[middle]))
+print("nats saved: most", approx(gain_P[best]), " median", approx(gain_P[middle]))
 ask(middle)
 
 # %% [markdown]
@@ -437,7 +437,7 @@ panel
 strange = {"shown": Context(("image",), other_products=True)}
 lost = score_masked(pupils["title and picture"], paper, "text", len(exam), strange)["shown"]
 for name, mark in {**marks, "title and another product's picture": lost}.items():
-    print(f"{name}: loss {about(np.nanmean(mark.loss_P))}")
+    print(f"{name}: loss {approx(np.nanmean(mark.loss_P))}")
 assert paired_difference(lost.loss_P, both.loss_P).low > 0.2
 # Worse than its own picture by far, and not better than none: it believes what it sees. A wrong
 # modality is worse than none, which notebook 11 finds for whole trainings.
@@ -454,7 +454,7 @@ sweep = {}
 for rate in (0.05, 0.15, 0.3, 0.5, 0.8):
     hard = replace(mask, rate=rate)
     loss_P = product_losses(run.model, test, "text", hard, {"all": EVERYTHING}, draws=2)["all"]
-    sweep[f"{rate:.0%}"] = about_estimate(estimate(loss_P), 2)
+    sweep[f"{rate:.0%}"] = approx_estimate(estimate(loss_P), 2)
     assert 4 < np.nanmean(loss_P) < unigram
 print(pd.Series(sweep, name="loss").to_string())
 # It hardly moves. So the demo's model reads little of the rest of a title either: it answers by

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scale.notebook import about, about_estimate, begin, demo_data, demo_run, trained_table
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, html_table, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## A table is pairs
@@ -196,7 +196,7 @@ masked = mask_entities(test, FAMILIES["material"])
 logits_NV = predict(run.model, masked, "table")
 loss = -logits_NV.softmax(1)[torch.arange(len(logits_NV)), masked.targets["table"]].log().mean()
 torch.testing.assert_close(loss, masked_token_loss(logits_NV, masked.targets["table"]))
-print(len(masked.batch), "tables with a material, loss of its value:", about(loss))
+print(len(masked.batch), "tables with a material, loss of its value:", approx(loss))
 
 # %% [markdown]
 # Now both questions, for colour and material: the value hidden, and the attribute hidden. Title, picture, clip
@@ -210,15 +210,15 @@ for name, names in asked_of.items():
         hidden = mask_entities(test, names, attribute=attribute)
         found = score_masked(run.model, hidden, "table", len(test))
         losses = {context: answer.loss_P for context, answer in found.items()}
-        gain = {m: about_estimate(e, 2) for m, e in gains(losses).items() if m != "other products"}
+        gain = {m: approx_estimate(e, 2) for m, e in gains(losses).items() if m != "other products"}
         asked = f"{name}: {'attribute' if attribute else 'value'}"
         rows[asked] = {
             "tables": len(hidden.batch),
-            "loss": about(np.nanmean(losses["none"])),
+            "loss": approx(np.nanmean(losses["none"])),
             **gain,
         }
         assert abs(gains(losses)["image"].value) < 0.1
-trained_table(pd.DataFrame(rows))
+html_table(pd.DataFrame(rows))
 
 # %% [markdown]
 # The demo's model gains next to nothing, from anything: a few hundredths of a nat at most. Its loss of a
@@ -329,8 +329,8 @@ assert after["Material"]["audio"].low > 0.1
 assert after["Material"]["text"].low > 0
 assert after["Size class"]["audio"].low > 0
 assert max(abs(e.value) for e in after["Brand"].values()) < 0.15
-print("material, gain of the sound:", about_estimate(after["Material"]["audio"], 2))
-print("brand, gain of the sound:   ", about_estimate(after["Brand"]["audio"], 2))
+print("material, gain of the sound:", approx_estimate(after["Material"]["audio"], 2))
+print("brand, gain of the sound:   ", approx_estimate(after["Brand"]["audio"], 2))
 
 # %% [markdown]
 # How many answers are right? In the dark one would say the most frequent value.
@@ -342,9 +342,9 @@ rows = {}
 for name in RECORD_ATTRIBUTES:
     asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
     marks = score_masked(reader, asked, "table", len(exam), {"dark": NOTHING, "all": EVERYTHING})
-    rows[name] = {c: about_estimate(estimate(mark.right_P), 2) for c, mark in marks.items()}
+    rows[name] = {c: approx_estimate(estimate(mark.right_P), 2) for c, mark in marks.items()}
 titles = {"dark": "right, nothing shown", "all": "right, all shown"}
-trained_table(pd.DataFrame(rows).T.rename(columns=titles))
+html_table(pd.DataFrame(rows).T.rename(columns=titles))
 
 # %% [markdown]
 # ## A product without other modalities
@@ -397,7 +397,7 @@ contexts = {
 marks = {n: m.loss_P for n, m in score_masked(reader, asked, "table", len(exam), contexts).items()}
 heard_P = ~np.isnan(marks["own sound"])
 for name, loss_P in marks.items():
-    print(f"{name}: {about(loss_P[heard_P].mean())}")
+    print(f"{name}: {approx(loss_P[heard_P].mean())}")
 assert gains(marks, than="another product's sound")["own sound"].low > 0.1
 assert gains(marks, than="nothing")["another product's sound"].value < 0
 # Its own sound helps, another product's is worse than silence: the model believes what it hears.
@@ -416,7 +416,7 @@ sweep = {}
 for rate in (0.15, 0.3, 0.5, 0.8):
     mask = replace(run.config.mask, rate=rate)
     loss_P = product_losses(run.model, test, "table", mask, {"all": EVERYTHING}, draws=2)["all"]
-    sweep[f"{rate:.0%}"] = about_estimate(estimate(loss_P), 2)
+    sweep[f"{rate:.0%}"] = approx_estimate(estimate(loss_P), 2)
 print(pd.Series(sweep, name="loss").to_string())
 # The curve is nearly flat: the model reads little from the rest of the table. It knows how often
 # each piece occurs, and that a value does not look like an attribute.

@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 
 from scale.modalities import MODALITIES
-from scale.notebook import about, about_estimate, begin, demo_data, demo_run, play
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, play, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## A clip as eight vectors
@@ -157,7 +157,7 @@ names = {
     "other products": "model, with another product's",
     "all": "model, with the others",
 }
-pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
+pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
 # Two things to see.
@@ -171,7 +171,7 @@ pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in n
 
 # %%
 own = gains(loss, "none")["all"]
-print(f"without - with: {about_estimate(own)}, {own.n} products")
+print(f"without - with: {approx_estimate(own)}, {own.n} products")
 assert own.value > 0
 assert np.nanmean(loss["nearest"]) < 0.5 * np.nanmean(loss["all"]) < 0.4 * np.nanmean(loss["mean"])
 
@@ -182,8 +182,8 @@ assert np.nanmean(loss["nearest"]) < 0.5 * np.nanmean(loss["all"]) < 0.4 * np.na
 # %%
 wrong = gains(loss, "none")["other products"]
 content = gains(loss, "other products")["all"]
-print(f"without - with another product's: {about_estimate(wrong)}")
-print(f"another product's - own:          {about_estimate(content)}")
+print(f"without - with another product's: {approx_estimate(wrong)}")
+print(f"another product's - own:          {approx_estimate(content)}")
 assert abs(content.value) < 0.02
 wanted = {
     name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
@@ -226,8 +226,8 @@ pairs = select_modalities(test, ("image", "video"))
 situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
 found = product_losses(alone, pairs, "video", MaskConfig(rate=0.99), situations)
 e = gains(found, "other products")["all"]
-print({name: about(loss_P.mean()) for name, loss_P in found.items()})
-print(f"another product's picture - its own: {about_estimate(e)}, {e.n} products")
+print({name: approx(loss_P.mean()) for name, loss_P in found.items()})
+print(f"another product's picture - its own: {approx_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 
 # %% [markdown]
@@ -261,8 +261,8 @@ for rate in (0.15, 0.5, 0.75, 0.99):
     config = MaskConfig(rate=rate)
     swept = product_losses(run.model, test, "video", config, situations)
     copied = baseline_losses(test, "video", config)["nearest"]
-    table[rate] = {"copy": about(np.nanmean(copied)), "model": about(np.nanmean(swept["all"]))}
-    table[rate]["other - own"] = about_estimate(gains(swept, "other products")["all"])
+    table[rate] = {"copy": approx(np.nanmean(copied)), "model": approx(np.nanmean(swept["all"]))}
+    table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
 # Copying gets worse as the visible frames move away, and loses its lead only where hardly one is
 # left.

@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 
 from scale.modalities import MODALITIES
-from scale.notebook import about, about_estimate, begin, demo_data, demo_run, play
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, play, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## What a sound is
@@ -176,7 +176,7 @@ names = {
     "other products": "model, with another product's",
     "all": "model, with the others",
 }
-pd.DataFrame({"loss": {title: about(np.nanmean(loss[name])) for name, title in names.items()}})
+pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
 # The model has less than half of the error of the mean: it has learned that sounds go on. Copying the
@@ -188,7 +188,7 @@ against = {
     "another product's": gains(loss, "other products")["all"],
 }
 for name, e in against.items():
-    print(f"{name} - with: {about_estimate(e)}, {e.n} products")
+    print(f"{name} - with: {approx_estimate(e)}, {e.n} products")
 assert max(abs(e.value) for e in against.values()) < 0.03  # of a loss of about 0.45
 assert np.nanmean(loss["all"]) < 0.6 * np.nanmean(loss["mean"])
 wanted = {
@@ -237,8 +237,8 @@ pairs = select_modalities(test, ("table", "audio"))
 situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
 found = product_losses(alone, pairs, "audio", MaskConfig(rate=0.99), situations)
 e = gains(found, "other products")["all"]
-print({name: about(loss_P.mean()) for name, loss_P in found.items()})
-print(f"another product's table - its own: {about_estimate(e)}, {e.n} products")
+print({name: approx(loss_P.mean()) for name, loss_P in found.items()})
+print(f"another product's table - its own: {approx_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 assert found["all"].mean() < 0.95 * means["audio"]
 
@@ -271,10 +271,10 @@ for rate_hidden in (0.15, 0.5, 0.75, 0.99):
     swept = product_losses(run.model, test, "audio", mask, situations)
     copied = baseline_losses(test, "audio", mask)["nearest"]
     table[rate_hidden] = {
-        "copy": about(np.nanmean(copied)),
-        "model": about(np.nanmean(swept["all"])),
+        "copy": approx(np.nanmean(copied)),
+        "model": approx(np.nanmean(swept["all"])),
     }
-    table[rate_hidden]["other - own"] = about_estimate(gains(swept, "other products")["all"])
+    table[rate_hidden]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
 # With few frames hidden the copier is far ahead; with three of four hidden the two meet.
 

@@ -17,9 +17,9 @@
 import torch
 from torch.nn.functional import cosine_similarity, softmax
 
-from scale.notebook import about, begin, demo_run, device, samples
+from scale.notebook import approx, demo_run, device, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## Small enough to check by hand
@@ -141,7 +141,7 @@ mixed_BMD = f_MD.repeat(len(others), 1, 1)
 mixed_BMD[:, 4] = other_BMD[:, 4]  # the sound of each other complete product
 own_before = scores.weighted_BMM[0, 4, 4]
 own_after = inter_modality_scores(mixed_BMD).weighted_BMM[:, 4, 4].mean()
-print(f"own sound {about(own_before)}, another product's sound {about(own_after)} (mean)")
+print(f"own sound {approx(own_before)}, another product's sound {approx(own_after)} (mean)")
 assert own_after > own_before
 
 # %% [markdown]

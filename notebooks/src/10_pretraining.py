@@ -20,9 +20,9 @@ from dataclasses import replace
 import torch
 
 from scale.modalities import MODALITIES
-from scale.notebook import about, begin, demo_run, samples
+from scale.notebook import approx, demo_run, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## The model, drawn from its config
@@ -216,7 +216,7 @@ logged = [line for line in metrics if "loss/contrastive" in line]
 first, last = logged[0]["loss/contrastive"], logged[-1]["loss/contrastive"]
 start = float(count_P.log().sum())
 print(f"contrastive loss: guessing costs about {start:.0f}")
-print(f"at step 10 {about(first, 0)}, at the end {about(last, 0)}")
+print(f"at step 10 {approx(first, 0)}, at the end {approx(last, 0)}")
 assert last < 0.6 * start
 
 # %% [markdown]
@@ -299,7 +299,7 @@ guess = math.log(32)
 assert ends["healthy"] < 0.5 * guess
 for name in list(curves)[1:]:
     assert ends[name] > 0.6 * guess, name
-{name: about(value, 1) for name, value in ends.items()}
+{name: approx(value, 1) for name, value in ends.items()}
 
 # %% [markdown]
 # | symptom | likely cause | check |

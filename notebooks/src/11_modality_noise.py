@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 
 from scale.modalities import INDEX, MODALITIES
-from scale.notebook import about, begin, demo_run, device, play, samples, told
+from scale.notebook import approx, demo_run, device, format_estimate, play, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## Three kinds of fault
@@ -183,7 +183,7 @@ with torch.no_grad():
 torch.testing.assert_close(skipped.pooled_BMD, package.pooled_BMD)  # not one feature moves
 before_D, after_D = package.fused_pooled_BMD[0, 0], skipped.fused_pooled_BMD[0, 0]
 moved = ((after_D - before_D).norm() / before_D.norm()).item()
-print(f"the text's [CLS] after the JCT moves by {about(100 * moved, 0)} % of its length")
+print(f"the text's [CLS] after the JCT moves by {approx(100 * moved, 0)} % of its length")
 assert moved > 0.01
 
 # %% [markdown]
@@ -365,7 +365,15 @@ paired_runs(zero_S, drop_S, ("zero", "drop"))
 claims = [o for o in summary.outcomes if o.comparison.metric == "mAP@5"]
 dropped = [o for o in claims if o.comparison.worse.get("policy") == "drop"]
 pd.DataFrame(
-    [[o.comparison.better["rate"], told(o.seeds), told(o.products), o.verdict] for o in dropped],
+    [
+        [
+            o.comparison.better["rate"],
+            format_estimate(o.seeds),
+            format_estimate(o.products),
+            o.verdict,
+        ]
+        for o in dropped
+    ],
     columns=["rate", "zero - drop, over seeds", "over products", "verdict"],
 ).set_index("rate")
 
@@ -379,7 +387,7 @@ others = [o for o in claims if "over all rates" in o.comparison.claim]
 assert all(o.verdict == "supported" for o in dropped[1:4])
 assert all(o.verdict == "not decided" and abs(o.seeds.value) < 0.005 for o in others)
 names = [f"{o.comparison.better['policy']} - zero, {o.comparison.test}" for o in others]
-table = [[told(o.seeds), told(o.products), o.verdict] for o in others]
+table = [[format_estimate(o.seeds), format_estimate(o.products), o.verdict] for o in others]
 pd.DataFrame(table, names, ["mAP@5, over seeds", "over products", "verdict"])
 
 # %% [markdown]
@@ -400,7 +408,7 @@ for path in sorted(folder.glob("missing-*.parquet")):
             claim = outcome.comparison
             if claim.worse.get("policy") == "drop" and claim.metric == "mAP@5":
                 row = rows.setdefault(catalogue, {})
-                row.setdefault(f"rate {claim.better['rate']:.1f}", told(outcome.seeds))
+                row.setdefault(f"rate {claim.better['rate']:.1f}", format_estimate(outcome.seeds))
 pd.DataFrame(rows).T.fillna("-")
 
 # %% [markdown]
@@ -439,7 +447,7 @@ runs, recall = {}, {}
 for name, arm in arms.items():
     runs[name] = [run_toy(ToySetting(seed=seed, **arm, **small)) for seed in (0, 1)]
     recall[name] = np.array([figures["recall"] for figures in runs[name]])
-pd.DataFrame(recall, index=["seed 0", "seed 1"]).T.map(about)
+pd.DataFrame(recall, index=["seed 0", "seed 1"]).T.map(approx)
 
 # %% [markdown]
 # The figure is the share of held-out products that a view finds first among 400 (chance: 0.0025). What must
@@ -469,7 +477,7 @@ weighting = STUDIES["weighting"](False)
 weighed = load_finished(weighting, samples().folder, folder)
 in_toy = np.mean([figures["auc_scores"] for figures in runs["mismatch"]])
 in_shop = weighting_aucs(weighting, weighed, "mismatch")["uniform"]["S'"].value
-print(f"a right pair's S' is above a wrong one's: toy {about(in_toy)}, shop {in_shop:.2f}")
+print(f"a right pair's S' is above a wrong one's: toy {approx(in_toy)}, shop {in_shop:.2f}")
 assert in_toy > 0.75
 assert in_shop < 0.6
 
@@ -519,7 +527,7 @@ for regime in ("clean", "missing", "noisy", "mismatch", "all"):
         rows[regime].append(compare(weighting, Comparison("", *sides, metric=metric), ready))
 names = pd.MultiIndex.from_tuples(columns)
 table = pd.DataFrame.from_dict(rows, orient="index", columns=names)
-table.map(lambda outcome: f"{told(outcome.seeds)} {outcome.verdict}")
+table.map(lambda outcome: f"{format_estimate(outcome.seeds)} {outcome.verdict}")
 
 # %% [markdown]
 # Left two columns: S′ on the loss, gradient stopped, mean 1. Right two: the paper's formula, with S′ on the
@@ -554,7 +562,7 @@ for name, half_wrong in noises.items():
     data = apply_noise(test, half_wrong, seed=0).dataset
     arrays = ProductArrays.of(data, embed_dataset(model, data, device=device(), progress=False))
     share[name] = np.nanmean(subset_retrievals(arrays, "same", (5,))[every].values["mAP@5"])
-    print(f"{name}: mAP@5 {about(share[name])}")
+    print(f"{name}: mAP@5 {approx(share[name])}")
 assert share["clean"] > share["missing"] + 0.05
 assert share["missing"] > share["mismatch"] + 0.02
 
@@ -638,7 +646,7 @@ for steps in (25, 50, 100):
     setting = ToySetting(regime="mismatch", products=1024, steps=steps, test_products=400)
     figures = run_toy(setting)
     scores, posterior = figures["auc_scores"], figures["auc_posterior"]
-    print(f"{steps} steps: S' {about(scores)}, posterior {about(posterior)}")
+    print(f"{steps} steps: S' {approx(scores)}, posterior {approx(posterior)}")
 assert posterior > scores + 0.05  # it looks at the other products of the batch too; S' does not
 
 # %% [markdown]

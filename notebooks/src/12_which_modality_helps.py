@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
-from scale.notebook import about, begin, demo_run, device, samples, told
+from scale.notebook import approx, demo_run, device, format_estimate, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## "Help" means two things
@@ -89,7 +89,7 @@ for n in range(len(labels)):
         hits.append(labels[cosine_N.argmax()] == labels[n])
 found = subset_retrievals(products, "full", ks=(1, 5))
 np.testing.assert_allclose(np.mean(hits), np.nanmean(found["text+image"].values["mAP@1"]))
-print(f"{len(hits)} queries have a right answer; mAP@1 {about(np.mean(hits))}")
+print(f"{len(hits)} queries have a right answer; mAP@1 {approx(np.mean(hits))}")
 
 # %% [markdown]
 # `found` already holds all 31 subsets: 5 + 10 + 10 + 5 + 1 = 2⁵ − 1. From here on we use **mAP@5**, which looks
@@ -104,7 +104,7 @@ asked_N = ~np.isnan(values[ALL])
 values = {subset: value_N[asked_N] for subset, value_N in values.items()}  # value_Q by subset
 v = {subset: value_Q.mean() for subset, value_Q in values.items()}
 assert len(v) == 32
-pd.Series({s or "(nothing)": about(v[s]) for s in (EMPTY, *MODALITIES, ALL)}, name="mAP@5")
+pd.Series({s or "(nothing)": approx(v[s]) for s in (EMPTY, *MODALITIES, ALL)}, name="mAP@5")
 
 # %% [markdown]
 # All of them in one picture, with intervals over the queries (bootstrap, see below). Filled dots under a bar
@@ -130,7 +130,7 @@ retrieval_bars(tree, metric="mAP@5")
 
 # %%
 by_size = [np.mean([v[subset_name(s)] for s in SUBSETS if len(s) == size]) for size in range(1, 6)]
-print("mean mAP@5 with 1 to 5 modalities:", ", ".join(about(value) for value in by_size))
+print("mean mAP@5 with 1 to 5 modalities:", ", ".join(approx(value) for value in by_size))
 gains = np.diff([v[EMPTY], *by_size])
 assert gains[0] > gains[1] > gains[4]
 assert by_size[4] > by_size[0] + 0.1
@@ -146,7 +146,7 @@ everybody = ProductArrays.of(test, embed_dataset(run.model, test, device=device(
 wide = subset_retrievals(everybody, "full", ks=(5,))
 table = pd.DataFrame(index=list(MODALITIES))
 table["queries"] = [len(wide[m].rows_Q) for m in MODALITIES]
-table["mAP@5"] = [about(np.nanmean(wide[m].values["mAP@5"])) for m in MODALITIES]
+table["mAP@5"] = [approx(np.nanmean(wide[m].values["mAP@5"])) for m in MODALITIES]
 table["chance"] = [f"{np.nanmean(wide[m].chance['mAP@5']):.3f}" for m in MODALITIES]
 table
 
@@ -162,7 +162,7 @@ for s, m in enumerate(MODALITIES):
 clip_N = test.present_NM[:, INDEX["video"]]
 by_table_N = value_NS[:, INDEX["table"]]
 with_clip, without = np.nanmean(by_table_N[clip_N]), np.nanmean(by_table_N[~clip_N])
-print(f"asked by the table: products with a clip {about(with_clip)}, without {about(without)}")
+print(f"asked by the table: products with a clip {approx(with_clip)}, without {approx(without)}")
 assert with_clip > without + 0.05
 
 # %% [markdown]
@@ -177,7 +177,9 @@ video_N, table_N = value_NS[:, INDEX["video"]], value_NS[:, INDEX["table"]]
 unfair = np.nanmean(video_N) - np.nanmean(table_N)
 difference_Q = (video_N - table_N)[~np.isnan(video_N - table_N)]
 fair = difference_Q.mean()
-print(f"row minus row: {about(unfair)}; on the {len(difference_Q)} products of both: {about(fair)}")
+print(
+    f"row minus row: {approx(unfair)}; on the {len(difference_Q)} products of both: {approx(fair)}"
+)
 assert fair < unfair - 0.02
 assert fair < 0.02
 
@@ -195,7 +197,7 @@ mean_R = difference_Q[draws_RQ].mean(axis=1)
 low, high = np.percentile(mean_R, [2.5, 97.5])
 package = paired_difference(video_N, table_N)
 np.testing.assert_allclose([low, high], [package.low, package.high], atol=1e-9)
-print(f"video - table: {about(package.value)}, 95 % [{about(low)}, {about(high)}]")
+print(f"video - table: {approx(package.value)}, 95 % [{approx(low)}, {approx(high)}]")
 assert low < 0 < high
 
 # %% [markdown]
@@ -216,7 +218,7 @@ from scale.studies.retention import retained_shares
 by_hand = [by_size[4 - k] / v[ALL] for k in range(5)]
 figures = {f"mAP@5 {subset}": v[subset] for subset in found}
 np.testing.assert_allclose(retained_shares(figures), by_hand)
-pd.Series({k: about(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, name="kept")
+pd.Series({k: approx(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, name="kept")
 
 # %% [markdown]
 # Is that one model's luck? The study `modalities` trained five models (preset `micro`, smaller than the demo's)
@@ -316,9 +318,9 @@ shapley_figure(lines, shares, (v[EMPTY], v[ALL]))
 assert all(lines[m][0].value > lines[m][4].value + 0.1 for m in MODALITIES)  # first beats last
 assert shares["table"].low > 0
 table = pd.DataFrame(index=list(MODALITIES))
-table["alone, less chance"] = [about(lines[m][0].value) for m in MODALITIES]
-table["Shapley"] = [about(shares[m].value) for m in MODALITIES]
-table["last"] = [about(lines[m][4].value) for m in MODALITIES]
+table["alone, less chance"] = [approx(lines[m][0].value) for m in MODALITIES]
+table["Shapley"] = [approx(shares[m].value) for m in MODALITIES]
+table["last"] = [approx(lines[m][4].value) for m in MODALITIES]
 table
 
 # %% [markdown]
@@ -358,8 +360,8 @@ from scale.studies.statistics import summarise
 
 claims = [o for o in summarise(study, records).outcomes if o.comparison.test == "held out"]
 table = pd.DataFrame(index=[o.comparison.claim for o in claims])
-table["difference, over seeds"] = [told(o.seeds) for o in claims]
-table["over products"] = [told(o.products) for o in claims]
+table["difference, over seeds"] = [format_estimate(o.seeds) for o in claims]
+table["over products"] = [format_estimate(o.products) for o in claims]
 table["verdict"] = [o.verdict for o in claims]
 table
 
@@ -412,7 +414,7 @@ table = pd.DataFrame(index=prefixes)
 table["gallery shows the same"] = [np.nanmean(same[s].values["mAP@5"]) for s in prefixes]
 table["gallery shows all five"] = [v[s] for s in prefixes]
 assert (table.iloc[-1].diff().abs().max()) < 1e-9  # with all five they are one and the same
-table.map(about)
+table.map(approx)
 
 # %% [markdown]
 # So it can go either way. We trained the study's models for text and for all five once more (seeds 0 to 2) and asked
@@ -461,7 +463,7 @@ found_pairs = []
 for i, a in enumerate(MODALITIES):
     for b in MODALITIES[i + 1 :]:
         found_pairs.append(v[f"{a}+{b}"] - v[a] - v[b] + v[EMPTY])
-        table.loc[a, b] = about(found_pairs[-1])
+        table.loc[a, b] = approx(found_pairs[-1])
 assert np.mean(found_pairs) < -0.05
 table
 # Both tell the category, and it can be found only once. Above 0: only together do they tell it,
@@ -483,7 +485,7 @@ for name, order in (("our order", MODALITIES), ("reversed", MODALITIES[::-1])):
 table = pd.DataFrame(columns)
 np.testing.assert_allclose(table.sum(), v[ALL] - v[EMPTY])
 assert table.loc["audio", "reversed"] > table.loc["audio", "our order"] + 0.1
-table.map(about)
+table.map(approx)
 
 # %% [markdown]
 # ## What to remember

@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
-from scale.notebook import about, begin, demo_data, demo_run, device, play
+from scale.notebook import approx, demo_data, demo_run, device, play, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## Small enough to check by hand
@@ -120,7 +120,7 @@ for stage, points in stages.items():
     kinds = {kind: cosine_P.mean() for kind, cosine_P in cosine_kinds(points).items()}
     rows[stage] = {"gap": modality_gap(points), **kinds}
 numbers = pd.DataFrame(rows).T
-numbers.map(about)
+numbers.map(approx)
 
 # %% [markdown]
 # What must hold of these numbers, on any machine:
@@ -163,7 +163,7 @@ share = (size_D[:2] ** 2).sum() / (size_D**2).sum()
 package_P2, package_share = principal_axes(x_PD)
 np.testing.assert_allclose(np.abs(xy_P2), np.abs(package_P2), atol=1e-8)  # signs are free
 np.testing.assert_allclose(share, package_share)
-print(f"two of 64 directions hold {about(100 * share, 0)} % of the spread")
+print(f"two of 64 directions hold {approx(100 * share, 0)} % of the spread")
 
 # %% [markdown]
 # The maps below have one scale. On the right are the cosines, by kind.
@@ -268,7 +268,7 @@ assert over_time.alignment.iloc[-1] > over_time.alignment[50] + 0.05
 assert over_time.uniformity.iloc[-1] < over_time.uniformity[50] - 0.5
 gaps = [modality_gap(points) for points in snapshots.values()]
 assert gaps[-1] < gaps[-2] < 0.9 * gaps[0]
-over_time.map(about)
+over_time.map(approx)
 
 # %% [markdown]
 # The two numbers pull against each other. In the first 50 steps the modalities come together (alignment
@@ -311,7 +311,7 @@ def own_share(points, k=10):
 
 
 shares = pd.DataFrame({stage: own_share(points) for stage, points in stages.items()}).T
-shares.map(about)
+shares.map(approx)
 
 # %% [markdown]
 # Neither is. The pictures do keep to themselves most, as UMAP shows. But **no modality has mixed**: far more
@@ -362,7 +362,7 @@ for stage, features in embedded.items():
     found[stage] = 1 + (score_QG > np.diag(score_QG)[:, None]).sum(axis=1)  # rank of its own
 count = len(rows_N)
 recall = {stage: (rank_Q <= 10).mean() for stage, rank_Q in found.items()}
-print(f"Recall@10: untrained {about(recall['untrained'])}, trained {about(recall['trained'])}")
+print(f"Recall@10: untrained {approx(recall['untrained'])}, trained {approx(recall['trained'])}")
 print(f"by chance: 10 of {count} = {10 / count:.2f}")
 assert recall["trained"] > 10 / count + 0.05 > recall["untrained"]
 
@@ -428,7 +428,7 @@ for stage, vectors in products.items():
 kept = pd.DataFrame(rows).T
 assert kept.loc["untrained", "same pattern"] > 0.9 > kept.loc["trained", "same pattern"]
 assert kept.loc["trained", "same category"] > 1.5 * kept.loc["untrained", "same category"]
-kept.map(about)
+kept.map(approx)
 
 # %% [markdown]
 # ## How honest is a map?
@@ -503,7 +503,7 @@ for name, xy_N2 in both_maps.items():
 np.testing.assert_allclose(trust, sklearn_trustworthiness(emb_ND, xy_N2, n_neighbors=5), atol=1e-6)
 honest = pd.DataFrame(rows).T
 assert (honest.loc["UMAP"] > honest.loc["PCA"]).all()
-honest.map(about)
+honest.map(approx)
 
 # %% [markdown]
 # Both measures sound high for UMAP. Still, of a product's five nearest neighbours the map keeps about half.
@@ -560,7 +560,7 @@ for name, x_ND in places.items():
     distances[name] = np.linalg.norm(centre_CD[:, None] - centre_CD, axis=2)[pair]
 table = pd.DataFrame(distances).corr(method="spearman")
 assert table.loc["space", ["seed 0", "seed 1"]].max() < 0.95
-table.map(about)
+table.map(approx)
 
 # %% [markdown]
 # The two maps agree with each other more than either does with the space. Two runs that agree are no proof:
@@ -595,8 +595,8 @@ def spread_and_distance(x_ND):
 
 
 (true_width, true_far), (map_width, map_far) = map(spread_and_distance, (truth_N3, truth_map_N2))
-print(f"wide group / narrow group:       truth {true_width:.1f}, map {about(map_width, 1)}")
-print(f"far distance / near distance:    truth {true_far:.1f}, map {about(map_far, 1)}")
+print(f"wide group / narrow group:       truth {true_width:.1f}, map {approx(map_width, 1)}")
+print(f"far distance / near distance:    truth {true_far:.1f}, map {approx(map_far, 1)}")
 assert min(true_width, true_far) > 4
 assert max(map_width, map_far) < 2
 
@@ -635,14 +635,14 @@ mean_by = points.means()
 moved_PD = points.unit_PD - np.stack([mean_by[m] for m in points.modality_P])
 moved_PD /= np.linalg.norm(moved_PD, axis=1, keepdims=True)
 moved = Points(moved_PD, points.modality_P, points.row_P)
-print(f"gap {about(modality_gap(points))} -> {about(modality_gap(moved))}")
+print(f"gap {approx(modality_gap(points))} -> {approx(modality_gap(moved))}")
 own = np.mean(list(own_share(points).values())), np.mean(list(own_share(moved).values()))
-print(f"own share {about(own[0])} -> {about(own[1])}")
+print(f"own share {approx(own[0])} -> {approx(own[1])}")
 asked_P = np.isin(moved.row_P, rows_N)
 asks, answers = (moved.unit_PD[asked_P & (moved.modality_P == m)] for m in ("audio", "image"))
 score_QG = asks @ answers.T  # both in the order of the products
 recall_moved = ((score_QG > np.diag(score_QG)[:, None]).sum(axis=1) < 10).mean()
-print(f"Recall@10 sound to picture {about(recall['trained'])} -> {about(recall_moved)}")
+print(f"Recall@10 sound to picture {approx(recall['trained'])} -> {approx(recall_moved)}")
 assert abs(recall_moved - recall["trained"]) < 0.15
 
 # %% [markdown]
@@ -665,7 +665,7 @@ for neighbours in (4, 15, 60):
     rows[neighbours] = {"trustworthiness": trust, "distances of categories": order}
 table = pd.DataFrame(rows).T
 assert table.iloc[0, 1] < table.iloc[2, 1] < 0.95
-table.map(about)
+table.map(approx)
 
 # %% [markdown]
 # The near is kept about as well by all three. The far gets better with more neighbours, and never right.

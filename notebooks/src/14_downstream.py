@@ -21,9 +21,9 @@
 import numpy as np
 import pandas as pd
 
-from scale.notebook import about, begin, demo_data, demo_run, device
+from scale.notebook import approx, demo_data, demo_run, device, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## One ranking, by hand
@@ -195,7 +195,7 @@ nearest_N = (e @ e.T).argmax(axis=1)
 with_itself = (category_N[nearest_N] == category_N).mean()
 taken_out = found["untrained"].values["mAP@1"].mean()
 print(f"untrained model, mAP@1 with the query in the gallery {with_itself:.2f}")
-print(f"and with the query taken out {about(taken_out)}")
+print(f"and with the query taken out {approx(taken_out)}")
 assert with_itself > 0.99
 assert taken_out < 0.4
 
@@ -231,7 +231,7 @@ rows = {}
 for metric, values in shuffled.items():
     formula = found["trained"].chance[metric].mean()
     assert abs(np.mean(values) - formula) < 0.01
-    measured = {stage: about(one.values[metric].mean()) for stage, one in found.items()}
+    measured = {stage: approx(one.values[metric].mean()) for stage, one in found.items()}
     rows[metric] = {"shuffled": f"{np.mean(values):.2f}", "formula": f"{formula:.2f}", **measured}
 relevant_Q = np.array([(category_N == c).sum() - 1 for c in category_N])
 np.testing.assert_allclose((relevant_Q / 145).mean(), found["trained"].chance["mAP@1"].mean())
@@ -278,7 +278,7 @@ mean_R = np.array([value_Q[rng.integers(0, n, n)].mean() for _ in range(1000)])
 low, high = np.percentile(mean_R, [2.5, 97.5])
 package = estimate(value_Q, seed=0)
 np.testing.assert_allclose([package.low, package.high], [low, high])
-print(f"mAP@5 {about(value_Q.mean())}, 95 % interval {about(low)} to {about(high)}")
+print(f"mAP@5 {approx(value_Q.mean())}, 95 % interval {approx(low)} to {approx(high)}")
 
 # %% [markdown]
 # The interval is about ± 0.05, for *this* number of queries: four times as many would halve it.
@@ -299,8 +299,8 @@ paired = paired_difference(a_Q, b_Q)
 n, rng = len(a_Q), np.random.default_rng(1)
 unpaired_R = [rng.choice(a_Q, n).mean() - rng.choice(b_Q, n).mean() for _ in range(1000)]
 low, high = np.percentile(unpaired_R, [2.5, 97.5])
-print(f"paired   {about(paired.value)}, {about(paired.low)} to {about(paired.high)}")
-print(f"unpaired {about(paired.value)}, {about(low)} to {about(high)}")
+print(f"paired   {approx(paired.value)}, {approx(paired.low)} to {approx(paired.high)}")
+print(f"unpaired {approx(paired.value)}, {approx(low)} to {approx(high)}")
 assert paired.high - paired.low < 0.8 * (high - low)
 
 # %% [markdown]
@@ -319,7 +319,7 @@ bootstrap_figure(a_Q, b_Q, ("all five", "all but the picture"))
 
 # %%
 rho = np.corrcoef(a_Q, b_Q)[0, 1]
-print(f"correlation of the two over queries: {about(rho)}")
+print(f"correlation of the two over queries: {approx(rho)}")
 assert rho > 0.4
 np.testing.assert_allclose(
     (a_Q - b_Q).var(), a_Q.var() + b_Q.var() - 2 * rho * a_Q.std() * b_Q.std()
@@ -352,7 +352,7 @@ sizes = {name: name.count("+") + 1 for name in results["category"]["trained"]}
 value = {name: m["mAP@5"]["value"] for name, m in results["category"]["trained"].items()}
 mean = [np.mean([value[name] for name in value if sizes[name] == s]) for s in range(1, 6)]
 assert mean[4] > mean[2] + 0.03 > mean[0] + 0.03
-print("mean mAP@5 of 1, 2, 3, 4, 5 modalities:", ", ".join(about(v) for v in mean))
+print("mean mAP@5 of 1, 2, 3, 4, 5 modalities:", ", ".join(approx(v) for v in mean))
 n = {m: results["category"]["trained"][m]["mAP@5"]["n"] for m in ("text", "video")}
 print(f"queries: {n['text']} by text, {n['video']} by video")
 assert n["video"] < 0.7 * n["text"]
@@ -383,8 +383,8 @@ ours_S = np.array([metrics["mAP@5"]["value"] for metrics in trained.values()])
 theirs_S = np.array([metrics["authors mAP@5"]["value"] for metrics in trained.values()])
 first, second = np.triu_indices(31, k=1)
 turned = np.sign(ours_S[first] - ours_S[second]) != np.sign(theirs_S[first] - theirs_S[second])
-print(f"mean over subsets: ours {about(ours_S.mean())}, the authors' {about(theirs_S.mean())}")
-print(f"pairs ordered differently: {about(turned.sum(), 0)} of {len(turned)}")
+print(f"mean over subsets: ours {approx(ours_S.mean())}, the authors' {approx(theirs_S.mean())}")
+print(f"pairs ordered differently: {approx(turned.sum(), 0)} of {len(turned)}")
 assert (theirs_S > ours_S).all()
 assert turned.mean() > 0.02
 
@@ -422,8 +422,8 @@ for modality in test.products[worst].present:
     rows[modality] = (kind_G[np.argsort(-cosine_G, kind="stable")] == kind_G[own]).argmax() + 1
 assert first_N[worst] > 15
 shuffled_rank = chance_mean_rank(relevant_Q[[worst]], np.array([len(test) - 1]))[0]
-print(f"first hit by chance at rank {about(shuffled_rank, 0)}")
-pd.DataFrame({"rank of the first hit": {name: about(rank, 0) for name, rank in rows.items()}}).T
+print(f"first hit by chance at rank {approx(shuffled_rank, 0)}")
+pd.DataFrame({"rank of the first hit": {name: approx(rank, 0) for name, rank in rows.items()}}).T
 
 # %% [markdown]
 # And the product itself:
@@ -484,7 +484,7 @@ for stage, model in models.items():
         examples.append(Examples(features.product().emb_ND, labels))
     probes[stage] = linear_probe(*examples)
 scores = {"majority": probes["trained"].majority} | {s: p.scores for s, p in probes.items()}
-pd.DataFrame(scores).map(lambda e: f"{about(e.value)} [{about(e.low)}, {about(e.high)}]").T
+pd.DataFrame(scores).map(lambda e: f"{approx(e.value)} [{approx(e.low)}, {approx(e.high)}]").T
 
 # %% [markdown]
 # Before the numbers are believed: the probe was trained on *training* products, its one setting was chosen on
@@ -510,8 +510,8 @@ tail_scores(list(f1), size_C, f1_C, values)
 
 # %%
 head, tail = f1_C[size_C >= 20].mean(), f1_C[size_C < 10].mean()
-print(f"mean F1, classes of 20 or more training products: {about(head)}")
-print(f"mean F1, classes of less than 10 training products: {about(tail)}")
+print(f"mean F1, classes of 20 or more training products: {approx(head)}")
+print(f"mean F1, classes of less than 10 training products: {approx(tail)}")
 assert head > tail + 0.1
 assert values["accuracy"] > values["macro-F1"]
 assert scores["trained"]["accuracy"].low > scores["untrained"]["accuracy"].value
@@ -553,7 +553,7 @@ clusters_K = [2, 5, 10, 20, 34, 60, 100, 146]
 curves = purity_curves(emb_ND["trained"], category_N, clusters_K)
 measures = {f"{stage} {name}": v for stage in curves for name, v in curves[stage].items()}
 table = pd.DataFrame(measures, index=clusters_K)
-table[["trained purity", "chance purity", "chance NMI"]].map(about)
+table[["trained purity", "chance purity", "chance NMI"]].map(approx)
 
 # %% [markdown]
 # All three measures against $k$. The third, ARI, counts pairs of products that are together in both or apart in
@@ -616,10 +616,10 @@ assert after < before  # finding more lowers the authors' score
 # %% tags=["solution"]
 spread = (a_Q - b_Q).std()
 needed = (1.96 * spread / 0.02) ** 2  # 1.96 standard errors on either side hold 95 %
-print(f"{about(needed, 0)} queries; we have {len(a_Q)}")
+print(f"{approx(needed, 0)} queries; we have {len(a_Q)}")
 half = (paired.high - paired.low) / 2
 error = spread / len(a_Q) ** 0.5
-print(f"check: 1.96 standard errors {about(1.96 * error, 3)}, bootstrap {about(half, 3)}")
+print(f"check: 1.96 standard errors {approx(1.96 * error, 3)}, bootstrap {approx(half, 3)}")
 assert needed > len(a_Q)
 assert abs(half - 1.96 * error) < 0.01
 

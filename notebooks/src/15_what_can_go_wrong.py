@@ -24,7 +24,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from scale.modalities import TASKS
-from scale.notebook import about, begin, demo_run, samples
+from scale.notebook import approx, demo_run, samples, setup
 from scale.studies.released_code import (
     SHORT_RUNS,
     first_training_products,
@@ -33,7 +33,7 @@ from scale.studies.released_code import (
 )
 from scale.training.run import seeded_model
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## Nine programs, one of them right
@@ -49,7 +49,7 @@ trained = {name: train_briefly(config, data, fault) for name, fault in SHORT_RUN
 total = {name: losses["total"] for name, (_, losses) in trained.items()}
 for name, values in total.items():
     first, last = np.mean(values[:3]), np.mean(values[-3:])
-    print(f"{name:24} loss {about(first, 1)} -> {about(last, 1)}")
+    print(f"{name:24} loss {approx(first, 1)} -> {approx(last, 1)}")
     assert last < first
 
 # %% [markdown]
@@ -294,8 +294,10 @@ from scale.viz.illustrations.released_code import fault_regression
 
 fitted = fit_audio_heads(run, data)
 for where, losses in fitted.loss.items():
-    size = about(fitted.size[where], 1)
-    print(f"weight on the {where:10}: loss {about(losses[0])} -> {about(losses[-1])}, size {size}")
+    size = approx(fitted.size[where], 1)
+    print(
+        f"weight on the {where:10}: loss {approx(losses[0])} -> {approx(losses[-1])}, size {size}"
+    )
     assert losses[-1] < losses[0] / 2
 assert fitted.size["loss"] < 1.1 < 1.8 < fitted.size["prediction"]
 fault_regression(fitted)
@@ -354,7 +356,7 @@ with torch.no_grad():
     output = run.model.embed(data.collate(range(64)).to(device()))
 temperature_X = effective_temperatures(output.pooled_BMD, output.present_BM)
 share_P = same_modality_share(output.pooled_BMD, output.present_BM)
-print("temperature: 0.07 configured, in effect", about(np.median(temperature_X)), "(median)")
+print("temperature: 0.07 configured, in effect", approx(np.median(temperature_X)), "(median)")
 assert temperature_X.min() > 0.0989
 assert share_P.min() > 0.5
 fault_temperature(temperature_X, share_P)
@@ -520,7 +522,7 @@ three = ("as described", "audio axes swapped", "audio all zeros")
 mam = {name: trained[name][1]["MAM"] for name in three}
 row = int(data.columns["audio"].length_N.argmax())
 for name, losses in mam.items():
-    print(f"{name:20} MAM loss after 12 steps {about(losses[-1])}")
+    print(f"{name:20} MAM loss after 12 steps {approx(losses[-1])}")
 assert mam["audio all zeros"][-1] < 0.1 < mam["as described"][-1]
 fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
 
@@ -581,8 +583,8 @@ from scale.studies.released_code import missing_audio_effects
 from scale.viz.illustrations.released_code import fault_missing
 
 found = missing_audio_effects(run, data)
-print(f"title and sound: {about(found.loss_there)} where there is a sound,",
-      f"{about(found.loss_missing)} where there is none; at best {found.least:.2f}")  # fmt: skip
+print(f"title and sound: {approx(found.loss_there)} where there is a sound,",
+      f"{approx(found.loss_missing)} where there is none; at best {found.least:.2f}")  # fmt: skip
 assert found.loss_missing > found.least > found.loss_there
 fault_missing(found)
 
@@ -813,7 +815,7 @@ only = replace(only, train=replace(only.train, batch_size=8, steps=40))
 last = {}
 for name in ("as described", "missing in the losses"):
     last[name] = train_briefly(only, eight, SHORT_RUNS[name], steps=40)[1]["contrastive"][-1]
-    print(f"{name}: {about(last[name], 1)}")
+    print(f"{name}: {approx(last[name], 1)}")
 assert last["as described"] < 0.5 * last["missing in the losses"]
 # Equal sounds of different products cannot be told apart: that loss stays high. Silent sounds pass
 # the masked task with ease. Overfitting finds what cannot be learned, not what is too easy.

@@ -25,9 +25,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from scale.notebook import about, begin, samples
+from scale.notebook import approx, samples, setup
 
-begin(seed=0)
+setup(seed=0)
 
 # %% [markdown]
 # ## A CSV, as one gets it
@@ -241,7 +241,7 @@ losses = {
 }
 first, last = losses[min(losses)], losses[max(losses)]
 print(
-    f"guessing {3 * np.log(32):.1f}, first line of the log {about(first, 1)}, last {about(last, 1)}"
+    f"guessing {3 * np.log(32):.1f}, first line of the log {approx(first, 1)}, last {approx(last, 1)}"
 )
 assert last < 0.6 * 3 * np.log(32)
 
@@ -270,7 +270,7 @@ def recalls(tree, stage):
 
 
 measured = {stage: recalls(results, stage) for stage in STAGES}
-table = {stage: [about(v) for v in (*values, values.mean())] for stage, values in measured.items()}
+table = {stage: [approx(v) for v in (*values, values.mean())] for stage, values in measured.items()}
 pd.DataFrame(table, index=[*directions, "mean"])
 
 # %% [markdown]
@@ -293,7 +293,7 @@ table = {}
 for stage in STAGES:
     cells = {row: by_category[stage][subset]["mAP@1"] for row, subset in rows_of.items()}
     text = "{} [{}, {}]".format
-    table[stage] = {row: text(*(about(e[k]) for k in ("value", "low", "high")))
+    table[stage] = {row: text(*(approx(e[k]) for k in ("value", "low", "high")))
                     for row, e in cells.items()}  # fmt: skip
 print("queries:", results["products"])
 pd.DataFrame(table)
@@ -338,7 +338,7 @@ hits = [
 
 # %%
 print(
-    "right among the first five:", {n: about(sum(h), 0) for n, h in zip(wanted, hits, strict=True)}
+    "right among the first five:", {n: approx(sum(h), 0) for n, h in zip(wanted, hits, strict=True)}
 )
 assert sum(map(sum, hits)) >= 7
 pairs = [[(h.product, h.similarity) for h in answer] for answer in answers]
@@ -376,7 +376,7 @@ contact_sheet(
 blind = pretrain(config, shifted, "runs/shifted", cache=cache, progress=False)
 blind_results = evaluate_run(blind, shifted, "test", tune=False, cache=cache, progress=False)
 losses = [m["loss/contrastive"] for m in read_metrics(blind.folder.folder) if "loss/total" in m]
-print(f"loss at the end {about(losses[-1], 1)}; with the right photos it was {about(last, 1)}")
+print(f"loss at the end {approx(losses[-1], 1)}; with the right photos it was {approx(last, 1)}")
 assert losses[-1] < 0.6 * 3 * np.log(32)
 
 # %% [markdown]
@@ -385,8 +385,8 @@ assert losses[-1] < 0.6 * 3 * np.log(32)
 
 # %%
 bad = recalls(blind_results, "trained").mean()
-print(f"Recall@10, mean of four directions: chance {about(mean['chance'])}")
-print(f"right photos {about(mean['trained'])}, shifted photos {about(bad)}")
+print(f"Recall@10, mean of four directions: chance {approx(mean['chance'])}")
+print(f"right photos {approx(mean['trained'])}, shifted photos {approx(bad)}")
 assert mean["trained"] > bad + 0.05
 
 # %% [markdown]
@@ -464,7 +464,7 @@ data, query = run.dataset(catalogue, cache=cache), parse_query("ceramic mug for 
 for modality in ("text", "table", "image"):
     part = Gallery.build(run, data, (modality,), cache, progress=False)
     mugs = sum(hit.product.category == "mug" for hit in part.search(query, 10))
-    print(f"{modality}: {about(mugs, 0)} mugs of 10")
+    print(f"{modality}: {approx(mugs, 0)} mugs of 10")
 # Words find pictures, though no picture has words: that is what the contrastive loss is for.
 os.chdir(Path(samples().folder).parent)
 workplace.cleanup()
