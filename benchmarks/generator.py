@@ -27,7 +27,7 @@ from scale.studies.systems.generator import (
     GeneratorTraining,
     train_generator,
 )
-from scale.viz.generator import generator_sheet
+from scale.viz.products import generator_sheet
 from scale.viz.theme import save_figure
 
 ROWS, DRAWS = 5, 4

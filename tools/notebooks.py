@@ -26,7 +26,7 @@ from nbstripout import strip_output
 from PIL import Image
 from tqdm.auto import tqdm
 
-from scale.viz.palette import reduce_colours
+from scale.viz.theme import reduce_colours
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SECONDS = 300

@@ -506,7 +506,7 @@ table.map("{:.3f}".format)
 # ones, for every weighting that was tried.
 
 # %%
-from scale.viz.diagnosis import score_figure
+from scale.viz.studies import score_figure
 
 score_figure(weighting, weighed)
 
@@ -572,7 +572,7 @@ assert share["missing"] > share["mismatch"] + 0.02
 
 # %%
 from scale.studies.retention import damage_retention
-from scale.viz.damage import damage_figure
+from scale.viz.studies import damage_figure
 
 noise = STUDIES["noise"](False)
 damages = damage_retention(noise, load_finished(noise, samples().folder, folder))

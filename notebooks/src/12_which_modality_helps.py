@@ -230,7 +230,7 @@ from scale.studies.definitions import STUDIES
 from scale.studies.retention import retention_curves
 from scale.studies.runner import load_finished
 from scale.studies.study import read_records
-from scale.viz.claims import retention_curve
+from scale.viz.studies import retention_curve
 
 folder = samples().folder.parent / "figures" / "studies"
 study = STUDIES["modalities"](False)

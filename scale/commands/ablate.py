@@ -98,10 +98,13 @@ def _pictures(summary, records, lang: str) -> dict:
     """By the ending of the file's name: cells, claims, and what else the study measures."""
     from scale.studies.diagnosis import own_weights, weighting_aucs
     from scale.studies.retention import damage_retention, retention_curves
-    from scale.viz.claims import comparison_figures, retention_curve
-    from scale.viz.damage import damage_figure
-    from scale.viz.diagnosis import score_figure
-    from scale.viz.studies import study_figure
+    from scale.viz.studies import (
+        comparison_figures,
+        damage_figure,
+        retention_curve,
+        score_figure,
+        study_figure,
+    )
 
     study, metric, figures = summary.study, summary.study.metrics[0], {}
     if any(row.estimate(test, metric).n for row in summary.rows for test in summary.shared_tests()):

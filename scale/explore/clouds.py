@@ -13,7 +13,7 @@ from scale.evaluation.embed import Embeddings, embed_dataset, subset_embedding
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES
 from scale.strict import require
-from scale.viz.coordinates import kept_umap
+from scale.viz.embeddings import kept_umap
 from scale.viz.illustrations.space import Points, principal_axes
 
 Ints = NDArray[np.int64]

@@ -23,8 +23,8 @@ from scale.data.product import Product
 from scale.modalities import MODALITIES, PAIRS
 from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, text_height, write
 from scale.viz import tiles, typeset
-from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.theme import MODALITY_COLOURS
+from scale.viz.tiles import DECIBELS, log_mel
 from scale.viz.words import label
 
 LEFT = 0.6

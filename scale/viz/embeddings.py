@@ -3,8 +3,13 @@
 N products, D width.
 """
 
+import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,8 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
+from scale.data.cache import default_folder
 from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import embed_dataset
+from scale.files import replacing
 from scale.modalities import MODALITIES
 from scale.training.run import TrainedRun
 from scale.viz import typeset
@@ -257,3 +264,59 @@ def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -
 def draw_category_map(sources: Sources, lang: Language) -> Figure:
     """Test products by category."""
     return draw_map(sources.run, sources.test, lang, sources.seed)
+
+
+log = logging.getLogger(__name__)
+
+UMAP_VERSION = 1
+"""Grows when `umap_coordinates` draws another map from the same arguments."""
+
+
+def kept_umap(
+    emb_ND: ArrayLike, seed: int = 0, neighbours: int = 15, folder: Path | None = None
+) -> NDArray[np.float32]:
+    """`umap_coordinates`, (N, 2), computed once for the same embeddings, seed and settings.
+
+    A kept file that is broken or does not fit is computed anew; a folder that cannot be written
+    costs the keeping, not the map. Raises ValueError as `umap_coordinates` does.
+
+    Args:
+        folder: of the kept maps; None: `maps` in the user's cache (`data.cache.default_folder`).
+    """
+    emb_ND = np.ascontiguousarray(emb_ND, dtype=np.float32)
+    path = (folder or default_folder() / "maps") / f"{_umap_key(emb_ND, seed, neighbours)}.npy"
+    kept_N2 = _load_umap(path, len(emb_ND))
+    if kept_N2 is not None:
+        return kept_N2
+    xy_N2 = umap_coordinates(emb_ND, seed, neighbours)
+    try:
+        with replacing(path) as partial:
+            np.save(partial, xy_N2, allow_pickle=False)
+    except OSError as error:
+        log.warning("%s: the map cannot be kept (%s)", path, error)
+    return xy_N2
+
+
+def _umap_key(emb_ND: NDArray[np.float32], seed: int, neighbours: int) -> str:
+    try:
+        by = version("umap-learn")
+    except PackageNotFoundError:
+        by = "none"
+    settings = [UMAP_VERSION, by, emb_ND.shape, seed, neighbours]
+    return sha256(json.dumps(settings).encode() + emb_ND.tobytes()).hexdigest()
+
+
+def _load_umap(path: Path, count: int) -> NDArray[np.float32] | None:
+    """The kept map; None where there is none that can be used."""
+    try:
+        xy_N2 = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        log.warning("%s: broken, computed anew (%s)", path, error)
+        return None
+    fits = isinstance(xy_N2, np.ndarray) and xy_N2.shape == (count, 2)
+    if not (fits and xy_N2.dtype == np.float32 and np.isfinite(xy_N2).all()):
+        log.warning("%s: not a map of %d points, computed anew", path, count)
+        return None
+    return xy_N2

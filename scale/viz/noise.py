@@ -22,9 +22,8 @@ from scale.studies.damage import TEXT_DAMAGE, DamageStep, damage_signal
 from scale.studies.noise import Noise, apply_noise
 from scale.viz import tiles, typeset
 from scale.viz.registry import Sources, figure, most_complete
-from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint
-from scale.viz.tiles import Box
+from scale.viz.tiles import DECIBELS, Box, log_mel
 from scale.viz.words import Language, label
 
 MARGIN, WIDTH, CAPTION = 20.0, 720.0, 11.0

@@ -170,3 +170,39 @@ def draw_product(sources: Sources, lang: Language) -> Figure:
 def draw_contact_sheet(sources: Sources, lang: Language) -> Figure:
     """Thumbnails of the catalogue's first products."""
     return contact_sheet(sources.catalogue.products[:SHOWN], 8, lang)
+
+
+@drawn
+def generator_sheet(
+    titles: Sequence[str],
+    originals: Sequence[np.ndarray],
+    rebuilt: Sequence[np.ndarray],
+    generated: Sequence[Sequence[np.ndarray]],
+    lang: Language = "en",
+) -> Figure:
+    """A row per product: its title, its picture, the picture in the codebook's words, and pictures
+    written after the title.
+
+    Args:
+        originals, rebuilt: pixels_HWC (uint8) of each product.
+        generated: for each product, pictures of as many draws.
+    """
+    side, gap, top = 84.0, 10.0, 40.0
+    draws = len(generated[0])
+    columns = ["original", "rebuilt", *["generated"] * draws]
+    left = MARGIN + 150.0
+    width = left + len(columns) * (side + gap) + MARGIN - gap
+    figure, axes = typeset.page(width, top + len(titles) * (side + gap) + MARGIN)
+    for place, key in enumerate(columns[:3]):
+        x = left + place * (side + gap)
+        typeset.write(axes, x, 26, label(key, lang), 9, fontweight="bold")
+    pictures = zip(titles, originals, rebuilt, generated, strict=True)
+    for row, (title, original, words, drawings) in enumerate(pictures):
+        y = top + row * (side + gap)
+        for line, text in enumerate(typeset.wrap(title, 138, 9, lines=5)):
+            typeset.write(axes, MARGIN, y + 14 + 13 * line, text, 9)
+        for place, pixels_HWC in enumerate((original, words, *drawings)):
+            x = left + place * (side + gap)
+            typeset.picture(axes, pixels_HWC, x, y, side, side)
+            typeset.box(axes, x, y, side, side)
+    return figure

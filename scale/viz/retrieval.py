@@ -23,7 +23,7 @@ from scale.modalities import INDEX, MODALITIES, parse_subset, subset_name
 from scale.strict import require
 from scale.training.run import TrainedRun
 from scale.viz import typeset
-from scale.viz.combinations import dot_matrix
+from scale.viz.catalogue import dot_matrix
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure
 from scale.viz.scores import modality_ticks

@@ -3,7 +3,7 @@
 G cells of a series, K series.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
 
@@ -13,10 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scale.evaluation.bootstrap import Estimate
+from scale.modalities import MODALITIES
 from scale.strict import require
 from scale.studies.definitions import STUDIES
-from scale.studies.statistics import CellSummary, Summary, summarise
-from scale.studies.study import Factor
+from scale.studies.diagnosis import WEIGHTS, OwnWeights, own_weights, weighting_aucs
+from scale.studies.report import Claim, group_by_claim, group_by_heading
+from scale.studies.retention import DamageRetention, damage_retention, retention_curves
+from scale.studies.statistics import CellSummary, Outcome, Summary, summarise
+from scale.studies.study import Factor, Record, Study
+from scale.viz import typeset
 from scale.viz.charts import (
     Block,
     balanced,
@@ -31,7 +36,16 @@ from scale.viz.charts import (
     total_height,
 )
 from scale.viz.registry import Sources, figure
-from scale.viz.theme import drawn, new_figure, points, shade
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    drawn,
+    new_figure,
+    points,
+    shade,
+    tint,
+)
 from scale.viz.words import Language, label, term
 
 BASELINES = ("uniform", "SCALE", "none (as described)", "all", "none")
@@ -243,3 +257,301 @@ for _name in STUDIES:
     # The noise study is summarised by damage.py, as shares of the clean result.
     if _name != "noise":
         figure(f"study_{_name}")(partial(draw_study, name=_name))
+
+
+DAMAGE_ROWS = 24
+"""Rows of a column."""
+
+
+@drawn
+def damage_figure(
+    damages: Sequence[DamageRetention],
+    lang: Language = "en",
+    name: str = "noise",
+    metric: str = "mAP@5",
+) -> Figure:
+    """Share of the clean figure that is kept: a row per kind and strength, a dot per model.
+
+    By modality; of a kind, mild to strong. The line at 100 % is the undamaged figure of the same
+    run.
+
+    Args:
+        damages: of `experiments.damage_shares`.
+        name: of the study.
+
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    require(bool(damages), f"study {name}: no damage at test time to draw")
+    models = list(dict.fromkeys(model for damage in damages for model in damage.kept))
+    columns = balanced(_damage_blocks(damages, lang), DAMAGE_ROWS)
+    height = max(map(total_height, columns))
+    figure = new_figure(4.6 * len(columns), 1.3 + 0.27 * height)
+    panels = figure.subplots(1, len(columns), squeeze=False, sharex=True)[0]
+    styles = [{**style, "ls": "none"} for style in series_styles(models)]
+    shift_K = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.5 / max(1, len(models) - 1)
+    for axes, column in zip(panels, columns, strict=True):
+        axes.axvline(1, color=shade(0.6), lw=points(0.9), zorder=1)
+        lay_flat(axes)
+        for _, block, places in placed(column):
+            for y, damage in zip(places, block.rows, strict=True):
+                for model, style, shift in zip(models, styles, shift_K, strict=True):
+                    if model in damage.kept:
+                        look = {"marker": style["marker"], "ms": points(4)}
+                        look |= {"elinewidth": points(1.1)}
+                        dot(axes, y + shift, damage.kept[model], style["color"], **look)
+        name_rows(axes, column, height)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+        axes.set_xlabel(label("damage_kept", lang, metric=metric))
+    handles = [
+        Line2D([], [], label=term(m, lang), **s) for m, s in zip(models, styles, strict=True)
+    ]
+    sizes = sorted({e.n for damage in damages for e in damage.kept.values() if e.n})
+    seeds = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+    title = label("damage_at_test", lang, name=name)
+    return framed(figure, title, label("damage_note", lang, n=seeds), handles)
+
+
+def _damage_blocks(damages: Sequence[DamageRetention], lang: Language) -> list[Block]:
+    """Rows by modality, the strength with its unit in each."""
+    blocks = []
+    for modality in (*MODALITIES, ""):
+        rows = [damage for damage in damages if damage.modality == modality]
+        texts = tuple(_damage_text(damage, lang) for damage in rows)
+        heading = label(modality or "several_modalities", lang)
+        if rows:
+            colour = MODALITY_COLOURS.get(modality)
+            blocks.append(Block(heading, tuple(rows), texts, colour))
+    return blocks
+
+
+def _damage_text(damage: DamageRetention, lang: Language) -> str:
+    if not damage.kind:
+        return damage.test
+    return label(damage.kind, lang, n=damage.strength, percent=100 * damage.strength)
+
+
+@figure("study_noise")
+def draw_noise_study(sources: Sources, lang: Language) -> Figure:
+    """Shares of the clean result, which answer this study's question; its cells do not."""
+    study, records = sources.finished("noise")
+    return damage_figure(damage_retention(study, records), lang, study.name, study.metrics[0])
+
+
+CLEAN = "clean"
+"""Regime whose own weights stand as ticks in the others: what damage alone has moved."""
+AUC_LOOKS = {"S'": ("s", POSITIVE, "of_scores"), "posterior": ("D", NEGATIVE, "of_posterior")}
+"""Marker, colour and label of what tells good pairs from bad ones."""
+
+
+@drawn
+def score_figure(
+    study: Study, records: Sequence[Record], lang: Language = "en", regime: str = "mismatch"
+) -> Figure:
+    """Left: own weight S'_ii by modality and regime. Right: AUC of S' and posterior by weighting.
+
+    Left, for uniform training: the mean weight beside the share of good content, with a tick at the
+    weight of the same modality in the clean regime. Where the method worked, damage would move the
+    weight below the tick. Right: the probability that a good pair weighs more than a
+    damaged one of the same modalities, in one regime.
+
+    Raises:
+        ValueError: no record has these figures.
+    """
+    own, told = own_weights(study, records), weighting_aucs(study, records, regime)
+    require(bool(own or told), f"study {study.name}: no run has figures of the scores")
+    blocks = [_regime_block(name, weights, lang) for name, weights in own.items()]
+    rows = Block("", tuple(told.values()), tuple(term(name, lang) for name in told))
+    height = max(total_height(blocks), rows.height)
+    figure = new_figure(8.4, 1.5 + 0.22 * height)
+    left, right = figure.subplots(1, 2)
+    _own_panel(left, blocks, own.get(CLEAN), lang)
+    _area_panel(right, rows, lang)
+    left.set_title(label("own_weights", lang))
+    right.set_title(label("told_apart", lang, regime=term(regime, lang)))
+    found = [e for w in own.values() for e in w.mean.values()]
+    found += [e for by in told.values() for e in by.values()]
+    sizes = sorted({e.n for e in found if e.n})
+    seeds = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+    title = label("own_score", lang, name=study.name)
+    return framed(figure, title, label("own_note", lang, n=seeds), _diagnosis_handles(lang))
+
+
+def _regime_block(name: str, weights: OwnWeights, lang: Language) -> Block:
+    rows = tuple((m, weights.mean[m], weights.good[m]) for m in MODALITIES)
+    order = f"  ρ = {weights.order.value:+.2f}" if weights.order.n else ""
+    return Block(f"{term(name, lang)}{order}", rows, tuple(label(m, lang) for m in MODALITIES))
+
+
+def _own_panel(
+    axes: Axes, blocks: Sequence[Block], clean: OwnWeights | None, lang: Language
+) -> None:
+    for _, block, places in placed(blocks):
+        for y, (modality, mean, good) in zip(places, block.rows, strict=True):
+            dot(axes, y, mean, MODALITY_COLOURS[modality])
+            if clean and clean.mean[modality].value is not None:
+                axes.plot(clean.mean[modality].value, y, **_clean_tick())
+            diamond = {"marker": "D", "ms": points(4.5), "mfc": "none", "mec": shade(0.6)}
+            axes.plot(good, y, ls="none", **diamond)
+    axes.set(xlim=(0, 1.04), xlabel=label("own_axis", lang))
+    lay_flat(axes)
+    name_rows(axes, blocks)
+
+
+def _area_panel(axes: Axes, rows: Block, lang: Language) -> None:
+    axes.axvline(0.5, color=shade(0.6), lw=points(0.9), zorder=1)
+    for _, block, places in placed([rows]):
+        for y, by in zip(places, block.rows, strict=True):
+            for shift, name in zip((-0.15, 0.15), WEIGHTS, strict=True):
+                _area_dot(axes, y + shift, by[name], name)
+    axes.set_xlabel(label("area", lang))
+    lay_flat(axes)
+    name_rows(axes, [rows])
+
+
+def _area_dot(axes: Axes, y: float, found: Estimate, name: str) -> None:
+    marker, colour, _ = AUC_LOOKS[name]
+    dot(axes, y, found, colour, marker=marker, ms=points(4.5))
+
+
+def _clean_tick() -> dict:
+    return {"color": shade(0.9), "marker": "|", "ms": points(8), "mew": points(1.1), "ls": "none"}
+
+
+def _diagnosis_handles(lang: Language) -> list[Line2D]:
+    size = {"ls": "none", "ms": points(5)}
+    hollow = {"marker": "D", "mfc": "none", "mec": shade(0.6)}
+    return [
+        Line2D([], [], label=label("own_mean", lang), marker="o", color=shade(0.6), **size),
+        Line2D([], [], label=label("own_clean", lang), **_clean_tick()),
+        Line2D([], [], label=label("good_share", lang), **hollow, **size),
+        *(
+            Line2D([], [], label=label(key, lang), marker=marker, color=colour, **size)
+            for marker, colour, key in AUC_LOOKS.values()
+        ),
+    ]
+
+
+@figure("weight_diagnosis")
+def draw_weight_diagnosis(sources: Sources, lang: Language) -> Figure:
+    """Scores in the weighting study."""
+    return score_figure(*sources.finished("weighting"), lang)
+
+
+VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "not decided": "?", "impossible": "–"}
+CLAIM_WIDTH = 312
+"""Room for a claim, in points."""
+CLAIM_ROWS = 36
+"""Rows of a figure; what is more goes onto further ones."""
+
+
+def comparison_figures(summary: Summary, lang: Language = "en") -> list[Figure]:
+    """Forest plots: each claim's paired difference with both its intervals, and the verdict.
+
+    A panel per metric; claims that begin alike under one heading; CLAIM_ROWS rows on a
+    figure. Thick: t interval over seeds, with the mean. Thin, below it: bootstrap interval over
+    products. Raises ValueError for a study without comparisons.
+    """
+    require(bool(summary.outcomes), f"study {summary.study.name} has no comparisons")
+    claims = group_by_claim(summary.outcomes)
+    tests = {claim.test for claim in claims}
+    blocks = []
+    for heading, group in group_by_heading(claims).items():
+        texts = [_claim_text(claim, len(tests) > 1) for claim in group]
+        if heading:
+            blocks.append(Block(heading, tuple(group), tuple(texts)))
+        else:
+            blocks += [Block("", (c,), (t,)) for c, t in zip(group, texts, strict=True)]
+    pages = balanced(blocks, CLAIM_ROWS)
+    test = f", {min(tests)}" if len(tests) == 1 else ""
+    titles = [f" ({k + 1}/{len(pages)})" if len(pages) > 1 else "" for k in range(len(pages))]
+    return [
+        _forest(summary, page, test, title, lang) for page, title in zip(pages, titles, strict=True)
+    ]
+
+
+def _claim_text(claim: Claim, name_test: bool) -> str:
+    """The whole claim in lines; its test where the claims have several."""
+    text = f"{claim.text} ({claim.test})" if name_test else claim.text
+    return "\n".join(typeset.wrap(text, CLAIM_WIDTH, 8, 9))
+
+
+@drawn
+def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: Language) -> Figure:
+    metrics = list(dict.fromkeys(o.comparison.metric for o in summary.outcomes))
+    lines = [line for b in blocks for text in b.texts for line in text.split("\n")]
+    names = max(typeset.text_width(line, 8) for line in [*lines, *(b.heading for b in blocks)])
+    height = 1.3 + 0.27 * max(3.0, total_height(blocks))
+    figure = new_figure(names / 72 + 3.0 * len(metrics), height)
+    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        for _, block, places in placed(blocks):
+            for y, claim in zip(places, block.rows, strict=True):
+                if metric in claim.by_metric:
+                    _forest_row(axes, y, claim.by_metric[metric], lang)
+        axes.axvline(0, color=shade(0.6), lw=points(0.9), zorder=1)
+        axes.set_xlabel(label("difference_of", lang, metric=metric) + test)
+        axes.margins(x=0.08)
+        lay_flat(axes)
+    name_rows(panels[0], blocks)
+    sizes = {"over_seeds": (3.2, "o"), "over_products": (1.2, "|")}
+    handles = [
+        Line2D([], [], color=shade(0.6), lw=points(w), marker=m, ms=points(6), label=label(k, lang))
+        for k, (w, m) in sizes.items()
+    ]
+    title = label("comparisons", lang, name=summary.study.name) + page
+    return framed(figure, title, label("comparison_note", lang), handles)
+
+
+def _forest_row(axes: Axes, y: float, outcome: Outcome, lang: Language) -> None:
+    colours = {"supported": POSITIVE, "contradicted": NEGATIVE}
+    colour = colours.get(outcome.verdict, shade(0.55))
+    parts = ((outcome.seeds, y - 0.12, 3.2, "o", 5), (outcome.products, y + 0.2, 1.2, "|", 5))
+    for found, at, width, marker, size in parts:
+        if found is not None:
+            dot(axes, at, found, colour, marker=marker, ms=points(size), elinewidth=points(width))
+    text = f"{VERDICT_SIGNS[outcome.verdict]} {label(outcome.verdict, lang)}"
+    style = {"transform": axes.get_yaxis_transform(), "va": "center", "color": colour}
+    axes.text(1.02, y, text, fontsize=points(8), **style)
+
+
+@drawn
+def retention_curve(
+    curves: Mapping[str, Mapping[float, Estimate]],
+    lang: Language = "en",
+    metric: str = "mAP@5",
+    shares: bool = False,
+) -> Figure:
+    """Share of what a model reaches on complete products that is left as modalities go missing.
+
+    Args:
+        curves: by model, then by number of missing modalities (or, with `shares`, by their share):
+            metric / metric of complete products, 1 at 0 missing.
+
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    require(any(curves.values()), "no retention to draw")
+    figure = new_figure(5.0, 3.4)
+    axes = figure.subplots()
+    handles = []
+    for style, (name, curve) in zip(series_styles(list(curves)), curves.items(), strict=True):
+        x_G = np.array(sorted(curve), dtype=float)
+        mean_G, below_G, above_G = spread([curve[x] for x in sorted(curve)])
+        band = {"color": tint(style["color"], 0.5), "alpha": 0.3, "lw": 0}
+        axes.fill_between(x_G, mean_G - below_G, mean_G + above_G, **band)
+        handles += axes.plot(x_G, mean_G, label=term(name, lang), **style)
+    ticks = sorted({x for curve in curves.values() for x in curve})
+    axes.set_xticks(ticks, [f"{x:.0%}" if shares else f"{x:g}" for x in ticks])
+    axes.set_ylim(0, max(1.05, axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
+    axes.set_xlabel(label("missing_share" if shares else "missing_count", lang))
+    axes.set_ylabel(label("kept", lang))
+    title = label("retention", lang, metric=metric)
+    return framed(figure, title, label("band_note", lang), handles)
+
+
+@figure("retention")
+def draw_retention(sources: Sources, lang: Language) -> Figure:
+    """Retention in the modalities study."""
+    return retention_curve(retention_curves(*sources.finished("modalities")), lang)

@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from scale.data.catalogue import Catalogue
 from scale.data.summary import inspect_catalogue
 from scale.modalities import MODALITIES, SUBSETS
-from scale.viz.catalogue import head_of, inspect_figure, length_histograms, long_tail
-from scale.viz.combinations import combination_picture
+from scale.viz.catalogue import (
+    combination_picture,
+    head_of,
+    inspect_figure,
+    length_histograms,
+    long_tail,
+)
 from scale.viz.theme import use_style
 from scale.viz.words import label
 

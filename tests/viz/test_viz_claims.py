@@ -7,7 +7,7 @@ import pytest
 
 from scale.evaluation.bootstrap import NOTHING
 from scale.viz.charts import Block, balanced, total_height
-from scale.viz.claims import PAGE, comparison_figures, retention_curve
+from scale.viz.studies import CLAIM_ROWS, comparison_figures, retention_curve
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
@@ -48,7 +48,7 @@ def test_many_claims_stand_under_headings_on_several_pages(summary, checked, loo
             lambda lang, k=number: comparison_figures(found, lang)[k], look, lang
         )
         low, high = sorted(figure.axes[0].get_ylim())
-        assert high - low < PAGE + 8
+        assert high - low < CLAIM_ROWS + 8
         told += [" ".join(text.split()) for text in texts]
     for claim in LONG:
         heading, rest = claim.split(": ")

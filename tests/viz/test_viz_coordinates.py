@@ -5,8 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from scale.viz import coordinates
-from scale.viz.coordinates import kept_umap
+from scale.viz.embeddings import kept_umap
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def mapped(monkeypatch):
         asked.append((seed, neighbours))
         return (emb_ND[:, :2] * (1 + seed)).astype(np.float32)
 
-    monkeypatch.setattr(coordinates, "umap_coordinates", fast)
+    monkeypatch.setattr(embeddings, "umap_coordinates", fast)
     return asked
 
 

@@ -10,8 +10,7 @@ from scale.studies.noise import Noise, missing_at_random
 from scale.studies.retention import damage_retention
 from scale.studies.study import Cell, Record, Study
 from scale.studies.study import Test as Held
-from scale.viz.damage import damage_figure
-from scale.viz.diagnosis import score_figure
+from scale.viz.studies import damage_figure, score_figure
 from scale.viz.words import label, term
 
 LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scale.viz.generator import generator_sheet
+from scale.viz.products import generator_sheet
 
 PICTURES = [np.full((8, 8, 3), 40 * i, np.uint8) for i in range(4)]
 

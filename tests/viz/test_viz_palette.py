@@ -4,8 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scale.viz.palette import reduce_colours
-from scale.viz.theme import save_figure
+from scale.viz.theme import reduce_colours, save_figure
 
 
 def page(path, seed=0):

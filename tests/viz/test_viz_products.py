@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scale.data.product import Product
 from scale.modalities import MODALITIES
 from scale.viz.products import contact_sheet, product_card
-from scale.viz.sound import DECIBELS, log_mel
 from scale.viz.theme import use_style
+from scale.viz.tiles import DECIBELS, log_mel
 from scale.viz.words import label
 
 LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]

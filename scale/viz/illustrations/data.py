@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scale.data.catalogue import Catalogue
 from scale.modalities import MODALITIES
 from scale.viz import typeset
-from scale.viz.combinations import dot_matrix
+from scale.viz.catalogue import dot_matrix
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
