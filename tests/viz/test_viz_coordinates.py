@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from scale.viz import embeddings
 from scale.viz.embeddings import kept_umap
 
 
