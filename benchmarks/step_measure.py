@@ -45,7 +45,7 @@ class Setting:
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
     mode: Literal["eager", "compiled", "twin"]
-    """`twin`: the plain form (always fp32, eager) beside the best of ours on this device: fp32
+    """`twin`: the reference (always fp32, eager) beside the best of ours on this device: fp32
     eager on the CPU, bf16 compiled on CUDA."""
     batch: int
     missing: Missing = "complete"

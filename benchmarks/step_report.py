@@ -101,7 +101,7 @@ def speed_table(records: list[Record]) -> str:
 
 
 def twin_table(records: list[Record]) -> str:
-    """A row a comparison with the plain form."""
+    """One row per comparison with the reference implementation."""
     rows = []
     for r in records:
         if r["mode"] != "twin":
@@ -115,7 +115,7 @@ def twin_table(records: list[Record]) -> str:
             _number(ours["products_per_second"]), _number(r["products_per_second"]),
             f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}, n = {ratio['n']})",
         ])  # fmt: skip
-    head = ("missing", "batch", "ours is", "ours, products/s", "plain form, products/s", "ratio")
+    head = ("missing", "batch", "ours", "ours, products/s", "reference, products/s", "ratio")
     return _table(head, rows)
 
 

@@ -92,7 +92,7 @@ def grids(arguments: argparse.Namespace) -> tuple[Grid, ...]:
 
 
 def settings(grid: Grid, arguments: argparse.Namespace) -> list[Setting]:
-    """All combinations of a grid; the plain form has one precision only."""
+    """All combinations of a grid; the reference has one precision only."""
     found = [
         Setting(
             arguments.device, "fp32" if mode == "twin" else precision, mode, batch, missing,

@@ -1,4 +1,4 @@
-"""The plain form of SCALE's training step: the reference that `train_step.py` measures against.
+"""Reference implementation of the training step, the baseline of `train_step.py`.
 
 Single precision, eager, S and S' in Python loops, ten InfoNCE one after the other, heads on all
 positions, zeros in the place of missing modalities run through their encoders, unfused AdamW. The
@@ -169,7 +169,7 @@ def twin_losses(
 ) -> dict[str, Tensor]:
     """Losses by task, as `scale_loss` of the package gives them.
 
-    Raises ValueError for settings that the plain form does not have.
+    Raises ValueError for settings that the reference does not support.
     """
     if config.weight_by != "scores" or config.weight_on == "logits" or config.negatives != "cross":
         raise ValueError("the twin weighs losses by S' and takes negatives of the other modality")
@@ -196,7 +196,7 @@ def twin_losses(
 
 
 class TwinStepper:
-    """The plain form's step: the same products, masks, clipping and schedule as `Stepper`'s."""
+    """One step of the reference: the same products, masks, clipping and schedule as `Stepper`'s."""
 
     def __init__(self, config: Config, model: ScaleModel, train):
         """`train`: as for `Stepper`. The device is the model's."""

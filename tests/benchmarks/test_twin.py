@@ -1,4 +1,4 @@
-"""The plain form and the package's step are the same function."""
+"""The reference and the package compute the same step."""
 
 from dataclasses import replace
 
