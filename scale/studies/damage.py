@@ -31,9 +31,9 @@ from scale.seeding import derived_seed
 
 
 def name_hashes(names: Sequence[str], *parts: int) -> np.ndarray:
-    """number_N (uint64): a hash of each name under the key derived from `parts`.
+    """Hash each name to hash_N (uint64) under the key derived from `parts`.
 
-    The same name gets the same number in any company; other parts give unrelated numbers.
+    A name's hash does not depend on the other names; other parts give unrelated hashes.
     """
     key = derived_seed(*parts).to_bytes(8, "little")
     digests = (hashlib.blake2b(n.encode(), digest_size=8, key=key).digest() for n in names)
@@ -46,24 +46,24 @@ def name_uniforms(names: Sequence[str], *parts: int) -> np.ndarray:
 
 
 def rounded_share(count: int, share: float) -> int:
-    """How many of `count` things a share means: rounded, halves upwards."""
+    """Return share * count, rounded half up."""
     return int(np.floor(share * count + 0.5))
 
 
 def kept_positions(count: int, share: float, random: np.random.Generator) -> np.ndarray:
-    """Places that stay, ascending, when a share of `count` things is removed; one always stays.
+    """Return the positions kept, ascending, when a share of `count` items is removed.
 
-    A larger share under the same random state removes the same things and more.
+    At least one is kept. A larger share under the same random state removes a superset.
     """
     order_T = random.permutation(count)
     return np.sort(order_T[min(rounded_share(count, share), max(count - 1, 0)) :])
 
 
 def permuted_positions(count: int, share: float, random: np.random.Generator) -> np.ndarray:
-    """source_T: where the thing at each place comes from when a share of `count` change places.
+    """Return source_T, the position each item comes from when a share of `count` is permuted.
 
-    The chosen ones move around one ring, so each of them leaves its place. One cannot move alone:
-    a share that means one moves two, and of a single thing none.
+    The chosen items move along one cycle, so each of them changes its position. At least two move,
+    unless the share rounds to none or there is only one item.
     """
     order_T, chosen = random.permutation(count), rounded_share(count, share)
     ring = order_T[: max(chosen, 2) if chosen and count > 1 else 0]
@@ -84,7 +84,7 @@ def blur(pixels_HWC: np.ndarray, sigma: float, random: np.random.Generator) -> n
 
 
 def compress(pixels_HWC: np.ndarray, quality: float, random: np.random.Generator) -> np.ndarray:
-    """Written as JPEG of a quality (rounded to a whole number) and read again; uint8."""
+    """Compress as JPEG of a quality (rounded to an integer) and decode; uint8."""
     file = io.BytesIO()
     Image.fromarray(pixels_HWC).save(file, "JPEG", quality=round(quality))
     return np.asarray(Image.open(file))
@@ -93,8 +93,7 @@ def compress(pixels_HWC: np.ndarray, quality: float, random: np.random.Generator
 def add_white_noise(sound_S: np.ndarray, snr: float, random: np.random.Generator) -> np.ndarray:
     """x' = x + a z with white Gaussian z and a such that sum x^2 / sum (a z)^2 = 10^(snr / 10).
 
-    `snr` in dB is met exactly by the samples drawn. Nothing is clipped. Silence stays silence,
-    because no noise has a ratio to it. float32.
+    `snr` in dB is met exactly by the drawn samples. No clipping. Silence stays silent. float32.
     """
     noise_S = random.standard_normal(len(sound_S))
     power = np.square(sound_S, dtype=np.float64).sum() / np.square(noise_S).sum()
@@ -102,37 +101,41 @@ def add_white_noise(sound_S: np.ndarray, snr: float, random: np.random.Generator
 
 
 def drop_frames(frames_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """The frames (or their vectors) without a share of them, in order; at least one stays."""
+    """Remove a share of the frames (or their vectors); at least one is kept."""
     return frames_T[kept_positions(len(frames_T), share, random)]
 
 
 def shuffle_frames(frames_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """The frames (or their vectors), a share of them permuted (`permuted_positions`)."""
+    """Permute a share of the frames or their vectors (`permuted_positions`)."""
     return frames_T[permuted_positions(len(frames_T), share, random)]
 
 
 IMAGE_DAMAGE = {"gaussian": add_gaussian, "blur": blur, "jpeg": compress}
-"""By kind of noise; each changes one picture or frame."""
+"""By kind of noise: functions of one image or frame."""
 FRAME_DAMAGE = {"frame_drop": drop_frames, "frame_shuffle": shuffle_frames}
-"""By kind of noise; each changes which frame stands where."""
+"""By kind of noise: functions of the sequence of frames."""
 AUDIO_DAMAGE = {"snr": add_white_noise}
 
 
 _MARKS = "、。，．：；？！…）》」』】〕〉"
 _SINGLE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-# White space stays with the word behind it, so that the parts joined are the title again.
+# White space belongs to the word after it, so that the joined parts are the title.
 _WORDS = re.compile(rf"\s*(?:[{_SINGLE}][{_MARKS}]*|[^\s{_SINGLE}]+)")
 
 Table = tuple[tuple[str, str], ...]
 
 
 def split_words(title: str) -> list[str]:
-    """The words of a title, each with the white space before it; space at the end is left out."""
+    """Split a title into words, each with its leading white space.
+
+    A word is a run of characters without a space, or one Chinese, Japanese or Korean character with
+    the punctuation after it. Trailing white space is dropped.
+    """
     return _WORDS.findall(title)
 
 
 def drop_words(title: str, share: float, random: np.random.Generator) -> str:
-    """A share of the words removed (rounded, at least one stays), the others as they were."""
+    """Remove a share of the words (rounded); at least one is kept."""
     words = split_words(title)
     kept = kept_positions(len(words), share, random)
     if len(kept) == len(words):
@@ -141,36 +144,36 @@ def drop_words(title: str, share: float, random: np.random.Generator) -> str:
 
 
 def add_typos(title: str, share: float, random: np.random.Generator) -> str:
-    """One slip of the fingers in each of a share of the words (rounded).
+    """Introduce one typing error into each of a share of the words (rounded).
 
-    Two neighbouring characters swapped, one left out, or one typed twice, with equal chances; a
-    swap of equal characters and a slip in a word of one character double it.
+    Two adjacent characters swapped, one deleted, or one doubled, with equal probability. A swap of
+    equal characters and an error in a word of one character double the character.
     """
     words = split_words(title)
     order = random.permutation(len(words))
-    # Drawn for all words, so that a larger share leaves the slips of a smaller one as they are.
-    slips, places = random.integers(3, size=len(words)), random.random(len(words))
+    # Drawn for all words, so that a larger share keeps the errors of a smaller one.
+    errors, places = random.integers(3, size=len(words)), random.random(len(words))
     for k in order[: rounded_share(len(words), share)]:
         start = len(words[k]) - len(words[k].lstrip())
-        words[k] = words[k][:start] + _slip(words[k][start:], slips[k], places[k])
+        words[k] = words[k][:start] + _typo(words[k][start:], errors[k], places[k])
     return "".join(words) + title[len(title.rstrip()) :]
 
 
-def _slip(word: str, slip: int, place: float) -> str:
-    """One slip: 0 swaps, 1 leaves out, 2 doubles; `place` in [0, 1) says where."""
+def _typo(word: str, error: int, place: float) -> str:
+    """Apply one error (0 swap, 1 deletion, 2 doubling) at the relative position `place`."""
     at = int(place * len(word))
-    if slip == 1 and len(word) > 1:
+    if error == 1 and len(word) > 1:
         return word[:at] + word[at + 1 :]
-    at = min(at, len(word) - 2) if slip == 0 and len(word) > 1 else at
-    if slip == 0 and len(word) > 1 and word[at] != word[at + 1]:
+    at = min(at, len(word) - 2) if error == 0 and len(word) > 1 else at
+    if error == 0 and len(word) > 1 and word[at] != word[at + 1]:
         return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
     return word[:at] + word[at] + word[at:]
 
 
 def swap_attributes(table: Table, share: float, random: np.random.Generator) -> Table:
-    """A share of the values exchanged among their attributes (`draws.permuted_positions`).
+    """Permute a share of the values among their attributes (`permuted_positions`).
 
-    Attributes keep their places and no value is lost; a table of one pair stays as it is.
+    Attributes keep their positions and no value is lost; a table of one pair is unchanged.
     """
     source = permuted_positions(len(table), share, random)
     return tuple((attribute, table[s][1]) for (attribute, _), s in zip(table, source, strict=True))
@@ -181,30 +184,30 @@ TEXT_DAMAGE = {"word_drop": drop_words, "typo": add_typos, "attribute_swap": swa
 
 
 NOISE_VERSION = 1
-"""Part of every key: raise it when a damage function gives other signals."""
+"""Part of every cache key; increase it when a damage function changes its output."""
 
 
 @dataclass(frozen=True)
 class DamageStep:
-    """One damage to the content of one product."""
+    """One damage to one product's content."""
 
     kind: str
     """Key of IMAGE_DAMAGE, FRAME_DAMAGE, AUDIO_DAMAGE or TEXT_DAMAGE."""
     strength: float
     seed: int
-    """Of the product; 0 where the kind draws nothing, so that all seeds share cached features."""
+    """Seed of the product; 0 for deterministic kinds, so that all runs share cached features."""
 
 
 @dataclass(frozen=True)
 class DamageJob:
-    """A media file and what is done to it, in order, before features are taken."""
+    """A media file and the damage applied to it, in order, before features are extracted."""
 
     path: Path
     steps: tuple[DamageStep, ...]
 
 
 def damage_signal(signal: np.ndarray, steps: Sequence[DamageStep]) -> np.ndarray:
-    """frames_THWC (a picture is a clip of one frame) or sound_S after all steps."""
+    """Apply all steps to frames_THWC (an image is a clip of one frame) or sound_S."""
     for step in steps:
         random = np.random.default_rng(step.seed)
         if step.kind in IMAGE_DAMAGE:
@@ -223,11 +226,11 @@ def damaged_features(
     cache: FeatureCache,
     workers: int | None = None,
 ) -> list[np.ndarray]:
-    """features_LF (float16) of each job, from the cache or computed in threads and kept there.
+    """Return features_LF (float16) of each job, from the cache or computed in threads.
 
-    Pictures and frames are damaged at the size that the features see (`image_size`, `frame_size`,
-    or the input size of a timm model), without the white that pads them to a square. Raises
-    MediaError where a file cannot be used, ValueError where features come from files.
+    Images and frames are damaged at the size of the feature extractor's input (`image_size`,
+    `frame_size`, or the input size of a timm model), before they are padded to a square. Raises
+    MediaError for an unusable file, ValueError if features come from files.
     """
     source = getattr(config, f"{modality}_features")
     if source == "file":
@@ -258,9 +261,9 @@ def _compute(
 def fitted_signal(
     modality: str, path: Path, config: FeatureConfig, backbone: Backbone | None = None
 ) -> np.ndarray:
-    """What damage takes: frames_THWC (uint8; a picture is one frame) as fitted, or sound_S.
+    """Load the input of damage: resized frames_THWC (uint8; an image is one frame) or sound_S.
 
-    Raises MediaError where the file cannot be used.
+    Raises MediaError for an unusable file.
     """
     media = load_media(modality, path, config)
     if modality == "audio":
@@ -277,12 +280,12 @@ def signal_features(
     config: FeatureConfig,
     backbone: Backbone | None = None,
 ) -> np.ndarray:
-    """features_LF (float16) of what `fitted_signal` gave, or of a damaged copy.
+    """Extract features_LF (float16) from a signal of `fitted_signal` or a damaged copy.
 
-    Raises MediaError, with the `path` that the signal came from, where a feature is not finite.
+    Raises MediaError with the signal's `path` if a feature is not finite.
     """
     media = Image.fromarray(signal[0]) if modality == "image" else signal
-    # A value beyond float16 becomes infinite, which the check below reports.
+    # Overflow of float16 gives infinity, which the check below reports.
     with np.errstate(over="ignore"):
         half_LF = features_of(modality, media, config, backbone).astype(np.float16)
     if not np.isfinite(half_LF).all():
@@ -291,7 +294,7 @@ def signal_features(
 
 
 SIZE_SETTINGS = {"image": "image_size", "video": "frame_size"}
-"""The setting that says to how many pixels a picture or frame is fitted."""
+"""Settings with the size in pixels of images and frames."""
 
 
 def _key(job: DamageJob, settings: dict[str, object]) -> str:
@@ -306,16 +309,16 @@ def _key(job: DamageJob, settings: dict[str, object]) -> str:
 
 
 def pack_column(features: Sequence[np.ndarray], longest: int | None) -> Column:
-    """The first `longest` vectors of each sequence as a column of their own."""
+    """Pack the first `longest` vectors of each sequence into a column."""
     cut = [features_LF[:longest] for features_LF in features]
     length_R = np.array([len(features_LF) for features_LF in cut])
     return Column(np.concatenate(cut), np.cumsum(length_R) - length_R, length_R)
 
 
 def replace_sequences(column: Column, rows_R: np.ndarray, damaged: Column) -> Column:
-    """`column` with the sequences at `rows_R` replaced by those of `damaged`, in order.
+    """Return `column` with the sequences at `rows_R` replaced by those of `damaged`, in order.
 
-    The tokens are copied, those that no product uses any more too, unless all are replaced.
+    All old tokens are kept, including unused ones, unless every sequence is replaced.
     """
     start_N, length_N = column.start_N.copy(), column.length_N.copy()
     start_N[rows_R], length_N[rows_R] = 0, 0

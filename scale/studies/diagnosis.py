@@ -27,18 +27,18 @@ Bools = NDArray[np.bool_]
 
 
 def diagnose(stepper: Stepper, noisy: NoisyDataset, held: NoisyDataset) -> dict[str, float]:
-    """How well S' and the posterior tell good pairs and modalities from damaged ones.
+    """Measure how well S' and the posterior separate good pairs and modalities from damaged ones.
 
-    On the training products as the model saw them, unmasked, in batches of the training's size.
-    Good: present and not hit by any noise. By name, `W` being `S'` or `posterior`:
+    On the unmasked training products after noise, in batches of the training's size. Good: present
+    and not hit by any noise. Returned by name, with `W` either `S'` or `posterior`:
     - `AUC W`: probability that a good pair has a larger weight than a damaged one of the same
       modalities (mean over pairs; 0.5 is chance);
-    - `AUC W held out`: the same for the held-out products, damaged like the training's: what is
-      learned, without what is known by heart;
-    - `Spearman W`: over the ten pairs, between the mean weight and the share of good ones;
-    - `Spearman W own`: over the five modalities, between the mean own weight and that share;
-    - `own W audio`, `pair W text-image` and so on: mean weights; `good audio`: that share.
-    NaN where nothing, or everything, is damaged.
+    - `AUC W held out`: the same for held-out products with the same kinds of damage, which excludes
+      memorisation;
+    - `Spearman W`: over the ten pairs, between the mean weight and the share of good pairs;
+    - `Spearman W own`: over the five modalities, between the mean own weight and the good share;
+    - `own W audio`, `pair W text-image` etc.: mean weights; `good audio` etc.: good shares.
+    NaN if nothing or everything is damaged.
     """
     seen = _observe(stepper, stepper.train, noisy)
     unseen = _observe(stepper, held.dataset, held)
@@ -61,7 +61,7 @@ def diagnose(stepper: Stepper, noisy: NoisyDataset, held: NoisyDataset) -> dict[
 
 @dataclass(frozen=True)
 class _Observed:
-    """Products, what is good about them, and what the model's weights say of them."""
+    """Presence, ground truth and weights of products."""
 
     here_NM: Bools
     good_NM: Bools
@@ -78,7 +78,7 @@ class _Observed:
 
 
 def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyDataset) -> _Observed:
-    """The products of `data`, a part of those of `noisy`."""
+    """Compute the weights of the products of `data`, a subset of those of `noisy`."""
     pooled = embed_dataset(stepper.model, data, device=stepper.device, progress=False)
     place = {product: i for i, product in enumerate(noisy.dataset.ids)}
     rows = [place[product] for product in data.ids]
@@ -91,7 +91,7 @@ def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyDataset) -> _Ob
 def _weights(
     stepper: Stepper, data: ProductDataset, pooled_NMD: np.ndarray, present_NM: torch.Tensor
 ) -> dict[str, tuple[Floats, Floats]]:
-    """pair_NP and own_NM of S' and of the posterior, batch by batch."""
+    """Return pair_NP and own_NM of S' and of the posterior, computed batch by batch."""
     size, found = stepper.config.train.batch_size, {"S'": [], "posterior": []}
     content_NM = torch.from_numpy(data.content_NM)
     features_NMD = torch.from_numpy(pooled_NMD)
@@ -112,14 +112,14 @@ def _weights(
 
 
 def _column_means(value_NX: np.ndarray, valid_NX: Bools) -> Floats:
-    """Mean of the valid entries by column; NaN for a column without any."""
+    """Mean of the valid entries of each column; NaN for a column without any."""
     count_X = valid_NX.sum(0)
     total_X = np.where(valid_NX, value_NX, 0).sum(0).astype(float)
     return np.divide(total_X, count_X, out=np.full(len(total_X), np.nan), where=count_X > 0)
 
 
 def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
-    """Mean over the pairs of modalities that have both good and damaged products."""
+    """Mean AUC over the pairs of modalities with both good and damaged products."""
     valid_NP, good_NP = seen.valid_NP, seen.good_NP
     weighting_aucs = [
         auc(weight_NP[valid_NP[:, p], p], good_NP[valid_NP[:, p], p])
@@ -130,25 +130,25 @@ def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
 
 
 WEIGHTS = ("S'", "posterior")
-"""Of which `diagnosis.diagnose` says how well they tell good pairs from damaged ones."""
+"""Weights that `diagnose` measures."""
 
 
 @dataclass(frozen=True)
 class OwnWeights:
-    """The diagonal of S' in one regime."""
+    """The diagonal of S' in one noise regime."""
 
     mean: dict[str, Estimate]
     """By modality: mean S'_ii over products, over seeds."""
     good: dict[str, float]
-    """By modality: expected share of the present content that no noise hits."""
+    """By modality: expected share of present content that no noise hits."""
     order: Estimate
-    """Spearman, over the modalities, of the two; NOTHING where all are equally good."""
+    """Spearman correlation of the two over modalities; NOTHING if all are equally good."""
 
 
 def own_weights(
     study: Study, records: Sequence[Record], weighting: str = "uniform"
 ) -> dict[str, OwnWeights]:
-    """By regime: the diagonal of S' of the models that were trained with a weighting."""
+    """Return the diagonal of S' by regime, for the models trained with a weighting."""
     found = {}
     for cell in _cells(study):
         values = [_seed_mean(cell, records, f"own S' {modality}") for modality in MODALITIES]
@@ -164,7 +164,7 @@ def own_weights(
 def weighting_aucs(
     study: Study, records: Sequence[Record], regime: str = "mismatch"
 ) -> dict[str, dict[str, Estimate]]:
-    """By weighting in a regime, then by WEIGHTS: area under the curve that tells good pairs."""
+    """Return the AUC for good pairs in a regime, by weighting, then by WEIGHTS."""
     found = {
         str(cell.factors["weighting"]): {w: _seed_mean(cell, records, f"AUC {w}") for w in WEIGHTS}
         for cell in _cells(study)
@@ -174,9 +174,9 @@ def weighting_aucs(
 
 
 def undamaged_share(noises: Sequence[Noise], modality: str) -> float:
-    """Expected share of a modality's present content that no noise hits: product of 1 - share.
+    """Return the expected share of a modality's present content that no noise hits.
 
-    What is taken away is not there to be good or bad.
+    The product of 1 - share over the noises, except those that remove the modality.
     """
     shares = [n.share for n in noises if n.modality == modality and n.kind not in ABSENCE_KINDS]
     return float(np.prod(1 - np.array(shares)))

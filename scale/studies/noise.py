@@ -31,30 +31,30 @@ from scale.studies.damage import (
 
 @dataclass
 class NoisePlan:
-    """Whose content each product gets, and how it is damaged."""
+    """Source and damage of each product's content."""
 
     source_NM: np.ndarray
-    """int64: row of the dataset whose content stands there; -1 where absent."""
+    """int64: row of the dataset that provides the content; -1 where absent."""
     hit_NM: np.ndarray
     """bool: hit by any noise."""
     steps: dict[tuple[int, int], tuple[DamageStep, ...]] = field(default_factory=dict)
-    """By row and modality, in the order of the noises; content takes its damage along."""
+    """By row and modality, in the order of the noises; damage moves with its content."""
 
     @staticmethod
     def clean(present_NM: np.ndarray) -> "NoisePlan":
-        """Every product with its own content."""
+        """Each product with its own content."""
         own_NM = np.broadcast_to(np.arange(len(present_NM))[:, None], present_NM.shape)
         return NoisePlan(np.where(present_NM, own_NM, -1), np.zeros(present_NM.shape, bool))
 
     def remove(self, removed_NM: np.ndarray) -> None:
-        """Take away what is True."""
+        """Remove the modalities that are True."""
         self.source_NM[removed_NM] = -1
         self.hit_NM |= removed_NM
         for place in [place for place in self.steps if removed_NM[place]]:
             del self.steps[place]
 
-    def rotate(self, ring_R: np.ndarray, modality: int) -> None:
-        """Each row of the ring gets the content of the one behind it; fewer than two do nothing."""
+    def exchange(self, ring_R: np.ndarray, modality: int) -> None:
+        """Give each row the content of the next row of the ring; fewer than two rows do nothing."""
         if len(ring_R) < 2:
             return
         from_R = np.roll(ring_R, -1)
@@ -66,15 +66,15 @@ class NoisePlan:
                 self.steps[row, modality] = steps
 
     def add(self, row: int, modality: int, step: DamageStep) -> None:
-        """Damage what stands at a place."""
+        """Append a damage step to the content of a row and modality."""
         self.hit_NM[row, modality] = True
         self.steps[row, modality] = (*self.steps.get((row, modality), ()), step)
 
 
 def apply_plan(dataset: ProductDataset, plan: NoisePlan) -> ProductDataset:
-    """The dataset that `plan` makes; tokens that nothing damages are shared with `dataset`."""
+    """Return the dataset after a plan; undamaged tokens are shared with `dataset`."""
     present_NM = plan.source_NM >= 0
-    # Row 0 stands in for "none", so that one gather serves all; presence then blanks it.
+    # Absent content is gathered from row 0 and then blanked.
     from_NM = np.where(present_NM, plan.source_NM, 0)
     content_NM = np.where(present_NM, np.take_along_axis(dataset.content_NM, from_NM, axis=0), -1)
     products = list(dataset.products)
@@ -90,28 +90,28 @@ def apply_plan(dataset: ProductDataset, plan: NoisePlan) -> ProductDataset:
 
 
 def _changed(dataset: ProductDataset, plan: NoisePlan, row: int) -> Product:
-    """The record of one product, with the content that it has now."""
+    """Return the record of one product with its new content."""
     product = dataset.products[row]
     values, content = {}, dict(product.content)
     for m in MODALITIES:
         source = int(plan.source_NM[row, INDEX[m]])
-        giver = dataset.products[source]
-        value = getattr(giver, m) if source >= 0 else None
+        donor = dataset.products[source]
+        value = getattr(donor, m) if source >= 0 else None
         if m in DISCRETE:
             for step in plan.steps.get((row, INDEX[m]), ()):
                 random = np.random.default_rng(step.seed)
                 value = TEXT_DAMAGE[step.kind](value, step.strength, random)
         values[m] = value
         content.pop(m, None)
-        if source >= 0 and m in giver.content:
-            content[m] = giver.content[m]
+        if source >= 0 and m in donor.content:
+            content[m] = donor.content[m]
     return replace(product, **values, content=content)
 
 
 def _damaged(
     dataset: ProductDataset, m: str, column: Column, products: Sequence[Product], plan: NoisePlan
 ) -> Column:
-    """The column of one modality with damaged tokens where the plan has steps."""
+    """Return the column of one modality with its damaged tokens."""
     steps = {row: s for (row, place), s in plan.steps.items() if place == INDEX[m]}
     if not steps:
         return column
@@ -164,10 +164,10 @@ def _vectors(
 
 ABSENCE_KINDS = ("missing", "missing_category")
 UNSEEDED = ("blur", "jpeg")
-"""Kinds that draw nothing: the same file gives the same damage."""
+"""Deterministic kinds: the same file gives the same damage."""
 
 HIT_STREAM, DAMAGE_STREAM, ORDER_STREAM = range(3)
-"""Streams of random numbers: who is hit, how it is damaged, who takes whose content."""
+"""Streams of random numbers: which products are hit, their damage, the order of exchange."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,11 @@ class NoiseKind:
 
     name: str
     modalities: tuple[str, ...]
-    """Those it applies to, in the one order."""
+    """Modalities it applies to, in canonical order."""
     unit: str
-    """Of the strength; empty where the kind has none."""
-    what: str
-    """What it does, in one sentence."""
+    """Unit of the strength; empty if the kind has none."""
+    description: str
+    """Its effect, in one sentence."""
     low: float = 1.0
     """Limits of the strength."""
     high: float = 1.0
@@ -223,12 +223,12 @@ class Noise:
     kind: str
     """Key of KINDS."""
     modality: str
-    """Which modality is hit."""
+    """The modality that is hit."""
     strength: float = 1.0
-    """Amount of damage to each product that is hit, in the kind's unit; 1 where it has none."""
+    """Amount of damage to each hit product, in the kind's unit; 1 if it has none."""
     share: float = 1.0
-    """Chance of each product that has the modality to be hit; of each category where the kind is
-    `missing_category`. Drawn one by one, so the share in a dataset varies around it."""
+    """Probability that a product with the modality is hit, or a category for `missing_category`.
+    Draws are independent, so the share in a dataset varies around it."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -247,32 +247,33 @@ class Noise:
 
 @dataclass(frozen=True)
 class NoisyDataset:
-    """A dataset after noise, and what is true about it."""
+    """A dataset after noise, with the ground truth about its content."""
 
     dataset: ProductDataset
     true_NM: np.ndarray
-    """bool: present and the product's own content, or equal to it; damage leaves it true."""
+    """bool: present and equal to the product's own content (possibly damaged)."""
     hit_NM: np.ndarray
     """bool: hit by any noise."""
 
 
 def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> NoisyDataset:
-    """The products of `dataset` after all `noises`, in order; `dataset` itself stays as it is.
+    """Apply all `noises` in order to the products of a dataset; the dataset itself is unchanged.
 
-    A product is hit where u < share, with u uniform in [0, 1) from (seed, place of the noise in
-    `noises`, product id). u does not depend on the share: what is hit at 0.1 is hit at 0.3 too. So
-    does the damage: a larger strength drops the same words or frames and more.
+    A product is hit if u < share, with u uniform in [0, 1) from (seed, index of the noise in
+    `noises`, product id). u does not depend on the share: products hit at 0.1 are also hit at 0.3.
+    Damage is nested in the same way: a larger strength drops the same words or frames and more.
 
-    `missing`: consecutive absences are taken together, and a product that would lose everything
-    keeps the modality with the largest u / share. `mismatch`: the products that are hit pass their
-    content around one ring, so none keeps its own and none is doubled; fewer than two do nothing.
-    The content of equal products is equal, so where it comes back by this way it counts as true.
+    `missing`: consecutive absences are applied together, and a product that would lose everything
+    keeps the modality with the largest u / share. `mismatch`: the hit products exchange content
+    along one ring, so none keeps its own and no content is used twice; fewer than two products are
+    left unchanged. Content received from a product with equal content counts as true.
 
     Damaged content keeps its number in `content_NM`, and `products` the path of the clean file. The
-    normaliser stays that of the clean training data. Second views (`dataset.view`) stay clean.
+    normaliser remains that of the clean training data. Second views (`dataset.view`) stay clean.
 
-    Raises ValueError where media have to be damaged but features come from files; MediaError where
-    a file that was there when the dataset was built cannot be read.
+    Raises:
+        ValueError: media are to be damaged, but features come from files.
+        MediaError: a media file can no longer be read.
     """
     plan = NoisePlan.clean(dataset.present_NM)
     for absent, group in groupby(enumerate(noises), lambda item: item[1].kind in ABSENCE_KINDS):
@@ -282,7 +283,7 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
         for place, noise in group:
             rows_R = _hit_rows(plan, dataset, noise, seed, place)
             if noise.kind == "mismatch":
-                plan.rotate(exchange_order(dataset, rows_R, seed, place), INDEX[noise.modality])
+                plan.exchange(exchange_order(dataset, rows_R, seed, place), INDEX[noise.modality])
             else:
                 _damage(plan, dataset, noise, rows_R, (seed, place))
     noisy = apply_plan(dataset, plan)
@@ -293,7 +294,7 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
 def exchange_order(
     dataset: ProductDataset, rows_R: np.ndarray, seed: int, place: int
 ) -> np.ndarray:
-    """The rows in the order of the ring along which a mismatch passes content back by one."""
+    """Return the rows in the order of the ring along which a mismatch exchanges content."""
     number_R = name_hashes([dataset.ids[row] for row in rows_R], seed, place, ORDER_STREAM)
     return rows_R[np.argsort(number_R, kind="stable")]
 
@@ -309,8 +310,8 @@ def _hit_rows(
 def _remove(
     plan: NoisePlan, dataset: ProductDataset, group: Iterable[tuple[int, Noise]], seed: int
 ) -> None:
-    """Takes modalities away, where u < share, but the last one of no product."""
-    # margin = u / share: below 1 is hit, and the order within a product stays the same in a sweep.
+    """Remove modalities where u < share, but never the last one of a product."""
+    # margin = u / share: hit below 1; the order within a product is the same for all shares.
     margin_NM = np.full(plan.source_NM.shape, np.inf)
     for place, noise in group:
         if noise.share == 0:
@@ -344,26 +345,26 @@ def _damage(
 
 
 def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> list[DamageStep]:
-    """What a noise that stands at `place` among the noises does to each of the products `ids`."""
+    """Return the damage of the noise with index `place` to each of the products `ids`."""
     seed_R = name_hashes(ids, seed, place, DAMAGE_STREAM).tolist()
     seed_R = [0] * len(ids) if noise.kind in UNSEEDED else seed_R
     return [DamageStep(noise.kind, noise.strength, own) for own in seed_R]
 
 
 def missing_at_random(rate: float) -> tuple[Noise, ...]:
-    """Each modality of each product is missing with chance `rate`, independently.
+    """Each modality of each product is missing with probability `rate`, independently.
 
-    But for the last one: a product that would lose all keeps one, so a little less is missing.
+    A product that would lose all modalities keeps one, so the effective rate is slightly lower.
     """
     return tuple(Noise("missing", m, share=rate) for m in MODALITIES)
 
 
 def mismatch_everywhere(rate: float) -> tuple[Noise, ...]:
-    """Each modality of each product is another product's with chance `rate`."""
+    """Each modality of each product is another product's with probability `rate`."""
     return tuple(Noise("mismatch", m, share=rate) for m in MODALITIES)
 
 
 def mismatch_uneven(low: float = 0.1, high: float = 0.5) -> tuple[Noise, ...]:
-    """Mismatch at rates that rise evenly from `low` (text) to `high` (audio)."""
+    """Mismatch at rates that increase linearly from `low` (text) to `high` (audio)."""
     rates = np.linspace(low, high, len(MODALITIES)).tolist()
     return tuple(Noise("mismatch", m, share=r) for m, r in zip(MODALITIES, rates, strict=True))

@@ -39,8 +39,8 @@ Change = Callable[[ProductDataset], ProductDataset]
 class Fault:
     """One departure: what it changes of the settings, the model and the data."""
 
-    what: str
-    """What the released code does, in one sentence."""
+    description: str
+    """Behaviour of the released code, in one sentence."""
     config: Callable[[Config], Config] = lambda config: config
     build: Callable[[Config], nn.Module] = seeded_model
     train: Change = lambda data: data

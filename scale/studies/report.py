@@ -18,16 +18,16 @@ _HEAD = re.compile(r"(.+?)(?:: |, )(.+)")
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence and what each metric says about it."""
+    """One claim with its outcome by metric."""
 
     text: str
-    """The claim; under a heading, the rest of it."""
+    """The claim, without its heading."""
     test: str
     by_metric: dict[str, Outcome]
 
 
 def group_by_claim(outcomes: Sequence[Outcome]) -> list[Claim]:
-    """The comparisons of one sentence and test together, whatever their metric."""
+    """Group outcomes with the same claim and test, over metrics."""
     found: dict[tuple[str, str], Claim] = {}
     for outcome in outcomes:
         c = outcome.comparison
@@ -37,10 +37,9 @@ def group_by_claim(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 
 def group_by_heading(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
-    """Claims by how they begin: `mismatch: S' beats uniform weights` stands under `mismatch`.
+    """Group claims by prefix: `mismatch: S' beats uniform weights` belongs to `mismatch`.
 
-    Where most beginnings belong to one claim alone, headings would only take room: then all claims
-    stand whole under an empty one.
+    If most prefixes occur only once, all claims are returned in full under an empty heading.
     """
     groups: dict[str, list[Claim]] = {}
     for claim in claims:
@@ -57,14 +56,14 @@ VERDICT_WORDS = {
 }  # fmt: skip
 ALPHA = 0.05
 FEW = 12
-"""Up to so many comparisons are told in full, each in its own sentence."""
+"""Up to this number, each comparison gets its own sentence."""
 
 
 def conclusion(summary: Summary) -> str:
-    """What the claims come to, with differences and intervals; then what is missing.
+    """Write the conclusion in one paragraph: verdicts with intervals, then missing runs.
 
-    Up to FEW comparisons each get a sentence. More are counted by verdict first; then the decided
-    ones are told with their numbers, and the open ones named.
+    Up to FEW comparisons get a sentence each. With more, verdicts are counted first; decided claims
+    are listed with their numbers, open ones by name.
     """
     if not summary.catalogue:
         return "Nothing has been trained yet."
@@ -91,7 +90,7 @@ def conclusion(summary: Summary) -> str:
 
 
 def _sentence(o: Outcome, shared: bool) -> str:
-    """Verdict, difference and intervals of a claim; its metric and test unless all share them."""
+    """Verdict, difference and intervals of a claim; metric and test unless shared by all."""
     text = f"“{o.comparison.claim}”: {VERDICT_WORDS[o.verdict]}"
     if o.seeds.value is not None:
         at = "" if shared else f"{o.comparison.metric} on {o.comparison.test} "
@@ -106,7 +105,7 @@ def _sentence(o: Outcome, shared: bool) -> str:
 
 
 def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
-    """Sentences on many claims: how many of each verdict, then the claims by verdict."""
+    """Sentences on many claims: counts of verdicts, then the claims by verdict."""
     outcomes, shared = _without_shared_note(outcomes)
     found = {verdict: [o for o in outcomes if o.verdict == verdict] for verdict in VERDICT_WORDS}
     counts = ", ".join(f"{len(some)} {verdict}" for verdict, some in found.items() if some)
@@ -132,7 +131,7 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome], str]:
-    """The outcomes without the note that every decided one has, and that note, to be told once."""
+    """Remove a note that all decided outcomes share; returns the outcomes and the note."""
     notes = {o.note for o in outcomes if _decided(o)}
     if len(notes) != 1:
         return outcomes, ""
@@ -140,7 +139,7 @@ def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome]
 
 
 def _sample_sizes(decided: Sequence[Outcome]) -> str:
-    """`over 5 seeds, then over 218 products`, as far as all have the same numbers of them."""
+    """`over 5 seeds, then over 218 products`; ranges if the numbers differ."""
     parts = []
     for what, sides in (
         ("seed", [o.seeds for o in decided]),
@@ -153,9 +152,9 @@ def _sample_sizes(decided: Sequence[Outcome]) -> str:
 
 
 def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
-    """The claim with its numbers where it is decided, and with the reason where impossible.
+    """The claim with its numbers if decided, or its reason if impossible.
 
-    An open one names its metrics unless it is open by all of the study's.
+    An undecided claim lists its metrics, unless it is undecided by all metrics.
     """
     figures = []
     for metric, o in claim.by_metric.items():
@@ -169,7 +168,7 @@ def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
 
 
 def _numbers(o: Outcome) -> str:
-    """`+0.060* [+0.035, +0.084], [+0.058, +0.062]` of a decided one: seeds, then products."""
+    """`+0.060* [+0.035, +0.084], [+0.058, +0.062]` if decided: seeds, then products."""
     if not _decided(o) or o.seeds.value is None:
         return ""
     spread = [f"[{interval(e).replace(' to ', ', ')}]" for e in (o.seeds, o.products) if e]
@@ -182,7 +181,7 @@ def _decided(o: Outcome) -> bool:
 
 
 def _possibly_chance(o: Outcome) -> bool:
-    """Decided, but not beyond what the number of comparisons gives by chance."""
+    """Return whether a decided outcome is not significant after Holm's correction."""
     return _decided(o) and o.p_holm is not None and o.p_holm > ALPHA
 
 
@@ -197,7 +196,7 @@ def interval(e: Estimate) -> str:
 
 
 def signed(x: float) -> str:
-    """Three decimals, but never a zero that is not one: the sign of a bound decides verdicts."""
+    """Three signed decimals; one digit below 0.0005, because the sign of a bound decides."""
     return f"{x:+.3f}" if x == 0 or abs(x) >= 0.0005 else f"{x:+.0e}"
 
 
@@ -213,7 +212,7 @@ DASH = "–"
 
 
 def markdown(summary: Summary) -> str:
-    """The report: what is unfinished, question, answer, table, comparisons, provenance."""
+    """Return the report: unfinished runs, question, conclusion, tables, provenance."""
     parts = [f"# Study `{summary.study.name}`", _unfinished(summary)]
     heading = "## Cells: mean [95 % t interval over seeds]"
     parts += [f"**{summary.study.question}**", conclusion(summary), heading, _cell_table(summary)]
@@ -224,7 +223,7 @@ def markdown(summary: Summary) -> str:
 
 
 def write_report(path: Path, summary: Summary) -> list[Path]:
-    """Write `path` (markdown) and, beside it with the ending .csv, the table in long form.
+    """Write the report to `path` (markdown) and the figures in long form to a .csv beside it.
 
     A row of the csv is a cell, test and metric: factors, then COLUMNS.
     """
@@ -236,7 +235,7 @@ def write_report(path: Path, summary: Summary) -> list[Path]:
             e = row.estimate(test, metric)
             facts = (test, metric, e.value, e.low, e.high, e.n, row.failed, row.reason)
             writer.writerow((*row.factors.values(), *facts))
-    # with_suffix would cut a catalogue's name at its last dot.
+    # with_suffix would truncate a catalogue's name at its last dot.
     beside = path.with_name(f"{path.name.removesuffix('.md')}.csv")
     write_whole(beside, text.getvalue())
     write_whole(path, markdown(summary))
@@ -251,7 +250,7 @@ def _unfinished(summary: Summary) -> str:
 
 
 def _cell_table(summary: Summary) -> str:
-    """Tests that all cells have; below them, by test, those that only some have."""
+    """Table of tests that all cells have, then of tests that only some have."""
     shared = summary.shared_tests()
     columns = [column for column in summary.columns if column[0] in shared]
     heads = [*summary.study.factors, *(f"{metric}, {test}" for test, metric in columns)]
@@ -266,7 +265,7 @@ def _cell_table(summary: Summary) -> str:
 
 
 def _rare_tests(summary: Summary, shared: Sequence[str]) -> str:
-    """A row per test that only some cells have; a column per such cell and metric."""
+    """A row per test that only some cells have; a column per cell and metric."""
     rare = list(dict.fromkeys(test for test, _ in summary.columns if test not in shared))
     pairs = [
         (row, metric)
@@ -305,7 +304,7 @@ def _sources(summary: Summary) -> str:
 
 def _table(heads: Sequence[Any], lines: Sequence[Sequence[Any]]) -> str:
     rows = [heads, ["---"] * len(heads), *lines]
-    # A bar or a line break inside a value would end its column or row.
+    # A bar or a line break would end the column or row.
     texts = [[" ".join(str(v).replace("|", "\\|").split()) for v in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in texts)
 

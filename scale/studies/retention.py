@@ -19,16 +19,16 @@ from scale.studies.statistics import seed_interval
 from scale.studies.study import Cell, Factor, Record, Study, Test, matches
 
 RetentionCurve = dict[float, Estimate]
-"""By number of missing modalities: the share that is kept, with a t interval over seeds."""
+"""By number of missing modalities: retained share, with a t interval over seeds."""
 
 
 def retention_curves(
     study: Study, records: Sequence[Record], test: str = "complete", metric: str = "mAP@5"
 ) -> dict[str, RetentionCurve]:
-    """kept_k = mean over the subsets of 5 - k modalities of metric(subset) / metric(all five).
+    """Return kept_k = mean over subsets of 5 - k modalities of metric(subset) / metric(all five).
 
-    On products that have all modalities, of which the query keeps the subset; the gallery keeps
-    all. For each of the cells that `study.retention` names, by their written factors.
+    Measured on complete products; the query keeps the subset, the gallery all modalities. One
+    curve for each entry of `study.retention`, by the values of its factors.
     """
     return {
         ", ".join(str(value) for value in wanted.values()): _retention_curve(
@@ -57,7 +57,7 @@ def _retention_curve(
 
 
 def retained_shares(figures: dict[str, float], metric: str = "mAP@5") -> list[float]:
-    """kept_K of one run, from its figures `mAP@5 text+image` and so on; NaN where not measured."""
+    """Return kept_K of one run from its figures `mAP@5 text+image` etc.; NaN if not measured."""
     whole = figures.get(f"{metric} {subset_name(MODALITIES)}", np.nan)
     return [
         float(
@@ -75,22 +75,22 @@ def retained_shares(figures: dict[str, float], metric: str = "mAP@5") -> list[fl
 
 
 Value = TypeVar("Value", float, NDArray[np.float64])
-"""A figure of a subset: one number, or value_Q of the same queries for all subsets."""
+"""Value of a subset: a number, or value_Q over the same queries for all subsets."""
 
 EMPTY_SUBSET = ""
-"""Key of the subset without any modality: the figure of chance."""
+"""Key of the empty subset, whose value is chance."""
 
 
 def marginal_contributions(value: Mapping[str, Value]) -> dict[str, list[Value]]:
-    """By modality m, for each number k of others there before: what adding m changes.
+    """Return the mean change by adding modality m to k others, for each m and k.
 
         step_k(m) = mean over subsets S of k modalities without m of v(S + m) - v(S)
 
     Args:
-        value: v by written subset (`text+image`), all 31, and by EMPTY.
+        value: v by `subset_key`, for all 31 subsets and EMPTY_SUBSET.
 
     Raises:
-        ValueError: a subset is not among them.
+        ValueError: a subset is missing.
     """
     subsets = ((), *SUBSETS)
     missing = [subset for subset in subsets if subset_key(subset) not in value]
@@ -107,29 +107,29 @@ def marginal_contributions(value: Mapping[str, Value]) -> dict[str, list[Value]]
 
 
 def shapley(value: Mapping[str, Value]) -> dict[str, Value]:
-    """Shapley value of each modality: phi_m = mean over k of step_k(m).
+    """Return the Shapley value of each modality, phi_m = mean over k of step_k(m).
 
-    The same as the mean, over all M! orders, of what m adds when its turn comes; the phi sum to
-    v(all) - v(nothing) (Shapley 1953). Linear in v: phi of each query, averaged over queries, is
-    phi of the mean. Raises ValueError as `marginal_contributions`.
+    Equal to the mean marginal contribution of m over all M! orders; the phi sum to
+    v(all) - v(none) (Shapley 1953). Linear in v: the mean of phi over queries is phi of the mean.
+    Raises ValueError as `marginal_contributions`.
     """
     return {m: sum(steps) / len(steps) for m, steps in marginal_contributions(value).items()}
 
 
 def subset_key(subset: tuple[str, ...]) -> str:
-    """Key of a subset: `text+image` in the one order, EMPTY for none."""
+    """Return a subset's key: `text+image` in canonical order, or EMPTY_SUBSET."""
     return subset_name(subset) if subset else EMPTY_SUBSET
 
 
 @dataclass(frozen=True)
 class DamageRetention:
-    """One test on damaged products."""
+    """Retained retrieval on one test with damaged products."""
 
     test: str
     kind: str
-    """Key of KINDS; empty where the test has several kinds."""
+    """Key of KINDS; empty if the test has several kinds."""
     modality: str
-    """Empty where the test damages several."""
+    """Empty if the test damages several."""
     strength: float
     """In the kind's unit; for kinds without one, the share of the products that are hit."""
     retained_shares: dict[str, Estimate]
@@ -139,11 +139,11 @@ class DamageRetention:
 def damage_retention(
     study: Study, records: Sequence[Record], metric: str | None = None
 ) -> list[DamageRetention]:
-    """kept = mean over seeds of figure(damaged) / figure(clean) of the same run, with t interval.
+    """Return kept = mean over seeds of figure(damaged) / figure(clean), with t intervals.
 
-    Of the models that were trained without noise and measure both, by modality and kind, then in
-    the order of the study: mild to strong. A run whose clean figure is 0 is left out. Empty
-    where fewer than two kinds of damage were measured: that is no comparison of kinds.
+    For models trained without noise, ordered by modality and kind, then as in the study (mild to
+    strong). Runs with a clean figure of 0 are ignored. Empty if fewer than two kinds of damage were
+    measured.
     """
     metric = metric or study.metrics[0]
     cells = [cell for cell in study.cells if not cell.noises and _clean(cell)]
@@ -168,13 +168,13 @@ def damage_retention(
 
 
 def _clean(cell: Cell) -> str:
-    """The test on all held-out products as they are; empty where a cell has none."""
+    """Return the name of the test on all unmodified held-out products, or an empty string."""
     plain = [test.name for test in cell.tests if not test.noises and not test.complete]
     return plain[0] if plain else ""
 
 
 def _names(study: Study, cells: Sequence[Cell]) -> list[str]:
-    """Cells by the factors in which they differ."""
+    """Return the cells' names: the values of the factors in which they differ."""
     differ = [n for n in study.factors if len({str(c.factors[n]) for c in cells}) > 1]
     shown = differ or study.factors[-1:]
     return [", ".join(str(cell.factors[name]) for name in shown) for cell in cells]
@@ -198,7 +198,7 @@ def _amount(noise: Noise) -> float:
 
 
 def _ratios(cell: Cell, test: str, records: Sequence[Record], metric: str) -> np.ndarray:
-    """kept_S of a cell's runs; NaN where one side was not measured or the clean figure is 0."""
+    """Return kept_S of a cell's runs; NaN if not measured or if the clean figure is 0."""
     pairs = [
         [record.figures.get(name, {}).get(metric, np.nan) for name in (test, _clean(cell))]
         for record in records

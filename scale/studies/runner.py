@@ -51,11 +51,11 @@ BATCH = 256
 
 @dataclass
 class Measurements:
-    """Figures of one model, by test and metric."""
+    """Figures of one model by test and metric."""
 
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """value_N by product, NaN where it did not ask: for intervals over products."""
+    """value_N by product for intervals over products; NaN if it is no query."""
 
 
 def measure(
@@ -66,13 +66,14 @@ def measure(
     seed: int,
     device: Any,
 ) -> Measurements:
-    """Retrieval by category and by instance on each test.
+    """Measure category and instance retrieval on each test.
 
-    mAP@5 and mAP@1: category retrieval by all modalities that a product has. Recall@10: mean over
-    products of the share of a product's cross-modal directions (up to 20) in which its own other
-    modality is among the first ten. `mAP@5 text+image`: query by these modalities, gallery by all.
+    mAP@5 and mAP@1: category retrieval by all present modalities. Recall@10: mean over products of
+    the share of a product's cross-modal directions (up to 20) in which its own other modality is
+    among the first ten. `mAP@5 text+image`: query by these modalities, gallery by all.
 
-    complete_N: which held-out products have all modalities of the catalogue, for `Test.complete`.
+    Args:
+        complete_N: held-out products with all modalities of the catalogue, for `Test.complete`.
     """
     found = Measurements()
     for test in tests:
@@ -108,10 +109,10 @@ def product_vectors(
     products: ProductArrays,
     device: Any,
 ) -> np.ndarray:
-    """emb_ND of unit length from the modalities of `subset`; zeros where a product has none.
+    """Return unit emb_ND from the modalities of `subset`; zeros for products without any.
 
-    A model with `embed_product` (one stream, co-attention) runs on the subset; of others the pooled
-    features are combined.
+    Models with `embed_product` (single-stream, co-attention) run on the subset; for others the
+    pooled features are combined.
     """
     if not hasattr(model, "embed_product"):
         return subset_embedding(products.pooled_NMD, products.present_NM, subset)[0]
@@ -126,14 +127,14 @@ def product_vectors(
 
 
 def _embed(model: nn.Module, batch: ProductBatch, width: int) -> Tensor:
-    # A model cannot run on a batch in which no product has anything.
+    # Models cannot run on a batch without any modality.
     if not bool(batch.present_BM.any()):
         return torch.zeros(len(batch), width)
     return model.embed_product(batch).cpu()
 
 
 def _category(products: ProductArrays, query_ND: np.ndarray, gallery_ND: np.ndarray) -> Retrieval:
-    """Category retrieval of the products whose query vector is not zero."""
+    """Category retrieval over the products with nonzero vectors."""
     rows_Q = np.flatnonzero(np.abs(query_ND).sum(1) > 0)
     rows_G = np.flatnonzero(np.abs(gallery_ND).sum(1) > 0)
     labels, ids = np.array(products.labels, object), np.array(products.ids, object)
@@ -145,14 +146,14 @@ def _category(products: ProductArrays, query_ND: np.ndarray, gallery_ND: np.ndar
 
 
 def _by_product(found: Retrieval, metric: str, products: int, chance: bool = False) -> np.ndarray:
-    """value_N: the metric at the products that asked, NaN elsewhere."""
+    """Return value_N: the metric of each query product, NaN elsewhere."""
     value_N = np.full(products, np.nan)
     value_N[found.rows_Q] = (found.chance if chance else found.values)[metric]
     return value_N
 
 
 def _instance_recall(products: ProductArrays) -> np.ndarray:
-    """value_N: share of a product's cross-modal directions that find it among the first ten."""
+    """Return value_N: share of a product's cross-modal directions with a hit in the first ten."""
     total_N, count_N = np.zeros(len(products.ids)), np.zeros(len(products.ids))
     for found in direction_retrievals(products, ks=(10,)).values():
         value_N = _by_product(found, "Recall@10", len(products.ids))
@@ -167,30 +168,30 @@ def _mean(value_N: np.ndarray) -> float:
 
 
 CHECK_EVERY = 25
-"""Steps between looks at whether the loss is still a number."""
+"""Steps between checks for a finite loss."""
 
 
 @dataclass(frozen=True)
 class StudyData:
-    """A catalogue's products as tokens, and the preset that fits them: shared by all cells."""
+    """Tokenized products of a catalogue and the fitted preset, shared by all cells."""
 
     catalogue: str
     preset: str
     config: Config
     train: ProductDataset
     held: ProductDataset
-    """Validation and test products together: a study chooses nothing on either, and the more
-    products, the narrower the intervals."""
+    """Validation and test products: a study selects nothing on either, and more products give
+    narrower intervals."""
     fingerprint: str
-    """Changes where the catalogue's records or the presence of its media do."""
+    """Hash of the catalogue's records and the presence of its media."""
 
 
 @lru_cache(maxsize=2)
 def load_study_data(folder: Path, preset: str) -> StudyData:
-    """Features, tokenizer and splits of a catalogue, once per process.
+    """Load features, tokenizer and splits of a catalogue, once per process.
 
-    Raises ValueError where the catalogue has no training or no held-out products, or for an unknown
-    preset.
+    Raises ValueError for an unknown preset or a catalogue with fewer than two training or held-out
+    products.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
@@ -217,7 +218,7 @@ def load_study_data(folder: Path, preset: str) -> StudyData:
 
 
 def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> Record:
-    """Train and measure; a cell that cannot be trained gives a record that says why."""
+    """Train and measure one cell; failed training gives a record with status `failed`."""
     started = time.perf_counter()
     config = cell.config(bench.config, seed)
     status, reason, found = "done", "", Measurements()
@@ -252,10 +253,10 @@ def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) 
 
 
 def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Stepper:
-    """Train a cell's model on damaged products. Raises TrainingError where it cannot go on."""
+    """Train a cell's model on damaged products. Raises TrainingError if the loss diverges."""
     stepper = Stepper(config, _build(cell.model, fault, config), noisy.dataset)
     stepper.weigher = make_weight_fn(
-        cell.weigher, stepper.train.ids, noisy.dataset.ids, noisy.true_NM, config.train.batch_size
+        cell.weight_fn, stepper.train.ids, noisy.dataset.ids, noisy.true_NM, config.train.batch_size
     )
     for number in range(config.train.steps):
         step = stepper.step(number)
@@ -267,9 +268,9 @@ def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -
 
 
 def _build(name: str, fault: Fault, config: Config) -> nn.Module:
-    """SCALE, SCALE with a fault, or a relative, with the weights that the run's seed gives.
+    """Build SCALE, SCALE with a fault, or a named system, with weights from the run's seed.
 
-    `uniter` sees the modalities of its paper, `uniter everywhere` all five.
+    `uniter` uses the modalities of its paper, `uniter everywhere` all five.
     """
     system = name.removesuffix(" everywhere")
     if system in SYSTEMS:
@@ -283,7 +284,7 @@ def _build(name: str, fault: Fault, config: Config) -> nn.Module:
 
 
 def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
-    """The same products with the other modalities counted as missing."""
+    """Return the same products with all other modalities marked as missing."""
     unused = [INDEX[m] for m in MODALITIES if m not in modalities]
     if not unused:
         return data
@@ -294,15 +295,15 @@ def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDatase
 
 
 VERSION = 1
-"""Part of every key: raise it when the same cell would be trained or measured otherwise."""
+"""Part of every key; increase it when training or measurement of the same cell changes."""
 
 
 Keys = dict[tuple[int, int], str]
-"""Key of each run by the place of its cell in the study and its seed."""
+"""Key of each run by the index of its cell and its seed."""
 
 
 class StudyError(RuntimeError):
-    """A study that stopped; the message says why and that finished runs are kept."""
+    """Raised when a study stops early; finished runs are kept."""
 
 
 @dataclass(frozen=True)
@@ -324,24 +325,24 @@ def run_study(
     jobs: int | None = None,
     progress: bool = True,
 ) -> list[Record]:
-    """Train and measure what is not finished yet; returns all runs of the study, cell by cell.
+    """Train and measure all unfinished runs; return all runs of the study, cell by cell.
 
-    Each finished run is in `<out>/<study>-<catalogue>.parquet` at once (the file is replaced as a
-    whole, so a stop at any moment loses only the runs in progress); what else the file holds stays
-    there. A run that another study of `out` has finished with the same key is taken over. Seeds go
-    round by round, so that what is there after a stop is the whole grid with fewer seeds.
+    Each finished run is written at once to `<out>/<study>-<catalogue>.parquet`. The file is
+    replaced atomically, so interruption loses only the runs in progress; its other records are
+    kept. Runs with the same key in other studies of `out` are reused. Seeds are the outer loop, so
+    an interrupted study has the full grid with fewer seeds.
 
     Args:
-        folder: of the catalogue.
-        out: where the parquet file lies or will lie.
+        folder: the catalogue's folder.
+        out: folder of the parquet file.
         preset: settings that the cells change.
-        jobs: processes; default one per GPU, else one per core.
+        jobs: number of processes; default one per GPU, else one per core.
 
     Raises:
-        ValueError: the catalogue cannot be used; a cell names an unknown setting or model.
-        StudyError: a worker died, or a cell raised what is no failed training.
+        ValueError: unusable catalogue, or a cell with an unknown setting or model.
+        StudyError: a worker died, or a cell raised an unexpected error.
     """
-    # Opened here first, so that the workers find the features in the cache.
+    # Load here first to fill the feature cache for the workers.
     bench = load_study_data(Path(folder), preset)
     keys = {
         (index, seed): _key(bench, cell, seed)
@@ -361,10 +362,10 @@ def run_grid(
     jobs: int | None,
     progress: bool,
 ) -> list[Record]:
-    """`run_study` for any function that makes a record of a job; it must be picklable."""
+    """`run_study` for any picklable function from a job to a record."""
     path, wanted = records_path(out, study.name, catalogue), set(keys.values())
     done = _finished(out, path, catalogue, wanted)
-    # Of more seeds, the whole grid behind a quick one, another preset: hours of work.
+    # Keep runs of more seeds, the full grid, or other presets: they cost hours.
     others = [record for record in read_records(path) if record.key not in wanted]
     write_records(path, _ordered(study, keys, done) + others)
     todo = {
@@ -382,25 +383,25 @@ def run_grid(
 
 
 def records_path(out: Path, study: str, catalogue: str) -> Path:
-    """Where the runs of a study on a catalogue lie."""
+    """Return the path of a study's runs on a catalogue."""
     return out / f"{study}-{catalogue}.parquet"
 
 
 def load_finished(
     study: Study, folder: Path | str, out: Path | str, preset: str = "micro"
 ) -> list[Record]:
-    """The runs of a study that are there, without running any."""
+    """Load the finished runs of a study."""
     path = records_path(Path(out), study.name, Path(folder).resolve().name)
     return select_records(study, [r for r in read_records(path) if r.preset == preset])
 
 
 def select_records(study: Study, records: Iterable[Record]) -> list[Record]:
-    """Those that are of the study's cells as they are now.
+    """Select the records of the study's current cells.
 
-    A file holds others too: of the whole grid behind a quick one, or of a cell that was another one
-    when it was run. Of two runs alike the first counts.
+    Files can also hold cells of the full grid (for a quick study) and outdated cells. Of several
+    records with the same factors and seed, the first counts.
     """
-    # As JSON has it: lists for tuples.
+    # Through JSON, because stored records have lists in place of tuples.
     cells = [(cell.factors, json.loads(json.dumps(cell.identity()))) for cell in study.cells]
     found: list[Record] = []
     for record in records:
@@ -417,7 +418,7 @@ def select_records(study: Study, records: Iterable[Record]) -> list[Record]:
 def _run_all(
     jobs: list[Job], work: Callable[[Job], Record], workers: int | None
 ) -> Iterator[Record]:
-    """Records in the order in which they are finished."""
+    """Yield records in the order of completion."""
     gpus = torch.cuda.device_count()
     workers = min(workers or gpus or os.cpu_count() or 1, max(len(jobs), 1))
     context = multiprocessing.get_context("spawn")
@@ -445,14 +446,14 @@ def _run_all(
 
 
 def _start_worker(number, gpus: int, threads: int) -> None:
-    """Gives each worker a GPU of its own, or its share of the cores."""
+    """Assign each worker its own GPU or its share of the cores."""
     with number.get_lock():
         mine = number.value
         number.value += 1
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
     torch.set_num_threads(threads)
-    # A killed study would otherwise leave workers that go on training what nobody keeps.
+    # Otherwise the workers of a killed study would continue training.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -466,7 +467,7 @@ def _work(job: Job, folder: Path, preset: str) -> Record:
 
 
 def _key(bench: StudyData, cell: Cell, seed: int) -> str:
-    """Hash of the products, the settings, the cell and the seed."""
+    """Hash of products, settings, cell and seed."""
     facts = [
         VERSION,
         bench.fingerprint,
@@ -479,7 +480,7 @@ def _key(bench: StudyData, cell: Cell, seed: int) -> str:
 
 
 def _finished(out: Path, own: Path, catalogue: str, wanted: set[str]) -> dict[str, Record]:
-    """Runs by key, from this study's file and from those of the others on the same catalogue."""
+    """Runs by key, from the files of all studies on the same catalogue."""
     others = sorted(out.glob(f"*-{catalogue}.parquet")) if out.is_dir() else []
     found: dict[str, Record] = {}
     for path in (*(p for p in others if p != own), own):
@@ -488,7 +489,7 @@ def _finished(out: Path, own: Path, catalogue: str, wanted: set[str]) -> dict[st
 
 
 def _ordered(study: Study, keys: Keys, done: dict[str, Record]) -> list[Record]:
-    """A row per cell and seed, under the study's own name and factors."""
+    """One record per cell and seed, under the study's own name and factors."""
     return [
         replace(done[key], study=study.name, factors=study.cells[index].factors)
         for (index, _), key in sorted(keys.items())

@@ -33,21 +33,21 @@ VERDICTS: dict[int, Verdict] = {1: "supported", 0: "not decided", -1: "contradic
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the runs say about one comparison. Differences are better minus worse."""
+    """Result of one comparison. Differences are better minus worse."""
 
     comparison: Comparison
     verdict: Verdict
     note: str
-    """What the verdict leaves out, or why there is none; empty where nothing is to be said."""
+    """Restriction of the verdict, or the reason for having none; may be empty."""
     seeds: Estimate = NOTHING
-    """Mean of d_s, t interval over the seeds that both sides have."""
+    """Mean of d_s with a t interval over the seeds that both sides have."""
     products: Estimate | None = None
-    """Mean over products, bootstrap interval; None where the figure has no values by product. Its
-    value can differ a little from that of `seeds` where products ask different numbers of times."""
+    """Mean over products with a bootstrap interval; None if the metric has no values by product. It
+    can differ slightly from `seeds` if products have different numbers of queries."""
     by_seed: dict[int, float] | None = None
     """d_s of each seed."""
     pairs: int = 0
-    """Contexts that are compared, C."""
+    """Number of contexts compared, C."""
     p: float | None = None
     """Two-sided paired t test over seeds; None with fewer than two."""
     p_holm: float | None = None
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def seed_interval(value_S: Floats) -> Estimate:
-    """mean +- t_{0.975, S-1} sd / sqrt(S), sd with S - 1; NaN left out; no interval for S = 1."""
+    """Return mean +- t_{0.975, S-1} sd / sqrt(S) over non-NaN values; no interval for S = 1."""
     known_S = value_S[~np.isnan(value_S)]
     n = len(known_S)
     if n == 0:
@@ -63,24 +63,22 @@ def seed_interval(value_S: Floats) -> Estimate:
     mean = float(known_S.mean())
     if n == 1:
         return Estimate(mean, None, None, 1)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * known_S.std(ddof=1) / n**0.5)
-    # Rounding keeps seeds that all agree from an interval of 1e-17 beside their value.
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(known_S))
+    # Without rounding, equal values would get an interval of about 1e-17.
     return Estimate(round(mean, 12), round(mean - half, 12), round(mean + half, 12), n)
 
 
 def paired_t_test(difference_S: Floats) -> float | None:
-    """p of the two-sided paired t test, 2 P(T_{S-1} > |mean| sqrt(S) / sd); None for S < 2.
+    """Return p of the two-sided paired t test on the differences; None for S < 2.
 
-    Seeds that all agree give 0, or 1 where their difference is 0.
+    Equal differences of all seeds give 0, or 1 if they are 0.
     """
-    n = len(difference_S)
-    if n < 2:
+    if len(difference_S) < 2:
         return None
-    mean, error = difference_S.mean(), difference_S.std(ddof=1) / n**0.5
-    # Below this the spread is rounding, and the quotient would be arbitrary.
-    if error <= 1e-12:
-        return 1.0 if abs(mean) <= 1e-12 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / error, n - 1))
+    # Below this the spread is rounding error, and t would be arbitrary.
+    if stats.sem(difference_S) <= 1e-12:
+        return 1.0 if abs(difference_S.mean()) <= 1e-12 else 0.0
+    return float(stats.ttest_1samp(difference_S, 0.0).pvalue)
 
 
 def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float:
@@ -107,29 +105,26 @@ def auc(value_N: ArrayLike, true_N: ArrayLike) -> float:
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p, max over j <= i of min(1, (m - j + 1) p_(j)), in the order given.
+    """Return Holm's adjusted p values, max over j <= i of min(1, (m - j + 1) p_(j)).
 
-    Reading "adjusted p <= a" as a difference controls the family-wise error rate: the probability
-    that one comparison or more is called a difference though it has none is at most a, however the
-    comparisons depend on each other. The chance in question is that of training (seeds), on this
-    catalogue's held-out products; the choice of products is in the other interval only. None (no
-    test was possible) stays None and does not count into m.
+    Rejecting at adjusted p <= a controls the family-wise error rate under any dependence: the
+    probability of one or more false differences is at most a. It covers the variation of training
+    (seeds) on this catalogue's held-out products, not the choice of products. None (no test was
+    possible) stays None and does not count towards m.
     """
-    order = sorted((p, k) for k, p in enumerate(values) if p is not None)
-    adjusted: list[float | None] = [None] * len(values)
-    largest = 0.0
-    for rank, (p, k) in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p))
-        adjusted[k] = largest
-    return adjusted
+    from statsmodels.stats.multitest import multipletests
+
+    known = [p for p in values if p is not None]
+    adjusted = iter(multipletests(known, method="holm")[1].tolist() if known else ())
+    return [None if p is None else next(adjusted) for p in values]
 
 
 def decide(seeds: Estimate, products: Estimate | None) -> tuple[Verdict, str]:
-    """The verdict of two intervals of better minus worse, and what it leaves out.
+    """Return the verdict of two intervals of better minus worse, and a note.
 
-    `supported`: all intervals there are lie above 0; `contradicted`: all lie below 0; else `not
-    decided`. An interval that ends at 0 holds it. `products` is None where the figure has no values
-    by product: then the seeds alone decide, and the note says so.
+    `supported`: all intervals lie above 0; `contradicted`: all lie below 0; else `not decided`. An
+    interval that ends at 0 contains 0. If `products` is None (no values by product), the seeds
+    alone decide, and the note states it.
     """
     seed_side, product_side = _side(seeds), _side(products) if products else 0
     if seeds.low is None:
@@ -148,10 +143,10 @@ def decide(seeds: Estimate, products: Estimate | None) -> tuple[Verdict, str]:
 
 
 def index_runs(study: Study, records: Iterable[Record]) -> Runs:
-    """The records of the study's cells, by factors and seed; those of other cells are left out.
+    """Index the records of the study's cells by factors and seed; other cells are ignored.
 
-    Raises ValueError for records of several catalogues or presets, and for two of the same cell and
-    seed: they are runs of different settings under one name.
+    Raises ValueError for records of several catalogues or presets, and for two records of the same
+    cell and seed.
     """
     places = {cell_key(study, cell.factors) for cell in study.cells}
     runs: Runs = {}
@@ -172,18 +167,18 @@ def index_runs(study: Study, records: Iterable[Record]) -> Runs:
 
 
 def cell_key(study: Study, factors: dict[str, Factor]) -> CellKey:
-    """A cell's factors in the order of the study's columns."""
+    """Return a cell's factors in the order of the study's columns."""
     return tuple(factors[name] for name in study.factors)
 
 
 def compare(study: Study, comparison: Comparison, runs: Runs, seed: int = 0) -> Outcome:
-    """d_s = mean over contexts of (mean over better cells - mean over worse cells), and its spread.
+    """Compare two sides: d_s = mean over contexts of (mean of better cells - mean of worse cells).
 
-    A seed counts where every one of these cells has a finite figure, so that all seeds average the
-    same cells. Over products, value_N is averaged over contexts and seeds with both sides, then
-    the paired bootstrap (of seed `seed`) draws products.
+    A seed counts if every cell has a finite figure, so that all seeds average the same cells. Over
+    products, value_N is averaged over contexts and seeds with both sides, then a paired bootstrap
+    (with seed `seed`) resamples products.
 
-    A failed cell makes the comparison `impossible`, and so do sides that share no context.
+    A failed cell or sides without a common context make the comparison `impossible`.
     """
     contexts = matching_cells(study, comparison)
     if not contexts:
@@ -204,14 +199,14 @@ def compare(study: Study, comparison: Comparison, runs: Runs, seed: int = 0) -> 
 
 
 def compare_all(study: Study, runs: Runs, seed: int = 0) -> list[Outcome]:
-    """`compare` for every comparison of the study, with Holm's p across them."""
+    """Run every comparison of the study, with Holm's p across them."""
     outcomes = [compare(study, comparison, runs, seed) for comparison in study.comparisons]
     adjusted = holm([outcome.p for outcome in outcomes])
     return [replace(o, p_holm=p) for o, p in zip(outcomes, adjusted, strict=True)]
 
 
 def matching_cells(study: Study, comparison: Comparison) -> list[CellPair]:
-    """Cells to set against each other: those that agree in the factors that neither side names."""
+    """Return pairs of cells that agree in the factors named by neither side."""
     free = [n for n in study.factors if n not in comparison.better and n not in comparison.worse]
     found: dict[CellKey, CellPair] = {}
     for cell in study.cells:
@@ -228,7 +223,7 @@ def describe_factors(factors: dict[str, Factor]) -> str:
 
 
 def _side(interval: Estimate) -> int:
-    """1 above zero, -1 below, 0 where the interval holds zero or there is none."""
+    """Return 1 if the interval lies above 0, -1 if below, else 0."""
     if interval.low is None or interval.high is None:
         return 0
     return int(interval.low > 0) - int(interval.high < 0)
@@ -239,7 +234,7 @@ def _figure(record: Record, comparison: Comparison) -> float:
 
 
 def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Comparison) -> float:
-    """d_s: the mean over contexts of the better cells' mean minus the worse cells'."""
+    """Return d_s of one seed."""
     pair_C2 = [
         [np.mean([_figure(runs[c, seed], comparison) for c in cells]) for cells in context]
         for context in contexts
@@ -250,7 +245,7 @@ def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Com
 def _over_products(
     runs: Runs, contexts: list[CellPair], seeds: list[int], comparison: Comparison, seed: int
 ) -> Estimate | None:
-    """Paired bootstrap over products; None where a run has no values by product."""
+    """Paired bootstrap over products; None if a run has no values by product."""
     test, metric = comparison.test, comparison.metric
     parts = [
         [[runs[c, s].queries.get(test, {}).get(metric, []) for c in cells] for cells in context]
@@ -262,7 +257,7 @@ def _over_products(
         return None
     require(len(sizes) == 1, f"{test}: runs with {sorted(sizes)} products")
     pair_A2N = np.array([[_nanmean(np.array(side, dtype=float)) for side in s] for s in parts])
-    # A product that one side did not ask for would be set against other products' difficulty.
+    # A product that is a query on one side only would be compared with other products.
     pair_A2N[np.isnan(pair_A2N).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
     found = paired_difference(*_nanmean(pair_A2N), seed)
     if found.n == 0:
@@ -271,7 +266,7 @@ def _over_products(
 
 
 def _nanmean(value_AN: Floats) -> Floats:
-    """Mean over the first axis of what is not NaN."""
+    """Mean of non-NaN values over the first axis; NaN if there are none."""
     total_N, count_N = np.nansum(value_AN, axis=0), (~np.isnan(value_AN)).sum(0)
     return np.divide(total_N, count_N, out=np.full(count_N.shape, np.nan), where=count_N > 0)
 
@@ -282,55 +277,54 @@ class CellSummary:
 
     factors: dict[str, Factor]
     figures: dict[str, dict[str, Estimate]]
-    """By test, then by metric of the study: mean with t interval over seeds."""
+    """By test, then by metric: mean with t interval over seeds."""
     done: int
-    """Seeds with a finished run."""
+    """Number of seeds with a finished run."""
     failed: int = 0
-    """Seeds that could not be trained."""
+    """Number of seeds whose training failed."""
     reason: str = ""
-    """Why not; empty where none failed."""
+    """Reason of the first failure."""
 
     def estimate(self, test: str, metric: str) -> Estimate:
-        """The cell's figure; NOTHING where it has none."""
+        """Return the cell's figure; NOTHING if not measured."""
         return self.figures.get(test, {}).get(metric, NOTHING)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All that a study's runs say."""
+    """Summary of a study's runs."""
 
     study: Study
     catalogue: str
-    """Empty where nothing has run yet; so is `preset`."""
+    """Empty without runs; so is `preset`."""
     preset: str
     rows: tuple[CellSummary, ...]
     """One per cell, in the study's order."""
     outcomes: tuple[Outcome, ...]
     """One per comparison, in the study's order."""
     columns: tuple[tuple[str, str], ...]
-    """Tests and metrics that a run has measured, in the study's order."""
+    """Measured tests and metrics, in the study's order."""
     provenance: dict[str, Any]
-    """seeds, device, threads, versions, commit (`(changed)` where the checkout differed from it):
-    lists; seconds: total; products: number by test."""
+    """seeds, device, threads, versions, commit (with `(changed)` for a modified checkout): lists;
+    seconds: total; products: number by test."""
 
     def unfinished(self) -> list[CellSummary]:
-        """Cells with fewer runs than the study asks for, but for those that cannot be trained."""
+        """Return cells with fewer runs than seeds, except those that failed."""
         return [r for r in self.rows if not r.failed and r.done < self.study.seeds]
 
     def shared_tests(self) -> list[str]:
-        """Measured tests that all cells have; where there is none, those that the most have."""
+        """Return measured tests that all cells have, or else those that most cells have."""
         cells = Counter(test.name for cell in self.study.cells for test in cell.tests)
         measured = dict.fromkeys(test for test, _ in self.columns)
-        # What no cell asks for, `training`, every cell measures.
+        # `training` is in no cell's tests but measured by every cell.
         counts = {test: cells[test] or len(self.study.cells) for test in measured}
         return [test for test in measured if counts[test] == max(counts.values())]
 
 
 def summarise(study: Study, records: Sequence[Record]) -> Summary:
-    """The study's table, comparisons and provenance from its runs, finished or not.
+    """Summarise the runs of a study, finished or not: table, comparisons, provenance.
 
-    Records of other cells are left out. Raises ValueError for records of several catalogues or
-    presets, and for two of the same cell and seed.
+    Records of other cells are ignored. Raises ValueError as `index_runs`.
     """
     runs = index_runs(study, records)
     tests = dict.fromkeys(test.name for cell in study.cells for test in cell.tests)

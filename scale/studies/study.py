@@ -29,8 +29,8 @@ METRICS: dict[str, str] = {
     "damaged pair of the same modalities; 0.5 is chance",
     "AUC S' held out": "the same for held-out products that are damaged alike",
 }
-"""Definitions of the figures that a study may be decided by; the first two, in every cell of a
-catalogue, have values by product too."""
+"""Definitions of the metrics by which comparisons are decided. The first two are measured in every
+cell of a catalogue and also have values by product."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Test:
     """Products to test on: the held-out ones, damaged or reduced in some way."""
 
     name: str
-    """As it stands in the table, e.g. `complete`."""
+    """Name in the table, e.g. `complete`."""
     noises: tuple[Noise, ...] = ()
     """Applied to the held-out products, seeded by the run's seed."""
     complete: bool = False
@@ -52,20 +52,20 @@ class Cell:
     """One training, up to its seed."""
 
     factors: dict[str, Factor]
-    """Its place in the study's table, e.g. {"policy": "zero", "rate": 0.3}."""
+    """Row of the study's table, e.g. {"policy": "zero", "rate": 0.3}."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Changes to the preset, by dotted name, e.g. {"missing.policy": "zero"}."""
+    """Changes to the preset by dotted name, e.g. {"missing.policy": "zero"}."""
     noises: tuple[Noise, ...] = ()
     """Applied to the training products, seeded by the run's seed."""
     model: str = "scale"
-    """A name in `cell.MODELS`: SCALE, a named relative of it, or SCALE with one fault."""
-    weigher: str = ""
-    """A name in `weighers.WEIGHERS` for weights that LossConfig does not offer; empty: its own."""
+    """`scale`, a name in `SYSTEMS` (with suffix ` everywhere`: all modalities) or in `FAULTS`."""
+    weight_fn: str = ""
+    """A name in `WEIGHT_FNS` for weights that LossConfig does not offer; empty: none."""
     tests: tuple[Test, ...] = (Test("held out"),)
-    """What is measured on."""
+    """Test sets on which the model is measured."""
 
     def config(self, preset: Config, seed: int) -> Config:
-        """The preset with this cell's settings. Raises ValueError that names an unknown key."""
+        """Return the preset with this cell's settings. Raises ValueError for an unknown key."""
         tree = preset.to_dict()
         for name, value in (*self.settings.items(), ("train.seed", seed)):
             *path, last = name.split(".")
@@ -77,27 +77,30 @@ class Cell:
         return build(Config, tree)
 
     def identity(self) -> dict[str, Any]:
-        """All that decides what is trained and measured; not what the cell is called."""
-        return {k: v for k, v in asdict(self).items() if k != "factors"}
+        """Return everything that decides training and measurement, but not the cell's name."""
+        fields = {name: value for name, value in asdict(self).items() if name != "factors"}
+        # Stored runs hold this dictionary under the field's earlier name.
+        fields["weigher"] = fields.pop("weight_fn")
+        return fields
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A claim that the difference of two cells supports, contradicts or leaves open."""
+    """A claim, tested by the difference between two cells."""
 
     claim: str
     """A sentence in the affirmative: `zero imputation beats dropping incomplete products`."""
     better: dict[str, Factor]
-    """Factors of the cell that the claim holds to be better; those left out are averaged over."""
+    """Factors of the cell that is better according to the claim; factors left out are averaged."""
     worse: dict[str, Factor]
-    """Factors of the other one."""
+    """Factors of the other cell."""
     test: str = "held out"
     metric: str = "mAP@5"
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question and the grid that answers it."""
+    """A question, the grid of cells, and the comparisons that answer it."""
 
     name: str
     question: str
@@ -106,15 +109,15 @@ class Study:
     """Names of the factors, in the order of the table's columns."""
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...]
-    """What the answer rests on, named before anything was run."""
+    """Comparisons that decide the answer, fixed before any run."""
     metrics: tuple[str, ...] = ("mAP@5", "Recall@10")
-    """Names in METRICS, or of further figures that its cells measure; the first decides."""
+    """Names in METRICS, or other figures that the cells measure; the first one is drawn."""
     seeds: int = 5
     """Trainings of each cell."""
     figure: str = "lines"
-    """How viz/studies.py draws it: `lines` over the last factor, or `bars`."""
+    """Form of the figure: `lines` over the last factor, or `bars`."""
     retention: tuple[dict[str, Factor], ...] = ()
-    """Factors of the cells whose retention at test time is drawn; they measure the subsets of
+    """Factors of the cells whose retention curve is drawn; these cells measure the subsets of
     complete products."""
 
     def __post_init__(self) -> None:
@@ -136,43 +139,43 @@ class Study:
                 )
 
     def with_seeds(self, seeds: int) -> "Study":
-        """The same study with another number of trainings a cell."""
+        """Return the study with another number of seeds per cell."""
         return replace(self, seeds=seeds)
 
 
 def matches(factors: dict[str, Factor], wanted: dict[str, Factor]) -> bool:
-    """Whether a cell's factors have the values wanted; factors not named may be anything."""
+    """Return whether a cell's factors have the wanted values; other factors are ignored."""
     return all(name in factors and factors[name] == value for name, value in wanted.items())
 
 
 VERSION = "1"
-"""Of the file's layout."""
+"""Version of the file layout."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run: what it was, what it measured, and where the numbers come from."""
+    """One run: cell, seed, figures and provenance."""
 
     study: str
     catalogue: str
     """Name of the catalogue."""
     preset: str
     key: str
-    """Hash of all that decides the result: equal keys are equal runs, in any study."""
+    """Hash of everything that decides the result: equal keys are equal runs, in any study."""
     factors: dict[str, Factor]
     seed: int
     status: str = "done"
-    """`done`, or `failed`: it cannot be trained, and `reason` says why."""
+    """`done`, or `failed` if training diverged (see `reason`)."""
     reason: str = ""
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By test, then by metric; NaN where nothing could be measured."""
+    """By test, then by metric; NaN if undefined."""
     queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """By test, then by metric: value_N of each held-out product, NaN where it did not ask. The
-    products and their order are the same in every run of a catalogue and test."""
+    """By test, then by metric: value_N of each held-out product, NaN if it is no query. Products
+    and their order are the same in every run of a catalogue and test."""
     config: dict[str, Any] = field(default_factory=dict)
     """All settings of the run."""
     cell: dict[str, Any] = field(default_factory=dict)
-    """`Cell.identity`: noises, model, weigher and tests."""
+    """`Cell.identity`: settings, noises, model, weight function and tests."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, commit, dirty, device, threads, seconds, date."""
 
@@ -187,22 +190,22 @@ SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("config", "cell", "provenance")],
     metadata={"scale_studies": VERSION},
 )
-"""Nested fields are JSON, but for the values by product, which are lists of numbers."""
+"""Nested fields are JSON, except the values by product, which are lists of numbers."""
 
 JSON_FIELDS = ("factors", "figures", "config", "cell", "provenance")
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write all runs, whole or not at all."""
+    """Write all runs atomically."""
     table = pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA)
     with replacing(path) as partial:
         pq.write_table(table, partial, compression="zstd")
 
 
 def read_records(path: Path | str) -> list[Record]:
-    """Inverse of `write_records`; empty where there is no such file.
+    """Read the runs of a file; empty if the file does not exist.
 
-    Raises ValueError that names the path where it is not a file of studies.
+    Raises ValueError with the path if the file does not hold runs of a study.
     """
     path = Path(path)
     if not path.is_file():

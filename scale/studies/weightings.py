@@ -29,20 +29,20 @@ from scale.model.scores import Scores
 
 @dataclass(frozen=True)
 class TrainingTruth:
-    """What a weigher may know of the training set."""
+    """Facts about the training set that a weight function receives."""
 
     true_NM: Tensor
-    """True where a modality is the product's own: known only because the noise was made here."""
+    """True where a modality is the product's own; known because the noise is synthetic."""
     batch_size: int
 
 
 def from_pairs(pair_BP: Tensor, present_BM: Tensor) -> Weights:
-    """Both kinds of weights from those of the pairs, each with a mean of one."""
+    """Return pair weights and own weights derived from pair weights, each with a mean of one."""
     return with_mean_one(Weights(pair_BP, own_from_pairs(pair_BP, present_BM)), present_BM)
 
 
 class MovingAverages:
-    """A table value_NP over the training products that batches update: v <- b v + (1 - b) new."""
+    """Exponential moving averages value_NP over the training products: v <- b v + (1 - b) new."""
 
     def __init__(self, training: TrainingTruth, keep: float):
         products = len(training.true_NM)
@@ -51,7 +51,7 @@ class MovingAverages:
         self.seen_NP = torch.zeros(products, len(LEFT), dtype=torch.bool)
 
     def update(self, new_BP: Tensor, batch: ProductBatch) -> Tensor:
-        """Take in a batch's values; returns the table's at its products. First values are kept."""
+        """Update with a batch's values and return the averages (initially the first value)."""
         rows, new_BP = batch.index_B.cpu(), new_BP.detach().cpu()
         mixed_BP = self.keep * self.value_NP[rows] + (1 - self.keep) * new_BP
         self.value_NP[rows] = torch.where(self.seen_NP[rows], mixed_BP, new_BP)
@@ -60,7 +60,7 @@ class MovingAverages:
 
 
 def moving(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
-    """The posterior, averaged over a product's epochs: one odd batch does not decide."""
+    """The posterior, averaged over a product's epochs to reduce the effect of a single batch."""
     table = MovingAverages(training, keep)
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -74,7 +74,7 @@ def reliability(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
     """One reliability per product and modality, learned from its pairs: w_ij = r_i r_j, w_ii = r_i.
 
     r is the rank-one fit to the product's averaged posteriors (`fit_reliability`): a modality is
-    reliable if it is recognised by the others that are.
+    reliable if it matches the other reliable ones.
     """
     table = MovingAverages(training, keep)
 
@@ -89,9 +89,9 @@ def reliability(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
 
 
 def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tensor:
-    """r_BM >= 0 that minimises sum_{i<j valid} (w_ij - r_i r_j)^2, by coordinate descent.
+    """Minimise sum_{i<j valid} (w_ij - r_i r_j)^2 over r_BM >= 0 by coordinate descent.
 
-    r_i <- sum_j w_ij r_j / sum_j r_j^2 over the pairs that are there, all i in turn.
+    r_i <- sum_j w_ij r_j / sum_j r_j^2 over the valid pairs, for each i in turn.
     """
     weight_BMM, valid_BMM = _square(pair_BP), _square(valid_BP.to(pair_BP))
     own_BM = initial_reliability(pair_BP, valid_BP)
@@ -106,21 +106,21 @@ def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tens
 
 
 def initial_reliability(pair_BP: Tensor, valid_BP: Tensor) -> Tensor:
-    """Square root of a modality's mean pair weight: where all agree, the exact answer."""
+    """Square root of a modality's mean pair weight; exact if all pair weights are equal."""
     member_PM = pair_members(pair_BP.device).to(pair_BP)
     mean_BM = (pair_BP * valid_BP) @ member_PM / pair_count(valid_BP).clamp(min=1)
     return mean_BM.clamp(min=0).sqrt()
 
 
 def pair_count(valid_BP: Tensor) -> Tensor:
-    """How many of a product's pairs hold each modality, as count_BM."""
+    """Number of a product's valid pairs that contain each modality, count_BM."""
     return valid_BP.float() @ pair_members(valid_BP.device).float()
 
 
 def mixture(training: TrainingTruth, keep: float = 0.5) -> WeightFn:
-    """The probability that a pair's loss is of the lower of two Gaussians (DivideMix, NCR).
+    """Probability that a pair's loss belongs to the lower of two Gaussians (DivideMix, NCR).
 
-    Fitted by pair of modalities on the averaged losses of all products seen, once an epoch.
+    Fitted per pair of modalities to the averaged losses of all products seen, once per epoch.
     """
     table = MovingAverages(training, keep)
     state = {"steps": 0, "fits": [None] * len(LEFT)}
@@ -147,7 +147,7 @@ def mixture(training: TrainingTruth, keep: float = 0.5) -> WeightFn:
 
 
 def _two_gaussians(loss_N: Tensor, known_N: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """Probability of the component of lower mean, as a function of a loss; None for few losses."""
+    """Return P(component of lower mean | loss) as a function; None for fewer than 20 losses."""
     from sklearn.mixture import GaussianMixture
 
     values = loss_N[known_N].double().numpy()[:, None]
@@ -164,7 +164,7 @@ def _two_gaussians(loss_N: Tensor, known_N: Tensor) -> Callable[[Tensor], Tensor
 
 
 def _square(pair_BP: Tensor) -> Tensor:
-    """The symmetric matrix of pair values, 0 on the diagonal."""
+    """Symmetric matrix of pair values, 0 on the diagonal."""
     members = len(pair_members()[0])
     square_BMM = pair_BP.new_zeros(len(pair_BP), members, members)
     square_BMM[:, LEFT, RIGHT] = pair_BP
@@ -173,7 +173,7 @@ def _square(pair_BP: Tensor) -> Tensor:
 
 
 def relative(training: TrainingTruth) -> WeightFn:
-    """Agreement beyond that of mismatched products of the batch (`relative_weights`)."""
+    """Agreement relative to mismatched products of the batch (`relative_weights`)."""
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         return from_pairs(relative_weights(output.pooled_BMD, output.present_BM), batch.present_BM)
@@ -183,10 +183,10 @@ def relative(training: TrainingTruth) -> WeightFn:
 
 def rank(training: TrainingTruth) -> WeightFn:
     """w_ij = max(0, 2 F_ij - 1), F_ij the share of negatives with a lower cosine than the product's
-    own pair (`negative_ranks`): 0 on average for a mismatched pair, near 1 for any recognised one.
+    own pair (`negative_ranks`): 0 on average for a mismatched pair, near 1 for a matched one.
 
-    Unlike the posterior it does not ask that the pair be the best of the batch, so hard and rare
-    products, and those with near-duplicates, keep their weight.
+    Unlike the posterior, a pair need not be the best of the batch, so hard and rare products, and
+    those with near-duplicates, keep their weight.
     """
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -197,8 +197,10 @@ def rank(training: TrainingTruth) -> WeightFn:
 
 
 def negative_ranks(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
-    """F_BP: share of mismatched pairs of the batch (one side the product's own) with a lower cosine
-    than the product's own pair, mean of both sides; 0 where the product lacks one of the two."""
+    """F_BP: share of negatives in the batch with a lower cosine than the product's own pair.
+
+    Mean of both directions; 0 if the product lacks one of the two modalities.
+    """
     unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
     left_PBD, right_PBD = unit_BMD[:, LEFT].transpose(0, 1), unit_BMD[:, RIGHT].transpose(0, 1)
     cosine_PBB = left_PBD @ right_PBD.transpose(1, 2)
@@ -217,7 +219,7 @@ def _share(hit_PBB: Tensor, counted_PBB: Tensor) -> Tensor:
 
 
 def oracle(training: TrainingTruth) -> WeightFn:
-    """1 where both modalities are the product's own, else 0: what no method can know."""
+    """1 where both modalities are the product's own, else 0: an upper bound for all weights."""
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         true_BM = training.true_NM[batch.index_B.cpu()].to(batch.present_BM.device)
@@ -229,10 +231,10 @@ def oracle(training: TrainingTruth) -> WeightFn:
 
 
 def matched(training: TrainingTruth) -> WeightFn:
-    """Each weight replaced by the batch's mean of S': uniform at the same mean scale.
+    """Each weight replaced by the batch mean of S': uniform weights at the same mean scale.
 
-    For weights on the logits, where S' changes the temperature too: what remains of a difference to
-    this control is what the weights say about products and pairs.
+    A control for weights on the logits, where S' also changes the temperature: the remaining
+    difference is due to how the weights distinguish products and pairs.
     """
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -246,22 +248,22 @@ def matched(training: TrainingTruth) -> WeightFn:
 
 
 def shuffled(training: TrainingTruth) -> WeightFn:
-    """S', dealt out among the batch's products that have the pair: right sizes, wrong products."""
+    """S' permuted among the batch's products that have the pair."""
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         weights = loss_weights(scores, batch.present_BM)
         return Weights(
-            _deal(weights.pair_BP, pairs.valid_BP), _deal(weights.own_BM, batch.present_BM)
+            _permute(weights.pair_BP, pairs.valid_BP), _permute(weights.own_BM, batch.present_BM)
         )
 
     return weigh
 
 
 def gce(training: TrainingTruth, power: float = 0.7) -> WeightFn:
-    """The generalised cross-entropy (1 - p^q) / q with q = 0.7: a robust contrastive loss.
+    """Generalised cross-entropy (1 - p^q) / q with q = 0.7: a robust contrastive loss.
 
-    As weights p^q without gradient on InfoNCE, which have its gradient; neither rescaled to mean
-    one, nor by `own_from_pairs` on the masked losses, so it is a loss of its own and a control.
+    Implemented as detached weights p^q on InfoNCE, which have the same gradient. Not rescaled to a
+    mean of one and without weights on the masked losses.
     """
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
@@ -275,14 +277,14 @@ def _mean_everywhere(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
     return mean * valid_BX.to(weight_BX)
 
 
-def _deal(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
-    """A random permutation of each column's valid entries."""
+def _permute(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
+    """Randomly permute the valid entries of each column."""
     draw_BX = torch.rand(weight_BX.shape, device=weight_BX.device)
-    # Valid entries come first in both orders, so the k-th of one meets the k-th of the other.
+    # Valid entries come first in both orders, so the k-th valid entry moves to the k-th valid row.
     place_BX = (~valid_BX).to(draw_BX).argsort(dim=0, stable=True)
     random_BX = torch.where(valid_BX, draw_BX, 2.0).argsort(dim=0, stable=True)
-    dealt_BX = torch.zeros_like(weight_BX).scatter(0, place_BX, weight_BX.gather(0, random_BX))
-    return dealt_BX * valid_BX
+    permuted_BX = torch.zeros_like(weight_BX).scatter(0, place_BX, weight_BX.gather(0, random_BX))
+    return permuted_BX * valid_BX
 
 
 WEIGHT_FNS: dict[str, Callable[[TrainingTruth], WeightFn]] = {
@@ -294,14 +296,14 @@ WEIGHT_FNS: dict[str, Callable[[TrainingTruth], WeightFn]] = {
 def make_weight_fn(
     name: str, ids: Sequence[str], noisy_ids: Sequence[str], true_NM: np.ndarray, batch_size: int
 ) -> WeightFn | None:
-    """The weigher of a name for the products `ids`, a part of `noisy_ids`; None for no name.
+    """Return the named weight function for the products `ids`, a subset of `noisy_ids`.
 
-    Raises ValueError for an unknown name.
+    None for an empty name. Raises ValueError for an unknown name.
     """
     if not name:
         return None
     if name not in WEIGHT_FNS:
-        raise ValueError(f"unknown weigher {name!r}; known: {', '.join(WEIGHT_FNS)}")
+        raise ValueError(f"unknown weight function {name!r}; known: {', '.join(WEIGHT_FNS)}")
     place = {product: i for i, product in enumerate(noisy_ids)}
     rows = [place[product] for product in ids]
     return WEIGHT_FNS[name](TrainingTruth(torch.from_numpy(true_NM[rows]), batch_size))

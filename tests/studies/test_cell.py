@@ -108,7 +108,7 @@ def test_values_by_product_are_in_one_order_whatever_the_cell(bench):
 
 
 def test_equal_seeds_give_equal_runs_and_others_differ(bench):
-    changes = {"noises": mismatch_everywhere(0.3), "tests": COMPLETE, "weigher": "shuffled",
+    changes = {"noises": mismatch_everywhere(0.3), "tests": COMPLETE, "weight_fn": "shuffled",
                "settings": {"loss.weight_on": "loss", "loss.weight_uniform_share": 0.0,
                             "model.dropout": 0.1}}  # fmt: skip
     first = run(bench, 1, **changes)
@@ -118,7 +118,7 @@ def test_equal_seeds_give_equal_runs_and_others_differ(bench):
     assert numbers(first) == numbers(again)
     assert first.config == again.config
     assert numbers(first) != numbers(other)
-    uniform = run(bench, 1, **(changes | {"weigher": ""}))
+    uniform = run(bench, 1, **(changes | {"weight_fn": ""}))
     assert numbers(uniform) != numbers(first)
 
 
@@ -156,7 +156,7 @@ def test_a_loss_that_is_no_number_is_a_failed_run(bench):
     [
         ({"model": "scales"}, "unknown model 'scales'; known: scale, heads on encoder"),
         ({"model": "scale everywhere"}, "unknown model 'scale everywhere'"),
-        ({"weigher": "best"}, "unknown weigher 'best'; known: relative"),
+        ({"weight_fn": "best"}, "unknown weight function 'best'; known: relative"),
         ({"settings": {"train.stepz": 1}}, "unknown setting train.stepz"),
     ],
 )
@@ -195,16 +195,16 @@ def test_noise_in_training_leaves_the_held_out_products_alone(bench, monkeypatch
     assert np.array_equal(bench.train.content_NM, content_NM[1])
 
 
-def test_training_sees_the_noise_and_the_weigher_its_truth(bench, monkeypatch):
+def test_training_sees_the_noise_and_the_weight_function_its_truth(bench, monkeypatch):
     seen = {}
-    original = cell_module.make_weigher
+    original = cell_module.make_weight_fn
 
     def watching(name, ids, noisy_ids, true_NM, batch_size):
         seen.update(ids=ids, noisy_ids=noisy_ids, true_NM=true_NM, batch_size=batch_size)
         return original(name, ids, noisy_ids, true_NM, batch_size)
 
-    monkeypatch.setattr(cell_module, "make_weigher", watching)
-    run(bench, weigher="oracle", noises=mismatch_everywhere(0.5),
+    monkeypatch.setattr(cell_module, "make_weight_fn", watching)
+    run(bench, weight_fn="oracle", noises=mismatch_everywhere(0.5),
         settings={"missing.policy": "drop"})  # fmt: skip
     assert seen["noisy_ids"] == bench.train.ids
     assert 2 <= len(seen["ids"]) < len(bench.train)

@@ -251,7 +251,7 @@ def test_missing_as_zeros_skips_what_no_product_has(data):
 def test_every_fault_trains(data, name):
     dataset, config = data
     fault = FAULTS[name]
-    assert fault.what.endswith(".")
+    assert fault.description.endswith(".")
     changed = fault.config(config)
     stepper = Stepper(changed, fault.build(changed), fault.train(dataset))
     before = [p.detach().clone() for p in stepper.model.parameters()]

@@ -60,7 +60,7 @@ class Work:
         return made
 
 
-RAISED = {"raises": KeyError("no such thing"), "refuses": ValueError("unknown weigher 'best'"),
+RAISED = {"raises": KeyError("no such thing"), "refuses": ValueError("unknown weight 'best'"),
           "stops": KeyboardInterrupt()}  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_failed_trainings_are_runs_too(threads, tmp_path):
     ("fate", "error", "says"),
     [
         ("raises", StudyError, r"s: cell {'fate': 'raises'}, seed 0: KeyError: 'no such thing'"),
-        ("refuses", ValueError, "unknown weigher 'best'"),
+        ("refuses", ValueError, "unknown weight 'best'"),
         ("stops", KeyboardInterrupt, None),
     ],
 )
@@ -271,7 +271,7 @@ def test_keys_follow_all_that_decides_a_run(real, small_catalogue, monkeypatch):
         runner._key(bench, replace(cell, noises=missing_at_random(0.5)), 0),
         runner._key(bench, replace(cell, noises=missing_at_random(0.6)), 0),
         runner._key(bench, replace(cell, model="uniter"), 0),
-        runner._key(bench, replace(cell, weigher="rank"), 0),
+        runner._key(bench, replace(cell, weight_fn="rank"), 0),
         runner._key(bench, replace(cell, tests=()), 0),
     ]
     # A preset's own settings count, also those that the cell does not name.

@@ -70,7 +70,7 @@ def test_identity_is_all_but_the_name():
         {"noises": (Noise("missing", "text", share=0.5),)},
         {"noises": ()},
         {"model": "scale"},
-        {"weigher": ""},
+        {"weight_fn": ""},
         {"tests": (Held("held out", complete=True),)},
     )
     identities = [str(replace(cell, **change).identity()) for change in others]
@@ -140,7 +140,7 @@ def test_studies_can_be_run_as_they_are(name, quick):
         assert isinstance(config, Config)
         assert set(differing_keys(config, MICRO)) <= set(cell.settings)
         assert cell.model in MODELS
-        assert cell.weigher in ("", *WEIGHT_FNS)
+        assert cell.weight_fn in ("", *WEIGHT_FNS)
         names = [test.name for test in cell.tests]
         assert len(set(names)) == len(names)
         assert "training" not in names, "the diagnosis has that name among a run's figures"

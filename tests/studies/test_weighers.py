@@ -46,7 +46,7 @@ def pooled_BMD():
 
 
 def seen(pooled_BMD, present_BM, index_B=INDEX_B):
-    """What a weigher is given."""
+    """What a weight_fn is given."""
     return (
         EmbedOutput(pooled_BMD, present_BM),
         inter_modality_scores(pooled_BMD, present_BM),
@@ -56,7 +56,7 @@ def seen(pooled_BMD, present_BM, index_B=INDEX_B):
 
 
 def made(name):
-    """A fresh weigher for the training set of 12."""
+    """A fresh weight_fn for the training set of 12."""
     return WEIGHT_FNS[name](TrainingTruth(TRUE_NM, batch_size=6))
 
 
@@ -226,7 +226,7 @@ def test_shuffled_deals_evenly():
     weight_BX = torch.tensor([[1.0], [2.0], [9.0], [3.0]]).expand(-1, 6000)
     valid_BX = torch.tensor([[True], [True], [False], [True]]).expand(-1, 6000)
     torch.manual_seed(0)
-    dealt_BX = weightings._deal(weight_BX, valid_BX)
+    dealt_BX = weightings._permute(weight_BX, valid_BX)
     assert not dealt_BX[2].any()
     for row in (0, 1, 3):
         shares = [(dealt_BX[row] == value).float().mean().item() for value in (1, 2, 3)]
@@ -292,12 +292,12 @@ def test_a_products_memory_is_its_own(pooled_BMD, present_BM, name, monkeypatch)
         tables.append(self)
 
     monkeypatch.setattr(MovingAverages, "__init__", watching)
-    weigher = made(name)
-    weigher(*seen(pooled_BMD, present_BM))
+    weight_fn = made(name)
+    weight_fn(*seen(pooled_BMD, present_BM))
     weigher_too = made(name)
     weigher_too(*seen(pooled_BMD, present_BM))
     tables[1].value_NP[9] += 0.5
-    found = [w(*seen(pooled_BMD.flip(0), present_BM.flip(0))) for w in (weigher, weigher_too)]
+    found = [w(*seen(pooled_BMD.flip(0), present_BM.flip(0))) for w in (weight_fn, weigher_too)]
     apart_N = (tables[0].value_NP != tables[1].value_NP).any(1)
     assert apart_N.tolist() == [n == 9 for n in range(12)]
     others = [b for b, n in enumerate(INDEX_B.tolist()) if n != 9]
@@ -307,11 +307,11 @@ def test_a_products_memory_is_its_own(pooled_BMD, present_BM, name, monkeypatch)
 
 def test_moving_averages_a_products_posterior(pooled_BMD, present_BM):
     """Two batches, the second with the products in other company."""
-    weigher, tables = made("moving"), {}
+    weight_fn, tables = made("moving"), {}
     for round_, order in enumerate((range(8), (5, 3, 0, 6, 1))):
         rows = list(order)
         pooled, here, index = pooled_BMD[rows], present_BM[rows], INDEX_B[rows]
-        found = weigher(*seen(pooled, here, index))
+        found = weight_fn(*seen(pooled, here, index))
         expected_BP = torch.zeros(len(rows), 10)
         for a, p, i, j in pairs_there(here):
             new, key = slow_posterior(pooled, here, a, i, j), (int(index[a]), p)
@@ -327,7 +327,7 @@ def test_fit_reliability_finds_r_of_products_that_have_one():
     pair_BP = own_BM[:, LEFT] * own_BM[:, RIGHT]
     valid_BP = torch.ones(200, 10, dtype=torch.bool)
     close(fit_reliability(pair_BP, valid_BP, rounds=400), own_BM)
-    # The ten rounds of the weigher are near it: a hundredth for nine in ten, never a tenth.
+    # The ten rounds of the weight_fn are near it: a hundredth for nine in ten, never a tenth.
     apart_BM = (fit_reliability(pair_BP, valid_BP) - own_BM).abs()
     assert apart_BM.flatten().kthvalue(900).values < 0.01
     assert apart_BM.max() < 0.1
@@ -382,13 +382,13 @@ def test_mixture_finds_two_clusters_of_losses():
     high_NP[::3, 0], high_NP[::5, 9] = True, True
     noise_NP = torch.rand(100, 10, generator=torch.Generator().manual_seed(0))
     loss_NP = torch.where(high_NP, 5.0, 0.5) + noise_NP / 2
-    weigher = WEIGHT_FNS["mixture"](TrainingTruth(torch.ones(100, 5, dtype=torch.bool), 50))
+    weight_fn = WEIGHT_FNS["mixture"](TrainingTruth(torch.ones(100, 5, dtype=torch.bool), 50))
     valid_BP = torch.ones(50, 10, dtype=torch.bool)
     found = {}
     for step in range(4):
         rows = torch.arange(50) + 50 * (step % 2)
         pairs = PairLosses(loss_NP[rows], valid_BP)
-        weights = weigher(None, None, pairs, batch_of(rows.tolist()))
+        weights = weight_fn(None, None, pairs, batch_of(rows.tolist()))
         if step == 0:
             assert torch.equal(weights.pair_BP, torch.ones(50, 10))
         found[step % 2] = weights.pair_BP
@@ -404,8 +404,8 @@ def test_mixture_leaves_out_the_losses_that_are_not_there():
     valid_NP = torch.rand(60, 10, generator=random) > 0.5
     loss_NP = torch.where(torch.rand(60, 10, generator=random) > 0.3, 3.0, 5.0)
     loss_NP = (loss_NP + torch.rand(60, 10, generator=random) / 5) * valid_NP
-    weigher = WEIGHT_FNS["mixture"](TrainingTruth(torch.ones(60, 5, dtype=torch.bool), 60))
-    weights = weigher(None, None, PairLosses(loss_NP, valid_NP), batch_of(list(range(60))))
+    weight_fn = WEIGHT_FNS["mixture"](TrainingTruth(torch.ones(60, 5, dtype=torch.bool), 60))
+    weights = weight_fn(None, None, PairLosses(loss_NP, valid_NP), batch_of(list(range(60))))
     low_NP = valid_NP & (loss_NP < 4)
     assert weights.pair_BP[valid_NP & ~low_NP].max() < 0.05
     assert weights.pair_BP[low_NP].min() > 0.95
@@ -422,13 +422,13 @@ def test_weighers_by_name_know_the_products_that_training_kept():
     """`drop` trains on a part of the products, in their order; truth follows by id."""
     true_NM = np.zeros((4, 5), bool)
     true_NM[2] = True
-    weigher = make_weight_fn("oracle", ["c", "d"], ["a", "b", "c", "d"], true_NM, 2)
+    weight_fn = make_weight_fn("oracle", ["c", "d"], ["a", "b", "c", "d"], true_NM, 2)
     present_BM = torch.ones(2, 5, dtype=torch.bool)
     pooled_BMD = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    weights = weigher(*seen(pooled_BMD, present_BM, torch.tensor([1, 0])))
+    weights = weight_fn(*seen(pooled_BMD, present_BM, torch.tensor([1, 0])))
     assert weights.own_BM.tolist() == [[0] * 5, [2] * 5]
     assert make_weight_fn("", ["c"], ["c"], true_NM, 2) is None
-    with pytest.raises(ValueError, match="unknown weigher 'best'; known: relative, rank, oracle"):
+    with pytest.raises(ValueError, match="unknown weight function 'best'; known: relative"):
         make_weight_fn("best", ["c"], ["c"], true_NM, 2)
 
 

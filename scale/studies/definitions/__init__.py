@@ -1,4 +1,4 @@
-"""The studies by name. Adding one is adding a function here: `(quick) -> Study`."""
+"""Studies by name. To add a study, add a function `(quick) -> Study` to `STUDIES`."""
 
 from collections.abc import Callable
 

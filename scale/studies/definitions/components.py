@@ -12,10 +12,9 @@ WITH_SUBSETS = (Test("held out", subsets=True), Test("complete", complete=True, 
 
 
 def modalities(quick: bool = False) -> Study:
-    """Text, then with each further modality in the one order, in training and at test time.
+    """Text alone, then with each further modality in canonical order, in training and testing.
 
-    The cell of all five also queries with each of the 31 subsets: what is lost where modalities are
-    missing at test time (the retention curve).
+    The cell with all five also queries with each of the 31 subsets (the retention curve).
     """
     counts = (1, 3, 5) if quick else (1, 2, 3, 4, 5)
     names = {count: "+".join(MODALITIES[:count]) for count in counts}
@@ -50,7 +49,7 @@ def modalities(quick: bool = False) -> Study:
 
 
 def tasks(quick: bool = False) -> Study:
-    """The whole objective, and without each of its parts: five pretext tasks, contrast, JCT."""
+    """The full objective, and without each component: five pretext tasks, contrast, JCT."""
     every = LossConfig().tasks
     changes = {"all": {}}
     changes |= {
@@ -76,8 +75,8 @@ def tasks(quick: bool = False) -> Study:
 def faults(quick: bool = False) -> Study:
     """The released code's behaviours, one at a time, against the described method.
 
-    Two are settings: weights on regression predictions, and the whole of the released loss. The
-    baseline is the method as described: S' on the loss, its gradient stopped.
+    Two are settings: weights on regression predictions, and the full released loss. The baseline is
+    the described method: S' on the loss with its gradient stopped.
     """
     names = ("heads on encoder", "missing in the losses") if quick else tuple(FAULTS)
     described = {"loss.weight_by": "scores", "loss.weight_on": "loss"}
@@ -116,24 +115,23 @@ def faults(quick: bool = False) -> Study:
 
 
 TASK_OF = {spec.task: name for name, spec in SPECS.items()}
-"""Modality of a pretext task."""
+"""Pretext task -> modality."""
 
 QUICK = ("uniter", "vilbert", "clip")
 SCHEMES = ("uniter", "vilbert", "mmt", "clip")
-"""One of each scheme, which also run on all five modalities."""
+"""One system of each scheme, which also runs on all five modalities."""
 EVERYWHERE = " everywhere"
-"""Behind a system's name: the same system on all five modalities."""
+"""Suffix of a system's name: the same system on all five modalities."""
 TESTS = (Test("held out"), Test("complete", complete=True))
 
 
 def fusion(quick: bool = False) -> Study:
-    """Every named system beside SCALE on the modalities of its paper, and one of each scheme on all
-    five.
+    """Each named system against SCALE on the modalities of its paper, one per scheme on all five.
 
     Same blocks, parameters within 5 % of SCALE's on the same modalities (so within 10 % of each
-    other), same steps and batches; not the same time: one long sequence costs more. Systems without
-    a contrastive loss learn no space in which the modalities of a product lie together, so their
-    instance retrieval is near chance by design; category retrieval compares all.
+    other), same steps and batches, but not the same time: one long sequence costs more. Systems
+    without a contrastive loss do not align the modalities of a product, so their instance retrieval
+    is near chance by design; category retrieval compares all systems.
     """
     names = QUICK if quick else tuple(name for name in SYSTEMS if name != "scale_itself")
     cells = [_cell(name, SYSTEMS[name]().modalities) for name in names]
@@ -164,7 +162,7 @@ def fusion(quick: bool = False) -> Study:
 
 
 def _cell(name: str, modalities: tuple[str, ...]) -> Cell:
-    """A system on some modalities; all five make it see them all."""
+    """Cell of a system on some modalities; with all five, `System.everywhere`."""
     system, everywhere = SYSTEMS[name](), modalities == MODALITIES
     if everywhere:
         system = system.everywhere()

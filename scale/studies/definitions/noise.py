@@ -10,11 +10,10 @@ QUICK_RATES = (0.0, 0.3, 0.7)
 
 
 def missing(quick: bool = False) -> Study:
-    """The four policies at rising rates of missing modalities in training.
+    """The four policies at increasing rates of missing modalities in training.
 
-    The catalogue's own gaps are there at rate 0 already; the rate comes on top of them, in training
-    only. Tested on held-out products as they are, on the complete ones among them, and on all of
-    them with half of their modalities taken away.
+    The rate is added to the catalogue's own missing modalities, in training only. Tested on all
+    held-out products, on the complete ones, and on all with half of their modalities removed.
     """
     rates = QUICK_RATES if quick else RATES
     tests = (
@@ -92,23 +91,23 @@ STRENGTHS: dict[tuple[str, str], tuple[float, ...]] = {
     ("typo", "text"): (0.2, 0.5, 0.8),
     ("attribute_swap", "table"): (0.3, 0.6, 1.0),
 }
-"""Mild, middling and strong, in each kind's unit (`noise.KINDS`)."""
+"""Mild, medium and strong, in each kind's unit (`KINDS`)."""
 SHARES = (0.1, 0.3, 0.5)
-"""Of mismatched and of missing modalities, in all five."""
+"""Shares of mismatched and of missing modalities, in all five."""
 WEIGHTINGS = {
     "uniform": CONTRAST | {"loss.weight_on": "none"},
     "S'": CONTRAST | SCORES,
     "posterior": CONTRAST | POSTERIOR,
 }
-"""On the contrastive losses alone, at half the time of the whole objective."""
+"""On the contrastive losses alone, at half the cost of the full objective."""
 
 
 def noise(quick: bool = False) -> Study:
-    """Each kind of noise in training (strong, on all products) with clean tests, and at test time
-    (three strengths) on models that were trained clean; with uniform weights, S' and posterior.
+    """Each kind of noise, in training and at test time, with uniform weights, S' and the posterior.
 
-    Whole-modality noise hits all products alike, so weights by product can do little about it;
-    mismatch, which hits single products, is where they can.
+    In training: the strongest, on all products, with clean tests. At test time: three strengths, on
+    models trained on clean products. Noise on a whole modality hits all products alike, so weights
+    per product can only help with mismatch, which hits single products.
     """
     kinds = _kinds(quick)
     tests = tuple(Test(name, noises) for name, noises in kinds.items())
@@ -151,15 +150,17 @@ def noise(quick: bool = False) -> Study:
 
 
 def _weightings_of(name: str) -> tuple[str, ...]:
-    """Which weightings meet a noise in training. Damage hits all products of a modality alike, so
-    weights by product have nothing to choose from: it is met uniformly."""
+    """Weightings that are trained with a noise.
+
+    Damage hits all products of a modality alike, so only uniform weights are trained with it.
+    """
     if name.startswith("mismatch"):
         return tuple(WEIGHTINGS)
     return ("uniform", "S'") if name.startswith("missing") else ("uniform",)
 
 
 def _kinds(quick: bool) -> dict[str, tuple[Noise, ...]]:
-    """All kinds by modality at all strengths, and mismatch and missing at all shares."""
+    """All kinds per modality at all strengths, and mismatch and missing at all shares."""
     named = {
         f"{kind} {modality} {strength:g}": (Noise(kind, modality, strength),)
         for (kind, modality), strengths in STRENGTHS.items()
@@ -172,7 +173,7 @@ def _kinds(quick: bool) -> dict[str, tuple[Noise, ...]]:
 
 
 def _trained(quick: bool) -> dict[str, tuple[Noise, ...]]:
-    """Those that models are trained with: the strongest of each, and mismatch at all shares."""
+    """Noises in training: the strongest of each kind, and mismatch at all shares."""
     strong = _kinds(True)
     if quick:
         return {name: strong[name] for name in ("gaussian image 120", "mismatch 0.5")}

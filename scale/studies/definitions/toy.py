@@ -15,14 +15,14 @@ from scale.studies.study import Cell, Comparison, Record, Study, read_records
 from scale.studies.toy import ToySetting, run_toy, toy_grid
 
 NAME = "views"
-"""Stands for the catalogue: the toy draws its own products."""
+"""In place of a catalogue's name: the toy draws its own products."""
 
 
 def toy(quick: bool = False) -> Study:
     """Five noisy views of one latent vector, MLP encoders, InfoNCE over ten pairs (method.md).
 
-    What is wrong (noise in a whole view, views of another product, missing views) is known, so that
-    weights can be compared with the truth.
+    The damage (noisy views, views of another product, missing views) is known, so weights can be
+    compared with the truth.
     """
     cells = tuple(
         Cell({"regime": regime, "weighting": weighting}, model="toy")
@@ -61,10 +61,10 @@ def toy(quick: bool = False) -> Study:
 
 
 def scarcity(quick: bool = False) -> Study:
-    """The toy under mismatch with fewer and fewer training products.
+    """The toy under mismatch with a decreasing number of training products.
 
-    The world and the number of steps stay the same; only how many different products there are
-    changes. Asks why weights that work in the toy may not work on a catalogue of some hundred.
+    Distribution and number of steps stay the same. Tests why weights that work in the toy may not
+    work on a catalogue of a few hundred products.
     """
     sizes = (256, 8192) if quick else (256, 512, 1024, 2048, 8192)
     cells = tuple(
@@ -103,7 +103,7 @@ TOY_STUDIES = ("toy", "scarcity")
 def run_toy_study(
     study: Study, out: Path, jobs: int | None = None, train: bool = True, progress: bool = True
 ) -> list[Record]:
-    """All runs of the study, those that are not there trained first unless `train` is off."""
+    """Return all runs of the study, after training missing ones unless `train` is False."""
     if not train:
         return select_records(study, read_records(records_path(out, study.name, NAME)))
     keys = {

@@ -1,4 +1,4 @@
-"""Study `weighting`: do S' and its relatives find bad modalities, and does that help?"""
+"""Studies `weighting`, `harmony` and `memorising`: do weights by S' help on noisy products?"""
 
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +20,7 @@ REGIMES: dict[str, tuple[Noise, ...]] = {
     "mismatch": mismatch_uneven(0.1, 0.5),
     "all": (*mismatch_uneven(0.1, 0.5), *DAMAGE, *missing_at_random(0.3)),
 }
-"""What is done to the training products; the held-out ones stay clean. Mismatch at 0.1 (text), 0.2,
+"""Noise on the training products; held-out products stay clean. Mismatch rates: 0.1 (text), 0.2,
 0.3, 0.4, 0.5 (audio)."""
 
 PAPER = {
@@ -31,8 +31,8 @@ PAPER = {
     "loss.weight_uniform_share": 0.0,
 }
 LATE = {"loss.weight_uniform_share": 0.3}
-"""Uniform weights at first: a random cosine below 0 would turn its logits round, and the pair would
-learn to be opposite."""
+"""Uniform weights at first: an initial cosine below 0 would flip the sign of the logits, and the
+pair would learn opposite features."""
 SCORES = {
     "loss.weight_by": "scores",
     "loss.weight_on": "loss",
@@ -42,7 +42,7 @@ POSTERIOR = SCORES | {"loss.weight_by": "posterior"}
 
 
 def official_settings() -> dict[str, Any]:
-    """The released code's loss as changes to the default."""
+    """Return the released code's loss as changes to the default."""
     default = asdict(LossConfig())
     return {
         f"loss.{name}": value
@@ -75,28 +75,27 @@ WEIGHTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "gce": (SCORES | {"loss.weight_uniform_share": 0.0}, "gce"),
     "oracle": (SCORES, "oracle"),
 }
-"""Name in the table -> changes of LossConfig and a weigher (experiments/weighers.py)."""
+"""Name in the table -> changes of LossConfig and a name in `WEIGHT_FNS`."""
 
 EVERYWHERE = (
     "uniform", "S'", "logits (paper)", "logits control", "logits late", "logits late control",
     "posterior", "rank",
 )  # fmt: skip
-"""In all five regimes; the others where single products are wrong."""
+"""Run in all five regimes; the others only under mismatch."""
 LAST = "all"
-"""The regime in which everything is wrong at once: the oracle is there too."""
+"""The regime with all kinds of noise, in which the oracle runs as well."""
 QUICK = (*EVERYWHERE, "oracle")
 CONTRAST = {"loss.tasks": ["contrastive"], "model.jct_layers": 0}
-"""The ten contrastive losses alone: what the upper triangle of S' weighs, at half the time."""
+"""The ten contrastive losses alone (weighted by the upper triangle of S'), at half the cost."""
 
 
 def weighting(quick: bool = False) -> Study:
-    """Weights by S', by candidates and by controls, in five regimes of training noise; on the ten
-    contrastive losses alone (`harmony` has the whole objective).
+    """Weights by S', by candidates and by controls, in five regimes of training noise.
 
-    `S'` is the described method with its gradient stopped; `logits (paper)` acts on the logits and
-    lets the gradient flow; its control has uniform weights at the same mean scale, as an inverse
-    temperature; `shuffled` deals S' to the wrong products; `gce` is a robust contrastive loss;
-    `oracle` knows which modalities belong to other products.
+    Trained on the ten contrastive losses alone (`harmony` uses the full objective). `S'` is the
+    described method with its gradient stopped; `logits (paper)` acts on the logits with gradient;
+    its control has uniform weights at the same mean scale, as an inverse temperature; `shuffled`
+    permutes S' among products; `gce` is a robust contrastive loss; `oracle` is given the truth.
     """
     # Without masked losses, weights on the pairs alone are the posterior's.
     names = QUICK if quick else tuple(name for name in WEIGHTINGS if name != "posterior pairs")
@@ -119,12 +118,12 @@ def weighting(quick: bool = False) -> Study:
 
 
 def _parts(name: str, regime: str) -> tuple[dict[str, Any], tuple[Noise, ...], str, str]:
-    settings, weigher = WEIGHTINGS[name]
-    return settings | CONTRAST, REGIMES[regime], "scale", weigher
+    settings, weight_fn = WEIGHTINGS[name]
+    return settings | CONTRAST, REGIMES[regime], "scale", weight_fn
 
 
 def harmony(quick: bool = False) -> Study:
-    """The same question with the whole objective, where the diagonal weighs the masked losses."""
+    """`weighting` with the full objective: the diagonal of S' weights the masked losses."""
     names = (
         "uniform", "S'", "logits late", "logits late control", "posterior", "posterior pairs",
     )  # fmt: skip
@@ -164,10 +163,10 @@ def harmony(quick: bool = False) -> Study:
 
 
 def memorising(quick: bool = False) -> Study:
-    """How long may one train before wrong pairs are known by heart like right ones?
+    """After how many steps does the model memorise mismatched pairs?
 
-    Under mismatch, for rising numbers of steps: how well S' tells a product's good pairs from its
-    damaged ones, on training products and on held-out products that are damaged alike.
+    Under mismatch, for increasing numbers of steps: AUC of S' for good against damaged pairs, on
+    training products and on held-out products damaged in the same way.
     """
     lengths = (25, 100) if quick else (25, 50, 100, 200, 400)
     names = ("uniform", "posterior", "oracle")
@@ -206,7 +205,7 @@ def memorising(quick: bool = False) -> Study:
 
 
 def _claims(regimes: tuple[str, ...], names: tuple[str, ...]) -> list[Comparison]:
-    """By regime for what is in all, then for the rest under mismatch; each by both metrics."""
+    """Claims over all regimes, per regime, and under mismatch; each by both metrics."""
     pairs = [
         ("S' beats uniform weights", "S'", "uniform"),
         ("the posterior beats uniform weights", "posterior", "uniform"),
