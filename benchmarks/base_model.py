@@ -9,8 +9,8 @@ import torch
 from random_products import RandomProducts, masked_products, presence
 from roofline import count_flops
 
+from scale.config import base
 from scale.model.scale import ScaleModel
-from scale.presets import base
 
 PRODUCTS = 4
 

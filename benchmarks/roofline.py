@@ -92,7 +92,7 @@ def count_flops(model: ScaleModel, masked: MaskedBatch, config: Config) -> tuple
 
     Counted by torch; elementwise operations and the optimizer count nothing. Leaves gradients.
     """
-    reader = Reader(model, config.train.lean, config.loss.weight_features == "fused")
+    reader = Reader(model, config.train.loss_positions_only, config.loss.weight_features == "fused")
     with FlopCounterMode(display=False) as forward:
         output = reader(masked.batch, masked.hidden, masked.positions)
         loss = scale_loss(output, masked, config.loss, progress=1.0)

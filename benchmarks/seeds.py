@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from scale.config import tiny
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
 from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
-from scale.presets import tiny
 from scale.training.pretrain import pretrain
 
 ALL = subset_name(MODALITIES)

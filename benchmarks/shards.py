@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from random_products import M5PRODUCT, presence
 
-from scale.config import Config
+from scale.config import Config, base, tiny
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.product import Product
@@ -30,7 +30,6 @@ from scale.data.shards.manifest import Manifest
 from scale.data.shards.writer import write_shards
 from scale.evaluation.report import provenance, write_json
 from scale.modalities import MODALITIES
-from scale.presets import base, tiny
 from scale.training.run import fit_vocabulary, seeded_model
 from scale.training.step import Stepper
 

@@ -23,9 +23,8 @@ from roofline import Machine, count_flops, floor_of, seconds
 from step_profile import profile_step
 from twin import TwinStepper
 
-from scale.config import Config, LossConfig, MissingConfig
+from scale.config import PRESETS, Config, LossConfig, MissingConfig
 from scale.evaluation.report import provenance
-from scale.presets import PRESETS
 from scale.training.run import seeded_model
 from scale.training.step import Stepper
 

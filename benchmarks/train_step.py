@@ -25,7 +25,7 @@ from random_products import MISSING
 from step_measure import Setting, failure, forget, measure, profiled
 from step_report import keep, results_file, write_tables
 
-from scale.presets import PRESETS
+from scale.config import PRESETS
 from scale.training.out_of_memory import is_out_of_memory
 
 

@@ -113,7 +113,7 @@ def pretrain(
         TrainingError: a loss is not finite, or memory or disk are full; the last checkpoint is
             intact.
     """
-    from scale.presets import configure
+    from scale.config import configure
     from scale.run import Run
     from scale.training.pretrain import pretrain as train
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from scale.config import RENAMED
 from scale.training.preemption import EXIT_CODE, TrainingStopped
 
 NAMES = ("import", "inspect", "shards", "pretrain", "evaluate", "embed", "index", "search",
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     name, *rest = arguments
+    rest = [_current_name(argument) for argument in rest]
     if name not in NAMES:
         return _fail(f"scale: unknown command {name!r}; known: {', '.join(NAMES)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -98,14 +100,28 @@ def _preset_defaults(kind: type, arguments: list[str]) -> Any:
 
     import tyro
 
-    from scale.presets import PRESETS
+    from scale.config import PRESETS
 
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--preset", default="tiny")
     preset = finder.parse_known_args(arguments)[0].preset
     if preset not in PRESETS:
         raise ArgumentError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    return kind(catalogue=tyro.MISSING, out=tyro.MISSING, preset=preset, config=PRESETS[preset]())
+    config = PRESETS[preset]().underived()
+    return kind(catalogue=tyro.MISSING, out=tyro.MISSING, preset=preset, config=config)
+
+
+def _current_name(argument: str) -> str:
+    """Replace the old name of a renamed setting (`scale.config.RENAMED`), with a warning."""
+    option, equals, value = argument.partition("=")
+    for old, new in RENAMED.items():
+        for negation in ("", "no-"):
+            before, after = (f"--{name.replace('.', f'.{negation}')}".replace("_", "-")
+                             for name in (old, new))  # fmt: skip
+            if option.replace("_", "-") == before:
+                print(f"scale: {before} is now called {after}", file=sys.stderr)
+                return f"{after}{equals}{value}"
+    return argument
 
 
 def _fail(message: str) -> int:

@@ -1,61 +1,73 @@
-"""Every setting, as frozen dataclasses with a docstring under each field.
+"""All settings as frozen dataclasses, with a docstring under each field, and the presets.
 
-Read and written as JSON. Unknown keys and values outside their range are errors.
+Settings are read and written as JSON. Unknown keys and values out of range are errors; renamed keys
+still work, with a warning.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+import logging
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from scale.files import write_whole
-from scale.loss_config import LossConfig
-from scale.modalities import MODALITIES, parse_subset
-from scale.shapes import made_and_taken
-from scale.strict import build, require
+from scale.modalities import MODALITIES, TASKS, parse_subset
+
+log = logging.getLogger(__name__)
 
 MissingPolicy = Literal["zero", "skip", "learned", "drop"]
+RENAMED = {"train.lean": "train.loss_positions_only"}
+"""Old names of settings that are still read, with their new names."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with the message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
 
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """How a product's media become tokens (data/features.py). Also the key of the feature cache."""
+    """Conversion of a product's media into tokens (data/features.py). Part of the cache key."""
 
     text_length: int = 36
-    """Word pieces of a title, [CLS] and [SEP] counted."""
+    """Maximum number of word pieces of a title, including [CLS] and [SEP]."""
     table_length: int = 64
-    """Word pieces of a table, [CLS] and [SEP] counted."""
+    """Maximum number of word pieces of a table, including [CLS] and [SEP]."""
     image_size: int = 224
-    """Side in pixels to which a picture is fitted (padded to a square, never cropped)."""
+    """Side in pixels to which an image is resized (padded to a square, never cropped)."""
     patch_size: int = 16
-    """Side in pixels of a patch; a picture gives (image_size / patch_size)^2 patch vectors."""
+    """Side of a patch in pixels; an image has (image_size / patch_size)^2 patch vectors."""
     video_frames: int = 12
-    """Frames taken from a clip, evenly spaced over its length."""
+    """Number of frames sampled from a clip, evenly spaced."""
     frame_size: int = 64
-    """Side in pixels to which a frame is fitted; a frame is one vector of 3 * frame_size^2."""
+    """Side in pixels to which a frame is resized; a frame is one vector of 3 frame_size^2."""
     sample_rate: int = 16_000
     """Hz."""
     audio_seconds: float = 12.0
-    """Seconds of sound that are read; the rest is left out."""
+    """Seconds of audio that are used; the rest is dropped."""
     audio_frames: int = 100
-    """Time frames of log-mel at most; one vector per time frame."""
+    """Maximum number of log-mel frames, one vector each."""
     mel_bins: int = 80
-    """Mel bands of a log-mel frame."""
+    """Number of mel bands."""
     image_features: str = "patches"
-    """`patches`: raw pixels of patches. `hog`: their colours and oriented gradients, from which
-    a few hundred products suffice to learn (data/descriptors.py). `file`: a .npy of (L, F) per
-    product, e.g. regions of a detector. Else the name of a timm model or a local folder whose
-    frozen tokens are taken, e.g. `vit_small_patch16_224.dino`."""
+    """`patches`: raw pixels of patches. `hog`: their colours and oriented gradients, which suffice
+    for learning from a few hundred products (data/descriptors.py). `file`: one .npy of (L, F) per
+    product, e.g. detector regions. Otherwise the name of a timm model, or a local folder, whose
+    frozen tokens are used, e.g. `vit_small_patch16_224.dino`."""
     video_features: str = "frames"
-    """`frames`: raw pixels of frames. `hog`, `file` and timm names as for images, one vector a
-    frame."""
+    """`frames`: raw pixels of frames. `hog`, `file` and timm names as for images, with one vector
+    per frame."""
     audio_features: str = "logmel"
     """`logmel`, or `file`."""
     tokenizer: str = ""
-    """Empty: WordPiece trained on the training split. Else a transformers tokenizer, by hub name
-    or local folder."""
+    """Empty: a WordPiece tokenizer trained on the training split. Otherwise a transformers
+    tokenizer, by hub name or local folder."""
     vocab_size: int = 4096
-    """Largest vocabulary of a trained WordPiece."""
+    """Maximum vocabulary size of a trained WordPiece tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -63,60 +75,62 @@ class ModelConfig:
     """The five encoders, the joint co-transformer and the heads (paper, section 4.1)."""
 
     modalities: tuple[str, ...] = MODALITIES
-    """Modalities that have an encoder; the others count as missing everywhere."""
+    """Modalities with an encoder; all others are treated as missing."""
     width: int = 768
-    """D: width of every token."""
+    """D: width of all tokens."""
     heads: int = 12
-    """Attention heads; divides the width."""
+    """Number of attention heads; must divide the width."""
     encoder_layers: int = 6
-    """Transformer layers of each modality's encoder."""
+    """Number of Transformer layers of each modality's encoder."""
     jct_layers: int = 6
-    """Transformer layers of the joint co-transformer."""
+    """Number of Transformer layers of the joint co-transformer (JCT)."""
     mlp_ratio: float = 4.0
-    """Width of a layer's feed-forward part over D."""
+    """Ratio of the feed-forward width to D."""
     dropout: float = 0.1
-    """In the encoders and the JCT."""
-    text_length: int = 36
-    """Longest sequence of text tokens, [CLS] counted; likewise below."""
-    table_length: int = 64
-    image_length: int = 196
-    """Longest sequence of image vectors, the model's own [CLS] not counted; likewise below."""
-    video_length: int = 12
-    audio_length: int = 100
-    vocab_size: int = 21_128
-    """V: word pieces, shared by text and table."""
-    image_features: int = 768
+    """Dropout probability in the encoders and the JCT."""
+    text_length: int = 0
+    """Maximum number of text tokens, including [CLS]. 0 here and below: derived from the features
+    by `Config`. Set only what the features leave open (feature files, timm backbones)."""
+    table_length: int = 0
+    image_length: int = 0
+    """Maximum number of image vectors, without the model's own [CLS]; likewise below."""
+    video_length: int = 0
+    audio_length: int = 0
+    vocab_size: int = 0
+    """V: number of word pieces, shared by text and table. Training sets it to the tokenizer's."""
+    image_features: int = 0
     """F: size of an image vector; likewise below."""
-    video_features: int = 12_288
-    audio_features: int = 80
+    video_features: int = 0
+    audio_features: int = 0
     discrete_init: str = ""
-    """Hub name or local folder of a transformers BERT whose first layers start text and table."""
+    """Hub name or local folder of a transformers BERT that initialises text and table."""
     continuous_init: str = ""
-    """timm name or local folder of a ViT whose first blocks start image, video and audio."""
+    """timm name or local folder of a ViT that initialises image, video, audio and the JCT."""
 
     def __post_init__(self) -> None:
         require(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
         object.__setattr__(self, "modalities", parse_subset("+".join(self.modalities)))
 
     def length(self, modality: str) -> int:
-        """Longest sequence of a modality."""
+        """Return the maximum sequence length of a modality."""
         return getattr(self, f"{modality}_length")
 
     def feature_size(self, modality: str) -> int:
-        """Size of a continuous modality's input vectors."""
+        """Return the size of a continuous modality's input vectors."""
         return getattr(self, f"{modality}_features")
 
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """What the pretext tasks hide (paper, section 4.2)."""
+    """Masking of the pretext tasks (paper, section 4.2)."""
 
     rate: float = 0.15
-    """Share of tokens (text, image, video, audio) or of entities (table) that is hidden."""
+    """Share of tokens (text, image, video, audio) or of entities (table) that are masked."""
     mask_share: float = 0.8
-    """Of hidden word pieces or entities: share that becomes [MASK]."""
+    """Share of the masked word pieces or entities that are replaced with [MASK]."""
     random_share: float = 0.1
-    """Of hidden word pieces or entities: share that becomes random word pieces; the rest stays."""
+    """Share of the masked word pieces or entities that are replaced with random word pieces; the
+    rest stays unchanged."""
 
     def __post_init__(self) -> None:
         require(0.0 < self.rate < 1.0, "mask.rate must lie between 0 and 1")
@@ -129,78 +143,142 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """Options of L = sum_{i<j} L_CL(S'_ij) + sum_i L_Mi(S'_ii) (paper, section 4.3)."""
+
+    tasks: tuple[str, ...] = ("contrastive", *TASKS)
+    """Active losses. An inactive loss is absent from the sum, not multiplied by zero."""
+    temperature: float = 0.07
+    """Temperature of InfoNCE."""
+    negatives: Literal["cross", "both"] = "cross"
+    """`cross`: the negatives of an anchor of modality i are modality j of the other products.
+    `both`: also their modality i, as in the released code (2B - 2 negatives)."""
+    pair_reduction: Literal["sum", "mean"] = "sum"
+    """Reduction over the ten pairs; the released code uses `mean`."""
+    ignore_duplicates: bool = True
+    """Exclude products with identical content from each other's negatives (false negatives)."""
+    weight_on: Literal["loss", "logits", "none"] = "none"
+    """What the weights multiply. `none`: uniform weights, the default: the study `weighting` found
+    no gain of S' over them on three catalogues (docs/findings.md). `loss`: SCALE as described,
+    S'_ij times the loss of the pair. `logits`: S'_ij times the logits of the anchor (the paper's
+    formula; an inverse temperature). Regression losses are weighted on the loss in both cases: a
+    weight w on a prediction p moves the optimum of (w p - t)^2 to t / w, so the model would learn
+    wrong features."""
+    weight_by: Literal["scores", "posterior"] = "scores"
+    """Source of the weights. `scores`: S', as in the paper. `posterior`: the probability that
+    InfoNCE assigns to the product's own pair among the batch, on the loss and without gradient; the
+    weight of a modality is the mean over its pairs (losses/weighting.py)."""
+    weight_power: float = 1.0
+    """Exponent of the posterior: 0 is uniform, 1 the probability itself."""
+    weight_masked: bool = True
+    """Also weight the masked losses (by S'_ii); otherwise only the contrastive losses."""
+    weight_gradient: bool = False
+    """Backpropagate through S'. With weights on the loss, the model can then lower its loss by
+    lowering the weights, which ends in collapse."""
+    weight_level: Literal["sample", "batch"] = "sample"
+    """One S' per product, or the mean over the batch for all."""
+    weight_features: Literal["encoder", "fused"] = "encoder"
+    """Pooled features that S is computed from: those of the encoders or of the JCT."""
+    weight_mean_one: bool = True
+    """Divide the weights by their mean, so that they redistribute the loss without rescaling it."""
+    weight_uniform_share: float = 0.1
+    """Initial share of the training steps with uniform weights: S is not yet meaningful, and a pair
+    with an initial cosine below 0 would have weight 0."""
+    row_normalise: bool = False
+    """L2-normalise the rows of S', as the released code does (this cancels the denominator of the
+    softmax)."""
+    regression_weight_on: Literal["loss", "prediction"] = "loss"
+    """`prediction` reproduces a fault of the released code, for its reference numbers only."""
+
+    def __post_init__(self) -> None:
+        known = ("contrastive", *TASKS)
+        for task in self.tasks:
+            require(
+                task in known, f"unknown task {task!r} in loss.tasks; known: {', '.join(known)}"
+            )
+        require(bool(self.tasks), "loss.tasks names no task")
+        require(self.temperature > 0, "loss.temperature must be positive")
+        require(self.weight_power >= 0, "loss.weight_power must not be negative")
+        require(
+            self.weight_by == "scores" or self.weight_on != "logits",
+            "loss.weight_by posterior weighs the loss: set loss.weight_on to loss",
+        )
+
+
+@dataclass(frozen=True)
 class MissingConfig:
-    """What stands in for a modality that a product lacks."""
+    """Handling of missing modalities."""
 
     policy: MissingPolicy = "zero"
-    """`zero`: zero features run through the encoder (the paper's zero imputation). `skip`: no
-    tokens at all. `learned`: one learned token per modality. `drop`: incomplete products are left
-    out of training. In each, a missing modality has no loss, no pair, and no row in S. The study
-    `missing` found the first three equal and `drop` worse (docs/findings.md)."""
+    """`zero`: zero features are encoded in its place (the paper's zero imputation). `skip`: it has
+    no tokens. `learned`: one learned token per modality. `drop`: incomplete products are excluded
+    from training. Under each policy, a missing modality has no loss, no pair and no row in S. The
+    study `missing` found the first three equivalent and `drop` worse (docs/findings.md)."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the model is optimised."""
+    """Optimisation and checkpointing."""
 
     steps: int = 1000
     batch_size: int = 64
-    """Products a step, over all processes together: each other's negatives. Each of W processes
-    takes batch_size / W of them."""
+    """Products per step over all processes; they are each other's negatives. Each of W processes
+    handles batch_size / W of them."""
     micro_batch: int = 0
-    """Products that a process holds in memory at once; 0: all of its own. The gradient is that of
-    the whole batch (training/caching.py), for one more forward pass through the encoders."""
+    """Products per forward and backward pass of a process; 0: all of its products. The gradient
+    remains that of the whole batch (training/gradient_cache.py), at the cost of a second forward
+    pass through the encoders."""
     activation_checkpointing: bool = False
-    """Compute the activations of Transformer layers once more in the backward pass instead of
-    keeping them: the same gradient, about a third more time, much less memory."""
-    lean: bool = False
-    """Run the JCT's last layer only at positions that a loss reads, and pack its sequences under
-    every policy: the same mathematics with other rounding and other dropout, about 6 % fewer
-    operations for the paper's model."""
+    """Recompute the activations of Transformer layers in the backward pass instead of storing
+    them: the same gradient, about a third more time, much less memory."""
+    loss_positions_only: bool = False
+    """Run the JCT's last layer only at positions that a loss uses, and pack its sequences under
+    every policy: equivalent up to rounding and dropout, about 6 % fewer operations for the paper's
+    model."""
     fsdp: bool = False
-    """Share weights, gradient and AdamW's state out among the processes (PyTorch's FSDP2) instead
-    of keeping all in each: the same mathematics, less memory, more exchange (docs/scaling.md). One
-    process keeps all anyway."""
+    """Shard weights, gradients and AdamW's state over the processes (PyTorch's FSDP2): equivalent,
+    with less memory and more communication (docs/scaling.md). No effect with one process."""
     compile: bool = False
     """Compile layers and heads (torch.compile) at the first step, which takes a minute or two and
-    needs a C++ compiler on the CPU: the same mathematics with other rounding, faster after that."""
+    needs a C++ compiler on the CPU: equivalent up to rounding, faster afterwards."""
     learning_rate: float = 5e-4
-    """Peak, after warm-up; decays to zero by a cosine."""
+    """Peak learning rate after warm-up, followed by a cosine decay to zero."""
     warmup_share: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps used for warm-up."""
     weight_decay: float = 0.05
-    """On matrices only (parameters with at least two dimensions that are not embeddings)."""
+    """Applied to matrices only (parameters of two or more dimensions other than embeddings)."""
     clip_norm: float = 1.0
-    """Largest norm of the gradient."""
+    """Maximum gradient norm."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """accelerate's mixed precision; `no` is fp32."""
+    """Mixed precision of accelerate; `no` is fp32."""
     device: str = "auto"
-    """`auto`: CUDA, else MPS, else CPU; or one of them by name."""
+    """`cuda`, `mps`, `cpu`, or `auto`: the first of these that is available."""
     seed: int = 0
     log_every: int = 10
-    """Steps between lines in metrics.jsonl."""
+    """Steps between entries in metrics.jsonl."""
     eval_every: int = 100
-    """Steps between validation retrievals; 0: never."""
+    """Steps between validations; 0: none."""
     checkpoint_every: int = 100
-    """Steps between checkpoints; the last step always writes one."""
+    """Steps between checkpoints; the last step always saves one."""
     keep_last: int = 1
-    """Checkpoints to go on from that are kept: checkpoint/last and older ones, last-000100."""
+    """Number of resumable checkpoints to keep: checkpoint/last and older ones (last-000100)."""
     keep_every: int = 0
-    """Steps between models that are kept for good, checkpoint/step-000100; 0: none."""
+    """Steps between models that are kept permanently (checkpoint/step-000100); 0: none."""
     max_minutes: float = 0.0
-    """Minutes after which training saves and stops, before a scheduler ends it; 0: no limit."""
+    """Minutes after which training saves and stops, e.g. before a job limit; 0: no limit."""
     auto_batch: bool = False
-    """Out of memory, do the step again and go on with half the micro_batch (one process only)."""
+    """After an out-of-memory error, repeat the step and continue with half the micro_batch (one
+    process only)."""
     shuffle_shards: int = 0
-    """Read from shards on slow or distant disks: products are shuffled within this many shards at a
-    time, the shards at random; 0: all products together, as from a catalogue (docs/shards.md)."""
+    """For shards on slow or remote disks: shuffle the shards, and products within groups of this
+    many shards; 0: shuffle all products together, as for a catalogue (docs/shards.md)."""
     deterministic: bool = False
-    """On CUDA too, only algorithms whose result is the same to the bit each time; slower. On the
-    CPU it is always so."""
+    """Use only bit-reproducible algorithms on CUDA too, which is slower. On the CPU this is always
+    the case."""
 
     def __post_init__(self) -> None:
         require(self.steps > 0, "train.steps must be positive")
-        require(self.batch_size > 1, "train.batch_size must be at least 2: one has no negatives")
+        require(self.batch_size > 1, "train.batch_size must be at least 2 to have negatives")
         require(self.micro_batch >= 0, "train.micro_batch must not be negative")
         require(self.log_every > 0, "train.log_every must be positive")
         require(self.checkpoint_every > 0, "train.checkpoint_every must be positive")
@@ -210,13 +288,17 @@ class TrainConfig:
         require(self.shuffle_shards >= 0, "train.shuffle_shards must not be negative")
         require(
             not (self.fsdp and self.precision == "fp16"),
-            "train.fsdp works with train.precision no or bf16: fp16's scaler has not been tried",
+            "train.fsdp supports train.precision no and bf16, not fp16",
         )
 
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run: the content of a run folder's config.json."""
+    """All settings of a run: the content of config.json in a run folder.
+
+    Sizes of the model that follow from the features are derived; a size in `model` that contradicts
+    them is a ValueError.
+    """
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -226,29 +308,252 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        for name, (made, taken) in made_and_taken(self.features, self.model).items():
+        sizes = asdict(self.model)
+        exact, estimated = _sizes(self.features)
+        for name, size in exact.items():
             require(
-                made == taken,
-                f"features make {name} = {made} but model.{name} is {taken}; set both alike",
+                sizes[name] in (0, size),
+                f"features make {name} = {size} but model.{name} is {sizes[name]}: leave it out, "
+                "it follows from the features",
             )
+        derived = {n: size for n, size in (exact | estimated).items() if not sizes[n]}
+        object.__setattr__(self, "model", replace(self.model, **derived))
+
+    def with_features(self, **changes: Any) -> "Config":
+        """Return a copy with changed `FeatureConfig` fields and the model sizes derived anew."""
+        return replace(self.underived(), features=replace(self.features, **changes))
+
+    def underived(self) -> "Config":
+        """Return a copy whose derived model sizes are 0.
+
+        A copy of it with other `features` (`dataclasses.replace`, the command line) derives them
+        again.
+        """
+        exact, estimated = _sizes(self.features)
+        own, known = asdict(self.model), exact | estimated
+        copy = replace(self)
+        model = replace(self.model, **{n: 0 for n, size in known.items() if own[n] == size})
+        object.__setattr__(copy, "model", model)
+        return copy
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries."""
+        """Return nested dictionaries."""
         return asdict(self)
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON, atomically."""
         write_whole(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Config":
-        """Inverse of `to_dict`. Raises ValueError that names an unknown key or a wrong type."""
+        """Inverse of `to_dict`. Raises ValueError for an unknown key or a wrong type."""
         return build(Config, values)
 
     @staticmethod
     def load(path: Path) -> "Config":
-        """Inverse of `save`. Raises ValueError that names the file and what is wrong in it."""
+        """Inverse of `save`. Raises ValueError that contains the path and the invalid key."""
         try:
             return Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def vector_size(source: str, side: int) -> int:
+    """Return F of a square patch or frame of `side` pixels.
+
+    `hog` has 21 numbers for each cell of 8 x 8 pixels (data/descriptors.py); raw pixels (`patches`,
+    `frames`) have 3 side^2.
+    """
+    return 21 * (side // 8) ** 2 if source == "hog" else 3 * side**2
+
+
+def _sizes(features: FeatureConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the sizes of `ModelConfig` that the features determine, and defaults for others."""
+    exact = {"text_length": features.text_length, "table_length": features.table_length}
+    open_sizes = {"vocab_size": features.vocab_size}
+    visual = {
+        "image": (features.image_features, (features.image_size // features.patch_size) ** 2,
+                  features.patch_size),
+        "video": (features.video_features, features.video_frames, features.frame_size),
+    }  # fmt: skip
+    for m, (source, length, side) in visual.items():
+        computed = source in ("hog", "patches", "frames")
+        target = exact if computed else open_sizes
+        target[f"{m}_length"] = length
+        target[f"{m}_features"] = vector_size(source, side)
+    target = exact if features.audio_features == "logmel" else open_sizes
+    target |= {"audio_length": features.audio_frames, "audio_features": features.mel_bins}
+    return exact, open_sizes
+
+
+def build(kind: type, values: Any, where: str = "") -> Any:
+    """Build a dataclass of type `kind` from nested dictionaries.
+
+    `where` is the dotted path of the values, for messages. Renamed keys (`RENAMED`) are accepted
+    with a warning.
+
+    Raises:
+        ValueError: a key is unknown, or a value has a wrong type or is out of range; the message
+            contains the dotted key.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where or 'config'} must be an object, not {type(values).__name__}")
+    types_by_name = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    found = {}
+    for key, value in values.items():
+        new = RENAMED.get(f"{where}{key}")
+        if new is not None:
+            log.warning("%s%s is now called %s; the old name will be removed", where, key, new)
+            key = new.removeprefix(where)
+        if key not in known:
+            raise ValueError(f"unknown key {where}{key}; known: {', '.join(sorted(known))}")
+        found[key] = _value(types_by_name[key], value, f"{where}{key}")
+    return kind(**found)
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        return build(kind, value, f"{where}.")
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        options = typing.get_args(kind)
+        require(value in options, f"{where} is {value!r}; known: {', '.join(map(str, options))}")
+        return value
+    if origin is tuple:
+        require(isinstance(value, list | tuple), f"{where} must be a list")
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = kind if not isinstance(kind, types.UnionType) else typing.get_args(kind)
+    wrong = not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool)
+    require(not wrong, f"{where} is {value!r}, not {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def tiny() -> Config:
+    """For laptops: the demo trains it from scratch in about two minutes on two CPU cores.
+
+    Designed for a few hundred products, which a model soon memorises: images and clips are colours
+    and gradients of a few large regions, half of all tokens are masked (15 % in the paper), and the
+    best checkpoint is chosen by a validation every 50 steps.
+    """
+    return Config(
+        features=FeatureConfig(
+            text_length=32,
+            table_length=64,
+            image_size=64,
+            patch_size=32,
+            video_frames=8,
+            frame_size=24,
+            audio_seconds=2.0,
+            audio_frames=32,
+            mel_bins=40,
+            image_features="hog",
+            video_features="hog",
+            vocab_size=2048,
+        ),
+        model=ModelConfig(
+            width=64,
+            heads=4,
+            encoder_layers=2,
+            jct_layers=2,
+            mlp_ratio=2.0,
+            dropout=0.0,
+        ),
+        mask=MaskConfig(rate=0.5),
+        train=TrainConfig(steps=450, batch_size=64, learning_rate=2e-3, eval_every=50),
+    )
+
+
+def micro() -> Config:
+    """For studies: trains in about 15 seconds on one CPU core; hundreds of runs are feasible.
+
+    `tiny` with one JCT layer, two attention heads, half the audio frames, fewer masked tokens and
+    fewer steps. Its scores are lower than those of `tiny`; studies compare only its own runs.
+    """
+    base = tiny().with_features(audio_frames=16)
+    return replace(
+        base,
+        model=replace(base.model, heads=2, jct_layers=1),
+        mask=MaskConfig(rate=0.2),
+        train=TrainConfig(steps=120, batch_size=64, learning_rate=3e-3, eval_every=0),
+    )
+
+
+def small() -> Config:
+    """For one consumer GPU: half the depth and width of the paper's model."""
+    return Config(
+        features=FeatureConfig(
+            image_size=112, patch_size=16, audio_seconds=4.0, audio_frames=64, frame_size=32
+        ),
+        model=ModelConfig(width=384, heads=6, encoder_layers=3, jct_layers=3),
+        train=TrainConfig(steps=10_000, batch_size=256),
+    )
+
+
+def base() -> Config:
+    """The paper's model: five 6-layer encoders, a 6-layer JCT, width 768."""
+    return Config(
+        features=FeatureConfig(
+            tokenizer="bert-base-chinese",
+            image_features="file",
+            video_features="file",
+        ),
+        model=ModelConfig(
+            image_length=36, image_features=2048, video_features=1024, vocab_size=21_128
+        ),
+        train=TrainConfig(
+            steps=100_000,
+            batch_size=1024,
+            learning_rate=1e-4,
+            precision="bf16",
+            loss_positions_only=True,
+            log_every=100,
+            eval_every=5000,
+            checkpoint_every=5000,
+        ),
+    )
+
+
+PRESETS = {"micro": micro, "tiny": tiny, "small": small, "base": base}
+
+
+def configure(preset: str | Config, settings: Mapping[str, Any]) -> Config:
+    """Return a preset, or a given config, with some settings changed.
+
+    Args:
+        preset: a name in PRESETS, or a Config.
+        settings: settings of TrainConfig by name, and dictionaries of those of another section
+            under its name: `{"steps": 200, "loss": {"weight_on": "loss"}}`.
+
+    Raises:
+        ValueError: an unknown preset or setting, or a value of a wrong type.
+    """
+    if isinstance(preset, str):
+        require(preset in PRESETS, f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+        preset = PRESETS[preset]()
+    tree = preset.underived().to_dict()
+    for name, value in settings.items():
+        if name not in tree:
+            tree["train"][name] = value
+            continue
+        value = asdict(value) if is_dataclass(value) else value
+        require(isinstance(value, dict), f"{name} must be a dictionary of settings, not {value!r}")
+        tree[name] |= value
+    return Config.from_dict(tree)
+
+
+def official_loss() -> LossConfig:
+    """Loss of the released code with its faults; tests compare it with the authors' numbers."""
+    return LossConfig(
+        negatives="both",
+        pair_reduction="mean",
+        ignore_duplicates=False,
+        weight_on="logits",
+        weight_gradient=True,
+        weight_mean_one=False,
+        weight_uniform_share=0.0,
+        row_normalise=True,
+        regression_weight_on="prediction",
+    )

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 import scale
+from scale.config import tiny
 from scale.data.catalogue import Catalogue
 from scale.data.summary import inspect_catalogue
 from scale.evaluation.report import write_csv, write_json
 from scale.files import write_whole
 from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
-from scale.presets import tiny
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
 from scale.viz.catalogue import inspect_figure

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from scale.config import Config, LossConfig, MaskConfig, ModelConfig, TrainConfig
+from scale.config import PRESETS, Config, LossConfig, MaskConfig, ModelConfig, TrainConfig, tiny
 from scale.modalities import MODALITIES, PAIRS, SUBSETS, parse_subset, subset_name
-from scale.presets import PRESETS, tiny
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -72,3 +71,42 @@ def test_modalities_have_one_order():
     for wrong in ("smell", "text+text", "", "text+"):
         with pytest.raises(ValueError, match=r"modality|twice"):
             parse_subset(wrong)
+
+
+def test_model_sizes_follow_from_the_features(tmp_path):
+    """They are set once; an old config.json that lists them is read, if they agree."""
+    config = tiny().with_features(text_length=20, image_size=96, mel_bins=7, frame_size=16)
+    sizes = {m: (config.model.length(m), getattr(config.model, f"{m}_features", 0))
+             for m in MODALITIES}  # fmt: skip
+    assert sizes == {"text": (20, 0), "table": (64, 0), "image": (9, 336), "video": (8, 84),
+                     "audio": (32, 7)}  # fmt: skip
+    assert config.model.vocab_size == config.features.vocab_size
+    values = config.to_dict()
+    assert values["model"]["text_length"] == 20, "written out for the reader"
+    assert Config.from_dict(values) == config
+    for name in ("text_length", "image_length", "audio_features", "vocab_size"):
+        del values["model"][name]
+    assert Config.from_dict(values) == config
+    files = tiny().with_features(image_features="file")
+    free = replace(files, model=replace(files.model, image_length=36, image_features=2048))
+    assert (free.model.image_length, free.model.image_features) == (36, 2048)
+    assert free.with_features(text_length=9).model.image_length == 36, "not derived, so kept"
+    with pytest.raises(ValueError, match=r"text_length = 32 but model\.text_length is 9"):
+        replace(tiny(), model=replace(tiny().model, text_length=9))
+
+
+def test_renamed_settings_are_read_with_a_warning(caplog):
+    values = tiny().to_dict()
+    values["train"]["lean"] = not values["train"].pop("loss_positions_only")
+    assert Config.from_dict(values).train.loss_positions_only
+    assert "train.lean is now called train.loss_positions_only" in caplog.text
+
+
+def test_the_command_line_derives_sizes_and_reads_old_names(capsys):
+    from scale.cli import _current_name, _parse
+
+    arguments = ["--catalogue", "a", "--out", "b", "--features.text-length", "20", "--train.lean"]
+    command = _parse("pretrain", [_current_name(argument) for argument in arguments])
+    assert (command.config.model.text_length, command.config.model.image_length) == (20, 4)
+    assert command.config.train.loss_positions_only
+    assert "--train.loss-positions-only" in capsys.readouterr().err

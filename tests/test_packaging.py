@@ -59,7 +59,7 @@ HEAVY = ("av", "sklearn", "scipy", "matplotlib", "umap", "faiss", "tyro", "tenso
 
 
 @pytest.mark.parametrize(
-    "module", ["scale.training.pretrain", "scale.presets", "scale.cli", "scale.inference.search"]
+    "module", ["scale.training.pretrain", "scale.config", "scale.cli", "scale.inference.search"]
 )
 def test_the_training_path_imports_no_extra(module):
     """A bare GPU image has none of them (decision 13)."""

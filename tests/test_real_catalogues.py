@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from scale.config import tiny
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.inference.evaluate import evaluate_run
 from scale.inference.search import Gallery, parse_query
 from scale.modalities import MODALITIES, subset_name
-from scale.presets import tiny
 from scale.training.pretrain import pretrain
 
 ROOT = os.environ.get("SCALE_REAL_DATA")

@@ -292,8 +292,8 @@ for name, system in systems.items():
 # of the paper's size, 250 million parameters each.
 
 # %%
+from scale.config import base
 from scale.modalities import MODALITIES
-from scale.presets import base
 from scale.viz.illustrations.streams import cost_by_length, sized_designs
 
 paper = base()

@@ -212,8 +212,8 @@ assert [p.split for p in again][::-1] == names
 # Problems go to a log as warnings. We have seen ours, so we ask for errors only.
 
 # %%
+from scale.config import micro
 from scale.data.cache import FeatureCache
-from scale.presets import micro
 from scale.training.pretrain import pretrain
 
 logging.getLogger("scale").setLevel(logging.ERROR)

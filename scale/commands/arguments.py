@@ -16,11 +16,10 @@ from scale.commands.import_csv import Import
 from scale.commands.index import Index
 from scale.commands.shards import Shards
 from scale.commands.slides import Slides
-from scale.config import Config
+from scale.config import PRESETS, Config, tiny
 from scale.data.catalogue import Catalogue
 from scale.data.shards.manifest import is_shards
 from scale.modalities import parse_subset
-from scale.presets import PRESETS, tiny
 from scale.training.preemption import parse_minutes
 from scale.training.run import TrainedRun
 

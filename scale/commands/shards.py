@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scale.config import Config
+from scale.config import PRESETS, Config, tiny
 from scale.data.shards.writer import PRODUCTS_PER_SHARD, write_shards
-from scale.presets import PRESETS, tiny
 
 
 @dataclass

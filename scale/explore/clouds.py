@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scale.config import require
 from scale.evaluation.embed import Embeddings, embed_dataset, subset_embedding
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES
-from scale.strict import require
 from scale.viz.embeddings import kept_umap
 from scale.viz.illustrations.space import Points, principal_axes
 

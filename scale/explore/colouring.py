@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scale.config import require
 from scale.explore.clouds import SEED, Atlas, Cloud
 from scale.modalities import MODALITIES
-from scale.strict import require
 from scale.viz.theme import MODALITY_COLOURS, category_colours
 from scale.viz.words import Language, label
 

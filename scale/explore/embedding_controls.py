@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import ipywidgets
 
+from scale.config import require
 from scale.explore.clouds import KINDS, PROJECTIONS, MapView
 from scale.explore.embedding_views import (
     COLOUR_NAMES,
@@ -13,7 +14,6 @@ from scale.explore.embedding_views import (
     SECOND_NAMES,
 )
 from scale.explore.html import Surface
-from scale.strict import require
 from scale.viz.words import Language, label
 
 LISTED = 500

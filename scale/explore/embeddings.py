@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scale.config import require
 from scale.explore.clouds import Atlas, MapView, Spot
 from scale.explore.colouring import Painter
 from scale.explore.embedding_controls import (
@@ -33,7 +34,6 @@ from scale.explore.markup import text
 from scale.explore.picked import picked_html, write_csv
 from scale.explore.point_map import HEIGHT, PointMap
 from scale.explore.subject import Subject
-from scale.strict import require
 from scale.viz.words import Language
 
 BESIDE = 390

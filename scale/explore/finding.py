@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from scale.config import require
 from scale.data.catalogue import Catalogue
 from scale.data.product import Product
 from scale.evaluation.embed import embed_dataset
 from scale.explore.subject import Subject
-from scale.strict import require
 from scale.viz.words import Language, label
 
 NEAREST = 10

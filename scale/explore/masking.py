@@ -6,7 +6,7 @@ from functools import cached_property
 import ipywidgets
 from matplotlib.figure import Figure
 
-from scale.config import MaskConfig
+from scale.config import MaskConfig, require
 from scale.explore.explorer import Explorer
 from scale.explore.html import Surface
 from scale.explore.masking_answers import answer_html
@@ -15,7 +15,6 @@ from scale.explore.masking_views import Place, Question, beside_html, modalities
 from scale.explore.subject import Subject
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.model.scale import ScaleModel
-from scale.strict import require
 from scale.studies.masked_probe import MaskedPrediction, draw_groups, mask_groups, probe_masked
 from scale.viz.products import product_card
 from scale.viz.words import Language

@@ -15,10 +15,10 @@ import traitlets
 from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
+from scale.config import require
 from scale.explore.clouds import Neighbours
 from scale.explore.colouring import Groups
 from scale.explore.html import ASSETS, Surface
-from scale.strict import require
 from scale.viz.theme import NEGATIVE, is_light
 
 if TYPE_CHECKING:

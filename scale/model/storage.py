@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from scale.config import MissingConfig, ModelConfig
-from scale.strict import build
+from scale.config import MissingConfig, ModelConfig, build
 
 if TYPE_CHECKING:
     from scale.model.scale import ScaleModel

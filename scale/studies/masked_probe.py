@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from scale.config import require
 from scale.data.batch import ProductBatch, Tokens
 from scale.data.dataset import ProductDataset
 from scale.losses.masking import MaskedBatch, choose_groups
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.seeding import generator
-from scale.strict import require
 from scale.studies.context import (
     Context,
     Reconstruction,

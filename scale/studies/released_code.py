@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from scale.config import Config, LossConfig
+from scale.config import Config, LossConfig, official_loss
 from scale.data.batch import ProductBatch
 from scale.data.catalogue import Catalogue
 from scale.data.columns import Column
@@ -28,7 +28,6 @@ from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scale import ScaleModel, ScaleOutput
 from scale.model.scores import inter_modality_scores
 from scale.model.transformer import TransformerEncoder
-from scale.presets import official_loss
 from scale.training.run import TrainedRun, seeded_model
 from scale.training.step import Stepper
 
@@ -72,7 +71,7 @@ class MisalignedMaskEncoder(TransformerEncoder):
     def forward(
         self, tokens_BLD: Tensor, padding_BL: Tensor | None, read_BQ: None = None
     ) -> Tensor:
-        """tokens_BLD after all blocks. `train.lean`, which gives `read_BQ`, is not for faults."""
+        """tokens_BLD after all blocks. `read_BQ` is not supported."""
         if padding_BL is None:
             return super().forward(tokens_BLD, None, read_BQ)
         heads = self.blocks[0].attn.num_heads

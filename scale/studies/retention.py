@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from scale.config import require
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SUBSETS, subset_name
-from scale.strict import require
 from scale.studies.noise import KINDS, Noise
 from scale.studies.statistics import seed_interval
 from scale.studies.study import Cell, Factor, Record, Study, Test, matches

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from scale.config import Config
+from scale.config import PRESETS, Config
 from scale.data.batch import ProductBatch
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
@@ -35,7 +35,6 @@ from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import Retrieval, category_retrieval
 from scale.evaluation.tables import ProductArrays, direction_retrievals
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
-from scale.presets import PRESETS
 from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyDataset, apply_noise
 from scale.studies.released_code import FAULTS, Fault

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scale.config import MissingConfig, MissingPolicy
+from scale.config import LossConfig, MissingConfig, MissingPolicy
 from scale.data.backbones import Backbone
 from scale.data.batch import ProductBatch
 from scale.data.cache import OWN_SOURCES
@@ -21,7 +21,6 @@ from scale.data.columns import Column, discrete_column
 from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import product_embedding
 from scale.evaluation.search import SearchIndex
-from scale.loss_config import LossConfig
 from scale.modalities import DISCRETE, INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores

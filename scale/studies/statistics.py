@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from scale.config import require
 from scale.evaluation.bootstrap import LEVEL, NOTHING, Estimate, paired_difference
-from scale.strict import require
 from scale.studies.study import Comparison, Factor, Record, Study, matches
 
 Floats = NDArray[np.float64]

@@ -11,9 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scale.config import Config
+from scale.config import Config, build, require
 from scale.files import replacing
-from scale.strict import build, require
 from scale.studies.noise import Noise
 
 Factor = str | float | int | bool

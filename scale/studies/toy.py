@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
+from scale.config import require
 from scale.losses.contrastive import LEFT, RIGHT, PairLosses, pair_losses
 from scale.losses.weighting import mean_one, posterior_weights, relative_weights
 from scale.modalities import MODALITIES
 from scale.model.scores import inter_modality_scores
 from scale.seeding import generator
-from scale.strict import require
 from scale.studies.statistics import auc, spearman
 
 M = len(MODALITIES)

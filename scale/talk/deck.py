@@ -16,9 +16,9 @@ from pptx.shapes.base import BaseShape
 from pptx.slide import Slide as DeckSlide
 from tqdm.auto import tqdm
 
+from scale.config import require
 from scale.evaluation.report import provenance
 from scale.files import replacing
-from scale.strict import require
 from scale.talk.material import (
     Content,
     Material,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Protocol
 
+from scale.config import require
 from scale.evaluation.bootstrap import Estimate
-from scale.strict import require
 from scale.studies.statistics import Outcome, Summary, summarise
 from scale.talk.page import COLONS, Layout, Page, Picture
 from scale.viz.registry import Sources, draw

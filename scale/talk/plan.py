@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from scale.strict import build, require
+from scale.config import build, require
 from scale.talk.material import Content, Prose, Slide, headline, pictured
 from scale.talk.page import Picture
 from scale.talk.slides_method import CLOSING, METHOD, OPENING

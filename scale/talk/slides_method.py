@@ -9,12 +9,10 @@ from collections import Counter
 
 import numpy as np
 
+from scale.config import PRESETS, LossConfig, require
 from scale.data.catalogue import Catalogue
 from scale.evaluation.bootstrap import Estimate
-from scale.loss_config import LossConfig
 from scale.modalities import MODALITIES, SPECS, TASKS
-from scale.presets import PRESETS
-from scale.strict import require
 from scale.talk.chart import Chart
 from scale.talk.material import Content, Material, Slide, Unavailable, pictured, words
 from scale.talk.shapes import Cards, Gaps, Pairs

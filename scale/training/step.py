@@ -93,7 +93,7 @@ class Stepper:
         if config.train.compile:
             compile_layers(self.model)
         fused = weigher is not None or config.loss.weight_features == "fused"
-        reader = Reader(self.model, config.train.lean, fused)
+        reader = Reader(self.model, config.train.loss_positions_only, fused)
         self.sharded = config.train.fsdp and world_size() > 1
         if self.sharded:
             shard(reader, self.device)

@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from scale.strict import require
+from scale.config import require
 from scale.viz.words import Language
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
+from scale.config import require
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
 from scale.evaluation.embed import embed_dataset
@@ -20,7 +21,6 @@ from scale.evaluation.report import plain, retrieval_results
 from scale.evaluation.tables import ProductArrays
 from scale.inference.search import Gallery
 from scale.modalities import INDEX, MODALITIES, parse_subset, subset_name
-from scale.strict import require
 from scale.training.run import TrainedRun
 from scale.viz import typeset
 from scale.viz.catalogue import dot_matrix

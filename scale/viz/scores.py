@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from scale.config import require
 from scale.data.dataset import ProductDataset
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
-from scale.strict import require
 from scale.training.logging import read_scores, score_means
 from scale.training.run import TrainedRun
 from scale.viz.registry import Sources, figure, most_complete

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scale.config import require
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
-from scale.strict import require
 from scale.studies.definitions import STUDIES
 from scale.studies.diagnosis import WEIGHTS, OwnWeights, own_weights, weighting_aucs
 from scale.studies.report import Claim, group_by_claim, group_by_heading

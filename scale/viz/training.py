@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scale.config import require
 from scale.modalities import MODALITIES, SPECS
-from scale.strict import require
 from scale.training.logging import read_metrics
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (

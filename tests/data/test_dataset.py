@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from scale.config import FeatureConfig
+from scale.config import FeatureConfig, tiny
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
@@ -22,7 +22,6 @@ from scale.data.features import extract
 from scale.data.problems import CatalogueError
 from scale.data.tokenizer import encode_tables, encode_texts, train_tokenizer
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
-from scale.presets import tiny
 
 CONFIG = FeatureConfig(
     text_length=12, table_length=20, image_size=16, patch_size=8, video_frames=3, frame_size=4,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from scale.config import vector_size
 from scale.data.descriptors import CELL, ORIENTATIONS, colours_of, describe
-from scale.shapes import described_size
 
 
 def slow_histogram(light_HW):
@@ -34,8 +34,8 @@ def test_equals_the_loop():
 
 def test_shape_is_what_the_config_says():
     pixels = np.zeros((64, 64, 3), np.uint8)
-    assert describe(pixels, 16).shape == (16, described_size(16)) == (16, 84)
-    assert describe(pixels[:48, :48], 48).shape == (1, described_size(48))
+    assert describe(pixels, 16).shape == (16, vector_size("hog", 16)) == (16, 84)
+    assert describe(pixels[:48, :48], 48).shape == (1, vector_size("hog", 48))
     with pytest.raises(ValueError, match="cells of 8"):
         describe(pixels, 12)
 

@@ -51,7 +51,7 @@ def losses(made, steps=4):
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
-@pytest.mark.parametrize("train", [{}, {"lean": True}, {"micro_batch": 4}])
+@pytest.mark.parametrize("train", [{}, {"loss_positions_only": True}, {"micro_batch": 4}])
 def test_the_host_never_waits_in_a_step(policy, train):
     made = stepper(policy=policy, **train)
     for step in range(2):
@@ -87,7 +87,9 @@ def test_complete_products_take_flash_attention():
                      "aten::_scaled_dot_product_cudnn_attention"}  # fmt: skip
 
 
-@pytest.mark.parametrize("train", [{}, {"lean": True}, {"micro_batch": 4}, {"compile": True}])
+@pytest.mark.parametrize(
+    "train", [{}, {"loss_positions_only": True}, {"micro_batch": 4}, {"compile": True}]
+)
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
 def test_the_losses_are_those_of_the_cpu(policy, train):
     wanted = losses(stepper(policy=policy, device="cpu"))
@@ -109,7 +111,9 @@ def test_compiled_layers_are_compiled_once_while_shapes_vary():
     assert not counters["graph_break"]
 
 
-@pytest.mark.parametrize("train", [{}, {"micro_batch": 4}, {"precision": "bf16", "lean": True}])
+@pytest.mark.parametrize(
+    "train", [{}, {"micro_batch": 4}, {"precision": "bf16", "loss_positions_only": True}]
+)
 def test_a_deterministic_run_that_stops_ends_with_the_same_bits(tmp_path, train):
     made = stepper(dropout=0.1, deterministic=True, steps=6, **train)
     config, data = made.config, made.train

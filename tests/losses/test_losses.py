@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scale.config import LossConfig, MaskConfig
+from scale.config import LossConfig, MaskConfig, official_loss
 from scale.losses.contrastive import pair_losses
 from scale.losses.masked import masked_token_loss, masked_vector_loss
 from scale.losses.masking import WordPieces, mask_batch
@@ -13,7 +13,6 @@ from scale.losses.total import scale_loss
 from scale.losses.weighting import loss_weights
 from scale.modalities import INDEX, MODALITIES, PAIRS, SPECS, TASKS
 from scale.model.scores import inter_modality_scores
-from scale.presets import official_loss
 
 PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
 SCALE = LossConfig(weight_on="loss")

@@ -5,10 +5,9 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from scale.config import LossConfig
+from scale.config import LossConfig, tiny
 from scale.modalities import MODALITIES, TASKS
 from scale.model.scale import ScaleModel
-from scale.presets import tiny
 from scale.studies.systems.model import TOLERANCE, build_system, count_parameters, find_size
 from scale.studies.systems.named import SYSTEMS
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scale.config import MissingConfig
+from scale.config import LossConfig, MissingConfig
 from scale.evaluation.search import SearchIndex
-from scale.loss_config import LossConfig
 from scale.modalities import INDEX, MODALITIES
 from scale.studies.single_product import (
     logged_weights,

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scale.config import Config
-from scale.presets import PRESETS
+from scale.config import PRESETS, Config
 from scale.studies.definitions import STUDIES
 from scale.studies.definitions.toy import TOY_STUDIES, _setting
 from scale.studies.noise import Noise

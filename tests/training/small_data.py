@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from scale.config import Config, FeatureConfig, LossConfig, ModelConfig
+from scale.config import Config, FeatureConfig, LossConfig, ModelConfig, official_loss
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.presets import official_loss
 from scale.training import step as training_step
 from scale.training.distributed import leave, rank
 from scale.training.run import seeded_model
@@ -121,8 +120,8 @@ SETTINGS = {
     ),
     "dropout": setting(MIXED, FLOWING, policy="skip", dropout=0.3, micro_batch=2),
     "parts of unequal size": setting(MIXED, WEIGHTED, micro_batch=3, activation_checkpointing=True),
-    "lean": setting([*FLAT, *MIXED[:4]], LossConfig(), policy="skip", lean=True),
-    "lean zeros": setting([*MIXED[:4], *FLAT], LossConfig(), lean=True),
+    "lean": setting([*FLAT, *MIXED[:4]], LossConfig(), policy="skip", loss_positions_only=True),
+    "lean zeros": setting([*MIXED[:4], *FLAT], LossConfig(), loss_positions_only=True),
 }  # fmt: skip
 SHARDED = (
     "default", "one process has only words", "one process has nothing to learn", "nobody has sound",

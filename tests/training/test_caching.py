@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from scale.config import LossConfig, MaskConfig
+from scale.config import LossConfig, MaskConfig, official_loss
 from scale.losses.masking import Part, WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleOutput
-from scale.presets import official_loss
 from scale.training import step as training_step
 from scale.training.activations import checkpoint_activations
 from scale.training.gradient_cache import CachedGradient, MicroBatch

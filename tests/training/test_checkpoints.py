@@ -148,7 +148,7 @@ import torch
 torch.set_num_threads(1)
 from scale.config import MissingConfig, ModelConfig
 from scale.model.scale import ScaleModel
-from scale.strict import build
+from scale.config import build
 from scale.training import checkpoint_manager
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 

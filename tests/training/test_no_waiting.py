@@ -107,7 +107,7 @@ def test_the_watch_sees_no_waiting_where_there_is_none():
 @pytest.mark.parametrize(
     "loss", [{}, {"weight_on": "loss"}, {"weight_features": "fused"}, {"weight_on": "logits"}]
 )
-@pytest.mark.parametrize("changes", [{}, {"micro_batch": 4}, {"lean": True}])
+@pytest.mark.parametrize("changes", [{}, {"micro_batch": 4}, {"loss_positions_only": True}])
 def test_a_step_never_waits(small_dataset, loss, policy, changes):
     config, products = small_dataset
     config = replace(
@@ -146,7 +146,7 @@ def one_step(small_dataset, monkeypatch, policy="zero", **changes):
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
-@pytest.mark.parametrize("changes", [{}, {"lean": True}])
+@pytest.mark.parametrize("changes", [{}, {"loss_positions_only": True}])
 def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch, policy, changes):
     """(In parts, the step asks facts that are on the CPU: `ProductDataset.facts`.)"""
     one_step(small_dataset, monkeypatch, policy, **changes)

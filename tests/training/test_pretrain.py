@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from scale.config import LossConfig
+from scale.config import LossConfig, official_loss
 from scale.data.catalogue import Catalogue
 from scale.losses import total
-from scale.presets import official_loss
 from scale.training import step as training_step
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain

@@ -5,10 +5,9 @@ import pytest
 import torch
 from matplotlib.text import Text
 
-from scale.config import ModelConfig
+from scale.config import ModelConfig, base, tiny
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
-from scale.presets import base, tiny
 from scale.viz.illustrations.pretraining import architecture, broken_runs, loss_terms, token_count
 from scale.viz.illustrations.scores import features_of_cosine, gradient_descent, weight_effects
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from scale.config import base
 from scale.modalities import MODALITIES
-from scale.presets import base
 from scale.studies.systems.attention_reach import AttentionReach
 from scale.studies.systems.generator import PatchCodebook
 from scale.viz.illustrations.streams import (

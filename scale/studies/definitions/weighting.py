@@ -3,8 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from scale.config import LossConfig
-from scale.presets import official_loss
+from scale.config import LossConfig, official_loss
 from scale.studies.noise import Noise, mismatch_uneven, missing_at_random
 from scale.studies.study import Cell, Comparison, Study
 

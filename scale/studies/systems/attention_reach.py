@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scale.config import require
 from scale.data.batch import ProductBatch, Tokens
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
-from scale.strict import require
 from scale.studies.systems.fusion import SIDES, CoAttention, CoAttentionLayer, SingleStream
 from scale.studies.systems.generator import ImageGenerator
 from scale.studies.systems.model import FusionModel

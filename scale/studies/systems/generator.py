@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
+from scale.config import require
 from scale.data.catalogue import Catalogue
 from scale.data.features import fit_picture, from_patches, to_patches
 from scale.data.media import load_image
@@ -35,7 +36,6 @@ from scale.data.product import View
 from scale.data.tokenizer import encode_texts, train_tokenizer
 from scale.model.transformer import initialise
 from scale.seeding import derived_seed, generator
-from scale.strict import require
 from scale.training.schedule import batch_indices, learning_rate
 
 TEXT_WEIGHT = 1 / 8

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from scale.config import require
 from scale.data.product import View
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES
-from scale.strict import require
 from scale.viz import typeset
 from scale.viz.charts import framed
 from scale.viz.products import thumbnail

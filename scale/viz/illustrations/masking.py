@@ -19,11 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scale.config import FeatureConfig
+from scale.config import FeatureConfig, require
 from scale.data.features import fit_picture, pixels_of
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SPECS
-from scale.strict import require
 from scale.studies.context import Reconstruction
 from scale.viz import tiles, typeset
 from scale.viz.charts import framed, lay_flat, spread

@@ -20,13 +20,12 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy import stats
 
-from scale.config import FeatureConfig
+from scale.config import FeatureConfig, require
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
 from scale.data.product import Product
 from scale.evaluation.bootstrap import LEVEL, Estimate
 from scale.modalities import MODALITIES
-from scale.strict import require
 from scale.studies.noise import apply_noise, missing_at_random
 from scale.studies.statistics import seed_interval
 from scale.viz import typeset

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from scale.config import require
 from scale.modalities import MODALITIES, PAIRS
-from scale.strict import require
 from scale.studies.released_code import AudioHeadFit, MissingAudio
 from scale.viz.charts import framed
 from scale.viz.theme import (

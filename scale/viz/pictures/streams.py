@@ -3,10 +3,10 @@
 import torch
 from matplotlib.figure import Figure
 
+from scale.config import base
 from scale.data.features import fit_picture
 from scale.data.media import load_image
 from scale.modalities import MODALITIES
-from scale.presets import base
 from scale.seeding import derived_seed
 from scale.studies.systems.attention_reach import AttentionReach, generator_reach, truncate_tokens
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from scale.config import base
 from scale.losses.masking import WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import PAIRS
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores
-from scale.presets import base
 from scale.studies.failure_modes import complete_products, failure_curves
 from scale.viz.illustrations.pretraining import (
     LossTerms,
