@@ -12,7 +12,7 @@
 # - the loss of one real batch, before and after training.
 #
 # Paper: section 4.3, the loss $L_{CL}$. Code: `scale/losses/contrastive.py`,
-# `scale/training/diagnostics.py`. About 15 seconds.
+# `scale/training/health_checks.py`. About 15 seconds.
 
 # %%
 import math
@@ -401,7 +401,7 @@ print(
 # Slowly, by loops, on the end of our walk; then the package's, which must agree.
 
 # %%
-from scale.training.diagnostics import alignment, uniformity
+from scale.training.health_checks import alignment, uniformity
 
 text_BD, image_BD = path.text_TBD[-1], path.image_TBD[-1]
 slow_alignment = sum((text_BD[a] - image_BD[a]).square().sum() for a in range(3)) / 3
@@ -465,7 +465,7 @@ collapse(walks=(pull_only, pull_and_push_too))
 # says so above 0.98:
 
 # %%
-from scale.training.diagnostics import collapse_warning, mean_cosine
+from scale.training.health_checks import collapse_warning, mean_cosine
 
 collapsed = as_products(pull_only.text_TBD[-1], pull_only.image_TBD[-1])
 healthy = as_products(pull_and_push_too.text_TBD[-1], pull_and_push_too.image_TBD[-1])

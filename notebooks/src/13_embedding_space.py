@@ -191,7 +191,7 @@ modality_gap_figure(stages)
 # By hand for one pair of modalities, and against the package for all of them:
 
 # %%
-from scale.training.diagnostics import alignment, uniformity
+from scale.training.health_checks import alignment, uniformity
 
 pooled_NMD = torch.from_numpy(embedded["trained"].pooled_NMD)
 present_NM = torch.from_numpy(embedded["trained"].present_NM)

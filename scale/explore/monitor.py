@@ -12,8 +12,8 @@ from scale.explore import monitor_views as views
 from scale.explore.explorer import Explorer
 from scale.explore.html import Surface
 from scale.training.background import BackgroundRun
-from scale.training.health_checks import Progress, progress, symptoms
-from scale.training.run_log import RunLog
+from scale.training.health_checks import check_health
+from scale.training.run_log import Progress, RunLog
 from scale.viz.training import loss_curves
 from scale.viz.words import Language
 
@@ -72,7 +72,7 @@ class TrainingMonitor(Explorer):
     def progress(self) -> Progress:
         """Where the run stands."""
         alive = self.process.alive if self.process else None
-        return progress(self.watch, False if self._once else alive)
+        return self.watch.progress(False if self._once else alive)
 
     @property
     def step(self) -> int:
@@ -103,7 +103,7 @@ class TrainingMonitor(Explorer):
     def warnings(self) -> list[str]:
         """Sentences on what looks wrong."""
         steps = self.watch.config.train.steps if self.watch.config else None
-        found = symptoms(self.watch.curves(), steps)
+        found = check_health(self.watch.curves(), steps)
         return views.warning_lines(self.watch, found, self.lang)
 
     def summary(self) -> str:
@@ -192,7 +192,7 @@ class TrainingMonitor(Explorer):
         sure = self.process is not None or self._once
         self._state.html = views.state_line(self.progress, self.watch, sure, self.lang)
         trouble = views.trouble_line(self.watch, self.lang)
-        ended = self.process.complaint() if self.process else ""
+        ended = self.process.error_message() if self.process else ""
         if ended:
             trouble = self.say("xt_ended", why=ended)
         if trouble:

@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize
 from scale.explore.linechart import Chart, Series, line_chart
 from scale.explore.markup import heat_table, text
 from scale.modalities import MODALITIES, PAIRS, SPECS
-from scale.training.health_checks import Progress, Symptom
-from scale.training.run_log import Curve, RunLog
+from scale.training.health_checks import Curve, HealthIssue
+from scale.training.run_log import Progress, RunLog
 from scale.viz.theme import MODALITY_COLOURS, category_colours, diverging
 from scale.viz.training import LOSS, VALIDATION, panels_of
 from scale.viz.words import LABELS, Language, label
@@ -77,7 +77,7 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def warning_lines(watch: RunLog, found: Sequence[Symptom], lang: Language) -> list[str]:
+def warning_lines(watch: RunLog, found: Sequence[HealthIssue], lang: Language) -> list[str]:
     """What looks wrong, a sentence each."""
     lines = [
         label(
@@ -86,11 +86,11 @@ def warning_lines(watch: RunLog, found: Sequence[Symptom], lang: Language) -> li
         )
         for each in found
     ]  # fmt: skip
-    if watch.damaged:
-        count, first = len(watch.damaged), watch.damaged[0]
+    if watch.damaged_lines:
+        count, first = len(watch.damaged_lines), watch.damaged_lines[0]
         lines.append(label("xt_damaged", lang, count=count, line=first))
-    if watch.returns:
-        lines.append(label("xt_returns", lang, count=watch.returns))
+    if watch.restarts:
+        lines.append(label("xt_returns", lang, count=watch.restarts))
     return lines
 
 
@@ -102,7 +102,7 @@ def warning_list(lines: Sequence[str]) -> str:
 
 def trouble_line(watch: RunLog, lang: Language) -> str:
     """What of the folder cannot be read; nothing where all can."""
-    said = [label(TROUBLES[kind], lang, folder=why, why=why) for kind, why in watch.trouble.items()]
+    said = [label(TROUBLES[kind], lang, folder=why, why=why) for kind, why in watch.errors.items()]
     return "\n".join(said)
 
 

@@ -1,4 +1,4 @@
-"""Pretraining beside a notebook: in a process of its own, so that the kernel stays free."""
+"""Pretraining in a separate process, so that a notebook's kernel stays responsive."""
 
 import os
 import subprocess
@@ -9,27 +9,30 @@ from pathlib import Path
 from scale.training.preemption import EXIT_CODE
 
 LOG = "pretrain.log"
-"""What the process says, in the run folder."""
+"""Output of the process, in the run folder."""
 GRACE = 10
-"""Seconds that a process has to end."""
+"""Seconds that the process has to exit after SIGTERM."""
 
 
 @dataclass(frozen=True)
 class BackgroundRun:
-    """A `scale pretrain` at work. It goes on when the notebook is closed."""
+    """A `scale pretrain` process. It keeps running when the notebook is closed."""
 
     folder: Path
     process: subprocess.Popen
 
     @property
     def alive(self) -> bool:
-        """Whether it is at work."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """End it: it saves after the step at hand, if it has begun one. Killed after `GRACE`, it
-        loses what comes after the last checkpoint, and `resume` makes it again to the bit."""
-        # Not by SIGINT: a Jupyter kernel ignores it between cells, and its children inherit that.
+        """Terminate the process; it saves a checkpoint after the current step.
+
+        If it does not exit within `GRACE` seconds it is killed; `resume` then recomputes the steps
+        since the last checkpoint bit-exactly.
+        """
+        # Not SIGINT: a Jupyter kernel ignores it between cells, and its children inherit that.
         self.process.terminate()
         try:
             self.process.wait(GRACE)
@@ -37,29 +40,27 @@ class BackgroundRun:
             self.process.kill()
             self.process.wait()
 
-    def complaint(self) -> str:
-        """The last line that it said, where it ended by an error of its own; else nothing."""
+    def error_message(self) -> str:
+        """Last line of the log if the process exited with an error; otherwise an empty string."""
         code = self.process.poll() or 0
         if code <= 0 or code == EXIT_CODE:
             return ""
-        said = (self.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line for line in reversed(said) if line.strip()), "")
+        lines = (self.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def pretrain_in_background(catalogue: Path | str, out: Path | str, *options: str) -> BackgroundRun:
-    """Start `scale pretrain` on a catalogue, to write into the run folder `out`.
+    """Start `scale pretrain` on a catalogue in a process of its own.
 
     Args:
-        options: as on the command line, e.g. "--train.steps", "300", or "--resume".
-
-    It writes what it says into pretrain.log in the folder; errors (a folder that holds a run
-    already) stand there too.
+        out: the run folder. The process writes its output, errors included, to pretrain.log there.
+        options: command-line options, e.g. "--train.steps", "300", or "--resume".
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "scale.cli", "pretrain", "--catalogue", str(catalogue)]
     with (folder / LOG).open("ab") as log:
-        # A session of its own: interrupting the kernel must not stop the training.
+        # In its own session: interrupting the kernel must not stop the training.
         process = subprocess.Popen(
             [*command, "--out", str(folder), *options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

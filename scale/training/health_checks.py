@@ -1,6 +1,7 @@
-"""What a run's log says of its state: how far it is, how long it takes, what looks wrong.
+"""Health checks of a run: non-finite losses, collapse, overfitting, false negatives.
 
-T logged steps.
+Each check returns what it found, so that the training log, the monitor and the notebooks can
+report it. N products, M modalities (five), P pairs (ten), C contents, D width, T logged steps.
 """
 
 from collections.abc import Mapping
@@ -8,145 +9,189 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
-from scale.training.diagnostics import COLLAPSED
-from scale.training.run_log import Curve, RunLog
-from scale.training.validation import BEST_BY
+from scale.modalities import MODALITIES, PAIRS
 
-State = Literal["waiting", "running", "finished", "stopped"]
-PATIENCE = 60.0
-"""Seconds without a new line after which a run may have stopped, at least."""
-INTERVALS = 20
-"""And as many times what a line takes otherwise: a validation takes its time."""
-LAST = 10
-"""Lines over which speed is measured."""
-NEAR = 3
-"""Validations that are averaged, because one alone is noisy."""
-FALL = 0.05
-"""Share of its best value that validation loses before it is called a fall."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands."""
-
-    state: State
-    step: int
-    steps: int | None
-    """Of the whole run; None where config.json does not tell."""
-    speed: float
-    """Products per second, median of the last lines; NaN where there is none."""
-    seconds_left: float
-    """To the last step at this speed; NaN where it is not known."""
-    quiet: float
-    """Seconds since the last line."""
+Curve = tuple[np.ndarray, np.ndarray]
+"""Steps and values, both (T,)."""
+BEST_BY = "val/Recall@10"
+"""Validation metric by which the best checkpoint is chosen."""
+COLLAPSED = 0.98
+"""Mean cosine between different products above which features are considered collapsed."""
+AVERAGED = 3
+"""Number of consecutive validations that are averaged, because a single one is noisy."""
+DROP = 0.05
+"""Relative decrease from the best validation value that counts as overfitting."""
+_EMPTY: Curve = (np.zeros(0), np.zeros(0))
 
 
 @dataclass(frozen=True)
-class Symptom:
-    """Something that looks wrong."""
+class HealthIssue:
+    """A problem found in the log of a run."""
 
     kind: Literal["not_finite", "collapse", "overfitting"]
     key: str
-    """Of the figure that shows it."""
+    """Name of the metric that shows it."""
     step: int
-    """Since when."""
+    """First step at which it is visible."""
     value: float
-    """Of the figure; for `overfitting` the newest, for `not_finite` how many lines."""
+    """Latest value of the metric; for `not_finite` the number of affected lines."""
     best: float = np.nan
-    """For `overfitting`, the best value."""
+    """Best value, for `overfitting`."""
 
 
-def progress(watch: RunLog, alive: bool | None = None) -> Progress:
-    """How far a run is.
-
-    alive: whether its process is at work, where that is known; otherwise a run that has written
-    nothing for long counts as stopped. A run is finished when its last checkpoint is written, or
-    when nothing comes after its last step.
-    """
-    speed, quiet = _speed(watch.curves()), watch.quiet()
-    train = watch.config.train if watch.config else None
-    per_step = train.batch_size / speed if train else np.nan
-    line = per_step * train.log_every if train else 0.0
-    patience = max(PATIENCE, INTERVALS * np.nan_to_num(line))
-    silent = quiet > patience if alive is None else not alive
-    state: State = "running"
-    if train and watch.step >= train.steps and (silent or watch.saved_step() >= train.steps):
-        state = "finished"
-    elif not watch.lines and alive is not False:
-        state = "waiting"
-    elif silent:
-        state = "stopped"
-    left = (train.steps - watch.step) * per_step if train and state == "running" else np.nan
-    return Progress(state, watch.step, train.steps if train else None, speed, left, quiet)
+def check_health(curves: Mapping[str, Curve], steps: int | None) -> list[HealthIssue]:
+    """Run all checks on the logged curves of a run of `steps` steps (None: unknown)."""
+    found = [check_not_finite(key, *curve) for key, curve in curves.items()]
+    found += [check_collapse(*curves.get("val/uniformity", _EMPTY), steps)]
+    found += [check_overfitting(curves.get(BEST_BY, _EMPTY), curves.get("loss/total", _EMPTY))]
+    return [issue for issue in found if issue is not None]
 
 
-def symptoms(curves: Mapping[str, Curve], steps: int | None) -> list[Symptom]:
-    """What looks wrong in a log of `steps` steps in all."""
-    found = [_not_finite(key, *curve) for key, curve in curves.items()]
-    found += [_collapse(*curves.get("val/uniformity", _NOTHING), steps)]
-    found += [_overfitting(curves.get(BEST_BY, _NOTHING), curves.get("loss/total", _NOTHING))]
-    return [symptom for symptom in found if symptom is not None]
-
-
-_NOTHING: Curve = (np.zeros(0), np.zeros(0))
-
-
-def _speed(curves: Mapping[str, Curve]) -> float:
-    values_T = curves.get("products_per_second", _NOTHING)[1][-LAST:]
-    values_T = values_T[np.isfinite(values_T) & (values_T > 0)]
-    return float(np.median(values_T)) if len(values_T) else np.nan
-
-
-def _not_finite(key: str, step_T: np.ndarray, value_T: np.ndarray) -> Symptom | None:
-    """Losses and gradients that are NaN or infinite."""
+def check_not_finite(key: str, step_T: np.ndarray, value_T: np.ndarray) -> HealthIssue | None:
+    """Find NaN or infinity in a loss or the gradient norm."""
     if not (key.startswith("loss/") or key == "grad_norm"):
         return None
     broken_T = ~np.isfinite(value_T)
     if not broken_T.any():
         return None
-    return Symptom("not_finite", key, int(step_T[broken_T][0]), float(broken_T.sum()))
+    return HealthIssue("not_finite", key, int(step_T[broken_T][0]), float(broken_T.sum()))
 
 
-def _collapse(step_T: np.ndarray, value_T: np.ndarray, steps: int | None) -> Symptom | None:
-    """Uniformity says what `diagnostics.collapse_warning` says of features that are not logged.
+def check_collapse(
+    step_T: np.ndarray, value_T: np.ndarray, steps: int | None
+) -> HealthIssue | None:
+    """Infer a mean cosine above `COLLAPSED` from the logged uniformity.
 
-    log E exp(-2 d^2) >= -2 E d^2 = -4 (1 - mean cosine) by Jensen, and near 0 the two are equal: a
-    mean cosine over `COLLAPSED` means a uniformity over -4 (1 - COLLAPSED). In the first quarter of
-    a run it may only mean that it has not begun to learn.
+    log E exp(-2 d^2) >= -2 E d^2 = -4 (1 - mean cosine) by Jensen, with near equality close to 0,
+    so a mean cosine above `COLLAPSED` implies a uniformity above -4 (1 - COLLAPSED). The first
+    quarter of a run is exempt: features are still close to each other there.
     """
     limit = -4 * (1 - COLLAPSED)
     if not len(value_T) or not value_T[-1] > limit or step_T[-1] < (steps or 0) // 4:
         return None
     healthy_T = np.flatnonzero(~(value_T > limit))
     since = healthy_T[-1] + 1 if len(healthy_T) else 0
-    return Symptom("collapse", "val/uniformity", int(step_T[since]), float(value_T[-1]))
+    return HealthIssue("collapse", "val/uniformity", int(step_T[since]), float(value_T[-1]))
 
 
-def _overfitting(validation: Curve, loss: Curve) -> Symptom | None:
-    """Validation falls while the loss falls: what is learnt no longer carries over.
+def check_overfitting(validation: Curve, loss: Curve) -> HealthIssue | None:
+    """Find a falling validation metric while the training loss still falls.
 
-    Means over `NEAR` validations: the newest lies `FALL` below the best, and the mean loss since is
-    lower than in the same stretch before.
+    Compares means over `AVERAGED` validations: the latest is `DROP` below the best, and the mean
+    loss since then is lower than over a stretch of equal length before.
     """
     step_T, value_T = validation
-    if len(value_T) <= NEAR or not np.isfinite(value_T).all():
+    if len(value_T) <= AVERAGED or not np.isfinite(value_T).all():
         return None
-    mean_T = np.convolve(value_T, np.ones(NEAR) / NEAR, mode="valid")
+    mean_T = np.convolve(value_T, np.ones(AVERAGED) / AVERAGED, mode="valid")
     best = int(mean_T.argmax())
-    if mean_T[-1] >= (1 - FALL) * mean_T[best]:
+    if mean_T[-1] >= (1 - DROP) * mean_T[best]:
         return None
-    turn, end = step_T[best + NEAR // 2], step_T[-1]
-    later = _mean_between(loss, turn, end)
-    return (
-        Symptom("overfitting", BEST_BY, int(turn), float(mean_T[-1]), float(mean_T[best]))
-        if later < _mean_between(loss, 2 * turn - end, turn)
-        else None
+    turn, end = step_T[best + AVERAGED // 2], step_T[-1]
+    if not _mean_between(loss, turn, end) < _mean_between(loss, 2 * turn - end, turn):
+        return None
+    return HealthIssue(
+        "overfitting", BEST_BY, int(turn), float(mean_T[-1]), best=float(mean_T[best])
     )
 
 
+def alignment(pooled_NMD: Tensor, present_NM: Tensor) -> float:
+    """Mean squared distance between the modalities of one product, over all present pairs.
+
+    E || z_i - z_j ||^2 with unit features z (Wang and Isola, 2020); 0 is perfect alignment, 2
+    unrelated. NaN if no product has two modalities.
+    """
+    unit_NMD = normalize(pooled_NMD, dim=-1)
+    terms = [
+        (unit_NMD[both, i] - unit_NMD[both, j]).square().sum(-1)
+        for i, j in PAIRS
+        for both in [present_NM[:, i] & present_NM[:, j]]
+    ]
+    return torch.cat(terms).mean().item()
+
+
+def uniformity(pooled_NMD: Tensor, present_NM: Tensor) -> float:
+    """log E exp(-2 || x - y ||^2) over different products, mean over modalities (ibid.).
+
+    0 means that all features are equal, about -4 that they cover the whole sphere. NaN if no
+    modality has two products.
+    """
+    values = [
+        torch.pdist(unit_ND).square().mul(-2).exp().mean().log()
+        for unit_ND in _by_modality(pooled_NMD, present_NM).values()
+    ]
+    return torch.stack(values).mean().item() if values else float("nan")
+
+
+def mean_cosine(pooled_NMD: Tensor, present_NM: Tensor) -> dict[str, float]:
+    """Mean cosine between different products, by modality; values near 1 indicate collapse."""
+    cosines = {}
+    for m, unit_ND in _by_modality(pooled_NMD, present_NM).items():
+        count = len(unit_ND)
+        total = unit_ND.sum(0).square().sum() - count
+        cosines[m] = (total / (count * (count - 1))).item()
+    return cosines
+
+
+def collapse_warning(pooled_NMD: Tensor, present_NM: Tensor) -> str | None:
+    """Return a message that names the collapsed modalities and remedies, or None."""
+    collapsed = {m: c for m, c in mean_cosine(pooled_NMD, present_NM).items() if c > COLLAPSED}
+    if not collapsed:
+        return None
+    named = ", ".join(f"{m} (mean cosine {c:.3f})" for m, c in collapsed.items())
+    return (
+        f"features of different products are nearly the same in {named}: the model has collapsed "
+        "or has not begun to learn. Try a lower learning rate, a longer warm-up, "
+        "loss.weight_gradient=False, or check that the inputs differ (scale inspect)."
+    )
+
+
+def duplicate_warnings(content_NM: Tensor, batch_size: int, ignored: bool) -> list[str]:
+    """Return a message for each modality with repeated contents: they become false negatives.
+
+    With n_c products of content c, share p_c = n_c / N, an anchor meets on average
+    (B - 1) sum_c p_c (n_c - 1) / (N - 1) products of its own content in a batch of B.
+
+    Args:
+        content_NM: content number by modality, -1 where absent.
+        ignored: `loss.ignore_duplicates`.
+    """
+    messages = []
+    for m, name in enumerate(MODALITIES):
+        content_N = content_NM[content_NM[:, m] >= 0, m]
+        if len(content_N) < 2:
+            continue
+        count_C = content_N.unique(return_counts=True)[1]
+        repeated = count_C[count_C > 1].sum().item()
+        if not repeated:
+            continue
+        others = (count_C * (count_C - 1)).sum().item() / len(content_N) / (len(content_N) - 1)
+        messages.append(
+            f"{name}: {repeated} of {len(content_N)} products share their content with another; "
+            f"about {others * (batch_size - 1):.2f} false negatives per anchor in a batch of "
+            f"{batch_size}, "
+            + ("excluded from the loss" if ignored else "counted as negatives: consider "
+               "loss.ignore_duplicates=True")
+        )  # fmt: skip
+    return messages
+
+
+def _by_modality(pooled_NMD: Tensor, present_NM: Tensor) -> dict[str, Tensor]:
+    """Unit features of each modality that at least two products have."""
+    unit_NMD = normalize(pooled_NMD.float(), dim=-1)
+    return {
+        name: unit_NMD[present_NM[:, m], m]
+        for m, name in enumerate(MODALITIES)
+        if present_NM[:, m].sum() >= 2
+    }
+
+
 def _mean_between(curve: Curve, low: float, high: float) -> float:
-    """Mean of the finite values of steps in (low, high]; NaN where there is none."""
+    """Mean of the finite values at steps in (low, high]; NaN if there is none."""
     step_T, value_T = curve
     here_T = (step_T > low) & (step_T <= high) & np.isfinite(value_T)
     return float(value_T[here_T].mean()) if here_T.any() else np.nan

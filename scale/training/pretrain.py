@@ -22,8 +22,8 @@ from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
 from scale.training.checkpoint_manager import CheckpointManager
-from scale.training.diagnostics import duplicate_warnings
 from scale.training.distributed import join, main_first, rank
+from scale.training.health_checks import duplicate_warnings
 from scale.training.loop import Trainer
 from scale.training.preemption import PreemptionHandler
 from scale.training.run import (

@@ -1,4 +1,4 @@
-"""A run folder while another process writes it: what is new since it was last looked at.
+"""Follow a run folder that another process writes.
 
 T logged steps, M modalities (five), R rows of a file.
 """
@@ -7,6 +7,7 @@ import json
 import math
 import time
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,146 +19,200 @@ import pyarrow.parquet as pq
 from scale.config import Config
 from scale.modalities import MODALITIES
 from scale.training.checkpoint_manager import STATE
+from scale.training.health_checks import Curve
 from scale.training.logging import METRICS, SCORES, SCORES_SCHEMA
 from scale.training.run import RunFolder
 
 SEAM = 256
-"""Bytes before the place where reading stopped by which a file that was rewritten is noticed."""
+"""Bytes before the read position that are compared to detect a rewritten file."""
+MIN_PATIENCE = 60.0
+"""Least number of seconds without a new line after which a run may count as stopped."""
+PATIENCE_LINES = 20
+"""The same in units of the time between two lines: a validation takes longer than a step."""
+SPEED_LINES = 10
+"""Number of latest lines from which the speed is computed."""
 
-Curve = tuple[np.ndarray, np.ndarray]
-"""Steps and values, both (T,)."""
-Trouble = Literal["missing", "no_run", "config", "metrics", "scores"]
+State = Literal["waiting", "running", "finished", "stopped"]
+ErrorKind = Literal["missing", "no_run", "config", "metrics", "scores"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a run."""
+
+    state: State
+    step: int
+    steps: int | None
+    """Steps of the whole run; None if config.json is unreadable."""
+    speed: float
+    """Products per second, median of the latest lines; NaN if unknown."""
+    seconds_left: float
+    """Until the last step at this speed; NaN if unknown."""
+    idle_seconds: float
+    """Seconds since the last line was written."""
 
 
 class LineTail:
-    """Whole lines that were added to a file since it was last read.
+    """Reads the lines that were appended to a file since the last call.
 
-    A half-written last line waits for its end. A file that was cut or written anew is read from its
-    start; it is known by its last bytes that were read, because it may have grown long again.
+    An incomplete last line waits for its end. A file that was truncated or rewritten is read from
+    the start; the last bytes read reveal this even if the new file is longer.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._place, self._seam = 0, b""
+        self._position, self._seam = 0, b""
 
     def read(self) -> tuple[bool, list[bytes]]:
-        """Whether the file starts anew, and its new lines without their ends."""
+        """Return whether the file was rewritten, and its new lines without line ends."""
         try:
             with self.path.open("rb") as file:
-                file.seek(self._place - len(self._seam))
-                anew = file.read(len(self._seam)) != self._seam
-                if anew:
-                    self._place, self._seam = 0, b""
-                file.seek(self._place)
-                fresh = file.read()
+                file.seek(self._position - len(self._seam))
+                rewritten = file.read(len(self._seam)) != self._seam
+                if rewritten:
+                    self._position, self._seam = 0, b""
+                file.seek(self._position)
+                new = file.read()
         except FileNotFoundError:
-            anew, fresh = self._place > 0, b""
-            self._place, self._seam = 0, b""
-        whole = fresh[: fresh.rfind(b"\n") + 1]
-        self._place += len(whole)
-        self._seam = (self._seam + whole)[-SEAM:]
-        return anew, whole.split(b"\n")[:-1]
+            rewritten, new = self._position > 0, b""
+            self._position, self._seam = 0, b""
+        complete = new[: new.rfind(b"\n") + 1]
+        self._position += len(complete)
+        self._seam = (self._seam + complete)[-SEAM:]
+        return rewritten, complete.split(b"\n")[:-1]
 
 
 class RunLog:
-    """Everything logged in a run folder so far; `read` adds what is new.
+    """Everything logged in a run folder so far; `read` adds new entries.
 
-    A run that is resumed goes back to its checkpoint: later lines are taken away, as the run itself
-    does. Whatever cannot be read is counted or told by `trouble`; nothing raises.
+    A resumed run returns to its checkpoint, and later lines are dropped, as the run itself does.
+    Unreadable files are collected in `errors` and `damaged_lines`; no method raises.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.run = RunFolder(Path(folder))
         self.config: Config | None = None
         self.lines: list[dict[str, Any]] = []
-        """Of metrics.jsonl, by step."""
-        self.damaged: list[int] = []
-        """Numbers of its lines that are not a JSON object with a step; the first is 1."""
-        self.returns = 0
-        """How often the steps went back."""
+        """Lines of metrics.jsonl by step."""
+        self.damaged_lines: list[int] = []
+        """Line numbers, from 1, that are not a JSON object with a step."""
+        self.restarts = 0
+        """How often the step number decreased."""
         self.step_T, self.mean_TMM = no_scores()
         """S' by step, mean over the batch."""
-        self.trouble: dict[Trouble, str] = {}
-        """What could not be read, and why."""
+        self.errors: dict[ErrorKind, str] = {}
+        """Unreadable parts and the reason."""
         self._tail, self._number = LineTail(self.run.folder / METRICS), 0
         self._points: dict[str, tuple[array, array]] = {}
         self._seen: dict[Path, tuple[int, ...]] = {}
 
     def read(self) -> bool:
-        """Read what is new; whether there was anything."""
-        found = [self._read_config(), self._read_metrics(), self._read_scores()]
-        return self._look_around() or any(found)
+        """Read new entries; return whether anything changed."""
+        changed = [self._read_config(), self._read_metrics(), self._read_scores()]
+        return self._check_folder() or any(changed)
 
     @property
     def step(self) -> int:
-        """The newest logged step; 0 before the first."""
+        """Latest logged step; 0 before the first."""
         return self.lines[-1]["step"] if self.lines else 0
 
     def curves(self) -> dict[str, Curve]:
-        """Steps and values of every number logged, by key in order of appearance; null is NaN."""
+        """Steps and values of each logged metric, in order of appearance; null becomes NaN."""
         return {key: tuple(map(np.array, points)) for key, points in self._points.items()}
 
-    def quiet(self) -> float:
-        """Seconds since metrics.jsonl was last written; 0 where there is none."""
+    def progress(self, alive: bool | None = None) -> Progress:
+        """Return step, state, speed and remaining time.
+
+        A run is finished when its last checkpoint is written, or when nothing follows its last
+        step.
+
+        Args:
+            alive: whether its process is running. None: unknown; a run that has not written for a
+                long time then counts as stopped.
+        """
+        speed, idle = self._speed(), self.idle_seconds()
+        train = self.config.train if self.config else None
+        per_step = train.batch_size / speed if train else np.nan
+        per_line = per_step * train.log_every if train else 0.0
+        patience = max(MIN_PATIENCE, PATIENCE_LINES * np.nan_to_num(per_line))
+        silent = idle > patience if alive is None else not alive
+        state: State = "running"
+        if train and self.step >= train.steps and (silent or self.saved_step() >= train.steps):
+            state = "finished"
+        elif not self.lines and alive is not False:
+            state = "waiting"
+        elif silent:
+            state = "stopped"
+        left = (train.steps - self.step) * per_step if train and state == "running" else np.nan
+        return Progress(state, self.step, train.steps if train else None, speed, left, idle)
+
+    def idle_seconds(self) -> float:
+        """Seconds since metrics.jsonl was last written; 0 if it does not exist."""
         try:
             return max(0.0, time.time() - self._tail.path.stat().st_mtime)
         except OSError:
             return 0.0
 
     def saved_step(self) -> int:
-        """Step of the last checkpoint; 0 where there is none that can be read."""
+        """Step of the last checkpoint; 0 if none can be read."""
         try:
             return int(json.loads((self.run.checkpoint("last") / STATE).read_bytes())["step"])
         except (OSError, ValueError, TypeError, KeyError):
             return 0
 
-    def _look_around(self) -> bool:
-        """Whether this is the folder of a run; whether the answer is another than before."""
-        folder, before = self.run.folder, self.trouble.keys() & {"missing", "no_run"}
-        there = self.lines or self.config or self._tail.path.exists() or self.run.config.exists()
-        now: Trouble | None = "no_run" if not there else None
+    def _speed(self) -> float:
+        values = self._points.get("products_per_second", ((), ()))[1][-SPEED_LINES:]
+        value_T = np.array(values, dtype=float)
+        value_T = value_T[np.isfinite(value_T) & (value_T > 0)]
+        return float(np.median(value_T)) if len(value_T) else np.nan
+
+    def _check_folder(self) -> bool:
+        """Update the errors `missing` and `no_run`; return whether they changed."""
+        folder, before = self.run.folder, self.errors.keys() & {"missing", "no_run"}
+        found = self.lines or self.config or self._tail.path.exists() or self.run.config.exists()
+        now: ErrorKind | None = "no_run" if not found else None
         if not folder.is_dir():
             now = "missing"
-        for each in before:
-            del self.trouble[each]
+        for kind in before:
+            del self.errors[kind]
         if now is not None:
-            self.trouble[now] = str(folder)
+            self.errors[now] = str(folder)
         return before != ({now} if now else set())
 
     def _read_config(self) -> bool:
         if not self._changed(self.run.config):
             return False
-        self.trouble.pop("config", None)
+        self.errors.pop("config", None)
         try:
             self.config = Config.load(self.run.config) if self.run.config.exists() else None
         except (ValueError, OSError) as error:
-            self.config, self.trouble["config"] = None, str(error)
+            self.config, self.errors["config"] = None, str(error)
         return True
 
     def _read_metrics(self) -> bool:
-        self.trouble.pop("metrics", None)
+        self.errors.pop("metrics", None)
         try:
-            anew, lines = self._tail.read()
+            rewritten, lines = self._tail.read()
         except OSError as error:
-            self.trouble["metrics"] = str(error)
+            self.errors["metrics"] = str(error)
             return False
-        if anew:
-            self.returns += bool(self.lines)
-            self.lines, self.damaged, self._points, self._number = [], [], {}, 0
+        if rewritten:
+            self.restarts += bool(self.lines)
+            self.lines, self.damaged_lines, self._points, self._number = [], [], {}, 0
         for raw in lines:
             self._number += 1
             line = parse_line(raw)
             if line is None:
-                self.damaged.append(self._number)
+                self.damaged_lines.append(self._number)
             else:
                 self._add(line)
-        return anew or bool(lines)
+        return rewritten or bool(lines)
 
     def _add(self, line: dict[str, Any]) -> None:
         step = line["step"]
         if step < self.step:
-            self.returns += 1
-            self._cut(step)
+            self.restarts += 1
+            self._drop_from(step)
         self.lines.append(line)
         for key, value in line.items():
             if key != "step" and (value is None or isinstance(value, float)):
@@ -165,8 +220,8 @@ class RunLog:
                 steps.append(step)
                 values.append(math.nan if value is None else value)
 
-    def _cut(self, step: int) -> None:
-        """Forget this step and later ones. Steps are in order, so only the ends are looked at."""
+    def _drop_from(self, step: int) -> None:
+        """Drop this step and later ones. Steps are sorted, so only the ends are inspected."""
         while self.lines and self.lines[-1]["step"] >= step:
             self.lines.pop()
         for steps, values in self._points.values():
@@ -175,15 +230,15 @@ class RunLog:
                 values.pop()
 
     def _read_scores(self) -> bool:
-        """The file is replaced as a whole, so it is read as a whole, when it is another one."""
+        """Reload scores.parquet if it was replaced."""
         path = self.run.folder / SCORES
         if not self._changed(path):
             return False
-        self.trouble.pop("scores", None)
+        self.errors.pop("scores", None)
         try:
             self.step_T, self.mean_TMM = read_means(path) if path.exists() else no_scores()
         except (OSError, ValueError, pa.ArrowException) as error:
-            self.trouble["scores"] = str(error)
+            self.errors["scores"] = str(error)
         return True
 
     def _changed(self, path: Path) -> bool:
@@ -197,7 +252,7 @@ class RunLog:
 
 
 def parse_line(raw: bytes) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None where it is not a JSON object with a whole step."""
+    """Parse a line of metrics.jsonl; None if it is not a JSON object with an integer step."""
     try:
         line = json.loads(raw, parse_int=float)
     except ValueError:
@@ -209,20 +264,20 @@ def parse_line(raw: bytes) -> dict[str, Any] | None:
 
 
 def no_scores() -> Curve:
-    """step_T and mean_TMM of nothing."""
+    """Empty step_T and mean_TMM."""
     return np.zeros(0), np.zeros((0, len(MODALITIES), len(MODALITIES)))
 
 
 def read_means(path: Path) -> Curve:
-    """step_T and mean_TMM of a scores.parquet, as `log.score_means` but without a loop over rows.
+    """Read step_T and mean_TMM of a scores.parquet; NaN where no product had both modalities.
 
-    Raises ValueError, OSError or pyarrow's ArrowException where the file is not what a run writes.
+    Raises ValueError, OSError or pyarrow's ArrowException if the file was not written by a run.
     """
     with path.open("rb") as file:
         table = pq.read_table(file)
     found = {field.name: field.type for field in table.schema}
     if any(found.get(field.name) != field.type for field in SCORES_SCHEMA):
-        raise ValueError(f"{path}: other columns than a run writes")
+        raise ValueError(f"{path}: not the columns of a run's scores")
     row_R, column_R = (
         pc.fill_null(pc.index_in(table[name], pa.array(MODALITIES)), -1).to_numpy()
         for name in ("row", "column")

@@ -1,4 +1,4 @@
-"""Retrieval and geometry on the validation split, while training.
+"""Validation during training: retrieval and geometry of the features.
 
 N products, M modalities (five), D width.
 """
@@ -15,26 +15,23 @@ from scale.evaluation.retrieval import category_retrieval
 from scale.evaluation.tables import ProductArrays, direction_retrievals
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
-from scale.training.diagnostics import alignment, collapse_warning, uniformity
-
-BEST_BY = "val/Recall@10"
-"""The figure by which the best checkpoint is chosen."""
+from scale.training.health_checks import BEST_BY, alignment, collapse_warning, uniformity
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Figures by name, and a warning where the features have collapsed."""
+    """Metrics by name, and a warning if the features have collapsed."""
 
     values: dict[str, float]
     warning: str | None
 
 
 def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -> Validation:
-    """Measure a model on a data set.
+    """Compute the validation metrics of a model on a data set.
 
     `val/Recall@10`: instance retrieval, mean over the (up to 20) cross-modal directions.
-    `val/mAP@1`: category retrieval with all modalities; absent where no product has a category.
-    `val/alignment`, `val/uniformity`: see `diagnostics`.
+    `val/mAP@1`: category retrieval with all modalities; absent if no product has a category.
+    `val/alignment`, `val/uniformity`: see `health_checks`.
     """
     embeddings = embed_dataset(model, dataset, device=device, progress=False)
     labels = [p.category for p in dataset.products]
@@ -57,6 +54,6 @@ def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of what is a number; NaN where nothing is."""
+    """Mean without NaN; NaN if nothing is left."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.training.diagnostics import (
+from scale.training.health_checks import (
     alignment,
     collapse_warning,
     duplicate_warnings,
@@ -147,5 +147,5 @@ def test_duplicates_are_counted_as_the_anchor_meets_them():
     (sentence,) = duplicate_warnings(content_NM, batch_size=6, ignored=True)
     assert sentence.startswith("audio: 3 of 6 products")
     assert "about 1.00 false negatives" in sentence
-    assert "left out of the loss" in sentence
+    assert "excluded from the loss" in sentence
     assert "counted as negatives" in duplicate_warnings(content_NM, 6, ignored=False)[0]

@@ -64,7 +64,7 @@ def test_a_background_run_that_saved_has_no_complaint(tmp_path, code, complains)
     (tmp_path / "pretrain.log").write_text(f"{said}\n")
     process = subprocess.Popen(["sh", "-c", f"exit {code}"])
     process.wait()
-    assert BackgroundRun(tmp_path, process).complaint() == (said if complains else "")
+    assert BackgroundRun(tmp_path, process).error_message() == (said if complains else "")
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from scale.modalities import MODALITIES
 from scale.training.background import LOG, BackgroundRun, pretrain_in_background
-from scale.training.diagnostics import COLLAPSED, uniformity
-from scale.training.health_checks import progress, symptoms
+from scale.training.health_checks import COLLAPSED, check_health, uniformity
 from scale.training.logging import (
     METRICS,
     SCORES,
@@ -95,7 +94,7 @@ def test_a_run_is_read_as_it_grows(tmp_path):
     append(tmp_path, line(2, loss=1.0)[9:])
     assert watch.read()
     assert steps_of(watch) == [1, 2]
-    assert watch.damaged == []
+    assert watch.damaged_lines == []
     np.testing.assert_array_equal(watch.curves()["loss"], [[1, 2], [2, 1]])
 
 
@@ -103,7 +102,7 @@ def test_the_finished_run_is_read_like_the_log_reads_it(run_folder):
     watch = RunLog(run_folder)
     watch.read()
     assert watch.lines == read_metrics(run_folder)
-    assert watch.trouble == {}
+    assert watch.errors == {}
     slow = numeric_curves(read_metrics(run_folder))
     assert slow.keys() <= watch.curves().keys()
     for key, curve in slow.items():
@@ -124,7 +123,7 @@ def test_a_resumed_run_goes_back(tmp_path):
     assert watch.read()
     assert steps_of(watch) == [10, 20, 30]
     assert watch.curves()["loss"][1].tolist() == [10, 20, -1]
-    assert watch.returns == 1
+    assert watch.restarts == 1
 
 
 def test_steps_that_go_back_in_one_file_replace_later_ones(tmp_path):
@@ -136,7 +135,7 @@ def test_steps_that_go_back_in_one_file_replace_later_ones(tmp_path):
     curves = watch.curves()
     assert curves["a"][1].tolist() == [1, 9]
     assert curves["b"][0].tolist() == []
-    assert watch.returns == 1
+    assert watch.restarts == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_damaged_lines_are_counted_and_the_rest_is_read(tmp_path, bad):
     watch = RunLog(tmp_path)
     watch.read()
     assert steps_of(watch) == [1, 2]
-    assert watch.damaged == [2, 4]
+    assert watch.damaged_lines == [2, 4]
 
 
 def test_null_and_nan_are_gaps_and_words_are_left_out(tmp_path):
@@ -191,30 +190,30 @@ def test_scores_of_another_kind_are_told(tmp_path, table):
     pq.write_table(pa.table(table), tmp_path / SCORES)
     watch = RunLog(tmp_path)
     watch.read()
-    assert "scores" in watch.trouble
+    assert "scores" in watch.errors
     (tmp_path / SCORES).write_bytes(b"no parquet")
     watch.read()
-    assert "scores" in watch.trouble
+    assert "scores" in watch.errors
     write_scores(tmp_path, [1])
     watch.read()
-    assert watch.trouble == {}
+    assert watch.errors == {}
 
 
 def test_what_is_no_run_is_told_until_one_starts(tmp_path):
     folder = tmp_path / "later"
     watch = RunLog(folder)
     assert watch.read()
-    assert list(watch.trouble) == ["missing"]
+    assert list(watch.errors) == ["missing"]
     assert not watch.read()
     folder.mkdir()
     assert watch.read()
-    assert list(watch.trouble) == ["no_run"]
+    assert list(watch.errors) == ["no_run"]
     append(folder, line(1, a=1.0))
     watch.read()
-    assert watch.trouble == {}
+    assert watch.errors == {}
     shutil.rmtree(folder)
     watch.read()
-    assert list(watch.trouble) == ["missing"]
+    assert list(watch.errors) == ["missing"]
     assert watch.lines == []
 
 
@@ -223,9 +222,9 @@ def test_a_broken_config_is_told_and_the_rest_is_read(tmp_path):
     (tmp_path / "config.json").write_text("{")
     watch = RunLog(tmp_path)
     watch.read()
-    assert "config.json" in watch.trouble["config"]
+    assert "config.json" in watch.errors["config"]
     assert steps_of(watch) == [1]
-    assert progress(watch).steps is None
+    assert watch.progress().steps is None
 
 
 @pytest.fixture
@@ -239,7 +238,7 @@ def started(tmp_path, config):
 def look(folder, alive=None):
     watch = RunLog(folder)
     watch.read()
-    return progress(watch, alive)
+    return watch.progress(alive)
 
 
 def test_the_states_of_a_run(started):
@@ -276,17 +275,17 @@ def curve(*values):
 
 def test_losses_that_are_not_finite_are_a_symptom():
     curves = {"loss/MLM": curve(1, math.nan, math.inf), "val/mAP@1": curve(math.nan)}
-    (found,) = symptoms(curves, 3)
+    (found,) = check_health(curves, 3)
     assert (found.kind, found.key, found.step, found.value) == ("not_finite", "loss/MLM", 2, 2)
 
 
 def test_uniformity_near_zero_is_collapse_after_a_quarter_of_the_run():
     curves = {"val/uniformity": curve(-1, -0.05, -0.01)}
-    (found,) = symptoms(curves, 12)
+    (found,) = check_health(curves, 12)
     assert (found.kind, found.step) == ("collapse", 2)
-    assert symptoms(curves, 100) == []
-    assert symptoms({"val/uniformity": curve(-0.01, -1)}, 4) == []
-    assert symptoms({"val/uniformity": curve(-1, math.nan)}, 2) == []
+    assert check_health(curves, 100) == []
+    assert check_health({"val/uniformity": curve(-0.01, -1)}, 4) == []
+    assert check_health({"val/uniformity": curve(-1, math.nan)}, 2) == []
 
 
 def test_the_limit_of_collapse_is_that_of_the_features():
@@ -298,7 +297,7 @@ def test_the_limit_of_collapse_is_that_of_the_features():
         pooled_NMD += spread * torch.randn(400, 5, 512) / 512**0.5
         assert (1 / (1 + spread**2) > COLLAPSED) == collapsed
         value = uniformity(pooled_NMD, torch.ones(400, 5, dtype=torch.bool))
-        assert bool(symptoms({"val/uniformity": curve(value)}, 1)) == collapsed
+        assert bool(check_health({"val/uniformity": curve(value)}, 1)) == collapsed
 
 
 @pytest.mark.parametrize(
@@ -314,7 +313,7 @@ def test_the_limit_of_collapse_is_that_of_the_features():
 )
 def test_validation_that_falls_while_the_loss_falls_is_overfitting(validation, loss, told):
     curves = {"val/Recall@10": curve(*validation), "loss/total": curve(*loss)}
-    found = symptoms(curves, 8)
+    found = check_health(curves, 8)
     assert [each.kind for each in found] == ["overfitting"] * told
     if told:
         assert found[0].best > found[0].value
@@ -328,7 +327,7 @@ def wait(run):
 def test_a_background_run_that_is_refused_says_why(tmp_path):
     run = wait(pretrain_in_background(tmp_path / "nowhere", tmp_path / "out"))
     assert not run.alive
-    assert "nowhere" in run.complaint()
+    assert "nowhere" in run.error_message()
     assert "nowhere" in (tmp_path / "out" / LOG).read_text()
 
 
@@ -336,7 +335,7 @@ def test_a_background_run_can_be_stopped(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     run = BackgroundRun(tmp_path, process)
     assert run.alive
-    assert run.complaint() == ""
+    assert run.error_message() == ""
     run.stop()
     assert not run.alive
-    assert run.complaint() == ""
+    assert run.error_message() == ""

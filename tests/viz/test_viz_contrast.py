@@ -6,7 +6,7 @@ import torch
 from torch.distributions import MultivariateNormal, Normal
 
 from scale.losses.contrastive import pair_losses
-from scale.training.diagnostics import alignment, collapse_warning, uniformity
+from scale.training.health_checks import alignment, collapse_warning, uniformity
 from scale.viz.illustrations import contrastive, contrastive_idea, info_nce
 from scale.viz.illustrations.info_nce import BatchTable
 

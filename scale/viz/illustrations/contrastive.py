@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 
 from scale.losses.contrastive import pair_losses
 from scale.modalities import INDEX, MODALITIES, PAIRS
-from scale.training.diagnostics import COLLAPSED, alignment, mean_cosine, uniformity
+from scale.training.health_checks import COLLAPSED, alignment, mean_cosine, uniformity
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
