@@ -61,8 +61,8 @@ def state_line(now: Progress, watch: RunLog, sure: bool, lang: Language) -> str:
         parts.append(label("xt_speed", lang, speed=now.speed))
     if np.isfinite(now.seconds_left):
         parts.append(label("xt_left", lang, time=clock(now.seconds_left)))
-    if now.state in ("running", "stopped") and now.quiet > QUIET:
-        parts.append(label("xt_quiet", lang, time=clock(now.quiet)))
+    if now.state in ("running", "stopped") and now.idle_seconds > QUIET:
+        parts.append(label("xt_quiet", lang, time=clock(now.idle_seconds)))
     if now.state == "waiting" and watch.config:
         train = watch.config.train
         parts.append(label("xt_every", lang, lines=train.log_every, scores=train.checkpoint_every))
