@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scale.config import require
 from scale.modalities import MODALITIES, SPECS
 from scale.training.logging import read_metrics
+from scale.training.run import TrainedRun
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -151,10 +152,15 @@ def _colours(title: str, count: int) -> list[str]:
     return category_colours(count)
 
 
-@figure("losses")
-def draw_losses(sources: Sources, lang: Language) -> Figure:
-    """Logged values of the run."""
-    folder = sources.run.folder.folder
+def draw_losses(run: TrainedRun, lang: Language = "en") -> Figure:
+    """Everything that a run logged."""
+    folder = run.folder.folder
     lines = read_metrics(folder)
     require(bool(lines), f"{folder}: no logged losses")
     return loss_curves(lines, lang)
+
+
+@figure("losses")
+def draw_run_losses(sources: Sources, lang: Language) -> Figure:
+    """Logged values of the run."""
+    return draw_losses(sources.run, lang)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from scale.viz.theme import FONT_FAMILIES, points, register_fonts, shade, unit
@@ -89,6 +90,22 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, **kwargs: A
     """A rectangle on a page, thin and without filling by default."""
     style = {"facecolor": "none", "edgecolor": shade(0.2), "linewidth": points(0.7)}
     return axes.add_patch(Rectangle((x, y), width, height, **{**style, **kwargs}))
+
+
+def arrow(
+    axes: Axes,
+    start: ArrayLike,
+    end: ArrayLike,
+    colour: str | None = None,
+    width: float = 1.5,
+    head: float = 10.0,
+    zorder: float = 2,
+) -> None:
+    """An arrow in data coordinates; `width` of its line and size of its head in points."""
+    style = {"arrowstyle": "-|>", "color": colour or shade(0.6), "linewidth": points(width)}
+    style |= {"mutation_scale": points(head), "shrinkA": 0, "shrinkB": 0}
+    start, end = (tuple(map(float, point)) for point in (start, end))
+    axes.annotate("", end, start, arrowprops=style, zorder=zorder)
 
 
 def picture(
