@@ -25,8 +25,8 @@ from scale.config import Config, base, tiny
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.product import Product
-from scale.data.shards.dataset import ShardDataset
-from scale.data.shards.manifest import Manifest
+from scale.data.shards.format import Manifest
+from scale.data.shards.reader import ShardDataset
 from scale.data.shards.writer import write_shards
 from scale.evaluation.report import provenance, write_json
 from scale.modalities import MODALITIES

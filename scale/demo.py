@@ -13,7 +13,6 @@ import torch
 import scale
 from scale.config import tiny
 from scale.data.catalogue import Catalogue
-from scale.data.summary import inspect_catalogue
 from scale.evaluation.report import write_csv, write_json
 from scale.files import write_whole
 from scale.inference.evaluate import evaluate_run
@@ -131,8 +130,8 @@ def _empty(folder: Path) -> None:
 
 
 def _inspect(catalogue: Catalogue, folder: RunFolder) -> None:
-    inspection = inspect_catalogue(catalogue, progress=False)
-    (folder.folder / "inspection.txt").write_text(inspection.text() + "\n", encoding="utf-8")
+    inspection = catalogue.summary(progress=False)
+    (folder.folder / "inspection.txt").write_text(str(inspection) + "\n", encoding="utf-8")
     with use_style("paper"):
         save_figure(inspect_figure(inspection, "en"), folder.figures / "catalogue_en")
 

@@ -537,13 +537,13 @@ table.sort_index()
 # numbers of its patches' nearest codes. (DALL-E learns 8,192 codes with a network; here 128 by k-means.)
 
 # %%
-from scale.data.features import fit_picture
+from scale.data.features import fit_image
 from scale.data.media import load_image
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
 
 train = [p for p in samples().split("train").products if p.image is not None][:100]
-codebook = PatchCodebook.fit([fit_picture(load_image(p.image), 64) for p in train], codes=128)
-pixels_HWC = fit_picture(load_image(test.products[row].image), 64)
+codebook = PatchCodebook.fit([fit_image(load_image(p.image), 64) for p in train], codes=128)
+pixels_HWC = fit_image(load_image(test.products[row].image), 64)
 ids_N = codebook.encode(pixels_HWC)
 patch_F = pixels_HWC[:8, :8].astype("float32").reshape(-1) / 127.5 - 1  # first patch, by hand
 distance_C = ((codebook.centre_CF - patch_F) ** 2).sum(axis=1)

@@ -32,13 +32,13 @@ setup(seed=0)
 # takes 36 boxes that a detector found. The idea is the same: a list of regions, a vector for each.)
 
 # %%
-from scale.data.features import fit_picture
+from scale.data.features import fit_image
 from scale.data.media import load_image
 
 run = demo_run()
 train, test = demo_data("train"), demo_data("test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-pixels_HWC = fit_picture(load_image(test.products[row].image), 64)
+pixels_HWC = fit_image(load_image(test.products[row].image), 64)
 regions_LHWC = [pixels_HWC[y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32)]
 print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC[0].shape}")
 
@@ -49,9 +49,9 @@ print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC
 # colour of the top left corner. We compute them ourselves:
 
 # %%
-from scale.data.descriptors import describe
+from scale.data.features import hog_features
 
-features_LF = describe(pixels_HWC, 32)
+features_LF = hog_features(pixels_HWC, 32)
 corner = regions_LHWC[0][:4, :4].reshape(-1, 3).mean(axis=0) / 127.5 - 1
 np.testing.assert_allclose(features_LF[0, :3], corner, rtol=1e-5)
 print("features:", features_LF.shape, "red, green, blue of the corner:", corner.round(2))

@@ -47,13 +47,12 @@ play(test.products[row], "video")
 # %%
 from PIL import Image
 
-from scale.data.descriptors import describe
-from scale.data.features import fit_picture
+from scale.data.features import fit_image, hog_features
 from scale.data.media import load_video
 
 frames_THWC = load_video(test.products[row].video, 8)
-first_HWC = fit_picture(Image.fromarray(frames_THWC[0]), 24)
-first_F = describe(first_HWC, 24)[0]
+first_HWC = fit_image(Image.fromarray(frames_THWC[0]), 24)
+first_F = hog_features(first_HWC, 24)[0]
 column = test.columns["video"]
 stored_F = column.values[column.start_N[row]].astype(np.float32)  # kept as float16
 np.testing.assert_allclose(first_F, stored_F, atol=2e-3)

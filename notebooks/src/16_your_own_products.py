@@ -140,15 +140,14 @@ assert [json.loads(line) for line in written] == records
 #
 # ## What is wrong with it
 #
-# `Catalogue.open` checks all that needs no decoding; `inspect_catalogue` also decodes every file. A product keeps what
+# `Catalogue.open` checks all that needs no decoding; `summary` also decodes every file. A product keeps what
 # is good: what is refused counts as missing, and is listed.
 
 # %%
 from scale.data.catalogue import Catalogue
-from scale.data.summary import inspect_catalogue
 
 catalogue = Catalogue.open("my_shop")
-inspection = inspect_catalogue(catalogue, progress=False)
+inspection = catalogue.summary(progress=False)
 listed = [(p.id, p.modality or "record", p.kind, Path(p.path).name) for p in inspection.problems]
 pd.DataFrame(listed, columns=["id", "what", "reason", "file"])
 
@@ -192,7 +191,7 @@ inspect_figure(inspection)
 # more products; and two products of the same words fall together, so they cannot leak.
 
 # %%
-from scale.data.splits import with_splits
+from scale.data.catalogue import with_splits
 
 names = [p.split for p in with_splits(catalogue)]
 print({name: names.count(name) for name in ("train", "val", "test")})
@@ -355,7 +354,7 @@ right = [p for p in catalogue if p.image]
 moved = [p.image for p in right[1:]] + [right[0].image]
 wrong = {p.id: replace(p, image=image) for p, image in zip(right, moved, strict=True)}
 shifted = replace(catalogue, products=tuple(wrong.get(p.id, p) for p in catalogue))
-problems = inspect_catalogue(shifted, progress=False).problems
+problems = shifted.summary(progress=False).problems
 assert len(problems) == len(inspection.problems)
 print("problems of the shifted catalogue:", len(problems), "- the same as before")
 

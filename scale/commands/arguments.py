@@ -18,7 +18,7 @@ from scale.commands.shards import Shards
 from scale.commands.slides import Slides
 from scale.config import PRESETS, Config, tiny
 from scale.data.catalogue import Catalogue
-from scale.data.shards.manifest import is_shards
+from scale.data.shards.format import is_shards
 from scale.modalities import parse_subset
 from scale.training.preemption import parse_minutes
 from scale.training.run import TrainedRun
@@ -49,13 +49,12 @@ class Inspect:
 
     def run(self) -> None:
         """Print the report, then write the files."""
-        from scale.data.summary import inspect_catalogue
         from scale.viz.catalogue import inspect_figure
         from scale.viz.theme import save_figure, use_style
 
         catalogue = Catalogue.open(self.folder, self.strict)
-        inspection = inspect_catalogue(catalogue, self.media, workers=os.cpu_count() or 1)
-        print(inspection.text())
+        inspection = catalogue.summary(self.media, workers=os.cpu_count() or 1)
+        print(inspection)
         if self.json is not None:
             _write_json(self.json, inspection.to_dict())
             print(f"written: {self.json}")

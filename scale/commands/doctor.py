@@ -11,8 +11,7 @@ import torch
 
 from scale.config import Config
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.splits import with_splits
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.tokenizer import train_tokenizer
 from scale.losses.masking import WordPieces, mask_batch
 from scale.losses.total import scale_loss

@@ -1,6 +1,6 @@
-"""Feature vectors of media files: computed once, in parallel, under a key of content and settings.
+"""On-disk cache of media features, keyed by file content and settings, filled in parallel.
 
-L length of a sequence, F features of a vector, T tokens of many sequences, one after the other.
+L length of a sequence, F features of a vector, T tokens of many sequences, concatenated.
 """
 
 import hashlib
@@ -18,13 +18,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scale.config import FeatureConfig
-from scale.data.backbones import Backbone, backbone_identity
-from scale.data.features import extract
+from scale.data.features import Backbone, backbone_identity, extract
 from scale.data.media import MediaError, content_hash
 from scale.files import replacing
 
 VERSION = 1
-"""Part of every key: raise it when the code makes other features from the same file."""
+"""Part of every key; increase it when the code computes different features from the same file."""
 
 PICTURE, CLIP = ("image_size", "patch_size"), ("video_frames", "frame_size")
 OWN_SOURCES = {
@@ -32,53 +31,53 @@ OWN_SOURCES = {
     "video": {"frames": CLIP, "hog": CLIP},
     "audio": {"logmel": ("sample_rate", "audio_seconds", "audio_frames", "mel_bins")},
 }
-"""Sources that need neither a model nor a feature file, and the settings that each depends on;
-other settings leave its cached items valid."""
+"""Feature sources that need neither a model nor a feature file, and the settings they depend on;
+cached features stay valid when other settings change."""
 
 IN_MEMORY_BYTES = 4 << 30
-"""Joined features above this size are mapped from disk instead of read into memory."""
+"""Concatenated features above this size are memory-mapped instead of read."""
 
 CHECKSUM_BYTES = 16
 FILES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Job:
-    """One media file to turn into vectors."""
+class FeatureJob:
+    """One media file to extract features from."""
 
     modality: str
     path: Path
     hashed: bool = True
-    """Whether the hash of the decoded content is wanted too; it decodes the file again."""
+    """Whether to hash the decoded content too, which decodes the file again."""
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A media file whose features (`length` vectors of `size`) lie in the cache."""
+class CachedFeatures:
+    """Features of a media file in the cache: `length` vectors of `size`."""
 
     key: str
     length: int
     size: int
     content: str
-    """Hash of the decoded content; empty where the job did not ask for it."""
+    """Hash of the decoded content; empty if not requested."""
 
 
 class FeatureCache:
-    """A folder of arrays, one file a key: a .npy with a blake2b checksum behind it.
+    """A folder of arrays, one file per key: .npy followed by a blake2b checksum.
 
-    Files are written under a temporary name and renamed, so a stop leaves no half file under a
-    key and any number of processes may share the folder. A damaged file counts as absent.
+    Files are written under a temporary name and renamed, so an interruption leaves no partial file
+    and several processes may share the folder. A damaged file counts as absent.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
         self.folder = default_folder() if folder is None else Path(folder)
 
     def path(self, key: str) -> Path:
-        """Where the array of a key lies or would lie."""
+        """Return the file of a key, whether or not it exists."""
         return self.folder / key[:2] / f"{key}.npy"
 
     def load(self, key: str) -> np.ndarray | None:
-        """The array under a key; None where there is none or it is damaged."""
+        """Return the array of a key; None if it is absent or damaged."""
         try:
             stored = self.path(key).read_bytes()
         except FileNotFoundError:
@@ -89,25 +88,26 @@ class FeatureCache:
         return np.load(io.BytesIO(body), allow_pickle=False)
 
     def store(self, key: str, values: np.ndarray) -> None:
-        """Keep an array under a key."""
+        """Write the array of a key."""
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         body = buffer.getvalue()
         with replacing(self.path(key)) as partial:
             partial.write_bytes(body + _digest(body))
 
-    def fetch(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array under a key, computed and kept where there is none."""
+    def get_or_compute(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the array of a key; compute and store it if it is absent."""
         values = self.load(key)
         if values is None:
             values = compute()
             self.store(key, values)
         return values
 
-    def join(self, items: Sequence[Ready], longest: int) -> np.ndarray:
-        """values_TF (float16): the first `longest` vectors of each item, one after the other.
+    def concatenate(self, items: Sequence[CachedFeatures], longest: int) -> np.ndarray:
+        """Return values_TF (float16): the first `longest` vectors of each item, concatenated.
 
-        Up to IN_MEMORY_BYTES in memory, else a file in the cache's folder mapped copy-on-write.
+        In memory up to IN_MEMORY_BYTES, otherwise a copy-on-write memory map of a file in the
+        cache folder.
         """
         shape = sum(min(item.length, longest) for item in items), items[0].size
         if 2 * shape[0] * shape[1] <= IN_MEMORY_BYTES:
@@ -120,7 +120,9 @@ class FeatureCache:
                 self._fill(mapped_TF, items, longest).flush()
         return np.load(target, mmap_mode="c", allow_pickle=False)
 
-    def _fill(self, values_TF: np.ndarray, items: Sequence[Ready], longest: int) -> np.ndarray:
+    def _fill(
+        self, values_TF: np.ndarray, items: Sequence[CachedFeatures], longest: int
+    ) -> np.ndarray:
         at = 0
         for item in items:
             features_LF = self.load(item.key)
@@ -133,34 +135,37 @@ class FeatureCache:
 
 
 def default_folder() -> Path:
-    """$SCALE_CACHE, else $XDG_CACHE_HOME/scale, else ~/.cache/scale."""
+    """Return $SCALE_CACHE, or else $XDG_CACHE_HOME/scale, or else ~/.cache/scale."""
     if os.environ.get("SCALE_CACHE"):
         return Path(os.environ["SCALE_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scale"
 
 
 def compute_features(
-    jobs: Iterable[Job], config: FeatureConfig, cache: FeatureCache, workers: int | None = None
-) -> dict[Job, Ready | MediaError]:
-    """Features of every job in the cache; what a file gives, or why it cannot be used.
+    jobs: Iterable[FeatureJob],
+    config: FeatureConfig,
+    cache: FeatureCache,
+    workers: int | None = None,
+) -> dict[FeatureJob, CachedFeatures | MediaError]:
+    """Extract the features of every job into the cache; return them, or the error, by job.
 
-    Threads, not processes: decoders, resizing and models leave Python's lock, and a script or
-    notebook that calls this needs no `if __name__ == "__main__"`. `workers` defaults to the number
-    of cores; 1 works in the calling thread. A failure is not kept: it is tried again next time.
-    Every finished file is kept at once, so interrupted work continues where it stopped.
+    Uses threads, because decoders, resizing and models release the GIL and scripts then need no
+    `if __name__ == "__main__"`. `workers` defaults to the number of cores; 1 works in the calling
+    thread. Each finished file is stored at once, so interrupted work continues where it stopped.
+    Failures are not stored; the next call retries them.
     """
     jobs = list(dict.fromkeys(jobs))
-    maker = _Maker(config, cache)
-    results: dict[Job, Ready | MediaError] = {}
+    extractor = _Extractor(config, cache)
+    results: dict[FeatureJob, CachedFeatures | MediaError] = {}
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    # Of several processes at work, the parent shows how far they are.
+    # In a worker process, the parent shows the progress.
     silent = multiprocessing.parent_process() is not None
     with tqdm(total=len(jobs), desc="features", unit=" files", delay=1, disable=silent) as bar:
         pool = ThreadPoolExecutor(workers) if workers > 1 else None
         try:
             for at in range(0, len(jobs), FILES_AT_ONCE):
                 chunk = jobs[at : at + FILES_AT_ONCE]
-                made = pool.map(maker.make, chunk) if pool else map(maker.make, chunk)
+                made = pool.map(extractor.extract, chunk) if pool else map(extractor.extract, chunk)
                 for job, result in zip(chunk, made, strict=True):
                     results[job] = result
                     bar.update()
@@ -170,8 +175,8 @@ def compute_features(
     return results
 
 
-class _Maker:
-    """Makes one job's features; a model is loaded when the first job needs it."""
+class _Extractor:
+    """Extracts the features of one job at a time; loads a model when the first job needs it."""
 
     def __init__(self, config: FeatureConfig, cache: FeatureCache) -> None:
         self.config, self.cache = config, cache
@@ -179,7 +184,7 @@ class _Maker:
         self.models: dict[str, Backbone] = {}
         self.lock = threading.Lock()
 
-    def make(self, job: Job) -> Ready | MediaError:
+    def extract(self, job: FeatureJob) -> CachedFeatures | MediaError:
         try:
             with job.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "blake2b").hexdigest()
@@ -187,26 +192,28 @@ class _Maker:
             return MediaError(job.path, f"unreadable: {error.strerror}")
         key = _key(digest, self.settings[job.modality])
         try:
-            features_LF = self.cache.fetch(key, lambda: self._features(job))
+            features_LF = self.cache.get_or_compute(key, lambda: self._features(job))
             content = self._content(job, digest) if job.hashed else ""
         except MediaError as error:
             return error
-        return Ready(key, *features_LF.shape, content)
+        return CachedFeatures(key, *features_LF.shape, content)
 
-    def _features(self, job: Job) -> np.ndarray:
+    def _features(self, job: FeatureJob) -> np.ndarray:
         features_LF = extract(job.modality, job.path, self.config, self._model(job.modality))
-        # A value beyond float16 becomes infinite, which the check below reports.
+        # Values beyond float16 become infinite, which is checked below.
         with np.errstate(over="ignore"):
             half_LF = features_LF.astype(np.float16)
         if not np.isfinite(half_LF).all():
             raise MediaError(job.path, "non-finite features: a value does not fit into float16")
         return half_LF
 
-    def _content(self, job: Job, digest: str) -> str:
+    def _content(self, job: FeatureJob, digest: str) -> str:
         if job.path.suffix == ".npy":
             return digest
         key = _key(digest, {"content": job.modality})
-        found = self.cache.fetch(key, lambda: np.array(content_hash(job.modality, job.path)))
+        found = self.cache.get_or_compute(
+            key, lambda: np.array(content_hash(job.modality, job.path))
+        )
         return str(found)
 
     def _model(self, modality: str) -> Backbone | None:
@@ -220,7 +227,7 @@ class _Maker:
 
 
 def feature_settings(modality: str, config: FeatureConfig) -> dict[str, object]:
-    """What the features of a modality depend on, besides the file: part of their key."""
+    """Return the settings that the features of a modality depend on: part of their key."""
     source = getattr(config, f"{modality}_features")
     names = OWN_SOURCES[modality].get(source, ())
     if source not in OWN_SOURCES[modality] and source != "file":

@@ -1,89 +1,149 @@
-"""A catalogue: a folder with products.jsonl (or products.parquet), media files, catalogue.json.
+"""A catalogue: products read from a folder, a file or a data frame, and the problems found.
 
-N products, in the order of the file. docs/catalogue.md describes the format.
+N products in the order of the source, M modalities (five). docs/catalogue.md documents the format.
 """
 
+import difflib
+import hashlib
 import json
 import reprlib
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from scale.data.problems import CatalogueError, Problem
-from scale.data.product import Product, View
-from scale.data.records import SPLITS, parse_record, read_value
+from scale.data.duplicates import check_media
+from scale.data.importers.csv import frame_to_records, read_csv, rows_to_records
+from scale.data.product import (
+    SPLITS,
+    CatalogueError,
+    Problem,
+    Product,
+    View,
+    parse_record,
+    read_value,
+)
+from scale.data.summary import CatalogueSummary, summarise
 from scale.modalities import MODALITIES
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 INFO_KEYS = ("name", "language", "licence", "source")
+
+SPLIT_BOUNDS = (("test", 0.2), ("val", 0.3), ("train", 1.0))
+"""Upper bounds of the hash: 20 % test, 10 % validation, 70 % training."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The products of a folder, and everything in it that could not be used."""
+    """Products and the problems of their source.
+
+    `catalogue[3]` is a product by position, `catalogue["p0012"]` by id.
+    """
 
     folder: Path
+    """Folder that media paths are relative to."""
     products: tuple[Product, ...]
     info: dict[str, Any] = field(default_factory=dict)
-    """catalogue.json: name, language, licence, source, and whatever else it says."""
+    """catalogue.json: name, language, licence, source, and any other key."""
     problems: list[Problem] = field(default_factory=list)
-    """What counts as missing, and the lines that gave no product."""
+    """Values that count as missing, and lines without a product."""
 
     @classmethod
-    def open(cls, folder: Path | str, strict: bool = False) -> "Catalogue":
-        """Reads a catalogue and checks everything that needs no decoding.
+    def open(
+        cls,
+        source: "Path | str | pd.DataFrame",
+        strict: bool = False,
+        *,
+        media: Path | str | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> "Catalogue":
+        """Read a catalogue and check everything that needs no decoding.
 
-        strict: any problem raises. Otherwise a bad modality counts as missing, a line that gives
-        no product is left out, and each is recorded in `.problems`.
-        Raises CatalogueError where there is no catalogue, or catalogue.json is malformed, or in
-        strict mode with the first problem's id, path and reason and with the count.
+        Args:
+            source: a folder with products.jsonl or products.parquet; or such a file itself; or a
+                .csv or .tsv file or a pandas data frame, whose columns `id`, `title`, `category`,
+                `split`, `name`, `image`, `video` and `audio` have that meaning and whose other
+                columns become attributes of the table (see `scale.data.importers.csv`).
+            strict: any problem raises. Otherwise an unusable value counts as missing, a line
+                without a usable id or with a duplicate one is skipped, and `problems` lists each.
+            media: folder that media paths are relative to; default: the folder of `source`, or the
+                current one for a data frame.
+            columns: column of a record key, where the names differ (`{"title": "Product"}`).
+
+        Raises:
+            CatalogueError: no catalogue at `source`, or it is malformed; in strict mode any
+                problem, with product id, path and reason of the first and the number of all.
         """
-        folder = Path(folder)
-        source = find_source(folder)
-        info = _read_info(folder / "catalogue.json")
-        products: dict[str, Product] = {}
-        problems: list[Problem] = []
-        lines: dict[str, int] = {}
-        read = read_parquet if source.suffix == ".parquet" else read_jsonl
-        for line, record in tqdm(read(source), desc="catalogue", unit=" products", delay=2):
-            where = f"{source}:{line}"
-            if isinstance(record, Malformed):
-                problems.append(Problem(f"line {line}", None, where, record.reason))
-                continue
-            product, found = parse_record(record, folder, where, line)
-            if product is not None and product.id in products:
-                reason = f"duplicate id: first on line {lines[product.id]}; this one is left out"
-                problems.append(Problem(product.id, None, where, reason))
-                continue
-            problems += found
-            if product is not None:
-                products[product.id], lines[product.id] = product, line
-        if strict and problems:
-            raise CatalogueError.of(problems)
-        return cls(folder, tuple(products.values()), info, problems)
+        pandas = sys.modules.get("pandas")
+        if pandas is not None and isinstance(source, pandas.DataFrame):
+            try:
+                records = enumerate(frame_to_records(source, columns), start=1)
+            except ValueError as error:
+                raise CatalogueError(str(error)) from error
+            return _collect(records, Path(media or "."), "data frame", strict=strict)
+        path = find_source(Path(source))
+        folder = Path(media) if media is not None else path.parent
+        if path.suffix in (".csv", ".tsv"):
+            records = _read_csv_records(path, columns)
+            return _collect(records, folder, path, {"name": path.stem}, strict)
+        if columns:
+            raise CatalogueError(f"{path}: columns can only be renamed in CSV and data frames")
+        info = _read_info(path.parent / "catalogue.json")
+        return _collect(read_records(path), folder, path, info, strict)
 
     def __len__(self) -> int:
         return len(self.products)
 
     def __getitem__(self, key: int | str) -> Product:
-        """Return the product at a position or with an id; raises IndexError or KeyError."""
-        if isinstance(key, str):
-            return self._by_id[key]
-        return self.products[key]
-
-    @cached_property
-    def _by_id(self) -> dict[str, Product]:
-        return {product.id: product for product in self.products}
+        """Return a product by position or by id. Raises IndexError or KeyError."""
+        if not isinstance(key, str):
+            return self.products[key]
+        if key not in self._positions:
+            close = difflib.get_close_matches(key, self._positions, n=3)
+            hint = f"; similar ids: {', '.join(close)}" if close else ""
+            raise KeyError(f"no product {key!r} among {len(self)} of {self.folder}{hint}")
+        return self.products[self._positions[key]]
 
     def __iter__(self) -> Iterator[Product]:
         return iter(self.products)
 
+    def __repr__(self) -> str:
+        problems = f", {len(self.problems):,} problems" if self.problems else ""
+        return f"Catalogue({str(self.folder)!r}: {len(self):,} products{problems})"
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {product.id: i for i, product in enumerate(self.products)}
+
+    def summary(
+        self, media: bool = True, workers: int = 0, progress: bool = True
+    ) -> CatalogueSummary:
+        """Return counts, lengths, duplicates, leakage and problems; `print` it for a report.
+
+        media: decode every media file once, which finds broken and duplicate ones and their sizes.
+        workers, progress: see `scale.data.duplicates.check_media`.
+        """
+        catalogue, infos = self, None
+        if media:
+            infos, broken = check_media(self, workers, progress)
+            catalogue = self.without(broken)
+        return summarise(
+            catalogue.products,
+            infos,
+            folder=str(catalogue.folder),
+            info=catalogue.info,
+            problems=catalogue.problems,
+        )
+
     def split(self, name: str) -> "Catalogue":
-        """The products of one split, `train`, `val` or `test`; none where no product has a split.
+        """Return the products of a split, `train`, `val` or `test`; empty if there is none.
 
         Raises ValueError for any other name.
         """
@@ -92,14 +152,14 @@ class Catalogue:
         return replace(self, products=tuple(p for p in self.products if p.split == name))
 
     def present_NM(self) -> np.ndarray:
-        """bool (N, M): True where a product has a modality, columns in the one order."""
+        """Return bool (N, M): True where a product has a modality."""
         rows = [[getattr(p, m) is not None for m in MODALITIES] for p in self.products]
         return np.array(rows, dtype=bool).reshape(len(self), len(MODALITIES))
 
     def without(self, problems: Iterable[Problem]) -> "Catalogue":
-        """The same products with the modality of each problem counted as missing.
+        """Return the same products with the modality of each problem counted as missing.
 
-        The problems are added to `.problems`; those that name no modality change no product.
+        The problems are added to `.problems`; those without a modality change no product.
         """
         problems = list(problems)
         lost: dict[str, set[str]] = {}
@@ -113,35 +173,103 @@ class Catalogue:
 
 
 def _drop(product: Product, fields: set[str]) -> Product:
-    """The product without some fields, named `image` or, in the second view, `alt_image`."""
+    """Return the product without some fields, named `image` or, in the second view, `alt_image`."""
 
-    def less(view: View, prefix: str) -> dict[str, None]:
+    def absent(view: View, prefix: str) -> dict[str, None]:
         return {m: None for m in view.present if prefix + m in fields}
 
-    return replace(
-        product, **less(product, ""), alt=replace(product.alt, **less(product.alt, "alt_"))
+    alt = replace(product.alt, **absent(product.alt, "alt_"))
+    return replace(product, **absent(product, ""), alt=alt)
+
+
+def with_splits(catalogue: Catalogue, has_splits: bool | None = None) -> Catalogue:
+    """Return the catalogue with a split for each product.
+
+    A catalogue without splits is divided 70/10/20 by a hash of title and table: a product keeps its
+    split when others are added, and products with equal title and table share one. In a catalogue
+    that assigns some splits, products without one belong to training.
+
+    has_splits: whether the catalogue assigns any; needed for a part of one. None: look.
+    """
+    if has_splits is None:
+        has_splits = any(p.split is not None for p in catalogue.products)
+    products = tuple(
+        replace(p, split=p.split or ("train" if has_splits else _hashed_split(p)))
+        for p in catalogue.products
     )
+    return replace(catalogue, products=products)
 
 
-def find_source(folder: Path) -> Path:
-    """The one file of products in the folder."""
-    if not folder.is_dir():
-        raise CatalogueError(f"{folder}: no such folder")
-    sources = [folder / "products.jsonl", folder / "products.parquet"]
-    found = [path for path in sources if path.is_file()]
-    if not found and (folder / "manifest.json").is_file():
+def _hashed_split(product: Product) -> str:
+    key = repr((product.text, product.table)) if product.text or product.table else product.id
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    draw = int.from_bytes(digest, "big") / 2**64
+    return next(name for name, bound in SPLIT_BOUNDS if draw < bound)
+
+
+def find_source(path: Path) -> Path:
+    """Return the file with the products: `path` itself, or the one in the folder `path`."""
+    if path.is_file():
+        if path.suffix not in (".jsonl", ".parquet", ".csv", ".tsv"):
+            raise CatalogueError(f"{path}: not a .jsonl, .parquet, .csv or .tsv file")
+        return path
+    if not path.is_dir():
+        raise CatalogueError(f"{path}: no such {'file' if path.suffix else 'folder'}")
+    sources = [path / "products.jsonl", path / "products.parquet"]
+    found = [source for source in sources if source.is_file()]
+    if not found and (path / "manifest.json").is_file():
         raise CatalogueError(
-            f"{folder}: a folder of shards, which only scale pretrain reads: give the catalogue "
+            f"{path}: a folder of shards, which only scale pretrain reads: give the catalogue "
             "that they were written from"
         )
     if len(found) != 1:
-        how = "both products.jsonl and" if found else "neither products.jsonl nor"
-        raise CatalogueError(f"{folder}: {how} products.parquet is there; one is needed")
+        names = "both products.jsonl and" if found else "neither products.jsonl nor"
+        raise CatalogueError(f"{path}: {names} products.parquet is there; one is needed")
     return found[0]
 
 
+def collect_products(
+    records: Iterable[tuple[int, Any]], folder: Path, source: Path | str
+) -> tuple[tuple[Product, ...], list[Problem]]:
+    """Parse numbered records into products; return them and the problems found.
+
+    The first of several products with the same id is kept.
+    """
+    products: dict[str, Product] = {}
+    problems: list[Problem] = []
+    lines: dict[str, int] = {}
+    for line, record in records:
+        where = f"{source}:{line}"
+        if isinstance(record, MalformedLine):
+            problems.append(Problem(f"line {line}", None, where, record.reason))
+            continue
+        product, found = parse_record(record, folder, where, line)
+        if product is not None and product.id in products:
+            reason = f"duplicate id: first on line {lines[product.id]}; this one is skipped"
+            problems.append(Problem(product.id, None, where, reason))
+            continue
+        problems += found
+        if product is not None:
+            products[product.id], lines[product.id] = product, line
+    return tuple(products.values()), problems
+
+
+def _collect(
+    records: Iterable[tuple[int, Any]],
+    folder: Path,
+    source: Path | str,
+    info: Mapping[str, Any] | None = None,
+    strict: bool = False,
+) -> Catalogue:
+    shown = tqdm(records, desc="catalogue", unit=" products", delay=2)
+    products, problems = collect_products(shown, folder, source)
+    if strict and problems:
+        raise CatalogueError.of(problems)
+    return Catalogue(folder, products, dict(info or {}), problems)
+
+
 def _read_info(path: Path) -> dict[str, Any]:
-    """catalogue.json, or nothing where there is no such file."""
+    """Return the content of catalogue.json; empty if there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -157,16 +285,16 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Malformed:
+class MalformedLine:
     """Stands for a line that is not a record."""
 
     reason: str
 
 
 def decode_json(line: bytes) -> Any:
-    """A JSON value; NaN and Infinity are read, for the check of the value that holds them.
+    """Return a JSON value. NaN and Infinity are accepted here and rejected by `read_value`.
 
-    Raises ValueError where it is not UTF-8 or not JSON, or where an object has a key twice.
+    Raises ValueError if it is not UTF-8 or not JSON, or if an object has a key twice.
     """
     return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_unique)
 
@@ -179,20 +307,29 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers from 1 and decoded values; blank lines are skipped."""
-    with path.open("rb") as file:
+def decode_line(line: bytes) -> Any:
+    """Return the value of a line of JSON, or MalformedLine with the reason."""
+    try:
+        return decode_json(line)
+    except (ValueError, RecursionError) as error:
+        return MalformedLine(f"malformed line: {error}")
+
+
+def read_records(source: Path) -> Iterator[tuple[int, Any]]:
+    """Yield the records of a .jsonl or .parquet file with their line or row numbers, from 1.
+
+    Blank lines are skipped; a line that is not JSON gives a MalformedLine.
+    """
+    if source.suffix == ".parquet":
+        yield from _read_parquet(source)
+        return
+    with source.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield number, decode_json(line)
-            except (ValueError, RecursionError) as error:
-                yield number, Malformed(f"malformed line: {error}")
+            if line.strip():
+                yield number, decode_line(line)
 
 
-def read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    """Row numbers from 1 and rows as dictionaries."""
+def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -205,3 +342,14 @@ def read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, row
     except (pyarrow.ArrowException, OSError) as error:
         raise CatalogueError(f"{path}: not a readable parquet file: {error}") from error
+
+
+def _read_csv_records(
+    path: Path, columns: Mapping[str, str] | None
+) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        header, rows = read_csv(path, delimiter="\t" if path.suffix == ".tsv" else ",")
+        records = rows_to_records(header, [row for _, row in rows], columns, str(path))
+        return [(line, record) for (line, _), record in zip(rows, records, strict=True)]
+    except ValueError as error:
+        raise CatalogueError(str(error)) from error

@@ -1,9 +1,15 @@
 """The products of a catalogue as tokens in memory, and batches of them.
 
-N products, M modalities (five), B products of a batch, F features of a vector.
+`tokenize_products` turns a catalogue into columns of tokens, one per modality; `ProductDataset`
+adds standardisation and makes batches.
+
+N products, M modalities (five), B products of a batch, R rows: products of the batch that have a
+modality, L length of a sequence, F features of a vector, T tokens of all products, concatenated.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,36 +20,310 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import FeatureConfig
-from scale.data.batch import ProductBatch
-from scale.data.cache import FeatureCache
+from scale.data.batch import ProductBatch, Tokens
+from scale.data.cache import CachedFeatures, FeatureCache, FeatureJob, compute_features
 from scale.data.catalogue import Catalogue
-from scale.data.columns import Column, fit_normaliser, standardise
+from scale.data.duplicates import content_key
+from scale.data.media import MediaError, MediaInfo
 from scale.data.normaliser import Normaliser
-from scale.data.problems import Problem
-from scale.data.product import Product, View
-from scale.data.reading import fingerprint, number_contents, read_tokens
-from scale.modalities import CONTINUOUS, MODALITIES
+from scale.data.product import CatalogueError, Problem, Product, View
+from scale.data.tokenizer import encode_tables, encode_texts
+from scale.modalities import CONTINUOUS, INDEX, MODALITIES
+
+CHUNK = 1 << 16
+"""Tokens read at once to compute statistics."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The tokens of one modality: sequences of any length, concatenated."""
+
+    values: np.ndarray
+    """ids_T (int32) or feats_TF (float16, not standardised)."""
+    start_N: np.ndarray
+    """First token of each product; products with equal content may share tokens."""
+    length_N: np.ndarray
+    """Number of tokens of each product; 0 where it lacks the modality."""
+    fill: int = 0
+    """Id at padded positions; continuous vectors are zero there."""
+    entity_T: np.ndarray | None = None
+    """Table only: as `Tokens.entity_RL`."""
+    mean_F: np.ndarray | None = None
+    """Continuous only: standardisation, x' = (x - mean_F) / spread_F."""
+    spread_F: np.ndarray | None = None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the tokens are vectors."""
+        return self.values.ndim == 2
+
+    def select(self, indices: np.ndarray) -> "Column":
+        """Return the sequences of some products; tokens are shared, not copied."""
+        return replace(self, start_N=self.start_N[indices], length_N=self.length_N[indices])
+
+    def gather(self, index_B: np.ndarray) -> Tokens:
+        """Return the tokens of a batch, padded to its longest sequence; vectors standardised."""
+        length_B = self.length_N[index_B]
+        (rows_R,) = length_B.nonzero()
+        length_R, start_R = length_B[rows_R], self.start_N[index_B][rows_R]
+        place_L = np.arange(length_R.max(initial=1))
+        padding_RL = place_L >= length_R[:, None]
+        at_RL = np.where(padding_RL, 0, start_R[:, None] + place_L)
+        values = self.values[at_RL].astype(np.float32 if self.continuous else np.int64)
+        if self.mean_F is not None:
+            values -= self.mean_F
+            values /= self.spread_F
+        values[padding_RL] = self.fill
+        entity_RL = None
+        if self.entity_T is not None:
+            entity_RL = self.entity_T[at_RL].astype(np.int64)
+            entity_RL[padding_RL] = -1
+            entity_RL = torch.from_numpy(entity_RL)
+        values, padding, rows = map(torch.from_numpy, (values, padding_RL, rows_R))
+        return Tokens(values, padding, rows, entity_RL)
+
+    def chunks(self, rows_N: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the values of the products where `rows_N` is True, in chunks of CHUNK tokens."""
+        start_R, length_R = self.start_N[rows_N], self.length_N[rows_N]
+        edges_T = np.zeros(len(self.values) + 1, np.int64)
+        np.add.at(edges_T, start_R, 1)
+        np.add.at(edges_T, start_R + length_R, -1)
+        wanted_T = np.cumsum(edges_T)[:-1] > 0
+        for at in range(0, len(self.values), CHUNK):
+            yield self.values[at : at + CHUNK][wanted_T[at : at + CHUNK]]
+
+
+def discrete_column(
+    modality: str,
+    products: Sequence[View],
+    tokenizer: PreTrainedTokenizerBase,
+    longest: int,
+) -> Column | None:
+    """Return titles or tables as sequences of at most `longest` ids; None if no product has one."""
+    rows = [i for i, product in enumerate(products) if getattr(product, modality) is not None]
+    if not rows:
+        return None
+    values = [getattr(products[i], modality) for i in rows]
+    encode = {"text": encode_texts, "table": encode_tables}[modality]
+    ids_RL, padding_RL, *entity = encode(tokenizer, values, longest)
+    length_R = (~padding_RL).sum(1)
+    start_N, length_N = _spread(len(products), rows, np.cumsum(length_R) - length_R, length_R)
+    return Column(
+        ids_RL[~padding_RL],
+        start_N,
+        length_N,
+        fill=tokenizer.pad_token_id,
+        entity_T=entity[0][~padding_RL] if entity else None,
+    )
+
+
+def read_media(
+    catalogue: Catalogue,
+    config: FeatureConfig,
+    normaliser: Normaliser | None,
+    *,
+    cache: FeatureCache,
+    modalities: Sequence[str],
+    workers: int | None = None,
+) -> tuple[dict[str, dict[int, CachedFeatures]], list[Problem]]:
+    """Compute the features of all media files.
+
+    Returns the cached features by modality and row of the product, and the files that cannot be
+    used. Vectors must have the size of the training data (`normaliser`), if it is given, and
+    otherwise the most frequent size.
+    """
+    jobs = {
+        (m, row): FeatureJob(m, path, hashed=m not in product.content)
+        for m in CONTINUOUS
+        if m in modalities
+        for row, product in enumerate(catalogue)
+        if (path := getattr(product, m)) is not None
+    }
+    results = compute_features(jobs.values(), config, cache, workers)
+    media: dict[str, dict[int, CachedFeatures]] = {m: {} for m in CONTINUOUS}
+    problems = []
+    for (m, row), job in jobs.items():
+        result = results[job]
+        if isinstance(result, MediaError):
+            problems.append(Problem(catalogue[row].id, m, str(job.path), result.reason))
+        else:
+            media[m][row] = result
+    for m, items in media.items():
+        size = _feature_size(m, items, normaliser)
+        for row in [row for row, item in items.items() if item.size != size]:
+            reason = f"wrong size: vectors of {items.pop(row).size}, not {size}"
+            problems.append(Problem(catalogue[row].id, m, str(jobs[m, row].path), reason))
+    return media, problems
+
+
+def _feature_size(
+    modality: str, items: Mapping[int, CachedFeatures], normaliser: Normaliser | None
+) -> int:
+    if normaliser is not None and modality in normaliser.mean:
+        return len(normaliser.mean[modality])
+    sizes = Counter(item.size for item in items.values()).most_common(1)
+    return sizes[0][0] if sizes else 0
+
+
+def continuous_column(
+    items: Mapping[int, CachedFeatures], count: int, cache: FeatureCache, longest: int | None
+) -> Column | None:
+    """Return the features of `count` products; `items` has those of some rows. None if it is empty.
+
+    Equal files are stored once. At most the first `longest` vectors of each are used.
+    """
+    if not items:
+        return None
+    distinct = {item.key: item for item in items.values()}
+    limit = longest or max(item.length for item in distinct.values())
+    length_D = np.array([min(item.length, limit) for item in distinct.values()])
+    place = {key: i for i, key in enumerate(distinct)}
+    distinct_R = np.array([place[item.key] for item in items.values()])
+    start_R, length_R = (np.cumsum(length_D) - length_D)[distinct_R], length_D[distinct_R]
+    start_N, length_N = _spread(count, list(items), start_R, length_R)
+    return Column(cache.concatenate(list(distinct.values()), limit), start_N, length_N)
+
+
+def fit_normaliser(columns: Mapping[str, Column], rows_N: np.ndarray) -> Normaliser:
+    """Fit statistics of the continuous columns on the products where `rows_N` is True.
+
+    Raises ValueError if there is none: statistics of other products would leak into training.
+    """
+    if not rows_N.any():
+        raise ValueError("no training product to fit a normaliser on; pass the training data's")
+    return Normaliser.fit({m: c.chunks(rows_N) for m, c in columns.items() if c.continuous})
+
+
+def standardise(columns: Mapping[str, Column], normaliser: Normaliser) -> dict[str, Column]:
+    """Return the columns with their statistics; modalities that the normaliser lacks unchanged."""
+    return {
+        m: replace(column, mean_F=normaliser.mean[m], spread_F=normaliser.spread[m])
+        if m in normaliser.mean
+        else column
+        for m, column in columns.items()
+    }
+
+
+def _spread(
+    count: int, rows: list[int], start_R: np.ndarray, length_R: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return start_N and length_N of `count` products from those of the products at `rows`."""
+    start_N, length_N = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    start_N[rows], length_N[rows] = start_R, length_R
+    return start_N, length_N
+
+
+@dataclass(frozen=True)
+class TokenizedProducts:
+    """Products, their tokens without standardisation, and keys of equal content."""
+
+    products: tuple[Product, ...]
+    """Modalities whose media cannot be used are None."""
+    columns: dict[str, Column]
+    """By modality, in the order of MODALITIES; without those that no product has."""
+    contents: dict[str, list[str | None]]
+    """By modality, a string per product that is equal for equal content; None where absent."""
+    problems: list[Problem]
+    """Media that cannot be used."""
+    cut: dict[str, int]
+    """Number of media whose vectors were cut to the longest sequence, by modality."""
+
+
+def tokenize_products(
+    catalogue: Catalogue,
+    config: FeatureConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    normaliser: Normaliser | None,
+    *,
+    cache: FeatureCache,
+    modalities: Sequence[str],
+    lengths: Mapping[str, int],
+    strict: bool,
+    workers: int | None,
+    prefix: str = "",
+) -> TokenizedProducts:
+    """Return the tokens of a catalogue; arguments as for `ProductDataset.build`.
+
+    `normaliser` only determines the required size of vectors. `prefix` is prepended to the name of
+    the modality in problems.
+    """
+    media, problems = read_media(
+        catalogue, config, normaliser, cache=cache, modalities=modalities, workers=workers
+    )
+    named = [replace(p, modality=f"{prefix}{p.modality}") for p in problems]
+    if strict and named:
+        raise CatalogueError.of(named)
+    products = catalogue.without(problems).products
+    columns: dict[str, Column] = {}
+    for m in modalities:
+        if m in media:
+            column = continuous_column(media[m], len(products), cache, lengths.get(m))
+        else:
+            longest = getattr(config, f"{m}_length")
+            longest = min(longest, lengths.get(m, longest))
+            column = discrete_column(m, products, tokenizer, longest)
+        if column is not None:
+            columns[m] = column
+    contents = {m: _contents(products, m, c, media.get(m, {})) for m, c in columns.items()}
+    cut = {m: _count_cut(items, lengths[m]) for m, items in media.items() if m in lengths}
+    return TokenizedProducts(products, columns, contents, named, cut)
+
+
+def number_contents(read: TokenizedProducts) -> np.ndarray:
+    """Return content_NM: contents numbered by first appearance per modality; -1 where absent."""
+    content_NM = np.full((len(read.products), len(MODALITIES)), -1, np.int64)
+    for m, contents in read.contents.items():
+        numbers: dict[str, int] = {}
+        for row, content in enumerate(contents):
+            if content is not None:
+                content_NM[row, INDEX[m]] = numbers.setdefault(content, len(numbers))
+    return content_NM
+
+
+def fingerprint(ids: Iterable[str], content_NM: np.ndarray) -> str:
+    """Return a hash of the products, their present modalities and their contents."""
+    digest = hashlib.blake2b(digest_size=16)
+    for place, product_id in enumerate(ids):
+        digest.update((f"\n{product_id}" if place else product_id).encode())
+    digest.update((content_NM >= 0).tobytes())
+    digest.update(content_NM.tobytes())
+    return digest.hexdigest()
+
+
+def _contents(
+    products: Sequence[Product], modality: str, column: Column, media: Mapping[int, CachedFeatures]
+) -> list[str | None]:
+    contents: list[str | None] = [None] * len(products)
+    for row in column.length_N.nonzero()[0].tolist():
+        product, item = products[row], media.get(row)
+        facts = {product.id: {modality: MediaInfo(item.content)}} if item else None
+        contents[row] = content_key(product, modality, facts)
+    return contents
+
+
+def _count_cut(items: Mapping[int, CachedFeatures], longest: int) -> int:
+    return sum(item.length > longest for item in items.values())
 
 
 @dataclass(frozen=True)
 class ProductDataset:
-    """Products as tokens: map-style, in memory (large features mapped from disk), one order."""
+    """Products as tokens: map-style, in memory (large features memory-mapped), in fixed order."""
 
     products: tuple[Product, ...]
-    """Modalities whose media could not be used are None here."""
+    """Modalities whose media cannot be used are None."""
     config: FeatureConfig
     tokenizer: PreTrainedTokenizerBase
     normaliser: Normaliser
     columns: dict[str, Column]
-    """By modality, in the one order; one that no product has is absent."""
+    """By modality, in the order of MODALITIES; without those that no product has."""
     content_NM: np.ndarray
     """int64: equal numbers in a column mean equal content; -1 where absent."""
     problems: list[Problem] = field(default_factory=list)
-    """Media that could not be used; beside those that the catalogue found when it was opened."""
+    """Media that cannot be used, in addition to the problems of the catalogue."""
     cut: dict[str, int] = field(default_factory=dict)
-    """Media whose vectors were cut to the longest sequence, counted by modality."""
+    """Number of media whose vectors were cut to the longest sequence, by modality."""
     options: dict[str, Any] = field(default_factory=dict, repr=False)
-    """The other arguments of `build`, for `view`."""
+    """Remaining arguments of `build`, for `view`."""
 
     @classmethod
     def build(
@@ -59,16 +339,20 @@ class ProductDataset:
         modalities: Sequence[str] = MODALITIES,
         lengths: Mapping[str, int] | None = None,
     ) -> "ProductDataset":
-        """Tokens of all products of `catalogue`; media features come from the cache or go there.
+        """Tokenize all products of a catalogue; media features are read from the cache or added.
 
-        normaliser: that of the training data. None fits one on the products of the split `train`
-        or of no split, so the statistics never see validation or test products.
-        modalities: the others count as missing. lengths: longest sequence by modality, for those
-        whose source does not fix it (feature files, timm models); the first vectors are kept.
+        Args:
+            normaliser: that of the training data. None fits one on the products of split `train`
+                or of no split, so that validation and test products have no influence.
+            cache: of media features; default: the user's cache folder.
+            strict: unusable media raise CatalogueError. Otherwise they count as missing and are
+                listed in `problems`.
+            workers: threads that decode; see `compute_features`.
+            modalities: all others count as missing.
+            lengths: longest sequence by modality, where the feature source does not fix it
+                (feature files, timm models); the first vectors are kept.
 
-        A media file that cannot be used counts as missing and is listed in `problems`; `strict`
-        raises CatalogueError instead. ValueError where a normaliser is needed and no product is
-        there to fit it on.
+        Raises ValueError if a normaliser must be fitted and there is no training product.
         """
         options = {
             "cache": cache or FeatureCache(),
@@ -84,33 +368,33 @@ class ProductDataset:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Product ids in order."""
+        """Product ids, in order."""
         return tuple(product.id for product in self.products)
 
     @property
     def present_NM(self) -> np.ndarray:
-        """bool: whether a product has a modality; unused modalities count as missing."""
+        """bool (N, M): whether a product has a modality; unused modalities count as missing."""
         return self.content_NM >= 0
 
     @property
     def fingerprint(self) -> str:
-        """Changes where a product, its presence or its content changes."""
+        """Hash of the products, their present modalities and their contents."""
         return fingerprint(self.ids, self.content_NM)
 
     def rows_of(self, split: str) -> np.ndarray:
-        """Positions of the products of a split."""
+        """Return the positions of the products of a split."""
         return np.array([i for i, p in enumerate(self.products) if p.split == split], np.int64)
 
     @property
     def feature_sizes(self) -> dict[str, int]:
-        """F of each continuous modality that is there: what ModelConfig must say."""
+        """F of each continuous modality that occurs, as required in ModelConfig."""
         return {m: self.columns[m].values.shape[1] for m in CONTINUOUS if m in self.columns}
 
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
-        """The batch of the products at `indices`, in that order.
+        """Return the batch of the products at `indices`, in that order.
 
-        Continuous vectors are standardised float32. The rows of one product do not depend on the
-        others, except for padding.
+        Continuous vectors are standardised float32. The rows of a product do not depend on the
+        other products, except for the amount of padding.
         """
         rows = indices.numpy() if isinstance(indices, Tensor) else indices
         index_B = np.array(rows, np.int64)
@@ -118,20 +402,15 @@ class ProductDataset:
         content_BM = torch.from_numpy(self.content_NM[index_B])
         return ProductBatch(tokens, content_BM >= 0, torch.from_numpy(index_B), content_BM)
 
-    def facts(self, indices: np.ndarray) -> ProductBatch:
-        """What `collate` says of the products at `indices`, without their tokens."""
-        content_BM = torch.from_numpy(self.content_NM[indices])
-        return ProductBatch({}, content_BM >= 0, torch.from_numpy(indices), content_BM)
-
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
-        """All products in order, `batch_size` at a time; the last batch may be smaller."""
+        """Yield all products in order, `batch_size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):
             yield self.collate(np.arange(start, min(start + batch_size, len(self))))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "ProductDataset":
-        """The products at `indices`, in that order; tokens are shared, contents keep their numbers.
+        """Return the products at `indices`, in that order, with shared tokens and content numbers.
 
-        `index_B` of its batches counts within the subset.
+        `index_B` of its batches refers to positions in the subset.
         """
         rows = np.asarray(indices, np.int64)
         return replace(
@@ -142,11 +421,11 @@ class ProductDataset:
         )
 
     def view(self, name: str) -> "ProductDataset":
-        """`alt`: the second views as a dataset of its own, for instance retrieval.
+        """Return the second views (`alt`) as another dataset, for instance retrieval.
 
-        It holds the products that have one, under the same ids, with the same tokenizer and
-        normaliser; numbers in its `content_NM` are not comparable with those of the first view.
-        Problems name the modality `alt_image` and so on.
+        It contains the products that have a second view, with the same ids, tokenizer and
+        normaliser. Numbers in its `content_NM` are not comparable with those of the first view.
+        Problems name the modality `alt_image` etc.
         """
         if name != "alt":
             raise ValueError(f"unknown view {name!r}; known: alt")
@@ -169,8 +448,8 @@ def _build(
     options: dict[str, Any],
     prefix: str = "",
 ) -> ProductDataset:
-    """The dataset of one view; `prefix` stands before the modality's name in its problems."""
-    read = read_tokens(catalogue, config, tokenizer, normaliser, prefix=prefix, **options)
+    """Build the dataset of one view; `prefix` is prepended to modality names in problems."""
+    read = tokenize_products(catalogue, config, tokenizer, normaliser, prefix=prefix, **options)
     if normaliser is None:
         training_N = np.array([p.split in (None, "train") for p in read.products], bool)
         normaliser = fit_normaliser(read.columns, training_N)

@@ -1,6 +1,7 @@
-"""Which products share the same content, and which media do not decode.
+"""Find products with equal content and media files that do not decode.
 
-A field is a modality of the main view (`image`) or, with `alt_`, of the second one (`alt_image`).
+A field is a modality of the main view (`image`) or, with prefix `alt_`, of the second view
+(`alt_image`).
 """
 
 import hashlib
@@ -14,70 +15,68 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from scale.data.catalogue import Catalogue
-from scale.data.media import MediaError, MediaFacts, content_hash, examine
-from scale.data.problems import Problem
-from scale.data.product import Product
+from scale.data.media import MediaError, MediaInfo, content_hash, read_media_info
+from scale.data.product import Problem, Product
 from scale.modalities import MODALITIES
 
 FILES = ("image", "video", "audio")
 FIELDS = tuple(prefix + m for prefix in ("", "alt_") for m in MODALITIES)
 
-Facts = dict[str, dict[str, MediaFacts]]
-"""Product id -> field -> what decoding its file told."""
+MediaInfos = dict[str, dict[str, MediaInfo]]
+"""Product id -> field -> properties of the decoded file."""
 
 
-def value_of(product: Product, field: str) -> Any:
-    """What a product holds in a field, None where it is absent."""
+def field_value(product: Product, field: str) -> Any:
+    """Return the value of a field of a product; None if it is absent."""
     view = product.alt if field.startswith("alt_") else product
     return getattr(view, field.removeprefix("alt_"))
 
 
-def content_of(product: Product, field: str, facts: Facts | None = None) -> str | None:
-    """A string that is equal in two products exactly where the content of the field is equal.
+def content_key(product: Product, field: str, infos: MediaInfos | None = None) -> str | None:
+    """Return a string that is equal for two products if and only if a field has equal content.
 
-    The record's own hash where it gives one; else text and tables are hashed after Unicode
-    normalisation (NFKC), lower case and single spaces, and media by their decoded content, taken
-    from `facts` (of `check_media`) where they are given. None where the field is absent.
-    Raises MediaError where a file has to be decoded and does not.
+    The hash given in the record, if there is one. Otherwise titles and tables are hashed after
+    Unicode normalisation (NFKC), lower-casing and collapsing of white space, and media files by
+    their decoded content, taken from `infos` (see `check_media`) where available. None if the
+    field is absent. Raises MediaError if a file must be decoded and cannot be.
     """
-    value = value_of(product, field)
+    value = field_value(product, field)
     if value is None:
         return None
     if field in product.content:
         return product.content[field]
     if not isinstance(value, Path):
         return _hash_text(value)
-    known = (facts or {}).get(product.id, {}).get(field)
+    known = (infos or {}).get(product.id, {}).get(field)
     return known.content if known else content_hash(field.removeprefix("alt_"), value)
 
 
 def _hash_text(value: str | tuple[tuple[str, str], ...]) -> str:
-    """16 hexadecimal digits of a title, or of a table in its order."""
+    """Return 16 hexadecimal digits of a title, or of a table in its order."""
     parts = [value] if isinstance(value, str) else [part for pair in value for part in pair]
     normal = [" ".join(unicodedata.normalize("NFKC", part).lower().split()) for part in parts]
     return hashlib.blake2b("\x1f".join(normal).encode(), digest_size=8).hexdigest()
 
 
 def check_media(
-    catalogue: Catalogue, workers: int = 0, progress: bool = True
-) -> tuple[Facts, list[Problem]]:
-    """Decodes every media file of both views once; broken ones become problems.
+    products: Iterable[Product], workers: int = 0, progress: bool = True
+) -> tuple[MediaInfos, list[Problem]]:
+    """Decode every media file of both views once; return their properties and the problems.
 
-    workers: processes beside this one; 0 decodes here. They start fresh ("spawn"), so a script
-    that asks for workers needs the guard `if __name__ == "__main__":`.
-    Pass the problems to `catalogue.without` to count those modalities as missing.
+    workers: additional processes; 0 decodes in this one. They are spawned, so a script that uses
+    them needs the guard `if __name__ == "__main__":`.
+    `Catalogue.without(problems)` marks the modalities with broken files as missing.
     """
     users: dict[tuple[str, Path], list[tuple[str, str]]] = defaultdict(list)
-    for product in catalogue:
+    for product in products:
         for field in FIELDS:
-            value = value_of(product, field)
+            value = field_value(product, field)
             if isinstance(value, Path):
                 users[field.removeprefix("alt_"), value].append((product.id, field))
-    facts: Facts = defaultdict(dict)
+    infos: MediaInfos = defaultdict(dict)
     problems: list[Problem] = []
     results = tqdm(
-        _examine_all(users, workers),
+        _read_all(users, workers),
         total=len(users),
         desc="media",
         unit=" files",
@@ -85,25 +84,25 @@ def check_media(
     )
     for ((_, path), shared_by), result in zip(users.items(), results, strict=True):
         for product_id, field in shared_by:
-            if isinstance(result, MediaFacts):
-                facts[product_id][field] = result
+            if isinstance(result, MediaInfo):
+                infos[product_id][field] = result
             else:
                 problems.append(Problem(product_id, field, str(path), result))
-    return dict(facts), problems
+    return dict(infos), problems
 
 
-def _examine_all(files: Iterable[tuple[str, Path]], workers: int) -> Iterator[MediaFacts | str]:
+def _read_all(files: Iterable[tuple[str, Path]], workers: int) -> Iterator[MediaInfo | str]:
     if workers == 0:
-        yield from map(_examine_one, files)
+        yield from map(_read_one, files)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(_examine_one, files, chunksize=8)
+        yield from pool.map(_read_one, files, chunksize=8)
 
 
-def _examine_one(file: tuple[str, Path]) -> MediaFacts | str:
-    """The facts of a file, or the reason why there are none."""
+def _read_one(file: tuple[str, Path]) -> MediaInfo | str:
+    """Return the properties of a file, or the reason why it cannot be used."""
     try:
-        return examine(*file)
+        return read_media_info(*file)
     except MediaError as error:
         return error.reason

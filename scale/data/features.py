@@ -1,81 +1,143 @@
-"""Decoded media as sequences of vectors, and their standardisation.
+"""Feature vectors of media: patches, HOG descriptors, log-mel, and frozen timm backbones.
 
-H, W height and width in pixels, C three colours, T frames of a clip, S samples of a sound,
-L length of a sequence, F features of one vector.
+H, W height and width in pixels, C three colours, T frames of a video, S samples of audio, K cells,
+O orientations, L length of a sequence, F features of one vector.
 """
 
+import hashlib
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
-from scale.data.descriptors import colours_of, describe
 from scale.data.media import MediaError, load_audio, load_image, load_video
 
-if TYPE_CHECKING:
-    from scale.data.backbones import Backbone
-
 FLOOR_DB = -100.0
-"""Quieter than this (relative to full scale) counts as silence."""
+"""Level (relative to full scale) below which audio counts as silence."""
 FLOAT16_LIMIT = float(np.finfo(np.float16).max)
 
+CELL = 8
+"""Side of a HOG cell in pixels."""
+ORIENTATIONS = 9
+"""Bins of unsigned orientation, 20 degrees each."""
+POINTS = 2
+"""Colour points along the side of a cell."""
+CELL_FEATURES = ORIENTATIONS + 3 * POINTS * POINTS
 
-def scale_picture(picture: Image.Image, size: int) -> Image.Image:
-    """The picture as RGB, its longer side `size` pixels: aspect kept, nothing padded."""
+
+def resize_image(picture: Image.Image, size: int) -> Image.Image:
+    """Return the image as RGB with longer side `size`, without change of aspect or padding."""
     scale = size / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
     return picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
 
 
-def fit_picture(picture: Image.Image, size: int) -> np.ndarray:
-    """pixels_HWC (uint8) of a size x size square: aspect kept, centred, the rest white.
+def fit_image(picture: Image.Image, size: int) -> np.ndarray:
+    """Return pixels_HWC (uint8) of a size x size square: aspect kept, centred on white.
 
-    A picture that `scale_picture` made for this size is padded and otherwise unchanged.
+    An image that `resize_image` resized to this size is padded and otherwise unchanged.
     """
-    fitted = scale_picture(picture, size)
+    fitted = resize_image(picture, size)
     square = Image.new("RGB", (size, size), "white")
     square.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
     return np.asarray(square)
 
 
 def to_patches(pixels_HWC: np.ndarray, patch: int) -> np.ndarray:
-    """patches_LF in [-1, 1] (float32), row by row; F = 3 patch^2 as (row, column, colour).
+    """Return patches_LF in [-1, 1] (float32), row by row; F = 3 patch^2 as (row, column, colour).
 
-    x = pixel / 127.5 - 1, so white is 1. Raises ValueError when the sides are no multiple of
+    x = pixel / 127.5 - 1, so white is 1. Raises ValueError if the sides are not multiples of
     `patch`.
     """
     height, width, _ = pixels_HWC.shape
     if height % patch or width % patch:
-        raise ValueError(f"a picture of {width} x {height} does not divide into patches of {patch}")
+        raise ValueError(f"{width} x {height} pixels are not divisible into patches of {patch}")
     grid = pixels_HWC.reshape(height // patch, patch, width // patch, patch, 3)
     patches_LF = grid.transpose(0, 2, 1, 3, 4).reshape(-1, 3 * patch * patch)
     return patches_LF.astype(np.float32) / 127.5 - 1.0
 
 
 def from_patches(patches_LF: np.ndarray, patch: int) -> np.ndarray:
-    """Inverse of `to_patches` for a square picture: pixels_HWC (uint8), values outside clipped."""
+    """Inverse of `to_patches` for a square image: pixels_HWC (uint8), values clipped."""
     side = round(len(patches_LF) ** 0.5)
     grid = patches_LF.reshape(side, side, patch, patch, 3).transpose(0, 2, 1, 3, 4)
     pixels_HWC = grid.reshape(side * patch, side * patch, 3)
     return np.rint((pixels_HWC + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
 
 
-def pixels_of(vectors_LF: np.ndarray, source: str, patch: int) -> np.ndarray:
-    """The picture that an image's vectors, or one of a clip, hold: pixels_HWC (uint8).
+def hog_features(pixels_HWC: np.ndarray, patch: int) -> np.ndarray:
+    """Return colours and gradients of an image's patches, row by row: hog_LF, F = 21 (patch / 8)^2.
+
+    Each cell of 8 x 8 pixels gives 2 x 2 mean colours in [-1, 1] and a histogram of oriented
+    gradients: 9 bins of unsigned orientation, weighted by the gradient's length, as the square root
+    of their share in the patch (Dalal and Triggs, 2005; as targets of masked prediction: MaskFeat,
+    Wei et al., 2022). All colours of a patch come first, cell by cell, then all histograms.
+
+    Raises ValueError if the image is not divisible into patches, or these into cells.
+    """
+    height, width, _ = pixels_HWC.shape
+    if patch % CELL or height % patch or width % patch:
+        raise ValueError(f"{width} x {height} pixels in patches of {patch} and cells of {CELL}")
+    step = CELL // POINTS
+    points = pixels_HWC.reshape(height // step, step, width // step, step, 3).mean(axis=(1, 3))
+    colours_LF = _by_patch(points / 127.5 - 1.0, patch // step)
+    gradients_LF = _by_patch(_orientation_histograms(pixels_HWC), patch // CELL)
+    share_LF = gradients_LF / (gradients_LF.sum(axis=1, keepdims=True) + 1.0)
+    return np.concatenate([colours_LF, np.sqrt(share_LF)], axis=1).astype(np.float32)
+
+
+def hog_thumbnail(hog_LF: np.ndarray, patch: int) -> np.ndarray:
+    """Return the colours of `hog_features` as pixels_HWC (uint8), one pixel per colour point."""
+    side, points = round(len(hog_LF) ** 0.5), patch // CELL * POINTS
+    colours = hog_LF[:, : 3 * points * points].reshape(side, side, points, points, 3)
+    pixels_HWC = colours.transpose(0, 2, 1, 3, 4).reshape(side * points, side * points, 3)
+    return np.rint((pixels_HWC + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
+
+
+def _orientation_histograms(pixels_HWC: np.ndarray) -> np.ndarray:
+    """Return the gradient length per orientation in each cell, (cells down, cells across, O)."""
+    light_HW = pixels_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    down_HW, across_HW = np.gradient(light_HW)
+    length_HW = np.hypot(down_HW, across_HW)
+    turn_HW = np.arctan2(down_HW, across_HW) / np.pi % 1.0 * ORIENTATIONS
+    # Each gradient is split between its two nearest bins, so that the histogram is continuous.
+    lower_HW = np.floor(turn_HW - 0.5)
+    upper_share_HW = turn_HW - 0.5 - lower_HW
+    votes = np.zeros((*light_HW.shape, ORIENTATIONS), np.float32)
+    rows, columns = np.indices(light_HW.shape)
+    first_HW = lower_HW.astype(int) % ORIENTATIONS
+    votes[rows, columns, first_HW] = length_HW * (1 - upper_share_HW)
+    votes[rows, columns, (first_HW + 1) % ORIENTATIONS] += length_HW * upper_share_HW
+    down, across = (side // CELL for side in light_HW.shape)
+    return votes.reshape(down, CELL, across, CELL, ORIENTATIONS).sum(axis=(1, 3))
+
+
+def _by_patch(cells: np.ndarray, side: int) -> np.ndarray:
+    """Reshape (cells down, cells across, X) to (patches, side * side * X)."""
+    down, across, size = cells.shape
+    grid = cells.reshape(down // side, side, across // side, side, size)
+    return grid.transpose(0, 2, 1, 3, 4).reshape(-1, side * side * size)
+
+
+def to_pixels(vectors_LF: np.ndarray, source: str, patch: int) -> np.ndarray:
+    """Return the image encoded in the vectors of an image or of one frame: pixels_HWC (uint8).
 
     source: as in FeatureConfig. `patches` and `frames` give every pixel, `hog` its colour points
-    (`descriptors.colours_of`). Raises ValueError for others: their vectors hold no colours.
+    (`hog_thumbnail`). Raises ValueError for other sources, whose vectors contain no colours.
     """
     if source == "hog":
-        return colours_of(vectors_LF, patch)
+        return hog_thumbnail(vectors_LF, patch)
     if source in ("patches", "frames"):
         return from_patches(vectors_LF, patch)
-    raise ValueError(f"the features {source!r} hold no colours to draw")
+    raise ValueError(f"features {source!r} contain no colours to draw")
 
 
 def to_frame_vectors(
@@ -83,24 +145,24 @@ def to_frame_vectors(
     size: int,
     cut: Callable[[np.ndarray, int], np.ndarray] = to_patches,
 ) -> np.ndarray:
-    """vectors_LF (float32), one a frame: fitted to size x size and taken as a single patch.
+    """Return vectors_LF (float32), one per frame, each fitted to one patch of size x size pixels.
 
-    `cut` is `to_patches` (F = 3 size^2, in [-1, 1]) or `descriptors.describe`.
+    `cut` is `to_patches` (F = 3 size^2, in [-1, 1]) or `hog_features`.
     """
-    fitted = [fit_picture(Image.fromarray(frame), size) for frame in frames_THWC]
+    fitted = [fit_image(Image.fromarray(frame), size) for frame in frames_THWC]
     return np.concatenate([cut(pixels_HWC, size) for pixels_HWC in fitted])
 
 
 def hop_length(config: FeatureConfig) -> int:
-    """Samples between time frames: ceil(sample_rate * audio_seconds / audio_frames).
+    """Return the samples between time frames: ceil(sample_rate * audio_seconds / audio_frames).
 
-    So `audio_seconds` of sound give `audio_frames` frames, and S samples ceil(S / hop).
+    So `audio_seconds` of audio give `audio_frames` frames, and S samples give ceil(S / hop).
     """
     return -int(-config.sample_rate * config.audio_seconds // config.audio_frames)
 
 
 def log_mel(sound_S: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """mel_LF (float32): one vector of F = mel_bins per time frame, about in [-1, 1].
+    """Return mel_LF (float32): one vector of F = mel_bins per time frame, about in [-1, 1].
 
     Hann windows of two hops centred on multiples of the hop, divided by their sum so that a
     full-scale sine has power 1/4 in any setting; the power in Slaney's triangular mel bands from
@@ -128,7 +190,7 @@ def log_mel(sound_S: np.ndarray, config: FeatureConfig) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _mel_tools(sample_rate: int, hop: int, mel_bins: int) -> tuple[np.ndarray, np.ndarray]:
     window = np.hanning(2 * hop + 1)[:-1]
-    # Short windows are padded: every mel band must hold at least one frequency.
+    # Short windows are zero-padded, so that every mel band contains at least one frequency.
     fft_length = 1 << max(10, (2 * hop - 1).bit_length())
     filters = mel_filter_bank(
         fft_length // 2 + 1, mel_bins, 20.0, sample_rate / 2, sample_rate, mel_scale="slaney"
@@ -136,8 +198,101 @@ def _mel_tools(sample_rate: int, hop: int, mel_bins: int) -> tuple[np.ndarray, n
     return window / window.sum(), filters
 
 
+class Backbone:
+    """A frozen timm model: patch tokens of an image, one pooled vector per frame of a video.
+
+    Images are fitted to the input size of the model (aspect kept, padded with white, not cropped)
+    and normalised by its mean and standard deviation.
+    """
+
+    def __init__(self, name: str, device: torch.device | str = "auto") -> None:
+        """Load a model.
+
+        Args:
+            name: a timm model such as `vit_small_patch16_224.dino` or `hf-hub:owner/model`, with
+                weights from the hub; or a local folder with timm's config.json and safetensors
+                (as written by `timm.models.save_for_hf`).
+            device: `auto` is CUDA if available, otherwise the CPU.
+
+        Raises ValueError with the name of the model and the reason if it does not load.
+        """
+        import timm
+
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.name = name
+        self.device = torch.device(device)
+        self.identity = backbone_identity(name)
+        self.lock = threading.Lock()
+        """One call at a time: several threads decode, but the model already uses every core."""
+        self.model = load_timm(name).eval().requires_grad_(False).to(self.device)
+        settings = timm.data.resolve_model_data_config(self.model)
+        self.size: int = settings["input_size"][-1]
+        self.mean_C = torch.tensor(settings["mean"], device=self.device)
+        self.spread_C = torch.tensor(settings["std"], device=self.device)
+
+    def tokens(self, picture: Image.Image) -> np.ndarray:
+        """Return tokens_LF (float32) of an image from the last layer, without [CLS] and registers.
+
+        The H x W feature map of a convolutional model gives L = H W tokens, row by row.
+        """
+        with self.lock, torch.inference_mode():
+            features = self.model.forward_features(self._inputs([picture]))
+        if features.ndim == 4 and getattr(self.model, "output_fmt", "NCHW") == "NCHW":
+            features = features.permute(0, 2, 3, 1)
+        prefix = getattr(self.model, "num_prefix_tokens", 0) if features.ndim == 3 else 0
+        tokens_LF = features[0].reshape(-1, features.shape[-1])[prefix:]
+        return tokens_LF.float().cpu().numpy()
+
+    def pooled(self, frames_THWC: np.ndarray) -> np.ndarray:
+        """Return vectors_TF (float32): each frame (uint8 RGB) pooled as the model does."""
+        inputs = self._inputs([Image.fromarray(frame) for frame in frames_THWC])
+        with self.lock, torch.inference_mode():
+            pooled_TF = self.model(inputs)
+        return pooled_TF.float().cpu().numpy()
+
+    def _inputs(self, pictures: list[Image.Image]) -> Tensor:
+        pixels_BHWC = np.stack([fit_image(picture, self.size) for picture in pictures])
+        values = torch.from_numpy(pixels_BHWC).to(self.device).float() / 255.0
+        return ((values - self.mean_C) / self.spread_C).permute(0, 3, 1, 2).contiguous()
+
+
+def load_timm(name: str) -> nn.Module:
+    """Load a timm model with its weights, without classifier, by hub name or local folder.
+
+    Raises ValueError with the name of the model if it does not load.
+    """
+    import timm
+
+    source = f"local-dir:{name}" if Path(name).is_dir() else name
+    try:
+        return timm.create_model(source, pretrained=True, num_classes=0)
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(f"timm model {name!r} does not load: {error}") from error
+
+
+def backbone_identity(name: str) -> str:
+    """Return a string that identifies the weights: part of the key of the feature cache.
+
+    The name of a published model, or a hash of configuration and weights of a local folder.
+    Raises ValueError if a folder lacks config.json or safetensors; other formats of weights can
+    execute code when they are loaded.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return name
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    if not files[0].is_file() or len(files) == 1:
+        raise ValueError(f"timm model {name!r}: the folder lacks config.json or *.safetensors")
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "blake2b").digest())
+    return digest.hexdigest()
+
+
 def read_vectors(path: Path) -> np.ndarray:
-    """features_LF (float32) of a .npy file, e.g. regions of a detector.
+    """Load features_LF (float32) from a .npy file, e.g. the regions of a detector.
 
     Raises MediaError unless it is a non-empty, finite, two-dimensional array of numbers.
     """
@@ -151,19 +306,19 @@ def read_vectors(path: Path) -> np.ndarray:
         raise MediaError(path, f"wrong shape: {getattr(values, 'shape', None)}, not (L, F)")
     if values.dtype.kind not in "fiu":
         raise MediaError(path, f"wrong type: {values.dtype}, not numbers")
-    # Also false where a value is not a number.
+    # Also false for NaN.
     if not (np.abs(values) <= FLOAT16_LIMIT).all():
         raise MediaError(path, "non-finite: a value is not finite, or beyond float16's range")
     return values.astype(np.float32)
 
 
 def extract(
-    modality: str, path: Path, config: FeatureConfig, backbone: "Backbone | None" = None
+    modality: str, path: Path, config: FeatureConfig, backbone: Backbone | None = None
 ) -> np.ndarray:
-    """features_LF (float32) of one media file, by the source that `config` names.
+    """Return features_LF (float32) of one media file, from the source set in `config`.
 
-    `backbone` is the loaded model where the source is a timm model. Raises MediaError with the path
-    and the reason when the file cannot be used.
+    backbone: the loaded model, if the source is a timm model.
+    Raises MediaError with path and reason if the file cannot be used.
     """
     if getattr(config, f"{modality}_features") == "file":
         return read_vectors(path)
@@ -171,10 +326,10 @@ def extract(
 
 
 def load_media(modality: str, path: Path, config: FeatureConfig) -> Image.Image | np.ndarray:
-    """A media file, decoded as far as its features need it.
+    """Decode a media file as far as its features require.
 
-    A picture for `image`, frames_THWC (uint8, at most `video_frames`) for `video`, sound_S (float32
-    at `sample_rate`, at most `audio_seconds`) for `audio`. Raises MediaError.
+    Returns an image for `image`, frames_THWC (uint8, at most `video_frames`) for `video`, sound_S
+    (float32 at `sample_rate`, at most `audio_seconds`) for `audio`. Raises MediaError.
     """
     if path.suffix == ".npy":
         source = getattr(config, f"{modality}_features")
@@ -190,17 +345,17 @@ def features_of(
     modality: str,
     media: Image.Image | np.ndarray,
     config: FeatureConfig,
-    backbone: "Backbone | None" = None,
+    backbone: Backbone | None = None,
 ) -> np.ndarray:
-    """features_LF (float32) of what `load_media` gave, or of a changed copy of it.
+    """Return features_LF (float32) of a result of `load_media`, or of a modified copy.
 
-    `backbone` as in `extract`; the source `file` has no media, so it is `extract`'s alone.
+    backbone: as in `extract`. The source `file` has no media and is handled by `extract`.
     """
-    cut = describe if getattr(config, f"{modality}_features") == "hog" else to_patches
+    cut = hog_features if getattr(config, f"{modality}_features") == "hog" else to_patches
     if modality == "image":
         if backbone is not None:
             return backbone.tokens(media)
-        return cut(fit_picture(media, config.image_size), config.patch_size)
+        return cut(fit_image(media, config.image_size), config.patch_size)
     if modality == "video":
         if backbone is not None:
             return backbone.pooled(media)

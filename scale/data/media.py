@@ -1,4 +1,4 @@
-"""Media files into arrays: Pillow for pictures, PyAV for clips and sounds.
+"""Decode media files into arrays, with Pillow (images) and PyAV (video and audio).
 
 T frames, H height, W width, C colour channels (three: RGB), S samples, A audio channels.
 """
@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 89_478_485
-"""Largest picture or frame that is decoded (Pillow's own limit, a quarter of a GiB of RGB)."""
+"""Largest image or frame that is decoded (Pillow's own limit, a quarter of a GiB of RGB)."""
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "MPO")
-"""Read by their content, whatever the file is called. Not EPS, which Pillow runs as a program."""
+"""Recognised by content, not by name. EPS is excluded, because Pillow executes it."""
 
-# A playlist or concat script names other files and addresses, which would leave the folder.
+# Playlists and concat scripts are excluded: they refer to files and addresses outside the folder.
 AV_FORMATS = (
     "mov,matroska,webm,avi,ogg,wav,w64,mp3,flac,aac,aiff,au,caf,gif,apng,mpeg,mpegts,flv,asf,amr"
 )
@@ -30,11 +30,11 @@ _IMAGE_ERRORS = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
-"""What Pillow's decoders were seen to raise on damaged files, and the classes of the like."""
+"""Exceptions of Pillow's decoders on damaged files, as observed, and similar ones."""
 
 
 class MediaError(ValueError):
-    """A media file that cannot be used."""
+    """A media file that cannot be used, with its path and the reason."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(path, reason)
@@ -45,10 +45,10 @@ class MediaError(ValueError):
 
 
 def load_image(path: Path | str) -> Image.Image:
-    """A picture as RGB: turned upright by its EXIF tag, transparency laid on white.
+    """Load an image as RGB, rotated by its EXIF tag, transparency composited on white.
 
-    16-bit grey is divided by 256; of an animation the first frame is taken.
-    Raises MediaError where it does not decode, is truncated, or has more than MAX_PIXELS pixels.
+    16-bit grey is divided by 256; an animation gives its first frame.
+    Raises MediaError if the file does not decode, is truncated, or exceeds MAX_PIXELS pixels.
     """
     with _reported(path, _IMAGE_ERRORS), Image.open(path, formats=_known_formats()) as image:
         _check_pixels(path, image.width, image.height)
@@ -57,12 +57,12 @@ def load_image(path: Path | str) -> Image.Image:
 
 
 def load_video(path: Path | str, frames: int) -> np.ndarray:
-    """`frames` frames of a clip, evenly spaced: uint8 array (T, H, W, C), upright.
+    """Load evenly spaced frames of a video: uint8 array (T, H, W, C), upright.
 
-    Of N decoded frames, T = min(frames, N) are taken, the middle ones of T equal stretches:
-    index_t = floor((2 t + 1) N / (2 T)), t = 0 .. T - 1. All have the size of the first one taken.
-    The clip is decoded twice, to count and to take, so that memory holds T frames and no more.
-    Raises MediaError where it does not decode, holds no frame, or a frame exceeds MAX_PIXELS.
+    Of N decoded frames, T = min(frames, N) are returned, the middle ones of T equal segments:
+    index_t = floor((2 t + 1) N / (2 T)), t = 0 .. T - 1. All have the size of the first of them.
+    The file is decoded twice, first to count, so that memory holds no more than T frames.
+    Raises MediaError if the file does not decode, has no frame, or a frame exceeds MAX_PIXELS.
     """
     with _reported(path, _av_errors()):
         count = sum(1 for _ in _decode(path, "video"))
@@ -71,31 +71,31 @@ def load_video(path: Path | str, frames: int) -> np.ndarray:
         chosen = (f for i, f in enumerate(_decode(path, "video")) if i in wanted)
         frames_T = list(_frame_arrays(path, chosen))
     if not frames_T:
-        raise MediaError(path, "clip holds no frame")
+        raise MediaError(path, "video has no frame")
     return np.stack(frames_T)
 
 
 def load_audio(path: Path | str, sample_rate: int, seconds: float) -> np.ndarray:
-    """The first `seconds` of a sound at `sample_rate` Hz: float32 array (S,), mean of the channels.
+    """Load the first `seconds` of audio at `sample_rate` Hz: float32 array (S,), mean of channels.
 
-    Raises MediaError where it does not decode, is empty, or holds a sample that is not finite.
+    Raises MediaError if the file does not decode, is empty, or has a non-finite sample.
     """
     limit, length = round(seconds * sample_rate), 0
     blocks = []
     with _reported(path, _av_errors()):
-        for block_SA in _sound_blocks(path, sample_rate):
+        for block_SA in _audio_blocks(path, sample_rate):
             blocks.append(block_SA.mean(axis=1))
             length += len(block_SA)
             if length >= limit:
                 break
     if length == 0:
-        raise MediaError(path, "sound is empty")
+        raise MediaError(path, "audio is empty")
     return np.concatenate(blocks)[:limit]
 
 
 @dataclass(frozen=True)
-class MediaFacts:
-    """What decoding a whole file tells; None where it does not apply to the modality."""
+class MediaInfo:
+    """Properties of a decoded file; None where they do not apply to the modality."""
 
     content: str
     """Hash of the decoded pixels or samples with their shape, 16 hexadecimal digits."""
@@ -105,27 +105,27 @@ class MediaFacts:
     seconds: float | None = None
 
 
-def examine(modality: str, path: Path | str) -> MediaFacts:
-    """Decodes all of an `image`, `video` or `audio` file. Raises MediaError."""
-    read = {"image": _examine_image, "video": _examine_video, "audio": _examine_audio}
+def read_media_info(modality: str, path: Path | str) -> MediaInfo:
+    """Decode all of an `image`, `video` or `audio` file. Raises MediaError."""
+    read = {"image": _image_info, "video": _video_info, "audio": _audio_info}
     return read[modality](path)
 
 
 def content_hash(modality: str, path: Path | str) -> str:
-    """Hash of the decoded content: equal for the same pixels or samples in another container.
+    """Return a hash of the decoded content, independent of the container format.
 
-    blake2b over shape and values, 16 hexadecimal digits. Raises MediaError.
+    blake2b of shape and values, 16 hexadecimal digits. Raises MediaError.
     """
-    return examine(modality, path).content
+    return read_media_info(modality, path).content
 
 
-def _examine_image(path: Path | str) -> MediaFacts:
+def _image_info(path: Path | str) -> MediaInfo:
     image = load_image(path)
     digest = _digest(np.asarray(image))
-    return MediaFacts(digest.hexdigest(), width=image.width, height=image.height)
+    return MediaInfo(digest.hexdigest(), width=image.width, height=image.height)
 
 
-def _examine_video(path: Path | str) -> MediaFacts:
+def _video_info(path: Path | str) -> MediaInfo:
     digest, times, size = _digest(), [], (0, 0)
     with _reported(path, _av_errors()):
         timed, shown = itertools.tee(_decode(path, "video"))
@@ -134,25 +134,25 @@ def _examine_video(path: Path | str) -> MediaFacts:
             times.append(frame.time or 0.0)
             size = frame_HWC.shape[:2]
     if not times:
-        raise MediaError(path, "clip holds no frame")
+        raise MediaError(path, "video has no frame")
     count = len(times)
     digest.update(repr((count, *size)).encode())
-    # Over the gaps and not to the last frame's start: n frames last n gaps.
+    # Each of the n frames lasts one interval; the timestamps span n - 1 of them.
     seconds = (times[-1] - times[0]) * count / max(count - 1, 1)
-    return MediaFacts(digest.hexdigest(), size[1], size[0], count, seconds)
+    return MediaInfo(digest.hexdigest(), size[1], size[0], count, seconds)
 
 
-def _examine_audio(path: Path | str) -> MediaFacts:
+def _audio_info(path: Path | str) -> MediaInfo:
     digest, length, rate = _digest(), 0, 1
     with _reported(path, _av_errors()):
         rate = next((f.sample_rate for f in _decode(path, "audio")), 1)
-        for block_SA in _sound_blocks(path, rate):
+        for block_SA in _audio_blocks(path, rate):
             digest.update(np.ascontiguousarray(block_SA).tobytes())
             length += len(block_SA)
     if length == 0:
-        raise MediaError(path, "sound is empty")
+        raise MediaError(path, "audio is empty")
     digest.update(repr((length, rate)).encode())
-    return MediaFacts(digest.hexdigest(), seconds=length / rate)
+    return MediaInfo(digest.hexdigest(), seconds=length / rate)
 
 
 def _digest(array: np.ndarray | None = None) -> "hashlib.blake2b":
@@ -170,7 +170,7 @@ def _known_formats() -> list[str]:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("pixels are floating point, without a known range")
+        raise ValueError("floating-point pixels without a known range")
     if image.mode.startswith("I"):
         grey_HW = np.clip(np.asarray(image, dtype=np.int64) // 256, 0, 255)
         return Image.fromarray(grey_HW.astype(np.uint8)).convert("RGB")
@@ -194,23 +194,23 @@ def _av_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def _reported(path: Path | str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turns what decoders raise on broken files into MediaError."""
+    """Convert exceptions of the decoders into MediaError."""
     try:
         yield
     except MediaError:
         raise
     except errors as error:
-        # FFmpeg's own words without the path, which the error already carries.
+        # FFmpeg's message without the path, which MediaError adds.
         detail = getattr(error, "strerror", None) or error
         raise MediaError(path, f"does not decode: {type(error).__name__}: {detail}") from error
 
 
 def _decode(path: Path | str, kind: str) -> Iterator:
-    """The decoded frames of the first `video` or `audio` stream."""
+    """Yield the decoded frames of the first `video` or `audio` stream."""
     import av
 
     options = {"format_whitelist": AV_FORMATS}
-    # Tags in another encoding than UTF-8 are no reason to refuse the content.
+    # Tags in another encoding than UTF-8 must not make the file unusable.
     with av.open(str(path), container_options=options, metadata_errors="replace") as container:
         streams = getattr(container.streams, kind)
         if not streams:
@@ -219,7 +219,7 @@ def _decode(path: Path | str, kind: str) -> Iterator:
 
 
 def _frame_arrays(path: Path | str, frames: Iterator) -> Iterator[np.ndarray]:
-    """uint8 (H, W, C) of each frame, in the first one's size, turned as the clip asks."""
+    """Yield uint8 (H, W, C) per frame, in the size of the first, rotated by the metadata."""
     size = None
     for frame in frames:
         _check_pixels(path, frame.width, frame.height)
@@ -228,8 +228,8 @@ def _frame_arrays(path: Path | str, frames: Iterator) -> Iterator[np.ndarray]:
         yield np.rot90(frame_HWC, frame.rotation // 90)
 
 
-def _sound_blocks(path: Path | str, sample_rate: int) -> Iterator[np.ndarray]:
-    """float32 (S, A) blocks of the first audio stream at a sample rate."""
+def _audio_blocks(path: Path | str, sample_rate: int) -> Iterator[np.ndarray]:
+    """Yield float32 (S, A) blocks of the first audio stream at a sample rate."""
     import av
 
     resampler = av.AudioResampler(format="fltp", rate=sample_rate)
@@ -241,5 +241,5 @@ def _sound_blocks(path: Path | str, sample_rate: int) -> Iterator[np.ndarray]:
         for block in resampler.resample(frame):
             block_SA = block.to_ndarray().T
             if not np.isfinite(block_SA).all():
-                raise MediaError(path, "sound is not finite: it holds NaN or infinity")
+                raise MediaError(path, "audio is not finite: it contains NaN or infinity")
             yield block_SA

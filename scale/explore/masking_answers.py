@@ -14,7 +14,7 @@ from PIL import Image
 
 from scale.config import FeatureConfig
 from scale.data.dataset import ProductDataset
-from scale.data.features import pixels_of
+from scale.data.features import to_pixels
 from scale.explore.markup import bar_rows, text
 from scale.studies.context import Reconstruction
 from scale.studies.masked_probe import MaskedPrediction, TokenPrediction
@@ -103,16 +103,16 @@ def mel_pixels(mel_LF: np.ndarray) -> np.ndarray:
 def feature_pixels(modality: str, vectors_LF: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """The features of image, video or audio as one picture, pixels_HWC.
 
-    Raises ValueError where they hold no colours (`features.pixels_of`).
+    Raises ValueError where they hold no colours (`features.to_pixels`).
     """
     if modality == "audio":
         if config.audio_features != "logmel":
             raise ValueError(f"the features {config.audio_features!r} hold no colours to draw")
         return mel_pixels(vectors_LF)
     if modality == "image":
-        return pixels_of(vectors_LF, config.image_features, config.patch_size)
+        return to_pixels(vectors_LF, config.image_features, config.patch_size)
     source, side = config.video_features, config.frame_size
-    return np.concatenate([pixels_of(v_F[None], source, side) for v_F in vectors_LF], axis=1)
+    return np.concatenate([to_pixels(v_F[None], source, side) for v_F in vectors_LF], axis=1)
 
 
 def answer_html(

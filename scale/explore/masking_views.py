@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from scale.data.features import fit_picture, hop_length, load_media
+from scale.data.features import fit_image, hop_length, load_media
 from scale.data.media import MediaError
 from scale.explore.markup import data_uri, modality_name, text
 from scale.explore.masking_answers import Sheet, mel_pixels, png_uri, sheet_html
@@ -177,13 +177,13 @@ def _picture(subject: Subject, place: Place, length: int) -> str:
     except MediaError:  # The file has gone since its features were taken.
         return ""
     if place.modality == "image":
-        return data_uri(Image.fromarray(fit_picture(media, SHARP)), SHARP)
+        return data_uri(Image.fromarray(fit_image(media, SHARP)), SHARP)
     return data_uri(_film(media[:length], 96), 96 * length)
 
 
 def _film(frames: np.ndarray, side: int) -> Image.Image:
     """Frames in squares from left to right."""
-    squares = [fit_picture(Image.fromarray(frame_HWC), side) for frame_HWC in frames]
+    squares = [fit_image(Image.fromarray(frame_HWC), side) for frame_HWC in frames]
     return Image.fromarray(np.concatenate(squares, axis=1))
 
 

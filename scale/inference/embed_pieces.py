@@ -13,9 +13,9 @@ import torch
 from tqdm.auto import tqdm
 
 from scale.data.cache import FeatureCache
-from scale.data.problems import summarise_problems
-from scale.data.splits import with_splits
-from scale.data.stream import Piece, gives_splits, plan_pieces, read_piece
+from scale.data.catalogue import with_splits
+from scale.data.pieces import Piece, has_splits, plan_pieces, read_piece
+from scale.data.product import summarise_problems
 from scale.evaluation.embed import ProductEmbeddings, embed_dataset
 from scale.evaluation.embedding_store import (
     MANIFEST,
@@ -68,7 +68,7 @@ def embed_pieces(
         "piece_size": piece_size,
     }
     pieces = plan_pieces(catalogue, piece_size)
-    given = split is not None and gives_splits(catalogue)
+    given = split is not None and has_splits(catalogue)
     facts = [made_from | {"piece": p.number, "records": p.digest} for p in pieces]
     paths = [out / piece_name(p.number) for p in pieces]
     todo = [i for i in range(len(pieces)) if not has_piece(paths[i], facts[i])]

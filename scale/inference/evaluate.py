@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
-from scale.data.splits import with_splits
 from scale.evaluation.classification import Examples, linear_probe
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import embed_dataset, subset_embedding

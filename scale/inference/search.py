@@ -13,9 +13,8 @@ from scale.data.batch import ProductBatch
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
-from scale.data.problems import CatalogueError
-from scale.data.product import Product
-from scale.data.stream import find_products
+from scale.data.pieces import find_products
+from scale.data.product import CatalogueError, Product
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.product_index import ProductIndex
 from scale.evaluation.search import SearchIndex

@@ -22,10 +22,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from scale.config import FeatureConfig
-from scale.data.backbones import Backbone
 from scale.data.cache import OWN_SOURCES, VERSION, FeatureCache, feature_settings
-from scale.data.columns import Column
-from scale.data.features import features_of, load_media, scale_picture
+from scale.data.dataset import Column
+from scale.data.features import Backbone, features_of, load_media, resize_image
 from scale.data.media import MediaError
 from scale.seeding import derived_seed
 
@@ -270,7 +269,7 @@ def fitted_signal(
         return media
     size = backbone.size if backbone else getattr(config, SIZE_SETTINGS[modality])
     pictures = [media] if modality == "image" else map(Image.fromarray, media)
-    return np.stack([np.asarray(scale_picture(p, size)) for p in pictures])
+    return np.stack([np.asarray(resize_image(p, size)) for p in pictures])
 
 
 def signal_features(

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from scale.config import Config, MaskConfig
-from scale.data.columns import discrete_column
-from scale.data.dataset import ProductDataset
+from scale.data.dataset import ProductDataset, discrete_column
 from scale.data.product import Product
 from scale.losses.masked import masked_token_loss
 from scale.losses.masking import MaskedBatch

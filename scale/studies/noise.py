@@ -12,8 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from scale.data.columns import Column, discrete_column
-from scale.data.dataset import ProductDataset
+from scale.data.dataset import Column, ProductDataset, discrete_column
 from scale.data.product import Product
 from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.studies.damage import (

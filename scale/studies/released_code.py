@@ -17,10 +17,8 @@ from torch.nn.functional import normalize
 
 from scale.config import Config, LossConfig, official_loss
 from scale.data.batch import ProductBatch
-from scale.data.catalogue import Catalogue
-from scale.data.columns import Column
-from scale.data.dataset import ProductDataset
-from scale.data.splits import with_splits
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.dataset import Column, ProductDataset
 from scale.losses.contrastive import LEFT, RIGHT, pair_losses
 from scale.losses.masked import masked_vector_loss
 from scale.losses.masking import WordPieces, mask_batch

@@ -26,9 +26,8 @@ from tqdm.auto import tqdm
 
 from scale.config import PRESETS, Config
 from scale.data.batch import ProductBatch
-from scale.data.catalogue import Catalogue
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
-from scale.data.splits import with_splits
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import embed_dataset, subset_embedding
 from scale.evaluation.report import provenance

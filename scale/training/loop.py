@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from scale.config import Config
 from scale.data.dataset import ProductDataset
-from scale.data.shards.dataset import ShardDataset
+from scale.data.shards.reader import ShardDataset
 from scale.model.scale import ScaleModel
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.determinism import deterministic_algorithms

@@ -11,14 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import Config
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
-from scale.data.problems import summarise_problems, write_problems
-from scale.data.shards.dataset import ShardDataset
-from scale.data.shards.folder import Shards
-from scale.data.shards.manifest import Settings, is_shards
-from scale.data.splits import with_splits
+from scale.data.product import summarise_problems, write_problems
+from scale.data.shards.format import Settings, is_shards
+from scale.data.shards.reader import ShardDataset, Shards
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
 from scale.training.checkpoint_manager import CheckpointManager

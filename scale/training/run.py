@@ -11,10 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import Config
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
-from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel

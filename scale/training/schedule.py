@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from scale.data.dataset import ProductDataset
-from scale.data.shards.dataset import ShardDataset
+from scale.data.shards.reader import ShardDataset
 from scale.seeding import derived_seed
 
 ORDER_STREAM = 1

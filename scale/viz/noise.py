@@ -13,7 +13,7 @@ from PIL import Image
 
 from scale.config import FeatureConfig
 from scale.data.dataset import ProductDataset
-from scale.data.features import scale_picture
+from scale.data.features import resize_image
 from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
 from scale.data.product import Product
@@ -106,7 +106,7 @@ def _caption(axes: Axes, box: Box, kind: str, strength: float, lang: Language) -
 
 
 def _image_row(axes: Axes, image: Image.Image, box: Box, lang: Language, seed: int) -> None:
-    pixels_HWC = np.asarray(scale_picture(image, PICTURE_SIZE))
+    pixels_HWC = np.asarray(resize_image(image, PICTURE_SIZE))
     cells = _cells(box, len(PICTURES))
     for (kind, strength), cell in zip(PICTURES, cells, strict=True):
         (shown_HWC,) = damage_signal(pixels_HWC[None], _steps(kind, strength, seed))
@@ -117,7 +117,7 @@ def _image_row(axes: Axes, image: Image.Image, box: Box, lang: Language, seed: i
 
 def _video_row(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language, seed: int) -> None:
     """Strips of frames; the number under a frame is its place in the clean clip."""
-    fitted = [np.asarray(scale_picture(Image.fromarray(f), FRAME_SIZE)) for f in frames_THWC]
+    fitted = [np.asarray(resize_image(Image.fromarray(f), FRAME_SIZE)) for f in frames_THWC]
     fitted_THWC, place_T = np.stack(fitted), np.arange(len(fitted))
     cells = _cells(box, 3, 2, gap=10)
     for (kind, strength), cell in zip(CLIPS, cells, strict=True):

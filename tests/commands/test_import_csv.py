@@ -8,7 +8,6 @@ from PIL import Image
 from scale import cli
 from scale.commands.import_csv import import_csv
 from scale.data.catalogue import Catalogue
-from scale.data.summary import inspect_catalogue
 
 CSV = """id,title,category,Colour,Size,image
 a,Red mug,mug,red,9 cm,a.png
@@ -50,7 +49,7 @@ def test_the_catalogue_judges_what_the_csv_said(shop):
         ("c", "missing file"), ("d", "path leaves the folder"), ("a", "duplicate id"),
     ]  # fmt: skip
     assert e.image is not None
-    found = inspect_catalogue(catalogue, progress=False).problems
+    found = catalogue.summary(progress=False).problems
     assert [(p.id, p.kind) for p in found if p.id == "e"] == [("e", "does not decode")]
 
 

@@ -8,8 +8,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
-from scale.data.backbones import Backbone
-from scale.data.features import fit_picture
+from scale.data.features import Backbone, fit_image
 
 
 def save_model(folder, name, **settings):
@@ -41,7 +40,7 @@ def test_tokens_are_the_models_own_without_its_prefix(folder, picture):
     backbone = Backbone(str(folder))
     tokens_LF = backbone.tokens(picture)
     settings = timm.data.resolve_model_data_config(backbone.model)
-    pixels = torch.from_numpy(fit_picture(picture, 48).astype(np.float32) / 255)
+    pixels = torch.from_numpy(fit_image(picture, 48).astype(np.float32) / 255)
     inputs = (pixels - torch.tensor(settings["mean"])) / torch.tensor(settings["std"])
     torch.manual_seed(0)
     twin = timm.create_model("test_vit", pretrained=False, img_size=48, num_classes=0).eval()

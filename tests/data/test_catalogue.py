@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scale.data.catalogue import Catalogue
-from scale.data.problems import CatalogueError, Problem
-from scale.data.product import View
+from scale.data.product import CatalogueError, Problem, View
 
 GOOD = {
     "id": "p1",

@@ -19,7 +19,7 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.data.features import extract
-from scale.data.problems import CatalogueError
+from scale.data.product import CatalogueError
 from scale.data.tokenizer import encode_tables, encode_texts, train_tokenizer
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 

@@ -9,7 +9,7 @@ from PIL import Image
 from scale.config import FeatureConfig
 from scale.data.features import (
     extract,
-    fit_picture,
+    fit_image,
     from_patches,
     hop_length,
     log_mel,
@@ -51,7 +51,7 @@ def test_patches_run_row_by_row():
 @settings(max_examples=50, deadline=None)
 @given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.integers(1, 40))
 def test_fitted_picture_keeps_its_aspect_on_white(width, height, size):
-    pixels = fit_picture(Image.new("RGB", (width, height), "black"), size)
+    pixels = fit_image(Image.new("RGB", (width, height), "black"), size)
     assert pixels.shape == (size, size, 3)
     black = (pixels == 0).all(2)
     box = black.any(0).sum(), black.any(1).sum()

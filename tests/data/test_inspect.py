@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scale.data.catalogue import Catalogue
-from scale.data.duplicates import check_media, content_of
-from scale.data.summary import inspect_catalogue, long_tail, summary
+from scale.data.duplicates import check_media, content_key
+from scale.data.summary import long_tail
 from scale.modalities import MODALITIES, SUBSETS
 
 RED, BLUE, BROKEN = "red.png", "blue.png", "broken.png"
@@ -41,7 +41,7 @@ def catalogue(tmp_path) -> Catalogue:
 
 
 def test_counts(catalogue):
-    found = inspect_catalogue(catalogue, progress=False)
+    found = catalogue.summary(progress=False)
     assert found.products == 6
     assert found.splits == {"train": 2, "val": 1, "test": 1, "unsplit": 2}
     expected = {"text": 3, "table": 1, "image": 3, "video": 0, "audio": 0}
@@ -67,7 +67,7 @@ def test_counts(catalogue):
 
 
 def test_duplicates_and_leakage(catalogue):
-    found = inspect_catalogue(catalogue, progress=False)
+    found = catalogue.summary(progress=False)
     assert [(g.modality, g.ids, g.splits) for g in found.duplicates] == [
         ("text", ("a", "b"), ("train", "test")),
         ("image", ("a", "b"), ("train", "test")),
@@ -77,7 +77,7 @@ def test_duplicates_and_leakage(catalogue):
 
 
 def test_without_decoding_only_given_hashes_are_compared(catalogue):
-    found = inspect_catalogue(catalogue, media=False)
+    found = catalogue.summary(media=False)
     assert found.present["all"]["image"] == 4
     assert {g.modality for g in found.duplicates} == {"text"}
     assert len(found.lengths["image_width"]) == 0
@@ -88,7 +88,7 @@ def test_the_hash_of_the_record_comes_first(catalogue):
     path = catalogue.folder / "products.jsonl"
     records = [r | {"content": {"image": "one"}} if r.get("image") else r for r in RECORDS[:3]]
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
-    found = inspect_catalogue(Catalogue.open(catalogue.folder), media=False)
+    found = Catalogue.open(catalogue.folder).summary(media=False)
     [group] = [g for g in found.duplicates if g.modality == "image"]
     assert group.ids == ("a", "b", "c")
     assert found.leakage["image"] == 2
@@ -108,15 +108,15 @@ def test_every_file_is_decoded_once(catalogue, workers):
 
 def test_content(catalogue):
     a, b, c, d, *_ = catalogue
-    assert content_of(a, "text") == content_of(b, "text") != content_of(c, "text")
-    assert content_of(a, "image") == content_of(b, "image") != content_of(c, "image")
-    assert content_of(a, "table") is None
-    assert content_of(a, "alt_image") is None
-    assert len(content_of(d, "table")) == 16
+    assert content_key(a, "text") == content_key(b, "text") != content_key(c, "text")
+    assert content_key(a, "image") == content_key(b, "image") != content_key(c, "image")
+    assert content_key(a, "table") is None
+    assert content_key(a, "alt_image") is None
+    assert len(content_key(d, "table")) == 16
 
 
 def test_report_and_json_tell_the_same(catalogue):
-    found = inspect_catalogue(catalogue, progress=False)
+    found = catalogue.summary(progress=False)
     text = found.text()
     for part in (
         "Kitchen",
@@ -146,7 +146,7 @@ def test_report_and_json_tell_the_same(catalogue):
 
 def test_an_empty_catalogue(tmp_path):
     (tmp_path / "products.jsonl").write_text("")
-    found = inspect_catalogue(Catalogue.open(tmp_path))
+    found = Catalogue.open(tmp_path).summary()
     assert found.products == 0
     assert found.share("text") == 0
     assert "0 products" in found.text()
@@ -156,7 +156,7 @@ def test_an_empty_catalogue(tmp_path):
 def test_names_that_a_terminal_would_obey_are_escaped(tmp_path):
     record = {"id": "a", "category": "\x1b[31mred\n", "\x1b]0;x": 1, "labels": {"\n": "\x07"}}
     (tmp_path / "products.jsonl").write_text(json.dumps(record))
-    text = inspect_catalogue(Catalogue.open(tmp_path)).text()
+    text = Catalogue.open(tmp_path).summary().text()
     assert all(line.isprintable() for line in text.splitlines())
 
 
@@ -202,7 +202,7 @@ SHARES = {
 def test_the_real_catalogues_hold_what_their_readme_says(name):
     products, present, complete, (categories, head, last) = SHARES[name]
     catalogue = Catalogue.open(Path(REAL) / name)
-    found = inspect_catalogue(catalogue, workers=2, progress=False)
+    found = catalogue.summary(workers=2, progress=False)
     assert found.products == products
     assert tuple(found.present["all"].values()) == present
     assert found.combinations.get("+".join(SUBSETS[-1]), 0) == complete

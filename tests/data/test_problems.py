@@ -1,6 +1,6 @@
 """Problems as a file and as a few lines."""
 
-from scale.data.problems import Problem, read_problems, summarise_problems, write_problems
+from scale.data.product import Problem, read_problems, summarise_problems, write_problems
 
 
 def test_problems_are_written_and_summed_up(tmp_path):

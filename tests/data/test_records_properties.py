@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scale.data.catalogue import decode_json
 from scale.data.duplicates import value_of
-from scale.data.records import KEYS, RECORD_KEYS, Refused, parse_record, read_path
+from scale.data.product import KEYS, RECORD_KEYS, InvalidValue, parse_record, read_path
 from scale.modalities import MODALITIES
 
 # Text with lone surrogates and control characters, which JSON escapes can carry.
@@ -105,7 +105,7 @@ def test_only_files_inside_are_accepted(shop, path):
         is_allowed = False
     try:
         accepted = read_path(path, shop)
-    except Refused:
+    except InvalidValue:
         assert not is_allowed
     else:
         assert is_allowed

@@ -21,16 +21,13 @@ from litdata import StreamingDataset
 
 from scale import cli
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.normaliser import Moments
-from scale.data.problems import CatalogueError
+from scale.data.product import CatalogueError
 from scale.data.shards import shard as shard_module
-from scale.data.shards.dataset import ShardDataset
-from scale.data.shards.folder import OpenFiles, Shards
-from scale.data.shards.format import ShardsError
-from scale.data.shards.manifest import Manifest, Settings, tokenizer_fingerprint
+from scale.data.shards.format import Manifest, Settings, ShardsError, tokenizer_fingerprint
+from scale.data.shards.reader import OpenFiles, ShardDataset, Shards
 from scale.data.shards.writer import write_shards
-from scale.data.splits import with_splits
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import MODALITIES
 from scale.training.run import build_dataset
@@ -354,7 +351,7 @@ def test_without_litdata_the_extra_is_named(config, small_catalogue, tmp_path, m
 def test_reading_needs_no_litdata(shards):
     script = (
         "import sys; sys.modules['litdata'] = None\n"
-        "from scale.data.shards.dataset import ShardDataset\n"
+        "from scale.data.shards.reader import ShardDataset\n"
         f"print(len(ShardDataset.open({str(shards)!r}).collate([1, 30])))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -415,7 +412,7 @@ def test_a_dead_worker_is_told(config, small_catalogue, tmp_path):
 
 
 def test_many_shards_with_few_open_files(shards, twin, monkeypatch):
-    monkeypatch.setattr("scale.data.shards.folder.OPEN_FILES", 2)
+    monkeypatch.setattr("scale.data.shards.reader.OPEN_FILES", 2)
     data = ShardDataset.open(shards)
     rows = np.arange(48)
     assert_same_batch(data.collate(rows), twin.collate(rows))

@@ -19,7 +19,7 @@ from scale.data.shards.format import (
     header,
     split,
 )
-from scale.data.shards.shard import write_chunk
+from scale.data.shards.writer import write_chunk
 from scale.modalities import CONTINUOUS, MODALITIES
 
 SIZES = {"image": 3, "video": 1, "audio": 5}
@@ -110,6 +110,6 @@ def test_a_shard_is_a_chunk_that_litdata_reads(tmp_path: Path):
 
 
 def test_a_shard_that_is_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("scale.data.shards.shard.LARGEST_SHARD", 100)
+    monkeypatch.setattr("scale.data.shards.writer.LARGEST_SHARD", 100)
     with pytest.raises(ShardsError, match="fewer products per shard"):
         write_chunk([[b"x" * 90, b"", b"", b"", b""]], tmp_path, tmp_path / "chunk.bin")

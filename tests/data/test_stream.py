@@ -6,10 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scale.data.catalogue import Catalogue
-from scale.data.problems import CatalogueError
-from scale.data.splits import with_splits
-from scale.data.stream import find_products, gives_splits, plan_pieces, read_piece
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.pieces import find_products, has_splits, plan_pieces, read_piece
+from scale.data.product import CatalogueError
 
 
 def record(n, **more):
@@ -54,7 +53,7 @@ def test_a_piece_has_another_digest_only_where_its_lines_change(folder):
 
 
 def test_splits_of_a_part_are_those_of_the_whole(folder):
-    assert not gives_splits(folder)
+    assert not has_splits(folder)
     whole = {p.id: p.split for p in with_splits(Catalogue.open(folder))}
     for piece in plan_pieces(folder, 6):
         for product in with_splits(read_piece(folder, piece), given=False):
@@ -64,7 +63,7 @@ def test_splits_of_a_part_are_those_of_the_whole(folder):
 def test_splits_given_far_behind_count_for_all(tmp_path):
     lines = [json.dumps(record(n, **({"split": "test"} if n == 9 else {}))) for n in range(10)]
     (tmp_path / "products.jsonl").write_text("\n".join(lines))
-    assert gives_splits(tmp_path)
+    assert has_splits(tmp_path)
     first = read_piece(tmp_path, plan_pieces(tmp_path, 5)[0])
     assert {p.split for p in with_splits(first, given=True)} == {"train"}
 

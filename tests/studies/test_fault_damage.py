@@ -8,8 +8,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.splits import with_splits
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.tokenizer import train_tokenizer
 from scale.modalities import MODALITIES, PAIRS, TASKS
 from scale.model.scores import inter_modality_scores

@@ -11,7 +11,7 @@ from scale.config import FeatureConfig
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
-from scale.data.features import fit_picture, from_patches, load_media, log_mel, to_patches
+from scale.data.features import fit_image, from_patches, load_media, log_mel, to_patches
 from scale.data.media import MediaError
 from scale.data.tokenizer import encode_texts, train_tokenizer
 from scale.modalities import INDEX, MODALITIES
@@ -219,7 +219,7 @@ def test_damage_is_that_of_the_decoded_signal(dataset):
     product = dataset.products[row]
     noises = [Noise("jpeg", "image", 5.0), Noise("snr", "audio", 3.0)]
     noisy = apply_noise(dataset, noises, 4).dataset
-    pixels_HWC = fit_picture(load_media("image", product.image, CONFIG), 8)
+    pixels_HWC = fit_image(load_media("image", product.image, CONFIG), 8)
     patches_LF = to_patches(compress(pixels_HWC, 5.0, None), 4).astype(np.float16)
     assert np.array_equal(sequence(noisy, "image", row), patches_LF)
     sound_S = load_media("audio", product.audio, CONFIG)

@@ -9,8 +9,8 @@ import pytest
 
 from scale.cli import main
 from scale.data.catalogue import Catalogue
-from scale.data.shards.dataset import ShardDataset
 from scale.data.shards.format import ShardsError
+from scale.data.shards.reader import ShardDataset
 from scale.data.shards.writer import write_shards
 from scale.evaluation.embed import embed_dataset
 from scale.training.logging import read_metrics

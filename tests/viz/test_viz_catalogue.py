@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scale.data.catalogue import Catalogue
-from scale.data.summary import inspect_catalogue
 from scale.modalities import MODALITIES, SUBSETS
 from scale.viz.catalogue import (
     combination_picture,
@@ -38,7 +37,7 @@ def inspection(tmp_path_factory):
     ]
     text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     (folder / "products.jsonl").write_text(text + "\n", encoding="utf-8")
-    return inspect_catalogue(Catalogue.open(folder), media=False, progress=False)
+    return Catalogue.open(folder).summary(media=False, progress=False)
 
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)

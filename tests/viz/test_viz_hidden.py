@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from scale.config import FeatureConfig
-from scale.data.descriptors import describe
-from scale.data.features import extract
+from scale.data.features import extract, hog_features
 from scale.studies.context import Reconstruction
 from scale.viz.illustrations.masking import RANKS, mask_audio, mask_image, mask_video
 from scale.viz.theme import MODALITY_COLOURS
@@ -71,7 +70,7 @@ def test_colours_are_those_of_the_features(product):
     _, truth, hidden = (np.asarray(i.get_array()) for i in figure.axes[0].images)
     assert truth.shape == hidden.shape == (8, 8, 3)
     np.testing.assert_allclose(truth[0, 0], (one.truth_LF[0, :3] + 1) * 127.5, atol=1)
-    assert describe(np.zeros((16, 16, 3), np.uint8), 16).shape[1] == one.truth_LF.shape[1]
+    assert hog_features(np.zeros((16, 16, 3), np.uint8), 16).shape[1] == one.truth_LF.shape[1]
 
 
 @pytest.mark.parametrize(("modality", "setting"), [("image", "patches"), ("video", "frames")])

@@ -1,1 +1,1 @@
-"""Tokens of a catalogue written once to files that millions of products are read from."""
+"""Tokens of a catalogue, written once to files for training on millions of products."""

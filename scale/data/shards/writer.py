@@ -1,6 +1,10 @@
-"""A catalogue written to shards by several processes; a stop costs the shards in work, no more.
+"""Write a catalogue to shards with several processes; an interruption loses only unfinished shards.
 
-N products, M modalities (five).
+`write_shards` divides the catalogue, `ShardMaker` writes one shard in any process, and `finish`
+writes the arrays over all products and the manifest.
+
+N products (of the catalogue or of one shard), M modalities (five), L length of a sequence, F
+features of a vector.
 """
 
 import hashlib
@@ -10,30 +14,322 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load_file, save_file
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import Config
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
-from scale.data.product import Product
-from scale.data.shards.finish import finish
-from scale.data.shards.format import ShardsError
-from scale.data.shards.manifest import PLAN, Manifest, Settings, ShardRecord
-from scale.data.shards.shard import MISSING_LITDATA, ShardMaker
-from scale.data.splits import with_splits
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.dataset import TokenizedProducts, fingerprint, tokenize_products
+from scale.data.normaliser import Moments, Normaliser
+from scale.data.product import SPLITS, Problem, Product, write_problems
+from scale.data.shards.format import (
+    ARRAYS,
+    HEADER_BYTES,
+    LARGEST_SHARD,
+    NORMALISER,
+    PLAN,
+    PROBLEMS,
+    FileFacts,
+    Layout,
+    Manifest,
+    Settings,
+    ShardRecord,
+    ShardsError,
+    checksum,
+    chunk_name,
+    facts_name,
+    header,
+    read_facts,
+)
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
-from scale.files import write_whole
-from scale.modalities import MODALITIES
+from scale.files import replacing, write_whole
+from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 
 PRODUCTS_PER_SHARD = 1024
-GO_ON = "Finished shards are kept: the same command goes on"
+CONTINUE = "Finished shards are kept: the same command continues"
+MISSING_LITDATA = "litdata is missing: pip install 'scale-workbench[shards]'"
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Makes the shards of a folder, each by itself."""
+
+    folder: Path
+    catalogue: Path
+    """Folder of the catalogue."""
+    config: Config
+    tokenizer: PreTrainedTokenizerBase
+    cache: Path | None = None
+    """Of features; None computes into one that goes when the shard is finished."""
+    strict: bool = False
+
+    def make(self, number: int, products: Sequence[Product]) -> ShardRecord:
+        """The shard's record; where the shard is finished and intact there is nothing to do.
+
+        What is not finished has names that begin with `.work`; the record is written last.
+        """
+        target = self.folder / "facts" / f"{number:06d}.json"
+        record = ShardRecord.load(target)
+        if record is not None and record.products == len(products) and record.intact(self.folder):
+            return record
+        target.unlink(missing_ok=True)
+        work = self.folder / f".work-{number:06d}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            record = self._make(number, products, work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        record.save(target)
+        return record
+
+    def _make(self, number: int, products: Sequence[Product], work: Path) -> ShardRecord:
+        read = self._read(products, work)
+        sizes = {m: c.values.shape[1] for m, c in read.columns.items() if m in CONTINUOUS}
+        layout = Layout(len(self.tokenizer), sizes)
+        packed = [pack_product(layout, read, row) for row in range(len(products))]
+        index = write_chunk(packed, work, work / "chunk")
+        write_facts(read, layout, packed, work / "facts")
+        write_moments(read, work / "moments")
+        names = {"chunk": chunk_name(number), "facts": facts_name(number),
+                 "moments": moments_name(number)}  # fmt: skip
+        files = {}
+        for made, name in names.items():
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            files[name] = FileFacts.of((work / made).replace(self.folder / name))
+        problems = [asdict(problem) for problem in read.problems]
+        return ShardRecord(number, len(products), files, sizes, read.cut, problems, index)
+
+    def _read(self, products: Sequence[Product], work: Path) -> TokenizedProducts:
+        settings = Settings.of(self.config, self.tokenizer)
+        return tokenize_products(
+            Catalogue(self.catalogue, tuple(products)),
+            self.config.features,
+            self.tokenizer,
+            Normaliser({}, {}),
+            cache=FeatureCache(self.cache or work / "features"),
+            modalities=settings.modalities,
+            lengths=settings.lengths,
+            strict=self.strict,
+            workers=1,
+        )
+
+
+def pack_product(layout: Layout, read: TokenizedProducts, row: int) -> list[bytes]:
+    """The bytes of each modality of a product; b"" where it is absent."""
+    parts = []
+    for m in MODALITIES:
+        column = read.columns.get(m)
+        if column is None or not column.length_N[row]:
+            parts.append(b"")
+            continue
+        start = column.start_N[row]
+        place = slice(start, start + column.length_N[row])
+        entity_L = None if column.entity_T is None else column.entity_T[place]
+        parts.append(layout.pack(m, column.values[place], entity_L))
+    return parts
+
+
+def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str, Any]:
+    """All products as one chunk of litdata; returns what litdata's index says of its format.
+
+    Raises ShardsError where it would be larger than its offsets can say, ImportError without
+    litdata.
+    """
+    try:
+        from litdata.streaming.writer import BinaryWriter
+    except ImportError as error:
+        raise ImportError(MISSING_LITDATA) from error
+    size = _chunk_header(len(packed))
+    size += sum(HEADER_BYTES + sum(map(len, parts)) for parts in packed)
+    if size > LARGEST_SHARD:
+        raise ShardsError(
+            f"{target}: {size:,} bytes are more than a shard can hold ({LARGEST_SHARD:,}): choose "
+            "fewer products per shard"
+        )
+    writer = BinaryWriter(str(work / "litdata"), chunk_bytes=LARGEST_SHARD)
+    for place, parts in enumerate(packed):
+        writer.add_item(place, parts)
+    (chunk,) = writer.done()
+    Path(chunk).replace(target)
+    if target.stat().st_size != size:
+        raise ShardsError(f"{target}: litdata wrote another format than the one known here")
+    return writer.get_config()
+
+
+def write_facts(
+    read: TokenizedProducts, layout: Layout, packed: list[list[bytes]], target: Path
+) -> None:
+    """A row per product: id, split, category, first byte, CRC-32, lengths and contents."""
+    bytes_NM = np.array([[len(part) for part in parts] for parts in packed], np.int64)
+    each_M = np.array([max(1, layout.token_bytes(m)) for m in MODALITIES])
+    taken_N = HEADER_BYTES + bytes_NM.sum(1)
+    start_N = _chunk_header(len(packed)) + np.cumsum(taken_N) - taken_N
+    columns: dict[str, Any] = {
+        "id": pa.array([p.id for p in read.products], pa.string()),
+        "split": pa.array([p.split for p in read.products], pa.string()),
+        "category": pa.array([p.category for p in read.products], pa.string()),
+        "start": pa.array(start_N, pa.uint32()),
+        "crc": pa.array([checksum(header(parts), *parts) for parts in packed], pa.uint32()),
+    }
+    absent = [None] * len(packed)
+    for i, m in enumerate(MODALITIES):
+        columns[f"length_{m}"] = pa.array(bytes_NM[:, i] // each_M[i], pa.int32())
+        columns[f"content_{m}"] = pa.array(read.contents.get(m, absent), pa.string())
+    table = pa.table(columns)
+    with pa.ipc.new_file(target, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _chunk_header(products: int) -> int:
+    """Bytes of a chunk before its first product."""
+    return 4 * (products + 2)
+
+
+def write_moments(read: TokenizedProducts, target: Path) -> None:
+    """Moments of the training products' vectors: what the normaliser is made of in the end."""
+    training_N = np.array([p.split == "train" for p in read.products], bool)
+    tensors = {}
+    for m, column in read.columns.items():
+        moments = Moments.of(column.chunks(training_N)) if column.continuous else None
+        if moments is not None:
+            tensors |= {f"{m}.count": np.array([moments.count]), f"{m}.mean": moments.mean_F,
+                        f"{m}.squares": moments.squares_F}  # fmt: skip
+    save_file(tensors, target)
+
+
+def read_moments(path: Path) -> dict[str, Moments]:
+    """Inverse of `write_moments`, by modality."""
+    found = load_file(path)
+    return {
+        m: Moments(int(found[f"{m}.count"][0]), found[f"{m}.mean"], found[f"{m}.squares"])
+        for m in CONTINUOUS
+        if f"{m}.count" in found
+    }
+
+
+def moments_name(number: int) -> str:
+    """Name of the file of a shard's moments."""
+    return f"facts/{number:06d}.safetensors"
+
+
+def finish(
+    folder: Path,
+    records: Sequence[ShardRecord],
+    settings: Settings,
+    products_per_shard: int,
+    problems: Sequence[Problem] = (),
+) -> Manifest:
+    """Write what concerns all products, then the manifest.
+
+    Raises ShardsError where shards hold vectors of different sizes, ValueError where no product is
+    for training.
+    """
+    sizes = _common_sizes(records)
+    facts = [read_facts(folder / facts_name(record.number)) for record in records]
+    arrays = gather_arrays(facts)
+    for name, values in arrays.items():
+        with replacing(folder / f"{name}.npy") as partial:
+            np.save(partial, values, allow_pickle=False)
+    splits = {s: int((arrays["split_N"] == i).sum()) for i, s in enumerate(SPLITS)}
+    _normaliser(folder, records, splits["train"]).save(folder / NORMALISER)
+    found = [*problems, *(Problem(**p) for record in records for p in record.problems)]
+    write_problems(found, folder / PROBLEMS)
+    _write_litdata_index(folder, records)
+    ids = (str(product) for table in facts for product in table["id"])
+    present_M = (arrays["content_NM"] >= 0).sum(0)
+    names = [*(f"{name}.npy" for name in ARRAYS), NORMALISER, PROBLEMS]
+    manifest = Manifest(
+        settings=settings,
+        products=len(arrays["split_N"]),
+        products_per_shard=products_per_shard,
+        sizes=sizes,
+        present={m: int(present_M[INDEX[m]]) for m in MODALITIES if present_M[INDEX[m]]},
+        splits=splits,
+        fingerprint=fingerprint(ids, arrays["content_NM"]),
+        shards=[{"products": r.products, "files": r.files} for r in records],
+        files={name: FileFacts.of(folder / name) for name in names},
+        cut=dict(sum((Counter(r.cut) for r in records), Counter())),
+        versions={name: version(name) for name in ("scale-workbench", "litdata")},
+    )
+    manifest.save(folder)
+    return manifest
+
+
+def gather_arrays(facts: Sequence[pa.Table]) -> dict[str, np.ndarray]:
+    """`ARRAYS` of all products, from the tables of all shards."""
+
+    def column(name: str) -> pa.Array:
+        return pa.concat_arrays([chunk for table in facts for chunk in table[name].chunks])
+
+    def stack(numbers: Callable[[str], np.ndarray], kind: type) -> np.ndarray:
+        return np.stack([numbers(m) for m in MODALITIES], axis=1).astype(kind)
+
+    split = column("split").to_numpy(zero_copy_only=False)
+    return {
+        "content_NM": stack(lambda m: _numbered(column(f"content_{m}")), np.int64),
+        "length_NM": stack(lambda m: column(f"length_{m}").to_numpy(), np.int32),
+        "start_N": column("start").to_numpy(),
+        "crc_N": column("crc").to_numpy(),
+        "split_N": np.select([split == name for name in SPLITS], range(len(SPLITS))).astype(
+            np.int8
+        ),
+    }
+
+
+def _numbered(contents: pa.Array) -> np.ndarray:
+    """Numbers by first appearance, -1 where absent."""
+    return contents.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def _common_sizes(records: Sequence[ShardRecord]) -> dict[str, int]:
+    """F by modality that some shard holds."""
+    sizes, first = {}, {}
+    for record in records:
+        for m, size in record.sizes.items():
+            if sizes.setdefault(m, size) != size:
+                raise ShardsError(
+                    f"{m} vectors have size {sizes[m]} in shard {first[m]} and {size} in shard "
+                    f"{record.number}: the catalogue mixes sources"
+                )
+            first.setdefault(m, record.number)
+    return {m: sizes[m] for m in CONTINUOUS if m in sizes}
+
+
+def _normaliser(folder: Path, records: Sequence[ShardRecord], training: int) -> Normaliser:
+    if not training:
+        raise ValueError("no training product to fit a normaliser on")
+    parts: dict[str, list[Moments]] = {}
+    for record in records:
+        for m, moments in read_moments(folder / moments_name(record.number)).items():
+            parts.setdefault(m, []).append(moments)
+    return Normaliser.of(parts)
+
+
+def _write_litdata_index(folder: Path, records: Sequence[ShardRecord]) -> None:
+    """index.json: litdata's StreamingDataset opens the folder too."""
+    chunks = []
+    for record in records:
+        name = chunk_name(record.number)
+        size = record.files[name].bytes
+        chunks.append(
+            {"filename": name, "chunk_size": record.products, "chunk_bytes": size, "dim": None}
+        )
+    index = {"chunks": chunks, "config": records[0].litdata}
+    write_whole(folder / "index.json", json.dumps(index, sort_keys=True) + "\n")
 
 
 def write_shards(
@@ -90,12 +386,12 @@ def write_shards(
     except BrokenProcessPool as error:
         raise RuntimeError(
             f"{out}: a worker died (out of memory? try fewer --workers or --products-per-shard). "
-            f"{GO_ON}"
+            f"{CONTINUE}"
         ) from error
     except OSError as error:
         raise OSError(
             f"{out}: {error}, with {len(records)} of {len(slices)} shards finished. Is the disk "
-            f"full? {GO_ON}"
+            f"full? {CONTINUE}"
         ) from error
 
 

@@ -1,0 +1,1 @@
+"""Catalogue formats of others, one file each."""

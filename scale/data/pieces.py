@@ -1,0 +1,156 @@
+"""Read a large catalogue in pieces, so that memory does not grow with the number of products.
+
+A piece is a range of lines (products.jsonl) or rows (products.parquet). It has fewer products than
+lines if some of them are blank or malformed.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from scale.data.catalogue import (
+    Catalogue,
+    collect_products,
+    decode_line,
+    find_source,
+    read_records,
+)
+from scale.data.product import SPLITS, CatalogueError, Product, parse_record
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Position and checksum of a piece in the catalogue's file."""
+
+    number: int
+    """From 0."""
+    first: int
+    """Lines or rows before it."""
+    count: int
+    """Its lines or rows."""
+    offset: int
+    """Bytes before it; 0 in a parquet file."""
+    digest: str
+    """blake2b of its records."""
+
+
+def plan_pieces(folder: Path | str, size: int) -> list[Piece]:
+    """Return all pieces of `size` lines or rows; reads the file once, without parsing its lines.
+
+    Raises:
+        CatalogueError: no catalogue, an empty one, or an unreadable parquet file.
+        ValueError: size < 1.
+    """
+    if size < 1:
+        raise ValueError(f"pieces of {size} products; at least 1 is needed")
+    source = _find_source(folder)
+    plan = _plan_parquet if source.suffix == ".parquet" else _plan_jsonl
+    pieces = list(plan(source, size))
+    if not pieces:
+        raise CatalogueError(f"{source}: no products")
+    return pieces
+
+
+def read_piece(folder: Path | str, piece: Piece) -> Catalogue:
+    """Return the products of one piece, checked as in `Catalogue.open`.
+
+    Duplicate ids are found within the piece only.
+    Raises CatalogueError if the catalogue has changed since the pieces were planned.
+    """
+    source = _find_source(folder)
+    if source.suffix == ".parquet":
+        rows = _parquet_rows(source, piece.first, piece.count)
+        digest = _digest(repr(row).encode() for row in rows)
+        records = list(enumerate(rows, start=piece.first + 1))
+    else:
+        with source.open("rb") as file:
+            file.seek(piece.offset)
+            lines = list(islice(file, piece.count))
+        digest = _digest(lines)
+        numbered = enumerate(lines, start=piece.first + 1)
+        records = [(number, decode_line(line)) for number, line in numbered if line.strip()]
+    if digest != piece.digest:
+        raise CatalogueError(f"{source}: changed while it was read (from line {piece.first + 1})")
+    products, problems = collect_products(records, source.parent, source)
+    return Catalogue(source.parent, products, {}, problems)
+
+
+def has_splits(folder: Path | str) -> bool:
+    """Return whether any product of the catalogue has a split (see `with_splits`)."""
+    return any(
+        isinstance(record, dict) and record.get("split") in SPLITS
+        for _, record in read_records(_find_source(folder))
+    )
+
+
+def find_products(folder: Path | str, ids: Collection[str]) -> dict[str, Product]:
+    """Return the products with these ids, by id; stops reading when all are found."""
+    source, wanted = _find_source(folder), set(ids)
+    found: dict[str, Product] = {}
+    for line, record in read_records(source) if wanted else ():
+        id = record.get("id") if isinstance(record, dict) else None
+        if isinstance(id, str) and id in wanted and id not in found:
+            product, _ = parse_record(record, source.parent, f"{source}:{line}", line)
+            if product is not None:
+                found[product.id] = product
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _find_source(path: Path | str) -> Path:
+    source = find_source(Path(path))
+    if source.suffix not in (".jsonl", ".parquet"):
+        raise CatalogueError(f"{source}: only .jsonl and .parquet files are read in pieces")
+    return source
+
+
+def _plan_jsonl(source: Path, size: int) -> Iterator[Piece]:
+    with source.open("rb") as file:
+        first = offset = number = 0
+        while lines := list(islice(file, size)):
+            yield Piece(number, first, len(lines), offset, _digest(lines))
+            number, first = number + 1, first + len(lines)
+            offset += sum(map(len, lines))
+
+
+def _plan_parquet(source: Path, size: int) -> Iterator[Piece]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        total = pq.read_metadata(source).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogueError(f"{source}: not a readable parquet file: {error}") from error
+    for number, first in enumerate(range(0, total, size)):
+        rows = _parquet_rows(source, first, size)
+        yield Piece(number, first, len(rows), 0, _digest(repr(row).encode() for row in rows))
+
+
+def _parquet_rows(source: Path, first: int, count: int) -> list[dict]:
+    """Return rows of a parquet file; reads only the row groups that contain them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(source) as file:
+            groups, before, skipped = [], 0, 0
+            for group in range(file.metadata.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if before + rows <= first:
+                    skipped += rows
+                elif before < first + count:
+                    groups.append(group)
+                before += rows
+            return file.read_row_groups(groups).slice(first - skipped, count).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogueError(f"{source}: not a readable parquet file: {error}") from error
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
