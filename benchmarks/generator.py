@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scale.data.catalogue import Catalogue
-from scale.data.features import fit_picture
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.features import fit_image
 from scale.data.media import load_image
-from scale.data.splits import with_splits
 from scale.evaluation.report import provenance, write_json
 from scale.files import write_whole
 from scale.seeding import generator
@@ -36,7 +35,7 @@ ROWS, DRAWS = 5, 4
 def draw(run: GeneratorRun, catalogue: Catalogue, lang: str = "en"):
     """Held-out products, their pictures in codes, and pictures written after their titles."""
     products = [p for p in catalogue.split("test").products if p.text and p.image][:ROWS]
-    originals = [fit_picture(load_image(p.image), IMAGE_SIZE) for p in products]
+    originals = [fit_image(load_image(p.image), IMAGE_SIZE) for p in products]
     text_BT = run.text([p.text for p in products])
     drawn = [
         run.model.generate(text_BT, 0.8, generator("cpu", draw)).numpy() for draw in range(DRAWS)

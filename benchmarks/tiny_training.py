@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 
 from scale.config import tiny
-from scale.data.catalogue import Catalogue
-from scale.data.splits import with_splits
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.tokenizer import train_tokenizer
 from scale.training.loop import Trainer
 from scale.training.run import RunFolder, build_dataset, fit_vocabulary, seeded_model

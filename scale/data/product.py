@@ -126,7 +126,7 @@ def read_problems(path: Path | str) -> list[Problem]:
 
 
 def summarise_problems(problems: Iterable[Problem]) -> str:
-    """Return the number of problems of each kind and modality, most frequent first, with an example.
+    """Return the counts of problems by kind and modality, most frequent first, with one id.
 
     Returns `no problems` if there are none.
     """

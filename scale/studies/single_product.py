@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from scale.config import LossConfig, MissingConfig, MissingPolicy
-from scale.data.backbones import Backbone
 from scale.data.batch import ProductBatch
 from scale.data.cache import OWN_SOURCES
-from scale.data.columns import Column, discrete_column
-from scale.data.dataset import ProductDataset
+from scale.data.dataset import Column, ProductDataset, discrete_column
+from scale.data.features import Backbone
 from scale.evaluation.embed import product_embedding
 from scale.evaluation.search import SearchIndex
 from scale.modalities import DISCRETE, INDEX, MODALITIES, SPECS

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from scale.data.summary import Inspection, inspect_catalogue
+from scale.data.summary import CatalogueSummary
 from scale.modalities import MODALITIES, parse_subset
 from scale.viz import typeset
 from scale.viz.registry import Sources, figure
@@ -139,7 +139,7 @@ def _lengths(
 
 
 @drawn
-def inspect_figure(inspection: Inspection, lang: Language = "en") -> Figure:
+def inspect_figure(inspection: CatalogueSummary, lang: Language = "en") -> Figure:
     """One page for a catalogue: combinations, long tail, lengths, duplicates and problems."""
     categories = inspection.categories
     named = len(categories) if len(categories) <= NAMED else 24
@@ -165,7 +165,7 @@ def inspect_figure(inspection: Inspection, lang: Language = "en") -> Figure:
     return figure
 
 
-def _check_table(axes: Axes, inspection: Inspection, lang: Language) -> None:
+def _check_table(axes: Axes, inspection: CatalogueSummary, lang: Language) -> None:
     """By modality: products that share content, held-out products that leak, problems."""
     problems = [sum(p.modality == m for p in inspection.problems) for m in MODALITIES]
     # Files that nobody decoded may be broken too.
@@ -207,7 +207,7 @@ def draw_combination_picture(sources: Sources, lang: Language) -> Figure:
 @figure("catalogue")
 def draw_catalogue(sources: Sources, lang: Language) -> Figure:
     """Summary page of the catalogue."""
-    return inspect_figure(inspect_catalogue(sources.catalogue, progress=False), lang)
+    return inspect_figure(sources.catalogue.summary(progress=False), lang)
 
 
 Combination = tuple[str, ...]

@@ -87,11 +87,11 @@ def test_other_names_encodings_and_delimiters(shop, capsys):
     ("text", "options", "message"),
     [
         ("", {}, "no header"),
-        ("sku,title\n1,x\n", {}, "no column 'id' for the id; there are: sku, title"),
+        ("sku,title\n1,x\n", {}, "no column 'id' for the id; columns: sku, title"),
         ("id,title\n1,x,y\n", {}, "shop.csv:2: 3 cells, the header has 2"),
-        ("id,a,a\n1,x,y\n", {}, "column 'a' is there twice"),
+        ("id,a,a\n1,x,y\n", {}, "column 'a' occurs twice"),
         ('id,title\n1,"x\n', {}, "not CSV"),
-        ("id\n1\n", {"columns": {"price": "id"}}, "no meaning 'price'"),
+        ("id\n1\n", {"columns": {"price": "id"}}, "unknown record key 'price'"),
         ("id\n1\n", {"columns": {"title": "Name"}}, "no column 'Name' for the title"),
         ("id\n1\n", {"encoding": "klingon"}, "unknown encoding"),
     ],
@@ -105,7 +105,7 @@ def test_what_is_refused(shop, text, options, message):
 
 def test_an_existing_catalogue_stays(shop):
     import_csv(shop / "shop.csv", shop / "pictures", shop / "out")
-    with pytest.raises(ValueError, match="holds a catalogue already"):
+    with pytest.raises(ValueError, match="already contains a catalogue"):
         import_csv(shop / "shop.csv", shop / "pictures", shop / "out")
     with pytest.raises(ValueError, match="no such folder"):
         import_csv(shop / "shop.csv", shop / "nowhere", shop / "other")

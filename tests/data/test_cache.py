@@ -15,7 +15,7 @@ from scale.config import FeatureConfig
 from scale.data import cache as cache_module
 from scale.data.cache import (
     FeatureCache,
-    Job,
+    FeatureJob,
     compute_features,
     default_folder,
     feature_settings,
@@ -36,7 +36,7 @@ def jobs(tmp_path):
     """Six pictures of different colours, their content hashes not wanted."""
     for i in range(6):
         Image.new("RGB", (20, 10), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
-    return [Job("image", tmp_path / f"{i}.png", hashed=False) for i in range(6)]
+    return [FeatureJob("image", tmp_path / f"{i}.png", hashed=False) for i in range(6)]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_damaged_file_counts_as_absent(cache, damage):
     after = {"cut": stored[:-40], "flipped": stored, "empty": b"", "longer": stored + b"x"}
     cache.path("ab12").write_bytes(after[damage])
     assert cache.load("ab12") is None
-    assert cache.fetch("ab12", lambda: np.ones(2)).tolist() == [1, 1]
+    assert cache.get_or_compute("ab12", lambda: np.ones(2)).tolist() == [1, 1]
     assert cache.load("ab12").tolist() == [1, 1]
 
 
@@ -126,7 +126,7 @@ def test_every_file_is_decoded_once(cache, jobs, decoded, workers):
 def test_a_copy_or_a_renamed_file_is_not_decoded_again(cache, jobs, decoded, tmp_path):
     compute_features(jobs, CONFIG, cache, 1)
     jobs[0].path.rename(tmp_path / "other.png")
-    compute_features([Job("image", tmp_path / "other.png", hashed=False)], CONFIG, cache, 1)
+    compute_features([FeatureJob("image", tmp_path / "other.png", hashed=False)], CONFIG, cache, 1)
     assert len(decoded) == len(jobs)
 
 
@@ -158,7 +158,7 @@ def test_killed_work_continues(cache, jobs, decoded):
         "from scale.data import cache as c\n"
         "real = c.extract\n"
         "c.extract = lambda *a: (time.sleep(0.3), real(*a))[1]\n"
-        "jobs = [c.Job('image', Path(p), hashed=False) for p in sys.argv[2:]]\n"
+        "jobs = [c.FeatureJob('image', Path(p), hashed=False) for p in sys.argv[2:]]\n"
         "config = FeatureConfig(image_size=16, patch_size=8)\n"
         "c.compute_features(jobs, config, c.FeatureCache(sys.argv[1]), 1)\n"
     )
@@ -182,7 +182,7 @@ def test_a_failure_is_reported_and_tried_again(cache, jobs):
     broken = jobs[2].path
     good = broken.read_bytes()
     broken.write_bytes(good[: len(good) // 2])
-    jobs = [*jobs, Job("image", broken.with_name("none.png"))]
+    jobs = [*jobs, FeatureJob("image", broken.with_name("none.png"))]
     results = compute_features(jobs, CONFIG, cache, 2)
     failed = [job for job in jobs if isinstance(results[job], MediaError)]
     assert failed == [jobs[2], jobs[-1]]
@@ -205,18 +205,18 @@ def test_content_is_that_of_the_pixels_and_only_on_demand(cache, tmp_path):
     for name in ("a.png", "b.bmp"):
         picture.save(tmp_path / name)
     picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "c.png")
-    jobs = [Job("image", tmp_path / name) for name in ("a.png", "b.bmp", "c.png")]
+    jobs = [FeatureJob("image", tmp_path / name) for name in ("a.png", "b.bmp", "c.png")]
     results = compute_features(jobs, CONFIG, cache, 1)
     a, b, c = (results[job].content for job in jobs)
     assert a == b != c
-    unhashed = Job("image", tmp_path / "a.png", hashed=False)
+    unhashed = FeatureJob("image", tmp_path / "a.png", hashed=False)
     assert compute_features([unhashed], CONFIG, cache, 1)[unhashed].content == ""
 
 
 def test_feature_files_are_cached_as_they_are(cache, tmp_path):
     values = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
     np.save(tmp_path / "x.npy", values)
-    job = Job("video", tmp_path / "x.npy")
+    job = FeatureJob("video", tmp_path / "x.npy")
     ready = compute_features([job], FeatureConfig(video_features="file"), cache, 1)[job]
     assert np.array_equal(cache.load(ready.key), values)
     assert ready.content
@@ -228,11 +228,11 @@ def test_joined_items_lie_one_after_the_other(cache, jobs, monkeypatch, limit):
     results = compute_features(jobs, CONFIG, cache, 1)
     items = [results[job] for job in jobs]
     for longest in (4, 3):
-        joined = cache.join(items, longest)
+        joined = cache.concatenate(items, longest)
         expected = np.concatenate([cache.load(item.key)[:longest] for item in items])
         assert np.array_equal(joined, expected)
         assert isinstance(joined, np.memmap) == (limit == 0)
-        assert np.array_equal(cache.join(items, longest), expected)
+        assert np.array_equal(cache.concatenate(items, longest), expected)
 
 
 def test_a_timm_model_is_loaded_only_when_it_is_needed(cache, jobs, monkeypatch, tmp_path):

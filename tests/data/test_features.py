@@ -44,7 +44,7 @@ def test_patches_run_row_by_row():
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:2, 2:] = 255
     assert to_patches(pixels, 2).mean(1).tolist() == [-1, 1, -1, -1]
-    with pytest.raises(ValueError, match="does not divide"):
+    with pytest.raises(ValueError, match="not divisible"):
         to_patches(pixels, 3)
 
 

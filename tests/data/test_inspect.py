@@ -14,7 +14,7 @@ from PIL import Image
 
 from scale.data.catalogue import Catalogue
 from scale.data.duplicates import check_media, content_key
-from scale.data.summary import long_tail
+from scale.data.summary import describe_lengths, long_tail
 from scale.modalities import MODALITIES, SUBSETS
 
 RED, BLUE, BROKEN = "red.png", "blue.png", "broken.png"
@@ -81,7 +81,7 @@ def test_without_decoding_only_given_hashes_are_compared(catalogue):
     assert found.present["all"]["image"] == 4
     assert {g.modality for g in found.duplicates} == {"text"}
     assert len(found.lengths["image_width"]) == 0
-    assert "media were not decoded" in found.text()
+    assert "media were not decoded" in str(found)
 
 
 def test_the_hash_of_the_record_comes_first(catalogue):
@@ -117,7 +117,7 @@ def test_content(catalogue):
 
 def test_report_and_json_tell_the_same(catalogue):
     found = catalogue.summary(progress=False)
-    text = found.text()
+    text = str(found)
     for part in (
         "Kitchen",
         "6 products: 2 train, 1 val, 1 test, 2 unsplit",
@@ -149,14 +149,14 @@ def test_an_empty_catalogue(tmp_path):
     found = Catalogue.open(tmp_path).summary()
     assert found.products == 0
     assert found.share("text") == 0
-    assert "0 products" in found.text()
+    assert "0 products" in str(found)
     json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_names_that_a_terminal_would_obey_are_escaped(tmp_path):
     record = {"id": "a", "category": "\x1b[31mred\n", "\x1b]0;x": 1, "labels": {"\n": "\x07"}}
     (tmp_path / "products.jsonl").write_text(json.dumps(record))
-    text = Catalogue.open(tmp_path).summary().text()
+    text = str(Catalogue.open(tmp_path).summary())
     assert all(line.isprintable() for line in text.splitlines())
 
 
@@ -182,10 +182,10 @@ def test_long_tail_at_its_ends():
 
 def test_summary_holds_every_value():
     values = np.array([1.0, 2.0, 2.0, 9.0])
-    told = summary(values)
+    told = describe_lengths(values)
     assert sum(told["counts"]) == told["n"] == 4
     assert (told["min"], told["median"], told["mean"], told["max"]) == (1, 2, 3.5, 9)
-    assert summary(values[:0]) == {"n": 0}
+    assert describe_lengths(values[:0]) == {"n": 0}
 
 
 REAL = os.environ.get("SCALE_REAL_DATA")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scale.data import media
-from scale.data.media import MediaError, content_hash, examine, load_audio, load_video
+from scale.data.media import MediaError, content_hash, load_audio, load_video, read_media_info
 
 RNG = np.random.default_rng(0)
 NOISE_HWC = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -78,7 +78,7 @@ def test_damage_gives_content_or_media_error(tmp_path_factory, whole, data, moda
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(broken[: data.draw(st.just(len(broken)) | ends)])
     try:
-        outcome = examine(modality, path).content
+        outcome = read_media_info(modality, path).content
     except MediaError as error:
         outcome = error.path
     assert outcome == path or len(outcome) == 16
@@ -104,7 +104,7 @@ def test_a_clip_is_turned_upright(tmp_path):
     at = clip.index(struct.pack(">6i", *as_is), clip.index(b"tkhd"))
     path.write_bytes(clip[:at] + struct.pack(">6i", *clockwise) + clip[at + 24 :])
     np.testing.assert_array_equal(load_video(path, 1)[0], np.rot90(NOISE_HWC, -1))
-    facts = examine("video", path)
+    facts = read_media_info("video", path)
     assert (facts.width, facts.height) == (20, 30)
 
 
@@ -117,8 +117,8 @@ def test_clips_that_are_refused(tmp_path, monkeypatch):
         stream = container.add_stream("png", rate=10)
         stream.height, stream.width, stream.pix_fmt = 12, 16, "rgb24"
         container.start_encoding()
-    for read in (lambda: load_video(empty, 4), lambda: examine("video", empty)):
-        with pytest.raises(MediaError, match="clip holds no frame"):
+    for read in (lambda: load_video(empty, 4), lambda: read_media_info("video", empty)):
+        with pytest.raises(MediaError, match="video has no frame"):
             read()
     clip = save_clip(tmp_path / "a.mov", clip_frames(8))
     cut = tmp_path / "cut.mov"
@@ -163,13 +163,13 @@ def test_sound_that_is_not_finite(tmp_path, value):
     samples_S = np.zeros(3000, dtype=np.float32)
     samples_S[1500] = value
     path = save_wave(tmp_path / "a.wav", samples_S)
-    for read in (lambda: load_audio(path, 16_000, 60.0), lambda: examine("audio", path)):
+    for read in (lambda: load_audio(path, 16_000, 60.0), lambda: read_media_info("audio", path)):
         with pytest.raises(MediaError, match="not finite"):
             read()
 
 
 def test_sounds_that_are_refused(tmp_path):
-    with pytest.raises(MediaError, match="sound is empty"):
+    with pytest.raises(MediaError, match="audio is empty"):
         load_audio(save_wave(tmp_path / "a.wav", np.zeros(0, dtype=np.int16)), 8000, 1.0)
     with pytest.raises(MediaError, match="no audio stream"):
         load_audio(save_clip(tmp_path / "a.mov", clip_frames(2)), 8000, 1.0)
@@ -218,12 +218,12 @@ def test_the_hash_tells_apart(tmp_path):
 
 
 def test_facts(tmp_path):
-    image = examine("image", save(tmp_path / "a.png", NOISE_HWC))
+    image = read_media_info("image", save(tmp_path / "a.png", NOISE_HWC))
     assert (image.width, image.height, image.frames, image.seconds) == (30, 20, None, None)
-    video = examine("video", save_clip(tmp_path / "a.mov", clip_frames(25), rate=10))
+    video = read_media_info("video", save_clip(tmp_path / "a.mov", clip_frames(25), rate=10))
     assert (video.width, video.height, video.frames) == (16, 12, 25)
     assert video.seconds == pytest.approx(2.5)
-    audio = examine("audio", save_wave(tmp_path / "a.wav", np.ones(6000, dtype=np.int16)))
+    audio = read_media_info("audio", save_wave(tmp_path / "a.wav", np.ones(6000, dtype=np.int16)))
     assert audio.seconds == pytest.approx(0.75)
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scale.data.catalogue import decode_json
-from scale.data.duplicates import value_of
+from scale.data.duplicates import field_value
 from scale.data.product import KEYS, RECORD_KEYS, InvalidValue, parse_record, read_path
 from scale.modalities import MODALITIES
 
@@ -60,12 +60,12 @@ def test_every_value_is_used_reported_or_null(shop, record):
     assert product.id == "p"
     reported = [p.modality for p in problems]
     for m in MODALITIES:
-        is_there = value_of(product, m) is not None
+        is_there = field_value(product, m) is not None
         assert is_there + reported.count(m) == (record.get(KEYS[m]) is not None)
     alt = record.get("alt")
     for m in MODALITIES:
         given_alt = alt.get(KEYS[m]) if isinstance(alt, dict) else None
-        is_there = value_of(product, f"alt_{m}") is not None
+        is_there = field_value(product, f"alt_{m}") is not None
         assert is_there + reported.count(f"alt_{m}") == (given_alt is not None)
     unnamed = [p.reason for p in problems if p.modality is None]
     for key in ("name", "category", "split"):

@@ -56,7 +56,7 @@ def test_splits_of_a_part_are_those_of_the_whole(folder):
     assert not has_splits(folder)
     whole = {p.id: p.split for p in with_splits(Catalogue.open(folder))}
     for piece in plan_pieces(folder, 6):
-        for product in with_splits(read_piece(folder, piece), given=False):
+        for product in with_splits(read_piece(folder, piece), has_splits=False):
             assert product.split == whole[product.id]
 
 
@@ -65,7 +65,7 @@ def test_splits_given_far_behind_count_for_all(tmp_path):
     (tmp_path / "products.jsonl").write_text("\n".join(lines))
     assert has_splits(tmp_path)
     first = read_piece(tmp_path, plan_pieces(tmp_path, 5)[0])
-    assert {p.split for p in with_splits(first, given=True)} == {"train"}
+    assert {p.split for p in with_splits(first, has_splits=True)} == {"train"}
 
 
 def test_products_are_found_by_id(folder):

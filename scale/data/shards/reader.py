@@ -278,11 +278,6 @@ class ShardDataset:
         """The products at `indices`, in that order; contents keep their numbers."""
         return replace(self, number_N=self.number_N[np.asarray(indices, np.int64)])
 
-    def facts(self, indices: np.ndarray) -> ProductBatch:
-        """What `collate` says of the products at `indices`, without their tokens."""
-        content_BM = torch.from_numpy(self.shards.content_NM[self.number_N[indices]])
-        return ProductBatch({}, content_BM >= 0, torch.from_numpy(np.array(indices)), content_BM)
-
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
         """All products in order, `batch_size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):
@@ -291,8 +286,10 @@ class ShardDataset:
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
         """As `ProductDataset.collate`, to the bit. Raises ShardsError where bytes are damaged."""
         rows = indices.numpy() if isinstance(indices, Tensor) else indices
-        batch = self.facts(np.array(rows, np.int64))
-        numbers_B = self.number_N[batch.index_B.numpy()]
+        index_B = np.array(rows, np.int64)
+        numbers_B = self.number_N[index_B]
+        content_BM = torch.from_numpy(self.shards.content_NM[numbers_B])
+        batch = ProductBatch({}, content_BM >= 0, torch.from_numpy(index_B), content_BM)
         length_BM = self.shards.length_NM[numbers_B]
         parts = [split(product) for product in self.shards.read(numbers_B, length_BM)]
         for m in self.shards.manifest.present:

@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import require
 from scale.data.catalogue import Catalogue
-from scale.data.features import fit_picture, from_patches, to_patches
+from scale.data.features import fit_image, from_patches, to_patches
 from scale.data.media import load_image
 from scale.data.product import View
 from scale.data.tokenizer import encode_texts, train_tokenizer
@@ -349,7 +349,7 @@ def _usable(view: View) -> bool:
 
 
 def _pixels(view: View) -> np.ndarray:
-    return fit_picture(load_image(view.image), IMAGE_SIZE)
+    return fit_image(load_image(view.image), IMAGE_SIZE)
 
 
 def _encode_images(codebook: PatchCodebook, pictures: list[np.ndarray]) -> Tensor:

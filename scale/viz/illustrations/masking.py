@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scale.config import FeatureConfig, require
-from scale.data.features import fit_picture, pixels_of
+from scale.data.features import fit_image, to_pixels
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SPECS
 from scale.studies.context import Reconstruction
@@ -58,7 +58,7 @@ def mask_image(
 ) -> Figure:
     """Hidden regions of pictures: a row a product; picture, colours, what is hidden, guesses.
 
-    Of the features `hog` only the colours can be drawn, not the gradients (`features.pixels_of`).
+    Of the features `hog` only the colours can be drawn, not the gradients (`features.to_pixels`).
 
     Raises:
         ValueError: the features hold no colours.
@@ -86,10 +86,10 @@ def _regions(
     axes: Axes, found: Reconstruction, version: str, box: Box, config: FeatureConfig
 ) -> None:
     if version == "media":
-        pixels_HWC = fit_picture(tiles.load(found.product, "image"), SHARP)
+        pixels_HWC = fit_image(tiles.load(found.product, "image"), SHARP)
     else:
         vectors_LF = found.guess_LF.get(version, found.truth_LF)
-        pixels_HWC = pixels_of(vectors_LF, config.image_features, config.patch_size)
+        pixels_HWC = to_pixels(vectors_LF, config.image_features, config.patch_size)
     typeset.picture(axes, pixels_HWC, *box)
     side = round(len(found.hidden_L) ** 0.5)
     for place in np.flatnonzero(found.hidden_L):
@@ -118,7 +118,7 @@ def mask_video(
         for version, box in zip(versions, column, strict=True):
             vectors_LF = found.guess_LF.get(version, found.truth_LF)
             source, side = config.video_features, config.frame_size
-            colours = [pixels_of(vector_F[None], source, side) for vector_F in vectors_LF]
+            colours = [to_pixels(vector_F[None], source, side) for vector_F in vectors_LF]
             _frames(axes, frames.get(version, colours), found, version, box)
             _loss(axes, found, version, box, lang)
     return figure
@@ -362,9 +362,9 @@ def _task_lines(pieces: Sequence[Piece], stage: str, width: float) -> list[list[
 def _image(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
     """The picture and its hidden regions; predicted, as the colours of its features."""
     if stage == "predicted":
-        pixels_HWC = pixels_of(found.guess_LF["all"], config.image_features, config.patch_size)
+        pixels_HWC = to_pixels(found.guess_LF["all"], config.image_features, config.patch_size)
     else:
-        pixels_HWC = fit_picture(tiles.load(found.product, "image"), SHARP)
+        pixels_HWC = fit_image(tiles.load(found.product, "image"), SHARP)
     shown = Box(*typeset.picture(axes, pixels_HWC, box.x, box.y, box.height, box.height))
     side = round(len(found.hidden_L) ** 0.5)
     for place in np.flatnonzero(found.hidden_L):
@@ -380,7 +380,7 @@ def _video(axes: Axes, found: Reconstruction, stage: str, box: Box, config: Feat
     count = len(found.hidden_L)
     if stage == "predicted":
         vectors = found.guess_LF["all"][:, None]
-        frames = [pixels_of(vector, config.video_features, config.frame_size) for vector in vectors]
+        frames = [to_pixels(vector, config.video_features, config.frame_size) for vector in vectors]
     else:
         frames = tiles.load(found.product, "video", count)
     columns = int(np.ceil(count**0.5))

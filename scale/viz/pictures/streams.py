@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 
 from scale.config import base
-from scale.data.features import fit_picture
+from scale.data.features import fit_image
 from scale.data.media import load_image
 from scale.modalities import MODALITIES
 from scale.seeding import derived_seed
@@ -44,10 +44,10 @@ def _draw_masks(sources: Sources, lang: Language) -> Figure:
 @figure("picture_words")
 def _draw_words(sources: Sources, lang: Language) -> Figure:
     train = [p for p in sources.catalogue.split("train").products if p.image is not None]
-    pictures = [fit_picture(load_image(p.image), SIDE) for p in train[:PICTURES_OF_CODEBOOK]]
+    pictures = [fit_image(load_image(p.image), SIDE) for p in train[:PICTURES_OF_CODEBOOK]]
     codebook = PatchCodebook.fit(pictures, CODES, seed=sources.seed)
     shown = sources.test.products[most_complete(sources.test)]
-    pixels_HWC = fit_picture(load_image(shown.image), SIDE)
+    pixels_HWC = fit_image(load_image(shown.image), SIDE)
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(sources.seed))
         model = ImageGenerator(GeneratorConfig(vocab_size=32, codes=CODES, text_length=TITLE))
