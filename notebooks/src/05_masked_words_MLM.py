@@ -262,11 +262,11 @@ for name, hidden_words in asked.items():
     hidden = mask_words(test, hidden_words)
     chosen = score_masked(run.model, hidden, "text", len(test), candidates=choice)
     for context in ("none", "all"):
-        right = approx_estimate(estimate(chosen[context].right_P), 2)
+        right = approx_estimate(estimate(chosen[context].correct_P), 2)
         print(f"{name}, others shown: {context:5} right {right}, in the dark 1 in {len(choice)}")
 assert abs(gains(losses["colour words"])["image"].value) < 0.1
 assert gains(losses["material words"])["audio"].low > 0.05
-assert np.nanmean(found["colour words"]["all"].right_P) < 0.1
+assert np.nanmean(found["colour words"]["all"].correct_P) < 0.1
 
 # %% [markdown]
 # ## Why not?
@@ -349,7 +349,7 @@ marks = {
     for name, pupil in pupils.items()
 }
 for name, mark in marks.items():
-    right = approx_estimate(estimate(mark.right_P), 2)
+    right = approx_estimate(estimate(mark.correct_P), 2)
     print(f"{name}: loss {approx(np.nanmean(mark.loss_P))}, right {right}")
 
 # %% [markdown]
@@ -361,7 +361,7 @@ from scale.evaluation.bootstrap import paired_difference
 
 alone, both = marks["title alone"], marks["title and picture"]
 saved = paired_difference(alone.loss_P, both.loss_P)
-more = paired_difference(both.right_P, alone.right_P)
+more = paired_difference(both.correct_P, alone.right_P)
 print(f"the picture saves {approx_estimate(saved, 2)} nats")
 print(f"and makes {approx_estimate(more, 2)} more answers right")
 assert saved.low > 0.05

@@ -262,7 +262,7 @@ from scale.studies.masked_probe import top_tokens
 from scale.viz.illustrations.masked_words import top_guesses
 
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], asked=["Material"])
+one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
 shown = {"nothing": NOTHING, "the picture": Context(("image",)), "the sound": Context(("audio",))}
 guesses = {
     name: top_tokens(predict(reader, in_context(one, "table", c), "table")[0], tokenizer)
@@ -293,7 +293,7 @@ def exam_gains(model):
     contexts, found = default_contexts("table"), {}
     del contexts["other products"]
     for name in RECORD_ATTRIBUTES:
-        asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
+        asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
         marks = score_masked(model, asked, "table", len(exam), contexts)
         found[name] = gains({m: mark.loss_P for m, mark in marks.items()})
     return found
@@ -340,9 +340,9 @@ from scale.evaluation.bootstrap import estimate
 
 rows = {}
 for name in RECORD_ATTRIBUTES:
-    asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
+    asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
     marks = score_masked(reader, asked, "table", len(exam), {"dark": NOTHING, "all": EVERYTHING})
-    rows[name] = {c: approx_estimate(estimate(mark.right_P), 2) for c, mark in marks.items()}
+    rows[name] = {c: approx_estimate(estimate(mark.correct_P), 2) for c, mark in marks.items()}
 titles = {"dark": "right, nothing shown", "all": "right, all shown"}
 html_table(pd.DataFrame(rows).T.rename(columns=titles))
 
@@ -354,7 +354,7 @@ html_table(pd.DataFrame(rows).T.rename(columns=titles))
 # be the same, as nothing else is known. Do all tables of the exam look the same? Their values are all hidden...
 
 # %%
-bare = mask_entities(exam, RECORD_ATTRIBUTES, asked=["Material"])
+bare = mask_entities(exam, RECORD_ATTRIBUTES, targets=["Material"])
 logits_NV = predict(reader, in_context(bare, "table", NOTHING), "table")
 looks = [tuple(ids) for ids in bare.batch.tokens["table"].values.tolist()]
 for look, logits_V in zip(looks, logits_NV, strict=True):
@@ -388,7 +388,7 @@ except ValueError as error:
 # of another product. What should the loss be, compared with no sound? (`Context(("audio",), other_products=True)`)
 
 # %% tags=["solution"]
-asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=["Material"])
+asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=["Material"])
 contexts = {
     "nothing": NOTHING,
     "own sound": Context(("audio",)),

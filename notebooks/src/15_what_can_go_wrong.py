@@ -583,9 +583,9 @@ from scale.studies.released_code import missing_audio_effects
 from scale.viz.illustrations.released_code import fault_missing
 
 found = missing_audio_effects(run, data)
-print(f"title and sound: {approx(found.loss_there)} where there is a sound,",
-      f"{approx(found.loss_missing)} where there is none; at best {found.least:.2f}")  # fmt: skip
-assert found.loss_missing > found.least > found.loss_there
+print(f"title and sound: {approx(found.loss_present)} where there is a sound,",
+      f"{approx(found.loss_missing)} where there is none; at best {found.lower_bound:.2f}")  # fmt: skip
+assert found.loss_missing > found.lower_bound > found.loss_present
 fault_missing(found)
 
 # %% [markdown]

@@ -24,7 +24,7 @@ def _parts(
     probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
 ) -> list[str]:
     parts = []
-    giver = probe.giver(row, modality) if change.mismatch else None
+    giver = probe.donor(row, modality) if change.mismatch else None
     if giver is not None:
         parts.append(label("xs_from", lang, product=probe.data.ids[giver]))
     if change.damage:

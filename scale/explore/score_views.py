@@ -97,15 +97,15 @@ def _blend(i: int, j: int) -> str:
 
 def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Language) -> str:
     """The JCT's sequence, and how far each modality's fused feature moved."""
-    total = int(now.token_M.sum() + now.stand_in_M.sum())
+    total = int(now.token_M.sum() + now.missing_token_M.sum())
     parts = []
     for m, colour in enumerate(MODALITY_COLOURS.values()):
-        for kind, count in (("own", now.token_M[m]), ("filler", now.stand_in_M[m])):
+        for kind, count in (("own", now.token_M[m]), ("filler", now.missing_token_M[m])):
             if count:
                 look = f"flex-grow:{count};--colour:{colour}"
                 title = f"{label(MODALITIES[m], lang)}: {count}"
                 parts.append(f'<span class="{kind}" style="{look}" title="{title}">{count}</span>')
-    counts = {"own": int(now.token_M.sum()), "filler": int(now.stand_in_M.sum())}
+    counts = {"own": int(now.token_M.sum()), "filler": int(now.missing_token_M.sum())}
     says = label(f"policy_says_{policy}", lang)
     line = f"{says} · " + label("xs_jct_count", lang, **counts)
     cosine_M = fused_cosines(now, before)

@@ -140,7 +140,7 @@ class ScoreExplorer(Explorer):
         row, changes = self.picker.row, self.changes()
         self._reading = None
         for m, column in self.columns.items():
-            column.offer(self.probe.has(row, m), self.probe.giver(row, m) is not None)
+            column.offer(self.probe.has(row, m), self.probe.donor(row, m) is not None)
             column.content.html = self._tile(row, m, changes[m], self._playing and m == "video")
         batch = self.probe.batch(row, changes)
         if not batch.present_BM.any():
@@ -167,8 +167,8 @@ class ScoreExplorer(Explorer):
     def _draw_tile(self, row: int, modality: str, change: ModalityChange, playing: bool) -> str:
         clean = self.probe.content(row, modality, CLEAN)
         content = self.probe.content(row, modality, change)
-        other = content is not None and content.giver != row
-        giver = self.subject.data.ids[content.giver] if other else ""
+        other = content is not None and content.donor != row
+        giver = self.subject.data.ids[content.donor] if other else ""
         tile = Tile(modality, content, clean, giver, playing)
         return tile.html(self.subject.data.config, self.lang)
 

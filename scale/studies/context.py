@@ -27,28 +27,27 @@ from scale.model.scale import ScaleModel
 from scale.seeding import generator
 
 BATCH = 256
-"""Products that are predicted at once. Part of the seeds, as a product's masks depend on its place
-in the batch."""
+"""Products per forward pass. Masks depend on it: they are drawn by position in the batch."""
 OTHER_PRODUCTS_STREAM = 1
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the model may see beside the rest of the modality that is predicted."""
+    """Modalities that the model sees in addition to the predicted one."""
 
     keep: tuple[str, ...] = MODALITIES
-    """Modalities that stay; the others count as missing (`ProductBatch.only`), so what stands for
-    them is what the model's policy puts there: zero imputation, a learned token, nothing."""
+    """Modalities that are kept; the others are marked missing (`ProductBatch.only`), so the model's
+    missing-modality policy applies: zero imputation, a learned token, or no tokens."""
     other_products: bool = False
-    """Every modality that stays is that of another product. As many tokens as before, of the kind
-    that training saw, but none of them about this product."""
+    """Take every kept modality from another product: as many tokens as before, with the
+    distribution seen in training, but unrelated to this product."""
 
 
 NOTHING, EVERYTHING, OTHER_PRODUCTS = Context(()), Context(), Context(other_products=True)
 
 
 def default_contexts(modality: str) -> dict[str, Context]:
-    """`none`, `all`, `other products`, and each other modality alone by its name."""
+    """Return the contexts `none`, `all`, `other products`, and each other modality alone."""
     alone = {m: Context((m,)) for m in MODALITIES if m != modality}
     return {"none": NOTHING, "all": EVERYTHING, "other products": OTHER_PRODUCTS, **alone}
 
@@ -56,10 +55,10 @@ def default_contexts(modality: str) -> dict[str, Context]:
 def mask_modality(
     data: ProductDataset, modality: str, config: MaskConfig, seed: int = 0, draw: int = 0
 ) -> Iterator[MaskedBatch]:
-    """The products of `data` that have `modality`, with tokens hidden there and nowhere else.
+    """Yield batches of the products that have `modality`, with masked tokens in it alone.
 
-    In batches, whose `index_B` counts in `data`. Equal arguments hide equal positions, so two
-    contexts are compared on the same ones. Raises ValueError where no product has the modality.
+    `index_B` of the batches refers to `data`. Equal arguments mask equal positions, so contexts are
+    compared on the same positions. Raises ValueError if no product has the modality.
     """
     having = np.flatnonzero(data.present_NM[:, INDEX[modality]])
     if not len(having):
@@ -73,7 +72,7 @@ def mask_modality(
 def in_context(
     masked: MaskedBatch, modality: str, context: Context = EVERYTHING, seed: int = 0
 ) -> MaskedBatch:
-    """The same hidden positions beside another context; `seed` chooses the other products."""
+    """Return the same masked positions in another context; `seed` selects the other products."""
     keep = tuple(m for m in MODALITIES if m in context.keep or m == modality)
     batch = masked.batch.only(keep)
     if context.other_products:
@@ -82,10 +81,10 @@ def in_context(
 
 
 def _with_other_products(batch: ProductBatch, modality: str, seed: int) -> ProductBatch:
-    """Each product's other modalities become those of the product before it in a random circle.
+    """Replace each product's other modalities by those of the previous product in a random cycle.
 
-    One circle for all modalities, of which each takes the products that have it: who has what does
-    not change, and the strange tokens belong together as far as that allows.
+    One cycle is used for all modalities, restricted to the products that have each: presence does
+    not change, and the replaced modalities mostly come from the same product.
     """
     draw = torch.rand(len(batch), generator=generator("cpu", seed, OTHER_PRODUCTS_STREAM))
     tokens = {}
@@ -98,9 +97,9 @@ def _with_other_products(batch: ProductBatch, modality: str, seed: int) -> Produ
 
 
 def predict(model: ScaleModel, masked: MaskedBatch, modality: str) -> Tensor:
-    """logits_NV or vectors_NF at the hidden positions of `modality`, without gradient.
+    """Predict logits_NV or vectors_NF at the masked positions of `modality`, without gradient.
 
-    Rows are in the order of `masked.targets[modality]`; the model's mode is restored.
+    Rows are in the order of `masked.targets[modality]`. The model's training mode is restored.
     """
     device = next(model.parameters()).device
     hidden = {modality: masked.hidden[modality].to(device)}
@@ -113,7 +112,7 @@ def predict(model: ScaleModel, masked: MaskedBatch, modality: str) -> Tensor:
 
 
 def position_losses(modality: str, predicted: Tensor, target: Tensor) -> Tensor:
-    """loss_N, whose mean is `masked_token_loss` or `masked_vector_loss` with weights of 1.
+    """Return loss_N, whose mean is the unweighted `masked_token_loss` or `masked_vector_loss`.
 
     CE(logits_n, target_n) of a discrete modality, mean_f (p_nf - t_nf)^2 of a continuous one.
     """
@@ -123,7 +122,7 @@ def position_losses(modality: str, predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def by_product(value_N: Tensor, product_N: Tensor, products: int) -> Tensor:
-    """Mean of each product's positions, value_B (float64); NaN for products without any."""
+    """Average over each product's positions, value_B (float64); NaN for products without any."""
     sum_B = torch.zeros(products, dtype=torch.float64)
     sum_B.index_add_(0, product_N, value_N.double())
     return sum_B / torch.bincount(product_N, minlength=products)
@@ -138,10 +137,10 @@ def product_losses(
     seed: int = 0,
     draws: int = 1,
 ) -> dict[str, np.ndarray]:
-    """Loss of each product in each context, as loss_P by the context's name (`default_contexts`).
+    """Return loss_P of each context by name (default: `default_contexts`).
 
-    The mean over `draws` masks, the same ones in every context. NaN where the product lacks the
-    modality, or has nothing of a context that is not empty: there is nothing to compare.
+    Averaged over `draws` masks, the same ones in every context. NaN if the product lacks the
+    modality, or all modalities of a nonempty context.
     """
     contexts = contexts or default_contexts(modality)
     loss = {name: np.full(len(data), np.nan) for name in contexts}
@@ -166,7 +165,7 @@ def product_losses(
 def gains(
     losses: Mapping[str, np.ndarray], than: str = "none", seed: int = 0
 ) -> dict[str, Estimate]:
-    """How much lower each loss is than that of the context `than`: positive where it helps.
+    """Return the reduction of each loss relative to the context `than`; positive is better.
 
     Mean over the products that have both, with a 95 % bootstrap interval over products.
     """
@@ -178,9 +177,9 @@ def gains(
 
 
 def visible_mean(masked: MaskedBatch, modality: str) -> Tensor:
-    """A guess without a model: the mean of the product's visible vectors, as vectors_NF.
+    """Baseline vectors_NF: the mean of the product's visible vectors.
 
-    0, the training set's mean, where a product has no visible vector.
+    0 (the training mean) if a product has no visible vector.
     """
     tokens, hidden_RL = masked.batch.tokens[modality], masked.hidden[modality]
     visible_RL1 = _visible(tokens, hidden_RL)[:, :, None].float()
@@ -189,10 +188,10 @@ def visible_mean(masked: MaskedBatch, modality: str) -> Tensor:
 
 
 def nearest_visible(masked: MaskedBatch, modality: str) -> Tensor:
-    """A guess without a model: the mean of the visible vectors next to the hidden one, vectors_NF.
+    """Baseline vectors_NF: the mean of the nearest visible vectors in the sequence.
 
-    Next by distance in the sequence; two where they are equally far, so a single hidden frame
-    becomes the mean of the frames before and after it. 0 where a product has no visible vector.
+    Two vectors at equal distance are averaged, so a single masked frame becomes the mean of the
+    frames before and after it. 0 if a product has no visible vector.
     """
     tokens, hidden_RL = masked.batch.tokens[modality], masked.hidden[modality]
     visible_RL = _visible(tokens, hidden_RL)
@@ -209,29 +208,29 @@ def _visible(tokens: Tokens, hidden_RL: Tensor) -> Tensor:
 
 
 CONTEXTS = {"with": EVERYTHING, "without": NOTHING}
-"""The guesses of the model that the notebooks show."""
+"""Contexts of the model's predictions that the notebooks show."""
 BASELINES = {
     "mean": lambda masked, modality: torch.zeros_like(masked.targets[modality]),
     "visible": visible_mean,
     "nearest": nearest_visible,
 }
-"""Guesses without a model: the training set's mean (standardised features: 0), the mean of the
-product's visible vectors, the visible vectors next to the hidden one."""
+"""Predictions without a model: the training mean (0 for standardised features), the mean of the
+product's visible vectors, the nearest visible vectors."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One product, one mask, several guesses."""
+    """Predictions for the masked vectors of one product, in the units of the features."""
 
     product: Product
     truth_LF: np.ndarray
-    """The features as they were extracted, e.g. colours in [-1, 1]; standardisation undone."""
+    """Unstandardised features, e.g. colours in [-1, 1]."""
     hidden_L: np.ndarray
-    """True where the vector was hidden."""
+    """True where the vector was masked."""
     guess_LF: dict[str, np.ndarray]
-    """By name: the guess at hidden positions, the truth elsewhere."""
+    """By name: predictions at masked positions, the truth elsewhere."""
     loss: dict[str, float]
-    """By name: mean squared error of the standardised features over the hidden positions."""
+    """By name: mean squared error of the standardised features over the masked positions."""
 
 
 def reconstruct(
@@ -243,10 +242,10 @@ def reconstruct(
     contexts: Mapping[str, Context] | None = None,
     seed: int = 0,
 ) -> list[Reconstruction]:
-    """The guesses for the products at `rows` of `data`, contexts first, then `BASELINES`.
+    """Predict the masked vectors of the products at `rows`, by contexts and `BASELINES`.
 
-    Hidden positions are those of `context.product_losses` with the same data and seed, so the
-    losses are the ones that it averages.
+    Masked positions are those of `product_losses` with the same data and seed, so the losses are
+    the ones that it averages.
 
     Raises:
         ValueError: a product of `rows` lacks the modality.
@@ -277,9 +276,10 @@ def reconstruction_of(
     place: int,
     guess_NF: Mapping[str, Tensor],
 ) -> Reconstruction:
-    """The guesses for the product at `place` of a batch of `data`, standardisation undone.
+    """Unstandardise the predictions for the product at `place` of a batch of `data`.
 
-    guess_NF: by name, vectors_NF (standardised) at the hidden positions of the whole batch.
+    Args:
+        guess_NF: by name, standardised vectors_NF at the masked positions of the whole batch.
     """
     index = int(masked.batch.index_B[place])
     own_N = masked.rows(modality) == place
@@ -301,7 +301,7 @@ def reconstruction_of(
 def baseline_losses(
     data: ProductDataset, modality: str, config: MaskConfig, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """loss_P of each of `BASELINES`, on the positions that `context.product_losses` hides."""
+    """Return loss_P of each of `BASELINES` on the masked positions of `product_losses`."""
     losses = {name: np.full(len(data), np.nan) for name in BASELINES}
     for masked in mask_modality(data, modality, config, seed):
         index_B, target_NF = masked.batch.index_B.numpy(), masked.targets[modality]
@@ -313,10 +313,10 @@ def baseline_losses(
 
 
 def best_median_worst(gain_P: np.ndarray) -> tuple[int, int, int]:
-    """Products of the largest, the median and the smallest value, by a rule and not by eye.
+    """Return the indices of the largest, median and smallest value, ignoring NaN.
 
-    NaN is left out. Of an even number, the upper one of the two in the middle; the first of equal
-    ones. Raises ValueError where nothing is a number.
+    Of an even number of values, the upper median; of equal values, the first. Raises ValueError if
+    all values are NaN.
     """
     order = np.argsort(-gain_P, kind="stable")
     order = order[~np.isnan(gain_P[order])]

@@ -1,4 +1,4 @@
-"""Runs that do not learn, for notebook 10: the contrastive loss of one batch under a fault.
+"""Failure modes of training for notebook 10: contrastive loss curves on a single batch.
 
 B products of the batch, M modalities (five), D width.
 """
@@ -20,7 +20,7 @@ FAILURE_MODES = {
     "learning rate 100 times too low": {"learning_rate": 2e-5},
     "temperature 2 instead of 0.07": {"temperature": 2.0},
 }
-"""Arguments of `contrastive_curve` by name."""
+"""Name -> arguments of `contrastive_curve`."""
 SHUFFLED_MODALITIES = "modalities mixed up"
 
 
@@ -31,9 +31,9 @@ def contrastive_curve(
     learning_rate: float = 2e-3,
     temperature: float = 0.07,
 ) -> list[float]:
-    """Mean InfoNCE of the ten pairs at each step of training on one batch alone.
+    """Return the mean InfoNCE of the ten pairs at each step of training on a single batch.
 
-    A healthy model learns it by heart; guessing costs log(len(batch)).
+    A healthy model memorises the batch; chance is log(len(batch)).
     """
     train = replace(
         config.train, steps=steps, batch_size=len(batch), learning_rate=learning_rate, device="cpu"
@@ -47,9 +47,9 @@ def contrastive_curve(
 def shuffled_curve(
     config: Config, batch: ProductDataset, steps: int = 25, seed: int = 0
 ) -> list[float]:
-    """The same where each modality of a product is another product's, dealt anew at each step.
+    """`contrastive_curve` with every modality permuted among products at each step.
 
-    Nothing belongs together, so the expected loss of any model is at least that of guessing.
+    Modalities are unrelated, so the expected loss of any model is at least that of chance.
     """
     random = torch.Generator().manual_seed(seed)
     model = seeded_model(config).train()
@@ -57,8 +57,8 @@ def shuffled_curve(
     products, losses = batch.collate(range(len(batch))), []
     for _ in range(steps):
         pooled_BMD = model.embed(products).pooled_BMD
-        dealt = [torch.randperm(len(batch), generator=random) for _ in MODALITIES]
-        mixed_BMD = torch.stack([pooled_BMD[dealt_B, m] for m, dealt_B in enumerate(dealt)], dim=1)
+        order = [torch.randperm(len(batch), generator=random) for _ in MODALITIES]
+        mixed_BMD = torch.stack([pooled_BMD[order_B, m] for m, order_B in enumerate(order)], dim=1)
         everything_BM = torch.ones(mixed_BMD.shape[:2], dtype=torch.bool)
         loss = pair_losses(mixed_BMD, everything_BM).mean_P().mean()
         optimizer.zero_grad()
@@ -69,7 +69,7 @@ def shuffled_curve(
 
 
 def failure_curves(config: Config, batch: ProductDataset) -> dict[str, list[float]]:
-    """The healthy run and four broken ones, on the same batch of complete products."""
+    """Return the curves of the healthy run and of all failure modes on the same batch."""
     curves = {
         name: contrastive_curve(config, batch, **fault) for name, fault in FAILURE_MODES.items()
     }
@@ -77,9 +77,9 @@ def failure_curves(config: Config, batch: ProductDataset) -> dict[str, list[floa
 
 
 def complete_products(data: ProductDataset, count: int) -> ProductDataset:
-    """The first `count` products that lack nothing.
+    """Return the first `count` products with all modalities.
 
-    Raises ValueError where there are fewer.
+    Raises ValueError if there are fewer.
     """
     complete = data.present_NM.all(axis=1).nonzero()[0]
     if len(complete) < count:

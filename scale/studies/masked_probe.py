@@ -33,16 +33,16 @@ from scale.studies.context import (
 )
 
 Find = Callable[[ProductBatch], Tensor]
-"""hidden_RL of a batch."""
+"""Returns hidden_RL of a batch."""
 
 
 def mask_words(
     data: ProductDataset, words: Iterable[str], rows: Sequence[int] | None = None
 ) -> MaskedBatch:
-    """The products whose title holds one of `words`, each of its word pieces [MASK].
+    """Mask all word pieces of the given words in titles; products without them are left out.
 
-    A word counts where all its pieces stand there and no piece continues it. `index_B` of the batch
-    counts in `data`. Raises ValueError where no title of `rows` (default: all) holds a word.
+    A word matches where all its pieces occur and no piece continues it. `index_B` of the batch
+    refers to `data`. Raises ValueError if no title of `rows` (default: all) contains a word.
     """
     how = {"add_special_tokens": False}
     spelled = [data.tokenizer(word, **how)["input_ids"] for word in dict.fromkeys(words)]
@@ -70,16 +70,16 @@ def mask_entities(
     names: Iterable[str],
     attribute: bool = False,
     rows: Sequence[int] | None = None,
-    asked: Iterable[str] | None = None,
+    targets: Iterable[str] | None = None,
 ) -> MaskedBatch:
-    """The products whose table has one of the attributes `names`, each whole value of it [MASK].
+    """Mask the values of the attributes `names` in tables; products without them are left out.
 
     Args:
-        attribute: hide the attribute itself instead, and show its value.
-        asked: those of `names` that are to be predicted; None: all. The others are hidden only.
+        attribute: mask the attribute instead of its value.
+        targets: attributes among `names` to predict (default: all); the others are only masked.
 
     Raises:
-        ValueError: no table of `rows` (default: all) has what is asked.
+        ValueError: no table of `rows` (default: all) has one of the targets.
     """
     names = set(names)
 
@@ -93,9 +93,9 @@ def mask_entities(
         return found_RL
 
     masked = _mask_found(
-        data, "table", lambda b: find(b, names if asked is None else set(asked)), rows
+        data, "table", lambda b: find(b, names if targets is None else set(targets)), rows
     )
-    if asked is None:
+    if targets is None:
         return masked
     tokens = masked.batch.tokens["table"]
     hidden_RL = find(masked.batch, names)
@@ -108,7 +108,7 @@ def mask_entities(
 
 
 def _continuation_pieces(data: ProductDataset) -> Tensor:
-    """Whether a piece continues a word (`##...`), as continues_V."""
+    """Return continues_V: True for pieces that continue a word (`##...`)."""
     pieces = data.tokenizer.convert_ids_to_tokens(range(len(data.tokenizer)))
     return torch.tensor([piece.startswith("##") for piece in pieces])
 
@@ -122,7 +122,7 @@ def _mask_found(
         found_R = find(data.collate(rows)).any(dim=1).tolist()
         rows = [row for row, found in zip(rows, found_R, strict=True) if found]
     if not rows:
-        raise ValueError(f"nothing to hide in the {modality} of these products")
+        raise ValueError(f"no tokens to mask in the {modality} of these products")
     batch = data.collate(rows)
     hidden_RL, clean = find(batch), batch.tokens[modality]
     values_RL = clean.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
@@ -133,12 +133,12 @@ def _mask_found(
 
 @dataclass(frozen=True)
 class MaskedScores:
-    """What a model says at the hidden positions, product by product; NaN where it was not asked."""
+    """Loss and accuracy at the masked positions by product; NaN if nothing was masked."""
 
     loss_P: np.ndarray
-    """Mean cross-entropy of the product's hidden pieces, in nats."""
-    right_P: np.ndarray
-    """1 where every hidden piece is the most probable one, else 0."""
+    """Mean cross-entropy of the product's masked pieces, in nats."""
+    correct_P: np.ndarray
+    """1 if every masked piece is predicted correctly (argmax), else 0."""
 
 
 def score_masked(
@@ -150,14 +150,14 @@ def score_masked(
     candidates: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[str, MaskedScores]:
-    """Answers beside each context (default: `default_contexts` the modality), by its name.
+    """Score the predictions in each context (default: `default_contexts`), by name.
 
-    A product that has nothing of a context which is not empty is NaN there.
+    NaN for products that lack all modalities of a nonempty context.
 
     Args:
-        products: P; the batch's `index_B` counts in these.
+        products: P, the size of the dataset to which `index_B` refers.
         candidates: ids_C to choose from, e.g. all colours; None: the whole vocabulary.
-        seed: chooses the other products.
+        seed: selects the other products.
     """
     found = {}
     index_B, rows_N = masked.batch.index_B.numpy(), masked.rows(modality)
@@ -167,19 +167,19 @@ def score_masked(
         logits_NV = restrict_candidates(predict(model, shown, modality), candidates)
         loss_N = position_losses(modality, logits_NV, target_N)
         wrong_N = logits_NV.argmax(1) != target_N
-        loss_P, right_P = np.full(products, np.nan), np.full(products, np.nan)
+        loss_P, correct_P = np.full(products, np.nan), np.full(products, np.nan)
         loss_P[index_B] = by_product(loss_N, rows_N, len(index_B)).numpy()
-        right_P[index_B] = by_product(wrong_N, rows_N, len(index_B)).numpy() == 0
+        correct_P[index_B] = by_product(wrong_N, rows_N, len(index_B)).numpy() == 0
         others = [INDEX[m] for m in context.keep if m != modality]
         if others:
             lacking_B = ~masked.batch.present_BM[:, others].any(dim=1).numpy()
-            loss_P[index_B[lacking_B]] = right_P[index_B[lacking_B]] = np.nan
-        found[name] = MaskedScores(loss_P, right_P)
+            loss_P[index_B[lacking_B]] = correct_P[index_B[lacking_B]] = np.nan
+        found[name] = MaskedScores(loss_P, correct_P)
     return found
 
 
 def restrict_candidates(logits_NV: Tensor, candidates: Sequence[int] | None) -> Tensor:
-    """The logits with everything but the candidates impossible; all of them where that is None."""
+    """Set the logits of all non-candidates to -inf; unchanged if `candidates` is None."""
     if candidates is None:
         return logits_NV
     inside_V = torch.zeros(logits_NV.shape[1], dtype=torch.bool)
@@ -188,7 +188,7 @@ def restrict_candidates(logits_NV: Tensor, candidates: Sequence[int] | None) -> 
 
 
 def top_tokens(logits_V: Tensor, tokenizer, count: int = 5) -> list[tuple[str, float]]:
-    """The most probable word pieces with their probabilities, most probable first."""
+    """Return the most probable word pieces with their probabilities, in descending order."""
     probability_V = logits_V.softmax(0)
     best = probability_V.topk(count)
     words = tokenizer.convert_ids_to_tokens(best.indices.tolist())
@@ -196,11 +196,11 @@ def top_tokens(logits_V: Tensor, tokenizer, count: int = 5) -> list[tuple[str, f
 
 
 def token_groups(data: ProductDataset, row: int, modality: str) -> Tensor:
-    """What is hidden together in a product's modality: number of each position's group, group_L.
+    """Return group_L, the group of each position; the tokens of a group are masked together.
 
-    Text: words from 0, a piece `##...` with the word before it. Table: `Tokens.entity_RL`. Image,
-    video, audio: each vector alone. -1: never hidden ([CLS], [SEP], structure). Raises ValueError
-    where the product lacks the modality.
+    Text: words from 0, with `##...` pieces in the group of their word. Table: `Tokens.entity_RL`.
+    Image, video, audio: each vector alone. -1: never masked ([CLS], [SEP], structure). Raises
+    ValueError if the product lacks the modality.
     """
     tokens = _tokens_of(data, row, modality)
     length = int((~tokens.padding_RL[0]).sum())
@@ -216,7 +216,7 @@ def token_groups(data: ProductDataset, row: int, modality: str) -> Tensor:
 
 
 def draw_groups(group_L: Tensor, rate: float, *seed: int) -> frozenset[int]:
-    """`rate` of the groups, at least one, by the rule of the pretext tasks (`choose_groups`)."""
+    """Draw a share `rate` of the groups, at least one, as in training (`choose_groups`)."""
     random = generator("cpu", *seed)
     count_draw_R = torch.rand(1, generator=random)
     order_draw_RG = torch.rand(1, max(int(group_L.max()) + 1, 1), generator=random)
@@ -227,17 +227,17 @@ def draw_groups(group_L: Tensor, rate: float, *seed: int) -> frozenset[int]:
 def mask_groups(
     data: ProductDataset, row: int, modality: str, groups: Collection[int]
 ) -> MaskedBatch:
-    """The product at `row` as a batch of one, with these groups hidden and nothing else.
+    """Return the product at `row` as a batch of one, with exactly these groups masked.
 
-    Hidden word pieces are all [MASK] (training replaces 80 % so, 10 % by random pieces, and leaves
-    10 %), hidden vectors zero (the encoder sets its mask token there). Raises ValueError where the
-    product lacks the modality or one of the groups, or nothing is to be hidden.
+    All masked word pieces become [MASK] (in training: 80 % [MASK], 10 % random, 10 % unchanged);
+    masked vectors become zero and are replaced by the encoder's mask token. Raises ValueError if
+    the product lacks the modality or a group, or if no group is given.
     """
     group_L = token_groups(data, row, modality)
     wanted, real = {int(group) for group in groups}, set(group_L.tolist()) - {-1}
-    require(bool(wanted), "nothing is hidden")
-    strange = sorted(wanted - real)
-    require(not strange, f"{data.ids[row]}: its {modality} has no group {strange} to hide")
+    require(bool(wanted), "no group to mask")
+    unknown = sorted(wanted - real)
+    require(not unknown, f"{data.ids[row]}: its {modality} has no group {unknown} to mask")
     batch = data.collate([row])
     clean = batch.tokens[modality]
     hidden_RL = torch.isin(group_L, torch.tensor(sorted(wanted)))[None]
@@ -252,17 +252,17 @@ def mask_groups(
 
 @dataclass(frozen=True)
 class MaskedPrediction:
-    """One product, one mask, and what a model says beside each of several contexts."""
+    """Predictions for the masked tokens of one product in several contexts."""
 
     modality: str
     masked: MaskedBatch
     predicted: dict[str, Tensor]
-    """logits_NV or vectors_NF at the hidden positions, by context."""
+    """logits_NV or vectors_NF at the masked positions, by context."""
 
     @property
     def loss(self) -> dict[str, float]:
-        """Mean loss of the hidden positions: by context, and of the guess without a model: `even`,
-        the same probability for each of V pieces (ln V), or `mean`, the training mean (0)."""
+        """Mean loss by context, and of a baseline: `even` (uniform probabilities, ln V) for
+        discrete modalities or `mean` (the training mean, 0) for continuous ones."""
         target_N = self.masked.targets[self.modality]
         guesses = dict(self.predicted)
         baseline = "even" if SPECS[self.modality].kind == "discrete" else "mean"
@@ -276,12 +276,12 @@ class MaskedPrediction:
     def pieces(
         self, context: str, tokenizer: PreTrainedTokenizerBase, count: int = 5
     ) -> list["TokenPrediction"]:
-        """Of text and table: the answers beside a context, one for each hidden piece."""
+        """Predictions for each masked piece of text or table in a context."""
         logits_NV = self.predicted[context]
         return token_predictions(logits_NV, self.masked, self.modality, tokenizer, count)
 
     def reconstruction(self, data: ProductDataset) -> Reconstruction:
-        """Of image, video and audio: the guesses beside each context, and `mean`."""
+        """Reconstruction of image, video or audio in each context, with the baseline `mean`."""
         guess_NF = dict(self.predicted)
         guess_NF["mean"] = torch.zeros_like(self.masked.targets[self.modality])
         return reconstruction_of(data, self.modality, self.masked, 0, guess_NF)
@@ -290,10 +290,10 @@ class MaskedPrediction:
 def probe_masked(
     model: ScaleModel, masked: MaskedBatch, modality: str, beside: Mapping[str, Collection[str]]
 ) -> MaskedPrediction:
-    """What the model says of a batch of one product (`mask_groups`), beside each context.
+    """Predict the masked tokens of one product (`mask_groups`) in each context.
 
-    A context is the other modalities that stay; what the product lacks may be among them. Contexts
-    that come to the same are predicted once.
+    A context names the other modalities that are kept; missing ones are ignored. Equivalent
+    contexts are computed once.
     """
     present_M = masked.batch.present_BM[0]
     predicted: dict[str, Tensor] = {}
@@ -308,19 +308,19 @@ def probe_masked(
 
 @dataclass(frozen=True)
 class TokenPrediction:
-    """What a model says of one hidden word piece."""
+    """Prediction of one masked word piece."""
 
     place: int
     """Position in the sequence."""
     truth: str
     best: tuple[tuple[str, float], ...]
-    """The most probable pieces with their probabilities, most probable first."""
+    """The most probable pieces with their probabilities, in descending order."""
     probability: float
-    """Of the truth."""
+    """Probability of the true piece."""
     loss: float
-    """Cross-entropy of the truth, in nats."""
+    """Cross-entropy of the true piece, in nats."""
     rank: int
-    """1 + the number of pieces that are more probable than the truth."""
+    """1 + the number of pieces with a higher probability than the true one."""
 
 
 def token_predictions(
@@ -330,7 +330,7 @@ def token_predictions(
     tokenizer: PreTrainedTokenizerBase,
     count: int = 5,
 ) -> list[TokenPrediction]:
-    """The answers at the hidden positions of a batch of one product, in their order."""
+    """Return the predictions at the masked positions of one product, in order."""
     target_N = masked.targets[modality]
     loss_N = position_losses(modality, logits_NV, target_N)
     truth_N1 = logits_NV.gather(1, target_N[:, None])

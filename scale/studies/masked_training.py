@@ -31,7 +31,7 @@ from scale.training.step import Stepper
 
 
 def select_modalities(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
-    """The products that have all of `modalities`, with the others counted as missing."""
+    """Select the products that have all of `modalities`; mark all others as missing."""
     columns = [INDEX[m] for m in modalities]
     return restrict(data.subset(np.flatnonzero(data.present_NM[:, columns].all(1))), modalities)
 
@@ -45,13 +45,14 @@ def train_masked(
     steps: int,
     further: tuple[str, ...] = (),
 ) -> ScaleModel:
-    """A model of random start that learns the masked task of `modality` and little else.
+    """Train a randomly initialised model on the masked task of `modality`.
 
     Args:
         config: sizes, optimizer and seed; its tasks, modalities and mask rate are replaced.
-        train: of it, the products that have `modality` and all of `beside`.
-        rate: share of the tokens that is hidden, in `modality` and where a further task hides some.
-        further: other tasks that are on, e.g. `contrastive`. Without any, `beside` stays whole.
+        train: training products; those with `modality` and all of `beside` are used.
+        beside: other modalities that the model sees.
+        rate: share of masked tokens.
+        further: additional tasks, e.g. `contrastive`. Without any, `beside` is not masked.
     """
     modalities = (modality, *beside)
     config = replace(
@@ -68,10 +69,10 @@ def train_masked(
 
 
 def copy_losses(data: ProductDataset, modality: str, most: int) -> np.ndarray:
-    """Error of copying the vector d places away, as loss_D for d = 1 .. `most`.
+    """Return loss_D, the error of copying the vector at distance d = 1 .. `most`.
 
-    loss_d = mean over all pairs (i, i + d) of one sequence of mean_f (x_if - x_(i+d)f)^2, on
-    standardised features. NaN where no sequence is long enough.
+    loss_d = mean over pairs (i, i + d) of a sequence of mean_f (x_if - x_(i+d)f)^2, on standardised
+    features. NaN if no sequence is long enough.
     """
     rows = np.flatnonzero(data.present_NM[:, INDEX[modality]])
     tokens = data.collate(rows).tokens[modality]
@@ -85,31 +86,31 @@ def copy_losses(data: ProductDataset, modality: str, most: int) -> np.ndarray:
 
 
 def mean_baseline_loss(data: ProductDataset, modality: str) -> float:
-    """Error of guessing the training set's mean everywhere (standardised features: 0)."""
+    """Return the error of predicting the training mean (0 for standardised features)."""
     rows = np.flatnonzero(data.present_NM[:, INDEX[modality]])
     tokens = data.collate(rows).tokens[modality]
     return torch.mean(tokens.values.square().mean(2)[~tokens.padding_RL]).item()
 
 
 BATCH = 64
-"""Products a step."""
+"""Products per step."""
 LEARNING_RATE = 1e-3
 """Learning rate of AdamW, constant."""
 
 MaskRows = Callable[[list[int]], MaskedBatch]
-"""Hides what is practised in the products at these indices."""
+"""Masks the target tokens of the products at the given indices."""
 
 RECORD_ATTRIBUTES = ("Colour", "Material", "Pattern", "Size class", "Brand")
 """Attributes of `with_record_tables`, in its order."""
 SIZE_CLASSES, SIZE_LIMITS_CM = ("XS", "S", "M", "L", "XL"), (9, 17, 34, 60)
-"""Of the sample shop (data/synthetic/table.py)."""
+"""As in the sample shop (tools/sample_shop)."""
 
 
 def prepend_label(data: ProductDataset, label: str) -> ProductDataset:
-    """The products with a title that names what the record says of `label`: written in front where
-    it does not. For masked tasks only: `content_NM` stays that of the titles as they were.
+    """Prepend a product's label to its title, unless the title contains it.
 
-    Products without a title, or whose record does not say, are left out.
+    For masked tasks only: `content_NM` is not updated. Products without a title or the label are
+    left out.
     """
     told = [p.text is not None and bool(p.labels.get(label)) for p in data.products]
     data = data.subset(np.flatnonzero(told))
@@ -123,8 +124,11 @@ def _named(product: Product, word: str) -> Product:
 
 
 def with_record_tables(data: ProductDataset) -> ProductDataset:
-    """The products with a table, which is replaced by `RECORD_ATTRIBUTES` of the record and
-    nothing else. For the sample shop; for masked tasks only, as `prepend_label`."""
+    """Replace tables by the `RECORD_ATTRIBUTES` of the product's record.
+
+    For the sample shop and for masked tasks only: `content_NM` is not updated. Products without a
+    table are left out.
+    """
     data = data.subset([k for k, p in enumerate(data.products) if p.table is not None])
     return _rewritten(data, "table", tuple(map(_recorded, data.products)))
 
@@ -145,12 +149,12 @@ def _rewritten(
 
 
 def complete_rows(data: ProductDataset, modalities: Sequence[str]) -> list[int]:
-    """Products that have all of these modalities."""
+    """Return the indices of the products that have all of these modalities."""
     return np.flatnonzero(data.present_NM[:, [INDEX[m] for m in modalities]].all(axis=1)).tolist()
 
 
 def restrict_model(run: TrainedRun, modalities: Sequence[str]) -> ScaleModel:
-    """The run's model with these modalities only: the same weights, fewer encoders."""
+    """Return the run's model with the encoders of these modalities only."""
     names = tuple(m for m in MODALITIES if m in modalities)
     model = ScaleModel(replace(run.config.model, modalities=names), run.config.missing)
     own = model.state_dict()
@@ -167,13 +171,14 @@ def fine_tune(
     keep: float = 1.0,
     seed: int = 0,
 ) -> ScaleModel:
-    """Train `model` in place on what `hide` hides in random batches of `products`; returns it.
+    """Train `model` in place on random batches masked by `hide`; return it in evaluation mode.
 
     Minimises `masked_token_loss` by AdamW.
 
     Args:
-        keep: probability with which a step shows each other modality; below 1 the model learns to
-            answer beside any set of them.
+        products: number of products that `hide` indexes.
+        keep: probability that a step keeps each other modality; below 1 the model learns to predict
+            from any subset of them.
     """
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
@@ -200,14 +205,16 @@ def fine_tune_on_words(
     steps: int,
     seed: int = 0,
 ) -> ScaleModel:
-    """The run's model after practice on `words` in the titles, with these modalities only.
+    """Fine-tune the run's model, restricted to these modalities, on masked `words` in titles.
 
-    Practised on the products that have text and picture, whether or not the model is shown the
-    picture, so that two readers have had the same lessons.
+    Always trained on the products that have text and image, so that models with and without the
+    image see the same titles.
     """
     rows = complete_rows(data, ("text", "image"))
-    lesson = partial(_mask_words_of, data, words, rows)
-    return fine_tune(restrict_model(run, modalities), "text", lesson, len(rows), steps, seed=seed)
+    mask_rows = partial(_mask_words_of, data, words, rows)
+    return fine_tune(
+        restrict_model(run, modalities), "text", mask_rows, len(rows), steps, seed=seed
+    )
 
 
 def _mask_words_of(
@@ -219,11 +226,13 @@ def _mask_words_of(
 def fine_tune_on_tables(
     run: TrainedRun, data: ProductDataset, steps: int, seed: int = 0
 ) -> ScaleModel:
-    """The run's model after practice on tables whose values are all hidden at once, beside a random
-    half of the other modalities; for data of `with_record_tables`."""
+    """Fine-tune the run's model on tables (`with_record_tables`) with all values masked.
 
-    def lesson(picked: list[int]) -> MaskedBatch:
+    Each step keeps a random half of the other modalities.
+    """
+
+    def mask_rows(picked: list[int]) -> MaskedBatch:
         return mask_entities(data, RECORD_ATTRIBUTES, rows=picked)
 
     model = restrict_model(run, MODALITIES)
-    return fine_tune(model, "table", lesson, len(data), steps, keep=0.5, seed=seed)
+    return fine_tune(model, "table", mask_rows, len(data), steps, keep=0.5, seed=seed)

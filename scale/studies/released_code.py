@@ -34,23 +34,23 @@ Change = Callable[[ProductDataset], ProductDataset]
 
 @dataclass(frozen=True)
 class Fault:
-    """One departure: what it changes of the settings, the model and the data."""
+    """One fault, as changes to the settings, the model and the data."""
 
     description: str
     """Behaviour of the released code, in one sentence."""
     config: Callable[[Config], Config] = lambda config: config
     build: Callable[[Config], nn.Module] = seeded_model
     train: Change = lambda data: data
-    """On the training products."""
+    """Change of the training products."""
     held: Change = lambda data: data
-    """On the held-out products: only where the inputs have another form."""
+    """Change of the held-out products, for faults that change the form of the inputs."""
 
 
 class HeadsOnEncoder(ScaleModel):
-    """SCALE whose heads read the encoders: each modality predicts its hidden tokens alone."""
+    """SCALE with heads on the encoders: masked tokens are predicted from their own modality."""
 
     def forward(self, batch, hidden=None, positions=None) -> ScaleOutput:
-        """As `ScaleModel.forward`, with predictions from `encoded`."""
+        """`ScaleModel.forward` with predictions from `encoded`."""
         output, known = super().forward(batch, hidden, positions), positions or {}
         predictions = {
             m: self._predict(m, output.encoded[m], hidden[m], known.get(m))
@@ -60,10 +60,10 @@ class HeadsOnEncoder(ScaleModel):
 
 
 class MisalignedMaskEncoder(TransformerEncoder):
-    """Transformer blocks in which head h of product b has the mask of product (b H + h) mod B.
+    """Transformer encoder in which head h of product b has the mask of product (b H + h) mod B.
 
-    That is `repeat` where `repeat_interleave` is meant: the mask of shape (B H, 1, L) lists the
-    products H times over, while attention reads H heads of one product in a row.
+    Caused by `repeat` in place of `repeat_interleave`: the mask of shape (B H, 1, L) repeats the
+    list of products H times, but attention expects the H heads of each product in sequence.
     """
 
     def forward(
@@ -81,16 +81,17 @@ class MisalignedMaskEncoder(TransformerEncoder):
 
 
 def heads_on_encoder(config: Config) -> ScaleModel:
-    """The JCT's token output is computed and dropped, so only S' of fused features would train it:
-    the masked losses cannot use the other modalities."""
+    """The JCT's token output is discarded, so masked losses cannot use the other modalities.
+
+    Only S' of fused features could train the JCT.
+    """
     model = HeadsOnEncoder(config.model, config.missing)
     model.load_state_dict(seeded_model(config).state_dict())
     return model
 
 
 def shared_layers(config: Config) -> ScaleModel:
-    """Video runs through the image encoder's layers, table through the text encoder's layers and
-    word embeddings; their own are never used."""
+    """Video uses the image encoder's layers, table the text encoder's layers and embeddings."""
     model = seeded_model(config)
     model.encoders["video"].stack = model.encoders["image"].stack
     text, table = model.encoders["text"].bert, model.encoders["table"].bert
@@ -100,7 +101,7 @@ def shared_layers(config: Config) -> ScaleModel:
 
 
 def misaligned_mask(config: Config) -> ScaleModel:
-    """The JCT's attention mask lies on other products of the batch (`MisalignedMaskEncoder`)."""
+    """The JCT applies attention masks of other products (`MisalignedMaskEncoder`)."""
     model, settings = seeded_model(config), config.model
     stack = MisalignedMaskEncoder(
         settings.width, settings.heads, settings.jct_layers, settings.mlp_ratio, settings.dropout
@@ -111,9 +112,9 @@ def misaligned_mask(config: Config) -> ScaleModel:
 
 
 def swap_audio_axes(data: ProductDataset) -> ProductDataset:
-    """Each mel band becomes a token of all time frames, standardised, zeros after the sound's end.
+    """Transpose audio (L, F) to (F, L_max), L_max = `audio_frames`: a token per mel band.
 
-    audio (L, F) -> (F, L_max) with L_max = `audio_frames`.
+    Standardised, with zeros after the end.
     """
     column = data.columns.get("audio")
     if column is None:
@@ -130,7 +131,7 @@ def swap_audio_axes(data: ProductDataset) -> ProductDataset:
 
 
 def audio_axes_config(config: Config) -> Config:
-    """Sizes for swapped axes: as many tokens as mel bands, as many features as time frames."""
+    """Sizes for swapped axes: a token per mel band, a feature per time frame."""
     bins, frames = config.features.mel_bins, config.features.audio_frames
     model = replace(config.model, audio_length=bins, audio_features=frames)
     # Not checked against the features: they are swapped after they were made.
@@ -144,8 +145,10 @@ def _unchecked(config: Config, model) -> Config:
 
 
 def missing_as_zeros(data: ProductDataset, modalities: tuple[str, ...] = ("video", "audio")):
-    """Missing clips and sounds become vectors of 0 that count as present: they have masked losses
-    and pairs, and two products that lack a sound are negatives of one another."""
+    """Replace missing video and audio by zero vectors that count as present.
+
+    They enter masked losses and pairs, and products without audio are negatives of each other.
+    """
     content_NM, columns = data.content_NM.copy(), dict(data.columns)
     for m in modalities:
         column = columns.get(m)
@@ -168,54 +171,44 @@ def missing_as_zeros(data: ProductDataset, modalities: tuple[str, ...] = ("video
 
 FAULTS: dict[str, Fault] = {
     "heads on encoder": Fault(
-        "The masked heads read the encoders' output; the JCT's token output is dropped.",
+        "The masked heads use the encoders' output; the JCT's token output is discarded.",
         build=heads_on_encoder,
     ),
     "shared layers": Fault(
-        "Video runs through the image layers, table through the text layers and embeddings.",
+        "Video uses the image layers, table the text layers and embeddings.",
         build=shared_layers,
     ),
     "mask on wrong products": Fault(
-        "The JCT's attention mask is laid onto other products (repeat for repeat_interleave).",
+        "The JCT applies attention masks of other products (repeat for repeat_interleave).",
         build=misaligned_mask,
     ),
     "audio axes swapped": Fault(
-        "Audio tokens are mel bands of all time frames.",
+        "Audio tokens are mel bands over all time frames.",
         config=audio_axes_config,
         train=swap_audio_axes,
         held=swap_audio_axes,
     ),
     "missing in the losses": Fault(
-        "Missing video and audio are zeros with mask 1: in the contrastive and masked losses.",
+        "Missing video and audio are zeros with mask 1, in the contrastive and masked losses.",
         train=missing_as_zeros,
     ),
 }
 
 
-def gradient_norms(model: nn.Module) -> dict[str, float]:
-    """Norm of the last gradient by part of the model: 0 tells a part that nothing trains."""
-    norms: dict[str, float] = {}
-    for name, parameter in model.named_parameters():
-        part = ".".join(name.split(".")[:2])
-        squared = 0.0 if parameter.grad is None else parameter.grad.square().sum().item()
-        norms[part] = norms.get(part, 0.0) + squared
-    return {part: float(torch.tensor(value).sqrt()) for part, value in norms.items()}
-
-
 SHORT_STEPS = 12
-"""Of a training that only shows that the loss falls."""
+"""Steps of short trainings that only show a decreasing loss."""
 
 
 def first_training_products(
     run: TrainedRun, catalogue: Catalogue, count: int = 128
 ) -> ProductDataset:
-    """The first training products, as a run's tokens."""
+    """Return the first training products, tokenized as in a run."""
     training = with_splits(catalogue).split("train")
     return run.dataset(replace(training, products=training.products[:count]))
 
 
 def small_config(config: Config, loss: LossConfig | None = None) -> Config:
-    """A run's settings with one layer a part, for trainings of seconds."""
+    """Return a run's settings with one layer per component, for trainings of seconds."""
     return replace(
         config,
         model=replace(config.model, encoder_layers=1, jct_layers=1),
@@ -225,8 +218,10 @@ def small_config(config: Config, loss: LossConfig | None = None) -> Config:
 
 
 def layers_never_called(config: Config) -> ScaleModel:
-    """SCALE with a slip of the pen twice: video runs through the image encoder's layers and table
-    through the text encoder's; their own are there, counted and saved, and never called."""
+    """SCALE in which video calls the image encoder's layers and table the text encoder's.
+
+    Their own layers exist and are saved, but never called.
+    """
     model = seeded_model(config)
     encoders = model.encoders
     encoders["video"].stack.forward = encoders["image"].stack.forward
@@ -235,14 +230,14 @@ def layers_never_called(config: Config) -> ScaleModel:
 
 
 def zero_audio(data: ProductDataset) -> ProductDataset:
-    """Every sound that is there becomes zeros: what a bare `except` makes of a wrong argument."""
+    """Replace all audio by zeros, the effect of a bare `except` around a failing loader."""
     column = data.columns["audio"]
     zeros = replace(column, values=np.zeros_like(column.values), mean_F=None, spread_F=None)
     return replace(data, columns=data.columns | {"audio": zeros})
 
 
 def weights_on_predictions(config: Config) -> Config:
-    """S' on the losses of words and pairs, and on the *predictions* of vectors."""
+    """Weight by S' the losses of words and pairs, but the *predictions* of vectors."""
     loss = LossConfig(
         weight_on="loss",
         weight_mean_one=False,
@@ -265,13 +260,13 @@ SHORT_RUNS: dict[str, Fault] = {
     "audio all zeros": Fault("See `zero_audio`.", train=zero_audio),
     "missing in the losses": FAULTS["missing in the losses"],
 }
-"""Versions that are trained for some steps, the sound one first."""
+"""Versions for short trainings, the one without faults first."""
 
 
 def train_briefly(
     config: Config, data: ProductDataset, fault: Fault, steps: int = SHORT_STEPS
 ) -> tuple[nn.Module, dict[str, list[float]]]:
-    """Trains a version for some steps; returns its model and each loss (and `total`) by step.
+    """Train a version briefly; return its model and the curve of each loss and of `total`.
 
     The model keeps the gradients of the last step.
     """
@@ -286,10 +281,10 @@ def train_briefly(
 
 
 def gradient_coverage(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """By part of the model, how many numbers the last backward pass reached, and how many it has.
+    """Return the numbers of parameters with gradient and of all parameters, by component.
 
-    Parts are the encoder (with its pooler) and the head of each modality, and the JCT. A parameter
-    counts as reached where its gradient is there and not 0 everywhere.
+    Components are the encoder (with pooler) and the head of each modality, and the JCT. A parameter
+    tensor counts if its gradient exists and is not all zero.
     """
     counts = {f"encoders.{m}": [0, 0] for m in MODALITIES}
     counts |= {"jct": [0, 0]} | {f"heads.{m}": [0, 0] for m in MODALITIES}
@@ -304,12 +299,12 @@ def gradient_coverage(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def mask_owners(products: int, heads: int) -> np.ndarray:
-    """owner_BH: whose attention mask head h of product b gets, (b H + h) mod B."""
+    """Return owner_BH, the product whose mask head h of product b gets: (b H + h) mod B."""
     return np.arange(products * heads).reshape(products, heads) % products
 
 
 def truncate_title(batch: ProductBatch, product: int) -> ProductBatch:
-    """The batch with the second half of one product's title marked as padding."""
+    """Mark the second half of one product's title as padding."""
     tokens = batch.tokens["text"]
     (row,) = (tokens.rows_R == product).nonzero()[0].tolist()
     padding_RL = tokens.padding_RL.clone()
@@ -321,9 +316,9 @@ def truncate_title(batch: ProductBatch, product: int) -> ProductBatch:
 
 @torch.no_grad()
 def title_influence(model: ScaleModel, batch: ProductBatch) -> np.ndarray:
-    """change_BB: how far product i's fused [CLS] move when product j's title is cut.
+    """Return change_BB: change of product i's fused [CLS] when product j's title is truncated.
 
-    || g_i - g'_i || / || g_i || over the five [CLS] of product i together.
+    || g_i - g'_i || / || g_i || over the concatenated five [CLS] of product i.
     """
     before_BMD = model(batch).fused_pooled_BMD
     change_BB = np.zeros((len(batch), len(batch)))
@@ -335,7 +330,7 @@ def title_influence(model: ScaleModel, batch: ProductBatch) -> np.ndarray:
 
 
 def with_misaligned_mask(run: TrainedRun) -> ScaleModel:
-    """A run's trained model, whose JCT lays its attention mask onto the wrong products."""
+    """Return a run's trained model with misaligned attention masks in the JCT."""
     model = misaligned_mask(run.config)
     model.load_state_dict(run.model.state_dict())
     return model.eval().to(next(run.model.parameters()).device)
@@ -343,24 +338,24 @@ def with_misaligned_mask(run: TrainedRun) -> ScaleModel:
 
 @dataclass(frozen=True)
 class AudioHeadFit:
-    """One sound and what two heads say of it."""
+    """Predictions of two audio heads for one product."""
 
     target_TF: np.ndarray
     """Standardised log-mel."""
     predicted_TF: dict[str, np.ndarray]
-    """By where the weight acts: `loss`, `prediction`."""
+    """By position of the weight: `loss`, `prediction`."""
     loss: dict[str, list[float]]
-    """Of each head, by step."""
+    """Loss curve of each head."""
     weight: float
-    """S'_ii of this product's sound."""
+    """S'_ii of this product's audio."""
     size: dict[str, float]
-    """Standard deviation of the predictions at the hidden frames over that of the targets."""
+    """Standard deviation of the predictions at masked frames relative to that of the targets."""
 
 
 def fit_audio_heads(run: TrainedRun, data: ProductDataset, steps: int = 200) -> AudioHeadFit:
-    """Two linear heads that predict hidden log-mel frames from the trained JCT's tokens.
+    """Fit two linear heads that predict masked log-mel frames from the trained JCT's tokens.
 
-    They differ in where S'_ii acts: mean w (p - t)^2, or mean (w p - t)^2.
+    The weight S'_ii acts on the loss, mean w (p - t)^2, or on the prediction, mean (w p - t)^2.
     """
     device = next(run.model.parameters()).device
     batch = data.collate(np.flatnonzero(data.present_NM[:, INDEX["audio"]])).to(device)
@@ -406,9 +401,9 @@ def _fit_head(
 def effective_temperatures(
     pooled_BMD: Tensor, present_BM: Tensor, temperature: float = 0.07
 ) -> np.ndarray:
-    """temperature / G_ij of every pair that is there and whose G_ij is positive.
+    """Return temperature / G_ij of all valid pairs with G_ij > 0.
 
-    G is S' with its rows normalised, as released; on the logits it divides the temperature.
+    G is row-normalised S', as in the released code; on the logits it divides the temperature.
     """
     scores = inter_modality_scores(pooled_BMD, present_BM, row_normalise=True)
     weight_BP = scores.weighted_BMM[:, LEFT, RIGHT]
@@ -419,7 +414,7 @@ def effective_temperatures(
 def same_modality_share(
     pooled_BMD: Tensor, present_BM: Tensor, temperature: float = 0.07
 ) -> np.ndarray:
-    """share_P: of what all negatives weigh in the softmax, the part of the anchor's own modality.
+    """Return share_P, the share of negatives of the anchor's own modality in the softmax.
 
     Mean over anchors of sum_same exp(cos / t) / (sum_same + sum_cross), both directions.
     """
@@ -444,36 +439,36 @@ def _negative_mass(anchor_BD: Tensor, others_BD: Tensor, temperature: float) -> 
 
 @dataclass(frozen=True)
 class MissingAudio:
-    """Sounds that are zeros and count as present."""
+    """Effects of missing audio that is zeros and counts as present."""
 
     cosine_BB: np.ndarray
-    """Between the sounds' features of different products: those that have one, then the rest."""
-    there: int
-    """How many of them have a sound."""
-    loss_there: float
-    """Mean InfoNCE of title and sound, of the products that have a sound."""
+    """Between audio features of products: those with audio first, then those without."""
+    present: int
+    """Number of products with audio."""
+    loss_present: float
+    """Mean InfoNCE of text and audio over products with audio."""
     loss_missing: float
-    """Of those that have none."""
-    least: float
-    """log of the number of missing sounds: no model can get below it."""
+    """The same over products without audio."""
+    lower_bound: float
+    """log of the number of products without audio: the minimum for any model."""
 
 
 @torch.no_grad()
 def missing_audio_effects(run: TrainedRun, data: ProductDataset, each: int = 12) -> MissingAudio:
-    """What the trained model makes of missing sounds that are zeros with mask 1."""
+    """Measure a trained model on missing audio that is zeros with mask 1."""
     audio, text = INDEX["audio"], INDEX["text"]
     has_N, title_N = data.present_NM[:, audio], data.present_NM[:, text]
-    rows = [np.flatnonzero(title_N & (has_N == there))[:each] for there in (True, False)]
+    rows = [np.flatnonzero(title_N & (has_N == present))[:each] for present in (True, False)]
     batch = missing_as_zeros(data).collate(np.concatenate(rows))
     output = run.model.embed(batch.to(next(run.model.parameters()).device))
     sounds_BD = normalize(output.pooled_BMD[:, audio], dim=-1)
     pairs = pair_losses(output.pooled_BMD, output.present_BM)
     loss_B = pairs.loss_BP[:, PAIRS.index((text, audio))]
-    there = len(rows[0])
+    present = len(rows[0])
     return MissingAudio(
         (sounds_BD @ sounds_BD.T).cpu().numpy(),
-        there,
-        loss_B[:there].mean().item(),
-        loss_B[there:].mean().item(),
+        present,
+        loss_B[:present].mean().item(),
+        loss_B[present:].mean().item(),
         float(np.log(len(rows[1]))),
     )

@@ -36,54 +36,53 @@ from scale.studies.damage import (
 from scale.studies.noise import KINDS, Noise, damage_steps, exchange_order, longest_sequence
 
 KEPT = 64
-"""Decoded media, and contents after noise, that are kept."""
+"""Cache size for decoded media and for contents after noise."""
 
 
 @dataclass(frozen=True)
 class ModalityChange:
-    """What is done to one modality of a product; by default nothing."""
+    """Change of one modality of a product; none by default."""
 
     present: bool = True
-    """Whether the model gets the modality, where the product has it."""
+    """Keep the modality if the product has it."""
     mismatch: bool = False
-    """Take another product's content; damage comes after it."""
+    """Take another product's content, before damage."""
     damage: tuple[str, float] | None = None
     """Kind (key of `noise.KINDS`) and strength in its unit."""
 
 
 @dataclass(frozen=True)
 class ModalityContent:
-    """One modality of a product, as a reader sees it and as the model gets it."""
+    """Content of one modality, in readable form and as the model's input."""
 
     shown: str | Table | np.ndarray | None
-    """Title, table, frames_THWC (a picture is one frame, at the size that its features see) or
-    sound_S; None where features come from files."""
+    """Title, table, frames_THWC (an image is one frame, at the size of the feature extractor) or
+    sound_S; None if features come from files."""
     column: Column
-    """The one sequence of tokens."""
-    giver: int
-    """Row of the product whose content it is."""
+    """Column with one sequence of tokens."""
+    donor: int
+    """Row of the product that the content comes from."""
     place_T: np.ndarray | None = None
-    """Clips only: place of each frame in the clean clip."""
+    """Clips only: position of each frame in the clean clip."""
 
     @property
     def sequence(self) -> np.ndarray:
-        """ids_L, or vectors_LF as they were extracted (not standardised)."""
+        """ids_L, or unstandardised vectors_LF."""
         start, length = int(self.column.start_N[0]), int(self.column.length_N[0])
         return self.column.values[start : start + length]
 
     @property
     def entities_read(self) -> set[int]:
-        """Tables: numbers of the attributes (2k) and values (2k + 1) that the model gets."""
+        """Tables: indices of the attributes (2k) and values (2k + 1) in the model's input."""
         start, length = int(self.column.start_N[0]), int(self.column.length_N[0])
         return set(self.column.entity_T[start : start + length].tolist()) - {-1}
 
 
 class ProductEditor:
-    """Products of a dataset one at a time, under changes that may come at any moment.
+    """Apply interactive changes to single products of a dataset.
 
-    Content and damage are those of `noise.apply_noise` with noises of which the one at place i hits
-    modality i: a change of one modality leaves the others' damage as it is. Media are decoded once
-    and kept, so that a stronger noise costs its own computation alone.
+    Content and damage equal those of `apply_noise` with noise i on modality i, so a change of one
+    modality does not affect the damage of the others. Decoded media are cached.
     """
 
     def __init__(self, data: ProductDataset, seed: int = 0) -> None:
@@ -94,20 +93,25 @@ class ProductEditor:
         self._ring = lru_cache(len(MODALITIES))(self._draw_ring)
 
     def kinds(self, modality: str) -> tuple[str, ...]:
-        """Kinds of damage that apply to a modality here, those with a strength; of features that
-        come from files, only what moves whole vectors."""
+        """Return the kinds of damage with a strength that apply to a modality.
+
+        For features from files, only those that permute or drop whole vectors.
+        """
         fits = [k for k, kind in KINDS.items() if modality in kind.modalities and kind.unit]
         if modality not in DISCRETE and self._source(modality) == "file":
             fits = [kind for kind in fits if kind in FRAME_DAMAGE]
         return tuple(fits)
 
     def has(self, row: int, modality: str) -> bool:
-        """Whether the product has the modality."""
+        """Return whether the product has the modality."""
         return bool(self.data.present_NM[row, INDEX[modality]])
 
-    def giver(self, row: int, modality: str) -> int | None:
-        """The product whose content a mismatch gives: the next one in the ring of `apply_noise`
-        (share 1) whose content differs; None where there is none or the product has none."""
+    def donor(self, row: int, modality: str) -> int | None:
+        """Return the product that provides the content of a mismatch.
+
+        It is the next product in the ring of `apply_noise` (share 1) with different content. None
+        if there is no such product or the product lacks the modality.
+        """
         content_N = self.data.content_NM[:, INDEX[modality]]
         if content_N[row] < 0:
             return None
@@ -117,9 +121,9 @@ class ProductEditor:
         return int(other_R[0]) if len(other_R) else None
 
     def batch(self, row: int, changes: Mapping[str, ModalityChange]) -> ProductBatch:
-        """The product after its changes, as a batch of one; a modality without one is as it is.
+        """Return the product after its changes as a batch of one; other modalities are unchanged.
 
-        Raises ValueError where a change does not apply, MediaError where a file cannot be read.
+        Raises ValueError if a change does not apply, MediaError for an unreadable file.
         """
         found = {
             m: self.content(row, m, changes.get(m, ModalityChange())) for m in self.data.columns
@@ -131,16 +135,16 @@ class ProductEditor:
         return ProductBatch(tokens, present_1M, torch.tensor([row]))
 
     def _content(self, row: int, modality: str, change: ModalityChange) -> ModalityContent | None:
-        """One modality after its change; None where it is missing. `content` keeps the last ones.
+        """Return one modality after its change; None if missing. `content` is the cached version.
 
-        Raises as `batch` does.
+        Raises as `batch`.
         """
         if not (change.present and self.has(row, modality)):
             return None
-        source = self.giver(row, modality) if change.mismatch else row
+        source = self.donor(row, modality) if change.mismatch else row
         if source is None:
             name = self.data.ids[row]
-            raise ValueError(f"{name}: no other product has another {modality} to take")
+            raise ValueError(f"{name}: no other product has a different {modality}")
         column = self.data.columns[modality].select(np.array([source]))
         if modality in DISCRETE:
             shown = getattr(self.data.products[source], modality)
@@ -161,7 +165,7 @@ class ProductEditor:
         self, clean: ModalityContent, modality: str, step: DamageStep
     ) -> ModalityContent:
         value = TEXT_DAMAGE[step.kind](clean.shown, step.strength, np.random.default_rng(step.seed))
-        product = replace(self.data.products[clean.giver], **{modality: value})
+        product = replace(self.data.products[clean.donor], **{modality: value})
         longest = longest_sequence(self.data, modality)
         column = discrete_column(modality, [product], self.data.tokenizer, longest)
         return replace(clean, shown=value, column=column)
@@ -170,7 +174,7 @@ class ProductEditor:
         self, clean: ModalityContent, modality: str, step: DamageStep
     ) -> ModalityContent:
         if step.kind in FRAME_DAMAGE:
-            # A frame is a vector in every source, so the vectors move as their frames do.
+            # Every source has one vector per frame, so vectors are permuted like frames.
             vectors_LF, place_T = (
                 FRAME_DAMAGE[step.kind](old, step.strength, np.random.default_rng(step.seed))
                 for old in (clean.sequence, clean.place_T)
@@ -178,7 +182,7 @@ class ProductEditor:
             shown = None if clean.shown is None else clean.shown[place_T]
             made = pack_column([vectors_LF], None)
         else:
-            path, place_T = getattr(self.data.products[clean.giver], modality), clean.place_T
+            path, place_T = getattr(self.data.products[clean.donor], modality), clean.place_T
             shown = damage_signal(self._signal(modality, path), [step])
             config, backbone = self.data.config, self._frozen(modality)
             features_LF = signal_features(modality, shown, path, config, backbone)
@@ -186,7 +190,7 @@ class ProductEditor:
         column = replace(
             clean.column, values=made.values, start_N=made.start_N, length_N=made.length_N
         )
-        return ModalityContent(shown, column, clean.giver, place_T)
+        return ModalityContent(shown, column, clean.donor, place_T)
 
     def _shown(self, row: int, modality: str) -> np.ndarray | None:
         if self._source(modality) == "file":
@@ -210,7 +214,7 @@ class ProductEditor:
 
 @dataclass(frozen=True)
 class ProductOutputs:
-    """What a model says of one product; rows and columns of missing modalities are 0."""
+    """Outputs of a model for one product; rows and columns of missing modalities are 0."""
 
     present_M: np.ndarray
     pooled_MD: np.ndarray
@@ -224,33 +228,33 @@ class ProductOutputs:
     weighted_MM: np.ndarray
     """S' = S * softmax(S)."""
     normalised_MM: np.ndarray
-    """S' with rows of length 1, as the authors' code has it."""
+    """S' with rows of length 1, as in the authors' code."""
     emb_D: np.ndarray
-    """The product's embedding by which it is retrieved; unit length."""
+    """Unit product embedding for retrieval."""
     token_M: np.ndarray
     """Tokens of each modality in the JCT, [CLS] counted."""
-    stand_in_M: np.ndarray
-    """Tokens that stand in the JCT for each modality that is missing."""
+    missing_token_M: np.ndarray
+    """Tokens in the JCT in place of each missing modality."""
 
 
 def product_outputs(model: ScaleModel, batch: ProductBatch) -> ProductOutputs:
-    """All that the model says of a batch of one product; without gradient, on one thread: for one
-    product, threads wait for each other longer than they work.
+    """Compute all outputs of the model for a batch of one product, without gradient.
 
-    Raises ValueError where nothing that the model reads is there, or the batch is not of one.
+    Runs on one thread: for a single product, synchronisation costs more than it saves. Raises
+    ValueError if the batch has several products or none of the model's modalities.
     """
     if len(batch) != 1:
-        raise ValueError(f"a batch of {len(batch)} products; one is read at a time")
+        raise ValueError(f"expected a batch of one product, got {len(batch)}")
     with torch.inference_mode(), one_thread():
         output = model(batch)
         pooled_1MD, present_1M = output.pooled_BMD, output.present_BM
         scores = inter_modality_scores(pooled_1MD, present_1M)
         normalised = inter_modality_scores(pooled_1MD, present_1M, row_normalise=True)
         emb_1D = product_embedding(pooled_1MD, present_1M)
-    token_M, stand_in_M = np.zeros((2, len(MODALITIES)), int)
+    token_M, missing_token_M = np.zeros((2, len(MODALITIES)), int)
     for m in model.config.modalities:
         token_M[INDEX[m]] = output.encoded[m].shape[1] if m in output.encoded else 0
-        stand_in_M[INDEX[m]] = 0 if m in output.encoded else missing_token_count(model, m)
+        missing_token_M[INDEX[m]] = 0 if m in output.encoded else missing_token_count(model, m)
     return ProductOutputs(
         present_1M[0].numpy(),
         pooled_1MD[0].numpy(),
@@ -261,13 +265,12 @@ def product_outputs(model: ScaleModel, batch: ProductBatch) -> ProductOutputs:
         normalised.weighted_BMM[0].numpy(),
         emb_1D[0].numpy(),
         token_M,
-        stand_in_M,
+        missing_token_M,
     )
 
 
 def logged_weights(reading: ProductOutputs, loss: LossConfig) -> np.ndarray:
-    """weight_MM of the product in the form that training logs: from the features and with the row
-    normalisation that the run's settings name."""
+    """Return weight_MM as logged in training, with the features and normalisation of `loss`."""
     if loss.weight_features == "encoder":
         return reading.normalised_MM if loss.row_normalise else reading.weighted_MM
     fused_1MD, present_1M = (
@@ -280,14 +283,14 @@ def logged_weights(reading: ProductOutputs, loss: LossConfig) -> np.ndarray:
 def nearest_products(
     index: SearchIndex, emb_D: np.ndarray, own_id: str, count: int = 5
 ) -> list[tuple[str, float]]:
-    """Id and cosine of the `count` nearest products of the gallery, best first, but `own_id`."""
+    """Return ids and cosines of the `count` nearest products except `own_id`, best first."""
     matches = index.query(emb_D[None], count + 1)
     found = zip(matches.ids[0], matches.score_QK[0].tolist(), strict=True)
     return [(name, cosine) for name, cosine in found if name != own_id][:count]
 
 
 def missing_token_count(model: ScaleModel, modality: str) -> int:
-    """Tokens that the model's policy puts into the JCT for a modality that is missing."""
+    """Return the number of tokens in the JCT in place of a missing modality."""
     if model.missing.policy == "learned":
         return 1
     if model.missing.policy != "zero":
@@ -296,9 +299,9 @@ def missing_token_count(model: ScaleModel, modality: str) -> int:
 
 
 def with_policy(model: ScaleModel, policy: MissingPolicy) -> ScaleModel:
-    """The same weights (shared, not copied) under another policy for missing modalities.
+    """Return a model with shared weights and another policy for missing modalities.
 
-    Raises ValueError for `learned` where the model has no learned tokens: they come from training.
+    Raises ValueError for `learned` if the model was not trained with learned tokens.
     """
     if policy == model.missing.policy:
         return model
@@ -315,7 +318,7 @@ def with_policy(model: ScaleModel, policy: MissingPolicy) -> ScaleModel:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch computes on one thread inside."""
+    """Restrict torch to one thread within the context."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

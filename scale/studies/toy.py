@@ -30,14 +30,14 @@ UNEVEN = (0.0, 0.1, 0.3, 0.5, 0.7)
 
 @dataclass(frozen=True)
 class Regime:
-    """What is wrong with the products, by modality."""
+    """Damage of the products by modality."""
 
     sigma: tuple[float, ...] = (0.45,) * M
-    """Noise over signal, in training and test; `inf` is pure noise."""
+    """Noise-to-signal ratio in training and test; `inf` is pure noise."""
     mismatch: tuple[float, ...] = (0.0,) * M
-    """Share of the training products whose view shows another product. Test views are true."""
+    """Share of training products whose view shows another product. Test views are true."""
     missing: tuple[float, ...] = (0.0,) * M
-    """Share of the training products without the view. Test products have all."""
+    """Share of training products without the view. Test products have all views."""
 
 
 REGIMES: dict[str, Regime] = {
@@ -45,7 +45,7 @@ REGIMES: dict[str, Regime] = {
     "noise": Regime(sigma=(0.1, 0.4, 0.8, 1.6, float("inf"))),
     "mismatch": Regime(mismatch=UNEVEN),
     "mismatch_even": Regime(mismatch=(0.3,) * M),
-    # The modality that is wrong most often is the cleanest one: the two faults do not coincide.
+    # The most mismatched modality is the least noisy one, so the two kinds do not coincide.
     "mismatch_noise": Regime(sigma=(0.7, 0.6, 0.5, 0.4, 0.3), mismatch=UNEVEN),
     "missing": Regime(missing=UNEVEN),
 }
@@ -53,7 +53,7 @@ REGIMES: dict[str, Regime] = {
 
 @dataclass
 class Views:
-    """Products of the toy catalogue."""
+    """Views of toy products."""
 
     view_BML: Tensor
     """0 where absent."""
@@ -62,16 +62,16 @@ class Views:
     """False where the view shows another product."""
 
     def rows(self, row_B: Tensor) -> "Views":
-        """Some of the products."""
+        """Select products."""
         return Views(self.view_BML[row_B], self.present_BM[row_B], self.true_BM[row_B])
 
 
 def draw_views(regime: Regime, products: int, latent: int, seed: int, test: bool = False) -> Views:
-    """x_m = R_m leaky(R_m v_m),  v_m = sqrt(g_m) z + sqrt(1 - g_m) noise,  g = 1 / (1 + sigma^2).
+    """Draw x_m = R_m leaky(R_m v_m), v_m = sqrt(g_m) z + sqrt(1 - g_m) e, g = 1 / (1 + sigma^2).
 
-    R_m is a random rotation of modality m. The map from v to x is invertible, so that views hold
-    exactly what `information` says. A mismatched view shows the z of another product, drawn
-    uniformly. Test products are others of the same world (same R), with all views true and present.
+    R_m is a random rotation of modality m and e is Gaussian noise. The map from v to x is
+    invertible, so `information` is exact. A mismatched view shows the z of another product, drawn
+    uniformly. Test products have the same R, and all views are true and present.
     """
     turn_MLL = _rotations(latent, seed)
     random = generator("cpu", seed, 2 if test else 1)
@@ -92,7 +92,7 @@ def draw_views(regime: Regime, products: int, latent: int, seed: int, test: bool
 
 
 def information(regime: Regime, latent: int) -> tuple[Tensor, Tensor]:
-    """Nats that two views share, info_P, and that a view holds of the product's z, info_M.
+    """Return mutual information in nats: info_P of two views, info_M of a view and z.
 
     For L latents, signal g = 1 / (1 + sigma^2) and mismatch rate r, given which views are true:
         I(x_i; x_j) = -(1 - r_i)(1 - r_j) L/2 log(1 - g_i g_j)      (Gaussian, rho^2 = g_i g_j)
@@ -116,20 +116,20 @@ ToyWeightFn = Callable[[Tensor, Tensor, PairLosses, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Weighting:
-    """How much each product's pair counts."""
+    """Weights of each product's pairs in the toy study."""
 
     weigh: ToyWeightFn
     on: Literal["loss", "logits"] = "loss"
-    """What is multiplied."""
+    """The factor that is weighted."""
     gradient: bool = False
-    """Let the gradient flow through the weight."""
+    """Backpropagate through the weight."""
     mean_one: bool = True
-    """Divide by the batch's mean over the pairs that are there."""
+    """Divide by the batch mean over the valid pairs."""
     uniform_start: bool = True
-    """Weights are 1 for the first `uniform_steps`."""
+    """Use weights of 1 for the first `uniform_steps`."""
     matched_to: str = ""
-    """Name of a weighting whose mean raw weight, step by step, all pairs get: on the logits this
-    is its temperature without its choice of pairs."""
+    """Name of a weighting whose mean raw weight at each step is used for all pairs. On the logits
+    this reproduces its temperature without distinguishing pairs."""
 
 
 def uniform(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def posterior(power: float = 1.0) -> ToyWeightFn:
 
 
 def pair_mean(pooled_BMD: Tensor, present_BM: Tensor, pairs: PairLosses, true_BM: Tensor) -> Tensor:
-    """w_ij = the batch's mean posterior of modalities i and j, the same for all products."""
+    """w_ij = batch mean of the posterior of modalities i and j, equal for all products."""
     own_BP = posterior_weights(pairs)
     return (own_BP.sum(0) / pairs.valid_BP.sum(0).clamp(min=1)).expand_as(own_BP)
 
@@ -177,8 +177,8 @@ WEIGHTINGS: dict[str, Weighting] = {
     "scores_flowing": Weighting(matching_scores(), gradient=True, mean_one=False),
     "logits": Weighting(matching_scores(signed=True), **PAPER),
     "logits_control": Weighting(uniform, **PAPER, matched_to="logits"),
-    # From random features some cosines start below 0. Weight times logit is even in the cosine, so
-    # that such a pair learns to be opposite: its loss is low and its retrieval is at zero.
+    # Some initial cosines are below 0. Weight times logit is even in the cosine, so such pairs
+    # learn opposite features, with a low loss and zero retrieval.
     "logits_cold": Weighting(matching_scores(signed=True), **PAPER, uniform_start=False),
     "official": Weighting(matching_scores(row_normalise=True, signed=True), **PAPER),
     "official_control": Weighting(uniform, **PAPER, matched_to="official"),
@@ -199,17 +199,17 @@ class ToySetting:
     weighting: str = "uniform"
     """A name in WEIGHTINGS."""
     seed: int = 0
-    """Of the views, the encoders and the order of the products."""
+    """Seed of the views, the encoders and the order of the products."""
     steps: int = 800
-    """Of Adam."""
+    """Steps of Adam."""
     uniform_steps: int = 150
-    """Steps from the start with weights of 1, where the weighting has such a start."""
+    """Initial steps with weights of 1, for weightings with `uniform_start`."""
     batch: int = 64
-    """Products in a step, drawn without repeats."""
+    """Products per step, drawn without replacement."""
     products: int = 8192
     """Training products, drawn once."""
     test_products: int = 1000
-    """Held-out products: the gallery of R@1."""
+    """Held-out products, the gallery of R@1."""
     latent: int = 10
     """Size of the latent vector and of each view."""
     hidden: int = 64
@@ -217,9 +217,9 @@ class ToySetting:
     width: int = 32
     """Size of the features."""
     learning_rate: float = 2e-3
-    """Of Adam, constant."""
+    """Constant learning rate of Adam."""
     temperature: float = 0.07
-    """Of InfoNCE."""
+    """Temperature of InfoNCE."""
 
     def __post_init__(self) -> None:
         for kind, known in (("regime", REGIMES), ("weighting", WEIGHTINGS)):
@@ -231,7 +231,7 @@ class ToySetting:
 
 
 def toy_grid(quick: bool) -> list[tuple[str, str]]:
-    """(regime, weighting) of the study; `quick`: those that its claims rest on."""
+    """Return the (regime, weighting) cells of the study; `quick`: a subset for the main claims."""
     core = ("uniform", "scores", "posterior", "oracle")
     if not quick:
         return [
@@ -247,20 +247,20 @@ def toy_grid(quick: bool) -> list[tuple[str, str]]:
 
 
 def run_toy(setting: ToySetting) -> dict[str, float]:
-    """Train one set of encoders and measure it; on a CPU, a pure function of the setting.
+    """Train and measure one set of encoders; deterministic on a CPU.
 
     Returns:
-        recall: mean R@1 (share) of the ten pairs, both directions, among the held-out products.
-        weight: mean raw weight of a pair in the last step, before it is divided by its mean.
-        order_weights, order_scores, order_posterior: Spearman, over the ten pairs, of the
-            information that two views share with the mean over products of the run's own weights,
-            of S'_ij, and of the posterior (the latter two whatever the weighting).
-        order_own: Spearman, over the modalities, of the information about the latent with S'_ii.
+        recall: mean R@1 of the ten pairs in both directions, among the held-out products.
+        weight: mean raw weight of a pair in the last step, before normalisation.
+        order_weights, order_scores, order_posterior: Spearman correlation over the ten pairs of
+            mutual information with the mean over products of the run's own weights, of S'_ij, and
+            of the posterior (the latter two for every weighting).
+        order_own: Spearman correlation over modalities of information about the latent and S'_ii.
         auc_weights, auc_scores, auc_posterior: probability that a true pair has a larger value
-            than a mismatched one, of the same three.
+            than a mismatched one, for the same three.
         own_<modality>: mean S'_ii.
-        All but recall are over training products. What is not defined is left out: the order of
-        equal values, and telling apart where nothing is mismatched.
+        All but recall are measured on training products. Undefined values (the order of equal
+        values, the AUC without mismatched pairs) are left out.
     """
     train = draw_views(REGIMES[setting.regime], setting.products, setting.latent, setting.seed)
     weighting, scale_T = WEIGHTINGS[setting.weighting], None
@@ -273,7 +273,7 @@ def run_toy(setting: ToySetting) -> dict[str, float]:
 
 
 class ToyEncoders(nn.Module):
-    """A two-layer perceptron for each modality, all in one batched product."""
+    """A two-layer perceptron per modality, computed as one batched product."""
 
     def __init__(self, setting: ToySetting) -> None:
         super().__init__()
@@ -285,7 +285,7 @@ class ToyEncoders(nn.Module):
         self.second_MHD = nn.Parameter(second_MHD * hidden**-0.5)
 
     def forward(self, view_BML: Tensor) -> Tensor:
-        """pooled_BMD of views."""
+        """Encode views to pooled_BMD."""
         hidden_MBH = torch.baddbmm(self.bias_M1H, view_BML.transpose(0, 1), self.first_MLH).relu()
         return (hidden_MBH @ self.second_MHD).transpose(0, 1)
 
@@ -293,7 +293,7 @@ class ToyEncoders(nn.Module):
 def _train(
     setting: ToySetting, train: Views, weighting: Weighting, scale_T: list[float] | None = None
 ) -> tuple[ToyEncoders, list[float]]:
-    """Encoders, and the mean raw weight of each step; `scale_T` stands in for the weights."""
+    """Train; return the encoders and the mean raw weight of each step (or use `scale_T`)."""
     encoders, random, means_T = ToyEncoders(setting), generator("cpu", setting.seed, 4), []
     optimiser = torch.optim.Adam(encoders.parameters(), setting.learning_rate)
     for step in range(setting.steps):
@@ -329,8 +329,8 @@ def _recall(setting: ToySetting, encoders: ToyEncoders) -> float:
 
 
 def _weight_figures(setting: ToySetting, encoders: ToyEncoders, train: Views) -> dict[str, float]:
-    """All of `run_toy` that is about weights, over up to 2,048 training products."""
-    # In whole batches: the posterior depends on how many products it chooses among.
+    """Figures of `run_toy` about weights, over up to 2,048 training products."""
+    # In full batches, because the posterior depends on the batch size.
     batches = max(1, min(2048, setting.products) // setting.batch)
     parts = [
         _observed(setting, encoders, train.rows(row_B))
@@ -352,7 +352,7 @@ def _weight_figures(setting: ToySetting, encoders: ToyEncoders, train: Views) ->
 
 
 def _observed(setting: ToySetting, encoders: ToyEncoders, batch: Views) -> dict[str, Tensor]:
-    """Weights of one batch, by name, and what they are judged by."""
+    """Weights of one batch by name, with the ground truth."""
     pooled_BMD, true_BM = encoders(batch.view_BML), batch.true_BM
     pairs = pair_losses(pooled_BMD, batch.present_BM, setting.temperature)
     weigh = {

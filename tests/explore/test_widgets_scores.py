@@ -139,7 +139,7 @@ def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, s
 
 def test_a_mismatch_shows_whose_content_it_is(explorer, subject):
     explorer.columns["text"].mismatch.value = True
-    giver = explorer.probe.giver(explorer.picker.row, "text")
+    giver = explorer.probe.donor(explorer.picker.row, "text")
     html = explorer.columns["text"].content.html
     assert subject.data.ids[giver] in html
     assert "<mark>" in html
@@ -269,7 +269,7 @@ def test_of_one_product_alone_nothing_can_be_swapped(subject):
     assert explorer.near_now.html.count('class="card') == 0
     assert all(column.mismatch.disabled for column in explorer.columns.values())
     explorer.columns["text"].mismatch.value = True
-    assert "no other product has another text" in explorer.complaint
+    assert "no other product has a different text" in explorer.complaint
     assert "no scores" in repr(explorer)
 
 

@@ -219,7 +219,7 @@ def test_what_cannot_be_hidden_is_told(situation):
     with pytest.raises(ValueError, match=f"{data.ids[lacking]}: the product has no video"):
         token_groups(data, lacking, "video")
     row = row_with(data, "text")
-    with pytest.raises(ValueError, match="nothing is hidden"):
+    with pytest.raises(ValueError, match="no group to mask"):
         mask_groups(data, row, "text", ())
     with pytest.raises(ValueError, match=r"no group \[-1, 99\]"):
         mask_groups(data, row, "text", {-1, 0, 99})

@@ -149,11 +149,11 @@ def test_same_modality_share_equals_the_loop(features):
 
 def test_missing_sounds_are_alike_and_cannot_be_told_apart(run, data):
     found = missing_audio_effects(run, data, each=3)
-    assert found.there == 3
+    assert found.present == 3
     assert found.cosine_BB.shape == (6, 6)
     assert found.cosine_BB[3:, 3:].min() > 0.999
-    assert found.least == pytest.approx(np.log(3))
-    assert found.loss_missing >= found.least
+    assert found.lower_bound == pytest.approx(np.log(3))
+    assert found.loss_missing >= found.lower_bound
 
 
 def test_silent_sounds_are_zeros_and_still_there(data):

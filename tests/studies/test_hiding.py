@@ -98,7 +98,7 @@ def test_a_word_within_a_longer_one_is_no_word(data):
         k for k, p in enumerate(data.products) if p.text and p.text.startswith("redge green")
     )
     assert mask_words(data, WORDS, [only_longer]).hidden["text"].sum() > 1
-    with pytest.raises(ValueError, match="nothing to hide"):
+    with pytest.raises(ValueError, match="no tokens to mask"):
         mask_words(data, WORDS[:1], [only_longer])
 
 
@@ -118,7 +118,7 @@ def test_entities_are_hidden_whole(data, attribute):
 
 def test_asked_are_predicted_and_the_others_hidden_only(data):
     recorded = with_record_tables(data)
-    masked = mask_entities(recorded, RECORD_ATTRIBUTES, asked=["Material"])
+    masked = mask_entities(recorded, RECORD_ATTRIBUTES, targets=["Material"])
     every = mask_entities(recorded, RECORD_ATTRIBUTES)
     torch.testing.assert_close(
         masked.batch.tokens["table"].values, every.batch.tokens["table"].values
@@ -144,14 +144,14 @@ def test_answers_of_one_product_at_a_time(situation):
             if not data.present_NM[row, [m in context.keep for m in MODALITIES]].any():
                 assert name == "none" or np.isnan(found[name].loss_P[row])
             if name == "audio" and not data.present_NM[row, MODALITIES.index("audio")]:
-                assert np.isnan(found[name].right_P[row])
+                assert np.isnan(found[name].correct_P[row])
                 continue
             logits_NV = predict(model, in_context(one, "table", context), "table")
             target_N = one.targets["table"]
             loss = torch.nn.functional.cross_entropy(logits_NV, target_N).item()
             np.testing.assert_allclose(found[name].loss_P[row], loss, rtol=1e-4)
             right = float((logits_NV.argmax(1) == target_N).all())
-            assert found[name].right_P[row] == right
+            assert found[name].correct_P[row] == right
     outside = set(range(len(data))) - set(masked.batch.index_B.tolist())
     assert all(np.isnan(found["none"].loss_P[row]) for row in outside)
 

@@ -71,7 +71,7 @@ def test_a_mismatch_takes_what_apply_noise_gives(data, probe, modality):
             continue  # its neighbour in the ring has equal content: the probe goes on
         content = probe.content(row, modality, ModalityChange(mismatch=True))
         assert np.array_equal(content.sequence, sequence(noisy.dataset, modality, row))
-        assert np.array_equal(content.sequence, sequence(data, modality, content.giver))
+        assert np.array_equal(content.sequence, sequence(data, modality, content.donor))
         compared += 1
     assert compared > 3
 
@@ -79,14 +79,14 @@ def test_a_mismatch_takes_what_apply_noise_gives(data, probe, modality):
 def test_a_mismatch_never_takes_equal_content(data, probe):
     for m in MODALITIES:
         for row in data.present_NM[:, INDEX[m]].nonzero()[0].tolist():
-            giver = probe.giver(row, m)
+            giver = probe.donor(row, m)
             assert data.content_NM[giver, INDEX[m]] != data.content_NM[row, INDEX[m]]
             assert data.content_NM[giver, INDEX[m]] >= 0
 
 
 def test_a_mismatch_needs_another_content(data, row):
     one = ProductEditor(data.subset([row]))
-    assert one.giver(0, "image") is None
+    assert one.donor(0, "image") is None
     with pytest.raises(ValueError, match=rf"{data.ids[row]}.*no other.*image"):
         one.content(0, "image", ModalityChange(mismatch=True))
 
@@ -94,7 +94,7 @@ def test_a_mismatch_needs_another_content(data, row):
 def test_damage_comes_after_the_mismatch(data, probe, row):
     both = probe.content(row, "text", ModalityChange(mismatch=True, damage=("word_drop", 0.5)))
     other = probe.content(row, "text", ModalityChange(mismatch=True))
-    assert both.giver == other.giver != row
+    assert both.donor == other.donor != row
     assert len(both.shown) < len(other.shown)
 
 

@@ -57,14 +57,14 @@ def test_the_policy_changes_the_fused_features_alone(make_model, make_batch):
         assert np.array_equal(zero.emb_D, other.emb_D)
         assert not np.allclose(zero.fused_MD, other.fused_MD)
     assert np.array_equal(skip.fused_MD, drop.fused_MD)
-    assert skip.stand_in_M.sum() == 0
+    assert skip.missing_token_M.sum() == 0
 
 
 def test_of_a_complete_product_no_policy_changes_anything(make_model, make_batch):
     model, batch = make_model("zero"), make_batch([MODALITIES])
     zero, skip = (product_outputs(with_policy(model, p), batch) for p in ("zero", "skip"))
     np.testing.assert_allclose(zero.fused_MD, skip.fused_MD, atol=1e-6)
-    assert zero.stand_in_M.sum() == 0
+    assert zero.missing_token_M.sum() == 0
     assert zero.token_M.min() > 0
 
 
@@ -77,7 +77,7 @@ def test_a_model_with_learned_tokens_can_do_without_them(make_model, make_batch)
     learned, batch = make_model("learned"), make_batch([("text",)])
     zero = with_policy(learned, "zero")
     assert with_policy(learned, "learned") is learned
-    assert product_outputs(learned, batch).stand_in_M.tolist() == [0, 1, 1, 1, 1]
+    assert product_outputs(learned, batch).missing_token_M.tolist() == [0, 1, 1, 1, 1]
     assert np.array_equal(
         product_outputs(learned, batch).weighted_MM, product_outputs(zero, batch).weighted_MM
     )
@@ -107,7 +107,7 @@ def test_a_model_of_fewer_modalities(make_model, make_batch):
     model = make_model("zero", modalities=("text", "image"))
     reading = product_outputs(model, make_batch([MODALITIES]).only(("text", "image")))
     assert reading.token_M.nonzero()[0].tolist() == [0, 2]
-    assert reading.stand_in_M.sum() == 0
+    assert reading.missing_token_M.sum() == 0
 
 
 def test_nothing_and_two_products_are_refused(make_model, make_batch):

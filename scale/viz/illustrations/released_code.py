@@ -327,9 +327,9 @@ def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
     style = {"cmap": diverging(), "vmin": -1, "vmax": 1, "interpolation": "nearest"}
     image = left.imshow(found.cosine_BB, **style)
     count = len(found.cosine_BB)
-    left.axhline(found.there - 0.5, color=shade(0.9), lw=points(1))
-    left.axvline(found.there - 0.5, color=shade(0.9), lw=points(1))
-    middles = [found.there / 2 - 0.5, (found.there + count) / 2 - 0.5]
+    left.axhline(found.present - 0.5, color=shade(0.9), lw=points(1))
+    left.axvline(found.present - 0.5, color=shade(0.9), lw=points(1))
+    middles = [found.present / 2 - 0.5, (found.present + count) / 2 - 0.5]
     names = [label("fault_has", lang), label("fault_lacks", lang)]
     left.set_xticks(middles, names)
     left.set_yticks(middles, names, rotation=90, va="center")
@@ -342,16 +342,16 @@ def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
 
 
 def _missing_bars(axes: Axes, found: MissingAudio, lang: Language) -> None:
-    bars = (("fault_has", found.loss_there, MODALITY_COLOURS["audio"]),
+    bars = (("fault_has", found.loss_present, MODALITY_COLOURS["audio"]),
             ("fault_lacks", found.loss_missing, NEGATIVE))  # fmt: skip
     for place, (_, value, colour) in enumerate(bars):
         axes.bar(place, value, color=tint(colour, 0.7), width=0.6)
         axes.text(place, value, f"{value:.2f}", ha="center", va="bottom")
     axes.set_xticks([0, 1], [label(key, lang) for key, *_ in bars])
-    axes.axhline(found.least, color=shade(0.6), lw=points(1.2), dashes=(4, 2))
-    text = label("fault_floor", lang, n=len(found.cosine_BB) - found.there)
+    axes.axhline(found.lower_bound, color=shade(0.6), lw=points(1.2), dashes=(4, 2))
+    text = label("fault_floor", lang, n=len(found.cosine_BB) - found.present)
     style = {"color": shade(0.7), "fontsize": points(8), "ha": "left", "va": "bottom"}
-    axes.text(-0.42, found.least, text, **style)
+    axes.text(-0.42, found.lower_bound, text, **style)
     axes.set(title=label("fault_pair_loss", lang), xlim=(-0.45, 1.45))
     axes.margins(y=0.15)
     axes.grid(visible=False, axis="x")

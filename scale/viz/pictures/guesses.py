@@ -124,7 +124,7 @@ def _table_reader(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
 def _entity_prediction(sources: Sources, lang: Language) -> Figure:
     reader, exam = _table_reader(sources)
     row = complete_rows(exam, MODALITIES)[0]
-    one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], asked=["Material"])
+    one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
     shown = {condition("nothing", lang): NOTHING}
     shown |= {condition(m, lang): Context((m,)) for m in ("image", "audio")}
     guesses = {
@@ -145,7 +145,7 @@ def _entity_context(sources: Sources, lang: Language) -> Figure:
     for model in (sources.run.model, reader):
         losses = {}
         for name in RECORD_ATTRIBUTES:
-            asked = mask_entities(exam, RECORD_ATTRIBUTES, asked=[name])
+            asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
             marks = score_masked(model, asked, "table", len(exam), contexts)
             losses[name] = {context: mark.loss_P for context, mark in marks.items()}
         found.append({name: gains(loss, seed=sources.seed) for name, loss in losses.items()})
