@@ -19,6 +19,7 @@ from typing import Literal, ParamSpec
 import matplotlib.style
 import numpy as np
 from matplotlib import font_manager, rc_context, rcParams
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
@@ -156,6 +157,13 @@ def new_figure(width: float, height: float) -> Figure:
     pad = 0.07 * unit()
     figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=0.03, hspace=0.03)
     return figure
+
+
+def strip(axes: Axes) -> None:
+    """Remove grid, frame and tick marks of a panel; tick labels stay."""
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", length=0)
 
 
 def shade(amount: float) -> str:

@@ -92,6 +92,14 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, **kwargs: A
     return axes.add_patch(Rectangle((x, y), width, height, **{**style, **kwargs}))
 
 
+def rounded_box(
+    axes: Axes, x: float, y: float, width: float, height: float, radius: float = 4, **kwargs: Any
+) -> FancyBboxPatch:
+    """Draw a rectangle with rounded corners on a page."""
+    shape = f"round,pad=0,rounding_size={radius}"
+    return axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, **kwargs))
+
+
 def arrow(
     axes: Axes,
     start: ArrayLike,
