@@ -1,15 +1,7 @@
-"""Contrastive learning on inputs that are small enough to look at.
+"""InfoNCE on inputs small enough to draw: points of a circle, twins, collapse (notebook 01).
 
-B products, M modalities (five), D width, T steps and the start. Where two modalities are enough
-they are text and image; a plane has D = 2.
-
-Features as points of a circle: pull and push, twins, alignment and uniformity.
-
-B products, T steps and the start.
-
-Collapse, shown happening: two small encoders that are only pulled, or pulled and pushed.
-
-T steps and the start, N products, D = 2.
+B products, M modalities (five), D width, T steps and the start, N points. Where two modalities are
+enough they are text and image; in a plane D = 2.
 """
 
 from dataclasses import dataclass
@@ -18,13 +10,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, FancyArrowPatch
+from matplotlib.patches import Circle
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from scale.losses.contrastive import pair_losses
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.training.health_checks import COLLAPSED, alignment, mean_cosine, uniformity
+from scale.viz import typeset
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -43,7 +36,7 @@ PAIR = PAIRS.index((TEXT, IMAGE))
 
 
 def as_products(text_BD: Tensor, image_BD: Tensor) -> tuple[Tensor, Tensor]:
-    """pooled_BMD and present_BM of products that have a text and an image, and nothing else."""
+    """Return pooled_BMD and present_BM of products that have only a text and an image."""
     nothing_BD = torch.zeros_like(text_BD)
     features = {TEXT: text_BD, IMAGE: image_BD}
     pooled_BMD = torch.stack([features.get(m, nothing_BD) for m in range(len(MODALITIES))], dim=1)
@@ -55,10 +48,10 @@ def as_products(text_BD: Tensor, image_BD: Tensor) -> tuple[Tensor, Tensor]:
 def text_image_loss(
     text_BD: Tensor, image_BD: Tensor, temperature: float = 0.07, content_B: Tensor | None = None
 ) -> Tensor:
-    """loss_B: the package's InfoNCE of each product, mean of both directions.
+    """Return loss_B, the package's InfoNCE of each product, mean of both directions.
 
     Args:
-        content_B: a number per distinct product; equal ones are no negatives of each other.
+        content_B: an id per distinct product; products with equal ids are no negatives.
     """
     pooled_BMD, present_BM = as_products(text_BD, image_BD)
     content_BM = None if content_B is None else content_B[:, None].expand(-1, len(MODALITIES))
@@ -67,14 +60,14 @@ def text_image_loss(
 
 
 def on_circle(degrees_B: list[float]) -> Tensor:
-    """point_B2: points of the unit circle, counted from the right, against the clock."""
+    """Return point_B2 of the unit circle at angles counted anticlockwise from the right."""
     angle_B = torch.deg2rad(torch.tensor(degrees_B, dtype=torch.float64))
     return torch.stack([angle_B.cos(), angle_B.sin()], dim=1)
 
 
 @dataclass
 class Walk:
-    """Where the points were at each step."""
+    """Points at each step of a training."""
 
     text_TBD: Tensor
     image_TBD: Tensor
@@ -90,9 +83,9 @@ def walk(
     temperature: float = 0.5,
     content_B: Tensor | None = None,
 ) -> Walk:
-    """Free points of the unit sphere that follow the gradient of InfoNCE: no encoder, no data.
+    """Move free points of the unit sphere along the negative gradient of InfoNCE.
 
-    z <- unit(z - rate * dL/dz), L the mean loss of the products.
+    z <- unit(z - rate * dL/dz), where L is the mean loss of the products. No encoder is involved.
     """
     points_2BD = torch.stack([text_BD, image_BD])
     seen, losses = [], []
@@ -108,7 +101,7 @@ def walk(
 
 
 class Towers(nn.Module):
-    """Two small encoders, one for the text's numbers and one for the image's, onto the sphere."""
+    """Two small encoders, one for texts and one for images, onto the unit sphere."""
 
     def __init__(self, inputs: int = 8, hidden: int = 32, width: int = 2):
         super().__init__()
@@ -118,22 +111,22 @@ class Towers(nn.Module):
         )
 
     def forward(self, text_BF: Tensor, image_BF: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit features text_BD and image_BD."""
+        """Return unit features text_BD and image_BD."""
         return normalize(self.text(text_BF), dim=1), normalize(self.image(image_BF), dim=1)
 
 
 def two_views(products: int = 64, inputs: int = 8, noise: float = 0.5) -> tuple[Tensor, Tensor]:
-    """text_BF and image_BF: the same random numbers of each product, with noise of their own."""
+    """Return text_BF and image_BF: a shared random vector per product plus independent noise."""
     shared_BF = torch.randn(products, inputs)
     return tuple(shared_BF + noise * torch.randn(products, inputs) for _ in range(2))
 
 
 def train_towers(push: bool, steps: int = 300, rate: float = 0.01, seed: int = 0) -> Walk:
-    """Train `Towers` on `two_views`, in the plane; the global generator is kept.
+    """Train `Towers` on `two_views` in the plane. The global random state is unchanged.
 
     Args:
-        push: with InfoNCE (temperature 0.2). Without it the loss is the squared distance of the
-            true pairs alone, and nothing keeps different products apart.
+        push: train with InfoNCE (temperature 0.2). Otherwise the loss is the squared distance of
+            the true pairs, without negatives.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -156,10 +149,10 @@ def train_towers(push: bool, steps: int = 300, rate: float = 0.01, seed: int = 0
 
 
 def gaussian_logits(products: int, information: float, inputs: int = 4, seed: int = 0) -> Tensor:
-    """logits_BB of two correlated Gaussian views by the best critic there is.
+    """Return logits_BB of the optimal critic for two correlated Gaussian views.
 
-    With correlation r in each of F numbers the mutual information is I = -F/2 log(1 - r^2) nats,
-    and the best logit of text x and image y is log p(x, y) / (p(x) p(y)).
+    With correlation r in each of F coordinates the mutual information is I = -F/2 log(1 - r^2)
+    nats, and the optimal logit of text x and image y is log p(x, y) / (p(x) p(y)).
     """
     unexplained = float(torch.exp(torch.tensor(-2 * information / inputs)))
     correlation = (1 - unexplained) ** 0.5
@@ -173,20 +166,20 @@ def gaussian_logits(products: int, information: float, inputs: int = 4, seed: in
 
 TEXT_COLOUR, IMAGE_COLOUR = MODALITY_COLOURS["text"], MODALITY_COLOURS["image"]
 START = ([95.0, 230.0, 330.0], [20.0, 300.0, 110.0])
-"""Degrees of three titles and their pictures; picture 3 begins beside title 1."""
+"""Angles in degrees of three titles and their pictures; picture 3 starts beside title 1."""
 TWINS = ([80.0, 96.0, 210.0, 330.0], [92.0, 84.0, 222.0, 318.0])
-"""Products 1 and 2 are the same thing, entered twice."""
+"""Products 1 and 2 are the same product, entered twice."""
 TWIN_CONTENT = (0, 0, 1, 2)
 SHOWN = (0, 2, 5, 15, 60)
-"""Steps of the small multiple."""
+"""Steps of the lower row of `pull_and_push`."""
 TEMPERATURE, RATE = 0.5, 0.3
 INSIDE, OUTSIDE = 0.91, 1.09
-"""Where titles and pictures are drawn, so that a true pair that has met shows both."""
+"""Radii of titles and pictures, so that both are visible when a true pair coincides."""
 
 
 @drawn
 def pull_and_push(lang: Language = "en") -> Figure:
-    """Three products in the plane: the forces on one title, one step, and many steps."""
+    """Draw three products on a circle: the forces on one title, one step, and many steps."""
     path = walk(*(on_circle(degrees) for degrees in START), max(SHOWN), RATE, TEMPERATURE)
     figure = new_figure(9.6, 5.4)
     above, below = figure.subfigures(2, 1, height_ratios=[1.55, 1])
@@ -205,7 +198,7 @@ def pull_and_push(lang: Language = "en") -> Figure:
 
 @drawn
 def false_negatives(lang: Language = "en") -> Figure:
-    """One product entered twice: where it starts, as its own negative, and left out."""
+    """Draw a product entered twice: at the start, as its own negative, and excluded."""
     figure = new_figure(9.6, 3.6)
     start, counted, left_out = figure.subplots(1, 3)
     paths = twin_walks()
@@ -224,7 +217,7 @@ def false_negatives(lang: Language = "en") -> Figure:
 
 
 def twin_walks(steps: int = 200) -> tuple[Walk, Walk]:
-    """Products 1 and 2 are twins: counted as negatives of each other, and left out."""
+    """Return two walks of a duplicated product: duplicates as negatives, and excluded."""
     starts = [on_circle(degrees) for degrees in TWINS]
     content_B = torch.tensor(TWIN_CONTENT)
     return walk(*starts, steps, RATE, 0.3), walk(*starts, steps, RATE, 0.3, content_B)
@@ -247,10 +240,10 @@ def alignment_uniformity(lang: Language = "en") -> Figure:
 
 
 def arrangements(products: int = 8) -> list[tuple[str, Tensor, Tensor]]:
-    """Label, text_B2 and image_B2 of four cases: neither, only aligned, only spread, both."""
+    """Return label, text_B2 and image_B2 of four cases: neither, aligned, uniform, both."""
     place_B = torch.arange(products, dtype=torch.float64)
     round_B, narrow_B = 360 / products * place_B, 90 + 3 * (place_B - (products - 1) / 2)
-    wrong_B = round_B.roll(3)  # every picture stands far from its title
+    wrong_B = round_B.roll(3)  # every picture is far from its title
     cases = {
         "contrast_neither": (narrow_B, narrow_B + 180),
         "contrast_aligned_only": (narrow_B, narrow_B + 1),
@@ -269,15 +262,14 @@ def draw_circle(
     pull: bool = False,
     room: float = 1.27,
 ) -> None:
-    """Titles as dots and pictures as squares on the unit circle, true pairs joined by a line.
+    """Draw titles as dots and pictures as squares on the unit circle, true pairs joined by a line.
 
     Args:
         size: of a marker, in points.
-        pull: arrows against the gradient of InfoNCE: where each point goes in the next step.
-        room: half the width of what is shown; the circle's radius is 1.
+        pull: draw the next step, against the gradient of InfoNCE, as arrows.
+        room: half the width of the panel; the circle's radius is 1.
     """
-    circle = Circle((0, 0), 1, facecolor="none", edgecolor=shade(0.2), linewidth=points(1))
-    axes.add_patch(circle)
+    _draw_unit_circle(axes)
     for ends in torch.stack([INSIDE * text_B2, OUTSIDE * image_B2], dim=1):
         axes.plot(*ends.T.tolist(), color=shade(0.4), linewidth=points(0.9), zorder=1)
     if pull:
@@ -288,6 +280,11 @@ def draw_circle(
     axes.set_axis_off()
 
 
+def _draw_unit_circle(axes: Axes) -> None:
+    look = {"facecolor": "none", "edgecolor": shade(0.2), "linewidth": points(1)}
+    axes.add_patch(Circle((0, 0), 1, **look))
+
+
 def _draw_points(
     axes: Axes, points_B2: Tensor, marker: str, colour: str, size: float, numbered: bool
 ) -> None:
@@ -295,7 +292,7 @@ def _draw_points(
     look = {"color": colour, "markersize": points(size), "linestyle": "none", **edge}
     radius, step = points_B2[0].norm().item(), 0.17 if marker == "s" else -0.17
     for number, point in enumerate(points_B2, start=1):
-        # Numbers that would lie on each other are stacked, away from the circle.
+        # Numbers that would overlap are stacked away from the circle.
         below = (points_B2[: number - 1] - point).norm(dim=1) < 0.14
         x, y = (point * (1 + numbered * below.sum() * step / radius)).tolist()
         axes.plot([x], [y], marker=marker, **look, zorder=3)
@@ -314,20 +311,19 @@ def _draw_step(axes: Axes, text_B2: Tensor, image_B2: Tensor) -> None:
         for place, slope in zip(radius * place_B2, slope_B2, strict=True):
             move = -1.8 * RATE * slope
             if move.norm() > 0.03:
-                _arrow(axes, place, place + move, shade(0.85), 1.6)
+                typeset.arrow(axes, place.tolist(), (place + move).tolist(), shade(0.85), 1.6, 8)
 
 
 def _forces_on_first(axes: Axes, text_B2: Tensor, image_B2: Tensor, lang: Language) -> None:
-    """The anchor's pull to its own picture and the pushes from the others, by the softmax.
+    """Draw the attraction of an anchor to its picture and the repulsion from the others.
 
-    With p the shares of the pictures: pull 1 - p of its own, push p of each other. An arrow's
-    length is its force.
+    With softmax probabilities p of the pictures the attraction is 1 - p of its own picture, the
+    repulsion p of each other picture. The length of an arrow is proportional to its force.
     """
     anchor, share_B = text_B2[0], (image_B2 @ text_B2[0] / TEMPERATURE).softmax(0)
     axes.set_title(label("contrast_one_anchor", lang), loc="center")
     _draw_points(axes, OUTSIDE * image_B2, "s", IMAGE_COLOUR, 9, True)
-    circle = Circle((0, 0), 1, facecolor="none", edgecolor=shade(0.2), linewidth=points(1))
-    axes.add_patch(circle)
+    _draw_unit_circle(axes)
     for number, (image, share) in enumerate(zip(image_B2, share_B.tolist(), strict=True)):
         own = number == 0
         key, colour = (
@@ -339,7 +335,8 @@ def _forces_on_first(axes: Axes, text_B2: Tensor, image_B2: Tensor, lang: Langua
         axes.plot(*chord, **style, zorder=1)
         along = (image - anchor) / (image - anchor).norm()
         if force > 0.1:
-            _arrow(axes, start, start + (0.75 if own else -0.75) * force * along, colour, 2.4)
+            end = start + (0.75 if own else -0.75) * force * along
+            typeset.arrow(axes, start.tolist(), end.tolist(), colour, 2.4, 8)
         style = {"color": colour, "fontsize": points(8), "fontweight": "bold"}
         x, y = (1.22 * image).tolist()
         text, side = label(key, lang, value=force), "left" if x > 0 else "right"
@@ -349,19 +346,13 @@ def _forces_on_first(axes: Axes, text_B2: Tensor, image_B2: Tensor, lang: Langua
     axes.set_axis_off()
 
 
-def _arrow(axes: Axes, start: Tensor, end: Tensor, colour: str, width: float) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": points(8), "shrinkA": 0, "shrinkB": 0}
-    ends = (tuple(start.tolist()), tuple(end.tolist()))
-    axes.add_patch(FancyArrowPatch(*ends, color=colour, linewidth=points(width), **style, zorder=2))
-
-
 def _inside() -> dict:
-    """Style of words in or below a circle."""
+    """Return the style of text in or below a circle."""
     return {"ha": "center", "va": "center", "fontsize": points(8.5), "color": shade(0.85)}
 
 
 def _legend(figure: Figure, lang: Language) -> None:
-    """What the markers are, below the pictures."""
+    """Draw a legend of the markers below the panels."""
     size = points(7)
     handles = [
         Line2D([], [], marker="o", color=TEXT_COLOUR, linestyle="none", markersize=size),
@@ -378,10 +369,10 @@ COLLAPSE_ROWS = (("contrast_pull_only", False, NEGATIVE), ("contrast_pull_push",
 
 @drawn
 def collapse(lang: Language = "en", walks: tuple[Walk, Walk] | None = None) -> Figure:
-    """Above without negatives, below with them: the points at four steps, and the mean cosine.
+    """Draw trainings without and with negatives: points at four steps, and the mean cosine.
 
     Args:
-        walks: trainings without and with the push, of at least 200 steps; made where not given.
+        walks: trainings without and with negatives, of at least 200 steps; trained if None.
     """
     walks = walks or tuple(train_towers(push, max(COLLAPSE_STEPS)) for _, push, _ in COLLAPSE_ROWS)
     figure = new_figure(10.2, 4.1)
@@ -401,14 +392,13 @@ def collapse(lang: Language = "en", walks: tuple[Walk, Walk] | None = None) -> F
 
 
 def mean_cosines(walk: Walk) -> list[float]:
-    """Mean cosine between different products at each step, mean of both modalities."""
+    """Return the mean cosine between different products at each step, over both modalities."""
     seen = zip(walk.text_TBD, walk.image_TBD, strict=True)
     return [sum(mean_cosine(*as_products(*pair)).values()) / 2 for pair in seen]
 
 
 def _draw_snapshot(axes: Axes, walk: Walk, step: int) -> None:
-    circle = Circle((0, 0), 1, facecolor="none", edgecolor=shade(0.2), linewidth=points(1))
-    axes.add_patch(circle)
+    _draw_unit_circle(axes)
     for radius, points_N2, marker, modality in (
         (0.9, walk.text_TBD[step], "o", "text"),
         (1.1, walk.image_TBD[step], "s", "image"),

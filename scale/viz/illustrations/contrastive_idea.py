@@ -1,30 +1,153 @@
-"""Small vector drawings for pictures that explain: animals, a child, things of a shop.
+"""The idea of contrastive learning: a child and a model learn from similarity, without labels.
 
-Each is drawn around a point of a page (`scale.viz.typeset.page`), about 2 `size` wide and high; its
-own coordinates run from -1 to 1, y upwards. Colours are those of the thing, on any page.
-
-The first slide: a child learns without names which two of three belong together.
+Below the figure are vector drawings of animals, a child and products. Each is drawn around a point
+of a page (`scale.viz.typeset.page`), about 2 `size` wide and high; its own coordinates run from -1
+to 1, y upwards. Their colours do not depend on the style.
 """
 
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import (
-    Arc,
-    Circle,
-    Ellipse,
-    FancyArrowPatch,
-    FancyBboxPatch,
-    PathPatch,
-    Polygon,
-)
+from matplotlib.patches import Arc, Circle, Ellipse, PathPatch, Polygon
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
 from scale.viz import typeset
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, mix, points, shade, tint
 from scale.viz.words import Language, label
+
+WIDTH, HEIGHT = 720.0, 390.0
+COLUMN, MARGIN, STEP = 226.0, 21.0, 70.0
+GINGER, GREY = "#E8994A", "#9AA5B4"
+Sketch = Callable[[Axes, float, float, float], None]
+
+
+def _ginger(axes: Axes, x: float, y: float, size: float) -> None:
+    draw_cat(axes, x, y, size, GINGER, striped=True)
+
+
+def _grey(axes: Axes, x: float, y: float, size: float) -> None:
+    draw_cat(axes, x, y, size, GREY, mirrored=True, asleep=True)
+
+
+@drawn
+def contrastive_idea(lang: Language = "en") -> Figure:
+    """Draw two rows of three scenes: the input, pull and push, the resulting neighbourhoods.
+
+    The first row shows a child with two cats and a dog; the second a model with a title, its
+    picture and another product's picture.
+    """
+    figure, axes = typeset.page(WIDTH, HEIGHT)
+    titles = ("idea_see", "idea_pull_push", "idea_near")
+    for place, key in enumerate(titles):
+        centre = _centre(place)
+        text = label(key, lang)
+        typeset.write(axes, centre, 24, text, 10.5, ha="center", fontweight="bold")
+    for place in (1, 2):
+        for y in (108, 312):
+            # A triangle that leads to the next scene.
+            x = _centre(place) - COLUMN / 2 - 6 * (place - 1)
+            look = {"color": shade(0.35), "markersize": points(7), "linestyle": "none"}
+            axes.plot([x], [y], marker=">", **look)
+    _child_row(axes, lang)
+    y = 250.0
+    axes.plot([MARGIN, WIDTH - MARGIN], [y, y], color=shade(0.2), linewidth=points(0.8))
+    typeset.write(axes, MARGIN, y + 18, label("idea_products", lang), 9.5, fontweight="bold")
+    _product_row(axes, lang)
+    return figure
+
+
+def _centre(place: int) -> float:
+    return MARGIN + COLUMN * (place + 0.5)
+
+
+def _child_row(axes: Axes, lang: Language) -> None:
+    things: list[Sketch] = [_ginger, _grey, draw_dog]
+    first, middle, last = (_centre(k) for k in range(3))
+    for place, draw in enumerate(things):
+        x = first + STEP * (place - 1)
+        draw(axes, x, 82, 31)
+        typeset.write(axes, x, 48, "?", 11, ha="center", color=shade(0.55), fontweight="bold")
+        _draw_gaze(axes, (first + 8 * (place - 1), 148), (x, 119))
+    draw_child(axes, first, 180, 30)
+
+    for shift, draw in zip((-STEP, 0, STEP), things, strict=True):
+        draw(axes, middle + shift, 108, 33)
+    _forces(axes, middle, 162, lang)
+
+    _draw_ring(axes, last - 38, 82, 136, 80)
+    for x, draw in zip((last - 70, last - 8, last + STEP + 12), things, strict=True):
+        draw(axes, x, 82, 31)
+    _draw_gaze(axes, (last - 8, 148), (last - 38, 126))
+    _draw_gaze(axes, (last + 8, 148), (last + STEP + 6, 119))
+    draw_child(axes, last, 180, 30, happy=True)
+    for place, key in enumerate(("idea_no_names", "idea_compare", "idea_learned")):
+        _caption(axes, _centre(place), 232, label(key, lang))
+
+
+def _product_row(axes: Axes, lang: Language) -> None:
+    y = 312.0
+    for place, shifts in enumerate(((-STEP, 0, STEP), (-STEP, 0, STEP), (-69, -9, STEP + 12))):
+        centre = _centre(place)
+        if place == 2:
+            _draw_ring(axes, centre - 40, y, 132, 70)
+        _card(axes, centre + shifts[0], y, lang)
+        for shift, draw in zip(shifts[1:], (draw_mug, draw_lamp), strict=True):
+            _photo(axes, centre + shift, y, draw)
+    for place, key in enumerate(("idea_title", "idea_own", "idea_other")):
+        x = _centre(0) + STEP * (place - 1)
+        for line, text in enumerate(label(key, lang).split("\n")):
+            typeset.write(axes, x, y + 42 + 11 * line, text, 7.5, ha="center", color=shade(0.75))
+    _forces(axes, _centre(1), y + 40, lang)
+    _caption(axes, _centre(2), y + 57, label("idea_search", lang))
+
+
+def _caption(axes: Axes, x: float, y: float, text: str) -> None:
+    typeset.write(axes, x, y, text, 8.5, ha="center", color=shade(0.75))
+
+
+def _card(axes: Axes, x: float, y: float, lang: Language) -> None:
+    """Draw a title on a card."""
+    colour = MODALITY_COLOURS["text"]
+    look = {"facecolor": tint(colour, 0.1), "edgecolor": colour, "linewidth": points(1.2)}
+    typeset.rounded_box(axes, x - 27, y - 22, 54, 44, **look)
+    for line, text in enumerate(label("idea_title_words", lang).split("\n")):
+        style = {"ha": "center", "color": colour, "fontweight": "bold"}
+        typeset.write(axes, x, y - 3 + 13 * line, text, 8.5, **style)
+
+
+def _photo(axes: Axes, x: float, y: float, draw: Sketch) -> None:
+    """Draw a framed picture of a product."""
+    colour = MODALITY_COLOURS["image"]
+    typeset.box(axes, x - 24, y - 26, 48, 52, facecolor=tint(colour, 0.1), edgecolor=colour)
+    draw(axes, x, y + 1, 19)
+
+
+def _forces(axes: Axes, x: float, y: float, lang: Language) -> None:
+    """Draw attraction below the first two items and repulsion below the last two."""
+    for key, starts, colour in (
+        ("idea_pull", ((-STEP, -41), (-6, -29)), POSITIVE),
+        ("idea_push", ((38, 8), (38, STEP)), NEGATIVE),
+    ):
+        for start, end in starts:
+            typeset.arrow(axes, (x + start, y), (x + end, y), colour, 2.4, 11, zorder=1)
+        centre = x - 38 if colour == POSITIVE else x + 39
+        style = {"ha": "center", "color": colour, "fontweight": "bold"}
+        typeset.write(axes, centre, y + 17, label(key, lang), 9, **style)
+
+
+def _draw_gaze(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    look = {"color": shade(0.35), "linewidth": points(0.9), "linestyle": (0, (2, 2))}
+    axes.plot([start[0], end[0]], [start[1], end[1]], **look)
+
+
+def _draw_ring(axes: Axes, x: float, y: float, width: float, height: float) -> None:
+    """Draw a dashed ring around items that are close in the embedding space."""
+    look = {"facecolor": tint(POSITIVE, 0.1), "edgecolor": POSITIVE, "zorder": 0}
+    look |= {"linewidth": points(1.4), "linestyle": (0, (4, 2))}
+    typeset.rounded_box(axes, x - width / 2, y - height / 2, width, height, 22, **look)
+
 
 INK = "#2A2F38"
 WHITE = "#FFFFFF"
@@ -35,7 +158,7 @@ Place = tuple[float, float]
 
 
 class Pen:
-    """Draws in the coordinates of one small drawing."""
+    """Draws patches in the coordinates of one vector drawing."""
 
     def __init__(self, axes: Axes, x: float, y: float, size: float, mirrored: bool = False):
         across = -size if mirrored else size
@@ -43,25 +166,25 @@ class Pen:
         self.transform = Affine2D().scale(across, -size).translate(x, y) + axes.transData
 
     def ellipse(self, at: Place, width: float, height: float, colour: str, **style) -> None:
-        """A filled ellipse, outlined unless `linewidth=0`."""
+        """Draw a filled ellipse, outlined unless `linewidth=0`."""
         self._add(Ellipse(at, width, height, angle=style.pop("angle", 0)), colour, **style)
 
     def dot(self, at: Place, radius: float, colour: str) -> None:
-        """A filled circle without outline."""
+        """Draw a filled circle without outline."""
         self._add(Circle(at, radius), colour, linewidth=0)
 
     def polygon(self, corners: Sequence[Place], colour: str, **style) -> None:
-        """A filled polygon with round corners of the line."""
+        """Draw a filled polygon with round line joins."""
         self._add(Polygon(corners, closed=True), colour, **style)
 
     def shape(
         self, start: Place, *curves: tuple[Place, Place, Place], colour: str, **style
     ) -> None:
-        """A filled outline of cubic curves, each by two control points and its end."""
+        """Draw a filled outline of cubic curves, each given by two control points and its end."""
         self._add(PathPatch(_path(start, curves)), colour, **style)
 
     def line(self, start: Place, *curves: tuple[Place, Place, Place], **style) -> None:
-        """An open line of cubic curves."""
+        """Draw an open line of cubic curves."""
         look = {"edgecolor": INK, "linewidth": points(1.0), "capstyle": "round", **style}
         patch = PathPatch(_path(start, curves), facecolor="none", **look)
         self.axes.add_patch(patch).set_transform(self.transform)
@@ -69,7 +192,7 @@ class Pen:
     def arc(
         self, at: Place, width: float, height: float, start: float, end: float, **style
     ) -> None:
-        """Part of an ellipse's outline, from angle to angle in degrees."""
+        """Draw an arc of an ellipse between two angles in degrees."""
         look = {"edgecolor": INK, "linewidth": points(1.0), "capstyle": "round", **style}
         patch = Arc(at, width, height, theta1=start, theta2=end, **look)
         self.axes.add_patch(patch).set_transform(self.transform)
@@ -95,7 +218,7 @@ def draw_cat(
     asleep: bool = False,
     mirrored: bool = False,
 ) -> None:
-    """A sitting cat."""
+    """Draw a sitting cat."""
     pen = Pen(axes, x, y, size, mirrored)
     light, dark = mix(fur, WHITE, 0.55), mix(fur, INK, 0.45)
     tail = ((0.78, -0.98), (0.98, -0.55), (0.74, -0.3))
@@ -137,7 +260,7 @@ def draw_cat(
 
 
 def draw_dog(axes: Axes, x: float, y: float, size: float, fur: str = "#C8894E") -> None:
-    """A sitting dog with hanging ears."""
+    """Draw a sitting dog with hanging ears."""
     pen = Pen(axes, x, y, size)
     light, dark = mix(fur, WHITE, 0.65), mix(fur, INK, 0.4)
     tail = ((-0.75, -0.85), (-0.9, -0.6), (-0.85, -0.3))
@@ -164,7 +287,7 @@ def draw_dog(axes: Axes, x: float, y: float, size: float, fur: str = "#C8894E") 
 
 
 def draw_child(axes: Axes, x: float, y: float, size: float, happy: bool = False) -> None:
-    """A baby in a blanket, looking up; astonished, or happy."""
+    """Draw a baby in a blanket, astonished or happy."""
     pen = Pen(axes, x, y, size)
     cloth = "#8FC1E8"
     wrap = (((-1.0, -0.3), (-0.85, -1.0), (0, -1.0)), ((0.85, -1.0), (1.0, -0.3), (0.55, 0.1)))
@@ -193,7 +316,7 @@ def draw_child(axes: Axes, x: float, y: float, size: float, happy: bool = False)
 
 
 def draw_mug(axes: Axes, x: float, y: float, size: float, colour: str = "#4C86C6") -> None:
-    """A mug with steam."""
+    """Draw a mug with steam."""
     pen = Pen(axes, x, y, size)
     for width, colour_of in ((0.15 * size + 1.8, INK), (0.15 * size, colour)):
         pen.arc((0.48, -0.2), 0.62, 0.68, -90, 90, edgecolor=colour_of, linewidth=points(width))
@@ -210,152 +333,9 @@ def draw_mug(axes: Axes, x: float, y: float, size: float, colour: str = "#4C86C6
 
 
 def draw_lamp(axes: Axes, x: float, y: float, size: float, colour: str = "#E9B84A") -> None:
-    """A table lamp."""
+    """Draw a table lamp."""
     pen = Pen(axes, x, y, size)
     pen.ellipse((0, -0.82), 0.86, 0.26, "#6E7682")
     pen.polygon([(-0.05, -0.8), (0.05, -0.8), (0.05, 0.2), (-0.05, 0.2)], "#6E7682")
     pen.polygon([(-0.32, 0.92), (0.32, 0.92), (0.68, 0.12), (-0.68, 0.12)], colour)
     pen.ellipse((0, 0.12), 1.36, 0.2, mix(colour, WHITE, 0.6))
-
-
-WIDTH, HEIGHT = 720.0, 390.0
-COLUMN, MARGIN, STEP = 226.0, 21.0, 70.0
-GINGER, GREY = "#E8994A", "#9AA5B4"
-Sketch = Callable[[Axes, float, float, float], None]
-
-
-def _ginger(axes: Axes, x: float, y: float, size: float) -> None:
-    draw_cat(axes, x, y, size, GINGER, striped=True)
-
-
-def _grey(axes: Axes, x: float, y: float, size: float) -> None:
-    draw_cat(axes, x, y, size, GREY, mirrored=True, asleep=True)
-
-
-@drawn
-def contrastive_idea(lang: Language = "en") -> Figure:
-    """Two rows of three scenes: what is seen, pull and push, what is near in the end.
-
-    Above a child with two cats and a dog; below a model with a title, its picture and another
-    product's picture.
-    """
-    figure, axes = typeset.page(WIDTH, HEIGHT)
-    titles = ("idea_see", "idea_pull_push", "idea_near")
-    for place, key in enumerate(titles):
-        centre = _centre(place)
-        text = label(key, lang)
-        typeset.write(axes, centre, 24, text, 10.5, ha="center", fontweight="bold")
-    for place in (1, 2):
-        for y in (108, 312):
-            _next(axes, _centre(place) - COLUMN / 2 - 6 * (place - 1), y)
-    _child_row(axes, lang)
-    y = 250.0
-    axes.plot([MARGIN, WIDTH - MARGIN], [y, y], color=shade(0.2), linewidth=points(0.8))
-    typeset.write(axes, MARGIN, y + 18, label("idea_products", lang), 9.5, fontweight="bold")
-    _product_row(axes, lang)
-    return figure
-
-
-def _centre(place: int) -> float:
-    return MARGIN + COLUMN * (place + 0.5)
-
-
-def _child_row(axes: Axes, lang: Language) -> None:
-    things: list[Sketch] = [_ginger, _grey, draw_dog]
-    first, middle, last = (_centre(k) for k in range(3))
-    for place, draw in enumerate(things):
-        x = first + STEP * (place - 1)
-        draw(axes, x, 82, 31)
-        typeset.write(axes, x, 48, "?", 11, ha="center", color=shade(0.55), fontweight="bold")
-        _sight(axes, (first + 8 * (place - 1), 148), (x, 119))
-    draw_child(axes, first, 180, 30)
-
-    for shift, draw in zip((-STEP, 0, STEP), things, strict=True):
-        draw(axes, middle + shift, 108, 33)
-    _forces(axes, middle, 162, lang)
-
-    _near(axes, last - 38, 82, 136, 80)
-    for x, draw in zip((last - 70, last - 8, last + STEP + 12), things, strict=True):
-        draw(axes, x, 82, 31)
-    _sight(axes, (last - 8, 148), (last - 38, 126))
-    _sight(axes, (last + 8, 148), (last + STEP + 6, 119))
-    draw_child(axes, last, 180, 30, happy=True)
-    for place, key in enumerate(("idea_no_names", "idea_compare", "idea_learned")):
-        _caption(axes, _centre(place), 232, label(key, lang))
-
-
-def _product_row(axes: Axes, lang: Language) -> None:
-    y = 312.0
-    for place, shifts in enumerate(((-STEP, 0, STEP), (-STEP, 0, STEP), (-69, -9, STEP + 12))):
-        centre = _centre(place)
-        if place == 2:
-            _near(axes, centre - 40, y, 132, 70)
-        _card(axes, centre + shifts[0], y, lang)
-        for shift, draw in zip(shifts[1:], (draw_mug, draw_lamp), strict=True):
-            _photo(axes, centre + shift, y, draw)
-    for place, key in enumerate(("idea_title", "idea_own", "idea_other")):
-        x = _centre(0) + STEP * (place - 1)
-        for line, text in enumerate(label(key, lang).split("\n")):
-            typeset.write(axes, x, y + 42 + 11 * line, text, 7.5, ha="center", color=shade(0.75))
-    _forces(axes, _centre(1), y + 40, lang)
-    _caption(axes, _centre(2), y + 57, label("idea_search", lang))
-
-
-def _caption(axes: Axes, x: float, y: float, text: str) -> None:
-    typeset.write(axes, x, y, text, 8.5, ha="center", color=shade(0.75))
-
-
-def _card(axes: Axes, x: float, y: float, lang: Language) -> None:
-    """A title as a small page of writing."""
-    colour = MODALITY_COLOURS["text"]
-    frame = {"boxstyle": "round,pad=0,rounding_size=4", "linewidth": points(1.2)}
-    page = FancyBboxPatch((x - 27, y - 22), 54, 44, **frame, facecolor=tint(colour, 0.1))
-    page.set_edgecolor(colour)
-    axes.add_patch(page)
-    for line, text in enumerate(label("idea_title_words", lang).split("\n")):
-        style = {"ha": "center", "color": colour, "fontweight": "bold"}
-        typeset.write(axes, x, y - 3 + 13 * line, text, 8.5, **style)
-
-
-def _photo(axes: Axes, x: float, y: float, draw: Sketch) -> None:
-    """A thing in a picture frame."""
-    colour = MODALITY_COLOURS["image"]
-    typeset.box(axes, x - 24, y - 26, 48, 52, facecolor=tint(colour, 0.1), edgecolor=colour)
-    draw(axes, x, y + 1, 19)
-
-
-def _forces(axes: Axes, x: float, y: float, lang: Language) -> None:
-    """Arrows towards each other below the first two, apart below the last two."""
-    for key, starts, colour in (
-        ("idea_pull", ((-STEP, -41), (-6, -29)), POSITIVE),
-        ("idea_push", ((38, 8), (38, STEP)), NEGATIVE),
-    ):
-        for start, end in starts:
-            _arrow(axes, (x + start, y), (x + end, y), colour)
-        centre = x - 38 if colour == POSITIVE else x + 39
-        style = {"ha": "center", "color": colour, "fontweight": "bold"}
-        typeset.write(axes, centre, y + 17, label(key, lang), 9, **style)
-
-
-def _arrow(axes: Axes, start: tuple, end: tuple, colour: str) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": points(11), "shrinkA": 0, "shrinkB": 0}
-    axes.add_patch(FancyArrowPatch(start, end, color=colour, linewidth=points(2.4), **style))
-
-
-def _next(axes: Axes, x: float, y: float) -> None:
-    """A small triangle: on to the next scene."""
-    axes.plot([x], [y], marker=">", color=shade(0.35), markersize=points(7), linestyle="none")
-
-
-def _sight(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    look = {"color": shade(0.35), "linewidth": points(0.9), "linestyle": (0, (2, 2))}
-    axes.plot([start[0], end[0]], [start[1], end[1]], **look)
-
-
-def _near(axes: Axes, x: float, y: float, width: float, height: float) -> None:
-    """A soft ring around what belongs together."""
-    corner, shape = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=22"
-    ring = FancyBboxPatch(corner, width, height, boxstyle=shape, zorder=0)
-    ring.set(facecolor=tint(POSITIVE, 0.1), edgecolor=POSITIVE)
-    ring.set(linewidth=points(1.4), linestyle=(0, (4, 2)))
-    axes.add_patch(ring)

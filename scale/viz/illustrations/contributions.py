@@ -1,6 +1,6 @@
-"""Which modality helps: its steps and Shapley value, and training against asking (notebook 12).
+"""Contribution of each modality: marginal gains, Shapley values, training (notebook 12).
 
-M modalities (five), K modalities that are there before.
+K number of other modalities present, M modalities (five).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ def shapley_figure(
     metric: str = "mAP@5",
     trainings: int = 0,
 ) -> Figure:
-    """Left: what a modality adds, by how many others are there. Right: the mean of each line.
+    """Draw the marginal gain of each modality by number of others, and its mean (Shapley value).
 
     Args:
-        steps: by modality, `contributions.marginal_steps` with intervals.
-        shares: by modality, `contributions.shapley` with intervals.
-        ends: the figure of chance and that of all five.
-        trainings: number of them that the intervals are over; 0: they are over the queries.
+        steps: `contributions.marginal_steps` by modality, with intervals.
+        shares: `contributions.shapley` by modality, with intervals.
+        ends: value of chance and of all five modalities.
+        trainings: number of trainings behind the intervals; 0: intervals over queries.
     """
     figure = new_figure(8.8, 3.7)
     lines, bars = figure.subplots(1, 2, width_ratios=(1.15, 1))
@@ -78,11 +78,11 @@ def added_modalities(
     metric: str = "mAP@5",
     test: str = "held out",
 ) -> Figure:
-    """Models that were trained with the first one, two .. five; and that of five, asked by them.
+    """Draw models trained with the first 1 .. 5 modalities, and one of five queried by them.
 
     Args:
-        trained: of each model, asked by all that it knows.
-        queried: of the model of five, asked by the first one, two .. five.
+        trained: estimate of each model, queried by all its modalities.
+        queried: estimate of the model of five, queried by the first 1 .. 5 modalities.
     """
     figure = new_figure(6.6, 3.7)
     axes = figure.subplots()

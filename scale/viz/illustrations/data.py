@@ -1,14 +1,7 @@
-"""Data sets of the literature by modality: facts with the page where each was read, and a picture.
+"""Data sets by modality, long tails of categories, and missing modalities (notebook 02).
 
-A number that no page we could open states is None and reads "not stated"; none is guessed.
-
-Long tails: how long, and what they do to a mean (notebook 02).
-
-K categories, largest first, n_k products in the k-th.
-
-Which products lack what, and whether that is chance (notebook 02).
-
-N products, M modalities (five), K categories, R shufflings.
+K categories (largest first, n_k products in the k-th), M modalities (five), N products, R
+permutations. Numbers of data sets carry the page they were read on; None is drawn as "not stated".
 """
 
 from collections import Counter
@@ -42,26 +35,27 @@ from scale.viz.words import Language, label
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set: what its authors, or a survey, say of it."""
+    """Facts about a data set, as stated by its authors or a survey."""
 
     name: str
     year: int | None
-    """Of the paper."""
+    """Year of the paper."""
     instances: int | None
-    """How many there are of what `instance` says."""
+    """Number of instances; None if not stated."""
     instance: str
-    """What is counted: it differs from set to set."""
+    """Unit of an instance; it differs between data sets."""
     categories: int | None
+    """Number of categories; None if not stated."""
     groups: str
-    """What the categories are."""
+    """Kind of the categories."""
     modalities: tuple[str, ...]
     paper: str
     sources: tuple[str, ...]
-    """Where the numbers were read (November 2026)."""
+    """Pages on which the numbers were read (November 2026)."""
     note: str = ""
-    """What the numbers alone do not tell."""
+    """Context of the numbers."""
     over: bool = False
-    """Whether the categories are more than the number (the abstract says "over 6,000")."""
+    """Whether `categories` is a lower bound (the abstract states "over 6,000")."""
 
 
 NOT_STATED = "not stated"
@@ -71,7 +65,7 @@ DATA_SETS: tuple[DataSet, ...] = (
         "Dress Retrieval", 2017, None, "pictures of clothes", None, "", ("text", "image"),
         "Corbière et al., ICCV workshops 2017 (arXiv 1709.09426)",
         ("https://www.arxiv-vanity.com/papers/1709.09426/",),
-        "The page tells of pictures with words from shop catalogues; its sizes we could not read.",
+        "Pictures with descriptions from shop catalogues; no accessible page states the sizes.",
     ),
     DataSet(
         "XMedia", 2017, 12_000, "single media files", 20, "categories",
@@ -79,7 +73,7 @@ DATA_SETS: tuple[DataSet, ...] = (
         "Peng et al., an overview of cross-media retrieval (arXiv 1704.02223)",
         ("http://39.108.48.32/mipl/XMediaNet/x.html", "https://arxiv.org/abs/1704.02223"),
         "5,000 texts, 5,000 images, 500 videos, 1,000 audio clips, 500 3D models. A file belongs "
-        "to a category, not to a thing: no item has two modalities.",
+        "to a category, not to an item: no item has two modalities.",
     ),
     DataSet(
         "CMU-MOSEI", 2018, 23_453, "segments of talks", 250, "topics", ("text", "video", "audio"),
@@ -89,7 +83,7 @@ DATA_SETS: tuple[DataSet, ...] = (
             "and_Interpretable_Dynamic_Fusion_Graph",
             "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK",
         ),
-        "1,000 people speak into a camera: sentiment, not products.",
+        "1,000 speakers in front of a camera: sentiment, not products.",
     ),
     DataSet(
         "RPC checkout", 2019, 83_739, "pictures", 200, "products", ("image",),
@@ -121,11 +115,11 @@ DATA_SETS: tuple[DataSet, ...] = (
         over=True,
     ),
 )  # fmt: skip
-"""By year."""
+"""Data sets by year."""
 
 
 def shop_facts(catalogue: Catalogue) -> DataSet:
-    """The facts of an opened catalogue; `modalities` are those that any product has."""
+    """Return the facts of a catalogue; `modalities` are those of at least one product."""
     present_NM = catalogue.present_NM()
     categories = {p.category for p in catalogue if p.category is not None}
     name = str(catalogue.info.get("name", catalogue.folder.name))
@@ -136,15 +130,15 @@ def shop_facts(catalogue: Catalogue) -> DataSet:
 
 
 def plain(number: int | None, over: bool = False) -> str:
-    """`12,000`, `> 6,000`, or `not stated`."""
+    """Format a number as `12,000`, `> 6,000`, or `not stated`."""
     return NOT_STATED if number is None else f"{'> ' * over}{number:,}"
 
 
 @drawn
 def data_set_picture(data_sets: Sequence[DataSet], lang: Language = "en") -> Figure:
-    """A row a data set: dots for its modalities, bars for instances and categories (log scale).
+    """Draw a row per data set: dots for modalities, bars for instances and categories (log scale).
 
-    A number that is not stated is a hatched row with these words.
+    A number that is not stated is a hatched bar.
     """
     figure = new_figure(9.4, 0.95 + 0.36 * len(data_sets))
     dots, instances, categories = figure.subplots(1, 3, width_ratios=(1.6, 1.6, 1.2), sharey=True)
@@ -204,14 +198,16 @@ TAIL_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
 def power_law(categories: int, power: float = 1.0) -> NDArray[np.float64]:
-    """share_K of categories whose sizes fall as 1 / rank^power (Zipf's law where power is 1)."""
+    """Return share_K of categories whose sizes fall as 1 / rank^power (Zipf's law: power 1)."""
     size_K = 1 / np.arange(1, categories + 1) ** power
     return size_K / size_K.sum()
 
 
 def lorenz(sizes_K: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share of all products that the smallest share of the categories holds, from (0, 0) to
-    (1, 1). The area between it and the diagonal, times 2, is the Gini coefficient."""
+    """Return the Lorenz curve: shares of categories, smallest first, and of their products.
+
+    Twice the area between the curve and the diagonal is the Gini coefficient.
+    """
     size_K = np.sort(np.asarray(sizes_K, dtype=float))
     held_K = np.concatenate([[0], np.cumsum(size_K) / size_K.sum()])
     return np.linspace(0, 1, len(held_K)), held_K
@@ -220,7 +216,7 @@ def lorenz(sizes_K: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]
 def beside_zipf(
     sizes_K: Sequence[int], lang: Language = "en", categories: int = 6000
 ) -> dict[str, ArrayLike]:
-    """A shop's category sizes and those of Zipf's law, with names: what `tail_curves` takes."""
+    """Return the category sizes of a shop and of Zipf's law by name, for `tail_curves`."""
     return {
         label("tail_shop", lang, n=len(sizes_K)): sizes_K,
         label("tail_zipf", lang, n=categories): power_law(categories),
@@ -229,9 +225,9 @@ def beside_zipf(
 
 @drawn
 def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure:
-    """Two views of one or more (at most three) lists of category sizes, by name.
+    """Draw one to three lists of category sizes, by name.
 
-    Left: size over rank, as a share of all products, both logarithmic. Right: Lorenz curves.
+    Left: share of all products against rank, both logarithmic. Right: Lorenz curves.
     """
     figure = new_figure(8.6, 3.7)
     ranks, held = figure.subplots(1, 2)
@@ -261,13 +257,15 @@ def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure
 def tail_metric(
     names: Sequence[str], queries_K: ArrayLike, right_K: ArrayLike, lang: Language = "en"
 ) -> Figure:
-    """Share of right answers by category, largest first, and the two means of them.
+    """Draw the share of correct answers by category, largest first, and its two means.
+
+    Mean over products: sum of correct_k / sum of queries_k. Mean over categories: mean of
+    correct_k / queries_k. The width of a bar is its number of queries, so the first mean is the
+    area of the bars.
 
     Args:
-        queries_K: queries of each category (at least one). right_K: those answered rightly.
-
-    Over products: sum right / sum queries. Over categories: mean of right_k / queries_k. A bar is
-    as wide as its category has queries, so the first mean is the bars' area.
+        queries_K: queries of each category (at least one).
+        right_K: correctly answered queries.
     """
     queries_K, right_K = np.asarray(queries_K, dtype=float), np.asarray(right_K, dtype=float)
     share_K, left_K = right_K / queries_K, np.cumsum(queries_K) - queries_K
@@ -303,7 +301,7 @@ Floats = NDArray[np.float64]
 def presence_by_category(
     present_NM: Bools, category_N: Sequence[str]
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """Categories (largest first, then by name), their sizes_K and counts_KM of what is there."""
+    """Return categories (largest first, then by name), sizes_K and counts_KM of modalities."""
     sizes = sorted(Counter(category_N).items(), key=lambda item: (-item[1], item[0]))
     names = [name for name, _ in sizes]
     member_KN = np.array([[c == name for c in category_N] for name in names])
@@ -311,11 +309,11 @@ def presence_by_category(
 
 
 def chi_square(counts_KM: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> Floats:
-    """chi2_M: how far the presence of each modality is from "the same share in every category".
+    """Return chi2_M of presence against category, 0 for a modality that all or no products have.
 
-    Of n_k products of a category, p n_k are expected to have a modality that a share p of all
-    products has. chi2 = sum over k of (c_k - p n_k)^2 / (p n_k (1 - p)), which is the sum of
-    (observed - expected)^2 / expected over the table of 2 K cells. 0 where all or none have it.
+    With a share p of all products having a modality, p n_k are expected in category k:
+    chi2 = sum over k of (c_k - p n_k)^2 / (p n_k (1 - p)), the Pearson statistic of the table of
+    2 K cells (as in `scipy.stats.chi2_contingency`, vectorised over modalities).
     """
     share_M = counts_KM.sum(axis=0) / sizes_K.sum()
     apart_KM = counts_KM - sizes_K[:, None] * share_M
@@ -324,9 +322,9 @@ def chi_square(counts_KM: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> Floa
 
 
 def shuffled(present_NM: Bools, rng: np.random.Generator) -> Bools:
-    """Each column dealt out anew over the products: missing completely at random.
+    """Permute each column over the products: missing completely at random (MCAR).
 
-    How many products have each modality stays the same; which ones, and with what, is chance.
+    The number of products with each modality is unchanged.
     """
     return rng.permuted(present_NM, axis=0)
 
@@ -334,7 +332,7 @@ def shuffled(present_NM: Bools, rng: np.random.Generator) -> Bools:
 def shuffled_within(
     present_NM: Bools, category_N: Sequence[str], rng: np.random.Generator
 ) -> Bools:
-    """Each column dealt out anew inside each category: missing at random, given the category."""
+    """Permute each column within each category: missing at random, given the category (MAR)."""
     result_NM, names_N = present_NM.copy(), np.asarray(category_N)
     for name in np.unique(names_N):
         rows = np.flatnonzero(names_N == name)
@@ -345,7 +343,7 @@ def shuffled_within(
 def chance_chi_square(
     present_NM: Bools, category_N: Sequence[str], shufflings: int = 1000, seed: int = 0
 ) -> Floats:
-    """chi2_RM of R shufflings: the measure where presence has nothing to do with category."""
+    """Return chi2_RM of R permutations, its null distribution if presence ignores the category."""
     names, sizes_K, _ = presence_by_category(present_NM, category_N)
     member_KN = np.array([[c == name for c in category_N] for name in names]).astype(np.int64)
     rng = np.random.default_rng(seed)
@@ -357,10 +355,10 @@ def chance_chi_square(
 def presence_maps(
     present_NM: Bools, category_N: Sequence[str], lang: Language = "en", seed: int = 0
 ) -> Figure:
-    """Share of each category's products that have each modality; beside it the same, shuffled.
+    """Draw the share of products with each modality by category, observed and permuted.
 
-    Rows: categories with their sizes, largest first. Only differences that the left map has and
-    the right one lacks are more than chance.
+    Rows are categories with their sizes, largest first. The permuted map shows the differences
+    that arise by chance.
     """
     random_NM = shuffled(present_NM, np.random.default_rng(seed))
     names, sizes_K, _ = presence_by_category(present_NM, category_N)
@@ -394,10 +392,10 @@ def _share_map(axes: Axes, share_KM: Floats, lang: Language) -> None:
 
 @drawn
 def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = "en") -> Figure:
-    """A panel a modality: chi-square of the shufflings (bars) and of the real catalogue (line).
+    """Draw chi-square of the permutations (bars) and of the catalogue (line), a panel per modality.
 
-    p = (1 + shufflings that reach the real value) / (1 + R), the chance of such a catalogue if
-    presence had nothing to do with the category.
+    p = (1 + permutations that reach the observed value) / (1 + R), the p-value of a permutation
+    test of independence between presence and category.
     """
     figure = new_figure(10.4, 2.7)
     panels = figure.subplots(1, len(MODALITIES), sharey=True)
@@ -420,9 +418,10 @@ def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = "en
 
 @drawn
 def expected_combinations(present_NM: Bools, lang: Language = "en", most: int = 10) -> Figure:
-    """The most frequent combinations beside what independence would give.
+    """Draw the most frequent combinations of modalities beside their expected counts.
 
-    Expected: N times the product over modalities of p_m (it is there) or 1 - p_m (it is not).
+    Expected under independence: N times the product over modalities of p_m (present) or
+    1 - p_m (absent).
     """
     counts = Counter(map(tuple, present_NM.tolist())).most_common(most)
     share_M = present_NM.mean(axis=0)

@@ -1,14 +1,6 @@
-"""How a ranking becomes a number, and how sure the number is (notebook 14).
+"""Downstream tasks: average precision, bootstrap, long tail, clusters (notebook 14).
 
-K places of a ranked list, Q queries, R resamples.
-
-Numbers behind the pictures of the downstream tasks (notebook 14).
-
-N products, C classes, K numbers of clusters.
-
-Classes and clusters as pictures: the long tail in a mean, and a score that always rises.
-
-C classes, K numbers of clusters (notebook 14).
+C classes, K places of a ranked list or numbers of clusters, N products, Q queries, R resamples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,16 +28,16 @@ DIVISORS: dict[Denominator, str] = {
     "min(k, relevant)": "dn_min",
     "hits": "dn_hits",
 }
-"""Label of each denominator, in the order that they are drawn."""
+"""Label of each denominator, in drawing order."""
 
 
 def one_list(lang: Language = "en") -> Figure:
-    """`ap_denominators` of the first list of notebook 14: hits at ranks 1, 3, 6 of 8 relevant."""
+    """Draw `ap_denominators` of a list with hits at ranks 1, 3, 6 and 8 relevant items."""
     return ap_denominators({label("dn_one", lang): (1, 0, 1, 0, 0, 1, 0, 0, 0, 0)}, 8, lang)
 
 
 def two_systems(lang: Language = "en") -> Figure:
-    """`ap_denominators` of two lists that change places with the denominator."""
+    """Draw `ap_denominators` of two lists whose order depends on the denominator."""
     lists = {"A": (1, 0, 0, 0, 0), "B": (0, 1, 1, 1, 1)}
     named = {label("dn_system", lang, name=name): rel_K for name, rel_K in lists.items()}
     return ap_denominators(named, 5, lang)
@@ -55,11 +47,11 @@ def two_systems(lang: Language = "en") -> Figure:
 def ap_denominators(
     rankings: Mapping[str, Sequence[bool]], relevant: int, lang: Language = "en", k: int = 5
 ) -> Figure:
-    """Ranked lists, the precision along each, and AP@k by its three denominators.
+    """Draw ranked lists, the precision along each, and AP@k with three denominators.
 
     Args:
-        rankings: by name, whether the item at each place is relevant.
-        relevant: relevant items in the whole gallery, the same for all lists.
+        rankings: relevance of the item at each rank, by name of the list.
+        relevant: number of relevant items in the gallery, the same for all lists.
     """
     figure = new_figure(9.4, 2.35 * len(rankings) + 0.5)
     grid = figure.subplots(len(rankings), 2, width_ratios=(1.7, 1), squeeze=False)
@@ -116,7 +108,7 @@ def _denominator_bars(
 
 
 def resampled_means(value_Q: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
-    """mean_R of the values of R resampled sets of queries, drawn as `bootstrap.estimate` does."""
+    """Return mean_R of R resampled sets of queries, with the draws of `bootstrap.estimate`."""
     value_Q = np.asarray(value_Q, dtype=float)
     draws = [w_RQ @ value_Q for w_RQ in weights(len(value_Q), seed, resamples)]
     return np.concatenate(draws) / len(value_Q)
@@ -130,13 +122,13 @@ def bootstrap_figure(
     lang: Language = "en",
     seed: int = 0,
 ) -> Figure:
-    """One value a query; means of resampled queries; the difference of two systems, both ways.
+    """Draw values per query, resampled means, and paired and unpaired differences of systems.
 
     Args:
         a_Q, b_Q: values of two systems for the same queries.
-        names: of the systems, for the last panel; None: all five modalities, all but the picture.
+        names: of the systems; None: all five modalities, and all but the picture.
 
-    Raises ValueError where the two are not of the same queries.
+    Raises ValueError if the numbers of queries differ.
     """
     a_Q, b_Q = np.asarray(a_Q, dtype=float), np.asarray(b_Q, dtype=float)
     if a_Q.shape != b_Q.shape:
@@ -164,7 +156,7 @@ def bootstrap_figure(
 
 
 def _interval(axes: Axes, draws_R: Floats, colour: str, name: str) -> None:
-    """Histogram of resampled values, with a bar under it from the low to the high end."""
+    """Draw a histogram of resampled values with lines at the ends of its interval."""
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws_R, [tail, 100 - tail])
     text = f"{name} [{low:.2f}, {high:.2f}]".strip().replace("-", "−")
@@ -182,19 +174,17 @@ def _interval(axes: Axes, draws_R: Floats, colour: str, name: str) -> None:
 Floats = NDArray[np.float64]
 RETRIEVAL = ("mAP@1", "mAP@5", "Recall@10")
 PROBE = ("accuracy", "macro-F1")
-LOTS = 20
-"""Random assignments whose mean stands for chance."""
+RANDOM_DRAWS = 20
+"""Number of random clusterings averaged for the chance level."""
 
 
 def class_f1(true_N: Sequence[str], predicted_N: Sequence[str]) -> dict[str, float]:
-    """F1 = 2 tp / (true + predicted) of each class that is true or predicted; by name."""
-    true_N, predicted_N = np.asarray(true_N), np.asarray(predicted_N)
-    result = {}
-    for name in np.union1d(true_N, predicted_N):
-        is_true_N, is_said_N = true_N == name, predicted_N == name
-        both, either = (is_true_N & is_said_N).sum(), is_true_N.sum() + is_said_N.sum()
-        result[str(name)] = float(2 * both / either)
-    return result
+    """Return F1 of each class that is true or predicted, by name."""
+    from sklearn.metrics import f1_score
+
+    names = np.union1d(true_N, predicted_N)
+    f1_C = f1_score(true_N, predicted_N, labels=names, average=None)
+    return {str(name): float(f1) for name, f1 in zip(names, f1_C, strict=True)}
 
 
 def purity_curves(
@@ -203,10 +193,9 @@ def purity_curves(
     clusters_K: Sequence[int],
     seed: int = 0,
 ) -> dict[str, dict[str, Floats]]:
-    """NMI, ARI and purity of k-means (`trained`) and of lots (`chance`) for several k.
+    """Return NMI, ARI and purity of k-means (`trained`) and of random clusters (`chance`) by k.
 
-    Lots keep the sizes of the clusters and draw their members by chance; mean of 20 drawings.
-    Needs scikit-learn.
+    Random clusters have the sizes of the k-means clusters; the mean of 20 draws.
     """
     from sklearn.cluster import KMeans
 
@@ -216,10 +205,12 @@ def purity_curves(
     for k in clusters_K:
         cluster_N = KMeans(k, n_init=3, random_state=seed).fit_predict(emb_ND)
         found = agreement(ones_1N, cluster_N, class_N)
-        lots = [agreement(ones_1N, rng.permutation(cluster_N), class_N) for _ in range(LOTS)]
+        draws = [
+            agreement(ones_1N, rng.permutation(cluster_N), class_N) for _ in range(RANDOM_DRAWS)
+        ]
         for name in NAMES:
             curves["trained"][name].append(found[name].item())
-            curves["chance"][name].append(np.mean([lot[name] for lot in lots]))
+            curves["chance"][name].append(np.mean([drawn[name] for drawn in draws]))
     return {s: {name: np.array(v) for name, v in by.items()} for s, by in curves.items()}
 
 
@@ -230,11 +221,11 @@ def task_estimates(
     probes: Mapping[str, Classification],
     seed: int = 0,
 ) -> dict[str, dict[str, Estimate]]:
-    """Metric -> stage -> estimate, for retrieval by category, the probe, and k-means.
+    """Return metric -> stage -> estimate for retrieval by category, the probe, and k-means.
 
     Args:
-        emb: emb_ND by stage; `trained` must be among them and gives the chance levels.
-        probes: by stage; the majority class stands for chance.
+        emb: emb_ND by stage; `trained` is required and gives the chance levels.
+        probes: linear probe by stage; its majority class is the chance level.
     """
     tasks: dict[str, dict[str, Estimate]] = {m: {} for m in (*RETRIEVAL, *PROBE, *NAMES)}
     for stage, emb_ND in emb.items():
@@ -254,13 +245,13 @@ def task_estimates(
 
 
 UNTRAINED = "#E0A100"
-"""As in `retrieval_bars`."""
+"""Colour of the untrained model, as in `retrieval_bars`."""
 WORDS = {"accuracy": "dn_accuracy", "macro-F1": "dn_macro", "purity": "dn_purity"}
-"""Labels of metrics that are words; abbreviations stay as they are."""
+"""Labels of metrics that are words; abbreviations are not translated."""
 
 
 def metric_name(metric: str, lang: Language) -> str:
-    """A metric as a figure writes it."""
+    """Return the name of a metric in a figure."""
     return label(WORDS[metric], lang) if metric in WORDS else metric
 
 
@@ -272,12 +263,12 @@ def tail_scores(
     scores: Mapping[str, float],
     lang: Language = "en",
 ) -> Figure:
-    """Training products of each class (bars, largest first) and its F1 on the test split (dots).
+    """Draw training products per class (bars, largest first) and test F1 per class (dots).
 
     Args:
         scores: `accuracy` and `macro-F1`, drawn as lines.
 
-    Raises ValueError where the lists differ in length.
+    Raises ValueError if the lists differ in length.
     """
     train_C, f1_C = np.asarray(train_C), np.asarray(f1_C, dtype=float)
     if not len(names) == len(train_C) == len(f1_C):
@@ -307,10 +298,10 @@ def purity_figure(
     categories: int,
     lang: Language = "en",
 ) -> Figure:
-    """Purity, NMI and ARI against the number of clusters; a line where it equals the categories.
+    """Draw NMI, ARI and purity against the number of clusters; a line marks `categories`.
 
     Args:
-        curves: `trained` and `chance` (clusters of the same sizes, by lot) -> measure -> value_K.
+        curves: `trained` and `chance` (random clusters of the same sizes) -> measure -> value_K.
     """
     measures = list(next(iter(curves.values())))
     figure = new_figure(3.3 * len(measures), 3.2)
@@ -339,10 +330,10 @@ def purity_figure(
 def task_figure(
     results: Mapping[str, Mapping[str, Estimate | None]], lang: Language = "en", note: str = ""
 ) -> Figure:
-    """A row a metric: chance, untrained and trained, with their intervals.
+    """Draw chance, untrained and trained with intervals, a row per metric.
 
     Args:
-        results: metric -> stage (`chance`, `untrained`, `trained`) -> estimate; None is left out.
+        results: metric -> stage (`chance`, `untrained`, `trained`) -> estimate; None is skipped.
         note: a sentence below.
     """
     figure = new_figure(7.6, 0.46 * len(results) + 1.7)
@@ -370,6 +361,6 @@ def task_figure(
 
 def _row_dot(axes: Axes, y: float, found: Estimate, stage: str, look: dict) -> None:
     colour = look.pop("colour")
-    # Chance is known exactly here; its own interval would only hide the others.
+    # Chance is exact here; its interval would hide the others.
     shown = Estimate(found.value, None, None, found.n) if stage == "chance" else found
     dot(axes, y, shown, colour, **look)

@@ -1,10 +1,6 @@
-"""InfoNCE in numbers: a table by hand, the temperature, the size of the batch.
+"""InfoNCE in numbers: a table by hand, the temperature, the batch size, real batches (notebook 01).
 
-B products, C candidates of one title, T temperatures.
-
-One real batch as InfoNCE sees it: the table of cosines between titles and pictures.
-
-B products, N products of a data set, D width.
+B products, C candidates of one title, D width, N products of a data set, T temperatures.
 """
 
 import math
@@ -49,7 +45,7 @@ CANDIDATES = (0.6, 0.5, 0.3, 0.1, -0.1, -0.3)
 TEMPERATURES = (0.02, 0.07, 0.2, 1.0)
 DEFAULT_TEMPERATURE = 0.07
 INFORMATION = 3.0
-"""Nats that the two views of the batch's picture share."""
+"""Mutual information in nats of the two views in `batch_size`."""
 BATCHES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -59,7 +55,7 @@ def info_nce_table(
     temperature: float = TABLE_TEMPERATURE,
     lang: Language = "en",
 ) -> Figure:
-    """Cosines, logits, and the softmax in both directions, with the loss of each row and column."""
+    """Draw cosines, logits and the softmax in both directions with the loss per row and column."""
     cosine_BB = torch.tensor(cosine_BB, dtype=torch.float64)
     logits_BB = cosine_BB / temperature
     forth_BB, back_BB = logits_BB.softmax(1), logits_BB.softmax(0)
@@ -85,7 +81,7 @@ def info_nce_table(
 
 
 def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) -> None:
-    """A square of numbers, titles by row and pictures by column, true pairs framed."""
+    """Draw an annotated matrix, titles by row and pictures by column, true pairs framed."""
     count, scale = len(values_BB), ScalarMappable(Normalize(0, most), sequential())
     for (row, column), value in np.ndenumerate(values_BB.numpy()):
         colour = tuple(scale.to_rgba(value)[:3])
@@ -112,7 +108,7 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
 
 @drawn
 def temperature(lang: Language = "en") -> Figure:
-    """The softmax over the same six cosines at four temperatures, and who gets the push."""
+    """Draw the softmax over six cosines at four temperatures and the share of each negative."""
     figure = new_figure(10.2, 3.1)
     *bars, curve = figure.subplots(1, len(TEMPERATURES) + 1, width_ratios=[1, 1, 1, 1, 1.9])
     cosine_C = torch.tensor(CANDIDATES, dtype=torch.float64)
@@ -142,13 +138,13 @@ def temperature(lang: Language = "en") -> Figure:
 
 
 def _push_colours() -> list[str]:
-    """From the hardest negative to the easiest."""
+    """Return colours from the hardest negative to the easiest."""
     count = len(CANDIDATES) - 1
     return [mix(NEGATIVE, shade(0.4), k / (count - 0.5)) for k in range(count)]
 
 
 def _push_curves(axes: Axes, cosine_C: Tensor, lang: Language) -> None:
-    """Share of each other picture in the whole push, over temperatures."""
+    """Draw the share of each negative in the total repulsion against the temperature."""
     temperature_T = torch.logspace(-2, 0.3, 80, dtype=torch.float64)
     share_TC = (cosine_C[1:] / temperature_T[:, None]).softmax(1)
     for place, colour in enumerate(_push_colours()):
@@ -172,7 +168,7 @@ def _push_curves(axes: Axes, cosine_C: Tensor, lang: Language) -> None:
 
 @drawn
 def batch_size(lang: Language = "en") -> Figure:
-    """The loss of the best possible model over the size of the batch, and what it proves."""
+    """Draw loss and mutual information bound of an optimal model against the batch size."""
     figure = new_figure(8.6, 3.1)
     harder, bound = figure.subplots(1, 2)
     loss_T = np.array([best_loss(batch) for batch in BATCHES])
@@ -197,9 +193,9 @@ def batch_size(lang: Language = "en") -> Figure:
 
 
 def best_loss(batch: int, products: int = 2048, information: float = INFORMATION) -> float:
-    """InfoNCE of the best critic on Gaussian views, mean over at least twelve batches.
+    """Return InfoNCE of the optimal critic on Gaussian views, mean over at least twelve batches.
 
-    Few of them scatter so much that the bound log B - L may seem to pass the truth.
+    With fewer batches the noise of the bound log B - L can exceed its distance to the truth.
     """
     losses = []
     for seed in range(max(12, products // batch)):
@@ -214,7 +210,7 @@ BATCH_TABLES = ("contrast_untrained", "contrast_seen", "contrast_unseen")
 
 @dataclass(frozen=True)
 class BatchTable:
-    """Titles against pictures of one batch."""
+    """Cosines between titles and pictures of one batch."""
 
     cosine_BB: Tensor
     """Row: title, column: picture; true pairs on the diagonal."""
@@ -223,14 +219,14 @@ class BatchTable:
 
     @property
     def hits(self) -> int:
-        """Titles whose own picture has the largest cosine."""
+        """Number of titles whose own picture has the largest cosine."""
         return int((self.cosine_BB.argmax(1) == torch.arange(len(self.cosine_BB))).sum())
 
 
 def table_of(model: Embedder, dataset: ProductDataset, count: int = 32) -> BatchTable:
-    """The first `count` products that have a title and a picture, as the model embeds them.
+    """Embed the first `count` products that have a title and a picture.
 
-    Products with equal contents are no negatives of each other, as in the demo's training.
+    Products with equal content are excluded as false negatives, as in the demo's training.
     """
     has_N = dataset.present_NM[:, [TEXT, IMAGE]].all(1)
     batch = dataset.collate(has_N.nonzero()[0][:count])
@@ -245,16 +241,16 @@ def table_of(model: Embedder, dataset: ProductDataset, count: int = 32) -> Batch
 
 
 def tables_of(run: TrainedRun, seen: ProductDataset, unseen: ProductDataset) -> list[BatchTable]:
-    """Untrained and trained on products of the training, and trained on others."""
+    """Return tables of the untrained and trained model on training products, and on others."""
     untrained = table_of(run.untrained().eval(), seen)
     return [untrained, table_of(run.model, seen), table_of(run.model, unseen)]
 
 
 @drawn
 def batch_table(tables: Sequence[BatchTable], lang: Language = "en") -> Figure:
-    """Three heat maps of cosines: untrained, trained on seen products, trained on unseen ones.
+    """Draw three heat maps of cosines: untrained, trained on seen and on unseen products.
 
-    Raises ValueError where the tables are not three.
+    Raises ValueError if there are not three tables.
     """
     figure = new_figure(10.2, 3.9)
     columns = figure.subplots(1, len(BATCH_TABLES))

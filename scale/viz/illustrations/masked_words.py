@@ -1,8 +1,6 @@
-"""Hidden words: which pieces are hidden and what the model guesses (notebooks 05, 06).
+"""Masked words and entities: fates of word pieces, predictions, attributes (notebooks 05, 06).
 
-Pictures of pieces are drawn in points from the top left corner of a page.
-
-Which modality helps to predict which attribute of a product, as a matrix (notebook 06).
+L word pieces. Figures of word pieces are drawn in points from the top left corner of a page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +35,9 @@ from scale.viz.tiles import Box
 from scale.viz.words import Language, label
 
 Fate = Literal["plain", "structure", "mask", "random", "kept"]
-"""What became of a word piece; the last three were chosen, and must be predicted."""
+"""Fate of a word piece; the last three are chosen for prediction."""
 Pieces = Sequence[tuple[str, Fate]]
-"""The word pieces of a sequence as the model gets them."""
+"""Word pieces of a sequence as the model reads them."""
 Guess = tuple[str, float]
 """A word piece and its probability."""
 
@@ -49,11 +47,11 @@ MARGIN, PIECE_HEIGHT, SIZE = 16.0, 19.0, 9.0
 def fates(
     tokenizer: PreTrainedTokenizerBase, clean_L: Tensor, shown_L: Tensor, hidden_L: Tensor
 ) -> list[tuple[str, Fate]]:
-    """The pieces that the model gets, with what became of each; padding is left out.
+    """Return the pieces that the model reads, with the fate of each; padding is skipped.
 
     Args:
         clean_L, shown_L: ids before and after masking.
-        hidden_L: True where the head must predict.
+        hidden_L: True at positions to predict.
     """
     fixed = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids([":", ";"])}
     told = []
@@ -77,9 +75,9 @@ def piece_rows(
     lang: Language = "en",
     width: float = 640.0,
 ) -> Figure:
-    """A name and its word pieces as a line of boxes, for each row; the colour says the fate.
+    """Draw rows of a name and word pieces in boxes coloured by fate.
 
-    A piece reads as the model gets it: `[MASK]`, the random piece, or the piece that was kept.
+    A piece is written as the model reads it: `[MASK]`, the random piece, or the kept piece.
     """
     laid = [(name, _piece_lines(pieces, width - 2 * MARGIN)) for name, pieces in rows]
     heights = [20 + (PIECE_HEIGHT + 5) * len(lines) + 8 for _, lines in laid]
@@ -99,7 +97,7 @@ def piece_rows(
 
 
 def word_fates(draws: Sequence[Pieces], lang: Language = "en") -> Figure:
-    """One title, hidden several times by the 80/10/10 rule."""
+    """Draw a title masked several times by the 80/10/10 rule."""
     rows = [(label("masking_draw", lang, n=n), pieces) for n, pieces in enumerate(draws, start=1)]
     return piece_rows(label("masking_title", lang), rows, label("masking_note", lang), lang)
 
@@ -107,7 +105,7 @@ def word_fates(draws: Sequence[Pieces], lang: Language = "en") -> Figure:
 def ways_of_hiding(
     pieces: Pieces, values: Pieces, attribute: Pieces, lang: Language = "en"
 ) -> Figure:
-    """One table with single pieces, whole values and a whole attribute hidden."""
+    """Draw a table with single pieces, whole values and a whole attribute masked."""
     rows = [
         (label("whole_pieces", lang), pieces),
         (label("whole_value", lang), values),
@@ -117,7 +115,7 @@ def ways_of_hiding(
 
 
 def _piece_lines(pieces: Pieces, width: float) -> list[list[tuple[str, Fate]]]:
-    """The pieces in lines that fit; a box is its text and 10 points wide, 4 points apart."""
+    """Break pieces into lines; a box is 10 points wider than its text, 4 points apart."""
     lines: list[list[tuple[str, Fate]]] = [[]]
     x = 0.0
     for piece in pieces:
@@ -164,10 +162,11 @@ def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -
 
 
 def condition(shown: str, lang: Language = "en") -> str:
-    """Name of a panel of `top_guesses`: `title`, `picture` (and title), `nothing`, or the one
-    modality that is shown beside the hidden table.
+    """Return the name of a panel of `top_guesses`.
 
-    Raises KeyError for anything else.
+    Args:
+        shown: `title`, `picture` (and title), `nothing`, or the modality shown beside a masked
+            table. Raises KeyError for anything else.
     """
     if shown in MODALITIES:
         return label("guess_only", lang, modality=label(shown, lang))
@@ -176,7 +175,7 @@ def condition(shown: str, lang: Language = "en") -> str:
 
 
 def blank_value(attribute: str, lang: Language = "en") -> str:
-    """The question of a hidden value."""
+    """Return the question for a masked value."""
     return label("guess_blank", lang, attribute=attribute)
 
 
@@ -189,18 +188,18 @@ def top_guesses(
     lang: Language = "en",
     shows: str = "image",
 ) -> Figure:
-    """A panel of bars for each condition: the most probable words for one hidden place.
+    """Draw the most probable words for a masked position, a panel per condition, one scale.
 
-    The right word is green and has a tick. All panels share the scale.
+    The correct word is green with a tick mark.
 
     Args:
         question: title or pair with a blank.
-        guesses: by the name of the condition, most probable first.
-        answer: what stood there.
+        guesses: predictions by name of the condition, most probable first.
+        answer: the original word.
         shows: modality of the product that is drawn beside the bars.
 
     Raises:
-        ValueError: there is no guess.
+        ValueError: there are no predictions.
     """
     require(bool(guesses), "no guess to draw")
     figure = new_figure(2.2 + 2.35 * len(guesses), 2.75)
@@ -234,7 +233,7 @@ def _guess_bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) ->
 
 
 Gains = Mapping[str, Mapping[str, Estimate]]
-"""By attribute and by the modality that is shown."""
+"""Gains by attribute and by the modality shown."""
 
 
 @drawn
@@ -243,18 +242,18 @@ def attribute_matrix(
     lang: Language = "en",
     note: str = "",
 ) -> Figure:
-    """A matrix a panel: attributes in rows, the modality that helps in columns, gain in the cell.
+    """Draw matrices of gains, attributes in rows and shown modalities in columns.
 
-    Under each number stands its 95 % interval. A cell is coloured and bold only where the interval
-    leaves 0 out. All panels share the scale of colours.
+    The 95 % interval is written below each gain. A cell is coloured and bold only if the interval
+    excludes 0. All panels share one colour scale.
 
     Args:
-        panels: by title, gains by attribute and by modality (or any other name); what is not there
-            stays empty.
-        note: a further sentence below.
+        panels: by title, gains by attribute and by modality (or any other name); cells without a
+            gain stay empty.
+        note: an additional sentence below.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: there are no gains.
     """
     require(any(panels.values()), "no gain of an attribute to draw")
     columns = {t: _gain_columns(rows) for t, rows in panels.items()}
@@ -273,7 +272,7 @@ def attribute_matrix(
 
 
 def before_and_after(before: Gains, after: Gains, lang: Language = "en") -> Figure:
-    """The gains of a model as trained and after practice, in nats of cross-entropy."""
+    """Draw the gains of a model before and after further training, in nats of cross-entropy."""
     panels = {label("attribute_before", lang): before, label("attribute_after", lang): after}
     return attribute_matrix(panels, lang, label("attribute_unit", lang))
 

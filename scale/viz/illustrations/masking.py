@@ -1,15 +1,7 @@
-"""Hidden regions, frames and time frames, and the guesses in their place (notebooks 04, 07, 08).
+"""Masked regions, frames, log-mel and their reconstructions; the five tasks (notebooks 04 to 08).
 
-L length, F features, H, W, C height, width and colours of a picture. Lengths are points of the
-`paper` style.
-
-The five pretext tasks on one product, side by side: as it is, what is hidden, what is predicted.
-
-All lengths are points of a page (viz/typeset.py); y grows downwards.
-
-What the others add to a masked prediction, and what copying gives (notebooks 04 to 08).
-
-D distances.
+D distances; F features; H, W, C height, width and colours of a picture; L length. Lengths of pages
+are points (viz/typeset.py); y grows downwards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +24,7 @@ from scale.viz.words import Language, label
 
 MARGIN, GAP, CAPTION, HEADING = 16.0, 12.0, 13.0, 30.0
 SHARP = 240
-"""Pixels of a picture that is shown as it is."""
+"""Pixels per side of an unmasked picture."""
 RANKS = {"best": "mask_best", "median": "mask_median", "worst": "mask_worst"}
 VERSIONS = {
     "media": "mask_media",
@@ -46,7 +38,7 @@ VERSIONS = {
     "nearest": "mask_nearest",
 }
 Ranked = Sequence[tuple[str, Reconstruction]]
-"""Each with the rule by which it was picked: a key of RANKS, or empty."""
+"""Reconstructions with the rule that selected each: a key of RANKS, or empty."""
 
 
 @drawn
@@ -56,12 +48,12 @@ def mask_image(
     lang: Language = "en",
     guesses: Sequence[str] = ("with", "without", "mean"),
 ) -> Figure:
-    """Hidden regions of pictures: a row a product; picture, colours, what is hidden, guesses.
+    """Draw masked regions of pictures, a row per product: picture, colours, mask, predictions.
 
     Of the features `hog` only the colours can be drawn, not the gradients (`features.to_pixels`).
 
     Raises:
-        ValueError: the features hold no colours.
+        ValueError: the features contain no colours.
     """
     versions = ("media", "truth", "hidden", *guesses)
     side, left = 88.0, 104.0
@@ -91,11 +83,7 @@ def _regions(
         vectors_LF = found.guess_LF.get(version, found.truth_LF)
         pixels_HWC = to_pixels(vectors_LF, config.image_features, config.patch_size)
     typeset.picture(axes, pixels_HWC, *box)
-    side = round(len(found.hidden_L) ** 0.5)
-    for place in np.flatnonzero(found.hidden_L):
-        row, column = divmod(int(place), side)
-        cell = box.width / side
-        _mark(axes, version, Box(box.x + column * cell, box.y + row * cell, cell, cell), "image")
+    _mark_regions(axes, found.hidden_L, version, box)
     typeset.box(axes, *box)
 
 
@@ -106,10 +94,10 @@ def mask_video(
     lang: Language = "en",
     guesses: Sequence[str] = ("with", "without", "nearest"),
 ) -> Figure:
-    """Hidden frames of clips: a column a product, time from left to right; colours only.
+    """Draw masked frames of clips, a column per product, time from left to right; colours only.
 
     Raises:
-        ValueError: the features hold no colours.
+        ValueError: the features contain no colours.
     """
     versions = ("media", "truth", "hidden", *guesses)
     figure, axes, boxes = _columns(rows, versions, 30.0, "mask_video_title", lang)
@@ -142,38 +130,45 @@ def mask_audio(
     lang: Language = "en",
     guesses: Sequence[str] = ("with", "without", "nearest"),
 ) -> Figure:
-    """Hidden time frames of log-mel: a column a product, time to the right, pitch upwards."""
+    """Draw masked time frames of log-mel, a column per product, time to the right, pitch up."""
     versions = ("truth", "hidden", *guesses)
     figure, axes, boxes = _columns(rows, versions, 62.0, "mask_audio_title", lang)
     for (_, found), column in zip(rows, boxes, strict=True):
         for version, box in zip(versions, column, strict=True):
             mel_LF = found.guess_LF.get(version, found.truth_LF)
-            corners = (box.x, box.x + box.width, box.y + box.height, box.y)
-            look = {"cmap": "magma", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-            axes.imshow(mel_LF.T[::-1], extent=corners, aspect="auto", **look)
-            step = box.width / len(mel_LF)
-            for place in np.flatnonzero(found.hidden_L):
-                cell = Box(box.x + place * step, box.y, step, box.height)
-                if version == "hidden":
-                    _mark(axes, version, cell, "audio")
-                else:
-                    below = Box(cell.x, box.y + box.height + 1, step, 2.4)
-                    colour = MODALITY_COLOURS["audio"]
-                    typeset.box(axes, *below, facecolor=colour, edgecolor="none")
-            typeset.box(axes, *box)
+            state = version if version == "hidden" else "predicted"
+            _draw_log_mel(axes, mel_LF, found.hidden_L, state, box)
             _loss(axes, found, version, box._replace(height=box.height + 2), lang)
     note = label("mask_audio_axes", lang, bins=config.mel_bins)
     typeset.write(axes, MARGIN, axes.get_ylim()[0] - 7, note, 7.5, color=shade(0.65))
     return figure
 
 
+def _draw_log_mel(
+    axes: Axes, mel_LF: np.ndarray, hidden_L: np.ndarray, state: str, box: Box
+) -> None:
+    """Draw log-mel; masked frames are hatched if `hidden`, underlined if `predicted`."""
+    corners = (box.x, box.x + box.width, box.y + box.height, box.y)
+    look = {"cmap": "magma", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+    axes.imshow(mel_LF.T[::-1], extent=corners, aspect="auto", **look)
+    step = box.width / len(mel_LF)
+    for place in np.flatnonzero(hidden_L):
+        x = box.x + place * step
+        if state == "hidden":
+            _mark(axes, state, Box(x, box.y, step, box.height), "audio")
+        elif state == "predicted":
+            look = {"facecolor": MODALITY_COLOURS["audio"], "edgecolor": "none"}
+            typeset.box(axes, x, box.y + box.height + 1, step, 2.4, **look)
+    typeset.box(axes, *box)
+
+
 def _columns(
     rows: Ranked, versions: Sequence[str], height: float, title: str, lang: Language
 ) -> tuple[Figure, Axes, list[list[Box]]]:
-    """A page with a column a product, and the boxes of its versions from top to bottom."""
+    """Return a page with a column per product, and per column the boxes from top to bottom."""
     left, width = 104.0, 224.0
     top = HEADING + 34
-    # Only guesses have a line below that says their loss.
+    # Only predictions have a line below, with their loss.
     steps = [height + (5 if v in ("media", "truth", "hidden") else CAPTION) for v in versions]
     tops = [top + sum(steps[:k]) for k in range(len(versions))]
     page_width = MARGIN + left + len(rows) * (width + GAP) - GAP + MARGIN
@@ -198,7 +193,7 @@ def _title(axes: Axes, key: str, lang: Language) -> None:
 def _about(
     axes: Axes, found: Reconstruction, rank: str, box: Box, lang: Language, lines: int = 5
 ) -> None:
-    """Why the product is shown, and its title: one of the things that the model may read."""
+    """Write the selection rule of a product and its title."""
     y = box.y + 8
     if rank:
         text = typeset.shorten(label(RANKS[rank], lang), box.width, 7.5, "bold")
@@ -211,14 +206,25 @@ def _about(
 
 
 def _mark(axes: Axes, version: str, box: Box, modality: str) -> None:
-    """A hidden place: hatched where it is shown as hidden, framed where it is guessed."""
+    """Hatch a masked position if its content is hidden, frame it if it is predicted."""
     if version == "hidden":
         typeset.box(axes, *box, facecolor=shade(0.08), edgecolor=shade(0.4), hatch="////", zorder=3)
-    elif version not in ("media", "truth"):
+    elif version not in ("media", "truth", "as_is"):
         line = {"edgecolor": MODALITY_COLOURS[modality], "linewidth": points(1.3), "zorder": 3}
-        inset = 0.8
-        typeset.box(axes, box.x + inset, box.y + inset, box.width - 2 * inset,
-                    box.height - 2 * inset, **line)  # fmt: skip
+        inner = (box.x + 0.8, box.y + 0.8, box.width - 1.6, box.height - 1.6)
+        typeset.box(axes, *inner, **line)
+
+
+def _mark_regions(
+    axes: Axes, hidden_L: np.ndarray, version: str, box: Box, modality: str = "image"
+) -> None:
+    """Mark the masked regions of a square picture in `box`."""
+    side = round(len(hidden_L) ** 0.5)
+    cell = box.width / side
+    for place in np.flatnonzero(hidden_L):
+        row, column = divmod(int(place), side)
+        region = Box(box.x + column * cell, box.y + row * cell, cell, cell)
+        _mark(axes, version, region, modality)
 
 
 def _loss(axes: Axes, found: Reconstruction, version: str, box: Box, lang: Language) -> None:
@@ -228,13 +234,11 @@ def _loss(axes: Axes, found: Reconstruction, version: str, box: Box, lang: Langu
 
 
 TASK_LEFT, TASK_COLUMN, TASK_STEP, TASK_MARGIN = 88.0, 126.0, 134.0, 14.0
-"""Width of the rows' names; width of a task, and from one task to the next."""
+"""Width of the row names; width of a task; distance between tasks; margin of the page."""
 TASK_TOP, TASK_ROW, TASK_GAP = 96.0, 112.0, 12.0
-"""Where the first row begins, its height, and between rows."""
+"""Top of the first row, height of a row, gap between rows."""
 TASK_SIZE, TASK_LINE = 10.0, 14.0
-"""Of words, and from line to line."""
-SHARP = 240
-"""Pixels of a picture that is shown as it is."""
+"""Size of words, distance between lines."""
 STAGES = {"as_is": "fig_as_is", "hidden": "fig_hidden", "predicted": "fig_predicted"}
 
 
@@ -243,15 +247,15 @@ class Piece:
     """A word piece of a title or a table."""
 
     text: str
-    """`##` stays in front of one that goes on with a word."""
+    """The piece as in the vocabulary: `##` in front of a continuation of a word."""
     guess: str | None = None
-    """What the model puts in its place; None where the piece is not hidden."""
+    """Prediction of the model; None if the piece is not masked."""
     ends_line: bool = False
-    """Of tables: the last one of a pair."""
+    """Whether it is the last piece of a pair of a table."""
 
 
 Placed = tuple[float, float, str, Piece]
-"""x, width and text of a piece in its line."""
+"""x, width and text of a piece, and the piece."""
 
 
 @dataclass(frozen=True)
@@ -259,20 +263,21 @@ class TaskView:
     """A pretext task on one product."""
 
     content: Sequence[Piece] | Reconstruction
-    """Pieces of a discrete modality; of a continuous one the vectors, the guess named `all`."""
+    """Pieces of a discrete modality, or vectors of a continuous one with the prediction `all`."""
     loss: float
-    """Mean over the hidden positions: cross-entropy in nats, or squared error."""
+    """Mean over the masked positions: cross-entropy in nats, or squared error."""
     baseline: float
-    """Loss of the guess without a model: all pieces alike, or the training mean."""
+    """Loss without a model: uniform over the vocabulary, or the training mean."""
 
 
 @drawn
 def pretext_tasks(
     views: Mapping[str, TaskView], config: FeatureConfig, lang: Language = "en"
 ) -> Figure:
-    """A column a task, in the modality's colour; a modality that is not in `views` is absent.
+    """Draw the five tasks on one product, a column each: original, masked, predicted.
 
-    Raises ValueError where the features of pictures or clips hold no colours.
+    A modality missing from `views` is drawn as absent. Raises ValueError if the features of
+    pictures or clips contain no colours.
     """
     width = 2 * TASK_MARGIN + TASK_LEFT + TASK_STEP * (len(MODALITIES) - 1) + TASK_COLUMN
     figure, axes = typeset.page(width, TASK_TOP + 3 * (TASK_ROW + TASK_GAP) + 40)
@@ -306,7 +311,7 @@ def pretext_tasks(
 
 
 def _heading(axes: Axes, x: float, modality: str, lang: Language) -> None:
-    """Short name of the task and what it stands for."""
+    """Write the abbreviation of a task and its name."""
     task, colour = SPECS[modality].task, MODALITY_COLOURS[modality]
     typeset.write(axes, x, 54, task, 14, fontweight="bold", color=colour)
     name = label(task, lang).removeprefix(task).lstrip("：: ")
@@ -315,7 +320,7 @@ def _heading(axes: Axes, x: float, modality: str, lang: Language) -> None:
 
 
 def _pieces(axes: Axes, pieces: Sequence[Piece], stage: str, box: Box, colour: str) -> None:
-    """Pieces as running words; of what does not fit the last line says that there is more."""
+    """Write pieces as running text; an ellipsis in the last line stands for the rest."""
     lines, most = _task_lines(pieces, stage, box.width), int(box.height // TASK_LINE)
     if len(lines) > most:
         lines = lines[: most - 1]
@@ -360,23 +365,18 @@ def _task_lines(pieces: Sequence[Piece], stage: str, width: float) -> list[list[
 
 
 def _image(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
-    """The picture and its hidden regions; predicted, as the colours of its features."""
+    """Draw the picture and its masked regions; predictions as the colours of the features."""
     if stage == "predicted":
         pixels_HWC = to_pixels(found.guess_LF["all"], config.image_features, config.patch_size)
     else:
         pixels_HWC = fit_image(tiles.load(found.product, "image"), SHARP)
     shown = Box(*typeset.picture(axes, pixels_HWC, box.x, box.y, box.height, box.height))
-    side = round(len(found.hidden_L) ** 0.5)
-    for place in np.flatnonzero(found.hidden_L):
-        row, column = divmod(int(place), side)
-        cell = shown.width / side
-        corner = shown.x + column * cell, shown.y + row * cell
-        _task_mark(axes, Box(*corner, cell, cell), stage, "image")
+    _mark_regions(axes, found.hidden_L, stage, shown)
     typeset.box(axes, *shown)
 
 
 def _video(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
-    """Frames in rows, in the order of time; predicted, as the colours of their features."""
+    """Draw frames row by row in time; predictions as the colours of the features."""
     count = len(found.hidden_L)
     if stage == "predicted":
         vectors = found.guess_LF["all"][:, None]
@@ -390,61 +390,39 @@ def _video(axes: Axes, found: Reconstruction, stage: str, box: Box, config: Feat
         corner = box.x + column * side, box.y + row * side
         shown = typeset.picture(axes, frames[place], *corner, side - 2, side - 2)
         if found.hidden_L[place]:
-            _task_mark(axes, Box(*shown), stage, "video")
+            _mark(axes, stage, Box(*shown), "video")
 
 
 def _audio(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
-    """Log-mel: time to the right, pitch upwards."""
+    """Draw log-mel, time to the right, pitch up."""
     mel_LF = found.guess_LF["all"] if stage == "predicted" else found.truth_LF
-    corners = (box.x, box.x + box.width, box.y + box.height, box.y)
-    look = {"cmap": "magma", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-    axes.imshow(mel_LF.T[::-1], extent=corners, aspect="auto", **look)
-    step = box.width / len(mel_LF)
-    for place in np.flatnonzero(found.hidden_L):
-        cell = Box(box.x + place * step, box.y, step, box.height)
-        if stage == "hidden":
-            _task_mark(axes, cell, stage, "audio")
-        elif stage == "predicted":
-            below = Box(cell.x, box.y + box.height + 1, step, 3)
-            typeset.box(axes, *below, facecolor=MODALITY_COLOURS["audio"], edgecolor="none")
-    typeset.box(axes, *box)
-
-
-def _task_mark(axes: Axes, box: Box, stage: str, modality: str) -> None:
-    """A hidden place: hatched where it is hidden, framed where it is predicted."""
-    if stage == "hidden":
-        look = {"facecolor": shade(0.08), "edgecolor": shade(0.45), "hatch": "////", "zorder": 3}
-        typeset.box(axes, *box, **look)
-    elif stage == "predicted":
-        look = {"edgecolor": MODALITY_COLOURS[modality], "linewidth": points(1.6), "zorder": 3}
-        inner = (box.x + 1, box.y + 1, box.width - 2, box.height - 2)
-        typeset.box(axes, *inner, **look)
+    _draw_log_mel(axes, mel_LF, found.hidden_L, stage, box)
 
 
 DRAW_TASK = {"image": _image, "video": _video, "audio": _audio}
 
 
 WHOLE = ("all", "other products")
-"""Contexts of all other modalities: the product's own, and another product's."""
+"""Contexts of all other modalities: the product's own, and those of another product."""
 ROW_HEIGHT = 0.3
-"""Of a row, in inches."""
+"""Height of a row, in inches."""
 
 
 @drawn
 def context_gain(
     gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "en", note: str = ""
 ) -> Figure:
-    """A panel a masked task, a bar a context: how much lower the loss is than without the others.
+    """Draw how much each context lowers the masked loss, a panel per task.
 
-    Each panel has its own scale: squared error and cross-entropy do not compare.
+    The reduction is relative to the loss without other modalities. Each panel has its own scale,
+    because squared error and cross-entropy are not comparable.
 
     Args:
-        gains: by modality, what `studies.context.gains` found; contexts that are not there have
-            no row.
-        note: a further sentence below.
+        gains: result of `studies.context.gains` by modality; missing contexts have no row.
+        note: an additional sentence below.
 
     Raises:
-        ValueError: there is nothing to draw.
+        ValueError: there are no gains.
     """
     require(any(gains.values()), "no gain of a context to draw")
     names = [n for n in (*WHOLE, *MODALITIES) if any(n in found for found in gains.values())]
@@ -493,7 +471,7 @@ def _context_name(name: str, lang: Language) -> str:
 def copy_curve(
     losses: Mapping[str, np.ndarray], means: Mapping[str, float], lang: Language = "en"
 ) -> Figure:
-    """Error of copying the vector d places away, against d; dashed: guessing the training mean.
+    """Draw the error of copying the vector d positions away against d, and of the training mean.
 
     Args:
         losses: by modality, loss_D of `masked_training.copy_losses`.

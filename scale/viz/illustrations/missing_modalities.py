@@ -1,14 +1,6 @@
-"""What stands for a missing modality: the four policies, as the JCT sees them (notebook 11).
+"""Policies for missing modalities, shares of complete products, paired runs (notebook 11).
 
-Lengths on a page are points of the `paper` style.
-
-How many products are complete as modalities go missing, and what pairs are left (notebook 11).
-
-N products, M modalities (five).
-
-Paired runs: the same seeds under two settings, and why the pairing matters (notebook 11).
-
-S seeds.
+M modalities (five), N products, S seeds. Lengths of pages are points (viz/typeset.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,11 +38,11 @@ from scale.viz.words import Language, label, term
 
 MARGIN, WIDTH, ROW = 18.0, 720.0, 42.0
 NAMES, STRIP, HEIGHT = 138.0, 384.0, 17.0
-"""Width of the policies' names, width and height of the strip of tokens."""
+"""Width of the names; width and height of the strip of tokens."""
 GAP, SLOT = 5.0, 37.0
-"""Between modalities in a strip; room that the name of one needs."""
+"""Gap between modalities in a strip; minimum width of a modality, for its name."""
 STAR = 12.0
-"""Width of a learned token."""
+"""Width of the learned token."""
 POLICIES: dict[str, tuple[str, str]] = {
     "whole": ("policy_whole", "policy_says_whole"),
     "zero": ("policy_zero", "policy_says_zero"),
@@ -58,9 +50,9 @@ POLICIES: dict[str, tuple[str, str]] = {
     "learned": ("policy_learned", "policy_says_learned"),
     "drop": ("policy_drop", "policy_says_drop"),
 }
-"""Labels of the rows: name, and what it does."""
+"""Labels of the rows: name and description."""
 PAIRS, TASKS = 10, len(MODALITIES)
-"""Of a complete product."""
+"""Number of pairs and of masked tasks of a complete product."""
 
 
 @drawn
@@ -70,15 +62,15 @@ def missing_policies(
     imputed: Mapping[str, int],
     lang: Language = "en",
 ) -> Figure:
-    """A row a policy: the tokens of one product that the JCT sees, and what its loss counts.
+    """Draw a row per policy: the tokens of a product in the JCT, and its number of losses.
 
     Args:
-        lengths: tokens of each modality of the product, were it complete, [CLS] counted.
-        present: modalities that it has.
-        imputed: tokens that zero imputation puts at each missing modality.
+        lengths: tokens of each modality of the complete product, including [CLS].
+        present: modalities of the product.
+        imputed: tokens per missing modality under zero imputation.
 
     Raises:
-        ValueError: the product lacks nothing, or has nothing.
+        ValueError: the product is complete, or has no modality.
     """
     lacking = [m for m in MODALITIES if m not in present]
     require(0 < len(lacking) < len(MODALITIES), "a product that lacks some modalities is needed")
@@ -120,10 +112,11 @@ def _strip(
     parts: tuple[Mapping[str, int], Mapping[str, int], Mapping[str, str]],
     lang: Language,
 ) -> None:
-    """Tokens as cells, modality by modality.
+    """Draw tokens as cells, modality by modality.
 
-    parts: the most tokens of each modality in any row, those of this row, and by which policy they
-    stand there: `whole` (its own), `zero`, `skip` or `learned`.
+    Args:
+        parts: by modality, the maximum number of tokens over the rows, the number in this row,
+            and the policy: `whole` (present), `zero`, `skip` or `learned`.
     """
     widest, counts, kinds = parts
     cell = _cell_width(widest)
@@ -148,7 +141,7 @@ def _strip(
 
 
 def _cell_width(widest: Mapping[str, int]) -> float:
-    """Width of a token, so that the strip is full though no modality gets less than a SLOT."""
+    """Return the token width that fills the strip with at least a SLOT per modality."""
     room, long = STRIP - GAP * (len(MODALITIES) - 1), dict(widest)
     while True:
         cell = room / sum(long.values())
@@ -162,9 +155,9 @@ def _cell_width(widest: Mapping[str, int]) -> float:
 Bools = NDArray[np.bool_]
 
 RATES = (0.1, 0.3, 0.5)
-"""Of the grids of squares."""
+"""Rates of the grids."""
 CROWD, CROWD_SEED = 24, 28
-"""Made-up products in a grid; a draw that lies near its expectation at all three rates."""
+"""Simulated products in a grid; a seed whose counts are near their expectation at all rates."""
 CURVES = (
     ("share_modality", 1, None, ":"),
     ("share_pair", 2, POSITIVE, "-"),
@@ -174,7 +167,7 @@ CURVES = (
 
 
 def crowd_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED) -> Bools:
-    """present_NM of made-up products that lack each modality with chance `rate`."""
+    """Return present_NM of simulated products that lack each modality with probability `rate`."""
     names = tuple(Product(id=f"{row}") for row in range(products))
     content_NM = np.arange(products)[:, None] * np.ones(len(MODALITIES), np.int64)
     crowd = ProductDataset(names, FeatureConfig(), None, Normaliser({}, {}), {}, content_NM)
@@ -182,7 +175,7 @@ def crowd_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED) -
 
 
 def shares_left(present_NM: Bools, after_NM: Bools) -> tuple[float, float]:
-    """Share of the complete products, and of the pairs of present modalities, that is left."""
+    """Return the remaining shares of complete products and of pairs of present modalities."""
 
     def counted(here_NM: Bools) -> tuple[int, int]:
         count_N = here_NM.sum(1)
@@ -197,11 +190,11 @@ def complete_share(
     lang: Language = "en",
     rates: Sequence[float] = RATES,
 ) -> Figure:
-    """Left: made-up products at three rates. Right: what is left of modalities, pairs, products.
+    """Draw simulated products at three rates, and remaining modalities, pairs and products.
 
     Args:
-        measured: by rate, `shares_left` of a catalogue: drawn as dots beside the curves.
-        rates: of the grids.
+        measured: `shares_left` of a catalogue by rate, drawn as dots beside the curves.
+        rates: missing rates of the grids.
     """
     figure = new_figure(9.4, 3.9)
     *grids, curves = figure.subplots(1, len(rates) + 1, width_ratios=[1.0] * len(rates) + [3.0])
@@ -227,7 +220,7 @@ def complete_share(
 
 
 def _presence_grid(axes: Axes, rate: float, lang: Language) -> None:
-    """A row a product, a column a modality; complete products are framed."""
+    """Draw a row per product and a column per modality; complete products are framed."""
     present_NM = crowd_presence(rate)
     for row, present_M in enumerate(present_NM):
         for column, m in enumerate(MODALITIES):
@@ -248,7 +241,7 @@ Floats = NDArray[np.float64]
 
 
 def unpaired(better_S: Floats, worse_S: Floats) -> Estimate:
-    """Difference of the means with Welch's t interval: as if no run of one side had a partner."""
+    """Return the difference of means with Welch's t interval, ignoring the pairing by seed."""
     found = stats.ttest_ind(better_S, worse_S, equal_var=False).confidence_interval(LEVEL)
     difference = float(better_S.mean() - worse_S.mean())
     return Estimate(difference, float(found.low), float(found.high), len(better_S))
@@ -262,13 +255,13 @@ def paired_runs(
     lang: Language = "en",
     metric: str = "mAP@5",
 ) -> Figure:
-    """Left: a line a seed from one setting to the other. Right: the differences, two intervals.
+    """Draw a line per seed between two settings, and the differences with both intervals.
 
     Args:
         names: of the better and of the worse setting.
 
     Raises:
-        ValueError: not the same number of runs, or fewer than two.
+        ValueError: the numbers of runs differ, or are below two.
     """
     require(len(better_S) == len(worse_S) > 1, "two settings with the same seeds are needed")
     better_name, worse_name = (term(name, lang) for name in names)

@@ -1,16 +1,7 @@
-"""The model drawn from its config, so that every shape in the picture is the model's own.
+"""The model drawn from its config, the terms of the loss, runs that do not learn (notebook 10).
 
-L tokens of a modality, D width, V vocabulary, F size of a vector. All lengths are points of a page
-(viz/typeset.py); y grows downwards.
-
-What the total loss of a batch is made of, and how training looks that does not learn.
-
-P pairs of modalities (ten), T steps.
-
-The total loss as a matrix: five masked losses on the diagonal, ten contrastive ones above it.
-
-P pairs of modalities (ten), M modalities (five). All lengths are points of a page
-(viz/typeset.py); y grows downwards.
+D width, F size of a vector, L tokens of a modality, M modalities (five), P pairs of modalities
+(ten), T steps, V vocabulary. Lengths of pages are points (viz/typeset.py); y grows downwards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Polygon
+from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
 from scale.config import ModelConfig
@@ -41,24 +32,24 @@ from scale.viz.words import Language, label
 
 WIDTH, HEIGHT, MARGIN = 740.0, 470.0, 14.0
 COLUMN, STEP = 108.0, 115.0
-"""Width of a modality's boxes, and from one column to the next."""
+"""Width of a modality's boxes and distance between columns."""
 RIGHT = 596.0
-"""Where what all modalities share begins."""
+"""Left edge of the boxes shared by all modalities."""
 NAME, INPUT, ENCODER, TOKENS, BUS, JCT, HEAD = 58.0, 68.0, 128.0, 214.0, 248.0, 304.0, 386.0
 """Tops of the rows, from the inputs to the heads."""
 SQUARE, SQUARES = 8.0, 10
-"""Side of a token's square, and how many are drawn."""
+"""Side and number of the squares that stand for tokens."""
 
 
 @drawn
 def architecture(
     config: ModelConfig, parameters: int, preset: str, lang: Language = "en"
 ) -> Figure:
-    """Five encoders, their [CLS] features in contrast, the JCT, five heads (paper, figure 4).
+    """Draw five encoders, the contrast of their [CLS] features, the JCT, five heads (figure 4).
 
     Args:
-        config: sizes; every number in the picture is read from it.
-        parameters: of the model, for the title.
+        config: source of all sizes in the figure.
+        parameters: parameter count of the model, for the title.
         preset: name of the model, for the title.
     """
     figure, axes = typeset.page(WIDTH, HEIGHT)
@@ -76,19 +67,19 @@ def architecture(
     _box(axes, losses, shade(0.04), shade(0.6))
     lines = label("arch_hidden", lang).split("\n")
     _lines(axes, losses, lines)
-    _arrow(axes, (RIGHT - 13, HEAD + 30), (RIGHT - 2, HEAD + 30), shade(0.6))
+    typeset.arrow(axes, (RIGHT - 13, HEAD + 30), (RIGHT - 2, HEAD + 30), shade(0.6), zorder=3)
     typeset.write(axes, MARGIN, HEIGHT - 9, label("arch_note", lang), 9.5, color=shade(0.7))
     return figure
 
 
 def token_count(config: ModelConfig, modality: str) -> int:
-    """L, most tokens of a modality in the JCT, [CLS] counted."""
-    # The lengths of discrete modalities count their [CLS], those of vectors do not.
+    """Return the maximum number of tokens of a modality in the JCT, including [CLS]."""
+    # The configured length includes [CLS] for discrete modalities only.
     return config.length(modality) + (SPECS[modality].kind == "continuous")
 
 
 def _column(axes: Axes, x: float, k: int, m: str, config: ModelConfig, lang: Language) -> None:
-    """From the input of one modality down to its head."""
+    """Draw a modality from its input down to its head."""
     spec, colour, middle = SPECS[m], MODALITY_COLOURS[m], x + COLUMN / 2
     discrete = spec.kind == "discrete"
     size = config.vocab_size if discrete else config.feature_size(m)
@@ -111,17 +102,17 @@ def _column(axes: Axes, x: float, k: int, m: str, config: ModelConfig, lang: Lan
     _lines(axes, head, label(kind, lang, task=spec.task, size=size).split("\n"))
     y = BUS + 7 * k
     axes.plot([first, first, RIGHT - 6], [TOKENS + SQUARE, y, y], color=colour, lw=points(1.5))
-    _arrow(axes, (RIGHT - 13, y), (RIGHT - 1, y), colour)
+    typeset.arrow(axes, (RIGHT - 13, y), (RIGHT - 1, y), colour, zorder=3)
     for start, end in ((INPUT + 40, ENCODER), (ENCODER + 66, TOKENS), (JCT + 52, HEAD)):
-        _arrow(axes, (middle, start + 2), (middle, end - 1), colour)
-    # The page's colour around it lets the line to the JCT cross the others as a bridge.
+        typeset.arrow(axes, (middle, start + 2), (middle, end - 1), colour, zorder=3)
+    # A margin in the page's colour draws the line to the JCT as a bridge over the others.
     for edge, width in ((shade(0.0), 5.0), (colour, 1.5)):
         axes.plot([middle] * 2, [TOKENS + 28, JCT - 8], color=edge, lw=points(width))
-    _arrow(axes, (middle, JCT - 12), (middle, JCT - 1), colour)
+    typeset.arrow(axes, (middle, JCT - 12), (middle, JCT - 1), colour, zorder=3)
 
 
 def _tokens(axes: Axes, middle: float, colour: str) -> float:
-    """A row of squares, [CLS] first and dark; returns the middle of [CLS]."""
+    """Draw a row of squares, [CLS] first and dark; return the x of the middle of [CLS]."""
     left = middle - SQUARES * (SQUARE + 2) / 2
     for place in range(SQUARES):
         face = colour if place == 0 else tint(colour, 0.4)
@@ -132,7 +123,7 @@ def _tokens(axes: Axes, middle: float, colour: str) -> float:
 
 
 def _contrast(axes: Axes, box: Box, config: ModelConfig, lang: Language) -> None:
-    """The features' scores as a small matrix: own weights coloured, weights of pairs framed."""
+    """Draw the score matrix: diagonal in the modalities' colours, upper triangle dark."""
     _box(axes, box, shade(0.04), shade(0.6))
     count = len(MODALITIES)
     features = label("arch_features", lang, count=count, width=config.width)
@@ -156,7 +147,7 @@ def _line(axes: Axes, box: Box, y: float, text: str, size: float, bold: bool = F
 
 
 def _lines(axes: Axes, box: Box, lines: Sequence[str], size: float = 10.5) -> None:
-    """Lines in the middle of a box, the first one bold."""
+    """Write lines centred in a box, the first one bold."""
     step = 1.35 * size
     top = box.y + box.height / 2 - step * len(lines) / 2 + size
     for number, line in enumerate(lines):
@@ -165,30 +156,21 @@ def _lines(axes: Axes, box: Box, lines: Sequence[str], size: float = 10.5) -> No
 
 def _box(axes: Axes, box: Box, face: str, edge: str) -> None:
     style = {"facecolor": face, "edgecolor": edge, "linewidth": points(1.2)}
-    shape = FancyBboxPatch(
-        (box.x, box.y), box.width, box.height, boxstyle="round,pad=0,rounding_size=5", **style
-    )
-    axes.add_patch(shape)
-
-
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
-    style = {"arrowstyle": "-|>", "color": colour, "linewidth": points(1.5)}
-    style |= {"mutation_scale": points(9), "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", end, start, arrowprops=style, zorder=3)
+    typeset.rounded_box(axes, *box, 5, **style)
 
 
 @drawn
 def loss_terms(
     pair_P: ArrayLike, guess_P: ArrayLike, masked: Mapping[str, float], lang: Language = "en"
 ) -> Figure:
-    """Ten contrastive losses and the masked losses of one batch, as bars; their sum is the total.
+    """Draw the ten contrastive and the masked losses of one batch as bars.
 
     Args:
         pair_P: InfoNCE of each pair, in the order of PAIRS.
-        guess_P: what guessing among each pair's candidates would cost, drawn as a tick.
-        masked: loss by pretext task, as `LossOutput.losses` has them without `contrastive`.
+        guess_P: chance level of each pair, the log of its number of candidates, drawn as a tick.
+        masked: loss by pretext task: `LossOutput.losses` without `contrastive`.
 
-    Raises ValueError where there are not ten pairs.
+    Raises ValueError if there are not ten pairs.
     """
     pair_P, guess_P = np.asarray(pair_P, dtype=float), np.asarray(guess_P, dtype=float)
     if pair_P.shape != (len(PAIRS),) or guess_P.shape != (len(PAIRS),):
@@ -219,11 +201,11 @@ def loss_terms(
 def broken_runs(
     curves: Mapping[str, Sequence[float]], floor: float, lang: Language = "en"
 ) -> Figure:
-    """The contrastive loss of several runs over steps; the first one is the healthy one.
+    """Draw the contrastive loss of several runs over steps; the first is the correct one.
 
     Args:
-        curves: values at each step by the run's name, as the legend has it.
-        floor: loss of guessing, as a dashed line.
+        curves: loss at each step by name of the run.
+        floor: chance level, drawn as a dashed line.
     """
     figure = new_figure(7.6, 3.7)
     axes = figure.add_subplot()
@@ -256,24 +238,24 @@ class LossTerms:
     """The losses of one batch."""
 
     pair_P: NDArray
-    """InfoNCE of each pair without a weight, in the order of PAIRS; NaN where nobody has both."""
+    """Unweighted InfoNCE of each pair, in the order of PAIRS; NaN if no product has both."""
     masked: Mapping[str, float]
-    """By pretext task, without a weight; a task that is off is absent."""
+    """Unweighted loss by pretext task; disabled tasks are absent."""
     weight_MM: NDArray
     """Mean S' over the products that have both modalities."""
     contrastive: float | None
-    """As the run sums and weighs it; None where the task is off."""
+    """Contrastive loss as weighted and summed by the run; None if the task is disabled."""
     masked_sum: float
-    """The masked losses, likewise."""
+    """Sum of the masked losses as weighted by the run."""
     products: int
-    """Of the batch."""
+    """Number of products in the batch."""
     weighted: bool
-    """Whether the run multiplies by S'."""
+    """Whether the run weights its losses by S'."""
 
 
 @drawn
 def total_loss(terms: LossTerms, lang: Language = "en") -> Figure:
-    """Each loss with its mean weight, in the place of S' that weighs it; right, the sums."""
+    """Draw each loss with its mean weight at the weight's position in S', and the sums."""
     figure, axes = typeset.page(TOTAL_WIDTH, TOTAL_HEIGHT)
     typeset.write(axes, MARGIN, 26, label("fig_total", lang), 14, fontweight="bold")
     typeset.write(axes, MARGIN, 62, FORMULA, 16, parse_math=True)
@@ -314,7 +296,7 @@ def _total_cell(
 
 
 def _two_colours(axes: Axes, box: Box, first: str, second: str) -> None:
-    """A box of two halves, one in each modality's colour."""
+    """Draw a box with a half in each of two modalities' colours."""
     x, y, right, below = box.x, box.y, box.x + box.width, box.y + box.height
     halves = (
         (first, [(x, y), (right, y), (x, below)]),
@@ -327,7 +309,7 @@ def _two_colours(axes: Axes, box: Box, first: str, second: str) -> None:
 
 
 def _total_sums(axes: Axes, box: Box, terms: LossTerms, lang: Language) -> None:
-    """The two sums and the total, and whether this run weighs."""
+    """Write the two sums, the total, and whether the run weights its losses."""
     contrastive = terms.contrastive
     rows = [
         ("fig_sum_pairs", label("fig_off", lang) if contrastive is None else f"{contrastive:.2f}"),

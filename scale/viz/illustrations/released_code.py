@@ -1,10 +1,6 @@
-"""Pictures of the released code's faults: gradients, attention mask, loss curves (notebook 15).
+"""Faults of the released code: losses, gradients, masks, weights, temperature, audio (notebook 15).
 
-B products, H heads.
-
-Pictures of the released code's faults: weights, temperature, sounds, absence (notebook 15).
-
-B products, P pairs (ten), T time frames, F mel bands.
+B products, F mel bands, H heads, P pairs of modalities (ten), T time frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,16 +44,15 @@ VERSIONS = {
 }
 """Label of each version of `scale.studies.released_code.SHORT`."""
 LOSS_COLUMNS = 4
-"""Panels in a row of loss curves."""
+"""Panels per row of loss curves."""
 
 
 @drawn
 def fault_losses(curves: Mapping[str, Sequence[float]], lang: Language = "en") -> Figure:
-    """A panel per faulty version: its total loss over that of its first step, the sound version's
-    in grey.
+    """Draw the total loss relative to the first step, a panel per fault, the reference in grey.
 
     Args:
-        curves: by version (VERSIONS), the first one being the sound one.
+        curves: losses by version (VERSIONS); the first version is the reference without fault.
 
     Raises:
         ValueError: there are fewer than two versions.
@@ -92,10 +87,11 @@ def _relative(losses: Sequence[float]) -> np.ndarray:
 def fault_gradients(
     counts: Mapping[str, Mapping[str, tuple[int, int]]], lang: Language = "en"
 ) -> Figure:
-    """Parameters by part of the model: those that a backward pass reaches, and those it does not.
+    """Draw parameters by part of the model: those with a gradient, and those without.
 
     Args:
-        counts: by version (VERSIONS) and part (`learned_parameters`), numbers reached, numbers.
+        counts: parameters with a gradient, and all, by version (VERSIONS) and part
+            (`learned_parameters`).
 
     Raises:
         ValueError: there is no version.
@@ -138,15 +134,15 @@ def _part_name(part: str, lang: Language) -> str:
 def fault_mask(
     owner_BH: np.ndarray, sound_BB: np.ndarray, faulty_BB: np.ndarray, lang: Language = "en"
 ) -> Figure:
-    """Whose attention mask each head gets, and what cutting product j's title does to product i.
+    """Draw the owner of each head's mask, and the effect on product i of cutting j's title.
 
     Args:
-        owner_BH: product whose mask head h of product b gets.
+        owner_BH: product whose mask is applied to head h of product b.
         sound_BB, faulty_BB: relative change of row i when column j is cut, as described and with
             the fault.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     products = len(owner_BH)
     fits = sound_BB.shape == faulty_BB.shape == (products, products)
@@ -207,14 +203,14 @@ def _number(axes: Axes, columns: int, rows: int) -> None:
 
 
 HIDDEN_SHARE = 0.3
-"""Share of the tokens that a picture shows as hidden."""
+"""Share of masked tokens in `fault_audio`."""
 COLDEST = 0.07 * 2**0.5
-"""Of 0.07 / G_ij: off the diagonal G is at most 1 / sqrt(2), where two agree and no other does."""
+"""Minimum of 0.07 / G_ij: off the diagonal G <= 1 / sqrt(2), attained if only two agree."""
 
 
 @drawn
 def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
-    """Best prediction by weight; one sound: target, and what two trained heads predict."""
+    """Draw the optimal prediction by weight, and a sound with predictions of two trained heads."""
     figure = new_figure(10.4, 3.1)
     curve, *tiles = figure.subplots(1, 4, width_ratios=(1.15, 1, 1, 1))
     weight_W = np.linspace(0.2, 1, 81)
@@ -245,12 +241,11 @@ def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
 def fault_temperature(
     temperature_X: np.ndarray, share_P: np.ndarray, lang: Language = "en"
 ) -> Figure:
-    """Effective temperatures of a batch's pairs; the weight of same-modality negatives by pair.
+    """Draw effective temperatures of a batch, and the weight of same-modality negatives by pair.
 
     Args:
         temperature_X: 0.07 / G_ij of all pairs of all products.
-        share_P: by pair of modalities, part of the negatives' weight that lies in the anchor's own
-            modality.
+        share_P: share of the negatives' weight in the anchor's own modality, by pair.
     """
     figure = new_figure(9.2, 3.6)
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
@@ -282,11 +277,11 @@ def fault_temperature(
 def fault_audio(
     sound_TF: np.ndarray, curves: Mapping[str, Sequence[float]], lang: Language = "en"
 ) -> Figure:
-    """One log-mel as tokens in time, as tokens in bands, and as zeros; the MAM loss of each.
+    """Draw log-mel with tokens in time, tokens in bands, and zeros, and the MAM loss of each.
 
     Args:
         sound_TF: standardised log-mel.
-        curves: by version (VERSIONS), its MAM loss by step.
+        curves: MAM loss by step, by version (VERSIONS).
     """
     figure = new_figure(10.4, 3.5)
     moments, bands, zeros, losses = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.35))
@@ -321,7 +316,7 @@ def fault_audio(
 
 @drawn
 def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
-    """Cosines between products' sounds, the missing ones being zeros; and their InfoNCE."""
+    """Draw cosines between sounds, missing ones imputed by zeros, and their InfoNCE."""
     figure = new_figure(8.6, 3.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     style = {"cmap": diverging(), "vmin": -1, "vmax": 1, "interpolation": "nearest"}

@@ -1,10 +1,7 @@
-"""From a product to its weights: five modalities, S, softmax(S), S', one pair followed through.
+"""S, softmax(S) and S' of a product, and the effect of weights from S' (paper, 4.3; notebook 09).
 
-M modalities (five). All lengths are points of a page (viz/typeset.py); y grows downwards.
-
-What a weight from S' does: on the diagonal, on a logit, on a loss (paper, section 4.3).
-
-C cosines along an axis, M modalities (five).
+C cosines along an axis, M modalities (five). Lengths of `score_path` are points of a page
+(viz/typeset.py); y grows downwards.
 """
 
 import numpy as np
@@ -38,19 +35,19 @@ from scale.viz.words import Language, label
 WIDTH, HEIGHT, MARGIN = 740.0, 452.0, 14.0
 COUNT = len(MODALITIES)
 TILE, TILES = 116.0, 76.0
-"""Width and height of a modality's tile."""
+"""Width and height of the tile of a modality."""
 CELL, HIGH, BETWEEN, NAMES = 37.0, 29.0, 40.0, 62.0
-"""Width and height of a cell; between two matrices; width of the rows' names."""
+"""Width and height of a cell; gap between matrices; width of the row names."""
 TOP = 206.0
-"""Where the matrices begin."""
+"""Top of the matrices."""
 
 
 @drawn
 def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figure:
-    """The product's modalities, and below how its weights come about.
+    """Draw the modalities of a product and its S, softmax(S) and S'; one pair is written out.
 
     Args:
-        scores: of a batch of this product alone. A modality that it lacks is hatched.
+        scores: of a batch of this product alone. Cells of missing modalities are hatched.
     """
     figure, axes = typeset.page(WIDTH, HEIGHT)
     typeset.write(axes, MARGIN, 26, label("fig_path", lang), 14, fontweight="bold")
@@ -80,7 +77,8 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
             _path_frame(axes, left, *pair, shade(0.95), 2.4)
         if k:
             middle = TOP + COUNT * HIGH / 2
-            _path_arrow(axes, (left - BETWEEN + 8, middle), (left - 13, middle))
+            start, end = (left - BETWEEN + 8, middle), (left - 13, middle)
+            typeset.arrow(axes, start, end, shade(0.7), 1.6, 11)
     for row, modality in enumerate(MODALITIES):
         style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
         y = TOP + (row + 0.5) * HIGH + 4
@@ -90,7 +88,7 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
 
 
 def _path_tile(axes: Axes, product: Product, modality: str, box: Box, lang: Language) -> None:
-    """A modality of the product; its words in a size that a room can read."""
+    """Draw a modality of the product, text large enough for slides."""
     content = getattr(product, modality)
     if SPECS[modality].kind == "continuous" or content is None:
         thumbnail(axes, product, box, lang, (modality,))
@@ -103,7 +101,7 @@ def _path_tile(axes: Axes, product: Product, modality: str, box: Box, lang: Lang
 
 
 def _largest_pair(cosine_MM: NDArray, shown_MM: NDArray) -> tuple[int, int] | None:
-    """The pair i < j of the largest cosine; None where the product has one modality."""
+    """Return the pair i < j with the largest cosine; None if the product has one modality."""
     upper_MM = np.triu(shown_MM, 1)
     if not upper_MM.any():
         return None
@@ -119,7 +117,7 @@ def _path_matrix(
     colours: Colormap,
     norm: Normalize,
 ) -> None:
-    """Numbers in coloured cells; a bar in the modality's colour above each column and each row."""
+    """Draw a matrix with a bar in the modality's colour beside each row and column."""
     for k, modality in enumerate(MODALITIES):
         look = {"facecolor": MODALITY_COLOURS[modality], "edgecolor": "none"}
         typeset.box(axes, left + k * CELL + 2, TOP - 10, CELL - 4, 6, **look)
@@ -150,7 +148,7 @@ def _path_words(
     shown_MM: NDArray,
     lang: Language,
 ) -> None:
-    """The framed pair in numbers, and what the weights are for."""
+    """Write the calculation of the framed pair and the use of the weights."""
     y = TOP + COUNT * HIGH + 28
     if pair:
         row, column = pair
@@ -169,21 +167,14 @@ def _path_words(
         typeset.write(axes, MARGIN, y + 25 + 16 * number, label(key, lang), 10.5, color=shade(0.75))
 
 
-def _path_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "color": shade(0.7), "linewidth": points(1.6)}
-    style |= {"mutation_scale": points(11), "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", end, start, arrowprops=style)
-
-
 TEMPERATURE = 0.07
-COUNT = len(MODALITIES)
 
 
 @drawn
 def weight_effects(lang: Language = "en") -> Figure:
-    """Three panels: S'_ii against the cosine to the others, the weighted logit, the weighted loss.
+    """Draw S'_ii against the cosine to the others, the weighted logit, and the weighted loss.
 
-    All of it from `inter_modality_scores` of features with the cosines that the axis says.
+    S'_ii is `inter_modality_scores` of features with the cosines on the axis.
     """
     figure = new_figure(10.2, 3.5)
     own, logit, loss = figure.subplots(1, 3)
@@ -194,7 +185,7 @@ def weight_effects(lang: Language = "en") -> Figure:
 
 
 def features_of_cosine(cosine_C: torch.Tensor) -> torch.Tensor:
-    """pooled_CMD: five unit features, any two of which have the cosine c (0 <= c <= 1).
+    """Return pooled_CMD: five unit features with pairwise cosine c (0 <= c <= 1).
 
     f_i = sqrt(c) e_0 + sqrt(1 - c) e_i, so f_i . f_j = c for i != j and 1 for i = j.
     """
@@ -252,10 +243,13 @@ def _loss_panel(axes: Axes, lang: Language) -> None:
 def gradient_descent(
     flowing: bool, start: float = 0.3, steps: int = 100, rate: float = 0.05, rival: float = 0.9
 ) -> dict[str, list[float]]:
-    """Descent on w(c) L(c), one pair of cosine c beside one rival of a fixed cosine.
+    """Descend w(c) L(c) for a pair of cosine c with one negative of a fixed cosine.
 
-    L(c) = t log(1 + exp((rival - c) / t)), w(c) = max(c, 0) softmax(1, c). Where the loss is large,
-    the product of both falls fastest by making the weight, and so the cosine, small.
+    L(c) = t log(1 + exp((rival - c) / t)), w(c) = max(c, 0) softmax(1, c). If the loss is large,
+    the product decreases fastest by decreasing the weight, and with it the cosine.
+
+    Args:
+        flowing: whether the gradient flows through the weight.
 
     Returns:
         `cosine` and `weight` at each step.

@@ -1,15 +1,7 @@
-"""Where features lie: modality gap, cosines, neighbours, and what a map keeps (notebook 13).
+"""Embedding space: modality gap, cosines, neighbours, and errors of projections (notebook 13).
 
-N products or points, M modalities (five), D width, P points (one a product and modality), k
-neighbours.
-
-Maps of the embedding space, beside what they leave out (notebook 13).
-
-P points (one a product and modality), N products, S snapshots of a training.
-
-What a map of embeddings tears apart, and what it makes up (notebook 13).
-
-N products or points.
+D width, k neighbours, M modalities (five), N products or points, P points (one per product and
+modality).
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +37,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Points:
-    """Every feature that is there as one point of the unit sphere."""
+    """All present features as points of the unit sphere."""
 
     unit_PD: NDArray[np.float32]
     modality_P: NDArray[np.str_]
@@ -54,32 +46,32 @@ class Points:
 
     @classmethod
     def of(cls, embeddings: Embeddings) -> "Points":
-        """Product by product, its modalities in the one order."""
+        """Return the points of embeddings, product by product, modalities in MODALITIES' order."""
         row_P, m_P = np.nonzero(embeddings.present_NM)
         pooled_PD = embeddings.pooled_NMD[row_P, m_P]
         return cls(unit(pooled_PD), np.array(MODALITIES)[m_P], row_P)
 
     def means(self) -> dict[str, NDArray[np.float32]]:
-        """mean_D by modality, for those that some product has; it lies inside the sphere."""
+        """Return mean_D by modality (inside the sphere), for modalities of at least one product."""
         there = [m for m in MODALITIES if (self.modality_P == m).any()]
         return {m: self.unit_PD[self.modality_P == m].mean(0) for m in there}
 
 
 def modality_gap(points: Points) -> float:
-    """Mean over the pairs of modalities of || mean_i - mean_j || (Liang et al., 2022).
+    """Return the mean over pairs of modalities of || mean_i - mean_j || (Liang et al., 2022).
 
-    0: the modalities lie around one place; sqrt(2): each in one point, at right angles. NaN where
-    there is one modality only.
+    0 if all modalities have the same mean; sqrt(2) if each is one point and they are orthogonal;
+    NaN if there is only one modality.
     """
     pairs = list(combinations(points.means().values(), 2))
     return float(np.mean([np.linalg.norm(a - b) for a, b in pairs])) if pairs else float("nan")
 
 
 def cosine_kinds(points: Points) -> dict[str, Floats]:
-    """Cosines of all pairs of points, by kind.
+    """Return the cosines of all unordered pairs of points, by kind.
 
     `within`: one modality, different products; `between`: different modalities, different
-    products; `same`: different modalities of one product. Every pair counts once.
+    products; `same`: different modalities of one product.
     """
     cosine_PP = points.unit_PD.astype(float) @ points.unit_PD.T.astype(float)
     modality_PP = points.modality_P[:, None] == points.modality_P
@@ -94,9 +86,9 @@ def cosine_kinds(points: Points) -> dict[str, Floats]:
 
 
 def principal_axes(x_ND: ArrayLike) -> tuple[Floats, float]:
-    """xy_N2, the coordinates along the two directions of largest variance, and their share of it.
+    """Return xy_N2, the first two principal components, and their share of the variance.
 
-    The signs of the axes are fixed: the largest coordinate of each in size is positive.
+    The sign of each axis makes its largest coordinate by magnitude positive.
     """
     x_ND = np.asarray(x_ND, dtype=float)
     left_NK, size_K, _ = np.linalg.svd(x_ND - x_ND.mean(0), full_matrices=False)
@@ -106,9 +98,9 @@ def principal_axes(x_ND: ArrayLike) -> tuple[Floats, float]:
 
 
 def neighbour_ranks(x_ND: ArrayLike) -> Ints:
-    """rank_NN: place of point j among the others by distance from point i: 1 is the nearest.
+    """Return rank_NN: rank of point j by distance from point i, 1 the nearest, 0 for i itself.
 
-    0 for the point itself. Equal distances are ranked by their place in the list.
+    Ties are ranked by index.
     """
     x_ND = np.asarray(x_ND, dtype=float)
     square_N = (x_ND**2).sum(1)
@@ -123,11 +115,11 @@ def neighbour_ranks(x_ND: ArrayLike) -> Ints:
 def trustworthiness(rank_NN: Ints, map_rank_NN: Ints, k: int) -> float:
     """1 - 2 / (N k (2N - 3k - 1)) * sum of (rank - k) over false neighbours.
 
-    A false neighbour is among the k nearest on the map and not among the k nearest in the space
-    (Venna and Kaski, 2001).
-    With the two arguments exchanged it is the *continuity*: what the map has torn apart.
+    A false neighbour is among the k nearest on the map but not in the space (Venna and Kaski,
+    2001). With the arguments swapped the result is the continuity, which measures neighbours
+    separated by the map. `sklearn.manifold.trustworthiness` needs the points; this the ranks.
 
-    Raises ValueError for k >= N / 2, for which the divisor is not that of the worst map.
+    Raises ValueError for k >= N / 2, where the normaliser is invalid.
     """
     count = len(rank_NN)
     if not 1 <= k < count / 2:
@@ -138,10 +130,10 @@ def trustworthiness(rank_NN: Ints, map_rank_NN: Ints, k: int) -> float:
 
 
 def three_groups(per_group: int = 60, seed: int = 0) -> tuple[Floats, Ints]:
-    """x_N3 and group_N: three groups on a ball, of which the truth is known.
+    """Return x_N3 and group_N: three groups on a sphere with known geometry.
 
-    Groups 0 and 1 are narrow (2 degrees) and near each other (20 degrees), group 2 is far away
-    (100 degrees from group 0) and six times as wide.
+    Groups 0 and 1 are narrow (2 degrees) and close (20 degrees apart), group 2 is distant (100
+    degrees from group 0) and six times as wide.
     """
     rng = np.random.default_rng(seed)
     angle_G = np.deg2rad([0.0, 20.0, -100.0])
@@ -156,14 +148,14 @@ KINDS = {"within": ("sp_within", "#7A5195"), "between": ("sp_between", "#8A8F98"
 KINDS |= {"same": ("sp_same", POSITIVE)}
 """Label and colour of each kind of cosine."""
 NAMED = 6
-"""Categories that get a colour where the others are grey."""
+"""Number of categories in colour; the others are grey."""
 
 
 @drawn
 def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> Figure:
-    """For each stage (`untrained`, `trained`): PCA of all points, and the cosines by kind.
+    """Draw PCA of all points and cosines by kind for each stage (`untrained`, `trained`).
 
-    Crosses are the modalities' means; all maps have one scale, so that gaps can be compared.
+    Large markers are the means of modalities; all maps share one scale.
     """
     figure = new_figure(8.6, 2.9 * len(stages) + 0.5)
     grid = figure.subplots(len(stages), 2, width_ratios=(1, 1.05), squeeze=False)
@@ -180,7 +172,7 @@ def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> 
         _cosine_histogram(bars, cosine_kinds(found), lang)
     grid[-1, 1].set_xlabel(label("sp_cosine", lang))
     handles, names = grid[0, 1].get_legend_handles_labels()
-    # Above the panel, because where the bars stand depends on the training.
+    # Above the panel, because the position of the bars depends on the training.
     grid[0, 1].legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     _modality_legend(figure, lang)
     return figure
@@ -202,13 +194,13 @@ def _cosine_histogram(axes: Axes, kinds: Mapping[str, NDArray], lang: Language) 
 def modality_maps(
     maps: Mapping[str, ArrayLike], modality_P: Sequence[str], lang: Language = "en"
 ) -> Figure:
-    """Maps of the same points beside each other (`untrained`, `trained`), by modality."""
+    """Draw maps of the same points by stage (`untrained`, `trained`), coloured by modality."""
     figure = new_figure(4.1 * len(maps), 4.2)
     for axes, (stage, xy_P2) in zip(
         figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True
     ):
         _modality_points(axes, np.asarray(xy_P2), np.asarray(modality_P))
-        _bare(axes, label("sp_umap_of", lang, stage=label(stage, lang)))
+        _hide_axes(axes, label("sp_umap_of", lang, stage=label(stage, lang)))
     _modality_legend(figure, lang)
     return figure
 
@@ -217,11 +209,11 @@ def modality_maps(
 def gap_over_training(
     snapshots: Mapping[int, Points], lang: Language = "en", last: int | None = None
 ) -> Figure:
-    """Maps (PCA, one scale) at some steps of a training, and below the gap and the cosines.
+    """Draw PCA maps of one scale at steps of a training, and below the gap and the cosines.
 
     Args:
         snapshots: points by step.
-        last: step of another training that is shown as the end and joined by a dashed line.
+        last: step that comes from another training; it is joined by a dashed line.
     """
     figure = new_figure(2.05 * len(snapshots) + 0.4, 4.6)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
@@ -231,7 +223,7 @@ def gap_over_training(
         xy_P2, _ = principal_axes(found.unit_PD)
         _modality_points(axes, xy_P2, found.modality_P, 1.6)
         axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal")
-        _bare(axes, label("sp_at_step", lang, step=step))
+        _hide_axes(axes, label("sp_at_step", lang, step=step))
     gap, cosines = below.subplots(1, 2, width_ratios=(1, 1.1))
     kinds = [cosine_kinds(found) for found in snapshots.values()]
     steps, distances = list(snapshots), [modality_gap(found) for found in snapshots.values()]
@@ -249,7 +241,7 @@ def gap_over_training(
         axes.set(xlabel=label("step", lang), title=label(title, lang))
     gap.set_ylim(0, 1.5)
     cosines.set_ylim(-0.1, 1.05)
-    # Beside the panel, because where the curves run depends on the training.
+    # Beside the panel, because the course of the curves depends on the training.
     place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
     cosines.legend(**place, fontsize=points(8))
     return figure
@@ -257,7 +249,7 @@ def gap_over_training(
 
 @drawn
 def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = "en") -> Figure:
-    """The same points mapped with several seeds; the six largest groups in colour."""
+    """Draw maps of the same points by seed; the six largest groups are coloured."""
     group_N = np.array([str(g) for g in groups])
     names, counts = np.unique(group_N, return_counts=True)
     shown = names[np.lexsort((names, -counts))][:NAMED]
@@ -271,7 +263,7 @@ def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = 
         for name, colour, marker in zip(shown, colours, MARKERS, strict=False):
             look = {"s": points(5.5) ** 2, "color": colour, "marker": marker, "linewidth": 0}
             axes.scatter(*xy_N2[group_N == name].T, **look, label=name)
-        _bare(axes, label("sp_seed", lang, seed=seed))
+        _hide_axes(axes, label("sp_seed", lang, seed=seed))
     handles, texts = panels[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=NAMED, frameon=False)
     return figure
@@ -298,18 +290,18 @@ def _modality_legend(figure: Figure, lang: Language) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
-def _bare(axes: Axes, title: str) -> None:
+def _hide_axes(axes: Axes, title: str) -> None:
     axes.set(xticks=[], yticks=[], title=title)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 
 
-TORN_RANK = 15
-"""A nearest neighbour farther down the map's list than this counts as torn away."""
+ERROR_RANK = 15
+"""A nearest neighbour with a larger rank on the map is a projection error."""
 
 
 def most_torn(rank_NN: Ints, map_rank_NN: Ints, k: int = 5) -> int:
-    """The point whose k nearest in the space have the largest mean rank on the map."""
+    """Return the point whose k nearest in the space have the largest mean rank on the map."""
     true_NN = (rank_NN >= 1) & (rank_NN <= k)
     return int(np.where(true_NN, map_rank_NN, 0).sum(1).argmax())
 
@@ -318,12 +310,12 @@ def most_torn(rank_NN: Ints, map_rank_NN: Ints, k: int = 5) -> int:
 def map_tears(
     xy_N2: ArrayLike, rank_NN: Ints, lang: Language = "en", row: int | None = None, k: int = 5
 ) -> Figure:
-    """Left: each point joined to its nearest in the space. Right: one point's two neighbourhoods.
+    """Draw each point's nearest neighbour in the space, and two neighbourhoods of one point.
 
     Args:
         xy_N2: the map.
         rank_NN: `neighbour_ranks` in the space.
-        row: the point on the right; None takes the most torn one.
+        row: the point of the right panel; None selects the one with the largest error.
     """
     xy_N2 = np.asarray(xy_N2, dtype=float)
     map_rank_NN = neighbour_ranks(xy_N2)
@@ -339,13 +331,13 @@ def _every_nearest(
     axes: Axes, xy_N2: NDArray, rank_NN: Ints, map_rank_NN: Ints, lang: Language
 ) -> None:
     nearest_N = (rank_NN == 1).argmax(1)
-    torn_N = map_rank_NN[np.arange(len(xy_N2)), nearest_N] > TORN_RANK
+    error_N = map_rank_NN[np.arange(len(xy_N2)), nearest_N] > ERROR_RANK
     for which_N, key, colour, width, z in (
-        (~torn_N, "sp_kept", shade(0.5), 1.0, 1),
-        (torn_N, "sp_torn", NEGATIVE, 1.2, 2),
+        (~error_N, "sp_kept", shade(0.5), 1.0, 1),
+        (error_N, "sp_torn", NEGATIVE, 1.2, 2),
     ):
         lines = np.stack([xy_N2[which_N], xy_N2[nearest_N[which_N]]], axis=1)
-        text = label(key, lang, n=int(which_N.sum()), k=TORN_RANK)
+        text = label(key, lang, n=int(which_N.sum()), k=ERROR_RANK)
         axes.add_collection(
             LineCollection(lines, color=colour, linewidth=points(width), zorder=z, label=text)
         )
@@ -379,10 +371,10 @@ def made_up_figure(
     noise_maps: dict[int, ArrayLike],
     lang: Language = "en",
 ) -> Figure:
-    """Three groups and their map; noise, mapped with few and with many neighbours.
+    """Draw three groups and their map, and maps of noise with few and many neighbours.
 
     Args:
-        truth_N3: points of `three_groups`; drawn by their longitude and latitude in degrees.
+        truth_N3: points of `three_groups`, drawn by longitude and latitude in degrees.
         noise_maps: maps of random vectors by number of neighbours.
     """
     count = 2 + len(noise_maps)
@@ -419,5 +411,5 @@ def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:
     axes.spines[:].set_visible(True)
     axes.margins(0.06)
     if legend:
-        # Below, because points may lie in any corner.
+        # Below the panel, because points can be in any corner.
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize=points(8))

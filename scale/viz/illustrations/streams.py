@@ -1,17 +1,7 @@
-"""Schemes of single-stream, two-stream and two-tower models and SCALE, side by side (notebook 03).
+"""Single-stream, two-stream and two-tower models beside SCALE: schemes, masks, cost (notebook 03).
 
-All lengths are points of a page (viz/typeset.py); y grows downwards. MM: reading modality (row),
-read modality (column).
-
-Attention masks as measured, token by token (notebook 03).
-
-L tokens of a product, all modalities one after the other.
-
-What a design costs against the number of tokens and of modalities (notebook 03).
-
-A picture as words of a codebook, and who reads whom where they are written (notebook 03).
-
-N image tokens, L tokens of a title and its picture.
+L tokens of a product, modality after modality; N image tokens. MM: reading modality (row), read
+modality (column). Lengths of schemes are points of a page (viz/typeset.py); y grows downwards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 
 from scale.config import Config, ModelConfig
 from scale.modalities import INDEX, MODALITIES
@@ -41,6 +31,7 @@ from scale.viz.theme import (
     new_figure,
     points,
     shade,
+    strip,
     text_on,
     tint,
 )
@@ -48,41 +39,41 @@ from scale.viz.words import Language, label
 
 COUNT = len(MODALITIES)
 STEP, PANEL, GAP, MARGIN = 36.0, 190.0, 18.0, 16.0
-"""Between modalities; width of a scheme; between schemes; around the page."""
+"""Distance between modalities; width of a scheme; gap between schemes; margin of the page."""
 LAYER, BETWEEN, TOP = 78.0, 40.0, 58.0
-"""Height of a layer; between the two of a scheme; where the first loss stands."""
+"""Height of a layer; gap between the two layers; top of the first loss."""
 PILL = 20.0
 
 
 @dataclass(frozen=True)
 class SchemeLayer:
-    """One of the two layers that a scheme shows."""
+    """One of the two layers of a scheme."""
 
     key: str
-    """Label of its boxes."""
+    """Label of the boxes."""
     groups: tuple[tuple[str, ...], ...]
-    """Modalities that share a Transformer: a box each."""
+    """Groups of modalities that share a Transformer, a box each."""
     reads_MM: np.ndarray
-    """True where the tokens of a modality (row) read those of another (column)."""
+    """True if the tokens of a modality (row) attend to those of another (column)."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way for modalities to meet."""
+    """A design of the interaction between modalities."""
 
     key: str
     below: tuple[str, ...]
-    """Labels of the two lines of examples."""
+    """Labels of the lines with examples."""
     first: SchemeLayer
     second: SchemeLayer
     loss: str
-    """Label of what stands above the last layer."""
+    """Label of the loss above the last layer."""
     between: str = ""
-    """Label of a loss between the two layers."""
+    """Label of the loss between the two layers, if any."""
 
 
 def schemes() -> tuple[Scheme, ...]:
-    """Single-stream, two-stream, two-tower, SCALE; the lines are those that `Reach` measures."""
+    """Return single-stream, two-stream, two-tower and SCALE, with the masks measured by `Reach`."""
     together, sides = (MODALITIES,), (LANGUAGE, PERCEPTION)
     alone = tuple((m,) for m in MODALITIES)
     side_MM = _inside(sides)
@@ -110,9 +101,9 @@ def schemes() -> tuple[Scheme, ...]:
 
 @drawn
 def streams(lang: Language = "en") -> Figure:
-    """The four schemes: tokens below, two layers, the losses above.
+    """Draw the four schemes: tokens at the bottom, two layers, the losses on top.
 
-    In a layer a line joins two modalities where the upper one's tokens read the lower one's.
+    A line in a layer means that the upper modality's tokens attend to the lower modality's.
     """
     found = schemes()
     width = 2 * MARGIN + len(found) * PANEL + (len(found) - 1) * GAP
@@ -137,7 +128,7 @@ def _draw_scheme(axes: Axes, left: float, scheme: Scheme, lang: Language) -> Non
     for k, modality in enumerate(MODALITIES):
         x, colour = left + (k + 0.5) * STEP + 5, MODALITY_COLOURS[modality]
         for start, end in ((tokens, first + LAYER), (first, second + LAYER), (second, TOP + PILL)):
-            _arrow(axes, x, start, end)
+            typeset.arrow(axes, (x, start), (x, end), shade(0.6), 0.9, 7, zorder=1)
         for place in (-9, -3, 3):
             typeset.box(axes, x + place, tokens, 6, 8, facecolor=colour, edgecolor=shade(0.0))
         style = {"ha": "center", "color": colour, "fontweight": "bold"}
@@ -148,14 +139,14 @@ def _draw_scheme(axes: Axes, left: float, scheme: Scheme, lang: Language) -> Non
 
 
 def _draw_layer(axes: Axes, left: float, top: float, layer: SchemeLayer, lang: Language) -> None:
-    """Boxes of the groups, and lines from the tokens that are read to those that read."""
+    """Draw the boxes of the groups and a line from each read modality to its readers."""
     for group in layer.groups:
         low, high = INDEX[group[0]], INDEX[group[-1]] + 1
         single = len(group) == 1
         colour = MODALITY_COLOURS[group[0]] if single else shade(0.55)
         look = {"facecolor": tint(colour, 0.10), "edgecolor": colour, "linewidth": points(1.0)}
         x, width = left + low * STEP + 7, (high - low) * STEP - 4
-        _rounded(axes, x, top, width, LAYER, **look)
+        typeset.rounded_box(axes, x, top, width, LAYER, **look)
         size = 7.5 if typeset.text_width(label(layer.key, lang), 7.5) <= width - 2 else 6.5
         style = {"ha": "center", "color": shade(0.85)}
         typeset.write(axes, x + width / 2, top + 12, label(layer.key, lang), size, **style)
@@ -172,7 +163,7 @@ def _draw_layer(axes: Axes, left: float, top: float, layer: SchemeLayer, lang: L
 
 
 def _inside(groups: tuple[tuple[str, ...], ...]) -> np.ndarray:
-    """reads_MM where modalities read those of their own group."""
+    """Return reads_MM of attention within groups."""
     of = {m: k for k, group in enumerate(groups) for m in group}
     group_M = np.array([of[m] for m in MODALITIES])
     return group_M[:, None] == group_M
@@ -180,35 +171,24 @@ def _inside(groups: tuple[tuple[str, ...], ...]) -> np.ndarray:
 
 def _pill(axes: Axes, left: float, top: float, text: str) -> None:
     look = {"facecolor": shade(0.0), "edgecolor": shade(0.75), "linewidth": points(1.0)}
-    _rounded(axes, left + 7, top, PANEL - 14, PILL, zorder=4, **look)
+    typeset.rounded_box(axes, left + 7, top, PANEL - 14, PILL, zorder=4, **look)
     typeset.write(
         axes, left + PANEL / 2, top + 13.5, text, 8.5, ha="center", fontweight="bold", zorder=5
     )
 
 
-def _rounded(axes: Axes, x: float, y: float, width: float, height: float, **look) -> None:
-    shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=4", **look)
-    axes.add_patch(shape)
-
-
-def _arrow(axes: Axes, x: float, start: float, end: float) -> None:
-    style = {"arrowstyle": "-|>", "color": shade(0.6), "linewidth": points(0.9)}
-    style |= {"mutation_scale": points(7), "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", (x, end), (x, start), arrowprops=style, zorder=1)
-
-
 MASKS_A_ROW = 6
-"""Masks in a row of the figure."""
-STRIP = 0.045
+"""Masks per row of the figure."""
+EDGE_STRIP = 0.045
 """Width of the coloured strips along a mask, as a share of its side."""
 
 
 @drawn
 def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") -> Figure:
-    """Each model's masks: one of each kind of layer, then the whole model.
+    """Draw the attention masks of each model: one per kind of layer, then the whole model.
 
-    Row i, column j is coloured where output i changes with token j, in the colour of j's modality.
-    A model is not broken over two lines of the figure.
+    Row i, column j has the colour of j's modality if output i changes with token j. The masks of a
+    model stay on one row of the figure.
     """
     lines = _rows_of_models(reaches)
     figure = new_figure(1.8 * MASKS_A_ROW, 2.2 * len(lines) + 0.3)
@@ -232,10 +212,10 @@ def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") ->
 def mask_panel(
     axes: Axes, reads_LL: ReachMatrix, length: Mapping[str, int], lang: Language, named: bool = True
 ) -> None:
-    """One mask, with a strip of the modalities' colours above and to the left.
+    """Draw a mask with strips of the modalities' colours above and to the left.
 
     Args:
-        named: write the modalities' names and what rows and columns are.
+        named: write the names of the modalities and of the axes.
     """
     names, sizes = list(length), np.array(list(length.values()))
     owner_L = np.repeat(np.arange(len(names)), sizes)
@@ -243,22 +223,21 @@ def mask_panel(
     page_3 = np.array(to_rgb(shade(0.04)))
     image_LL3 = np.where(reads_LL[:, :, None], colour_M3[owner_L][None], page_3)
     count, edge = len(owner_L), np.r_[0, sizes.cumsum()]
-    # imshow would put the axes' aspect and limits where the strips have no room.
+    # The limits that imshow sets would cut off the strips.
     axes.set_axis_on()
     axes.imshow(image_LL3, extent=(0, count, count, 0), interpolation="nearest")
     for line in edge:
         axes.plot([line, line], [0, count], color=shade(0.0), linewidth=points(0.8))
         axes.plot([0, count], [line, line], color=shade(0.0), linewidth=points(0.8))
-    wide = STRIP * count
+    wide = EDGE_STRIP * count
     for start, size, colour in zip(edge, sizes, colour_M3, strict=False):
         axes.add_patch(Rectangle((start, -1.4 * wide), size, wide, facecolor=colour))
         axes.add_patch(Rectangle((-1.4 * wide, start), wide, size, facecolor=colour))
     axes.set(xlim=(-1.5 * wide, count), ylim=(count, -1.5 * wide), xticks=[], yticks=[])
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    strip(axes)
     if named:
         axes.set_yticks((edge[:-1] + edge[1:]) / 2, [label(m, lang) for m in names])
-        axes.tick_params(length=0, labelsize=points(7.5), pad=points(1))
+        axes.tick_params(labelsize=points(7.5), pad=points(1))
         for tick, m in zip(axes.get_yticklabels(), names, strict=True):
             tick.set(color=MODALITY_COLOURS[m], fontweight="bold")
         small = {"fontsize": points(7.5), "color": shade(0.7)}
@@ -275,7 +254,7 @@ def _layer_name(key: str, lang: Language) -> str:
 
 
 def _rows_of_models(reaches: Sequence[AttentionReach]) -> list[list[AttentionReach]]:
-    """The models in order, as many to a line as fit."""
+    """Return the models in order, as many per row of the figure as fit."""
     lines: list[list[AttentionReach]] = [[]]
     for reach in reaches:
         taken = sum(len(r.layers) + 1 for r in lines[-1])
@@ -286,28 +265,28 @@ def _rows_of_models(reaches: Sequence[AttentionReach]) -> list[list[AttentionRea
 
 
 DESIGNS = ("uniter", "vilbert", "scale_itself", "clip")
-"""One of each design, the dearest first."""
+"""One system of each design, the most expensive first."""
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 MOST_MODALITIES = 8
 
 
 @dataclass(frozen=True)
 class SizedDesign:
-    """A system that sees all five modalities, at the depth that gives it SCALE's parameters."""
+    """A system of all five modalities, at the depth that matches SCALE's parameter count."""
 
     system: System
     config: ModelConfig
     depth: int
-    """Of SCALE 0: its config says how many layers it has."""
+    """Number of layers; 0 for SCALE, whose config has it."""
 
     def flops(self, tokens: int) -> int:
-        """FLOP of a forward pass of one product, `tokens` of each modality."""
+        """Return the FLOP of a forward pass of one product with `tokens` of each modality."""
         length = dict.fromkeys(MODALITIES, tokens)
         return design_flops(self.system, self.config, self.depth, length)
 
 
 def sized_designs(config: Config, names: Sequence[str] = DESIGNS) -> list[SizedDesign]:
-    """Systems of as many parameters as SCALE with this config."""
+    """Return systems with as many parameters as SCALE has with this config."""
     designs = []
     for name in names:
         system, sized, depth = SYSTEMS[name]().everywhere(), config, 0
@@ -324,11 +303,11 @@ def cost_by_length(
     count_tokens: int = 64,
     lang: Language = "en",
 ) -> Figure:
-    """Left: GFLOP against tokens per modality. Right: one layer against the number of modalities.
+    """Draw GFLOP against tokens per modality, and of one layer against the number of modalities.
 
     Args:
-        paper_tokens: marked on the left, where given.
-        count_tokens: tokens per modality on the right.
+        paper_tokens: length marked in the left panel, if given.
+        count_tokens: tokens per modality in the right panel.
     """
     figure = new_figure(9.6, 3.9)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -348,7 +327,7 @@ def _by_length(
     axes.set(ylabel=label("cost_flop", lang), title=label("cost_length_title", lang))
     axes.set_xticks(TOKENS[::2], [str(tokens) for tokens in TOKENS[::2]])
     axes.minorticks_off()
-    # Powers of ten would be mathematical text, which the figures' fonts do without.
+    # The default labels, powers of ten, would need mathematical text.
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if paper_tokens:
         # Ends below the legend.
@@ -390,11 +369,11 @@ def _design_name(design: SizedDesign, lang: Language) -> str:
 def picture_words(
     pixels_HWC: np.ndarray, codebook: PatchCodebook, reads_LL: ReachMatrix, lang: Language = "en"
 ) -> Figure:
-    """A picture, the numbers of its patches' codes, the picture made of the codes, and the mask.
+    """Draw a picture, its patches' code numbers, its reconstruction from codes, and the mask.
 
     Args:
         pixels_HWC: square, uint8.
-        reads_LL: as `reads_of_generator` measures it, title first, then the picture's codes.
+        reads_LL: mask measured by `reads_of_generator`, title first, then the picture's codes.
     """
     ids_N = codebook.encode(pixels_HWC)
     side = round(len(ids_N) ** 0.5)
@@ -420,7 +399,7 @@ def picture_words(
     mask.set_title(label("words_reads", lang), fontsize=points(9))
     names = (("text", "words_text", count / 2), ("image", "words_codes", count + len(ids_N) / 2))
     mask.set_yticks([place for *_, place in names], [label(key, lang) for _, key, _ in names])
-    mask.tick_params(length=0, labelsize=points(8), pad=points(1))
+    mask.tick_params(labelsize=points(8), pad=points(1))
     for tick, (modality, *_) in zip(mask.get_yticklabels(), names, strict=True):
         tick.set(color=MODALITY_COLOURS[modality], fontweight="bold")
     mask.set_xlabel(label("reach_read", lang), fontsize=points(7.5), color=shade(0.7))
@@ -430,6 +409,5 @@ def picture_words(
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    strip(axes)
     axes.set_title(title, fontsize=points(9))
