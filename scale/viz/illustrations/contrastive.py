@@ -18,6 +18,7 @@ from scale.losses.contrastive import pair_losses
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.training.health_checks import COLLAPSED, alignment, mean_cosine, uniformity
 from scale.viz import typeset
+from scale.viz.registry import figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -177,6 +178,7 @@ INSIDE, OUTSIDE = 0.91, 1.09
 """Radii of titles and pictures, so that both are visible when a true pair coincides."""
 
 
+@figure("pull_and_push")
 @drawn
 def pull_and_push(lang: Language = "en") -> Figure:
     """Draw three products on a circle: the forces on one title, one step, and many steps."""
@@ -196,6 +198,7 @@ def pull_and_push(lang: Language = "en") -> Figure:
     return figure
 
 
+@figure("false_negatives")
 @drawn
 def false_negatives(lang: Language = "en") -> Figure:
     """Draw a product entered twice: at the start, as its own negative, and excluded."""
@@ -223,6 +226,7 @@ def twin_walks(steps: int = 200) -> tuple[Walk, Walk]:
     return walk(*starts, steps, RATE, 0.3), walk(*starts, steps, RATE, 0.3, content_B)
 
 
+@figure("alignment_uniformity")
 @drawn
 def alignment_uniformity(lang: Language = "en") -> Figure:
     """Four arrangements of eight products: aligned or not, spread or not, with both measures."""
@@ -367,6 +371,7 @@ COLLAPSE_STEPS = (0, 10, 40, 200)
 COLLAPSE_ROWS = (("contrast_pull_only", False, NEGATIVE), ("contrast_pull_push", True, POSITIVE))
 
 
+@figure("collapse")
 @drawn
 def collapse(lang: Language = "en", walks: tuple[Walk, Walk] | None = None) -> Figure:
     """Draw trainings without and with negatives: points at four steps, and the mean cosine.

@@ -14,6 +14,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
 from scale.viz import typeset
+from scale.viz.registry import figure
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, mix, points, shade, tint
 from scale.viz.words import Language, label
 
@@ -31,6 +32,7 @@ def _grey(axes: Axes, x: float, y: float, size: float) -> None:
     draw_cat(axes, x, y, size, GREY, mirrored=True, asleep=True)
 
 
+@figure("contrastive_idea")
 @drawn
 def contrastive_idea(lang: Language = "en") -> Figure:
     """Draw two rows of three scenes: the input, pull and push, the resulting neighbourhoods.

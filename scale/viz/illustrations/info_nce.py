@@ -22,6 +22,7 @@ from scale.evaluation.embed import Embedder
 from scale.losses.contrastive import pair_losses
 from scale.training.run import TrainedRun
 from scale.viz.illustrations.contrastive import IMAGE, PAIR, TEXT, gaussian_logits
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -49,6 +50,7 @@ INFORMATION = 3.0
 BATCHES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
+@figure("info_nce_table")
 @drawn
 def info_nce_table(
     cosine_BB: Sequence[Sequence[float]] = TABLE,
@@ -106,6 +108,7 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
             tick.set_color(MODALITY_COLOURS[modality])
 
 
+@figure("temperature")
 @drawn
 def temperature(lang: Language = "en") -> Figure:
     """Draw the softmax over six cosines at four temperatures and the share of each negative."""
@@ -166,6 +169,7 @@ def _push_curves(axes: Axes, cosine_C: Tensor, lang: Language) -> None:
     axes.set_title(label("contrast_push_title", lang))
 
 
+@figure("batch_size")
 @drawn
 def batch_size(lang: Language = "en") -> Figure:
     """Draw loss and mutual information bound of an optimal model against the batch size."""
@@ -285,3 +289,9 @@ def _draw_cosines(axes: Axes, table: BatchTable, norm: Normalize, lang: Language
         textcoords="offset points",
         **style,
     )
+
+
+@figure("batch_table")
+def draw_batch_table(sources: Sources, lang: Language) -> Figure:
+    """Draw `batch_table` of the run on its training products and on the test split."""
+    return batch_table(tables_of(sources.run, sources.train, sources.test), lang)

@@ -4,18 +4,25 @@ D width, F size of a vector, L tokens of a modality, M modalities (five), P pair
 (ten), T steps, V vocabulary. Lengths of pages are points (viz/typeset.py); y grows downwards.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
-from scale.config import ModelConfig
+from scale.config import ModelConfig, base
+from scale.losses.masking import WordPieces, mask_batch
+from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES, PAIRS, SPECS
+from scale.model.scale import ScaleModel
+from scale.studies.failure_modes import complete_products, failure_curves
 from scale.viz import typeset
+from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -227,7 +234,7 @@ def broken_runs(
     return figure
 
 
-TOTAL_WIDTH, TOTAL_HEIGHT, MARGIN = 740.0, 446.0, 14.0
+TOTAL_HEIGHT = 446.0
 TOTAL_NAMES, TOTAL_CELL, TOTAL_HIGH, TOTAL_TOP = 62.0, 86.0, 58.0, 112.0
 COUNT = len(MODALITIES)
 FORMULA = r"$L=\sum_{i<j}\,S^{\prime}_{ij}\,L_{CL}(i,j)\;+\;\sum_{i}\,S^{\prime}_{ii}\,L_{M_i}$"
@@ -256,7 +263,7 @@ class LossTerms:
 @drawn
 def total_loss(terms: LossTerms, lang: Language = "en") -> Figure:
     """Draw each loss with its mean weight at the weight's position in S', and the sums."""
-    figure, axes = typeset.page(TOTAL_WIDTH, TOTAL_HEIGHT)
+    figure, axes = typeset.page(WIDTH, TOTAL_HEIGHT)
     typeset.write(axes, MARGIN, 26, label("fig_total", lang), 14, fontweight="bold")
     typeset.write(axes, MARGIN, 62, FORMULA, 16, parse_math=True)
     for k, modality in enumerate(MODALITIES):
@@ -331,3 +338,73 @@ def _total_sums(axes: Axes, box: Box, terms: LossTerms, lang: Language) -> None:
     for line in typeset.wrap(label(key, lang), box.width, 10.5, 7):
         typeset.write(axes, box.x, y, line, 10.5, color=shade(0.8))
         y += 15
+
+
+BATCH = 32
+"""Products of the runs that do not learn."""
+
+
+@figure("architecture")
+def draw_architecture(sources: Sources, lang: Language) -> Figure:
+    """The run's model."""
+    parameters = sum(p.numel() for p in sources.run.model.parameters())
+    return architecture(sources.run.config.model, parameters, sources.run.folder.folder.name, lang)
+
+
+@figure("architecture_base")
+def draw_architecture_base(sources: Sources, lang: Language) -> Figure:
+    """The paper's size; its parameters are counted without being made."""
+    config = base()
+    with torch.device("meta"):
+        model = ScaleModel(config.model, config.missing)
+    parameters = sum(p.numel() for p in model.parameters())
+    return architecture(config.model, parameters, "base", lang)
+
+
+@figure("loss_terms")
+def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
+    """The fifteen losses of one test batch, before training."""
+    run, data = sources.run, sources.test
+    batch = data.collate(range(min(64, len(data))))
+    pieces = WordPieces.of(data.tokenizer)
+    masked = mask_batch(batch, run.config.mask, pieces, (0, 0), run.config.loss.tasks)
+    with torch.no_grad():
+        found = scale_loss(run.untrained().eval()(masked.batch, masked.hidden), masked,
+                           run.config.loss)  # fmt: skip
+    losses = {name: float(v) for name, v in found.losses.items() if name != "contrastive"}
+    guess_P = found.pairs.valid_BP.sum(0).clamp(min=1).log()
+    return loss_terms(found.pairs.mean_P(), guess_P, losses, lang)
+
+
+@figure("total_loss")
+def draw_total_loss(sources: Sources, lang: Language) -> Figure:
+    """The losses of one training batch after training, as the run's config sums them."""
+    run, data = sources.run, sources.run.dataset(sources.catalogue, "train")
+    config, batch = run.config.loss, data.collate(range(min(64, len(data))))
+    pieces = WordPieces.of(data.tokenizer)
+    masked = mask_batch(batch, run.config.mask, pieces, (0, 0), config.tasks)
+    with torch.no_grad():
+        output = run.model.eval()(masked.batch, masked.hidden)
+        plain = scale_loss(output, masked, replace(config, weight_on="none"))
+        summed = {name: float(v) for name, v in scale_loss(output, masked, config).losses.items()}
+    present_BM = output.present_BM
+    both_MM = (present_BM[:, :, None] & present_BM[:, None, :]).sum(0)
+    weight_MM = plain.scores.weighted_BMM.sum(0) / both_MM
+    pair_P = np.full(len(PAIRS), np.nan)
+    if plain.pairs is not None:
+        valid_P = plain.pairs.valid_BP.any(0).numpy()
+        pair_P = np.where(valid_P, plain.pairs.mean_P().numpy(), np.nan)
+    contrastive = summed.pop("contrastive", None)
+    alone = {name: float(v) for name, v in plain.losses.items() if name != "contrastive"}
+    terms = LossTerms(
+        pair_P, alone, weight_MM.numpy(), contrastive, sum(summed.values()), len(batch),
+        config.weight_on != "none",
+    )  # fmt: skip
+    return total_loss(terms, lang)
+
+
+@figure("broken_runs")
+def draw_broken_runs(sources: Sources, lang: Language) -> Figure:
+    """One batch by heart, and four faults."""
+    batch = complete_products(sources.test, BATCH)
+    return broken_runs(failure_curves(sources.run.config, batch), math.log(BATCH), lang)

@@ -16,6 +16,7 @@ from scale.modalities import MODALITIES, SPECS
 from scale.model.scores import Scores, inter_modality_scores
 from scale.viz import tiles, typeset
 from scale.viz.products import thumbnail
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -170,6 +171,7 @@ def _path_words(
 TEMPERATURE = 0.07
 
 
+@figure("weight_effects")
 @drawn
 def weight_effects(lang: Language = "en") -> Figure:
     """Draw S'_ii against the cosine to the others, the weighted logit, and the weighted loss.
@@ -270,3 +272,13 @@ def gradient_descent(
 def _finish_panel(axes: Axes, title: str, lang: Language) -> None:
     axes.set_title(label(title, lang))
     axes.legend(loc="upper left", fontsize=points(7.5), frameon=False)
+
+
+@figure("score_path")
+def draw_score_path(sources: Sources, lang: Language) -> Figure:
+    """The most complete product of the test split."""
+    run, row = sources.run, most_complete(sources.test)
+    with torch.no_grad():
+        output = run.model.embed(sources.test.collate([row]))
+    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+    return score_path(sources.test.products[row], scores, lang)

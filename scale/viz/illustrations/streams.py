@@ -8,21 +8,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from scale.config import Config, ModelConfig
+from scale.config import Config, ModelConfig, base
+from scale.data.features import fit_image
+from scale.data.media import load_image
 from scale.modalities import INDEX, MODALITIES
-from scale.studies.systems.attention_reach import AttentionReach, ReachMatrix
+from scale.seeding import derived_seed
+from scale.studies.systems.attention_reach import (
+    AttentionReach,
+    ReachMatrix,
+    generator_reach,
+    truncate_tokens,
+)
 from scale.studies.systems.cost import attention_flops, design_flops, layer_flops
 from scale.studies.systems.fusion import LANGUAGE, PERCEPTION
-from scale.studies.systems.generator import PatchCodebook
-from scale.studies.systems.model import find_size
+from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
+from scale.studies.systems.model import build_system, find_size
 from scale.studies.systems.named import SYSTEMS, System
 from scale.viz import typeset
 from scale.viz.charts import framed, series_styles
+from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -99,6 +109,7 @@ def schemes() -> tuple[Scheme, ...]:
     )  # fmt: skip
 
 
+@figure("streams")
 @drawn
 def streams(lang: Language = "en") -> Figure:
     """Draw the four schemes: tokens at the bottom, two layers, the losses on top.
@@ -411,3 +422,46 @@ def _show(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.set(xticks=[], yticks=[])
     strip(axes)
     axes.set_title(title, fontsize=points(9))
+
+
+SHOWN_SYSTEMS = ("uniter", "vilbert", "clip", "scale_itself")
+MASK_TOKENS = 10
+"""Most of a modality in the masks, so that single tokens can be seen."""
+PICTURE_SIDE, FITTED_PICTURES, CODES, TITLE_LENGTH = 64, 150, 128, 12
+"""Pixels of a picture; pictures that the codes are found in; codes; tokens of a title."""
+
+
+@figure("attention_masks")
+def _draw_masks(sources: Sources, lang: Language) -> Figure:
+    """Of untrained models of the run's config: a mask is the design's, not the training's."""
+    batch = sources.test.collate([most_complete(sources.test)])
+    product = truncate_tokens(batch, 0, MASK_TOKENS)
+    reaches = []
+    for name in SHOWN_SYSTEMS:
+        model = build_system(SYSTEMS[name]().everywhere(), sources.run.config, sources.seed)
+        reaches.append(AttentionReach.of(model, product))
+    return attention_masks(reaches, lang)
+
+
+@figure("picture_words")
+def _draw_words(sources: Sources, lang: Language) -> Figure:
+    train = [p for p in sources.catalogue.split("train").products if p.image is not None]
+    pictures = [fit_image(load_image(p.image), PICTURE_SIDE) for p in train[:FITTED_PICTURES]]
+    codebook = PatchCodebook.fit(pictures, CODES, seed=sources.seed)
+    shown = sources.test.products[most_complete(sources.test)]
+    pixels_HWC = fit_image(load_image(shown.image), PICTURE_SIDE)
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(sources.seed))
+        model = ImageGenerator(
+            GeneratorConfig(vocab_size=32, codes=CODES, text_length=TITLE_LENGTH)
+        )
+    text_1T = torch.arange(1, TITLE_LENGTH + 1)[None]
+    image_1N = torch.from_numpy(codebook.encode(pixels_HWC))[None]
+    return picture_words(pixels_HWC, codebook, generator_reach(model, text_1T, image_1N), lang)
+
+
+@figure("cost_by_length")
+def _draw_cost(lang: Language) -> Figure:
+    config = base()
+    lengths = [config.model.length(m) for m in MODALITIES]
+    return cost_by_length(sized_designs(config), sum(lengths) / len(lengths), lang=lang)
