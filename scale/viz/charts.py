@@ -5,17 +5,31 @@ G values of a series.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
 from scale.evaluation.bootstrap import Estimate
+from scale.modalities import MODALITIES
 from scale.studies.study import Factor
 from scale.viz import typeset
-from scale.viz.theme import MODALITY_COLOURS, POSITIVE, category_colours, points, shade, unit
-from scale.viz.words import Language, term
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    POSITIVE,
+    category_colours,
+    points,
+    shade,
+    text_on,
+    unit,
+)
+from scale.viz.words import Language, label, term
 
 MARKERS = "osD^vP"
 GAP = 0.4
@@ -110,13 +124,81 @@ def lay_flat(axes: Axes) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def dot(axes: Axes, y: float, found: Estimate, colour: str = POSITIVE, **style) -> None:
-    """Mean and whisker of a row; nothing where there is no mean."""
-    if found.value is None:
-        return
-    mean_1, below_1, above_1 = spread([found])
-    style = {"marker": "o", "ms": points(5), "elinewidth": points(1.4), **style}
-    axes.errorbar(mean_1, [y], xerr=[below_1, above_1], color=colour, ls="none", **style)
+def dot(axes: Axes, y: float, found: Estimate, colour: str = POSITIVE, **style: Any) -> None:
+    """Mean and interval of a row; nothing if there is no mean."""
+    if found.value is not None:
+        intervals(axes, [y], [found], flat=True, color=colour, marker="o", **style)
+
+
+def intervals(
+    axes: Axes, at_G: ArrayLike, found: Sequence[Estimate], flat: bool = False, **style: Any
+) -> None:
+    """Error bars of stored intervals, which seaborn would replace by its own bootstrap.
+
+    Args:
+        at_G: positions along x, or along y if `flat`.
+        style: of `Axes.errorbar`; no marker by default.
+    """
+    mean_G, below_G, above_G = spread(found)
+    style = {"ls": "none", "ms": points(5), "elinewidth": points(1.4), **style}
+    if flat:
+        axes.errorbar(mean_G, at_G, xerr=[below_G, above_G], **style)
+    else:
+        axes.errorbar(at_G, mean_G, yerr=[below_G, above_G], **style)
+
+
+def heatmap(
+    axes: Axes,
+    values_RC: ArrayLike,
+    colours: Colormap,
+    norm: Normalize,
+    shown_RC: ArrayLike | None = None,
+    digits: int | None = 2,
+    **style: Any,
+) -> QuadMesh:
+    """A matrix as square cells with numbers; cell (row, column) has its centre at + 0.5.
+
+    Args:
+        shown_RC: False where a cell is hatched and carries no number; by default, cells are hatched
+            where the value is not finite.
+        digits: decimals of the numbers; None draws none.
+        style: of `seaborn.heatmap`.
+
+    Returns:
+        the coloured mesh, e.g. for a colour bar.
+    """
+    import seaborn
+
+    values_RC = np.asarray(values_RC, dtype=float)
+    shown_RC = np.isfinite(values_RC) if shown_RC is None else np.asarray(shown_RC, dtype=bool)
+    rows, columns = values_RC.shape
+    hatched = {"facecolor": shade(0.05), "edgecolor": shade(0.22), "hatch": "////", "lw": 0}
+    axes.add_patch(Rectangle((0, 0), columns, rows, **hatched, zorder=0.5))
+    style = {"linewidths": points(1.0), "linecolor": shade(0.0), "square": True, **style}
+    seaborn.heatmap(
+        values_RC, mask=~shown_RC, cmap=colours, norm=norm, cbar=False, xticklabels=False,
+        yticklabels=False, ax=axes, **style,
+    )  # fmt: skip
+    if digits is not None:
+        for (row, column), value in np.ndenumerate(values_RC):
+            if shown_RC[row, column]:
+                look = {"ha": "center", "va": "center", "fontsize": points(9)}
+                colour = text_on(colours(norm(value))[:3])
+                text = f"{value:.{digits}f}".replace("-", "−")
+                axes.text(column + 0.5, row + 0.5, text, color=colour, **look)
+    axes.grid(visible=False)
+    return axes.collections[0]
+
+
+def modality_ticks(axes: Axes, lang: Language) -> None:
+    """Modality names in their colours, above the columns and left of the rows of a heat map."""
+    at, names = np.arange(len(MODALITIES)) + 0.5, [label(m, lang) for m in MODALITIES]
+    axes.set_xticks(at, names)
+    axes.set_yticks(at, names, rotation=0)
+    axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for tick, modality in zip(ticks, MODALITIES, strict=True):
+            tick.set(color=MODALITY_COLOURS[modality], fontweight="bold", fontsize=points(8.5))
 
 
 def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> Figure:

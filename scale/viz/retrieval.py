@@ -8,14 +8,14 @@ from math import isfinite
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Circle
 
 from scale.config import require
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
+from scale.evaluation.bootstrap import Estimate
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.report import plain, retrieval_results
 from scale.evaluation.tables import ProductArrays
@@ -24,9 +24,9 @@ from scale.modalities import INDEX, MODALITIES, parse_subset, subset_name
 from scale.training.run import TrainedRun
 from scale.viz import typeset
 from scale.viz.catalogue import dot_matrix
+from scale.viz.charts import heatmap, intervals, modality_ticks
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure
-from scale.viz.scores import modality_ticks
 from scale.viz.theme import (
     HIT,
     POSITIVE,
@@ -47,8 +47,6 @@ Tree = Mapping[str, Mapping[str, Estimates]]
 SIDE, GAP, MARGIN = 92.0, 14.0, 20.0
 CAPTION = 52.0
 """Height of the lines below a tile."""
-SIDES = ("low", "high")
-"""Of an interval."""
 QUERIES = 6
 """Default rows of a retrieval sheet of a run."""
 METRIC = "mAP@5"
@@ -155,61 +153,48 @@ def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP
     trained = _estimates(results_tree, "trained", metric)
     if not trained:
         raise ValueError(f"no trained result has {metric}")
-    order = sorted(trained, key=lambda s: (len(parse_subset(s)), -trained[s]["value"]))
+    order = sorted(trained, key=lambda s: (len(parse_subset(s)), -trained[s].value))
     figure = new_figure(max(6.4, 0.235 * len(order) + 1.6), 4.2)
     bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
-    x = np.arange(len(order))
-    value, low, high = (np.array([trained[s][k] for s in order]) for k in ("value", "low", "high"))
-    bars.bar(x, value, width=0.72, color=POSITIVE, label=label("trained", lang))
-    whiskers = np.clip([value - low, high - value], 0, None)
-    style = {"ecolor": shade(0.85), "elinewidth": points(1.0), "capsize": points(1.6)}
-    bars.errorbar(x, value, whiskers, fmt="none", **style)
-    height = {k: _heights(results_tree, k, metric, order) for k in ("untrained", "chance")}
-    measured = [k for k, values in height.items() if np.isfinite(values).any()]
-    if "untrained" in measured:
-        untrained = {"marker": "D", "color": "#E0A100", "markersize": points(4.5)}
-        untrained |= {"markeredgecolor": shade(0.0), "linestyle": "none"}
-        bars.plot(x, height["untrained"], label=label("untrained", lang), **untrained)
-    if "chance" in measured:
-        chance = {"colors": shade(0.95), "linewidth": points(1.8), "label": label("chance", lang)}
-        bars.hlines(height["chance"], x - 0.42, x + 0.42, **chance)
+    x, found = np.arange(len(order)), [trained[s] for s in order]
+    value = {
+        kind: np.array([by[s].value if s in by else np.nan for s in order])
+        for kind, by in ((k, _estimates(results_tree, k, metric)) for k in ("untrained", "chance"))
+    }
+    handles = [bars.bar(x, [e.value for e in found], 0.72, color=POSITIVE)]
+    whiskers = {"color": shade(0.85), "elinewidth": points(1.0), "capsize": points(1.6)}
+    intervals(bars, x, found, **whiskers)
+    if np.isfinite(value["untrained"]).any():
+        diamond = {"marker": "D", "color": "#E0A100", "markersize": points(4.5), "ls": "none"}
+        handles += bars.plot(x, value["untrained"], markeredgecolor=shade(0.0), **diamond)
+    if np.isfinite(value["chance"]).any():
+        line = {"colors": shade(0.95), "linewidth": points(1.8)}
+        handles.append(bars.hlines(value["chance"], x - 0.42, x + 0.42, **line))
+    names = ["trained", *(k for k, values in value.items() if np.isfinite(values).any())]
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2, "ncols": 3}
+    bars.legend(handles, [label(name, lang) for name in names], **place)
     bars.set_title(label("retrieval_bars", lang, metric=metric))
     bars.set(ylabel=metric, xlim=(-0.6, len(order) - 0.4))
-    bars.set_ylim(0, 1.18 * max(high.max(), value.max(), 1e-6))
+    bars.set_ylim(0, 1.18 * max(1e-6, *(max(e.value, e.high) for e in found)))
     bars.tick_params(axis="x", length=0)
-    handles, names = bars.get_legend_handles_labels()
-    shown = [names.index(label(k, lang)) for k in ("trained", *measured)]
-    bars.legend(
-        [handles[k] for k in shown],
-        [names[k] for k in shown],
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        borderaxespad=0.2,
-        ncols=3,
-    )
     dot_matrix(dots, [parse_subset(s) for s in order], lang)
     figure.supxlabel(label("interval_note", lang), fontsize=points(8), color=shade(0.7))
     return figure
 
 
-def _heights(tree: Tree, kind: str, metric: str, order: Sequence[str]) -> list[float]:
-    """Values of a kind by subset; NaN, which draws nothing, where there is none."""
-    found = _estimates(tree, kind, metric)
-    return [found[s]["value"] if s in found else np.nan for s in order]
+def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Estimate]:
+    """Estimates of a metric by subset or direction.
 
-
-def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Mapping[str, float]]:
-    """By subset or direction, those entries of a kind that have the metric.
-
-    results.json writes null for what nobody could be asked; that is no entry. An interval that is
-    null (a single query) shrinks to the value.
+    A value of null (no query has the modalities) is left out; an interval of null (a single query)
+    shrinks to the value.
     """
-    known = {k: metrics.get(metric) for k, metrics in tree.get(kind, {}).items()}
-    return {
-        k: {**e, **{side: e[side] if e[side] is not None else e["value"] for side in SIDES}}
-        for k, e in known.items()
-        if e is not None and e["value"] is not None
-    }
+    found = {}
+    for name, metrics in tree.get(kind, {}).items():
+        leaf = metrics.get(metric)
+        if leaf is not None and leaf["value"] is not None and isfinite(leaf["value"]):
+            ends = (leaf["value"] if leaf[end] is None else leaf[end] for end in ("low", "high"))
+            found[name] = Estimate(leaf["value"], *ends, leaf["n"])
+    return found
 
 
 @drawn
@@ -217,31 +202,34 @@ def direction_matrix(results: Tree, lang: Language = "en", metric: str = "Recall
     """Instance retrieval from each modality (row) to each other one (column).
 
     Args:
-        results: `retrieval.instance` of results.json: `trained` (needed) and `chance` ->
+        results: `retrieval.instance` of results.json: `trained` (required) and `chance` ->
             `text->image` ... -> metric -> {value, low, high, n}.
 
-    A cell's colour is its value minus chance, so that a small gallery does not look like skill. On
-    the diagonal stands retrieval by the second view (`alt_image->image`), where there is one.
-    Directions without a finite value are hatched. Raises ValueError where no direction has the
-    metric.
+    The colour of a cell is its value minus chance, so that a small gallery does not look like
+    skill. The diagonal is retrieval by the second view (`alt_image->image`), where there is one.
+    Directions without a finite value are hatched. Raises ValueError if no direction has the metric.
     """
     trained, chance = (_estimates(results, kind, metric) for kind in ("trained", "chance"))
     if not trained:
         raise ValueError(f"no trained result has {metric}")
+    count = len(MODALITIES)
+    gain_MM = np.full((count, count), np.nan)
     figure = new_figure(6.4, 5.7)
     axes = figure.subplots()
-    for row, start in enumerate(MODALITIES):
-        for column, end in enumerate(MODALITIES):
-            name = f"alt_{end}->{end}" if row == column else f"{start}->{end}"
-            _direction_cell(axes, row, column, trained.get(name), chance.get(name), lang)
-    axes.set(xlim=(-0.5, 4.5), ylim=(4.5, -0.5), aspect="equal")
+    for row, column in np.ndindex(count, count):
+        start, end = MODALITIES[row], MODALITIES[column]
+        name = f"alt_{end}->{end}" if row == column else f"{start}->{end}"
+        if name in trained:
+            level = chance[name].value if name in chance else 0.0
+            gain_MM[row, column] = trained[name].value - level
+            _direction_text(axes, row, column, trained[name], level, lang)
+    mesh = heatmap(axes, gain_MM, diverging(), Normalize(-1, 1), digits=None)
     modality_ticks(axes, lang)
     axes.set_title(label("direction_matrix", lang, metric=metric), pad=points(34))
     axes.set_ylabel(label("query", lang))
     axes.xaxis.set_label_position("top")
     axes.set_xlabel(label("gallery", lang))
-    colours = ScalarMappable(Normalize(-1, 1), diverging())
-    bar = figure.colorbar(colours, ax=axes, shrink=0.7, aspect=24, pad=0.03)
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.7, aspect=24, pad=0.03)
     bar.set_label(label("above_chance", lang, metric=metric))
     bar.outline.set_visible(False)
     notes = "\n".join(label(key, lang) for key in ("direction_note", "diagonal_view"))
@@ -249,32 +237,19 @@ def direction_matrix(results: Tree, lang: Language = "en", metric: str = "Recall
     return figure
 
 
-def _direction_cell(
-    axes: Axes,
-    row: int,
-    column: int,
-    found: Mapping[str, float] | None,
-    chance: Mapping[str, float] | None,
-    lang: Language,
+def _direction_text(
+    axes: Axes, row: int, column: int, found: Estimate, chance: float, lang: Language
 ) -> None:
-    cell = {"xy": (column - 0.5, row - 0.5), "width": 1, "height": 1}
-    if found is None or not isfinite(found["value"]):
-        style = {"facecolor": shade(0.05), "edgecolor": shade(0.22), "hatch": "////"}
-        axes.add_patch(Rectangle(**cell, **style, linewidth=0))
-        return
-    level = chance["value"] if chance else 0.0
-    colour = diverging()(Normalize(-1, 1)(found["value"] - level))[:3]
-    axes.add_patch(Rectangle(**cell, facecolor=colour, edgecolor=shade(0.0)))
-    style = {"ha": "center", "va": "center", "color": text_on(colour)}
-    value = f"{found['value']:.2f}"
-    axes.text(column, row - 0.23, value, fontsize=points(11), fontweight="bold", **style)
+    colour = text_on(diverging()(Normalize(-1, 1)(found.value - chance))[:3])
+    style = {"ha": "center", "va": "center", "color": colour}
+    x, y = column + 0.5, row + 0.5
+    axes.text(x, y - 0.23, f"{found.value:.2f}", fontsize=points(11), fontweight="bold", **style)
     facts = (
-        f"{found['low']:.2f}–{found['high']:.2f}",
-        label("chance_is", lang, value=level),
-        f"n {found['n']:g}",
+        f"{found.low:.2f}–{found.high:.2f}",
+        label("chance_is", lang, value=chance),
+        f"n {found.n:g}",
     )
-    style |= {"fontsize": points(7), "linespacing": 1.25}
-    axes.text(column, row + 0.2, "\n".join(facts), **style)
+    axes.text(x, y + 0.2, "\n".join(facts), fontsize=points(7), linespacing=1.25, **style)
 
 
 def draw_sheet(

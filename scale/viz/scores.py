@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
@@ -19,6 +19,7 @@ from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.training.logging import read_scores, score_means
 from scale.training.run import TrainedRun
+from scale.viz.charts import heatmap, modality_ticks
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -28,7 +29,6 @@ from scale.viz.theme import (
     points,
     sequential,
     shade,
-    text_on,
 )
 from scale.viz.words import Language, label
 
@@ -65,7 +65,8 @@ def score_matrices(
     columns = figure.subplots(1, 3)
     titles = ("scores", "softmax", "weighted")
     for axes, matrix_MM, look, title in zip(columns, matrices, looks, titles, strict=True):
-        heat_map(axes, matrix_MM, shown_MM, *look, lang)
+        heatmap(axes, matrix_MM, *look, shown_MM)
+        modality_ticks(axes, lang)
         axes.set_title(label(title, lang), loc="center", pad=points(22))
     for axes in columns[1:]:
         axes.set_yticklabels([])
@@ -77,50 +78,6 @@ def score_matrices(
     return figure
 
 
-def heat_map(
-    axes: Axes,
-    values_MM: np.ndarray,
-    shown_MM: np.ndarray,
-    colours: Colormap,
-    norm: Normalize,
-    lang: Language,
-) -> None:
-    """A 5 x 5 matrix with modality names, numbers where `shown_MM`, hatching elsewhere."""
-    shades_MM4 = colours(norm(values_MM))
-    for (row, column), value in np.ndenumerate(values_MM):
-        cell = {"xy": (column - 0.5, row - 0.5), "width": 1, "height": 1}
-        if shown_MM[row, column]:
-            colour = tuple(shades_MM4[row, column, :3])
-            axes.add_patch(Rectangle(**cell, facecolor=colour, edgecolor=shade(0.0)))
-            axes.text(
-                column,
-                row,
-                f"{value:.2f}".replace("-", "−"),
-                ha="center",
-                va="center",
-                fontsize=points(9),
-                color=text_on(colour),
-            )
-        else:
-            style = {"facecolor": shade(0.05), "edgecolor": shade(0.22), "hatch": "////"}
-            axes.add_patch(Rectangle(**cell, **style, linewidth=0))
-    axes.set(xlim=(-0.5, COUNT - 0.5), ylim=(COUNT - 0.5, -0.5), aspect="equal")
-    modality_ticks(axes, lang)
-
-
-def modality_ticks(axes: Axes, lang: Language) -> None:
-    """Modality names in their colours, above the columns and left of the rows."""
-    names = [label(m, lang) for m in MODALITIES]
-    axes.set_xticks(range(COUNT), names)
-    axes.set_yticks(range(COUNT), names)
-    axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
-        for tick, modality in zip(ticks, MODALITIES, strict=True):
-            tick.set(color=MODALITY_COLOURS[modality], fontweight="bold", fontsize=points(8.5))
-
-
 def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
     """Frames the weights that the total loss uses: diagonal by colour, upper triangle in one."""
     for i in np.flatnonzero(present_M):
@@ -128,12 +85,11 @@ def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
         # The page's colour around the frame keeps it apart from a cell of a similar colour.
         for edge, width in ((shade(0.0), 5.0), (colour, 2.6)):
             frame = {"fill": False, "edgecolor": edge, "linewidth": points(width)}
-            axes.add_patch(Rectangle((i - 0.45, i - 0.45), 0.9, 0.9, **frame))
-    stairs = [(0.5, -0.5)]
-    for i in range(COUNT - 1):
-        stairs += [(i + 0.5, i + 0.5), (i + 1.5, i + 0.5)]
-    x, y = zip(*stairs[:-1], (COUNT - 0.5, COUNT - 1.5), (COUNT - 0.5, -0.5), strict=True)
-    axes.plot([*x, 0.5], [*y, -0.5], color=shade(0.85), linewidth=points(1.6), clip_on=False)
+            axes.add_patch(Rectangle((i + 0.05, i + 0.05), 0.9, 0.9, **frame))
+    # From the top left corner of the first pair down the stairs to the right edge, and back.
+    x = [*np.repeat(np.arange(1, COUNT + 1), 2), 1]
+    y = [0, *np.repeat(np.arange(1, COUNT), 2), 0, 0]
+    axes.plot(x, y, color=shade(0.85), linewidth=points(1.6), clip_on=False)
 
 
 @drawn
