@@ -67,7 +67,7 @@ class RandomProducts:
         random, products = torch.Generator().manual_seed(seed), len(present_NM)
         self.tokenizer = RandomTokenizer(config.vocab_size)
         self.present_NM = present_NM
-        self.content_NM = np.where(present_NM, np.arange(products)[:, None], -1)
+        self.content_id_NM = np.where(present_NM, np.arange(products)[:, None], -1)
         self.tokens = {m: _tokens(config, m, products, random) for m in MODALITIES}
 
     def __len__(self) -> int:
@@ -84,8 +84,8 @@ class RandomProducts:
 
     def facts(self, rows: np.ndarray) -> ProductBatch:
         """As `ProductDataset.facts`."""
-        content_BM = torch.from_numpy(self.content_NM[rows])
-        return ProductBatch({}, content_BM >= 0, torch.from_numpy(np.array(rows)), content_BM)
+        content_id_BM = torch.from_numpy(self.content_id_NM[rows])
+        return ProductBatch({}, content_id_BM >= 0, torch.from_numpy(np.array(rows)), content_id_BM)
 
     def collate(self, rows: np.ndarray) -> ProductBatch:
         """As `ProductDataset.collate`."""

@@ -341,7 +341,7 @@ assert (loss_B[2:] < 0.01).all()
 # %% [markdown]
 # The twins' loss is log 2, and no training can lower it. If the twins differ a little (another photograph,
 # one more word), it gets worse: then a model *can* lower the loss, by pushing two pictures of one thing apart.
-# We let it: four products on the circle, 1 and 2 are twins. `content_BM` gives every content a number;
+# We let it: four products on the circle, 1 and 2 are twins. `content_id_BM` gives every content a number;
 # products with equal numbers are no negatives of each other.
 
 # %%
@@ -363,8 +363,8 @@ false_negatives()
 from scale.viz.illustrations.contrastive import as_products
 
 pooled_BMD, present_BM = as_products(pair_BD, pair_BD)
-content_BM = torch.tensor([0, 0, 1, 2])[:, None].expand(-1, 5)
-left_out = pair_losses(pooled_BMD, present_BM, content_BM=content_BM)
+content_id_BM = torch.tensor([0, 0, 1, 2])[:, None].expand(-1, 5)
+left_out = pair_losses(pooled_BMD, present_BM, content_id_BM=content_id_BM)
 single = info_nce(pair_BD[1:], pair_BD[1:], 0.07)[0]  # the same batch without product 1
 torch.testing.assert_close(left_out.loss_BP[0, text_image], single)
 print(

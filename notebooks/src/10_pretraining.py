@@ -75,7 +75,7 @@ from scale.losses.contrastive import pair_losses
 model = run.untrained().eval()
 with torch.no_grad():
     output = model(masked.batch, masked.hidden)
-pairs = pair_losses(output.pooled_BMD, output.present_BM, 0.07, content_BM=batch.content_BM)
+pairs = pair_losses(output.pooled_BMD, output.present_BM, 0.07, content_id_BM=batch.content_id_BM)
 pair_P = pairs.mean_P()  # each: mean over the products that have both
 words = cross_entropy(output.predictions["text"], masked.targets["text"])
 guess = torch.log(torch.tensor(float(train.tokenizer.vocab_size)))

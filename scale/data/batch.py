@@ -74,8 +74,9 @@ class ProductBatch:
     """True where the product has the modality."""
     index_B: Tensor
     """Position of each product in its dataset."""
-    content_BM: Tensor | None = None
-    """A number per distinct content of a modality: equal numbers mean equal content; -1 absent."""
+    content_id_BM: Tensor | None = None
+    """Number of each distinct content of a modality: products with equal numbers are duplicates;
+    -1 where absent."""
 
     def __len__(self) -> int:
         return len(self.present_BM)
@@ -92,7 +93,7 @@ class ProductBatch:
             {m: t.to(device) for m, t in self.tokens.items()},
             to_device(self.present_BM, device),
             to_device(self.index_B, device),
-            None if self.content_BM is None else to_device(self.content_BM, device),
+            None if self.content_id_BM is None else to_device(self.content_id_BM, device),
         )
 
     def check(self) -> None:

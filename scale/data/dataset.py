@@ -270,23 +270,23 @@ def tokenize_products(
 
 
 def number_contents(read: TokenizedProducts) -> np.ndarray:
-    """Return content_NM: contents numbered by first appearance per modality; -1 where absent."""
-    content_NM = np.full((len(read.products), len(MODALITIES)), -1, np.int64)
+    """Return content_id_NM: contents numbered by first appearance per modality; -1 where absent."""
+    content_id_NM = np.full((len(read.products), len(MODALITIES)), -1, np.int64)
     for m, contents in read.contents.items():
         numbers: dict[str, int] = {}
         for row, content in enumerate(contents):
             if content is not None:
-                content_NM[row, INDEX[m]] = numbers.setdefault(content, len(numbers))
-    return content_NM
+                content_id_NM[row, INDEX[m]] = numbers.setdefault(content, len(numbers))
+    return content_id_NM
 
 
-def fingerprint(ids: Iterable[str], content_NM: np.ndarray) -> str:
+def fingerprint(ids: Iterable[str], content_id_NM: np.ndarray) -> str:
     """Return a hash of the products, their present modalities and their contents."""
     digest = hashlib.blake2b(digest_size=16)
     for place, product_id in enumerate(ids):
         digest.update((f"\n{product_id}" if place else product_id).encode())
-    digest.update((content_NM >= 0).tobytes())
-    digest.update(content_NM.tobytes())
+    digest.update((content_id_NM >= 0).tobytes())
+    digest.update(content_id_NM.tobytes())
     return digest.hexdigest()
 
 
@@ -316,7 +316,7 @@ class ProductDataset:
     normaliser: Normaliser
     columns: dict[str, Column]
     """By modality, in the order of MODALITIES; without those that no product has."""
-    content_NM: np.ndarray
+    content_id_NM: np.ndarray
     """int64: equal numbers in a column mean equal content; -1 where absent."""
     problems: list[Problem] = field(default_factory=list)
     """Media that cannot be used, in addition to the problems of the catalogue."""
@@ -374,12 +374,12 @@ class ProductDataset:
     @property
     def present_NM(self) -> np.ndarray:
         """bool (N, M): whether a product has a modality; unused modalities count as missing."""
-        return self.content_NM >= 0
+        return self.content_id_NM >= 0
 
     @property
     def fingerprint(self) -> str:
         """Hash of the products, their present modalities and their contents."""
-        return fingerprint(self.ids, self.content_NM)
+        return fingerprint(self.ids, self.content_id_NM)
 
     def rows_of(self, split: str) -> np.ndarray:
         """Return the positions of the products of a split."""
@@ -399,8 +399,8 @@ class ProductDataset:
         rows = indices.numpy() if isinstance(indices, Tensor) else indices
         index_B = np.array(rows, np.int64)
         tokens = {m: column.gather(index_B) for m, column in self.columns.items()}
-        content_BM = torch.from_numpy(self.content_NM[index_B])
-        return ProductBatch(tokens, content_BM >= 0, torch.from_numpy(index_B), content_BM)
+        content_id_BM = torch.from_numpy(self.content_id_NM[index_B])
+        return ProductBatch(tokens, content_id_BM >= 0, torch.from_numpy(index_B), content_id_BM)
 
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
         """Yield all products in order, `batch_size` at a time; the last batch may be smaller."""
@@ -417,14 +417,14 @@ class ProductDataset:
             self,
             products=tuple(self.products[i] for i in rows),
             columns={m: c.select(rows) for m, c in self.columns.items()},
-            content_NM=self.content_NM[rows],
+            content_id_NM=self.content_id_NM[rows],
         )
 
     def view(self, name: str) -> "ProductDataset":
         """Return the second views (`alt`) as another dataset, for instance retrieval.
 
         It contains the products that have a second view, with the same ids, tokenizer and
-        normaliser. Numbers in its `content_NM` are not comparable with those of the first view.
+        normaliser. Numbers in its `content_id_NM` are not comparable with those of the first view.
         Problems name the modality `alt_image` etc.
         """
         if name != "alt":

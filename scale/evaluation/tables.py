@@ -35,7 +35,7 @@ class ProductArrays:
     present_NM: Bools
     labels: Sequence[str | None]
     """Category; None where unknown."""
-    content_NM: Ints | None = None
+    content_id_NM: Ints | None = None
     """A number per distinct content of a modality, -1 where absent or unknown."""
     alt: Embeddings | None = None
     """Second views of some of these products, under the same ids."""
@@ -58,13 +58,13 @@ class ProductArrays:
         """From a ProductDataset, its embeddings, and those of `dataset.view("alt")`."""
         labels = [product.category for product in dataset.products]
         pooled_NMD, present_NM = embeddings.pooled_NMD, embeddings.present_NM
-        return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_NM, alt)
+        return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_id_NM, alt)
 
     def content(self, modality: str) -> Ints:
         """Content numbers of one modality; -1 throughout where contents are unknown."""
-        if self.content_NM is None:
+        if self.content_id_NM is None:
             return np.full(len(self.ids), -1)
-        return self.content_NM[:, INDEX[modality]]
+        return self.content_id_NM[:, INDEX[modality]]
 
 
 def subset_retrievals(

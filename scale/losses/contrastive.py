@@ -44,7 +44,7 @@ def pair_losses(
     temperature: float = 0.07,
     negatives: Literal["cross", "both"] = "cross",
     logit_weight_BP: Tensor | None = None,
-    content_BM: Tensor | None = None,
+    content_id_BM: Tensor | None = None,
     anchors: slice | None = None,
 ) -> PairLosses:
     """InfoNCE over the batch for all ten pairs i < j of modalities, both directions.
@@ -59,8 +59,8 @@ def pair_losses(
         temperature: t.
         negatives: `both` adds the other products' modality i to the sum (2B - 2 negatives).
         logit_weight_BP: w_a of each pair, on the anchor's logits in both directions.
-        content_BM: a number per distinct content, -1 absent. Where given, product b is no negative
-            of a if they share the content of i or of j: it would be a false one.
+        content_id_BM: number of each distinct content, -1 where absent. Products that share the
+            content of i or of j are excluded from each other's negatives.
         anchors: the products a to take the loss of, b still being all; None: all. The losses, and
             `logit_weight_BP`, then have a row for each of them.
     """
@@ -69,7 +69,7 @@ def pair_losses(
     has_left_PB, has_right_PB = present_BM[:, LEFT].T, present_BM[:, RIGHT].T
     rows = slice(0, len(pooled_BMD)) if anchors is None else anchors
     own_AB = torch.eye(len(pooled_BMD), dtype=torch.bool, device=pooled_BMD.device)[rows]
-    excluded_PAB = _excluded(content_BM, rows, own_AB)
+    excluded_PAB = _excluded(content_id_BM, rows, own_AB)
 
     forth_PAB = left_PBD[:, rows] @ right_PBD.transpose(1, 2) / temperature
     # Of all anchors, one direction's logits are the other's, transposed.
@@ -109,13 +109,13 @@ def _gram(
     return logits_PAB.masked_fill(excluded_PAB | ~has_PB[:, None, :], float("-inf"))
 
 
-def _excluded(content_BM: Tensor | None, rows: slice, own_AB: Tensor) -> Tensor:
+def _excluded(content_id_BM: Tensor | None, rows: slice, own_AB: Tensor) -> Tensor:
     """excluded_PAB: True where two different products share the content of one of the pair."""
-    if content_BM is None:
+    if content_id_BM is None:
         return torch.zeros_like(own_AB)[None]
-    content_MB = content_BM.T
-    same_MAB = content_MB[:, rows, None] == content_MB[:, None, :]
-    same_MAB &= (content_MB[:, rows] >= 0)[:, :, None]
+    content_id_MB = content_id_BM.T
+    same_MAB = content_id_MB[:, rows, None] == content_id_MB[:, None, :]
+    same_MAB &= (content_id_MB[:, rows] >= 0)[:, :, None]
     same_MAB &= ~own_AB
     return same_MAB[LEFT, :, :] | same_MAB[RIGHT, :, :]
 

@@ -109,7 +109,7 @@ def batch_pairs(
         config.temperature,
         config.negatives,
         logit_weight_BP,
-        batch.content_BM if config.ignore_duplicates else None,
+        batch.content_id_BM if config.ignore_duplicates else None,
         anchors,
     )
 

@@ -93,7 +93,7 @@ def _weights(
 ) -> dict[str, tuple[Floats, Floats]]:
     """Return pair_NP and own_NM of S' and of the posterior, computed batch by batch."""
     size, found = stepper.config.train.batch_size, {"S'": [], "posterior": []}
-    content_NM = torch.from_numpy(data.content_NM)
+    content_id_NM = torch.from_numpy(data.content_id_NM)
     features_NMD = torch.from_numpy(pooled_NMD)
     for start in range(0, len(features_NMD), size):
         part = slice(start, start + size)
@@ -101,7 +101,10 @@ def _weights(
         scores = inter_modality_scores(pooled_BMD, present_BM).weighted_BMM
         found["S'"].append((scores[:, LEFT, RIGHT], scores.diagonal(dim1=1, dim2=2)))
         pairs = pair_losses(
-            pooled_BMD, present_BM, stepper.config.loss.temperature, content_BM=content_NM[part]
+            pooled_BMD,
+            present_BM,
+            stepper.config.loss.temperature,
+            content_id_BM=content_id_NM[part],
         )
         pair_BP = posterior_weights(pairs)
         found["posterior"].append((pair_BP, own_from_pairs(pair_BP, present_BM)))

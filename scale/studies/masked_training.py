@@ -109,7 +109,7 @@ SIZE_CLASSES, SIZE_LIMITS_CM = ("XS", "S", "M", "L", "XL"), (9, 17, 34, 60)
 def prepend_label(data: ProductDataset, label: str) -> ProductDataset:
     """Prepend a product's label to its title, unless the title contains it.
 
-    For masked tasks only: `content_NM` is not updated. Products without a title or the label are
+    For masked tasks only: `content_id_NM` is not updated. Products without a title or the label are
     left out.
     """
     told = [p.text is not None and bool(p.labels.get(label)) for p in data.products]
@@ -126,8 +126,8 @@ def _named(product: Product, word: str) -> Product:
 def with_record_tables(data: ProductDataset) -> ProductDataset:
     """Replace tables by the `RECORD_ATTRIBUTES` of the product's record.
 
-    For the sample shop and for masked tasks only: `content_NM` is not updated. Products without a
-    table are left out.
+    For the sample shop and for masked tasks only: `content_id_NM` is not updated. Products without
+    a table are left out.
     """
     data = data.subset([k for k, p in enumerate(data.products) if p.table is not None])
     return _rewritten(data, "table", tuple(map(_recorded, data.products)))

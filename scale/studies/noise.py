@@ -75,7 +75,9 @@ def apply_plan(dataset: ProductDataset, plan: NoisePlan) -> ProductDataset:
     present_NM = plan.source_NM >= 0
     # Absent content is gathered from row 0 and then blanked.
     from_NM = np.where(present_NM, plan.source_NM, 0)
-    content_NM = np.where(present_NM, np.take_along_axis(dataset.content_NM, from_NM, axis=0), -1)
+    content_id_NM = np.where(
+        present_NM, np.take_along_axis(dataset.content_id_NM, from_NM, axis=0), -1
+    )
     products = list(dataset.products)
     for row in plan.hit_NM.any(1).nonzero()[0].tolist():
         products[row] = _changed(dataset, plan, row)
@@ -85,7 +87,7 @@ def apply_plan(dataset: ProductDataset, plan: NoisePlan) -> ProductDataset:
         length_N = np.where(present_NM[:, INDEX[m]], moved.length_N, 0)
         moved = replace(moved, length_N=length_N)
         columns[m] = _damaged(dataset, m, moved, products, plan)
-    return replace(dataset, products=tuple(products), columns=columns, content_NM=content_NM)
+    return replace(dataset, products=tuple(products), columns=columns, content_id_NM=content_id_NM)
 
 
 def _changed(dataset: ProductDataset, plan: NoisePlan, row: int) -> Product:
@@ -267,8 +269,8 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
     along one ring, so none keeps its own and no content is used twice; fewer than two products are
     left unchanged. Content received from a product with equal content counts as true.
 
-    Damaged content keeps its number in `content_NM`, and `products` the path of the clean file. The
-    normaliser remains that of the clean training data. Second views (`dataset.view`) stay clean.
+    Damaged content keeps its number in `content_id_NM`, and `products` the path of the clean file.
+    The normaliser remains that of the clean training data. Second views (`dataset.view`) stay clean.
 
     Raises:
         ValueError: media are to be damaged, but features come from files.
@@ -286,7 +288,7 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
             else:
                 _damage(plan, dataset, noise, rows_R, (seed, place))
     noisy = apply_plan(dataset, plan)
-    own_NM = noisy.content_NM == dataset.content_NM
+    own_NM = noisy.content_id_NM == dataset.content_id_NM
     return NoisyDataset(noisy, noisy.present_NM & own_NM, plan.hit_NM)
 
 

@@ -149,7 +149,7 @@ def missing_as_zeros(data: ProductDataset, modalities: tuple[str, ...] = ("video
 
     They enter masked losses and pairs, and products without audio are negatives of each other.
     """
-    content_NM, columns = data.content_NM.copy(), dict(data.columns)
+    content_id_NM, columns = data.content_id_NM.copy(), dict(data.columns)
     for m in modalities:
         column = columns.get(m)
         if column is None:
@@ -164,9 +164,9 @@ def missing_as_zeros(data: ProductDataset, modalities: tuple[str, ...] = ("video
             start_N=np.where(lacking_N, len(column.values), column.start_N),
             length_N=np.where(lacking_N, length, column.length_N),
         )
-        fresh_N = content_NM[:, INDEX[m]].max() + 1 + np.arange(len(content_NM))
-        content_NM[:, INDEX[m]] = np.where(lacking_N, fresh_N, content_NM[:, INDEX[m]])
-    return replace(data, columns=columns, content_NM=content_NM)
+        fresh_N = content_id_NM[:, INDEX[m]].max() + 1 + np.arange(len(content_id_NM))
+        content_id_NM[:, INDEX[m]] = np.where(lacking_N, fresh_N, content_id_NM[:, INDEX[m]])
+    return replace(data, columns=columns, content_id_NM=content_id_NM)
 
 
 FAULTS: dict[str, Fault] = {

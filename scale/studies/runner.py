@@ -210,7 +210,7 @@ def load_study_data(folder: Path, preset: str) -> StudyData:
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.glob("products.*")):
         digest.update(path.read_bytes())
-    digest.update(data.present_NM.tobytes() + data.content_NM.tobytes())
+    digest.update(data.present_NM.tobytes() + data.content_id_NM.tobytes())
     name = folder.resolve().name
     return StudyData(name, preset, config, train, held, digest.hexdigest())
 
@@ -286,10 +286,10 @@ def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDatase
     unused = [INDEX[m] for m in MODALITIES if m not in modalities]
     if not unused:
         return data
-    content_NM = data.content_NM.copy()
-    content_NM[:, unused] = -1
+    content_id_NM = data.content_id_NM.copy()
+    content_id_NM[:, unused] = -1
     columns = {m: column for m, column in data.columns.items() if m in modalities}
-    return replace(data, content_NM=content_NM, columns=columns)
+    return replace(data, content_id_NM=content_id_NM, columns=columns)
 
 
 VERSION = 1

@@ -112,7 +112,7 @@ class ProductEditor:
         It is the next product in the ring of `apply_noise` (share 1) with different content. None
         if there is no such product or the product lacks the modality.
         """
-        content_N = self.data.content_NM[:, INDEX[modality]]
+        content_N = self.data.content_id_NM[:, INDEX[modality]]
         if content_N[row] < 0:
             return None
         ring_R = self._ring(modality)

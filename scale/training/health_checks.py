@@ -150,19 +150,19 @@ def collapse_warning(pooled_NMD: Tensor, present_NM: Tensor) -> str | None:
     )
 
 
-def duplicate_warnings(content_NM: Tensor, batch_size: int, ignored: bool) -> list[str]:
+def duplicate_warnings(content_id_NM: Tensor, batch_size: int, ignored: bool) -> list[str]:
     """Return a message for each modality with repeated contents: they become false negatives.
 
     With n_c products of content c, share p_c = n_c / N, an anchor meets on average
     (B - 1) sum_c p_c (n_c - 1) / (N - 1) products of its own content in a batch of B.
 
     Args:
-        content_NM: content number by modality, -1 where absent.
+        content_id_NM: content number by modality, -1 where absent.
         ignored: `loss.ignore_duplicates`.
     """
     messages = []
     for m, name in enumerate(MODALITIES):
-        content_N = content_NM[content_NM[:, m] >= 0, m]
+        content_N = content_id_NM[content_id_NM[:, m] >= 0, m]
         if len(content_N) < 2:
             continue
         count_C = content_N.unique(return_counts=True)[1]

@@ -87,7 +87,7 @@ def pretrain(
     model = seeded_model(config)
     taken = initialise_from_pretrained(model)
     if rank() == 0:
-        contents_NM, ignored = torch.from_numpy(train.content_NM), config.loss.ignore_duplicates
+        contents_NM, ignored = torch.from_numpy(train.content_id_NM), config.loss.ignore_duplicates
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
         for sentence in (*warnings, *taken):
             log.info("%s", sentence)

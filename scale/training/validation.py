@@ -36,7 +36,7 @@ def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -
     embeddings = embed_dataset(model, dataset, device=device, progress=False)
     labels = [p.category for p in dataset.products]
     arrays = ProductArrays(
-        dataset.ids, embeddings.pooled_NMD, embeddings.present_NM, labels, dataset.content_NM
+        dataset.ids, embeddings.pooled_NMD, embeddings.present_NM, labels, dataset.content_id_NM
     )
     found = direction_retrievals(arrays, ks=(10,)).values()
     values = {BEST_BY: _mean(np.array([_mean(r.values["Recall@10"]) for r in found]))}

@@ -243,10 +243,10 @@ def crowd_sources(noises: Sequence[Noise], seed: int) -> np.ndarray:
     products = tuple(
         Product(id=f"{row}", category=f"{row // each}") for row in range(each * categories)
     )
-    content_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
-    content_NM[:, [INDEX["text"], INDEX["image"]]] = np.arange(len(products))[:, None]
-    crowd = ProductDataset(products, FeatureConfig(), None, Normaliser({}, {}), {}, content_NM)
-    return apply_noise(crowd, noises, seed).dataset.content_NM[:, INDEX["image"]]
+    content_id_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
+    content_id_NM[:, [INDEX["text"], INDEX["image"]]] = np.arange(len(products))[:, None]
+    crowd = ProductDataset(products, FeatureConfig(), None, Normaliser({}, {}), {}, content_id_NM)
+    return apply_noise(crowd, noises, seed).dataset.content_id_NM[:, INDEX["image"]]
 
 
 @figure("noise")

@@ -132,7 +132,7 @@ def test_strict_raises_with_id_path_and_reason(build):
 
 
 def test_equal_content_has_equal_numbers(dataset):
-    text, table, image, video, audio = dataset.content_NM.T.tolist()
+    text, table, image, video, audio = dataset.content_id_NM.T.tolist()
     assert text[0] == text[2] == text[7]
     assert len({text[i] for i in (0, 1, 4, 6, 8)}) == 5
     assert table[0] == table[3] == table[5] != table[2]
@@ -140,8 +140,8 @@ def test_equal_content_has_equal_numbers(dataset):
     assert image[1] == image[6] != image[8]
     assert video[0] != video[2]
     assert audio[0] == audio[7] != audio[3]
-    assert np.array_equal(dataset.content_NM == -1, ~dataset.present_NM)
-    assert dataset.content_NM.dtype == np.int64
+    assert np.array_equal(dataset.content_id_NM == -1, ~dataset.present_NM)
+    assert dataset.content_id_NM.dtype == np.int64
 
 
 def slow_row(dataset, modality, product):
@@ -161,7 +161,7 @@ def test_collate_agrees_with_a_slow_twin(dataset):
     batch.check()
     assert batch.index_B.tolist() == order
     assert np.array_equal(batch.present_BM.numpy(), dataset.present_NM[order])
-    assert np.array_equal(batch.content_BM.numpy(), dataset.content_NM[order])
+    assert np.array_equal(batch.content_id_BM.numpy(), dataset.content_id_NM[order])
     assert list(batch.tokens) == list(MODALITIES)
     for m, tokens in batch.tokens.items():
         assert tokens.values.dtype == (torch.float32 if m in CONTINUOUS else torch.int64)
@@ -225,7 +225,7 @@ def test_subset_and_batches_keep_order_and_tokens(dataset):
     ours, theirs = subset.collate([2, 0]), dataset.collate([3, 7])
     for m in MODALITIES:
         assert torch.equal(ours.tokens[m].values, theirs.tokens[m].values)
-    assert torch.equal(ours.content_BM, theirs.content_BM)
+    assert torch.equal(ours.content_id_BM, theirs.content_id_BM)
     batches = list(dataset.batches(4))
     assert torch.cat([b.index_B for b in batches]).tolist() == list(range(9))
     assert [len(b) for b in batches] == [4, 4, 1]

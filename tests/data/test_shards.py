@@ -112,8 +112,8 @@ def test_facts_are_those_of_the_catalogue(shards, twin):
     assert [(p.category, p.split) for p in data.products] == [
         (p.category, p.split) for p in twin.products
     ]
-    assert data.content_NM.dtype == np.int64
-    assert np.array_equal(data.content_NM, twin.content_NM)
+    assert data.content_id_NM.dtype == np.int64
+    assert np.array_equal(data.content_id_NM, twin.content_id_NM)
     assert np.array_equal(data.present_NM, twin.present_NM)
     assert (data.fingerprint, data.feature_sizes) == (twin.fingerprint, twin.feature_sizes)
     for split in ("train", "val", "test"):

@@ -140,9 +140,9 @@ def test_a_subject_lists_only_what_has_something(subject):
     first = subject.data.present_NM[subject.rows[0]].sum()
     assert first == subject.data.present_NM.sum(1).max()
     bare = subject.data.present_NM.copy()
-    content_NM = np.where(bare, subject.data.content_NM, -1)
-    content_NM[3] = -1
-    emptied = Subject(subject.run, replace(subject.data, content_NM=content_NM))
+    content_id_NM = np.where(bare, subject.data.content_id_NM, -1)
+    content_id_NM[3] = -1
+    emptied = Subject(subject.run, replace(subject.data, content_id_NM=content_id_NM))
     assert 3 not in emptied.rows
     assert 3 not in [row for _, row in emptied.options()]
 

@@ -158,10 +158,10 @@ def test_a_product_without_the_modality_is_told_and_the_panel_goes_on(subject, c
     data = subject.data
     lacking = np.flatnonzero(~data.present_NM[:, INDEX[modality]] & data.present_NM.any(1))
     if not len(lacking):
-        content_NM = data.content_NM.copy()
+        content_id_NM = data.content_id_NM.copy()
         lacking = [int(subject.rows[-1])]
-        content_NM[lacking[0], INDEX[modality]] = -1
-        subject = Subject(subject.run, replace(data, content_NM=content_NM))
+        content_id_NM[lacking[0], INDEX[modality]] = -1
+        subject = Subject(subject.run, replace(data, content_id_NM=content_id_NM))
     panel = MaskingExplorer(subject, complete, task)
     panel.product.value = int(lacking[0])
     assert data.ids[lacking[0]] in panel.complaint

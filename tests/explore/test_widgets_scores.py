@@ -121,11 +121,11 @@ def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, s
     assert np.isnan(values_MM[INDEX["video"]]).all()
     assert np.isnan(values_MM).sum() == 9
     data = subject.data.subset([explorer.picker.row])
-    content_NM = data.content_NM.copy()
-    content_NM[0, INDEX["video"]] = -1
+    content_id_NM = data.content_id_NM.copy()
+    content_id_NM[0, INDEX["video"]] = -1
     length_N = np.zeros(1, np.int64)
     without = replace(data.columns["video"], length_N=length_N)
-    data = replace(data, content_NM=content_NM, columns=data.columns | {"video": without})
+    data = replace(data, content_id_NM=content_id_NM, columns=data.columns | {"video": without})
     shown_MM = np.nan_to_num(values_MM)
     np.testing.assert_allclose(shown_MM, weights(subject.run.model, data), atol=0.0051)
     assert states(explorer)[3] == "off"

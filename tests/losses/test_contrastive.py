@@ -14,16 +14,16 @@ from scale.model.scores import inter_modality_scores
 AUTHORS_ORDER = [0, 2, 1, 3, 4]
 
 
-def slow_pair_loss(pooled_BMD, present_BM, pair, a, *, temperature, both, weight, content_BM):
+def slow_pair_loss(pooled_BMD, present_BM, pair, a, *, temperature, both, weight, content_id_BM):
     """InfoNCE of product a, one pair, both directions, one candidate at a time."""
 
     def cosine(x, y):
         return float(x.dot(y) / (x.norm() * y.norm()))
 
     def false_negative(b):
-        if content_BM is None:
+        if content_id_BM is None:
             return False
-        return any(content_BM[a, m] == content_BM[b, m] >= 0 for m in pair)
+        return any(content_id_BM[a, m] == content_id_BM[b, m] >= 0 for m in pair)
 
     total = 0.0
     for i, j in (pair, pair[::-1]):
@@ -51,12 +51,12 @@ def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates):
     pooled_BMD = torch.randn(len(bits), 5, 6, generator=random)
     present_BM = torch.tensor([[bool(b >> m & 1) for m in range(5)] for b in bits])
     weight_BP = torch.rand(len(bits), 10, generator=random) if weighted else None
-    content_BM = None
+    content_id_BM = None
     if duplicates:
-        content_BM = torch.randint(0, 3, (len(bits), 5), generator=random)
-        content_BM[~present_BM] = -1
+        content_id_BM = torch.randint(0, 3, (len(bits), 5), generator=random)
+        content_id_BM[~present_BM] = -1
     pairs = pair_losses(
-        pooled_BMD, present_BM, 0.5, "both" if both else "cross", weight_BP, content_BM
+        pooled_BMD, present_BM, 0.5, "both" if both else "cross", weight_BP, content_id_BM
     )
     for p, pair in enumerate(PAIRS):
         for a in range(len(bits)):
@@ -67,7 +67,7 @@ def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates):
                 expected = slow_pair_loss(
                     pooled_BMD, present_BM, pair, a, temperature=0.5, both=both,
                     weight=1.0 if weight_BP is None else float(weight_BP[a, p]),
-                    content_BM=content_BM,
+                    content_id_BM=content_id_BM,
                 )  # fmt: skip
             assert pairs.loss_BP[a, p].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
@@ -140,10 +140,10 @@ def test_duplicates_are_not_negatives_of_each_other():
     pooled_BMD = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
     pooled_BMD[1] = pooled_BMD[0]
     present_BM = torch.ones(3, 5, dtype=torch.bool)
-    content_BM = torch.arange(15).view(3, 5)
-    content_BM[1, 4] = content_BM[0, 4]
+    content_id_BM = torch.arange(15).view(3, 5)
+    content_id_BM[1, 4] = content_id_BM[0, 4]
     plain = pair_losses(pooled_BMD, present_BM).loss_BP
-    aware = pair_losses(pooled_BMD, present_BM, content_BM=content_BM).loss_BP
+    aware = pair_losses(pooled_BMD, present_BM, content_id_BM=content_id_BM).loss_BP
     with_audio = [p for p, pair in enumerate(PAIRS) if 4 in pair]
     without = [p for p, pair in enumerate(PAIRS) if 4 not in pair]
     assert (aware[:2][:, with_audio] < plain[:2][:, with_audio]).all()

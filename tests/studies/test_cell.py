@@ -182,17 +182,17 @@ def test_noise_in_training_leaves_the_held_out_products_alone(bench, monkeypatch
 
     monkeypatch.setattr(cell_module, "measure", watching)
     noises = (*mismatch_everywhere(0.8), *missing_at_random(0.6))
-    content_NM = bench.held.content_NM.copy(), bench.train.content_NM.copy()
+    content_id_NM = bench.held.content_id_NM.copy(), bench.train.content_id_NM.copy()
     clean, noisy = run(bench), run(bench, noises=noises)
     assert numbers(clean) != numbers(noisy)
     for held in seen:
         assert held.products == bench.held.products
-        assert np.array_equal(held.content_NM, content_NM[0])
+        assert np.array_equal(held.content_id_NM, content_id_NM[0])
         for m in MODALITIES:
             before, after = (d.columns[m].gather(np.arange(HELD)) for d in (bench.held, held))
             assert torch.equal(before.values, after.values)
             assert torch.equal(before.rows_R, after.rows_R)
-    assert np.array_equal(bench.train.content_NM, content_NM[1])
+    assert np.array_equal(bench.train.content_id_NM, content_id_NM[1])
 
 
 def test_training_sees_the_noise_and_the_weight_function_its_truth(bench, monkeypatch):
@@ -221,7 +221,7 @@ def test_restrict_counts_the_others_as_missing(bench):
     assert less.products == data.products
     assert set(less.columns) == {"text", "audio"}
     kept = [INDEX["text"], INDEX["audio"]]
-    assert np.array_equal(less.content_NM[:, kept], data.content_NM[:, kept])
+    assert np.array_equal(less.content_id_NM[:, kept], data.content_id_NM[:, kept])
     assert not np.delete(less.present_NM, kept, axis=1).any()
     less.collate(np.arange(8)).check()
     assert set(data.columns) == set(MODALITIES)

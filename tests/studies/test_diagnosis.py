@@ -27,18 +27,18 @@ class Products:
     """What the diagnosis asks of a dataset: ids, presence and batches."""
 
     ids: tuple[str, ...]
-    content_NM: np.ndarray
+    content_id_NM: np.ndarray
 
     def __len__(self):
         return len(self.ids)
 
     def collate(self, rows):
-        content_BM = torch.from_numpy(self.content_NM[np.asarray(rows)])
-        return ProductBatch({}, content_BM >= 0, torch.as_tensor(rows), content_BM)
+        content_id_BM = torch.from_numpy(self.content_id_NM[np.asarray(rows)])
+        return ProductBatch({}, content_id_BM >= 0, torch.as_tensor(rows), content_id_BM)
 
     def subset(self, rows):
         """Of some rows; the model knows a product by its content's number."""
-        return Products(tuple(self.ids[r] for r in rows), self.content_NM[rows])
+        return Products(tuple(self.ids[r] for r in rows), self.content_id_NM[rows])
 
 
 class Table(torch.nn.Module):
@@ -49,7 +49,7 @@ class Table(torch.nn.Module):
         self.pooled_NMD = pooled_NMD
 
     def embed(self, batch):
-        rows_BM = batch.content_BM.clamp(min=0)
+        rows_BM = batch.content_id_BM.clamp(min=0)
         pooled_BMD = self.pooled_NMD[rows_BM, torch.arange(5)]
         return EmbedOutput(pooled_BMD * batch.present_BM[:, :, None], batch.present_BM)
 
@@ -65,8 +65,8 @@ def situation():
     damaged_NM &= present_NM
     for n, m in zip(*np.nonzero(damaged_NM), strict=True):
         pooled_NMD[n, m] = torch.randn(WIDTH, generator=random)
-    content_NM = np.where(present_NM, np.arange(N)[:, None], -1)
-    products = Products(tuple(f"p{n}" for n in range(N)), content_NM)
+    content_id_NM = np.where(present_NM, np.arange(N)[:, None], -1)
+    products = Products(tuple(f"p{n}" for n in range(N)), content_id_NM)
     # Some damage is noise (hit), some a mismatch that leaves no trace but in `true`.
     hit_NM = damaged_NM & (np.arange(N) % 2 == 0)[:, None]
     true_NM = present_NM & ~(damaged_NM & ~hit_NM)
@@ -90,7 +90,7 @@ def slow_weights(model, products):
         output = model.embed(batch)
         weighted_BMM = inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM
         losses = pair_losses(output.pooled_BMD, output.present_BM, 0.07,
-                             content_BM=batch.content_BM)  # fmt: skip
+                             content_id_BM=batch.content_id_BM)  # fmt: skip
         for b in range(len(batch)):
             n, here = start + b, output.present_BM[b]
             for p, (i, j) in enumerate(PAIRS):
@@ -127,7 +127,7 @@ def test_figures_equal_the_loops(situation):
     figures = diagnosed(model, noisy.dataset, noisy, held)
     pair, own = slow_weights(model, noisy.dataset)
     pair_held, _ = slow_weights(model, held.dataset)
-    present_NM = noisy.dataset.content_NM >= 0
+    present_NM = noisy.dataset.content_id_NM >= 0
     good_M = [good_NM[present_NM[:, m], m].mean() for m in range(5)]
     good_P = [np.mean([good_NM[n, i] and good_NM[n, j] for n, q in pair["S'"] if q == p])
               for p, (i, j) in enumerate(PAIRS)]  # fmt: skip
@@ -156,7 +156,7 @@ def test_figures_equal_the_loops(situation):
 def test_what_training_left_out_is_left_out(situation):
     """Under `drop` fewer products train, in the same order; truth follows them by id."""
     model, noisy, _ = situation
-    rows = np.flatnonzero((noisy.dataset.content_NM >= 0).sum(1) >= 4)
+    rows = np.flatnonzero((noisy.dataset.content_id_NM >= 0).sum(1) >= 4)
     kept = NoisyDataset(noisy.dataset.subset(rows), noisy.true_NM[rows], noisy.hit_NM[rows])
     assert 5 < len(rows) < N
     found, expected = (
@@ -167,7 +167,7 @@ def test_what_training_left_out_is_left_out(situation):
 
 def test_nothing_damaged_and_all_damaged_are_not_decided(situation):
     model, noisy, _ = situation
-    present_NM = noisy.dataset.content_NM >= 0
+    present_NM = noisy.dataset.content_id_NM >= 0
     nothing = NoisyDataset(noisy.dataset, present_NM, np.zeros_like(present_NM))
     everything = replace(nothing, hit_NM=present_NM)
     for extreme, good in ((nothing, 1.0), (everything, 0.0)):
@@ -183,9 +183,9 @@ def test_nothing_damaged_and_all_damaged_are_not_decided(situation):
 
 def test_a_modality_that_none_has_is_nan(situation):
     model, noisy, _ = situation
-    content_NM = noisy.dataset.content_NM.copy()
-    content_NM[:, INDEX["audio"]] = -1
-    silent = replace(noisy, dataset=replace(noisy.dataset, content_NM=content_NM))
+    content_id_NM = noisy.dataset.content_id_NM.copy()
+    content_id_NM[:, INDEX["audio"]] = -1
+    silent = replace(noisy, dataset=replace(noisy.dataset, content_id_NM=content_id_NM))
     figures = diagnosed(model, silent.dataset, silent, silent)
     for w in WEIGHTS:
         assert math.isnan(figures[f"own {w} audio"])

@@ -175,7 +175,7 @@ def test_swapped_audio_axes_equal_the_loop(data):
             for frame in range(frames):
                 was = before.values[r, frame, band].item() if frame < length else 0.0
                 assert after.values[r, band, frame].item() == was
-    assert np.array_equal(swapped.content_NM, dataset.content_NM)
+    assert np.array_equal(swapped.content_id_NM, dataset.content_id_NM)
     assert all(swapped.columns[m] is dataset.columns[m] for m in MODALITIES if m != "audio")
     model = audio_axes_config(config).model
     assert (model.audio_length, model.audio_features) == (bins, frames)
@@ -210,13 +210,13 @@ def test_missing_as_zeros_are_present_and_each_their_own(data):
     assert lacking_NM[:, [video, audio]].any(0).all()
     assert filled.present_NM[:, [video, audio]].all()
     others = [i for i in range(5) if i not in (video, audio)]
-    assert np.array_equal(filled.content_NM[:, others], dataset.content_NM[:, others])
+    assert np.array_equal(filled.content_id_NM[:, others], dataset.content_id_NM[:, others])
     for m in ("video", "audio"):
         lacking_N, column = lacking_NM[:, INDEX[m]], dataset.columns[m]
-        number_N = filled.content_NM[:, INDEX[m]]
+        number_N = filled.content_id_NM[:, INDEX[m]]
         assert len(set(number_N[lacking_N])) == lacking_N.sum()
         assert not set(number_N[lacking_N]) & set(number_N[~lacking_N])
-        assert np.array_equal(number_N[~lacking_N], dataset.content_NM[~lacking_N, INDEX[m]])
+        assert np.array_equal(number_N[~lacking_N], dataset.content_id_NM[~lacking_N, INDEX[m]])
         rows = np.arange(len(dataset))
         before, after = column.gather(rows), filled.columns[m].gather(rows)
         after_there = after.select(torch.from_numpy(~lacking_N))
@@ -238,9 +238,9 @@ def test_missing_as_zeros_are_present_and_each_their_own(data):
 def test_missing_as_zeros_skips_what_no_product_has(data):
     dataset, _ = data
     columns = {m: c for m, c in dataset.columns.items() if m != "video"}
-    content_NM = dataset.content_NM.copy()
-    content_NM[:, INDEX["video"]] = -1
-    filled = missing_as_zeros(replace(dataset, columns=columns, content_NM=content_NM))
+    content_id_NM = dataset.content_id_NM.copy()
+    content_id_NM[:, INDEX["video"]] = -1
+    filled = missing_as_zeros(replace(dataset, columns=columns, content_id_NM=content_id_NM))
     assert not filled.present_NM[:, INDEX["video"]].any()
     assert filled.present_NM[:, INDEX["audio"]].all()
 

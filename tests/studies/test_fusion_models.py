@@ -143,7 +143,7 @@ def test_matching_is_learned_where_modalities_tell_of_one_another(name, config, 
         text, image = batch.tokens["text"], batch.tokens["image"]
         text.values[:, 1:] = (10 + kind_B)[:, None].expand_as(text.values[:, 1:])
         image.values[:] = torch.eye(12)[kind_B][:, None] * 3
-        batch.content_BM = torch.where(batch.present_BM, kind_B[:, None], -1)
+        batch.content_id_BM = torch.where(batch.present_BM, kind_B[:, None], -1)
         batches.append(batch)
     system = SYSTEMS[name]()
     losses = train(build_system(system, config, seed=0), system, batches, 100)

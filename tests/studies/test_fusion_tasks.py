@@ -28,8 +28,8 @@ def hide(batch: ProductBatch, tasks=TASKS) -> MaskedBatch:
 
 def test_swapping_keeps_what_is_asked_and_its_answers_together(make_batch):
     batch = make_batch([MODALITIES] * 9 + [("image", "audio")])
-    batch.content_BM = torch.where(batch.present_BM, torch.arange(10)[:, None], -1)
-    batch.content_BM[1, :] = batch.content_BM[0, :]
+    batch.content_id_BM = torch.where(batch.present_BM, torch.arange(10)[:, None], -1)
+    batch.content_id_BM[1, :] = batch.content_id_BM[0, :]
     masked, seen_swap = hide(batch), set()
     for seed in range(20):
         torch.manual_seed(seed)

@@ -25,16 +25,16 @@ def situation(small_data):
     # Nobody has this one's category, another has none, and two sounds are equal.
     products[1] = replace(products[1], category="rare")
     products[2] = replace(products[2], category=None)
-    content_NM = data.content_NM.copy()
-    one, other = np.flatnonzero(content_NM[:, INDEX["audio"]] >= 0)[:2]
-    content_NM[one, INDEX["audio"]] = content_NM[other, INDEX["audio"]]
+    content_id_NM = data.content_id_NM.copy()
+    one, other = np.flatnonzero(content_id_NM[:, INDEX["audio"]] >= 0)[:2]
+    content_id_NM[one, INDEX["audio"]] = content_id_NM[other, INDEX["audio"]]
     # Words beyond the vocabulary leave equal tokens: between equal scores rounding would decide.
     for m in ("text", "table"):
         first = {}
         for n in np.flatnonzero(data.present_NM[:, INDEX[m]]):
             pieces = tuple(data.collate([n]).tokens[m].values[0].tolist())
-            content_NM[n, INDEX[m]] = content_NM[first.setdefault(pieces, n), INDEX[m]]
-    data = replace(data, products=tuple(products), content_NM=content_NM)
+            content_id_NM[n, INDEX[m]] = content_id_NM[first.setdefault(pieces, n), INDEX[m]]
+    data = replace(data, products=tuple(products), content_id_NM=content_id_NM)
     return data, seeded_model(fit_sizes(config, data)).eval()
 
 
@@ -91,7 +91,7 @@ def slow_recall(data, found, k=10):
                     continue
                 gallery = [g for g in range(len(data)) if {(g, a), (g, b)} <= set(found)]
                 order = sorted(gallery, key=lambda g: -float(found[n, a] @ found[g, b]))
-                same = data.content_NM[:, b] == data.content_NM[n, b]
+                same = data.content_id_NM[:, b] == data.content_id_NM[n, b]
                 hits.append(any(same[g] for g in order[:k]))
         values.append(sum(hits) / len(hits) if hits else math.nan)
     return values
@@ -169,7 +169,7 @@ def test_complete_keeps_the_complete_products_in_their_order(situation):
 def test_noise_hits_what_the_test_is_about_and_follows_the_seed(situation):
     data, model = situation
     noises = missing_at_random(0.5)
-    before = data.content_NM.copy()
+    before = data.content_id_NM.copy()
     found = {
         seed: run(model, data, Held("half", noises), Held("both", noises, complete=True), seed=seed)
         for seed in (3, 4)
@@ -179,7 +179,7 @@ def test_noise_hits_what_the_test_is_about_and_follows_the_seed(situation):
     noisy = apply_noise(data.subset(np.flatnonzero(data.present_NM.all(1))), noises, 3).dataset
     assert found[3].figures["both"] == run(model, noisy, Held("x")).figures["x"]
     assert found[3].figures != found[4].figures
-    assert np.array_equal(data.content_NM, before)
+    assert np.array_equal(data.content_id_NM, before)
 
 
 def test_a_test_without_products_is_left_out(situation):

@@ -97,14 +97,14 @@ EVERYTHING = (
 
 
 def test_all_noises_together_give_a_sound_dataset_twice_the_same(dataset):
-    before = dataset.content_NM.copy()
+    before = dataset.content_id_NM.copy()
     noisy, again = (apply_noise(dataset, EVERYTHING, 5) for _ in range(2))
     check(noisy)
     assert noisy.dataset.products == again.dataset.products
     assert np.array_equal(noisy.hit_NM, again.hit_NM)
     for m in MODALITIES:
         assert all(same(noisy.dataset, again.dataset, m, row) for row in range(len(dataset)))
-    assert np.array_equal(dataset.content_NM, before)
+    assert np.array_equal(dataset.content_id_NM, before)
 
 
 def test_another_seed_gives_other_noise(dataset):
@@ -156,7 +156,7 @@ def test_mismatch_moves_every_content_and_doubles_none(dataset, m):
     noisy = apply_noise(dataset, [Noise("mismatch", m, share=0.6)], 1)
     check(noisy)
     place, now = INDEX[m], noisy.dataset
-    assert sorted(now.content_NM[:, place]) == sorted(dataset.content_NM[:, place])
+    assert sorted(now.content_id_NM[:, place]) == sorted(dataset.content_id_NM[:, place])
     starts, before = now.columns[m].start_N, dataset.columns[m].start_N
     (hit,) = noisy.hit_NM[:, place].nonzero()
     assert len(hit) > 10
@@ -166,7 +166,7 @@ def test_mismatch_moves_every_content_and_doubles_none(dataset, m):
         giver = hit[before[hit].tolist().index(starts[row])]
         assert same(now, dataset, m, row, giver)
         assert getattr(now.products[row], m) == getattr(dataset.products[giver], m)
-        equal = dataset.content_NM[row, place] == dataset.content_NM[giver, place]
+        equal = dataset.content_id_NM[row, place] == dataset.content_id_NM[giver, place]
         assert noisy.true_NM[row, place] == equal
     others = np.delete(np.arange(len(dataset)), hit)
     assert np.array_equal(noisy.true_NM[others], dataset.present_NM[others])
@@ -199,7 +199,7 @@ def test_damage_changes_the_hit_and_nothing_else(dataset, noise):
         assert all(same(noisy.dataset, dataset, n, row) for n in kept)
     changed = [not same(noisy.dataset, dataset, m, row) for row in hit]
     assert np.mean(changed) > 0.8
-    assert np.array_equal(noisy.dataset.content_NM, dataset.content_NM)
+    assert np.array_equal(noisy.dataset.content_id_NM, dataset.content_id_NM)
     assert np.array_equal(noisy.true_NM, dataset.present_NM)
     assert not np.delete(noisy.hit_NM, place, axis=1).any()
 

@@ -80,8 +80,8 @@ def test_a_mismatch_never_takes_equal_content(data, probe):
     for m in MODALITIES:
         for row in data.present_NM[:, INDEX[m]].nonzero()[0].tolist():
             giver = probe.donor(row, m)
-            assert data.content_NM[giver, INDEX[m]] != data.content_NM[row, INDEX[m]]
-            assert data.content_NM[giver, INDEX[m]] >= 0
+            assert data.content_id_NM[giver, INDEX[m]] != data.content_id_NM[row, INDEX[m]]
+            assert data.content_id_NM[giver, INDEX[m]] >= 0
 
 
 def test_a_mismatch_needs_another_content(data, row):

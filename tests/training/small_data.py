@@ -53,7 +53,7 @@ class SmallData:
     def __init__(self, present: list[tuple[str, ...]]):
         random, count = torch.Generator().manual_seed(1), len(present)
         self.present_NM = np.array([[m in subset for m in MODALITIES] for subset in present])
-        self.content_NM = np.where(self.present_NM, np.arange(count)[:, None] % 4, -1)
+        self.content_id_NM = np.where(self.present_NM, np.arange(count)[:, None] % 4, -1)
         self.tokens = {m: _tokens(m, count, random) for m in MODALITIES}
 
     def __len__(self) -> int:
@@ -64,8 +64,8 @@ class SmallData:
         return self
 
     def facts(self, rows: np.ndarray) -> ProductBatch:
-        content_BM = torch.from_numpy(self.content_NM[rows])
-        return ProductBatch({}, content_BM >= 0, torch.from_numpy(rows), content_BM)
+        content_id_BM = torch.from_numpy(self.content_id_NM[rows])
+        return ProductBatch({}, content_id_BM >= 0, torch.from_numpy(rows), content_id_BM)
 
     def collate(self, rows: np.ndarray) -> ProductBatch:
         batch = self.facts(rows)

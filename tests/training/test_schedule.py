@@ -141,11 +141,11 @@ def test_collapse_is_named_by_modality():
 
 def test_duplicates_are_counted_as_the_anchor_meets_them():
     """Six sounds, three of them the same: an anchor meets 6/30 of its own kind per draw."""
-    content_NM = torch.full((6, 5), -1)
-    content_NM[:, 0] = torch.arange(6)
-    content_NM[:, 4] = torch.tensor([0, 0, 0, 1, 2, 3])
-    (sentence,) = duplicate_warnings(content_NM, batch_size=6, ignored=True)
+    content_id_NM = torch.full((6, 5), -1)
+    content_id_NM[:, 0] = torch.arange(6)
+    content_id_NM[:, 4] = torch.tensor([0, 0, 0, 1, 2, 3])
+    (sentence,) = duplicate_warnings(content_id_NM, batch_size=6, ignored=True)
     assert sentence.startswith("audio: 3 of 6 products")
     assert "about 1.00 false negatives" in sentence
     assert "excluded from the loss" in sentence
-    assert "counted as negatives" in duplicate_warnings(content_NM, 6, ignored=False)[0]
+    assert "counted as negatives" in duplicate_warnings(content_id_NM, 6, ignored=False)[0]

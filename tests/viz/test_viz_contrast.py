@@ -124,7 +124,7 @@ def test_table_of_a_batch_counts_hits_and_leaves_out_the_incomplete():
             return SimpleNamespace(pooled_BMD=pooled_NMD[rows], present_BM=present_BM)
 
     class Batch(list):
-        content_BM = None
+        content_id_BM = None
 
         def to(self, device):
             return list(self)

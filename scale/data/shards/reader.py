@@ -89,8 +89,8 @@ class Shards:
     manifest: Manifest
     tokenizer: PreTrainedTokenizerBase
     normaliser: Normaliser
-    content_NM: np.ndarray
-    """As `ProductDataset.content_NM`."""
+    content_id_NM: np.ndarray
+    """As `ProductDataset.content_id_NM`."""
     length_NM: np.ndarray
     """Tokens of each modality; 0 where absent."""
     start_N: np.ndarray
@@ -235,9 +235,9 @@ class ShardDataset:
         return FeatureConfig(**self.shards.manifest.settings.features)
 
     @property
-    def content_NM(self) -> np.ndarray:
-        """As `ProductDataset.content_NM`."""
-        return self.shards.content_NM[self.number_N]
+    def content_id_NM(self) -> np.ndarray:
+        """As `ProductDataset.content_id_NM`."""
+        return self.shards.content_id_NM[self.number_N]
 
     @property
     def present_NM(self) -> np.ndarray:
@@ -288,8 +288,8 @@ class ShardDataset:
         rows = indices.numpy() if isinstance(indices, Tensor) else indices
         index_B = np.array(rows, np.int64)
         numbers_B = self.number_N[index_B]
-        content_BM = torch.from_numpy(self.shards.content_NM[numbers_B])
-        batch = ProductBatch({}, content_BM >= 0, torch.from_numpy(index_B), content_BM)
+        content_id_BM = torch.from_numpy(self.shards.content_id_NM[numbers_B])
+        batch = ProductBatch({}, content_id_BM >= 0, torch.from_numpy(index_B), content_id_BM)
         length_BM = self.shards.length_NM[numbers_B]
         parts = [split(product) for product in self.shards.read(numbers_B, length_BM)]
         for m in self.shards.manifest.present:

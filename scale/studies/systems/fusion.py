@@ -137,9 +137,9 @@ class ClipLoss(nn.Module):
 
     def forward(self, pooled_BMD: Tensor, present_BM: Tensor, batch: ProductBatch) -> Tensor:
         """A scalar; 0 where no product has two modalities."""
-        content_BM = batch.content_BM if self.ignore_duplicates else None
+        content_id_BM = batch.content_id_BM if self.ignore_duplicates else None
         temperature = (-self.log_scale.clamp(max=LARGEST_SCALE)).exp()
-        pairs = pair_losses(pooled_BMD, present_BM, temperature, content_BM=content_BM)
+        pairs = pair_losses(pooled_BMD, present_BM, temperature, content_id_BM=content_id_BM)
         return pairs.mean_P().sum() / pairs.valid_BP.any(0).sum().clamp(min=1)
 
 

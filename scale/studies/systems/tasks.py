@@ -95,8 +95,8 @@ def swap_one_modality(example: Example) -> Example:
     moved_R = source_R != torch.arange(len(source_R), device=source_R.device)
     moved_B = torch.zeros_like(judged_B).index_copy(0, clean.rows_R, moved_R)
     differs_R = moved_R
-    if example.batch.content_BM is not None:
-        content_R = example.batch.content_BM[clean.rows_R, INDEX[m]]
+    if example.batch.content_id_BM is not None:
+        content_R = example.batch.content_id_BM[clean.rows_R, INDEX[m]]
         differs_R = content_R != content_R[source_R]
 
     hidden = dict(example.hidden)

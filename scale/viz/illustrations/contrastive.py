@@ -55,8 +55,8 @@ def text_image_loss(
         content_B: an id per distinct product; products with equal ids are no negatives.
     """
     pooled_BMD, present_BM = as_products(text_BD, image_BD)
-    content_BM = None if content_B is None else content_B[:, None].expand(-1, len(MODALITIES))
-    losses = pair_losses(pooled_BMD, present_BM, temperature, content_BM=content_BM)
+    content_id_BM = None if content_B is None else content_B[:, None].expand(-1, len(MODALITIES))
+    losses = pair_losses(pooled_BMD, present_BM, temperature, content_id_BM=content_id_BM)
     return losses.loss_BP[:, PAIR]
 
 

@@ -239,7 +239,7 @@ def table_of(model: Embedder, dataset: ProductDataset, count: int = 32) -> Batch
         output = model.embed(batch.to(device))
     pooled_BMD, present_BM = output.pooled_BMD.cpu(), output.present_BM.cpu()
     unit_BMD = normalize(pooled_BMD, dim=-1)
-    losses = pair_losses(pooled_BMD, present_BM, content_BM=batch.content_BM)
+    losses = pair_losses(pooled_BMD, present_BM, content_id_BM=batch.content_id_BM)
     cosine_BB = unit_BMD[:, TEXT] @ unit_BMD[:, IMAGE].T
     return BatchTable(cosine_BB, losses.loss_BP[:, PAIR].mean().item())
 

@@ -171,8 +171,8 @@ CURVES = (
 def crowd_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED) -> Bools:
     """Return present_NM of simulated products that lack each modality with probability `rate`."""
     names = tuple(Product(id=f"{row}") for row in range(products))
-    content_NM = np.arange(products)[:, None] * np.ones(len(MODALITIES), np.int64)
-    crowd = ProductDataset(names, FeatureConfig(), None, Normaliser({}, {}), {}, content_NM)
+    content_id_NM = np.arange(products)[:, None] * np.ones(len(MODALITIES), np.int64)
+    crowd = ProductDataset(names, FeatureConfig(), None, Normaliser({}, {}), {}, content_id_NM)
     return apply_noise(crowd, missing_at_random(rate), seed).dataset.present_NM
 
 
