@@ -270,7 +270,7 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
     left unchanged. Content received from a product with equal content counts as true.
 
     Damaged content keeps its number in `content_id_NM`, and `products` the path of the clean file.
-    The normaliser remains that of the clean training data. Second views (`dataset.view`) stay clean.
+    The normaliser is that of the clean training data. Second views (`dataset.view`) stay clean.
 
     Raises:
         ValueError: media are to be damaged, but features come from files.
