@@ -511,9 +511,9 @@ honest.map(approx)
 # tear?
 
 # %%
-from scale.viz.illustrations.space import map_tears, most_torn
+from scale.viz.illustrations.space import largest_projection_error, projection_errors
 
-map_tears(product_maps["trained"], rank_NN)
+projection_errors(product_maps["trained"], rank_NN)
 
 # %% [markdown]
 # Left: each product is joined to its nearest one in the 64 dimensions. Most lines are short; the orange ones
@@ -523,7 +523,7 @@ map_tears(product_maps["trained"], rank_NN)
 # category).
 
 # %%
-row = most_torn(rank_NN, neighbour_ranks(product_maps["trained"]))
+row = largest_projection_error(rank_NN, neighbour_ranks(product_maps["trained"]))
 product, results, hits = test.products[row], [], []
 for ranks_NN in (rank_NN, neighbour_ranks(product_maps["trained"])):
     near = ranks_NN[row].argsort()[1:6]

@@ -10,14 +10,14 @@ from scale.viz.illustrations.space import (
     Points,
     cosine_kinds,
     gap_over_training,
+    largest_projection_error,
     made_up_figure,
-    map_tears,
     modality_gap,
     modality_gap_figure,
     modality_maps,
-    most_torn,
     neighbour_ranks,
     principal_axes,
+    projection_errors,
     seed_maps,
     three_groups,
     trustworthiness,
@@ -125,7 +125,7 @@ def test_the_most_torn_point_is_that_whose_neighbours_went():
     x_N1 = np.array([[0.0], [0.1], [0.3], [5.0], [5.2], [5.5], [5.9]])
     map_N1 = x_N1.copy()
     map_N1[1] = 20.0  # torn away from 0 and 2
-    assert most_torn(neighbour_ranks(x_N1), neighbour_ranks(map_N1), k=1) in (0, 2)
+    assert largest_projection_error(neighbour_ranks(x_N1), neighbour_ranks(map_N1), k=1) in (0, 2)
 
 
 @pytest.mark.parametrize(("look", "lang"), LOOKS)
@@ -148,7 +148,7 @@ def test_map_pictures_are_readable(checked, look, lang):
     rng = np.random.default_rng(0)
     x_ND, xy_N2 = rng.normal(size=(40, 5)), rng.normal(size=(40, 2))
     rank_NN = neighbour_ranks(x_ND)
-    _, texts = checked(lambda lang: map_tears(xy_N2, rank_NN, lang), look, lang)
+    _, texts = checked(lambda lang: projection_errors(xy_N2, rank_NN, lang), look, lang)
     nearest_N = (rank_NN == 1).argmax(axis=1)
     torn = (neighbour_ranks(xy_N2)[np.arange(40), nearest_N] > 15).sum()
     assert label("sp_torn", lang, k=15, n=torn) in texts

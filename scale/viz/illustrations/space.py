@@ -303,14 +303,14 @@ ERROR_RANK = 15
 """A nearest neighbour with a larger rank on the map is a projection error."""
 
 
-def most_torn(rank_NN: Ints, map_rank_NN: Ints, k: int = 5) -> int:
+def largest_projection_error(rank_NN: Ints, map_rank_NN: Ints, k: int = 5) -> int:
     """Return the point whose k nearest in the space have the largest mean rank on the map."""
     true_NN = (rank_NN >= 1) & (rank_NN <= k)
     return int(np.where(true_NN, map_rank_NN, 0).sum(1).argmax())
 
 
 @drawn
-def map_tears(
+def projection_errors(
     xy_N2: ArrayLike, rank_NN: Ints, lang: Language = "en", row: int | None = None, k: int = 5
 ) -> Figure:
     """Draw each point's nearest neighbour in the space, and two neighbourhoods of one point.
@@ -322,7 +322,7 @@ def map_tears(
     """
     xy_N2 = np.asarray(xy_N2, dtype=float)
     map_rank_NN = neighbour_ranks(xy_N2)
-    row = most_torn(rank_NN, map_rank_NN, k) if row is None else row
+    row = largest_projection_error(rank_NN, map_rank_NN, k) if row is None else row
     figure = new_figure(9.0, 4.9)
     every, one = figure.subplots(1, 2)
     _every_nearest(every, xy_N2, rank_NN, map_rank_NN, lang)
@@ -451,7 +451,7 @@ def _products(sources: Sources) -> tuple[NDArray[np.float32], list[str]]:
 @figure("map_tears")
 def _draw_tears(sources: Sources, lang: Language) -> Figure:
     emb_ND, _ = _products(sources)
-    return map_tears(umap_coordinates(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
+    return projection_errors(umap_coordinates(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
 
 
 @figure("umap_seeds")
