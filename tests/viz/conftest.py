@@ -17,6 +17,9 @@ from scale.studies.study import Cell, Comparison, Study
 from scale.studies.study import Test as Held
 from scale.viz.theme import use_style
 
+LOOKS = (("paper", "en"), ("slides", "zh"))
+"""Styles and languages in which illustrations are drawn: slides have the largest text."""
+
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory):
@@ -137,12 +140,12 @@ def summary():
 
 @pytest.fixture
 def checked(readable):
-    """Draws in a look, without warnings; returns the figure and what is written in it."""
+    """Draw in a style, with warnings as errors; return the figure and its texts."""
 
-    def draw(function, look, lang):
+    def draw(function, look, *args):
         with use_style(look), warnings.catch_warnings():
             warnings.simplefilter("error")
-            figure = function(lang)
+            figure = function(*args)
             return figure, readable(figure)
 
     return draw

@@ -129,18 +129,18 @@ ALL = subset_name(MODALITIES)
 PREFIXES = tuple(subset_name(MODALITIES[:count]) for count in range(1, len(MODALITIES) + 1))
 
 Values = dict[str, NDArray[np.float64]]
-"""value_Q by written subset, of the same queries; EMPTY: chance."""
+"""value_Q of the same queries by name of the subset; EMPTY_SUBSET: chance."""
 
 
 def subset_values(model: ScaleModel, sources: Sources) -> Values:
-    """mAP@5 of the complete test products, asked by each subset; the gallery shows all it has."""
+    """Return mAP@5 of complete test products queried by each subset; the gallery is complete."""
     complete = sources.test.subset(np.flatnonzero(sources.test.present_NM.all(axis=1)))
     products = ProductArrays.of(complete, embed_dataset(model, complete, progress=False))
     found = subset_retrievals(products, "full", ks=(5,))
     values = {subset: one.values[METRIC] for subset, one in found.items()}
     values[EMPTY_SUBSET] = found[ALL].chance[METRIC]
-    asked_Q = ~np.isnan(values[ALL])
-    return {subset: value_Q[asked_Q] for subset, value_Q in values.items()}
+    valid_Q = ~np.isnan(values[ALL])
+    return {subset: value_Q[valid_Q] for subset, value_Q in values.items()}
 
 
 @figure("subset_bars")
@@ -171,7 +171,7 @@ def _draw_shapley(sources: Sources, lang: Language) -> Figure:
 def _draw_added(sources: Sources, lang: Language) -> Figure:
     _, records = sources.finished("modalities")
 
-    def told(trained_with: str, metric: str):
+    def estimate_of(trained_with: str, metric: str) -> Estimate:
         value_S = [
             record.figures["held out"][metric]
             for record in records
@@ -179,5 +179,6 @@ def _draw_added(sources: Sources, lang: Language) -> Figure:
         ]
         return seed_interval(np.array(value_S, dtype=float))
 
-    trained = [told(prefix, METRIC) for prefix in PREFIXES]
-    return added_modalities(trained, [told(ALL, f"{METRIC} {p}") for p in PREFIXES], lang, METRIC)
+    trained = [estimate_of(prefix, METRIC) for prefix in PREFIXES]
+    queried = [estimate_of(ALL, f"{METRIC} {prefix}") for prefix in PREFIXES]
+    return added_modalities(trained, queried, lang, METRIC)

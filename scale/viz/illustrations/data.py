@@ -450,21 +450,17 @@ def expected_combinations(present_NM: Bools, lang: Language = "en", most: int = 
     return figure
 
 
-SHOWN = 24
-"""Products of the contact sheet."""
-
-
 def _sizes(sources: Sources) -> Counter:
     return Counter(p.category for p in sources.catalogue if p.category is not None)
 
 
 def _ordered(sources: Sources) -> list[str]:
-    """Categories, largest first, then by name."""
+    """Return categories, largest first, then by name."""
     return [name for name, _ in sorted(_sizes(sources).items(), key=lambda i: (-i[1], i[0]))]
 
 
 def _presence(sources: Sources) -> tuple[np.ndarray, list[str]]:
-    """present_NM and category_N of the products that have a category."""
+    """Return present_NM and category_N of the products that have a category."""
     rows = [i for i, p in enumerate(sources.catalogue) if p.category is not None]
     categories = [sources.catalogue[i].category or "" for i in rows]
     return sources.catalogue.present_NM()[rows], categories
@@ -477,20 +473,20 @@ def _draw_tail_curves(sources: Sources, lang: Language) -> Figure:
 
 @figure("tail_metric")
 def _draw_tail_metric(sources: Sources, lang: Language) -> Figure:
-    """Each test product asks; the answer is the category of the nearest training product."""
-    known, asked = (
+    """Classify each test product by the category of its nearest training product."""
+    train, test = (
         embed_dataset(sources.run.model, data, progress=False).product()
-        for data in (sources.run.dataset(sources.catalogue, "train"), sources.test)
+        for data in (sources.train, sources.test)
     )
     category = {p.id: p.category for p in sources.catalogue}
-    nearest_Q = (asked.emb_ND @ known.emb_ND.T).argmax(axis=1)
-    right: dict[str, list[bool]] = {}
-    for query, place in zip(asked.ids, nearest_Q, strict=True):
+    nearest_Q = (test.emb_ND @ train.emb_ND.T).argmax(axis=1)
+    correct: dict[str, list[bool]] = {}
+    for query, row in zip(test.ids, nearest_Q, strict=True):
         if category[query] is not None:
-            found = category[query] == category[known.ids[place]]
-            right.setdefault(category[query], []).append(found)
-    names = [name for name in _ordered(sources) if name in right]
-    counts = [[len(right[n]) for n in names], [sum(right[n]) for n in names]]
+            hit = category[query] == category[train.ids[row]]
+            correct.setdefault(category[query], []).append(hit)
+    names = [name for name in _ordered(sources) if name in correct]
+    counts = [[len(correct[n]) for n in names], [sum(correct[n]) for n in names]]
     return tail_metric(names, *counts, lang)
 
 

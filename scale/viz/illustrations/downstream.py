@@ -393,12 +393,12 @@ def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
     without = found[subset_name(tuple(m for m in MODALITIES if m != "image"))]
     _, in_every, in_other = np.intersect1d(every.rows_Q, without.rows_Q, return_indices=True)
     a_Q, b_Q = every.values[METRIC][in_every], without.values[METRIC][in_other]
-    asked_Q = ~np.isnan(a_Q + b_Q)
-    return bootstrap_figure(a_Q[asked_Q], b_Q[asked_Q], None, lang, sources.seed)
+    valid_Q = ~np.isnan(a_Q + b_Q)
+    return bootstrap_figure(a_Q[valid_Q], b_Q[valid_Q], None, lang, sources.seed)
 
 
 def _probe(model: ScaleModel, sources: Sources) -> tuple[Classification, dict[str, list[str]]]:
-    """The linear probe of a model, and the categories of each split."""
+    """Return the linear probe of a model and the categories by split."""
     examples, labels = [], {}
     for split in ("train", "val", "test"):
         data = sources.run.dataset(sources.catalogue, split)
@@ -420,7 +420,7 @@ def _draw_tail_scores(sources: Sources, lang: Language) -> Figure:
 
 
 def _labelled(model: ScaleModel, sources: Sources) -> tuple[np.ndarray, list[str], list[str]]:
-    """emb_ND, ids and categories of the test products that have a category."""
+    """Return emb_ND, ids and categories of the test products that have a category."""
     vectors = embed_dataset(model, sources.test, progress=False).product()
     category = {product.id: product.category for product in sources.test.products}
     rows = [row for row, i in enumerate(vectors.ids) if category[i] is not None]

@@ -342,11 +342,7 @@ def _gain_matrix(
 
 
 WORD_STEPS, TABLE_STEPS = 60, 100
-"""Of practice, as in the notebooks."""
-
-
-def _train(sources: Sources) -> ProductDataset:
-    return sources.run.dataset(sources.catalogue, "train")
+"""Steps of fine-tuning, as in the notebooks."""
 
 
 @figure("word_masking")
@@ -363,7 +359,7 @@ def _word_masking(sources: Sources, lang: Language) -> Figure:
 
 @figure("whole_value_masking")
 def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
-    """The first product with a table whose second pair has a value of several pieces."""
+    """Mask the first product whose table has a value of several pieces in its second pair."""
     data = sources.test
     tokens = data.collate(range(len(data))).tokens["table"]
     length_R = (tokens.entity_RL == 3).sum(1)
@@ -372,7 +368,7 @@ def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
     ends = (entity_L == 7).nonzero()
     last = int(ends[-1]) + 2 if len(ends) else len(ids_L)
     entity_L, ids_L = entity_L[:last], ids_L[:last]
-    # The last piece of each longer value, so that the rest of it stands beside the blank.
+    # The last piece of each longer value, so that the rest of the value stays visible.
     same_L = torch.cat([entity_L[1:] == entity_L[:-1], torch.tensor([False])])
     ends_L = (entity_L % 2 == 1) & (entity_L > 0) & ~same_L & same_L.roll(1)
     ways = (
@@ -390,64 +386,64 @@ def _masked_pieces(data: ProductDataset, ids_L: Tensor, hidden_L: Tensor) -> lis
 
 @figure("word_prediction")
 def _word_prediction(sources: Sources, lang: Language) -> Figure:
-    """The test product where the picture helps most, its colour hidden, before two readers."""
-    exam = prepend_label(sources.test, "colour")
-    lessons = prepend_label(_train(sources), "colour")
-    colours = sorted({p.labels["colour"] for p in (*lessons.products, *exam.products)})
+    """Predict the colour of the test product with the largest benefit from its picture."""
+    train, test = (prepend_label(data, "colour") for data in (sources.train, sources.test))
+    colours = sorted({p.labels["colour"] for p in (*train.products, *test.products)})
     kinds = {condition("title", lang): ("text",), condition("picture", lang): ("text", "image")}
-    readers = {
-        name: fine_tune_on_words(sources.run, lessons, colours, kept, WORD_STEPS, sources.seed)
+    models = {
+        name: fine_tune_on_words(sources.run, train, colours, kept, WORD_STEPS, sources.seed)
         for name, kept in kinds.items()
     }
-    asked = mask_words(exam, colours, complete_rows(exam, ("text", "image")))
-    alone_P, both_P = (
-        score_masked(reader, asked, "text", len(exam), {"": EVERYTHING})[""].loss_P
-        for reader in readers.values()
+    masked = mask_words(test, colours, complete_rows(test, ("text", "image")))
+    title_P, both_P = (
+        score_masked(model, masked, "text", len(test), {"": EVERYTHING})[""].loss_P
+        for model in models.values()
     )
-    row = int(np.nanargmax(alone_P - both_P))
-    one, product = mask_words(exam, colours, [row]), exam.products[row]
+    row = int(np.nanargmax(title_P - both_P))
+    one, product = mask_words(test, colours, [row]), test.products[row]
     guesses = {
-        name: top_tokens(predict(reader, one, "text")[0], exam.tokenizer)
-        for name, reader in readers.items()
+        name: top_tokens(predict(model, one, "text")[0], test.tokenizer)
+        for name, model in models.items()
     }
     colour = product.labels["colour"]
     question = product.text.lower().replace(colour, "____", 1)
     return top_guesses(product, question, guesses, colour, lang)
 
 
-def _table_reader(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
-    lessons = with_record_tables(_train(sources))
-    reader = fine_tune_on_tables(sources.run, lessons, TABLE_STEPS, sources.seed)
-    return reader, with_record_tables(sources.test)
+def _table_model(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
+    """Return a model fine-tuned on tables of record attributes, and the test split with them."""
+    train = with_record_tables(sources.train)
+    model = fine_tune_on_tables(sources.run, train, TABLE_STEPS, sources.seed)
+    return model, with_record_tables(sources.test)
 
 
 @figure("entity_prediction")
 def _entity_prediction(sources: Sources, lang: Language) -> Figure:
-    reader, exam = _table_reader(sources)
-    row = complete_rows(exam, MODALITIES)[0]
-    one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
+    model, test = _table_model(sources)
+    row = complete_rows(test, MODALITIES)[0]
+    one = mask_entities(test, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
     shown = {condition("nothing", lang): NOTHING}
     shown |= {condition(m, lang): Context((m,)) for m in ("image", "audio")}
     guesses = {
-        name: top_tokens(predict(reader, in_context(one, "table", c), "table")[0], exam.tokenizer)
+        name: top_tokens(predict(model, in_context(one, "table", c), "table")[0], test.tokenizer)
         for name, c in shown.items()
     }
-    product = exam.products[row]
+    product = test.products[row]
     answer = product.labels["material"]
     return top_guesses(product, blank_value("Material", lang), guesses, answer, lang)
 
 
 @figure("entity_context")
 def _entity_context(sources: Sources, lang: Language) -> Figure:
-    reader, exam = _table_reader(sources)
+    tuned, test = _table_model(sources)
     contexts = default_contexts("table")
     del contexts["other products"]
     found = []
-    for model in (sources.run.model, reader):
+    for model in (sources.run.model, tuned):
         losses = {}
         for name in RECORD_ATTRIBUTES:
-            asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
-            marks = score_masked(model, asked, "table", len(exam), contexts)
-            losses[name] = {context: mark.loss_P for context, mark in marks.items()}
+            masked = mask_entities(test, RECORD_ATTRIBUTES, targets=[name])
+            scores = score_masked(model, masked, "table", len(test), contexts)
+            losses[name] = {context: score.loss_P for context, score in scores.items()}
         found.append({name: gains(loss, seed=sources.seed) for name, loss in losses.items()})
     return before_and_after(*found, lang)

@@ -4,7 +4,7 @@ D distances; F features; H, W, C height, width and colours of a picture; L lengt
 are points (viz/typeset.py); y grows downwards.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -493,7 +493,7 @@ def copy_curve(
 
     Args:
         losses: by modality, loss_D of `masked_training.copy_losses`.
-        means: by modality, `masked_training.mean_loss`.
+        means: by modality, `masked_training.mean_baseline_loss`.
     """
     figure = new_figure(3.0 * len(losses) + 0.6, 2.7)
     panels = figure.subplots(1, len(losses), squeeze=False)[0]
@@ -521,41 +521,50 @@ def _draw_context_gain(sources: Sources, lang: Language) -> Figure:
     return context_gain({m: gains(loss, seed=sources.seed) for m, loss in losses.items()}, lang)
 
 
-def _hidden(modality: str, draw: Callable[..., Figure]) -> Callable:
-    """The products whom the other modalities help most, at the median, and harm most."""
+def _ranked(sources: Sources, modality: str) -> Ranked:
+    """Return the products with the largest, median and smallest benefit of other modalities."""
+    setup = (sources.run.model, sources.test, modality, sources.run.config.mask)
+    loss = product_losses(*setup, {"none": NOTHING, "all": EVERYTHING}, sources.seed)
+    rows = best_median_worst(loss["none"] - loss["all"])
+    return list(zip(RANKS, reconstruct(*setup, rows, seed=sources.seed), strict=True))
 
-    def picture(sources: Sources, lang: Language) -> Figure:
-        run, test = sources.run, sources.test
-        probe_masked = (run.model, test, modality, run.config.mask)
-        loss = product_losses(*probe_masked, {"none": NOTHING, "all": EVERYTHING}, sources.seed)
-        rows = best_median_worst(loss["none"] - loss["all"])
-        found = reconstruct(*probe_masked, rows, seed=sources.seed)
-        return draw(list(zip(RANKS, found, strict=True)), run.config.features, lang)
 
-    return picture
+@figure("mask_image")
+def _draw_mask_image(sources: Sources, lang: Language) -> Figure:
+    return mask_image(_ranked(sources, "image"), sources.run.config.features, lang)
+
+
+@figure("mask_video")
+def _draw_mask_video(sources: Sources, lang: Language) -> Figure:
+    return mask_video(_ranked(sources, "video"), sources.run.config.features, lang)
+
+
+@figure("mask_audio")
+def _draw_mask_audio(sources: Sources, lang: Language) -> Figure:
+    return mask_audio(_ranked(sources, "audio"), sources.run.config.features, lang)
 
 
 @figure("pretext_tasks")
 def _draw_pretext_tasks(sources: Sources, lang: Language) -> Figure:
-    """The most complete product; as much of it is hidden, by the same rule, as in the training."""
+    """Mask the most complete product with the rule and rate of the training."""
     run, test = sources.run, sources.test
     row, views = most_complete(test), {}
     for m in (m for m in MODALITIES if test.present_NM[row, INDEX[m]]):
         group_L = token_groups(test, row, m)
         chosen = draw_groups(group_L, run.config.mask.rate, sources.seed, INDEX[m])
-        asked = probe_masked(run.model, mask_groups(test, row, m, chosen), m, {"all": MODALITIES})
-        content = asked.reconstruction(test) if m in CONTINUOUS else _pieces_of(test, row, asked)
+        found = probe_masked(run.model, mask_groups(test, row, m, chosen), m, {"all": MODALITIES})
+        content = found.reconstruction(test) if m in CONTINUOUS else _pieces_of(test, row, found)
         baseline = "mean" if m in CONTINUOUS else "even"
-        views[m] = TaskView(content, asked.loss["all"], asked.loss[baseline])
+        views[m] = TaskView(content, found.loss["all"], found.loss[baseline])
     return pretext_tasks(views, run.config.features, lang)
 
 
-def _pieces_of(data: ProductDataset, row: int, asked: MaskedPrediction) -> list[Piece]:
-    """The word pieces of the product's title or table, the hidden ones with the likeliest guess."""
-    ids_L = data.collate([row]).tokens[asked.modality].values[0].tolist()
+def _pieces_of(data: ProductDataset, row: int, found: MaskedPrediction) -> list[Piece]:
+    """Return the word pieces of a title or table, masked ones with the most probable piece."""
+    ids_L = data.collate([row]).tokens[found.modality].values[0].tolist()
     words = data.tokenizer.convert_ids_to_tokens(ids_L)
-    guesses = {a.place: a.best[0][0] for a in asked.pieces("all", data.tokenizer, 1)}
-    special, table = set(data.tokenizer.all_special_ids), asked.modality == "table"
+    guesses = {a.place: a.best[0][0] for a in found.pieces("all", data.tokenizer, 1)}
+    special, table = set(data.tokenizer.all_special_ids), found.modality == "table"
     return [
         # The semicolon between the pairs of a table becomes the end of a line.
         Piece(word, guesses.get(place), table and words[place + 1] == ";")
@@ -569,8 +578,3 @@ def _draw_copy_curve(sources: Sources, lang: Language) -> Figure:
     shown = {"video": 7, "audio": 16}
     losses = {m: copy_losses(sources.test, m, most) for m, most in shown.items()}
     return copy_curve(losses, {m: mean_baseline_loss(sources.test, m) for m in shown}, lang)
-
-
-figure("mask_image")(_hidden("image", mask_image))
-figure("mask_video")(_hidden("video", mask_video))
-figure("mask_audio")(_hidden("audio", mask_audio))

@@ -294,11 +294,11 @@ def paired_runs(
 
 
 SHOWN_MODALITIES = ("text", "table", "image")
-"""What the product of `missing_policies` has."""
+"""Modalities of the product in `missing_policies`."""
 MEASURED_RATES = (0.1, 0.3, 0.5, 0.7)
-"""At which the catalogue's complete products are counted."""
+"""Rates at which the catalogue's complete products are counted."""
 PAIRED_RATE = 0.1
-"""Rate of `paired_seeds`."""
+"""Missing rate of `paired_seeds`."""
 
 
 @figure("missing_policies")
@@ -313,8 +313,7 @@ def _draw_policies(sources: Sources, lang: Language) -> Figure:
 
 @figure("complete_share")
 def _draw_complete(sources: Sources, lang: Language) -> Figure:
-    train = sources.run.dataset(sources.catalogue, "train")
-    measured = {}
+    train, measured = sources.train, {}
     for rate in MEASURED_RATES:
         left = apply_noise(train, missing_at_random(rate), sources.seed).dataset
         measured[rate] = shares_left(train.present_NM, left.present_NM)

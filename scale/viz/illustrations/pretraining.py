@@ -341,19 +341,19 @@ def _total_sums(axes: Axes, box: Box, terms: LossTerms, lang: Language) -> None:
 
 
 BATCH = 32
-"""Products of the runs that do not learn."""
+"""Number of products in the batch of `broken_runs`."""
 
 
 @figure("architecture")
 def draw_architecture(sources: Sources, lang: Language) -> Figure:
-    """The run's model."""
+    """Draw the run's model."""
     parameters = sum(p.numel() for p in sources.run.model.parameters())
     return architecture(sources.run.config.model, parameters, sources.run.folder.folder.name, lang)
 
 
 @figure("architecture_base")
 def draw_architecture_base(sources: Sources, lang: Language) -> Figure:
-    """The paper's size; its parameters are counted without being made."""
+    """Draw the model at the paper's size; parameters are counted on the meta device."""
     config = base()
     with torch.device("meta"):
         model = ScaleModel(config.model, config.missing)
@@ -363,7 +363,7 @@ def draw_architecture_base(sources: Sources, lang: Language) -> Figure:
 
 @figure("loss_terms")
 def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
-    """The fifteen losses of one test batch, before training."""
+    """Draw the fifteen losses of a test batch for the untrained model."""
     run, data = sources.run, sources.test
     batch = data.collate(range(min(64, len(data))))
     pieces = WordPieces.of(data.tokenizer)
@@ -378,8 +378,8 @@ def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
 
 @figure("total_loss")
 def draw_total_loss(sources: Sources, lang: Language) -> Figure:
-    """The losses of one training batch after training, as the run's config sums them."""
-    run, data = sources.run, sources.run.dataset(sources.catalogue, "train")
+    """Draw the losses of a training batch after training, as weighted by the run's config."""
+    run, data = sources.run, sources.train
     config, batch = run.config.loss, data.collate(range(min(64, len(data))))
     pieces = WordPieces.of(data.tokenizer)
     masked = mask_batch(batch, run.config.mask, pieces, (0, 0), config.tasks)
@@ -405,6 +405,6 @@ def draw_total_loss(sources: Sources, lang: Language) -> Figure:
 
 @figure("broken_runs")
 def draw_broken_runs(sources: Sources, lang: Language) -> Figure:
-    """One batch by heart, and four faults."""
+    """Draw a run that overfits one batch, and four faulty ones."""
     batch = complete_products(sources.test, BATCH)
     return broken_runs(failure_curves(sources.run.config, batch), math.log(BATCH), lang)

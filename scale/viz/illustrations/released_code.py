@@ -375,10 +375,8 @@ BUILDS = ("as described", "heads on encoder", "layers never called")
 
 
 def _trained(sources: Sources, names: tuple[str, ...], steps: int) -> dict[str, tuple]:
-    data, config = (
-        first_training_products(sources.run, sources.catalogue),
-        small_config(sources.run.config),
-    )
+    data = first_training_products(sources.run, sources.catalogue)
+    config = small_config(sources.run.config)
     return {name: train_briefly(config, data, SHORT_RUNS[name], steps) for name in names}
 
 
@@ -408,12 +406,11 @@ def _draw_mask(sources: Sources, lang: Language) -> Figure:
 @figure("fault_temperature")
 def _draw_temperature(sources: Sources, lang: Language) -> Figure:
     with torch.no_grad():
-        output = sources.run.model.embed(
-            first_training_products(sources.run, sources.catalogue).collate(np.arange(64))
-        )
+        data = first_training_products(sources.run, sources.catalogue)
+        output = sources.run.model.embed(data.collate(np.arange(64)))
     features = output.pooled_BMD, output.present_BM
-    return fault_temperature(effective_temperatures(*features), same_modality_share(*features),
-                             lang)  # fmt: skip
+    temperature_X, share_P = effective_temperatures(*features), same_modality_share(*features)
+    return fault_temperature(temperature_X, share_P, lang)
 
 
 @figure("fault_audio")

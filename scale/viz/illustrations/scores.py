@@ -276,7 +276,7 @@ def _finish_panel(axes: Axes, title: str, lang: Language) -> None:
 
 @figure("score_path")
 def draw_score_path(sources: Sources, lang: Language) -> Figure:
-    """The most complete product of the test split."""
+    """Draw the most complete product of the test split."""
     run, row = sources.run, most_complete(sources.test)
     with torch.no_grad():
         output = run.model.embed(sources.test.collate([row]))

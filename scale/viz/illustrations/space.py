@@ -419,13 +419,13 @@ def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:
 
 
 NOISE = 400
-"""Random vectors in the picture of what a map makes up."""
+"""Number of random vectors in `map_made_up`."""
 FEW, MANY = 3, 15
-"""Neighbours of its two maps."""
+"""Neighbours of the two maps of noise."""
 
 
 def points_of(model: ScaleModel, data: ProductDataset) -> Points:
-    """All features of the products that are there."""
+    """Return all present features of the products as points."""
     return Points.of(embed_dataset(model, data, progress=False))
 
 
@@ -442,14 +442,14 @@ def _draw_modality_maps(sources: Sources, lang: Language) -> Figure:
 
 
 def _products(sources: Sources) -> tuple[NDArray[np.float32], list[str]]:
-    """One vector a product, and its category."""
+    """Return one vector per product and its category."""
     found = embed_dataset(sources.run.model, sources.test, progress=False).product()
     category = {product.id: product.category for product in sources.test.products}
     return found.emb_ND, [category[i] or "–" for i in found.ids]
 
 
 @figure("map_tears")
-def _draw_tears(sources: Sources, lang: Language) -> Figure:
+def _draw_projection_errors(sources: Sources, lang: Language) -> Figure:
     emb_ND, _ = _products(sources)
     return projection_errors(umap_coordinates(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
 

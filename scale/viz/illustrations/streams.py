@@ -426,14 +426,14 @@ def _show(axes: Axes, image: np.ndarray, title: str) -> None:
 
 SHOWN_SYSTEMS = ("uniter", "vilbert", "clip", "scale_itself")
 MASK_TOKENS = 10
-"""Most of a modality in the masks, so that single tokens can be seen."""
+"""Maximum number of tokens of a modality in a mask, so that single tokens are visible."""
 PICTURE_SIDE, FITTED_PICTURES, CODES, TITLE_LENGTH = 64, 150, 128, 12
-"""Pixels of a picture; pictures that the codes are found in; codes; tokens of a title."""
+"""Pixels per side of a picture; pictures in the codebook's fit; codes; tokens of a title."""
 
 
 @figure("attention_masks")
 def _draw_masks(sources: Sources, lang: Language) -> Figure:
-    """Of untrained models of the run's config: a mask is the design's, not the training's."""
+    """Measure masks of untrained models: a mask depends on the design, not on training."""
     batch = sources.test.collate([most_complete(sources.test)])
     product = truncate_tokens(batch, 0, MASK_TOKENS)
     reaches = []

@@ -23,8 +23,7 @@ from scale.viz.illustrations.downstream import (
     two_systems,
 )
 from scale.viz.words import label
-
-LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
+from tests.viz.conftest import LOOKS
 
 
 def grouped(products=40, groups=4, seed=0):
@@ -77,59 +76,59 @@ def test_tasks_are_those_of_the_evaluation():
     assert tasks["mAP@1"]["trained"].value > 0.5
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_denominators_are_readable_and_right(checked, look, lang):
-    _, texts = checked(one_list, look, lang)
-    places = [texts.index(v) for v in ("0.21", "0.33", "0.83")]  # in the order of the labels
-    assert places == sorted(places)
-    assert [label(k, lang, n=n) in texts for k, n in
-            (("dn_relevant", 8), ("dn_min", 5), ("dn_hits", 2))] == [True] * 3  # fmt: skip
-    _, texts = checked(two_systems, look, lang)
-    assert {"0.20", "1.00", "0.54", "0.68"} <= set(texts)
+def test_denominators_are_readable_and_right(checked):
+    for look, lang in LOOKS:
+        _, texts = checked(one_list, look, lang)
+        places = [texts.index(v) for v in ("0.21", "0.33", "0.83")]  # in the order of the labels
+        assert places == sorted(places)
+        assert [label(k, lang, n=n) in texts for k, n in
+                (("dn_relevant", 8), ("dn_min", 5), ("dn_hits", 2))] == [True] * 3  # fmt: skip
+        _, texts = checked(two_systems, look, lang)
+        assert {"0.20", "1.00", "0.54", "0.68"} <= set(texts)
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_bootstrap_is_readable_and_its_numbers_are_the_estimates(checked, look, lang):
-    rng = np.random.default_rng(0)
-    a_Q = rng.random(60)
-    b_Q = np.clip(a_Q - 0.1 + 0.1 * rng.normal(size=60), 0, 1)
-    _, texts = checked(lambda lang: bootstrap_figure(a_Q, b_Q, ("a", "b"), lang), look, lang)
-    found = estimate(a_Q)
-    assert f"[{found.low:.2f}, {found.high:.2f}]" in texts
-    paired = estimate(a_Q - b_Q)
-    named = f"{label('dn_paired', lang)} [{paired.low:.2f}, {paired.high:.2f}]".replace("-", "−")
-    assert named in texts
-    assert label("dn_each", lang, n=60, mean=a_Q.mean()) in texts
+def test_bootstrap_is_readable_and_its_numbers_are_the_estimates(checked):
+    for look, lang in LOOKS:
+        rng = np.random.default_rng(0)
+        a_Q = rng.random(60)
+        b_Q = np.clip(a_Q - 0.1 + 0.1 * rng.normal(size=60), 0, 1)
+        _, texts = checked(bootstrap_figure, look, a_Q, b_Q, ("a", "b"), lang)
+        found = estimate(a_Q)
+        assert f"[{found.low:.2f}, {found.high:.2f}]" in texts
+        paired = estimate(a_Q - b_Q)
+        named = f"{label('dn_paired', lang)} [{paired.low:.2f}, {paired.high:.2f}]".replace(
+            "-", "−"
+        )
+        assert named in texts
+        assert label("dn_each", lang, n=60, mean=a_Q.mean()) in texts
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_tail_and_purity_are_readable(checked, look, lang):
-    names = [f"category {n}" for n in range(30)]
-    train_C, f1_C = np.arange(30) + 1, np.linspace(0, 1, 30)
-    scores = {"accuracy": 0.6, "macro-F1": 0.4}
-    figure, texts = checked(
-        lambda lang: tail_scores(names, train_C, f1_C, scores, lang), look, lang
-    )
-    assert [bar.get_height() for bar in figure.axes[0].patches] == sorted(train_C)[::-1]
-    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), f1_C[::-1])
-    assert label("dn_line", lang, name=metric_name("accuracy", lang), value=0.6) in texts
-    values = {name: np.array([0.1, 0.5, 1.0]) for name in ("NMI", "ARI", "purity")}
-    curves = {"trained": values, "chance": values}
-    _, texts = checked(lambda lang: purity_figure([2, 20, 146], curves, 34, lang), look, lang)
-    assert label("dn_categories", lang, n=34) in texts
+def test_tail_and_purity_are_readable(checked):
+    for look, lang in LOOKS:
+        names = [f"category {n}" for n in range(30)]
+        train_C, f1_C = np.arange(30) + 1, np.linspace(0, 1, 30)
+        scores = {"accuracy": 0.6, "macro-F1": 0.4}
+        figure, texts = checked(tail_scores, look, names, train_C, f1_C, scores, lang)
+        assert [bar.get_height() for bar in figure.axes[0].patches] == sorted(train_C)[::-1]
+        np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), f1_C[::-1])
+        assert label("dn_line", lang, name=metric_name("accuracy", lang), value=0.6) in texts
+        values = {name: np.array([0.1, 0.5, 1.0]) for name in ("NMI", "ARI", "purity")}
+        curves = {"trained": values, "chance": values}
+        _, texts = checked(purity_figure, look, [2, 20, 146], curves, 34, lang)
+        assert label("dn_categories", lang, n=34) in texts
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_tasks_are_readable(checked, around, look, lang):
-    stages = ("chance", "untrained", "trained")
-    results = {metric: {} for metric in ("mAP@5", "macro-F1", "ARI")}
-    for (number, metric), (place, stage) in combinations(enumerate(results), enumerate(stages)):
-        results[metric][stage] = around(0.1 * number + 0.2 * place)
-    results["ARI"]["untrained"] = None
-    results["ARI"]["chance"] = Estimate(0.0, -0.02, 0.02, 5)
-    _, texts = checked(lambda lang: task_figure(results, lang), look, lang)
-    names = {metric_name(metric, lang) for metric in results}
-    assert set(texts) >= names | {label(stage, lang) for stage in stages}
+def test_tasks_are_readable(checked, around):
+    for look, lang in LOOKS:
+        stages = ("chance", "untrained", "trained")
+        results = {metric: {} for metric in ("mAP@5", "macro-F1", "ARI")}
+        for (number, metric), (place, stage) in combinations(enumerate(results), enumerate(stages)):
+            results[metric][stage] = around(0.1 * number + 0.2 * place)
+        results["ARI"]["untrained"] = None
+        results["ARI"]["chance"] = Estimate(0.0, -0.02, 0.02, 5)
+        _, texts = checked(task_figure, look, results, lang)
+        names = {metric_name(metric, lang) for metric in results}
+        assert set(texts) >= names | {label(stage, lang) for stage in stages}
 
 
 def test_lists_that_do_not_fit_are_named():

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from matplotlib.text import Text
 
@@ -15,8 +14,8 @@ from scale.viz.illustrations.masking import Piece, TaskView, pretext_tasks
 from scale.viz.illustrations.pretraining import LossTerms, total_loss
 from scale.viz.illustrations.scores import score_path
 from scale.viz.words import label
+from tests.viz.conftest import LOOKS
 
-LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 FEATURES = FeatureConfig(image_size=32, patch_size=16, frame_size=16, video_frames=5, mel_bins=8)
 
 
@@ -26,17 +25,17 @@ def scores_of(product, seed=0):
     return inter_modality_scores(features_BMD, present_BM)
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_a_pair_is_followed_from_s_to_its_weight(product, checked, look, lang):
-    scores = scores_of(product)
-    _, texts = checked(lambda lang: score_path(product, scores, lang), look, lang)
-    for matrix_BMM in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM):
-        for value in matrix_BMM[0].flatten().tolist():
-            assert f"{value:.2f}".replace("-", "−") in texts
-    best = max(PAIRS, key=lambda pair: float(scores.cosine_BMM[0][pair]))
-    i, j = (label(MODALITIES[k], lang) for k in best)
-    weight = f"{float(scores.weighted_BMM[0][best]):.2f}"
-    assert any(text.startswith("S′") or f"{i}–{j}" in text for text in texts if weight in text)
+def test_a_pair_is_followed_from_s_to_its_weight(product, checked):
+    for look, lang in LOOKS:
+        scores = scores_of(product)
+        _, texts = checked(score_path, look, product, scores, lang)
+        for matrix_BMM in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM):
+            for value in matrix_BMM[0].flatten().tolist():
+                assert f"{value:.2f}".replace("-", "−") in texts
+        best = max(PAIRS, key=lambda pair: float(scores.cosine_BMM[0][pair]))
+        i, j = (label(MODALITIES[k], lang) for k in best)
+        weight = f"{float(scores.weighted_BMM[0][best]):.2f}"
+        assert any(text.startswith("S′") or f"{i}–{j}" in text for text in texts if weight in text)
 
 
 def test_a_modality_that_is_not_there_has_no_number(product, readable):
@@ -55,12 +54,12 @@ def terms(**changes):
     return replace(LossTerms(pair_P, masked, weight_MM, 55.0, 8.4, 64, False), **changes)
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_the_total_is_the_sum_of_what_is_shown(checked, look, lang):
-    _, texts = checked(lambda lang: total_loss(terms(), lang), look, lang)
-    assert {"55.00", "8.40", "63.40", *(f"{value:.2f}" for value in range(1, 11))} <= set(texts)
-    assert "S′ 0.01" in texts
-    assert texts.count(label("fig_pair", lang)) == len(PAIRS)
+def test_the_total_is_the_sum_of_what_is_shown(checked):
+    for look, lang in LOOKS:
+        _, texts = checked(total_loss, look, terms(), lang)
+        assert {"55.00", "8.40", "63.40", *(f"{value:.2f}" for value in range(1, 11))} <= set(texts)
+        assert "S′ 0.01" in texts
+        assert texts.count(label("fig_pair", lang)) == len(PAIRS)
 
 
 def test_tasks_that_are_off_and_pairs_that_nobody_has_say_so(readable):
@@ -83,16 +82,16 @@ def views(product):
     return found
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_a_guess_is_right_or_wrong(product, checked, look, lang):
-    found = views(product)
-    figure, texts = checked(lambda lang: pretext_tasks(found, FEATURES, lang), look, lang)
-    assert {"✓ ket", "× tles", "✓ big", "…"} <= set(texts)
-    assert texts.count(label("fig_task_loss", lang, loss=0.5)) == 3
-    assert label("fig_even", lang, loss=7.0) in texts
-    # A hidden word is nowhere in the row of what the model sees.
-    assert texts.count("ket") == 1
-    assert len(figure.axes[0].images) == 3 + 3 * 5 + 3
+def test_a_guess_is_right_or_wrong(product, checked):
+    for look, lang in LOOKS:
+        found = views(product)
+        figure, texts = checked(pretext_tasks, look, found, FEATURES, lang)
+        assert {"✓ ket", "× tles", "✓ big", "…"} <= set(texts)
+        assert texts.count(label("fig_task_loss", lang, loss=0.5)) == 3
+        assert label("fig_even", lang, loss=7.0) in texts
+        # A hidden word is nowhere in the row of what the model sees.
+        assert texts.count("ket") == 1
+        assert len(figure.axes[0].images) == 3 + 3 * 5 + 3
 
 
 def test_a_task_without_its_modality_is_absent(product, readable):

@@ -17,27 +17,27 @@ from scale.viz.illustrations.masked_words import (
     word_fates,
 )
 from scale.viz.words import label
+from tests.viz.conftest import LOOKS
 
-LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh"), ("slides", "en")]
 PIECES = [("[CLS]", "structure"), ("small", "plain"), ("[MASK]", "mask"), ("277", "random"),
           ("pot", "kept"), ("[SEP]", "structure")]  # fmt: skip
 each = pytest.mark.parametrize(("look", "lang"), LOOKS)
 
 
-@each
-def test_fates_of_words(checked, look, lang):
-    _, texts = checked(lambda lang: word_fates([PIECES] * 3, lang), look, lang)
-    assert texts.count("277") == 3
-    keys = ("fate_mask", "fate_random", "fate_kept", "masking_title")
-    assert {label(key, lang) for key in keys} <= set(texts)
+def test_fates_of_words(checked):
+    for look, lang in LOOKS:
+        _, texts = checked(word_fates, look, [PIECES] * 3, lang)
+        assert texts.count("277") == 3
+        keys = ("fate_mask", "fate_random", "fate_kept", "masking_title")
+        assert {label(key, lang) for key in keys} <= set(texts)
 
 
-@each
-def test_a_long_table_takes_more_lines(checked, look, lang):
-    long = [(f"piece{k}", "mask" if k % 3 else "plain") for k in range(40)]
-    _, texts = checked(lambda lang: ways_of_hiding(long, PIECES, PIECES, lang), look, lang)
-    assert {f"piece{k}" for k in range(40)} <= set(texts)
-    assert label("whole_attribute", lang) in texts
+def test_a_long_table_takes_more_lines(checked):
+    for look, lang in LOOKS:
+        long = [(f"piece{k}", "mask" if k % 3 else "plain") for k in range(40)]
+        _, texts = checked(ways_of_hiding, look, long, PIECES, PIECES, lang)
+        assert {f"piece{k}" for k in range(40)} <= set(texts)
+        assert label("whole_attribute", lang) in texts
 
 
 def test_fates_are_told_apart(product):
@@ -61,17 +61,17 @@ def test_fates_are_told_apart(product):
     assert told[-2] == ("k", "random")
 
 
-@each
-def test_guesses(checked, look, lang, product):
-    first = [("for", 0.41), ("red", 0.2), ("blue", 0.1), ("##se", 0.05), ("a", 0.01)]
-    names = condition("nothing", lang), condition("audio", lang), condition("picture", lang)
-    guesses = dict(zip(names, (first, first[::-1], first), strict=True))
-    question = blank_value("Colour", lang)
-    drawing = checked(lambda lang: top_guesses(product, question, guesses, "red", lang), look, lang)
-    _, texts = drawing
-    assert texts.count("✓ red") == 3
-    assert texts.count("0.41") == 3
-    assert {*names, question} <= set(texts)
+def test_guesses(checked, product):
+    for look, lang in LOOKS:
+        first = [("for", 0.41), ("red", 0.2), ("blue", 0.1), ("##se", 0.05), ("a", 0.01)]
+        names = condition("nothing", lang), condition("audio", lang), condition("picture", lang)
+        guesses = dict(zip(names, (first, first[::-1], first), strict=True))
+        question = blank_value("Colour", lang)
+        drawing = checked(top_guesses, look, product, question, guesses, "red", lang)
+        _, texts = drawing
+        assert texts.count("✓ red") == 3
+        assert texts.count("0.41") == 3
+        assert {*names, question} <= set(texts)
 
 
 def test_no_guess(product):
@@ -89,17 +89,17 @@ def gains_of(start):
     }
 
 
-@each
-def test_matrix_shows_what_is_given(checked, look, lang):
-    before, after = gains_of(-0.2), gains_of(0.05)
-    after["Colour"]["audio"] = NOTHING
-    del after["Material"]["audio"]
-    figure, texts = checked(lambda lang: before_and_after(before, after, lang), look, lang)
-    assert texts.count("-0.20") == 3
-    assert texts.count("+0.45") == 1  # of three rows one has nothing and one is not there
-    assert {"Colour", "Size class", label("attribute_after", lang)} <= set(texts)
-    assert len(figure.axes[0].patches) == 15
-    assert len(figure.axes[1].patches) == 13
+def test_matrix_shows_what_is_given(checked):
+    for look, lang in LOOKS:
+        before, after = gains_of(-0.2), gains_of(0.05)
+        after["Colour"]["audio"] = NOTHING
+        del after["Material"]["audio"]
+        figure, texts = checked(before_and_after, look, before, after, lang)
+        assert texts.count("-0.20") == 3
+        assert texts.count("+0.45") == 1  # of three rows one has nothing and one is not there
+        assert {"Colour", "Size class", label("attribute_after", lang)} <= set(texts)
+        assert len(figure.axes[0].patches) == 15
+        assert len(figure.axes[1].patches) == 13
 
 
 def test_only_decided_cells_are_coloured():

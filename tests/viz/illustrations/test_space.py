@@ -23,8 +23,7 @@ from scale.viz.illustrations.space import (
     trustworthiness,
 )
 from scale.viz.words import label
-
-LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
+from tests.viz.conftest import LOOKS
 
 
 def embeddings(products=12, seed=0, shift=3.0):
@@ -128,37 +127,35 @@ def test_the_most_torn_point_is_that_whose_neighbours_went():
     assert largest_projection_error(neighbour_ranks(x_N1), neighbour_ranks(map_N1), k=1) in (0, 2)
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_gap_pictures_are_readable(checked, points, look, lang):
-    stages = {"untrained": points, "trained": Points.of(embeddings(seed=1, shift=0.3))}
-    _, texts = checked(lambda lang: modality_gap_figure(stages, lang), look, lang)
-    values = {"stage": label("untrained", lang), "gap": modality_gap(points)}
-    assert label("sp_gap_is", lang, **values) in texts
-    snapshots = {0: points, 20: stages["trained"], 450: stages["trained"]}
-    _, texts = checked(lambda lang: gap_over_training(snapshots, lang, 450), look, lang)
-    assert label("sp_at_step", lang, step=450) in texts
-    xy_P2 = points.unit_PD[:, :2]
-    maps = {"untrained": xy_P2, "trained": xy_P2}
-    _, texts = checked(lambda lang: modality_maps(maps, points.modality_P, lang), look, lang)
-    assert set(texts) >= {label(m, lang) for m in MODALITIES}
+def test_gap_pictures_are_readable(checked, points):
+    for look, lang in LOOKS:
+        stages = {"untrained": points, "trained": Points.of(embeddings(seed=1, shift=0.3))}
+        _, texts = checked(modality_gap_figure, look, stages, lang)
+        values = {"stage": label("untrained", lang), "gap": modality_gap(points)}
+        assert label("sp_gap_is", lang, **values) in texts
+        snapshots = {0: points, 20: stages["trained"], 450: stages["trained"]}
+        _, texts = checked(gap_over_training, look, snapshots, lang, 450)
+        assert label("sp_at_step", lang, step=450) in texts
+        xy_P2 = points.unit_PD[:, :2]
+        maps = {"untrained": xy_P2, "trained": xy_P2}
+        _, texts = checked(modality_maps, look, maps, points.modality_P, lang)
+        assert set(texts) >= {label(m, lang) for m in MODALITIES}
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_map_pictures_are_readable(checked, look, lang):
-    rng = np.random.default_rng(0)
-    x_ND, xy_N2 = rng.normal(size=(40, 5)), rng.normal(size=(40, 2))
-    rank_NN = neighbour_ranks(x_ND)
-    _, texts = checked(lambda lang: projection_errors(xy_N2, rank_NN, lang), look, lang)
-    nearest_N = (rank_NN == 1).argmax(axis=1)
-    torn = (neighbour_ranks(xy_N2)[np.arange(40), nearest_N] > 15).sum()
-    assert label("sp_torn", lang, k=15, n=torn) in texts
-    assert label("sp_kept", lang, n=40 - torn) in texts
-    groups = [f"g{n % 7}" for n in range(40)]
-    _, texts = checked(lambda lang: seed_maps({0: xy_N2, 1: -xy_N2}, groups, lang), look, lang)
-    assert {f"g{n}" for n in range(6)} <= set(texts)  # the seventh stays grey
-    truth_N3, group_N = three_groups(per_group=10)
-    maps = {3: xy_N2, 15: xy_N2}
-    _, texts = checked(
-        lambda lang: made_up_figure(truth_N3, group_N, truth_N3[:, :2], maps, lang), look, lang
-    )
-    assert label("sp_noise", lang, k=3) in texts
+def test_map_pictures_are_readable(checked):
+    for look, lang in LOOKS:
+        rng = np.random.default_rng(0)
+        x_ND, xy_N2 = rng.normal(size=(40, 5)), rng.normal(size=(40, 2))
+        rank_NN = neighbour_ranks(x_ND)
+        _, texts = checked(projection_errors, look, xy_N2, rank_NN, lang)
+        nearest_N = (rank_NN == 1).argmax(axis=1)
+        torn = (neighbour_ranks(xy_N2)[np.arange(40), nearest_N] > 15).sum()
+        assert label("sp_torn", lang, k=15, n=torn) in texts
+        assert label("sp_kept", lang, n=40 - torn) in texts
+        groups = [f"g{n % 7}" for n in range(40)]
+        _, texts = checked(seed_maps, look, {0: xy_N2, 1: -xy_N2}, groups, lang)
+        assert {f"g{n}" for n in range(6)} <= set(texts)  # the seventh stays grey
+        truth_N3, group_N = three_groups(per_group=10)
+        maps = {3: xy_N2, 15: xy_N2}
+        _, texts = checked(made_up_figure, look, truth_N3, group_N, truth_N3[:, :2], maps, lang)
+        assert label("sp_noise", lang, k=3) in texts

@@ -25,8 +25,8 @@ from scale.viz.illustrations.data import (
     tail_metric,
 )
 from scale.viz.words import label
+from tests.viz.conftest import LOOKS
 
-LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
 CATEGORY_N = ["mug"] * 40 + ["drum"] * 30 + ["bell"] * 10
 
 
@@ -50,11 +50,11 @@ def test_every_number_has_a_source():
     assert plain(6000, over=True) == "> 6,000"
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_data_sets(checked, look, lang):
-    _, texts = checked(lambda lang: data_set_picture(DATA_SETS, lang), look, lang)
-    assert {"12,000", "6,313,067", "> 6,000", label("sets_not_stated", lang)} <= set(texts)
-    assert "M5Product (2022)" in texts
+def test_data_sets(checked):
+    for look, lang in LOOKS:
+        _, texts = checked(data_set_picture, look, DATA_SETS, lang)
+        assert {"12,000", "6,313,067", "> 6,000", label("sets_not_stated", lang)} <= set(texts)
+        assert "M5Product (2022)" in texts
 
 
 def test_lorenz_curve_is_the_gini_coefficient():
@@ -64,21 +64,21 @@ def test_lorenz_curve_is_the_gini_coefficient():
         assert gini == pytest.approx(long_tail(list(sizes))["gini"])
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_tail_curves(checked, look, lang):
-    lists = beside_zipf([6, 2, 1, 1], lang)
-    assert list(lists) == [label("tail_shop", lang, n=4), label("tail_zipf", lang, n=6000)]
-    figure, texts = checked(lambda lang: tail_curves(lists, lang), look, lang)
-    assert set(lists) <= {t.get_text() for t in figure.axes[0].get_legend().get_texts()}
-    assert label("tail_equal", lang) in texts
+def test_tail_curves(checked):
+    for look, lang in LOOKS:
+        lists = beside_zipf([6, 2, 1, 1], lang)
+        assert list(lists) == [label("tail_shop", lang, n=4), label("tail_zipf", lang, n=6000)]
+        figure, texts = checked(tail_curves, look, lists, lang)
+        assert set(lists) <= {t.get_text() for t in figure.axes[0].get_legend().get_texts()}
+        assert label("tail_equal", lang) in texts
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_tail_metric_shows_both_means(checked, look, lang):
-    names, queries, right = ["mug", "drum", "bell"], [80, 15, 5], [72, 3, 0]
-    _, texts = checked(lambda lang: tail_metric(names, queries, right, lang), look, lang)
-    assert f"{label('mean_over_products', lang)}: 0.75" in texts
-    assert f"{label('mean_over_categories', lang)}: 0.37" in texts
+def test_tail_metric_shows_both_means(checked):
+    for look, lang in LOOKS:
+        names, queries, right = ["mug", "drum", "bell"], [80, 15, 5], [72, 3, 0]
+        _, texts = checked(tail_metric, look, names, queries, right, lang)
+        assert f"{label('mean_over_products', lang)}: 0.75" in texts
+        assert f"{label('mean_over_categories', lang)}: 0.37" in texts
 
 
 def test_counts_and_chi_square_have_slow_twins(present_NM):
@@ -116,16 +116,16 @@ def test_chance_tells_the_planted_cause(present_NM):
     assert (reached_M[:4] > 0.01).all()
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_pictures_of_gaps(checked, present_NM, look, lang):
-    _, texts = checked(lambda lang: presence_maps(present_NM, CATEGORY_N, lang), look, lang)
-    assert "mug (40)" in texts
-    assert f"{100 * present_NM[:40, 4].mean():.0f}" in texts
-    chance_RM = np.arange(500, dtype=float).reshape(100, 5)
-    real_M = np.array([0.0, 250, 495, 600, 900])
-    _, texts = checked(lambda lang: independence_picture(real_M, chance_RM, lang), look, lang)
-    assert f"{label('text', lang)}: p = 1.00" in texts
-    assert f"{label('audio', lang)}: p ≤ 0.010" in texts
-    _, texts = checked(lambda lang: expected_combinations(present_NM, lang), look, lang)
-    most = max(map(present_NM.tolist().count, present_NM.tolist()))
-    assert f"{most}" in texts
+def test_pictures_of_gaps(checked, present_NM):
+    for look, lang in LOOKS:
+        _, texts = checked(presence_maps, look, present_NM, CATEGORY_N, lang)
+        assert "mug (40)" in texts
+        assert f"{100 * present_NM[:40, 4].mean():.0f}" in texts
+        chance_RM = np.arange(500, dtype=float).reshape(100, 5)
+        real_M = np.array([0.0, 250, 495, 600, 900])
+        _, texts = checked(independence_picture, look, real_M, chance_RM, lang)
+        assert f"{label('text', lang)}: p = 1.00" in texts
+        assert f"{label('audio', lang)}: p ≤ 0.010" in texts
+        _, texts = checked(expected_combinations, look, present_NM, lang)
+        most = max(map(present_NM.tolist().count, present_NM.tolist()))
+        assert f"{most}" in texts

@@ -14,25 +14,25 @@ from scale.viz.illustrations.missing_modalities import (
     unpaired,
 )
 from scale.viz.words import label
+from tests.viz.conftest import LOOKS
 
-LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 LENGTHS = {"text": 10, "table": 64, "image": 5, "video": 9, "audio": 26}
 IMPUTED = {"text": 32, "table": 64, "image": 5, "video": 9, "audio": 33}
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_policies_count_tokens_pairs_and_tasks(checked, look, lang):
-    has = ("text", "table", "image")
-    figure, texts = checked(lambda lang: missing_policies(LENGTHS, has, IMPUTED, lang), look, lang)
-    audio = label("audio", lang)
-    assert [texts.count(f"{audio} {n}") for n in (26, 33, 0, 1)] == [1, 1, 1, 1]
-    counted = {
-        (n, every): label("policies_of", lang, n=n, all=every)
-        for n, every in ((10, 10), (3, 10), (0, 10), (5, 5), (3, 5), (0, 5))
-    }
-    assert [texts.count(text) for text in counted.values()] == [1, 3, 1, 1, 3, 1]
-    cells = 114 + (88 + 33) + 79 + (79 + 2)
-    assert len(figure.axes[0].patches) >= cells
+def test_policies_count_tokens_pairs_and_tasks(checked):
+    for look, lang in LOOKS:
+        has = ("text", "table", "image")
+        figure, texts = checked(missing_policies, look, LENGTHS, has, IMPUTED, lang)
+        audio = label("audio", lang)
+        assert [texts.count(f"{audio} {n}") for n in (26, 33, 0, 1)] == [1, 1, 1, 1]
+        counted = {
+            (n, every): label("policies_of", lang, n=n, all=every)
+            for n, every in ((10, 10), (3, 10), (0, 10), (5, 5), (3, 5), (0, 5))
+        }
+        assert [texts.count(text) for text in counted.values()] == [1, 3, 1, 1, 3, 1]
+        cells = 114 + (88 + 33) + 79 + (79 + 2)
+        assert len(figure.axes[0].patches) >= cells
 
 
 def test_policies_with_one_or_four_modalities(readable):
@@ -59,26 +59,26 @@ def test_shares_left_count_products_and_pairs():
     assert shares_left(before_NM, after_NM) == (1 / 2, 13 / 21)
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_complete_share_draws_what_was_measured(checked, look, lang):
-    measured = {0.1: (0.55, 0.8), 0.5: (0.03, 0.24)}
-    figure, texts = checked(lambda lang: complete_share(measured, lang), look, lang)
-    *grids, curves = figure.axes
-    for axes, rate in zip(grids, (0.1, 0.3, 0.5), strict=True):
-        complete = int(crowd_presence(rate).all(axis=1).sum())
-        assert label("share_grid", lang, rate=rate, complete=complete, all=24) in texts
-        assert len(axes.patches) == 24 * len(MODALITIES) + complete
-    drawn = [list(line.get_ydata()) for line in curves.lines]
-    assert [0.8, 0.24] in drawn
-    assert [0.55, 0.03] in drawn
+def test_complete_share_draws_what_was_measured(checked):
+    for look, lang in LOOKS:
+        measured = {0.1: (0.55, 0.8), 0.5: (0.03, 0.24)}
+        figure, texts = checked(complete_share, look, measured, lang)
+        *grids, curves = figure.axes
+        for axes, rate in zip(grids, (0.1, 0.3, 0.5), strict=True):
+            complete = int(crowd_presence(rate).all(axis=1).sum())
+            assert label("share_grid", lang, rate=rate, complete=complete, all=24) in texts
+            assert len(axes.patches) == 24 * len(MODALITIES) + complete
+        drawn = [list(line.get_ydata()) for line in curves.lines]
+        assert [0.8, 0.24] in drawn
+        assert [0.55, 0.03] in drawn
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_paired_runs_tell_both_intervals(checked, look, lang):
-    better_S, worse_S = np.array([0.30, 0.25, 0.35]), np.array([0.22, 0.19, 0.28])
-    _, texts = checked(lambda lang: paired_runs(better_S, worse_S, ("a", "b"), lang), look, lang)
-    for found in (seed_interval(better_S - worse_S), unpaired(better_S, worse_S)):
-        assert f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" in texts
+def test_paired_runs_tell_both_intervals(checked):
+    for look, lang in LOOKS:
+        better_S, worse_S = np.array([0.30, 0.25, 0.35]), np.array([0.22, 0.19, 0.28])
+        _, texts = checked(paired_runs, look, better_S, worse_S, ("a", "b"), lang)
+        for found in (seed_interval(better_S - worse_S), unpaired(better_S, worse_S)):
+            assert f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" in texts
 
 
 def test_unpaired_is_wider_where_seeds_share_their_luck():

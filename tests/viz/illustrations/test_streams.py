@@ -16,11 +16,10 @@ from scale.viz.illustrations.streams import (
     sized_designs,
     streams,
 )
+from tests.viz.conftest import LOOKS
 
 LENGTH = dict(zip(MODALITIES, (3, 4, 2, 3, 5), strict=True))
 SIZE = sum(LENGTH.values())
-both = pytest.mark.parametrize("lang", ["en", "zh"])
-looks = pytest.mark.parametrize("look", ["paper", "slides", "dark"])
 
 
 def reach(name, *layers):
@@ -33,11 +32,10 @@ def designs():
     return sized_designs(base(), ("uniter", "scale_itself"))
 
 
-@both
-@looks
-def test_schemes_are_readable(checked, look, lang):
-    _, written = checked(streams, look, lang)
-    assert ("Single-stream" if lang == "en" else "单流模型") in written
+def test_schemes_are_readable(checked):
+    for look, lang in LOOKS:
+        _, written = checked(streams, look, lang)
+        assert ("Single-stream" if lang == "en" else "单流模型") in written
 
 
 def test_schemes_keep_their_groups_apart():
@@ -51,18 +49,17 @@ def test_schemes_keep_their_groups_apart():
     assert scale.second.reads_MM.all()
 
 
-@both
-@looks
-def test_masks_are_readable(checked, look, lang):
-    reaches = [
-        reach("UNITER", "stream"),
-        reach("ViLBERT", "own", "cross", "self"),
-        reach("CLIP", "alone"),
-        reach("SCALE", "alone", "jct"),
-    ]
-    figure, written = checked(lambda lang: attention_masks(reaches, lang), look, lang)
-    assert sum("UNITER" in text for text in written) == 1
-    assert sum(bool(axes.images) for axes in figure.axes) == 2 + 4 + 2 + 3
+def test_masks_are_readable(checked):
+    for look, lang in LOOKS:
+        reaches = [
+            reach("UNITER", "stream"),
+            reach("ViLBERT", "own", "cross", "self"),
+            reach("CLIP", "alone"),
+            reach("SCALE", "alone", "jct"),
+        ]
+        figure, written = checked(attention_masks, look, reaches, lang)
+        assert sum("UNITER" in text for text in written) == 1
+        assert sum(bool(axes.images) for axes in figure.axes) == 2 + 4 + 2 + 3
 
 
 def test_a_model_stays_on_one_line():
@@ -79,29 +76,25 @@ def test_a_cell_has_the_colour_of_what_is_read():
     assert np.ptp(image_LL3[0, 1:], axis=0).max() == 0  # not read: the page
 
 
-@both
-@looks
-def test_costs_are_readable_and_those_of_the_designs(checked, designs, look, lang):
-    figure, written = checked(lambda lang: cost_by_length(designs, 50, 64, lang), look, lang)
-    lines = figure.axes[0].lines
-    for design, line in zip(designs, lines, strict=False):
-        np.testing.assert_allclose(line.get_ydata(), [design.flops(t) / 1e9 for t in TOKENS])
-    assert "1,000" in written
-    ends = [line.get_ydata()[-1] for line in figure.axes[1].lines]
-    assert ends[0] == 64
-    assert ends[2] == 8
+def test_costs_are_readable_and_those_of_the_designs(checked, designs):
+    for look, lang in LOOKS:
+        figure, written = checked(cost_by_length, look, designs, 50, 64, lang)
+        lines = figure.axes[0].lines
+        for design, line in zip(designs, lines, strict=False):
+            np.testing.assert_allclose(line.get_ydata(), [design.flops(t) / 1e9 for t in TOKENS])
+        assert "1,000" in written
+        ends = [line.get_ydata()[-1] for line in figure.axes[1].lines]
+        assert ends[0] == 64
+        assert ends[2] == 8
 
 
-@both
-@looks
-def test_words_of_a_picture_are_readable(checked, look, lang):
-    rng = np.random.default_rng(0)
-    picture_HWC = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    codebook = PatchCodebook.fit([picture_HWC], codes=16)
-    ids_N = codebook.encode(picture_HWC)
-    reads_LL = np.tri(70, k=-1, dtype=bool)
-    _, written = checked(
-        lambda lang: picture_words(picture_HWC, codebook, reads_LL, lang), look, lang
-    )
-    shown = [text for text in written if text.isdigit()]
-    assert sorted(shown) == sorted(map(str, ids_N))
+def test_words_of_a_picture_are_readable(checked):
+    for look, lang in LOOKS:
+        rng = np.random.default_rng(0)
+        picture_HWC = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        codebook = PatchCodebook.fit([picture_HWC], codes=16)
+        ids_N = codebook.encode(picture_HWC)
+        reads_LL = np.tri(70, k=-1, dtype=bool)
+        _, written = checked(picture_words, look, picture_HWC, codebook, reads_LL, lang)
+        shown = [text for text in written if text.isdigit()]
+        assert sorted(shown) == sorted(map(str, ids_N))
