@@ -1,11 +1,13 @@
-"""From a catalogue to embeddings, and embeddings on disk.
+"""Embed a catalogue, and store embeddings in one file or in a folder of parquet pieces.
 
-B products of a batch, N products of a catalogue, M modalities (five), S modalities of a subset,
-D width.
+B products of a batch, N products of a catalogue, P products of a piece, M modalities (five), S
+modalities of a subset, D width.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,24 +18,27 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scale.data.batch import ProductBatch
-from scale.evaluation.ranking import unit
 from scale.files import replacing, write_whole
 from scale.modalities import INDEX, MODALITIES, parse_subset
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FORMAT = 1
+"""Version of the folder format; raised when older readers cannot read it."""
+MANIFEST = "manifest.json"
+
 
 class Embedder(Protocol):
-    """What the evaluation asks of a model: `scale.model.scale.ScaleModel` has it."""
+    """Model interface of the evaluation, e.g. `scale.model.scale.ScaleModel`."""
 
     def embed(self, batch: ProductBatch) -> Any:
-        """An object with pooled_BMD and present_BM; differentiable."""
+        """Return an object with pooled_BMD and present_BM; differentiable."""
         ...
 
 
 class Products(Protocol):
-    """What the evaluation asks of a data set: `scale.data.dataset.ProductDataset` has it."""
+    """Data set interface of the evaluation, e.g. `scale.data.dataset.ProductDataset`."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -41,21 +46,21 @@ class Products(Protocol):
         ...
 
     def collate(self, indices: list[int]) -> ProductBatch:
-        """The products at these positions as a batch."""
+        """Return the products at these positions as a batch."""
         ...
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Pooled features of N products, modality by modality."""
+    """Pooled features of N products by modality."""
 
     pooled_NMD: NDArray[np.float32]
-    """0 where the product lacks the modality."""
+    """0 where the modality is missing."""
     present_NM: NDArray[np.bool_]
     ids: tuple[str, ...]
 
     def product(self, subset: tuple[str, ...] = MODALITIES) -> "ProductEmbeddings":
-        """One vector per product from the modalities of `subset` (see `subset_embedding`)."""
+        """Return one vector per product from the modalities of `subset` (see `subset_embedding`)."""
         emb_ND, valid_N = subset_embedding(self.pooled_NMD, self.present_NM, subset)
         ids = np.asarray(self.ids, dtype=object)
         return ProductEmbeddings(
@@ -71,17 +76,23 @@ class ProductEmbeddings:
     emb_ND: NDArray[np.float32]
     present_NM: NDArray[np.bool_]
     left_out: tuple[str, ...] = ()
-    """Products that lack every modality of the subset."""
+    """Products without any modality of the subset."""
+
+
+def unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+    """x / |x| along the last axis; zeros stay zeros."""
+    norm_N1 = np.linalg.norm(vectors_ND, axis=-1, keepdims=True)
+    return vectors_ND / np.maximum(norm_N1, 1e-12, dtype=vectors_ND.dtype)
 
 
 def product_embedding(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
     """e = unit(mean over the present modalities m of unit(f_m)), unit(x) = x / |x|.
 
-    Returns emb_BD of unit length; a product without any modality gets zeros. Differentiable; what
-    an absent modality's feature holds never matters.
+    Returns emb_BD of unit length; zeros for a product without any modality. Differentiable; the
+    features of absent modalities are ignored.
     """
     unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
-    # The mean's divisor cancels in the outer normalisation.
+    # The divisor of the mean cancels in the outer normalisation.
     return normalize(unit_BMD.sum(1), dim=-1)
 
 
@@ -91,12 +102,12 @@ def subset_embedding(
     """`product_embedding` from the modalities of `subset` alone, on arrays.
 
     Returns:
-        emb_ND, and valid_N: False for products that lack every modality of the subset (their
-        embedding is 0).
+        emb_ND, and valid_N: False for products without any modality of the subset (their embedding
+        is 0).
 
     Raises:
-        ValueError: a feature that is present is not finite (with its row and modality), or the
-            shapes do not fit.
+        ValueError: a present feature is not finite (the message names row and modality), or the
+            shapes do not match.
     """
     if pooled_NMD.shape[:2] != present_NM.shape or present_NM.shape[1] != len(MODALITIES):
         raise ValueError(f"pooled_NMD is {pooled_NMD.shape}, present_NM is {present_NM.shape}")
@@ -118,13 +129,12 @@ def embed_dataset(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> Embeddings:
-    """Pooled features of every product, in batches, without gradient.
+    """Compute the pooled features of every product, in batches, without gradient.
 
     Args:
-        model: moved to `device` and put into evaluation mode for the time of the call; its mode is
-            restored.
-        subset: modalities that the model may see; the others count as missing.
-        progress: show a bar.
+        model: moved to `device` and evaluated in evaluation mode; its mode is restored.
+        subset: modalities given to the model; the others count as missing.
+        progress: show a progress bar.
 
     Raises:
         ValueError: no product has a modality of `subset`.
@@ -140,7 +150,7 @@ def embed_dataset(
             rows = list(range(start, min(start + batch_size, len(ids))))
             batch = dataset.collate(rows).only(subset)
             present.append(batch.present_BM.cpu())
-            # A model cannot run on a batch in which no product has anything.
+            # The model cannot run on a batch without any modality.
             has_any = bool(batch.present_BM.any())
             pooled.append(model.embed(batch.to(device)).pooled_BMD.float().cpu() if has_any else 0)
     model.train(training)
@@ -148,7 +158,7 @@ def embed_dataset(
 
 
 def _join(pooled: list[Tensor | int], present: list[Tensor]) -> NDArray[np.float32]:
-    """The batches' features in one array; zeros where a batch held nothing."""
+    """Concatenate the features of all batches; zeros for batches without any modality."""
     width = next((p.shape[2] for p in pooled if isinstance(p, Tensor)), None)
     if width is None:
         raise ValueError("no product has any of the modalities to embed")
@@ -166,8 +176,8 @@ def write_embeddings(
 ) -> None:
     """Write to `.parquet` (id, embedding, a column per modality) or to `.npy` with a `.json`.
 
-    The suffix chooses. Provenance and the ids that were left out go into the parquet's metadata
-    or the JSON. Each file is written under a temporary name and then renamed.
+    The suffix selects the format. Provenance and the ids left out are stored in the parquet's
+    metadata or in the JSON. Files are written atomically.
 
     Raises:
         ValueError: another suffix.
@@ -186,10 +196,10 @@ def write_embeddings(
 
 
 def read_embeddings(path: str | Path) -> tuple[ProductEmbeddings, dict[str, Any]]:
-    """Inverse of `write_embeddings`: the embeddings and their provenance.
+    """Read the embeddings and provenance written by `write_embeddings`.
 
     Raises:
-        ValueError: another suffix, or a file that `write_embeddings` did not write.
+        ValueError: another suffix, or a file not written by `write_embeddings`.
     """
     path = Path(path)
     try:
@@ -206,7 +216,7 @@ def read_embeddings(path: str | Path) -> tuple[ProductEmbeddings, dict[str, Any]
         found = ProductEmbeddings(tuple(ids), emb_ND, present_NM, tuple(facts["left_out"]))
         return found, facts["provenance"]
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{path}: not embeddings of ours ({error})") from error
+        raise ValueError(f"{path}: not written by scale embed ({error})") from error
 
 
 def _sidecar(path: Path) -> Path:
@@ -216,7 +226,7 @@ def _sidecar(path: Path) -> Path:
 def embedding_table(
     embeddings: ProductEmbeddings, facts: dict[str, Any], dtype: type = np.float32
 ) -> "pa.Table":
-    """Columns id, embedding (fixed lists of `dtype`), one per modality; facts in the metadata."""
+    """Build a table: id, embedding (fixed-size lists), one column per modality; facts as metadata."""
     import pyarrow as pa
 
     width = embeddings.emb_ND.shape[1]
@@ -230,9 +240,9 @@ def embedding_table(
 
 
 def table_embeddings(table: "pa.Table") -> NDArray[Any]:
-    """emb_ND of a table as `embedding_table` makes it, in its type.
+    """Return emb_ND of an `embedding_table`, in its dtype.
 
-    Raises KeyError or ValueError where it is none.
+    Raises KeyError or ValueError for any other table.
     """
     lists = table["embedding"].combine_chunks()
     return lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
@@ -255,3 +265,224 @@ def _read_parquet(
     emb_ND = table_embeddings(table)
     present_NM = np.stack([table[m].to_numpy() for m in MODALITIES], axis=1)
     return table["id"].to_pylist(), emb_ND, present_NM, facts
+
+
+class StoreError(ValueError):
+    """An unusable folder of embeddings or index; the message names the path and the reason."""
+
+
+@dataclass(frozen=True)
+class PieceFile:
+    """One parquet file of the folder."""
+
+    file: str
+    rows: int
+    left_out: int
+    """Products of the piece without any modality of the subset."""
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """The products of one piece."""
+
+    first: int
+    """Number of products in the pieces before."""
+    ids: "pa.Array"
+    emb_PD: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class EmbeddingStore:
+    """A complete folder of embeddings of any number of products: parquet pieces and a manifest.
+
+    Vectors are float16: half the disk space, and cosines that differ from float32 by about 1e-5
+    (at D = 768).
+    """
+
+    folder: Path
+    made_from: dict[str, Any]
+    """Everything that the embeddings depend on: run, subset, split, piece size."""
+    width: int
+    pieces: tuple[PieceFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @staticmethod
+    def open(folder: Path | str) -> "EmbeddingStore":
+        """Read the manifest. Raises StoreError if it is missing or unreadable."""
+        path = Path(folder) / MANIFEST
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT or facts["kind"] != "embeddings":
+                raise StoreError(f"{path}: {facts['kind']}, format {facts['format']}")
+            pieces = tuple(PieceFile(**piece) for piece in facts["pieces"])
+            return EmbeddingStore(Path(folder), facts["made_from"], facts["width"], pieces)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{path}: no such file; scale embed --out {folder} writes it when all pieces "
+                "exist"
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{path}: not the manifest of embeddings ({error})") from error
+
+    def blocks(self) -> Iterator[Block]:
+        """Read the pieces in order, each checked against its SHA-256.
+
+        Raises StoreError that names a missing, damaged or non-finite piece.
+        """
+        first = 0
+        for piece in self.pieces:
+            block = _read_piece(self.folder / piece.file, piece, self.width, first)
+            yield block
+            first += piece.rows
+
+
+def piece_name(number: int) -> str:
+    """File name of a piece."""
+    return f"part-{number:06d}.parquet"
+
+
+def write_piece(path: Path, embeddings: ProductEmbeddings, made_from: dict[str, Any]) -> None:
+    """Write one piece atomically; `read_embeddings` can read it.
+
+    Args:
+        made_from: everything that the vectors depend on; compared by `has_piece`.
+    """
+    import pyarrow.parquet as pq
+
+    facts = {"provenance": made_from, "left_out": list(embeddings.left_out)}
+    table = embedding_table(embeddings, facts, np.float16)
+    with replacing(path) as partial:
+        # Vectors do not compress.
+        pq.write_table(
+            table, partial, compression="none", use_dictionary=False, write_page_checksum=True
+        )
+
+
+def has_piece(path: Path, made_from: dict[str, Any]) -> bool:
+    """Return whether `path` is a complete piece made from exactly this."""
+    facts = _piece_facts(path)
+    return facts is not None and facts["provenance"] == json.loads(json.dumps(made_from))
+
+
+def finish(
+    folder: Path, count: int, made_from: dict[str, Any], provenance: dict[str, Any]
+) -> EmbeddingStore:
+    """Check ids, compute the checksums of all pieces and write the manifest.
+
+    Pieces of an earlier, larger catalogue and partial files of killed processes are removed.
+
+    Args:
+        count: expected number of pieces.
+
+    Raises:
+        StoreError: a piece is missing or damaged, ids repeat, or there are no embeddings.
+    """
+    import pyarrow.parquet as pq
+
+    pieces, width = [], 0
+    for number in range(count):
+        path = folder / piece_name(number)
+        facts = _piece_facts(path)
+        if facts is None:
+            raise StoreError(f"{path}: missing or damaged; run the same scale embed again")
+        schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
+        width = schema.field("embedding").type.list_size
+        size = path.stat().st_size
+        pieces.append(PieceFile(path.name, rows, len(facts["left_out"]), size, sha256(path)))
+    store = EmbeddingStore(folder, made_from, width, tuple(pieces))
+    if not store.rows:
+        raise StoreError(f"{folder}: no embeddings: no product has any of the modalities")
+    check_ids(store, (block.ids for block in store.blocks()))
+    _remove_others(folder, {piece.file for piece in pieces})
+    facts = {
+        "kind": "embeddings",
+        "format": FORMAT,
+        "rows": store.rows,
+        "left_out": sum(piece.left_out for piece in pieces),
+        "width": width,
+        "dtype": "float16",
+        "made_from": made_from,
+        "provenance": provenance,
+        "pieces": [asdict(piece) for piece in pieces],
+    }
+    write_whole(folder / MANIFEST, json.dumps(facts, indent=1) + "\n")
+    return store
+
+
+def check_ids(store: EmbeddingStore, ids: Iterator["pa.Array"]) -> None:
+    """Raise StoreError that names a repeated id and its pieces.
+
+    Ids are compared by a 64-bit hash, 8 bytes per product. Among 6 million different ids a
+    collision, reported as a repetition, has probability 1e-6.
+    """
+    hashes_N = np.concatenate([_hashes(part) for part in ids])
+    order_N = np.argsort(hashes_N, kind="stable")
+    same = np.flatnonzero(np.diff(hashes_N[order_N]) == 0)
+    if not len(same):
+        return
+    first, second = (int(place) for place in sorted(order_N[same[0] : same[0] + 2]))
+    starts = np.cumsum([0, *(piece.rows for piece in store.pieces)])
+    a, b = np.searchsorted(starts, [first, second], side="right") - 1
+    piece = store.pieces[a]
+    block = _read_piece(store.folder / piece.file, piece, store.width, int(starts[a]))
+    id = block.ids[first - int(starts[a])].as_py()
+    raise StoreError(
+        f"{store.folder}: product id {id!r} appears twice, in {piece.file} and in "
+        f"{store.pieces[b].file}: ids must be unique"
+    )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hashes(ids: "pa.Array") -> NDArray[np.uint64]:
+    digests = (hashlib.blake2b(id.encode(), digest_size=8).digest() for id in ids.to_pylist())
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def _piece_facts(path: Path) -> dict[str, Any] | None:
+    """Metadata of a piece; None if the file is missing or not a piece."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        facts = json.loads((pq.read_schema(path).metadata or {})[b"scale"])
+        return facts if facts.keys() >= {"provenance", "left_out"} else None
+    except (OSError, pa.ArrowException, KeyError, ValueError, AttributeError):
+        return None
+
+
+def _read_piece(path: Path, piece: PieceFile, width: int, first: int) -> Block:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    repair = "delete it and run the same scale embed again"
+    try:
+        if path.stat().st_size != piece.bytes or sha256(path) != piece.sha256:
+            raise StoreError(f"{path}: damaged (its SHA-256 differs from {MANIFEST}); {repair}")
+        table = pq.read_table(path, columns=["id", "embedding"], page_checksum_verification=True)
+        emb_PD = table_embeddings(table)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: missing; run the same scale embed again") from error
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); {repair}") from error
+    if emb_PD.shape != (piece.rows, width) or emb_PD.dtype != np.float16:
+        raise StoreError(f"{path}: {emb_PD.dtype} of {emb_PD.shape}, not float16 of {width}")
+    if not np.isfinite(emb_PD).all():
+        raise StoreError(f"{path}: an embedding is not finite")
+    return Block(first, table["id"].combine_chunks(), emb_PD)
+
+
+def _remove_others(folder: Path, files: set[str]) -> None:
+    for path in folder.glob("*part-*.parquet"):
+        if path.name not in files:
+            path.unlink()

@@ -1,0 +1,594 @@
+"""Nearest-neighbour search by cosine: exact in memory, or faiss on disk for millions of products.
+
+Q queries, G gallery items in memory, N products on disk, K results, R candidates, T training
+vectors, D width.
+
+An index folder contains `vectors.faiss` (faiss's flat float16 index, exact), `ivfpq.faiss` for that
+kind, `ids.arrow` and `manifest.json`. All are memory-mapped: a search touches only the pages that
+it needs.
+"""
+
+import json
+import math
+import struct
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scale.evaluation.bootstrap import estimate
+from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_ids, sha256, unit
+from scale.evaluation.report import provenance
+from scale.evaluation.retrieval import BLOCK, top_k
+from scale.files import remove_folder, replacing_folder
+
+Singles = NDArray[np.float32]
+Halves = NDArray[np.float16]
+Ints = NDArray[np.int64]
+
+FORMAT = 1
+"""Version of the index format; raised when older readers cannot read it."""
+VECTORS, IDS, IVFPQ = "vectors.faiss", "ids.arrow", "ivfpq.faiss"
+VERIFIED_BYTES = 1 << 30
+"""An index up to this size is checked against its checksums whenever it is opened."""
+VECTOR_BLOCK = 32_768
+"""Vectors that are held as float32 at a time."""
+MIN_TRAIN = 256
+"""Training vectors that a code of 8 bits needs."""
+FLAT_QUERIES = 50
+"""Maximal number of recall queries for a flat index, which is exact and slow to query."""
+K = 10
+RECALL = (
+    "recall@10: share of the 10 nearest products of exact search that the index finds, mean over "
+    "products drawn as queries, each without itself, with its 95 % interval"
+)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The K nearest items of each query, best first."""
+
+    score_QK: Singles
+    """Cosine."""
+    place_QK: Ints
+    """Row in the gallery."""
+    ids: tuple[tuple[str, ...], ...]
+    """Ids of the items, per query."""
+
+
+# ----------------------------------------------------------------------------- search in memory
+
+
+@dataclass(frozen=True)
+class SearchIndex:
+    """Exact search in embeddings in memory: faiss if installed, numpy otherwise."""
+
+    ids: tuple[str, ...]
+    emb_GD: Singles
+    """Unit length."""
+    flat: Any
+    """faiss.IndexFlatIP over the same rows, or None without faiss. Both are exact and give equal
+    results, except for the choice among equal scores at the last position."""
+
+    @classmethod
+    def build(cls, emb_GD: Singles, ids: Sequence[str]) -> "SearchIndex":
+        """Build an index over embeddings of any length (they are normalised).
+
+        Raises:
+            ValueError: no rows, rows that are not finite, or another number of ids.
+        """
+        if emb_GD.ndim != 2 or not len(emb_GD) or len(ids) != len(emb_GD):
+            raise ValueError(f"cannot index embeddings of shape {emb_GD.shape} with {len(ids)} ids")
+        if not np.isfinite(emb_GD).all():
+            raise ValueError("an embedding is not finite")
+        unit_GD = np.ascontiguousarray(unit(emb_GD), dtype=np.float32)
+        try:
+            import faiss
+        except ImportError:
+            return cls(tuple(ids), unit_GD, None)
+        flat = faiss.IndexFlatIP(unit_GD.shape[1])
+        flat.add(unit_GD)
+        return cls(tuple(ids), unit_GD, flat)
+
+    def query(self, query_QD: Singles, k: int = 10) -> Matches:
+        """Return the min(k, G) nearest items of each query.
+
+        Raises:
+            ValueError: another width than the gallery's, rows that are not finite, or k < 1.
+        """
+        if query_QD.ndim != 2 or query_QD.shape[1] != self.emb_GD.shape[1]:
+            raise ValueError(f"queries of shape {query_QD.shape} in {self.emb_GD.shape}")
+        unit_QD, k = _checked(query_QD, k, len(self.ids))
+        if self.flat is None:
+            score_QK, place_QK = self._exact(unit_QD, k)
+        else:
+            score_QK, place_QK = _sorted(*self.flat.search(unit_QD, k))
+        ids = tuple(tuple(self.ids[place] for place in place_K) for place_K in place_QK)
+        return Matches(score_QK, place_QK, ids)
+
+    def _exact(self, unit_QD: Singles, k: int) -> tuple[Singles, Ints]:
+        """Inner products in blocks of queries."""
+        score_QK = np.zeros((len(unit_QD), k), dtype=np.float32)
+        place_QK = np.zeros((len(unit_QD), k), dtype=np.int64)
+        step = max(1, BLOCK // len(self.ids))
+        for start in range(0, len(unit_QD), step):
+            rows = slice(start, start + step)
+            scores_QG = unit_QD[rows] @ self.emb_GD.T
+            place_QK[rows] = top_k(scores_QG, k)
+            score_QK[rows] = np.take_along_axis(scores_QG, place_QK[rows], 1)
+        return score_QK, place_QK
+
+
+# ------------------------------------------------------------------------------- search on disk
+
+
+@dataclass(frozen=True)
+class ProductIndex:
+    """Search in an index on disk: faiss, then the exact cosine of the best candidates."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    emb_ND: Halves
+    """Memory-mapped; unit length up to rounding."""
+    ids: list
+    """Memory-mapped Arrow arrays, one per piece of the embeddings."""
+    starts: Ints
+    """Number of products before each of `ids`."""
+    flat: Any
+    """faiss.IndexScalarQuantizer over the same bytes."""
+    ivfpq: Any
+    """faiss.IndexIVFPQ, or None."""
+
+    @staticmethod
+    def open(folder: Path | str, verify: bool = False) -> "ProductIndex":
+        """Memory-map an index.
+
+        Args:
+            verify: compare all checksums regardless of size; an index under 1 GiB always is.
+
+        Raises:
+            StoreError: a file is missing or damaged, or the folder contains no index.
+            ImportError: faiss is missing.
+        """
+        faiss, folder = import_faiss(), Path(folder)
+        manifest = read_manifest(folder)
+        _check_files(folder, manifest["files"], verify)
+        try:
+            flat = faiss.read_index(str(folder / VECTORS), faiss.IO_FLAG_MMAP_IFC)
+            ivfpq = (
+                faiss.read_index(str(folder / IVFPQ), faiss.IO_FLAG_MMAP)
+                if IVFPQ in manifest["files"]
+                else None
+            )
+        except RuntimeError as error:
+            raise StoreError(f"{folder}: faiss cannot read it: {error}") from error
+        ids = read_ids(folder / IDS)
+        starts = np.cumsum([0, *map(len, ids)])
+        shape = (manifest["rows"], manifest["width"])
+        sizes = {(i.ntotal, i.d) for i in (flat, ivfpq) if i is not None}
+        if sizes != {shape} or starts[-1] != shape[0]:
+            raise StoreError(f"{folder}: its files do not match; build it again")
+        emb_ND = map_vectors(folder / VECTORS, *shape)
+        return ProductIndex(folder, manifest, emb_ND, ids, starts, flat, ivfpq)
+
+    def __len__(self) -> int:
+        return len(self.emb_ND)
+
+    def query(
+        self,
+        query_QD: Singles,
+        k: int = 10,
+        probes: int | None = None,
+        candidates: int | None = None,
+    ) -> Matches:
+        """Return the min(k, N) nearest products of each query.
+
+        If the visited lists contain fewer, the missing ones have place -1 and score -inf.
+
+        Args:
+            probes: lists of an IVF-PQ index to visit; None: the index's own setting.
+            candidates: products nearest by IVF-PQ that are ranked again by exact cosine; 0: none,
+                scores are then those of IVF-PQ. None: the index's own setting.
+
+        Raises:
+            ValueError: another width than the index's, rows that are not finite, or k < 1.
+        """
+        if query_QD.ndim != 2 or query_QD.shape[1] != self.emb_ND.shape[1]:
+            raise ValueError(
+                f"{self.folder}: queries of shape {query_QD.shape} in an index of width "
+                f"{self.emb_ND.shape[1]}: it was built from another run"
+            )
+        unit_QD, k = _checked(query_QD, k, len(self))
+        if self.ivfpq is None:
+            score_QR, place_QR = self.flat.search(unit_QD, k)
+        else:
+            built = self.manifest["settings"]
+            candidates = built["candidates"] if candidates is None else candidates
+            probes = built["probes"] if probes is None else probes
+            score_QR, place_QR = self._search_lists(unit_QD, max(k, candidates), probes)
+            if candidates:
+                score_QR = self._exact_scores(unit_QD, place_QR)
+        score_QK, place_QK = (found[:, :k] for found in _sorted(score_QR, place_QR))
+        ids = tuple(tuple(self.id(p) for p in place_K if p >= 0) for place_K in place_QK)
+        return Matches(score_QK, place_QK, ids)
+
+    def id(self, place: int) -> str:
+        """Return the id of the product at a place."""
+        part = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self.ids[part][int(place - self.starts[part])].as_py()
+
+    def _search_lists(self, unit_QD: Singles, count: int, probes: int) -> tuple[Singles, Ints]:
+        """Scores and places of IVF-PQ."""
+        faiss = import_faiss()
+        if probes < 1:
+            raise ValueError(f"{probes} probes; at least 1 list must be visited")
+        settings = faiss.SearchParametersIVF(nprobe=min(probes, self.ivfpq.nlist))
+        score_QR, place_QR = self.ivfpq.search(unit_QD, min(count, len(self)), params=settings)
+        return np.where(place_QR < 0, -np.inf, score_QR), place_QR
+
+    def _exact_scores(self, unit_QD: Singles, place_QR: Ints) -> Singles:
+        """Cosine of each query with its candidates; -inf for missing ones."""
+        score_QR = np.full(place_QR.shape, -np.inf, dtype=np.float32)
+        for unit_D, place_R, score_R in zip(unit_QD, place_QR, score_QR, strict=True):
+            found_R = place_R >= 0
+            score_R[found_R] = self.emb_ND[place_R[found_R]].astype(np.float32) @ unit_D
+        return score_QR
+
+
+def exact_search(
+    emb_ND: Halves, query_QD: Singles, k: int, block: int = VECTOR_BLOCK
+) -> tuple[Singles, Ints]:
+    """Return score_QK and place_QK of the k best by inner product, ties by place.
+
+    Works in blocks of vectors; only one block is held as float32.
+    """
+    score_QK = np.zeros((len(query_QD), 0), dtype=np.float32)
+    place_QK = np.zeros((len(query_QD), 0), dtype=np.int64)
+    for first in range(0, len(emb_ND), block):
+        score_QB = query_QD @ to_float32(emb_ND[first : first + block]).T
+        place_B = np.arange(first, first + score_QB.shape[1])
+        if score_QK.shape[1] == k:
+            # A tie with the last place comes too late for it; few vectors are above.
+            above_B = (score_QB > score_QK[:, -1:]).any(0)
+            score_QB, place_B = score_QB[:, above_B], place_B[above_B]
+        score_QR = np.concatenate([score_QK, score_QB], axis=1)
+        place_QR = np.concatenate([place_QK, np.broadcast_to(place_B, score_QB.shape)], axis=1)
+        best_QK = top_k(score_QR, k)
+        score_QK = np.take_along_axis(score_QR, best_QK, 1)
+        place_QK = np.take_along_axis(place_QR, best_QK, 1)
+    return score_QK, place_QK
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read manifest.json of an index. Raises StoreError if it is missing or something else."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or manifest["kind"] not in ("flat", "ivfpq"):
+            raise ValueError(f"kind {manifest['kind']}, format {manifest['format']}")
+        lacking = {"rows", "width", "made_from", "settings", "files"} - manifest.keys()
+        if lacking or not {VECTORS, IDS} <= manifest["files"].keys():
+            raise ValueError(f"it lacks {', '.join(sorted(lacking)) or 'files'}")
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such file; scale index writes it") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: not the manifest of an index ({error})") from error
+    return manifest
+
+
+def read_ids(path: Path) -> list:
+    """Return the ids as memory-mapped Arrow arrays. Raises StoreError if unreadable."""
+    import pyarrow as pa
+
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return [reader.get_batch(i).column(0) for i in range(reader.num_record_batches)]
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+
+
+def _checked(query_QD: Singles, k: int, size: int) -> tuple[Singles, int]:
+    """Unit queries and min(k, size). Raises ValueError for k < 1 or queries that are not finite."""
+    if k < 1 or not np.isfinite(query_QD).all():
+        raise ValueError(f"k is {k}, or a query is not finite")
+    return np.ascontiguousarray(unit(query_QD), dtype=np.float32), min(k, size)
+
+
+def _sorted(score_QR: Singles, place_QR: Ints) -> tuple[Singles, Ints]:
+    """Sort by score, best first, ties by place."""
+    order_QR = np.lexsort((place_QR, -score_QR), axis=1)
+    return np.take_along_axis(score_QR, order_QR, 1), np.take_along_axis(place_QR, order_QR, 1)
+
+
+def _check_files(folder: Path, files: dict[str, dict[str, Any]], verify: bool) -> None:
+    verify = verify or sum(facts["bytes"] for facts in files.values()) <= VERIFIED_BYTES
+    for name, facts in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise StoreError(f"{path}: missing; build the index again")
+        if path.stat().st_size != facts["bytes"] or (verify and sha256(path) != facts["sha256"]):
+            raise StoreError(
+                f"{path}: damaged (its SHA-256 differs from {MANIFEST}); build it again"
+            )
+
+
+# ------------------------------------------------------------------------------ build an index
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Settings of an index; 0 chooses by the number of products (see `resolved`)."""
+
+    kind: Literal["flat", "ivfpq"] = "ivfpq"
+    """flat: exact, every query reads every vector. ivfpq: visits the nearest lists only."""
+    lists: int = 0
+    """Lists of ivfpq; 0: 4 sqrt(products), at most products / 39."""
+    code_bytes: int = 0
+    """Bytes of a product's code; 0: one byte per 12 dimensions (64 at width 768)."""
+    train_vectors: int = 0
+    """Vectors to learn lists and codes from; 0: 40 per list."""
+    probes: int = 0
+    """Lists that a query visits; 0: lists / 64, at least 8."""
+    candidates: int = 200
+    """Products that are ranked again by exact cosine, per query; 0: none."""
+    queries: int = 1000
+    """Products drawn as queries to measure recall."""
+    seed: int = 0
+    """Of all random draws: training vectors, lists and queries."""
+
+    def resolved(self, count: int, width: int) -> "IndexSettings":
+        """Replace every 0 by the value for N = `count` products of `width`.
+
+        Raises:
+            ValueError: an impossible number.
+        """
+        if self.kind not in ("flat", "ivfpq"):
+            raise ValueError(f"unknown kind {self.kind!r}; known: flat, ivfpq")
+        numbers = asdict(self)
+        if min(v for name, v in numbers.items() if name != "kind") < 0:
+            raise ValueError(f"negative setting: {numbers}")
+        if self.kind == "flat":
+            return IndexSettings("flat", candidates=0, queries=self.queries, seed=self.seed)
+        if count < MIN_TRAIN:
+            raise ValueError(
+                f"{count} products are too few for ivfpq ({MIN_TRAIN}): use --kind flat"
+            )
+        lists = self.lists or max(1, min(round(4 * math.sqrt(count)), count // 39))
+        code_bytes = self.code_bytes or _code_bytes(width)
+        train = min(count, self.train_vectors or max(40 * lists, 64 * MIN_TRAIN))
+        if width % code_bytes:
+            raise ValueError(f"{code_bytes} code bytes do not divide the width {width}")
+        if lists > train or train < MIN_TRAIN:
+            raise ValueError(f"{train} training vectors are too few for {lists} lists")
+        probes = min(lists, self.probes or max(8, lists // 64))
+        return IndexSettings("ivfpq", lists, code_bytes, train, probes, self.candidates,
+                             self.queries, self.seed)  # fmt: skip
+
+
+def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings) -> ProductIndex:
+    """Build an index atomically from a folder written by `scale embed`.
+
+    Memory: one piece and one block of vectors; with IVF-PQ also the training vectors in float32
+    and the codes (code_bytes + 8 per product).
+
+    Raises:
+        StoreError: the embeddings are damaged or repeat an id, or `out` contains something else.
+        ValueError: impossible settings.
+        ImportError: faiss is missing.
+    """
+    started, out = time.perf_counter(), Path(out)
+    faiss = import_faiss()
+    store = EmbeddingStore.open(embeddings)
+    settings = settings.resolved(store.rows, store.width)
+    if out.exists():
+        if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file()):
+            raise StoreError(f"{out}: contains something other than an index: choose another")
+        if any(out.iterdir()):
+            read_manifest(out)
+    old = out.with_name(f"{out.name}.old")
+    with replacing_folder(out, old) as fresh:
+        seconds = _write_files(store, fresh, settings)
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in sorted(fresh.iterdir())
+        }
+        manifest = {
+            "format": FORMAT,
+            "kind": settings.kind,
+            "rows": store.rows,
+            "width": store.width,
+            "made_from": store.made_from,
+            "settings": asdict(settings),
+            "files": files,
+        }
+        _write_manifest(fresh, manifest)
+        checked = time.perf_counter()
+        recall = measure_recall(ProductIndex.open(fresh), settings.queries, settings.seed)
+        seconds["recall"] = round(time.perf_counter() - checked, 3)
+        source = provenance(settings.seed, started)
+        source["versions"]["faiss"] = faiss.__version__
+        facts = {"definition": RECALL, "recall": recall, "seconds": seconds, "provenance": source}
+        _write_manifest(fresh, manifest | facts)
+    remove_folder(old)
+    return ProductIndex.open(out)
+
+
+def measure_recall(index: ProductIndex, queries: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Measure recall@10 with products drawn as queries, at a few numbers of probes.
+
+    Returns:
+        One object per search setting: probes, candidates, and the estimate; one for a flat index.
+    """
+    most = len(index) if index.ivfpq is not None else FLAT_QUERIES
+    place_Q = sample(len(index), min(queries, most, len(index)), seed)
+    query_QD = to_float32(index.emb_ND[place_Q])
+    k = min(K, len(index) - 1)
+    if k < 1 or not len(place_Q):
+        return []
+    exact_QK = _without_query(exact_search(index.emb_ND, query_QD, k + 1)[1], place_Q)
+    if index.ivfpq is None:
+        ways = [(None, None)]
+    else:
+        built = index.manifest["settings"]
+        few = {max(1, built["probes"] // 4), built["probes"], built["probes"] * 4}
+        probes = sorted(min(p, built["lists"]) for p in few)
+        ways = [(p, c) for p in dict.fromkeys(probes)
+                for c in dict.fromkeys((0, built["candidates"]))]  # fmt: skip
+    found = []
+    for probes, candidates in ways:
+        place_QK = index.query(query_QD, k + 1, probes, candidates).place_QK
+        share_Q = overlap(_without_query(place_QK, place_Q), exact_QK)
+        found.append({"probes": probes, "candidates": candidates}
+                     | estimate(share_Q, seed).to_dict())  # fmt: skip
+    return found
+
+
+def overlap(found_QK: Ints, exact_QK: Ints) -> NDArray[np.float64]:
+    """Return recall_Q: the share of each row of `exact_QK` that the row of `found_QK` contains."""
+    return (exact_QK[:, :, None] == found_QK[:, None, :]).any(2).mean(1)
+
+
+def sample(count: int, size: int, seed: int) -> Ints:
+    """Draw `size` of `count` places without replacement, sorted."""
+    return np.sort(np.random.default_rng(seed).choice(count, size, replace=False))
+
+
+def _without_query(place_QK: Ints, own_Q: Ints) -> Ints:
+    """Remove the query itself from each row, or the last place if it is not in the row."""
+    own_QK = place_QK == own_Q[:, None]
+    own_QK[~own_QK.any(1), -1] = True
+    return place_QK[~own_QK].reshape(len(place_QK), -1)
+
+
+def _write_files(store: EmbeddingStore, folder: Path, settings: IndexSettings) -> dict[str, float]:
+    """Write the files of the index; return the seconds of each part."""
+    clock = [time.perf_counter()]
+    _write_vectors(store, folder)
+    check_ids(store, iter(read_ids(folder / IDS)))
+    clock.append(time.perf_counter())
+    names = ["vectors"]
+    if settings.kind == "ivfpq":
+        emb_ND = map_vectors(folder / VECTORS, store.rows, store.width)
+        _write_ivfpq(emb_ND, folder / IVFPQ, settings, clock)
+        names += ["train", "add"]
+    return {n: round(b - a, 3) for n, a, b in zip(names, clock, clock[1:], strict=False)}
+
+
+def _write_vectors(store: EmbeddingStore, folder: Path) -> None:
+    """Write vectors and ids piece by piece; each piece is checked against its checksum."""
+    import pyarrow as pa
+
+    schema = pa.schema([("id", pa.string())])
+    with pa.OSFile(str(folder / IDS), "wb") as file, pa.ipc.new_file(file, schema) as ids:
+
+        def vectors() -> Iterator[Halves]:
+            for block in store.blocks():
+                ids.write_batch(pa.record_batch([block.ids], schema))
+                yield block.emb_PD
+
+        write_flat(folder / VECTORS, vectors(), store.rows, store.width)
+
+
+def _write_ivfpq(emb_ND: Halves, path: Path, settings: IndexSettings, clock: list[float]) -> None:
+    faiss = import_faiss()
+    width = emb_ND.shape[1]
+    lists = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFPQ(
+        lists, width, settings.lists, settings.code_bytes, 8, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.seed = index.pq.cp.seed = settings.seed + 1
+    # All vectors drawn here are used.
+    index.cp.max_points_per_centroid = settings.train_vectors
+    drawn_T = sample(len(emb_ND), settings.train_vectors, settings.seed)
+    index.train(to_float32(emb_ND[drawn_T]))
+    clock.append(time.perf_counter())
+    for first in range(0, len(emb_ND), VECTOR_BLOCK):
+        index.add(to_float32(emb_ND[first : first + VECTOR_BLOCK]))
+    faiss.write_index(index, str(path))
+    clock.append(time.perf_counter())
+
+
+def _code_bytes(width: int) -> int:
+    """One byte per 12 dimensions, at least 8 in all; a divisor of the width."""
+    most = max(width // 12, min(width, 8))
+    return max(d for d in range(1, most + 1) if width % d == 0)
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    text = json.dumps(manifest, indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+# -------------------------------------------------------------- faiss's file of a flat fp16 index
+# faiss can only write an index that is in memory (9 GB for 6 million products of width 768). Its
+# file is a header followed by the vectors, so the header is taken from faiss and the vectors are
+# appended one block at a time.
+
+COUNT_OFFSET = 8
+"""Position of the number of vectors (int64) in the file."""
+
+
+def import_faiss() -> Any:
+    """Return the module. Raises ImportError that names the extra."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError("faiss is missing: pip install 'scale-workbench[search]'") from error
+    return faiss
+
+
+def write_flat(path: Path, blocks: Iterable[Halves], count: int, width: int) -> None:
+    """Write a `faiss.IndexScalarQuantizer` (fp16, inner product) of `count` vectors.
+
+    Raises:
+        RuntimeError: this version of faiss writes another format.
+        ValueError: the blocks do not contain `count` vectors of `width`.
+    """
+    written = 0
+    with path.open("wb") as file:
+        file.write(_header(count, width))
+        for block_BD in blocks:
+            if block_BD.shape[1] != width:
+                raise ValueError(f"vectors of width {block_BD.shape[1]} among those of {width}")
+            file.write(np.ascontiguousarray(block_BD, dtype="<f2"))
+            written += len(block_BD)
+    if written != count:
+        raise ValueError(f"{written} vectors, {count} expected")
+
+
+def map_vectors(path: Path, count: int, width: int) -> Halves:
+    """Memory-map the vectors of such a file, read-only."""
+    offset = path.stat().st_size - count * width * 2
+    return np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=(count, width))
+
+
+def to_float32(emb_BD: Halves) -> Singles:
+    """Convert to float32; torch is many times faster than numpy here."""
+    import torch
+
+    return torch.from_numpy(np.array(emb_BD)).float().numpy()
+
+
+def _header(count: int, width: int) -> bytes:
+    """Header of an index of one vector, with its counts replaced."""
+    faiss = import_faiss()
+    one = faiss.IndexScalarQuantizer(
+        width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    vector_1D = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    one.add(vector_1D)
+    data = faiss.serialize_index(one).tobytes()
+    codes = vector_1D.astype("<f2").tobytes()
+    header = bytearray(data[: -len(codes)])
+    size_offset = len(header) - 8
+    (found,) = struct.unpack_from("<q", header, COUNT_OFFSET)
+    (size,) = struct.unpack_from("<Q", header, size_offset)
+    if not data.endswith(codes) or (found, size) != (1, len(codes)):
+        raise RuntimeError(f"faiss {faiss.__version__} writes flat indexes in an unknown format")
+    struct.pack_into("<q", header, COUNT_OFFSET, count)
+    struct.pack_into("<Q", header, size_offset, count * len(codes))
+    return bytes(header)
