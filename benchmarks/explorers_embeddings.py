@@ -29,7 +29,7 @@ from urllib.request import urlopen
 import numpy as np
 from playwright.sync_api import Page, expect, sync_playwright
 
-from scale.evaluation.ranking import unit
+from scale.evaluation.embed import unit
 from scale.evaluation.report import provenance, write_json
 from scale.explore.clouds import Cloud
 from scale.explore.colouring import Groups

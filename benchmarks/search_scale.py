@@ -27,12 +27,22 @@ import faiss
 import numpy as np
 from search_tables import write_tables
 
-from scale.evaluation.build_index import IndexSettings, build_index, overlap
-from scale.evaluation.embed import ProductEmbeddings
-from scale.evaluation.embedding_store import EmbeddingStore, finish, piece_name, write_piece
-from scale.evaluation.flat_file import single
-from scale.evaluation.product_index import ProductIndex, exact_search
-from scale.evaluation.ranking import unit
+from scale.evaluation.embed import (
+    EmbeddingStore,
+    ProductEmbeddings,
+    finish_store,
+    piece_name,
+    unit,
+    write_piece,
+)
+from scale.evaluation.index import (
+    IndexSettings,
+    ProductIndex,
+    build_index,
+    exact_search,
+    overlap,
+    to_float32,
+)
 from scale.evaluation.report import provenance, write_json
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +80,7 @@ def write_store(kind: str, folder: Path, count: int) -> EmbeddingStore:
         ids = tuple(f"product-{first + i:08d}" for i in range(size))
         piece = ProductEmbeddings(ids, emb_ND, np.ones((size, 5), bool))
         write_piece(folder / piece_name(number), piece, made_from)
-    return finish(folder, math.ceil(count / PIECE), made_from, {})
+    return finish_store(folder, math.ceil(count / PIECE), made_from, {})
 
 
 @contextmanager
@@ -149,7 +159,7 @@ def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> di
         probes = index.manifest["settings"]["probes"]
         ways = [{"probes": p, "candidates": c}
                 for p in (8, probes, 4 * probes) for c in (0, 200, 1000)]  # fmt: skip
-        block_BD = single(index.emb_ND[:32_768])
+        block_BD = to_float32(index.emb_ND[:32_768])
         started = time.perf_counter()
         faiss.downcast_index(index.ivfpq.quantizer).assign(block_BD, 1)
         assign = (time.perf_counter() - started) / len(block_BD)
@@ -174,7 +184,7 @@ def extrapolate(one: dict, products: int) -> dict:
     """What an IVF-PQ index of `products` takes, with the arithmetic in words."""
     n, lists = one["products"], one["settings"]["lists"]
     more, seconds = products / n, one["seconds"]
-    there = IndexSettings().settled(products, one["width"])
+    there = IndexSettings().resolved(products, one["width"])
     lists_more = there.lists / lists
     assigning = one["assign_seconds_a_vector"] * n
     coding = max(0.0, seconds["add"] - assigning)

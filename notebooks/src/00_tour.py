@@ -130,7 +130,7 @@ retrieval_sheet(sounds, results, hits, query_subset=("audio",))
 # %%
 from scale.evaluation.bootstrap import estimate
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.tables import ProductArrays, direction_retrievals
+from scale.evaluation.retrieval import ProductArrays, direction_retrievals
 
 arrays = ProductArrays.of(test, embed_dataset(run.model, test, progress=False))
 one = direction_retrievals(arrays)["audio->image"]

@@ -553,7 +553,7 @@ assert table["logits (paper)", "Recall@10"]["clean"].verdict == "contradicted"
 
 # %%
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.tables import ProductArrays, subset_retrievals
+from scale.evaluation.retrieval import ProductArrays, subset_retrievals
 from scale.studies.noise import mismatch_everywhere
 
 share, every = {}, "+".join(MODALITIES)

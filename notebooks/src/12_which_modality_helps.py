@@ -11,7 +11,7 @@
 # - the **Shapley value** (沙普利值): one fair number per modality;
 # - the difference between a modality that helps to *train* and one that helps to *ask*.
 #
-# Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/tables.py`,
+# Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/retrieval.py`,
 # `scale/studies/retention.py`, `scale/studies/retention.py`. About 15 seconds.
 
 # %%
@@ -60,7 +60,7 @@ print(query_ND.round(3), "asks:", asks_N)
 
 # %%
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.tables import ProductArrays
+from scale.evaluation.retrieval import ProductArrays
 
 run = demo_run()
 test = run.dataset(samples(), "test")
@@ -77,7 +77,7 @@ print(
 # of queries whose first hit is relevant. By hand, for text and image:
 
 # %%
-from scale.evaluation.tables import subset_retrievals
+from scale.evaluation.retrieval import subset_retrievals
 
 query_ND, _ = subset_embedding(pooled.pooled_NMD, pooled.present_NM, ("text", "image"))
 gallery_ND, _ = subset_embedding(pooled.pooled_NMD, pooled.present_NM, MODALITIES)

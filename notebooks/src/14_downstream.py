@@ -139,7 +139,7 @@ ap_denominators(systems, relevant=5)
 
 # %%
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.tables import ProductArrays
+from scale.evaluation.retrieval import ProductArrays
 
 run, test = demo_run(), demo_data("test")
 models = {"untrained": run.untrained(), "trained": run.model}
@@ -289,7 +289,7 @@ print(f"mAP@5 {approx(value_Q.mean())}, 95 % interval {approx(low)} to {approx(h
 # resample those: the **paired** interval (配对).
 
 # %%
-from scale.evaluation.tables import subset_retrievals
+from scale.evaluation.retrieval import subset_retrievals
 
 subsets = {stage: subset_retrievals(arrays, "same") for stage, arrays in stages.items()}
 without = subsets["trained"]["text+table+video+audio"]
@@ -452,7 +452,7 @@ product_card(test.products[worst])
 # eight mugs and two bells, and a classifier that always says "mug".
 
 # %%
-from scale.evaluation.classification import classification_scores
+from scale.evaluation.probes import classification_scores
 
 true, predicted = np.array(["mug"] * 8 + ["bell"] * 2), np.array(["mug"] * 10)
 accuracy, f1 = (true == predicted).mean(), {}
@@ -472,7 +472,7 @@ print(f"F1 of mug {f1['mug']:.2f}, F1 of bell {f1['bell']:.2f}")
 # (长尾分布), as in M5Product's 6,000 categories, the two tell different stories. Now the probe:
 
 # %%
-from scale.evaluation.classification import Examples, linear_probe
+from scale.evaluation.probes import Examples, linear_probe
 
 splits = {name: demo_data(name) for name in ("train", "val", "test")}
 probes = {}

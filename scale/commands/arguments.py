@@ -184,7 +184,7 @@ class Search:
 
     def run(self) -> None:
         """Search and print a table."""
-        from scale.evaluation.product_index import ProductIndex
+        from scale.evaluation.index import ProductIndex
         from scale.inference.search import Gallery, parse_query, result_table, search_index
 
         query = parse_query(self.query)

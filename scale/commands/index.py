@@ -6,8 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scale.evaluation.build_index import IndexSettings, build_index
-from scale.evaluation.product_index import ProductIndex
+from scale.evaluation.index import IndexSettings, ProductIndex, build_index
 
 
 @dataclass

@@ -60,7 +60,7 @@ class Embeddings:
     ids: tuple[str, ...]
 
     def product(self, subset: tuple[str, ...] = MODALITIES) -> "ProductEmbeddings":
-        """Return one vector per product from the modalities of `subset` (see `subset_embedding`)."""
+        """Return one vector per product from a subset of modalities (see `subset_embedding`)."""
         emb_ND, valid_N = subset_embedding(self.pooled_NMD, self.present_NM, subset)
         ids = np.asarray(self.ids, dtype=object)
         return ProductEmbeddings(
@@ -226,7 +226,7 @@ def _sidecar(path: Path) -> Path:
 def embedding_table(
     embeddings: ProductEmbeddings, facts: dict[str, Any], dtype: type = np.float32
 ) -> "pa.Table":
-    """Build a table: id, embedding (fixed-size lists), one column per modality; facts as metadata."""
+    """Build a table: id, embedding (fixed-size lists), a column per modality; facts as metadata."""
     import pyarrow as pa
 
     width = embeddings.emb_ND.shape[1]
@@ -324,8 +324,7 @@ class EmbeddingStore:
             return EmbeddingStore(Path(folder), facts["made_from"], facts["width"], pieces)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{path}: no such file; scale embed --out {folder} writes it when all pieces "
-                "exist"
+                f"{path}: no such file; scale embed --out {folder} writes it when all pieces exist"
             ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path}: not the manifest of embeddings ({error})") from error
@@ -370,7 +369,7 @@ def has_piece(path: Path, made_from: dict[str, Any]) -> bool:
     return facts is not None and facts["provenance"] == json.loads(json.dumps(made_from))
 
 
-def finish(
+def finish_store(
     folder: Path, count: int, made_from: dict[str, Any], provenance: dict[str, Any]
 ) -> EmbeddingStore:
     """Check ids, compute the checksums of all pieces and write the manifest.

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import scale
-from scale.evaluation import classification, clustering, retrieval
+from scale.evaluation import clustering, probes, retrieval
 from scale.evaluation.bootstrap import Estimate, estimate_items
-from scale.evaluation.classification import Classification
 from scale.evaluation.clustering import Clustering
-from scale.evaluation.retrieval import KS, Retrieval
-from scale.evaluation.tables import (
+from scale.evaluation.probes import Classification
+from scale.evaluation.retrieval import (
+    KS,
     ProductArrays,
+    Retrieval,
     alt_retrievals,
     by_pattern,
     direction_retrievals,
@@ -41,7 +42,7 @@ ALL = subset_name(MODALITIES)
 
 DEFINITIONS = {
     **retrieval.DEFINITIONS,
-    **classification.DEFINITIONS,
+    **probes.DEFINITIONS,
     **clustering.DEFINITIONS,
     "retrieval.category": "query and gallery by the same subset of modalities",
     "retrieval.category_full_gallery": "query by the subset, gallery by all modalities",

@@ -125,7 +125,7 @@ def rank_gallery(
 
 
 def shared_codes(keys_Q: Sequence[Any], keys_G: Sequence[Any]) -> tuple[Ints, Ints]:
-    """Encode the keys of both sides as integers, equal where the keys are; None and -1 become -1."""
+    """Encode the keys of both sides as integers, equal for equal keys; None and -1 become -1."""
     numbers: dict[Any, int] = {None: -1, -1: -1}
     both = [numbers.setdefault(key, len(numbers)) for key in (*keys_Q, *keys_G)]
     codes = np.array(both, dtype=np.int64)
@@ -252,7 +252,7 @@ class ProductArrays:
     present_NM: Bools
     labels: Sequence[str | None]
     """Category; None if unknown."""
-    content_NM: Ints | None = None
+    content_id_NM: Ints | None = None
     """A number per distinct content of a modality, -1 if absent or unknown."""
     alt: Embeddings | None = None
     """Second views of some of these products, under the same ids."""
@@ -275,13 +275,13 @@ class ProductArrays:
         """Build from a ProductDataset, its embeddings, and those of `dataset.view("alt")`."""
         labels = [product.category for product in dataset.products]
         pooled_NMD, present_NM = embeddings.pooled_NMD, embeddings.present_NM
-        return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_NM, alt)
+        return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_id_NM, alt)
 
     def content(self, modality: str) -> Ints:
         """Content numbers of one modality; all -1 if contents are unknown."""
-        if self.content_NM is None:
+        if self.content_id_NM is None:
             return np.full(len(self.ids), -1)
-        return self.content_NM[:, INDEX[modality]]
+        return self.content_id_NM[:, INDEX[modality]]
 
 
 def subset_retrievals(

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from scale.config import MissingPolicy
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.search import SearchIndex
+from scale.evaluation.index import SearchIndex
 from scale.explore.subject import Subject
 from scale.model.scale import ScaleModel
 from scale.studies.single_product import with_policy

@@ -18,7 +18,7 @@ from scale.data.dataset import ProductDataset
 from scale.data.media import MediaError
 from scale.data.product import Product, View
 from scale.evaluation.embed import Embeddings, embed_dataset
-from scale.evaluation.search import SearchIndex
+from scale.evaluation.index import SearchIndex
 from scale.explore.markup import data_uri
 from scale.training.run import TrainedRun
 from scale.viz import tiles

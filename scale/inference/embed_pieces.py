@@ -16,12 +16,13 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import with_splits
 from scale.data.pieces import Piece, has_splits, plan_pieces, read_piece
 from scale.data.product import summarise_problems
-from scale.evaluation.embed import ProductEmbeddings, embed_dataset
-from scale.evaluation.embedding_store import (
+from scale.evaluation.embed import (
     MANIFEST,
     EmbeddingStore,
+    ProductEmbeddings,
     StoreError,
-    finish,
+    embed_dataset,
+    finish_store,
     has_piece,
     piece_name,
     write_piece,
@@ -85,7 +86,7 @@ def embed_pieces(
     meet()  # All pieces are written.
     if rank() > 0:
         return None
-    return finish(out, len(pieces), made_from, provenance(run.config.train.seed, started))
+    return finish_store(out, len(pieces), made_from, provenance(run.config.train.seed, started))
 
 
 def run_fingerprint(run: TrainedRun) -> str:

@@ -14,10 +14,9 @@ import torch
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
-from scale.evaluation.classification import Examples, linear_probe
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import embed_dataset, subset_embedding
-from scale.evaluation.fine_tuning import FineTuneConfig, fine_tune
+from scale.evaluation.probes import Examples, FineTuneConfig, fine_tune, linear_probe
 from scale.evaluation.report import (
     DEFINITIONS,
     classification_results,
@@ -26,7 +25,7 @@ from scale.evaluation.report import (
     provenance,
     retrieval_results,
 )
-from scale.evaluation.tables import ProductArrays
+from scale.evaluation.retrieval import ProductArrays
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
 from scale.training.run import TrainedRun

@@ -16,8 +16,7 @@ from scale.data.dataset import ProductDataset
 from scale.data.pieces import find_products
 from scale.data.product import CatalogueError, Product
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.product_index import ProductIndex
-from scale.evaluation.search import SearchIndex
+from scale.evaluation.index import ProductIndex, SearchIndex
 from scale.inference.embed_pieces import run_fingerprint
 from scale.training.run import TrainedRun
 

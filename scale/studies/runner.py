@@ -31,8 +31,12 @@ from scale.data.dataset import ProductDataset
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import embed_dataset, subset_embedding
 from scale.evaluation.report import provenance
-from scale.evaluation.retrieval import Retrieval, category_retrieval
-from scale.evaluation.tables import ProductArrays, direction_retrievals
+from scale.evaluation.retrieval import (
+    ProductArrays,
+    Retrieval,
+    category_retrieval,
+    direction_retrievals,
+)
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyDataset, apply_noise

@@ -19,7 +19,7 @@ from scale.data.cache import OWN_SOURCES
 from scale.data.dataset import Column, ProductDataset, discrete_column
 from scale.data.features import Backbone
 from scale.evaluation.embed import product_embedding
-from scale.evaluation.search import SearchIndex
+from scale.evaluation.index import SearchIndex
 from scale.modalities import DISCRETE, INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores

@@ -11,8 +11,7 @@ import torch
 
 from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import embed_dataset, subset_embedding
-from scale.evaluation.retrieval import category_retrieval
-from scale.evaluation.tables import ProductArrays, direction_retrievals
+from scale.evaluation.retrieval import ProductArrays, category_retrieval, direction_retrievals
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
 from scale.training.health_checks import BEST_BY, alignment, collapse_warning, uniformity

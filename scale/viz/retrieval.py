@@ -18,7 +18,7 @@ from scale.data.product import Product
 from scale.evaluation.bootstrap import Estimate
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.report import plain, retrieval_results
-from scale.evaluation.tables import ProductArrays
+from scale.evaluation.retrieval import ProductArrays
 from scale.inference.search import Gallery
 from scale.modalities import INDEX, MODALITIES, parse_subset, subset_name
 from scale.training.run import TrainedRun

@@ -14,8 +14,7 @@ import torch
 
 from scale import cli
 from scale.data.catalogue import Catalogue
-from scale.evaluation.embed import read_embeddings
-from scale.evaluation.embedding_store import EmbeddingStore, StoreError
+from scale.evaluation.embed import EmbeddingStore, StoreError, read_embeddings
 from scale.inference import embed_pieces as embedding
 from scale.inference.embed_pieces import embed_pieces, run_fingerprint
 from scale.training.run import TrainedRun
@@ -177,7 +176,7 @@ def test_a_subset_that_some_pieces_lack_and_a_split(run, small_catalogue, tmp_pa
 def test_the_pieces_of_a_product_twice_are_named(run, tmp_path):
     lines = [json.dumps({"id": f"p{n % 9}", "title": f"t {n}"}) for n in range(12)]
     (tmp_path / "products.jsonl").write_text("\n".join(lines))
-    with pytest.raises(StoreError, match=r"'p\d' is there twice, in part-000000\S* and .*000002"):
+    with pytest.raises(StoreError, match=r"'p\d' appears twice, in part-000000\S* and .*000002"):
         embed_pieces(run, tmp_path, tmp_path / "out", piece_size=4, progress=False)
 
 
@@ -217,7 +216,7 @@ def test_the_index_says_its_recall(folder, tmp_path, capsys):
 
 
 def test_an_index_of_another_run_or_width_is_refused(run, run_folder, flat, folder, tmp_path):
-    from scale.evaluation.product_index import ProductIndex
+    from scale.evaluation.index import ProductIndex
     from scale.inference.search import parse_query, search_index
 
     index = ProductIndex.open(flat)

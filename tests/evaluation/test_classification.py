@@ -11,8 +11,13 @@ from torch import nn
 
 from scale.data.batch import ProductBatch, Tokens
 from scale.evaluation.bootstrap import NOTHING
-from scale.evaluation.classification import Examples, classification_scores, linear_probe
-from scale.evaluation.fine_tuning import FineTuneConfig, fine_tune
+from scale.evaluation.probes import (
+    Examples,
+    FineTuneConfig,
+    classification_scores,
+    fine_tune,
+    linear_probe,
+)
 from scale.model.scale import EmbedOutput
 
 

@@ -5,16 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from scale.evaluation.embed import ProductEmbeddings, read_embeddings
-from scale.evaluation.embedding_store import (
+from scale.evaluation.embed import (
     EmbeddingStore,
+    ProductEmbeddings,
     StoreError,
-    finish,
+    finish_store,
     has_piece,
     piece_name,
+    read_embeddings,
+    unit,
     write_piece,
 )
-from scale.evaluation.ranking import unit
 
 MADE = {"run": "r", "subset": ["text"]}
 
@@ -39,7 +40,7 @@ def folder(tmp_path, parts):
 
 
 def test_what_is_written_comes_back_in_order(folder, parts):
-    finish(folder, 3, MADE, {"seed": 1})
+    finish_store(folder, 3, MADE, {"seed": 1})
     store = EmbeddingStore.open(folder)
     assert (store.rows, store.width, store.made_from) == (11, 6, MADE)
     blocks = list(store.blocks())
@@ -73,7 +74,7 @@ def test_a_piece_is_known_by_what_it_was_made_from(folder):
 def test_what_an_earlier_catalogue_or_a_killed_process_left_is_removed(folder):
     (folder / piece_name(3)).write_bytes(b"old")
     (folder / ".12.34.part-000001.parquet").write_bytes(b"half")
-    finish(folder, 3, MADE, {})
+    finish_store(folder, 3, MADE, {})
     names = {path.name for path in folder.iterdir()}
     assert names == {"manifest.json", *(piece_name(n) for n in range(3))}
 
@@ -82,13 +83,13 @@ def test_an_unfinished_folder_is_an_error_and_says_how_to_go_on(folder):
     with pytest.raises(StoreError, match=r"manifest\.json: no such file; scale embed --out"):
         EmbeddingStore.open(folder)
     with pytest.raises(StoreError, match=r"part-000003\.parquet: missing"):
-        finish(folder, 4, MADE, {})
+        finish_store(folder, 4, MADE, {})
     assert not (folder / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("where", ["header", "middle", "end"])
 def test_a_damaged_piece_is_named(folder, where):
-    finish(folder, 3, MADE, {})
+    finish_store(folder, 3, MADE, {})
     path = folder / piece_name(2)
     data = bytearray(path.read_bytes())
     data[{"header": 0, "middle": len(data) // 3, "end": -3}[where]] ^= 1
@@ -110,16 +111,16 @@ def test_another_manifest_is_refused(folder, text):
 def test_an_id_that_is_there_twice_is_named_with_both_pieces(folder):
     twice = embeddings(20, 2, ids=("new", "p5"))
     write_piece(folder / piece_name(1), twice, MADE)
-    with pytest.raises(StoreError, match=r"'p5' is there twice, in part-000000\S* and .*000001"):
-        finish(folder, 3, MADE, {})
+    with pytest.raises(StoreError, match=r"'p5' appears twice, in part-000000\S* and .*000001"):
+        finish_store(folder, 3, MADE, {})
 
 
 def test_no_embeddings_at_all_and_not_finite_ones_are_errors(tmp_path):
     write_piece(tmp_path / piece_name(0), embeddings(0, 0), MADE)
     with pytest.raises(StoreError, match="no embeddings"):
-        finish(tmp_path, 1, MADE, {})
+        finish_store(tmp_path, 1, MADE, {})
     bad = embeddings(0, 3)
     bad.emb_ND[1, 2] = np.nan
     write_piece(tmp_path / piece_name(0), bad, MADE)
     with pytest.raises(StoreError, match="not finite"):
-        finish(tmp_path, 1, MADE, {})
+        finish_store(tmp_path, 1, MADE, {})

@@ -160,10 +160,10 @@ def test_foreign_and_wrong_files_are_refused_and_nothing_is_unpickled(tmp_path, 
     (tmp_path / "p.npy").write_bytes(pickle.dumps({"a": 1}))
     facts = {"ids": [], "present": [], "left_out": [], "provenance": {}}
     (tmp_path / "p.json").write_text(json.dumps(facts))
-    with pytest.raises(ValueError, match="not embeddings of ours"):
+    with pytest.raises(ValueError, match="not written by scale embed"):
         read_embeddings(tmp_path / "p.npy")
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match=r"other\.parquet: not embeddings"):
+    with pytest.raises(ValueError, match=r"other\.parquet: not written by scale embed"):
         read_embeddings(tmp_path / "other.parquet")
     write_embeddings(tmp_path / "short.npy", embeddings.product(), {})
     np.save(tmp_path / "short.npy", np.zeros((2, 6), dtype=np.float32))

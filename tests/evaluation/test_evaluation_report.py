@@ -12,10 +12,10 @@ import pytest
 import scale
 from scale.evaluation import report
 from scale.evaluation.bootstrap import NOTHING, Estimate
-from scale.evaluation.classification import Examples, linear_probe
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import Embeddings
-from scale.evaluation.tables import ProductArrays
+from scale.evaluation.probes import Examples, linear_probe
+from scale.evaluation.retrieval import ProductArrays
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 
 ALL = subset_name(MODALITIES)

@@ -19,7 +19,7 @@ from torchmetrics.functional.retrieval import (
 )
 
 from scale.evaluation import metrics
-from scale.evaluation.ranking import rank_gallery
+from scale.evaluation.retrieval import rank_gallery
 
 REFERENCE = json.loads(
     (Path(__file__).parents[1] / "reference" / "metrics_reference.json").read_text(encoding="utf-8")

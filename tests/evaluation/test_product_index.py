@@ -7,14 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.evaluation import build_index as building
-from scale.evaluation import flat_file
-from scale.evaluation.build_index import IndexSettings, build_index, measure_recall, overlap, sample
-from scale.evaluation.embed import ProductEmbeddings
-from scale.evaluation.embedding_store import StoreError, finish, piece_name, write_piece
-from scale.evaluation.product_index import ProductIndex, exact_search
-from scale.evaluation.ranking import unit
-from scale.evaluation.search import SearchIndex
+from scale.evaluation import index
+from scale.evaluation.embed import (
+    ProductEmbeddings,
+    StoreError,
+    finish_store,
+    piece_name,
+    unit,
+    write_piece,
+)
+from scale.evaluation.index import (
+    IndexSettings,
+    ProductIndex,
+    SearchIndex,
+    build_index,
+    exact_search,
+    measure_recall,
+    overlap,
+    sample,
+)
 
 COUNT, WIDTH = 3000, 32
 
@@ -48,7 +59,7 @@ def write(out, emb_ND, ids, size):
         there = np.ones((len(part), 5), bool)
         piece = ProductEmbeddings(tuple(ids[first : first + size]), part, there)
         write_piece(out / piece_name(number), piece, {})
-    finish(out, len(starts), {"run": "r"}, {})
+    finish_store(out, len(starts), {"run": "r"}, {})
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +175,7 @@ def test_the_same_embeddings_and_seed_give_the_same_files(folder, tmp_path, sett
     ],
 )
 def test_defaults_by_size(count, width, expected):
-    s = IndexSettings().settled(count, width)
+    s = IndexSettings().resolved(count, width)
     assert (s.lists, s.code_bytes, s.train_vectors, s.probes) == expected
 
 
@@ -214,7 +225,7 @@ def test_damage_is_noticed(folder, tmp_path, name, monkeypatch):
     path.write_bytes(data)
     with pytest.raises(StoreError, match=f"{name}: damaged"):
         ProductIndex.open(out)
-    monkeypatch.setattr("scale.evaluation.product_index.VERIFIED_BYTES", 0)
+    monkeypatch.setattr("scale.evaluation.index.VERIFIED_BYTES", 0)
     ProductIndex.open(out)  # Larger than what is checked at every opening.
     with pytest.raises(StoreError, match=f"{name}: damaged"):
         ProductIndex.open(out, verify=True)
@@ -247,7 +258,7 @@ def test_a_build_that_is_stopped_leaves_the_index_that_was_there(
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(building, "measure_recall", stop)
+    monkeypatch.setattr(index, "measure_recall", stop)
     with pytest.raises(KeyboardInterrupt):
         build_index(folder, out, IndexSettings(lists=8, queries=5))
     assert (out / "manifest.json").read_bytes() == before
@@ -257,7 +268,7 @@ def test_a_build_that_is_stopped_leaves_the_index_that_was_there(
 
 def test_an_index_does_not_replace_something_else(folder, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="something else than an index"):
+    with pytest.raises(StoreError, match="something other than an index"):
         build_index(folder, tmp_path, IndexSettings("flat"))
     with pytest.raises(StoreError, match="not the manifest of an index"):
         build_index(folder, folder, IndexSettings("flat"))
@@ -276,21 +287,21 @@ def test_our_flat_file_is_faiss_own(tmp_path, emb_ND):
     import faiss
 
     blocks = [emb_ND[:10].astype(np.float16), emb_ND[10:25].astype(np.float16)]
-    flat_file.write_flat(tmp_path / "ours", blocks, 25, WIDTH)
+    index.write_flat(tmp_path / "ours", blocks, 25, WIDTH)
     own = faiss.IndexScalarQuantizer(WIDTH, faiss.ScalarQuantizer.QT_fp16, 0)
     own.add(emb_ND[:25])
     faiss.write_index(own, str(tmp_path / "theirs"))
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-    mapped = flat_file.map_vectors(tmp_path / "ours", 25, WIDTH)
+    mapped = index.map_vectors(tmp_path / "ours", 25, WIDTH)
     assert np.array_equal(mapped, emb_ND[:25].astype(np.float16))
 
 
 def test_flat_files_of_other_vectors_or_another_faiss_are_refused(tmp_path, emb_ND, monkeypatch):
     blocks = [emb_ND[:10].astype(np.float16)]
     with pytest.raises(ValueError, match="10 vectors, 11 expected"):
-        flat_file.write_flat(tmp_path / "a", blocks, 11, WIDTH)
+        index.write_flat(tmp_path / "a", blocks, 11, WIDTH)
     with pytest.raises(ValueError, match="width 32 among those of 16"):
-        flat_file.write_flat(tmp_path / "a", blocks, 10, 16)
-    monkeypatch.setattr(flat_file, "COUNT_AT", 12)
-    with pytest.raises(RuntimeError, match="in an unknown way"):
-        flat_file.write_flat(tmp_path / "a", blocks, 10, WIDTH)
+        index.write_flat(tmp_path / "a", blocks, 10, 16)
+    monkeypatch.setattr(index, "COUNT_OFFSET", 12)
+    with pytest.raises(RuntimeError, match="in an unknown format"):
+        index.write_flat(tmp_path / "a", blocks, 10, WIDTH)

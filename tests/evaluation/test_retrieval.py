@@ -5,19 +5,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.evaluation.embed import Embeddings, subset_embedding
-from scale.evaluation.ranking import similarity_QG
-from scale.evaluation.retrieval import category_retrieval, instance_retrieval
-from scale.evaluation.tables import (
+from scale.evaluation.embed import Embeddings, subset_embedding, unit
+from scale.evaluation.retrieval import (
     ProductArrays,
     alt_retrievals,
     by_pattern,
+    category_retrieval,
     direction_retrievals,
+    instance_retrieval,
     subset_retrievals,
 )
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 
 ALL = subset_name(MODALITIES)
+
+
+def cosines(query_QD, gallery_GD):
+    """cos(q, g) of every pair; 0 for a zero vector."""
+    return unit(query_QD) @ unit(gallery_GD).T
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def test_category_retrieval_equals_a_double_loop(products):
     rows = np.flatnonzero(valid)
     labels, ids = [products.labels[r] for r in rows], [products.ids[r] for r in rows]
     found = category_retrieval(emb[rows], emb[rows], labels, labels, ids, ids)
-    scores = similarity_QG(emb[rows], emb[rows])
+    scores = cosines(emb[rows], emb[rows])
     asked = [q for q in range(len(rows)) if labels[q] is not None]
     assert found.rows_Q.tolist() == asked
     for position, q in enumerate(asked):
@@ -148,7 +153,7 @@ def test_the_twenty_directions_restrict_both_sides(products):
     assert found["video->image"].chance["Recall@10"] == pytest.approx(np.full(39, 10 / 39))
     image, video = INDEX["image"], INDEX["video"]
     rows = np.flatnonzero(products.present_NM[:, image] & products.present_NM[:, video])
-    scores = similarity_QG(products.pooled_NMD[rows, image], products.pooled_NMD[rows, video])
+    scores = cosines(products.pooled_NMD[rows, image], products.pooled_NMD[rows, video])
     ranks = 1 + (scores > np.diag(scores)[:, None]).sum(1)
     assert np.array_equal(found["image->video"].values["mean rank"], ranks)
 

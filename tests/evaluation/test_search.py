@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from scale.evaluation.search import SearchIndex
+from scale.evaluation.index import SearchIndex
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_many_queries_run_in_blocks(gallery, queries, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     index = SearchIndex.build(gallery, list(map(str, range(500))))
     whole = index.query(queries, k=4)
-    monkeypatch.setattr("scale.evaluation.search.BLOCK", 1500)
+    monkeypatch.setattr("scale.evaluation.index.BLOCK", 1500)
     assert index.query(queries, k=4).ids == whole.ids
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scale.config import LossConfig, MissingConfig
-from scale.evaluation.search import SearchIndex
+from scale.evaluation.index import SearchIndex
 from scale.modalities import INDEX, MODALITIES
 from scale.studies.single_product import (
     logged_weights,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scale.evaluation.bootstrap import Estimate, estimates
 from scale.evaluation.embed import embed_dataset
-from scale.evaluation.tables import ProductArrays, subset_retrievals
+from scale.evaluation.retrieval import ProductArrays, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed

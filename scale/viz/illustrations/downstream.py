@@ -15,12 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from scale.data.dataset import ProductDataset
 from scale.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, estimate, weights
-from scale.evaluation.classification import Classification, Examples, linear_probe
 from scale.evaluation.clustering import NAMES, agreement, cluster
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.metrics import Denominator, average_precision_at_k
-from scale.evaluation.retrieval import category_retrieval
-from scale.evaluation.tables import ProductArrays, subset_retrievals
+from scale.evaluation.probes import Classification, Examples, linear_probe
+from scale.evaluation.retrieval import ProductArrays, category_retrieval, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.viz.charts import dot, framed, lay_flat

@@ -16,8 +16,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from scale.data.dataset import ProductDataset
-from scale.evaluation.embed import Embeddings, embed_dataset
-from scale.evaluation.ranking import unit
+from scale.evaluation.embed import Embeddings, embed_dataset, unit
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
 from scale.viz.embeddings import MARKERS, umap_coordinates

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from scale.evaluation.bootstrap import Estimate, estimate
-from scale.evaluation.classification import Examples, linear_probe
 from scale.evaluation.clustering import cluster
+from scale.evaluation.probes import Examples, linear_probe
 from scale.viz.illustrations.downstream import (
     bootstrap_figure,
     class_f1,
