@@ -40,17 +40,17 @@ def test_swapping_keeps_what_is_asked_and_its_answers_together(make_batch):
         for m, tokens in example.batch.tokens.items():
             rows = tokens.rows_R
             same_R = (tokens.values == masked.batch.tokens[m].values).flatten(1).all(1)
-            assert bool((same_R | example.asked[m].sum(1).eq(0)).all())
+            assert bool((same_R | example.predicted[m].sum(1).eq(0)).all())
             if not bool(same_R.all()):
                 seen_swap.add(m)
                 assert set(rows[~same_R].tolist()) >= set(
                     example.swapped_B.nonzero().flatten().tolist()
                 )
             answers = torch.zeros_like(batch.tokens[m].values)
-            answers[example.asked[m]] = example.targets[m]
+            answers[example.predicted[m]] = example.targets[m]
             truth = batch.tokens[m].values
-            assert torch.equal(answers[example.asked[m]], truth[example.asked[m]])
-            assert not bool((example.asked[m] & ~example.hidden[m]).any())
+            assert torch.equal(answers[example.predicted[m]], truth[example.predicted[m]])
+            assert not bool((example.predicted[m] & ~example.hidden[m]).any())
             if tokens.values.is_floating_point():
                 # What was hidden in the product it came from is hidden still.
                 assert not tokens.values[example.hidden[m]].any()

@@ -28,21 +28,21 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def modality_encoders(model: nn.Module) -> nn.ModuleDict:
-    """By modality, what embeds its tokens (and encodes them, where there are layers)."""
+    """Return the module that embeds and encodes the tokens of each modality."""
     return model.encoders if isinstance(model, ScaleModel) else model.inputs.encoders
 
 
 def model_width(model: FusionModel | ScaleModel) -> int:
-    """D."""
+    """Return D."""
     return model.config.width if isinstance(model, ScaleModel) else model.inputs.width
 
 
 def first_layers(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
-    """The first layer of each kind, in the order in which they run, over the whole sequence.
+    """Return the first layer of each kind in execution order, as functions of the full sequence.
 
-    `alone`: a modality's own encoder or tower. `stream`: one Transformer over what it joins. `jct`:
-    SCALE's. `own`, `cross`, `self`: the three kinds of a two-stream model; `own` may be one side's.
-    Tokens that a layer does not touch stay what they are.
+    `alone`: a modality's own encoder or tower. `stream`: the Transformer of a single stream. `jct`:
+    SCALE's. `own`, `cross`, `self`: the three kinds of a two-stream model; `own` can exist on one
+    side only. Tokens outside a layer's input are unchanged.
 
     Args:
         length: tokens by modality, [CLS] counted.
@@ -59,10 +59,10 @@ def first_layers(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
         layers["stream"] = partial(_by_group, length, {fusion.joined: block})
     if isinstance(fusion, CoAttention):
         own = {SIDES[s]: stack[0] for s, stack in fusion.own.items() if len(stack)}
-        meeting = fusion.meetings[0]
+        layer = fusion.layers[0]
         layers["own"] = partial(_by_group, length, own)
-        layers["cross"] = partial(_cross, length, meeting)
-        both = {SIDES[s]: block for s, block in meeting.block.items()}
+        layers["cross"] = partial(_cross, length, layer)
+        both = {SIDES[s]: block for s, block in layer.block.items()}
         layers["self"] = partial(_by_group, length, both)
     return layers
 
@@ -70,28 +70,28 @@ def first_layers(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
 def _by_group(
     length: dict[str, int], blocks: dict[tuple[str, ...], Layer], tokens_BLD: Tensor
 ) -> Tensor:
-    """Each block over the tokens of its group of neighbouring modalities; others stay."""
+    """Apply each block to its group of adjacent modalities; other tokens are unchanged."""
     parts = dict(zip(length, tokens_BLD.split(list(length.values()), dim=1), strict=True))
     for group, block in blocks.items():
         inside = [m for m in group if m in length]
         if not inside:
             continue
         after = block(torch.cat([parts[m] for m in inside], dim=1))
-        # A BERT layer of some versions of transformers returns a tuple.
+        # BERT layers of some versions of transformers return a tuple.
         after_BLD = after[0] if isinstance(after, tuple) else after
         parts |= zip(inside, after_BLD.split([length[m] for m in inside], dim=1), strict=True)
     return torch.cat([parts[m] for m in length], dim=1)
 
 
-def _cross(length: dict[str, int], meeting: CoAttentionLayer, tokens_BLD: Tensor) -> Tensor:
-    """Cross-attention in both directions at once."""
+def _cross(length: dict[str, int], layer: CoAttentionLayer, tokens_BLD: Tensor) -> Tensor:
+    """Cross-attention in both directions."""
     sizes = [sum(length.get(m, 0) for m in side) for side in SIDES.values()]
     streams = dict(zip(SIDES, tokens_BLD.split(sizes, dim=1), strict=True))
     met = []
     for side in SIDES:
         (other,) = streams.keys() - {side}
         nothing_BK = torch.zeros(streams[other].shape[:2], dtype=torch.bool)
-        met.append(meeting.cross[side](streams[side], (streams[other], nothing_BK)))
+        met.append(layer.cross[side](streams[side], (streams[other], nothing_BK)))
     return torch.cat(met, dim=1)
 
 
@@ -102,34 +102,34 @@ def _first_block(encoder: nn.Module) -> Layer | None:
 
 
 ReachMatrix = NDArray[np.bool_]
-"""reads_LL: True where output i (row) changes with input j (column)."""
+"""reach_LL: True where output i (row) changes with input j (column)."""
 
 CHANGED = 1e-9
-"""In double precision: below it is rounding, and what is read changes outputs by far more."""
+"""Threshold in double precision: rounding errors are smaller, real dependencies far larger."""
 
 
 @dataclass(frozen=True)
 class AttentionReach:
-    """Who reads whom in a model."""
+    """Dependencies between the tokens of a model."""
 
     system: str
     length: dict[str, int]
     """Tokens by modality, [CLS] counted."""
     layers: dict[str, ReachMatrix]
-    """One layer of each kind, in the order in which they run; see `layer_reach`."""
+    """One layer of each kind in execution order; see `layer_reach`."""
     whole: ReachMatrix
     """From the embedded tokens to the last layer."""
 
     @staticmethod
     def of(model: nn.Module, batch: ProductBatch) -> "AttentionReach":
-        """Measured on a model and one product (`truncate_tokens`)."""
+        """Measure a model on one product (`truncate_tokens`)."""
         name = "SCALE" if isinstance(model, ScaleModel) else model.system.name
         length = output_lengths(model, batch)
         return AttentionReach(name, length, layer_reach(model, batch), model_reach(model, batch))
 
 
 def truncate_tokens(batch: ProductBatch, row: int, most: int) -> ProductBatch:
-    """One product of a batch, with at most `most` tokens of each modality, none of them padding."""
+    """Select one product, with at most `most` tokens per modality and no padding."""
     tokens = {}
     for m, t in batch.tokens.items():
         own = t.select(t.rows_R == row)
@@ -142,7 +142,7 @@ def truncate_tokens(batch: ProductBatch, row: int, most: int) -> ProductBatch:
 
 
 def output_lengths(model: nn.Module, batch: ProductBatch) -> dict[str, int]:
-    """Tokens of each modality inside the model, its [CLS] counted."""
+    """Return the number of tokens of each modality in the model, [CLS] counted."""
     return {
         m: batch.tokens[m].values.shape[1] + (not isinstance(encoder, DiscreteEncoder))
         for m, encoder in modality_encoders(model).items()
@@ -152,18 +152,17 @@ def output_lengths(model: nn.Module, batch: ProductBatch) -> dict[str, int]:
 
 @torch.no_grad()
 def model_reach(model: nn.Module, batch: ProductBatch) -> ReachMatrix:
-    """reads_LL of a whole model, from its embedded tokens to its last layer.
+    """Measure reach_LL of a whole model, from embedded tokens to the last layer.
 
-    As many copies of the product as it has tokens, and one more, run in one batch. In copy j token
-    j alone has noise on it, added after its embedding, where tokens have not met yet. (Noise, not a
-    constant: LayerNorm takes a constant away.)
+    Runs L + 1 copies of the product in one batch. In copy j, noise is added to token j after its
+    embedding, before any interaction of tokens (noise, because LayerNorm removes a constant).
 
     Args:
         batch: one product without padding (`truncate_tokens`).
 
-    Raises ValueError for more products than one.
+    Raises ValueError for more than one product.
     """
-    require(len(batch) == 1, f"one product, not {len(batch)}")
+    require(len(batch) == 1, f"expected one product, got {len(batch)}")
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
     copies = _copies(batch, sum(length.values()) + 1)
@@ -175,7 +174,7 @@ def model_reach(model: nn.Module, batch: ProductBatch) -> ReachMatrix:
 
 @torch.no_grad()
 def layer_reach(model: nn.Module, batch: ProductBatch) -> dict[str, ReachMatrix]:
-    """reads_LL of one layer of each kind that a model has, by name (`first_layers`)."""
+    """Measure reach_LL of one layer of each kind (`first_layers`), by name."""
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
     width = model_width(model)
@@ -193,10 +192,10 @@ def layer_reach(model: nn.Module, batch: ProductBatch) -> dict[str, ReachMatrix]
 
 @torch.no_grad()
 def generator_reach(model: ImageGenerator, text_1T: Tensor, image_1N: Tensor) -> ReachMatrix:
-    """reads_LL of the small DALL-E: row i is the prediction of token i, title first, then codes.
+    """Measure reach_LL of the small DALL-E: row i is the prediction of token i, title first.
 
-    In copy j token j is another one. Titles without padding only; of the first token nothing is
-    predicted, its row is empty.
+    Copy j replaces token j. Titles must have no padding. The first token is not predicted, so its
+    row is empty.
     """
     model = deepcopy(model).double().eval()
     tokens_L = torch.cat([text_1T, image_1N], dim=1)[0]
@@ -208,26 +207,26 @@ def generator_reach(model: ImageGenerator, text_1T: Tensor, image_1N: Tensor) ->
     other_L[:words][other_L[:words] == model.config.pad_id] += 1
     copies_BL[place_L, place_L] = other_L
     word_BTV, code_BNC = model(copies_BL[:, :words], copies_BL[:, words:])
-    reads_LL = np.zeros((length, length), bool)
-    # The output at a word predicts the next one; what the last word's says is not used.
-    reads_LL[1:words] = _differs(word_BTV[:, :-1])
-    reads_LL[words:] = _differs(code_BNC)
-    return reads_LL
+    reach_LL = np.zeros((length, length), bool)
+    # The output at a word predicts the next word; that of the last word is unused.
+    reach_LL[1:words] = _differs(word_BTV[:, :-1])
+    reach_LL[words:] = _differs(code_BNC)
+    return reach_LL
 
 
 def compose_reach(layers: Sequence[ReachMatrix]) -> ReachMatrix:
-    """reads_LL of layers in a row: output i reads input j by way of some token between.
+    """Compose reach_LL of consecutive layers.
 
-    (R_2 R_1)_ij > 0, a product of matrices of 0 and 1.
+    (R_2 R_1)_ij > 0, a product of 0/1 matrices: output i depends on input j via some token.
     """
-    reads_LL = np.eye(len(layers[0]), dtype=int)
+    reach_LL = np.eye(len(layers[0]), dtype=int)
     for layer_LL in layers:
-        reads_LL = (layer_LL.astype(int) @ reads_LL > 0).astype(int)
-    return reads_LL.astype(bool)
+        reach_LL = (layer_LL.astype(int) @ reach_LL > 0).astype(int)
+    return reach_LL.astype(bool)
 
 
 def _differs(tokens_BLD: Tensor) -> ReachMatrix:
-    """From L changed copies and an unchanged last one: which outputs differ in which copy."""
+    """Compare L changed copies with the unchanged last copy: outputs (rows) by copy (columns)."""
     change_BL = (tokens_BLD[:-1] - tokens_BLD[-1:]).abs().amax(dim=2)
     return (change_BL > CHANGED).T.numpy()
 
@@ -244,7 +243,7 @@ def _copies(batch: ProductBatch, count: int) -> ProductBatch:
 
 @contextmanager
 def _noise_on_own_token(encoders: nn.ModuleDict, length: dict[str, int]) -> Iterator[None]:
-    """In copy j of a batch, token j gets noise right after its embedding."""
+    """Add noise to token j of copy j directly after its embedding."""
     hooks, start = [], 0
     random = torch.Generator().manual_seed(0)
     for m, count in length.items():

@@ -1,9 +1,9 @@
-"""What a forward pass costs, in floating-point operations (FLOP): by formula, and counted.
+"""Floating-point operations (FLOP) of a forward pass, by formula and counted by torch.
 
-A multiplication and the addition that follows it are two FLOP. Biases, normalisation and softmax
-are not counted; beside the matrix products they are small.
+A multiply-add counts as two FLOP. Biases, normalisation and softmax are not counted; compared with
+the matrix products they are small.
 
-L tokens that ask, K tokens that are looked at, D width, F width of the feed-forward part.
+L query tokens, K key tokens, D width, F width of the feed-forward part.
 """
 
 from collections.abc import Mapping
@@ -19,29 +19,32 @@ from scale.studies.systems.named import System
 
 
 def attention_flops(length: int, width: int) -> int:
-    """The two products over all pairs of tokens, q k^T and shares v: 4 L^2 D."""
+    """FLOP of the two products over all pairs of tokens, q k^T and attention v: 4 L^2 D."""
     return 4 * length**2 * width
 
 
 def layer_flops(length: int, width: int, mlp_ratio: float = 4.0) -> int:
-    """One Transformer layer: 4 L^2 D of attention, 8 L D^2 of its four linear maps (query, key,
-    value, output), 4 L D F of the feed-forward part; F = 4 D gives 4 L^2 D + 24 L D^2."""
+    """FLOP of a Transformer layer: 4 L^2 D + 8 L D^2 + 4 L D F.
+
+    Attention, its four linear maps (query, key, value, output), and the feed-forward part; F = 4 D
+    gives 4 L^2 D + 24 L D^2.
+    """
     forward = 4 * length * width * int(width * mlp_ratio)
     return attention_flops(length, width) + 8 * length * width**2 + forward
 
 
 def cross_flops(length: int, other: int, width: int) -> int:
-    """Cross-attention: 4 L K D, queries and output 4 L D^2, keys and values 4 K D^2."""
+    """FLOP of cross-attention: 4 L K D, plus 4 L D^2 (query, output) and 4 K D^2 (key, value)."""
     return 4 * length * other * width + 4 * (length + other) * width**2
 
 
 def design_flops(system: System, config: ModelConfig, depth: int, length: Mapping[str, int]) -> int:
-    """FLOP of all Transformer layers of a design, for one product's forward pass.
+    """FLOP of all Transformer layers of a system for one product's forward pass.
 
-    Left out: projections of vectors to the width, poolers, heads.
+    Without input projections, poolers and heads.
 
     Args:
-        depth: as `find_size` gives it; of SCALE the config says it.
+        depth: from `find_size`; ignored for SCALE, whose depths are in the config.
         length: tokens by modality, [CLS] counted.
     """
     width, ratio = config.width, config.mlp_ratio
@@ -60,11 +63,11 @@ def design_flops(system: System, config: ModelConfig, depth: int, length: Mappin
         return depth * (words + layer(PERCEPTION))
     if system.fusion == "":
         return depth * apart
-    return depth * _meeting_flops(system, length, config)
+    return depth * _co_attention_flops(system, length, config)
 
 
-def _meeting_flops(system: System, length: Mapping[str, int], config: ModelConfig) -> int:
-    """One meeting of two streams, with the layers of their own that go with it."""
+def _co_attention_flops(system: System, length: Mapping[str, int], config: ModelConfig) -> int:
+    """FLOP of one co-attention layer with the accompanying layers of each stream."""
     width, ratio = config.width, config.mlp_ratio
     language, perception = (sum(length.get(m, 0) for m in s) for s in (LANGUAGE, PERCEPTION))
     words, senses = (layer_flops(size, width, ratio) for size in (language, perception))
@@ -76,7 +79,7 @@ def _meeting_flops(system: System, length: Mapping[str, int], config: ModelConfi
 
 
 def counted_flops(model: nn.Module, batch: ProductBatch) -> int:
-    """FLOP of a forward pass as torch counts them, operation by operation."""
+    """FLOP of a forward pass as counted by torch."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
     return counter.get_total_flops()

@@ -30,19 +30,19 @@ Encoded = dict[str, tuple[Tensor, Tensor]]
 """By modality, tokens_RLD and padding_RL; [CLS] in front."""
 
 LANGUAGE, PERCEPTION = ("text", "table"), ("image", "video", "audio")
-"""The two sides of every two-stream and two-tower model: words, and what is seen and heard."""
+"""The two sides of all two-stream and two-tower models."""
 SIDES = {"language": LANGUAGE, "perception": PERCEPTION}
 
 
 class Inputs(nn.Module):
-    """SCALE's own encoders with as many layers as wanted, 0 for models that fuse at once.
+    """SCALE's encoders with a chosen number of layers, 0 for early fusion.
 
-    With 0 layers what is left is BERT's embedding (word piece + position + segment, LayerNorm)
-    and, of vectors, projection + position, [CLS] in front, LayerNorm.
+    With 0 layers they reduce to BERT's embedding (word piece + position + segment, LayerNorm) and,
+    for vectors, to projection + position, [CLS] in front, LayerNorm.
     """
 
     def __init__(self, config: ModelConfig, layers: dict[str, int], masked: tuple[str, ...]):
-        """`layers`: by modality seen. `masked`: modalities of which a pretext task hides tokens."""
+        """Args: number of layers by modality; modalities with a masked task."""
         super().__init__()
         self.width = config.width
         self.encoders = nn.ModuleDict()
@@ -50,11 +50,11 @@ class Inputs(nn.Module):
             encoder = DiscreteEncoder if SPECS[m].kind == "discrete" else ContinuousEncoder
             self.encoders[m] = encoder(replace(config, encoder_layers=depth), m)
             if SPECS[m].kind == "continuous" and m not in masked:
-                # A token that never stands anywhere would never be trained.
+                # An unused mask token would never be trained.
                 self.encoders[m].mask_token = None
 
     def forward(self, batch: ProductBatch, hidden: dict[str, Tensor]) -> Encoded:
-        """tokens_RLD and padding_RL of the modalities that some product has."""
+        """Encode the present modalities to tokens_RLD and padding_RL."""
         return {
             m: encoder(batch.tokens[m], hidden.get(m))
             for m, encoder in self.encoders.items()
@@ -63,9 +63,9 @@ class Inputs(nn.Module):
 
 
 def join(encoded: Encoded, rows: dict[str, Tensor], products: int) -> tuple[Tensor, Tensor]:
-    """All modalities of a product in one sequence: tokens_BLD and padding_BL.
+    """Concatenate the modalities of each product to tokens_BLD and padding_BL.
 
-    Where a product lacks a modality its positions are padding.
+    Positions of missing modalities are padding.
     """
     parts, paddings = [], []
     for m, (tokens_RLD, padding_RL) in encoded.items():
@@ -77,16 +77,16 @@ def join(encoded: Encoded, rows: dict[str, Tensor], products: int) -> tuple[Tens
 
 
 def split(tokens_BLD: Tensor, encoded: Encoded, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Inverse of `join`: tokens_RLD by modality, in the rows and lengths that came in."""
+    """Inverse of `join`: tokens_RLD by modality, with the original rows and lengths."""
     lengths = [padding_RL.shape[1] for _, padding_RL in encoded.values()]
     parts = tokens_BLD.split(lengths, dim=1)
     return {m: part[rows[m]] for m, part in zip(encoded, parts, strict=True)}
 
 
 class SingleStream(nn.Module):
-    """SCALE's joint co-transformer over the tokens of `joined`; others pass through unchanged.
+    """SCALE's joint transformer over the tokens of `joined`; other tokens are unchanged.
 
-    A missing modality has no tokens (policy `skip`).
+    Missing modalities have no tokens (policy `skip`).
     """
 
     def __init__(self, config: ModelConfig, joined: tuple[str, ...], depth: int):
@@ -97,7 +97,7 @@ class SingleStream(nn.Module):
     def forward(
         self, encoded: Encoded, rows: dict[str, Tensor], products: int, inputs: Inputs
     ) -> dict[str, Tensor]:
-        """fused_RLD by modality, in the rows and lengths that came in."""
+        """Return fused_RLD by modality, with the original rows and lengths."""
         apart = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items() if m not in self.joined}
         together = {m: pair for m, pair in encoded.items() if m in self.joined}
         if together:
@@ -112,12 +112,12 @@ MARGIN = 0.05
 
 
 class NoFusion(nn.Module):
-    """No fusion: each tower's tokens stay what they are."""
+    """No fusion: the tokens of each tower are unchanged."""
 
     def forward(
         self, encoded: Encoded, rows: dict[str, Tensor], products: int, inputs: Inputs
     ) -> dict[str, Tensor]:
-        """fused_RLD = encoded_RLD."""
+        """Return encoded_RLD by modality."""
         return {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
 
 
@@ -125,18 +125,18 @@ class ClipLoss(nn.Module):
     """L = mean over pairs of modalities of InfoNCE, both directions, with a learned temperature.
 
     With text and image this is CLIP's loss: 1/2 (CE over texts + CE over pictures) of
-    exp(s) z_text . z_image, s learned from log(1 / 0.07) and at most log 100. With more modalities
-    every pair has it and none is weighted.
+    exp(s) z_text . z_image, with s learned from log(1 / 0.07) and at most log 100. With more
+    modalities, all pairs are averaged without weights.
     """
 
     def __init__(self, ignore_duplicates: bool):
-        """`ignore_duplicates`: products of equal content are no negatives, as in SCALE's loss."""
+        """`ignore_duplicates`: exclude products with equal content from the negatives."""
         super().__init__()
         self.ignore_duplicates = ignore_duplicates
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, pooled_BMD: Tensor, present_BM: Tensor, batch: ProductBatch) -> Tensor:
-        """A scalar; 0 where no product has two modalities."""
+        """Return a scalar; 0 if no product has two modalities."""
         content_id_BM = batch.content_id_BM if self.ignore_duplicates else None
         temperature = (-self.log_scale.clamp(max=LARGEST_SCALE)).exp()
         pairs = pair_losses(pooled_BMD, present_BM, temperature, content_id_BM=content_id_BM)
@@ -144,15 +144,14 @@ class ClipLoss(nn.Module):
 
 
 class RankingLoss(nn.Module):
-    """L = mean over a != b of max(0, m + s_ab - s_aa) + max(0, m + s_ba - s_aa)  (MMT's
-    bidirectional max-margin ranking loss), over products that have both sides.
+    """Bidirectional max-margin ranking loss of MMT, over products that have both sides.
 
-    s_ab: mean over the modalities i of language and j of perception that are present of
-    cos(f_ai, f_bj).
+    L = mean over a != b of max(0, m + s_ab - s_aa) + max(0, m + s_ba - s_aa), with s_ab the mean of
+    cos(f_ai, f_bj) over the present modalities i of language and j of perception.
     """
 
     def forward(self, pooled_BMD: Tensor, present_BM: Tensor, batch: ProductBatch) -> Tensor:
-        """A scalar; 0 where fewer than two products have both sides."""
+        """Return a scalar; 0 if fewer than two products have both sides."""
         language_BD, has_language_B = side_mean(pooled_BMD, present_BM, LANGUAGE)
         percept_BD, has_percept_B = side_mean(pooled_BMD, present_BM, PERCEPTION)
         both_B = has_language_B & has_percept_B
@@ -168,7 +167,7 @@ class RankingLoss(nn.Module):
 def side_mean(
     pooled_BMD: Tensor, present_BM: Tensor, side: tuple[str, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Mean unit feature of a side's present modalities as mean_BD, and has_B."""
+    """Return mean_BD, the mean unit feature of a side's present modalities, and has_B."""
     columns = [INDEX[m] for m in side]
     present_BS = present_BM[:, columns]
     kept_BSD = pooled_BMD[:, columns].masked_fill(~present_BS[:, :, None], 0.0)
@@ -182,8 +181,8 @@ Stream = tuple[Tensor, Tensor]
 
 
 class CrossAttention(nn.Module):
-    """x + W softmax(q(x) k(y)^T / sqrt(W)) v(y): queries of one stream, keys and values of the
-    other, both normalised first; nothing is added where the other stream is empty."""
+    """x + P softmax(q(x) k(y)^T / sqrt(W)) v(y), with queries of one stream and keys and values of
+    the other, both normalised first; x if the other stream is empty."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -195,10 +194,10 @@ class CrossAttention(nn.Module):
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, own_BLD: Tensor, other: Stream) -> Tensor:
-        """own_BLD with what it found in the other stream."""
+        """Return own_BLD after attention to the other stream."""
         other_BKD, padding_BK = other
         empty_B = padding_BK.all(dim=1)
-        # Softmax over nothing is NaN: an empty stream is looked at and then left out.
+        # Softmax over no keys is NaN: attend to an empty stream's padding, then drop the result.
         attend_B11K = ~(padding_BK & ~empty_B[:, None])[:, None, None]
         key_BKD, value_BKD = self.key_value(self.norm(other_BKD)).chunk(2, dim=-1)
         query_BHLW, key_BHKW, value_BHKW = (
@@ -219,16 +218,15 @@ class FeedForward(nn.Module):
         self.mlp = Mlp(config.width, int(config.width * config.mlp_ratio), drop=config.dropout)
 
     def forward(self, tokens_BLD: Tensor) -> Tensor:
-        """tokens_BLD."""
+        """Return tokens_BLD."""
         return tokens_BLD + self.mlp(self.norm(tokens_BLD))
 
 
 class CoAttentionLayer(nn.Module):
-    """One layer in which the streams meet: cross-attention in both directions at once, then a
-    Transformer block in each stream.
+    """Cross-attention in both directions, then a Transformer block in each stream.
 
-    ViLBERT: each direction has its own weights and its own feed-forward part before the block.
-    LXMERT: both directions share the cross-attention, and self-attention follows it directly.
+    ViLBERT: each direction has its own weights and a feed-forward part before the block. LXMERT:
+    both directions share the cross-attention, which is followed directly by the block.
     """
 
     def __init__(self, config: ModelConfig, shared: bool):
@@ -240,27 +238,27 @@ class CoAttentionLayer(nn.Module):
         self.block = nn.ModuleDict({s: _block(config) for s in SIDES})
 
     def forward(self, streams: dict[str, Stream]) -> dict[str, Stream]:
-        """Both streams, or the one that is there, after the layer."""
+        """Return the present streams after the layer."""
         after = {}
         for side, (tokens_BLD, padding_BL) in streams.items():
-            met_BLD = tokens_BLD
+            after_BLD = tokens_BLD
             for other in streams.keys() - {side}:
-                met_BLD = self.cross[side](tokens_BLD, streams[other])
-            met_BLD = self.feed[side](met_BLD)
-            after[side] = (self.block[side](met_BLD, attn_mask=_attend(padding_BL)), padding_BL)
+                after_BLD = self.cross[side](tokens_BLD, streams[other])
+            after_BLD = self.feed[side](after_BLD)
+            after[side] = (self.block[side](after_BLD, attn_mask=_attend(padding_BL)), padding_BL)
         return after
 
 
 class CoAttention(nn.Module):
-    """Two streams: layers of their own first, then `depth` layers in which they meet.
+    """Two streams: separate layers, then `depth` co-attention layers.
 
     Language (text, table) and perception (image, video, audio) are one sequence each, with a
     modality embedding.
     """
 
     def __init__(self, config: ModelConfig, seen: tuple[str, ...], depth: int, shared: bool):
-        """`shared`: LXMERT's layers, and own layers on both sides (language twice as many; 9 and 5
-        before 5 in the paper). Else ViLBERT's, and own layers on the language side only."""
+        """`shared`: LXMERT's layers, with separate layers on both sides (language twice as many;
+        9 and 5 before 5 in the paper). Else ViLBERT's, with separate language layers only."""
         super().__init__()
         self.modality_embedding = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(config.width)) for m in seen}
@@ -269,7 +267,7 @@ class CoAttention(nn.Module):
         self.own = nn.ModuleDict(
             {s: nn.ModuleList(_block(config) for _ in range(own[s])) for s in SIDES}
         )
-        self.meetings = nn.ModuleList(CoAttentionLayer(config, shared) for _ in range(depth))
+        self.layers = nn.ModuleList(CoAttentionLayer(config, shared) for _ in range(depth))
         self.norm = nn.ModuleDict({s: nn.LayerNorm(config.width) for s in SIDES})
         self.apply(initialise)
         for parameter in self.modality_embedding.values():
@@ -278,19 +276,19 @@ class CoAttention(nn.Module):
     def forward(
         self, encoded: Encoded, rows: dict[str, Tensor], products: int, inputs: Inputs
     ) -> dict[str, Tensor]:
-        """fused_RLD by modality, in the rows and lengths that came in. `inputs` is not needed."""
+        """Return fused_RLD by modality, with the original rows and lengths; ignores `inputs`."""
         members = {s: {m: encoded[m] for m in SIDES[s] if m in encoded} for s in SIDES}
         members = {s: own for s, own in members.items() if own}
         streams = {s: self._alone(s, own, rows, products) for s, own in members.items()}
-        for meeting in self.meetings:
-            streams = meeting(streams)
+        for layer in self.layers:
+            streams = layer(streams)
         fused = {}
         for side, (tokens_BLD, _) in streams.items():
             fused |= split(self.norm[side](tokens_BLD), members[side], rows)
         return fused
 
     def _alone(self, side: str, encoded: Encoded, rows: dict[str, Tensor], products: int) -> Stream:
-        """One stream after the layers of its own."""
+        """Return one stream after its separate layers."""
         named = {m: (t + self.modality_embedding[m], p) for m, (t, p) in encoded.items()}
         tokens_BLD, padding_BL = join(named, rows, products)
         for block in self.own[side]:
@@ -306,6 +304,6 @@ def _block(config: ModelConfig) -> Block:
 
 
 def _attend(padding_BL: Tensor) -> Tensor:
-    """attend_B11L; a product without tokens attends to padding, and nobody reads it."""
+    """Return attend_B11L; empty products attend to padding, and their output is unused."""
     empty_B1 = padding_BL.all(dim=1, keepdim=True)
     return ~(padding_BL & ~empty_B1)[:, None, None]

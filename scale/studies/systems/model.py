@@ -43,11 +43,13 @@ from scale.studies.systems.tasks import (
 
 
 class FusionModel(nn.Module):
-    """A named system: trained by `objective`, read by `embed` and `embed_product`."""
+    """A named system: trained by `objective`, evaluated by `embed` and `embed_product`."""
 
     def __init__(self, system: System, config: Config, depth: int):
-        """`depth`: layers of the fusion, of the towers, or of both in MMT. Use `build_system`,
-        which finds it. Raises ValueError where config.model has none of the system's modalities."""
+        """`depth`: layers of the fusion, of the towers, or of both in MMT (see `build_system`).
+
+        Raises ValueError if config.model has none of the system's modalities.
+        """
         super().__init__()
         model = config.model
         self.system = system
@@ -84,10 +86,10 @@ class FusionModel(nn.Module):
                 part.apply(initialise)
 
     def objective(self, masked: MaskedBatch, progress: float = 1.0) -> LossOutput:
-        """The sum of the system's tasks on a batch that `mask_batch` corrupted for its
-        `loss_tasks`: masked prediction, matching, frame order, contrast. `progress` is not needed.
+        """Compute the system's losses: masked prediction, matching, frame order, contrastive.
 
-        Raises ValueError where the batch has nothing for any task.
+        `masked` is a batch from `mask_batch` for `loss_tasks`; `progress` is ignored. Raises
+        ValueError if the batch has no tokens for any task.
         """
         example = Example.of(masked, self.seen)
         if self.system.one_at_a_time:
@@ -109,20 +111,22 @@ class FusionModel(nn.Module):
             cls_BMD, present_BM = self._cls(fused, example.batch)
             losses["contrastive"] = self.contrast(cls_BMD, present_BM, example.batch)
         if not losses:
-            raise ValueError(f"{self.system.name}: a batch without anything to learn from")
+            raise ValueError(f"{self.system.name}: the batch has no tokens for any task")
         return LossOutput(losses, scores=None, pairs=None)
 
     def forward(
         self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """fused_RLD by modality, [CLS] in front; `hidden` as in `ScaleModel.forward`."""
+        """Return fused_RLD by modality, [CLS] first; `hidden` as in `ScaleModel.forward`."""
         encoded = self.inputs(batch, hidden or {})
         rows = {m: batch.tokens[m].rows_R for m in encoded}
         return self.fusion(encoded, rows, len(batch), self.inputs)
 
     def embed(self, batch: ProductBatch) -> EmbedOutput:
-        """pooled_BMD: each modality's [CLS] from a pass in which the model sees that modality
-        alone (through the projection where the system has one); 0 where absent or not seen."""
+        """Return pooled_BMD, each modality's [CLS] from a forward pass on that modality alone.
+
+        Projected if the system has a projection; 0 where absent or unused.
+        """
         batch = batch.only(self.seen)
         fused = {}
         for m in self.seen:
@@ -130,10 +134,10 @@ class FusionModel(nn.Module):
         return EmbedOutput(*self._cls(fused, batch))
 
     def embed_product(self, batch: ProductBatch) -> Tensor:
-        """emb_BD = unit(mean over the present modalities of unit([CLS])), all in one pass.
+        """Return emb_BD = unit(mean over present modalities of unit([CLS])) of one forward pass.
 
-        Of systems without a contrastive loss nothing has asked these [CLS] to be comparable.
-        Products without a modality that the model sees get zeros.
+        Systems without a contrastive loss are not trained to make these [CLS] comparable. Products
+        without any of the system's modalities get zeros.
         """
         batch = batch.only(self.seen)
         return product_embedding(*self._cls(self(batch), batch))
@@ -147,7 +151,7 @@ class FusionModel(nn.Module):
         return SingleStream(config, joined, depth) if joined else NoFusion()
 
     def _cls(self, fused: dict[str, Tensor], batch: ProductBatch) -> tuple[Tensor, Tensor]:
-        """Each modality's [CLS] (projected where there is a projection) as cls_BMD; present_BM."""
+        """Return cls_BMD, each modality's (projected) [CLS], and present_BM."""
         width = self.inputs.width
         absent_BD = next(self.parameters()).new_zeros(len(batch), width)
         columns = [absent_BD] * len(MODALITIES)
@@ -161,14 +165,14 @@ class FusionModel(nn.Module):
     def _masked_losses(self, example: Example, fused: dict[str, Tensor]) -> dict[str, Tensor]:
         losses = {}
         for m, head in self.heads.items():
-            if m not in example.asked:
+            if m not in example.predicted:
                 continue
-            asked_RL, target = example.asked[m], example.targets[m]
+            predicted_RL, target = example.predicted[m], example.targets[m]
             if SPECS[m].kind == "discrete":
                 word_weight_VD = self.inputs.encoders[m].word_weight
-                loss = masked_token_loss(head(fused[m][asked_RL], word_weight_VD), target)
+                loss = masked_token_loss(head(fused[m][predicted_RL], word_weight_VD), target)
             else:
-                predicted_NF = head(fused[m][:, 1:][asked_RL])
+                predicted_NF = head(fused[m][:, 1:][predicted_RL])
                 of = masked_vector_loss if self.system.vectors == "regression" else choice_loss
                 loss = of(predicted_NF, target)
             losses[SPECS[m].task] = loss
@@ -188,30 +192,30 @@ class FusionModel(nn.Module):
 
 
 def _first(cls_BMD: Tensor, present_BM: Tensor, among: tuple[str, ...]) -> Tensor:
-    """The [CLS] of each product's first present modality of `among`, as cls_BD."""
+    """Return cls_BD, the [CLS] of each product's first present modality among `among`."""
     columns_S = torch.tensor([INDEX[m] for m in among], device=present_BM.device)
     first_B = columns_S[present_BM[:, columns_S].int().argmax(1)]
     return cls_BMD[torch.arange(len(cls_BMD), device=cls_BMD.device), first_B]
 
 
 TOLERANCE = 0.05
-"""Of the parameter count: two systems within 5 % of SCALE are about within 10 % of each other."""
+"""Relative tolerance of the parameter count; two systems are then within about 10 %."""
 STRETCHES = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 2.0)
-"""Factors on the width of the feed-forward parts that are tried, in this order."""
+"""Factors on the feed-forward width, tried in this order."""
 DEEPEST = 200
 
 
 def build_system(system: System, config: Config, seed: int) -> nn.Module:
-    """The model of a named system, with the weights that the seed gives.
+    """Build the model of a named system with weights from a seed.
 
-    It sees the modalities that both `system.modalities` and `config.model.modalities` name, and
-    has as many parameters, within 5 %, as `ScaleModel(config.model, config.missing)`: depth is the
-    knob, and where no depth fits, the feed-forward width too; width and heads stay. For `scale`
-    that ScaleModel itself. `model.discrete_init` and `continuous_init` are not used.
+    It uses the modalities in both `system.modalities` and `config.model.modalities`. Its parameter
+    count is within 5 % of `ScaleModel(config.model, config.missing)`: the depth is adjusted, and
+    the feed-forward width if no depth fits; width and heads are fixed. For scheme `scale`, it is
+    the ScaleModel itself. `model.discrete_init` and `continuous_init` are ignored.
 
-    Raises ValueError where no depth fits, or the system sees none of the model's modalities.
+    Raises ValueError if no depth fits or no modality is shared.
     """
-    # Found before the seed is set: a meta model draws nothing that matters.
+    # Before the seed is set, because meta models consume random numbers.
     sized, depth = (config, 0) if system.scheme == "scale" else find_size(system, config)
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed))
@@ -221,13 +225,13 @@ def build_system(system: System, config: Config, seed: int) -> nn.Module:
 
 
 def find_size(system: System, config: Config) -> tuple[Config, int]:
-    """Config (with the feed-forward width found) and depth. Raises ValueError where none fits."""
+    """Find the config (with feed-forward width) and depth. Raises ValueError if none fits."""
     with torch.device("meta"):
         wanted = count_parameters(ScaleModel(config.model, config.missing))
     closest = 0.0
     for stretched in _stretched(config):
         counts = {d: _count(system, stretched, d) for d in (1, 2)}
-        # Layers are all alike, so the count is a straight line over depth.
+        # Layers have equal size, so the count is linear in depth.
         a_layer = counts[2] - counts[1]
         depth = max(1, min(DEEPEST, 1 + round((wanted - counts[1]) / a_layer)))
         ratio = (counts[1] + (depth - 1) * a_layer) / wanted
@@ -241,7 +245,7 @@ def find_size(system: System, config: Config) -> tuple[Config, int]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All parameters, shared ones once."""
+    """Count all parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())
 
 

@@ -1,8 +1,8 @@
-"""The named systems around SCALE: what each sees, how it fuses, what it hides and what it matches.
+"""Named systems to compare with SCALE: modalities, fusion, masked tasks, matching and contrast.
 
-Every one is a preset that trains here on our modalities: `build_system` makes the model. They are
-built from the same blocks and have as many parameters as SCALE, so that what differs is the way in
-which modalities meet and the tasks, not the size. None starts from a pretrained BERT or detector.
+Each is a preset on this package's modalities; `build_system` builds the model. All use the same
+blocks and the parameter count of SCALE, so they differ in fusion and tasks, not in size. None is
+initialised from a pretrained BERT or detector.
 """
 
 from collections.abc import Callable
@@ -16,40 +16,40 @@ WORDS, VECTORS = ("MLM", "MEM"), ("MRP", "MFP", "MAM")
 
 @dataclass(frozen=True)
 class System:
-    """What makes a named system."""
+    """Specification of a named system."""
 
     name: str
     paper: str
     """Authors, venue, arXiv number."""
     scheme: Literal["scale", "single-stream", "two-stream", "two-tower"]
     modalities: tuple[str, ...]
-    """What the paper's system sees, in our modalities; `everywhere` makes it see all five."""
+    """Modalities of the paper, in our terms; see `everywhere` for all five."""
     fusion: Literal["encoders + JCT", "all", "perception", "co-attention", "cross then self", ""]
     """`all`, `perception`: the modalities that share one Transformer; others have towers.
     `co-attention`: ViLBERT's layers, `cross then self`: LXMERT's. Empty: towers only."""
     masks: tuple[str, ...] = ()
-    """Pretext tasks, by our names, for whichever of their modalities are seen."""
+    """Pretext tasks, by our names."""
     vectors: Literal["regression", "choice"] = "regression"
-    """What of hidden vectors is predicted: their values, or which of the batch's they are."""
+    """Prediction of masked vectors: their values, or their identity in the batch."""
     match: Literal["", "first", "product"] = ""
-    """Telling whether one modality is another product's. `first`: from the first [CLS].
-    `product`: from the language's [CLS] times the perception's. Empty: no such task."""
+    """Matching task: detect a modality of another product. `first`: from the first [CLS].
+    `product`: from the product of language and perception [CLS]. Empty: no such task."""
     contrast: Literal["", "InfoNCE", "ranking", "SCALE"] = ""
-    """Loss between modalities of different products. Empty: none."""
+    """Contrastive loss. Empty: none."""
     one_at_a_time: bool = False
-    """A step hides tokens of one modality only (UNITER)."""
+    """Mask one modality per step (UNITER)."""
     frame_order: bool = False
-    """Predict where shuffled frames belong (HERO)."""
+    """Predict the positions of shuffled frames (HERO)."""
     faithful: str = ""
-    """What is as in the paper."""
+    """Aspects as in the paper."""
     adapted: str = ""
-    """What differs from it, and what is left out."""
+    """Differences from the paper and omissions."""
 
     @property
     def loss_tasks(self) -> tuple[str, ...]:
-        """What `LossConfig.tasks` must say so that `mask_batch` hides what the system wants.
+        """Value of `LossConfig.tasks` with which `mask_batch` masks as the system requires.
 
-        SCALE: all tasks. Of a system that hides nothing: ("contrastive",), which hides nothing.
+        All tasks for SCALE; ("contrastive",) for systems without masked tasks.
         """
         if self.scheme == "scale":
             return ("contrastive", *TASKS)
@@ -57,14 +57,15 @@ class System:
         return seen or ("contrastive",)
 
     def everywhere(self) -> "System":
-        """The same system on all five modalities: tables are words, all that is seen or heard
-        are vectors. For comparisons in which everyone has the same products to look at."""
+        """Return the system on all five modalities: tables as words, the rest as vectors."""
         return replace(self, modalities=MODALITIES)
 
 
 def scale_itself() -> System:
-    """SCALE: an encoder a modality, ten contrastive losses, a joint co-transformer, five masked
-    tasks. The system that the others are compared with; `build_system` gives a `ScaleModel`."""
+    """SCALE: encoders, ten contrastive losses, a joint transformer, five masked tasks.
+
+    The reference system, for which `build_system` returns a `ScaleModel`.
+    """
     return System(
         "SCALE", "Dong et al., CVPR 2022, arXiv 2109.04275", "scale", MODALITIES,
         "encoders + JCT", TASKS, contrast="SCALE",
@@ -73,22 +74,22 @@ def scale_itself() -> System:
 
 
 def vl_bert() -> System:
-    """VL-BERT: one Transformer over words and regions, both are hidden, nothing is matched.
+    """VL-BERT: one Transformer over words and regions, both masked, no matching.
 
-    Its authors found that sentence-image matching does not help and left it out.
+    Its authors found that sentence-image matching does not help.
     """
     return System(
         "VL-BERT", "Su et al., ICLR 2020, arXiv 1908.08530", "single-stream",
         ("text", "image"), "all", WORDS + VECTORS, "choice",
-        faithful="One stream; hidden words with visual clues and classified hidden regions with "
+        faithful="One stream; masked words with visual clues and classified masked regions with "
         "linguistic clues; no matching task.",
-        adapted="Regions are classified among the batch's hidden vectors, not among a detector's "
+        adapted="Regions are classified among the batch's masked vectors, not among a detector's "
         "classes. Words carry no whole-image feature; no text-only corpus.",
     )  # fmt: skip
 
 
 def imagebert() -> System:
-    """ImageBERT: words and regions are hidden, regions are regressed, text and image matched."""
+    """ImageBERT: masked words, regression of masked regions, text-image matching."""
     return System(
         "ImageBERT", "Qi et al., 2020, arXiv 2001.07966", "single-stream",
         ("text", "image"), "all", WORDS + VECTORS, "regression", "first",
@@ -100,22 +101,21 @@ def imagebert() -> System:
 
 
 def videobert() -> System:
-    """VideoBERT: words and video are hidden, video is classified, the two are aligned."""
+    """VideoBERT: masked words and video tokens, both classified, and alignment."""
     return System(
         "VideoBERT", "Sun et al., ICCV 2019, arXiv 1904.01766", "single-stream",
         ("text", "video"), "all", WORDS + VECTORS, "choice", "first",
-        faithful="One stream over words and video; hidden words and hidden video tokens are "
+        faithful="One stream over words and video; masked words and masked video tokens are "
         "classified; linguistic-visual alignment from [CLS].",
-        adapted="Video tokens are frames, not words of a hierarchical k-means: a hidden frame is "
-        "to be found among the batch's hidden frames, the loss by which its authors replaced the "
+        adapted="Video tokens are frames, not words of a hierarchical k-means: a masked frame is "
+        "to be found among the batch's masked frames, the loss by which its authors replaced the "
         "k-means later (CBT, arXiv 1906.05743). Titles in place of recognised speech; no steps on "
         "text or video alone.",
     )  # fmt: skip
 
 
 def mmt() -> System:
-    """MMT: one Transformer over what is seen and heard, words in a BERT of their own; nothing is
-    hidden, a max-margin ranking loss brings caption and clip together."""
+    """MMT: one Transformer over video and audio, a BERT for text, and a max-margin ranking loss."""
     return System(
         "MMT", "Gabeur et al., ECCV 2020, arXiv 2007.10639", "single-stream",
         ("text", "video", "audio"), "perception", contrast="ranking",
@@ -129,7 +129,7 @@ def mmt() -> System:
 
 
 def hero() -> System:
-    """HERO: frames and text; words and frames are hidden, matched, and frames put in order."""
+    """HERO: masked words and frames, video-text matching, frame order."""
     return System(
         "HERO", "Li et al., EMNLP 2020, arXiv 2005.00200", "single-stream",
         ("text", "video"), "all", WORDS + VECTORS, "regression", "first", frame_order=True,
@@ -142,11 +142,11 @@ def hero() -> System:
 
 
 def visualbert() -> System:
-    """VisualBERT: only words are hidden; text and image are matched."""
+    """VisualBERT: masked words and text-image matching."""
     return System(
         "VisualBERT", "Li et al., 2019, arXiv 1908.03557", "single-stream",
         ("text", "image"), "all", WORDS, match="first",
-        faithful="One stream; MLM with the image in sight, no region is ever hidden; "
+        faithful="One stream; MLM with the image in sight, regions are never masked; "
         "sentence-image prediction.",
         adapted="The paper's second caption, half of the time another image's, becomes one title "
         "(or picture) that is half of the time another product's. No task-specific pretraining.",
@@ -154,12 +154,12 @@ def visualbert() -> System:
 
 
 def uniter() -> System:
-    """UNITER: words or regions are hidden, never both at once; text and image are matched."""
+    """UNITER: masked words or regions (never both at once) and text-image matching."""
     return System(
         "UNITER", "Chen et al., ECCV 2020, arXiv 1909.11740", "single-stream",
         ("text", "image"), "all", WORDS + VECTORS, "regression", "first", one_at_a_time=True,
-        faithful="One stream; conditional masking (one modality hidden, the others whole), masked "
-        "region feature regression, image-text matching.",
+        faithful="One stream; conditional masking (one modality masked, the others complete), "
+        "masked region feature regression, image-text matching.",
         adapted="Word-region alignment by optimal transport is left out, and so are region "
         "classification and its KL form (no detector's classes). Masking and matching share a "
         "step instead of taking turns.",
@@ -167,33 +167,33 @@ def uniter() -> System:
 
 
 def vilbert() -> System:
-    """ViLBERT: two streams with co-attention; words and regions are hidden; alignment."""
+    """ViLBERT: two streams with co-attention, masked words and regions, alignment."""
     return System(
         "ViLBERT", "Lu et al., NeurIPS 2019, arXiv 1908.02265", "two-stream",
         ("text", "image"), "co-attention", WORDS + VECTORS, "choice", "product",
         faithful="Language has layers of its own first; then co-attentional layers (queries of "
         "one stream, keys and values of the other) and Transformer layers take turns; both sides "
-        "are hidden and classified; alignment from the product of both [CLS].",
-        adapted="Regions are classified among the batch's hidden vectors, not by a detector's "
+        "are masked and classified; alignment from the product of both [CLS].",
+        adapted="Regions are classified among the batch's masked vectors, not by a detector's "
         "distribution over classes. Both streams have the same width.",
     )  # fmt: skip
 
 
 def lxmert() -> System:
-    """LXMERT: two streams, cross-attention then self-attention; both hidden; matching."""
+    """LXMERT: two streams, cross-attention then self-attention, both masked, matching."""
     return System(
         "LXMERT", "Tan and Bansal, EMNLP 2019, arXiv 1908.07490", "two-stream",
         ("text", "image"), "cross then self", WORDS + VECTORS, "regression", "first",
         faithful="Language and vision encoders, then cross-modality layers (cross-attention with "
-        "weights for both directions, self-attention, feed-forward); hidden words and regressed "
-        "hidden regions; matching from the language [CLS].",
+        "weights for both directions, self-attention, feed-forward); masked words and regressed "
+        "masked regions; matching from the language [CLS].",
         adapted="Question answering and the classification of detected labels are left out. "
         "Depths are 2 : 1 : 1 (language, vision, cross), not 9 : 5 : 5.",
     )  # fmt: skip
 
 
 def clip() -> System:
-    """CLIP: towers that meet in one contrastive loss; nothing is hidden, nothing attends across."""
+    """CLIP: separate towers with a contrastive loss, no masking, no cross-attention."""
     return System(
         "CLIP", "Radford et al., ICML 2021, arXiv 2103.00020", "two-tower",
         ("text", "image"), "", contrast="InfoNCE",
@@ -212,4 +212,4 @@ SYSTEMS: dict[str, Callable[[], System]] = {
         vilbert, lxmert, clip,
     )
 }  # fmt: skip
-"""By the name of the function. DALL-E, which generates, is in generator.py."""
+"""By function name. The generative DALL-E is in generator.py."""

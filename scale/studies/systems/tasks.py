@@ -1,6 +1,6 @@
-"""What the named systems do to a corrupted batch beyond masking, and the losses that go with it.
+"""Corruptions beyond masking and further losses of the named systems.
 
-Every draw is from torch's global generator, which the trainer seeds for the step.
+All draws are from torch's global generator, which the trainer seeds for each step.
 
 B products, R rows (products that have the modality), L length, N hidden positions, F features.
 """
@@ -17,46 +17,46 @@ from scale.modalities import INDEX
 from scale.studies.systems.fusion import SIDES
 
 SWAP_RATE = 0.5
-"""Share of the products that can be judged whose modality is swapped, as in BERT's own pairs."""
+"""Share of judged products with a swapped modality, as in BERT's sentence pairs."""
 ORDER_RATE = 0.15
-"""Share of a clip's frames that change places (HERO)."""
+"""Share of a clip's frames that are shuffled (HERO)."""
 CHOICE_TEMPERATURE = 0.07
 SAME = 0.999
-"""Cosine from which two vectors count as the same."""
+"""Minimum cosine of vectors that count as equal."""
 
 
 @dataclass
 class Example:
-    """A corrupted batch and what is asked of it."""
+    """A corrupted batch and its targets."""
 
     batch: ProductBatch
     hidden: dict[str, Tensor]
-    """hidden_RL by modality: where a mask token stands."""
-    asked: dict[str, Tensor]
-    """asked_RL by modality: hidden positions that are to be predicted."""
+    """hidden_RL by modality: masked positions."""
+    predicted: dict[str, Tensor]
+    """predicted_RL by modality: masked positions with a loss."""
     targets: dict[str, Tensor]
-    """ids_N or vectors_NF by modality, in row-major order of `asked`."""
+    """ids_N or vectors_NF by modality, in row-major order of `predicted`."""
     judged_B: Tensor | None = None
-    """Products of which the match is to be told: those with both language and perception."""
+    """Products with a matching loss: those with both language and perception."""
     swapped_B: Tensor | None = None
     """True where one modality is another product's."""
     shuffled_RL: Tensor | None = None
-    """Frames that changed places."""
+    """Frames that were shuffled."""
     origin_RL: Tensor | None = None
-    """Where each frame was before."""
+    """Original position of each frame."""
 
     @staticmethod
     def of(masked: MaskedBatch, seen: tuple[str, ...]) -> "Example":
-        """The modalities that a model sees, of a batch as `mask_batch` made it."""
+        """Restrict a batch of `mask_batch` to the modalities of a model."""
         hidden = {m: h for m, h in masked.hidden.items() if m in seen}
         targets = {m: t for m, t in masked.targets.items() if m in seen}
         return Example(masked.batch.only(seen), hidden, dict(hidden), targets)
 
 
 def mask_one_modality(example: Example) -> Example:
-    """UNITER's conditional masking: a step hides tokens of one modality (drawn), the rest is whole.
+    """UNITER's conditional masking: mask only one modality per step, drawn at random.
 
-    `mask_batch` hid tokens in each; all but one get back what the targets say was there.
+    `mask_batch` masks all modalities; the tokens of all but one are restored from the targets.
     """
     names = list(example.hidden)
     if len(names) < 2:
@@ -74,11 +74,10 @@ def mask_one_modality(example: Example) -> Example:
 
 
 def swap_one_modality(example: Example) -> Example:
-    """Matching: in half of the products, one modality (drawn for the step) is another product's.
+    """Matching: exchange one modality, drawn per step, among half of the products.
 
     Swapped products have no masked loss: their masked tokens cannot be predicted from another
-    product.
-    Contents that two products share count as matched. Products without both sides are not judged.
+    product. Equal contents count as matched. Products without both sides have no matching loss.
     """
     judged_B = _has_both_sides(example.batch)
     able = {
@@ -102,10 +101,10 @@ def swap_one_modality(example: Example) -> Example:
     hidden = dict(example.hidden)
     if m in hidden:
         hidden[m] = hidden[m][source_R]
-    asked, targets = {}, {}
+    predicted, targets = {}, {}
     for name, hidden_RL in example.hidden.items():
         stays_R = ~moved_B[example.batch.tokens[name].rows_R]
-        asked[name] = hidden_RL & stays_R[:, None]
+        predicted[name] = hidden_RL & stays_R[:, None]
         targets[name] = example.targets[name][stays_R[:, None].expand_as(hidden_RL)[hidden_RL]]
     tokens = dict(example.batch.tokens)
     tokens[m] = replace(clean.select(source_R), rows_R=clean.rows_R)
@@ -113,7 +112,7 @@ def swap_one_modality(example: Example) -> Example:
         example,
         batch=replace(example.batch, tokens=tokens),
         hidden=hidden,
-        asked=asked,
+        predicted=predicted,
         targets=targets,
         judged_B=judged_B,
         swapped_B=torch.zeros_like(judged_B).index_copy(0, clean.rows_R, differs_R),
@@ -121,9 +120,9 @@ def swap_one_modality(example: Example) -> Example:
 
 
 def shuffle_frames(example: Example) -> Example:
-    """Frame order modelling (HERO): some frames that are not hidden change places in a cycle.
+    """Frame order modelling (HERO): permute some unmasked frames along a cycle.
 
-    15 % of a clip's frames, at least two; a clip with fewer than two such frames stays.
+    15 % of a clip's frames, at least two; clips with fewer than two unmasked frames are unchanged.
     """
     video = example.batch.tokens.get("video")
     if video is None or not len(video.rows_R):
@@ -137,7 +136,7 @@ def shuffle_frames(example: Example) -> Example:
     order_RL = draw_RL.argsort(dim=1)
     rank_RL = order_RL.argsort(dim=1)
     shuffled_RL = rank_RL < count_R[:, None]
-    # The frame of rank k gets what the frame of rank k + 1 showed, the last what the first did.
+    # The frame of rank k gets the content of rank k + 1, the last that of the first.
     next_RL = (rank_RL + 1) % count_R.clamp(min=1)[:, None]
     place_RL = torch.arange(open_RL.shape[1], device=open_RL.device).expand_as(rank_RL)
     origin_RL = torch.where(shuffled_RL, order_RL.gather(1, next_RL), place_RL)
@@ -152,14 +151,15 @@ def shuffle_frames(example: Example) -> Example:
 
 
 def choice_loss(predicted_NF: Tensor, target_NF: Tensor) -> Tensor:
-    """L = -mean_n log softmax_k( cos(p_n, t_k) / 0.07 ) at k = n: which of the batch's hidden
-    vectors is this one?
+    """Classify each predicted vector among the batch's masked vectors.
 
-    Classification without classes: stands for the detector's classes of VL-BERT and ViLBERT and
-    for the k-means words of VideoBERT, whose authors put such a loss in their place later (CBT,
-    Sun et al. 2019). Vectors that are the same (cosine above 0.999) are not told apart.
+        L = -mean_n log softmax_k( cos(p_n, t_k) / 0.07 ) at k = n
 
-    Returns a scalar; 0 where nothing is hidden.
+    Replaces the detector's classes of VL-BERT and ViLBERT and the k-means words of VideoBERT, whose
+    authors later used such a loss (CBT, Sun et al. 2019). Equal vectors (cosine above 0.999) are
+    excluded from the negatives.
+
+    Returns a scalar; 0 if nothing is masked.
     """
     if not len(target_NF):
         return predicted_NF.sum()
@@ -176,7 +176,7 @@ def _has_both_sides(batch: ProductBatch) -> Tensor:
 
 
 def _exchange_rows(able_A: Tensor, rows: int) -> Tensor:
-    """source_R: half of the rows `able_A` (at least two) take the place of another, in a cycle."""
+    """Return source_R, which permutes half of the rows `able_A` (at least two) along a cycle."""
     order_A = able_A[torch.randperm(len(able_A), device=able_A.device)]
     order_A = order_A[: max(2, round(SWAP_RATE * len(able_A)))]
     source_R = torch.arange(rows, device=able_A.device)
