@@ -394,7 +394,7 @@ assert both > max(within_R)
 
 # %% [markdown]
 # It does not. There is a second cause, and no column of the catalogue names it: the **seller**. Shops film and record,
-# private people do not, and some never fill in a table (`tools/sample_shop/missing.py`). So by category the gaps
+# private people do not, and some never fill in a table (`tools/sample_shop/item.py`). So by category the gaps
 # are MAR, and given the category they are still MNAR. Real shops are like that.
 #
 # Why it matters: leave out incomplete products, and you do not get fewer of the same. You get another shop.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tools.sample_shop import motion, shapes
+from tools.sample_shop import shapes, uses
 from tools.sample_shop.item import Item
 from tools.sample_shop.picture import close_up, compose, draw_stage, frame
 
@@ -27,7 +27,7 @@ def clip(item: Item, view: str) -> np.ndarray:
     zoom = rng.uniform(1.5, 2.3) if rng.random() < NEAR else 1.0
     rest = shapes.build(name, item.rng("shape"), 0.0125 / zoom)
     stage = draw_stage(item, rng, rest, SIZE * 3 // 2)
-    use = motion.USES[item.use]
+    use = uses.USES[item.use]
     stream = int(rng.integers(2**31))
     count = int(rng.integers(FPS, FPS * 4 // 3 + 1))
     moments = [

@@ -6,11 +6,10 @@ import numpy as np
 from PIL import Image
 
 from tools.sample_shop import scenery, shapes
-from tools.sample_shop.camera import Camera, Light
 from tools.sample_shop.geometry import Part, rotation, unit
 from tools.sample_shop.item import Item, pick
 from tools.sample_shop.looks import look
-from tools.sample_shop.render import Shot, render, shadow
+from tools.sample_shop.render import Camera, Light, Shot, render, shadow
 
 SIZE = 128
 """Pixels of a picture's side; it is rendered at twice that."""

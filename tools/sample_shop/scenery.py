@@ -9,11 +9,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.sample_shop.camera import Camera
 from tools.sample_shop.geometry import Part, box, ellipsoid, lathe, rotation, tube
 from tools.sample_shop.item import Item
 from tools.sample_shop.looks import noise
-from tools.sample_shop.shapes_vessel import leaves
+from tools.sample_shop.render import Camera
+from tools.sample_shop.shapes_home import leaves
 
 _PASTELS = ((236, 226, 214), (222, 232, 236), (240, 222, 220), (226, 234, 220), (232, 226, 240))
 _WALLS = ((228, 222, 212), (206, 214, 216), (222, 210, 200), (198, 206, 196), (236, 234, 230))

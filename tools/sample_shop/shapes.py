@@ -5,16 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tools.sample_shop import (
-    shapes_carry,
-    shapes_home,
-    shapes_play,
-    shapes_tool,
-    shapes_vessel,
-)
+from tools.sample_shop import shapes_home, shapes_portable
 from tools.sample_shop.geometry import Part
 
-_ROOMS = (shapes_vessel, shapes_home, shapes_play, shapes_carry, shapes_tool)
+_MODULES = (shapes_home, shapes_portable)
 
 
 def build(category: str, rng: np.random.Generator, step: float) -> list[Part]:
@@ -23,7 +17,7 @@ def build(category: str, rng: np.random.Generator, step: float) -> list[Part]:
     `rng` alone decides the variant, so two calls with equal generators and other `step` (distance
     between points) give the same object, sampled otherwise.
     """
-    builder = next(getattr(room, category) for room in _ROOMS if hasattr(room, category))
+    builder = next(getattr(m, category) for m in _MODULES if hasattr(m, category))
     low, high = _extent(builder(copy.deepcopy(rng), 0.04))
     scale = float(2.0 / (high - low).max())
     parts = builder(rng, step / scale)
