@@ -244,7 +244,7 @@ def damaged_features(
         backbone = None if source in OWN_SOURCES[modality] else Backbone(source)
         make = partial(_compute, modality, config=config, backbone=backbone)
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            made = pool.map(lambda job: cache.fetch(keys[job], lambda: make(job)), missing)
+            made = pool.map(lambda job: cache.get_or_compute(keys[job], lambda: make(job)), missing)
             features |= zip(missing, made, strict=True)
     return [features[job] for job in jobs]
 
