@@ -87,6 +87,7 @@ def pretrain(
     *,
     out: str | PathLike,
     resume: bool = False,
+    strict: bool = False,
     progress: bool = True,
     **settings: Any,
 ) -> "Run":
@@ -100,6 +101,7 @@ def pretrain(
         preset: `micro`, `tiny` (laptop), `small` (one GPU) or `base` (the paper), or a Config.
         out: run folder to write: config, checkpoints, metrics.
         resume: continue a stopped run; the result is the same to the bit.
+        strict: raise for a bad record or media file instead of counting it as missing.
         progress: show a progress bar.
         **settings: changes to the preset. A setting of TrainConfig by its name, e.g. `steps`,
             `batch_size`, `seed`; those of another section as a dictionary under the section's
@@ -118,8 +120,8 @@ def pretrain(
     from scale.training.pretrain import pretrain as train
 
     config = configure(preset, settings)
-    run = train(config, catalogue, out, resume=resume, progress=progress)
-    return Run.load(run.folder.folder)
+    run = train(config, catalogue, out, resume=resume, strict=strict, progress=progress)
+    return Run(run.folder, run.config, run.tokenizer, run.normaliser, run.model)
 
 
 def __getattr__(name: str) -> Any:

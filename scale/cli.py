@@ -1,6 +1,7 @@
 """The `scale` command: dataclasses as a command line, errors as one plain line."""
 
 import contextlib
+import importlib
 import io
 import logging
 import re
@@ -8,42 +9,45 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from scale.commands import MODULES
 from scale.config import RENAMED
 from scale.training.preemption import EXIT_CODE, TrainingStopped
 
-NAMES = ("import", "inspect", "shards", "pretrain", "evaluate", "embed", "index", "search",
-         "ablate", "figures", "slides", "explore", "doctor", "demo")  # fmt: skip
+NAMES = tuple(MODULES)
 
 USAGE = """usage: scale COMMAND [options]
 
-  import    a catalogue from a CSV file and a folder of pictures
-  inspect   what a catalogue holds, and what is wrong with it
-  shards    a catalogue's tokens written once, for training on millions of products
+  import    make a catalogue from a CSV file and a folder of media
+  inspect   report the contents and the problems of a catalogue
+  shards    write the tokens of a catalogue once, for training on millions of products
   pretrain  train SCALE on a catalogue
-  evaluate  retrieval, classification and clustering of a trained run
-  embed     one vector per product, to parquet or npy
-  index     a search index on disk, for millions of products
-  search    products for a title, a picture, a clip or a sound
-  ablate    run a study: what helps, with intervals over seeds
-  figures   pictures for slides and papers, by name
-  slides    a deck for a talk (.pptx), with the numbers of a run and of the studies
-  explore   S', masking, embedding space and training, interactively, in a browser
-  doctor    does this installation work, and can the model learn?
-  demo      all of it on the catalogue that ships, in a few minutes
+  evaluate  measure retrieval, classification and clustering of a trained run
+  embed     write one vector per product, to parquet or npy
+  index     build a search index on disk, for millions of products
+  search    find products for a title, an image, a video or an audio file
+  ablate    run a study over seeds, with intervals and an answer
+  figures   draw figures for slides and papers, by name
+  slides    make a deck for a talk (.pptx) with the numbers of a run and of the studies
+  explore   explore S', masking, the embedding space and training in a browser
+  doctor    check the installation and whether the model can learn
+  demo      all of it on the sample shop, in a few minutes
 
-scale COMMAND --help tells the options, with an example."""
+scale COMMAND --help lists the options, with an example."""
 
 BOX = re.compile("[\u2500-\u257f]")
-"""The characters that tyro frames its messages with."""
+"""Box-drawing characters of tyro's messages."""
 
 
 class ArgumentError(ValueError):
-    """Arguments that cannot be read; the message is tyro's complaint in one line."""
+    """Invalid arguments; the message is tyro's, in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, or 2 with one plain line on stderr; 75 and 130 where a training
-    was stopped and goes on with --resume (by scheduler or time, by Ctrl-C)."""
+    """Run a command and return its exit code.
+
+    0: success. 2: an error, with one plain line on stderr. A training that --resume continues: 75
+    if it was stopped by a signal or by --max-time, 130 if it was stopped by Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
@@ -59,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is not None:
             command.run()
     except KeyboardInterrupt:
-        hints = {"pretrain": "; go on with --resume", "ablate": "; the same command goes on",
-                 "shards": "; the same command goes on"}  # fmt: skip
-        hint = hints.get(name, "")
-        print(f"scale {name}: stopped{hint}", file=sys.stderr)
+        hints = {
+            "pretrain": "; continue with --resume",
+            "ablate": "; the same command continues",
+            "shards": "; the same command continues",
+        }
+        print(f"scale {name}: stopped{hints.get(name, '')}", file=sys.stderr)
         return 130
     except TrainingStopped as stop:
         print(f"scale {name}: {stop}", file=sys.stderr)
@@ -73,16 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(name: str, arguments: list[str]) -> Any:
-    """The command with its options, or None where the help was asked for and is printed."""
+    """Return the command with its options, or None if the help was requested and printed."""
     try:
         import tyro
     except ImportError as error:
         raise ImportError("tyro is missing: pip install 'scale-workbench[cli]'") from error
-    from scale.commands.arguments import COMMANDS
-
-    kind = COMMANDS[name]
-    configured = name in ("pretrain", "shards")
-    defaults = {"default": _preset_defaults(kind, arguments)} if configured else {}
+    module, kind_name = MODULES[name].split(".")
+    kind = getattr(importlib.import_module(f"scale.commands.{module}"), kind_name)
+    defaults = {}
+    if name in ("pretrain", "shards"):
+        defaults["default"] = _preset_defaults(kind, arguments)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -95,7 +101,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
 
 
 def _preset_defaults(kind: type, arguments: list[str]) -> Any:
-    """A command with the defaults of the preset that the arguments name."""
+    """Return the command with the defaults of the preset that the arguments name."""
     import argparse
 
     import tyro

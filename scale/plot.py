@@ -45,10 +45,9 @@ def products(products: "Sequence[Product]", columns: int = 8, lang: "Language" =
 
 def catalogue(catalogue: "Catalogue", lang: "Language" = "en") -> "Figure":
     """Plot a summary of a catalogue: modalities, categories, lengths, duplicates and problems."""
-    from scale.data.summary import inspect_catalogue
     from scale.viz.catalogue import inspect_figure
 
-    return inspect_figure(inspect_catalogue(catalogue, progress=False), lang)
+    return inspect_figure(catalogue.summary(progress=False), lang)
 
 
 def scores(scores: "Scores", row: int = 0, lang: "Language" = "en") -> "Figure":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import scale
 from scale.data.catalogue import Catalogue
 from scale.data.product import Product
 from scale.evaluation.embed import ProductEmbeddings, embed_dataset
@@ -16,6 +15,8 @@ from scale.training.run import TrainedRun
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scale.evaluation.index import ProductIndex
 
 
 class Run(TrainedRun):
@@ -33,7 +34,7 @@ class Run(TrainedRun):
         k: int = 5,
         *,
         subset: str = "all",
-        index: str | PathLike | None = None,
+        index: "ProductIndex | str | PathLike | None" = None,
         probes: int | None = None,
         candidates: int | None = None,
     ) -> "pd.DataFrame":
@@ -47,7 +48,7 @@ class Run(TrainedRun):
             catalogue: the products to search; with `index`, where to read their titles.
             k: number of products to return.
             subset: modalities by which the products are embedded, e.g. `image` or `text+image`.
-            index: folder of an index on disk to search instead of the catalogue.
+            index: an index on disk, or its folder, to search instead of the catalogue.
             probes: lists of an IVF-PQ index to visit; None: the index's own setting.
             candidates: products of an IVF-PQ index to rank by exact cosine; None: its own setting.
 
@@ -65,11 +66,11 @@ class Run(TrainedRun):
         query = query if isinstance(query, Product) else parse_query(str(query))
         if index is not None:
             if subset != "all":
-                raise ValueError(f"{index}: an index has its own subset; leave out subset")
+                raise ValueError("an index has its own subset: leave out the option subset")
             return hits_frame(search_index(self, index, query, k, catalogue, probes, candidates))
         if catalogue is None:
             raise ValueError("a catalogue or an index is needed to search in")
-        catalogue, modalities = scale.open(catalogue), parse_subset(subset)
+        catalogue, modalities = _opened(catalogue), parse_subset(subset)
         key = (id(catalogue), modalities)
         if key not in self._galleries:
             data = self.dataset(catalogue)
@@ -104,7 +105,7 @@ class Run(TrainedRun):
         Raises:
             ValueError: an unknown modality, or no product has a modality of the subset.
         """
-        modalities, data = parse_subset(subset), self.dataset(scale.open(catalogue), split)
+        modalities, data = parse_subset(subset), self.dataset(_opened(catalogue), split)
         device = next(self.model.parameters()).device
         found = embed_dataset(self.model, data, batch_size, modalities, device, progress)
         return found.product(modalities)
@@ -140,7 +141,7 @@ class Run(TrainedRun):
         from scale.evaluation.report import results_frame
         from scale.inference.evaluate import evaluate_run
 
-        catalogue = scale.open(catalogue)
+        catalogue = _opened(catalogue)
         return results_frame(
             evaluate_run(self, catalogue, split, tune=fine_tune, seed=seed, progress=progress)
         )
@@ -176,7 +177,7 @@ class Run(TrainedRun):
         """
         from scale.explore import explore
 
-        return explore(self, scale.open(catalogue), **options)
+        return explore(self, _opened(catalogue), **options)
 
     def __repr__(self) -> str:
         count = sum(weight.numel() for weight in self.model.parameters())
@@ -187,3 +188,7 @@ class Run(TrainedRun):
     def _galleries(self) -> dict[tuple[int, tuple[str, ...]], tuple[Catalogue, Any]]:
         """Embedded catalogues by identity and subset; each is held so that its id stays valid."""
         return {}
+
+
+def _opened(catalogue: Catalogue | str | PathLike) -> Catalogue:
+    return catalogue if isinstance(catalogue, Catalogue) else Catalogue.open(catalogue)

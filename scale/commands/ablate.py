@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scale.studies.definitions import STUDIES
-
-StudyName = Literal[tuple(STUDIES)]
+StudyName = Literal[
+    "toy", "scarcity", "missing", "weighting", "harmony", "memorising", "noise", "modalities",
+    "tasks", "fusion", "faults",
+]  # fmt: skip
+"""Names of `scale.studies.definitions.STUDIES`, which a test compares; importing it is slow."""
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Ablate:
     def run(self) -> None:
         """Run, write, and print the answer."""
 
+        from scale.studies.definitions import STUDIES
         from scale.studies.report import conclusion
 
         study = STUDIES[self.study](self.quick)

@@ -9,19 +9,19 @@ it needs.
 """
 
 import json
-import math
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scale.evaluation.bootstrap import estimate
 from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_ids, sha256, unit
+from scale.evaluation.index_settings import IndexSettings
 from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import BLOCK, top_k
 from scale.files import remove_folder, replacing_folder
@@ -37,8 +37,6 @@ VERIFIED_BYTES = 1 << 30
 """An index up to this size is checked against its checksums whenever it is opened."""
 VECTOR_BLOCK = 32_768
 """Vectors that are held as float32 at a time."""
-MIN_TRAIN = 256
-"""Training vectors that a code of 8 bits needs."""
 FLAT_QUERIES = 50
 """Maximal number of recall queries for a flat index, which is exact and slow to query."""
 K = 10
@@ -319,56 +317,6 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]], verify: bool) -
 # ------------------------------------------------------------------------------ build an index
 
 
-@dataclass(frozen=True)
-class IndexSettings:
-    """Settings of an index; 0 chooses by the number of products (see `resolved`)."""
-
-    kind: Literal["flat", "ivfpq"] = "ivfpq"
-    """flat: exact, every query reads every vector. ivfpq: visits the nearest lists only."""
-    lists: int = 0
-    """Lists of ivfpq; 0: 4 sqrt(products), at most products / 39."""
-    code_bytes: int = 0
-    """Bytes of a product's code; 0: one byte per 12 dimensions (64 at width 768)."""
-    train_vectors: int = 0
-    """Vectors to learn lists and codes from; 0: 40 per list."""
-    probes: int = 0
-    """Lists that a query visits; 0: lists / 64, at least 8."""
-    candidates: int = 200
-    """Products that are ranked again by exact cosine, per query; 0: none."""
-    queries: int = 1000
-    """Products drawn as queries to measure recall."""
-    seed: int = 0
-    """Of all random draws: training vectors, lists and queries."""
-
-    def resolved(self, count: int, width: int) -> "IndexSettings":
-        """Replace every 0 by the value for N = `count` products of `width`.
-
-        Raises:
-            ValueError: an impossible number.
-        """
-        if self.kind not in ("flat", "ivfpq"):
-            raise ValueError(f"unknown kind {self.kind!r}; known: flat, ivfpq")
-        numbers = asdict(self)
-        if min(v for name, v in numbers.items() if name != "kind") < 0:
-            raise ValueError(f"negative setting: {numbers}")
-        if self.kind == "flat":
-            return IndexSettings("flat", candidates=0, queries=self.queries, seed=self.seed)
-        if count < MIN_TRAIN:
-            raise ValueError(
-                f"{count} products are too few for ivfpq ({MIN_TRAIN}): use --kind flat"
-            )
-        lists = self.lists or max(1, min(round(4 * math.sqrt(count)), count // 39))
-        code_bytes = self.code_bytes or _code_bytes(width)
-        train = min(count, self.train_vectors or max(40 * lists, 64 * MIN_TRAIN))
-        if width % code_bytes:
-            raise ValueError(f"{code_bytes} code bytes do not divide the width {width}")
-        if lists > train or train < MIN_TRAIN:
-            raise ValueError(f"{train} training vectors are too few for {lists} lists")
-        probes = min(lists, self.probes or max(8, lists // 64))
-        return IndexSettings("ivfpq", lists, code_bytes, train, probes, self.candidates,
-                             self.queries, self.seed)  # fmt: skip
-
-
 def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings) -> ProductIndex:
     """Build an index atomically from a folder written by `scale embed`.
 
@@ -510,12 +458,6 @@ def _write_ivfpq(emb_ND: Halves, path: Path, settings: IndexSettings, clock: lis
         index.add(to_float32(emb_ND[first : first + VECTOR_BLOCK]))
     faiss.write_index(index, str(path))
     clock.append(time.perf_counter())
-
-
-def _code_bytes(width: int) -> int:
-    """One byte per 12 dimensions, at least 8 in all; a divisor of the width."""
-    most = max(width // 12, min(width, 8))
-    return max(d for d in range(1, most + 1) if width % d == 0)
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

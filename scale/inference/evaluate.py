@@ -26,7 +26,7 @@ from scale.evaluation.report import (
     retrieval_results,
 )
 from scale.evaluation.retrieval import ProductArrays
-from scale.modalities import MODALITIES
+from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.training.run import TrainedRun
 
@@ -182,3 +182,57 @@ def _product(products: ProductArrays) -> tuple[np.ndarray, np.ndarray]:
 
 def _labelled(products: ProductArrays) -> bool:
     return any(label is not None for label in products.labels)
+
+
+def headline(results: dict) -> str:
+    """The figures that matter most, as a small table: mAP@1 by category, Recall@10 by direction."""
+    return "\n".join([*_category_lines(results), *_instance_lines(results)])
+
+
+def _category_lines(results: dict) -> list[str]:
+    """A line per single modality, compared with all five on the same queries: those who lack it
+    are out of its figure, so the figures of two lines are of different products."""
+    category, everything = results["retrieval"]["category"], subset_name(MODALITIES)
+    paired = results["retrieval"]["differences"].get("trained", {})
+    lines = [
+        f"mAP@1 by category, {results['split']} split ({results['products']} products), "
+        "value [95 % interval]"
+    ]
+    for subset in (everything, *MODALITIES):
+        cells = [
+            f"{stage} {_cell(category[stage][subset]['mAP@1'])}"
+            for stage in ("trained", "untrained", "chance")
+            if subset in category.get(stage, {})
+        ]
+        lines.append(f"  {subset if subset != everything else 'all five':<10} " + "   ".join(cells))
+    lines.append("all five minus one alone, trained, on the queries that have both")
+    for single in MODALITIES:
+        pair = paired.get(f"{everything} - {single}", {}).get("mAP@1")
+        if pair and pair["value"] is not None:
+            lines.append(f"  {single:<10} {_cell(pair, '+')} ({pair['n']} queries)")
+    return lines
+
+
+def _instance_lines(results: dict) -> list[str]:
+    instance = results["retrieval"]["instance"]
+    lines = ["Recall@10 of the same product in another modality (chance in brackets)"]
+    for start in MODALITIES:
+        cells = []
+        for end in MODALITIES:
+            if start != end:
+                name = f"{start}->{end}"
+                value = instance["trained"][name]["Recall@10"]["value"]
+                chance = instance["chance"][name]["Recall@10"]["value"]
+                known = value is not None and chance is not None
+                cells.append(f"{end} {value:.2f} ({chance:.2f})" if known else f"{end} -")
+        lines.append(f"  from {start:<6} to  " + "   ".join(cells))
+    return lines
+
+
+def _cell(estimate: dict, sign: str = "") -> str:
+    if estimate["value"] is None:
+        return "-"
+    value, low, high = (
+        "-" if estimate[k] is None else f"{estimate[k]:{sign}.3f}" for k in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"

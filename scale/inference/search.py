@@ -170,19 +170,19 @@ def hits_frame(hits: Sequence[Hit]) -> "pd.DataFrame":
     """Return a DataFrame with a row per hit: id, title, category, similarity."""
     import pandas as pd
 
+    # Objects keep None for an absent title; pandas 3 would make NaN of it.
     rows = [(h.product.id, h.product.text, h.product.category, h.similarity) for h in hits]
-    return pd.DataFrame(rows, columns=["id", "title", "category", "similarity"])
+    frame = pd.DataFrame(rows, columns=["id", "title", "category", "similarity"], dtype=object)
+    return frame.astype({"similarity": float})
 
 
-def result_table(hits: Sequence[Hit], titles: bool = True) -> str:
-    """Return the hits as text, a line each: rank, cosine, id and, by choice, category and title."""
+def result_table(hits: "pd.DataFrame", titles: bool = True) -> str:
+    """Return a frame of hits as text: rank, cosine, id and, with `titles`, category and title."""
     described = f"{'id':<24} {'category':<20} title" if titles else "id"
     lines = [f"{'rank':>4}  {'cosine':>6}  {described}"]
-    for rank, hit in enumerate(hits, start=1):
-        product = hit.product
-        described = product.id
+    for rank, (id, title, category, similarity) in enumerate(hits.itertuples(index=False), start=1):
+        described = id
         if titles:
-            category, title = product.category or "-", product.text or "(no title)"
-            described = f"{product.id[:24]:<24} {category[:20]:<20} {title[:70]}"
-        lines.append(f"{rank:>4}  {hit.similarity:>6.3f}  {described}")
+            described = f"{id[:24]:<24} {(category or '-')[:20]:<20} {(title or '(no title)')[:70]}"
+        lines.append(f"{rank:>4}  {similarity:>6.3f}  {described}")
     return "\n".join(lines)

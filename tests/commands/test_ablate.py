@@ -3,11 +3,12 @@
 import csv
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from scale import cli
-from scale.commands import ablate
+from scale.commands.ablate import StudyName
 from scale.studies import runner
 from scale.studies.definitions import STUDIES
 from scale.studies.study import matches, read_records
@@ -42,7 +43,7 @@ def short(monkeypatch):
         return made
 
     for name in ("toy", "scarcity"):
-        monkeypatch.setitem(ablate.STUDIES, name, shortened(STUDIES[name]))
+        monkeypatch.setitem(STUDIES, name, shortened(STUDIES[name]))
     monkeypatch.setattr(
         runner, "ProcessPoolExecutor", lambda workers, *_: ThreadPoolExecutor(workers)
     )
@@ -128,6 +129,7 @@ def test_failures_are_one_plain_line_and_two(arguments, says, small_catalogue, t
 
 
 def test_help_names_every_study(capsys):
+    assert get_args(StudyName) == tuple(STUDIES)
     assert cli.main(["ablate", "--help"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     for name in STUDIES:
@@ -143,4 +145,4 @@ def test_a_study_that_is_stopped_says_how_to_go_on(tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(runner, "_run_all", stopped)
     assert cli.main(["ablate", "toy", "--out", str(tmp_path)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err

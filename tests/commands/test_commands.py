@@ -13,7 +13,7 @@ import pytest
 
 from scale import cli
 from scale import demo as demo_module
-from scale.commands.doctor import LEARNED, overfit_one_batch
+from scale.commands.demo import LEARNED, overfit_one_batch
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.inference.evaluate import evaluate_run

@@ -245,7 +245,7 @@ def test_an_index_of_another_run_or_width_is_refused(run, run_folder, flat, fold
         (["search", "a cup", "--run", "RUN"], "--catalogue or --index is needed"),
         (["search", "a cup", "--run", "RUN", "--index", "PIECES"], "not the manifest of an index"),
         (["search", "a cup", "--run", "RUN", "--index", "INDEX", "--subset", "text"],
-         "an index has its subset"),
+         "an index has its own subset"),
         (["search", "  ", "--run", "RUN", "--index", "INDEX"], "the text is empty"),
     ],
 )  # fmt: skip
@@ -271,12 +271,13 @@ def test_a_query_that_the_model_does_not_take_is_refused(run, flat, small_catalo
 
 
 def test_one_file_is_not_for_several_processes(run_folder, small_catalogue, tmp_path, monkeypatch):
-    from scale.commands import embed as command
+    from scale.commands.models import Embed
+    from scale.training import distributed
 
-    monkeypatch.setattr(command, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     out = tmp_path / "v.parquet"
     with pytest.raises(ValueError, match="several processes write to a folder"):
-        command.Embed(run_folder, small_catalogue, out).run()
+        Embed(run_folder, small_catalogue, out).run()
     assert not out.exists()
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from PIL import Image
+from scale.commands.import_csv import import_csv
 
 from scale import cli
-from scale.commands.import_csv import import_csv
 from scale.data.catalogue import Catalogue
 
 CSV = """id,title,category,Colour,Size,image

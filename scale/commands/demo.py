@@ -1,37 +1,72 @@
-"""`scale doctor`: does this installation work, and can the model learn one batch by heart?"""
+"""`scale demo` and `scale doctor`: commands that check an installation."""
 
-import importlib.util
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from scale.config import Config, tiny
 
-from scale.config import Config
-from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue, with_splits
-from scale.data.tokenizer import train_tokenizer
-from scale.losses.masking import WordPieces, mask_batch
-from scale.losses.total import scale_loss
-from scale.training.run import build_dataset, fit_vocabulary, seeded_model
-from scale.training.step import make_accelerator
+if TYPE_CHECKING:
+    from scale.data.cache import FeatureCache
 
 LIBRARIES = {
     "torch": "training", "torchvision": "timm", "timm": "encoders",
-    "transformers": "encoders and tokenizers", "accelerate": "devices", "av": "clips and sounds",
+    "transformers": "encoders and tokenizers", "accelerate": "devices", "av": "video and audio",
     "sklearn": "linear probe and k-means", "matplotlib": "figures", "umap": "embedding map",
     "faiss": "fast search (exact without it)", "tensorboard": "TensorBoard logs",
     "tyro": "the command line", "jupyterlab": "notebooks",
 }  # fmt: skip
-"""Modules, and what works only with them."""
+"""Modules, and what needs them."""
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "faiss": "faiss-cpu"}
 
 LEARNED = {"contrastive": 0.2, "MLM": 0.5, "MEM": 0.5, "MRP": 0.7, "MFP": 0.7, "MAM": 0.7}
-"""Share of its first value below which each loss must fall on one batch; a model whose gradients
-are cut off or whose targets are shuffled stays above."""
+"""Fraction of its initial value below which each loss must fall on one batch. A model with a broken
+gradient or shuffled targets stays above."""
+
+
+@dataclass
+class Demo:
+    """Inspect, train, evaluate and draw the sample shop. A second run skips what is up to date.
+
+    Example: scale demo
+    """
+
+    out: Path = Path("runs/demo")
+    """Run folder."""
+
+    def run(self) -> None:
+        """Run all stages and print a summary."""
+        from scale.demo import demo
+
+        demo(self.out)
+
+
+@dataclass
+class Doctor:
+    """Check the installation, then overfit one batch with the tiny model.
+
+    Example: scale doctor
+    """
+
+    catalogue: Path | None = None
+    """Catalogue of the batch; default: the sample shop."""
+    steps: int = 120
+    """Training steps on the batch."""
+
+    def run(self) -> None:
+        """Print a line per check. Raises RuntimeError if a check fails."""
+        from scale.demo import samples_folder
+
+        failed = 0
+        folder = self.catalogue or samples_folder()
+        for checks in (examine_installation(), overfit_one_batch(tiny(), folder, self.steps)):
+            for check in checks:
+                print(check)
+                failed += not check.passed
+        if failed:
+            raise RuntimeError(f"{failed} checks failed (see the lines that begin with FAIL)")
 
 
 @dataclass(frozen=True)
@@ -47,25 +82,41 @@ class Check:
 
 
 def examine_installation() -> Iterator[Check]:
-    """Python, libraries and devices; a library that is missing fails with what needs it."""
+    """Check Python, libraries and devices; the check of a missing library fails."""
+    import importlib.util
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    from scale.training.step import make_accelerator
+
     yield Check("python", True, f"{platform.python_version()} on {platform.platform()}")
     for module, use in LIBRARIES.items():
-        there = importlib.util.find_spec(module) is not None
-        found = version(DISTRIBUTIONS.get(module, module)) if there else f"missing; needed: {use}"
-        yield Check(module, there, found)
+        installed = importlib.util.find_spec(module) is not None
+        name = DISTRIBUTIONS.get(module, module)
+        yield Check(module, installed, version(name) if installed else f"missing; needed: {use}")
     device = make_accelerator("auto", "no").device
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     yield Check("device", True, f"{name}, {torch.get_num_threads()} CPU threads")
 
 
 def overfit_one_batch(
-    config: Config, folder: Path, steps: int = 120, cache: FeatureCache | None = None
+    config: Config, folder: Path, steps: int = 120, cache: "FeatureCache | None" = None
 ) -> Iterator[Check]:
-    """Train on one batch of a catalogue, always with the same masks: each loss must fall.
+    """Train on one batch with fixed masks and check that each loss falls.
 
-    It tells whether data, model and objectives fit together; nothing more. A loss that stays where
-    it was is that of a task which cannot learn at all.
+    This shows that data, model and losses fit together, nothing more. A loss that stays where it
+    was belongs to a task that cannot learn at all.
     """
+    import torch
+
+    from scale.data.catalogue import Catalogue, with_splits
+    from scale.data.tokenizer import train_tokenizer
+    from scale.losses.masking import WordPieces, mask_batch
+    from scale.losses.total import scale_loss
+    from scale.training.run import build_dataset, fit_vocabulary, seeded_model
+
     catalogue = with_splits(Catalogue.open(folder))
     tokenizer = train_tokenizer(catalogue.split("train").products, config.features.vocab_size)
     config = fit_vocabulary(config, tokenizer)

@@ -1,0 +1,253 @@
+"""`scale pretrain`, `evaluate`, `embed`, `index` and `search`: commands on trained models."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from scale.config import PRESETS, Config, tiny
+from scale.evaluation.index_settings import IndexSettings
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass
+class Pretrain:
+    """Train SCALE on the training split of a catalogue.
+
+    The run folder receives config.json, metrics.jsonl, scores.parquet, problems.jsonl and
+    checkpoint/. A run that was stopped continues with --resume, bit-exactly. SIGTERM, SIGUSR1 and
+    --max-time save first and exit with code 75, Ctrl-C with 130; an error is code 2.
+
+    Example: scale pretrain --catalogue data_samples --preset tiny --out runs/mine --train.steps 300
+    """
+
+    catalogue: Path
+    """Folder of the catalogue, or of shards written from it."""
+    out: Path
+    """Run folder to write."""
+    preset: Literal[tuple(PRESETS)] = "tiny"
+    """Default settings: micro (studies), tiny (laptop), small (one GPU) or base (the paper)."""
+    resume: bool = False
+    """Continue the run in `out`."""
+    max_time: str = ""
+    """Save and stop after this time, e.g. 3h30m; the same as --train.max-minutes."""
+    strict: bool = False
+    """Stop at a bad record or media file instead of counting it as missing."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
+
+    def run(self) -> None:
+        """Train, then print the next command."""
+        from scale.data.shards.format import is_shards
+        from scale.training.distributed import leave, rank
+        from scale.training.preemption import parse_minutes
+        from scale.training.pretrain import pretrain
+
+        config = self.config
+        if self.max_time:
+            minutes = parse_minutes(self.max_time)
+            config = replace(config, train=replace(config.train, max_minutes=minutes))
+        pretrain(config, self.catalogue, self.out, resume=self.resume, strict=self.strict)
+        if rank() == 0:
+            # Evaluation needs titles and images, which shards do not contain.
+            folder = "CATALOGUE" if is_shards(self.catalogue) else self.catalogue
+            print(f"trained: {self.out}; next: scale evaluate {self.out} --catalogue {folder}")
+        leave()
+
+
+@dataclass
+class Evaluate:
+    """Measure retrieval, classification and clustering of a trained run.
+
+    Every number has a 95 % interval and is reported beside chance and the same model untrained.
+    Writes results.json, results.csv and figures/ into the run folder.
+
+    Example: scale evaluate runs/mine --catalogue data_samples --split test
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """Run folder."""
+    catalogue: Path
+    """Folder of the catalogue."""
+    split: Split = "test"
+    """Products that are queries and gallery."""
+    json: Path | None = None
+    """Also write the results to this file."""
+    fine_tune: bool = True
+    """Also classify by fine-tuning (the slowest part)."""
+    figures: bool = True
+    """Also draw the figures."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the figures."""
+    seed: int = 0
+    """Random seed of the bootstrap, k-means and fine-tuning."""
+
+    def run(self) -> None:
+        """Measure, write the files and print the main numbers."""
+        import scale
+        from scale.evaluation.report import write_csv, write_json
+        from scale.inference.evaluate import evaluate_run, headline
+        from scale.viz.writing import draw_run
+
+        run, catalogue = scale.load(self.directory), scale.open(self.catalogue)
+        results = evaluate_run(run, catalogue, self.split, tune=self.fine_tune, seed=self.seed)
+        targets = [run.folder.results, *([self.json] if self.json else [])]
+        for path in targets:
+            write_json(path, results)
+        write_csv(run.folder.results.with_suffix(".csv"), results)
+        print(headline(results))
+        print("written: " + ", ".join(str(path) for path in targets))
+        if self.figures:
+            paths = draw_run(run, run.dataset(catalogue, self.split), results, self.lang, self.seed)
+            print(f"written: {len(paths)} pictures in {run.folder.figures}")
+
+
+@dataclass
+class Embed:
+    """Embed each product as one unit vector, from any subset of its modalities.
+
+    Writes one file or, for millions of products, a folder of parquet pieces, which several
+    processes of torchrun or accelerate launch can fill. If interrupted, the same command continues.
+
+    Example: scale embed runs/mine --catalogue data_samples --out all.parquet --subset text+image
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """Run folder."""
+    catalogue: Path
+    """Folder of the catalogue."""
+    out: Path
+    """.parquet (id, embedding, present modalities); .npy, with the ids in a .json beside it; or a
+    folder (a name without suffix) for pieces."""
+    subset: str = "all"
+    """Modalities to use, e.g. text+image."""
+    split: Split | None = None
+    """Only the products of one split."""
+    batch_size: int = 64
+    """Products per forward pass."""
+    piece_size: int = 8192
+    """Products per piece, if `out` is a folder."""
+
+    def run(self) -> None:
+        """Embed and write."""
+        import time
+
+        import scale
+        from scale.evaluation.embed import write_embeddings
+        from scale.evaluation.report import provenance
+        from scale.inference.embed_pieces import embed_pieces
+        from scale.modalities import parse_subset
+        from scale.training.distributed import join, leave, rank, world_size
+
+        started, subset = time.perf_counter(), parse_subset(self.subset)
+        to_folder = not self.out.suffix or self.out.is_dir()
+        if not to_folder and self.out.suffix not in (".parquet", ".npy"):
+            raise ValueError(
+                f"{self.out}: embeddings are written to .parquet, .npy or a folder, whose name "
+                "has no suffix or which exists already"
+            )
+        join("auto")
+        if world_size() > 1 and not to_folder:
+            raise ValueError(f"{self.out}: several processes write to a folder, not to one file")
+        run = scale.load(self.directory)
+        if to_folder:
+            store = embed_pieces(
+                run, self.catalogue, self.out, subset, self.split,
+                batch_size=self.batch_size, piece_size=self.piece_size,
+            )  # fmt: skip
+            if rank() == 0:
+                left_out = sum(piece.left_out for piece in store.pieces)
+                self._report(f"{store.rows} products in {len(store.pieces)} pieces", left_out)
+        else:
+            found = run.embed(
+                self.catalogue, self.subset, self.split, batch_size=self.batch_size, progress=True
+            )
+            write_embeddings(self.out, found, provenance(run.config.train.seed, started))
+            self._report(f"{len(found.ids)} products", len(found.left_out))
+        leave()
+
+    def _report(self, amount: str, left_out: int) -> None:
+        left = f"; {left_out} have none of {self.subset}" if left_out else ""
+        print(f"written: {self.out}, {amount}{left}")
+
+
+@dataclass
+class Index:
+    """Build a search index on disk from embeddings and report its recall against exact search.
+
+    Example: scale index runs/mine/vectors --out runs/mine/index --kind ivfpq
+    """
+
+    embeddings: tyro.conf.Positional[Path]
+    """Folder of pieces, from scale embed --out FOLDER."""
+    out: Path
+    """Folder of the index; an existing index is replaced once the new one is complete."""
+    settings: Annotated[IndexSettings, tyro.conf.arg(name="")] = field(
+        default_factory=IndexSettings
+    )
+
+    def run(self) -> None:
+        """Build the index, and print its size and recall."""
+        from scale.evaluation.index import build_index
+
+        index = build_index(self.embeddings, self.out, self.settings)
+        facts = index.manifest
+        mebibytes = sum(file["bytes"] for file in facts["files"].values()) / 2**20
+        seconds = ", ".join(f"{name} {value:.1f}" for name, value in facts["seconds"].items())
+        print(
+            f"written: {index.folder}, {facts['kind']}, {facts['rows']} products of width "
+            f"{facts['width']}, {mebibytes:.1f} MiB, seconds: {seconds}"
+        )
+        for found in facts["recall"]:
+            how = "exact"
+            if found["probes"] is not None:
+                how = f"probes {found['probes']:>4}, candidates {found['candidates']:>4}"
+            interval = f"[{found['low']:.3f}, {found['high']:.3f}]"
+            print(f"recall@10  {how}: {found['value']:.3f} {interval} ({found['n']} queries)")
+
+
+@dataclass
+class Search:
+    """Find products for words, or for the path of an image, video or audio file.
+
+    Searches a catalogue, which is embedded first, or an index on disk (see scale index).
+
+    Example: scale search "red cotton dress" --run runs/mine --catalogue data_samples --k 5
+    """
+
+    query: tyro.conf.Positional[str]
+    """Words, or the path of a file."""
+    catalogue: Annotated[Path | None, tyro.conf.arg(aliases=["--in"])] = None
+    """Folder of the catalogue to search; with --index: the source of the titles."""
+    index: Path | None = None
+    """Folder of an index to search."""
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
+    """Run folder of the model."""
+    k: int = 10
+    """Number of products to show."""
+    subset: str = "all"
+    """Modalities that the products are embedded by, e.g. image; an index has its own subset."""
+    probes: int | None = None
+    """Lists of an IVF-PQ index to visit; default: the index's setting."""
+    candidates: int | None = None
+    """Products of an IVF-PQ index to rank by exact cosine; default: the index's setting."""
+    verify: bool = False
+    """Verify the checksums of the index, whatever its size."""
+
+    def run(self) -> None:
+        """Search and print a table."""
+        import scale
+        from scale.evaluation.index import ProductIndex
+        from scale.inference.search import parse_query, result_table
+
+        query = parse_query(self.query)
+        if self.index is None and self.catalogue is None:
+            raise ValueError("--catalogue or --index is needed: where to search")
+        run = scale.load(self.run_folder)
+        index = None if self.index is None else ProductIndex.open(self.index, self.verify)
+        found = run.search(
+            query, self.catalogue, self.k, subset=self.subset, index=index,
+            probes=self.probes, candidates=self.candidates,
+        )  # fmt: skip
+        print(result_table(found, titles=self.catalogue is not None))
