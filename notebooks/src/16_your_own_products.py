@@ -10,7 +10,7 @@
 # - a trained model, its numbers beside chance, and a search;
 # - a mistake that no check of files can find, and a test that finds it.
 #
-# Code: `scale/commands/import_csv.py`, `docs/catalogue.md`. About 30 seconds.
+# Code: `scale/data/importers/csv.py`, `docs/catalogue.md`. About 30 seconds.
 
 # %%
 import csv

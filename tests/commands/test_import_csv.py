@@ -4,10 +4,10 @@ import json
 
 import pytest
 from PIL import Image
-from scale.commands.import_csv import import_csv
 
 from scale import cli
 from scale.data.catalogue import Catalogue
+from scale.data.importers.csv import import_csv
 
 CSV = """id,title,category,Colour,Size,image
 a,Red mug,mug,red,9 cm,a.png
