@@ -15,7 +15,7 @@ from scale.studies.systems.cost import (
     layer_flops,
 )
 from scale.studies.systems.fusion import CrossAttention
-from scale.studies.systems.model import build_system, find_size
+from scale.studies.systems.model import find_size
 from scale.studies.systems.named import SYSTEMS
 
 
@@ -48,14 +48,13 @@ def test_cross_attention_as_torch_counts_it(model_config):
 
 
 @pytest.mark.parametrize("name", ["scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip"])
-@pytest.mark.parametrize("most", [3, 6])
-def test_designs_as_torch_counts_them(name, most, config, make_batch):
-    system = SYSTEMS[name]().everywhere()
-    model = build_system(system, config, seed=0).eval()
-    product = truncate_tokens(make_batch([MODALITIES]), 0, most)
+def test_designs_as_torch_counts_them(name, config, system_model, make_batch):
+    system, model, width = SYSTEMS[name]().everywhere(), system_model(name), config.model.width
     sized, depth = (config, 0) if name == "scale_itself" else find_size(system, config)
-    length, width = output_lengths(model, product), config.model.width
-    inputs = sum(2 * (length[m] - 1) * config.model.feature_size(m) * width for m in CONTINUOUS)
     poolers = 5 * 2 * width**2 if name == "scale_itself" else 0
-    layers = design_flops(system, sized.model, depth, length)
-    assert counted_flops(model, product) == layers + inputs + poolers
+    for most in (3, 6):
+        product = truncate_tokens(make_batch([MODALITIES]), 0, most)
+        length = output_lengths(model, product)
+        inputs = sum(2 * (length[m] - 1) * config.model.feature_size(m) * width for m in CONTINUOUS)
+        layers = design_flops(system, sized.model, depth, length)
+        assert counted_flops(model, product) == layers + inputs + poolers

@@ -1,5 +1,7 @@
 """What every fusion model must obey, and that its tasks can be learned."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -22,19 +24,25 @@ def hide(batch: ProductBatch, tasks=TASKS, seed=0) -> MaskedBatch:
 
 
 @pytest.fixture(scope="module", params=RELATIVES)
-def system(request):
-    return SYSTEMS[request.param]().everywhere()
-
-
-@pytest.fixture(scope="module")
-def model(system, config):
-    model = build_system(system, config, seed=0).eval()
+def named(request, system_model):
+    """A named system on all modalities, and its model with nonzero biases."""
+    model = deepcopy(system_model(request.param))
     torch.manual_seed(0)
     with torch.no_grad():
         # Biases start at 0, and a zero that should have been left out would not show.
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    return model
+    return SYSTEMS[request.param]().everywhere(), model
+
+
+@pytest.fixture
+def system(named):
+    return named[0]
+
+
+@pytest.fixture
+def model(named):
+    return named[1]
 
 
 def test_every_parameter_learns(model, system, make_batch):

@@ -17,8 +17,6 @@ from scale.studies.systems.attention_reach import (
     truncate_tokens,
 )
 from scale.studies.systems.generator import GeneratorConfig, ImageGenerator
-from scale.studies.systems.model import build_system
-from scale.studies.systems.named import SYSTEMS
 
 SHOWN = ("scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip")
 
@@ -29,8 +27,8 @@ def product(make_batch):
 
 
 @pytest.fixture(params=SHOWN)
-def model(request, config):
-    return build_system(SYSTEMS[request.param]().everywhere(), config, seed=0).eval()
+def model(request, system_model):
+    return system_model(request.param)
 
 
 def groups_LL(length, *groups):
@@ -47,7 +45,7 @@ def test_first_tokens_keep_one_product_without_padding(product):
     product.check()
 
 
-def test_a_changed_vector_changes_what_its_column_says(model, product):
+def test_a_changed_vector_changes_the_outputs_of_its_column(model, product):
     reads_LL = model_reach(model, product)
     length = output_lengths(model, product)
     double = deepcopy(model).double()
@@ -71,15 +69,11 @@ def test_a_changed_vector_changes_what_its_column_says(model, product):
             assert differs_L.tolist() == reads_LL[:, starts[m] + 1 + k].tolist()
 
 
-def test_layers_one_after_the_other_are_the_model(model, product):
+def test_reach_composes_to_the_model_and_is_that_of_the_design(model, product):
     reach = AttentionReach.of(model, product)
     layers = list(reach.layers.values())
     np.testing.assert_array_equal(compose_reach(layers), reach.whole)
     assert all(layer.diagonal().all() for layer in layers)
-
-
-def test_masks_are_those_of_the_designs(model, product):
-    reach = AttentionReach.of(model, product)
     apart = groups_LL(reach.length, *((m,) for m in MODALITIES))
     sides = groups_LL(reach.length, ("text", "table"), ("image", "video", "audio"))
     itself = np.eye(len(apart), dtype=bool)
@@ -121,7 +115,7 @@ def test_the_generator_reads_what_is_before():
     np.testing.assert_array_equal(reads_LL, np.tri(14, k=-1, dtype=bool))
 
 
-def test_two_products_are_refused(config, make_batch):
-    model = build_system(SYSTEMS["clip"](), config, seed=0)
-    with pytest.raises(ValueError, match="one product, not 2"):
+def test_two_products_are_refused(system_model, make_batch):
+    model = system_model("clip")
+    with pytest.raises(ValueError, match="expected one product, got 2"):
         model_reach(model, make_batch([MODALITIES] * 2))

@@ -206,14 +206,14 @@ def test_the_control_has_the_scale_of_the_weights_on_the_logits():
 
 
 def test_oracle_beats_uniform_where_products_are_mismatched():
-    setting = {"steps": 350, "uniform_steps": 50}
+    setting = {"steps": 150, "uniform_steps": 30, "products": 4096}
     recall = {w: run_toy(ToySetting("mismatch", w, **setting)) for w in ("uniform", "oracle")}
     assert recall["oracle"]["recall"] > recall["uniform"]["recall"] + 0.08
     assert recall["oracle"]["auc_weights"] == 1
 
 
 def test_weights_collapse_only_where_the_gradient_flows():
-    setting = {"steps": 300, "uniform_steps": 50, "products": 2048, "test_products": 100}
+    setting = {"steps": 150, "uniform_steps": 30, "products": 2048, "test_products": 100}
     weight = {
         name: run_toy(ToySetting("noise", name, **setting))["weight"]
         for name in ("scores", "scores_flowing")
