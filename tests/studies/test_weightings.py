@@ -1,7 +1,6 @@
 """Weighers against loops over products and against what they promise exactly.
 
-The promises for all of them: absent modalities have weight 0 and say nothing about the others.
-"""
+The promises for all of them: absent modalities have weight 0 and say nothing about the others."""
 
 import math
 

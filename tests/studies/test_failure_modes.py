@@ -1,3 +1,5 @@
+"""Failure modes of training: only the healthy run learns."""
+
 import math
 
 import pytest
