@@ -127,7 +127,7 @@ def lay_flat(axes: Axes) -> None:
 def dot(axes: Axes, y: float, found: Estimate, colour: str = POSITIVE, **style: Any) -> None:
     """Mean and interval of a row; nothing if there is no mean."""
     if found.value is not None:
-        intervals(axes, [y], [found], flat=True, color=colour, marker="o", **style)
+        intervals(axes, [y], [found], flat=True, **{"color": colour, "marker": "o", **style})
 
 
 def intervals(

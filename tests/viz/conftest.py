@@ -15,7 +15,7 @@ from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.studies.statistics import CellSummary, Outcome, Summary
 from scale.studies.study import Cell, Comparison, Study
 from scale.studies.study import Test as Held
-from scale.viz.theme import use_style
+from scale.viz.theme import unit, use_style
 
 LOOKS = (("paper", "en"), ("slides", "zh"))
 """Styles and languages in which illustrations are drawn: slides have the largest text."""
@@ -70,7 +70,8 @@ def readable():
     """Asserts that nothing written is clipped by the page or lies on another text."""
 
     def check(figure):
-        FigureCanvasAgg(figure).draw()
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
         found = drawn_texts(figure)
         assert found
         width, height = figure.bbox.size
@@ -90,6 +91,13 @@ def readable():
         return [text for text, _ in found]
 
     return check
+
+
+def assert_legible(figure):
+    """Text of at least 9.5 points on a page at most 800 points wide, for slides."""
+    assert figure.get_figwidth() * 72 / unit() < 800
+    sizes = {t.get_fontsize() for t in figure.findobj(Text) if t.get_text().strip()}
+    assert min(sizes) / unit() >= 9.5
 
 
 CLAIM = "a learned token beats zero imputation when half of all modalities are missing"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ from scale.evaluation.embed import embed_dataset
 from scale.modalities import MODALITIES
 from scale.viz import typeset
 from scale.viz.catalogue import dot_matrix
+from scale.viz.charts import heatmap
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -29,7 +31,6 @@ from scale.viz.theme import (
     points,
     sequential,
     shade,
-    text_on,
     tint,
 )
 from scale.viz.words import Language, label
@@ -373,23 +374,19 @@ def presence_maps(
         _share_map(axes, counts_KM / sizes_K[:, None], lang)
         axes.set_title(label(title, lang), pad=points(18))
     rows = [f"{name} ({n})" for name, n in zip(names, sizes_K, strict=True)]
-    maps[0].set_yticks(range(len(names)), rows, fontsize=points(7.5))
+    maps[0].set_yticks(np.arange(len(names)) + 0.5, rows, rotation=0, fontsize=points(7.5))
     note = label("presence_note", lang)
     figure.supxlabel(note, fontsize=points(8), color=shade(0.7))
     return figure
 
 
 def _share_map(axes: Axes, share_KM: Floats, lang: Language) -> None:
-    colours = sequential()
-    axes.imshow(share_KM, cmap=colours, vmin=0, vmax=1, aspect="auto")
-    for row, column in np.ndindex(*share_KM.shape):
-        share = share_KM[row, column]
-        style = {"ha": "center", "va": "center", "color": text_on(colours(share)[:3])}
-        axes.text(column, row, f"{100 * share:.0f}", fontsize=points(7), **style)
-    axes.set_xticks(range(len(MODALITIES)), [label(m, lang) for m in MODALITIES])
+    look = {"digits": 0, "square": False, "linewidths": 0}
+    heatmap(axes, 100 * share_KM, sequential(), Normalize(0, 100), **look)
+    for text in axes.texts:
+        text.set_fontsize(points(7))
+    axes.set_xticks(np.arange(len(MODALITIES)) + 0.5, [label(m, lang) for m in MODALITIES])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
 
 
 @drawn
@@ -399,12 +396,15 @@ def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = "en
     p = (1 + permutations that reach the observed value) / (1 + R), the p-value of a permutation
     test of independence between presence and category.
     """
+    import seaborn
+
     figure = new_figure(10.4, 2.7)
     panels = figure.subplots(1, len(MODALITIES), sharey=True)
     for axes, modality, real, chance_R in zip(panels, MODALITIES, real_M, chance_RM.T, strict=True):
         most = 1.12 * max(real, chance_R.max())
         bins = np.linspace(0, most, 36)
-        axes.hist(chance_R, bins=bins, color=shade(0.28))
+        seaborn.histplot(chance_R, bins=bins, color=shade(0.28), alpha=1, ax=axes, linewidth=0)
+        axes.set_ylabel("")
         axes.axvline(real, color=MODALITY_COLOURS[modality], lw=points(2.2))
         p = (1 + (chance_R >= real).sum()) / (1 + len(chance_R))
         value = f"p = {p:.2f}" if p >= 0.01 else f"p ≤ {p:.3f}"

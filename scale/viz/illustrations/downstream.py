@@ -138,13 +138,16 @@ def bootstrap_figure(
 
     Raises ValueError if the numbers of queries differ.
     """
+    import seaborn
+
     a_Q, b_Q = np.asarray(a_Q, dtype=float), np.asarray(b_Q, dtype=float)
     if a_Q.shape != b_Q.shape:
         raise ValueError(f"values of {a_Q.shape} and {b_Q.shape} queries")
     names = names or (label("dn_five", lang), label("dn_four", lang))
     figure = new_figure(10.4, 3.3)
     each, means, differences = figure.subplots(1, 3)
-    each.hist(a_Q, np.linspace(0, 1, 21), color=tint(POSITIVE, 0.55), edgecolor=POSITIVE)
+    look = {"color": tint(POSITIVE, 0.55), "edgecolor": POSITIVE, "alpha": 1}
+    seaborn.histplot(a_Q, bins=np.linspace(0, 1, 21), ax=each, **look)
     each.axvline(a_Q.mean(), color=shade(1.0), lw=points(1.6))
     each.set(xlabel=label("dn_ap", lang), ylabel=label("dn_queries", lang))
     each.set_title(label("dn_each", lang, n=len(a_Q), mean=a_Q.mean()))
@@ -165,11 +168,14 @@ def bootstrap_figure(
 
 def _interval(axes: Axes, draws_R: Floats, colour: str, name: str) -> None:
     """Draw a histogram of resampled values with lines at the ends of its interval."""
+    import seaborn
+
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws_R, [tail, 100 - tail])
     text = f"{name} [{low:.2f}, {high:.2f}]".strip().replace("-", "−")
-    style = {"histtype": "stepfilled", "alpha": 0.4, "color": colour, "label": text}
-    axes.hist(draws_R, 30, **style)
+    style = {"element": "step", "alpha": 0.4, "color": colour, "label": text, "linewidth": 0}
+    seaborn.histplot(draws_R, bins=30, ax=axes, **style)
+    axes.set_ylabel("")
     for end in (low, high):
         axes.axvline(end, 0, 0.64 if name else 1.0, color=colour, lw=points(1.4))
     if not name:

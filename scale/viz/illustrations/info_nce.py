@@ -21,6 +21,7 @@ from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import Embedder
 from scale.losses.contrastive import pair_losses
 from scale.training.run import TrainedRun
+from scale.viz.charts import heatmap
 from scale.viz.illustrations.contrastive import IMAGE, PAIR, TEXT, gaussian_logits
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -34,7 +35,6 @@ from scale.viz.theme import (
     points,
     sequential,
     shade,
-    text_on,
 )
 from scale.viz.words import Language, label
 
@@ -71,12 +71,13 @@ def info_nce_table(
     columns = figure.subplots(1, 4, width_ratios=[3, 3, 4, 3])
     for axes, (key, values_BB, most, along) in zip(columns, panels, strict=True):
         _number_table(axes, values_BB, most, lang)
-        axes.set_xlim(-0.5, len(values_BB) + (0.5 if along else -0.5))
+        axes.set_xlim(0, len(values_BB) + bool(along))
         title = label(key, lang, t=temperature).replace(": ", ":\n").replace("：", "：\n")
         axes.set_title(title, loc="center", fontsize=points(8.5), pad=points(20))
         for place, share in enumerate(values_BB.diag().tolist() if along is not None else []):
             text = label("contrast_loss_is", lang, value=-math.log(share))
-            x, y = (len(values_BB) - 0.4, place) if along else (place, len(values_BB) - 0.27)
+            beyond = len(values_BB) + (0.1 if along else 0.23)
+            x, y = (beyond, place + 0.5) if along else (place + 0.5, beyond)
             style = {"fontsize": points(7.5), "color": NEGATIVE, "va": "center"}
             axes.text(x, y, text, ha="left" if along else "center", **style)
     return figure
@@ -84,25 +85,17 @@ def info_nce_table(
 
 def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) -> None:
     """Draw an annotated matrix, titles by row and pictures by column, true pairs framed."""
-    count, scale = len(values_BB), ScalarMappable(Normalize(0, most), sequential())
-    for (row, column), value in np.ndenumerate(values_BB.numpy()):
-        colour = tuple(scale.to_rgba(value)[:3])
-        style = {"facecolor": colour, "edgecolor": shade(0.0), "linewidth": points(1)}
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **style))
-        text = (f"{value:.0f}" if most > 1 else f"{value:.2f}").replace("-", "−")
-        style = {"ha": "center", "va": "center", "fontsize": points(9)}
-        axes.text(column, row, text, color=text_on(colour), **style)
+    count, norm = len(values_BB), Normalize(0, most)
+    heatmap(axes, values_BB.numpy(), sequential(), norm, digits=0 if most > 1 else 2)
     for place in range(count):
         frame = {"facecolor": "none", "edgecolor": POSITIVE, "linewidth": points(1.8)}
-        axes.add_patch(Rectangle((place - 0.47, place - 0.47), 0.94, 0.94, **frame, zorder=3))
-    axes.set(xlim=(-0.5, count - 0.5), ylim=(count, -0.5), aspect="equal")
-    numbers = range(1, count + 1)
-    axes.set_xticks(range(count), [label("contrast_picture_n", lang, n=n) for n in numbers])
-    axes.set_yticks(range(count), [label("contrast_title_n", lang, n=n) for n in numbers])
+        axes.add_patch(Rectangle((place + 0.03, place + 0.03), 0.94, 0.94, **frame, zorder=3))
+    axes.set_ylim(count + 0.5, 0)
+    at, numbers = np.arange(count) + 0.5, range(1, count + 1)
+    axes.set_xticks(at, [label("contrast_picture_n", lang, n=n) for n in numbers])
+    axes.set_yticks(at, [label("contrast_title_n", lang, n=n) for n in numbers])
     axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     axes.tick_params(labelsize=points(6.8))
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
     for ticks, modality in ((axes.get_yticklabels(), "text"), (axes.get_xticklabels(), "image")):
         for tick in ticks:
             tick.set_color(MODALITY_COLOURS[modality])
@@ -272,9 +265,7 @@ def batch_table(tables: Sequence[BatchTable], lang: Language = "en") -> Figure:
 
 def _draw_cosines(axes: Axes, table: BatchTable, norm: Normalize, lang: Language) -> None:
     count = len(table.cosine_BB)
-    axes.imshow(table.cosine_BB.numpy(), cmap=diverging(), norm=norm, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
+    heatmap(axes, table.cosine_BB.numpy(), diverging(), norm, digits=None, linewidths=0)
     axes.spines[:].set(visible=True, color=shade(0.3))
     facts = {"loss": table.loss, "guess": math.log(count), "hits": table.hits, "count": count}
     note = label("contrast_table_note", lang, **facts)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -16,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from scale.config import MaskConfig, require
 from scale.data.dataset import ProductDataset
 from scale.data.product import View
+from scale.evaluation.bootstrap import NOTHING as NO_ESTIMATE
 from scale.evaluation.bootstrap import Estimate
 from scale.losses.masking import WordPieces, mask_batch
 from scale.modalities import MODALITIES
@@ -39,7 +41,7 @@ from scale.studies.masked_training import (
     with_record_tables,
 )
 from scale.viz import typeset
-from scale.viz.charts import framed
+from scale.viz.charts import framed, heatmap
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -290,7 +292,7 @@ def attribute_matrix(
     for axes, (title, found) in zip(shown, panels.items(), strict=True):
         _gain_matrix(axes, found, rows, columns[title], most, lang)
         axes.set_title(title)
-    shown[0].set_yticks(range(len(rows)), rows)
+    shown[0].set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
     text = " ".join([label("attribute_note", lang), note]).strip()
     return framed(figure, label("attribute_title", lang), text, [])
 
@@ -314,31 +316,30 @@ def _gain_matrix(
     most: float,
     lang: Language,
 ) -> None:
-    colours = diverging()
-    for y, row in enumerate(rows):
-        for x, name in enumerate(names):
-            cell = found.get(row, {}).get(name)
-            if cell is None or cell.value is None:
-                continue
-            decided = cell.low > 0 or cell.high < 0
-            colour = colours(0.5 + 0.5 * cell.value / most) if decided else shade(0.03)
-            style = {"facecolor": colour, "edgecolor": shade(0.0), "linewidth": points(1.5)}
-            typeset.box(axes, x - 0.5, y - 0.5, 1, 1, **style)
-            ink = text_on(colour) if decided else shade(0.55)
-            weight = "bold" if decided else "normal"
-            place = {"ha": "center", "va": "center", "color": ink}
-            large = {"fontsize": points(8.5), "weight": weight}
-            axes.text(x, y - 0.14, f"{cell.value:+.2f}", **large, **place)
-            ends = f"{cell.low:+.2f} {cell.high:+.2f}"
-            axes.text(x, y + 0.24, ends, fontsize=points(5.8), **place)
+    colours, norm = diverging(), Normalize(-most, most)
+    cells = [[found.get(row, {}).get(name, NO_ESTIMATE) for name in names] for row in rows]
+    shown_RC = np.array([[cell.value is not None for cell in row] for row in cells])
+    gain_RC = np.zeros(shown_RC.shape)
+    for (y, x), shown in np.ndenumerate(shown_RC):
+        cell = cells[y][x]
+        if not shown:
+            continue
+        decided = cell.low > 0 or cell.high < 0
+        # Cells whose interval includes 0 get the colour of 0.
+        gain_RC[y, x] = cell.value if decided else 0.0
+        ink = text_on(colours(norm(cell.value))[:3]) if decided else shade(0.55)
+        place = {"ha": "center", "va": "center", "color": ink}
+        large = {"fontsize": points(8.5), "weight": "bold" if decided else "normal"}
+        axes.text(x + 0.5, y + 0.36, f"{cell.value:+.2f}", **large, **place)
+        ends = f"{cell.low:+.2f} {cell.high:+.2f}"
+        axes.text(x + 0.5, y + 0.74, ends, fontsize=points(5.8), **place)
+    look = {"digits": None, "square": False, "linewidths": points(1.5)}
+    heatmap(axes, gain_RC, colours, norm, shown_RC, **look)
     named = [label(n, lang) if n in MODALITIES else label("attribute_all", lang) for n in names]
-    axes.set_xticks(range(len(names)), named)
+    axes.set_xticks(np.arange(len(names)) + 0.5, named)
     for tick, name in zip(axes.get_xticklabels(), names, strict=True):
         tick.set(color=MODALITY_COLOURS.get(name, shade(0.9)), fontsize=points(8))
-    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    axes.grid(visible=False)
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
 
 
 WORD_STEPS, TABLE_STEPS = 60, 100

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -31,7 +32,7 @@ from scale.studies.released_code import (
     train_briefly,
     with_misaligned_mask,
 )
-from scale.viz.charts import framed
+from scale.viz.charts import framed, heatmap
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -179,16 +180,17 @@ def fault_mask(
 
 def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
     colours = category_colours(len(owner_BH))
-    for b, h in np.ndindex(owner_BH.shape):
-        owner = owner_BH[b, h]
-        right = owner == b
-        fill = tint(colours[owner], 0.75)
-        axes.add_patch(Rectangle((h - 0.5, b - 0.5), 1, 1, facecolor=fill, edgecolor=shade(0)))
-        style = {"color": text_on(fill), "fontweight": "bold" if right else "normal"}
-        axes.text(h, b, owner + 1, ha="center", va="center", **style)
-        if not right:
-            frame = {"fill": False, "edgecolor": NEGATIVE, "linewidth": points(1.4)}
-            axes.add_patch(Rectangle((h - 0.44, b - 0.44), 0.88, 0.88, **frame))
+    fills = ListedColormap([tint(colour, 0.75) for colour in colours])
+    norm = Normalize(-0.5, len(colours) - 0.5)
+    heatmap(axes, owner_BH, fills, norm, digits=None)
+    for (b, h), owner in np.ndenumerate(owner_BH):
+        style = {
+            "color": text_on(fills(owner)[:3]),
+            "fontweight": "bold" if owner == b else "normal",
+        }
+        axes.text(h + 0.5, b + 0.5, owner + 1, ha="center", va="center", **style)
+        if owner != b:
+            _frame_cell(axes, b, h)
     products, heads = owner_BH.shape
     _number(axes, heads, products)
     axes.set(title=label("fault_owner", lang), xlabel=label("fault_head_number", lang))
@@ -196,28 +198,31 @@ def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
 
 
 def _draw_changes(axes: Axes, change_BB: np.ndarray, lang: Language) -> None:
-    colours = sequential()
-    most = max(float(np.abs(change_BB[~np.eye(len(change_BB), dtype=bool)]).max()), 3.0)
-    for i, j in np.ndindex(change_BB.shape):
-        value = change_BB[i, j]
-        fill = colours(min(value / most, 1.0) * 0.8) if i != j else shade(0.12)
-        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=fill, edgecolor=shade(0)))
+    colours, other_BB = sequential(), ~np.eye(len(change_BB), dtype=bool)
+    norm = Normalize(0, max(float(np.abs(change_BB[other_BB]).max()), 3.0) / 0.8)
+    heatmap(axes, np.where(other_BB, change_BB, 0.0), colours, norm, digits=None)
+    for (i, j), value in np.ndenumerate(change_BB):
+        fill = colours(norm(value))[:3] if i != j else shade(0.12)
+        if i == j:
+            axes.add_patch(Rectangle((j, i), 1, 1, facecolor=fill, edgecolor=shade(0)))
         style = {"ha": "center", "va": "center", "fontsize": points(8), "color": text_on(fill)}
-        axes.text(j, i, f"{value:.1f}" if value >= 0.05 else "0", **style)
+        axes.text(j + 0.5, i + 0.5, f"{value:.1f}" if value >= 0.05 else "0", **style)
         if i != j and value >= 0.05:
-            frame = {"fill": False, "edgecolor": NEGATIVE, "linewidth": points(1.4)}
-            axes.add_patch(Rectangle((j - 0.44, i - 0.44), 0.88, 0.88, **frame))
+            _frame_cell(axes, i, j)
     _number(axes, len(change_BB), len(change_BB))
     axes.set_xlabel(label("fault_cut_of", lang))
 
 
+def _frame_cell(axes: Axes, row: int, column: int) -> None:
+    frame = {"fill": False, "edgecolor": NEGATIVE, "linewidth": points(1.4)}
+    axes.add_patch(Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, **frame))
+
+
 def _number(axes: Axes, columns: int, rows: int) -> None:
-    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
-    axes.set_xticks(range(columns), [str(k + 1) for k in range(columns)])
-    axes.set_yticks(range(rows), [str(k + 1) for k in range(rows)])
+    """Number the rows and columns of a heat map from 1."""
+    axes.set_xticks(np.arange(columns) + 0.5, [str(k + 1) for k in range(columns)])
+    axes.set_yticks(np.arange(rows) + 0.5, [str(k + 1) for k in range(rows)], rotation=0)
     axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
 
 
 HIDDEN_SHARE = 0.3
@@ -265,10 +270,13 @@ def fault_temperature(
         temperature_X: 0.07 / G_ij of all pairs of all products.
         share_P: share of the negatives' weight in the anchor's own modality, by pair.
     """
+    import seaborn
+
     figure = new_figure(9.2, 3.6)
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     top = float(np.quantile(temperature_X, 0.98))
-    left.hist(temperature_X, bins=np.linspace(0, top, 49), color=tint(NEGATIVE, 0.7))
+    look = {"color": tint(NEGATIVE, 0.7), "alpha": 1, "linewidth": 0}
+    seaborn.histplot(temperature_X, bins=np.linspace(0, top, 49), ax=left, **look)
     for value, key, colour, place in ((0.07, "fault_configured", POSITIVE, 0.93),
                                       (COLDEST, "fault_coldest", shade(0.6), 0.81)):  # fmt: skip
         left.axvline(value, color=colour, lw=points(1.4), dashes=(4, 2))
@@ -337,19 +345,17 @@ def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
     """Draw cosines between sounds, missing ones imputed by zeros, and their InfoNCE."""
     figure = new_figure(8.6, 3.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    style = {"cmap": diverging(), "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-    image = left.imshow(found.cosine_BB, **style)
+    mesh = heatmap(left, found.cosine_BB, diverging(), Normalize(-1, 1), digits=None, linewidths=0)
     count = len(found.cosine_BB)
-    left.axhline(found.present - 0.5, color=shade(0.9), lw=points(1))
-    left.axvline(found.present - 0.5, color=shade(0.9), lw=points(1))
-    middles = [found.present / 2 - 0.5, (found.present + count) / 2 - 0.5]
+    left.axhline(found.present, color=shade(0.9), lw=points(1))
+    left.axvline(found.present, color=shade(0.9), lw=points(1))
+    middles = [found.present / 2, (found.present + count) / 2]
     names = [label("fault_has", lang), label("fault_lacks", lang)]
     left.set_xticks(middles, names)
     left.set_yticks(middles, names, rotation=90, va="center")
     left.tick_params(length=0)
-    left.grid(visible=False)
     left.set_title(label("fault_sound_cosine", lang))
-    figure.colorbar(image, ax=left, pad=0.02)
+    figure.colorbar(mesh, ax=left, pad=0.02)
     _missing_bars(right, found, lang)
     return framed(figure, label("fault_missing_title", lang), "", [])
 

@@ -4,6 +4,7 @@ D width, k neighbours, M modalities (five), N products or points, P points (one 
 modality).
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -181,12 +182,11 @@ def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> 
 
 
 def _cosine_histogram(axes: Axes, kinds: Mapping[str, NDArray], lang: Language) -> None:
-    edges = np.linspace(-1, 1, 51)
+    import seaborn
+
+    look = {"stat": "percent", "element": "step", "alpha": 0.35, "linewidth": points(1.2)}
     for kind, (key, colour) in KINDS.items():
-        share = np.full(len(kinds[kind]), 100 / max(1, len(kinds[kind])))
-        style = {"histtype": "stepfilled", "alpha": 0.35, "color": colour}
-        axes.hist(kinds[kind], edges, weights=share, **style)
-        axes.hist(kinds[kind], edges, weights=share, histtype="step", color=colour, lw=points(1.2))
+        seaborn.histplot(kinds[kind], bins=np.linspace(-1, 1, 51), color=colour, ax=axes, **look)
         axes.plot([], [], color=colour, lw=points(5), label=label(key, lang))
         axes.axvline(kinds[kind].mean(), color=colour, lw=points(1.6), dashes=(3, 2))
     axes.set(xlim=(-1, 1), ylabel=label("sp_share", lang))
@@ -262,20 +262,33 @@ def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = 
         xy_N2 = np.asarray(xy_N2)
         rest_N = ~np.isin(group_N, shown)
         axes.scatter(*xy_N2[rest_N].T, s=points(3) ** 2, color=shade(0.3), linewidth=0)
-        for name, colour, marker in zip(shown, colours, MARKERS, strict=False):
-            look = {"s": points(5.5) ** 2, "color": colour, "marker": marker, "linewidth": 0}
-            axes.scatter(*xy_N2[group_N == name].T, **look, label=name)
+        here = ~rest_N
+        look = {"s": points(5.5) ** 2, "palette": dict(zip(shown, colours, strict=False))}
+        _class_points(axes, xy_N2[here], group_N[here], shown, look, legend="full")
         _hide_axes(axes, label("sp_seed", lang, seed=seed))
     handles, texts = panels[0].get_legend_handles_labels()
+    for axes in panels:
+        axes.get_legend().remove()
     figure.legend(handles, texts, loc="outside lower center", ncols=NAMED, frameon=False)
     return figure
 
 
+def _class_points(
+    axes: Axes, xy_N2: NDArray, class_N: ArrayLike, order: Sequence, look: dict, legend=False
+) -> None:
+    """Draw points in the colour and marker of their class; the order of classes fixes both."""
+    import seaborn
+
+    x_N, y_N = xy_N2.T
+    markers = dict(zip(order, itertools.cycle(MARKERS), strict=False))
+    classes = {"hue": class_N, "style": class_N, "hue_order": order, "style_order": order}
+    look = {"linewidth": 0, "markers": markers, "legend": legend, **look}
+    seaborn.scatterplot(x=x_N, y=y_N, **classes, **look, ax=axes)
+
+
 def _modality_points(axes: Axes, xy_P2: NDArray, modality_P: NDArray, size: float = 2.6) -> None:
-    for number, m in enumerate(MODALITIES):
-        here = xy_P2[modality_P == m].T
-        look = {"marker": MARKERS[number], "s": points(size) ** 2, "linewidth": 0, "alpha": 0.75}
-        axes.scatter(*here, color=MODALITY_COLOURS[m], **look)
+    look = {"palette": MODALITY_COLOURS, "s": points(size) ** 2, "alpha": 0.75}
+    _class_points(axes, xy_P2, modality_P, MODALITIES, look)
 
 
 def _cross(axes: Axes, xy_2: NDArray, colour: str, marker: str) -> None:
@@ -399,11 +412,8 @@ def made_up_figure(
 
 def _grouped(axes: Axes, xy_N2: NDArray, group_N: Ints) -> None:
     groups = np.unique(group_N)
-    for number, (group, colour) in enumerate(
-        zip(groups, category_colours(len(groups)), strict=True)
-    ):
-        look = {"marker": MARKERS[number % len(MARKERS)], "s": points(3.2) ** 2, "linewidth": 0}
-        axes.scatter(*xy_N2[group_N == group].T, color=colour, **look)
+    palette = dict(zip(groups, category_colours(len(groups)), strict=True))
+    _class_points(axes, xy_N2, group_N, groups, {"palette": palette, "s": points(3.2) ** 2})
 
 
 def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:

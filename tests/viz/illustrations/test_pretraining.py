@@ -1,4 +1,6 @@
-"""Pictures of notebooks 09 and 10: the numbers in them are the model's."""
+"""Architecture, loss terms and broken runs: the numbers in the figures are the given ones."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,10 +9,16 @@ from matplotlib.text import Text
 
 from scale.config import base, tiny
 from scale.modalities import MODALITIES, PAIRS
-from scale.model.scores import inter_modality_scores
-from scale.viz.illustrations.pretraining import architecture, broken_runs, loss_terms, token_count
-from scale.viz.illustrations.scores import features_of_cosine, gradient_descent, weight_effects
-from tests.viz.conftest import LOOKS
+from scale.viz.illustrations.pretraining import (
+    LossTerms,
+    architecture,
+    broken_runs,
+    loss_terms,
+    token_count,
+    total_loss,
+)
+from scale.viz.words import label
+from tests.viz.conftest import LOOKS, assert_legible
 
 
 def words(figure):
@@ -58,21 +66,25 @@ def test_a_line_for_each_run():
         assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[3.0, 1.0], [3.0, 3.0, 3.0]]
 
 
-def test_features_have_the_cosine_that_is_asked_for():
-    cosine_C = torch.tensor([0.0, 0.35, 1.0], dtype=torch.float64)
-    S_CMM = inter_modality_scores(features_of_cosine(cosine_C)).cosine_BMM
-    other = ~torch.eye(len(MODALITIES), dtype=torch.bool)
-    torch.testing.assert_close(S_CMM[:, other], cosine_C[:, None].expand(-1, 2 * len(PAIRS)))
+def terms(**changes):
+    pair_P = np.arange(1.0, 11)
+    masked = {"MLM": 4.0, "MEM": 3.5, "MRP": 0.4, "MFP": 0.3, "MAM": 0.2}
+    weight_MM = np.linspace(0, 0.24, 25).reshape(5, 5)
+    return replace(LossTerms(pair_P, masked, weight_MM, 55.0, 8.4, 64, False), **changes)
 
 
-def test_descent_with_the_gradient_flowing_ends_at_weight_zero():
-    stopped, flowing = gradient_descent(False), gradient_descent(True)
-    assert flowing["weight"][-1] == 0 < stopped["weight"][-1]
-    assert flowing["cosine"][-1] < flowing["cosine"][0] < stopped["cosine"][-1]
+def test_the_total_is_the_sum_of_what_is_shown(checked):
+    for look, lang in LOOKS:
+        figure, texts = checked(total_loss, look, terms(), lang)
+        if look == "paper":
+            assert_legible(figure)
+        assert {"55.00", "8.40", "63.40", *(f"{value:.2f}" for value in range(1, 11))} <= set(texts)
+        assert "S′ 0.01" in texts
+        assert texts.count(label("fig_pair", lang)) == len(PAIRS)
 
 
-def test_own_weight_at_both_ends():
-    for _, lang in LOOKS:
-        told = words(weight_effects(lang))
-        for number in ("0.405", "0.200", "1.000", "0.447"):
-            assert number in told
+def test_tasks_that_are_off_and_pairs_that_nobody_has_say_so(readable):
+    pair_P = np.full(10, np.nan)
+    texts = readable(total_loss(terms(pair_P=pair_P, masked={"MLM": 4.0}, contrastive=None)))
+    assert texts.count(label("fig_off")) == 10 + 4 + 1
+    assert "8.40" in texts
