@@ -15,7 +15,7 @@ from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.studies.statistics import CellSummary, Outcome, Summary
 from scale.studies.study import Cell, Comparison, Study
 from scale.studies.study import Test as Held
-from scale.viz.theme import unit, use_style
+from scale.viz.theme import use_style
 
 LOOKS = (("paper", "en"), ("slides", "zh"))
 """Styles and languages in which illustrations are drawn: slides have the largest text."""
@@ -94,10 +94,10 @@ def readable():
 
 
 def assert_legible(figure):
-    """Text of at least 9.5 points on a page at most 800 points wide, for slides."""
-    assert figure.get_figwidth() * 72 / unit() < 800
+    """Text of at least 9.5 points on a page below 800 points wide, in the paper style."""
+    assert figure.get_figwidth() * 72 < 800
     sizes = {t.get_fontsize() for t in figure.findobj(Text) if t.get_text().strip()}
-    assert min(sizes) / unit() >= 9.5
+    assert min(sizes) >= 9.5
 
 
 CLAIM = "a learned token beats zero imputation when half of all modalities are missing"
