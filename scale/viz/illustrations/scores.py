@@ -9,12 +9,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from scale.data.product import Product
 from scale.modalities import MODALITIES, SPECS
 from scale.model.scores import Scores, inter_modality_scores
 from scale.viz import tiles, typeset
+from scale.viz.charts import heatmap
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
@@ -27,7 +29,6 @@ from scale.viz.theme import (
     points,
     sequential,
     shade,
-    text_on,
     tint,
 )
 from scale.viz.tiles import Box
@@ -73,9 +74,11 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
         left = MARGIN + NAMES + k * (COUNT * CELL + BETWEEN)
         title = label(("fig_cosine", "fig_softmax", "fig_weighted")[k], lang)
         typeset.write(axes, left, TOP - 26, title, 12, fontweight="bold")
-        _path_matrix(axes, left, matrix_MM, shown_MM, *look)
+        panel = _path_matrix(axes, left, matrix_MM, shown_MM, *look)
         if pair:
-            _path_frame(axes, left, *pair, shade(0.95), 2.4)
+            row, column = pair
+            frame = {"fill": False, "edgecolor": shade(0.95), "linewidth": points(2.4)}
+            panel.add_patch(Rectangle((column + 0.03, row + 0.04), 0.94, 0.92, **frame))
         if k:
             middle = TOP + COUNT * HIGH / 2
             start, end = (left - BETWEEN + 8, middle), (left - 13, middle)
@@ -117,29 +120,18 @@ def _path_matrix(
     shown_MM: NDArray,
     colours: Colormap,
     norm: Normalize,
-) -> None:
+) -> Axes:
     """Draw a matrix with a bar in the modality's colour beside each row and column."""
     for k, modality in enumerate(MODALITIES):
         look = {"facecolor": MODALITY_COLOURS[modality], "edgecolor": "none"}
         typeset.box(axes, left + k * CELL + 2, TOP - 10, CELL - 4, 6, **look)
         typeset.box(axes, left - 10, TOP + k * HIGH + 2, 6, HIGH - 4, **look)
-    for (row, column), value in np.ndenumerate(matrix_MM):
-        corner = left + column * CELL, TOP + row * HIGH
-        if not shown_MM[row, column]:
-            look = {"facecolor": shade(0.05), "edgecolor": shade(0.25), "hatch": "////"}
-            typeset.box(axes, *corner, CELL, HIGH, **look)
-            continue
-        colour = colours(norm(value))[:3]
-        typeset.box(axes, *corner, CELL, HIGH, facecolor=colour, edgecolor=shade(0.0))
-        style = {"ha": "center", "color": text_on(colour)}
-        text = f"{value:.2f}".replace("-", "−")
-        typeset.write(axes, corner[0] + CELL / 2, corner[1] + HIGH / 2 + 4, text, 11, **style)
-
-
-def _path_frame(axes: Axes, left: float, row: int, column: int, colour: str, width: float) -> None:
-    corner = left + column * CELL + 1.2, TOP + row * HIGH + 1.2
-    look = {"edgecolor": colour, "linewidth": points(width), "zorder": 3}
-    typeset.box(axes, *corner, CELL - 2.4, HIGH - 2.4, **look)
+    bottom, size = 1 - (TOP + COUNT * HIGH) / HEIGHT, (COUNT * CELL / WIDTH, COUNT * HIGH / HEIGHT)
+    panel = axes.figure.add_axes((left / WIDTH, bottom, *size))
+    heatmap(panel, matrix_MM, colours, norm, shown_MM, square=False)
+    for text in panel.texts:
+        text.set_fontsize(points(11))
+    return panel
 
 
 def _path_words(
