@@ -31,6 +31,7 @@ from scale.viz.theme import (
     points,
     sequential,
     shade,
+    strip,
     tint,
 )
 from scale.viz.words import Language, label
@@ -168,10 +169,9 @@ def _modality_dots(axes: Axes, data_sets: Sequence[DataSet], lang: Language) -> 
     names = [f"{d.name} ({d.year})" if d.year else d.name for d in data_sets]
     axes.set_yticks(range(len(data_sets)), names)
     axes.set_xticks(range(len(MODALITIES)), [label(m, lang) for m in MODALITIES])
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.tick_params(labeltop=True, labelbottom=False)
     axes.set(xlim=(-0.6, 4.6), ylim=(len(data_sets) - 0.5, -0.5))
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    strip(axes)
 
 
 def _count_bars(

@@ -31,6 +31,7 @@ from scale.viz.theme import (
     new_figure,
     points,
     shade,
+    strip,
 )
 from scale.viz.words import Language, label
 
@@ -307,8 +308,7 @@ def _modality_legend(figure: Figure, lang: Language) -> None:
 
 def _hide_axes(axes: Axes, title: str) -> None:
     axes.set(xticks=[], yticks=[], title=title)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    strip(axes)
 
 
 ERROR_RANK = 15
