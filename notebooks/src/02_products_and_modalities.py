@@ -382,11 +382,11 @@ presence_maps(present_NM, category_N)
 # kept. If the category were all, the number of products with clip *and* sound would stay as it is.
 
 # %%
-from scale.viz.illustrations.data import shuffled_within
+from scale.viz.illustrations.data import permute_within
 
 rng = np.random.default_rng(0)
 both = (present_NM[:, 3] & present_NM[:, 4]).sum()
-dealt = (shuffled_within(present_NM, category_N, rng) for _ in range(500))
+dealt = (permute_within(present_NM, category_N, rng) for _ in range(500))
 within_R = [dealt_NM[:, 3:].all(axis=1).sum() for dealt_NM in dealt]
 print(f"clip and sound: {both} products")
 print(f"dealt out within categories: {min(within_R)} to {max(within_R)}")

@@ -199,7 +199,7 @@ print(f"know nothing: {np.log(len(tokenizer)):.2f}   know the frequencies: {unig
 # %%
 from scale.studies.context import EVERYTHING, NOTHING, in_context, predict
 from scale.studies.masked_probe import mask_words, top_tokens
-from scale.viz.illustrations.masked_words import top_guesses
+from scale.viz.illustrations.masked_words import top_predictions
 
 one = mask_words(test, ["red"], [test.products.index(product)])
 guesses = {}
@@ -208,7 +208,7 @@ for name, context in {"title alone": NOTHING, "title and all others": EVERYTHING
     guesses[name] = top_tokens(logits_NV[0], tokenizer)
 ranked = {name: [word for word, _ in found] for name, found in guesses.items()}
 assert not any("red" in found for found in ranked.values())
-top_guesses(product, product.text.replace("red", "____"), guesses, "red")
+top_predictions(product, product.text.replace("red", "____"), guesses, "red")
 
 # %% [markdown]
 # Not what the question promised. With or without the picture the model says the most frequent words of all
@@ -393,7 +393,7 @@ def ask(row):
     product, one = exam.products[row], mask_words(exam, colours, [row])
     found = {n: top_tokens(predict(p, one, "text")[0], tokenizer) for n, p in pupils.items()}
     colour = product.labels["colour"]
-    return top_guesses(product, product.text.lower().replace(colour, "____", 1), found, colour)
+    return top_predictions(product, product.text.lower().replace(colour, "____", 1), found, colour)
 
 
 ask(best)

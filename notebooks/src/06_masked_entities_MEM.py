@@ -111,7 +111,7 @@ assert fates_seen == {"all [MASK]", "no [MASK]"}
 # the picture's other rows and try: most of the blue boxes can be filled in from what stands beside them.
 
 # %%
-from scale.viz.illustrations.masked_words import fates, ways_of_hiding
+from scale.viz.illustrations.masked_words import fates, masking_schemes
 
 table = (("Material", "powder-coated steel"), ("Care", "dry after use"), ("Full length", "26 cm"))
 ids_NL, _, entity_NL = encode_tables(tokenizer, [table], length=64)
@@ -119,7 +119,7 @@ ids_L, entity_L = torch.tensor(ids_NL[0]).long(), torch.tensor(entity_NL[0])
 single_L = torch.isin(torch.arange(len(ids_L)), torch.tensor([3, 6, 10, 12, 15, 18]))
 single = (ids_L.masked_fill(single_L, tokenizer.mask_token_id), single_L)
 whole = hide_entities_slowly(ids_L, entity_L, {1, 5}), hide_entities_slowly(ids_L, entity_L, {2})
-ways_of_hiding(*(fates(tokenizer, ids_L, *way) for way in (single, *whole)))
+masking_schemes(*(fates(tokenizer, ids_L, *way) for way in (single, *whole)))
 
 # %% [markdown]
 # How large is the leak? No model is needed to say so. Take the values of two or more pieces in the test tables,
@@ -259,7 +259,7 @@ print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 # %%
 from scale.studies.context import Context
 from scale.studies.masked_probe import top_tokens
-from scale.viz.illustrations.masked_words import top_guesses
+from scale.viz.illustrations.masked_words import top_predictions
 
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
@@ -270,7 +270,7 @@ guesses = {
 }
 material = dict(exam.products[row].table)["Material"]
 assert dict(guesses["the sound"])[material] > dict(guesses["nothing"])[material]
-top_guesses(exam.products[row], "Material: ____", guesses, material)
+top_predictions(exam.products[row], "Material: ____", guesses, material)
 
 # %% [markdown]
 # With nothing shown the model says how often each material occurs in the shop. That is the best one can do in

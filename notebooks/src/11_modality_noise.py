@@ -241,13 +241,13 @@ assert not pairs.valid_BP.any()
 
 # %%
 from scale.studies.noise import missing_at_random
-from scale.viz.illustrations.missing_modalities import complete_share, shares_left
+from scale.viz.illustrations.missing_modalities import complete_share, remaining_shares
 
 train = run.dataset(samples(), "train")
 table, measured = [], {}
 for rate in (0.1, 0.3, 0.5, 0.7):
     left = apply_noise(train, missing_at_random(rate), seed=0).dataset
-    measured[rate] = shares_left(train.present_NM, left.present_NM)
+    measured[rate] = remaining_shares(train.present_NM, left.present_NM)
     names = ("complete products", "left, counted", "(1-r)^5", "pairs left, counted", "(1-r)^2")
     shares = [measured[rate][0], (1 - rate) ** 5, measured[rate][1], (1 - rate) ** 2]
     count = int(left.present_NM.all(axis=1).sum())
@@ -346,9 +346,9 @@ print(f"zero - drop = {mean:+.3f}, 95 % interval [{mean - half:+.3f}, {mean + ha
 # The interval does not hold 0. What if we forget that the runs are pairs?
 
 # %%
-from scale.viz.illustrations.missing_modalities import paired_runs, unpaired
+from scale.viz.illustrations.missing_modalities import paired_runs, welch_difference
 
-loose = unpaired(zero_S, drop_S)
+loose = welch_difference(zero_S, drop_S)
 assert loose.high - loose.low > 1.3 * (interval.high - interval.low)
 paired_runs(zero_S, drop_S, ("zero", "drop"))
 

@@ -573,13 +573,13 @@ table.map(approx)
 # (100 degrees). And 400 random vectors in 64 dimensions, where there is nothing at all to see.
 
 # %%
-from scale.viz.illustrations.space import made_up_figure, three_groups
+from scale.viz.illustrations.space import projection_artefacts, three_groups
 
 truth_N3, group_N = three_groups()
 truth_map_N2 = umap_coordinates(truth_N3)
 noise_ND = np.random.default_rng(0).normal(size=(400, 64))
 noise_maps = {k: umap_coordinates(noise_ND, neighbours=k) for k in (3, 15)}
-made_up_figure(truth_N3, group_N, truth_map_N2, noise_maps)
+projection_artefacts(truth_N3, group_N, truth_map_N2, noise_maps)
 
 # %% [markdown]
 # The wide group is drawn no wider than the narrow ones, and the two near groups are as far apart as the far

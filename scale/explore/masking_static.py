@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scale.data.dataset import ProductDataset
 from scale.explore.masking_answers import LOSSES
 from scale.studies.masked_probe import MaskedPrediction
-from scale.viz.illustrations.masked_words import top_guesses
+from scale.viz.illustrations.masked_words import top_predictions
 from scale.viz.illustrations.masking import mask_audio, mask_image, mask_video
 from scale.viz.words import Language, label
 
@@ -68,7 +68,7 @@ def _pieces_figure(
     pieces = data.tokenizer.convert_ids_to_tokens(tokens.values[0, 1:-1].tolist())
     index = int(asked.masked.batch.index_B[0])
     question = _around(pieces, place - 1)  # Without [CLS].
-    return top_guesses(data.products[index], question, guesses, answer, lang)
+    return top_predictions(data.products[index], question, guesses, answer, lang)
 
 
 def _around(pieces: Sequence[str], place: int) -> str:

@@ -216,7 +216,7 @@ def lorenz(sizes_K: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return np.linspace(0, 1, len(held_K)), held_K
 
 
-def beside_zipf(
+def with_zipf(
     sizes_K: Sequence[int], lang: Language = "en", categories: int = 6000
 ) -> dict[str, ArrayLike]:
     """Return the category sizes of a shop and of Zipf's law by name, for `tail_curves`."""
@@ -324,7 +324,7 @@ def chi_square(counts_KM: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> Floa
     return (apart_KM**2 / spread_KM).sum(axis=0)
 
 
-def shuffled(present_NM: Bools, rng: np.random.Generator) -> Bools:
+def permute_presence(present_NM: Bools, rng: np.random.Generator) -> Bools:
     """Permute each column over the products: missing completely at random (MCAR).
 
     The number of products with each modality is unchanged.
@@ -332,9 +332,7 @@ def shuffled(present_NM: Bools, rng: np.random.Generator) -> Bools:
     return rng.permuted(present_NM, axis=0)
 
 
-def shuffled_within(
-    present_NM: Bools, category_N: Sequence[str], rng: np.random.Generator
-) -> Bools:
+def permute_within(present_NM: Bools, category_N: Sequence[str], rng: np.random.Generator) -> Bools:
     """Permute each column within each category: missing at random, given the category (MAR)."""
     result_NM, names_N = present_NM.copy(), np.asarray(category_N)
     for name in np.unique(names_N):
@@ -350,7 +348,7 @@ def chance_chi_square(
     names, sizes_K, _ = presence_by_category(present_NM, category_N)
     member_KN = np.array([[c == name for c in category_N] for name in names]).astype(np.int64)
     rng = np.random.default_rng(seed)
-    found = (member_KN @ shuffled(present_NM, rng) for _ in range(shufflings))
+    found = (member_KN @ permute_presence(present_NM, rng) for _ in range(shufflings))
     return np.array([chi_square(counts_KM, sizes_K) for counts_KM in found])
 
 
@@ -363,7 +361,7 @@ def presence_maps(
     Rows are categories with their sizes, largest first. The permuted map shows the differences
     that arise by chance.
     """
-    random_NM = shuffled(present_NM, np.random.default_rng(seed))
+    random_NM = permute_presence(present_NM, np.random.default_rng(seed))
     names, sizes_K, _ = presence_by_category(present_NM, category_N)
     figure = new_figure(8.2, 1.2 + 0.165 * len(names))
     maps = figure.subplots(1, 2, sharey=True)
@@ -468,7 +466,7 @@ def _presence(sources: Sources) -> tuple[np.ndarray, list[str]]:
 
 @figure("tail_curves")
 def _draw_tail_curves(sources: Sources, lang: Language) -> Figure:
-    return tail_curves(beside_zipf(list(_sizes(sources).values()), lang), lang)
+    return tail_curves(with_zipf(list(_sizes(sources).values()), lang), lang)
 
 
 @figure("tail_metric")

@@ -128,7 +128,7 @@ def word_fates(draws: Sequence[Pieces], lang: Language = "en") -> Figure:
     return piece_rows(label("masking_title", lang), rows, label("masking_note", lang), lang)
 
 
-def ways_of_hiding(
+def masking_schemes(
     pieces: Pieces, values: Pieces, attribute: Pieces, lang: Language = "en"
 ) -> Figure:
     """Draw a table with single pieces, whole values and a whole attribute masked."""
@@ -188,7 +188,7 @@ def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -
 
 
 def condition(shown: str, lang: Language = "en") -> str:
-    """Return the name of a panel of `top_guesses`.
+    """Return the name of a panel of `top_predictions`.
 
     Args:
         shown: `title`, `picture` (and title), `nothing`, or the modality shown beside a masked
@@ -206,7 +206,7 @@ def blank_value(attribute: str, lang: Language = "en") -> str:
 
 
 @drawn
-def top_guesses(
+def top_predictions(
     product: View,
     question: str,
     guesses: Mapping[str, Sequence[Guess]],
@@ -377,7 +377,7 @@ def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
         torch.isin(entity_L, torch.tensor([3, 7])),
         entity_L == 2,
     )
-    return ways_of_hiding(*(_masked_pieces(data, ids_L, hidden_L) for hidden_L in ways), lang)
+    return masking_schemes(*(_masked_pieces(data, ids_L, hidden_L) for hidden_L in ways), lang)
 
 
 def _masked_pieces(data: ProductDataset, ids_L: Tensor, hidden_L: Tensor) -> list:
@@ -408,7 +408,7 @@ def _word_prediction(sources: Sources, lang: Language) -> Figure:
     }
     colour = product.labels["colour"]
     question = product.text.lower().replace(colour, "____", 1)
-    return top_guesses(product, question, guesses, colour, lang)
+    return top_predictions(product, question, guesses, colour, lang)
 
 
 def _table_model(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
@@ -431,7 +431,7 @@ def _entity_prediction(sources: Sources, lang: Language) -> Figure:
     }
     product = test.products[row]
     answer = product.labels["material"]
-    return top_guesses(product, blank_value("Material", lang), guesses, answer, lang)
+    return top_predictions(product, blank_value("Material", lang), guesses, answer, lang)
 
 
 @figure("entity_context")

@@ -168,7 +168,7 @@ CURVES = (
 """Label, exponent of 1 - r, colour (None: grey) and dashes."""
 
 
-def crowd_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED) -> Bools:
+def simulate_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED) -> Bools:
     """Return present_NM of simulated products that lack each modality with probability `rate`."""
     names = tuple(Product(id=f"{row}") for row in range(products))
     content_id_NM = np.arange(products)[:, None] * np.ones(len(MODALITIES), np.int64)
@@ -176,7 +176,7 @@ def crowd_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED) -
     return apply_noise(crowd, missing_at_random(rate), seed).dataset.present_NM
 
 
-def shares_left(present_NM: Bools, after_NM: Bools) -> tuple[float, float]:
+def remaining_shares(present_NM: Bools, after_NM: Bools) -> tuple[float, float]:
     """Return the remaining shares of complete products and of pairs of present modalities."""
 
     def counted(here_NM: Bools) -> tuple[int, int]:
@@ -195,7 +195,7 @@ def complete_share(
     """Draw simulated products at three rates, and remaining modalities, pairs and products.
 
     Args:
-        measured: `shares_left` of a catalogue by rate, drawn as dots beside the curves.
+        measured: `remaining_shares` of a catalogue by rate, drawn as dots beside the curves.
         rates: missing rates of the grids.
     """
     figure = new_figure(9.4, 3.9)
@@ -223,7 +223,7 @@ def complete_share(
 
 def _presence_grid(axes: Axes, rate: float, lang: Language) -> None:
     """Draw a row per product and a column per modality; complete products are framed."""
-    present_NM = crowd_presence(rate)
+    present_NM = simulate_presence(rate)
     for row, present_M in enumerate(present_NM):
         for column, m in enumerate(MODALITIES):
             colour = MODALITY_COLOURS[m] if present_M[column] else shade(0.07)
@@ -242,7 +242,7 @@ def _presence_grid(axes: Axes, rate: float, lang: Language) -> None:
 Floats = NDArray[np.float64]
 
 
-def unpaired(better_S: Floats, worse_S: Floats) -> Estimate:
+def welch_difference(better_S: Floats, worse_S: Floats) -> Estimate:
     """Return the difference of means with Welch's t interval, ignoring the pairing by seed."""
     found = stats.ttest_ind(better_S, worse_S, equal_var=False).confidence_interval(LEVEL)
     difference = float(better_S.mean() - worse_S.mean())
@@ -277,7 +277,7 @@ def paired_runs(
     lines.set_xticks([0, 1], [worse_name, better_name])
     lines.set(xlim=(-0.25, 1.25), ylim=(0, None))
     lines.set_title(label("paired_runs", lang, metric=metric))
-    found = seed_interval(better_S - worse_S), unpaired(better_S, worse_S)
+    found = seed_interval(better_S - worse_S), welch_difference(better_S, worse_S)
     for y, estimate, colour in zip((1, 2), found, (POSITIVE, NEGATIVE), strict=True):
         dot(row, y, estimate, colour, capsize=points(3), ms=points(6))
         text = f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
@@ -316,7 +316,7 @@ def _draw_complete(sources: Sources, lang: Language) -> Figure:
     train, measured = sources.train, {}
     for rate in MEASURED_RATES:
         left = apply_noise(train, missing_at_random(rate), sources.seed).dataset
-        measured[rate] = shares_left(train.present_NM, left.present_NM)
+        measured[rate] = remaining_shares(train.present_NM, left.present_NM)
     return complete_share(measured, lang)
 
 

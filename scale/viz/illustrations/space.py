@@ -379,7 +379,7 @@ def _one_point(
 
 
 @drawn
-def made_up_figure(
+def projection_artefacts(
     truth_N3: ArrayLike,
     group_N: Ints,
     truth_map_N2: ArrayLike,
@@ -477,7 +477,7 @@ def _draw_made_up(sources: Sources, lang: Language) -> Figure:
     noise_ND = unit(rng.normal(size=(NOISE, 64)).astype(np.float32))
     maps = {k: umap_coordinates(noise_ND, sources.seed, k) for k in (FEW, MANY)}
     truth_map_N2 = umap_coordinates(truth_N3, sources.seed)
-    return made_up_figure(truth_N3, group_N, truth_map_N2, maps, lang)
+    return projection_artefacts(truth_N3, group_N, truth_map_N2, maps, lang)
 
 
 @figure("modality_gap")

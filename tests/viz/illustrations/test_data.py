@@ -8,21 +8,21 @@ from scale.data.summary import long_tail
 from scale.modalities import MODALITIES
 from scale.viz.illustrations.data import (
     DATA_SETS,
-    beside_zipf,
     chance_chi_square,
     chi_square,
     data_set_picture,
     expected_combinations,
     independence_picture,
     lorenz,
+    permute_presence,
+    permute_within,
     plain,
     power_law,
     presence_by_category,
     presence_maps,
-    shuffled,
-    shuffled_within,
     tail_curves,
     tail_metric,
+    with_zipf,
 )
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
@@ -66,7 +66,7 @@ def test_lorenz_curve_is_the_gini_coefficient():
 
 def test_tail_curves(checked):
     for look, lang in LOOKS:
-        lists = beside_zipf([6, 2, 1, 1], lang)
+        lists = with_zipf([6, 2, 1, 1], lang)
         assert list(lists) == [label("tail_shop", lang, n=4), label("tail_zipf", lang, n=6000)]
         figure, texts = checked(tail_curves, look, lists, lang)
         assert set(lists) <= {t.get_text() for t in figure.axes[0].get_legend().get_texts()}
@@ -98,8 +98,8 @@ def test_counts_and_chi_square_have_slow_twins(present_NM):
 def test_shuffling_keeps_what_it_says(present_NM):
     rng = np.random.default_rng(1)
     random_NM, within_NM = (
-        shuffled(present_NM, rng),
-        shuffled_within(present_NM, CATEGORY_N, rng),
+        permute_presence(present_NM, rng),
+        permute_within(present_NM, CATEGORY_N, rng),
     )
     counts = presence_by_category(present_NM, CATEGORY_N)[2]
     assert (random_NM.sum(axis=0) == present_NM.sum(axis=0)).all()

@@ -13,8 +13,8 @@ from scale.viz.illustrations.masked_words import (
     blank_value,
     condition,
     fates,
-    top_guesses,
-    ways_of_hiding,
+    masking_schemes,
+    top_predictions,
     word_fates,
 )
 from scale.viz.words import label
@@ -36,7 +36,7 @@ def test_fates_of_words(checked):
 def test_a_long_table_takes_more_lines(checked):
     for look, lang in LOOKS:
         long = [(f"piece{k}", "mask" if k % 3 else "plain") for k in range(40)]
-        _, texts = checked(ways_of_hiding, look, long, PIECES, PIECES, lang)
+        _, texts = checked(masking_schemes, look, long, PIECES, PIECES, lang)
         assert {f"piece{k}" for k in range(40)} <= set(texts)
         assert label("whole_attribute", lang) in texts
 
@@ -68,7 +68,7 @@ def test_guesses(checked, product):
         names = condition("nothing", lang), condition("audio", lang), condition("picture", lang)
         guesses = dict(zip(names, (first, first[::-1], first), strict=True))
         question = blank_value("Colour", lang)
-        drawing = checked(top_guesses, look, product, question, guesses, "red", lang)
+        drawing = checked(top_predictions, look, product, question, guesses, "red", lang)
         _, texts = drawing
         assert texts.count("✓ red") == 3
         assert texts.count("0.41") == 3
@@ -77,7 +77,7 @@ def test_guesses(checked, product):
 
 def test_no_guess(product):
     with pytest.raises(ValueError, match="no guess"):
-        top_guesses(product, "?", {}, "red")
+        top_predictions(product, "?", {}, "red")
     with pytest.raises(KeyError):
         condition("smell")
 

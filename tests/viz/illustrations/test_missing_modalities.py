@@ -7,11 +7,11 @@ from scale.modalities import MODALITIES
 from scale.studies.statistics import seed_interval
 from scale.viz.illustrations.missing_modalities import (
     complete_share,
-    crowd_presence,
     missing_policies,
     paired_runs,
-    shares_left,
-    unpaired,
+    remaining_shares,
+    simulate_presence,
+    welch_difference,
 )
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
@@ -47,7 +47,7 @@ def test_policies_need_a_product_that_lacks_something(has):
 
 
 def test_crowd_is_nested_and_near_its_rate():
-    little, much = (crowd_presence(rate, 4000, seed=1) for rate in (0.1, 0.3))
+    little, much = (simulate_presence(rate, 4000, seed=1) for rate in (0.1, 0.3))
     assert not (much & ~little).any()
     assert little.mean() == pytest.approx(0.9, abs=0.02)
     assert much.all(axis=1).mean() == pytest.approx(0.7**5, abs=0.03)
@@ -56,7 +56,7 @@ def test_crowd_is_nested_and_near_its_rate():
 def test_shares_left_count_products_and_pairs():
     before_NM = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
     after_NM = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
-    assert shares_left(before_NM, after_NM) == (1 / 2, 13 / 21)
+    assert remaining_shares(before_NM, after_NM) == (1 / 2, 13 / 21)
 
 
 def test_complete_share_draws_what_was_measured(checked):
@@ -65,7 +65,7 @@ def test_complete_share_draws_what_was_measured(checked):
         figure, texts = checked(complete_share, look, measured, lang)
         *grids, curves = figure.axes
         for axes, rate in zip(grids, (0.1, 0.3, 0.5), strict=True):
-            complete = int(crowd_presence(rate).all(axis=1).sum())
+            complete = int(simulate_presence(rate).all(axis=1).sum())
             assert label("share_grid", lang, rate=rate, complete=complete, all=24) in texts
             assert len(axes.patches) == 24 * len(MODALITIES) + complete
         drawn = [list(line.get_ydata()) for line in curves.lines]
@@ -77,14 +77,14 @@ def test_paired_runs_tell_both_intervals(checked):
     for look, lang in LOOKS:
         better_S, worse_S = np.array([0.30, 0.25, 0.35]), np.array([0.22, 0.19, 0.28])
         _, texts = checked(paired_runs, look, better_S, worse_S, ("a", "b"), lang)
-        for found in (seed_interval(better_S - worse_S), unpaired(better_S, worse_S)):
+        for found in (seed_interval(better_S - worse_S), welch_difference(better_S, worse_S)):
             assert f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" in texts
 
 
 def test_unpaired_is_wider_where_seeds_share_their_luck():
     luck_S = np.array([0.1, 0.2, 0.3, 0.4])
     better_S, worse_S = luck_S + 0.05 + np.array([0, 0.01, 0, 0.01]), luck_S
-    paired, loose = seed_interval(better_S - worse_S), unpaired(better_S, worse_S)
+    paired, loose = seed_interval(better_S - worse_S), welch_difference(better_S, worse_S)
     assert loose.value == pytest.approx(paired.value)
     assert loose.high - loose.low > 5 * (paired.high - paired.low)
 

@@ -11,12 +11,12 @@ from scale.viz.illustrations.space import (
     cosine_kinds,
     gap_over_training,
     largest_projection_error,
-    made_up_figure,
     modality_gap,
     modality_gap_figure,
     modality_maps,
     neighbour_ranks,
     principal_axes,
+    projection_artefacts,
     projection_errors,
     seed_maps,
     three_groups,
@@ -157,5 +157,7 @@ def test_map_pictures_are_readable(checked):
         assert {f"g{n}" for n in range(6)} <= set(texts)  # the seventh stays grey
         truth_N3, group_N = three_groups(per_group=10)
         maps = {3: xy_N2, 15: xy_N2}
-        _, texts = checked(made_up_figure, look, truth_N3, group_N, truth_N3[:, :2], maps, lang)
+        _, texts = checked(
+            projection_artefacts, look, truth_N3, group_N, truth_N3[:, :2], maps, lang
+        )
         assert label("sp_noise", lang, k=3) in texts
