@@ -176,8 +176,8 @@ def heatmap(
     axes.add_patch(Rectangle((0, 0), columns, rows, **hatched, zorder=0.5))
     style = {"linewidths": points(1.0), "linecolor": shade(0.0), "square": True, **style}
     seaborn.heatmap(
-        values_RC, mask=~shown_RC, cmap=colours, norm=norm, cbar=False, xticklabels=False,
-        yticklabels=False, ax=axes, **style,
+        values_RC, mask=~shown_RC, cmap=colours, norm=norm, vmin=norm.vmin, vmax=norm.vmax,
+        cbar=False, xticklabels=False, yticklabels=False, ax=axes, **style,
     )  # fmt: skip
     if digits is not None:
         for (row, column), value in np.ndenumerate(values_RC):

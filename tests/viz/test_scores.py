@@ -8,8 +8,7 @@ from scale.modalities import MODALITIES
 from scale.viz.scores import score_matrices, scores_over_time
 from scale.viz.theme import MODALITY_COLOURS, use_style
 from scale.viz.words import label
-
-LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
+from tests.viz.conftest import LOOKS
 
 
 def matrices(present_M):
@@ -39,7 +38,7 @@ def test_every_cell_has_its_number(readable, look, lang):
     assert texts.count(label("text", lang)) == 4
 
 
-@pytest.mark.parametrize("absent", [[3], [0, 4], [0, 1, 2, 3, 4]])
+@pytest.mark.parametrize("absent", [[0, 4], [0, 1, 2, 3, 4]])
 def test_absent_modalities_are_hatched_and_without_numbers(readable, absent):
     present_M = ~np.isin(np.arange(5), absent)
     figure = score_matrices(*matrices(present_M), present_M)
@@ -47,7 +46,8 @@ def test_absent_modalities_are_hatched_and_without_numbers(readable, absent):
     texts = readable(figure)
     assert len(numbers(texts)) == 3 * left**2
     for axes in figure.axes:
-        assert sum(p.get_hatch() is not None for p in axes.patches) == 25 - left**2
+        hatched_MM = np.ma.getmaskarray(axes.collections[0].get_array())
+        np.testing.assert_array_equal(hatched_MM, ~np.outer(present_M, present_M))
     assert any(label("absent_note") in text for text in texts)
 
 

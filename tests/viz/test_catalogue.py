@@ -18,8 +18,7 @@ from scale.viz.catalogue import (
 )
 from scale.viz.theme import use_style
 from scale.viz.words import label
-
-LOOKS = [("paper", "en"), ("paper", "zh"), ("slides", "zh"), ("dark", "en")]
+from tests.viz.conftest import LOOKS
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scale.viz.theme import use_style
 from scale.viz.training import loss_curves, numeric_curves, panels_of, running_mean, window_of
 from scale.viz.words import label
+from tests.viz.conftest import LOOKS
 
-LOOKS = [("paper", "en"), ("slides", "zh"), ("dark", "zh")]
 LOSSES = ["total", "contrastive", "MLM", "MEM", "MRP", "MFP", "MAM"]
 
 
