@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from scale.evaluation.report import provenance, write_json
-from scale.explore.explorer import DELAY
+from scale.explore.panel import DELAY
 from scale.explore.scores import ScoreExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 
 MOVES = 60
 """Of each control."""
@@ -51,8 +51,8 @@ def milliseconds(explorer: ScoreExplorer, control: ipywidgets.Widget) -> dict[st
         control.value = value
         wall.append(1e3 * (time.perf_counter() - started))
         busy.append(1e3 * (time.process_time() - worked))
-        if explorer.complaint:
-            raise RuntimeError(explorer.complaint)
+        if explorer.error:
+            raise RuntimeError(explorer.error)
     control.value = before
     return {
         "median": float(np.median(wall)),
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("catalogue", type=Path)
     arguments = parser.parse_args()
     started = time.perf_counter()
-    explorer = ScoreExplorer(Subject.open(arguments.run, arguments.catalogue))
+    explorer = ScoreExplorer(ExplorerSource.open(arguments.run, arguments.catalogue))
     found = {}
     columns = ("median", "p95", "cpu_median", "cpu_p95", "n")
     print(f"{'ms':<28}" + "".join(f"{name:>12}" for name in columns))
@@ -96,7 +96,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
-        "products": len(explorer.subject.data),
+        "products": len(explorer.source.data),
         "wait_ms": 1e3 * DELAY,
     }
     write_json(OUT, {"definition": __doc__.splitlines()[0], "ms": found, "provenance": facts})

@@ -31,9 +31,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from scale.evaluation.embed import unit
 from scale.evaluation.report import provenance, write_json
-from scale.explore.clouds import Cloud
-from scale.explore.colouring import Groups
 from scale.explore.point_map import PointMap
+from scale.explore.projections import Groups, PointSet
 
 COUNTS = (100, 10_000, 100_000)
 GROUPS, WIDTH, CLICKS = 24, 256, 20
@@ -99,7 +98,7 @@ def python_times(count: int) -> dict[str, float]:
     built = time.perf_counter() - started
     rng = np.random.default_rng(1)
     emb_PD = unit(rng.normal(size=(count, WIDTH)).astype(np.float32))
-    cloud = Cloud(emb_PD, np.arange(count), np.full(count, ""))
+    cloud = PointSet(emb_PD, np.arange(count), np.full(count, ""))
     xy_P2 = rng.normal(size=(count, 2))
     times = []
     for point in range(CLICKS):

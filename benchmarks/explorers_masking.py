@@ -21,7 +21,7 @@ import torch
 
 from scale.evaluation.report import provenance, write_json
 from scale.explore.masking import MaskingExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 from scale.modalities import TASKS
 
 OUT = Path(__file__).parent / "results" / "explorers-masking.json"
@@ -45,9 +45,9 @@ def milliseconds(moves: list[Callable[[], None]]) -> dict[str, float]:
     return {"median": median, "p95": p95, "cpu": cpu, "count": len(wall) - 2}
 
 
-def measure(subject: Subject, task: str) -> dict[str, dict[str, float]]:
+def measure(source: ExplorerSource, task: str) -> dict[str, dict[str, float]]:
     """Clicks from thing to thing of one product, switches of another modality, other products."""
-    panel = MaskingExplorer(subject, task=task)
+    panel = MaskingExplorer(source, task=task)
     keys = re.findall(r'data-key="([^"]+)"', panel.prompt.html)
     clicks = [lambda k=key: panel.prompt.pick(k) for key in islice(cycle(keys), MOVES)]
     found = {"click": milliseconds(clicks)}
@@ -59,7 +59,7 @@ def measure(subject: Subject, task: str) -> dict[str, dict[str, float]]:
         box.value = not box.value
 
     found["switch"] = milliseconds([lambda n=n: switch(n) for n in range(MOVES)])
-    rows = [row for _, row in subject.options()][1 : PRODUCTS + 3]
+    rows = [row for _, row in source.options()][1 : PRODUCTS + 3]
 
     def choose(row: int) -> None:
         panel.product.value = row
@@ -75,8 +75,8 @@ def main() -> None:
     parser.add_argument("catalogue", type=Path)
     arguments = parser.parse_args()
     started = time.perf_counter()
-    subject = Subject.open(arguments.run, arguments.catalogue)
-    found = {task: measure(subject, task) for task in TASKS}
+    source = ExplorerSource.open(arguments.run, arguments.catalogue)
+    found = {task: measure(source, task) for task in TASKS}
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     tree = {
         "unit": "ms",

@@ -417,9 +417,9 @@ ask(middle)
 
 # %%
 from scale.explore.masking import MaskingExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 
-panel = MaskingExplorer(Subject(run, test), task="MLM")
+panel = MaskingExplorer(ExplorerSource(run, test), task="MLM")
 panel.hide([1])
 panel
 

@@ -270,9 +270,9 @@ draw_scores_over_time(run, "en")
 
 # %%
 from scale.explore.scores import ScoreExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 
-ScoreExplorer(Subject(run, test), product=test.ids[row])
+ScoreExplorer(ExplorerSource(run, test), product=test.ids[row])
 
 # %% [markdown]
 # In one sentence: the odd one out gets *more* own weight and less weight in its pairs, whatever made it odd.

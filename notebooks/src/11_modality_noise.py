@@ -593,9 +593,9 @@ damage_figure(damages)
 
 # %%
 from scale.explore.scores import ScoreExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 
-panel = ScoreExplorer(Subject(run, test))
+panel = ScoreExplorer(ExplorerSource(run, test))
 panel.columns["image"].kind.value = "blur"
 panel.columns["image"].strength.value = 6.0
 panel.columns["audio"].mismatch.value = True

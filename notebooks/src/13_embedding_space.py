@@ -614,9 +614,9 @@ assert max(map_width, map_far) < 2
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
 from scale.explore.embeddings import EmbeddingExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 
-EmbeddingExplorer(Subject(run, test), product="p0012")
+EmbeddingExplorer(ExplorerSource(run, test), product="p0012")
 
 # %% [markdown]
 # In one sentence: of this bowl's ten nearest products the map tears away about half; what lies beside it on a map is

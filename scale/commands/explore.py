@@ -73,9 +73,9 @@ class Explore:
 def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
     """Raises ValueError where run and catalogue do not fit: on the command line, where it is read,
     instead of in the page."""
-    from scale.explore.subject import Subject
+    from scale.explore.source import ExplorerSource
 
-    Subject.open(run_folder, catalogue, split)
+    ExplorerSource.open(run_folder, catalogue, split)
 
 
 def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: str) -> None:

@@ -1,5 +1,29 @@
-"""Explorers: panels of ipywidgets over the real model, for JupyterLab and Voilà, without network.
+"""Interactive panels over a trained model, for JupyterLab and Voilà; everything works offline.
 
-A file a panel; all are drawn with the pieces of `surface` (HTML that can be clicked), `markup`
-(tables and bars as HTML) and `explorer` (what every panel does).
+`explore` returns all panels as tabs of one widget. Each panel has a file (`scores`, `masking`,
+`embeddings`, `monitor`), with its HTML beside it (`*_views`). Shared: `panel` (base class), `html`
+(clickable HTML), `markup` (tables, bars and media as HTML), `source` (run and products).
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str = "en") -> Any:
+    """Return all panels of a run as the tabs of one widget (`page.ExplorerPage`).
+
+    A tab is built when it is first selected.
+
+    Args:
+        run: a `TrainedRun` or the path of a run folder.
+        catalogue: a `Catalogue` or the path of a catalogue folder.
+        split: shown products: `train`, `val`, `test`, or None for all.
+        lang: language of the labels, `en` or `zh`.
+
+    Raises:
+        ImportError: ipywidgets, anywidget or jupyter-scatter is missing.
+    """
+    from scale.explore.page import ExplorerPage
+
+    return ExplorerPage(run, catalogue, split, lang)

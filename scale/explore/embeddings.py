@@ -1,56 +1,84 @@
-"""Embedding explorer: maps of products, and what lies near what in the space behind them."""
+"""The embedding explorer: maps of products, and nearest neighbours in the original space."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scale.config import require
-from scale.explore.clouds import Atlas, MapView, Spot
-from scale.explore.colouring import Painter
-from scale.explore.embedding_controls import (
-    LISTED,
-    NOBODY,
-    Controls,
-    Panes,
-    arranged,
-    note,
-)
-from scale.explore.embedding_text import maps_figure, summary_lines
-from scale.explore.embedding_views import (
-    Shown,
-    finds_html,
-    legend_html,
-    neighbours_html,
-    title_html,
-)
-from scale.explore.explorer import Explorer, Throttle
-from scale.explore.finding import Finder
-from scale.explore.inspector import product_html
-from scale.explore.markup import text
-from scale.explore.picked import picked_html, write_csv
+from scale.data.catalogue import Catalogue
+from scale.data.product import Product
+from scale.evaluation.embed import embed_dataset
+from scale.explore import embedding_views as views
+from scale.explore.embedding_views import MapState
+from scale.explore.html import ClickableHtml
+from scale.explore.markup import note_html, text
+from scale.explore.panel import Panel, Throttle
 from scale.explore.point_map import HEIGHT, PointMap
-from scale.explore.subject import Subject
-from scale.viz.words import Language
+from scale.explore.projections import KINDS, METHODS, Grouping, MapView, Point, Projections
+from scale.explore.source import ExplorerSource
+from scale.viz.words import Language, label
 
-BESIDE = 390
+SIDE_BY_SIDE = 390
 """Height of each of two maps in pixels."""
+MAX_OPTIONS = 500
+"""Products in the drop-down; a search lists others."""
+NO_PRODUCT = -1
+"""Value of the drop-down without a chosen product (ipywidgets shows nothing for None)."""
+NEAREST = 10
+"""Results of a search by meaning: every product has some cosine with every text."""
 
 
-class EmbeddingExplorer(Explorer):
-    """Maps of a run's embeddings. Hover shows a product; a click its neighbours in the original
-    space, and which of them the map tears away; a lasso, a colour or a search selects products for
-    a table and a CSV file.
+ROW = {"flex_flow": "row wrap", "align_items": "center"}
+
+
+@dataclass(frozen=True)
+class ProductSearch:
+    """Search the products by words, as written or by meaning."""
+
+    source: ExplorerSource
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        fields = ((p.id, p.text or "", p.category or "") for p in self.source.data.products)
+        return ["\n".join(each).casefold() for each in fields]
+
+    def by_words(self, words: str) -> list[int]:
+        """Return the rows of products whose id, title or category contains the words (any case)."""
+        wanted = words.casefold()
+        return [int(row) for row in self.source.rows if wanted in self._texts[row]]
+
+    def by_meaning(self, words: str, lang: Language = "en") -> tuple[list[int], list[float]]:
+        """Return rows and cosines of the products nearest to the words, embedded as a title.
+
+        Raises ValueError where the model reads no text.
+        """
+        run = self.source.run
+        require("text" in run.config.model.modalities, label("xe_no_text", lang))
+        query = Catalogue(Path(), (Product(id="query", text=words),))
+        embedded = embed_dataset(run.model, run.dataset(query, strict=True), progress=False)
+        found = self.source.index.query(embedded.product().emb_ND, NEAREST)
+        rows = [self.source.row_of[name] for name in found.ids[0]]
+        return rows, found.score_QK[0].tolist()
+
+
+class EmbeddingExplorer(Panel):
+    """Maps of a run's embeddings. Hover to see a product; click for its nearest neighbours in the
+    original space and which of them are far away on the map; select products with a lasso, a colour
+    or a search, for a table and a CSV file.
 
     Args:
-        kind: which points: `product`, a modality, or `each` (one per product and modality).
-        colour: `category`, `count` and `missing` (modalities), `cluster` or `modality`.
+        kind: the points: `product`, a modality, or `each` (one per product and modality).
+        colour: `category`, `count` or `missing` (modalities), `cluster`, or `modality`.
         projection: `umap` or `pca`.
-        second: another map beside: `untrained` (the same before training), or a modality.
-        product: id of the first one to show.
+        second: a second map: `untrained` (the same, before training), or a modality.
+        product: id of the product shown first.
 
     Raises:
         ValueError: an unknown choice or product.
@@ -58,7 +86,7 @@ class EmbeddingExplorer(Explorer):
 
     def __init__(
         self,
-        subject: Subject,
+        source: ExplorerSource,
         lang: Language = "en",
         kind: str = "product",
         colour: str = "category",
@@ -67,182 +95,287 @@ class EmbeddingExplorer(Explorer):
         product: str | None = None,
     ) -> None:
         super().__init__(lang)
-        self.subject, self.finder = subject, Finder(subject)
-        self._atlas = Atlas(subject)
-        self._painter = Painter(self._atlas, lang)
-        self._maps: tuple[Shown, ...] = ()
-        self._panels: list[PointMap] = []
+        self.source, self._product_search = source, ProductSearch(source)
+        self._projections = Projections(source)
+        self._grouping = Grouping(self._projections, lang)
+        self._states: tuple[MapState, ...] = ()
+        self._maps: list[PointMap] = []
         self._rows: tuple[int, ...] = ()
-        self._spot = None if product is None else Spot(self._row(product))
-        self._under: Spot | None = None
-        self._hover = Throttle(self._inspect)
-        self.controls = Controls.of(lang, kind, projection, colour, second)
-        self.panes = Panes.of(self.choose, self._pick_group)
-        self._listen()
-        self._offer(subject.rows)
+        self._point = None if product is None else Point(self._row(product))
+        self._hovered: Point | None = None
+        self._inspect_soon = Throttle(self._inspect)
+        self._make_controls(kind, projection, colour, second or "")
+        self._make_panes()
+        self._offer(source.rows)
         self.add_class("scale-embeddings")
-        self.panes.inspector.html = note("xe_hover", lang)
-        self.start(arranged(self.controls, self.panes, lang))
+        self.panes.inspector.html = note_html(self.word("xe_hover"))
+        self.start(self._arrange())
 
     def _row(self, product: str) -> int:
-        row = self.subject.row_of.get(product)
-        require(row in self.subject.rows, f"no product {product!r} with anything that is read")
+        row = self.source.row_of.get(product)
+        require(row in self.source.rows, f"no product {product!r} with anything that is read")
         return row
 
-    def _listen(self) -> None:
-        c = self.controls
+    def _make_controls(self, kind: str, projection: str, colour: str, second: str) -> None:
+        _require_known("points", kind, KINDS)
+        _require_known("projection", projection, METHODS)
+        _require_known("colours", colour, views.COLOUR_NAMES)
+        _require_known("second map", second, views.SECOND_NAMES)
+        dropdowns = {
+            "kind": ("xe_points_of", self._words(views.KIND_NAMES), kind, 250),
+            "projection": ("xe_projection", views.PROJECTION_NAMES, projection, 150),
+            "colour": ("xe_colours", self._words(views.COLOUR_NAMES), colour, 220),
+            "second": ("xe_second", self._words(views.SECOND_NAMES), second, 220),
+            "product": ("xe_product", {NO_PRODUCT: self.word("xe_choose")}, NO_PRODUCT, 420),
+        }
+        self.controls = c = SimpleNamespace(
+            **{name: self._dropdown(*each) for name, each in dropdowns.items()},
+            search=self._text("xe_search", "", 330, self.word("xe_search_hint")),
+            by_model=ipywidgets.Checkbox(
+                False, description=self.word("xe_by_model"), indent=False, layout={"width": "auto"}
+            ),
+            file=self._text("xe_file", "selection.csv", 300),
+            save=self._button("xe_save"),
+            clear=self._button("xe_clear"),
+        )
         for control in (c.kind, c.projection, c.colour, c.second):
             control.observe(self.changed, "value")
         for control in (c.search, c.by_model):
-            control.observe(lambda _: self._find(), "value")
+            control.observe(lambda _: self._search(), "value")
         c.product.observe(self._on_product, "value")
         c.save.on_click(lambda _: self.save())
         c.clear.on_click(lambda _: self.clear())
 
+    def _words(self, keys: Mapping[str, str]) -> dict[str, str]:
+        return {value: self.word(key) for value, key in keys.items()}
+
+    def _dropdown(self, key: str, names: Mapping, value: str | int, width: int):
+        return ipywidgets.Dropdown(
+            options=[(name, each) for each, name in names.items()], value=value,
+            description=self.word(key), **_look(width),
+        )  # fmt: skip
+
+    def _text(self, key: str, value: str, width: int, hint: str = "") -> ipywidgets.Text:
+        return ipywidgets.Text(
+            value, description=self.word(key), placeholder=hint, continuous_update=False,
+            **_look(width),
+        )  # fmt: skip
+
+    def _button(self, key: str) -> ipywidgets.Button:
+        return ipywidgets.Button(description=self.word(key), layout={"width": "auto"})
+
+    def _make_panes(self) -> None:
+        """Create the empty parts of the page, with the CSS class `scale-embeddings-<name>`."""
+
+        def products() -> ClickableHtml:
+            return ClickableHtml(picked=lambda key, _: self.choose(key))
+
+        self.panes = SimpleNamespace(
+            status=ClickableHtml(),
+            frame=ipywidgets.Box(),
+            inspector=ClickableHtml(),
+            legend=ClickableHtml(picked=lambda key, _: self._pick_group(int(key))),
+            finds=products(),
+            neighbours=products(),
+            picked=products(),
+            saved=ClickableHtml(),
+        )
+        for name, pane in vars(self.panes).items():
+            pane.add_class(f"scale-embeddings-{name}")
+
+    def _arrange(self) -> list[ipywidgets.Widget]:
+        c, panes = self.controls, self.panes
+        return [
+            ipywidgets.Box([c.kind, c.projection, c.colour, c.second], layout=ROW),
+            ipywidgets.Box([c.search, c.by_model, c.product], layout=ROW),
+            panes.finds,
+            ClickableHtml(note_html(self.word("xe_how"))),
+            panes.status,
+            ipywidgets.Box([panes.frame, panes.inspector]),
+            panes.legend,
+            panes.neighbours,
+            panes.picked,
+            ipywidgets.Box([c.file, c.save, c.clear], layout=ROW),
+            panes.saved,
+        ]
+
     @property
     def selected(self) -> tuple[str, ...]:
         """Ids of the selected products."""
-        return tuple(self.subject.data.ids[row] for row in self._rows)
+        return tuple(self.source.data.ids[row] for row in self._rows)
 
     def choose(self, product: str, modality: str = "") -> None:
-        """Show a product and its neighbours, as a click on its point does."""
-        with self.complaining():
-            self._spot, self._under = Spot(self._row(product), modality), None
+        """Show a product and its neighbours, like a click on its point."""
+        with self.showing_errors():
+            self._point, self._hovered = Point(self._row(product), modality), None
             self._show()
 
     def select(self, products: Sequence[str]) -> None:
-        """Select products, as a lasso does."""
-        with self.complaining():
+        """Select products, like a lasso."""
+        with self.showing_errors():
             self._rows = tuple(self._row(product) for product in products)
             self._show()
 
     def clear(self) -> None:
-        """Select nothing and show no product."""
-        self._rows, self._spot, self._under = (), None, None
-        self.panes.inspector.html = note("xe_hover", self.lang)
+        """Clear the selection, the chosen product and the search."""
+        self._rows, self._point, self._hovered = (), None, None
+        self.panes.inspector.html = note_html(self.word("xe_hover"))
         self.controls.search.value = ""
-        with self.complaining():
+        with self.showing_errors():
             self._show()
 
     def save(self) -> None:
-        """Write the selected products to the file that is named."""
+        """Write the selected products to the CSV file named in the controls."""
         self.panes.saved.html = ""
-        with self.complaining():
+        with self.showing_errors():
             path = Path(self.controls.file.value.strip()).expanduser()
-            write_csv(self.subject, self._rows, path, self.lang)
-            told = self.say("xe_saved", n=len(self._rows), path=path.resolve())
-            self.panes.saved.html = f'<div class="note" role="status">{text(told)}</div>'
+            views.write_csv(self.source, self._rows, path, self.lang)
+            message = self.word("xe_saved", n=len(self._rows), path=path.resolve())
+            self.panes.saved.html = f'<div class="note" role="status">{text(message)}</div>'
 
     def update(self) -> None:
-        """Draw the maps that the controls ask for."""
-        views = self.controls.views()
-        if not all(map(self._atlas.has, views)):
-            self.panes.status.html = f'<div role="status">{self.say("xe_mapping")}</div>'
+        """Draw the maps chosen in the controls."""
+        chosen = self._views()
+        if not all(map(self._projections.has, chosen)):
+            self.panes.status.html = f'<div role="status">{self.word("xe_mapping")}</div>'
         try:
-            self._maps = tuple(self._shown(view) for view in views)
+            self._states = tuple(self._state(view) for view in chosen)
         finally:
             self.panes.status.html = ""
-        for number, shown in enumerate(self._maps):
-            self._draw(number, shown)
-        self.panes.legend.html = legend_html(self._maps[0].groups, self.lang)
+        for number, state in enumerate(self._states):
+            self._draw(number, state)
+        self.panes.legend.html = views.legend_html(self._states[0].groups, self.lang)
         self._show()
-        # Last, because a view that is just being made misses changes.
-        self.panes.frame.children = self._panels[: len(views)]
+        # Last: a browser view that is still being created misses changes.
+        self.panes.frame.children = self._maps[: len(chosen)]
 
-    def _shown(self, view: MapView) -> Shown:
-        cloud = self._atlas.cloud(view)
-        colour = self.controls.colour.value
-        groups = self._painter.groups(colour, cloud)
-        return Shown(view, cloud, self._atlas.places(view), groups, colour)
+    def _views(self) -> list[MapView]:
+        first = MapView("best", self.controls.kind.value, self.controls.projection.value)
+        second = self.controls.second.value
+        if not second:
+            return [first]
+        if second == "untrained":
+            return [first, first._replace(model="untrained")]
+        return [first, first._replace(kind=second)]
 
-    def _draw(self, number: int, shown: Shown) -> None:
-        if number < len(self._panels):
-            self._panels[number].move(shown.xy_P2, shown.groups)
+    def _state(self, view: MapView) -> MapState:
+        points, colour = self._projections.points(view), self.controls.colour.value
+        groups = self._grouping.groups(colour, points)
+        return MapState(view, points, self._projections.xy(view), groups, colour)
+
+    def _draw(self, number: int, state: MapState) -> None:
+        if number < len(self._maps):
+            self._maps[number].move(state.xy_P2, state.groups)
         else:
             hovered, picked = partial(self._on_hover, number), partial(self._on_pick, number)
-            self._panels.append(PointMap(shown.xy_P2, shown.groups, hovered, picked))
-        self._panels[number].set_height(HEIGHT if len(self._maps) == 1 else BESIDE)
-        self._panels[number].title = title_html(shown, self.lang)
+            self._maps.append(PointMap(state.xy_P2, state.groups, hovered, picked))
+        self._maps[number].set_height(HEIGHT if len(self._states) == 1 else SIDE_BY_SIDE)
+        self._maps[number].title = views.title_html(state, self.lang)
 
-    def _on_hover(self, number: int, point: int | None) -> None:
-        self._under = None if point is None else self._maps[number].cloud.spot(point)
-        for other, shown in enumerate(self._maps):
+    # `jscatter.link` matches the points of two maps, but cannot keep a selected product that one of
+    # them lacks, so selection and hover go through the rows of the products.
+
+    def _on_hover(self, number: int, index: int | None) -> None:
+        self._hovered = None if index is None else self._states[number].points.point(index)
+        for other, state in enumerate(self._states):
             if other != number:
-                there = None if self._under is None else shown.cloud.find(self._under)
-                self._panels[other].hover(there)
-        self._hover()
+                found = None if self._hovered is None else state.points.index_of(self._hovered)
+                self._maps[other].hover(found)
+        self._inspect_soon()
 
-    def _on_pick(self, number: int, point_K: NDArray[np.int64]) -> None:
-        cloud = self._maps[number].cloud
-        self._rows = tuple(dict.fromkeys(cloud.row_P[point_K].tolist()))
-        if len(point_K) == 1:
-            self._spot = cloud.spot(int(point_K[0]))
-        with self.complaining():
+    def _on_pick(self, number: int, index_K: NDArray[np.int64]) -> None:
+        points = self._states[number].points
+        self._rows = tuple(dict.fromkeys(points.row_P[index_K].tolist()))
+        if len(index_K) == 1:
+            self._point = points.point(int(index_K[0]))
+        with self.showing_errors():
             self._show(but=number)
 
     def _pick_group(self, group: int) -> None:
-        if self._maps:
-            first = self._maps[0]
-            row_K = first.cloud.row_P[first.groups.code_P == group]
+        if self._states:
+            first = self._states[0]
+            row_K = first.points.row_P[first.groups.code_P == group]
             self._rows = tuple(dict.fromkeys(row_K.tolist()))
-            with self.complaining():
+            with self.showing_errors():
                 self._show()
 
     def _on_product(self, change: dict) -> None:
         row = change["new"]
-        if row != NOBODY and (self._spot is None or row != self._spot.row):
-            self.choose(self.subject.data.ids[row])
+        if row != NO_PRODUCT and (self._point is None or row != self._point.row):
+            self.choose(self.source.data.ids[row])
 
-    def _find(self) -> None:
+    def _search(self) -> None:
         words = self.controls.search.value.strip()
         if not words and not self.panes.finds.html:
             return
         score: list[float] = []
-        with self.complaining():
+        with self.showing_errors():
             if words and self.controls.by_model.value:
-                rows, score = self.finder.meant(words, self.lang)
+                rows, score = self._product_search.by_meaning(words, self.lang)
             else:
-                rows = self.finder.written(words) if words else []
-            self.panes.finds.html = (
-                finds_html(self.subject, rows, score, self.lang) if words else ""
-            )
-            self._offer(rows if words else self.subject.rows)
+                rows = self._product_search.by_words(words) if words else []
+            found = views.results_html(self.source, rows, score, self.lang)
+            self.panes.finds.html = found if words else ""
+            self._offer(rows if words else self.source.rows)
             self._rows = tuple(rows)
             self._show()
 
     def _offer(self, rows: Sequence[int]) -> None:
-        self.controls.offer([(self.subject.line(row), int(row)) for row in rows[:LISTED]])
+        """List products in the drop-down."""
+        options = self.controls.product.options
+        listed = [(self.source.line(row), int(row)) for row in rows[:MAX_OPTIONS]]
+        self.controls.product.options = [options[0], *listed]
+
+    def _name_product(self) -> None:
+        """Show the chosen product in the drop-down, also where it is not listed there."""
+        row = NO_PRODUCT if self._point is None else self._point.row
+        options = self.controls.product.options
+        if row not in {value for _, value in options}:
+            self.controls.product.options = [*options, (self.source.line(row), row)]
+        self.controls.product.value = row
 
     def _show(self, but: int | None = None) -> None:
-        """The selection and the chosen product, on the maps (`but` the one that was clicked, which
-        shows its own) and beside them."""
-        lines = []
-        for number, (shown, panel) in enumerate(zip(self._maps, self._panels, strict=False)):
+        """Show the selection and the chosen product on the maps and beside them.
+
+        but: number of the clicked map, which already shows its own selection.
+        """
+        parts = []
+        for number, (state, drawn) in enumerate(zip(self._states, self._maps, strict=False)):
             if number != but:
-                panel.select(shown.cloud.points_of(np.array(self._rows, dtype=np.int64)))
-            found = None if self._spot is None else shown.neighbours(self._spot)
-            panel.join(found)
-            if self._spot is not None:
-                lines.append(neighbours_html(self.subject, shown, self._spot, found, self.lang))
-        self.panes.neighbours.html = "".join(lines) or note("xe_ask", self.lang)
-        self.panes.picked.html = picked_html(self.subject, self._rows, self.lang)
-        row = None if self._spot is None else self._spot.row
-        self.controls.name(row, "" if row is None else self.subject.line(row))
+                drawn.select(state.points.indices_of(np.array(self._rows, dtype=np.int64)))
+            near = None if self._point is None else state.neighbours(self._point)
+            drawn.join(near)
+            if self._point is not None:
+                parts.append(
+                    views.neighbours_html(self.source, state, self._point, near, self.lang)
+                )
+        self.panes.neighbours.html = "".join(parts) or note_html(self.word("xe_ask"))
+        self.panes.picked.html = views.selection_html(self.source, self._rows, self.lang)
+        self._name_product()
         self._inspect()
 
     def _inspect(self) -> None:
-        """The product under the pointer, else the chosen one, else what was last there."""
-        spot = self._under or self._spot
-        if spot is not None:
-            self.panes.inspector.html = product_html(self.subject, spot.row, self.lang)
+        """Show the hovered product, else the chosen one; else keep the last one."""
+        point = self._hovered or self._point
+        if point is not None:
+            self.panes.inspector.html = views.product_html(self.source, point.row, self.lang)
 
     def summary(self) -> str:
-        """Maps, selection and neighbours."""
-        if not self._maps:
-            return self.say("xe_sum_none")
-        return "\n".join(summary_lines(self.subject, self._maps, self._rows, self._spot, self.lang))
+        """Return maps, selection and neighbours as lines of text."""
+        if not self._states:
+            return self.word("xe_sum_none")
+        shown = self._states, self._rows, self._point
+        return "\n".join(views.summary_lines(self.source, *shown, self.lang))
 
     def picture(self) -> Figure:
-        """The maps, coloured as on the page."""
-        require(bool(self._maps), self.say("xe_sum_none"))
-        return maps_figure(self._maps, self.lang)
+        """Return the maps as a figure. Raises ValueError without a map."""
+        require(bool(self._states), self.word("xe_sum_none"))
+        return views.maps_figure(self._states, self.lang)
+
+
+def _require_known(what: str, value: str, known: Collection[str]) -> None:
+    require(value in known, f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+
+
+def _look(width: int) -> dict:
+    return {"style": {"description_width": "initial"}, "layout": {"width": f"{width}px"}}

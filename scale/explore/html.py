@@ -1,4 +1,4 @@
-"""HTML that can be clicked: the one building block of the explorers that is not an ipywidget."""
+"""Clickable HTML and the page's colour: the two widgets that ipywidgets lacks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,30 +9,30 @@ import traitlets
 
 ASSETS = Path(__file__).parent / "assets"
 
-Picked = Callable[[str, bool], None]
-"""Called with the key of what was picked, and whether the pointer was dragged there."""
+OnPick = Callable[[str, bool], None]
+"""Called with the key of the picked element, and whether it was reached by dragging."""
 
 
-class Surface(anywidget.AnyWidget):
+class ClickableHtml(anywidget.AnyWidget):
     """A piece of HTML. Elements with `data-key="..."` can be picked with the mouse or the keyboard
     (Tab, arrows, Enter, Space).
 
-    Inside an element with `data-group` the keys are one stop of the Tab key, and arrows go from one
-    to the next (up and down by its `data-columns`); inside `data-drag` a drag picks all it passes.
-    Text of users must go through `html.escape` (`markup.text`): nothing here escapes it.
+    An element with `data-group` is one Tab stop; arrow keys move between the keys in it (up and
+    down by its `data-columns`). Dragging inside `data-drag` picks every key passed. The HTML is not
+    escaped here: escape user text with `markup.text`.
     """
 
-    _esm = ASSETS / "surface.js"
-    _css = ASSETS / "surface.css"
+    _esm = ASSETS / "html.js"
+    _css = ASSETS / "html.css"
     html = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, html: str = "", picked: Picked | None = None, **options: Any) -> None:
+    def __init__(self, html: str = "", picked: OnPick | None = None, **options: Any) -> None:
         super().__init__(html=html, **options)
         self._picked = picked
         self.on_msg(self._receive)
 
     def pick(self, key: str, drag: bool = False) -> None:
-        """What a click on `key` does; for tests and for code."""
+        """Do what a click on `key` does."""
         if self._picked is not None:
             self._picked(key, drag)
 
@@ -41,4 +41,14 @@ class Surface(anywidget.AnyWidget):
             self.pick(content["key"], bool(content.get("drag")))
 
     def __repr__(self) -> str:
-        return f"Surface({len(self.html)} characters)"
+        return f"ClickableHtml({len(self.html)} characters)"
+
+
+class PageColour(anywidget.AnyWidget):
+    """Background colour of the page, reported by the browser; has no visible content."""
+
+    _esm = ASSETS / "theme.js"
+    page = traitlets.Unicode("#ffffff").tag(sync=True)
+
+    def __repr__(self) -> str:
+        return f"PageColour({self.page})"

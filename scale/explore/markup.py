@@ -1,6 +1,7 @@
-"""Numbers as light HTML: a browser draws it in a few milliseconds, matplotlib needs a hundred.
+"""Numbers, pictures, videos and sounds as HTML, which a browser draws faster than matplotlib.
 
-M modalities (five).
+M modalities (five), T frames, H height, W width, C colours, S audio samples, L time frames, F mel
+bands.
 """
 
 from base64 import b64encode
@@ -9,34 +10,40 @@ from html import escape
 from io import BytesIO
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import Colormap, Normalize, to_hex
 from PIL import Image
 
-from scale.modalities import INDEX, MODALITIES
+from scale.modalities import MODALITIES
 from scale.viz.theme import MODALITY_COLOURS, text_on
 from scale.viz.words import Language, label
 
 THUMBNAIL = 96
-"""Side of a small picture in pixels."""
+"""Size of a small picture in pixels."""
 
 
 def text(value: str) -> str:
-    """A user's text as HTML."""
+    """Escape a user's text as HTML."""
     return escape(value)
 
 
-def complaint(message: str) -> str:
-    """What is wrong, as HTML that a screen reader speaks at once; nothing for an empty message."""
+def note_html(html: str) -> str:
+    """Return a line of small text; `html` is not escaped."""
+    return f'<div class="note">{html}</div>'
+
+
+def error_html(message: str) -> str:
+    """Return an error message as an ARIA alert; nothing for an empty message."""
     return f'<div class="error" role="alert">{escape(message)}</div>' if message else ""
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign, none before zero; a dash where it is not finite."""
+    """Return a number with a typographic minus sign, and none before zero; a dash if not finite."""
     return f"{value:z.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 def data_uri(picture: Image.Image, side: int = THUMBNAIL) -> str:
-    """A picture inside the page, fitted into a square of `side` pixels."""
+    """Return a picture as a JPEG data URI, fitted into a square of `side` pixels."""
     small = picture.convert("RGB")
     small.thumbnail((side, side))
     buffer = BytesIO()
@@ -45,7 +52,7 @@ def data_uri(picture: Image.Image, side: int = THUMBNAIL) -> str:
 
 
 def modality_name(modality: str, lang: Language) -> str:
-    """The modality's name in its colour."""
+    """Return a modality's name in its colour."""
     colour = MODALITY_COLOURS[modality]
     return f'<span style="color:{colour}">{text(label(modality, lang))}</span>'
 
@@ -59,9 +66,9 @@ def heat_table(
     lang: Language,
     weights: bool = False,
 ) -> str:
-    """A 5 x 5 matrix as a table: a number and a colour in each cell, hatching where absent.
+    """Return a 5 x 5 matrix as a table of coloured numbers; missing modalities are hatched.
 
-    weights: frame what weighs a loss: the diagonal in its modality's colour, the upper triangle.
+    weights: frame the cells that weight a loss: diagonal and upper triangle.
     """
     shades_MM4 = colours(norm(np.nan_to_num(np.asarray(values_MM, float))))
     names = "".join(f"<th>{modality_name(m, lang)}</th>" for m in MODALITIES)
@@ -101,7 +108,7 @@ def bar_rows(
     high: float,
     digits: int = 2,
 ) -> str:
-    """Bars from zero on one scale, each with a mark at its value before, its number and its change.
+    """Return bars from zero on one scale, each with a mark at the previous value, and its change.
 
     names are HTML; a value that is not finite has neither bar nor change.
     """
@@ -128,12 +135,46 @@ def bar_rows(
 
 
 def pair_name(i: int, j: int, lang: Language) -> str:
-    """Two modalities' names, each in its colour."""
+    """Return the names of two modalities, each in its colour."""
     return "–".join(modality_name(MODALITIES[m], lang) for m in (i, j))
 
 
-def present_of(subset: Sequence[str]) -> np.ndarray:
-    """present_M of the modalities in `subset`."""
-    present_M = np.zeros(len(MODALITIES), bool)
-    present_M[[INDEX[m] for m in subset]] = True
-    return present_M
+FRAME_MILLISECONDS = 250
+"""Duration of a video frame: slow enough to see the order."""
+
+
+def png_uri(pixels_HWC: np.ndarray) -> str:
+    """Return a picture (uint8) as a PNG data URI."""
+    buffer = BytesIO()
+    Image.fromarray(pixels_HWC).save(buffer, format="PNG", compress_level=1)
+    return _uri("image/png", buffer.getvalue())
+
+
+def clip_uri(frames_THWC: np.ndarray) -> str:
+    """Return frames (uint8) as a looping animated PNG."""
+    first, *others = map(Image.fromarray, frames_THWC)
+    buffer = BytesIO()
+    how = {"save_all": True, "append_images": others, "loop": 0, "compress_level": 1}
+    first.save(buffer, format="PNG", duration=FRAME_MILLISECONDS, **how)
+    return _uri("image/png", buffer.getvalue())
+
+
+def sound_uri(sound_S: np.ndarray, sample_rate: int) -> str:
+    """Return a sound as a 16-bit WAV data URI, scaled down where it exceeds full scale."""
+    peak = max(1.0, float(np.abs(sound_S).max(initial=0.0)))
+    samples = np.rint(sound_S / peak * 32767).astype("<i2").tobytes()
+    rate = int(sample_rate)
+    header = b"RIFF" + (36 + len(samples)).to_bytes(4, "little") + b"WAVEfmt "
+    for value, size in ((16, 4), (1, 2), (1, 2), (rate, 4), (2 * rate, 4), (2, 2), (16, 2)):
+        header += value.to_bytes(size, "little")
+    return _uri("audio/wav", header + b"data" + len(samples).to_bytes(4, "little") + samples)
+
+
+def mel_pixels(mel_LF: np.ndarray) -> np.ndarray:
+    """Return a log-mel spectrogram in about [-1, 1] as pixels_HWC: time right, frequency up."""
+    shade_FL4 = colormaps["magma"]((mel_LF.T[::-1].astype(float) + 1) / 2, bytes=True)
+    return np.ascontiguousarray(shade_FL4[:, :, :3])
+
+
+def _uri(kind: str, body: bytes) -> str:
+    return f"data:{kind};base64," + b64encode(body).decode("ascii")

@@ -1,23 +1,97 @@
-"""Masking explorer: hide words, table entries, regions, frames or sound, and see the prediction."""
+"""The masking explorer: hide parts of a product and read what the model predicts for them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 
 import ipywidgets
 from matplotlib.figure import Figure
 
 from scale.config import MaskConfig, require
-from scale.explore.explorer import Explorer
-from scale.explore.html import Surface
-from scale.explore.masking_answers import answer_html
-from scale.explore.masking_static import answer_figure, answer_lines, listed
-from scale.explore.masking_views import Place, Question, beside_html, modalities_of, prompt_html
-from scale.explore.subject import Subject
+from scale.data.dataset import ProductDataset
+from scale.explore.html import ClickableHtml
+from scale.explore.masking_views import (
+    LOSSES,
+    Place,
+    Question,
+    answer_html,
+    beside_html,
+    modalities_of,
+    prompt_html,
+)
+from scale.explore.panel import Panel
+from scale.explore.source import ExplorerSource
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.model.scale import ScaleModel
 from scale.studies.masked_probe import MaskedPrediction, draw_groups, mask_groups, probe_masked
+from scale.viz.illustrations.masked_words import top_predictions
+from scale.viz.illustrations.masking import mask_audio, mask_image, mask_video
 from scale.viz.products import product_card
-from scale.viz.words import Language
+from scale.viz.words import Language, label
+
+AROUND = 3
+"""Word pieces before and after the one that is asked about."""
+DRAW = {"image": mask_image, "video": mask_video, "audio": mask_audio}
+
+
+def listed(names: Iterable[str], lang: Language = "en") -> str:
+    """Names in a row; a word for none."""
+    return ("、" if lang == "zh" else ", ").join(names) or label("xm_nobody", lang)
+
+
+def answer_lines(asked: MaskedPrediction, data: ProductDataset, lang: Language = "en") -> list[str]:
+    """The loss by context and baseline; of each hidden piece the truth's probability and rank."""
+    lines = [
+        label("xm_sum_loss", lang, name=label(LOSSES[name], lang), value=loss)
+        for name, loss in asked.loss.items()
+    ]
+    if asked.modality in DRAW:
+        return lines
+    for piece in asked.pieces("chosen", data.tokenizer):
+        told = {"probability": piece.probability, "rank": piece.rank}
+        lines.append(label("xm_sum_piece", lang, truth=piece.truth, **told))
+    return lines
+
+
+def answer_figure(
+    asked: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language = "en"
+) -> Figure:
+    """The guesses beside the chosen modalities, beside none, and of the training mean.
+
+    Of text and table, the five most probable pieces for the first one that is hidden.
+    beside: whether any modality is chosen. Raises ValueError where features hold no colours.
+    """
+    if asked.modality in DRAW:
+        found = asked.reconstruction(data)
+        names = {"chosen": "with", "none": "without", "mean": "mean"}
+        for shown in (found.guess_LF, found.loss):
+            for name, old in names.items():
+                shown[old] = shown.pop(name)
+        guesses = ("with", "without", "mean") if beside else ("without", "mean")
+        return DRAW[asked.modality]([("", found)], data.config, lang, guesses)
+    return _pieces_figure(asked, data, beside, lang)
+
+
+def _pieces_figure(
+    asked: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language
+) -> Figure:
+    contexts = {"chosen": "xm_chosen", "none": "xm_none"} if beside else {"none": "xm_none"}
+    guesses, answer, place = {}, "", 0
+    for context, key in contexts.items():
+        first = asked.pieces(context, data.tokenizer)[0]
+        guesses[label(key, lang)] = first.best
+        answer, place = first.truth, first.place
+    tokens = asked.masked.batch.tokens[asked.modality]
+    pieces = data.tokenizer.convert_ids_to_tokens(tokens.values[0, 1:-1].tolist())
+    index = int(asked.masked.batch.index_B[0])
+    question = _around(pieces, place - 1)  # Without [CLS].
+    return top_predictions(data.products[index], question, guesses, answer, lang)
+
+
+def _around(pieces: Sequence[str], place: int) -> str:
+    """What the model reads next to a place, with a blank there."""
+    before, after = pieces[max(place - AROUND, 0) : place], pieces[place + 1 : place + 1 + AROUND]
+    return " ".join([*before, "____", *after])
+
 
 MODALITY_OF = {spec.task: m for m, spec in SPECS.items()}
 RATE = MaskConfig().rate
@@ -27,7 +101,7 @@ SEED = 0
 NARROW = {"width": "auto"}
 
 
-class MaskingExplorer(Explorer):
+class MaskingExplorer(Panel):
     """Choose a product and a pretext task, click on what to hide, and see what the model predicts
     beside the other modalities that are on.
 
@@ -43,50 +117,50 @@ class MaskingExplorer(Explorer):
 
     def __init__(
         self,
-        subject: Subject,
+        source: ExplorerSource,
         product: str | None = None,
         task: str = "MLM",
         lang: Language = "en",
     ) -> None:
         super().__init__(lang)
         require(task in TASKS, f"unknown task {task!r}; known: {', '.join(TASKS)}")
-        self.subject = subject
+        self.source = source
         self._question: Question | None = None
         self._asked: MaskedPrediction | None = None  # Nothing is hidden, or nothing can be.
         self._hidden: frozenset[int] = frozenset()
         self._covering, self._draws = True, 0
-        self.prompt = Surface(picked=self._pick).add_class("scale-masking-prompt")
-        self.others = Surface().add_class("scale-masking-others")
-        self.answer = Surface().add_class("scale-masking-answer")
+        self.prompt = ClickableHtml(picked=self._pick).add_class("scale-masking-prompt")
+        self.others = ClickableHtml().add_class("scale-masking-others")
+        self.answer = ClickableHtml().add_class("scale-masking-answer")
         self._make_controls(self._row(product, task), task)
         self.add_class("scale-masking")
         self.start(self._arrange())
 
     def _row(self, product: str | None, task: str) -> int:
-        rows = [row for _, row in self.subject.options()]
+        rows = [row for _, row in self.source.options()]
         if product is None:
-            having = (r for r in rows if MODALITY_OF[task] in modalities_of(self.subject, r))
+            having = (r for r in rows if MODALITY_OF[task] in modalities_of(self.source, r))
             return next(having, rows[0])
-        row = self.subject.row_of.get(product)
+        row = self.source.row_of.get(product)
         require(row in rows, f"no product {product!r} with anything that the model reads")
         return row
 
     def _make_controls(self, row: int, task: str) -> None:
         wide = {"style": {"description_width": "initial"}}
         self.product = ipywidgets.Dropdown(
-            options=self.subject.options(), value=row, description=self.say("xm_product"),
+            options=self.source.options(), value=row, description=self.word("xm_product"),
             layout={"width": "350px"}, **wide,
         )  # fmt: skip
         self.task = ipywidgets.Dropdown(
-            options=[(self.say(name), name) for name in TASKS], value=task,
-            description=self.say("xm_task"), layout={"width": "280px"}, **wide,
+            options=[(self.word(name), name) for name in TASKS], value=task,
+            description=self.word("xm_task"), layout={"width": "280px"}, **wide,
         )  # fmt: skip
         self.model = ipywidgets.Dropdown(
-            options=[(self.say("xm_best"), "best"), (self.say("xm_untrained"), "untrained")],
-            description=self.say("xm_model"), layout={"width": "180px"}, **wide,
+            options=[(self.word("xm_best"), "best"), (self.word("xm_untrained"), "untrained")],
+            description=self.word("xm_model"), layout={"width": "180px"}, **wide,
         )  # fmt: skip
         self.beside = {
-            m: ipywidgets.Checkbox(True, description=self.say(m), indent=False, layout=NARROW)
+            m: ipywidgets.Checkbox(True, description=self.word(m), indent=False, layout=NARROW)
             for m in MODALITIES
         }
         for control in (self.product, self.task, self.model, *self.beside.values()):
@@ -94,9 +168,9 @@ class MaskingExplorer(Explorer):
 
     def _make_buttons(self) -> list[ipywidgets.Button]:
         actions = {
-            self.say("xm_nothing"): self.hide_nothing,
-            self.say("xm_random", rate=RATE): self.hide_random,
-            self.say("xm_everything"): self.hide_everything,
+            self.word("xm_nothing"): self.hide_nothing,
+            self.word("xm_random", rate=RATE): self.hide_random,
+            self.word("xm_everything"): self.hide_everything,
         }
         buttons = []
         for name, action in actions.items():
@@ -152,7 +226,7 @@ class MaskingExplorer(Explorer):
     def _catch_up(self) -> bool:
         """Whether there is anything to hide, once a change of product or task has been seen."""
         if self._question is None or self._question.place != self._place:
-            self.settle()
+            self.flush()
         return self._question is not None
 
     def _pick(self, key: str, drag: bool) -> None:
@@ -180,20 +254,20 @@ class MaskingExplorer(Explorer):
 
     def _lacking(self) -> str:
         """What to say where the product lacks what the task hides; else empty."""
-        place, has = self._place, modalities_of(self.subject, self.product.value)
+        place, has = self._place, modalities_of(self.source, self.product.value)
         if place.modality in has:
             return ""
-        return self.say(
+        return self.word(
             "xm_lacks",
-            product=self.subject.data.ids[place.row],
-            modality=self.say(place.modality),
+            product=self.source.data.ids[place.row],
+            modality=self.word(place.modality),
             task=self.task.value,
-            has=listed(map(self.say, has), self.lang),
+            has=listed(map(self.word, has), self.lang),
         )
 
     def _open(self, place: Place) -> None:
         """Another product or task: begin with the first draw."""
-        self._question = Question.of(self.subject, place, self.lang)
+        self._question = Question.of(self.source, place, self.lang)
         self._draws = 0
         self._hidden = draw_groups(self._question.group_L, RATE, SEED, 0)
         for m, box in self.beside.items():
@@ -202,42 +276,44 @@ class MaskingExplorer(Explorer):
 
     def _ask(self, place: Place) -> MaskedPrediction:
         others = tuple(self._question.beside)
-        masked = mask_groups(self.subject.data, place.row, place.modality, self._hidden)
+        masked = mask_groups(self.source.data, place.row, place.modality, self._hidden)
         beside = {"all": others, "chosen": self._on(), "none": ()}
-        model = self.subject.run.model if self.model.value == "best" else self._untrained
+        model = self.source.run.model if self.model.value == "best" else self._untrained
         return probe_masked(model, masked, place.modality, beside)
 
     @cached_property
     def _untrained(self) -> ScaleModel:
-        return self.subject.run.untrained()
+        return self.source.run.untrained()
 
     def _on(self) -> tuple[str, ...]:
         """The other modalities that the product has and that are on."""
         return tuple(m for m in self._question.beside if self.beside[m].value)
 
     def _show(self) -> None:
-        question, data = self._question, self.subject.data
+        question, data = self._question, self.source.data
         self.prompt.html = prompt_html(question, self._hidden, self.lang)
         self.others.html = beside_html(question.beside, self._on(), self.lang)
         if self._asked is None:
-            self.answer.html = f'<div class="note xm-ask">{self.say("xm_ask")}</div>'
+            self.answer.html = f'<div class="note xm-ask">{self.word("xm_ask")}</div>'
         else:
             self.answer.html = answer_html(self._asked, data, question.sheet, self.lang)
 
     def summary(self) -> str:
         """Task, product, what is hidden, what is beside it, losses, and of each hidden piece the
         probability and rank of the truth."""
-        names = {"task": self.task.value, "product": self.subject.data.ids[self.product.value]}
-        lines = [self.say("xm_sum_title", **names, model=self.say(f"xm_{self.model.value}"))]
+        names = {"task": self.task.value, "product": self.source.data.ids[self.product.value]}
+        lines = [self.word("xm_sum_title", **names, model=self.word(f"xm_{self.model.value}"))]
         if self._question is None:
             return "\n".join([*lines, self._lacking()])
         if self._asked is None:
-            return "\n".join([*lines, self.say("xm_sum_nothing")])
+            return "\n".join([*lines, self.word("xm_sum_nothing")])
         hidden = listed([self._question.names[group] for group in sorted(self._hidden)], self.lang)
         count = {"n": len(self._hidden), "all": len(self._question.names)}
-        lines.append(self.say("xm_sum_hidden", **count, names=hidden))
-        lines.append(self.say("xm_sum_beside", names=listed(map(self.say, self._on()), self.lang)))
-        lines += answer_lines(self._asked, self.subject.data, self.lang)
+        lines.append(self.word("xm_sum_hidden", **count, names=hidden))
+        lines.append(
+            self.word("xm_sum_beside", names=listed(map(self.word, self._on()), self.lang))
+        )
+        lines += answer_lines(self._asked, self.source.data, self.lang)
         return "\n".join(lines)
 
     def picture(self) -> Figure:
@@ -245,5 +321,5 @@ class MaskingExplorer(Explorer):
         hidden. Raises ValueError where the product lacks what the task hides."""
         require(self._question is not None, self._lacking())
         if self._asked is None:
-            return product_card(self.subject.product(self._place.row), self.lang)
-        return answer_figure(self._asked, self.subject.data, bool(self._on()), self.lang)
+            return product_card(self.source.product(self._place.row), self.lang)
+        return answer_figure(self._asked, self.source.data, bool(self._on()), self.lang)

@@ -1,4 +1,4 @@
-"""What the masking explorer lets one hide, as HTML that can be picked.
+"""HTML of the masking explorer: content that can be hidden, losses, predictions.
 
 L length, F features, H, W height and width of a picture in pixels, C three colours.
 """
@@ -12,15 +12,206 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from scale.data.features import fit_image, hop_length, load_media
+from scale.config import FeatureConfig
+from scale.data.dataset import ProductDataset
+from scale.data.features import fit_image, hop_length, load_media, to_pixels
 from scale.data.media import MediaError
-from scale.explore.markup import data_uri, modality_name, text
-from scale.explore.masking_answers import Sheet, mel_pixels, png_uri, sheet_html
-from scale.explore.subject import Subject
+from scale.explore.markup import bar_rows, data_uri, mel_pixels, modality_name, png_uri, text
+from scale.explore.source import ExplorerSource
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.studies.masked_probe import token_groups
-from scale.viz.theme import MODALITY_COLOURS
+from scale.studies.context import Reconstruction
+from scale.studies.masked_probe import MaskedPrediction, TokenPrediction, token_groups
+from scale.viz.theme import HIT, MODALITY_COLOURS
 from scale.viz.words import Language, label
+
+BASELINE = "#8A93A0"
+"""Colour of what needs no model; readable on both themes."""
+LOSSES = {
+    "all": "xm_all",
+    "chosen": "xm_chosen",
+    "none": "xm_none",
+    "mean": "xm_mean",
+    "even": "xm_even",
+}
+"""Contexts and baselines, in the order in which they are shown."""
+SMALL = 128
+"""Side in pixels of a reconstructed picture."""
+VERSIONS = {
+    "truth": "mask_truth",
+    "hidden": "mask_hidden",
+    "chosen": "xm_guess_chosen",
+    "none": "mask_without",
+    "mean": "mask_mean",
+}
+"""Of a reconstruction, in the order in which they are shown."""
+
+
+class Sheet(NamedTuple):
+    """A picture in cells of equal size, row by row; width and height in pixels of the page."""
+
+    cells: int
+    columns: int
+    width: int
+    height: int
+
+
+def sheet_html(
+    sheet: Sheet,
+    uri: str,
+    marks: Mapping[int, str],
+    names: Mapping[int, str] | None = None,
+    keys: Mapping[int, str] | None = None,
+) -> str:
+    """The picture under its cells.
+
+    Args:
+        uri: of the picture; empty: the cells show their numbers where there is room.
+        marks: `covered`, `framed` or `marked` (below), by cell.
+        names, keys: of all cells, where they can be picked.
+    """
+    cells = []
+    for n in range(sheet.cells):
+        kind = f' class="{marks[n]}"' if marks.get(n) else ""
+        about = ""
+        if keys is not None and names is not None:
+            pressed = "true" if n in marks else "false"
+            name = text(names[n])
+            about = f' data-key="{keys[n]}" aria-pressed="{pressed}" aria-label="{name}"'
+            about += f' title="{name}"'
+        number = str(n + 1) if not uri and sheet.width >= 24 * sheet.columns else ""
+        cells.append(f"<div{kind}{about}>{number}</div>")
+    rows = -(-sheet.cells // sheet.columns)
+    look = (
+        f"width:{sheet.width}px;height:{sheet.height}px;"
+        f"grid-template:repeat({rows},1fr)/repeat({sheet.columns},1fr);"
+    )
+    look += f"background-image:url({uri})" if uri else ""
+    group = f' data-group data-drag data-columns="{sheet.columns}"' if keys is not None else ""
+    return f'<div class="xm-sheet" style="{look}"{group}>{"".join(cells)}</div>'
+
+
+def feature_pixels(modality: str, vectors_LF: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """The features of image, video or audio as one picture, pixels_HWC.
+
+    Raises ValueError where they hold no colours (`features.to_pixels`).
+    """
+    if modality == "audio":
+        if config.audio_features != "logmel":
+            raise ValueError(f"the features {config.audio_features!r} hold no colours to draw")
+        return mel_pixels(vectors_LF)
+    if modality == "image":
+        return to_pixels(vectors_LF, config.image_features, config.patch_size)
+    source, side = config.video_features, config.frame_size
+    return np.concatenate([to_pixels(v_F[None], source, side) for v_F in vectors_LF], axis=1)
+
+
+def answer_html(
+    asked: MaskedPrediction, data: ProductDataset, sheet: Sheet | None, lang: Language
+) -> str:
+    """Losses, and what stands in the place of what is hidden.
+
+    sheet: of what was picked, for image, video and audio; None: text and table.
+    """
+    modality, losses = asked.modality, losses_html(asked.loss, asked.modality, lang)
+    if sheet is None:
+        found = asked.pieces("chosen", data.tokenizer)
+        guesses = guesses_html(found, len(data.tokenizer), lang)
+        rule = label("xm_rule", lang)
+        rule += " " + label("xm_whole_words", lang) if modality == "text" else ""
+        return f'{losses}{guesses}<div class="note">{rule}</div>'
+    try:
+        small = smaller(sheet)
+        shown = reconstruction_html(asked.reconstruction(data), small, modality, data.config, lang)
+    except ValueError:
+        features = getattr(data.config, f"{modality}_features")
+        shown = f'<div class="note">{label("xm_no_colours", lang, source=text(features))}</div>'
+    return losses + shown
+
+
+def smaller(sheet: Sheet) -> Sheet:
+    """The same cells for pictures that stand side by side."""
+    if sheet.width == sheet.height:
+        return sheet._replace(width=SMALL, height=SMALL)
+    return sheet._replace(width=sheet.width // 2, height=sheet.height // 2)
+
+
+def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str:
+    """A bar for each context and baseline, with its change from all others."""
+    shown = [name for name in LOSSES if name in loss]
+    names = [text(label(LOSSES[name], lang)) for name in shown]
+    own = MODALITY_COLOURS[modality]
+    colours = [BASELINE if name in ("mean", "even") else own for name in shown]
+    values = [loss[name] for name in shown]
+    bars = bar_rows(names, values, [loss["all"]] * len(shown), colours, 0.0, max(values), 3)
+    unit = "xm_losses_pieces" if "even" in loss else "xm_losses_vectors"
+    data = " ".join(f'data-{name}="{loss[name]:.6f}"' for name in shown)
+    return (
+        f'<div class="xm-losses" {data}><h4>{label("xm_losses", lang)}</h4>'
+        f'<div class="note">{label(unit, lang)}</div>{bars}'
+        f'<div class="note">{label("xm_change", lang)}</div></div>'
+    )
+
+
+def guesses_html(answers: Sequence[TokenPrediction], vocabulary: int, lang: Language) -> str:
+    """A card for each hidden piece: the most probable pieces as bars, the truth with a tick."""
+    cards = [_guess_card(answer, vocabulary, lang) for answer in answers]
+    return f'<h4>{label("xm_guesses", lang)}</h4><div class="row">{"".join(cards)}</div>'
+
+
+def _guess_card(answer: TokenPrediction, vocabulary: int, lang: Language) -> str:
+    rows = list(answer.best)
+    if answer.truth not in dict(rows):
+        rows.append((answer.truth, answer.probability))
+    most = max(p for _, p in rows)
+    lines = []
+    for word, p in rows:
+        hit = word == answer.truth
+        name = f"<b>✓ {text(word)}</b>" if hit else text(word)
+        look = f"left:0;width:{100 * p / most:.1f}%;background:{HIT if hit else BASELINE}"
+        lines.append(
+            f'<span class="word">{name}</span><span class="track"><span class="bar" style="{look}">'
+            f'</span></span><span class="value">{p:.3f}</span>'
+        )
+    told = label("xm_piece", lang, loss=answer.loss, rank=answer.rank, all=vocabulary)
+    truth = text(answer.truth)
+    return (
+        f'<div class="xm-guess" data-truth="{truth}" data-loss="{answer.loss:.6f}" '
+        f'data-rank="{answer.rank}" data-probability="{answer.probability:.6f}">'
+        f'<b>{truth}</b><div class="note">{told}</div>'
+        f'<div class="bars">{"".join(lines)}</div></div>'
+    )
+
+
+def reconstruction_html(
+    found: Reconstruction, sheet: Sheet, modality: str, config: FeatureConfig, lang: Language
+) -> str:
+    """Truth, input, guesses and baseline side by side, hidden places marked.
+
+    sheet: of each of the pictures. Raises ValueError where the features hold no colours.
+    """
+    places = np.flatnonzero(found.hidden_L).tolist()
+    # Frames around columns of a few pixels would hide them.
+    guessed = "marked" if modality == "audio" else "framed"
+    panels = []
+    for version, key in VERSIONS.items():
+        if version in found.guess_LF or version in ("truth", "hidden"):
+            vectors_LF = found.guess_LF.get(version, found.truth_LF)
+            uri = png_uri(feature_pixels(modality, vectors_LF, config))
+            kind = {"truth": "", "hidden": "covered"}.get(version, guessed)
+            picture = sheet_html(sheet, uri, dict.fromkeys(places, kind))
+            loss = found.loss.get(version)
+            told = "" if loss is None else label("xm_error", lang, value=loss)
+            panels.append(
+                f'<div class="xm-version" data-version="{version}"><b>{label(key, lang)}</b>'
+                f'{picture}<div class="note">{told}</div></div>'
+            )
+    look = f"--frame:{MODALITY_COLOURS[modality]}"
+    note = ""
+    if modality == "audio":
+        axes = label("mask_audio_axes", lang, bins=config.mel_bins)
+        note = f'<div class="note">{axes}</div>'
+    return f'<div class="row xm-versions" style="{look}">{"".join(panels)}</div>{note}'
+
 
 SHARP = 240
 """Side in pixels of a picture that can be picked."""
@@ -28,8 +219,8 @@ WIDEST = 560
 """Width in pixels of a clip or a sound."""
 PAIRS = 8
 """Rows of a table that stands beside."""
-SMALL = {"image": "width:96px", "video": "width:280px", "audio": "width:180px;height:64px"}
-"""Sizes of what stands beside."""
+SIZES = {"image": "width:96px", "video": "width:280px", "audio": "width:180px;height:64px"}
+"""CSS sizes of the other modalities."""
 
 
 class Place(NamedTuple):
@@ -58,17 +249,17 @@ class Question:
     """Table only: attributes and values in turn; those that do not fit have no name."""
 
     @staticmethod
-    def of(subject: Subject, place: Place, lang: Language) -> "Question":
+    def of(source: ExplorerSource, place: Place, lang: Language) -> "Question":
         """Raises ValueError where the product lacks the modality."""
-        group_L = token_groups(subject.data, *place)
-        entries = _entries(subject, place.row) if place.modality == "table" else ()
-        names = _names(subject, place, group_L, entries, lang)
+        group_L = token_groups(source.data, *place)
+        entries = _entries(source, place.row) if place.modality == "table" else ()
+        names = _names(source, place, group_L, entries, lang)
         sheet, uri = None, ""
         if SPECS[place.modality].kind == "continuous":
-            uri = _picture(subject, place, len(group_L))
+            uri = _picture(source, place, len(group_L))
             sheet = _sheet(place.modality, len(group_L))
-        others = [m for m in modalities_of(subject, place.row) if m != place.modality]
-        beside = {m: _content(subject, Place(place.row, m), lang) for m in others}
+        others = [m for m in modalities_of(source, place.row) if m != place.modality]
+        beside = {m: _content(source, Place(place.row, m), lang) for m in others}
         return Question(place, group_L, names, sheet, uri, beside, entries)
 
     def html(self, hidden: Collection[int], lang: Language) -> str:
@@ -120,18 +311,18 @@ class Question:
         return f'data-key="{key}" aria-pressed="{pressed}" aria-label="{spoken}" title="{spoken}"'
 
 
-def modalities_of(subject: Subject, row: int) -> list[str]:
+def modalities_of(source: ExplorerSource, row: int) -> list[str]:
     """What the model reads of a product."""
-    return [m for m in MODALITIES if subject.data.present_NM[row, INDEX[m]]]
+    return [m for m in MODALITIES if source.data.present_NM[row, INDEX[m]]]
 
 
 def _names(
-    subject: Subject, place: Place, group_L: Tensor, entries: Sequence[str], lang: Language
+    source: ExplorerSource, place: Place, group_L: Tensor, entries: Sequence[str], lang: Language
 ) -> dict[int, str]:
     groups = sorted(set(group_L.tolist()) - {-1})
     if place.modality == "text":
-        ids_L = subject.data.collate([place.row]).tokens["text"].values[0]
-        tokenizer = subject.data.tokenizer
+        ids_L = source.data.collate([place.row]).tokens["text"].values[0]
+        tokenizer = source.data.tokenizer
         words = {
             group: tokenizer.convert_ids_to_tokens(ids_L[group_L == group]) for group in groups
         }
@@ -139,16 +330,16 @@ def _names(
     if place.modality == "table":
         return {group: entries[group] for group in groups}
     if place.modality == "audio":
-        config = subject.data.config
+        config = source.data.config
         step = hop_length(config) / config.sample_rate
         return {g: label("xm_time", lang, start=g * step, end=(g + 1) * step) for g in groups}
     key = "xm_region" if place.modality == "image" else "xm_frame"
     return {group: label(key, lang, n=group + 1) for group in groups}
 
 
-def _entries(subject: Subject, row: int) -> tuple[str, ...]:
+def _entries(source: ExplorerSource, row: int) -> tuple[str, ...]:
     """Attributes and values in turn, as `Tokens.entity_RL` numbers them."""
-    return tuple(entry for pair in subject.product(row).table for entry in pair)
+    return tuple(entry for pair in source.product(row).table for entry in pair)
 
 
 def _sheet(modality: str, length: int) -> Sheet:
@@ -164,14 +355,14 @@ def _sheet(modality: str, length: int) -> Sheet:
     return Sheet(length, length, WIDEST, 120)
 
 
-def _picture(subject: Subject, place: Place, length: int) -> str:
+def _picture(source: ExplorerSource, place: Place, length: int) -> str:
     """The modality as a data URI; empty where its vectors do not lie on a picture of it."""
-    config, path = subject.data.config, getattr(subject.product(place.row), place.modality)
-    source = getattr(config, f"{place.modality}_features")
-    if source == "file" or (place.modality == "image" and source not in ("patches", "hog")):
+    config, path = source.data.config, getattr(source.product(place.row), place.modality)
+    features = getattr(config, f"{place.modality}_features")
+    if features == "file" or (place.modality == "image" and features not in ("patches", "hog")):
         return ""
     if place.modality == "audio":
-        return png_uri(mel_pixels(_features(subject, place)))
+        return png_uri(mel_pixels(_features(source, place)))
     try:
         media = load_media(place.modality, path, config)
     except MediaError:  # The file has gone since its features were taken.
@@ -187,16 +378,16 @@ def _film(frames: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(np.concatenate(squares, axis=1))
 
 
-def _features(subject: Subject, place: Place) -> np.ndarray:
+def _features(source: ExplorerSource, place: Place) -> np.ndarray:
     """features_LF as they were extracted."""
-    column = subject.data.columns[place.modality]
+    column = source.data.columns[place.modality]
     start = column.start_N[place.row]
     return column.values[start : start + column.length_N[place.row]].astype(np.float32)
 
 
-def _content(subject: Subject, place: Place, lang: Language) -> str:
+def _content(source: ExplorerSource, place: Place, lang: Language) -> str:
     """A modality that stands beside the question, small."""
-    product = subject.product(place.row)
+    product = source.product(place.row)
     if place.modality == "text":
         return f"<div>{text(product.text)}</div>"
     if place.modality == "table":
@@ -204,12 +395,12 @@ def _content(subject: Subject, place: Place, lang: Language) -> str:
         lines = [f"{text(attribute)}: {text(value)}" for attribute, value in shown]
         lines += [label("more_pairs", lang, n=rest)] if rest > 0 else []
         return "".join(f"<div>{line}</div>" for line in lines)
-    length = int(subject.data.columns[place.modality].length_N[place.row])
+    length = int(source.data.columns[place.modality].length_N[place.row])
     is_image = place.modality == "image"
-    uri = subject.thumbnail(place.row) if is_image else _picture(subject, place, length)
+    uri = source.thumbnail(place.row) if is_image else _picture(source, place, length)
     if not uri:
         return f'<div class="note">{label("xm_vectors", lang, n=length)}</div>'
-    return f'<img alt="{label(place.modality, lang)}" src="{uri}" style="{SMALL[place.modality]}">'
+    return f'<img alt="{label(place.modality, lang)}" src="{uri}" style="{SIZES[place.modality]}">'
 
 
 def prompt_html(question: Question, hidden: Collection[int], lang: Language) -> str:

@@ -1,32 +1,64 @@
-"""The training monitor: a run while it is trained, or again from its log."""
+"""The training monitor: losses, validation and S' of a run as one figure with a step slider.
+
+For a running training (the run folder is polled through `RunLog`) or a finished one (replayed).
+Everything logged, also learning rate, gradient norm and throughput, is in TensorBoard:
+
+    pip install tensorboard          # before the training, which then writes RUN/tensorboard
+    tensorboard --logdir RUN
+
+T logged steps, M modalities (five).
+"""
 
 import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import traitlets
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from scale.explore import monitor_views as views
-from scale.explore.explorer import Explorer
-from scale.explore.html import Surface
+from scale.explore.html import ClickableHtml, PageColour
+from scale.explore.markup import note_html, text
+from scale.explore.panel import DPI, Panel
+from scale.modalities import MODALITIES, PAIRS, SPECS
 from scale.training.background import BackgroundRun
-from scale.training.health_checks import check_health
+from scale.training.health_checks import Curve, HealthIssue, check_health
 from scale.training.run_log import Progress, RunLog
-from scale.viz.training import loss_curves
-from scale.viz.words import Language
+from scale.viz.charts import heatmap, modality_ticks
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    category_colours,
+    diverging,
+    drawn,
+    is_light,
+    new_figure,
+    points,
+    shade,
+    tint,
+    use_style,
+)
+from scale.viz.training import LOSS, VALIDATION, panels_of, running_mean, window_of
+from scale.viz.words import LABELS, Language, label
 
-FRAMES = 100
-"""Steps of a whole replay."""
-FRAME_MS = 120
+FRAMES = 40
+"""Steps shown in a whole replay."""
+FRAME_MS = 300
+GRID = {"left": 0.05, "right": 0.89, "top": 0.95, "bottom": 0.08, "wspace": 0.66, "hspace": 0.42}
+"""Of the figure; legends are right of the axes."""
+QUIET = 10.0
+"""Seconds without a new log line from which they are reported."""
 
 
-class TrainingMonitor(Explorer):
-    """Losses, validation, speed, warnings and S' of a run, up to a step that can be chosen.
+class TrainingMonitor(Panel):
+    """Losses, validation, S' and warnings of a run, up to a step chosen with a slider.
 
-    It looks for new lines by itself as long as `watching` is on and the panel is shown, between
-    what else the kernel does; a run that is finished is no longer watched.
+    While `watching` is on and the panel is visible, new log lines are read between the kernel's
+    other work. Watching ends with the run.
     """
 
     _task: asyncio.Task | None = None
@@ -41,38 +73,40 @@ class TrainingMonitor(Explorer):
     ) -> None:
         """
         Args:
-            every: seconds between two looks.
-            live: watch at once; else what is logged now is taken as all.
-            process: of `pretrain_in_background`: then it can be stopped from here, and it is known
-                rather than guessed whether it works.
+            run_folder: may not exist yet.
+            every: seconds between two reads.
+            live: start watching; otherwise the log so far counts as complete.
+            process: returned by `pretrain_in_background`; adds a stop button, and makes the state
+                (running or stopped) certain.
 
-        Raises ValueError where `every` is not positive. A folder that is not there yet is waited
-        for.
+        Raises ValueError where `every` is not positive.
         """
         if not every > 0:
-            raise ValueError(f"every {every}: seconds between two looks must be positive")
+            raise ValueError(f"every {every}: seconds between two reads must be positive")
         super().__init__(lang)
         self.add_class("scale-monitor")
         self.every, self.process = every, process
-        self.watch = RunLog(run_folder)
+        self.run_log = RunLog(run_folder)
         self._placing = False
-        self._state, self._warnings = Surface(), Surface()
-        self._charts, self._scores = Surface(picked=self._picked), Surface(picked=self._picked)
+        self._state, self._warnings, self._figure = (ClickableHtml() for _ in range(3))
+        self._page = PageColour()
+        self._page.observe(self.changed, "page")
         self._build_controls()
-        self.watch.read()
-        self._once = not live
+        self.run_log.read()
+        self._complete = not live
         self._follow_newest()
-        how = Surface(f'<div class="note">{self.say("xt_how")}</div>')
-        self.start([self._state, self._warnings, self._controls, self._charts, self._scores, how])
-        # Views are counted from now on, so that a panel that is not shown costs nothing.
+        hint = ClickableHtml(note_html(self.word("xt_how")))
+        parts = [self._state, self._warnings, self._controls, self._figure, hint, self._page]
+        self.start(parts)
+        # From now on views are counted, so that a hidden panel costs nothing.
         self._view_count = 0
         self.watching.value = live and self.progress.state != "finished"
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands."""
+        """State and speed of the run."""
         alive = self.process.alive if self.process else None
-        return self.watch.progress(False if self._once else alive)
+        return self.run_log.progress(False if self._complete else alive)
 
     @property
     def step(self) -> int:
@@ -80,9 +114,9 @@ class TrainingMonitor(Explorer):
         return self.slider.value
 
     def refresh(self) -> None:
-        """Read what is new in the folder, and show it."""
-        with self.complaining():
-            if self.watch.read():
+        """Read new log lines and show them."""
+        with self.showing_errors():
+            if self.run_log.read():
                 self._follow_newest()
                 self.update()
             else:
@@ -91,92 +125,103 @@ class TrainingMonitor(Explorer):
     def update(self) -> None:
         """Draw everything up to the chosen step.
 
-        Raises ValueError, after all is drawn, for what cannot be read.
+        Raises ValueError, after drawing, for a file that cannot be read.
         """
-        curves, span = self.watch.curves(), (0.0, float(self.slider.max))
-        self._charts.html = views.metric_charts(curves, span, self.step, self.lang)
-        done = self.progress.state in ("finished", "stopped")
-        self._scores.html = views.score_view(self.watch, span, self.step, done, self.lang)
-        self._warnings.html = views.warning_list(self.warnings())
+        with use_style("paper" if is_light(self._page.page) else "dark"):
+            figure = training_figure(self.run_log, self.step, self.lang)
+            buffer = BytesIO()
+            figure.savefig(buffer, format="png", dpi=DPI)
+        uri = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
+        alt = ", ".join(f"{name} {value}" for name, value in self.values().items())
+        self._figure.html = (
+            f'<img class="xt-figure" data-step="{self.step}" src="{uri}" '
+            f'alt="{text(self.word("xt_step", step=self.step))}: {text(alt)}">{self._notes()}'
+        )
+        self._warnings.html = warnings_html(self.warnings())
         self._show_state()
 
+    def values(self) -> dict[str, str]:
+        """Return the newest losses and validation metrics up to the chosen step, by name."""
+        curves = self.run_log.curves()
+        shown = [key for key in curves if key.startswith((LOSS, VALIDATION))]
+        return {key_name(key, self.lang): value_at(curves[key], self.step) for key in shown}
+
     def warnings(self) -> list[str]:
-        """Sentences on what looks wrong."""
-        steps = self.watch.config.train.steps if self.watch.config else None
-        found = check_health(self.watch.curves(), steps)
-        return views.warning_lines(self.watch, found, self.lang)
+        """Return the health checks that fail, one sentence each."""
+        steps = self.run_log.config.train.steps if self.run_log.config else None
+        return warning_lines(self.run_log, check_health(self.run_log.curves(), steps), self.lang)
 
     def summary(self) -> str:
-        """State, newest figures and warnings."""
-        now, watch = self.progress, self.watch
+        """Return state, newest values and warnings as lines of text."""
+        now, log = self.progress, self.run_log
         of = "" if now.steps is None else f" of {now.steps}"
-        lines = [f"TrainingMonitor({watch.run.folder.name}): {now.state}, step {now.step}{of}"]
+        lines = [f"TrainingMonitor({log.run.folder.name}): {now.state}, step {now.step}{of}"]
         lines += [
             f"{key}: ~{value_T[-1]:.2f} (step {step_T[-1]:.0f})"
-            for key, (step_T, value_T) in watch.curves().items()
+            for key, (step_T, value_T) in log.curves().items()
         ]
-        if len(watch.step_T):
-            lines.append(f"S': {len(watch.step_T)} steps, last {watch.step_T[-1]:.0f}")
+        if len(log.step_T):
+            lines.append(f"S': {len(log.step_T)} steps, last {log.step_T[-1]:.0f}")
         lines.append(f"shown up to step {self.step}")
         lines += [f"warning: {line}" for line in self.warnings()]
         return "\n".join(lines)
 
     def picture(self) -> Figure:
-        """The curves of the whole log. Raises ValueError where there is none."""
-        return loss_curves(self.watch.lines, self.lang)
+        """Return the figure at the chosen step. Raises ValueError without a log."""
+        if not self.run_log.curves() and not len(self.run_log.step_T):
+            raise ValueError(f"{self.run_log.run.folder}: no log, nothing to draw")
+        return training_figure(self.run_log, self.step, self.lang)
 
     def close(self) -> None:
-        """Stop watching and take the panel away; the run itself goes on."""
+        """Stop watching and remove the panel; the training goes on."""
         if self._task is not None:
             self.watching.value = False
         super().close()
 
     def _build_controls(self) -> None:
-        button = ipywidgets.ToggleButton
+        button, wide = ipywidgets.ToggleButton, {"width": "auto"}
         self.watching = button(
-            description=self.say("xt_watch"), tooltip=self.say("xt_watch_tip"), icon="eye"
+            description=self.word("xt_watch"), tooltip=self.word("xt_watch_tip"), icon="eye"
         )
         self.following = button(
-            value=True, description=self.say("xt_follow"), icon="step-forward",
-            layout={"width": "auto"},
-        )  # fmt: skip
+            value=True, description=self.word("xt_follow"), icon="step-forward", layout=wide
+        )
         self.slider = ipywidgets.IntSlider(
-            min=0, max=1, description=self.say("xt_chosen"), layout={"width": "420px"}
+            min=0, max=1, description=self.word("xt_chosen"), layout={"width": "420px"}
         )
         self.play = ipywidgets.Play(
             min=0,
             max=1,
             interval=FRAME_MS,
             show_repeat=False,
-            tooltip=self.say("xt_play"),
-            layout={"width": "auto"},
+            tooltip=self.word("xt_play"),
+            layout=wide,
         )
-        # Not `jslink`: a page that is opened later would put the slider where the player was.
+        # Not `jslink`: a page opened later would set the slider to the value of the player.
         traitlets.link((self.play, "value"), (self.slider, "value"))
         controls = [self.watching, self.following, self.play, self.slider]
         if self.process is not None:
-            end = ipywidgets.Button(
-                description=self.say("xt_end"), tooltip=self.say("xt_end_tip"), icon="stop"
+            stop = ipywidgets.Button(
+                description=self.word("xt_end"), tooltip=self.word("xt_end_tip"), icon="stop"
             )
-            end.on_click(lambda _: self._end())
-            controls.append(end)
-        self._controls = ipywidgets.HBox(
-            controls, layout={"flex_flow": "row wrap", "margin": "0 0 8px"}
-        )
-        self.watching.observe(self._watch_or_not, "value")
-        self.following.observe(self._follow_or_not, "value")
-        self.slider.observe(self._moved, "value")
-        self.play.observe(self._playing, "playing")
+            stop.on_click(lambda _: self._stop())
+            controls.append(stop)
+        layout = {"flex_flow": "row wrap", "margin": "0 0 8px"}
+        self._controls = ipywidgets.HBox(controls, layout=layout)
+        self.watching.observe(self._on_watching, "value")
+        self.following.observe(self._on_following, "value")
+        self.slider.observe(self._on_slider, "value")
+        self.play.observe(self._on_playing, "playing")
 
     def _follow_newest(self) -> None:
-        """Fit the slider to the log, and put it on the newest step if it follows."""
-        newest = self.watch.step
-        logged = [line["step"] for line in self.watch.lines]
+        """Fit the slider to the log, and move it to the newest step if it follows."""
+        newest = self.run_log.step
+        logged = [line["step"] for line in self.run_log.lines]
         every = int(np.gcd.reduce(logged)) if newest else 1
         self._placing = True
         try:
-            # One by one, the value always within the range and a multiple of the step: the browser
-            # moves any other, and tells it as if the user had.
+            # In this order the value is always in range and a multiple of the step. The browser
+            # corrects any other value, and reports the correction as a move of the user.
             if self.following.value and newest < self.slider.value:
                 self.slider.value = newest
             for control in (self.slider, self.play):
@@ -189,35 +234,41 @@ class TrainingMonitor(Explorer):
             self._placing = False
 
     def _show_state(self) -> None:
-        sure = self.process is not None or self._once
-        self._state.html = views.state_line(self.progress, self.watch, sure, self.lang)
-        trouble = views.trouble_line(self.watch, self.lang)
+        certain = self.process is not None or self._complete
+        self._state.html = state_html(self.progress, self.run_log, certain, self.lang)
+        error = "\n".join(
+            self.word(f"xt_{kind}", folder=why, why=why)
+            for kind, why in self.run_log.errors.items()
+        )
         ended = self.process.error_message() if self.process else ""
         if ended:
-            trouble = self.say("xt_ended", why=ended)
-        if trouble:
-            raise ValueError(trouble)
+            error = self.word("xt_ended", why=ended)
+        if error:
+            raise ValueError(error)
 
-    def _end(self) -> None:
+    def _notes(self) -> str:
+        """Notes on S': not logged, or logged without weighting the losses."""
+        if not len(self.run_log.step_T):
+            done = self.progress.state in ("finished", "stopped")
+            return note_html(self.word("xt_no_scores" if done else "xt_no_scores_yet"))
+        measured = self.run_log.config is not None and self.run_log.config.loss.weight_on == "none"
+        return note_html(self.word("xt_not_weighed")) if measured else ""
+
+    def _stop(self) -> None:
         self.process.stop()
         self.refresh()
 
-    def _picked(self, key: str, _: bool) -> None:
-        """A step was picked on a chart."""
-        self.slider.value = int(float(key.rpartition("@")[2]))
-
-    def _moved(self, change: dict) -> None:
+    def _on_slider(self, change: dict) -> None:
         if not self._placing:
             self.following.value = change["new"] >= self.slider.max
             self.changed()
 
-    def _follow_or_not(self, change: dict) -> None:
+    def _on_following(self, change: dict) -> None:
         if change["new"]:
             self.slider.value = self.slider.max
 
-    def _playing(self, change: dict) -> None:
-        """A replay that starts at the end starts from the beginning; it stops at the end, where
-        the last stride of the browser's player would not fit."""
+    def _on_playing(self, change: dict) -> None:
+        """Restart a replay that is at the end; snap to the end where the last stride overshoots."""
         if not change["new"]:
             if self.slider.max - self.slider.value < self.play.step:
                 self.slider.value = self.slider.max
@@ -226,20 +277,20 @@ class TrainingMonitor(Explorer):
         if self.slider.value >= self.slider.max:
             self.slider.value = self.slider.min
 
-    def _watch_or_not(self, change: dict) -> None:
+    def _on_watching(self, change: dict) -> None:
         if self._task is not None:
             self._task.cancel()
             self._task = None
         if not change["new"]:
             return
-        self._once = False
+        self._complete = False
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # Plain Python: `refresh` is called by hand.
-        self._task = loop.create_task(self._keep_watching())
+            return  # Plain Python: call `refresh`.
+        self._task = loop.create_task(self._watch())
 
-    async def _keep_watching(self) -> None:
+    async def _watch(self) -> None:
         while self.watching.value:
             await asyncio.sleep(self.every)
             if self._view_count == 0:
@@ -247,3 +298,179 @@ class TrainingMonitor(Explorer):
             self.refresh()
             if self.progress.state == "finished":
                 self.watching.value = False
+
+
+@drawn
+def training_figure(log: RunLog, until: float, lang: Language = "en") -> Figure:
+    """Draw losses, validation and S' of a run, with a cursor at the step `until`.
+
+    Top: losses (light: as logged; heavy: running mean up to `until`), retrieval, and alignment and
+    uniformity. Bottom: S' at the last logged step up to `until`, its diagonal and its ten pairs.
+    Legends carry the values at `until`.
+    """
+    curves = log.curves()
+    groups = panels_of(curves)
+    panels = {
+        "xt_losses": [key for keys in groups.values() for key in keys if key.startswith(LOSS)],
+        "retrieval_validation": groups.get("retrieval_validation", []),
+        "geometry": groups.get("geometry", []),
+    }
+    figure = new_figure(12.0, 6.2)
+    # A fixed layout: a constrained one doubles the time of a move of the slider.
+    figure.set_layout_engine("none")
+    grid = figure.subplots(2, 3, gridspec_kw=GRID)
+    for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
+        smooth = title == "xt_losses"
+        colours = loss_colours(keys) if smooth else category_colours(len(keys))
+        for key, colour in zip(keys, colours, strict=True):
+            name = f"{short_name(key, lang)} {value_at(curves[key], until)}"
+            _curve(axes, curves[key], until, colour, name, smooth)
+        _finish(axes, label(title, lang), until, log, lang)
+    losses_T = np.concatenate([np.zeros(0), *(curves[key][1] for key in panels["xt_losses"])])
+    losses_T = losses_T[np.isfinite(losses_T)]
+    if len(losses_T) and losses_T.min() > 0:
+        grid[0, 0].set_yscale("log")
+        grid[0, 0].yaxis.set_major_formatter("{x:g}")
+    _draw_scores(grid[1], log, until, lang)
+    return figure
+
+
+def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Language) -> None:
+    heat, diagonal, pairs = axes_3
+    if not len(log.step_T):
+        for axes in axes_3:
+            axes.set_axis_off()
+        return
+    last = max(int(np.searchsorted(log.step_T, until, side="right")) - 1, 0)
+    mean_MM = log.mean_TMM[last]
+    most = max(float(np.nanmax(np.abs(log.mean_TMM), initial=0.0)), 1e-6)
+    shown_M = np.isfinite(mean_MM.diagonal())
+    shown_MM = shown_M[:, None] & shown_M[None, :]
+    heatmap(heat, mean_MM, diverging(), Normalize(-most, most), shown_MM)
+    modality_ticks(heat, lang)
+    heat.set_title(label("xt_scores_at", lang, step=int(log.step_T[last])), pad=points(18))
+    for m, modality in enumerate(MODALITIES):
+        curve = log.step_T, log.mean_TMM[:, m, m]
+        name = f"{label(modality, lang)} {value_at(curve, until)}"
+        _curve(diagonal, curve, until, MODALITY_COLOURS[modality], name)
+    for i, j in PAIRS:
+        curve = log.step_T, log.mean_TMM[:, i, j]
+        for m, dashes in ((i, ()), (j, (3, 3))):
+            _curve(pairs, curve, until, MODALITY_COLOURS[MODALITIES[m]], dashes=dashes)
+    _finish(diagonal, label("xt_diagonal", lang), until, log, lang)
+    _finish(pairs, label("xt_pairs", lang), until, log, lang)
+
+
+def _curve(
+    axes: Axes,
+    curve: Curve,
+    until: float,
+    colour: str,
+    name: str = "",
+    smooth: bool = False,
+    dashes: tuple[int, ...] = (),
+) -> None:
+    """Draw a curve light, and heavy up to the step `until`; values not finite leave a gap."""
+    step_T, value_T = curve[0], np.where(np.isfinite(curve[1]), curve[1], np.nan)
+    heavy_T = running_mean(value_T, window_of(len(value_T))) if smooth else value_T
+    past_T = step_T <= until
+    axes.plot(step_T, value_T, color=tint(colour, 0.35), linewidth=points(0.8), dashes=dashes)
+    marker = "." if past_T.sum() < 2 else None
+    axes.plot(
+        step_T[past_T], heavy_T[past_T], color=colour, label=name or None, dashes=dashes,
+        marker=marker,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, title: str, until: float, log: RunLog, lang: Language) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(label("step", lang))
+    axes.set_xlim(0, max(log.step, 1))
+    axes.axvline(until, color=shade(0.5), linewidth=points(0.8), linestyle=":")
+    if axes.get_legend_handles_labels()[0]:
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03)}
+        axes.legend(**beside, fontsize=points(7.5), labelcolor=shade(0.85), handlelength=1.2)
+
+
+def loss_colours(keys: Sequence[str]) -> list[str]:
+    """Return a colour per loss: that of the modality for a pretext task, greys for the others."""
+    by_task = {LOSS + SPECS[m].task: MODALITY_COLOURS[m] for m in MODALITIES}
+    greys = iter([shade(0.9), shade(0.55), *category_colours(len(keys))])
+    return [by_task.get(key) or next(greys) for key in keys]
+
+
+def key_name(key: str, lang: Language) -> str:
+    """Return a key of metrics.jsonl in words."""
+    short = key.removeprefix(LOSS).removeprefix(VALIDATION)
+    return label(short, lang) if short in LABELS[lang] else short
+
+
+def short_name(key: str, lang: Language) -> str:
+    """Return the name of a key without its explanation, e.g. MLM."""
+    return key_name(key, lang).replace("：", ":").split(":")[0]
+
+
+def value_at(curve: Curve, step: float) -> str:
+    """Return the newest value up to a step with four significant digits; a dash without one."""
+    step_T, value_T = curve
+    last = int(np.searchsorted(step_T, step, side="right")) - 1
+    if last < 0 or not np.isfinite(value_T[last]):
+        return "–"
+    return f"{value_T[last]:.4g}".replace("-", "−")
+
+
+def state_html(now: Progress, log: RunLog, certain: bool, lang: Language) -> str:
+    """Return state, step, speed and remaining time in one line.
+
+    certain: the process is known, so that `stopped` is not a guess.
+    """
+    guess = now.state == "stopped" and not certain
+    words = label("xt_stopped_maybe" if guess else f"xt_{now.state}", lang)
+    parts = [f'<b class="{now.state}">{words}</b>']
+    if now.steps is None:
+        parts.append(label("xt_step", lang, step=now.step))
+    else:
+        done = label("xt_step_of", lang, step=now.step, steps=now.steps)
+        bar = f'<progress aria-label="{done}" max="{now.steps}" value="{now.step}"></progress>'
+        parts += [done, bar]
+    if np.isfinite(now.speed):
+        parts.append(label("xt_speed", lang, speed=now.speed))
+    if np.isfinite(now.seconds_left):
+        parts.append(label("xt_left", lang, time=clock(now.seconds_left)))
+    if now.state in ("running", "stopped") and now.idle_seconds > QUIET:
+        parts.append(label("xt_quiet", lang, time=clock(now.idle_seconds)))
+    if now.state == "waiting" and log.config:
+        train = log.config.train
+        parts.append(label("xt_every", lang, lines=train.log_every, scores=train.checkpoint_every))
+    parts.append(f'<span class="note">{text(str(log.run.folder))}</span>')
+    body = "".join(f"<span>{part}</span>" for part in parts)
+    return f'<div class="state" data-state="{now.state}" data-step="{now.step}">{body}</div>'
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds, e.g. 0:04:10."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def warning_lines(log: RunLog, found: Sequence[HealthIssue], lang: Language) -> list[str]:
+    """Return failed health checks, damaged lines and restarts, one sentence each."""
+    lines = [
+        label(
+            f"xt_{each.kind}", lang, name=key_name(each.key, lang), step=each.step,
+            value=each.value, best=each.best, count=int(each.value),
+        )
+        for each in found
+    ]  # fmt: skip
+    if log.damaged_lines:
+        count, first = len(log.damaged_lines), log.damaged_lines[0]
+        lines.append(label("xt_damaged", lang, count=count, line=first))
+    if log.restarts:
+        lines.append(label("xt_returns", lang, count=log.restarts))
+    return lines
+
+
+def warnings_html(lines: Sequence[str]) -> str:
+    """Return warnings as an ARIA status, which screen readers announce."""
+    body = "".join(f'<div class="error">{text(line)}</div>' for line in lines)
+    return f'<div role="status" data-warnings="{len(lines)}">{body}</div>'

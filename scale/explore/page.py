@@ -1,4 +1,4 @@
-"""All explorers on one page: what `scale explore` shows, and a cell of a notebook can."""
+"""All panels as the tabs of one widget, for `scale explore` and for notebooks."""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,14 +6,16 @@ from pathlib import Path
 
 import ipywidgets
 
+from scale.data.catalogue import Catalogue
 from scale.explore.embeddings import EmbeddingExplorer
-from scale.explore.explorer import COMPLAINTS
-from scale.explore.html import Surface
-from scale.explore.markup import complaint
+from scale.explore.html import ClickableHtml
+from scale.explore.markup import error_html
 from scale.explore.masking import MaskingExplorer
 from scale.explore.monitor import TrainingMonitor
+from scale.explore.panel import USER_ERRORS
 from scale.explore.scores import ScoreExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
+from scale.training.run import TrainedRun
 from scale.viz.words import Language, label
 
 TITLES = {
@@ -27,60 +29,60 @@ PANELS = tuple(TITLES)
 
 
 class ExplorerPage(ipywidgets.Tab):
-    """A tab for each explorer; one is built when it is first shown, so that the page opens at once.
+    """A tab per panel; a panel is built when its tab is first selected.
 
-    What cannot be built (a run without logged scores, a model that reads nothing of the catalogue)
-    says so in its own tab.
+    A panel that cannot be built (a model that reads nothing of the catalogue, for example) is
+    replaced by its error message; the other tabs work.
     """
 
     def __init__(
         self,
-        run: Path | str,
-        catalogue: Path | str,
+        run: TrainedRun | Path | str,
+        catalogue: Catalogue | Path | str,
         split: str | None = "test",
         lang: Language = "en",
     ) -> None:
-        self._lang: Language = lang
-        self._makers = panel_makers(run, catalogue, split, lang)
+        self._builders = panel_builders(run, catalogue, split, lang)
         self._built: set[str] = set()
-        waiting = [ipywidgets.VBox([Surface(_line("xp_wait", lang))]) for _ in PANELS]
+        wait = f'<div class="note">{label("xp_wait", lang)}</div>'
+        boxes = [ipywidgets.VBox([ClickableHtml(wait)]) for _ in PANELS]
         titles = tuple(label(key, lang) for key in TITLES.values())
-        super().__init__(children=waiting, titles=titles, selected_index=0)
+        super().__init__(children=boxes, titles=titles, selected_index=0)
         self.add_class("scale-page")
         self.observe(lambda change: self.show(PANELS[change["new"]]), "selected_index")
         self.show(PANELS[0])
 
     def show(self, name: str) -> None:
-        """Build a panel, unless it stands already."""
+        """Build a panel unless it is already there."""
         if name in self._built:
             return
         self._built.add(name)
         box = self.children[PANELS.index(name)]
         try:
-            box.children = (self._makers[name](),)
-        except COMPLAINTS as error:
-            box.children = (Surface(complaint(str(error))),)
+            box.children = (self._builders[name](),)
+        except USER_ERRORS as error:
+            box.children = (ClickableHtml(error_html(str(error))),)
 
     def __repr__(self) -> str:
         return f"ExplorerPage({', '.join(PANELS)})"
 
 
-def panel_makers(
-    run: Path | str, catalogue: Path | str, split: str | None, lang: Language
+def panel_builders(
+    run: TrainedRun | Path | str,
+    catalogue: Catalogue | Path | str,
+    split: str | None,
+    lang: Language,
 ) -> dict[str, Callable[[], ipywidgets.Widget]]:
-    """By name, what builds each panel; run and catalogue are opened once, when first needed."""
+    """Return a builder for each panel; run and catalogue are opened once, on first use."""
+    folder = run.folder.folder if isinstance(run, TrainedRun) else run
 
     @cache
-    def subject() -> Subject:
-        return Subject.open(run, catalogue, split)
+    def source() -> ExplorerSource:
+        return ExplorerSource.open(run, catalogue, split)
 
     return {
-        "scores": lambda: ScoreExplorer(subject(), lang=lang),
-        "masking": lambda: MaskingExplorer(subject(), lang=lang),
-        "embeddings": lambda: EmbeddingExplorer(subject(), lang=lang),
-        "training": lambda: TrainingMonitor(run, lang=lang),
+        "scores": lambda: ScoreExplorer(source(), lang=lang),
+        "masking": lambda: MaskingExplorer(source(), lang=lang),
+        "embeddings": lambda: EmbeddingExplorer(source(), lang=lang),
+        "training": lambda: TrainingMonitor(folder, lang=lang),
     }
-
-
-def _line(key: str, lang: Language) -> str:
-    return f'<div class="note">{label(key, lang)}</div>'

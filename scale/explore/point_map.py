@@ -1,6 +1,6 @@
-"""A map of points that answers to hover, click and lasso: jupyter-scatter (WebGL), 100,000 points.
+"""A scatter plot with hover, click and lasso, for up to 100,000 points (jupyter-scatter, WebGL).
 
-P points, K chosen points.
+P points, K selected points.
 """
 
 from __future__ import annotations
@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import ipywidgets
 import numpy as np
-import traitlets
 from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
 from scale.config import require
-from scale.explore.clouds import Neighbours
-from scale.explore.colouring import Groups
-from scale.explore.html import ASSETS, Surface
+from scale.explore.html import ClickableHtml, PageColour
+from scale.explore.projections import Groups, Neighbours
 from scale.viz.theme import NEGATIVE, is_light
 
 if TYPE_CHECKING:
@@ -26,39 +23,28 @@ if TYPE_CHECKING:
 
 BUTTONS = ["pan_zoom", "lasso", "full_screen", "download", "reset"]
 HEIGHT = 480
-"""Pixels; a map that is narrower than high hides what lies at its sides."""
+"""In pixels; a map that is narrower than high hides the points at its sides."""
 FEW = 5_000
-"""Up to so many points each is drawn alike; of more, those that crowd are drawn fainter."""
-KEPT = "#8A93A0"
-"""Of a line to a neighbour that is near on the map too; torn ones are `NEGATIVE`."""
+"""Up to so many points are drawn alike; of more, dense regions are drawn fainter."""
+NEAR = "#8A93A0"
+"""Colour of the line to a neighbour that is near on the map too; far ones are `NEGATIVE`."""
 NOWHERE = -1
-"""jupyter-scatter takes None for its first point."""
-
-
-class Theme(anywidget.AnyWidget):
-    """The colour of the page, as the browser sees it."""
-
-    _esm = ASSETS / "theme.js"
-    page = traitlets.Unicode("#ffffff").tag(sync=True)
-
-    def __repr__(self) -> str:
-        return f"Theme({self.page})"
+"""No hovered point: jupyter-scatter reads None as its first point."""
 
 
 class PointMap(ipywidgets.VBox):
-    """Coloured points in the plane. Pan and zoom, hover, click on a point, lasso (a button of the
-    map, or a long press).
+    """Coloured points. Pan, zoom, hover, click, or draw a lasso (toolbar button, or a long press).
 
     Needs jupyter-scatter.
 
     Args:
-        xy_P2: places.
+        xy_P2: coordinates.
         groups: colours.
-        hovered: called with the point under the pointer, and with None when it leaves.
-        picked: called with point_K after a click or a lasso; empty when the selection is dropped.
+        hovered: called with the index of the hovered point, and with None when the pointer leaves.
+        picked: called with index_K after a click or a lasso; empty when the selection is cleared.
 
     Raises:
-        ValueError: places and groups do not fit, or a place is not finite.
+        ValueError: coordinates and groups differ in length, or a coordinate is not finite.
     """
 
     def __init__(
@@ -69,21 +55,21 @@ class PointMap(ipywidgets.VBox):
         picked: Callable[[NDArray[np.int64]], None] | None = None,
     ) -> None:
         self._hovered, self._picked = hovered, picked
-        self._told: dict[str, Any] = {"selection": [], "hovering": NOWHERE}
-        self._title = Surface()
-        self._theme = Theme()
+        self._sent: dict[str, Any] = {"selection": [], "hovering": NOWHERE}
+        self._title = ClickableHtml()
+        self._page_colour = PageColour()
         self._table, colours = _table(xy_P2, groups)
         self._scatter = _scatter(self._table, colours)
         widget = self._scatter.show(BUTTONS)
-        super().__init__([self._title, widget, self._theme])
+        super().__init__([self._title, widget, self._page_colour])
         self.add_class("scale-map")
         widget.observe(self._on_hover, "hovering")
         widget.observe(self._on_selection, "selection")
-        self._theme.observe(lambda change: self._paint(change["new"]), "page")
+        self._page_colour.observe(lambda change: self._paint(change["new"]), "page")
 
     @property
     def widget(self) -> Any:
-        """The `jscatter.widget.JupyterScatter` inside."""
+        """The widget of jupyter-scatter (`jscatter.widget.JupyterScatter`)."""
         return self._scatter.widget
 
     @property
@@ -96,9 +82,9 @@ class PointMap(ipywidgets.VBox):
         self._title.html = html
 
     def move(self, xy_P2: ArrayLike, groups: Groups) -> None:
-        """Show other places, groups or points. As many points as before slide to their places.
+        """Show other coordinates, groups or points; an unchanged number of points is animated.
 
-        Raises ValueError as the constructor does.
+        Raises ValueError like the constructor.
         """
         table, colours = _table(xy_P2, groups)
         same = len(table) == len(self._table)
@@ -110,61 +96,61 @@ class PointMap(ipywidgets.VBox):
         self._scatter.size(_size(len(table)))
 
     def set_height(self, height: int) -> None:
-        """Pixels."""
+        """Set the height in pixels."""
         self._scatter.height(height)
 
-    def select(self, point_K: Sequence[int] | NDArray) -> None:
-        """Show these points as selected; `picked` is not called."""
-        chosen = np.asarray(point_K, dtype=np.uint32)
-        self._told["selection"] = chosen.tolist()
+    def select(self, index_K: Sequence[int] | NDArray) -> None:
+        """Select points without calling `picked`."""
+        chosen = np.asarray(index_K, dtype=np.uint32)
+        self._sent["selection"] = chosen.tolist()
         self._scatter.selection(chosen)
 
-    def hover(self, point: int | None) -> None:
-        """Show the pointer's cross at a point; `hovered` is not called."""
-        self._told["hovering"] = NOWHERE if point is None else point
-        self.widget.hovering = self._told["hovering"]
+    def hover(self, index: int | None) -> None:
+        """Show the cross hair at a point without calling `hovered`."""
+        self._sent["hovering"] = NOWHERE if index is None else index
+        self.widget.hovering = self._sent["hovering"]
 
     def join(self, near: Neighbours | None) -> None:
-        """Draw a line from a point to each neighbour, orange where the map tears them apart; None
-        takes all lines away."""
+        """Draw a line from a point to each neighbour, orange where it is far away on the map; None
+        removes all lines."""
         self._scatter.annotations([] if near is None else self._lines(near))
 
     def _lines(self, near: Neighbours) -> list[Any]:
         import jscatter
 
         xy_P2 = self._table[["x", "y"]].to_numpy()
-        start_2 = xy_P2[near.point].tolist()
-        # Torn ones last, above the others.
-        order = np.argsort(near.torn_K, kind="stable")
+        start_2 = xy_P2[near.index].tolist()
+        # Far ones last, above the others.
+        order = np.argsort(near.far_K, kind="stable")
         return [
             jscatter.Line(
-                [start_2, xy_P2[near.point_K[k]].tolist()],
-                line_color=NEGATIVE if near.torn_K[k] else KEPT,
+                [start_2, xy_P2[near.index_K[k]].tolist()],
+                line_color=NEGATIVE if near.far_K[k] else NEAR,
                 line_width=2,
             )
             for k in order
         ]
 
     def _on_hover(self, change: dict[str, Any]) -> None:
-        point = change["new"]
-        if point == self._told["hovering"]:
+        index = change["new"]
+        if index == self._sent["hovering"]:
             return
-        self._told["hovering"] = point
+        self._sent["hovering"] = index
         if self._hovered is not None:
-            self._hovered(None if point is None or point < 0 else int(point))
+            self._hovered(None if index is None or index < 0 else int(index))
 
     def _on_selection(self, change: dict[str, Any]) -> None:
         found = [] if change["new"] is None else np.asarray(change["new"]).tolist()
-        if found == self._told["selection"]:
+        if found == self._sent["selection"]:
             return
-        self._told["selection"] = found
+        self._sent["selection"] = found
         if self._picked is not None:
             self._picked(np.array(found, dtype=np.int64))
 
     def _paint(self, page: str) -> None:
         ink = "#1b2330" if is_light(page) else "#ffffff"
         self._scatter.color(selected=ink, hover=ink)
-        # `Scatter.background` would also colour axes and legend, and the browser then draws them.
+        # `Scatter.background` also colours axes and legend, and the browser then draws them.
         self.widget.background_color = to_rgba(page)
         self.widget.reticle_color = to_rgba(ink, 0.2)
 
@@ -173,21 +159,21 @@ class PointMap(ipywidgets.VBox):
 
 
 def _table(xy_P2: ArrayLike, groups: Groups) -> tuple[Any, list[str]]:
-    """Places and groups as a table, and the groups' colours.
+    """Return coordinates and groups as a table, and the colours of the groups.
 
-    Only groups that have points, numbered in one row: the browser stretches other numbers over the
-    colours.
+    Groups without points are left out and the others numbered from zero: jupyter-scatter stretches
+    the codes over the colours.
     """
     import pandas as pd
 
     xy_P2 = np.asarray(xy_P2, dtype=float)
     require(
         xy_P2.shape == (len(groups.code_P), 2),
-        f"places are {xy_P2.shape}, groups are {len(groups.code_P)}",
+        f"coordinates are {xy_P2.shape}, groups are {len(groups.code_P)}",
     )
-    require(bool(np.isfinite(xy_P2).all()), "a place on the map is not finite")
+    require(bool(np.isfinite(xy_P2).all()), "a coordinate on the map is not finite")
     used_G, code_P = np.unique(groups.code_P, return_inverse=True)
-    # By number, because two groups may have one name.
+    # By number, because two groups may have the same name.
     group = pd.Categorical.from_codes(code_P, [str(k) for k in range(len(used_G))])
     table = pd.DataFrame({"x": xy_P2[:, 0], "y": xy_P2[:, 1], "group": group})
     return table, [groups.colours[k] for k in used_G]
@@ -196,7 +182,7 @@ def _table(xy_P2: ArrayLike, groups: Groups) -> tuple[Any, list[str]]:
 def _scatter(table: Any, colours: list[str]) -> Scatter:
     import jscatter
 
-    # Else jscatter's own: fainter where points crowd.
+    # Otherwise the default of jscatter: by density.
     alike = {"opacity": 0.85} if len(table) <= FEW else {}
     return jscatter.Scatter(
         "x", "y", table, color_by="group", color_map=colours, height=HEIGHT,
@@ -207,5 +193,5 @@ def _scatter(table: Any, colours: list[str]) -> Scatter:
 
 
 def _size(count: int) -> int:
-    """Pixels of a point: smaller where there are more."""
+    """Return the size of a point in pixels, smaller for more points."""
     return int(np.clip(60 / max(count, 1) ** 0.3, 2, 9))

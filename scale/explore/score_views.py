@@ -1,18 +1,33 @@
-"""What a model says of one product, as HTML: matrices, weights, what the JCT sees, neighbours.
+"""HTML of the score explorer: contents of the modalities, matrices, weights, neighbours.
 
-M modalities (five).
+M modalities (five); T frames, H, W, C height, width and colours of a picture, S samples of a sound.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cache
 
 import numpy as np
 from matplotlib.colors import Colormap, Normalize
 
-from scale.explore.markup import bar_rows, heat_table, modality_name, number, pair_name
-from scale.explore.subject import Subject
+from scale.config import FeatureConfig
+from scale.explore.markup import (
+    bar_rows,
+    clip_uri,
+    heat_table,
+    mel_pixels,
+    modality_name,
+    number,
+    pair_name,
+    png_uri,
+    sound_uri,
+    text,
+)
+from scale.explore.source import ExplorerSource
 from scale.modalities import MODALITIES, PAIRS
-from scale.studies.single_product import ProductOutputs
+from scale.studies.damage import Table, split_words
+from scale.studies.single_product import ModalityContent, ProductOutputs
 from scale.viz.theme import MODALITY_COLOURS, diverging, sequential, use_style
 from scale.viz.words import Language, label
 
@@ -133,7 +148,7 @@ def fused_cosines(now: ProductOutputs, before: ProductOutputs) -> np.ndarray:
 
 
 def nearest(
-    subject: Subject,
+    source: ExplorerSource,
     row: int,
     found: Sequence[tuple[str, float]],
     before: Sequence[tuple[str, float]] | None,
@@ -148,18 +163,18 @@ def nearest(
             fact = label("xs_rank_was", lang, cosine=fact, rank=ranks[name])
         elif before is not None:
             fact = label("xs_rank_new", lang, cosine=fact)
-        other = subject.row_of[name]
-        hit = same_category(subject, row, name)
-        cards.append(subject.card(other, fact, hit, pick=True, lang=lang))
+        other = source.row_of[name]
+        hit = same_category(source, row, name)
+        cards.append(source.card(other, fact, hit, pick=True, lang=lang))
     key = "xs_nearest_before" if before is None else "xs_nearest_now"
     row_of_cards = f'<div class="row cards" data-group>{"".join(cards)}</div>'
     return f'<div data-list="{key}"><h4>{label(key, lang)}</h4>{row_of_cards}</div>'
 
 
-def same_category(subject: Subject, row: int, name: str) -> bool:
+def same_category(source: ExplorerSource, row: int, name: str) -> bool:
     """Whether the product `name` is of the category of the product at `row`."""
-    category = subject.product(row).category
-    return category is not None and category == subject.product(subject.row_of[name]).category
+    category = source.product(row).category
+    return category is not None and category == source.product(source.row_of[name]).category
 
 
 def training_view(
@@ -178,3 +193,105 @@ def training_view(
     right = matrix("weighted", weight_MM, now.present_M, product, lang)
     note = f'<div class="note">{label("xs_step_note", lang)}</div>'
     return f'<div class="row"><div data-step="{step}">{left}</div><div>{right}</div></div>{note}'
+
+
+PLAY = "play"
+"""Key of the button that starts and stops the clip."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one modality's tile shows."""
+
+    modality: str
+    content: ModalityContent | None
+    """After the change; None: the model does not get it."""
+    clean: ModalityContent | None
+    """As it is in the catalogue; None: the product has none."""
+    giver: str = ""
+    """Id of the product that the content was taken from, where it is another one."""
+    playing: bool = False
+
+    def html(self, config: FeatureConfig, lang: Language) -> str:
+        """Header and content; hatched where it is missing. `data-state` says which of `present`,
+        `changed`, `off` and `absent` it is."""
+        if self.content is None:
+            state = "absent" if self.clean is None else "off"
+            key = f"absent_{self.modality}" if self.clean is None else "xs_off"
+            return self._frame(state, "", f'<div class="hatched">{label(key, lang)}</div>', lang)
+        state = "present" if self.content is self.clean else "changed"
+        fact = label("xs_tokens", lang, n=len(self.content.sequence))
+        if self.giver:
+            fact += " · " + text(label("xs_from", lang, product=self.giver))
+        if self.content.shown is None:
+            length, size = self.content.sequence.shape
+            body = label("xs_vectors", lang, length=length, size=size)
+            return self._frame(state, fact, f'<div class="note">{body}</div>', lang)
+        return self._frame(state, fact, self._body(config, lang), lang)
+
+    def _frame(self, state: str, fact: str, body: str, lang: Language) -> str:
+        head = f"<h4>{modality_name(self.modality, lang)}</h4>"
+        head += f'<div class="note fact" title="{fact}">{fact}</div>'
+        where = f'data-modality="{self.modality}" data-state="{state}"'
+        return f'<div class="tile" {where}>{head}<div class="body">{body}</div></div>'
+
+    def _body(self, config: FeatureConfig, lang: Language) -> str:
+        shown = self.content.shown
+        if self.modality == "text":
+            return f"<div>{_words(shown, self.clean.shown)}</div>"
+        if self.modality == "table":
+            return _table(shown, self.clean.shown, self.content.entities_read, lang)
+        if self.modality == "image":
+            return f'<img class="pixels" alt="{label("image", lang)}" src="{png_uri(shown[0])}">'
+        if self.modality == "video":
+            return _clip(shown, self.content.place_T, self.playing, lang)
+        return _sound(self.content, config, lang)
+
+
+def _words(title: str, clean: str) -> str:
+    """The title; words that the clean one does not have at that place are marked."""
+    now, before = split_words(title), split_words(clean)
+    bare = [[word.strip() for word in words] for words in (before, now)]
+    parts = []
+    for kind, _, _, start, end in SequenceMatcher(None, *bare, autojunk=False).get_opcodes():
+        piece = text("".join(now[start:end]))
+        parts.append(piece if kind == "equal" or not piece else f"<mark>{piece}</mark>")
+    return "".join(parts)
+
+
+def _table(table: Table, clean: Table, read: set[int], lang: Language) -> str:
+    """The rows; values that the clean table does not have there are marked, rows that do not fit
+    into the model are grey."""
+    rows = []
+    for k, (attribute, value) in enumerate(table):
+        new = k >= len(clean) or clean[k] != (attribute, value)
+        shown = f"<mark>{text(value)}</mark>" if new else text(value)
+        unread = f' class="unread" title="{label("xs_unread", lang)}"'
+        grey = "" if 2 * k + 1 in read else unread
+        rows.append(f"<tr{grey}><th>{text(attribute)}</th><td>{shown}</td></tr>")
+    return f'<table class="pairs">{"".join(rows)}</table>'
+
+
+def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Language) -> str:
+    """All frames, each with its number in the clean clip where it moved, and a button to play."""
+    button = label("xs_stop" if playing else "xs_play", lang)
+    button = f'<span class="button" data-key="{PLAY}">{"■" if playing else "▶"} {button}</span>'
+    if playing:
+        alt = label("video", lang)
+        return f'<img class="pixels" alt="{alt}" src="{clip_uri(frames_THWC)}">{button}'
+    frames = []
+    for t, (frame_HWC, place) in enumerate(zip(frames_THWC, place_T.tolist(), strict=True)):
+        name = label("xs_place", lang, n=place + 1)
+        number = f"<mark>{place + 1}</mark>" if place != t else f"{place + 1}"
+        picture = f'<img class="pixels" alt="{name}" src="{png_uri(frame_HWC)}">'
+        frames.append(f'<div class="frame">{picture}<div>{number}</div></div>')
+    return f'<div class="strip">{"".join(frames)}</div>{button}'
+
+
+def _sound(content: ModalityContent, config: FeatureConfig, lang: Language) -> str:
+    """The log-mel that the model gets, and the sound to listen to."""
+    name = label("audio", lang)
+    heard = sound_uri(content.shown, config.sample_rate)
+    seen = png_uri(mel_pixels(content.sequence))
+    player = f'<audio controls preload="none" aria-label="{name}" src="{heard}"></audio>'
+    return f'<img class="mel" alt="{name}" src="{seen}">{player}'

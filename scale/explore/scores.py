@@ -1,5 +1,6 @@
-"""The score explorer: one product, its modalities switched off or noised, and what S' becomes."""
+"""The score explorer: change the modalities of one product and read the effect on S'."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -8,15 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scale.explore import score_views as views
-from scale.explore.explorer import Explorer
-from scale.explore.html import Surface
-from scale.explore.models import Models
-from scale.explore.picker import SHORT, ProductPicker
-from scale.explore.score_contents import PLAY, Tile
-from scale.explore.score_controls import CLEAN, ModalityColumn
-from scale.explore.score_summary import change_line, weight_lines
-from scale.explore.subject import Subject
-from scale.modalities import MODALITIES
+from scale.explore.html import ClickableHtml
+from scale.explore.markup import number
+from scale.explore.panel import Panel
+from scale.explore.score_views import PLAY, Tile
+from scale.explore.source import CheckpointModels, ExplorerSource
+from scale.modalities import MODALITIES, PAIRS
 from scale.studies.single_product import (
     ModalityChange,
     ProductEditor,
@@ -27,7 +25,222 @@ from scale.studies.single_product import (
 )
 from scale.training.logging import read_scores, score_means
 from scale.viz.scores import score_matrices
-from scale.viz.words import Language
+from scale.viz.words import Language, label
+
+LISTED = 200
+"""Products in the list at once; a browser is slow with more."""
+SHORT = {"description_width": "initial"}
+"""A control's description takes the room that it needs."""
+
+
+class ProductPicker(ipywidgets.HBox):
+    """A line to search for words of id and title, the list of what is found, and their number."""
+
+    def __init__(
+        self, source: ExplorerSource, row: int, chosen: Callable[[Any], None], lang: Language
+    ):
+        """`chosen` is called when another product is chosen. Raises ValueError for a row that has
+        nothing to show."""
+        self._options, self._lang = source.options(), lang
+        self._name = {each: name for name, each in self._options}
+        if row not in self._name:
+            raise ValueError(f"{source.data.ids[row]}: the product has no modality")
+        self.find = ipywidgets.Text(
+            description=label("xs_find", lang),
+            placeholder=label("xs_find_hint", lang),
+            style=SHORT,
+        )
+        self.list = ipywidgets.Dropdown(
+            description=label("xs_product", lang), layout={"width": "440px"}, style=SHORT
+        )
+        self.count = ipywidgets.Label()
+        self._offer(self._options, row)
+        self.find.observe(self._search, "value")
+        self.list.observe(chosen, "value")
+        super().__init__([self.find, self.list, self.count], layout={"flex_flow": "row wrap"})
+
+    @property
+    def row(self) -> int:
+        """Row of the chosen product."""
+        return self.list.value
+
+    def choose(self, row: int) -> None:
+        """Choose a product, whether it is listed or not."""
+        if row in {each for _, each in self.list.options}:
+            self.list.value = row
+        else:
+            self._offer(self._options, row)
+
+    def _search(self, _: Any) -> None:
+        words = self.find.value.lower().split()
+        found = [
+            (name, row) for name, row in self._options if all(w in name.lower() for w in words)
+        ]
+        if found:
+            rows = {row for _, row in found}
+            self._offer(found, self.row if self.row in rows else found[0][1])
+        else:
+            self.count.value = label("xs_found_none", self._lang)
+
+    def _offer(self, found: list[tuple[str, int]], row: int) -> None:
+        """List what was found, with `row` among it and chosen."""
+        listed = found[:LISTED]
+        if row not in {each for _, each in listed}:
+            listed = [(self._name[row], row), *listed[: LISTED - 1]]
+        self.list.options = listed
+        self.list.value = row
+        key = "xs_found" if len(found) <= LISTED else "xs_first"
+        shown = {"n": min(len(found), LISTED), "all": len(self._options)}
+        self.count.value = label(key, self._lang, **shown)
+
+
+PERCENT = tuple(round(0.05 * k, 2) for k in range(1, 21))
+STRENGTHS: dict[str, tuple[float, ...]] = {
+    "gaussian": tuple(range(10, 251, 10)),
+    "blur": tuple(np.arange(0.5, 12.1, 0.5).tolist()),
+    "jpeg": (*range(95, 4, -5), 1),
+    "frame_drop": PERCENT,
+    "frame_shuffle": PERCENT,
+    "snr": tuple(range(40, -21, -2)),
+    "word_drop": PERCENT,
+    "typo": PERCENT,
+    "attribute_swap": PERCENT,
+}
+"""Steps of the slider of each kind, mild to strong; the one before the first is no damage."""
+NAMES = {
+    "gaussian": "xs_gaussian",
+    "blur": "xs_blur",
+    "jpeg": "xs_jpeg",
+    "frame_drop": "xs_frame_drop",
+    "frame_shuffle": "xs_frame_shuffle",
+    "snr": "xs_snr",
+    "word_drop": "xs_word_drop",
+    "typo": "xs_typo",
+    "attribute_swap": "xs_attribute_swap",
+}
+UNITS = {"gaussian": "xs_grey", "blur": "xs_pixels", "jpeg": "xs_quality", "snr": "xs_decibel"}
+"""Other kinds have shares."""
+
+CLEAN = ModalityChange()
+NO_DAMAGE = -1.0
+"""Value of the slider's first step; no kind has a strength of -1 among its steps."""
+WIDE = {"width": "auto"}
+
+
+def strength_text(kind: str, strength: float, lang: Language) -> str:
+    """A strength in the kind's unit."""
+    return label(UNITS.get(kind, "xs_percent"), lang, n=strength, percent=100 * strength)
+
+
+class ModalityColumn(ipywidgets.VBox):
+    """The content of one modality, and controls: present, another product's, noise and strength.
+
+    The kinds `missing` and `missing_category` of a single product are the box `present`.
+    """
+
+    def __init__(
+        self,
+        modality: str,
+        kinds: Sequence[str],
+        changed: Callable[[Any], None],
+        picked: Callable[[str, bool], None],
+        lang: Language,
+    ) -> None:
+        self.modality, self._lang = modality, lang
+        self.content = ClickableHtml(picked=picked)
+        self.present = ipywidgets.Checkbox(
+            True, description=label("xs_present", lang), indent=False, layout=WIDE
+        )
+        self.mismatch = ipywidgets.Checkbox(
+            False, description=label("xs_mismatch", lang), indent=False, layout=WIDE
+        )
+        self.kind = ipywidgets.Dropdown(
+            options=[(label(NAMES[kind], lang), kind) for kind in kinds],
+            description=label("xs_kind", lang),
+            layout=WIDE,
+        )
+        self.strength = ipywidgets.SelectionSlider(
+            options=self._steps(), description=label("xs_strength", lang), layout=WIDE
+        )
+        for control in (self.present, self.mismatch, self.kind, self.strength):
+            control.tooltip = f"{label(modality, lang)}: {control.description}"
+        self.kind.observe(self._restart, "value")
+        for control in (self.present, self.mismatch, self.strength):
+            control.observe(changed, "value")
+        controls = [self.present, self.mismatch, self.kind, self.strength]
+        super().__init__([self.content, *controls], layout={"flex": "1 1 200px", "width": "200px"})
+        self.add_class("scale-modality")
+        self.add_class(f"scale-modality-{modality}")
+
+    def change(self) -> ModalityChange:
+        """What the controls say."""
+        strength = float(self.strength.value)
+        damage = None if strength == NO_DAMAGE else (self.kind.value, strength)
+        return ModalityChange(self.present.value, self.mismatch.value, damage)
+
+    def reset(self) -> None:
+        """No change."""
+        self.present.value, self.mismatch.value, self.strength.value = True, False, NO_DAMAGE
+
+    def offer(self, has: bool, other: bool) -> None:
+        """Let the controls act only where the product has the modality, and where another one has
+        `other` content to take."""
+        for control in (self.present, self.kind, self.strength):
+            control.disabled = not has
+        self.mismatch.disabled = not (has and other)
+
+    def _steps(self) -> list[tuple[str, float]]:
+        steps = STRENGTHS.get(self.kind.value, ())
+        named = [(strength_text(self.kind.value, n, self._lang), n) for n in steps]
+        return [(label("xs_as_is", self._lang), NO_DAMAGE), *named]
+
+    def _restart(self, _: Any) -> None:
+        """Another kind starts without damage."""
+        self.strength.value = NO_DAMAGE
+        self.strength.options = self._steps()
+
+
+def change_line(
+    probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
+) -> str:
+    """What is done to one modality of a product."""
+    if not probe.has(row, modality):
+        what = label("xs_sum_missing", lang)
+    elif not change.present:
+        what = label("xs_off", lang)
+    else:
+        what = " · ".join(_parts(probe, row, modality, change, lang)) or label("xs_as_is", lang)
+    return label("xs_sum_change", lang, modality=label(modality, lang), what=what)
+
+
+def _parts(
+    probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
+) -> list[str]:
+    parts = []
+    giver = probe.donor(row, modality) if change.mismatch else None
+    if giver is not None:
+        parts.append(label("xs_from", lang, product=probe.data.ids[giver]))
+    if change.damage:
+        amount = strength_text(*change.damage, lang)
+        parts.append(f"{label(NAMES[change.damage[0]], lang)} {amount}")
+    return parts
+
+
+def weight_lines(now: ProductOutputs, lang: Language) -> list[str]:
+    """The own weights and the pair weights of what is there."""
+    there = {m: name for m, name in enumerate(MODALITIES) if now.present_M[m]}
+    own = {(m, m): label(name, lang) for m, name in there.items()}
+    pairs = {
+        (i, j): f"{label(there[i], lang)}–{label(there[j], lang)}"
+        for i, j in PAIRS
+        if i in there and j in there
+    }
+    lines = []
+    for key, names in (("xs_sum_own", own), ("xs_sum_pairs", pairs)):
+        values = [f"{name} ~{number(now.weighted_MM[place])}" for place, name in names.items()]
+        lines += [label(key, lang, values=label("xs_comma", lang).join(values))] if values else []
+    return lines
+
 
 POLICIES = {
     "zero": "policy_zero",
@@ -38,7 +251,7 @@ POLICIES = {
 MODEL_NAMES = {"untrained": "untrained", "best": "xs_best", "last": "xs_last"}
 
 
-class ScoreExplorer(Explorer):
+class ScoreExplorer(Panel):
     """Switch modalities of a product off, noise them, take them from another product; see the
     contents, S, softmax(S), S' and the authors' form, the fifteen weights, what the JCT gets and
     the five nearest products, before and after.
@@ -47,18 +260,22 @@ class ScoreExplorer(Explorer):
     """
 
     def __init__(
-        self, subject: Subject, product: str | None = None, lang: Language = "en", seed: int = 0
+        self,
+        source: ExplorerSource,
+        product: str | None = None,
+        lang: Language = "en",
+        seed: int = 0,
     ) -> None:
         """`product`: id of the first product shown; None takes the most complete one. Raises
-        ValueError for an id that is not among the subject's products."""
+        ValueError for an id that is not among the source's products."""
         super().__init__(lang)
-        if product is not None and product not in subject.row_of:
-            raise ValueError(f"{product}: no such product among the {len(subject.data)} shown")
-        row = int(subject.rows[0]) if product is None else subject.row_of[product]
-        self.subject, self.probe, self.models = (
-            subject,
-            ProductEditor(subject.data, seed),
-            Models(subject),
+        if product is not None and product not in source.row_of:
+            raise ValueError(f"{product}: no such product among the {len(source.data)} shown")
+        row = int(source.rows[0]) if product is None else source.row_of[product]
+        self.source, self.probe, self.models = (
+            source,
+            ProductEditor(source.data, seed),
+            CheckpointModels(source),
         )
         self._before = lru_cache(16)(self._read_clean)
         self._tile = lru_cache(16)(self._draw_tile)
@@ -70,21 +287,21 @@ class ScoreExplorer(Explorer):
         self.start(self._layout())
 
     def _make_controls(self, row: int) -> None:
-        self.picker = ProductPicker(self.subject, row, self.changed, self.lang)
+        self.picker = ProductPicker(self.source, row, self.changed, self.lang)
         self.model = ipywidgets.Dropdown(
             options=[(self._name_of(name), name) for name in self.models.names],
             value=self.models.shown,
-            description=self.say("xs_model"),
+            description=self.word("xs_model"),
             style=SHORT,
         )
         self.policy = ipywidgets.ToggleButtons(
-            options=[(self.say(key), name) for name, key in POLICIES.items()],
-            value=self.subject.run.model.missing.policy,
-            description=self.say("xs_policy"),
+            options=[(self.word(key), name) for name, key in POLICIES.items()],
+            value=self.source.run.model.missing.policy,
+            description=self.word("xs_policy"),
             style=SHORT,
         )
         self.reset_button = ipywidgets.Button(
-            description=self.say("xs_reset"), tooltip=self.say("xs_reset_hint"), icon="undo"
+            description=self.word("xs_reset"), tooltip=self.word("xs_reset_hint"), icon="undo"
         )
         self.columns = {
             m: ModalityColumn(m, self.probe.kinds(m), self.changed, self._picked, self.lang)
@@ -94,7 +311,7 @@ class ScoreExplorer(Explorer):
         self.step = ipywidgets.SelectionSlider(
             options=self._steps or [0],
             value=self._steps[-1] if self._steps else 0,
-            description=self.say("xs_step"),
+            description=self.word("xs_step"),
             disabled=not self._steps,
             layout={"width": "420px"},
             style=SHORT,
@@ -104,10 +321,10 @@ class ScoreExplorer(Explorer):
         self.reset_button.on_click(self.reset)
 
     def _make_surfaces(self) -> None:
-        self.matrices, self.bars, self.jct = Surface(), Surface(), Surface()
-        self.near_before = Surface(picked=self._choose)
-        self.near_now = Surface(picked=self._choose)
-        self.near_note, self.training = Surface(), Surface()
+        self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
+        self.near_before = ClickableHtml(picked=self._choose)
+        self.near_now = ClickableHtml(picked=self._choose)
+        self.near_note, self.training = ClickableHtml(), ClickableHtml()
 
     def _layout(self) -> list[ipywidgets.Widget]:
         top = ipywidgets.HBox([self.model, self.reset_button])
@@ -122,7 +339,7 @@ class ScoreExplorer(Explorer):
     def _logged(self) -> tuple[list[int], np.ndarray]:
         """Steps at which the run logged S', and mean_TMM; none where its file cannot be read."""
         try:
-            return score_means(read_scores(self.subject.run.folder.folder))
+            return score_means(read_scores(self.source.run.folder.folder))
         except (ValueError, OSError):
             return score_means([])
 
@@ -144,8 +361,8 @@ class ScoreExplorer(Explorer):
             column.content.html = self._tile(row, m, changes[m], self._playing and m == "video")
         batch = self.probe.batch(row, changes)
         if not batch.present_BM.any():
-            name = self.subject.data.ids[row]
-            raise ValueError(self.say("xs_nothing", product=name))
+            name = self.source.data.ids[row]
+            raise ValueError(self.word("xs_nothing", product=name))
         policy = self._policy_shown()
         now = product_outputs(self.models.under(self.model.value, policy), batch)
         before = self._before(row, self.model.value, policy)
@@ -158,7 +375,7 @@ class ScoreExplorer(Explorer):
 
     def _policy_shown(self) -> str:
         """The chosen policy; the model's own where it has no learned tokens to show."""
-        own = self.subject.run.model.missing.policy
+        own = self.source.run.model.missing.policy
         return own if self.policy.value == "learned" != own else self.policy.value
 
     def _read_clean(self, row: int, model: str, policy: str) -> ProductOutputs:
@@ -168,39 +385,39 @@ class ScoreExplorer(Explorer):
         clean = self.probe.content(row, modality, CLEAN)
         content = self.probe.content(row, modality, change)
         other = content is not None and content.donor != row
-        giver = self.subject.data.ids[content.donor] if other else ""
+        giver = self.source.data.ids[content.donor] if other else ""
         tile = Tile(modality, content, clean, giver, playing)
-        return tile.html(self.subject.data.config, self.lang)
+        return tile.html(self.source.data.config, self.lang)
 
     def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
-        head = f"<h4>{self.say('xs_jct')}</h4>"
-        note = f'<div class="note">{self.say("xs_jct_same")}</div>'
-        own = self.subject.run.model.missing.policy
+        head = f"<h4>{self.word('xs_jct')}</h4>"
+        note = f'<div class="note">{self.word("xs_jct_same")}</div>'
+        own = self.source.run.model.missing.policy
         if self._policy_shown() != self.policy.value:
-            body = f"<p>{self.say('xs_jct_learned', policy=own)}</p>"
+            body = f"<p>{self.word('xs_jct_learned', policy=own)}</p>"
         else:
             body = views.jct_view(now, before, self.policy.value, self.lang)
             if self.policy.value == "drop":
-                note += f'<div class="note">{self.say("xs_jct_drop")}</div>'
+                note += f'<div class="note">{self.word("xs_jct_drop")}</div>'
         self.jct.html = f'<div data-policy="{self.policy.value}">{head}{body}{note}</div>'
 
     def _found(self, reading: ProductOutputs) -> list[tuple[str, float]]:
         index = self.models.index(self.model.value)
-        return nearest_products(index, reading.emb_D, self.subject.data.ids[self.picker.row])
+        return nearest_products(index, reading.emb_D, self.source.data.ids[self.picker.row])
 
     def _show_nearest(self, row: int, now: ProductOutputs, before: ProductOutputs) -> None:
         first, then = self._found(before), self._found(now)
-        self.near_before.html = views.nearest(self.subject, row, first, None, self.lang)
-        self.near_now.html = views.nearest(self.subject, row, then, first, self.lang)
+        self.near_before.html = views.nearest(self.source, row, first, None, self.lang)
+        self.near_now.html = views.nearest(self.source, row, then, first, self.lang)
         gallery = len(self.models.index(self.model.value).ids) - 1
-        self.near_note.html = f'<div class="note">{self.say("xs_nearest_note", n=gallery)}</div>'
+        self.near_note.html = f'<div class="note">{self.word("xs_nearest_note", n=gallery)}</div>'
 
     def _show_training(self, now: ProductOutputs) -> None:
-        head = f"<h4>{self.say('xs_training')}</h4>"
+        head = f"<h4>{self.word('xs_training')}</h4>"
         if not self._steps:
-            self.training.html = f'{head}<p class="note">{self.say("xs_no_steps")}</p>'
+            self.training.html = f'{head}<p class="note">{self.word("xs_no_steps")}</p>'
             return
-        weight_MM = logged_weights(now, self.subject.run.config.loss)
+        weight_MM = logged_weights(now, self.source.run.config.loss)
         mean_MM = self._mean_TMM[self._steps.index(self.step.value)]
         body = views.training_view(
             mean_MM, self.step.value, weight_MM, now, self._name_of(self.model.value), self.lang
@@ -209,8 +426,8 @@ class ScoreExplorer(Explorer):
 
     def _name_of(self, model: str) -> str:
         if model in MODEL_NAMES:
-            return self.say(MODEL_NAMES[model])
-        return self.say("xs_saved", step=self.models.steps.get(model, "?"), name=model)
+            return self.word(MODEL_NAMES[model])
+        return self.word("xs_saved", step=self.models.steps.get(model, "?"), name=model)
 
     def _picked(self, key: str, drag: bool) -> None:
         """A key in a modality's tile: the clip starts or stops."""
@@ -221,35 +438,35 @@ class ScoreExplorer(Explorer):
     def _choose(self, key: str, drag: bool) -> None:
         """A neighbour was picked: it becomes the product."""
         if not drag:
-            self.picker.choose(self.subject.row_of[key])
+            self.picker.choose(self.source.row_of[key])
 
     def summary(self) -> str:
         """Product, model, what was done to each modality, weights and hits."""
-        self.settle()
+        self.flush()
         row = self.picker.row
-        name, policy = self.subject.data.ids[row], self.policy.value
+        name, policy = self.source.data.ids[row], self.policy.value
         lines = [
-            self.say(
+            self.word(
                 "xs_sum_title", product=name, model=self._name_of(self.model.value), policy=policy
             ),
             *(change_line(self.probe, row, m, c, self.lang) for m, c in self.changes().items()),
         ]
         now = self._reading
         if now is None:
-            return "\n".join([*lines, self.say("xs_sum_nothing")])
+            return "\n".join([*lines, self.word("xs_sum_nothing")])
         before = self._before(row, self.model.value, self._policy_shown())
         return "\n".join([*lines, *weight_lines(now, self.lang), self._hits_line(now, before)])
 
     def _hits_line(self, now: ProductOutputs, before: ProductOutputs) -> str:
         counts = [
-            sum(views.same_category(self.subject, self.picker.row, name) for name, _ in found)
+            sum(views.same_category(self.source, self.picker.row, name) for name, _ in found)
             for found in (self._found(now), self._found(before))
         ]
-        return self.say("xs_sum_hits", now=counts[0], before=counts[1])
+        return self.word("xs_sum_hits", now=counts[0], before=counts[1])
 
     def picture(self) -> Figure:
         """S, softmax(S) and S' as they stand; of the product as it is where nothing is left."""
-        self.settle()
+        self.flush()
         shown = self._reading
         if shown is None:
             shown = self._before(self.picker.row, self.model.value, self._policy_shown())

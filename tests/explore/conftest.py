@@ -2,10 +2,11 @@
 
 import pytest
 
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
+from tests.viz.conftest import readable  # noqa: F401
 
 
 @pytest.fixture(scope="session")
-def subject(run_folder, small_catalogue):
+def source(run_folder, small_catalogue):
     """48 small products, each third without something, and a model after 60 steps."""
-    return Subject.open(run_folder, small_catalogue, split=None)
+    return ExplorerSource.open(run_folder, small_catalogue, split=None)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from scale.explore.explorer import Explorer
 from scale.explore.page import PANELS, ExplorerPage
+from scale.explore.panel import Panel
 
 
 def panel(page, name):
@@ -14,23 +14,23 @@ def panel(page, name):
 
 def test_a_tab_is_built_when_it_is_shown(run_folder, small_catalogue):
     page = ExplorerPage(run_folder, small_catalogue, split=None)
-    assert isinstance(panel(page, "scores"), Explorer)
-    assert not isinstance(panel(page, "masking"), Explorer)
+    assert isinstance(panel(page, "scores"), Panel)
+    assert not isinstance(panel(page, "masking"), Panel)
     page.selected_index = PANELS.index("masking")
     built = panel(page, "masking")
-    assert isinstance(built, Explorer)
+    assert isinstance(built, Panel)
     page.selected_index = 0
     page.selected_index = PANELS.index("masking")
     assert panel(page, "masking") is built
-    assert panel(page, "masking").subject is panel(page, "scores").subject
+    assert panel(page, "masking").source is panel(page, "scores").source
 
 
 def test_every_tab_can_be_built(run_folder, small_catalogue):
     page = ExplorerPage(run_folder, small_catalogue, split=None, lang="zh")
     for name in PANELS:
         page.show(name)
-        assert isinstance(panel(page, name), Explorer), name
-        assert panel(page, name).complaint == ""
+        assert isinstance(panel(page, name), Panel), name
+        assert panel(page, name).error == ""
     assert repr(page) == "ExplorerPage(scores, masking, embeddings, training)"
 
 
@@ -40,7 +40,7 @@ def test_what_cannot_be_built_says_so_in_its_tab(run_folder, tmp_path):
     assert "has a modality that" in panel(page, "scores").html
     assert 'role="alert"' in panel(page, "scores").html
     page.show("training")
-    assert isinstance(panel(page, "training"), Explorer)
+    assert isinstance(panel(page, "training"), Panel)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -11,15 +11,24 @@ from hypothesis import strategies as st
 from sklearn.metrics import silhouette_score
 
 from scale.evaluation.embed import Embeddings
-from scale.explore import inspector
-from scale.explore.clouds import Atlas, Cloud, MapView, Spot, map_ranks
-from scale.explore.colouring import GREY, MOST, Groups, Painter, k_means, missing_text
-from scale.explore.embeddings import EmbeddingExplorer
-from scale.explore.finding import Finder
-from scale.explore.inspector import media_uri, product_html
-from scale.explore.picked import picked_html, write_csv
+from scale.explore import embedding_views
+from scale.explore.embedding_views import media_uri, product_html, selection_html, write_csv
+from scale.explore.embeddings import EmbeddingExplorer, ProductSearch
 from scale.explore.point_map import PointMap
-from scale.explore.subject import Subject
+from scale.explore.projections import (
+    GREY,
+    MAX_GROUPS,
+    Grouping,
+    Groups,
+    MapView,
+    Point,
+    PointSet,
+    Projections,
+    k_means,
+    map_ranks,
+    missing_text,
+)
+from scale.explore.source import ExplorerSource
 from scale.modalities import INDEX, MODALITIES
 from scale.viz.illustrations.space import neighbour_ranks
 from scale.viz.theme import MODALITY_COLOURS
@@ -27,14 +36,14 @@ from scale.viz.words import label
 
 
 @pytest.fixture
-def explorer(subject):
-    return EmbeddingExplorer(subject, projection="pca")
+def explorer(source):
+    return EmbeddingExplorer(source, projection="pca")
 
 
 def random_cloud(count=30, width=5, seed=0):
     unit_PD = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
     unit_PD /= np.linalg.norm(unit_PD, axis=1, keepdims=True)
-    return Cloud(unit_PD, np.arange(count), np.full(count, ""))
+    return PointSet(unit_PD, np.arange(count), np.full(count, ""))
 
 
 @given(st.integers(2, 25), st.integers(1, 12), st.integers(0, 99))
@@ -45,11 +54,11 @@ def test_neighbours_and_tears_as_a_loop_finds_them(count, k, seed):
     others = [p for p in range(count) if p != seed % count]
     cosine = {p: float(cloud.unit_PD[p] @ cloud.unit_PD[seed % count]) for p in others}
     best = sorted(others, key=lambda p: -cosine[p])[:k]
-    assert found.point_K.tolist() == best
+    assert found.index_K.tolist() == best
     np.testing.assert_allclose(found.cosine_K, [cosine[p] for p in best], atol=1e-6)
     distance = {p: np.linalg.norm(xy_P2[p] - xy_P2[seed % count]) for p in others}
     near = set(sorted(others, key=lambda p: distance[p])[:k])
-    assert found.torn_K.tolist() == [p not in near for p in best]
+    assert found.far_K.tolist() == [p not in near for p in best]
 
 
 def test_ranks_on_the_map_are_those_of_the_lesson():
@@ -58,23 +67,23 @@ def test_ranks_on_the_map_are_those_of_the_lesson():
     np.testing.assert_array_equal(map_ranks(xy_P2, 4, others), neighbour_ranks(xy_P2)[4, others])
 
 
-def test_points_stand_for_what_products_have(subject):
-    found, present_NM = subject.embeddings, subject.data.present_NM
-    whole = Cloud.of(found, "product")
+def test_points_stand_for_what_products_have(source):
+    found, present_NM = source.embeddings, source.data.present_NM
+    whole = PointSet.of(found, "product")
     np.testing.assert_allclose(whole.unit_PD, found.product().emb_ND, atol=1e-6)
     for m in MODALITIES:
-        cloud = Cloud.of(found, m)
+        cloud = PointSet.of(found, m)
         assert cloud.row_P.tolist() == np.flatnonzero(present_NM[:, INDEX[m]]).tolist()
         expected_PD = found.pooled_NMD[cloud.row_P, INDEX[m]]
         expected_PD /= np.linalg.norm(expected_PD, axis=1, keepdims=True)
         np.testing.assert_allclose(cloud.unit_PD, expected_PD, atol=1e-6)
-    each = Cloud.of(found, "each")
+    each = PointSet.of(found, "each")
     assert len(each.row_P) == present_NM.sum()
-    row = int(subject.rows[0])
-    place = each.find(Spot(row, "image"))
-    assert each.spot(place) == Spot(row, "image")
-    assert each.spot(each.find(Spot(row))) == Spot(row, "text")
-    assert set(each.points_of(np.array([row]))) == set(np.flatnonzero(each.row_P == row))
+    row = int(source.rows[0])
+    place = each.index_of(Point(row, "image"))
+    assert each.point(place) == Point(row, "image")
+    assert each.point(each.index_of(Point(row))) == Point(row, "text")
+    assert set(each.indices_of(np.array([row]))) == set(np.flatnonzero(each.row_P == row))
 
 
 def test_a_modality_that_nobody_has_is_told():
@@ -82,39 +91,41 @@ def test_a_modality_that_nobody_has_is_told():
     nothing.present_NM[:, 0] = True
     nothing.pooled_NMD[:, 0] = 1
     with pytest.raises(ValueError, match="no product here has the modality video"):
-        Cloud.of(nothing, "video")
+        PointSet.of(nothing, "video")
     with pytest.raises(ValueError, match="unknown points 'smell'"):
-        Cloud.of(nothing, "smell")
+        PointSet.of(nothing, "smell")
 
 
 def test_groups_are_largest_first_and_the_small_ones_together():
     values = [f"g{k}" for k in range(50) for _ in range(60 - k)] + [None, None]
     groups = Groups.of(values, "unknown", "rest")
     assert groups.names[:2] == ("g0", "g1")
-    assert groups.names[MOST:] == ("rest", "unknown")
-    assert groups.colours[MOST:] == (GREY, GREY)
+    assert groups.names[MAX_GROUPS:] == ("rest", "unknown")
+    assert groups.colours[MAX_GROUPS:] == (GREY, GREY)
     named = [groups.names[code] for code in groups.code_P]
-    assert all(n == v for n, v in zip(named, values, strict=True) if v and int(v[1:]) < MOST)
-    assert {n for n, v in zip(named, values, strict=True) if v and int(v[1:]) >= MOST} == {"rest"}
+    assert all(n == v for n, v in zip(named, values, strict=True) if v and int(v[1:]) < MAX_GROUPS)
+    assert {n for n, v in zip(named, values, strict=True) if v and int(v[1:]) >= MAX_GROUPS} == {
+        "rest"
+    }
     assert named[-2:] == ["unknown"] * 2
 
 
-def test_colours_say_what_a_product_has_and_lacks(subject):
-    painter = Painter(Atlas(subject), "en")
-    cloud = Cloud.of(subject.embeddings, "product")
+def test_colours_say_what_a_product_has_and_lacks(source):
+    colour_by = Grouping(Projections(source), "en")
+    cloud = PointSet.of(source.embeddings, "product")
     for colouring, value in (
-        ("category", lambda row: subject.product(row).category),
-        ("count", lambda row: f"{subject.data.present_NM[row].sum()} of 5"),
-        ("missing", lambda row: missing_text(subject.data.present_NM[row], "en")),
+        ("category", lambda row: source.product(row).category),
+        ("count", lambda row: f"{source.data.present_NM[row].sum()} of 5"),
+        ("missing", lambda row: missing_text(source.data.present_NM[row], "en")),
     ):
-        groups = painter.groups(colouring, cloud)
+        groups = colour_by.groups(colouring, cloud)
         found = [groups.names[code] for code in groups.code_P]
         assert found == [value(int(row)) for row in cloud.row_P]
     assert missing_text(np.array([True, False, True, True, False]), "zh") == "缺表格、音频"
     with pytest.raises(ValueError, match="no single modality"):
-        painter.groups("modality", cloud)
-    each = Cloud.of(subject.embeddings, "each")
-    groups = painter.groups("modality", each)
+        colour_by.groups("modality", cloud)
+    each = PointSet.of(source.embeddings, "each")
+    groups = colour_by.groups("modality", each)
     assert groups.colours == tuple(MODALITY_COLOURS.values())
     assert [MODALITIES[code] for code in groups.code_P] == each.modality_P.tolist()
 
@@ -128,37 +139,37 @@ def test_clusters_part_what_lies_apart():
         k_means(emb_ND[:3], 5)
 
 
-def test_the_explorer_opens_with_every_product(explorer, subject):
-    assert explorer.complaint == ""
+def test_the_explorer_opens_with_every_product(explorer, source):
+    assert explorer.error == ""
     assert "48 points, colours: category (4 groups)" in repr(explorer)
     assert "PointMap(48 points)" in repr(explorer.panes.frame.children[0])
     assert explorer.panes.legend.html.count("data-key") == 4
-    assert len(explorer.controls.product.options) == 1 + len(subject.rows)
+    assert len(explorer.controls.product.options) == 1 + len(source.rows)
 
 
-def test_a_click_lists_neighbours_in_the_original_space(explorer, subject):
+def test_a_click_lists_neighbours_in_the_original_space(explorer, source):
     panel = explorer.panes.frame.children[0]
     panel.widget.selection = np.array([7], dtype=np.uint32)
-    cloud = Cloud.of(subject.embeddings, "product")
-    product = subject.data.ids[cloud.row_P[7]]
+    cloud = PointSet.of(source.embeddings, "product")
+    product = source.data.ids[cloud.row_P[7]]
     assert explorer.selected == (product,)
     assert explorer.controls.product.value == cloud.row_P[7]
     cosine_P = cloud.unit_PD @ cloud.unit_PD[7]
     best = [p for p in np.argsort(-cosine_P, kind="stable") if p != 7][:10]
     html = explorer.panes.neighbours.html
-    assert html.count("data-torn=") == 10
+    assert html.count("data-far=") == 10
     shown = [float(value) for value in re.findall(r'data-cosine="([^"]+)"', html)]
     np.testing.assert_allclose(shown, cosine_P[best], atol=1e-5)
-    torn = html.count('data-torn="true"')
-    assert html.count(label("xe_torn")) >= torn
+    torn = html.count('data-far="true"')
+    assert html.count(label("xe_far")) >= torn
     lines = panel.widget.annotations
     assert len(lines) == 10
     assert f"torn away by the map: ~{torn} of 10" in repr(explorer)
     assert f'data-product="{product}"' in explorer.panes.inspector.html
 
 
-def test_hover_shows_a_product_and_leaves_the_chosen_one(explorer, subject):
-    first, second = (subject.data.ids[row] for row in (3, 9))
+def test_hover_shows_a_product_and_leaves_the_chosen_one(explorer, source):
+    first, second = (source.data.ids[row] for row in (3, 9))
     panel = explorer.panes.frame.children[0]
     panel.widget.hovering = 3
     assert f'data-product="{first}"' in explorer.panes.inspector.html
@@ -168,9 +179,9 @@ def test_hover_shows_a_product_and_leaves_the_chosen_one(explorer, subject):
     assert f'data-product="{second}"' in explorer.panes.inspector.html
 
 
-def test_a_lasso_gives_a_table_and_a_file(explorer, subject, tmp_path):
+def test_a_lasso_gives_a_table_and_a_file(explorer, source, tmp_path):
     explorer.panes.frame.children[0].widget.selection = np.array([4, 0, 11], dtype=np.uint32)
-    ids = [subject.data.ids[row] for row in (4, 0, 11)]
+    ids = [source.data.ids[row] for row in (4, 0, 11)]
     assert explorer.selected == tuple(ids)
     assert 'data-count="3"' in explorer.panes.picked.html
     explorer.controls.file.value = str(tmp_path / "found.csv")
@@ -179,7 +190,7 @@ def test_a_lasso_gives_a_table_and_a_file(explorer, subject, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ids
     for row in rows:
-        product = subject.product(subject.row_of[row["id"]])
+        product = source.product(source.row_of[row["id"]])
         assert row["title"] == (product.text or "")
         assert row["modalities"].split("+") == list(product.present)
     assert "3 products written" in explorer.panes.saved.html
@@ -190,29 +201,29 @@ def test_a_lasso_gives_a_table_and_a_file(explorer, subject, tmp_path):
     ("path", "told"),
     [("found.txt", "must end in .csv"), ("no/found.csv", "no such folder"), ("", "must end")],
 )
-def test_a_bad_path_is_told(explorer, subject, tmp_path, monkeypatch, path, told):
+def test_a_bad_path_is_told(explorer, source, tmp_path, monkeypatch, path, told):
     monkeypatch.chdir(tmp_path)
-    explorer.select(subject.data.ids[:2])
+    explorer.select(source.data.ids[:2])
     explorer.controls.file.value = path
     explorer.save()
-    assert told in explorer.complaint
+    assert told in explorer.error
     assert explorer.panes.saved.html == ""
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unwritable_file_and_an_empty_selection_are_told(explorer, subject, tmp_path):
+def test_an_unwritable_file_and_an_empty_selection_are_told(explorer, source, tmp_path):
     (tmp_path / "taken.csv").mkdir()
     with pytest.raises(ValueError, match=r"taken\.csv: cannot be written"):
-        write_csv(subject, [0], tmp_path / "taken.csv")
+        write_csv(source, [0], tmp_path / "taken.csv")
     explorer.save()
-    assert label("xe_empty") in explorer.complaint
-    explorer.select(subject.data.ids[:1])
-    assert explorer.complaint == ""
+    assert label("xe_empty") in explorer.error
+    explorer.select(source.data.ids[:1])
+    assert explorer.error == ""
 
 
-def test_search_finds_what_is_written(explorer, subject):
+def test_search_finds_what_is_written(explorer, source):
     explorer.controls.search.value = "RED THING"
-    wanted = {p.id for p in subject.data.products if "red thing" in (p.text or "").casefold()}
+    wanted = {p.id for p in source.data.products if "red thing" in (p.text or "").casefold()}
     assert set(explorer.selected) == wanted
     assert len(wanted) == 12
     assert f'data-found="{len(wanted)}"' in explorer.panes.finds.html
@@ -224,33 +235,33 @@ def test_search_finds_what_is_written(explorer, subject):
     assert explorer.selected == ()
     explorer.controls.search.value = ""
     assert explorer.panes.finds.html == ""
-    assert len(explorer.controls.product.options) == 1 + len(subject.rows)
+    assert len(explorer.controls.product.options) == 1 + len(source.rows)
 
 
-def test_search_by_meaning_asks_the_model(explorer, subject):
-    row = next(row for row in range(48) if subject.data.present_NM[row].sum() > 1)
-    title = subject.product(row).text
-    rows, cosines = Finder(subject).meant(title)
-    text_D = Cloud.of(subject.embeddings, "text").unit_PD[row]
-    cosine_N = subject.embeddings.product().emb_ND @ text_D
+def test_search_by_meaning_asks_the_model(explorer, source):
+    row = next(row for row in range(48) if source.data.present_NM[row].sum() > 1)
+    title = source.product(row).text
+    rows, cosines = ProductSearch(source).by_meaning(title)
+    text_D = PointSet.of(source.embeddings, "text").unit_PD[row]
+    cosine_N = source.embeddings.product().emb_ND @ text_D
     assert rows[0] == cosine_N.argmax()
     np.testing.assert_allclose(cosines, np.sort(cosine_N)[::-1][:10], atol=1e-4)
     explorer.controls.by_model.value = True
     explorer.controls.search.value = title
-    assert explorer.selected == tuple(subject.data.ids[row] for row in rows)
+    assert explorer.selected == tuple(source.data.ids[row] for row in rows)
 
 
-def test_a_model_without_text_cannot_search_by_meaning(explorer, subject):
-    model = replace(subject.run.config.model, modalities=("image", "audio"))
-    run = replace(subject.run, config=replace(subject.run.config, model=model))
+def test_a_model_without_text_cannot_search_by_meaning(explorer, source):
+    model = replace(source.run.config.model, modalities=("image", "audio"))
+    run = replace(source.run, config=replace(source.run.config, model=model))
     with pytest.raises(ValueError, match="reads no text"):
-        Finder(Subject(run, subject.data)).meant("red")
+        ProductSearch(ExplorerSource(run, source.data)).by_meaning("red")
 
 
-def test_a_colour_selects_its_products(explorer, subject):
+def test_a_colour_selects_its_products(explorer, source):
     explorer.panes.legend.pick("1")
-    name = explorer._maps[0].groups.names[1]
-    assert set(explorer.selected) == {p.id for p in subject.data.products if p.category == name}
+    name = explorer._states[0].groups.names[1]
+    assert set(explorer.selected) == {p.id for p in source.data.products if p.category == name}
     selected = explorer.panes.frame.children[0].widget.selection
     assert len(selected) == len(explorer.selected)
     explorer.clear()
@@ -258,51 +269,51 @@ def test_a_colour_selects_its_products(explorer, subject):
     assert len(explorer.panes.frame.children[0].widget.selection) == 0
 
 
-def test_two_maps_share_selection_and_hover(subject):
-    explorer = EmbeddingExplorer(subject, kind="text", second="image", projection="pca")
+def test_two_maps_share_selection_and_hover(source):
+    explorer = EmbeddingExplorer(source, kind="text", second="image", projection="pca")
     text, image = explorer.panes.frame.children
     text.widget.selection = np.array([2, 5], dtype=np.uint32)
-    image_cloud = Cloud.of(subject.embeddings, "image")
-    text_rows = Cloud.of(subject.embeddings, "text").row_P[[2, 5]]
+    image_cloud = PointSet.of(source.embeddings, "image")
+    text_rows = PointSet.of(source.embeddings, "text").row_P[[2, 5]]
     shown = image_cloud.row_P[image.widget.selection]
     assert set(shown) == set(text_rows) & set(image_cloud.row_P)
     image.widget.hovering = 0
-    there = Cloud.of(subject.embeddings, "text").find(Spot(int(image_cloud.row_P[0])))
+    there = PointSet.of(source.embeddings, "text").index_of(Point(int(image_cloud.row_P[0])))
     assert text.widget.hovering == there
-    lacking = next(r for r in range(48) if not subject.data.present_NM[r, INDEX["image"]])
-    explorer.choose(subject.data.ids[lacking])
+    lacking = next(r for r in range(48) if not source.data.present_NM[r, INDEX["image"]])
+    explorer.choose(source.data.ids[lacking])
     assert "is not on this map (trained: image, PCA)" in explorer.panes.neighbours.html
-    assert explorer.complaint == ""
+    assert explorer.error == ""
 
 
-def test_before_and_after_training_have_their_own_neighbours(subject):
-    explorer = EmbeddingExplorer(subject, second="untrained", projection="pca", product="p10")
+def test_before_and_after_training_have_their_own_neighbours(source):
+    explorer = EmbeddingExplorer(source, second="untrained", projection="pca", product="p10")
     assert explorer.panes.neighbours.html.count("xe-neighbours") == 2
     assert 'data-model="untrained"' in explorer.panes.neighbours.html
-    before = Atlas(subject).embeddings("untrained").pooled_NMD
-    assert not np.allclose(before, subject.embeddings.pooled_NMD)
+    before = Projections(source).embeddings("untrained").pooled_NMD
+    assert not np.allclose(before, source.embeddings.pooled_NMD)
     explorer.controls.second.value = ""
     assert len(explorer.panes.frame.children) == 1
 
 
-def test_every_kind_projection_and_colour_can_be_shown(subject, monkeypatch, tmp_path):
+def test_every_kind_projection_and_colour_can_be_shown(source, monkeypatch, tmp_path):
     monkeypatch.setenv("SCALE_CACHE", str(tmp_path))
-    explorer = EmbeddingExplorer(subject, kind="each", colour="modality", lang="zh")
+    explorer = EmbeddingExplorer(source, kind="each", colour="modality", lang="zh")
     for name in ("projection", "kind", "colour"):
         control = getattr(explorer.controls, name)
         for _, value in control.options:
             control.value = value
             whole = explorer.controls.colour.value == "modality"
             whole &= explorer.controls.kind.value == "product"
-            assert (explorer.complaint != "") == whole, (name, value)
+            assert (explorer.error != "") == whole, (name, value)
 
 
 def test_what_cannot_be_shown_leaves_the_map_that_stands(explorer):
     explorer.controls.colour.value = "modality"
-    assert "no single modality" in explorer.complaint
+    assert "no single modality" in explorer.error
     assert "colours: category" in repr(explorer)
     explorer.controls.kind.value = "each"
-    assert explorer.complaint == ""
+    assert explorer.error == ""
     assert "colours: modality (5 groups)" in repr(explorer)
 
 
@@ -310,22 +321,22 @@ def test_what_cannot_be_shown_leaves_the_map_that_stands(explorer):
     "choice",
     [{"kind": "smell"}, {"colour": "size"}, {"projection": "tsne"}, {"second": "x"}],
 )
-def test_unknown_choices_are_told(subject, choice):
+def test_unknown_choices_are_told(source, choice):
     with pytest.raises(ValueError, match=f"unknown .*{next(iter(choice.values()))}.*known:"):
-        EmbeddingExplorer(subject, **choice)
+        EmbeddingExplorer(source, **choice)
 
 
-def test_an_unknown_product_is_told(subject, explorer):
+def test_an_unknown_product_is_told(source, explorer):
     with pytest.raises(ValueError, match="no product 'nobody'"):
-        EmbeddingExplorer(subject, projection="pca", product="nobody")
+        EmbeddingExplorer(source, projection="pca", product="nobody")
     explorer.choose("nobody")
-    assert "nobody" in explorer.complaint
+    assert "nobody" in explorer.error
 
 
-def test_the_same_state_has_the_same_text(subject):
+def test_the_same_state_has_the_same_text(source):
     texts = []
     for _ in range(2):
-        explorer = EmbeddingExplorer(subject, projection="pca", product="p07")
+        explorer = EmbeddingExplorer(source, projection="pca", product="p07")
         explorer.select(["p01", "p02"])
         texts.append(repr(explorer))
     assert texts[0] == texts[1]
@@ -334,38 +345,38 @@ def test_the_same_state_has_the_same_text(subject):
 
 
 @pytest.mark.parametrize(("second", "panels"), [(None, 1), ("untrained", 2)])
-def test_a_picture_stands_in_for_the_maps(subject, second, panels):
-    explorer = EmbeddingExplorer(subject, projection="pca", second=second)
+def test_a_picture_stands_in_for_the_maps(source, second, panels):
+    explorer = EmbeddingExplorer(source, projection="pca", second=second)
     assert len(explorer.picture().axes) == panels
     bundle = explorer._repr_mimebundle_()
     assert bundle["image/png"].startswith("iVBOR")
 
 
-def test_media_are_carried_into_the_page_up_to_a_size(subject, monkeypatch, tmp_path):
-    row = next(row for row in subject.rows if subject.product(row).audio)
-    html = product_html(subject, int(row), "en")
+def test_media_are_carried_into_the_page_up_to_a_size(source, monkeypatch, tmp_path):
+    row = next(row for row in source.rows if source.product(row).audio)
+    html = product_html(source, int(row), "en")
     assert 'src="data:audio/' in html
     assert 'src="data:video/mp4;base64,' in html
-    monkeypatch.setattr(inspector, "MOST_BYTES", 10)
-    assert media_uri(subject.product(row).audio) is None
-    small = product_html(subject, int(row), "zh")
+    monkeypatch.setattr(embedding_views, "MAX_BYTES", 10)
+    assert media_uri(source.product(row).audio) is None
+    small = product_html(source, int(row), "zh")
     assert "data:audio" not in small
     assert "未载入页面" in small
 
 
-def test_a_file_that_has_gone_is_told(subject, tmp_path):
-    row = next(row for row in subject.rows if subject.product(row).audio)
-    products = list(subject.data.products)
+def test_a_file_that_has_gone_is_told(source, tmp_path):
+    row = next(row for row in source.rows if source.product(row).audio)
+    products = list(source.data.products)
     products[row] = replace(products[row], audio=tmp_path / "gone.wav", text="<b>bold</b>")
     html = product_html(
-        Subject(subject.run, replace(subject.data, products=tuple(products))), int(row), "en"
+        ExplorerSource(source.run, replace(source.data, products=tuple(products))), int(row), "en"
     )
     assert "audio: cannot be read (No such file" in html
     assert "<b>bold" not in html
 
 
-def test_the_table_is_cut_and_says_so(subject):
-    html = picked_html(subject, list(range(48)) * 3, "en")
+def test_the_table_is_cut_and_says_so(source):
+    html = selection_html(source, list(range(48)) * 3, "en")
     assert html.count("<tr>") == 1 + 100
     assert "and 44 more" in html
 
@@ -403,15 +414,15 @@ def test_a_map_has_the_colours_of_the_groups_that_it_shows():
 
 def test_bad_places_are_told():
     groups = Groups.of(["a", "b"], "u", "r")
-    with pytest.raises(ValueError, match=r"places are \(3, 2\), groups are 2"):
+    with pytest.raises(ValueError, match=r"coordinates are \(3, 2\), groups are 2"):
         PointMap(np.zeros((3, 2)), groups)
     with pytest.raises(ValueError, match="not finite"):
         PointMap(np.array([[0, np.nan], [0, 1]]), groups)
 
 
-def test_a_map_stays_when_asked_again(subject):
-    atlas = Atlas(subject)
+def test_a_map_stays_when_asked_again(source):
+    projections = Projections(source)
     view = MapView("best", "product", "pca")
-    assert not atlas.has(view)
-    assert atlas.places(view) is atlas.places(view)
-    assert atlas.has(view)
+    assert not projections.has(view)
+    assert projections.xy(view) is projections.xy(view)
+    assert projections.has(view)

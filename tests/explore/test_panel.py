@@ -9,16 +9,16 @@ import pytest
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from scale.explore.explorer import Explorer, Throttle
-from scale.explore.html import Surface
+from scale.explore.html import ClickableHtml
 from scale.explore.markup import bar_rows, heat_table, number
-from scale.explore.subject import Subject, picture_uri
+from scale.explore.panel import Panel, Throttle
+from scale.explore.source import ExplorerSource, picture_uri
 from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.viz.theme import diverging
 
 
-class Panel(Explorer):
+class NumberPanel(Panel):
     """Shows a number, complains about a negative one."""
 
     def __init__(self):
@@ -42,14 +42,16 @@ class Panel(Explorer):
 
 def test_a_message_of_the_browser_is_a_pick():
     found = []
-    surface = Surface("<b data-key='a'>a</b>", picked=lambda key, drag: found.append((key, drag)))
+    surface = ClickableHtml(
+        "<b data-key='a'>a</b>", picked=lambda key, drag: found.append((key, drag))
+    )
     for content in ({"key": "a", "drag": True}, {"key": "b"}, {"key": 3}, "a", {}):
         surface._handle_custom_msg(content, [])
     assert found == [("a", True), ("b", False)]
 
 
 def test_a_surface_that_nobody_listens_to_can_be_picked():
-    Surface("<b data-key='a'>a</b>").pick("a")
+    ClickableHtml("<b data-key='a'>a</b>").pick("a")
 
 
 def test_without_a_loop_each_request_runs_at_once():
@@ -72,7 +74,7 @@ def test_a_burst_of_requests_runs_once_with_the_last_state():
         await asyncio.sleep(0.1)
         assert runs == [5]
         ask()
-        ask.settle()
+        ask.flush()
         await asyncio.sleep(0.1)
         assert runs == [5, 5]
 
@@ -80,31 +82,31 @@ def test_a_burst_of_requests_runs_once_with_the_last_state():
 
 
 def test_a_complaint_is_shown_escaped_and_goes_away():
-    panel = Panel()
+    panel = NumberPanel()
     panel.value = -1.0
     panel.changed()
-    assert "-1.0 is &lt;negative&gt;" in panel.complaint
-    assert 'role="alert"' in panel.complaint
+    assert "-1.0 is &lt;negative&gt;" in panel.error
+    assert 'role="alert"' in panel.error
     panel.value = 2.0
     panel.changed()
-    assert panel.complaint == ""
+    assert panel.error == ""
 
 
 def test_a_bug_is_not_swallowed_as_a_complaint():
-    panel = Panel()
-    with pytest.raises(ZeroDivisionError), panel.complaining():
+    panel = NumberPanel()
+    with pytest.raises(ZeroDivisionError), panel.showing_errors():
         _ = 1 / 0
 
 
 def test_a_panel_stands_in_a_page_as_text_picture_and_view():
-    bundle = Panel()._repr_mimebundle_()
+    bundle = NumberPanel()._repr_mimebundle_()
     assert bundle["text/plain"] == "panel of 1.0"
     assert bundle["image/png"].startswith("iVBOR")
     assert "model_id" in bundle["application/vnd.jupyter.widget-view+json"]
 
 
 def test_a_panel_without_picture_says_why():
-    panel = Panel()
+    panel = NumberPanel()
     panel.value = -1.0
     bundle = panel._repr_mimebundle_()
     assert "nothing to draw" in bundle["text/plain"]
@@ -136,32 +138,32 @@ def test_bars_mark_the_value_before_and_tell_the_change():
     assert "left:50.0%;width:25.0%" in html
 
 
-def test_a_subject_lists_only_what_has_something(subject):
-    first = subject.data.present_NM[subject.rows[0]].sum()
-    assert first == subject.data.present_NM.sum(1).max()
-    bare = subject.data.present_NM.copy()
-    content_id_NM = np.where(bare, subject.data.content_id_NM, -1)
+def test_a_subject_lists_only_what_has_something(source):
+    first = source.data.present_NM[source.rows[0]].sum()
+    assert first == source.data.present_NM.sum(1).max()
+    bare = source.data.present_NM.copy()
+    content_id_NM = np.where(bare, source.data.content_id_NM, -1)
     content_id_NM[3] = -1
-    emptied = Subject(subject.run, replace(subject.data, content_id_NM=content_id_NM))
+    emptied = ExplorerSource(source.run, replace(source.data, content_id_NM=content_id_NM))
     assert 3 not in emptied.rows
     assert 3 not in [row for _, row in emptied.options()]
 
 
-def test_the_index_holds_what_the_model_says(subject):
-    found = subject.embeddings.product()
+def test_the_index_holds_what_the_model_says(source):
+    found = source.embeddings.product()
     cosine_NN = found.emb_ND @ found.emb_ND.T
-    matches = subject.index.query(found.emb_ND[:3], 4)
+    matches = source.index.query(found.emb_ND[:3], 4)
     for row, (ids, score_K) in enumerate(zip(matches.ids, matches.score_QK, strict=True)):
         places = [found.ids.index(name) for name in ids]
         np.testing.assert_allclose(cosine_NN[row, places], score_K, atol=1e-5)
         np.testing.assert_allclose(score_K, np.sort(cosine_NN[row])[::-1][:4], atol=1e-5)
 
 
-def test_cards_escape_what_users_wrote(subject):
-    row = int(subject.rows[0])
-    products = list(subject.data.products)
+def test_cards_escape_what_users_wrote(source):
+    row = int(source.rows[0])
+    products = list(source.data.products)
     products[row] = replace(products[row], text='<script>"x"', category="a & b")
-    card = Subject(subject.run, replace(subject.data, products=tuple(products))).card(
+    card = ExplorerSource(source.run, replace(source.data, products=tuple(products))).card(
         row, hit=True, pick=True
     )
     assert "<script>" not in card
@@ -170,10 +172,10 @@ def test_cards_escape_what_users_wrote(subject):
     assert f'data-key="{products[row].id}"' in card
 
 
-def test_a_picture_that_cannot_be_read_is_none(subject, tmp_path):
+def test_a_picture_that_cannot_be_read_is_none(source, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    product = subject.product(int(subject.rows[0]))
+    product = source.product(int(source.rows[0]))
     assert picture_uri(replace(product, image=broken, video=None)) == ""
     assert picture_uri(product).startswith("data:image/jpeg;base64,")
 
@@ -181,19 +183,19 @@ def test_a_picture_that_cannot_be_read_is_none(subject, tmp_path):
 def test_a_checkpoint_that_does_not_fit_is_told(run_folder, tmp_path):
     (tmp_path / "products.jsonl").write_text(json.dumps({"id": "a", "category": "x"}) + "\n")
     with pytest.raises(ValueError, match="has a modality that"):
-        Subject.open(run_folder, tmp_path, split=None)
+        ExplorerSource.open(run_folder, tmp_path, split=None)
     with pytest.raises(ValueError, match="no such file; is"):
-        Subject.open(tmp_path, tmp_path)
+        ExplorerSource.open(tmp_path, tmp_path)
 
 
-def test_modalities_have_one_order(subject):
-    assert [INDEX[m] for m in MODALITIES] == list(range(subject.data.present_NM.shape[1]))
+def test_modalities_have_one_order(source):
+    assert [INDEX[m] for m in MODALITIES] == list(range(source.data.present_NM.shape[1]))
 
 
-def test_a_run_on_another_device_stays_there_and_answers_here(subject):
-    elsewhere = ScaleModel(subject.run.config.model).to("meta")
-    run = replace(subject.run, model=elsewhere)
+def test_a_run_on_another_device_stays_there_and_answers_here(source):
+    elsewhere = ScaleModel(source.run.config.model).to("meta")
+    run = replace(source.run, model=elsewhere)
     with pytest.raises(NotImplementedError, match="meta"):
-        Subject(run, subject.data)  # its weights are asked for: meta has none to give
+        ExplorerSource(run, source.data)  # its weights are asked for: meta has none to give
     assert next(elsewhere.parameters()).device.type == "meta"
-    assert Subject(subject.run, subject.data).run is subject.run
+    assert ExplorerSource(source.run, source.data).run is source.run

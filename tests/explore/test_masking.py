@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from scale.explore.masking import MODALITY_OF, RATE, MaskingExplorer
-from scale.explore.subject import Subject
+from scale.explore.source import ExplorerSource
 from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES, SPECS, TASKS
 from scale.studies.masked_probe import draw_groups, mask_groups, probe_masked
 
@@ -18,9 +18,9 @@ every = pytest.mark.parametrize("task", TASKS)
 
 
 @pytest.fixture
-def complete(subject):
+def complete(source):
     """A product with all five modalities."""
-    return subject.data.ids[subject.rows[0]]
+    return source.data.ids[source.rows[0]]
 
 
 def losses(panel):
@@ -35,13 +35,13 @@ def shown(panel):
     return {key: pressed == "true" for key, pressed in pairs}
 
 
-def direct(subject, panel, keep):
+def direct(source, panel, keep):
     """Prediction and loss by `model.forward`, from the batch of one product."""
     modality = MODALITY_OF[panel.task.value]
-    masked = mask_groups(subject.data, panel.product.value, modality, panel.hidden)
+    masked = mask_groups(source.data, panel.product.value, modality, panel.hidden)
     batch = masked.batch.only((modality, *keep))
     with torch.no_grad():
-        out = subject.run.model(batch, masked.hidden).predictions[modality]
+        out = source.run.model(batch, masked.hidden).predictions[modality]
     target = masked.targets[modality]
     if modality in DISCRETE:
         return out, torch.nn.functional.cross_entropy(out, target).item()
@@ -49,8 +49,8 @@ def direct(subject, panel, keep):
 
 
 @every
-def test_losses_shown_are_those_of_the_model(subject, complete, task):
-    panel = MaskingExplorer(subject, complete, task)
+def test_losses_shown_are_those_of_the_model(source, complete, task):
+    panel = MaskingExplorer(source, complete, task)
     modality = MODALITY_OF[task]
     others = [m for m in MODALITIES if m != modality]
     panel.beside[others[0]].value = False
@@ -62,24 +62,24 @@ def test_losses_shown_are_those_of_the_model(subject, complete, task):
         found = losses(panel)
         contexts = {"all": others, "chosen": [others[1], others[3]], "none": []}
         for name, keep in contexts.items():
-            assert found[name] == pytest.approx(direct(subject, panel, keep)[1], abs=1e-4)
-    assert panel.complaint == ""
+            assert found[name] == pytest.approx(direct(source, panel, keep)[1], abs=1e-4)
+    assert panel.error == ""
 
 
 @pytest.mark.parametrize("task", ["MLM", "MEM"])
-def test_guesses_shown_are_those_of_the_model(subject, complete, task):
-    panel = MaskingExplorer(subject, complete, task)
+def test_guesses_shown_are_those_of_the_model(source, complete, task):
+    panel = MaskingExplorer(source, complete, task)
     panel.hide_everything()
     modality = MODALITY_OF[task]
-    logits_NV, _ = direct(subject, panel, [m for m in MODALITIES if m != modality])
-    masked = mask_groups(subject.data, panel.product.value, modality, panel.hidden)
+    logits_NV, _ = direct(source, panel, [m for m in MODALITIES if m != modality])
+    masked = mask_groups(source.data, panel.product.value, modality, panel.hidden)
     cards = re.findall(
         r'class="xm-guess" data-truth="([^"]*)" data-loss="([^"]*)" data-rank="(\d+)" '
         r'data-probability="([^"]*)"',
         panel.answer.html,
     )
     rows = panel.answer.html.split('class="xm-guess"')[1:]
-    tokenizer = subject.data.tokenizer
+    tokenizer = source.data.tokenizer
     assert len(cards) == len(rows) == len(logits_NV)
     for card, row, logits_V, target in zip(
         cards, rows, logits_NV, masked.targets[modality].tolist(), strict=True
@@ -100,8 +100,8 @@ def test_guesses_shown_are_those_of_the_model(subject, complete, task):
 
 
 @every
-def test_a_pick_covers_exactly_what_was_picked(subject, complete, task):
-    panel = MaskingExplorer(subject, complete, task)
+def test_a_pick_covers_exactly_what_was_picked(source, complete, task):
+    panel = MaskingExplorer(source, complete, task)
     panel.hide_nothing()
     keys = list(shown(panel))
     assert not any(shown(panel).values())
@@ -115,8 +115,8 @@ def test_a_pick_covers_exactly_what_was_picked(subject, complete, task):
     assert all(shown(panel).values())
 
 
-def test_a_drag_goes_on_with_what_its_first_click_did(subject, complete):
-    panel = MaskingExplorer(subject, complete, "MAM")
+def test_a_drag_goes_on_with_what_its_first_click_did(source, complete):
+    panel = MaskingExplorer(source, complete, "MAM")
     panel.hide_nothing()
     panel.prompt.pick("audio-0")
     for key in ("audio-0", "audio-1", "audio-1", "audio-2"):
@@ -132,17 +132,17 @@ def test_a_drag_goes_on_with_what_its_first_click_did(subject, complete):
 
 
 @every
-def test_a_modality_that_is_off_changes_no_number(subject, complete, task):
+def test_a_modality_that_is_off_changes_no_number(source, complete, task):
     """The same product with another content there, switched off."""
     off = "image" if task != "MRP" else "text"
-    row = subject.row_of[complete]
-    column = subject.data.columns[off]
+    row = source.row_of[complete]
+    column = source.data.columns[off]
     start, length = column.start_N[row], column.length_N[row]
     values = column.values.copy()
     values[start : start + length] = values[start : start + length][::-1] * 0 + 7
-    columns = {**subject.data.columns, off: replace(column, values=values)}
-    other = Subject(subject.run, replace(subject.data, columns=columns))
-    panels = [MaskingExplorer(which, complete, task) for which in (subject, other)]
+    columns = {**source.data.columns, off: replace(column, values=values)}
+    other = ExplorerSource(source.run, replace(source.data, columns=columns))
+    panels = [MaskingExplorer(which, complete, task) for which in (source, other)]
     found = [losses(panel) for panel in panels]
     assert found[0]["all"] != found[1]["all"]
     for panel in panels:
@@ -153,32 +153,32 @@ def test_a_modality_that_is_off_changes_no_number(subject, complete, task):
 
 
 @every
-def test_a_product_without_the_modality_is_told_and_the_panel_goes_on(subject, complete, task):
+def test_a_product_without_the_modality_is_told_and_the_panel_goes_on(source, complete, task):
     modality = MODALITY_OF[task]
-    data = subject.data
+    data = source.data
     lacking = np.flatnonzero(~data.present_NM[:, INDEX[modality]] & data.present_NM.any(1))
     if not len(lacking):
         content_id_NM = data.content_id_NM.copy()
-        lacking = [int(subject.rows[-1])]
+        lacking = [int(source.rows[-1])]
         content_id_NM[lacking[0], INDEX[modality]] = -1
-        subject = Subject(subject.run, replace(data, content_id_NM=content_id_NM))
-    panel = MaskingExplorer(subject, complete, task)
+        source = ExplorerSource(source.run, replace(data, content_id_NM=content_id_NM))
+    panel = MaskingExplorer(source, complete, task)
     panel.product.value = int(lacking[0])
-    assert data.ids[lacking[0]] in panel.complaint
-    assert f"no {modality}" in panel.complaint
+    assert data.ids[lacking[0]] in panel.error
+    assert f"no {modality}" in panel.error
     assert panel.prompt.html == panel.answer.html == panel.others.html == ""
     assert f"no {modality}" in panel.summary()
     assert "image/png" not in panel._repr_mimebundle_()
     for act in (panel.hide_nothing, panel.hide_random, panel.hide_everything):
         act()
     panel.prompt.pick(f"{modality}-0")
-    panel.product.value = subject.row_of[complete]
-    assert panel.complaint == ""
+    panel.product.value = source.row_of[complete]
+    assert panel.error == ""
     assert panel.hidden
 
 
-def test_nothing_hidden_asks_for_a_click(subject, complete):
-    panel = MaskingExplorer(subject, complete)
+def test_nothing_hidden_asks_for_a_click(source, complete):
+    panel = MaskingExplorer(source, complete)
     panel.hide_nothing()
     assert "click" in panel.answer.html
     assert "xm-losses" not in panel.answer.html
@@ -187,8 +187,8 @@ def test_nothing_hidden_asks_for_a_click(subject, complete):
 
 
 @every
-def test_random_is_the_seeded_rule_of_the_pretext_tasks(subject, complete, task):
-    first, second = (MaskingExplorer(subject, complete, task) for _ in range(2))
+def test_random_is_the_seeded_rule_of_the_pretext_tasks(source, complete, task):
+    first, second = (MaskingExplorer(source, complete, task) for _ in range(2))
     group_L = first._question.group_L
     for draw in range(3):
         assert first.hidden == second.hidden == draw_groups(group_L, RATE, 0, draw)
@@ -197,22 +197,22 @@ def test_random_is_the_seeded_rule_of_the_pretext_tasks(subject, complete, task)
     assert RATE == 0.15
 
 
-def test_the_untrained_model_says_something_else(subject, complete):
-    panel = MaskingExplorer(subject, complete, "MRP")
+def test_the_untrained_model_says_something_else(source, complete):
+    panel = MaskingExplorer(source, complete, "MRP")
     trained = losses(panel)
     panel.model.value = "untrained"
     found = losses(panel)
     assert found["mean"] == trained["mean"]
     assert found["all"] != trained["all"]
-    masked = mask_groups(subject.data, panel.product.value, "image", panel.hidden)
+    masked = mask_groups(source.data, panel.product.value, "image", panel.hidden)
     beside = {"all": MODALITIES}
-    slow = probe_masked(subject.run.untrained(), masked, "image", beside).loss["all"]
+    slow = probe_masked(source.run.untrained(), masked, "image", beside).loss["all"]
     assert found["all"] == pytest.approx(slow, abs=1e-5)
 
 
 @pytest.mark.parametrize("modality", CONTINUOUS)
-def test_reconstructions_carry_the_errors_of_the_bars(subject, complete, modality):
-    panel = MaskingExplorer(subject, complete, SPECS[modality].task)
+def test_reconstructions_carry_the_errors_of_the_bars(source, complete, modality):
+    panel = MaskingExplorer(source, complete, SPECS[modality].task)
     found = losses(panel)
     versions = re.findall(r'data-version="(\w+)"', panel.answer.html)
     assert versions == ["truth", "hidden", "chosen", "none", "mean"]
@@ -220,21 +220,21 @@ def test_reconstructions_carry_the_errors_of_the_bars(subject, complete, modalit
         assert f"squared error {found[version]:.2f}" in panel.answer.html
 
 
-def test_features_without_colours_are_told(subject, complete):
-    config = replace(subject.data.config, image_features="file")
-    other = Subject(subject.run, replace(subject.data, config=config))
+def test_features_without_colours_are_told(source, complete):
+    config = replace(source.data.config, image_features="file")
+    other = ExplorerSource(source.run, replace(source.data, config=config))
     panel = MaskingExplorer(other, complete, "MRP")
     assert "hold no colours" in panel.answer.html
-    assert losses(panel) == losses(MaskingExplorer(subject, complete, "MRP"))
+    assert losses(panel) == losses(MaskingExplorer(source, complete, "MRP"))
     assert ">1</div>" in panel.prompt.html
 
 
-def test_what_users_wrote_is_escaped(subject, complete):
-    row = subject.row_of[complete]
-    products = list(subject.data.products)
+def test_what_users_wrote_is_escaped(source, complete):
+    row = source.row_of[complete]
+    products = list(source.data.products)
     table = tuple((f"<b>{a}", f'"{v}"&') for a, v in products[row].table)
     products[row] = replace(products[row], text="<script>", table=table)
-    other = Subject(subject.run, replace(subject.data, products=tuple(products)))
+    other = ExplorerSource(source.run, replace(source.data, products=tuple(products)))
     for task in ("MEM", "MRP"):
         panel = MaskingExplorer(other, complete, task)
         for html in (panel.prompt.html, panel.others.html, panel.answer.html):
@@ -245,14 +245,14 @@ def test_what_users_wrote_is_escaped(subject, complete):
 
 @every
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_a_page_without_kernel_has_text_and_picture(subject, complete, task, lang, readable):
-    panel = MaskingExplorer(subject, complete, task, lang)
+def test_a_page_without_kernel_has_text_and_picture(source, complete, task, lang, readable):
+    panel = MaskingExplorer(source, complete, task, lang)
     bundle = panel._repr_mimebundle_()
     assert bundle["image/png"].startswith("iVBOR")
     lines = bundle["text/plain"].split("\n")
     assert lines[0].startswith(task)
     assert complete in lines[0]
-    assert bundle["text/plain"] == MaskingExplorer(subject, complete, task, lang).summary()
+    assert bundle["text/plain"] == MaskingExplorer(source, complete, task, lang).summary()
     assert "0x" not in bundle["text/plain"]
     bare = re.sub(r"~-?[0-9.]+", "", "\n".join(lines[3:]))
     if task in ("MRP", "MFP", "MAM"):
@@ -263,17 +263,17 @@ def test_a_page_without_kernel_has_text_and_picture(subject, complete, task, lan
     readable(panel.picture())
 
 
-def test_bad_choices_are_errors(subject):
+def test_bad_choices_are_errors(source):
     with pytest.raises(ValueError, match="unknown task 'MXM'; known: MLM"):
-        MaskingExplorer(subject, task="MXM")
+        MaskingExplorer(source, task="MXM")
     with pytest.raises(ValueError, match="no product 'nobody'"):
-        MaskingExplorer(subject, "nobody")
+        MaskingExplorer(source, "nobody")
     with pytest.raises(ValueError, match=r"nothing to hide under \[99\]"):
-        MaskingExplorer(subject).hide({0, 99})
+        MaskingExplorer(source).hide({0, 99})
 
 
-def test_without_a_name_the_first_product_that_has_the_modality_opens(subject):
+def test_without_a_name_the_first_product_that_has_the_modality_opens(source):
     for task in TASKS:
-        panel = MaskingExplorer(subject, task=task)
-        assert panel.complaint == ""
+        panel = MaskingExplorer(source, task=task)
+        assert panel.error == ""
         assert panel.hidden

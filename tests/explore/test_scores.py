@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from scale.explore.media import clip_uri, sound_uri
-from scale.explore.picker import LISTED, ProductPicker
-from scale.explore.score_controls import NAMES, NO_DAMAGE, STRENGTHS
-from scale.explore.scores import ScoreExplorer
-from scale.explore.subject import Subject
+from scale.explore.markup import clip_uri, sound_uri
+from scale.explore.scores import LISTED, NAMES, NO_DAMAGE, STRENGTHS, ProductPicker, ScoreExplorer
+from scale.explore.source import ExplorerSource
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.noise import KINDS, Noise, apply_noise
@@ -24,8 +22,8 @@ MATRICES = ("scores", "softmax", "weighted", "xs_normalised")
 
 
 @pytest.fixture
-def explorer(subject):
-    return ScoreExplorer(subject)
+def explorer(source):
+    return ScoreExplorer(source)
 
 
 def cells(html, key="weighted"):
@@ -59,32 +57,32 @@ def weights(model, data):
     return inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM[0].numpy()
 
 
-def test_the_clean_product_is_what_the_model_says(explorer, subject):
-    row = int(subject.rows[0])
-    expected_MM = weights(subject.run.model, subject.data.subset([row]))
+def test_the_clean_product_is_what_the_model_says(explorer, source):
+    row = int(source.rows[0])
+    expected_MM = weights(source.run.model, source.data.subset([row]))
     np.testing.assert_allclose(cells(explorer.matrices.html), expected_MM, atol=0.0051)
-    assert explorer.complaint == ""
+    assert explorer.error == ""
     assert explorer.near_before.html.count('class="card') == 5
     assert listed(explorer.near_before) == listed(explorer.near_now)
 
 
-def test_the_four_matrices_are_those_of_the_reading(explorer, subject):
+def test_the_four_matrices_are_those_of_the_reading(explorer, source):
     reading = product_outputs(
-        subject.run.model, ProductEditor(subject.data).batch(explorer.picker.row, {})
+        source.run.model, ProductEditor(source.data).batch(explorer.picker.row, {})
     )
     forms = reading.cosine_MM, reading.softmax_MM, reading.weighted_MM, reading.normalised_MM
     for key, values_MM in zip(MATRICES, forms, strict=True):
         np.testing.assert_allclose(cells(explorer.matrices.html, key), values_MM, atol=0.0051)
 
 
-def test_a_stronger_noise_shows_what_apply_noise_and_the_model_give(explorer, subject):
+def test_a_stronger_noise_shows_what_apply_noise_and_the_model_give(explorer, source):
     row = explorer.picker.row
     before_MM = cells(explorer.matrices.html)
     explorer.columns["image"].strength.value = 150
     noises = [Noise("missing", m, share=0.0) for m in MODALITIES]
     noises[INDEX["image"]] = Noise("gaussian", "image", 150.0)
-    noisy = apply_noise(subject.data.subset([row]), noises, 0).dataset
-    now_MM = weights(subject.run.model, noisy)
+    noisy = apply_noise(source.data.subset([row]), noises, 0).dataset
+    now_MM = weights(source.run.model, noisy)
     np.testing.assert_allclose(cells(explorer.matrices.html), now_MM, atol=0.0051)
     own = [(m, m) for m in range(5)]
     for key, places in (("xs_pairs", PAIRS), ("xs_diagonal", own)):
@@ -111,37 +109,37 @@ def test_every_kind_and_step_can_be_chosen(explorer, modality):
         assert column.strength.value == NO_DAMAGE
         assert column.content.html == clean
         column.strength.index = len(column.strength.options) - 1
-        assert explorer.complaint == ""
+        assert explorer.error == ""
         assert f'data-modality="{modality}" data-state="changed"' in column.content.html
 
 
-def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, subject):
+def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, source):
     explorer.columns["video"].present.value = False
     values_MM = cells(explorer.matrices.html)
     assert np.isnan(values_MM[INDEX["video"]]).all()
     assert np.isnan(values_MM).sum() == 9
-    data = subject.data.subset([explorer.picker.row])
+    data = source.data.subset([explorer.picker.row])
     content_id_NM = data.content_id_NM.copy()
     content_id_NM[0, INDEX["video"]] = -1
     length_N = np.zeros(1, np.int64)
     without = replace(data.columns["video"], length_N=length_N)
     data = replace(data, content_id_NM=content_id_NM, columns=data.columns | {"video": without})
     shown_MM = np.nan_to_num(values_MM)
-    np.testing.assert_allclose(shown_MM, weights(subject.run.model, data), atol=0.0051)
+    np.testing.assert_allclose(shown_MM, weights(source.run.model, data), atol=0.0051)
     assert states(explorer)[3] == "off"
     assert "hatched" in explorer.columns["video"].content.html
-    emb_D = product_outputs(subject.run.model, data.collate([0])).emb_D
-    own = subject.data.ids[explorer.picker.row]
-    cosine_N = subject.index.emb_GD @ emb_D
-    order = [subject.index.ids[k] for k in np.argsort(-cosine_N, kind="stable")]
+    emb_D = product_outputs(source.run.model, data.collate([0])).emb_D
+    own = source.data.ids[explorer.picker.row]
+    cosine_N = source.index.emb_GD @ emb_D
+    order = [source.index.ids[k] for k in np.argsort(-cosine_N, kind="stable")]
     assert listed(explorer.near_now) == [name for name in order if name != own][:5]
 
 
-def test_a_mismatch_shows_whose_content_it_is(explorer, subject):
+def test_a_mismatch_shows_whose_content_it_is(explorer, source):
     explorer.columns["text"].mismatch.value = True
     giver = explorer.probe.donor(explorer.picker.row, "text")
     html = explorer.columns["text"].content.html
-    assert subject.data.ids[giver] in html
+    assert source.data.ids[giver] in html
     assert "<mark>" in html
 
 
@@ -149,12 +147,12 @@ def test_without_any_modality_the_panel_says_so_and_goes_on(explorer):
     shown = explorer.matrices.html
     for column in explorer.columns.values():
         column.present.value = False
-    assert "no modality is left" in explorer.complaint
+    assert "no modality is left" in explorer.error
     assert states(explorer) == ["off"] * 5
     assert "no scores" in repr(explorer)
     assert "image/png" in explorer._repr_mimebundle_()
     explorer.columns["text"].present.value = True
-    assert explorer.complaint == ""
+    assert explorer.error == ""
     assert explorer.matrices.html != shown
 
 
@@ -194,26 +192,26 @@ def test_learned_tokens_that_the_run_lacks_are_not_made_up(explorer):
     assert "no learned tokens" in explorer.jct.html
     assert "data-bars" not in explorer.jct.html
     assert explorer.matrices.html == scores
-    assert explorer.complaint == ""
+    assert explorer.error == ""
 
 
-def test_models_are_those_of_the_run(explorer, subject):
+def test_models_are_those_of_the_run(explorer, source):
     assert {name for _, name in explorer.model.options} == {"untrained", "best", "last"}
     assert explorer.model.value == "best"
-    data = subject.data.subset([explorer.picker.row])
+    data = source.data.subset([explorer.picker.row])
     expected = {
-        "untrained": subject.run.untrained().eval(),
-        "last": TrainedRun.load(subject.run.folder.folder, "last").model,
+        "untrained": source.run.untrained().eval(),
+        "last": TrainedRun.load(source.run.folder.folder, "last").model,
     }
     for name, model in expected.items():
         explorer.model.value = name
         expected_MM = weights(model, data)
         np.testing.assert_allclose(cells(explorer.matrices.html), expected_MM, atol=0.0051)
-    assert explorer.models.index("untrained").ids == subject.index.ids
+    assert explorer.models.index("untrained").ids == source.index.ids
 
 
-def test_the_step_slider_shows_the_mean_of_its_step(explorer, subject):
-    steps, mean_TMM = score_means(read_scores(subject.run.folder.folder))
+def test_the_step_slider_shows_the_mean_of_its_step(explorer, source):
+    steps, mean_TMM = score_means(read_scores(source.run.folder.folder))
     assert list(explorer.step.options) == steps
     scores = explorer.matrices.html
     for step, mean_MM in zip(steps, mean_TMM, strict=True):
@@ -224,19 +222,19 @@ def test_the_step_slider_shows_the_mean_of_its_step(explorer, subject):
 
 
 @pytest.mark.parametrize("damage", ["gone", "broken"])
-def test_a_run_without_logged_scores_says_so(subject, tmp_path, damage):
+def test_a_run_without_logged_scores_says_so(source, tmp_path, damage):
     if damage == "broken":
         (tmp_path / SCORES).write_bytes(b"PAR1 no")
-    folder = replace(subject.run.folder, folder=tmp_path)
-    bare = Subject(replace(subject.run, folder=folder), subject.data)
+    folder = replace(source.run.folder, folder=tmp_path)
+    bare = ExplorerSource(replace(source.run, folder=folder), source.data)
     explorer = ScoreExplorer(bare)
     assert "No scores were logged" in explorer.training.html
     assert explorer.step not in explorer.children
     assert [name for _, name in explorer.model.options] == ["untrained", "best"]
 
 
-def test_another_product_keeps_the_changes(explorer, subject):
-    row = next(r for r in subject.rows.tolist() if not subject.data.present_NM[r].all())
+def test_another_product_keeps_the_changes(explorer, source):
+    row = next(r for r in source.rows.tolist() if not source.data.present_NM[r].all())
     lacking = [m for m in MODALITIES if not explorer.probe.has(row, m)]
     explorer.columns["text"].strength.value = 0.5
     explorer.picker.choose(row)
@@ -244,13 +242,13 @@ def test_another_product_keeps_the_changes(explorer, subject):
     for m in lacking:
         assert explorer.columns[m].present.disabled
         assert 'data-state="absent"' in explorer.columns[m].content.html
-    assert subject.data.ids[row] in repr(explorer)
+    assert source.data.ids[row] in repr(explorer)
 
 
-def test_a_neighbour_that_is_picked_becomes_the_product(explorer, subject):
+def test_a_neighbour_that_is_picked_becomes_the_product(explorer, source):
     name = listed(explorer.near_now)[2]
     explorer.near_now.pick(name)
-    assert subject.data.ids[explorer.picker.row] == name
+    assert source.data.ids[explorer.picker.row] == name
 
 
 def test_the_clip_plays_and_stops(explorer):
@@ -263,81 +261,87 @@ def test_the_clip_plays_and_stops(explorer):
     assert column.content.html == strip
 
 
-def test_of_one_product_alone_nothing_can_be_swapped(subject):
-    alone = Subject(subject.run, subject.data.subset([int(subject.rows[0])]))
+def test_of_one_product_alone_nothing_can_be_swapped(source):
+    alone = ExplorerSource(source.run, source.data.subset([int(source.rows[0])]))
     explorer = ScoreExplorer(alone)
     assert explorer.near_now.html.count('class="card') == 0
     assert all(column.mismatch.disabled for column in explorer.columns.values())
     explorer.columns["text"].mismatch.value = True
-    assert "no other product has a different text" in explorer.complaint
+    assert "no other product has a different text" in explorer.error
     assert "no scores" in repr(explorer)
 
 
-def test_kept_checkpoints_can_be_looked_at(subject, tmp_path):
+def test_kept_checkpoints_can_be_looked_at(source, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(subject.run.folder.folder, folder)
+    shutil.copytree(source.run.folder.folder, folder)
     checkpoint = folder / "checkpoint"
     shutil.copytree(checkpoint / "last", checkpoint / "step-000060")
-    explorer = ScoreExplorer(Subject(replace(subject.run, folder=RunFolder(folder)), subject.data))
+    explorer = ScoreExplorer(
+        ExplorerSource(replace(source.run, folder=RunFolder(folder)), source.data)
+    )
     names = {name: shown for shown, name in explorer.model.options}
     assert names["step-000060"] == "step 60 (step-000060)"
     explorer.model.value = "last"
     shown = explorer.matrices.html
     explorer.model.value = "step-000060"
     assert explorer.matrices.html == shown
-    assert explorer.complaint == ""
+    assert explorer.error == ""
 
 
-def test_the_list_is_searched(subject):
+def test_the_list_is_searched(source):
     chosen = []
-    picker = ProductPicker(subject, int(subject.rows[0]), chosen.append, "en")
+    picker = ProductPicker(source, int(source.rows[0]), chosen.append, "en")
     picker.find.value = "GREEN number 13"
-    assert [subject.data.ids[row] for _, row in picker.list.options] == ["p13"]
-    assert subject.data.ids[picker.row] == "p13"
+    assert [source.data.ids[row] for _, row in picker.list.options] == ["p13"]
+    assert source.data.ids[picker.row] == "p13"
     assert picker.count.value == "1 of 48 products"
     picker.find.value = "no such thing"
     assert "nothing found" in picker.count.value
-    assert subject.data.ids[picker.row] == "p13"
-    picker.choose(subject.row_of["p20"])
-    assert subject.data.ids[picker.row] == "p20"
+    assert source.data.ids[picker.row] == "p13"
+    picker.choose(source.row_of["p20"])
+    assert source.data.ids[picker.row] == "p20"
 
 
-def test_a_long_list_is_cut_and_holds_the_chosen_one(subject, monkeypatch):
-    monkeypatch.setattr("scale.explore.picker.LISTED", 5)
-    last = int(subject.rows[-1])
-    picker = ProductPicker(subject, last, print, "en")
+def test_a_long_list_is_cut_and_holds_the_chosen_one(source, monkeypatch):
+    monkeypatch.setattr("scale.explore.scores.LISTED", 5)
+    last = int(source.rows[-1])
+    picker = ProductPicker(source, last, print, "en")
     assert len(picker.list.options) == 5 < LISTED
     assert picker.row == last
     assert picker.count.value == "the first 5 of 48 products"
 
 
-def test_titles_are_escaped(subject):
-    row = int(subject.rows[0])
-    sly = replace(subject.product(row), text="<script>x</script> & co")
-    products = [sly if k == row else p for k, p in enumerate(subject.data.products)]
-    explorer = ScoreExplorer(Subject(subject.run, replace(subject.data, products=tuple(products))))
+def test_titles_are_escaped(source):
+    row = int(source.rows[0])
+    sly = replace(source.product(row), text="<script>x</script> & co")
+    products = [sly if k == row else p for k, p in enumerate(source.data.products)]
+    explorer = ScoreExplorer(
+        ExplorerSource(source.run, replace(source.data, products=tuple(products)))
+    )
     html = explorer.columns["text"].content.html
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
 
-def test_a_product_that_is_not_there_is_named(subject):
+def test_a_product_that_is_not_there_is_named(source):
     with pytest.raises(ValueError, match="p999"):
-        ScoreExplorer(subject, "p999")
+        ScoreExplorer(source, "p999")
 
 
-def test_a_medium_that_is_gone_is_a_complaint(subject, tmp_path):
-    row = int(subject.rows[0])
-    gone = replace(subject.product(row), image=tmp_path / "gone.png")
-    products = [gone if k == row else p for k, p in enumerate(subject.data.products)]
-    explorer = ScoreExplorer(Subject(subject.run, replace(subject.data, products=tuple(products))))
-    assert "gone.png" in explorer.complaint
-    explorer.picker.choose(int(subject.rows[1]))
-    assert explorer.complaint == ""
+def test_a_medium_that_is_gone_is_a_complaint(source, tmp_path):
+    row = int(source.rows[0])
+    gone = replace(source.product(row), image=tmp_path / "gone.png")
+    products = [gone if k == row else p for k, p in enumerate(source.data.products)]
+    explorer = ScoreExplorer(
+        ExplorerSource(source.run, replace(source.data, products=tuple(products)))
+    )
+    assert "gone.png" in explorer.error
+    explorer.picker.choose(int(source.rows[1]))
+    assert explorer.error == ""
 
 
-def test_the_text_is_the_same_for_the_same_state(subject):
-    first, second = (ScoreExplorer(subject, "p01") for _ in range(2))
+def test_the_text_is_the_same_for_the_same_state(source):
+    first, second = (ScoreExplorer(source, "p01") for _ in range(2))
     assert repr(first) == repr(second)
     assert repr(first).splitlines()[0] == "p01, best in validation, policy zero"
     numbers = re.findall(r"~?[−-]?\d\.\d\d", repr(first))
@@ -347,8 +351,8 @@ def test_the_text_is_the_same_for_the_same_state(subject):
     assert "image: Gaussian noise σ 20 of 255" in repr(first)
 
 
-def test_in_chinese_nothing_english_is_left(subject):
-    explorer = ScoreExplorer(subject, lang="zh")
+def test_in_chinese_nothing_english_is_left(source):
+    explorer = ScoreExplorer(source, lang="zh")
     explorer.columns["image"].present.value = False
     for surface in (explorer.matrices, explorer.bars, explorer.jct, explorer.near_note):
         words = re.sub("<[^>]*>", " ", surface.html)
@@ -356,7 +360,7 @@ def test_in_chinese_nothing_english_is_left(subject):
         assert not left
 
 
-def test_the_picture_stands_in(explorer, subject):
+def test_the_picture_stands_in(explorer, source):
     explorer.columns["image"].present.value = False
     shown = explorer.picture()
     assert len(shown.axes) == 3

@@ -25,7 +25,7 @@ function patch(old, next) {
 
 function render({ model, el }) {
   const root = document.createElement("div");
-  root.className = "scale-surface";
+  root.className = "scale-html";
   el.appendChild(root);
   let dragging = false;
   const keyed = (node) => {

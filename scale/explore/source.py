@@ -1,0 +1,200 @@
+"""The run and the products of a panel, and the models of the run's checkpoints.
+
+N products.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scale.config import MissingPolicy, require
+from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
+from scale.data.media import MediaError
+from scale.data.product import Product, View
+from scale.evaluation.embed import Embeddings, embed_dataset
+from scale.evaluation.index import SearchIndex
+from scale.explore.markup import data_uri
+from scale.modalities import INDEX, MODALITIES
+from scale.model.scale import ScaleModel
+from scale.studies.single_product import with_policy
+from scale.training.run import TrainedRun
+from scale.viz import tiles
+from scale.viz.words import Language, label
+
+
+@dataclass(frozen=True)
+class ExplorerSource:
+    """A run and a dataset of its tokens.
+
+    The model is used on the CPU: a single product is as fast there. A run on another device keeps
+    its own model; this one is a copy.
+    """
+
+    run: TrainedRun
+    data: ProductDataset
+    which: str = "best"
+    """The requested checkpoint. Without a best checkpoint, the run has loaded the last one."""
+    _thumbnails: dict[int, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if any(weight.device.type != "cpu" for weight in self.run.model.parameters()):
+            on_cpu = deepcopy(self.run.model).to("cpu")
+            object.__setattr__(self, "run", replace(self.run, model=on_cpu))
+
+    @staticmethod
+    def open(
+        run: TrainedRun | Path | str,
+        catalogue: Catalogue | Path | str,
+        split: str | None = "test",
+        which: str = "best",
+    ) -> "ExplorerSource":
+        """Tokenise the products of a split (None: all) for a run.
+
+        Raises ValueError where the folder is not a run folder, its checkpoint does not fit the
+        catalogue, or no product has a modality that the model reads.
+        """
+        if not isinstance(run, TrainedRun):
+            run = TrainedRun.load(run, which)
+        if not isinstance(catalogue, Catalogue):
+            catalogue = Catalogue.open(catalogue)
+        run.model.eval()
+        data = run.dataset(catalogue, split)
+        require(
+            bool(data.present_NM.any()),
+            f"{catalogue.folder}: no product of the split {split or 'all'} has a modality that "
+            f"{run.folder.folder} was trained on ({', '.join(run.config.model.modalities)})",
+        )
+        return ExplorerSource(run, data, which)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Rows of the products with at least one modality, the most complete products first."""
+        count_N = self.data.present_NM.sum(1)
+        order_N = np.argsort(-count_N, kind="stable")
+        return order_N[count_N[order_N] > 0]
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Features of every product and modality."""
+        return embed_dataset(self.run.model, self.data, progress=False)
+
+    @cached_property
+    def index(self) -> SearchIndex:
+        """Search index of the products, embedded with all their modalities."""
+        found = self.embeddings.product()
+        return SearchIndex.build(found.emb_ND, found.ids)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row of each product id."""
+        return {name: row for row, name in enumerate(self.data.ids)}
+
+    def product(self, row: int) -> Product:
+        """Return the product at a row of the dataset."""
+        return self.data.products[row]
+
+    def modalities(self, row: int) -> list[str]:
+        """Return the modalities of a product that the model reads."""
+        return [m for m in MODALITIES if self.data.present_NM[row, INDEX[m]]]
+
+    def same_category(self, row: int, other: int) -> bool:
+        """Return whether two products have the same, known category."""
+        category = self.product(row).category
+        return category is not None and category == self.product(other).category
+
+    def options(self) -> list[tuple[str, int]]:
+        """Return the options of a drop-down: (line of text, row) of each product in `rows`."""
+        return [(self.line(row), int(row)) for row in self.rows]
+
+    def line(self, row: int) -> str:
+        """Return a product in one line: its id, and its title or category."""
+        product = self.product(row)
+        return f"{product.id} · {(product.text or product.category or '')[:60]}"
+
+    def thumbnail(self, row: int) -> str:
+        """Return `picture_uri` of a product, cached so that lists of neighbours redraw at once."""
+        if row not in self._thumbnails:
+            self._thumbnails[row] = picture_uri(self.product(row))
+        return self._thumbnails[row]
+
+    def card(
+        self, row: int, fact: str = "", hit: bool = False, pick: bool = False, lang: Language = "en"
+    ) -> str:
+        """Return a product as a small HTML card: picture, title, category and a fact (HTML).
+
+        Args:
+            hit: add a tick and a green frame.
+            pick: make the card clickable; its key is the product's id.
+        """
+        product = self.product(row)
+        title = escape(product.text or label("absent_text", lang))
+        uri = self.thumbnail(row)
+        picture = (
+            f'<img alt="{title}" src="{uri}">' if uri else f'<div class="nopicture">{title}</div>'
+        )
+        key = f' data-key="{escape(product.id)}" aria-label="{title}"' if pick else ""
+        tick = "✓ " if hit else ""
+        lines = [title, f"{tick}{escape(product.category or '–')}", fact]
+        body = "".join(f'<div class="line" title="{title}">{line}</div>' for line in lines if line)
+        return f'<div class="card{" hit" if hit else ""}"{key}>{picture}{body}</div>'
+
+
+def picture_uri(view: View, side: int = 96) -> str:
+    """Return a product's image, or the middle frame of its video, as a data URI.
+
+    Empty where neither exists or can be read.
+    """
+    for modality in ("image", "video"):
+        try:
+            content = tiles.load(view, modality, frames=3)
+        except MediaError:
+            continue
+        if content is not None:
+            image = content if modality == "image" else Image.fromarray(content[len(content) // 2])
+            return data_uri(image, side)
+    return ""
+
+
+UNTRAINED = "untrained"
+
+
+class CheckpointModels:
+    """Models of a run by name, each loaded on first use: `untrained`, then all checkpoints,
+    earliest first."""
+
+    def __init__(self, source: ExplorerSource) -> None:
+        self._source = source
+        self.steps = source.run.checkpoints()
+        """Step of each checkpoint."""
+        # Without a best checkpoint, `TrainedRun.load` has loaded the last one.
+        fallback = source.which == "best" not in self.steps and "last" in self.steps
+        self.shown = "last" if fallback else source.which
+        """The checkpoint of `source.run.model`."""
+        self.names = tuple(dict.fromkeys([UNTRAINED, *self.steps, self.shown]))
+        self.under = lru_cache(8)(self._under)
+        self.index = lru_cache(4)(self._index)
+        self._model = lru_cache(4)(self._load)
+
+    def _under(self, name: str, policy: MissingPolicy) -> ScaleModel:
+        """Return a model with a policy for missing modalities. Raises as `with_policy`."""
+        return with_policy(self._model(name), policy)
+
+    def _index(self, name: str) -> SearchIndex:
+        """Return the search index of the products, embedded by a model."""
+        if name == self.shown:
+            return self._source.index
+        found = embed_dataset(self._model(name), self._source.data, progress=False).product()
+        return SearchIndex.build(found.emb_ND, found.ids)
+
+    def _load(self, name: str) -> ScaleModel:
+        if name == self.shown:
+            return self._source.run.model
+        if name == UNTRAINED:
+            return self._source.run.untrained().eval()
+        return TrainedRun.load(self._source.run.folder.folder, name).model
