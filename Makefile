@@ -1,46 +1,55 @@
-# The three commands a newcomer types: make demo, make test, make lab.
+# For users: make demo, make lab. For maintainers: make test-fast, make test (CONTRIBUTING.md).
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-notebooks test-browser notebooks lab lint clean
+.PHONY: demo test test-fast test-notebooks test-browser notebooks api lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
 
-# One thread a process: two processes of two threads each wait for one another on two cores, and
-# small trainings then take ten times as long.
+# One thread per process: on two cores, two processes of two threads each would wait for each other,
+# and small trainings would take ten times as long.
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) test-notebooks
 
-# The demo's model is shared by all notebooks; without it the first one would train it. Bars that a
-# slow machine shows and a fast one does not are off.
+# The core, in under 90 seconds: the inner loop of development.
+test-fast: $(STAMP) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q tests/test_config.py tests/model \
+		tests/losses tests/evaluation/test_metrics.py tests/data/test_catalogue.py
+
+# All notebooks share the demo's model; without it the first one would train it. Progress bars are off:
+# whether they appear depends on the speed of the machine.
 test-notebooks: $(STAMP)
 	$(BIN)/scale demo
 	TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env \
 		--nbval-cell-timeout 240 --nbval-sanitize-with notebooks/sanitize.cfg
 
-# Explorers in a real JupyterLab and in Voilà. Needs Debian's chromium and fonts-noto-cjk; pictures of
-# what the tests saw lie in build/browser.
+# The explorers in JupyterLab and in Voilà. Needs Debian's chromium and fonts-noto-cjk; screenshots are
+# written to build/browser.
 test-browser: $(STAMP)
 	$(BIN)/scale demo
 	$(BIN)/python -m pytest tests/browser
 
-# From notebooks/src; ONLY="09 13" makes some.
+# Execute notebooks/src; ONLY="09 13" selects some.
 notebooks: $(STAMP)
 	$(BIN)/python tools/notebooks.py $(ONLY)
+
+# docs/api.md, from the docstrings.
+api: $(STAMP)
+	$(BIN)/python -m tools.api_page
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Nothing is asked of the network: JupyterLab would look for its own updates.
+# Offline: JupyterLab would otherwise look for updates.
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-# The stamp is newer than what it was installed from, so a second `make` installs nothing.
+# The stamp is newer than its sources once installed, so that a second `make` installs nothing.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or 3.12 is needed and was not found on PATH" >&2; exit 1; }
 	$(PYTHON) -m venv .venv

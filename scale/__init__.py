@@ -15,6 +15,7 @@
 """
 
 import importlib
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -41,16 +42,25 @@ _HOMES = {
 __all__ = ["load", "open", "pretrain", *_HOMES]
 
 
-def open(source: "str | PathLike | Catalogue | pd.DataFrame", strict: bool = False) -> "Catalogue":
+def open(
+    source: "str | PathLike | Catalogue | pd.DataFrame",
+    strict: bool = False,
+    *,
+    media: str | PathLike | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> "Catalogue":
     """Open a catalogue of products.
 
     Args:
-        source: a folder with products.jsonl or products.parquet and the media files; the path of
-            a CSV file, or a data frame, with the columns that `scale import` reads (media paths
-            are relative to the file's folder, or to the working directory); or a Catalogue, which
-            is returned as it is.
-        strict: raise at the first problem. Otherwise an unusable value counts as missing, and
+        source: a folder with products.jsonl or products.parquet and the media files; a .csv or .tsv
+            file or a data frame, whose columns id, title, category, split, name, image, video and
+            audio have that meaning and whose other columns are attributes of the table; or a
+            Catalogue, which is returned as it is.
+        strict: raise at any problem. Otherwise an unusable value counts as missing, and
             `Catalogue.problems` lists it.
+        media: folder that media paths are relative to; default: the folder of `source`, or the
+            working directory for a data frame.
+        columns: columns whose names differ, e.g. `{"title": "Product"}`.
 
     Returns:
         Catalogue, a sequence of products: `shop[0]`, `shop["p0012"]`, `shop.split("test")`.
@@ -60,7 +70,9 @@ def open(source: "str | PathLike | Catalogue | pd.DataFrame", strict: bool = Fal
     """
     from scale.data.catalogue import Catalogue
 
-    return source if isinstance(source, Catalogue) else Catalogue.open(source, strict)
+    if isinstance(source, Catalogue):
+        return source
+    return Catalogue.open(source, strict, media=media, columns=columns)
 
 
 def load(folder: str | PathLike, which: str = "best") -> "Run":

@@ -1,4 +1,4 @@
-"""What installs the project says one thing in each of its files."""
+"""Packaging: consistent requirements, fast imports, layers, and pages that are up to date."""
 
 import re
 import subprocess
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import scale
 from scale import cli
+from tools import api_page
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -107,3 +109,26 @@ def test_rooms_import_only_downwards():
             for above in order[place + 1 :]:
                 pattern = rf"^\s*(from|import) scale\.{above}\b"
                 assert not re.search(pattern, path.read_text(), re.M), f"{path} imports {above}"
+
+
+def test_the_api_page_is_current():
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), "run make api"
+
+
+def test_links_of_the_pages_resolve():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in [*pages, ROOT / "notebooks" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if not re.match(r"https?:|mailto:", target):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_readme_example_is_the_front_door():
+    """Every `scale.x` and `run.x` of the README's Python exists."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for name in re.findall(r"\bscale\.(\w+)", code):
+        assert name in scale.__all__
+    for name in re.findall(r"\brun\.(\w+)", code):
+        assert hasattr(scale.Run, name)
+    for name in re.findall(r"\bscale\.plot\.(\w+)", code):
+        assert name in scale.plot.__all__
