@@ -132,7 +132,7 @@ class DamageRetention:
     """Empty if the test damages several."""
     strength: float
     """In the kind's unit; for kinds without one, the share of the products that are hit."""
-    retained_shares: dict[str, Estimate]
+    kept: dict[str, Estimate]
     """By model: figure on the test / figure of the same run on clean products, over seeds."""
 
 
