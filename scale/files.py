@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whenever the process stops."""
+"""Atomic writes: a file or folder is complete or absent, even if the process is killed."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that becomes it when the block ends without an error.
+    """Yield a temporary path that is renamed to `target` if the block succeeds.
 
-    The folder is made where it is not there. The temporary name keeps the target's ending, by which
-    some libraries choose the format.
+    Missing parent folders are created. The temporary name keeps the target's suffix, from which
+    some libraries infer the format.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{os.getpid()}.{threading.get_ident()}.{target.name}")
@@ -26,11 +26,11 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(target: Path, keep_as: Path) -> Iterator[Path]:
-    """A new folder beside `target` that becomes it when the block ends without an error.
+    """Yield a new folder that is renamed to `target` if the block succeeds.
 
-    Its files are on the disk before it gets the name, so a power cut too leaves the whole or
-    nothing. The earlier one is renamed to `keep_as`; between the two renames only that is there.
-    Of what a killed process leaves, the name ends in .new or .gone.
+    Its files are synced to disk before the rename, so a power failure cannot leave a partial
+    folder. An earlier `target` is renamed to `keep_as`; between the two renames only that exists.
+    Leftovers of a killed process have names that end in .new or .gone.
     """
     fresh = target.with_name(f"{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -49,7 +49,7 @@ def replacing_folder(target: Path, keep_as: Path) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder; stopped halfway, what is left is not under its name."""
+    """Remove a folder; an interruption leaves no partial folder under its name."""
     if folder.exists():
         gone = folder.with_name(f"{folder.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
@@ -58,7 +58,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until the system has written a file, or a folder's names, to the disk."""
+    """Sync a file, or the entries of a folder, to disk."""
     if os.name != "posix" and path.is_dir():
         return  # Windows cannot open a folder.
     handle = os.open(path, os.O_RDONLY)
@@ -69,6 +69,6 @@ def _to_disk(path: Path) -> None:
 
 
 def write_whole(target: Path, text: str) -> None:
-    """Write a text as UTF-8; an earlier file is replaced at once or not at all."""
+    """Write a text file as UTF-8 atomically."""
     with replacing(target) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ from scale.studies.single_product import (
     nearest_products,
     product_outputs,
 )
-from scale.training.logging import read_scores, score_means
+from scale.training.logging import read_score_means
 from scale.viz.scores import score_matrices
 from scale.viz.words import Language, label
 
@@ -339,9 +339,10 @@ class ScoreExplorer(Panel):
     def _logged(self) -> tuple[list[int], np.ndarray]:
         """Steps at which the run logged S', and mean_TMM; none where its file cannot be read."""
         try:
-            return score_means(read_scores(self.source.run.folder.folder))
+            step_T, mean_TMM = read_score_means(self.source.run.folder.folder)
+            return step_T.tolist(), mean_TMM
         except (ValueError, OSError):
-            return score_means([])
+            return [], np.zeros((0, 5, 5))
 
     def changes(self) -> dict[str, ModalityChange]:
         """What the controls say, by modality."""

@@ -1,6 +1,6 @@
-"""What a run writes while it trains: metrics.jsonl, scores.parquet and, if installed, TensorBoard.
+"""Logs of a training run: metrics.jsonl, scores.parquet and, if installed, TensorBoard.
 
-B products, M modalities (five), T logged steps.
+B products, M modalities (five), T logged steps, R rows of a file.
 """
 
 import contextlib
@@ -9,128 +9,20 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from torch import Tensor
 
 from scale.files import replacing, write_whole
-from scale.modalities import INDEX, MODALITIES
+from scale.modalities import MODALITIES
 
 METRICS = "metrics.jsonl"
 SCORES = "scores.parquet"
-
-
-class MetricsLogger:
-    """Appends to a run's files; what lies beyond the checkpoint is cut off first."""
-
-    def __init__(self, folder: Path, step: int):
-        """`step`: steps that are done; lines of later ones are removed."""
-        self.folder = folder
-        for name in (METRICS, SCORES):
-            for unfinished in folder.glob(f".*.{name}"):
-                unfinished.unlink()
-        self.metrics = [line for line in read_metrics(folder) if line["step"] <= step]
-        self.scores = [row for row in read_scores(folder) if row["step"] <= step]
-        text = "".join(_line(values) for values in self.metrics)
-        write_whole(folder / METRICS, text)
-        self.write_scores()
-        self.board = None
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
-
-    def add(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics. A figure that is not a number is written as null."""
-        line = {"step": step} | values
-        self.metrics.append(line)
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(_line(line))
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
-
-    def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
-        """Mean and standard deviation of S' over the batch's products that have both modalities."""
-        both_BMM = present_BM[:, :, None] & present_BM[:, None, :]
-        values_BMM = (
-            weighted_BMM.detach().double().masked_fill(~both_BMM, float("nan")).cpu().numpy()
-        )
-        count_MM = both_BMM.sum(0).cpu().numpy()
-        for i, left in enumerate(MODALITIES):
-            for j, right in enumerate(MODALITIES):
-                here = values_BMM[:, i, j][~np.isnan(values_BMM[:, i, j])]
-                self.scores.append(
-                    {
-                        "step": step, "row": left, "column": right, "products": int(count_MM[i, j]),
-                        "mean": float(here.mean()) if len(here) else None,
-                        "std": float(here.std()) if len(here) else None,
-                    }
-                )  # fmt: skip
-
-    def has(self, step: int, name: str) -> bool:
-        """Whether a figure of a step is written."""
-        lines = reversed(self.metrics)
-        return any(name in line for line in takewhile(lambda line: line["step"] >= step, lines))
-
-    def flush(self) -> None:
-        """Put on the disk what a checkpoint of this moment rests on."""
-        self.write_scores()
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            os.fsync(file.fileno())
-
-    def write_scores(self) -> None:
-        """Write all rows of S' so far; called with each checkpoint."""
-        table = pa.Table.from_pylist(self.scores, schema=SCORES_SCHEMA)
-        with replacing(self.folder / SCORES) as partial:
-            pq.write_table(table, partial)
-
-    def close(self) -> None:
-        """Flush TensorBoard's file."""
-        if self.board is not None:
-            # On a full disk: the copy of metrics.jsonl must not hide the error that is on its way.
-            with contextlib.suppress(OSError):
-                self.board.close()
-
-
-class Clock:
-    """Steps per second since it was last asked."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.time = step, time.perf_counter()
-
-    def rate(self, step: int) -> float:
-        """Steps per second between the last call and now, at which `step` steps are done."""
-        since, self.step = self.step, step
-        before, self.time = self.time, time.perf_counter()
-        return (step - since) / (self.time - before)
-
-
-class NullLogger:
-    """A `MetricsLogger` of the processes that leave writing, and validating, to the main one."""
-
-    def add(self, step: int, values: dict[str, float]) -> None:
-        """Nothing."""
-
-    def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
-        """Nothing."""
-
-    def has(self, step: int, name: str) -> bool:
-        """True: what is due will be written."""
-        return True
-
-    def flush(self) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
 SCORES_SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
@@ -144,36 +36,152 @@ SCORES_SCHEMA = pa.schema(
 """S'_ij over time: `row` i, `column` j, `products` of the batch that have both."""
 
 
+class MetricsLogger:
+    """Appends to the log files of a run."""
+
+    def __init__(self, folder: Path, step: int):
+        """`step`: completed steps; entries of later steps are removed from the files."""
+        self.folder = folder
+        for name in (METRICS, SCORES):
+            for unfinished in folder.glob(f".*.{name}"):
+                unfinished.unlink()
+        self.metrics = [line for line in read_metrics(folder) if line["step"] <= step]
+        self.scores = [row for row in read_scores(folder) if row["step"] <= step]
+        text = "".join(_json_line(values) for values in self.metrics)
+        write_whole(folder / METRICS, text)
+        self.write_scores()
+        self.board = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Append a line of metrics; values that are not finite are written as null."""
+        line = {"step": step} | values
+        self.metrics.append(line)
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(_json_line(line))
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
+        """Add mean and standard deviation of S' over the products that have both modalities."""
+        both_BMM = (present_BM[:, :, None] & present_BM[:, None, :]).cpu().numpy()
+        score_BMM = weighted_BMM.detach().double().cpu().numpy()
+        for i, row in enumerate(MODALITIES):
+            for j, column in enumerate(MODALITIES):
+                both_B = both_BMM[:, i, j]
+                score_B = score_BMM[both_B, i, j]
+                score_B = score_B[~np.isnan(score_B)]
+                self.scores.append(
+                    {
+                        "step": step, "row": row, "column": column, "products": int(both_B.sum()),
+                        "mean": float(score_B.mean()) if len(score_B) else None,
+                        "std": float(score_B.std()) if len(score_B) else None,
+                    }
+                )  # fmt: skip
+
+    def has(self, step: int, name: str) -> bool:
+        """Return whether a metric of a step has been written."""
+        lines = reversed(self.metrics)
+        return any(name in line for line in takewhile(lambda line: line["step"] >= step, lines))
+
+    def flush(self) -> None:
+        """Write everything to disk; called before each checkpoint."""
+        self.write_scores()
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
+
+    def write_scores(self) -> None:
+        """Write all rows of S' so far."""
+        table = pa.Table.from_pylist(self.scores, schema=SCORES_SCHEMA)
+        with replacing(self.folder / SCORES) as partial:
+            pq.write_table(table, partial)
+
+    def close(self) -> None:
+        """Flush TensorBoard's file."""
+        if self.board is not None:
+            # On a full disk, a failing copy of the metrics must not hide the original error.
+            with contextlib.suppress(OSError):
+                self.board.close()
+
+
+class NullLogger:
+    """Stand-in for `MetricsLogger` in all but the main process: writes nothing."""
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def add_scores(self, step: int, weighted_BMM: Tensor, present_BM: Tensor) -> None:
+        """Do nothing."""
+
+    def has(self, step: int, name: str) -> bool:
+        """Return True: the main process writes every metric."""
+        return True
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Clock:
+    """Measures steps per second between two calls."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, time.perf_counter()
+
+    def rate(self, step: int) -> float:
+        """Return the steps per second since the last call; `step`: completed steps."""
+        since, self.step = self.step, step
+        before, self.time = self.time, time.perf_counter()
+        return (step - since) / (self.time - before)
+
+
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Lines of a run's metrics.jsonl; a last line that a stop cut in half is left out."""
+    """Read a run's metrics.jsonl; an incomplete last line is skipped."""
     path = folder / METRICS
     if not path.is_file():
         return []
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            lines.append(json.loads(line))
-    return lines
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def read_scores(folder: Path) -> list[dict]:
-    """Rows of a run's scores.parquet."""
+    """Read the rows of a run's scores.parquet."""
     path = folder / SCORES
     return pq.read_table(path).to_pylist() if path.is_file() else []
 
 
-def score_means(rows: Sequence[dict]) -> tuple[list[int], np.ndarray]:
-    """The logged steps, and mean_TMM of S' at each; NaN where no product of the batch has both."""
-    steps = sorted({row["step"] for row in rows})
-    place = {step: t for t, step in enumerate(steps)}
-    mean_TMM = np.full((len(steps), len(MODALITIES), len(MODALITIES)), np.nan)
-    for row in rows:
-        if row["mean"] is not None:
-            mean_TMM[place[row["step"]], INDEX[row["row"]], INDEX[row["column"]]] = row["mean"]
-    return steps, mean_TMM
+def read_score_means(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read step_T and mean_TMM of S' from a run's scores.parquet; empty if there is none.
+
+    NaN where no product of the batch has both modalities. Raises OSError, ValueError or pyarrow's
+    ArrowException if the file is damaged or not that of a run.
+    """
+    path = folder / SCORES
+    if not path.exists():
+        return np.zeros(0, dtype=int), np.zeros((0, len(MODALITIES), len(MODALITIES)))
+    with path.open("rb") as file:
+        table = pq.read_table(file)
+    types = {field.name: field.type for field in table.schema}
+    if any(types.get(field.name) != field.type for field in SCORES_SCHEMA):
+        raise ValueError(f"{path}: not the columns of a run's scores")
+    row_R, column_R = (
+        pc.fill_null(pc.index_in(table[name], pa.array(MODALITIES)), -1).to_numpy()
+        for name in ("row", "column")
+    )
+    step_T, t_R = np.unique(table["step"].to_numpy(), return_inverse=True)
+    mean_TMM = np.full((len(step_T), len(MODALITIES), len(MODALITIES)), np.nan)
+    known_R = (row_R >= 0) & (column_R >= 0)
+    mean_TMM[t_R[known_R], row_R[known_R], column_R[known_R]] = table["mean"].to_numpy()[known_R]
+    return step_T, mean_TMM
 
 
-def _line(values: dict[str, float]) -> str:
+def _json_line(values: dict[str, float]) -> str:
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
               for k, v in values.items()}  # fmt: skip
     return json.dumps(finite) + "\n"

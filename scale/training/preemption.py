@@ -1,4 +1,4 @@
-"""When a training is to stop before its last step: a signal came, or its time is up."""
+"""Stop a training run before its last step: on a signal or at a time limit."""
 
 import math
 import re
@@ -10,41 +10,41 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 75
-"""Of `scale pretrain` that stopped early and saved: "try again later" (EX_TEMPFAIL, sysexits.h)."""
+"""Exit code of `scale pretrain` that stopped early and saved: EX_TEMPFAIL of sysexits.h."""
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 )
-"""Ctrl-C, what schedulers send at the end, and what Slurm sends before it if asked to."""
+"""Ctrl-C, the final signal of schedulers, and the advance warning of Slurm (`--signal`)."""
 ECHO = 1.0
-"""Seconds in which a second signal is the first one's echo: `timeout`, torchrun and Slurm send to
-the process and to its group."""
+"""Seconds during which a second signal is ignored: `timeout`, torchrun and Slurm signal both the
+process and its process group."""
 
 
 class TrainingStopped(RuntimeError):
-    """A training that was told to stop, saved and can go on; the message says why and where."""
+    """Training was interrupted and saved, and can be resumed; the message names reason and path."""
 
 
 class PreemptionHandler:
-    """Knows whether a training is to stop: between two steps, so that it can save and go on."""
+    """Decides between two steps whether a run must stop, so that it can save and resume."""
 
     def __init__(self, minutes: float = 0.0):
-        """`minutes` from now on may be used; 0: no limit."""
+        """`minutes`: time limit from now on; 0: none."""
         self.minutes = minutes
         self.deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         self.signal: signal.Signals | None = None
-        self._since = self._looked = math.nan
+        self._signal_time = self._last_call = math.nan
         self._longest = 0.0
 
     def reason(self) -> str | None:
-        """Why to stop now, or None. To be asked once a step.
+        """Return why the run must stop now, or None; call once per step.
 
-        Time is up where the longest pause between two askings so far (a step, a validation and a
-        checkpoint) no longer fits into what is left.
+        The time limit is reached when the longest interval between two calls so far (a step with
+        validation and checkpoint) no longer fits into the remaining time.
         """
         now = time.monotonic()
-        if not math.isnan(self._looked):
-            self._longest = max(self._longest, now - self._looked)
-        self._looked = now
+        if not math.isnan(self._last_call):
+            self._longest = max(self._longest, now - self._last_call)
+        self._last_call = now
         if self.signal is not None:
             return f"stopped by {self.signal.name}"
         if now + self._longest >= self.deadline:
@@ -53,26 +53,26 @@ class PreemptionHandler:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note signals instead of dying of them; the handlers of before are put back at the end.
+        """Record signals instead of exiting; previous handlers are restored at the end.
 
-        A second signal (later than `ECHO`) acts as if nobody listened. Ignored signals stay
-        ignored. Outside the main thread, Python takes no handlers and nothing is noted.
+        A second signal later than `ECHO` invokes the previous handler. Ignored signals stay
+        ignored. Outside the main thread, Python accepts no handlers, and nothing is recorded.
         """
         before = {}
         if threading.current_thread() is threading.main_thread():
             found = {number: signal.getsignal(number) for number in SIGNALS}
-            # None: a handler that was not set by Python cannot be put back.
+            # None: a handler not set by Python cannot be restored.
             before = {n: h for n, h in found.items() if h not in (None, signal.SIG_IGN)}
 
-        def note(number: int, frame: FrameType | None) -> None:
+        def record(number: int, frame: FrameType | None) -> None:
             if self.signal is None:
-                self.signal, self._since = signal.Signals(number), time.monotonic()
-            elif time.monotonic() - self._since > ECHO:
+                self.signal, self._signal_time = signal.Signals(number), time.monotonic()
+            elif time.monotonic() - self._signal_time > ECHO:
                 signal.signal(number, before[number])
                 signal.raise_signal(number)
 
         for number in before:
-            signal.signal(number, note)
+            signal.signal(number, record)
         try:
             yield
         finally:
@@ -81,7 +81,7 @@ class PreemptionHandler:
 
 
 def parse_minutes(text: str) -> float:
-    """Minutes of a time like 3h30m, 90m, 45s or 1h; a number alone is minutes.
+    """Parse a duration such as 3h30m, 90m, 45s or 1h into minutes; a bare number is minutes.
 
     Raises ValueError for anything else.
     """
@@ -92,5 +92,5 @@ def parse_minutes(text: str) -> float:
         hours = minutes = seconds = 0.0
     total = 60 * hours + minutes + seconds / 60
     if total <= 0:
-        raise ValueError(f"{text!r} is not a time; write it like 3h30m, 90m or 45s")
+        raise ValueError(f"{text!r} is not a duration; write it like 3h30m, 90m or 45s")
     return total

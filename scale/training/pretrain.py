@@ -40,7 +40,7 @@ SESSION = tuple(
     f"train.{name}"
     for name in ("auto_batch", "checkpoint_every", "fsdp", "keep_every", "keep_last", "max_minutes")
 )
-"""Settings that a resumed run may have anew: none changes what is learned."""
+"""Settings that may change when a run is resumed: none affects the learned weights."""
 
 
 def pretrain(
@@ -55,28 +55,28 @@ def pretrain(
 ) -> TrainedRun:
     """Train SCALE on a catalogue's training split and write everything into a run folder.
 
-    Started by `accelerate launch` or torchrun, each process calls this alike (docs/scaling.md).
+    With `accelerate launch` or torchrun, every process makes the same call (docs/scaling.md).
 
     Args:
-        config: e.g. `tiny()`; its vocabulary is fitted to the tokenizer, and its vector sizes to
-            feature files and timm models.
+        config: e.g. `tiny()`; the vocabulary size is set from the tokenizer, and feature sizes
+            from feature files and timm models.
         catalogue: the catalogue, or its folder, or a folder of shards (docs/shards.md).
         out: the run folder.
-        resume: go on where the folder's last checkpoint stands, to the same bits as if it had never
-            stopped. Without a checkpoint it starts from the beginning.
-        strict: bad media or records raise instead of counting as missing.
-        cache: of features; None is the user's own.
+        resume: continue from the folder's last checkpoint, bit-exactly as if never interrupted.
+            Without a checkpoint, start from the beginning.
+        strict: raise for unreadable media or records instead of counting them as missing.
+        cache: feature cache; None: the user's own.
 
     Returns:
-        The run, with the best model of the validation loaded.
+        The run, with the best checkpoint by validation loaded.
 
     Raises:
-        ValueError: `out` holds a run already and `resume` is off; config or catalogue differ from
-            those of the run to resume.
-        TrainingError: a loss is not finite, memory or disk is full, or there is nothing to train
-            on; the last good checkpoint stays.
-        TrainingStopped: SIGTERM or SIGUSR1 came, or `train.max_minutes` (counted from this call)
-            are over; all is saved. Signals are only heard in the main thread.
+        ValueError: `out` already contains a run and `resume` is off; or config or catalogue differ
+            from those of the run to resume.
+        TrainingError: a loss is not finite, memory or disk is full, or there are no products to
+            train on; the last good checkpoint is kept.
+        TrainingStopped: after SIGTERM or SIGUSR1, or `train.max_minutes` from this call; a
+            checkpoint is saved. Signals are handled in the main thread only.
     """
     stopper = PreemptionHandler(config.train.max_minutes)
     join(config.train.device)
@@ -89,8 +89,8 @@ def pretrain(
     if rank() == 0:
         contents_NM, ignored = torch.from_numpy(train.content_id_NM), config.loss.ignore_duplicates
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
-        for sentence in (*warnings, *taken):
-            log.info("%s", sentence)
+        for message in (*warnings, *taken):
+            log.info("%s", message)
     Trainer(config, model, train, val, run, stopper).fit(progress)
     return TrainedRun.load(run.folder)
 
@@ -98,10 +98,10 @@ def pretrain(
 def _prepare(
     config: Config, catalogue: Catalogue | Path | str, run: RunFolder, resume: bool, **options: Any
 ) -> tuple[Config, ProductDataset | ShardDataset]:
-    """The config and the products as tokens; fills the run folder.
+    """Fill the run folder; return the completed config and the data set.
 
-    Of several processes the main one does so first. To the others it is then a run to go on with:
-    they read what is there, and check that they have the same settings and products.
+    The main process runs first. The other processes then treat the folder as a run to resume: they
+    read its files and check that they have the same settings and products.
     """
     source = _open(catalogue, options["strict"])
     started = rank() > 0 or _check_folder(run, resume)
@@ -117,7 +117,7 @@ def _prepare(
         data = build_dataset(source, config, tokenizer, normaliser, **options)
         problems = [*source.problems, *data.problems]
     config = fit_sizes(config, data)
-    _settle(run, config, data, started)
+    _write_or_check(run, config, data, started)
     if rank() == 0:
         write_problems(problems, run.problems)
         if problems:
@@ -126,7 +126,7 @@ def _prepare(
 
 
 def _open(catalogue: Catalogue | Path | str, strict: bool) -> Catalogue | Shards:
-    """The products, each with a split."""
+    """Open the catalogue and assign a split to each product."""
     if not isinstance(catalogue, Catalogue):
         if is_shards(catalogue):
             return Shards.open(catalogue)
@@ -135,14 +135,14 @@ def _open(catalogue: Catalogue | Path | str, strict: bool) -> Catalogue | Shards
 
 
 def _check_folder(run: RunFolder, resume: bool) -> bool:
-    """Whether there is a run to go on with; what a start without a checkpoint left is removed."""
+    """Return whether there is a run to resume; remove leftovers of one without a checkpoint."""
     if run.config.is_file() and not run.data.is_file():
-        raise ValueError(f"{run.folder} holds a config.json that is not of a run: choose another")
+        raise ValueError(f"{run.folder} contains a config.json but no run: choose another folder")
     started = run.config.is_file() and bool(CheckpointManager(run.checkpoints).resumable())
     if started and not resume:
         raise ValueError(
-            f"{run.folder} holds a run already: continue it with resume (--resume), or choose "
-            "another folder"
+            f"{run.folder} already contains a run: continue it with resume=True (--resume), or "
+            "choose another folder"
         )
     if not started and run.config.is_file():
         run.config.unlink()
@@ -153,7 +153,7 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
 def _tokenizer(
     config: Config, source: Catalogue | Shards, run: RunFolder
 ) -> PreTrainedTokenizerBase:
-    """The run's own tokenizer: that of the shards, or made of the training split."""
+    """Return the run's tokenizer: that of the shards, or one trained on the training split."""
     if run.config.is_file():
         return load_tokenizer(run.tokenizer)
     if isinstance(source, Shards):
@@ -161,14 +161,14 @@ def _tokenizer(
     else:
         tokenizer = make_tokenizer(source.split("train").products, config.features)
     tokenizer.save_pretrained(run.tokenizer)
-    # Read back, so that a run and its continuation use the same object.
+    # Read back, so that a new and a resumed run use the same object.
     return load_tokenizer(run.tokenizer)
 
 
-def _settle(
+def _write_or_check(
     run: RunFolder, config: Config, data: ProductDataset | ShardDataset, started: bool
 ) -> None:
-    """Write what the run rests on; for a run that goes on, check that it is the same."""
+    """Write config, normaliser and data fingerprint; for a run to resume, compare them."""
     facts = {"products": len(data), "fingerprint": data.fingerprint}
     if not started:
         data.normaliser.save(run.normaliser)
@@ -178,6 +178,6 @@ def _settle(
     keys = differing_keys(config, Config.load(run.config))
     different = [key for key in keys if key not in SESSION]
     if different:
-        raise ValueError(f"{run.config}: the run to resume has other {', '.join(different)}")
+        raise ValueError(f"{run.config}: differs from the run to resume in {', '.join(different)}")
     if json.loads(run.data.read_text(encoding="utf-8")) != facts:
-        raise ValueError(f"{run.data}: the catalogue is not the one that the run was started with")
+        raise ValueError(f"{run.data}: the catalogue differs from that of the run to resume")

@@ -1,4 +1,4 @@
-"""A run folder: what `scale pretrain` writes and every later command reads."""
+"""The run folder of `scale pretrain`, and a trained run opened from it."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of the things in a run folder."""
+    """Paths of the files in a run folder."""
 
     folder: Path
 
@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def data(self) -> Path:
-        """Fingerprint of the data that the run was started with; marks the folder as a run's."""
+        """Fingerprint of the training data; marks the folder as a run folder."""
         return self.folder / "data.json"
 
     @property
@@ -46,22 +46,22 @@ class RunFolder:
 
     @property
     def normaliser(self) -> Path:
-        """Means and spreads of the continuous features, from the training split."""
+        """Means and standard deviations of the continuous features, from the training split."""
         return self.folder / "normaliser.safetensors"
 
     @property
     def problems(self) -> Path:
-        """What of the catalogue could not be used."""
+        """Records and media files of the catalogue that could not be read."""
         return self.folder / "problems.jsonl"
 
     @property
     def results(self) -> Path:
-        """Measured numbers, written by `scale evaluate`."""
+        """Results of `scale evaluate`."""
         return self.folder / "results.json"
 
     @property
     def figures(self) -> Path:
-        """Folder of pictures."""
+        """Folder of figures."""
         return self.folder / "figures"
 
     @property
@@ -116,9 +116,9 @@ class TrainedRun:
         )
 
     def checkpoints(self) -> dict[str, int]:
-        """Names for `load(which=...)` and the steps at which they were written, earliest first.
+        """Checkpoint names for `load(which=...)` and their steps, earliest first.
 
-        `train.keep_every` keeps those from which training can be looked at over time.
+        With `train.keep_every`, they include `step-000100` and so on.
         """
         return CheckpointManager(self.folder.checkpoints).steps()
 
@@ -129,7 +129,7 @@ class TrainedRun:
         cache: FeatureCache | None = None,
         strict: bool = False,
     ) -> ProductDataset:
-        """A catalogue as this run's tokens; `split` keeps one of train, val, test."""
+        """Convert a catalogue to the model's inputs; `split` selects train, val or test."""
         if split is not None:
             catalogue = with_splits(catalogue).split(split)
         dataset = build_dataset(
@@ -139,12 +139,12 @@ class TrainedRun:
         return dataset
 
     def untrained(self) -> ScaleModel:
-        """The same model with random weights (the run's seed): what training has to beat."""
+        """Return the same model with random weights (from the run's seed), as a baseline."""
         return seeded_model(self.config)
 
 
 def seeded_model(config: Config) -> ScaleModel:
-    """A model with the random weights that the run's seed gives; the global generator is kept."""
+    """Initialise a model from the run's seed; the global random state is unchanged."""
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(config.train.seed))
         return ScaleModel(config.model, config.missing)
@@ -157,9 +157,9 @@ def build_dataset(
     normaliser: Normaliser | None,
     **options,
 ) -> ProductDataset:
-    """`ProductDataset.build` with the lengths and modalities of a config.
+    """Call `ProductDataset.build` with the lengths and modalities of a config.
 
-    A media file that gives more vectors than the model takes is cut, and that is logged.
+    Media files with more vectors than the model takes are truncated, which is logged.
     """
     dataset = ProductDataset.build(
         catalogue,
@@ -173,20 +173,20 @@ def build_dataset(
     for m, count in dataset.cut.items():
         if count:
             log.warning(
-                "%s: %d files give more than %d vectors and were cut; set model.%s_length",
+                "%s: %d files have more than %d vectors and were truncated; set model.%s_length",
                 m, count, config.model.length(m), m,
             )  # fmt: skip
     return dataset
 
 
 def fit_sizes(config: Config, dataset: ProductDataset) -> Config:
-    """The config with the vector sizes of sources that only the data tell: feature files, timm."""
+    """Set the feature sizes that depend on the data: feature files and timm models."""
     found = {f"{m}_features": size for m, size in dataset.feature_sizes.items()}
     return replace(config, model=replace(config.model, **found))
 
 
 def check_sizes(config: Config, dataset: ProductDataset) -> None:
-    """Raises ValueError where a catalogue's vectors are of another size than the run's model."""
+    """Raise ValueError if a catalogue's feature sizes differ from those of the run's model."""
     for m, size in dataset.feature_sizes.items():
         if size != config.model.feature_size(m):
             raise ValueError(
@@ -196,12 +196,12 @@ def check_sizes(config: Config, dataset: ProductDataset) -> None:
 
 
 def fit_vocabulary(config: Config, tokenizer: PreTrainedTokenizerBase) -> Config:
-    """The config with the model's vocabulary as large as the tokenizer's."""
+    """Set the model's vocabulary size to the tokenizer's."""
     return replace(config, model=replace(config.model, vocab_size=len(tokenizer)))
 
 
 def differing_keys(a: Config, b: Config) -> list[str]:
-    """Dotted names of the settings in which two configs differ."""
+    """Return the dotted names of the settings in which two configs differ."""
     left, right = _flat(a.to_dict()), _flat(b.to_dict())
     return sorted(k for k in left if json.dumps(left[k]) != json.dumps(right[k]))
 

@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from scale.config import Config
 from scale.modalities import MODALITIES
 from scale.training.checkpoint_manager import STATE
 from scale.training.health_checks import Curve
-from scale.training.logging import METRICS, SCORES, SCORES_SCHEMA
+from scale.training.logging import METRICS, SCORES, read_score_means
 from scale.training.run import RunFolder
 
 SEAM = 256
@@ -98,7 +96,8 @@ class RunLog:
         """Line numbers, from 1, that are not a JSON object with a step."""
         self.restarts = 0
         """How often the step number decreased."""
-        self.step_T, self.mean_TMM = no_scores()
+        self.step_T = np.zeros(0, dtype=int)
+        self.mean_TMM = np.zeros((0, len(MODALITIES), len(MODALITIES)))
         """S' by step, mean over the batch."""
         self.errors: dict[ErrorKind, str] = {}
         """Unreadable parts and the reason."""
@@ -231,12 +230,11 @@ class RunLog:
 
     def _read_scores(self) -> bool:
         """Reload scores.parquet if it was replaced."""
-        path = self.run.folder / SCORES
-        if not self._changed(path):
+        if not self._changed(self.run.folder / SCORES):
             return False
         self.errors.pop("scores", None)
         try:
-            self.step_T, self.mean_TMM = read_means(path) if path.exists() else no_scores()
+            self.step_T, self.mean_TMM = read_score_means(self.run.folder)
         except (OSError, ValueError, pa.ArrowException) as error:
             self.errors["scores"] = str(error)
         return True
@@ -261,30 +259,3 @@ def parse_line(raw: bytes) -> dict[str, Any] | None:
     if not isinstance(step, float) or not step.is_integer():
         return None
     return line | {"step": int(step)}
-
-
-def no_scores() -> Curve:
-    """Empty step_T and mean_TMM."""
-    return np.zeros(0), np.zeros((0, len(MODALITIES), len(MODALITIES)))
-
-
-def read_means(path: Path) -> Curve:
-    """Read step_T and mean_TMM of a scores.parquet; NaN where no product had both modalities.
-
-    Raises ValueError, OSError or pyarrow's ArrowException if the file was not written by a run.
-    """
-    with path.open("rb") as file:
-        table = pq.read_table(file)
-    found = {field.name: field.type for field in table.schema}
-    if any(found.get(field.name) != field.type for field in SCORES_SCHEMA):
-        raise ValueError(f"{path}: not the columns of a run's scores")
-    row_R, column_R = (
-        pc.fill_null(pc.index_in(table[name], pa.array(MODALITIES)), -1).to_numpy()
-        for name in ("row", "column")
-    )
-    step_T, place_R = np.unique(table["step"].to_numpy(), return_inverse=True)
-    mean_TMM = np.full((len(step_T), len(MODALITIES), len(MODALITIES)), np.nan)
-    known_R = (row_R >= 0) & (column_R >= 0)
-    mean_R = table["mean"].to_numpy()
-    mean_TMM[place_R[known_R], row_R[known_R], column_R[known_R]] = mean_R[known_R]
-    return step_T, mean_TMM

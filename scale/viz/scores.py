@@ -17,7 +17,7 @@ from scale.config import require
 from scale.data.dataset import ProductDataset
 from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
-from scale.training.logging import read_scores, score_means
+from scale.training.logging import read_score_means
 from scale.training.run import TrainedRun
 from scale.viz.charts import heatmap, modality_ticks
 from scale.viz.registry import Sources, figure, most_complete
@@ -157,10 +157,9 @@ def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language 
 
 def draw_scores_over_time(run: TrainedRun, lang: Language = "en") -> Figure:
     """Mean S' during training, from the run's scores.parquet."""
-    rows = read_scores(run.folder.folder)
-    require(bool(rows), f"{run.folder.folder}: no logged scores")
-    steps, mean_TMM = score_means(rows)
-    return scores_over_time(steps, mean_TMM, lang)
+    step_T, mean_TMM = read_score_means(run.folder.folder)
+    require(len(step_T) > 0, f"{run.folder.folder}: no logged scores")
+    return scores_over_time(step_T.tolist(), mean_TMM, lang)
 
 
 @figure("scores")

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from scale.explore.monitor import TrainingMonitor, clock, training_figure, value_at
-from scale.training.logging import METRICS, SCORES, read_metrics, read_scores, score_means
+from scale.training.logging import METRICS, SCORES, read_metrics, read_score_means
 from scale.training.run_log import RunLog
 from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.training import running_mean, window_of
@@ -51,10 +51,10 @@ def test_a_chosen_step_sets_values_and_scores(run_folder):
     (line,) = [x for x in read_metrics(run_folder) if x["step"] == 30 and "loss/MLM" in x]
     shown = monitor.values()["MLM: masked language modelling"]
     assert float(shown) == pytest.approx(line["loss/MLM"], rel=1e-3)
-    steps, mean_TMM = score_means(read_scores(run_folder))
+    steps, mean_TMM = read_score_means(run_folder)
     heat = monitor.picture().axes[3]
     cells = [text.get_text() for text in heat.texts]
-    assert cells[::6] == [f"{mean_TMM[steps.index(30), m, m]:.2f}" for m in range(5)]
+    assert cells[::6] == [f"{mean_TMM[steps.tolist().index(30), m, m]:.2f}" for m in range(5)]
     assert "step 30" in heat.get_title(loc="left") + heat.get_title()
     monitor.following.value = True
     assert monitor.step == 60
@@ -71,7 +71,7 @@ def test_curves_are_heavy_up_to_the_step_and_light_to_the_end(run_folder):
     np.testing.assert_allclose(heavy.get_ydata(), mean_T[step_T <= 30])
     light = axes[0].lines[axes[0].lines.index(heavy) - 1]
     np.testing.assert_allclose(light.get_ydata(), value_T)
-    _, mean_TMM = score_means(read_scores(run_folder))
+    _, mean_TMM = read_score_means(run_folder)
     np.testing.assert_allclose(axes[4].lines[0].get_ydata(), mean_TMM[:, 0, 0])
     np.testing.assert_allclose(axes[5].lines[0].get_ydata(), mean_TMM[:, 0, 1])
     titles = [axes[n].get_title(loc="left") or axes[n].get_title() for n in range(3)]

@@ -15,7 +15,7 @@ from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.noise import KINDS, Noise, apply_noise
 from scale.studies.single_product import ProductEditor, product_outputs
-from scale.training.logging import SCORES, read_scores, score_means
+from scale.training.logging import SCORES, read_score_means
 from scale.training.run import RunFolder, TrainedRun
 
 MATRICES = ("scores", "softmax", "weighted", "xs_normalised")
@@ -211,8 +211,8 @@ def test_models_are_those_of_the_run(explorer, source):
 
 
 def test_the_step_slider_shows_the_mean_of_its_step(explorer, source):
-    steps, mean_TMM = score_means(read_scores(source.run.folder.folder))
-    assert list(explorer.step.options) == steps
+    steps, mean_TMM = read_score_means(source.run.folder.folder)
+    assert list(explorer.step.options) == steps.tolist()
     scores = explorer.matrices.html
     for step, mean_MM in zip(steps, mean_TMM, strict=True):
         explorer.step.value = step

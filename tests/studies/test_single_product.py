@@ -22,7 +22,6 @@ from scale.studies.single_product import (
     product_outputs,
     with_policy,
 )
-from scale.training.logging import score_means
 
 STRENGTHS = {
     "gaussian": 60.0, "blur": 2.0, "jpeg": 5.0, "frame_drop": 0.5, "frame_shuffle": 1.0,
@@ -324,20 +323,6 @@ def test_neighbours_leave_the_product_itself_out():
     assert [name for name, _ in found] == [f"p{k}" for k in order[:5]]
     np.testing.assert_allclose([c for _, c in found], cosine_G[order[:5]], atol=1e-6)
     assert len(nearest_products(index, index.emb_GD[3], "p3", 20)) == 8
-
-
-def test_score_means_stand_in_their_places():
-    rows = [
-        {"step": 20, "row": "text", "column": "audio", "mean": 0.5},
-        {"step": 10, "row": "image", "column": "image", "mean": 0.25},
-        {"step": 10, "row": "text", "column": "audio", "mean": None},
-    ]
-    steps, mean_TMM = score_means(rows)
-    assert steps == [10, 20]
-    assert mean_TMM[1, 0, 4] == 0.5
-    assert mean_TMM[0, 2, 2] == 0.25
-    assert np.isnan(mean_TMM).sum() == 48
-    assert score_means([])[1].shape == (0, 5, 5)
 
 
 def test_policies_are_those_of_the_config(make_model):

@@ -121,7 +121,7 @@ def test_best_is_the_checkpoint_with_the_best_validation(whole_run):
 def test_a_run_is_not_overwritten_and_not_continued_with_other_settings(
     small, small_catalogue, cache, whole_run, tmp_path
 ):
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match="already contains a run"):
         pretrain(small, small_catalogue, whole_run, cache=cache)
     other = replace(small, train=replace(small.train, learning_rate=1.0, steps=99))
     with pytest.raises(ValueError, match=r"other train.learning_rate, train.steps"):
@@ -210,7 +210,7 @@ def test_a_frozen_backbone_gives_the_vectors(small, small_catalogue, cache, tmp_
     )
     run = pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
     assert run.config.model.image_features == 8
-    assert "more than 3 vectors and were cut; set model.image_length" in caplog.text
+    assert "more than 3 vectors and were truncated; set model.image_length" in caplog.text
     pretrain(config, small_catalogue, tmp_path / "run", resume=True, cache=cache, progress=False)
 
 

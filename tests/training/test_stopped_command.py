@@ -54,7 +54,7 @@ def test_max_time_ends_the_command_and_a_wrong_one_is_said(
     assert main([*arguments, "--max-time", "0.001s"]) == 75
     assert "step 1 of 6: train.max_minutes" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--max-time", "soon"]) == 2
-    assert "'soon' is not a time; write it like 3h30m" in capsys.readouterr().err
+    assert "'soon' is not a duration; write it like 3h30m" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--max-time", "1h"]) == 0
 
 

@@ -25,10 +25,9 @@ from scale.training.logging import (
     SCORES,
     SCORES_SCHEMA,
     read_metrics,
-    read_scores,
-    score_means,
+    read_score_means,
 )
-from scale.training.run_log import LineTail, RunLog, read_means
+from scale.training.run_log import LineTail, RunLog
 from scale.viz.training import numeric_curves
 
 
@@ -108,10 +107,6 @@ def test_the_finished_run_is_read_like_the_log_reads_it(run_folder):
     for key, curve in slow.items():
         finite_T = np.isfinite(watch.curves()[key][1])
         np.testing.assert_array_equal(np.array(watch.curves()[key])[:, finite_T], curve)
-    step_T, mean_TMM = read_means(run_folder / SCORES)
-    slow_steps, slow_TMM = score_means(read_scores(run_folder))
-    assert step_T.tolist() == slow_steps
-    np.testing.assert_array_equal(mean_TMM, slow_TMM)
 
 
 def test_a_resumed_run_goes_back(tmp_path):
@@ -165,7 +160,8 @@ def test_null_and_nan_are_gaps_and_words_are_left_out(tmp_path):
 def test_scores_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "scale.training.run_log.read_means", lambda path: reads.append(path) or read_means(path)
+        "scale.training.run_log.read_score_means",
+        lambda folder: reads.append(folder) or read_score_means(folder),
     )
     append(tmp_path, line(1, a=1.0))
     watch = RunLog(tmp_path)
@@ -180,6 +176,23 @@ def test_scores_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
     assert watch.step_T.tolist() == [1, 2, 3]
     assert np.isnan(watch.mean_TMM[:, 0, 4]).all()
     assert np.isfinite(watch.mean_TMM[:, 4, 0]).all()
+
+
+def test_score_means_are_placed_by_step_and_modality(tmp_path):
+    """Rows of any order; a null mean and pairs without a row are NaN."""
+    assert read_score_means(tmp_path)[1].shape == (0, 5, 5)
+    rows = [
+        {"step": 20, "row": "text", "column": "audio", "mean": 0.5},
+        {"step": 10, "row": "image", "column": "image", "mean": 0.25},
+        {"step": 10, "row": "text", "column": "audio", "mean": None},
+        {"step": 10, "row": "smell", "column": "audio", "mean": 1.0},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCORES_SCHEMA), tmp_path / SCORES)
+    step_T, mean_TMM = read_score_means(tmp_path)
+    assert step_T.tolist() == [10, 20]
+    assert mean_TMM[1, 0, 4] == 0.5
+    assert mean_TMM[0, 2, 2] == 0.25
+    assert np.isnan(mean_TMM).sum() == 48
 
 
 @pytest.mark.parametrize(
