@@ -124,7 +124,7 @@ def test_a_run_is_not_overwritten_and_not_continued_with_other_settings(
     with pytest.raises(ValueError, match="already contains a run"):
         pretrain(small, small_catalogue, whole_run, cache=cache)
     other = replace(small, train=replace(small.train, learning_rate=1.0, steps=99))
-    with pytest.raises(ValueError, match=r"other train.learning_rate, train.steps"):
+    with pytest.raises(ValueError, match=r"in train.learning_rate, train.steps"):
         pretrain(other, small_catalogue, whole_run, resume=True, cache=cache)
     fewer = Catalogue.open(small_catalogue)
     fewer = replace(fewer, products=fewer.products[:-1])

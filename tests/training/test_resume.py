@@ -235,7 +235,7 @@ def test_how_checkpoints_are_kept_may_change_and_the_rest_not(
     assert [n for n in run.checkpoints() if n != "best"] == [
         "step-000005", "last-000009", "step-000010", "last", "step-000012"
     ]  # fmt: skip
-    with pytest.raises(ValueError, match=r"other train.clip_norm"):
+    with pytest.raises(ValueError, match=r"in train.clip_norm"):
         pretrain(replace(small, train=replace(train, clip_norm=2.0)), small_catalogue,
                  tmp_path / "run", resume=True, cache=cache)  # fmt: skip
 
