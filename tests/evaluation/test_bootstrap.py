@@ -74,6 +74,23 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.89 <= covered / 300 <= 0.985
 
 
+def test_a_centred_interval_is_the_plain_one_moved_to_the_value():
+    """The share of distinct products is 1 for the whole set and about 0.63 for a resample."""
+
+    def distinct(weights_RQ):
+        return {"share": (weights_RQ > 0).mean(1)}
+
+    plain, centred = (
+        bootstrap.estimate_weighted(distinct, 40, seed=1, centre=centre)["share"]
+        for centre in (False, True)
+    )
+    drawn = np.concatenate([distinct(w)["share"] for w in bootstrap.weights(40, 1, 1000)])
+    shift = 1 - drawn.mean()
+    assert plain.value == centred.value == 1
+    assert (centred.low, centred.high) == pytest.approx((plain.low + shift, plain.high + shift))
+    assert centred.low < 1 < centred.high
+
+
 def test_a_paired_difference_is_narrower_than_its_parts():
     rng = np.random.default_rng(0)
     hard = rng.random(200)

@@ -1,20 +1,10 @@
-"""Order of the data and learning rate as pure functions; who decays; what diagnostics say."""
-
-import math
+"""Order of the data and learning rate as pure functions; who decays."""
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.training.health_checks import (
-    alignment,
-    collapse_warning,
-    duplicate_warnings,
-    mean_cosine,
-    uniformity,
-)
 from scale.training.schedule import (
     Blocks,
     batch_indices,
@@ -101,51 +91,3 @@ def test_only_matrices_decay(make_model):
         assert "embedding" not in name
     assert "poolers.text.weight" in decayed_names
     assert "jct.stack.blocks.0.attn.qkv.weight" in decayed_names
-
-
-def points(products=40, width=8):
-    random = torch.Generator().manual_seed(0)
-    present_NM = torch.rand(products, 5, generator=random) > 0.3
-    present_NM[:2] = True
-    return torch.randn(products, 5, width, generator=random), present_NM
-
-
-def test_alignment_and_uniformity_equal_their_loops():
-    pooled_NMD, present_NM = points()
-    unit = pooled_NMD / pooled_NMD.norm(dim=-1, keepdim=True)
-    distances = [
-        float((unit[n, i] - unit[n, j]).square().sum())
-        for n in range(len(unit)) for i in range(5) for j in range(i + 1, 5)
-        if present_NM[n, i] and present_NM[n, j]
-    ]  # fmt: skip
-    assert alignment(pooled_NMD, present_NM) == pytest.approx(np.mean(distances), rel=1e-5)
-    logs, cosines = [], {}
-    for m, name in enumerate(("text", "table", "image", "video", "audio")):
-        here = [n for n in range(len(unit)) if present_NM[n, m]]
-        pairs = [(a, b) for k, a in enumerate(here) for b in here[k + 1 :]]
-        squares = [float((unit[a, m] - unit[b, m]).square().sum()) for a, b in pairs]
-        logs.append(math.log(np.mean([math.exp(-2 * s) for s in squares])))
-        cosines[name] = np.mean([float(unit[a, m] @ unit[b, m]) for a, b in pairs])
-    assert uniformity(pooled_NMD, present_NM) == pytest.approx(np.mean(logs), rel=1e-4)
-    assert mean_cosine(pooled_NMD, present_NM) == pytest.approx(cosines, abs=1e-5)
-
-
-def test_collapse_is_named_by_modality():
-    pooled_NMD, present_NM = points()
-    assert collapse_warning(pooled_NMD, present_NM) is None
-    pooled_NMD[:, 3] = torch.ones(8) + 0.01 * pooled_NMD[:, 3]
-    warning = collapse_warning(pooled_NMD, present_NM)
-    assert "video" in warning
-    assert "audio" not in warning
-
-
-def test_duplicates_are_counted_as_the_anchor_meets_them():
-    """Six sounds, three of them the same: an anchor meets 6/30 of its own kind per draw."""
-    content_id_NM = torch.full((6, 5), -1)
-    content_id_NM[:, 0] = torch.arange(6)
-    content_id_NM[:, 4] = torch.tensor([0, 0, 0, 1, 2, 3])
-    (sentence,) = duplicate_warnings(content_id_NM, batch_size=6, ignored=True)
-    assert sentence.startswith("audio: 3 of 6 products")
-    assert "about 1.00 false negatives" in sentence
-    assert "excluded from the loss" in sentence
-    assert "counted as negatives" in duplicate_warnings(content_id_NM, 6, ignored=False)[0]

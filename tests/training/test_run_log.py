@@ -1,4 +1,4 @@
-"""A run that is being written: what is new, what is half there, what is damaged, what it means."""
+"""Follow a run folder that is being written: new, incomplete, damaged and rewritten files."""
 
 import json
 import math
@@ -13,13 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scale.modalities import MODALITIES
 from scale.training.background import LOG, BackgroundRun, pretrain_in_background
-from scale.training.health_checks import COLLAPSED, check_health, uniformity
 from scale.training.logging import (
     METRICS,
     SCORES,
@@ -280,56 +278,6 @@ def test_a_run_is_finished_when_its_last_checkpoint_is_written(started):
     assert look(started).state == "finished"
     shutil.rmtree(last)
     assert look(started, alive=False).state == "finished"
-
-
-def curve(*values):
-    return np.arange(1.0, len(values) + 1), np.array(values, dtype=float)
-
-
-def test_losses_that_are_not_finite_are_a_symptom():
-    curves = {"loss/MLM": curve(1, math.nan, math.inf), "val/mAP@1": curve(math.nan)}
-    (found,) = check_health(curves, 3)
-    assert (found.kind, found.key, found.step, found.value) == ("not_finite", "loss/MLM", 2, 2)
-
-
-def test_uniformity_near_zero_is_collapse_after_a_quarter_of_the_run():
-    curves = {"val/uniformity": curve(-1, -0.05, -0.01)}
-    (found,) = check_health(curves, 12)
-    assert (found.kind, found.step) == ("collapse", 2)
-    assert check_health(curves, 100) == []
-    assert check_health({"val/uniformity": curve(-0.01, -1)}, 4) == []
-    assert check_health({"val/uniformity": curve(-1, math.nan)}, 2) == []
-
-
-def test_the_limit_of_collapse_is_that_of_the_features():
-    torch.manual_seed(0)
-    for spread, collapsed in ((0.10, True), (0.2, False)):
-        # Mean cosine 1 / (1 + spread^2) around one common direction.
-        pooled_NMD = torch.zeros(400, 5, 512)
-        pooled_NMD[..., 0] = 1
-        pooled_NMD += spread * torch.randn(400, 5, 512) / 512**0.5
-        assert (1 / (1 + spread**2) > COLLAPSED) == collapsed
-        value = uniformity(pooled_NMD, torch.ones(400, 5, dtype=torch.bool))
-        assert bool(check_health({"val/uniformity": curve(value)}, 1)) == collapsed
-
-
-@pytest.mark.parametrize(
-    ("validation", "loss", "told"),
-    [
-        ([1, 2, 5, 6, 6, 5, 4, 3], range(8, 0, -1), True),
-        ([1, 2, 5, 6, 6, 5, 4, 3], range(8), False),  # the loss rises: another trouble
-        ([1, 2, 5, 6, 6, 6.2, 5.9, 6], range(8, 0, -1), False),  # noise
-        ([1, 2, 3, 4, 5, 6, 7, 5], range(8, 0, -1), False),  # one bad validation
-        ([6, 1], range(2, 0, -1), False),
-        ([], range(0), False),
-    ],
-)
-def test_validation_that_falls_while_the_loss_falls_is_overfitting(validation, loss, told):
-    curves = {"val/Recall@10": curve(*validation), "loss/total": curve(*loss)}
-    found = check_health(curves, 8)
-    assert [each.kind for each in found] == ["overfitting"] * told
-    if told:
-        assert found[0].best > found[0].value
 
 
 def wait(run):

@@ -61,6 +61,14 @@ def test_the_probe_separates_blobs_whatever_their_scale():
     assert len(found.predicted) == 60
 
 
+def test_the_test_split_is_standardised_by_the_training_split():
+    """A test split of one class: centred by its own mean, half of it would be predicted wrong."""
+    train = Examples(np.array([[-1.1], [-0.9], [0.9], [1.1]]), ["a", "a", "b", "b"])
+    shifted = Examples(np.array([[0.8], [1.2]]), ["b", "b"])
+    assert linear_probe(train, shifted, shifted).predicted == ("b", "b")
+    assert linear_probe(train, train, shifted).predicted == ("b", "b")
+
+
 def test_a_constant_coordinate_does_no_harm():
     constant = [
         Examples(np.c_[b.inputs, np.full(len(b.labels), 3.0)], b.labels)
