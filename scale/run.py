@@ -1,4 +1,4 @@
-"""A trained run and what can be asked of it: search, embeddings, evaluation, scores, panels."""
+"""A trained run: search, embeddings, evaluation, scores and interactive panels."""
 
 from functools import cached_property
 from os import PathLike
@@ -168,16 +168,25 @@ class Run(TrainedRun):
             *(t.cpu() for t in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM))
         )
 
-    def explore(self, catalogue: Catalogue | str | PathLike, **options: Any) -> Any:
+    def explore(
+        self,
+        catalogue: Catalogue | str | PathLike,
+        split: str | None = "test",
+        lang: str = "en",
+    ) -> Any:
         """Show the interactive panels in a notebook: scores, masking, embedding space, training.
 
         Args:
             catalogue: the products to show.
-            **options: of `scale.explore.explore`, e.g. `split`, `lang`.
+            split: `train`, `val`, `test`, or None for all products.
+            lang: language of the labels, `en` or `zh`.
+
+        Returns:
+            A widget with a tab per panel.
         """
         from scale.explore import explore
 
-        return explore(self, _opened(catalogue), **options)
+        return explore(self, _opened(catalogue), split, lang)
 
     def __repr__(self) -> str:
         count = sum(weight.numel() for weight in self.model.parameters())

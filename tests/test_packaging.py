@@ -6,7 +6,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 import scale
@@ -68,16 +67,13 @@ SLOW = {"torch", "timm", "transformers", "tokenizers", "accelerate", "sklearn", 
 """Each takes 0.1 s or more to import."""
 
 
-@pytest.mark.parametrize(
-    "module", ["scale.training.pretrain", "scale.config", "scale.cli", "scale.run"]
-)
-def test_the_training_path_imports_no_extra(module):
-    """A bare GPU image has none of them (decision 13)."""
+def test_the_training_path_imports_no_extra():
+    """A bare GPU image has none of them."""
     script = (
         "import sys\n"
         f"for name in {HEAVY!r}:\n"
         "    sys.modules[name] = None  # importing it now fails as if it were not installed\n"
-        f"import {module}\n"
+        "import scale.cli, scale.run, scale.training.pretrain\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
@@ -97,7 +93,8 @@ def test_import_and_help_load_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
-    assert done.stdout.count("Example: scale ") == len(cli.NAMES)
+    for name in cli.NAMES:
+        assert f"Example: scale {name} " in done.stdout.replace("\n", " ") + " "
 
 
 def test_rooms_import_only_downwards():

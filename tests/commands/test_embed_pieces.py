@@ -56,45 +56,28 @@ def test_the_pieces_hold_what_the_one_file_holds(run_folder, small_catalogue, fo
     assert emb_ND == pytest.approx(expected.emb_ND, abs=1e-3)
 
 
-def test_two_processes_write_the_pieces_of_one(run_folder, small_catalogue, tmp_path):
-    def start(out, rank, world, port):
-        command = [
-            sys.executable,
-            "-m",
-            "scale.cli",
-            "embed",
-            str(run_folder),
-            "--catalogue",
-            str(small_catalogue),
-            "--out",
-            str(out),
-            "--piece-size",
-            "9",
-        ]
-        env = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": str(world),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "OMP_NUM_THREADS": "1",
-        }
-        return subprocess.Popen(
-            command, env=os.environ | env, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-
+def test_two_processes_write_the_pieces_of_one(run, run_folder, small_catalogue, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    embed_pieces(run, small_catalogue, one, piece_size=9, progress=False)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [start(tmp_path / "one", 0, 1, port), start(tmp_path / "two", 0, 2, port),
-               start(tmp_path / "two", 1, 2, port)]  # fmt: skip
-    said = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], said
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    assert [out.count("48 products in 6 pieces") for out, _ in said] == [1, 1, 0]
-    one, two = (json.loads((tmp_path / n / "manifest.json").read_text()) for n in ("one", "two"))
-    assert one["pieces"] == two["pieces"]
+    command = [sys.executable, "-m", "scale.cli", "embed", str(run_folder), "--catalogue",
+               str(small_catalogue), "--out", str(two), "--piece-size", "9"]  # fmt: skip
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    printed = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0], printed
+    assert contents(one) == contents(two)
+    assert [out.count("48 products in 6 pieces") for out, _ in printed] == [1, 0]
+    pieces = [json.loads((out / "manifest.json").read_text())["pieces"] for out in (one, two)]
+    assert pieces[0] == pieces[1]
 
 
 def test_what_was_killed_goes_on_with_what_is_missing(

@@ -1,0 +1,118 @@
+"""The front door: `scale.open`, `scale.pretrain`, `scale.load` and the methods of `Run`."""
+
+import numpy as np
+import pytest
+import torch
+
+import scale
+from scale.config import configure, tiny
+from scale.data.product import CatalogueError
+from scale.modalities import INDEX, MODALITIES
+
+
+@pytest.fixture(scope="module")
+def shop(small_catalogue):
+    return scale.open(small_catalogue)
+
+
+@pytest.fixture(scope="module")
+def run(run_folder):
+    return scale.load(run_folder)
+
+
+def test_search_returns_the_nearest_products(run, shop, small_catalogue):
+    found = run.search("green thing", shop, k=5)
+    assert list(found.columns) == ["id", "title", "category", "similarity"]
+    assert len(found) == 5
+    assert found.similarity.is_monotonic_decreasing
+    assert (found.category == "c1").sum() >= 3, "four categories, named in the titles"
+    product = next(p for p in shop if p.image)
+    by_path = run.search(product.image, small_catalogue, k=1, subset="image")
+    assert (by_path.id[0], round(by_path.similarity[0], 3)) == (product.id, 1.0)
+    assert run.search(product, shop, k=1).id[0] == product.id
+    with pytest.raises(ValueError, match="a catalogue or an index is needed"):
+        run.search("green thing")
+
+
+def test_a_shop_is_embedded_once(run, shop, monkeypatch):
+    run.search("green thing", shop, subset="text")
+    monkeypatch.setattr(type(run), "dataset", lambda self, shop, **options: only_query(shop))
+    called = []
+
+    def only_query(catalogue):
+        called.append(len(catalogue))
+        raise CatalogueError("stop")
+
+    with pytest.raises(CatalogueError, match="stop"):
+        run.search("red thing", shop, subset="text")
+    assert called == [1], "the query alone is read"
+
+
+def test_embed_returns_unit_vectors_with_ids(run, shop):
+    found = run.embed(shop, subset="image+audio", split="test")
+    test = shop.split("test")
+    have = [p.id for p in test if p.image is not None or p.audio is not None]
+    assert list(found.ids) == have
+    assert sorted([*found.ids, *found.left_out]) == sorted(p.id for p in test)
+    np.testing.assert_allclose(np.linalg.norm(found.emb_ND, axis=1), 1.0, rtol=1e-5)
+
+
+def test_scores_are_those_of_the_product(run, shop):
+    product = next(p for p in shop if p.present != MODALITIES and len(p.present) > 2)
+    scores = run.scores(shop[product.id])
+    cosine_MM = scores.cosine_BMM[0]
+    present_M = torch.tensor([m in product.present for m in MODALITIES])
+    torch.testing.assert_close(cosine_MM.diagonal(), present_M.float())
+    torch.testing.assert_close(scores.weighted_BMM, scores.cosine_BMM * scores.softmax_BMM)
+    torch.testing.assert_close(scores.softmax_BMM[0].sum(1), present_M.float())
+    with pytest.raises(CatalogueError, match="it has nothing"):
+        run.scores(scale.Product(id="x"))
+    assert INDEX["text"] == 0
+
+
+def test_evaluate_returns_a_row_per_number(run, shop):
+    found = run.evaluate(shop, split="train")
+    everything = "+".join(MODALITIES)
+    rows = found[(found.item == everything) & (found.metric == "mAP@1")]
+    value = rows.set_index("model").value
+    assert value["trained"] > value["chance"] + 0.2
+    assert (found.low.dropna() <= found.high.dropna()).all()
+
+
+def test_pretrain_changes_settings_and_load_reads_the_run(config, shop, cache_folder, tmp_path):
+    out = tmp_path / "run"
+    run = scale.pretrain(
+        shop, config, out=out, steps=2, batch_size=8, loss={"weight_on": "loss"}, progress=False
+    )
+    again = scale.load(out)
+    assert type(run) is type(again) is scale.Run
+    assert (again.config.train.steps, again.config.loss.weight_on) == (2, "loss")
+    assert again.config.mask == config.mask
+    assert str(out) in repr(run)
+    saved = scale.ScaleModel.from_pretrained(run.folder.checkpoint("last"))
+    assert saved.config == run.model.config
+
+
+def test_settings_are_checked():
+    assert configure("tiny", {}) == tiny()
+    assert configure("tiny", {"loss": tiny().loss, "mask": {"rate": 0.3}}).mask.rate == 0.3
+    for settings, message in (
+        ({"stepz": 3}, "unknown key train.stepz"),
+        ({"loss": {"weight": 1}}, "unknown key loss.weight"),
+        ({"loss": 3}, "loss must be a dictionary"),
+        ({"steps": "many"}, "train.steps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            configure("tiny", settings)
+    with pytest.raises(ValueError, match="unknown preset 'huge'; known: micro, tiny"):
+        configure("huge", {})
+
+
+def test_open_takes_folders_files_frames_and_catalogues(shop, small_catalogue):
+    import pandas as pd
+
+    assert scale.open(shop) is shop
+    assert scale.open(str(small_catalogue)).products == shop.products
+    frame = pd.DataFrame({"id": ["a"], "title": ["Red mug"], "Colour": ["red"]})
+    (product,) = scale.open(frame)
+    assert (product.text, product.table) == ("Red mug", (("Colour", "red"),))
