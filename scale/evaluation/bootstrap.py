@@ -15,13 +15,13 @@ K = TypeVar("K", bound=Hashable)
 
 RESAMPLES = 1000
 LEVEL = 0.95
-# Resampling works in pieces of about this many draws, so that memory stays small at any Q.
+# Draws per block, so that memory is bounded for any Q.
 _PIECE = 4_000_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; None where there was nothing to measure (n = 0)."""
+    """A value with its interval; None if there was nothing to measure (n = 0)."""
 
     value: float | None
     low: float | None
@@ -42,8 +42,8 @@ def estimates(
 ) -> dict[K, Estimate]:
     """Mean over queries of several values per query, each with a 95 % percentile interval.
 
-    NaN marks a query that a value leaves out; n says how many it keeps. Values that keep equally
-    many share one set of resampled queries, hence one matrix product.
+    NaN marks a query that is left out; n is the number kept. Values with equal n share the
+    resampled queries and are computed by one matrix product.
 
     Args:
         values: value_Q by name (any key); the lengths may differ.
@@ -61,7 +61,7 @@ def estimates(
 def estimate_items(
     items: dict[str, dict[str, Floats]], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Estimate]]:
-    """`estimates` of the values of several items in one go: `{item: {name: value_Q}}`."""
+    """`estimates` of the values of several items: `{item: {name: value_Q}}`."""
     flat = {(item, name): v for item, values in items.items() for name, v in values.items()}
     found = estimates(flat, seed, resamples)
     return {item: {name: found[item, name] for name in values} for item, values in items.items()}
@@ -75,12 +75,12 @@ def estimate(value_Q: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Esti
 def paired_difference(
     a_Q: Floats, b_Q: Floats, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Mean of a - b over the queries that have both: narrower than two separate intervals.
+    """Mean of a - b over the queries that have both, with a narrower interval than each alone.
 
-    An interval that excludes 0 means that a and b differ beyond the choice of queries.
+    If the interval excludes 0, a and b differ by more than the sampling of queries explains.
 
     Raises:
-        ValueError: the two are not of the same queries.
+        ValueError: a and b have different numbers of queries.
     """
     if a_Q.shape != b_Q.shape:
         raise ValueError(f"paired values of {a_Q.shape} and {b_Q.shape} queries")
@@ -94,14 +94,14 @@ def estimate_weighted(
     resamples: int = RESAMPLES,
     centre: bool = False,
 ) -> dict[str, Estimate]:
-    """Intervals of statistics that are no means: macro-F1, NMI, purity.
+    """Intervals of statistics that are not means: macro-F1, NMI, purity.
 
     Args:
-        statistics: from weights_RQ (how often each product was drawn) to a value_R per name.
+        statistics: maps weights_RQ (how often each product was drawn) to a value_R per name.
         n: number of products, at least 1.
-        centre: shift the resampled values so that their mean is the value itself. NMI, ARI and
-            purity need it: a product drawn twice agrees with itself, so resampling alone lifts
-            them, and an uncorrected interval can lie wholly above the value.
+        centre: shift the resampled values so that their mean equals the value. Required for NMI,
+            ARI and purity: a product drawn twice agrees with itself, which biases resampled values
+            upwards, so that an uncorrected interval can exclude the value.
     """
     value = statistics(np.ones((1, n), dtype=np.int64))
     draws = [statistics(weights_RQ) for weights_RQ in weights(n, seed, resamples)]
@@ -113,9 +113,9 @@ def estimate_weighted(
 
 
 def weights(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """How often each query was drawn, as weights_RQ with Q = n, in pieces that fit in memory.
+    """Yield how often each query was drawn, as weights_RQ with Q = n, in blocks of resamples.
 
-    Equal arguments give equal draws.
+    Deterministic in its arguments.
     """
     rng = np.random.default_rng(seed)
     piece = max(1, _PIECE // n)
@@ -126,7 +126,7 @@ def weights(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
 
 
 def group_sum(weights_RQ: NDArray[np.int64], code_Q: NDArray[np.int64], size: int) -> Floats:
-    """Weights summed over the queries of equal code, as sum_RC for codes 0 .. size - 1."""
+    """Sum the weights of the queries of equal code, as sum_RC for codes 0 .. size - 1."""
     order_Q = np.argsort(code_Q, kind="stable")
     codes, starts = np.unique(code_Q[order_Q], return_index=True)
     sum_RC = np.zeros((len(weights_RQ), size))
@@ -137,6 +137,6 @@ def group_sum(weights_RQ: NDArray[np.int64], code_Q: NDArray[np.int64], size: in
 def _intervals(value_V: Floats, draws_RV: Floats, n: int) -> list[Estimate]:
     tail = 100 * (1 - LEVEL) / 2
     low_V, high_V = np.percentile(draws_RV, [tail, 100 - tail], axis=0)
-    # Rounding keeps a constant's bounds from lying 1e-17 beside its value.
+    # Without rounding, the bounds of a constant differ from it by 1e-17.
     columns = (np.round(x_V, 12).tolist() for x_V in (value_V, low_V, high_V))
     return [Estimate(value, low, high, n) for value, low, high in zip(*columns, strict=True)]

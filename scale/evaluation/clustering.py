@@ -19,31 +19,31 @@ PERMUTATIONS = 100
 
 DEFINITIONS = {
     "NMI": "mutual information of clusters and categories / mean of their entropies",
-    "ARI": "adjusted Rand index: pairs of products that clusters and categories treat alike, "
+    "ARI": "adjusted Rand index: share of product pairs on which clusters and categories agree, "
     "corrected so that a random assignment has 0",
-    "purity": "share of products that are of their cluster's most frequent category",
+    "purity": "share of products whose category is the most frequent one of their cluster",
     "clustering": "k-means with as many clusters as categories, best of 10 starts; intervals by "
-    "bootstrap over products, shifted to the mean of the value because resampling alone lifts them",
-    "clustering chance": "mean of 100 random permutations of the cluster numbers, with their 95 %",
+    "bootstrap over products, centred on the value because resampling biases them upwards",
+    "clustering chance": "mean and 95 % range over 100 random permutations of the cluster numbers",
 }
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """Clusters of the labelled products and how they agree with the categories."""
+    """Clusters of the labelled products and their agreement with the categories."""
 
     scores: dict[str, Estimate]
     chance: dict[str, Estimate]
     """Mean over permutations of the cluster numbers; low and high are 95 % of the permutations."""
     cluster_N: Ints
-    """Cluster of each product, -1 where the product has no category."""
+    """Cluster of each product; -1 without a category."""
     clusters: int
 
 
 def cluster(emb_ND: NDArray[np.float32], labels: Sequence[str | None], seed: int = 0) -> Clustering:
     """k-means with k = number of categories, n_init = 10, on the labelled products.
 
-    Needs scikit-learn. k shrinks to the number of distinct embeddings.
+    k is at most the number of distinct embeddings.
     """
     from sklearn.cluster import KMeans
 
@@ -78,7 +78,7 @@ def agreement(weights_RN: Ints, cluster_N: Ints, class_N: Ints) -> dict[str, Flo
     cluster and class, and E = P_k P_c / all pairs.
 
     Args:
-        weights_RN: how often each product counts; ones for the plain value.
+        weights_RN: multiplicity of each product; ones for the plain value.
     """
     clusters, classes = int(cluster_N.max()) + 1, int(class_N.max()) + 1
     cells, cell_N = np.unique(cluster_N * classes + class_N, return_inverse=True)
@@ -95,7 +95,7 @@ def agreement(weights_RN: Ints, cluster_N: Ints, class_N: Ints) -> dict[str, Flo
     expected = pairs_k * pairs_c / np.maximum(pairs, 1)
     ari_R = _ratio(_pairs(cell_RJ) - expected, (pairs_k + pairs_c) / 2 - expected)
 
-    # Cells come sorted by cluster, so each cluster's largest is one reduction.
+    # Cells are sorted by cluster, so one reduction finds the largest of each.
     starts = np.unique(cells // classes, return_index=True)[1]
     purity_R = np.maximum.reduceat(cell_RJ, starts, axis=1).sum(1) / n_R
     return {"NMI": nmi_R, "ARI": ari_R, "purity": purity_R}
@@ -123,6 +123,6 @@ def _pairs(count_RJ: Floats) -> Floats:
 
 
 def _ratio(above_R: Floats, below_R: Floats) -> Floats:
-    """above / below; 1 where below is 0: both partitions are trivial, hence equal."""
+    """above / below; 1 where below is 0, since both partitions are then trivial and equal."""
     trivial_R = np.abs(below_R) < 1e-12
     return np.where(trivial_R, 1.0, above_R / np.where(trivial_R, 1.0, below_R))

@@ -1,9 +1,8 @@
 """Retrieval metrics on ranked relevance, one number per query, and their exact chance level.
 
-Q queries, K places of a ranked list. A list comes from the best score down; equal scores are
-ranked by their place in the gallery (see `retrieval.rank_gallery`), so every metric is
-deterministic. Each function gives NaN for a query that has no relevant item: such a query has no
-right answer, and is left out and counted by `bootstrap.estimate`.
+Q queries, K places of a ranked list. Lists are sorted by decreasing score, ties by gallery index
+(see `retrieval.rank_gallery`), so every metric is deterministic. The value of a query without a
+relevant item is NaN; `bootstrap.estimate` leaves such queries out and counts the others.
 """
 
 from typing import Literal, get_args
@@ -16,14 +15,14 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 Denominator = Literal["min(k, relevant)", "relevant", "hits"]
-"""What average precision at k is divided by. `min(k, relevant)`: a perfect list scores 1 at every
-k (our default). `relevant`: all relevant items, as trec_eval's map_cut. `hits`: the relevant items
-found, as torchmetrics with top_k and the authors' script; one hit at rank 1 then scores 1 however
-many were missed."""
+"""Denominator of average precision at k. `min(k, relevant)` (default): a perfect list scores 1 at
+every k. `relevant`: all relevant items, as in trec_eval's map_cut. `hits`: the relevant items
+found, as in torchmetrics with top_k and the authors' script; one hit at rank 1 then scores 1
+regardless of how many were missed."""
 
 
 def precision_at_k(rel_QK: Bools, relevant_Q: Ints, k: int) -> Floats:
-    """P@k = hits among the first k / k. A list shorter than k counts as filled with misses."""
+    """P@k = hits among the first k / k. A list shorter than k is padded with misses."""
     hits_Q = _complete(rel_QK, relevant_Q, k)[:, :k].sum(1)
     return _where_relevant(hits_Q / k, relevant_Q)
 
@@ -43,18 +42,18 @@ def average_precision_at_k(
     """AP@k = sum_{i<=k} rel_i P@i / denominator.
 
     Args:
-        rel_QK: whether the item at each place is relevant. K >= k, or the list is the whole
+        rel_QK: whether the item at each place is relevant; K >= k, or the list is the whole
             gallery.
-        relevant_Q: relevant items in the whole gallery of each query.
-        k: length at which the list is cut.
+        relevant_Q: number of relevant items in each query's whole gallery.
+        k: length to which the list is truncated.
         denominator: see `Denominator`. With `hits`, a query without a hit scores 0.
 
     Returns:
         One value in [0, 1] per query; NaN where nothing is relevant.
 
     Raises:
-        ValueError: unknown denominator, k < 1, or a list that ends before k although relevant
-            items are still to come.
+        ValueError: unknown denominator, k < 1, or a list shorter than k that misses relevant
+            items.
     """
     _check_denominator(denominator)
     rel_QK = _complete(rel_QK, relevant_Q, k)[:, :k]
@@ -67,13 +66,12 @@ def average_precision_at_k(
 
 
 def authors_metrics_at_k(rel_QK: Bools, relevant_Q: Ints, k: int) -> tuple[Floats, Floats]:
-    """AP@k and P@k as the authors' released script has them, for comparison with its numbers.
+    """AP@k and P@k as computed by the authors' released script, for comparison with its numbers.
 
-    Three things differ from ours: k shrinks to min(k, relevant + 1, K), the 1 being the query
-    itself, which the script counts in its class; AP is divided by the hits found; and a query with
-    nothing relevant scores 0 instead of being left out. (Reference vectors,
-    `retrieval_and_metrics_end_to_end`; with the script's own lists, K is one less than its
-    max_topk.)
+    Three differences from ours: k is reduced to min(k, relevant + 1, K), where the 1 is the query
+    itself, which the script counts in its class; AP is divided by the hits found; and a query
+    without a relevant item scores 0 instead of being left out. (Reference vectors:
+    `retrieval_and_metrics_end_to_end`; for the script's lists, K is its max_topk - 1.)
     """
     _check_k(k)
     cut_Q = np.minimum(np.minimum(k, relevant_Q + 1), rel_QK.shape[1])
@@ -101,11 +99,11 @@ def chance_average_precision_at_k(
     k: int | Ints,
     denominator: Denominator = "min(k, relevant)",
 ) -> Floats:
-    """Expected AP@k of a random order, exactly; k is one number or one per query.
+    """Exact expectation of AP@k under a random order; k is one number or one per query.
 
     E[sum_{i<=k} rel_i P@i] = sum_{i<=min(k, G)} (R/G) / i * (1 + (i - 1) (R - 1) / (G - 1)),
-    divided by the denominator where that is a constant. With `hits`, given h hits the list's first
-    k places are a random order of h hits among k, so the sum over h is linear in h and needs only
+    divided by the denominator if it is constant. With `hits`: given h hits, the first k places are
+    a random order of h hits among k, so the expectation is linear in h and depends only on
     P(h >= 1) and E[h].
     """
     _check_k(np.min(k, initial=1))
@@ -134,9 +132,9 @@ def chance_authors_average_precision_at_k(relevant_Q: Ints, gallery_Q: Ints, k: 
 
 
 def chance_first_rank(relevant_Q: Ints, gallery_Q: Ints, k: int) -> Floats:
-    """P(the first relevant item is at rank i) for i = 1 .. k under a random order, as first_QK.
+    """P(the first relevant item is at rank i), i = 1 .. k, under a random order, as first_QK.
 
-    NaN where nothing is relevant.
+    NaN if nothing is relevant.
     """
     _check_k(k)
     step_K = np.arange(k)
@@ -181,14 +179,14 @@ def _check_denominator(denominator: str) -> None:
 
 
 def _complete(rel_QK: Bools, relevant_Q: Ints, k: int) -> Bools:
-    """The lists, once it is certain that they reach k or hold every relevant item."""
+    """Return the lists after checking that they reach k or contain every relevant item."""
     _check_k(k)
     rel_QK, relevant_Q = np.asarray(rel_QK, dtype=bool), np.asarray(relevant_Q)
     if rel_QK.ndim != 2 or relevant_Q.shape != rel_QK.shape[:1]:
         raise ValueError(f"rel_QK is {rel_QK.shape}, relevant_Q is {relevant_Q.shape}")
     found_Q = rel_QK.sum(1)
     if (found_Q > relevant_Q).any():
-        raise ValueError("a list holds more hits than relevant_Q says there are")
+        raise ValueError("a list contains more hits than relevant_Q")
     if rel_QK.shape[1] < k and (found_Q < relevant_Q).any():
         raise ValueError(f"lists of {rel_QK.shape[1]} places are too short for k = {k}")
     return rel_QK

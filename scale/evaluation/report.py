@@ -1,4 +1,4 @@
-"""results.json: the tree of all measured numbers, with their definitions and provenance.
+"""results.json: all results as one tree, with definitions and provenance, or as a data frame.
 
 Q queries.
 """
@@ -46,28 +46,28 @@ DEFINITIONS = {
     **clustering.DEFINITIONS,
     "retrieval.category": "query and gallery by the same subset of modalities",
     "retrieval.category_full_gallery": "query by the subset, gallery by all modalities",
-    "retrieval.category_by_pattern": "query and gallery by all modalities; queries by what they "
-    "have",
-    "retrieval.differences": "paired over the queries that both have; first minus second",
-    "retrieval.counts": "queries and gallery items that took part, and why the others did not",
+    "retrieval.category_by_pattern": "query and gallery by all modalities; queries grouped by the "
+    "modalities that they have",
+    "retrieval.differences": "paired over the queries of both; first minus second",
+    "retrieval.counts": "queries and gallery items used, and the number left out by reason",
 }
 
 
 def retrieval_results(
     stages: dict[str, ProductArrays], seed: int = 0, ks: Sequence[int] = KS
 ) -> dict[str, Any]:
-    """The `retrieval` part of results.json.
+    """Return the `retrieval` part of results.json.
 
     Args:
-        stages: `trained`, and `untrained` where there is one: the same products with the features
-            of either model. Chance is added.
+        stages: `trained` and, if available, `untrained`: the same products with the features of
+            each model. Chance is added.
 
     Raises:
-        ValueError: the stages are not of the same products.
+        ValueError: the stages have different products.
     """
     first = next(iter(stages.values()))
     if any(list(products.ids) != list(first.ids) for products in stages.values()):
-        raise ValueError("the stages to compare hold different products")
+        raise ValueError("the stages to compare have different products")
     same = {s: subset_retrievals(p, "same", ks) for s, p in stages.items()}
     full = {s: subset_retrievals(p, "full", ks) for s, p in stages.items()}
     instance = {s: direction_retrievals(p, ks) | alt_retrievals(p, ks) for s, p in stages.items()}
@@ -89,7 +89,7 @@ def retrieval_results(
 def classification_results(
     methods: dict[str, dict[str, Classification]],
 ) -> dict[str, Any]:
-    """The `classification` part: by method (`linear_probe`, `fine_tuning`), then by stage."""
+    """Return the `classification` part: by method (`linear_probe`, `fine_tuning`) and stage."""
     tree: dict[str, Any] = {}
     for method, by_stage in methods.items():
         last = list(by_stage.values())[-1]
@@ -101,7 +101,7 @@ def classification_results(
 
 
 def clustering_results(stages: dict[str, Clustering]) -> dict[str, Any]:
-    """The `clustering` part, by stage; chance is that of the last stage's clusters."""
+    """Return the `clustering` part, by stage; chance is that of the last stage's clusters."""
     last = list(stages.values())[-1]
     products = int((last.cluster_N >= 0).sum())
     counts = {"products": products, "unlabelled": len(last.cluster_N) - products}
@@ -110,15 +110,15 @@ def clustering_results(stages: dict[str, Clustering]) -> dict[str, Any]:
 
 
 def provenance(seed: int, started: float, device: str = "cpu") -> dict[str, Any]:
-    """Where a number comes from.
+    """Return seed, versions, commit, device and run time of a result.
 
     Args:
-        started: `time.perf_counter()` when the run began.
-        device: in words, e.g. `cpu` or a GPU's name.
+        started: `time.perf_counter()` at the start.
+        device: name, e.g. `cpu` or that of a GPU.
 
     Returns:
-        seed, versions, commit (and whether the checkout differs from it; both None where the
-        package does not lie in a git checkout of its own), device, seconds.
+        seed, versions, commit, dirty (whether the checkout differs from the commit; both None if
+        the package is not in a git checkout of its own), device, seconds.
     """
     names = ("torch", "numpy", "timm", "transformers")
     versions = {"python": platform.python_version(), "scale": scale.__version__}
@@ -135,7 +135,7 @@ def provenance(seed: int, started: float, device: str = "cpu") -> dict[str, Any]
 
 
 def write_json(path: str | Path, tree: dict[str, Any]) -> None:
-    """Write results atomically. Estimates become objects; a number that is not finite, null."""
+    """Write results as JSON atomically; estimates become objects, non-finite numbers null."""
     text = json.dumps(plain(tree), indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(Path(path), text + "\n")
 
@@ -180,7 +180,7 @@ def _rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[An
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types throughout: estimates to objects, arrays to lists, NaN to None."""
+    """Convert to JSON types: estimates to objects, arrays to lists, NaN to None."""
     if isinstance(value, Estimate):
         return plain(value.to_dict())
     if isinstance(value, dict):
@@ -195,7 +195,7 @@ def plain(value: Any) -> Any:
 
 
 def _with_chance(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
-    """Chance depends on the products alone, so any stage that has an item can give it."""
+    """Add chance, which depends on the products alone and is taken from any stage."""
     items = {item: r for by_item in stages.values() for item, r in by_item.items()}
     tree = {"chance": estimate_items({item: r.chance for item, r in items.items()}, seed)}
     for stage, by_item in stages.items():
@@ -208,7 +208,7 @@ def _counts(stages: dict[str, dict[str, Retrieval]]) -> dict[str, dict[str, int]
 
 
 def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
-    """All modalities against each one alone, and trained against untrained."""
+    """Compare all modalities with each one alone, and trained with untrained."""
     pairs = {
         stage: {f"{ALL} - {m}": (by_subset[ALL], by_subset[m]) for m in MODALITIES}
         for stage, by_subset in stages.items()
@@ -225,7 +225,7 @@ def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str
 
 
 def _paired(a: Retrieval, b: Retrieval) -> dict[str, NDArray[np.float64]]:
-    """a - b per query, over the products that asked in both."""
+    """a - b per query, over the queries of both."""
     _, in_a, in_b = np.intersect1d(a.rows_Q, b.rows_Q, return_indices=True)
     return {m: a.values[m][in_a] - b.values[m][in_b] for m in a.values}
 
@@ -238,9 +238,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """Commit of the package's own checkout and whether tracked files differ from it."""
+    """Return the commit of the package's checkout and whether tracked files differ from it."""
     root = Path(scale.__file__).resolve().parent.parent
-    # An installed package may lie inside another project's checkout, whose commit says nothing.
+    # An installed package may be inside the checkout of another project.
     if not (root / ".git").exists():
         return None, None
     try:
