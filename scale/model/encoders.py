@@ -1,6 +1,6 @@
-"""Two encoder classes for five modalities: word-piece ids, and vectors of any kind.
+"""Two encoder classes for five modalities: one for word-piece ids, one for vectors.
 
-R rows (products that have the modality), L length with [CLS] in front, F features, D width.
+R rows (products that have the modality), L length including [CLS], F features, D width.
 """
 
 import torch
@@ -13,10 +13,10 @@ from scale.model.transformer import TransformerEncoder, initialise, padding_with
 
 
 class DiscreteEncoder(nn.Module):
-    """Encoder of word pieces (text, table): the first layers of a transformers BERT.
+    """Encoder of word pieces (text, table): a transformers BERT.
 
-    The sequence starts with the tokenizer's [CLS], so no token is added. Of a table, attributes and
-    structure are BERT's segment 0 and values segment 1.
+    Sequences start with the tokenizer's [CLS]. In tables, attributes and structure are BERT's
+    segment 0 and values segment 1.
     """
 
     def __init__(self, config: ModelConfig, modality: str):
@@ -41,16 +41,15 @@ class DiscreteEncoder(nn.Module):
 
     @property
     def word_weight(self) -> nn.Parameter:
-        """Word-piece embeddings (V, D), which the head's decoder shares."""
+        """Word-piece embeddings (V, D), shared with the decoder of the head."""
         return self.bert.embeddings.word_embeddings.weight
 
     def forward(self, tokens: Tokens, hidden_RL: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """encoded_RLD and padding_RL. `hidden_RL` is not needed: hidden pieces are [MASK] ids."""
+        """Return encoded_RLD and padding_RL. `hidden_RL` is unused: masked ids are [MASK]."""
         segment_RL = torch.zeros_like(tokens.values)
         if tokens.entity_RL is not None:
             segment_RL = ((tokens.entity_RL % 2 == 1) & (tokens.entity_RL >= 0)).long()
-        # Of a mask with four dimensions BERT does not ask whether anything is padded, for which
-        # the host would wait.
+        # A four-dimensional mask avoids BERT's check for padding, which synchronises.
         attend_R11L = ~tokens.padding_RL[:, None, None, :] if tokens.padded else None
         output = self.bert(
             input_ids=tokens.values, attention_mask=attend_R11L, token_type_ids=segment_RL
@@ -58,13 +57,13 @@ class DiscreteEncoder(nn.Module):
         return output.last_hidden_state, tokens.padding_RL
 
     def impute_zeros(self) -> Tensor:
-        """encoded_1LD of zero imputation: word embeddings of 0 at every position."""
+        """Return encoded_1LD for word embeddings of 0 at all positions."""
         zeros_1LD = self.word_weight.new_zeros(1, self.length, self.word_weight.shape[1])
         return self.bert(inputs_embeds=zeros_1LD).last_hidden_state
 
 
 class ContinuousEncoder(nn.Module):
-    """Encoder of vectors (image, video, audio): projection, positions, [CLS], timm blocks."""
+    """Encoder of vectors (image, video, audio): projection, [CLS], positions, timm blocks."""
 
     def __init__(self, config: ModelConfig, modality: str):
         super().__init__()
@@ -78,25 +77,25 @@ class ContinuousEncoder(nn.Module):
             config.width, config.heads, config.encoder_layers, config.mlp_ratio, config.dropout
         )
         self.apply(initialise)
-        # As large as a projected vector: a position of 0.02 beside it would leave a picture a bag
-        # of patches until hundreds of steps have made it grow.
+        # On the scale of a projected vector. With 0.02, positions would be negligible, and an image
+        # a bag of patches, for hundreds of steps.
         for parameter in (self.cls_token, self.mask_token, self.position):
             nn.init.normal_(parameter, std=0.5)
 
     def forward(self, tokens: Tokens, hidden_RL: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """encoded_RLD and padding_RL, both with [CLS] in front.
+        """Return encoded_RLD and padding_RL, both including [CLS].
 
-        `hidden_RL` is True where the pretext task hides a vector: the learned mask token stands
-        there, so that hidden, zero and padded stay three different things.
+        Vectors at `hidden_RL` are replaced with the learned mask token, so that masked, zero and
+        padded positions differ.
 
-        Raises ValueError where the sequence is longer or its vectors are of another size than the
-        model's.
+        Raises:
+            ValueError: the sequence is too long, or its vectors have another size.
         """
         length, features = tokens.values.shape[1:]
         if length > self.length or features != self.features:
             raise ValueError(
-                f"vectors of ({length}, {features}) for a model of at most {self.length} vectors "
-                f"of size {self.features}"
+                f"vectors of shape ({length}, {features}); the model takes at most {self.length} "
+                f"vectors of size {self.features}"
             )
         projected_RLD = self.project(tokens.values)
         if hidden_RL is not None:
@@ -105,7 +104,7 @@ class ContinuousEncoder(nn.Module):
         return self._encode(projected_RLD, padding_RL if tokens.padded else None), padding_RL
 
     def impute_zeros(self) -> Tensor:
-        """encoded_1LD of zero imputation: input vectors of 0 at every position."""
+        """Return encoded_1LD for input vectors of 0 at all positions."""
         zeros_1LF = self.project.weight.new_zeros(1, self.length, self.features)
         return self._encode(self.project(zeros_1LF), None)
 

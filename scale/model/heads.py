@@ -1,6 +1,6 @@
-"""Prediction heads of the pretext tasks, run at hidden positions only.
+"""Prediction heads of the pretext tasks, run at masked positions only.
 
-N hidden positions of a batch, D width, V vocabulary, F features.
+N masked positions of a batch, D width, V vocabulary, F features.
 """
 
 import torch
@@ -12,7 +12,7 @@ from scale.model.transformer import initialise
 
 
 class DiscreteHead(nn.Module):
-    """Logits over word pieces: transform, then the encoder's own word embeddings as decoder."""
+    """Word-piece logits: a transform, then the encoder's word embeddings as decoder."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -21,12 +21,12 @@ class DiscreteHead(nn.Module):
         self.apply(initialise)
 
     def forward(self, fused_ND: Tensor, word_weight_VD: Tensor) -> Tensor:
-        """logits_NV = W transform(fused) + b, with W the word embeddings."""
+        """Return logits_NV = W transform(fused) + b, with the word embeddings W."""
         return linear(self.transform(fused_ND), word_weight_VD, self.bias)
 
 
 class ContinuousHead(nn.Module):
-    """Predicted input vectors: transform, then a projection to the feature size."""
+    """Predicted input vectors: a transform, then a projection to the feature size."""
 
     def __init__(self, config: ModelConfig, modality: str):
         super().__init__()
@@ -35,7 +35,7 @@ class ContinuousHead(nn.Module):
         self.apply(initialise)
 
     def forward(self, fused_ND: Tensor) -> Tensor:
-        """predicted_NF."""
+        """Return predicted_NF."""
         return self.project(self.transform(fused_ND))
 
 

@@ -1,10 +1,10 @@
-"""Sequences of the JCT without gaps: where a modality is missing, no token stands.
+"""Packed sequences of the JCT: missing modalities and padding take no tokens.
 
-Products of similar length share a padded tensor, so a batch becomes a few of them.
+A batch is cut into a few groups of products of similar length; each group is one padded tensor.
 
-P products of a batch, B of a group, R rows (products that have a modality), L length, Q positions
-of a sequence that are read, S source tokens: the encoded tokens of all modalities one after the
-other, then the stand-ins; T tokens that are used, N of a modality that are read.
+P products of a batch, B of a group, R rows (products that have a modality), L length, Q query
+positions of a sequence, T used tokens, N query positions of a modality, S source tokens: the
+encoded tokens of all modalities one after the other, then the tokens of missing modalities.
 """
 
 from collections.abc import Mapping
@@ -17,113 +17,112 @@ from torch import Tensor
 from scale.data.batch import TokenLayout, to_device
 
 STEP = 8
-"""Products whose lengths differ by less are in one group."""
+"""Lengths are rounded up to a multiple of this before products are grouped."""
 CPU_OVERHEAD, CUDA_OVERHEAD = 7e5, 2.4e9
-"""What one more group costs, in tokens times squared width: starting the kernels of a layer takes
-as long as that many operations / 72."""
+"""Cost of an additional group, in tokens times squared width: launching the kernels of a layer
+takes as long as that many operations / 72."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Sequences of some products."""
+    """Sequences of products of similar length."""
 
     source_BL: Tensor
-    """Which source token stands at each position; 0 at padding."""
+    """Index of the source token at each position; 0 at padding."""
     padding_BL: Tensor | None
-    """None: nothing is padding."""
-    read_BQ: Tensor | None
-    """Positions that are read; 0 where a product has fewer than others. None: all are."""
+    """None: no position is padding."""
+    query_BQ: Tensor | None
+    """Positions with an output; filled up with 0 where a product has fewer. None: all."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each token of a batch goes, and where it comes back from."""
+    """Groups of a batch, and the places of their outputs."""
 
     groups: list[Group]
     place: dict[str, Tensor]
-    """By modality, where the tokens that are read come out: place_N in tokens_BQD (tokens_BLD
-    where all are read) of all groups, one after the other."""
+    """place_N by modality: index of each output in the concatenated tokens_BQD (tokens_BLD if all
+    positions are queries) of all groups."""
 
 
 def pack(
-    facts: Mapping[str, TokenLayout],
+    layouts: Mapping[str, TokenLayout],
     products: int,
-    stand_ins: Mapping[str, int],
-    read: Mapping[str, np.ndarray] | None,
+    missing: Mapping[str, int],
+    positions: Mapping[str, np.ndarray] | None,
     overhead: float,
     device: torch.device,
 ) -> Packing:
-    """Cut a batch into groups of products with about as many tokens each.
+    """Cut a batch into groups of products with similar numbers of tokens.
 
-    A product's sequence holds its tokens in the order of the modalities. Products without any token
-    are in no group.
+    The sequence of a product contains its tokens in the order of the modalities. Products without
+    tokens are in no group.
 
     Args:
-        facts: by modality in order, its rows and padding ([CLS] counts as a token).
-        products: in the batch.
-        stand_ins: by modality in order, how many source tokens stand for it where it is missing;
-            they follow the encoded ones.
-        read: by modality, positions in (row, token) order that are read; none of them padding.
-            None: all that are no padding.
-        overhead: tokens that cost as much as one more group.
+        layouts: rows and padding by modality, in order; [CLS] counts as a token.
+        products: B.
+        missing: number of source tokens that replace each missing modality, in order; they follow
+            the encoded ones.
+        positions: flat (row, token) query positions by modality, none of them padding. None: all
+            that are not padding.
+        overhead: cost of an additional group, in tokens.
         device: of the tensors in the result.
     """
-    product_T, source_T = _used_tokens(facts, products, stand_ins)
+    product_T, source_T = _used_tokens(layouts, products, missing)
     order_T = np.argsort(product_T, kind="stable")
     product_T, source_T = product_T[order_T], source_T[order_T]
     count_P, start_P, position_T = _within(product_T, products)
-    first_S = dict(zip(facts, _starts([f.padding_RL.size for f in facts.values()]), strict=True))
-    everything, wanted_S = read is None, np.zeros(source_T.max() + 1, bool)
-    if read is None:
-        read = {m: np.flatnonzero(~fact.padding_RL) for m, fact in facts.items()}
-    for m, read_N in read.items():
-        wanted_S[first_S[m] + read_N] = True
-    read_T = np.flatnonzero(wanted_S[source_T])
-    reads_P, _, rank_T = _within(product_T[read_T], products)
-    if everything:
-        reads_P, rank_T = count_P, position_T[read_T]
+    sizes = [layout.padding_RL.size for layout in layouts.values()]
+    first_S = dict(zip(layouts, _starts(sizes), strict=True))
+    all_positions, query_S = positions is None, np.zeros(source_T.max() + 1, bool)
+    if positions is None:
+        positions = {m: np.flatnonzero(~layout.padding_RL) for m, layout in layouts.items()}
+    for m, position_N in positions.items():
+        query_S[first_S[m] + position_N] = True
+    query_T = np.flatnonzero(query_S[source_T])
+    queries_P, _, rank_T = _within(product_T[query_T], products)
+    if all_positions:
+        queries_P, rank_T = count_P, position_T[query_T]
 
-    groups, first, place_S = [], 0, np.zeros(len(wanted_S), np.int64)
+    groups, first, place_S = [], 0, np.zeros(len(query_S), np.int64)
     for product_B in _groups(count_P, overhead):
-        group = _lay_out(source_T, start_P[product_B], count_P[product_B])
-        read_BQ = np.zeros((len(product_B), max(1, reads_P[product_B].max())), np.int64)
-        line_P = np.full(products, -1)
-        line_P[product_B] = np.arange(len(product_B))
-        line_T = line_P[product_T[read_T]]
-        here_T, there_T = read_T[line_T >= 0], (line_T[line_T >= 0], rank_T[line_T >= 0])
-        read_BQ[there_T] = position_T[here_T]
-        place_S[source_T[here_T]] = first + np.ravel_multi_index(there_T, read_BQ.shape)
-        first += read_BQ.size
-        tensors = (*group, None if everything else read_BQ)
-        groups.append(Group(*(None if a is None else _on(a, device) for a in tensors)))
-    place = {m: _on(place_S[first_S[m] + read_N], device) for m, read_N in read.items()}
+        source_BL, padding_BL = _arrange(source_T, start_P[product_B], count_P[product_B])
+        query_BQ = np.zeros((len(product_B), max(1, queries_P[product_B].max())), np.int64)
+        row_P = np.full(products, -1)
+        row_P[product_B] = np.arange(len(product_B))
+        row_T = row_P[product_T[query_T]]
+        here_T, target_T = query_T[row_T >= 0], (row_T[row_T >= 0], rank_T[row_T >= 0])
+        query_BQ[target_T] = position_T[here_T]
+        place_S[source_T[here_T]] = first + np.ravel_multi_index(target_T, query_BQ.shape)
+        first += query_BQ.size
+        arrays = (source_BL, padding_BL, None if all_positions else query_BQ)
+        groups.append(Group(*(None if a is None else _on(a, device) for a in arrays)))
+    place = {m: _on(place_S[first_S[m] + n], device) for m, n in positions.items()}
     return Packing(groups, place)
 
 
 def _used_tokens(
-    facts: Mapping[str, TokenLayout], products: int, stand_ins: Mapping[str, int]
+    layouts: Mapping[str, TokenLayout], products: int, missing: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """product_T and source_T of all tokens that are no padding, modality by modality."""
+    """Return product_T and source_T of all tokens that are not padding, modality by modality."""
     used, encoded = [], 0
-    stand_at = sum(fact.padding_RL.size for fact in facts.values())
-    for m in stand_ins or facts:
-        fact = facts.get(m)
-        if fact is not None:
-            row_T, _ = (~fact.padding_RL).nonzero()
-            used.append((fact.rows_R[row_T], encoded + np.flatnonzero(~fact.padding_RL)))
-            encoded += fact.padding_RL.size
-        if m in stand_ins:
-            has_R = np.zeros(0, int) if fact is None else fact.rows_R
-            lacks_B = np.setdiff1d(np.arange(products), has_R)
-            source_L = stand_at + np.arange(stand_ins[m])
-            used.append((lacks_B.repeat(len(source_L)), np.tile(source_L, len(lacks_B))))
-            stand_at += len(source_L)
+    missing_start = sum(layout.padding_RL.size for layout in layouts.values())
+    for m, length in missing.items():
+        has_R = np.zeros(0, int)
+        if m in layouts:
+            has_R, open_RL = layouts[m].rows_R, ~layouts[m].padding_RL
+            used.append((has_R[open_RL.nonzero()[0]], encoded + np.flatnonzero(open_RL)))
+            encoded += open_RL.size
+        lacks_B = np.setdiff1d(np.arange(products), has_R)
+        source_L = missing_start + np.arange(length)
+        used.append((lacks_B.repeat(length), np.tile(source_L, len(lacks_B))))
+        missing_start += length
     product_T, source_T = (np.concatenate(arrays) for arrays in zip(*used, strict=True))
     return product_T, source_T
 
 
 def _within(product_T: np.ndarray, products: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of ascending products: tokens of each, where they start, and each token's number in its."""
+    """Return the number of tokens of each product, their start, and each token's position."""
     count_P = np.bincount(product_T, minlength=products)
     start_P = _starts(count_P)
     return count_P, start_P, np.arange(len(product_T)) - start_P[product_T]
@@ -133,21 +132,21 @@ def _starts(sizes: np.ndarray | list[int]) -> np.ndarray:
     return np.cumsum(sizes, dtype=np.int64) - sizes
 
 
-def _lay_out(
+def _arrange(
     source_T: np.ndarray, start_B: np.ndarray, count_B: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """source_BL and padding_BL of a group."""
-    lane_L = np.arange(count_B.max())
-    padding_BL = lane_L >= count_B[:, None]
-    token_BL = np.where(padding_BL, 0, start_B[:, None] + lane_L)
+    """Return source_BL and padding_BL of a group."""
+    position_L = np.arange(count_B.max())
+    padding_BL = position_L >= count_B[:, None]
+    token_BL = np.where(padding_BL, 0, start_B[:, None] + position_L)
     source_BL = np.where(padding_BL, 0, source_T[token_BL])
     return source_BL, padding_BL if padding_BL.any() else None
 
 
 def _groups(count_P: np.ndarray, overhead: float) -> list[np.ndarray]:
-    """Products of each group, shortest first, with the least cost.
+    """Return the products of each group, shortest first, at the lowest total cost.
 
-    The cost of a group is its padded tokens and the overhead.
+    The cost of a group is its number of tokens, padding included, plus the overhead.
     """
     rounded_P = -(-count_P // STEP) * STEP
     lengths, products = np.unique(rounded_P[count_P > 0], return_counts=True)

@@ -1,58 +1,64 @@
 """SCALE: five encoders, the joint co-transformer and the pretext heads (paper, section 4).
 
 B products, M modalities (five), R rows (products that have one modality), L length, D width,
-N hidden positions, V vocabulary, F features.
+N masked positions, V vocabulary, F features.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scale.config import MissingConfig, ModelConfig
+from scale.config import MissingConfig, ModelConfig, require
 from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to_device
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
 from scale.model.heads import ContinuousHead, DiscreteHead
 from scale.model.joint_transformer import JointCoTransformer
-from scale.model.storage import load_model, save_model
+from scale.model.storage import load_weights, read_settings, write_model
 from scale.model.transformer import initialise
 
 
 @dataclass
 class EmbedOutput:
-    """What the encoders say of each product."""
+    """Output of the encoders."""
 
     pooled_BMD: Tensor
-    """f_1 .. f_5: pooled [CLS] features; 0 where the product lacks the modality."""
+    """f_1 .. f_5: pooled [CLS] features; 0 where the modality is missing."""
     present_BM: Tensor
 
 
 @dataclass
 class ScaleOutput(EmbedOutput):
-    """What the whole model says of each product."""
+    """Output of the whole model."""
 
     encoded: dict[str, Tensor]
-    """encoded_RLD by modality, [CLS] in front."""
+    """encoded_RLD by modality, including [CLS]."""
     fused: dict[str, Tensor]
-    """fused_RLD by modality: the JCT's output, split again, [CLS] in front."""
+    """fused_RLD by modality: output of the JCT, including [CLS]; empty with
+    `loss_positions_only`."""
     fused_pooled_BMD: Tensor
-    """The JCT's [CLS] of each modality; 0 where absent."""
+    """[CLS] of each modality after the JCT; 0 where the modality is missing."""
     predictions: dict[str, Tensor]
-    """At the hidden positions, row by row: logits_NV (text, table) or vectors_NF."""
+    """Outputs of the heads at masked positions, row by row: logits_NV (text, table) or
+    vectors_NF."""
 
 
 class ScaleModel(nn.Module):
-    """Five modality encoders, a joint co-transformer over their tokens, and five heads.
+    """Five modality encoders, a joint co-transformer over their tokens, and five prediction heads.
 
-    `forward` is one loop over the modalities that the batch holds: a missing modality has no rows
-    and costs nothing in its encoder.
+    Missing modalities have no rows, so they cost nothing in their encoders.
     """
 
     def __init__(self, config: ModelConfig, missing: MissingConfig | None = None):
+        """Raises ValueError if a size is not set: take the `ModelConfig` from a `Config`."""
         super().__init__()
+        sizes = ["vocab_size"] + [f"{m}_length" for m in config.modalities]
+        sizes += [f"{m}_features" for m in config.modalities if SPECS[m].kind == "continuous"]
+        unset = [f"model.{name}" for name in sizes if not getattr(config, name)]
+        require(not unset, f"{', '.join(unset)} not set: a Config derives them from its features")
         self.config = config
         self.missing = missing or MissingConfig()
         self.encoders = nn.ModuleDict()
@@ -67,124 +73,132 @@ class ScaleModel(nn.Module):
         self.poolers.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
 
-    @property
-    def lockstep(self) -> bool:
-        """Every encoder runs in every pass, on input of 0 where no product has its modality, with
-        the same result: processes that share weights out must all use them in the same order."""
-        return self.jct.lockstep
-
     def forward(
         self,
         batch: ProductBatch,
         hidden: dict[str, Tensor] | None = None,
         positions: dict[str, np.ndarray] | None = None,
-    ) -> ScaleOutput:
-        """Encode, fuse, and predict what is hidden.
-
-        Args:
-            batch: products, corrupted by `objectives.masking` where `hidden` says so.
-            hidden: by modality, hidden_RL: True at positions whose content is to be predicted.
-                None or a modality left out: nothing is hidden there and no head runs.
-            positions: by modality, position_N of what is hidden in row-major order. One that is
-                left out is looked for in `hidden`, for which the host waits for the device.
-        """
-        hidden = hidden or {}
-        encoded = self._encode(batch, hidden)
-        rows, host = self._facts(batch, encoded)
-        fused = self.jct(encoded, rows, len(batch), self.encoders, host)
-        positions = positions or {}
-        predictions = {
-            m: self._predict(m, fused[m], hidden[m], positions.get(m))
-            for m in fused
-            if m in hidden and len(hidden[m])
-        }
-        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        return ScaleOutput(
-            pooled_BMD=self._pool(tokens, rows, len(batch)),
-            present_BM=batch.present_BM,
-            encoded=tokens,
-            fused=fused,
-            fused_pooled_BMD=_cls_features(fused, rows, len(batch)),
-            predictions=predictions,
-        )
-
-    def read(
-        self,
-        batch: ProductBatch,
-        hidden: dict[str, Tensor],
-        positions: dict[str, np.ndarray] | None = None,
+        *,
+        loss_positions_only: bool = False,
         fused_pooled: bool = True,
         predictions: bool = True,
     ) -> ScaleOutput:
-        """What losses read of `forward`, with nothing computed that they do not.
+        """Encode, fuse, and predict the masked tokens.
 
-        The last layer of the JCT runs at hidden positions (and at [CLS], with `fused_pooled`) only.
-        Equal to `forward` up to rounding and dropout, but that `fused` is empty, and
-        `fused_pooled_BMD` is 0 where it is not asked for.
+        Args:
+            batch: products, with masked tokens replaced (`losses.masking`).
+            hidden: hidden_RL by modality, True at masked positions. None or a modality left out:
+                nothing is masked, and no head runs.
+            positions: flat positions of `hidden` in row-major order, by modality. They are computed
+                for modalities left out, which synchronises with the device.
+            loss_positions_only: run the last layer of the JCT only where a loss uses its output;
+                `fused` is then empty. Equal up to rounding and dropout.
+            fused_pooled: with `loss_positions_only`, whether `fused_pooled_BMD` is needed; else it
+                is 0.
+            predictions: whether the heads run.
         """
+        hidden, positions, products = hidden or {}, positions or {}, len(batch)
         encoded = self._encode(batch, hidden)
-        rows, host = self._facts(batch, encoded)
-        tokens, positions = {m: t for m, (t, _) in encoded.items()}, positions or {}
-        wanted = {
-            m: _among(tokens_RLD, hidden[m], positions.get(m))
+        rows, layouts = _rows_and_layouts(batch, encoded)
+        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        masked = {
+            m: _positions_with_cls(tokens_RLD, hidden[m], positions.get(m))
             for m, tokens_RLD in tokens.items()
             if predictions and m in hidden and len(hidden[m])
         }
-        asked = dict(wanted)
-        if fused_pooled:
-            for m, tokens_RLD in tokens.items():
-                cls_R = np.arange(len(tokens_RLD)) * tokens_RLD.shape[1]
-                asked[m] = np.concatenate([cls_R, wanted.get(m, cls_R[:0])])
-        taken = self.jct.read(encoded, rows, len(batch), self.encoders, host, asked)
-        cls = {m: taken[m][: len(rows[m]), None] for m in encoded} if fused_pooled else {}
-        pooled_BMD = self._pool(tokens, rows, len(batch))
+        if loss_positions_only:
+            fused = {}
+            cls, fused_masked = self._fuse_at(
+                masked, encoded, rows, layouts, products, fused_pooled
+            )
+        else:
+            fused = self.jct(encoded, rows, products, self.encoders, layouts)
+            cls = {m: fused_RLD[:, 0] for m, fused_RLD in fused.items()}
+            fused_masked = {m: _at(fused[m], position_N) for m, position_N in masked.items()}
+        pooled_BMD = self._pool(tokens, rows, products)
         return ScaleOutput(
             pooled_BMD=pooled_BMD,
             present_BM=batch.present_BM,
             encoded=tokens,
-            fused={},
+            fused=fused,
             fused_pooled_BMD=(
-                _cls_features(cls, rows, len(batch)) if cls else torch.zeros_like(pooled_BMD)
+                _by_product(cls, rows, products) if cls else torch.zeros_like(pooled_BMD)
             ),
-            predictions={
-                m: self._head(m, taken[m][len(taken[m]) - len(position_N) :])
-                for m, position_N in wanted.items()
-            },
+            predictions={m: self._head(m, fused_ND) for m, fused_ND in fused_masked.items()},
         )
 
     def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
-        """Pooled features of the encoders alone; the JCT does not run. `hidden` as in `forward`."""
+        """Return the pooled features of the encoders, without the JCT. `hidden`: as in
+        `forward`."""
         encoded = self._encode(batch, hidden or {})
+        rows, _ = _rows_and_layouts(batch, encoded)
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        rows = {m: t.rows_R for m, t in _tokens(batch, encoded).items()}
         return EmbedOutput(self._pool(tokens, rows, len(batch)), batch.present_BM)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the weights and the settings to `model.safetensors` and `config.json`."""
+        settings = {"model": asdict(self.config), "missing": asdict(self.missing)}
+        write_model(folder, settings, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "ScaleModel":
+        """Load a model written by `save_pretrained`, in evaluation mode, on the CPU.
+
+        `folder` may also be a repository of the Hugging Face hub, which is downloaded.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, a setting is unknown, or weights are
+                missing, superfluous or of another shape.
+        """
+        folder, config, missing = read_settings(folder)
+        model = cls(config, missing)
+        load_weights(model, folder)
+        return model.eval()
+
+    @property
+    def run_all_encoders(self) -> bool:
+        """Whether every encoder runs in every pass, on zero input where no product has the
+        modality, with equal results. FSDP2 requires it: all processes must use the weights in the
+        same order."""
+        return self.jct.run_all_encoders
 
     def _encode(
         self, batch: ProductBatch, hidden: dict[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """By modality, encoded_RLD and its padding_RL, for the modalities that have rows (in
-        lockstep for all)."""
+        """Return encoded_RLD and padding_RL by modality."""
         encoded = {}
         for m in self.config.modalities:
             if m in batch.tokens and len(batch.tokens[m].rows_R):
                 encoded[m] = self.encoders[m](batch.tokens[m], hidden.get(m))
-            elif self.lockstep:
-                # No rows of it, so that nothing but a gradient of 0 comes back.
-                none_0LD = self.encoders[m].impute_zeros()[:0]
-                encoded[m] = none_0LD, none_0LD.new_zeros(none_0LD.shape[:2], dtype=torch.bool)
+            elif self.run_all_encoders:
+                # Without rows, so that the gradient is 0.
+                empty_0LD = self.encoders[m].impute_zeros()[:0]
+                encoded[m] = empty_0LD, empty_0LD.new_zeros(empty_0LD.shape[:2], dtype=torch.bool)
         return encoded
 
     def _pool(self, tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
-        """f_m = W_m cls_m + b_m, as pooled_BMD."""
-        pooled = {m: self.poolers[m](tokens_RLD[:, :1]) for m, tokens_RLD in tokens.items()}
-        return _cls_features(pooled, rows, products)
+        """Return f_m = W_m cls_m + b_m as pooled_BMD."""
+        pooled = {m: self.poolers[m](tokens_RLD[:, 0]) for m, tokens_RLD in tokens.items()}
+        return _by_product(pooled, rows, products)
 
-    def _facts(
-        self, batch: ProductBatch, encoded: dict[str, tuple[Tensor, Tensor]]
-    ) -> tuple[dict[str, Tensor], dict[str, TokenLayout]]:
-        """rows_R, and what the host knows, of the modalities that were encoded."""
-        tokens = _tokens(batch, encoded)
-        return {m: t.rows_R for m, t in tokens.items()}, {m: t.on_host() for m, t in tokens.items()}
+    def _fuse_at(
+        self,
+        masked: dict[str, np.ndarray],
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        layouts: dict[str, TokenLayout],
+        products: int,
+        fused_pooled: bool,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the JCT's output at [CLS] (with `fused_pooled`) and at masked positions."""
+        wanted = dict(masked)
+        if fused_pooled:
+            for m, (tokens_RLD, _) in encoded.items():
+                cls_R = np.arange(len(tokens_RLD)) * tokens_RLD.shape[1]
+                wanted[m] = np.concatenate([cls_R, masked.get(m, cls_R[:0])])
+        fused = self.jct(encoded, rows, products, self.encoders, layouts, wanted)
+        cls = {m: fused[m][: len(rows[m])] for m in encoded} if fused_pooled else {}
+        return cls, {m: fused[m][len(fused[m]) - len(n) :] for m, n in masked.items()}
 
     def _predict(
         self,
@@ -193,47 +207,48 @@ class ScaleModel(nn.Module):
         hidden_RL: Tensor,
         position_N: np.ndarray | None = None,
     ) -> Tensor:
-        """What the head says of the hidden positions, which are looked for where not given."""
-        index_N = to_device(
-            torch.from_numpy(_among(fused_RLD, hidden_RL, position_N)), fused_RLD.device
+        """Return the head's output at the masked positions."""
+        return self._head(
+            modality, _at(fused_RLD, _positions_with_cls(fused_RLD, hidden_RL, position_N))
         )
-        length = fused_RLD.shape[1]
-        return self._head(modality, fused_RLD[index_N // length, index_N % length])
 
     def _head(self, modality: str, fused_ND: Tensor) -> Tensor:
         if SPECS[modality].kind == "discrete":
             return self.heads[modality](fused_ND, self.encoders[modality].word_weight)
         return self.heads[modality](fused_ND)
 
-    save_pretrained = save_model
-    from_pretrained = classmethod(load_model)
 
-
-def _tokens(batch: ProductBatch, modalities: Iterable[str]) -> dict[str, Tokens]:
-    """The batch's tokens of these modalities; no rows where it has none."""
+def _rows_and_layouts(
+    batch: ProductBatch, encoded: dict[str, tuple[Tensor, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, TokenLayout]]:
+    """Return rows_R and the CPU layout of each encoded modality."""
     empty_0 = batch.index_B[:0]
-    nothing = Tokens(
-        empty_0[:, None], torch.zeros_like(empty_0[:, None], dtype=torch.bool), empty_0
-    )
-    return {m: batch.tokens.get(m, nothing) for m in modalities}
+    none = Tokens(empty_0[:, None], torch.zeros_like(empty_0[:, None], dtype=torch.bool), empty_0)
+    tokens = {m: batch.tokens.get(m, none) for m in encoded}
+    return {m: t.rows_R for m, t in tokens.items()}, {m: t.on_host() for m, t in tokens.items()}
 
 
-def _cls_features(tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
-    """The first token of each row, as features_BMD; 0 where a product lacks the modality."""
-    if not tokens:
-        raise ValueError("no product of the batch has a modality that the model knows")
-    any_RLD = next(iter(tokens.values()))
-    features_MBD = [any_RLD.new_zeros(products, any_RLD.shape[2])] * len(MODALITIES)
-    for m, tokens_RLD in tokens.items():
-        features_MBD[INDEX[m]] = features_MBD[INDEX[m]].index_copy(0, rows[m], tokens_RLD[:, 0])
+def _by_product(features: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
+    """Return feature_RD of all modalities as features_BMD; 0 where a modality is missing."""
+    require(bool(features), "no product of the batch has a modality of the model")
+    any_RD = next(iter(features.values()))
+    features_MBD = [any_RD.new_zeros(products, any_RD.shape[1])] * len(MODALITIES)
+    for m, feature_RD in features.items():
+        features_MBD[INDEX[m]] = features_MBD[INDEX[m]].index_copy(0, rows[m], feature_RD)
     return torch.stack(features_MBD, dim=1)
 
 
-def _among(
-    encoded_RLD: Tensor, hidden_RL: Tensor, position_N: np.ndarray | None = None
+def _positions_with_cls(
+    encoded_RLD: Tensor, hidden_RL: Tensor, position_N: np.ndarray | None
 ) -> np.ndarray:
-    """Positions of what is hidden among the encoded tokens, [CLS] counted."""
+    """Return the flat positions of masked tokens in encoded_RLD, with the encoder's [CLS]."""
     if position_N is None:
         position_N = positions_of(hidden_RL)
     length = hidden_RL.shape[1]
     return position_N + (position_N // length + 1) * (encoded_RLD.shape[1] - length)
+
+
+def _at(tokens_RLD: Tensor, position_N: np.ndarray) -> Tensor:
+    """Return tokens_ND at flat positions."""
+    index_N = to_device(torch.from_numpy(position_N), tokens_RLD.device)
+    return tokens_RLD[index_N // tokens_RLD.shape[1], index_N % tokens_RLD.shape[1]]

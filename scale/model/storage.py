@@ -1,74 +1,92 @@
-"""Models on disk: `model.safetensors` and `config.json`, and nothing that is unpickled.
+"""Models on disk: `model.safetensors` and `config.json`, without pickle.
 
-Not huggingface_hub's mixin: it drops unknown settings in silence, prints, and falls back to a
-pickle where the safetensors are missing.
+huggingface_hub's mixin is not used: it silently drops unknown settings, prints, and falls back to a
+pickle where the safetensors file is missing.
 """
 
-from __future__ import annotations
-
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from scale.config import MissingConfig, ModelConfig, build
 
-if TYPE_CHECKING:
-    from scale.model.scale import ScaleModel
-
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+RENAMED = {"jct.stand_in.": "jct.missing_token."}
+"""Old prefixes of weights in checkpoints, with their new ones."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that does not fit or is damaged; the message says where and what."""
+    """A checkpoint is damaged or does not fit; the message contains the path and the reason."""
 
 
-def save_model(model: ScaleModel, folder: str | Path) -> None:
-    """Write the weights and the settings that rebuild the model."""
+def write_model(
+    folder: str | Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> None:
+    """Write settings and weights into a folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"model": asdict(model.config), "missing": asdict(model.missing)}
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    weights = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
+    weights = {k: v.detach().contiguous().cpu() for k, v in weights.items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def load_model(cls: type[ScaleModel], folder: str | Path) -> ScaleModel:
-    """The model of a folder written by `save_pretrained`, in evaluation mode, on the CPU.
+def read_settings(folder: str | Path) -> tuple[Path, ModelConfig, MissingConfig]:
+    """Return the local folder of a model (a hub repository is downloaded) and its settings.
 
-    `folder` may also name a repository of the Hugging Face hub, which is then downloaded.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, a setting is unknown, or weights are missing,
-            left over or of another shape; it names the first of them and counts the rest.
+    Raises CheckpointError if they are missing or invalid.
     """
     folder = _local(folder)
-    model = cls(*_read_settings(folder / CONFIG))
+    path = folder / CONFIG
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; is this the folder of a checkpoint?")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        config = build(ModelConfig, settings["model"], "model.")
+        return folder, config, build(MissingConfig, settings["missing"], "missing.")
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: not the settings of a SCALE model ({error})") from error
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights of a folder into a model.
+
+    Raises CheckpointError if weights are missing, superfluous or of another shape; it lists the
+    first five.
+    """
     weights = read_weights(folder / WEIGHTS)
-    problems = _misfits(model.state_dict(), weights)
+    problems = _mismatches(model.state_dict(), weights)
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise CheckpointError(f"{folder / WEIGHTS}: {'; '.join(problems[:5])}{more}")
     model.load_state_dict(weights)
-    return model.eval()
 
 
-def read_weights(path: Path) -> dict:
-    """Tensors by name. Raises CheckpointError where the file is missing or damaged."""
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return tensors by name, renamed as in `RENAMED`. Raises CheckpointError if the file is
+    missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        return load_file(path)
+        return {_current_name(name): tensor for name, tensor in load_file(path).items()}
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
 
 
+def _current_name(name: str) -> str:
+    for old, new in RENAMED.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
 def _local(folder: str | Path) -> Path:
-    """The folder itself, or the download of a hub repository of that name."""
+    """Return the folder, or the download of the hub repository with this name."""
     name = str(folder)
     # A hub name is `owner/model`; anything else can only be a path.
     if Path(folder).is_dir() or name.count("/") != 1 or name.startswith((".", "/")):
@@ -84,21 +102,10 @@ def _local(folder: str | Path) -> Path:
         ) from error
 
 
-def _read_settings(path: Path) -> tuple[ModelConfig, MissingConfig]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; is this the folder of a checkpoint?")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        model = build(ModelConfig, settings["model"], "model.")
-        return model, build(MissingConfig, settings["missing"], "missing.")
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: not the settings of a SCALE model ({error})") from error
-
-
-def _misfits(expected: dict, found: dict) -> list[str]:
-    """What does not fit between the model's tensors and the file's, one sentence each."""
+def _mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Return the differences between the model's and the file's tensors."""
     problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is not a part of this model" for name in found if name not in expected]
+    problems += [f"{name} is not part of this model" for name in found if name not in expected]
     for name in expected.keys() & found.keys():
         if expected[name].shape != found[name].shape:
             problems.append(

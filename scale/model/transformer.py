@@ -1,7 +1,6 @@
-"""Stacks of Transformer blocks (timm's ViT block) that respect padding.
+"""Stacks of Transformer blocks (timm's ViT block) with padding masks.
 
-B products or rows, L length, D width, Q positions of a sequence that are read, H heads, K width of
-a head.
+B products or rows, L length, D width, Q query positions of a sequence, H heads, K width of a head.
 """
 
 from collections.abc import Iterable
@@ -13,9 +12,9 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 
 class TransformerEncoder(nn.Module):
-    """`depth` pre-norm Transformer blocks and a last LayerNorm; padded positions are not attended.
+    """`depth` pre-norm Transformer blocks and a final LayerNorm.
 
-    What a padded position holds never changes any other position.
+    Padded positions are not attended to, so their values never influence other positions.
     """
 
     def __init__(self, width: int, heads: int, depth: int, mlp_ratio: float, dropout: float):
@@ -27,37 +26,37 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, tokens_BLD: Tensor, padding_BL: Tensor | None, read_BQ: Tensor | None = None
+        self, tokens_BLD: Tensor, padding_BL: Tensor | None, query_BQ: Tensor | None = None
     ) -> Tensor:
-        """tokens_BLD after all blocks, or tokens_BQD: those at the positions `read_BQ`.
+        """Return tokens_BLD after all blocks, or tokens_BQD at the positions `query_BQ`.
 
-        `padding_BL` is True where no token is; None: nowhere. Of positions that nobody reads the
-        last block needs keys and values only.
+        `padding_BL` is True at padded positions; None: nowhere. Without a query, a position is only
+        a key and a value in the last block.
         """
         attend_B11L = None if padding_BL is None else ~padding_BL[:, None, None, :]
-        full = self.blocks if read_BQ is None else self.blocks[:-1]
+        full = self.blocks if query_BQ is None else self.blocks[:-1]
         for block in full:
             tokens_BLD = block(tokens_BLD, attn_mask=attend_B11L)
-        if read_BQ is not None:
-            tokens_BLD = _read_block(self.blocks[-1], tokens_BLD, read_BQ, attend_B11L)
+        if query_BQ is not None:
+            tokens_BLD = _query_block(self.blocks[-1], tokens_BLD, query_BQ, attend_B11L)
         return self.norm(tokens_BLD)
 
     def each(self, groups: Iterable[tuple[Tensor, Tensor | None, Tensor | None]]) -> list[Tensor]:
-        """`forward` of several groups of sequences; one use of the weights, however many there are.
+        """Apply `forward` to several groups of sequences.
 
-        A name of its own because FSDP2 exchanges weights once for each call that it knows of.
+        A separate method, so that FSDP2 gathers the weights once for all groups.
         """
         return [self.forward(*group) for group in groups]
 
 
-def _read_block(
-    block: Block, tokens_BLD: Tensor, read_BQ: Tensor, attend_B11L: Tensor | None
+def _query_block(
+    block: Block, tokens_BLD: Tensor, query_BQ: Tensor, attend_B11L: Tensor | None
 ) -> Tensor:
-    """`block(tokens_BLD)` at the positions `read_BQ`, as tokens_BQD."""
+    """Return `block(tokens_BLD)` at the positions `query_BQ`, as tokens_BQD."""
     attention = block.attn
     heads = (attention.num_heads, attention.head_dim)
     normed_BLD = block.norm1(tokens_BLD)
-    index_BQD = read_BQ[:, :, None].expand(-1, -1, tokens_BLD.shape[2])
+    index_BQD = query_BQ[:, :, None].expand(-1, -1, tokens_BLD.shape[2])
     weight, bias, width = attention.qkv.weight, attention.qkv.bias, attention.attn_dim
     query_BQD = linear(normed_BLD.gather(1, index_BQD), weight[:width], bias[:width])
     memory_BLD = linear(normed_BLD, weight[width:], bias[width:])
@@ -73,12 +72,12 @@ def _read_block(
 
 
 def initialise(module: nn.Module) -> None:
-    """Linear weights from N(0, 0.55^2 / inputs), embeddings from N(0, 0.02^2), biases 0, LayerNorm
-    1 and 0.
+    """Initialise linear weights from N(0, 0.55^2 / inputs), embeddings from N(0, 0.02^2), biases
+    with 0, LayerNorm with 1 and 0.
 
-    At BERT's width of 768 that is BERT's own 0.02. A fixed 0.02 would leave narrow models with
-    layers that hardly act: [CLS] would be the same for every product, and the contrastive loss
-    would see no gradient for hundreds of steps.
+    At BERT's width of 768 this equals BERT's standard deviation of 0.02. A fixed 0.02 is too small
+    for narrow models: [CLS] would hardly depend on the product, and the contrastive loss would have
+    no gradient for hundreds of steps.
     """
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.55 * module.in_features**-0.5)
@@ -92,6 +91,6 @@ def initialise(module: nn.Module) -> None:
 
 
 def padding_with_cls(padding_BL: Tensor) -> Tensor:
-    """The padding mask with one position in front that is never padding."""
+    """Return the padding mask with an unpadded position in front."""
     first_B1 = torch.zeros_like(padding_BL[:, :1])
     return torch.cat([first_B1, padding_BL], dim=1)

@@ -67,11 +67,11 @@ class MisalignedMaskEncoder(TransformerEncoder):
     """
 
     def forward(
-        self, tokens_BLD: Tensor, padding_BL: Tensor | None, read_BQ: None = None
+        self, tokens_BLD: Tensor, padding_BL: Tensor | None, query_BQ: None = None
     ) -> Tensor:
-        """tokens_BLD after all blocks. `read_BQ` is not supported."""
+        """tokens_BLD after all blocks. `query_BQ` is not supported."""
         if padding_BL is None:
-            return super().forward(tokens_BLD, None, read_BQ)
+            return super().forward(tokens_BLD, None, query_BQ)
         heads = self.blocks[0].attn.num_heads
         products, length = padding_BL.shape
         attend_BH1L = ~padding_BL.repeat(heads, 1).view(products, heads, 1, length)

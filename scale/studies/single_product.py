@@ -311,7 +311,9 @@ def with_policy(model: ScaleModel, policy: MissingPolicy) -> ScaleModel:
         )
     with torch.random.fork_rng(devices=[]):
         other = ScaleModel(model.config, MissingConfig(policy))
-    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("jct.stand_in.")}
+    weights = {
+        k: v for k, v in model.state_dict().items() if not k.startswith("jct.missing_token.")
+    }
     other.load_state_dict(weights, assign=True)
     return other.eval()
 

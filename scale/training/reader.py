@@ -77,13 +77,22 @@ class Reader(nn.Module):
         """The model's whole output (for one process), or what `reads` names."""
         if reads is None:
             if self.lean:
-                return self.model.read(batch, hidden, positions, self.fused)
+                return self.model(
+                    batch, hidden, positions, loss_positions_only=True, fused_pooled=self.fused
+                )
             return self.model(batch, hidden, positions)
         if not reads.predictions and reads.features == ("encoder",):
             return Read({"encoder": self.model.embed(batch, hidden).pooled_BMD})
         if self.lean:
-            fused = "fused" in reads.features or self.model.lockstep
-            output = self.model.read(batch, hidden, positions, fused, reads.predictions)
+            fused = "fused" in reads.features or self.model.run_all_encoders
+            output = self.model(
+                batch,
+                hidden,
+                positions,
+                loss_positions_only=True,
+                fused_pooled=fused,
+                predictions=reads.predictions,
+            )
         else:
             output = self.model(batch, hidden, positions)
         pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
@@ -98,7 +107,7 @@ class Reader(nn.Module):
     def _nothing(self, output: ScaleOutput) -> Tensor:
         """0; it leads to a parameter, and in lockstep to all: FSDP2 reduces the gradients that are
         there, which must be the same ones in each process."""
-        if not self.model.lockstep:
+        if not self.model.run_all_encoders:
             return 0.0 * self.model.jct.stack.norm.bias.sum()
         # Those of the layers are shared out by now, so the way to them is through their output.
         held = [p.sum() for p in self.parameters() if not isinstance(p, DTensor)]

@@ -94,7 +94,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     decayed, free = [], []
     for name, parameter in model.named_parameters():
         learned_token = name.endswith(("cls_token", "mask_token", "position"))
-        matrix = parameter.dim() >= 2 and "stand_in" not in name
+        matrix = parameter.dim() >= 2 and "missing_token" not in name
         decays = matrix and not learned_token and id(parameter) not in embeddings
         (decayed if decays else free).append(parameter)
     return [

@@ -2,7 +2,7 @@
 
 Units are the layers of each encoder, the layers of the JCT, and all else. The weights of a unit are
 whole only while it runs, forwards or backwards; all else is whole throughout a step. What one
-process runs all must run, in the same order: `ScaleModel.lockstep`.
+process runs all must run, in the same order: `ScaleModel.run_all_encoders`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def shard(reader: Reader, device: torch.device) -> None:
     for unit in (*map(_layers, model.encoders.values()), model.jct.stack, reader):
         fully_shard(unit, mesh=mesh)
     register_fsdp_forward_method(model.jct.stack, "each")
-    model.jct.lockstep = True
+    model.jct.run_all_encoders = True
 
 
 def full_tensor(value: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def one_by_one(model, batch):
                 pieces.append(encoded[m][0][row[0], open_L] + model.jct.modality_embedding[m])
                 places.append((m, row[0], open_L))
             elif model.jct.policy == "learned":
-                pieces.append(model.jct.stand_in[m][0] + model.jct.modality_embedding[m])
+                pieces.append(model.jct.missing_token[m][0] + model.jct.modality_embedding[m])
                 places.append(None)
         whole_1LD = torch.cat(pieces)[None]
         padding_1L = torch.zeros(whole_1LD.shape[:2], dtype=torch.bool)
@@ -46,6 +46,22 @@ def one_by_one(model, batch):
                 m, row, open_L = at
                 fused[m] = fused[m].index_put((row, open_L.nonzero().flatten()), part_LD)
     return fused
+
+
+@pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
+@pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]])
+def test_packed_equals_padded(make_model, make_batch, policy, present):
+    model, batch = make_model(policy).double(), make_batch(present)
+    for tokens in batch.tokens.values():
+        if tokens.values.is_floating_point():
+            tokens.values = tokens.values.double()
+    fused = []
+    for model.jct.packed in (False, True):
+        fused.append(model(batch).fused)
+    assert fused[0].keys() == fused[1].keys()
+    for m in fused[0]:
+        open_RL = ~model._encode(batch, {})[m][1]
+        torch.testing.assert_close(fused[0][m][open_RL], fused[1][m][open_RL], msg=m)
 
 
 @pytest.mark.parametrize("policy", ["skip", "learned"])
@@ -88,7 +104,7 @@ def batches(draw):
         )
         padding_RL[:, 0] = False
         facts[m], nothing = TokenLayout(np.array(rows), padding_RL), False
-    stand_ins = {}
+    stand_ins = dict.fromkeys(MODALITIES, 0)
     if nothing or draw(st.booleans()):
         stand_ins = {m: draw(st.integers(int(nothing), 5)) for m in MODALITIES}
     read = {}
@@ -116,8 +132,8 @@ def test_every_token_has_one_place(made):
         for tensors in zip(
             *[
                 (g.source_BL, p)
-                if g.read_BQ is None
-                else (g.source_BL.gather(1, g.read_BQ), p.gather(1, g.read_BQ))
+                if g.query_BQ is None
+                else (g.source_BL.gather(1, g.query_BQ), p.gather(1, g.query_BQ))
                 for g, p in reads
             ],
             strict=True,
@@ -196,7 +212,7 @@ def test_what_is_read_is_what_the_whole_model_says(make_model, make_batch, polic
     masked = mask_batch(batch, MaskConfig(rate=0.4), PIECES, (0,), TASKS)
     positions = masked.positions if given else None
     whole = model(masked.batch, masked.hidden, positions)
-    read = model.read(masked.batch, masked.hidden, positions)
+    read = model(masked.batch, masked.hidden, positions, loss_positions_only=True)
     assert read.predictions.keys() == whole.predictions.keys() == masked.hidden.keys()
     torch.testing.assert_close(read.pooled_BMD, whole.pooled_BMD)
     torch.testing.assert_close(read.fused_pooled_BMD, whole.fused_pooled_BMD)
@@ -217,10 +233,12 @@ def test_the_last_layer_runs_where_it_is_read(make_model, make_batch):
     for block in model.jct.stack.blocks:
         block.mlp.register_forward_hook(lambda _, a, out: seen.append(out.shape[:2].numel()))
     masked = mask_batch(make_batch([MODALITIES] * 8), MaskConfig(), PIECES, (0,), TASKS)
-    model.read(masked.batch, masked.hidden, masked.positions, fused_pooled=False)
+    model(masked.batch, masked.hidden, masked.positions, loss_positions_only=True,
+          fused_pooled=False)  # fmt: skip
     hidden = sum(len(target) for target in masked.targets.values())
     assert hidden <= seen[1] < 2 * hidden < seen[0]
     seen.clear()
-    output = model.read(masked.batch, masked.hidden, masked.positions, predictions=False)
+    output = model(masked.batch, masked.hidden, masked.positions, loss_positions_only=True,
+                   predictions=False)  # fmt: skip
     assert seen[1] == 8 * len(MODALITIES)
     assert output.predictions == {}

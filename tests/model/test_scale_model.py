@@ -125,23 +125,23 @@ def test_skip_runs_as_if_the_modality_did_not_exist(make_model, make_batch):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 2, [("text", "table"), ("text",)]])
-@pytest.mark.parametrize("lean", [False, True])
-def test_in_lockstep_all_encoders_run_and_nothing_changes(
-    make_model, make_batch, policy, present, lean
+@pytest.mark.parametrize("loss_positions_only", [False, True])
+def test_running_all_encoders_changes_nothing(
+    make_model, make_batch, policy, present, loss_positions_only
 ):
     batch, calls, found = make_batch(present), [], []
     batch.tokens = {m: t for m, t in batch.tokens.items() if len(t.rows_R)}
     masked = mask_batch(batch, MaskConfig(), PIECES, (0, 0), TASKS)
-    for lockstep in (False, True):
+    for run_all in (False, True):
         model = make_model(policy)
-        model.jct.lockstep = lockstep
+        model.jct.run_all_encoders = run_all
         for m, encoder in model.encoders.items():
             layers = encoder.bert.encoder if m in ("text", "table") else encoder.stack
             layers.register_forward_hook(
-                lambda *_, m=m, lockstep=lockstep: calls.append((lockstep, m))
+                lambda *_, m=m, run_all=run_all: calls.append((run_all, m))
             )
-        run = model.read if lean else model.forward
-        output = run(masked.batch, masked.hidden, masked.positions)
+        output = model(masked.batch, masked.hidden, masked.positions,
+                       loss_positions_only=loss_positions_only)  # fmt: skip
         scale_loss(output, masked, LossConfig(), 0.0).total.backward()
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         found.append((output.pooled_BMD, output.fused_pooled_BMD, output.predictions, gradients))
@@ -187,7 +187,7 @@ def spoil_settings(folder):
     [
         (
             spoil_weights,
-            r"audio.bias is missing.*smell.bias is not a part.*text.weight is \(3, 3\)",
+            r"audio.bias is missing.*smell.bias is not part.*text.weight is \(3, 3\)",
         ),
         (spoil_settings, "unknown key model.widht"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x08" * 40), "damaged"),
