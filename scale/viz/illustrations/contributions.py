@@ -19,7 +19,7 @@ from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
 from scale.studies.retention import EMPTY_SUBSET, marginal_contributions, shapley
 from scale.studies.statistics import seed_interval
-from scale.viz.charts import dot, framed, lay_flat, series_styles, spread
+from scale.viz.charts import dot, framed, intervals, lay_flat, series_styles
 from scale.viz.registry import Sources, figure
 from scale.viz.retrieval import retrieval_bars
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
@@ -49,10 +49,10 @@ def shapley_figure(
     shift_M = np.linspace(-0.16, 0.16, len(MODALITIES))
     styles = series_styles(MODALITIES)
     for m, shift, style in zip(MODALITIES, shift_M, styles, strict=True):
-        mean_K, below_K, above_K = spread(steps[m])
-        lines.plot(places_K + shift, mean_K, label=label(m, lang), **style)
-        whiskers = {"ecolor": style["color"], "elinewidth": points(0.9)}
-        lines.errorbar(places_K + shift, mean_K, [below_K, above_K], fmt="none", **whiskers)
+        value_K = [step.value for step in steps[m]]
+        lines.plot(places_K + shift, value_K, label=label(m, lang), **style)
+        look = {"color": style["color"], "elinewidth": points(0.9)}
+        intervals(lines, places_K + shift, steps[m], **look)
     lines.axhline(0, color=shade(0.6), lw=points(0.9), zorder=1)
     lines.set(xlabel=label("steps_axis", lang), ylabel=label("steps_value", lang, metric=metric))
     lines.set_xticks(places_K)
@@ -101,11 +101,10 @@ def added_modalities(
         ("added_queried", queried, POSITIVE, "o"),
         ("added_trained", trained, NEGATIVE, "s"),
     ):
-        mean_K, below_K, above_K = spread(found)
         style = {"color": colour, "marker": marker, "ms": points(5.5)}
-        axes.plot(places_K, mean_K, label=label(key, lang), **style)
-        whiskers = {"ecolor": colour, "elinewidth": points(1.1), "capsize": points(2)}
-        axes.errorbar(places_K, mean_K, [below_K, above_K], fmt="none", **whiskers)
+        axes.plot(places_K, [one.value for one in found], label=label(key, lang), **style)
+        look = {"color": colour, "elinewidth": points(1.1), "capsize": points(2)}
+        intervals(axes, places_K, found, **look)
     for place, (low, high) in enumerate(zip(trained[:-1], queried[:-1], strict=True)):
         ends = {"colors": shade(0.4), "lw": points(0.9), "linestyles": "dotted"}
         axes.vlines(place, low.value, high.value, **ends)

@@ -34,7 +34,7 @@ from scale.studies.masked_probe import (
 )
 from scale.studies.masked_training import copy_losses, mean_baseline_loss
 from scale.viz import tiles, typeset
-from scale.viz.charts import framed, lay_flat, spread
+from scale.viz.charts import framed, intervals, lay_flat, spread
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, drawn, new_figure, points, shade, tint
 from scale.viz.tiles import Box
@@ -460,14 +460,15 @@ def _gain_panel(
     axes: Axes, modality: str, found: Mapping[str, Estimate], names: list[str], lang: Language
 ) -> None:
     rows = [(y, name, found[name]) for y, name in enumerate(names) if name in found]
-    mean_G, below_G, above_G = spread([estimate for _, _, estimate in rows])
+    found_G = [estimate for _, _, estimate in rows]
+    mean_G, *_ = spread(found_G)
     colours = [MODALITY_COLOURS.get(name, shade(0.62)) for _, name, _ in rows]
     bars = axes.barh([y for y, _, _ in rows], np.nan_to_num(mean_G), height=0.62, color=colours)
     for bar, (_, name, _) in zip(bars, rows, strict=True):
         if name == "other products":
             bar.set(facecolor=shade(0.1), edgecolor=shade(0.62), hatch="////")
-    whiskers = {"ls": "none", "color": shade(0.95), "elinewidth": points(1.1)}
-    axes.errorbar(mean_G, [y for y, _, _ in rows], xerr=[below_G, above_G], **whiskers)
+    look = {"color": shade(0.95), "elinewidth": points(1.1)}
+    intervals(axes, [y for y, _, _ in rows], found_G, flat=True, **look)
     axes.axvline(0, color=shade(0.6), lw=points(0.9))
     lay_flat(axes)
     axes.locator_params(axis="x", nbins=4)
