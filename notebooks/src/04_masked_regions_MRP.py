@@ -302,7 +302,7 @@ mask_image(ranked, run.config.features, guesses=("with", "other products", "mean
 # %% [markdown]
 # Look at the three products: nearly nothing of the picture is left. With its own clip the guess gets the
 # brightness and the size about right; the colours stay grey, after a hundred steps. With another product's
-# clip the model paints what the stranger's clip says. (Again the largest, the median and the most
+# clip the model paints what that clip shows. (Again the largest, the median and the most
 # negative difference.)
 #
 # **The JCT can carry something from the clip to the picture. Whether a training teaches it to depends on
@@ -368,7 +368,7 @@ for where in ("prediction", "loss"):
 # - MRP hides regions of a picture and predicts their input vectors; the loss is a mean squared error.
 # - Under a squared error the best answer to "I do not know" is the mean: a blur.
 # - To know what the other modalities are worth, compare on the *same* hidden places, and with a
-#   *stranger's* modalities, not only with none.
+#   *another product's* modalities, not only with none.
 # - The demo's model gains nothing measurable for pictures. A training that leaves no other way does.
 # - A masked loss must reach the JCT and the other encoders. In the released code it does not, and no
 #   error says so.

@@ -429,8 +429,8 @@ panel
 # %% [markdown]
 # ## Exercise: another product's picture
 #
-# Is it the *picture*, or does the second pupil just have more to read? Give each product the picture of a
-# stranger and let it sit the exam again. What do you expect of the loss: as good as with its own picture, as
+# Is it the *picture*, or does the second pupil just have more to read? Give each product the picture of
+# another product and let it sit the exam again. What do you expect of the loss: as good as with its own picture, as
 # the pupil without one, or worse than both? (Use `Context(("image",), other_products=True)`.)
 
 # %% tags=["solution"]

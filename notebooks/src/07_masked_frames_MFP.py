@@ -138,7 +138,7 @@ copy_curve({"video": loss_D}, {"video": mean})
 # The paper's loss lets the prediction read the rest of the clip *and* all other modalities, through the
 # **joint co-transformer** (联合协同 Transformer, JCT). We hide the same frames and let the demo's model guess
 # in three situations: *with* the product's own title, table, picture and sound; *without* them (marked
-# absent in `present_BM`); and with those of a *stranger*, another product. The demo's policy for absent
+# absent in `present_BM`); and with those of *another product*. The demo's policy for absent
 # modalities is **zero imputation** (零插补): in the situation *without*, what the encoders make of zeros
 # stands in for the others, as for every incomplete product in training. But a product that lacks four of
 # five at once never came up there.
@@ -176,7 +176,7 @@ assert np.nanmean(loss["nearest"]) < 0.5 * np.nanmean(loss["all"]) < 0.4 * np.na
 
 # %% [markdown]
 # The interval lies above 0. Many papers would stop here. Now the control: the same comparison with the
-# title, table, picture and sound of a **stranger**.
+# title, table, picture and sound of **another product**.
 
 # %%
 wrong = gains(loss, "none")["other products"]
@@ -190,7 +190,7 @@ wanted = {
 context_gain({"video": wanted})
 
 # %% [markdown]
-# **The finding.** A stranger's modalities "help" as much as the product's own. So the content is worth
+# **The finding.** Another product's modalities "help" as much as the product's own. So the content is worth
 # nothing here; what helped is that *something* was there, as the model is used to. Read the first two
 # bars together: the first alone would have been a wrong claim. The coloured bars (one other modality
 # alone) tell the same: title or table present, and the model is back in a situation that it knows.

@@ -157,10 +157,10 @@ copy_curve(losses, means)
 # ## With and without the other modalities
 #
 # Now the demo's model guesses the same hidden frames in three situations: *with* the product's own title,
-# table, picture and clip; *without* them (marked absent in `present_BM`); with those of a *stranger*,
-# another product. The demo's policy for absent modalities is **zero imputation** (零插补), so in the
+# table, picture and clip; *without* them (marked absent in `present_BM`); with those of
+# *another product*. The demo's policy for absent modalities is **zero imputation** (零插补), so in the
 # situation *without* stands what the encoders make of zeros, as for every incomplete product in training.
-# But four absent ones at once are odd for the model, so the fair control is the stranger: as many tokens
+# But four absent ones at once are odd for the model, so the fair control is another product: as many tokens
 # as ever, about the wrong product (notebook 07 shows how the first comparison alone deceives).
 
 # %%

@@ -50,7 +50,7 @@ VERSIONS = {
     "hidden": "mask_hidden",
     "with": "mask_with",
     "without": "mask_without",
-    "other products": "mask_with_strangers",
+    "other products": "mask_with_other_product",
     "mean": "mask_mean",
     "visible": "mask_visible",
     "nearest": "mask_nearest",
@@ -483,7 +483,7 @@ def _gain_panel(
 def _context_name(name: str, lang: Language) -> str:
     if name in MODALITIES:
         return label("mask_only", lang, modality=label(name, lang))
-    return label({"all": "mask_own", "other products": "mask_strangers"}[name], lang)
+    return label({"all": "mask_own", "other products": "mask_other_product"}[name], lang)
 
 
 @drawn

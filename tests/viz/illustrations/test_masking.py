@@ -123,7 +123,7 @@ def test_gains_by_context(checked, shown):
     for look, lang in LOOKS:
         gains = {m: gains_of(m) for m in shown}
         figure, texts = checked(context_gain, look, gains, lang)
-        assert label("mask_strangers", lang) in texts
+        assert label("mask_other_product", lang) in texts
         assert sum(text == label("mask_gain_axis_vectors", lang) for text in texts) == len(
             {"image", "video", "audio"} & set(shown)
         )
