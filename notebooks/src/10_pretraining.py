@@ -314,8 +314,9 @@ for name in list(curves)[1:]:
 #
 # ## Watching a run
 #
-# All curves of one run, in a panel that also watches a run while `scale pretrain` trains it somewhere else: give
-# it the folder and `live=True`. Move the slider, or press play, and the run happens again.
+# Losses, validation and S′ of one run, in a panel that also watches a run while `scale pretrain` trains it elsewhere:
+# give it the folder and `live=True`. Move the slider, or press play for a replay. Learning rate, gradient norm and
+# everything else logged: `tensorboard --logdir RUN`.
 
 # %%
 from scale.explore.monitor import TrainingMonitor

@@ -11,11 +11,10 @@ from scale.data.dataset import ProductDataset
 from scale.explore.html import ClickableHtml
 from scale.explore.masking_views import (
     LOSSES,
-    Place,
-    Question,
+    MaskableContent,
+    ProductModality,
     answer_html,
     beside_html,
-    modalities_of,
     prompt_html,
 )
 from scale.explore.panel import Panel
@@ -29,90 +28,92 @@ from scale.viz.products import product_card
 from scale.viz.words import Language, label
 
 AROUND = 3
-"""Word pieces before and after the one that is asked about."""
+"""Word pieces shown before and after a masked one."""
 DRAW = {"image": mask_image, "video": mask_video, "audio": mask_audio}
 
 
 def listed(names: Iterable[str], lang: Language = "en") -> str:
-    """Names in a row; a word for none."""
+    """Join names by commas; a word for no names."""
     return ("、" if lang == "zh" else ", ").join(names) or label("xm_nobody", lang)
 
 
-def answer_lines(asked: MaskedPrediction, data: ProductDataset, lang: Language = "en") -> list[str]:
-    """The loss by context and baseline; of each hidden piece the truth's probability and rank."""
+def answer_lines(
+    prediction: MaskedPrediction, data: ProductDataset, lang: Language = "en"
+) -> list[str]:
+    """Return the loss by context and baseline, and probability and rank of each masked piece."""
     lines = [
         label("xm_sum_loss", lang, name=label(LOSSES[name], lang), value=loss)
-        for name, loss in asked.loss.items()
+        for name, loss in prediction.loss.items()
     ]
-    if asked.modality in DRAW:
+    if prediction.modality in DRAW:
         return lines
-    for piece in asked.pieces("chosen", data.tokenizer):
+    for piece in prediction.pieces("chosen", data.tokenizer):
         told = {"probability": piece.probability, "rank": piece.rank}
         lines.append(label("xm_sum_piece", lang, truth=piece.truth, **told))
     return lines
 
 
 def answer_figure(
-    asked: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language = "en"
+    prediction: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language = "en"
 ) -> Figure:
-    """The guesses beside the chosen modalities, beside none, and of the training mean.
+    """Draw the predictions with the chosen modalities, with none, and the training mean.
 
-    Of text and table, the five most probable pieces for the first one that is hidden.
-    beside: whether any modality is chosen. Raises ValueError where features hold no colours.
+    Text and table: the five most probable pieces at the first masked one.
+    beside: whether any modality is chosen. Raises ValueError for features without colours.
     """
-    if asked.modality in DRAW:
-        found = asked.reconstruction(data)
+    if prediction.modality in DRAW:
+        found = prediction.reconstruction(data)
         names = {"chosen": "with", "none": "without", "mean": "mean"}
         for shown in (found.guess_LF, found.loss):
             for name, old in names.items():
                 shown[old] = shown.pop(name)
         guesses = ("with", "without", "mean") if beside else ("without", "mean")
-        return DRAW[asked.modality]([("", found)], data.config, lang, guesses)
-    return _pieces_figure(asked, data, beside, lang)
+        return DRAW[prediction.modality]([("", found)], data.config, lang, guesses)
+    return _pieces_figure(prediction, data, beside, lang)
 
 
 def _pieces_figure(
-    asked: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language
+    prediction: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language
 ) -> Figure:
     contexts = {"chosen": "xm_chosen", "none": "xm_none"} if beside else {"none": "xm_none"}
     guesses, answer, place = {}, "", 0
     for context, key in contexts.items():
-        first = asked.pieces(context, data.tokenizer)[0]
+        first = prediction.pieces(context, data.tokenizer)[0]
         guesses[label(key, lang)] = first.best
         answer, place = first.truth, first.place
-    tokens = asked.masked.batch.tokens[asked.modality]
+    tokens = prediction.masked.batch.tokens[prediction.modality]
     pieces = data.tokenizer.convert_ids_to_tokens(tokens.values[0, 1:-1].tolist())
-    index = int(asked.masked.batch.index_B[0])
-    question = _around(pieces, place - 1)  # Without [CLS].
-    return top_predictions(data.products[index], question, guesses, answer, lang)
+    index = int(prediction.masked.batch.index_B[0])
+    content = _around(pieces, place - 1)  # Without [CLS].
+    return top_predictions(data.products[index], content, guesses, answer, lang)
 
 
 def _around(pieces: Sequence[str], place: int) -> str:
-    """What the model reads next to a place, with a blank there."""
+    """Return the pieces around a place, with a blank there."""
     before, after = pieces[max(place - AROUND, 0) : place], pieces[place + 1 : place + 1 + AROUND]
     return " ".join([*before, "____", *after])
 
 
 MODALITY_OF = {spec.task: m for m, spec in SPECS.items()}
 RATE = MaskConfig().rate
-"""Of the paper."""
+"""Masking rate of the paper."""
 SEED = 0
-"""Of the draws."""
+"""Seed of the random masks."""
 NARROW = {"width": "auto"}
 
 
 class MaskingExplorer(Panel):
-    """Choose a product and a pretext task, click on what to hide, and see what the model predicts
-    beside the other modalities that are on.
+    """Choose a product and a pretext task, click on the parts to hide, and read the predictions of
+    the model, given the other modalities that are switched on.
 
-    A product opens with what the seeded draw at the paper's rate hides.
+    A product opens with a random, seeded mask at the paper's rate.
 
     Args:
-        product: id; None: the first one that has what the task hides.
+        product: id; None for the first product with the modality of the task.
         task: MLM, MEM, MRP, MFP or MAM.
 
     Raises:
-        ValueError: there is no such product or task.
+        ValueError: an unknown product or task.
     """
 
     def __init__(
@@ -125,10 +126,10 @@ class MaskingExplorer(Panel):
         super().__init__(lang)
         require(task in TASKS, f"unknown task {task!r}; known: {', '.join(TASKS)}")
         self.source = source
-        self._question: Question | None = None
-        self._asked: MaskedPrediction | None = None  # Nothing is hidden, or nothing can be.
+        self._content: MaskableContent | None = None
+        self._prediction: MaskedPrediction | None = None  # None while nothing is hidden.
         self._hidden: frozenset[int] = frozenset()
-        self._covering, self._draws = True, 0
+        self._hiding, self._draws = True, 0
         self.prompt = ClickableHtml(picked=self._pick).add_class("scale-masking-prompt")
         self.others = ClickableHtml().add_class("scale-masking-others")
         self.answer = ClickableHtml().add_class("scale-masking-answer")
@@ -139,7 +140,7 @@ class MaskingExplorer(Panel):
     def _row(self, product: str | None, task: str) -> int:
         rows = [row for _, row in self.source.options()]
         if product is None:
-            having = (r for r in rows if MODALITY_OF[task] in modalities_of(self.source, r))
+            having = (r for r in rows if MODALITY_OF[task] in self.source.modalities(r))
             return next(having, rows[0])
         row = self.source.row_of.get(product)
         require(row in rows, f"no product {product!r} with anything that the model reads")
@@ -184,20 +185,20 @@ class MaskingExplorer(Panel):
             layout = {"flex_flow": "row wrap", "align_items": align, "grid_gap": "0 12px"}
             return ipywidgets.Box(children, layout=layout)
 
-        asked = ipywidgets.VBox([self.prompt, row(self._make_buttons())])
+        prediction = ipywidgets.VBox([self.prompt, row(self._make_buttons())])
         wide = {"flex": "1 1 420px"}
         beside = ipywidgets.VBox([row([*self.beside.values()]), self.others], layout=wide)
         controls = row([self.product, self.task, self.model])
-        return [controls, row([asked, beside], "flex-start"), self.answer]
+        return [controls, row([prediction, beside], "flex-start"), self.answer]
 
     @property
     def hidden(self) -> frozenset[int]:
-        """Numbers of what is hidden: of words, table entries or vectors (`asking.groups_of`)."""
+        """Numbers of the hidden words, table entries or vectors (`masked_probe.token_groups`)."""
         return self._hidden
 
     def hide(self, groups: Collection[int]) -> None:
-        """Hide exactly these. Raises ValueError for a number that nothing has."""
-        known = self._question.names if self._catch_up() else ()
+        """Hide exactly these parts. Raises ValueError for an unknown number."""
+        known = self._content.names if self._has_content() else ()
         strange = sorted(set(groups) - set(known))
         require(not strange, f"nothing to hide under {strange}")
         if frozenset(groups) != self._hidden:
@@ -205,56 +206,56 @@ class MaskingExplorer(Panel):
             self.changed()
 
     def hide_nothing(self) -> None:
-        """Show all again."""
+        """Show everything."""
         self.hide(())
 
     def hide_random(self) -> None:
-        """The next of a seeded row of draws, at the paper's rate and by its rule."""
-        if self._catch_up():
+        """Draw the next seeded mask, by the rule and at the rate of the paper."""
+        if self._has_content():
             self._draws += 1
-            self.hide(draw_groups(self._question.group_L, RATE, SEED, self._draws))
+            self.hide(draw_groups(self._content.group_L, RATE, SEED, self._draws))
 
     def hide_everything(self) -> None:
-        """All that can be hidden."""
-        if self._catch_up():
-            self.hide(self._question.names)
+        """Hide everything."""
+        if self._has_content():
+            self.hide(self._content.names)
 
     @property
-    def _place(self) -> Place:
-        return Place(self.product.value, MODALITY_OF[self.task.value])
+    def _target(self) -> ProductModality:
+        return ProductModality(self.product.value, MODALITY_OF[self.task.value])
 
-    def _catch_up(self) -> bool:
-        """Whether there is anything to hide, once a change of product or task has been seen."""
-        if self._question is None or self._question.place != self._place:
+    def _has_content(self) -> bool:
+        """Return whether there is content to hide, after a pending change of product or task."""
+        if self._content is None or self._content.place != self._target:
             self.flush()
-        return self._question is not None
+        return self._content is not None
 
     def _pick(self, key: str, drag: bool) -> None:
-        """A click covers or uncovers; a drag goes on with what its first click did."""
-        group = self._question.groups.get(key) if self._catch_up() else None
+        """Toggle a part on a click; a drag repeats what its first click did."""
+        group = self._content.groups.get(key) if self._has_content() else None
         if group is None:
             return
         if not drag:
-            self._covering = group not in self._hidden
-        self.hide(self._hidden | {group} if self._covering else self._hidden - {group})
+            self._hiding = group not in self._hidden
+        self.hide(self._hidden | {group} if self._hiding else self._hidden - {group})
 
     def update(self) -> None:
-        """Ask the model for what is hidden now."""
-        self._asked = None
-        place, lacking = self._place, self._lacking()
-        if lacking:
-            self._question = None
+        """Predict the hidden parts."""
+        self._prediction = None
+        place, message = self._target, self._missing_message()
+        if message:
+            self._content = None
             self.prompt.html = self.others.html = self.answer.html = ""
-            raise ValueError(lacking)
-        if self._question is None or self._question.place != place:
+            raise ValueError(message)
+        if self._content is None or self._content.place != place:
             self._open(place)
         if self._hidden:
-            self._asked = self._ask(place)
+            self._prediction = self._predict(place)
         self._show()
 
-    def _lacking(self) -> str:
-        """What to say where the product lacks what the task hides; else empty."""
-        place, has = self._place, modalities_of(self.source, self.product.value)
+    def _missing_message(self) -> str:
+        """Return an error message where the product lacks the modality of the task; else empty."""
+        place, has = self._target, self.source.modalities(self.product.value)
         if place.modality in has:
             return ""
         return self.word(
@@ -265,17 +266,17 @@ class MaskingExplorer(Panel):
             has=listed(map(self.word, has), self.lang),
         )
 
-    def _open(self, place: Place) -> None:
-        """Another product or task: begin with the first draw."""
-        self._question = Question.of(self.source, place, self.lang)
+    def _open(self, place: ProductModality) -> None:
+        """Show another product or task, with its first random mask."""
+        self._content = MaskableContent.of(self.source, place, self.lang)
         self._draws = 0
-        self._hidden = draw_groups(self._question.group_L, RATE, SEED, 0)
+        self._hidden = draw_groups(self._content.group_L, RATE, SEED, 0)
         for m, box in self.beside.items():
-            box.disabled = m not in self._question.beside
+            box.disabled = m not in self._content.beside
             box.layout.display = "none" if m == place.modality else None
 
-    def _ask(self, place: Place) -> MaskedPrediction:
-        others = tuple(self._question.beside)
+    def _predict(self, place: ProductModality) -> MaskedPrediction:
+        others = tuple(self._content.beside)
         masked = mask_groups(self.source.data, place.row, place.modality, self._hidden)
         beside = {"all": others, "chosen": self._on(), "none": ()}
         model = self.source.run.model if self.model.value == "best" else self._untrained
@@ -286,40 +287,42 @@ class MaskingExplorer(Panel):
         return self.source.run.untrained()
 
     def _on(self) -> tuple[str, ...]:
-        """The other modalities that the product has and that are on."""
-        return tuple(m for m in self._question.beside if self.beside[m].value)
+        """Return the other modalities of the product that are switched on."""
+        return tuple(m for m in self._content.beside if self.beside[m].value)
 
     def _show(self) -> None:
-        question, data = self._question, self.source.data
-        self.prompt.html = prompt_html(question, self._hidden, self.lang)
-        self.others.html = beside_html(question.beside, self._on(), self.lang)
-        if self._asked is None:
+        content, data = self._content, self.source.data
+        self.prompt.html = prompt_html(content, self._hidden, self.lang)
+        self.others.html = beside_html(content.beside, self._on(), self.lang)
+        if self._prediction is None:
             self.answer.html = f'<div class="note xm-ask">{self.word("xm_ask")}</div>'
         else:
-            self.answer.html = answer_html(self._asked, data, question.sheet, self.lang)
+            self.answer.html = answer_html(self._prediction, data, content.sheet, self.lang)
 
     def summary(self) -> str:
-        """Task, product, what is hidden, what is beside it, losses, and of each hidden piece the
-        probability and rank of the truth."""
+        """Return task, product, hidden parts, context, losses, and probability and rank of each
+        masked piece."""
         names = {"task": self.task.value, "product": self.source.data.ids[self.product.value]}
         lines = [self.word("xm_sum_title", **names, model=self.word(f"xm_{self.model.value}"))]
-        if self._question is None:
-            return "\n".join([*lines, self._lacking()])
-        if self._asked is None:
+        if self._content is None:
+            return "\n".join([*lines, self._missing_message()])
+        if self._prediction is None:
             return "\n".join([*lines, self.word("xm_sum_nothing")])
-        hidden = listed([self._question.names[group] for group in sorted(self._hidden)], self.lang)
-        count = {"n": len(self._hidden), "all": len(self._question.names)}
+        hidden = listed([self._content.names[group] for group in sorted(self._hidden)], self.lang)
+        count = {"n": len(self._hidden), "all": len(self._content.names)}
         lines.append(self.word("xm_sum_hidden", **count, names=hidden))
         lines.append(
             self.word("xm_sum_beside", names=listed(map(self.word, self._on()), self.lang))
         )
-        lines += answer_lines(self._asked, self.source.data, self.lang)
+        lines += answer_lines(self._prediction, self.source.data, self.lang)
         return "\n".join(lines)
 
     def picture(self) -> Figure:
-        """The guesses beside the chosen modalities and beside none; the product where nothing is
-        hidden. Raises ValueError where the product lacks what the task hides."""
-        require(self._question is not None, self._lacking())
-        if self._asked is None:
-            return product_card(self.source.product(self._place.row), self.lang)
-        return answer_figure(self._asked, self.source.data, bool(self._on()), self.lang)
+        """Return the predictions with the chosen modalities and with none.
+
+        Without hidden parts, return the product. Raises ValueError where it lacks the modality.
+        """
+        require(self._content is not None, self._missing_message())
+        if self._prediction is None:
+            return product_card(self.source.product(self._target.row), self.lang)
+        return answer_figure(self._prediction, self.source.data, bool(self._on()), self.lang)

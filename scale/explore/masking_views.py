@@ -1,6 +1,6 @@
 """HTML of the masking explorer: content that can be hidden, losses, predictions.
 
-L length, F features, H, W height and width of a picture in pixels, C three colours.
+L length, F features, H height, W width, C colours.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,14 +18,14 @@ from scale.data.features import fit_image, hop_length, load_media, to_pixels
 from scale.data.media import MediaError
 from scale.explore.markup import bar_rows, data_uri, mel_pixels, modality_name, png_uri, text
 from scale.explore.source import ExplorerSource
-from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.modalities import SPECS
 from scale.studies.context import Reconstruction
 from scale.studies.masked_probe import MaskedPrediction, TokenPrediction, token_groups
 from scale.viz.theme import HIT, MODALITY_COLOURS
 from scale.viz.words import Language, label
 
 BASELINE = "#8A93A0"
-"""Colour of what needs no model; readable on both themes."""
+"""Colour of baselines, readable on both themes."""
 LOSSES = {
     "all": "xm_all",
     "chosen": "xm_chosen",
@@ -33,9 +33,9 @@ LOSSES = {
     "mean": "xm_mean",
     "even": "xm_even",
 }
-"""Contexts and baselines, in the order in which they are shown."""
+"""Label keys of contexts and baselines, in order of display."""
 SMALL = 128
-"""Side in pixels of a reconstructed picture."""
+"""Size of a reconstructed picture in pixels."""
 VERSIONS = {
     "truth": "mask_truth",
     "hidden": "mask_hidden",
@@ -43,11 +43,11 @@ VERSIONS = {
     "none": "mask_without",
     "mean": "mask_mean",
 }
-"""Of a reconstruction, in the order in which they are shown."""
+"""Label keys of the versions of a reconstruction, in order of display."""
 
 
 class Sheet(NamedTuple):
-    """A picture in cells of equal size, row by row; width and height in pixels of the page."""
+    """A grid of equal cells over a picture, row by row; width and height in pixels."""
 
     cells: int
     columns: int
@@ -62,12 +62,12 @@ def sheet_html(
     names: Mapping[int, str] | None = None,
     keys: Mapping[int, str] | None = None,
 ) -> str:
-    """The picture under its cells.
+    """Return a picture below a grid of cells.
 
     Args:
-        uri: of the picture; empty: the cells show their numbers where there is room.
-        marks: `covered`, `framed` or `marked` (below), by cell.
-        names, keys: of all cells, where they can be picked.
+        uri: data URI of the picture; if empty, the cells show their numbers if there is room.
+        marks: `covered`, `framed` or `marked` (a line below), by cell.
+        names, keys: of all cells, if they are clickable.
     """
     cells = []
     for n in range(sheet.cells):
@@ -91,9 +91,9 @@ def sheet_html(
 
 
 def feature_pixels(modality: str, vectors_LF: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """The features of image, video or audio as one picture, pixels_HWC.
+    """Return the features of image, video or audio as one picture, pixels_HWC.
 
-    Raises ValueError where they hold no colours (`features.to_pixels`).
+    Raises ValueError for features without colours (`features.to_pixels`).
     """
     if modality == "audio":
         if config.audio_features != "logmel":
@@ -106,22 +106,24 @@ def feature_pixels(modality: str, vectors_LF: np.ndarray, config: FeatureConfig)
 
 
 def answer_html(
-    asked: MaskedPrediction, data: ProductDataset, sheet: Sheet | None, lang: Language
+    prediction: MaskedPrediction, data: ProductDataset, sheet: Sheet | None, lang: Language
 ) -> str:
-    """Losses, and what stands in the place of what is hidden.
+    """Return losses and predictions.
 
-    sheet: of what was picked, for image, video and audio; None: text and table.
+    sheet: grid of the content for image, video and audio; None for text and table.
     """
-    modality, losses = asked.modality, losses_html(asked.loss, asked.modality, lang)
+    modality, losses = prediction.modality, losses_html(prediction.loss, prediction.modality, lang)
     if sheet is None:
-        found = asked.pieces("chosen", data.tokenizer)
-        guesses = guesses_html(found, len(data.tokenizer), lang)
+        found = prediction.pieces("chosen", data.tokenizer)
+        guesses = predictions_html(found, len(data.tokenizer), lang)
         rule = label("xm_rule", lang)
         rule += " " + label("xm_whole_words", lang) if modality == "text" else ""
         return f'{losses}{guesses}<div class="note">{rule}</div>'
     try:
         small = smaller(sheet)
-        shown = reconstruction_html(asked.reconstruction(data), small, modality, data.config, lang)
+        shown = reconstruction_html(
+            prediction.reconstruction(data), small, modality, data.config, lang
+        )
     except ValueError:
         features = getattr(data.config, f"{modality}_features")
         shown = f'<div class="note">{label("xm_no_colours", lang, source=text(features))}</div>'
@@ -129,14 +131,14 @@ def answer_html(
 
 
 def smaller(sheet: Sheet) -> Sheet:
-    """The same cells for pictures that stand side by side."""
+    """Return the grid for pictures side by side."""
     if sheet.width == sheet.height:
         return sheet._replace(width=SMALL, height=SMALL)
     return sheet._replace(width=sheet.width // 2, height=sheet.height // 2)
 
 
 def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str:
-    """A bar for each context and baseline, with its change from all others."""
+    """Return a bar per context and baseline, with its change from all other modalities."""
     shown = [name for name in LOSSES if name in loss]
     names = [text(label(LOSSES[name], lang)) for name in shown]
     own = MODALITY_COLOURS[modality]
@@ -152,13 +154,13 @@ def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str
     )
 
 
-def guesses_html(answers: Sequence[TokenPrediction], vocabulary: int, lang: Language) -> str:
-    """A card for each hidden piece: the most probable pieces as bars, the truth with a tick."""
-    cards = [_guess_card(answer, vocabulary, lang) for answer in answers]
+def predictions_html(answers: Sequence[TokenPrediction], vocabulary: int, lang: Language) -> str:
+    """Return a card per masked piece: the most probable pieces, the truth with a tick."""
+    cards = [_prediction_card(answer, vocabulary, lang) for answer in answers]
     return f'<h4>{label("xm_guesses", lang)}</h4><div class="row">{"".join(cards)}</div>'
 
 
-def _guess_card(answer: TokenPrediction, vocabulary: int, lang: Language) -> str:
+def _prediction_card(answer: TokenPrediction, vocabulary: int, lang: Language) -> str:
     rows = list(answer.best)
     if answer.truth not in dict(rows):
         rows.append((answer.truth, answer.probability))
@@ -185,12 +187,12 @@ def _guess_card(answer: TokenPrediction, vocabulary: int, lang: Language) -> str
 def reconstruction_html(
     found: Reconstruction, sheet: Sheet, modality: str, config: FeatureConfig, lang: Language
 ) -> str:
-    """Truth, input, guesses and baseline side by side, hidden places marked.
+    """Return truth, input, predictions and baseline side by side, with the hidden cells marked.
 
-    sheet: of each of the pictures. Raises ValueError where the features hold no colours.
+    sheet: grid of each picture. Raises ValueError for features without colours.
     """
     places = np.flatnonzero(found.hidden_L).tolist()
-    # Frames around columns of a few pixels would hide them.
+    # A frame would cover a column of a few pixels.
     guessed = "marked" if modality == "audio" else "framed"
     panels = []
     for version, key in VERSIONS.items():
@@ -214,43 +216,43 @@ def reconstruction_html(
 
 
 SHARP = 240
-"""Side in pixels of a picture that can be picked."""
+"""Size of the clickable picture in pixels."""
 WIDEST = 560
-"""Width in pixels of a clip or a sound."""
+"""Width of the clickable video or sound in pixels."""
 PAIRS = 8
-"""Rows of a table that stands beside."""
+"""Rows of a table shown as context."""
 SIZES = {"image": "width:96px", "video": "width:280px", "audio": "width:180px;height:64px"}
 """CSS sizes of the other modalities."""
 
 
-class Place(NamedTuple):
-    """What is asked about: a product's row and one of its modalities."""
+class ProductModality(NamedTuple):
+    """What is prediction about: a product's row and one of its modalities."""
 
     row: int
     modality: str
 
 
 @dataclass(frozen=True)
-class Question:
-    """All that can be hidden in one modality of one product."""
+class MaskableContent:
+    """The parts of one modality of a product that can be hidden."""
 
-    place: Place
+    place: ProductModality
     group_L: Tensor
-    """As `asking.token_groups`."""
+    """Number of the part that each token belongs to (`masked_probe.token_groups`)."""
     names: dict[int, str]
-    """Of each group: the word, the entry, the number of the region or frame, the seconds."""
+    """Name of each part: word, table entry, number of the region or frame, seconds."""
     sheet: Sheet | None
-    """How image, video or audio lie on the page; None for text and table."""
+    """Grid of image, video or audio; None for text and table."""
     uri: str
-    """Their picture; empty where it cannot be drawn."""
+    """Data URI of their picture; empty where it cannot be drawn."""
     beside: dict[str, str]
-    """HTML of each other modality that the product has."""
+    """HTML of each other modality of the product."""
     entries: tuple[str, ...] = ()
-    """Table only: attributes and values in turn; those that do not fit have no name."""
+    """Attributes and values of a table, alternating; those cut off have no name."""
 
     @staticmethod
-    def of(source: ExplorerSource, place: Place, lang: Language) -> "Question":
-        """Raises ValueError where the product lacks the modality."""
+    def of(source: ExplorerSource, place: ProductModality, lang: Language) -> "MaskableContent":
+        """Collect the content. Raises ValueError where the product lacks the modality."""
         group_L = token_groups(source.data, *place)
         entries = _entries(source, place.row) if place.modality == "table" else ()
         names = _names(source, place, group_L, entries, lang)
@@ -258,12 +260,12 @@ class Question:
         if SPECS[place.modality].kind == "continuous":
             uri = _picture(source, place, len(group_L))
             sheet = _sheet(place.modality, len(group_L))
-        others = [m for m in modalities_of(source, place.row) if m != place.modality]
-        beside = {m: _content(source, Place(place.row, m), lang) for m in others}
-        return Question(place, group_L, names, sheet, uri, beside, entries)
+        others = [m for m in source.modalities(place.row) if m != place.modality]
+        beside = {m: _content(source, ProductModality(place.row, m), lang) for m in others}
+        return MaskableContent(place, group_L, names, sheet, uri, beside, entries)
 
     def html(self, hidden: Collection[int], lang: Language) -> str:
-        """The modality with what is hidden covered; keys are those of `groups`."""
+        """Return the content with the hidden parts covered; keys as in `groups`."""
         if self.sheet is not None:
             marks = dict.fromkeys(hidden, "covered")
             keys = {n: key for key, n in self.groups.items()}
@@ -274,7 +276,7 @@ class Question:
 
     @property
     def groups(self) -> dict[str, int]:
-        """By the key under which a group is picked."""
+        """Number of each part by its key on the page."""
         return {f"{self.place.modality}-{group}": group for group in self.names}
 
     def _words(self, hidden: Collection[int], lang: Language) -> str:
@@ -305,19 +307,18 @@ class Question:
         return f'<div class="xm-table" data-group data-drag data-columns="2">{"".join(cells)}</div>'
 
     def _pickable(self, group: int, hidden: Collection[int], name: str) -> str:
-        """Attributes of what can be hidden: its key, and for eyes and ears whether it is."""
+        """Return the HTML attributes of a part: key, ARIA state, name."""
         pressed = "true" if group in hidden else "false"
         key, spoken = f"{self.place.modality}-{group}", text(name)
         return f'data-key="{key}" aria-pressed="{pressed}" aria-label="{spoken}" title="{spoken}"'
 
 
-def modalities_of(source: ExplorerSource, row: int) -> list[str]:
-    """What the model reads of a product."""
-    return [m for m in MODALITIES if source.data.present_NM[row, INDEX[m]]]
-
-
 def _names(
-    source: ExplorerSource, place: Place, group_L: Tensor, entries: Sequence[str], lang: Language
+    source: ExplorerSource,
+    place: ProductModality,
+    group_L: Tensor,
+    entries: Sequence[str],
+    lang: Language,
 ) -> dict[int, str]:
     groups = sorted(set(group_L.tolist()) - {-1})
     if place.modality == "text":
@@ -338,12 +339,12 @@ def _names(
 
 
 def _entries(source: ExplorerSource, row: int) -> tuple[str, ...]:
-    """Attributes and values in turn, as `Tokens.entity_RL` numbers them."""
+    """Return attributes and values, alternating, in the order of `Tokens.entity_RL`."""
     return tuple(entry for pair in source.product(row).table for entry in pair)
 
 
 def _sheet(modality: str, length: int) -> Sheet:
-    """Regions in a square where they make one, else in rows of 16; frames and time in one row."""
+    """Return a square grid of regions if possible, else rows of 16; one row of frames or times."""
     if modality == "image":
         side = isqrt(length)
         if side * side == length:
@@ -355,8 +356,8 @@ def _sheet(modality: str, length: int) -> Sheet:
     return Sheet(length, length, WIDEST, 120)
 
 
-def _picture(source: ExplorerSource, place: Place, length: int) -> str:
-    """The modality as a data URI; empty where its vectors do not lie on a picture of it."""
+def _picture(source: ExplorerSource, place: ProductModality, length: int) -> str:
+    """Return the modality as a data URI; empty where its vectors are not regions of a picture."""
     config, path = source.data.config, getattr(source.product(place.row), place.modality)
     features = getattr(config, f"{place.modality}_features")
     if features == "file" or (place.modality == "image" and features not in ("patches", "hog")):
@@ -373,20 +374,20 @@ def _picture(source: ExplorerSource, place: Place, length: int) -> str:
 
 
 def _film(frames: np.ndarray, side: int) -> Image.Image:
-    """Frames in squares from left to right."""
+    """Return the frames from left to right."""
     squares = [fit_image(Image.fromarray(frame_HWC), side) for frame_HWC in frames]
     return Image.fromarray(np.concatenate(squares, axis=1))
 
 
-def _features(source: ExplorerSource, place: Place) -> np.ndarray:
-    """features_LF as they were extracted."""
+def _features(source: ExplorerSource, place: ProductModality) -> np.ndarray:
+    """Return the extracted features_LF."""
     column = source.data.columns[place.modality]
     start = column.start_N[place.row]
     return column.values[start : start + column.length_N[place.row]].astype(np.float32)
 
 
-def _content(source: ExplorerSource, place: Place, lang: Language) -> str:
-    """A modality that stands beside the question, small."""
+def _content(source: ExplorerSource, place: ProductModality, lang: Language) -> str:
+    """Return a modality shown as context."""
     product = source.product(place.row)
     if place.modality == "text":
         return f"<div>{text(product.text)}</div>"
@@ -403,19 +404,19 @@ def _content(source: ExplorerSource, place: Place, lang: Language) -> str:
     return f'<img alt="{label(place.modality, lang)}" src="{uri}" style="{SIZES[place.modality]}">'
 
 
-def prompt_html(question: Question, hidden: Collection[int], lang: Language) -> str:
-    """The question under a heading that says how to hide and how much is hidden."""
-    what = label("xm_what", lang, modality=modality_name(question.place.modality, lang))
-    how = label("xm_how", lang, n=len(hidden), all=len(question.names))
-    frame = f"--frame:{MODALITY_COLOURS[question.place.modality]}"
+def prompt_html(content: MaskableContent, hidden: Collection[int], lang: Language) -> str:
+    """Return the content, with instructions and the number of hidden parts."""
+    what = label("xm_what", lang, modality=modality_name(content.place.modality, lang))
+    how = label("xm_how", lang, n=len(hidden), all=len(content.names))
+    frame = f"--frame:{MODALITY_COLOURS[content.place.modality]}"
     return (
         f'<div class="xm-prompt" data-hidden="{len(hidden)}" style="{frame}">'
-        f'<h4>{what}</h4>{question.html(hidden, lang)}<div class="note">{how}</div></div>'
+        f'<h4>{what}</h4>{content.html(hidden, lang)}<div class="note">{how}</div></div>'
     )
 
 
 def beside_html(beside: Mapping[str, str], on: Collection[str], lang: Language) -> str:
-    """The other modalities of the product, those that are off faded."""
+    """Return the other modalities of the product; those switched off are faded."""
     cards = []
     for m, content in beside.items():
         state = "" if m in on else f' <span class="note">{label("xm_off", lang)}</span>'

@@ -32,15 +32,15 @@ from scale.viz.theme import MODALITY_COLOURS, diverging, sequential, use_style
 from scale.viz.words import Language, label
 
 MOST = 0.6
-"""End of the colour scale of softmax(S) and S', and of the bars: fixed, so that a colour and a
-length mean the same before and after a move. A modality almost alone has more."""
+"""End of the scale of softmax(S) and S': fixed, so that colours and bars are comparable between
+changes. The weight of a nearly single modality is larger."""
 LEAST = -0.12
-"""S'_ij lies above this: its smallest value, of two modalities with cosine -1, is -0.119."""
+"""Lower bound of S'_ij: its minimum, for two modalities with cosine -1, is -0.119."""
 
 
 @cache
 def _looks() -> dict[str, tuple[Colormap, Normalize]]:
-    """Colours by matrix, of the light page on every theme: numbers stand on them."""
+    """Return colour map and range by matrix, those of the light page on every theme."""
     with use_style("paper"):
         return {
             "scores": (diverging(), Normalize(-1, 1)),
@@ -53,30 +53,30 @@ def _looks() -> dict[str, tuple[Colormap, Normalize]]:
 def matrix(
     key: str, values_MM: np.ndarray, present_M: np.ndarray, title: str, lang: Language
 ) -> str:
-    """One matrix as a heat table, in the colours of `key`, where tests and readers find it."""
+    """Return one matrix as a table in the colours of `key`."""
     table = heat_table(title, values_MM, present_M, *_looks()[key], lang, key == "weighted")
     return f'<div data-matrix="{key}">{table}</div>'
 
 
-def matrices(reading: ProductOutputs, lang: Language) -> str:
-    """S, softmax(S), S' and the authors' form, side by side."""
+def matrices(outputs: ProductOutputs, lang: Language) -> str:
+    """Return S, softmax(S), S' and the form of the authors' code, side by side."""
     values = {
-        "scores": reading.cosine_MM,
-        "softmax": reading.softmax_MM,
-        "weighted": reading.weighted_MM,
-        "xs_normalised": reading.normalised_MM,
+        "scores": outputs.cosine_MM,
+        "softmax": outputs.softmax_MM,
+        "weighted": outputs.weighted_MM,
+        "xs_normalised": outputs.normalised_MM,
     }
     tables = "".join(
-        matrix(key, values_MM, reading.present_M, label(key, lang), lang)
+        matrix(key, values_MM, outputs.present_M, label(key, lang), lang)
         for key, values_MM in values.items()
     )
     notes = [label("score_roles", lang)]
-    notes += [] if reading.present_M.all() else [label("absent_note", lang)]
+    notes += [] if outputs.present_M.all() else [label("absent_note", lang)]
     return f'<div class="row">{tables}</div><div class="note">{" ".join(notes)}</div>'
 
 
 def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> str:
-    """The ten pair weights and the five own weights, each with its mark before and its change."""
+    """Return pair and diagonal weights as bars, with previous value and change."""
     own = [(m, m) for m in range(len(MODALITIES))]
     new_MM, old_MM = _known(now), _known(before)
     most = np.nanmax([new_MM, old_MM])
@@ -95,10 +95,10 @@ def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> 
     return f'<div class="row">{"".join(sides)}</div>{note}'
 
 
-def _known(reading: ProductOutputs) -> np.ndarray:
-    """S', NaN where a modality is missing."""
-    both_MM = reading.present_M[:, None] & reading.present_M[None, :]
-    return np.where(both_MM, reading.weighted_MM, np.nan)
+def _known(outputs: ProductOutputs) -> np.ndarray:
+    """Return S', NaN where a modality is missing."""
+    both_MM = outputs.present_M[:, None] & outputs.present_M[None, :]
+    return np.where(both_MM, outputs.weighted_MM, np.nan)
 
 
 def _name(m: int, lang: Language) -> str:
@@ -111,7 +111,7 @@ def _blend(i: int, j: int) -> str:
 
 
 def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Language) -> str:
-    """The JCT's sequence, and how far each modality's fused feature moved."""
+    """Return the sequence of the joint transformer, and the change of each fused feature."""
     total = int(now.token_M.sum() + now.missing_token_M.sum())
     parts = []
     for m, colour in enumerate(MODALITY_COLOURS.values()):
@@ -140,7 +140,7 @@ def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Lan
 
 
 def fused_cosines(now: ProductOutputs, before: ProductOutputs) -> np.ndarray:
-    """Cosine of each modality's fused feature to the one before; NaN where either is missing."""
+    """Return the cosine of each fused feature to the previous one; NaN if either is missing."""
     length_M = np.linalg.norm(now.fused_MD, axis=1) * np.linalg.norm(before.fused_MD, axis=1)
     dot_M = (now.fused_MD * before.fused_MD).sum(1)
     known_M = now.present_M & before.present_M & (length_M > 0)
@@ -154,7 +154,7 @@ def nearest(
     before: Sequence[tuple[str, float]] | None,
     lang: Language,
 ) -> str:
-    """Cards of the neighbours of the product at `row`; with `before`, what rank each had."""
+    """Return cards of the nearest products; with `before`, also the previous rank of each."""
     ranks = {name: rank for rank, (name, _) in enumerate(before or (), start=1)}
     cards = []
     for name, cosine in found:
@@ -164,17 +164,11 @@ def nearest(
         elif before is not None:
             fact = label("xs_rank_new", lang, cosine=fact)
         other = source.row_of[name]
-        hit = same_category(source, row, name)
+        hit = source.same_category(row, other)
         cards.append(source.card(other, fact, hit, pick=True, lang=lang))
     key = "xs_nearest_before" if before is None else "xs_nearest_now"
     row_of_cards = f'<div class="row cards" data-group>{"".join(cards)}</div>'
     return f'<div data-list="{key}"><h4>{label(key, lang)}</h4>{row_of_cards}</div>'
-
-
-def same_category(source: ExplorerSource, row: int, name: str) -> bool:
-    """Whether the product `name` is of the category of the product at `row`."""
-    category = source.product(row).category
-    return category is not None and category == source.product(source.row_of[name]).category
 
 
 def training_view(
@@ -185,7 +179,7 @@ def training_view(
     model: str,
     lang: Language,
 ) -> str:
-    """S' of the batch at a training step beside that of the product."""
+    """Return the mean S' of the batch at a training step beside S' of the product."""
     logged_M = np.isfinite(mean_MM.diagonal())
     batch = label("xs_batch_mean", lang, step=step)
     product = label("xs_this_product", lang, model=model)
@@ -196,33 +190,35 @@ def training_view(
 
 
 PLAY = "play"
-"""Key of the button that starts and stops the clip."""
+"""Key of the play button of the video."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What one modality's tile shows."""
+    """Content of one modality, before and after the change."""
 
     modality: str
     content: ModalityContent | None
-    """After the change; None: the model does not get it."""
+    """After the change; None if the model does not receive it."""
     clean: ModalityContent | None
-    """As it is in the catalogue; None: the product has none."""
-    giver: str = ""
-    """Id of the product that the content was taken from, where it is another one."""
+    """In the catalogue; None if the product has none."""
+    donor: str = ""
+    """Id of the other product that the content was taken from; else empty."""
     playing: bool = False
 
     def html(self, config: FeatureConfig, lang: Language) -> str:
-        """Header and content; hatched where it is missing. `data-state` says which of `present`,
-        `changed`, `off` and `absent` it is."""
+        """Return header and content, hatched if missing.
+
+        `data-state` is `present`, `changed`, `off` or `absent`.
+        """
         if self.content is None:
             state = "absent" if self.clean is None else "off"
             key = f"absent_{self.modality}" if self.clean is None else "xs_off"
             return self._frame(state, "", f'<div class="hatched">{label(key, lang)}</div>', lang)
         state = "present" if self.content is self.clean else "changed"
         fact = label("xs_tokens", lang, n=len(self.content.sequence))
-        if self.giver:
-            fact += " · " + text(label("xs_from", lang, product=self.giver))
+        if self.donor:
+            fact += " · " + text(label("xs_from", lang, product=self.donor))
         if self.content.shown is None:
             length, size = self.content.sequence.shape
             body = label("xs_vectors", lang, length=length, size=size)
@@ -249,7 +245,7 @@ class Tile:
 
 
 def _words(title: str, clean: str) -> str:
-    """The title; words that the clean one does not have at that place are marked."""
+    """Return the title with changed words marked."""
     now, before = split_words(title), split_words(clean)
     bare = [[word.strip() for word in words] for words in (before, now)]
     parts = []
@@ -260,8 +256,7 @@ def _words(title: str, clean: str) -> str:
 
 
 def _table(table: Table, clean: Table, read: set[int], lang: Language) -> str:
-    """The rows; values that the clean table does not have there are marked, rows that do not fit
-    into the model are grey."""
+    """Return the table with changed values marked; rows that the model does not read are grey."""
     rows = []
     for k, (attribute, value) in enumerate(table):
         new = k >= len(clean) or clean[k] != (attribute, value)
@@ -273,7 +268,7 @@ def _table(table: Table, clean: Table, read: set[int], lang: Language) -> str:
 
 
 def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Language) -> str:
-    """All frames, each with its number in the clean clip where it moved, and a button to play."""
+    """Return all frames with their numbers in the clean video, and a play button."""
     button = label("xs_stop" if playing else "xs_play", lang)
     button = f'<span class="button" data-key="{PLAY}">{"■" if playing else "▶"} {button}</span>'
     if playing:
@@ -289,7 +284,7 @@ def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Lan
 
 
 def _sound(content: ModalityContent, config: FeatureConfig, lang: Language) -> str:
-    """The log-mel that the model gets, and the sound to listen to."""
+    """Return the log-mel spectrogram that the model receives, and a player."""
     name = label("audio", lang)
     heard = sound_uri(content.shown, config.sample_rate)
     seen = png_uri(mel_pixels(content.sequence))

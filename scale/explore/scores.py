@@ -27,20 +27,24 @@ from scale.training.logging import read_score_means
 from scale.viz.scores import score_matrices
 from scale.viz.words import Language, label
 
-LISTED = 200
-"""Products in the list at once; a browser is slow with more."""
+MAX_LISTED = 200
+"""Products in the drop-down; a browser is slow with more."""
 SHORT = {"description_width": "initial"}
-"""A control's description takes the room that it needs."""
+"""Description as wide as its text."""
 
 
 class ProductPicker(ipywidgets.HBox):
-    """A line to search for words of id and title, the list of what is found, and their number."""
+    """A search field for words of id and title, a list of the products found, and their number."""
 
     def __init__(
         self, source: ExplorerSource, row: int, chosen: Callable[[Any], None], lang: Language
     ):
-        """`chosen` is called when another product is chosen. Raises ValueError for a row that has
-        nothing to show."""
+        """
+        Args:
+            chosen: called when another product is chosen.
+
+        Raises ValueError for a product without modalities.
+        """
         self._options, self._lang = source.options(), lang
         self._name = {each: name for name, each in self._options}
         if row not in self._name:
@@ -65,7 +69,7 @@ class ProductPicker(ipywidgets.HBox):
         return self.list.value
 
     def choose(self, row: int) -> None:
-        """Choose a product, whether it is listed or not."""
+        """Choose a product, also one that is not listed."""
         if row in {each for _, each in self.list.options}:
             self.list.value = row
         else:
@@ -83,14 +87,14 @@ class ProductPicker(ipywidgets.HBox):
             self.count.value = label("xs_found_none", self._lang)
 
     def _offer(self, found: list[tuple[str, int]], row: int) -> None:
-        """List what was found, with `row` among it and chosen."""
-        listed = found[:LISTED]
+        """List products, with `row` included and chosen."""
+        listed = found[:MAX_LISTED]
         if row not in {each for _, each in listed}:
-            listed = [(self._name[row], row), *listed[: LISTED - 1]]
+            listed = [(self._name[row], row), *listed[: MAX_LISTED - 1]]
         self.list.options = listed
         self.list.value = row
-        key = "xs_found" if len(found) <= LISTED else "xs_first"
-        shown = {"n": min(len(found), LISTED), "all": len(self._options)}
+        key = "xs_found" if len(found) <= MAX_LISTED else "xs_first"
+        shown = {"n": min(len(found), MAX_LISTED), "all": len(self._options)}
         self.count.value = label(key, self._lang, **shown)
 
 
@@ -106,8 +110,8 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "typo": PERCENT,
     "attribute_swap": PERCENT,
 }
-"""Steps of the slider of each kind, mild to strong; the one before the first is no damage."""
-NAMES = {
+"""Slider steps per kind of noise, mild to strong; the first step of a slider is no noise."""
+NOISE_NAMES = {
     "gaussian": "xs_gaussian",
     "blur": "xs_blur",
     "jpeg": "xs_jpeg",
@@ -118,22 +122,27 @@ NAMES = {
     "typo": "xs_typo",
     "attribute_swap": "xs_attribute_swap",
 }
-UNITS = {"gaussian": "xs_grey", "blur": "xs_pixels", "jpeg": "xs_quality", "snr": "xs_decibel"}
-"""Other kinds have shares."""
+NOISE_UNITS = {
+    "gaussian": "xs_grey",
+    "blur": "xs_pixels",
+    "jpeg": "xs_quality",
+    "snr": "xs_decibel",
+}
+"""Label keys of the units; other kinds of noise are shares."""
 
 CLEAN = ModalityChange()
 NO_DAMAGE = -1.0
-"""Value of the slider's first step; no kind has a strength of -1 among its steps."""
+"""Slider value without noise; not a strength of any kind."""
 WIDE = {"width": "auto"}
 
 
 def strength_text(kind: str, strength: float, lang: Language) -> str:
-    """A strength in the kind's unit."""
-    return label(UNITS.get(kind, "xs_percent"), lang, n=strength, percent=100 * strength)
+    """Return a strength with its unit."""
+    return label(NOISE_UNITS.get(kind, "xs_percent"), lang, n=strength, percent=100 * strength)
 
 
 class ModalityColumn(ipywidgets.VBox):
-    """The content of one modality, and controls: present, another product's, noise and strength.
+    """Content of a modality, and its controls: present, another product's, noise, strength.
 
     The kinds `missing` and `missing_category` of a single product are the box `present`.
     """
@@ -155,7 +164,7 @@ class ModalityColumn(ipywidgets.VBox):
             False, description=label("xs_mismatch", lang), indent=False, layout=WIDE
         )
         self.kind = ipywidgets.Dropdown(
-            options=[(label(NAMES[kind], lang), kind) for kind in kinds],
+            options=[(label(NOISE_NAMES[kind], lang), kind) for kind in kinds],
             description=label("xs_kind", lang),
             layout=WIDE,
         )
@@ -173,18 +182,18 @@ class ModalityColumn(ipywidgets.VBox):
         self.add_class(f"scale-modality-{modality}")
 
     def change(self) -> ModalityChange:
-        """What the controls say."""
+        """Return the change chosen in the controls."""
         strength = float(self.strength.value)
         damage = None if strength == NO_DAMAGE else (self.kind.value, strength)
         return ModalityChange(self.present.value, self.mismatch.value, damage)
 
     def reset(self) -> None:
-        """No change."""
+        """Undo every change."""
         self.present.value, self.mismatch.value, self.strength.value = True, False, NO_DAMAGE
 
     def offer(self, has: bool, other: bool) -> None:
-        """Let the controls act only where the product has the modality, and where another one has
-        `other` content to take."""
+        """Disable the controls of a missing modality, and the exchange where no other product has
+        different content."""
         for control in (self.present, self.kind, self.strength):
             control.disabled = not has
         self.mismatch.disabled = not (has and other)
@@ -195,39 +204,39 @@ class ModalityColumn(ipywidgets.VBox):
         return [(label("xs_as_is", self._lang), NO_DAMAGE), *named]
 
     def _restart(self, _: Any) -> None:
-        """Another kind starts without damage."""
+        """Start another kind without noise."""
         self.strength.value = NO_DAMAGE
         self.strength.options = self._steps()
 
 
 def change_line(
-    probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
+    editor: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
 ) -> str:
-    """What is done to one modality of a product."""
-    if not probe.has(row, modality):
+    """Return the change of one modality of a product in words."""
+    if not editor.has(row, modality):
         what = label("xs_sum_missing", lang)
     elif not change.present:
         what = label("xs_off", lang)
     else:
-        what = " · ".join(_parts(probe, row, modality, change, lang)) or label("xs_as_is", lang)
+        what = " · ".join(_parts(editor, row, modality, change, lang)) or label("xs_as_is", lang)
     return label("xs_sum_change", lang, modality=label(modality, lang), what=what)
 
 
 def _parts(
-    probe: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
+    editor: ProductEditor, row: int, modality: str, change: ModalityChange, lang: Language
 ) -> list[str]:
     parts = []
-    giver = probe.donor(row, modality) if change.mismatch else None
-    if giver is not None:
-        parts.append(label("xs_from", lang, product=probe.data.ids[giver]))
+    donor = editor.donor(row, modality) if change.mismatch else None
+    if donor is not None:
+        parts.append(label("xs_from", lang, product=editor.data.ids[donor]))
     if change.damage:
         amount = strength_text(*change.damage, lang)
-        parts.append(f"{label(NAMES[change.damage[0]], lang)} {amount}")
+        parts.append(f"{label(NOISE_NAMES[change.damage[0]], lang)} {amount}")
     return parts
 
 
 def weight_lines(now: ProductOutputs, lang: Language) -> list[str]:
-    """The own weights and the pair weights of what is there."""
+    """Return diagonal and pair weights of the modalities that are present."""
     there = {m: name for m, name in enumerate(MODALITIES) if now.present_M[m]}
     own = {(m, m): label(name, lang) for m, name in there.items()}
     pairs = {
@@ -252,11 +261,11 @@ MODEL_NAMES = {"untrained": "untrained", "best": "xs_best", "last": "xs_last"}
 
 
 class ScoreExplorer(Panel):
-    """Switch modalities of a product off, noise them, take them from another product; see the
-    contents, S, softmax(S), S' and the authors' form, the fifteen weights, what the JCT gets and
-    the five nearest products, before and after.
+    """Switch modalities of a product off, add noise, or take them from another product; compare
+    contents, S, softmax(S), S' and its form in the authors' code, the 15 weights, the sequence of
+    the joint transformer, and the five nearest products, before and after.
 
-    The real model runs at every move, on the product as it then is (`ProductEditor`).
+    The model runs on the changed product (`ProductEditor`) after every move.
     """
 
     def __init__(
@@ -266,20 +275,21 @@ class ScoreExplorer(Panel):
         lang: Language = "en",
         seed: int = 0,
     ) -> None:
-        """`product`: id of the first product shown; None takes the most complete one. Raises
-        ValueError for an id that is not among the source's products."""
+        """
+        Args:
+            product: id of the product shown first; None for the most complete one.
+
+        Raises ValueError for an unknown id.
+        """
         super().__init__(lang)
         if product is not None and product not in source.row_of:
             raise ValueError(f"{product}: no such product among the {len(source.data)} shown")
         row = int(source.rows[0]) if product is None else source.row_of[product]
-        self.source, self.probe, self.models = (
-            source,
-            ProductEditor(source.data, seed),
-            CheckpointModels(source),
-        )
+        self.source, self.models = source, CheckpointModels(source)
+        self.editor = ProductEditor(source.data, seed)
         self._before = lru_cache(16)(self._read_clean)
         self._tile = lru_cache(16)(self._draw_tile)
-        self._reading: ProductOutputs | None = None
+        self._outputs: ProductOutputs | None = None
         self._playing = False
         self._make_controls(row)
         self._make_surfaces()
@@ -304,7 +314,7 @@ class ScoreExplorer(Panel):
             description=self.word("xs_reset"), tooltip=self.word("xs_reset_hint"), icon="undo"
         )
         self.columns = {
-            m: ModalityColumn(m, self.probe.kinds(m), self.changed, self._picked, self.lang)
+            m: ModalityColumn(m, self.editor.kinds(m), self.changed, self._picked, self.lang)
             for m in MODALITIES
         }
         self._steps, self._mean_TMM = self._logged()
@@ -337,7 +347,7 @@ class ScoreExplorer(Panel):
         ]
 
     def _logged(self) -> tuple[list[int], np.ndarray]:
-        """Steps at which the run logged S', and mean_TMM; none where its file cannot be read."""
+        """Return the steps with a logged S', and mean_TMM; empty where the file cannot be read."""
         try:
             step_T, mean_TMM = read_score_means(self.source.run.folder.folder)
             return step_T.tolist(), mean_TMM
@@ -345,29 +355,29 @@ class ScoreExplorer(Panel):
             return [], np.zeros((0, 5, 5))
 
     def changes(self) -> dict[str, ModalityChange]:
-        """What the controls say, by modality."""
+        """Return the chosen changes by modality."""
         return {m: column.change() for m, column in self.columns.items()}
 
     def reset(self, _: Any = None) -> None:
-        """Every modality as it is in the catalogue."""
+        """Restore every modality to the catalogue's content."""
         for column in self.columns.values():
             column.reset()
 
     def update(self) -> None:
-        """Run the model on the product as the controls make it, and show what changed."""
+        """Run the model on the changed product and show the differences."""
         row, changes = self.picker.row, self.changes()
-        self._reading = None
+        self._outputs = None
         for m, column in self.columns.items():
-            column.offer(self.probe.has(row, m), self.probe.donor(row, m) is not None)
+            column.offer(self.editor.has(row, m), self.editor.donor(row, m) is not None)
             column.content.html = self._tile(row, m, changes[m], self._playing and m == "video")
-        batch = self.probe.batch(row, changes)
+        batch = self.editor.batch(row, changes)
         if not batch.present_BM.any():
             name = self.source.data.ids[row]
             raise ValueError(self.word("xs_nothing", product=name))
         policy = self._policy_shown()
         now = product_outputs(self.models.under(self.model.value, policy), batch)
         before = self._before(row, self.model.value, policy)
-        self._reading = now
+        self._outputs = now
         self.matrices.html = views.matrices(now, self.lang)
         self.bars.html = views.weight_bars(now, before, self.lang)
         self._show_jct(now, before)
@@ -375,19 +385,19 @@ class ScoreExplorer(Panel):
         self._show_training(now)
 
     def _policy_shown(self) -> str:
-        """The chosen policy; the model's own where it has no learned tokens to show."""
+        """Return the chosen policy, or the model's own where it lacks learned tokens."""
         own = self.source.run.model.missing.policy
         return own if self.policy.value == "learned" != own else self.policy.value
 
     def _read_clean(self, row: int, model: str, policy: str) -> ProductOutputs:
-        return product_outputs(self.models.under(model, policy), self.probe.batch(row, {}))
+        return product_outputs(self.models.under(model, policy), self.editor.batch(row, {}))
 
     def _draw_tile(self, row: int, modality: str, change: ModalityChange, playing: bool) -> str:
-        clean = self.probe.content(row, modality, CLEAN)
-        content = self.probe.content(row, modality, change)
+        clean = self.editor.content(row, modality, CLEAN)
+        content = self.editor.content(row, modality, change)
         other = content is not None and content.donor != row
-        giver = self.source.data.ids[content.donor] if other else ""
-        tile = Tile(modality, content, clean, giver, playing)
+        donor = self.source.data.ids[content.donor] if other else ""
+        tile = Tile(modality, content, clean, donor, playing)
         return tile.html(self.source.data.config, self.lang)
 
     def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
@@ -402,9 +412,9 @@ class ScoreExplorer(Panel):
                 note += f'<div class="note">{self.word("xs_jct_drop")}</div>'
         self.jct.html = f'<div data-policy="{self.policy.value}">{head}{body}{note}</div>'
 
-    def _found(self, reading: ProductOutputs) -> list[tuple[str, float]]:
+    def _found(self, outputs: ProductOutputs) -> list[tuple[str, float]]:
         index = self.models.index(self.model.value)
-        return nearest_products(index, reading.emb_D, self.source.data.ids[self.picker.row])
+        return nearest_products(index, outputs.emb_D, self.source.data.ids[self.picker.row])
 
     def _show_nearest(self, row: int, now: ProductOutputs, before: ProductOutputs) -> None:
         first, then = self._found(before), self._found(now)
@@ -431,18 +441,18 @@ class ScoreExplorer(Panel):
         return self.word("xs_saved", step=self.models.steps.get(model, "?"), name=model)
 
     def _picked(self, key: str, drag: bool) -> None:
-        """A key in a modality's tile: the clip starts or stops."""
+        """Start or stop the video."""
         if key == PLAY and not drag:
             self._playing = not self._playing
             self.changed()
 
     def _choose(self, key: str, drag: bool) -> None:
-        """A neighbour was picked: it becomes the product."""
+        """Choose a clicked neighbour as the product."""
         if not drag:
             self.picker.choose(self.source.row_of[key])
 
     def summary(self) -> str:
-        """Product, model, what was done to each modality, weights and hits."""
+        """Return product, model, changes, weights and hits as lines of text."""
         self.flush()
         row = self.picker.row
         name, policy = self.source.data.ids[row], self.policy.value
@@ -450,9 +460,9 @@ class ScoreExplorer(Panel):
             self.word(
                 "xs_sum_title", product=name, model=self._name_of(self.model.value), policy=policy
             ),
-            *(change_line(self.probe, row, m, c, self.lang) for m, c in self.changes().items()),
+            *(change_line(self.editor, row, m, c, self.lang) for m, c in self.changes().items()),
         ]
-        now = self._reading
+        now = self._outputs
         if now is None:
             return "\n".join([*lines, self.word("xs_sum_nothing")])
         before = self._before(row, self.model.value, self._policy_shown())
@@ -460,15 +470,18 @@ class ScoreExplorer(Panel):
 
     def _hits_line(self, now: ProductOutputs, before: ProductOutputs) -> str:
         counts = [
-            sum(views.same_category(self.source, self.picker.row, name) for name, _ in found)
+            sum(
+                self.source.same_category(self.picker.row, self.source.row_of[name])
+                for name, _ in found
+            )
             for found in (self._found(now), self._found(before))
         ]
         return self.word("xs_sum_hits", now=counts[0], before=counts[1])
 
     def picture(self) -> Figure:
-        """S, softmax(S) and S' as they stand; of the product as it is where nothing is left."""
+        """Return S, softmax(S) and S'; of the unchanged product if no modality is left."""
         self.flush()
-        shown = self._reading
+        shown = self._outputs
         if shown is None:
             shown = self._before(self.picker.row, self.model.value, self._policy_shown())
         return score_matrices(

@@ -1,10 +1,10 @@
-"""The training monitor in notebook 10: a run is replayed step by step."""
+"""The training monitor in notebook 10: a run is replayed with the keyboard."""
 
 from playwright.sync_api import expect
 
-from scale.explore.markup import number
+from scale.explore.monitor import value_at
 from scale.notebook import demo_folder
-from scale.training.logging import read_metrics
+from scale.training.run_log import RunLog
 
 
 def test_the_slider_goes_back_in_the_run(open_notebook):
@@ -12,18 +12,20 @@ def test_the_slider_goes_back_in_the_run(open_notebook):
     panel = watched.page.locator(".scale-monitor")
     panel.scroll_into_view_if_needed()
     expect(panel.locator(".state")).to_have_attribute("data-state", "finished")
-    lines = [line for line in read_metrics(demo_folder()) if "loss/MLM" in line]
-    last, before = lines[-1], lines[-2]
-    chart = panel.locator('.chart[data-chart="MLM"]')
-    expect(chart).to_have_attribute("data-step", str(last["step"]))
-    expect(chart).to_contain_text(number(last["loss/MLM"], 3))
+    log = RunLog(demo_folder())
+    log.read()
+    curve = log.curves()["loss/MLM"]
+    last, before = int(curve[0][-1]), int(curve[0][-2])
+    figure = panel.locator(".xt-figure")
+    expect(figure).to_have_attribute("data-step", str(last))
+    assert f"MLM: masked language modelling {value_at(curve, last)}" in figure.get_attribute("alt")
     watched.picture("finished")
 
     handle = panel.locator(".noUi-handle").first
     handle.focus()
-    while chart.get_attribute("data-step") != str(before["step"]):
+    while figure.get_attribute("data-step") != str(before):
         handle.press("ArrowLeft")
-        watched.page.wait_for_timeout(200)
-    expect(chart).to_contain_text(number(before["loss/MLM"], 3))
+        watched.page.wait_for_timeout(1500)
+    assert f"masked language modelling {value_at(curve, before)}" in figure.get_attribute("alt")
     watched.picture("earlier")
     watched.check()

@@ -1,4 +1,4 @@
-"""A run and products for the explorers to explore."""
+"""A run and the products of the panels."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.viz.conftest import readable  # noqa: F401
 
 @pytest.fixture(scope="session")
 def source(run_folder, small_catalogue):
-    """48 small products, each third without something, and a model after 60 steps."""
+    """48 small products, every third incomplete, and a model after 60 steps."""
     return ExplorerSource.open(run_folder, small_catalogue, split=None)

@@ -1,4 +1,4 @@
-"""The embedding explorer: points, neighbours, what a map tears away, search, selection, files."""
+"""The embedding explorer: point sets, neighbours, groups, search, selection, files, maps."""
 
 import csv
 import re
@@ -47,7 +47,7 @@ def random_cloud(count=30, width=5, seed=0):
 
 
 @given(st.integers(2, 25), st.integers(1, 12), st.integers(0, 99))
-def test_neighbours_and_tears_as_a_loop_finds_them(count, k, seed):
+def test_neighbours_and_their_map_ranks_match_a_loop(count, k, seed):
     cloud = random_cloud(count, 4, seed)
     xy_P2 = np.random.default_rng(seed + 1).normal(size=(count, 2))
     found = cloud.neighbours(seed % count, xy_P2, k)
@@ -61,13 +61,13 @@ def test_neighbours_and_tears_as_a_loop_finds_them(count, k, seed):
     assert found.far_K.tolist() == [p not in near for p in best]
 
 
-def test_ranks_on_the_map_are_those_of_the_lesson():
+def test_map_ranks_match_those_of_the_illustration():
     xy_P2 = np.random.default_rng(0).normal(size=(20, 2))
     others = np.delete(np.arange(20), 4)
     np.testing.assert_array_equal(map_ranks(xy_P2, 4, others), neighbour_ranks(xy_P2)[4, others])
 
 
-def test_points_stand_for_what_products_have(source):
+def test_points_are_the_modalities_of_the_products(source):
     found, present_NM = source.embeddings, source.data.present_NM
     whole = PointSet.of(found, "product")
     np.testing.assert_allclose(whole.unit_PD, found.product().emb_ND, atol=1e-6)
@@ -86,7 +86,7 @@ def test_points_stand_for_what_products_have(source):
     assert set(each.indices_of(np.array([row]))) == set(np.flatnonzero(each.row_P == row))
 
 
-def test_a_modality_that_nobody_has_is_told():
+def test_a_modality_without_products_is_an_error():
     nothing = Embeddings(np.zeros((4, 5, 2), np.float32), np.zeros((4, 5), bool), tuple("abcd"))
     nothing.present_NM[:, 0] = True
     nothing.pooled_NMD[:, 0] = 1
@@ -96,7 +96,7 @@ def test_a_modality_that_nobody_has_is_told():
         PointSet.of(nothing, "smell")
 
 
-def test_groups_are_largest_first_and_the_small_ones_together():
+def test_groups_are_sorted_by_size_and_small_ones_merged():
     values = [f"g{k}" for k in range(50) for _ in range(60 - k)] + [None, None]
     groups = Groups.of(values, "unknown", "rest")
     assert groups.names[:2] == ("g0", "g1")
@@ -110,7 +110,7 @@ def test_groups_are_largest_first_and_the_small_ones_together():
     assert named[-2:] == ["unknown"] * 2
 
 
-def test_colours_say_what_a_product_has_and_lacks(source):
+def test_colours_group_products_by_property(source):
     colour_by = Grouping(Projections(source), "en")
     cloud = PointSet.of(source.embeddings, "product")
     for colouring, value in (
@@ -130,7 +130,7 @@ def test_colours_say_what_a_product_has_and_lacks(source):
     assert [MODALITIES[code] for code in groups.code_P] == each.modality_P.tolist()
 
 
-def test_clusters_part_what_lies_apart():
+def test_clusters_separate_distant_groups():
     rng = np.random.default_rng(0)
     emb_ND = np.repeat(rng.normal(size=(4, 6)) * 5, 20, axis=0) + rng.normal(size=(80, 6)) * 0.1
     cluster_N = k_means(emb_ND.astype(np.float32), 4)
@@ -164,11 +164,11 @@ def test_a_click_lists_neighbours_in_the_original_space(explorer, source):
     assert html.count(label("xe_far")) >= torn
     lines = panel.widget.annotations
     assert len(lines) == 10
-    assert f"torn away by the map: ~{torn} of 10" in repr(explorer)
+    assert f"not among the nearest on the map: ~{torn} of 10" in repr(explorer)
     assert f'data-product="{product}"' in explorer.panes.inspector.html
 
 
-def test_hover_shows_a_product_and_leaves_the_chosen_one(explorer, source):
+def test_hover_shows_a_product_and_keeps_the_chosen_one(explorer, source):
     first, second = (source.data.ids[row] for row in (3, 9))
     panel = explorer.panes.frame.children[0]
     panel.widget.hovering = 3
@@ -201,7 +201,7 @@ def test_a_lasso_gives_a_table_and_a_file(explorer, source, tmp_path):
     ("path", "told"),
     [("found.txt", "must end in .csv"), ("no/found.csv", "no such folder"), ("", "must end")],
 )
-def test_a_bad_path_is_told(explorer, source, tmp_path, monkeypatch, path, told):
+def test_a_bad_path_is_an_error(explorer, source, tmp_path, monkeypatch, path, told):
     monkeypatch.chdir(tmp_path)
     explorer.select(source.data.ids[:2])
     explorer.controls.file.value = path
@@ -211,7 +211,7 @@ def test_a_bad_path_is_told(explorer, source, tmp_path, monkeypatch, path, told)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unwritable_file_and_an_empty_selection_are_told(explorer, source, tmp_path):
+def test_an_unwritable_file_and_an_empty_selection_are_errors(explorer, source, tmp_path):
     (tmp_path / "taken.csv").mkdir()
     with pytest.raises(ValueError, match=r"taken\.csv: cannot be written"):
         write_csv(source, [0], tmp_path / "taken.csv")
@@ -221,7 +221,7 @@ def test_an_unwritable_file_and_an_empty_selection_are_told(explorer, source, tm
     assert explorer.error == ""
 
 
-def test_search_finds_what_is_written(explorer, source):
+def test_search_by_words(explorer, source):
     explorer.controls.search.value = "RED THING"
     wanted = {p.id for p in source.data.products if "red thing" in (p.text or "").casefold()}
     assert set(explorer.selected) == wanted
@@ -238,7 +238,7 @@ def test_search_finds_what_is_written(explorer, source):
     assert len(explorer.controls.product.options) == 1 + len(source.rows)
 
 
-def test_search_by_meaning_asks_the_model(explorer, source):
+def test_search_by_meaning_uses_the_model(explorer, source):
     row = next(row for row in range(48) if source.data.present_NM[row].sum() > 1)
     title = source.product(row).text
     rows, cosines = ProductSearch(source).by_meaning(title)
@@ -308,7 +308,7 @@ def test_every_kind_projection_and_colour_can_be_shown(source, monkeypatch, tmp_
             assert (explorer.error != "") == whole, (name, value)
 
 
-def test_what_cannot_be_shown_leaves_the_map_that_stands(explorer):
+def test_an_impossible_choice_keeps_the_map(explorer):
     explorer.controls.colour.value = "modality"
     assert "no single modality" in explorer.error
     assert "colours: category" in repr(explorer)
@@ -321,12 +321,12 @@ def test_what_cannot_be_shown_leaves_the_map_that_stands(explorer):
     "choice",
     [{"kind": "smell"}, {"colour": "size"}, {"projection": "tsne"}, {"second": "x"}],
 )
-def test_unknown_choices_are_told(source, choice):
+def test_unknown_choices_are_errors(source, choice):
     with pytest.raises(ValueError, match=f"unknown .*{next(iter(choice.values()))}.*known:"):
         EmbeddingExplorer(source, **choice)
 
 
-def test_an_unknown_product_is_told(source, explorer):
+def test_an_unknown_product_is_an_error(source, explorer):
     with pytest.raises(ValueError, match="no product 'nobody'"):
         EmbeddingExplorer(source, projection="pca", product="nobody")
     explorer.choose("nobody")
@@ -345,14 +345,14 @@ def test_the_same_state_has_the_same_text(source):
 
 
 @pytest.mark.parametrize(("second", "panels"), [(None, 1), ("untrained", 2)])
-def test_a_picture_stands_in_for_the_maps(source, second, panels):
+def test_the_static_picture_has_every_map(source, second, panels):
     explorer = EmbeddingExplorer(source, projection="pca", second=second)
     assert len(explorer.picture().axes) == panels
     bundle = explorer._repr_mimebundle_()
     assert bundle["image/png"].startswith("iVBOR")
 
 
-def test_media_are_carried_into_the_page_up_to_a_size(source, monkeypatch, tmp_path):
+def test_media_are_embedded_up_to_a_size(source, monkeypatch, tmp_path):
     row = next(row for row in source.rows if source.product(row).audio)
     html = product_html(source, int(row), "en")
     assert 'src="data:audio/' in html
@@ -364,7 +364,7 @@ def test_media_are_carried_into_the_page_up_to_a_size(source, monkeypatch, tmp_p
     assert "未载入页面" in small
 
 
-def test_a_file_that_has_gone_is_told(source, tmp_path):
+def test_a_missing_file_is_reported(source, tmp_path):
     row = next(row for row in source.rows if source.product(row).audio)
     products = list(source.data.products)
     products[row] = replace(products[row], audio=tmp_path / "gone.wav", text="<b>bold</b>")
@@ -375,7 +375,7 @@ def test_a_file_that_has_gone_is_told(source, tmp_path):
     assert "<b>bold" not in html
 
 
-def test_the_table_is_cut_and_says_so(source):
+def test_a_long_selection_is_cut_with_a_note(source):
     html = selection_html(source, list(range(48)) * 3, "en")
     assert html.count("<tr>") == 1 + 100
     assert "and 44 more" in html
@@ -412,7 +412,7 @@ def test_a_map_has_the_colours_of_the_groups_that_it_shows():
     assert panel.widget.color == [[0, 1, 0, 1]]
 
 
-def test_bad_places_are_told():
+def test_bad_coordinates_are_errors():
     groups = Groups.of(["a", "b"], "u", "r")
     with pytest.raises(ValueError, match=r"coordinates are \(3, 2\), groups are 2"):
         PointMap(np.zeros((3, 2)), groups)
@@ -420,7 +420,7 @@ def test_bad_places_are_told():
         PointMap(np.array([[0, np.nan], [0, 1]]), groups)
 
 
-def test_a_map_stays_when_asked_again(source):
+def test_a_map_is_computed_once(source):
     projections = Projections(source)
     view = MapView("best", "product", "pca")
     assert not projections.has(view)

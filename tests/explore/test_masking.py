@@ -1,4 +1,4 @@
-"""The masking explorer: what is shown is what the model says for exactly what is hidden."""
+"""The masking explorer shows the losses and predictions of the model for the hidden parts."""
 
 import re
 from dataclasses import replace
@@ -100,7 +100,7 @@ def test_guesses_shown_are_those_of_the_model(source, complete, task):
 
 
 @every
-def test_a_pick_covers_exactly_what_was_picked(source, complete, task):
+def test_a_click_covers_exactly_its_part(source, complete, task):
     panel = MaskingExplorer(source, complete, task)
     panel.hide_nothing()
     keys = list(shown(panel))
@@ -115,7 +115,7 @@ def test_a_pick_covers_exactly_what_was_picked(source, complete, task):
     assert all(shown(panel).values())
 
 
-def test_a_drag_goes_on_with_what_its_first_click_did(source, complete):
+def test_a_drag_repeats_its_first_click(source, complete):
     panel = MaskingExplorer(source, complete, "MAM")
     panel.hide_nothing()
     panel.prompt.pick("audio-0")
@@ -132,7 +132,7 @@ def test_a_drag_goes_on_with_what_its_first_click_did(source, complete):
 
 
 @every
-def test_a_modality_that_is_off_changes_no_number(source, complete, task):
+def test_a_modality_switched_off_changes_no_number(source, complete, task):
     """The same product with another content there, switched off."""
     off = "image" if task != "MRP" else "text"
     row = source.row_of[complete]
@@ -153,7 +153,7 @@ def test_a_modality_that_is_off_changes_no_number(source, complete, task):
 
 
 @every
-def test_a_product_without_the_modality_is_told_and_the_panel_goes_on(source, complete, task):
+def test_a_product_without_the_modality_is_an_error_message(source, complete, task):
     modality = MODALITY_OF[task]
     data = source.data
     lacking = np.flatnonzero(~data.present_NM[:, INDEX[modality]] & data.present_NM.any(1))
@@ -177,19 +177,19 @@ def test_a_product_without_the_modality_is_told_and_the_panel_goes_on(source, co
     assert panel.hidden
 
 
-def test_nothing_hidden_asks_for_a_click(source, complete):
+def test_without_hidden_parts_there_is_a_hint(source, complete):
     panel = MaskingExplorer(source, complete)
     panel.hide_nothing()
-    assert "click" in panel.answer.html
+    assert "Click" in panel.answer.html
     assert "xm-losses" not in panel.answer.html
     assert "nothing hidden" in panel.summary()
     assert isinstance(panel.picture(), Figure)
 
 
 @every
-def test_random_is_the_seeded_rule_of_the_pretext_tasks(source, complete, task):
+def test_random_masks_follow_the_seeded_rule_of_the_tasks(source, complete, task):
     first, second = (MaskingExplorer(source, complete, task) for _ in range(2))
-    group_L = first._question.group_L
+    group_L = first._content.group_L
     for draw in range(3):
         assert first.hidden == second.hidden == draw_groups(group_L, RATE, 0, draw)
         first.hide_random()
@@ -197,7 +197,7 @@ def test_random_is_the_seeded_rule_of_the_pretext_tasks(source, complete, task):
     assert RATE == 0.15
 
 
-def test_the_untrained_model_says_something_else(source, complete):
+def test_the_untrained_model_predicts_differently(source, complete):
     panel = MaskingExplorer(source, complete, "MRP")
     trained = losses(panel)
     panel.model.value = "untrained"
@@ -220,16 +220,16 @@ def test_reconstructions_carry_the_errors_of_the_bars(source, complete, modality
         assert f"squared error {found[version]:.2f}" in panel.answer.html
 
 
-def test_features_without_colours_are_told(source, complete):
+def test_features_without_colours_have_a_note(source, complete):
     config = replace(source.data.config, image_features="file")
     other = ExplorerSource(source.run, replace(source.data, config=config))
     panel = MaskingExplorer(other, complete, "MRP")
-    assert "hold no colours" in panel.answer.html
+    assert "contain no colours" in panel.answer.html
     assert losses(panel) == losses(MaskingExplorer(source, complete, "MRP"))
     assert ">1</div>" in panel.prompt.html
 
 
-def test_what_users_wrote_is_escaped(source, complete):
+def test_user_text_is_escaped(source, complete):
     row = source.row_of[complete]
     products = list(source.data.products)
     table = tuple((f"<b>{a}", f'"{v}"&') for a, v in products[row].table)
@@ -272,7 +272,7 @@ def test_bad_choices_are_errors(source):
         MaskingExplorer(source).hide({0, 99})
 
 
-def test_without_a_name_the_first_product_that_has_the_modality_opens(source):
+def test_the_first_product_with_the_modality_opens(source):
     for task in TASKS:
         panel = MaskingExplorer(source, task=task)
         assert panel.error == ""

@@ -1,4 +1,4 @@
-"""The page of all explorers: built tab by tab, and what cannot be built says so."""
+"""The page of all panels: built tab by tab, with errors in their tabs."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_every_tab_can_be_built(run_folder, small_catalogue):
     assert repr(page) == "ExplorerPage(scores, masking, embeddings, training)"
 
 
-def test_what_cannot_be_built_says_so_in_its_tab(run_folder, tmp_path):
+def test_a_panel_that_cannot_be_built_shows_its_error(run_folder, tmp_path):
     (tmp_path / "products.jsonl").write_text(json.dumps({"id": "a", "category": "x"}) + "\n")
     page = ExplorerPage(run_folder, tmp_path, split=None)
     assert "has a modality that" in panel(page, "scores").html

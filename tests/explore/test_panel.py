@@ -1,4 +1,4 @@
-"""The building blocks of the explorers: what is shown, picked, asked for and complained about."""
+"""What the panels share: clickable HTML, throttling, errors, markup, run and products."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ class NumberPanel(Panel):
         return Figure(figsize=(1, 1))
 
 
-def test_a_message_of_the_browser_is_a_pick():
+def test_a_browser_message_is_a_pick():
     found = []
     surface = ClickableHtml(
         "<b data-key='a'>a</b>", picked=lambda key, drag: found.append((key, drag))
@@ -50,7 +50,7 @@ def test_a_message_of_the_browser_is_a_pick():
     assert found == [("a", True), ("b", False)]
 
 
-def test_a_surface_that_nobody_listens_to_can_be_picked():
+def test_a_pick_without_callback_does_nothing():
     ClickableHtml("<b data-key='a'>a</b>").pick("a")
 
 
@@ -81,7 +81,7 @@ def test_a_burst_of_requests_runs_once_with_the_last_state():
     asyncio.run(burst())
 
 
-def test_a_complaint_is_shown_escaped_and_goes_away():
+def test_an_error_is_shown_escaped_and_removed():
     panel = NumberPanel()
     panel.value = -1.0
     panel.changed()
@@ -92,20 +92,20 @@ def test_a_complaint_is_shown_escaped_and_goes_away():
     assert panel.error == ""
 
 
-def test_a_bug_is_not_swallowed_as_a_complaint():
+def test_a_bug_is_not_shown_as_a_user_error():
     panel = NumberPanel()
     with pytest.raises(ZeroDivisionError), panel.showing_errors():
         _ = 1 / 0
 
 
-def test_a_panel_stands_in_a_page_as_text_picture_and_view():
+def test_a_panel_has_text_picture_and_view():
     bundle = NumberPanel()._repr_mimebundle_()
     assert bundle["text/plain"] == "panel of 1.0"
     assert bundle["image/png"].startswith("iVBOR")
     assert "model_id" in bundle["application/vnd.jupyter.widget-view+json"]
 
 
-def test_a_panel_without_picture_says_why():
+def test_a_panel_without_picture_gives_the_reason():
     panel = NumberPanel()
     panel.value = -1.0
     bundle = panel._repr_mimebundle_()
@@ -129,7 +129,7 @@ def test_a_heat_table_has_a_number_where_both_are_present():
     assert "0.60" not in html  # row of the video, which is absent
 
 
-def test_bars_mark_the_value_before_and_tell_the_change():
+def test_bars_mark_the_previous_value_and_the_change():
     html = bar_rows(["a", "b"], [0.5, np.nan], [0.25, 0.1], ["#111111"] * 2, -1.0, 1.0)
     assert "0.50  (+0.25)" in html
     assert "–  (–)" in html
@@ -138,7 +138,7 @@ def test_bars_mark_the_value_before_and_tell_the_change():
     assert "left:50.0%;width:25.0%" in html
 
 
-def test_a_subject_lists_only_what_has_something(source):
+def test_rows_are_products_with_a_modality(source):
     first = source.data.present_NM[source.rows[0]].sum()
     assert first == source.data.present_NM.sum(1).max()
     bare = source.data.present_NM.copy()
@@ -149,7 +149,7 @@ def test_a_subject_lists_only_what_has_something(source):
     assert 3 not in [row for _, row in emptied.options()]
 
 
-def test_the_index_holds_what_the_model_says(source):
+def test_the_index_holds_the_embeddings_of_the_model(source):
     found = source.embeddings.product()
     cosine_NN = found.emb_ND @ found.emb_ND.T
     matches = source.index.query(found.emb_ND[:3], 4)
@@ -159,7 +159,7 @@ def test_the_index_holds_what_the_model_says(source):
         np.testing.assert_allclose(score_K, np.sort(cosine_NN[row])[::-1][:4], atol=1e-5)
 
 
-def test_cards_escape_what_users_wrote(source):
+def test_cards_escape_user_text(source):
     row = int(source.rows[0])
     products = list(source.data.products)
     products[row] = replace(products[row], text='<script>"x"', category="a & b")
@@ -172,7 +172,7 @@ def test_cards_escape_what_users_wrote(source):
     assert f'data-key="{products[row].id}"' in card
 
 
-def test_a_picture_that_cannot_be_read_is_none(source, tmp_path):
+def test_an_unreadable_picture_is_empty(source, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     product = source.product(int(source.rows[0]))
@@ -180,7 +180,7 @@ def test_a_picture_that_cannot_be_read_is_none(source, tmp_path):
     assert picture_uri(product).startswith("data:image/jpeg;base64,")
 
 
-def test_a_checkpoint_that_does_not_fit_is_told(run_folder, tmp_path):
+def test_a_run_that_does_not_fit_the_catalogue_is_an_error(run_folder, tmp_path):
     (tmp_path / "products.jsonl").write_text(json.dumps({"id": "a", "category": "x"}) + "\n")
     with pytest.raises(ValueError, match="has a modality that"):
         ExplorerSource.open(run_folder, tmp_path, split=None)
@@ -192,7 +192,7 @@ def test_modalities_have_one_order(source):
     assert [INDEX[m] for m in MODALITIES] == list(range(source.data.present_NM.shape[1]))
 
 
-def test_a_run_on_another_device_stays_there_and_answers_here(source):
+def test_a_run_on_another_device_is_copied(source):
     elsewhere = ScaleModel(source.run.config.model).to("meta")
     run = replace(source.run, model=elsewhere)
     with pytest.raises(NotImplementedError, match="meta"):

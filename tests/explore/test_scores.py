@@ -1,4 +1,4 @@
-"""The score explorer shows what the model says of the product as the controls make it."""
+"""The score explorer shows the outputs of the model for the changed product."""
 
 import re
 import shutil
@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from scale.explore.markup import clip_uri, sound_uri
-from scale.explore.scores import LISTED, NAMES, NO_DAMAGE, STRENGTHS, ProductPicker, ScoreExplorer
+from scale.explore.scores import (
+    MAX_LISTED,
+    NO_DAMAGE,
+    NOISE_NAMES,
+    STRENGTHS,
+    ProductPicker,
+    ScoreExplorer,
+)
 from scale.explore.source import ExplorerSource
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
@@ -57,7 +64,7 @@ def weights(model, data):
     return inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM[0].numpy()
 
 
-def test_the_clean_product_is_what_the_model_says(explorer, source):
+def test_the_unchanged_product_has_the_scores_of_the_model(explorer, source):
     row = int(source.rows[0])
     expected_MM = weights(source.run.model, source.data.subset([row]))
     np.testing.assert_allclose(cells(explorer.matrices.html), expected_MM, atol=0.0051)
@@ -66,16 +73,16 @@ def test_the_clean_product_is_what_the_model_says(explorer, source):
     assert listed(explorer.near_before) == listed(explorer.near_now)
 
 
-def test_the_four_matrices_are_those_of_the_reading(explorer, source):
-    reading = product_outputs(
+def test_the_four_matrices_are_those_of_the_model(explorer, source):
+    outputs = product_outputs(
         source.run.model, ProductEditor(source.data).batch(explorer.picker.row, {})
     )
-    forms = reading.cosine_MM, reading.softmax_MM, reading.weighted_MM, reading.normalised_MM
+    forms = outputs.cosine_MM, outputs.softmax_MM, outputs.weighted_MM, outputs.normalised_MM
     for key, values_MM in zip(MATRICES, forms, strict=True):
         np.testing.assert_allclose(cells(explorer.matrices.html, key), values_MM, atol=0.0051)
 
 
-def test_a_stronger_noise_shows_what_apply_noise_and_the_model_give(explorer, source):
+def test_a_stronger_noise_matches_apply_noise_and_the_model(explorer, source):
     row = explorer.picker.row
     before_MM = cells(explorer.matrices.html)
     explorer.columns["image"].strength.value = 150
@@ -94,7 +101,7 @@ def test_a_stronger_noise_shows_what_apply_noise_and_the_model_give(explorer, so
 
 def test_every_kind_has_a_name_and_steps_within_its_limits():
     with_strength = {kind for kind, facts in KINDS.items() if facts.unit}
-    assert set(STRENGTHS) == set(NAMES) == with_strength
+    assert set(STRENGTHS) == set(NOISE_NAMES) == with_strength
     for kind, steps in STRENGTHS.items():
         assert all(KINDS[kind].low <= step <= KINDS[kind].high for step in steps)
         assert NO_DAMAGE not in steps
@@ -135,15 +142,15 @@ def test_a_modality_that_is_switched_off_leaves_scores_and_retrieval(explorer, s
     assert listed(explorer.near_now) == [name for name in order if name != own][:5]
 
 
-def test_a_mismatch_shows_whose_content_it_is(explorer, source):
+def test_a_mismatch_names_the_donor(explorer, source):
     explorer.columns["text"].mismatch.value = True
-    giver = explorer.probe.donor(explorer.picker.row, "text")
+    donor = explorer.editor.donor(explorer.picker.row, "text")
     html = explorer.columns["text"].content.html
-    assert source.data.ids[giver] in html
+    assert source.data.ids[donor] in html
     assert "<mark>" in html
 
 
-def test_without_any_modality_the_panel_says_so_and_goes_on(explorer):
+def test_without_modalities_there_is_an_error_message(explorer):
     shown = explorer.matrices.html
     for column in explorer.columns.values():
         column.present.value = False
@@ -156,7 +163,7 @@ def test_without_any_modality_the_panel_says_so_and_goes_on(explorer):
     assert explorer.matrices.html != shown
 
 
-def test_reset_takes_everything_back(explorer):
+def test_reset_restores_everything(explorer):
     shown, text = explorer.matrices.html, repr(explorer)
     explorer.columns["audio"].strength.value = 0
     explorer.columns["table"].mismatch.value = True
@@ -168,7 +175,7 @@ def test_reset_takes_everything_back(explorer):
     assert states(explorer) == ["present"] * 5
 
 
-def test_the_policy_changes_what_the_jct_sees_and_no_score(explorer):
+def test_the_policy_changes_the_input_of_the_joint_transformer_only(explorer):
     explorer.columns["image"].present.value = False
     scores, bars_shown, zero = explorer.matrices.html, explorer.bars.html, explorer.jct.html
     near = explorer.near_now.html
@@ -186,7 +193,7 @@ def test_the_policy_changes_what_the_jct_sees_and_no_score(explorer):
     assert explorer.near_now.html == near
 
 
-def test_learned_tokens_that_the_run_lacks_are_not_made_up(explorer):
+def test_learned_tokens_missing_from_the_run_are_not_shown(explorer):
     scores = explorer.matrices.html
     explorer.policy.value = "learned"
     assert "no learned tokens" in explorer.jct.html
@@ -222,7 +229,7 @@ def test_the_step_slider_shows_the_mean_of_its_step(explorer, source):
 
 
 @pytest.mark.parametrize("damage", ["gone", "broken"])
-def test_a_run_without_logged_scores_says_so(source, tmp_path, damage):
+def test_a_run_without_logged_scores_has_a_note(source, tmp_path, damage):
     if damage == "broken":
         (tmp_path / SCORES).write_bytes(b"PAR1 no")
     folder = replace(source.run.folder, folder=tmp_path)
@@ -235,7 +242,7 @@ def test_a_run_without_logged_scores_says_so(source, tmp_path, damage):
 
 def test_another_product_keeps_the_changes(explorer, source):
     row = next(r for r in source.rows.tolist() if not source.data.present_NM[r].all())
-    lacking = [m for m in MODALITIES if not explorer.probe.has(row, m)]
+    lacking = [m for m in MODALITIES if not explorer.editor.has(row, m)]
     explorer.columns["text"].strength.value = 0.5
     explorer.picker.choose(row)
     assert explorer.columns["text"].strength.value == 0.5
@@ -245,7 +252,7 @@ def test_another_product_keeps_the_changes(explorer, source):
     assert source.data.ids[row] in repr(explorer)
 
 
-def test_a_neighbour_that_is_picked_becomes_the_product(explorer, source):
+def test_a_clicked_neighbour_becomes_the_product(explorer, source):
     name = listed(explorer.near_now)[2]
     explorer.near_now.pick(name)
     assert source.data.ids[explorer.picker.row] == name
@@ -261,7 +268,7 @@ def test_the_clip_plays_and_stops(explorer):
     assert column.content.html == strip
 
 
-def test_of_one_product_alone_nothing_can_be_swapped(source):
+def test_a_single_product_cannot_be_mismatched(source):
     alone = ExplorerSource(source.run, source.data.subset([int(source.rows[0])]))
     explorer = ScoreExplorer(alone)
     assert explorer.near_now.html.count('class="card') == 0
@@ -271,7 +278,7 @@ def test_of_one_product_alone_nothing_can_be_swapped(source):
     assert "no scores" in repr(explorer)
 
 
-def test_kept_checkpoints_can_be_looked_at(source, tmp_path):
+def test_kept_checkpoints_can_be_chosen(source, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(source.run.folder.folder, folder)
     checkpoint = folder / "checkpoint"
@@ -296,17 +303,17 @@ def test_the_list_is_searched(source):
     assert source.data.ids[picker.row] == "p13"
     assert picker.count.value == "1 of 48 products"
     picker.find.value = "no such thing"
-    assert "nothing found" in picker.count.value
+    assert "no match" in picker.count.value
     assert source.data.ids[picker.row] == "p13"
     picker.choose(source.row_of["p20"])
     assert source.data.ids[picker.row] == "p20"
 
 
-def test_a_long_list_is_cut_and_holds_the_chosen_one(source, monkeypatch):
-    monkeypatch.setattr("scale.explore.scores.LISTED", 5)
+def test_a_long_list_is_cut_and_contains_the_chosen_product(source, monkeypatch):
+    monkeypatch.setattr("scale.explore.scores.MAX_LISTED", 5)
     last = int(source.rows[-1])
     picker = ProductPicker(source, last, print, "en")
-    assert len(picker.list.options) == 5 < LISTED
+    assert len(picker.list.options) == 5 < MAX_LISTED
     assert picker.row == last
     assert picker.count.value == "the first 5 of 48 products"
 
@@ -323,12 +330,12 @@ def test_titles_are_escaped(source):
     assert "&lt;script&gt;" in html
 
 
-def test_a_product_that_is_not_there_is_named(source):
+def test_an_unknown_product_is_an_error(source):
     with pytest.raises(ValueError, match="p999"):
         ScoreExplorer(source, "p999")
 
 
-def test_a_medium_that_is_gone_is_a_complaint(source, tmp_path):
+def test_a_missing_media_file_is_an_error_message(source, tmp_path):
     row = int(source.rows[0])
     gone = replace(source.product(row), image=tmp_path / "gone.png")
     products = [gone if k == row else p for k, p in enumerate(source.data.products)]
@@ -351,7 +358,7 @@ def test_the_text_is_the_same_for_the_same_state(source):
     assert "image: Gaussian noise σ 20 of 255" in repr(first)
 
 
-def test_in_chinese_nothing_english_is_left(source):
+def test_chinese_panels_have_no_english_words(source):
     explorer = ScoreExplorer(source, lang="zh")
     explorer.columns["image"].present.value = False
     for surface in (explorer.matrices, explorer.bars, explorer.jct, explorer.near_note):
@@ -360,15 +367,15 @@ def test_in_chinese_nothing_english_is_left(source):
         assert not left
 
 
-def test_the_picture_stands_in(explorer, source):
+def test_the_static_picture_has_three_matrices(explorer, source):
     explorer.columns["image"].present.value = False
     shown = explorer.picture()
     assert len(shown.axes) == 3
     texts = {t.get_text() for t in shown.axes[2].texts}
-    assert {f"{v:.2f}".replace("-", "−") for v in explorer._reading.weighted_MM[0, :2]} <= texts
+    assert {f"{v:.2f}".replace("-", "−") for v in explorer._outputs.weighted_MM[0, :2]} <= texts
 
 
-def test_a_clip_holds_its_frames_and_a_sound_its_samples():
+def test_media_uris_contain_frames_and_samples():
     frames_THWC = np.zeros((3, 4, 4, 3), np.uint8)
     frames_THWC[1], frames_THWC[2] = 100, 200
     assert clip_uri(frames_THWC).startswith("data:image/png;base64,")
