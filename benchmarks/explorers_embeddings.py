@@ -1,4 +1,4 @@
-"""Maps of the embedding explorer with many random points, in a real JupyterLab and Chromium.
+"""Speed of the embedding explorer's maps with many random points, in JupyterLab and Chromium.
 
     python benchmarks/explorers_embeddings.py
 

@@ -1,7 +1,6 @@
-"""A real JupyterLab and a real browser that may talk to this machine only.
+"""JupyterLab and a browser without access to other hosts.
 
-Every page that a test opens is watched: an error on its console or a request to another host fails
-the test. Pictures of what was seen are kept in build/browser.
+A console error or a request to another host fails the test. Screenshots are in build/browser.
 """
 
 import json
@@ -25,24 +24,24 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "build" / "browser"
 SECONDS = 120
-"""A server may take to answer, and a notebook to run."""
+"""Timeout of a server's start and of a notebook."""
 FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader")
-"""Root has no sandbox; maps are drawn by WebGL, in software where a machine has no graphics."""
+"""No sandbox for root; WebGL in software on a machine without graphics."""
 HARMLESS = re.compile("favicon|ResizeObserver loop|GPU stall due to ReadPixels")
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-"""Of JupyterLab: no news, and every cell on the page, shown or not."""
+"""Of JupyterLab: no news, and every cell rendered, visible or not."""
 
 
 class Watched:
-    """A page, and what it should not have done."""
+    """A page, its console errors and its requests to other hosts."""
 
     def __init__(self, page: Page, name: str) -> None:
         self.page, self.name = page, name
         self.errors: list[str] = []
-        self.strangers: list[str] = []
+        self.other_hosts: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._request)
@@ -55,17 +54,17 @@ class Watched:
     def _request(self, request) -> None:
         address = urlsplit(request.url)
         if address.hostname not in (None, "127.0.0.1", "localhost"):
-            self.strangers.append(request.url)
+            self.other_hosts.append(request.url)
 
     def picture(self, what: str) -> None:
-        """Keep a picture of the page as it stands."""
+        """Save a screenshot of the page."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{self.name}-{what}.png")
 
     def check(self) -> None:
-        """Nothing went wrong and nothing left the machine."""
+        """Assert that there was no error and no request to another host."""
         assert self.errors == []
-        assert self.strangers == []
+        assert self.other_hosts == []
 
 
 def free_port() -> int:
@@ -75,7 +74,7 @@ def free_port() -> int:
 
 
 def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    """Until a server answers; its log is the message where it does not."""
+    """Wait until a server answers; otherwise fail with its log."""
     for _ in range(SECONDS * 4):
         assert server.poll() is None, log.read_text()
         try:
@@ -89,7 +88,7 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
 def serve(
     command: list[str], url: str, folder: Path, ready: str = "", **extra: str
 ) -> Iterator[str]:
-    """Run a server for as long as it is asked for; `ready` below its address answers first."""
+    """Run a server until the fixture ends; `ready` is the path that shows it has started."""
     log = folder / "server.log"
     with log.open("w") as out:
         server = subprocess.Popen(
@@ -167,7 +166,7 @@ def open_notebook(lab, watched):
         page.goto(f"{base}/workspaces/{watched.name}/tree/{name}?{query}")
         idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
         idle.first.wait_for(timeout=1000 * SECONDS)
-        # What is asked of a kernel that has just answered for the first time can be lost.
+        # A kernel can lose requests right after its first answer.
         page.wait_for_timeout(2000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()

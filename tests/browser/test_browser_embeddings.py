@@ -15,7 +15,7 @@ PLACES = """box => {
         return [place.x + x, place.y + y, place.x, place.y, place.width, place.height];
     });
 }"""
-"""Where each point stands on the screen, and the canvas that it is drawn on."""
+"""Position of each point on the screen, and its canvas."""
 
 
 @pytest.fixture

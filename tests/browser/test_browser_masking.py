@@ -12,7 +12,7 @@ def losses(panel):
     return [float(found.get_attribute(f"data-{name}")) for name in ("all", "chosen", "none")]
 
 
-def test_a_click_hides_a_word_and_the_model_answers(open_notebook):
+def test_a_click_hides_a_word_and_shows_the_prediction(open_notebook):
     watched = open_notebook("05_masked_words_MLM.ipynb")
     panel = watched.page.locator(".scale-masking")
     panel.scroll_into_view_if_needed()

@@ -1,4 +1,4 @@
-"""`scale explore`: the page by Voilà, dark and in Chinese, each explorer in its tab."""
+"""`scale explore`: the page by Voilà, dark and in Chinese, each panel in its tab."""
 
 from urllib.parse import urlsplit
 
@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 PANELS = (".scale-score-explorer", ".scale-masking", ".scale-embeddings", ".scale-monitor")
 
 
-def test_every_explorer_stands_in_its_tab(explored, watched):
+def test_every_panel_is_in_its_tab(explored, watched):
     address = urlsplit(explored)
     watched.page.goto(f"{address.scheme}://{address.netloc}/")
     tabs = watched.page.locator(".scale-page .lm-TabBar-tab")

@@ -1,4 +1,4 @@
-"""The score explorer in notebook 09, moved by keyboard: it shows what the model says."""
+"""The score explorer in notebook 09, by keyboard: it shows the scores of the model."""
 
 import pytest
 from playwright.sync_api import expect
@@ -13,29 +13,29 @@ PRODUCT = "p0012"
 
 
 @pytest.fixture(scope="module")
-def model_says():
-    """S' of the product under some changes, as the page writes it."""
+def model_scores():
+    """S' of the changed product, formatted as on the page."""
     run, data = demo_run(), demo_data("test")
     probe, row = ProductEditor(data), data.ids.index(PRODUCT)
 
-    def says(changes):
+    def scores_of(changes):
         weighted_MM = product_outputs(run.model, probe.batch(row, changes)).weighted_MM
         return [number(value) for value in weighted_MM.ravel()]
 
-    return says
+    return scores_of
 
 
 def cells(panel):
-    """The cells of S' of the product; further down stands the mean over training."""
+    """Cells of S' of the product; the mean over the batch is further down."""
     return panel.locator('[data-matrix="weighted"]').first.locator("td")
 
 
-def test_a_slider_shows_what_the_model_says(open_notebook, model_says):
+def test_a_slider_shows_the_scores_of_the_model(open_notebook, model_scores):
     watched = open_notebook("09_score_matrix.ipynb")
     panel = watched.page.locator(".scale-score-explorer")
     panel.scroll_into_view_if_needed()
     clean = ModalityChange()
-    expect(cells(panel)).to_have_text(model_says(dict.fromkeys(MODALITIES, clean)))
+    expect(cells(panel)).to_have_text(model_scores(dict.fromkeys(MODALITIES, clean)))
     watched.picture("clean")
 
     handle = panel.locator(".scale-modality-image .noUi-handle")
@@ -44,8 +44,8 @@ def test_a_slider_shows_what_the_model_says(open_notebook, model_says):
         handle.press("ArrowRight")
     strength = STRENGTHS["gaussian"][11]
     noised = {"image": ModalityChange(damage=("gaussian", float(strength)))}
-    expected = model_says({m: noised.get(m, clean) for m in MODALITIES})
-    assert expected != model_says(dict.fromkeys(MODALITIES, clean))
+    expected = model_scores({m: noised.get(m, clean) for m in MODALITIES})
+    assert expected != model_scores(dict.fromkeys(MODALITIES, clean))
     expect(cells(panel)).to_have_text(expected)
     watched.picture("noised")
 
@@ -57,7 +57,7 @@ def test_a_slider_shows_what_the_model_says(open_notebook, model_says):
     watched.check()
 
 
-def test_a_product_that_loses_everything_is_told(open_notebook):
+def test_a_product_without_modalities_is_an_error_message(open_notebook):
     watched = open_notebook("09_score_matrix.ipynb")
     panel = watched.page.locator(".scale-score-explorer")
     panel.scroll_into_view_if_needed()
@@ -65,7 +65,7 @@ def test_a_product_that_loses_everything_is_told(open_notebook):
         panel.locator(f".scale-modality-{m}").get_by_label("present").uncheck()
     alert = panel.get_by_role("alert")
     expect(alert).to_contain_text(PRODUCT)
-    watched.picture("told")
+    watched.picture("error")
     panel.get_by_role("button", name="reset").click()
     expect(alert).to_have_count(0)
     watched.check()
