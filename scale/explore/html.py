@@ -47,7 +47,7 @@ class ClickableHtml(anywidget.AnyWidget):
 class PageColour(anywidget.AnyWidget):
     """Background colour of the page, reported by the browser; has no visible content."""
 
-    _esm = ASSETS / "theme.js"
+    _esm = ASSETS / "page_colour.js"
     page = traitlets.Unicode("#ffffff").tag(sync=True)
 
     def __repr__(self) -> str:

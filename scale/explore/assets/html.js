@@ -1,8 +1,8 @@
-// HTML from Python, whose elements with data-key can be picked by mouse, by dragging and by keyboard.
-// Elements inside one [data-group] are one stop of the Tab key; arrow keys move between them
-// (up and down by data-columns). Everything that is picked goes to Python as {key, drag}.
+// HTML from Python; elements with data-key can be picked by click, drag and keyboard.
+// A [data-group] is one Tab stop; arrow keys move between the elements in it (up and down by
+// data-columns). A pick is sent to Python as {key, drag}.
 
-// Makes `old` what `next` is and touches only what differs: pictures do not flash, sounds play on,
+// Turns `old` into `next` and changes only the differences: pictures do not flash, sounds play on,
 // the focus stays.
 function patch(old, next) {
   for (const { name } of [...old.attributes]) {
@@ -63,7 +63,7 @@ function render({ model, el }) {
   root.addEventListener("pointerdown", (event) => {
     const node = keyed(event.target);
     if (!node || event.button !== 0) return;
-    // The browser would otherwise drag the picture, or mark the text.
+    // Otherwise the browser drags the picture or selects the text.
     if (node.closest("[data-drag]")) event.preventDefault();
     dragging = node.closest("[data-drag]") !== null;
     node.focus({ preventScroll: true });
