@@ -19,6 +19,7 @@ import ipywidgets
 import numpy as np
 import traitlets
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -130,7 +131,9 @@ class TrainingMonitor(Panel):
         with use_style("paper" if is_light(self._page.page) else "dark"):
             figure = training_figure(self.run_log, self.step, self.lang)
             buffer = BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI)
+            figure.set_dpi(DPI)
+            # `savefig` draws twice.
+            FigureCanvasAgg(figure).print_png(buffer)
         uri = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
         alt = ", ".join(f"{name} {value}" for name, value in self.values().items())
         self._figure.html = (
