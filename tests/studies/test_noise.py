@@ -163,20 +163,43 @@ def test_mismatch_moves_every_content_and_doubles_none(dataset, m):
     assert not (starts[hit] == before[hit]).any()
     assert sorted(starts[hit]) == sorted(before[hit])
     for row in hit:
-        giver = hit[before[hit].tolist().index(starts[row])]
-        assert same(now, dataset, m, row, giver)
-        assert getattr(now.products[row], m) == getattr(dataset.products[giver], m)
-        equal = dataset.content_id_NM[row, place] == dataset.content_id_NM[giver, place]
+        donor = hit[before[hit].tolist().index(starts[row])]
+        assert same(now, dataset, m, row, donor)
+        assert getattr(now.products[row], m) == getattr(dataset.products[donor], m)
+        equal = dataset.content_id_NM[row, place] == dataset.content_id_NM[donor, place]
         assert noisy.true_NM[row, place] == equal
     others = np.delete(np.arange(len(dataset)), hit)
     assert np.array_equal(noisy.true_NM[others], dataset.present_NM[others])
 
 
-def test_mismatch_of_one_product_does_nothing(dataset):
+def test_mismatch_needs_two_products_and_exchanges_two(dataset):
     one = dataset.subset([1])
     noisy = apply_noise(one, mismatch_everywhere(1.0), 0)
     assert not noisy.hit_NM.any()
     assert np.array_equal(noisy.true_NM, one.present_NM)
+    two = dataset.subset([1, 2])
+    noisy = apply_noise(two, [Noise("mismatch", "text")], 0)
+    assert noisy.hit_NM[:, INDEX["text"]].all()
+    assert [p.text for p in noisy.dataset.products] == [p.text for p in two.products[::-1]]
+    # Of three products, the one that lacks the modality takes no part.
+    three = dataset.subset([4, 5, 6])
+    noisy = apply_noise(three, [Noise("mismatch", "table")], 0)
+    assert noisy.hit_NM[:, INDEX["table"]].tolist() == [True, False, True]
+    tables = [p.table for p in three.products]
+    assert [p.table for p in noisy.dataset.products] == [tables[2], None, tables[0]]
+
+
+@pytest.mark.parametrize("noise", [Noise("mismatch", "text"), Noise("typo", "text", 0.5)])
+def test_products_hit_at_a_share_are_hit_at_every_larger_share(dataset, noise):
+    column = INDEX[noise.modality]
+    hits = [
+        apply_noise(dataset, [replace(noise, share=share)], 2).hit_NM[:, column]
+        for share in (0.2, 0.5, 0.8, 1.0)
+    ]
+    for fewer_N, more_N in pairwise(hits):
+        assert not (fewer_N & ~more_N).any()
+        assert fewer_N.sum() < more_N.sum()
+    assert np.array_equal(hits[-1], dataset.present_NM[:, column])
 
 
 def test_mismatch_moves_the_recorded_hash_along(dataset):
