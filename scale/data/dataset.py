@@ -402,6 +402,11 @@ class ProductDataset:
         content_id_BM = torch.from_numpy(self.content_id_NM[index_B])
         return ProductBatch(tokens, content_id_BM >= 0, torch.from_numpy(index_B), content_id_BM)
 
+    def facts(self, indices: np.ndarray) -> ProductBatch:
+        """Return the batch of the products at `indices` without its tokens."""
+        content_id_BM = torch.from_numpy(self.content_id_NM[indices])
+        return ProductBatch({}, content_id_BM >= 0, torch.from_numpy(indices), content_id_BM)
+
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
         """Yield all products in order, `batch_size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):

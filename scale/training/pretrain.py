@@ -15,8 +15,8 @@ from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
 from scale.data.product import summarise_problems, write_problems
-from scale.data.shards.format import Settings, is_shards
-from scale.data.shards.reader import ShardDataset, Shards
+from scale.data.shards.format import TokenSettings, is_shards
+from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
 from scale.training.checkpoint_manager import CheckpointManager
@@ -109,8 +109,8 @@ def _prepare(
     tokenizer = _tokenizer(config, source, run)
     config = fit_vocabulary(config, tokenizer)
     normaliser = Normaliser.load(run.normaliser) if started else None
-    if isinstance(source, Shards):
-        source.check(Settings.of(config, tokenizer))
+    if isinstance(source, ShardFolder):
+        source.check(TokenSettings.of(config, tokenizer))
         data = ShardDataset.of(source, normaliser)
         problems = data.problems
     else:
@@ -125,11 +125,11 @@ def _prepare(
     return config, data
 
 
-def _open(catalogue: Catalogue | Path | str, strict: bool) -> Catalogue | Shards:
+def _open(catalogue: Catalogue | Path | str, strict: bool) -> Catalogue | ShardFolder:
     """Open the catalogue and assign a split to each product."""
     if not isinstance(catalogue, Catalogue):
         if is_shards(catalogue):
-            return Shards.open(catalogue)
+            return ShardFolder.open(catalogue)
         catalogue = Catalogue.open(catalogue, strict=strict)
     return with_splits(catalogue)
 
@@ -151,12 +151,12 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
 
 
 def _tokenizer(
-    config: Config, source: Catalogue | Shards, run: RunFolder
+    config: Config, source: Catalogue | ShardFolder, run: RunFolder
 ) -> PreTrainedTokenizerBase:
     """Return the run's tokenizer: that of the shards, or one trained on the training split."""
     if run.config.is_file():
         return load_tokenizer(run.tokenizer)
-    if isinstance(source, Shards):
+    if isinstance(source, ShardFolder):
         tokenizer = source.tokenizer
     else:
         tokenizer = make_tokenizer(source.split("train").products, config.features)

@@ -18,35 +18,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from scale.config import Config, FeatureConfig
 from scale.files import write_whole
 from scale.modalities import CONTINUOUS, MODALITIES
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = 1
-"""Increased when older code can no longer read a folder."""
+"""Version of the format; increased when older code can no longer read a folder."""
 MANIFEST, PLAN = "manifest.json", "plan.json"
 NORMALISER, PROBLEMS = "normaliser.safetensors", "problems.jsonl"
 ARRAYS = ("content_NM", "length_NM", "start_N", "crc_N", "split_N")
 REPAIR = "The same scale shards command rewrites missing and damaged files"
 HEADER_BYTES = 4 * len(MODALITIES)
 LARGEST_SHARD = (1 << 32) - 1
-"""Bytes; the offsets have 32 bits."""
+"""Bytes; offsets have 32 bits."""
 
 
 class ShardsError(ValueError):
-    """Shards that cannot be written or read; the message names the file or the product."""
+    """Shards that cannot be written or read; the message names the file or product."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the tokens of each modality become bytes.
+    """Byte layout of the tokens of each modality.
 
-    text: ids. table: ids, then the numbers of the entities (int16). Continuous: float16 vectors.
+    text: ids. table: ids, then entity numbers (int16). Continuous modalities: float16 vectors.
     """
 
     vocab_size: int
@@ -55,17 +55,17 @@ class Layout:
 
     @property
     def id_type(self) -> np.dtype:
-        """Ids take two bytes where the vocabulary allows it."""
+        """Type of ids: two bytes if the vocabulary allows it, otherwise four."""
         return np.dtype("<u2" if self.vocab_size <= 1 << 16 else "<u4")
 
     def token_bytes(self, modality: str) -> int:
-        """Bytes of one token; 0 for a modality that no product has."""
+        """Return the bytes of one token; 0 for a modality that no product has."""
         if modality in CONTINUOUS:
             return 2 * self.sizes.get(modality, 0)
         return self.id_type.itemsize + (2 if modality == "table" else 0)
 
     def pack(self, modality: str, values: np.ndarray, entity_L: np.ndarray | None) -> bytes:
-        """Of one sequence: ids_L or feats_LF (float16), and the table's entities."""
+        """Return the bytes of one sequence: ids_L or feats_LF (float16), and table entities."""
         if modality in CONTINUOUS:
             return values.astype("<f2", copy=False).tobytes()
         ids = values.astype(self.id_type).tobytes()
@@ -84,57 +84,57 @@ class Layout:
         return np.frombuffer(raw, self.id_type, length), entity_L
 
     def product_bytes(self, length_BM: np.ndarray) -> np.ndarray:
-        """Bytes of products with these numbers of tokens."""
+        """Return the bytes of products with these numbers of tokens."""
         each_M = np.array([self.token_bytes(m) for m in MODALITIES], np.int64)
         return HEADER_BYTES + length_BM @ each_M
 
 
 def header(parts: Sequence[bytes]) -> bytes:
-    """The sizes before the bytes of a product's modalities, as litdata writes a list of bytes."""
+    """Return the sizes of a product's modalities, as litdata writes them before their bytes."""
     return np.array([len(part) for part in parts], "<u4").tobytes()
 
 
 def checksum(*parts: bytes) -> int:
-    """CRC-32 of a product's bytes."""
+    """Return the CRC-32 of a product's bytes."""
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
     return crc
 
 
-def split(product: bytes) -> list[memoryview]:
-    """The bytes of each modality, in the one order, from header and bytes.
+def split_product(product: bytes) -> list[memoryview]:
+    """Split a product (header and bytes) into the bytes of each modality, in order.
 
-    Raises ShardsError where the sizes do not add up to the bytes.
+    Raises ShardsError if the sizes do not add up.
     """
     if len(product) < HEADER_BYTES:
         raise ShardsError(f"{len(product)} bytes are too few for a product")
     sizes = np.frombuffer(product, "<u4", len(MODALITIES)).astype(np.int64)
     edges = [HEADER_BYTES, *(HEADER_BYTES + sizes.cumsum()).tolist()]
     if edges[-1] != len(product):
-        raise ShardsError(f"{len(product)} bytes, but the sizes say {edges[-1]}")
+        raise ShardsError(f"{len(product)} bytes, but the sizes add up to {edges[-1]}")
     view = memoryview(product)
     return [view[a:b] for a, b in pairwise(edges)]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the tokens depend on besides the products: as in the config of a run."""
+class TokenSettings:
+    """Settings that the tokens of a product depend on, from the config of a run."""
 
     features: dict[str, Any]
-    """The `FeatureConfig`."""
+    """The `FeatureConfig` as a dictionary."""
     modalities: tuple[str, ...]
     lengths: dict[str, int]
     """Longest sequence of each continuous modality."""
     tokenizer: str
-    """Its fingerprint."""
+    """Fingerprint of the tokenizer."""
     vocab_size: int
 
     @staticmethod
-    def of(config: Config, tokenizer: "PreTrainedTokenizerBase") -> "Settings":
-        """Of a run."""
+    def of(config: Config, tokenizer: "PreTrainedTokenizerBase") -> "TokenSettings":
+        """Return the settings of a run."""
         lengths = {m: config.model.length(m) for m in CONTINUOUS}
-        return Settings(
+        return TokenSettings(
             asdict(config.features),
             tuple(config.model.modalities),
             lengths,
@@ -142,8 +142,8 @@ class Settings:
             len(tokenizer),
         )
 
-    def differing(self, other: "Settings") -> list[str]:
-        """Names of what differs, as a user sets them."""
+    def differences(self, other: "TokenSettings") -> list[str]:
+        """Return the names of settings that differ, as in the config."""
         changed = [
             f"features.{name}"
             for name in sorted(self.features.keys() | other.features.keys())
@@ -158,21 +158,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class FileFacts:
-    """A file's size and checksum."""
+class FileChecksum:
+    """Size and checksum of a file."""
 
     bytes: int
     blake2b: str
 
     @staticmethod
-    def of(path: Path) -> "FileFacts":
-        """Of a file that is there."""
+    def of(path: Path) -> "FileChecksum":
+        """Compute them for an existing file."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return FileFacts(path.stat().st_size, digest.hexdigest())
+        return FileChecksum(path.stat().st_size, digest.hexdigest())
 
     def check_size(self, path: Path) -> None:
-        """Raises ShardsError where the file is missing or cut short."""
+        """Raise ShardsError if the file is missing or has another size."""
         try:
             found = path.stat().st_size
         except FileNotFoundError as error:
@@ -181,10 +181,10 @@ class FileFacts:
             raise ShardsError(f"{path}: {found:,} bytes instead of {self.bytes:,}. {REPAIR}")
 
     def check(self, path: Path) -> None:
-        """As `check_size`, and where the content is not what was written."""
+        """Raise ShardsError if the file is missing or has another content."""
         self.check_size(path)
-        if FileFacts.of(path) != self:
-            raise ShardsError(f"{path}: damaged, its checksum is another. {REPAIR}")
+        if FileChecksum.of(path) != self:
+            raise ShardsError(f"{path}: damaged, the checksum differs. {REPAIR}")
 
 
 @dataclass(frozen=True)
@@ -193,35 +193,35 @@ class ShardRecord:
 
     number: int
     products: int
-    files: dict[str, FileFacts]
-    """The shard, its facts and its moments, by name in the folder."""
+    files: dict[str, FileChecksum]
+    """The shard, its metadata and its moments, by name in the folder."""
     sizes: dict[str, int]
-    """F by continuous modality that it holds."""
+    """F by continuous modality that occurs in it."""
     cut: dict[str, int]
-    """Media whose vectors were cut, by modality."""
+    """Number of media whose vectors were cut, by modality."""
     problems: list[dict[str, Any]]
     litdata: dict[str, Any]
-    """What litdata's index says of the chunk's format."""
+    """Entry of the chunk format in litdata's index."""
 
     def save(self, path: Path) -> None:
-        """Write it: from then on the shard counts as finished."""
+        """Write the record, which marks the shard as finished."""
         write_whole(path, json.dumps(asdict(self)) + "\n")
 
     @staticmethod
     def load(path: Path) -> "ShardRecord | None":
-        """Inverse of `save`; None where there is none or it is damaged."""
+        """Inverse of `save`; None if the record is absent or damaged."""
         try:
             values = json.loads(path.read_bytes())
-            files = {name: FileFacts(**facts) for name, facts in values.pop("files").items()}
+            files = {name: FileChecksum(**known) for name, known in values.pop("files").items()}
             return ShardRecord(files=files, **values)
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def intact(self, folder: Path) -> bool:
-        """Whether all its files are there and unchanged."""
+    def is_intact(self, folder: Path) -> bool:
+        """Return whether all files of the shard exist unchanged."""
         try:
-            for name, facts in self.files.items():
-                facts.check(folder / name)
+            for name, checksum in self.files.items():
+                checksum.check(folder / name)
         except ShardsError:
             return False
         return True
@@ -229,55 +229,55 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished folder."""
+    """Description of a finished folder of shards."""
 
-    settings: Settings
+    settings: TokenSettings
     products: int
     products_per_shard: int
     sizes: dict[str, int]
     """F by continuous modality that some product has."""
     present: dict[str, int]
-    """Products that have a modality, for those that some product has."""
+    """Number of products by modality; without modalities that no product has."""
     splits: dict[str, int]
-    """Products of each split."""
+    """Number of products of each split."""
     fingerprint: str
-    """As `ProductDataset.fingerprint` of the catalogue."""
+    """Equal to `ProductDataset.fingerprint` of the catalogue."""
     shards: list[dict[str, Any]]
-    """Of each: its products and its files."""
-    files: dict[str, FileFacts]
-    """Arrays over all products, normaliser and the like."""
+    """Number of products and files of each shard."""
+    files: dict[str, FileChecksum]
+    """Files that concern all products: arrays, normaliser, problems."""
     cut: dict[str, int]
     versions: dict[str, str]
     format: int = FORMAT
 
     @property
     def layout(self) -> Layout:
-        """How products lie in the shards."""
+        """Byte layout of the products."""
         return Layout(self.settings.vocab_size, self.sizes)
 
     def save(self, folder: Path) -> None:
-        """Write it: from then on the folder can be read."""
+        """Write the manifest, which makes the folder readable."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
         write_whole(folder / MANIFEST, text + "\n")
 
     @staticmethod
     def load(folder: Path) -> "Manifest":
-        """Inverse of `save`. Raises ShardsError where there is none, or it is not one."""
+        """Inverse of `save`. Raises ShardsError if the manifest is absent or damaged."""
         path = folder / MANIFEST
         try:
             values = json.loads(path.read_bytes())
         except FileNotFoundError as error:
-            raise ShardsError(f"{path}: missing: are the shards unfinished? {REPAIR}") from error
+            raise ShardsError(f"{path}: missing; the shards may be unfinished. {REPAIR}") from error
         except ValueError as error:
             raise ShardsError(f"{path}: damaged: {error}. {REPAIR}") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ShardsError(f"{path}: not a manifest of shards in format {FORMAT}")
         try:
-            settings = Settings(**values.pop("settings"))
+            settings = TokenSettings(**values.pop("settings"))
             FeatureConfig(**settings.features)
-            files = {n: FileFacts(**f) for n, f in values.pop("files").items()}
+            files = {n: FileChecksum(**f) for n, f in values.pop("files").items()}
             shards = [
-                s | {"files": {n: FileFacts(**f) for n, f in s["files"].items()}}
+                s | {"files": {n: FileChecksum(**f) for n, f in s["files"].items()}}
                 for s in values.pop("shards")
             ]
             return Manifest(settings, files=files, shards=shards, **values)
@@ -286,35 +286,40 @@ class Manifest:
 
 
 def is_shards(folder: Path | str) -> bool:
-    """Whether a folder holds shards, finished or not."""
+    """Return whether a folder contains shards, finished or not."""
     folder = Path(folder)
     begun = any((folder / name).is_file() for name in (MANIFEST, PLAN))
     return begun and (folder / "facts").is_dir()
 
 
 def chunk_name(number: int) -> str:
-    """Name of a shard's file."""
+    """Return the file name of a shard."""
     return f"shard-{number:06d}.bin"
 
 
-def facts_name(number: int) -> str:
-    """Name of the file that tells ids, splits, categories and contents of a shard's products."""
+def metadata_name(number: int) -> str:
+    """Return the name of the file with ids, splits, categories and contents of a shard."""
     return f"facts/{number:06d}.arrow"
 
 
 def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Changes where a word piece, its id, a special token or the cutting changes."""
-    said = [sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())]
+    """Return a hash of the word pieces, their ids, the special tokens and the splitting rules."""
+    parts = [sorted(tokenizer.get_vocab().items()), sorted(tokenizer.special_tokens_map.items())]
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         inner = json.loads(backend.to_str())
-        said.append([inner.get(part) for part in ("normalizer", "pre_tokenizer", "model")])
-    text = json.dumps(said, sort_keys=True, default=str)
+        parts.append([inner.get(part) for part in ("normalizer", "pre_tokenizer", "model")])
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def read_facts(path: Path) -> pa.Table:
-    """The facts of a shard's products, mapped from disk. Raises ShardsError."""
+def read_metadata(path: Path) -> "pa.Table":
+    """Return ids, splits, categories etc. of a shard's products, memory-mapped.
+
+    Raises ShardsError if the file is not readable.
+    """
+    import pyarrow as pa
+
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (pa.ArrowException, OSError) as error:

@@ -1,6 +1,6 @@
 """Read products from a folder of shards, as training reads a `ProductDataset`.
 
-`Shards` gives the checked bytes of any product; `ShardDataset` turns them into batches.
+`ShardFolder` reads and checks the bytes of any product; `ShardDataset` makes batches of them.
 
 N products, M modalities (five), B products of a batch, R rows: products of the batch that have a
 modality, L length of a sequence, F features of a vector.
@@ -30,32 +30,32 @@ from scale.data.shards.format import (
     PROBLEMS,
     REPAIR,
     Manifest,
-    Settings,
     ShardsError,
+    TokenSettings,
     checksum,
     chunk_name,
-    facts_name,
-    read_facts,
-    split,
+    metadata_name,
+    read_metadata,
+    split_product,
     tokenizer_fingerprint,
 )
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS, INDEX
 
 OPEN_FILES = 256
-"""Shards open at a time."""
+"""Maximum number of open shards."""
 READERS = 8
-"""Threads that read and check: a distant disk answers many questions at a time."""
+"""Threads that read and check: network disks serve many requests concurrently."""
 
 
 class OpenFile:
-    """A file that can be read at any place by several threads; closed when nobody holds it."""
+    """A file that several threads can read at any position; closed with the last reference."""
 
     def __init__(self, path: Path) -> None:
         self.handle = os.open(path, os.O_RDONLY)
 
     def read(self, size: int, start: int) -> bytes:
-        """Bytes from a place; fewer where the file ends before."""
+        """Return up to `size` bytes from position `start`."""
         return os.pread(self.handle, size, start)
 
     def __del__(self) -> None:
@@ -64,14 +64,14 @@ class OpenFile:
 
 
 class OpenFiles:
-    """The shards used last, open."""
+    """The most recently used shards, open."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.lock = folder, Lock()
         self.files: OrderedDict[int, OpenFile] = OrderedDict()
 
     def get(self, number: int) -> OpenFile:
-        """A shard by number."""
+        """Return a shard by number."""
         with self.lock:
             if number not in self.files:
                 self.files[number] = OpenFile(self.folder / chunk_name(number))
@@ -82,8 +82,8 @@ class OpenFiles:
 
 
 @dataclass(frozen=True)
-class Shards:
-    """What `write_shards` wrote. Arrays over all products are mapped from disk."""
+class ShardFolder:
+    """A folder written by `write_shards`. Arrays over all products are memory-mapped."""
 
     folder: Path
     manifest: Manifest
@@ -92,67 +92,71 @@ class Shards:
     content_id_NM: np.ndarray
     """As `ProductDataset.content_id_NM`."""
     length_NM: np.ndarray
-    """Tokens of each modality; 0 where absent."""
+    """Number of tokens of each modality; 0 where absent."""
     start_N: np.ndarray
     """First byte of a product in its shard."""
     crc_N: np.ndarray
     split_N: np.ndarray
-    """Place in `SPLITS`."""
+    """Position in `SPLITS`."""
     files: OpenFiles = field(repr=False)
     readers: Executor = field(repr=False)
 
     @staticmethod
-    def open(folder: Path | str) -> "Shards":
-        """Check that all files are there in their sizes, and the checksums of the facts.
+    def open(folder: Path | str) -> "ShardFolder":
+        """Open a folder; check the sizes of all files and the checksums of all but the shards.
 
-        A shard's own bytes are checked as its products are read. Raises ShardsError that names the
-        file which is missing, cut short or damaged.
+        The bytes of shards are checked when products are read. Raises ShardsError with the name of
+        the file that is missing, truncated or damaged.
         """
         folder = Path(folder)
         manifest = Manifest.load(folder)
         for shard in manifest.shards:
-            for name, facts in shard["files"].items():
-                facts.check_size(folder / name)
-        for name, facts in manifest.files.items():
-            facts.check(folder / name)
+            for name, known in shard["files"].items():
+                known.check_size(folder / name)
+        for name, known in manifest.files.items():
+            known.check(folder / name)
         tokenizer = load_tokenizer(folder / "tokenizer")
         if tokenizer_fingerprint(tokenizer) != manifest.settings.tokenizer:
-            raise ShardsError(f"{folder / 'tokenizer'}: not the tokenizer that wrote the shards")
+            raise ShardsError(f"{folder / 'tokenizer'}: not the tokenizer of these shards")
         arrays = [
             np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS
         ]
         if any(len(values) != manifest.products for values in arrays):
-            raise ShardsError(f"{folder}: not facts of {manifest.products} products. {REPAIR}")
+            raise ShardsError(
+                f"{folder}: arrays do not have {manifest.products} products. {REPAIR}"
+            )
         normaliser = Normaliser.load(folder / NORMALISER)
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
-        return Shards(folder, manifest, tokenizer, normaliser, *arrays, OpenFiles(folder), readers)
+        return ShardFolder(
+            folder, manifest, tokenizer, normaliser, *arrays, OpenFiles(folder), readers
+        )
 
     def __len__(self) -> int:
         return self.manifest.products
 
-    def check(self, settings: Settings) -> None:
-        """Raises ShardsError where a run would make other tokens than those that lie here."""
-        changed = self.manifest.settings.differing(settings)
+    def check(self, settings: TokenSettings) -> None:
+        """Raise ShardsError if a run with these settings would use other tokens."""
+        changed = self.manifest.settings.differences(settings)
         if changed:
             raise ShardsError(
-                f"{self.folder}: the shards were written with other {', '.join(changed)}: give the "
-                "run the same preset and settings, or write shards for these"
+                f"{self.folder}: the shards were written with other {', '.join(changed)}: use the "
+                "same preset and settings, or write shards for these"
             )
 
     def read(self, numbers_B: np.ndarray, length_BM: np.ndarray) -> list[bytes]:
-        """The bytes of products, with these numbers of tokens.
+        """Return the bytes of products with these numbers of tokens.
 
-        Raises ShardsError that names the product where they are not those that were written.
+        Raises ShardsError with the id of the product if they are damaged.
         """
         size_B = self.manifest.layout.product_bytes(length_BM)
         columns = (numbers_B, size_B, self.start_N[numbers_B], self.crc_N[numbers_B])
-        facts = list(zip(*(column.tolist() for column in columns), strict=True))
-        step = -(-len(facts) // READERS) or 1
-        parts = [facts[at : at + step] for at in range(0, len(facts), step)]
+        requests = list(zip(*(column.tolist() for column in columns), strict=True))
+        step = -(-len(requests) // READERS) or 1
+        parts = [requests[at : at + step] for at in range(0, len(requests), step)]
         return [raw for read in self.readers.map(self._read_all, parts) for raw in read]
 
-    def _read_all(self, facts: list[tuple[int, int, int, int]]) -> list[bytes]:
-        return [self._read(*fact) for fact in facts]
+    def _read_all(self, requests: list[tuple[int, int, int, int]]) -> list[bytes]:
+        return [self._read(*request) for request in requests]
 
     def _read(self, number: int, size: int, start: int, crc: int) -> bytes:
         shard = number // self.manifest.products_per_shard
@@ -163,51 +167,53 @@ class Shards:
         if checksum(raw) != crc:
             raise ShardsError(
                 f"{self.folder / chunk_name(shard)}: product {self.products([number])[0].id!r} is "
-                f"damaged, its checksum is another. {REPAIR}"
+                f"damaged, the checksum differs. {REPAIR}"
             )
         return raw
 
     def products(self, numbers: Sequence[int] | np.ndarray) -> tuple[Product, ...]:
-        """Ids, splits and categories of products; what else their records held is not here."""
+        """Return products with id, split and category; other fields are not stored."""
         found: dict[int, Product] = {}
         size = self.manifest.products_per_shard
         numbers_N = np.asarray(numbers, np.int64)
         for shard in np.unique(numbers_N // size).tolist():
-            path = self.folder / facts_name(shard)
-            self.manifest.shards[shard]["files"][facts_name(shard)].check(path)
+            path = self.folder / metadata_name(shard)
+            self.manifest.shards[shard]["files"][metadata_name(shard)].check(path)
             own_R = np.unique(numbers_N[numbers_N // size == shard])
-            table = read_facts(path).select(["id", "split", "category"]).take(own_R - shard * size)
+            table = (
+                read_metadata(path).select(["id", "split", "category"]).take(own_R - shard * size)
+            )
             for number, row in zip(own_R.tolist(), table.to_pylist(), strict=True):
                 found[number] = Product(**row)
         return tuple(found[number] for number in numbers_N.tolist())
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """What of the catalogue could not be used."""
+        """Values and media of the catalogue that could not be used."""
         return read_problems(self.folder / PROBLEMS)
 
 
 @dataclass(frozen=True)
 class ShardDataset:
-    """Products as tokens on disk: map-style, any product at any time, one order.
+    """Products as tokens on disk: map-style, with random access, in fixed order.
 
-    Its batches have the bits of `ProductDataset`'s. A process holds eight bytes a product in
-    memory.
+    Its batches are bit-identical to those of `ProductDataset`. It takes eight bytes of memory per
+    product and process.
     """
 
-    shards: Shards
+    shards: ShardFolder
     normaliser: Normaliser
     number_N: np.ndarray
-    """Which product of the shards each one is."""
+    """Position of each product in the folder."""
 
     @staticmethod
     def open(folder: Path | str, normaliser: Normaliser | None = None) -> "ShardDataset":
-        """All products of a folder. Raises ShardsError."""
-        return ShardDataset.of(Shards.open(folder), normaliser)
+        """Return all products of a folder. Raises ShardsError."""
+        return ShardDataset.of(ShardFolder.open(folder), normaliser)
 
     @staticmethod
-    def of(shards: Shards, normaliser: Normaliser | None = None) -> "ShardDataset":
-        """All products; `normaliser`: None is the one that was written with them."""
+    def of(shards: ShardFolder, normaliser: Normaliser | None = None) -> "ShardDataset":
+        """Return all products; `normaliser` defaults to that of the folder."""
         return ShardDataset(shards, normaliser or shards.normaliser, np.arange(len(shards)))
 
     def __len__(self) -> int:
@@ -215,23 +221,23 @@ class ShardDataset:
 
     @cached_property
     def products(self) -> tuple[Product, ...]:
-        """Ids, splits and categories, read from disk when first asked for: of a validation split,
-        not of millions."""
+        """Products with id, split and category, read at first use: for subsets that fit in memory,
+        such as a validation split."""
         return self.shards.products(self.number_N)
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Product ids in order; read from disk."""
+        """Product ids, in order; read from disk."""
         return tuple(product.id for product in self.products)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """That of the tokens."""
+        """The one that the shards were written with."""
         return self.shards.tokenizer
 
     @property
     def config(self) -> FeatureConfig:
-        """That of the tokens."""
+        """The one that the shards were written with."""
         return FeatureConfig(**self.shards.manifest.settings.features)
 
     @property
@@ -241,57 +247,62 @@ class ShardDataset:
 
     @property
     def present_NM(self) -> np.ndarray:
-        """bool: whether a product has a modality."""
+        """bool (N, M): whether a product has a modality."""
         return self.shards.length_NM[self.number_N] > 0
 
     @property
     def feature_sizes(self) -> dict[str, int]:
-        """F of each continuous modality that is there."""
+        """F of each continuous modality that occurs."""
         return dict(self.shards.manifest.sizes)
 
     @property
     def fingerprint(self) -> str:
-        """That of the catalogue which the shards were written from; of all products."""
+        """Fingerprint of the catalogue that the shards were written from, with all products."""
         return self.shards.manifest.fingerprint
 
     @property
     def problems(self) -> list[Problem]:
-        """What of the catalogue could not be used."""
+        """Values and media of the catalogue that could not be used."""
         return self.shards.problems
 
     @property
     def cut(self) -> dict[str, int]:
-        """Media whose vectors were cut to the longest sequence, counted by modality."""
+        """Number of media whose vectors were cut to the longest sequence, by modality."""
         return self.shards.manifest.cut
 
     @property
     def edges(self) -> np.ndarray:
-        """First product of each run of products in one shard, and the number of products."""
+        """Start of each run of products that lie in one shard, and the number of products."""
         shard_N = self.number_N // self.shards.manifest.products_per_shard
         return np.array([0, *(np.diff(shard_N).nonzero()[0] + 1), len(self)])
 
     def rows_of(self, split: str) -> np.ndarray:
-        """Positions of the products of a split."""
+        """Return the positions of the products of a split."""
         return (self.shards.split_N[self.number_N] == SPLITS.index(split)).nonzero()[0]
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "ShardDataset":
-        """The products at `indices`, in that order; contents keep their numbers."""
+        """Return the products at `indices`, in that order, with the same content numbers."""
         return replace(self, number_N=self.number_N[np.asarray(indices, np.int64)])
 
+    def facts(self, indices: np.ndarray) -> ProductBatch:
+        """Return the batch of the products at `indices` without its tokens."""
+        content_id_BM = torch.from_numpy(self.shards.content_id_NM[self.number_N[indices]])
+        return ProductBatch(
+            {}, content_id_BM >= 0, torch.from_numpy(np.array(indices)), content_id_BM
+        )
+
     def batches(self, batch_size: int) -> Iterator[ProductBatch]:
-        """All products in order, `batch_size` at a time; the last batch may be smaller."""
+        """Yield all products in order, `batch_size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), batch_size):
             yield self.collate(np.arange(start, min(start + batch_size, len(self))))
 
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
-        """As `ProductDataset.collate`, to the bit. Raises ShardsError where bytes are damaged."""
+        """As `ProductDataset.collate`, bit-identical. Raises ShardsError if bytes are damaged."""
         rows = indices.numpy() if isinstance(indices, Tensor) else indices
-        index_B = np.array(rows, np.int64)
-        numbers_B = self.number_N[index_B]
-        content_id_BM = torch.from_numpy(self.shards.content_id_NM[numbers_B])
-        batch = ProductBatch({}, content_id_BM >= 0, torch.from_numpy(index_B), content_id_BM)
+        batch = self.facts(np.array(rows, np.int64))
+        numbers_B = self.number_N[batch.index_B.numpy()]
         length_BM = self.shards.length_NM[numbers_B]
-        parts = [split(product) for product in self.shards.read(numbers_B, length_BM)]
+        parts = [split_product(product) for product in self.shards.read(numbers_B, length_BM)]
         for m in self.shards.manifest.present:
             (rows_R,) = length_BM[:, INDEX[m]].nonzero()
             raw = [parts[row][INDEX[m]] for row in rows_R]
@@ -306,7 +317,7 @@ class ShardDataset:
         half_RLF = np.zeros((len(raw), longest, layout.sizes[modality]), np.float16)
         for half_LF, part, length in zip(half_RLF, raw, length_R.tolist(), strict=True):
             half_LF[:length], _ = layout.unpack(modality, part)
-        # numpy asks the system for large pages, with which the first touch costs half as much.
+        # numpy requests huge pages, which halve the cost of the first write.
         values = torch.from_numpy(np.empty(half_RLF.shape, np.float32))
         values.copy_(torch.from_numpy(half_RLF))
         padding_RL = torch.from_numpy(np.arange(longest) >= length_R[:, None])

@@ -42,17 +42,17 @@ from scale.data.shards.format import (
     NORMALISER,
     PLAN,
     PROBLEMS,
-    FileFacts,
+    FileChecksum,
     Layout,
     Manifest,
-    Settings,
     ShardRecord,
     ShardsError,
+    TokenSettings,
     checksum,
     chunk_name,
-    facts_name,
     header,
-    read_facts,
+    metadata_name,
+    read_metadata,
 )
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import replacing, write_whole
@@ -65,7 +65,7 @@ MISSING_LITDATA = "litdata is missing: pip install 'scale-workbench[shards]'"
 
 @dataclass(frozen=True)
 class ShardMaker:
-    """Makes the shards of a folder, each by itself."""
+    """Writes the shards of a folder, each independently of the others."""
 
     folder: Path
     catalogue: Path
@@ -73,17 +73,21 @@ class ShardMaker:
     config: Config
     tokenizer: PreTrainedTokenizerBase
     cache: Path | None = None
-    """Of features; None computes into one that goes when the shard is finished."""
+    """Feature cache; None uses a temporary one per shard."""
     strict: bool = False
 
     def make(self, number: int, products: Sequence[Product]) -> ShardRecord:
-        """The shard's record; where the shard is finished and intact there is nothing to do.
+        """Write a shard unless it is finished and intact; return its record.
 
-        What is not finished has names that begin with `.work`; the record is written last.
+        Names of unfinished files begin with `.work`; the record is written last.
         """
         target = self.folder / "facts" / f"{number:06d}.json"
         record = ShardRecord.load(target)
-        if record is not None and record.products == len(products) and record.intact(self.folder):
+        if (
+            record is not None
+            and record.products == len(products)
+            and record.is_intact(self.folder)
+        ):
             return record
         target.unlink(missing_ok=True)
         work = self.folder / f".work-{number:06d}"
@@ -102,19 +106,19 @@ class ShardMaker:
         layout = Layout(len(self.tokenizer), sizes)
         packed = [pack_product(layout, read, row) for row in range(len(products))]
         index = write_chunk(packed, work, work / "chunk")
-        write_facts(read, layout, packed, work / "facts")
+        write_metadata(read, layout, packed, work / "metadata")
         write_moments(read, work / "moments")
-        names = {"chunk": chunk_name(number), "facts": facts_name(number),
+        names = {"chunk": chunk_name(number), "metadata": metadata_name(number),
                  "moments": moments_name(number)}  # fmt: skip
         files = {}
         for made, name in names.items():
             (self.folder / name).parent.mkdir(exist_ok=True)
-            files[name] = FileFacts.of((work / made).replace(self.folder / name))
+            files[name] = FileChecksum.of((work / made).replace(self.folder / name))
         problems = [asdict(problem) for problem in read.problems]
         return ShardRecord(number, len(products), files, sizes, read.cut, problems, index)
 
     def _read(self, products: Sequence[Product], work: Path) -> TokenizedProducts:
-        settings = Settings.of(self.config, self.tokenizer)
+        settings = TokenSettings.of(self.config, self.tokenizer)
         return tokenize_products(
             Catalogue(self.catalogue, tuple(products)),
             self.config.features,
@@ -129,7 +133,7 @@ class ShardMaker:
 
 
 def pack_product(layout: Layout, read: TokenizedProducts, row: int) -> list[bytes]:
-    """The bytes of each modality of a product; b"" where it is absent."""
+    """Return the bytes of each modality of a product; b"" where it is absent."""
     parts = []
     for m in MODALITIES:
         column = read.columns.get(m)
@@ -144,10 +148,9 @@ def pack_product(layout: Layout, read: TokenizedProducts, row: int) -> list[byte
 
 
 def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str, Any]:
-    """All products as one chunk of litdata; returns what litdata's index says of its format.
+    """Write products as one chunk of litdata; return the format entry for litdata's index.
 
-    Raises ShardsError where it would be larger than its offsets can say, ImportError without
-    litdata.
+    Raises ShardsError if the chunk exceeds the range of its offsets, ImportError without litdata.
     """
     try:
         from litdata.streaming.writer import BinaryWriter
@@ -157,8 +160,8 @@ def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str
     size += sum(HEADER_BYTES + sum(map(len, parts)) for parts in packed)
     if size > LARGEST_SHARD:
         raise ShardsError(
-            f"{target}: {size:,} bytes are more than a shard can hold ({LARGEST_SHARD:,}): choose "
-            "fewer products per shard"
+            f"{target}: {size:,} bytes exceed the size limit of a shard ({LARGEST_SHARD:,}): "
+            "choose fewer products per shard"
         )
     writer = BinaryWriter(str(work / "litdata"), chunk_bytes=LARGEST_SHARD)
     for place, parts in enumerate(packed):
@@ -166,14 +169,14 @@ def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str
     (chunk,) = writer.done()
     Path(chunk).replace(target)
     if target.stat().st_size != size:
-        raise ShardsError(f"{target}: litdata wrote another format than the one known here")
+        raise ShardsError(f"{target}: this version of litdata writes another format")
     return writer.get_config()
 
 
-def write_facts(
+def write_metadata(
     read: TokenizedProducts, layout: Layout, packed: list[list[bytes]], target: Path
 ) -> None:
-    """A row per product: id, split, category, first byte, CRC-32, lengths and contents."""
+    """Write a row per product: id, split, category, first byte, CRC-32, lengths and contents."""
     bytes_NM = np.array([[len(part) for part in parts] for parts in packed], np.int64)
     each_M = np.array([max(1, layout.token_bytes(m)) for m in MODALITIES])
     taken_N = HEADER_BYTES + bytes_NM.sum(1)
@@ -195,12 +198,12 @@ def write_facts(
 
 
 def _chunk_header(products: int) -> int:
-    """Bytes of a chunk before its first product."""
+    """Return the bytes of a chunk before its first product."""
     return 4 * (products + 2)
 
 
 def write_moments(read: TokenizedProducts, target: Path) -> None:
-    """Moments of the training products' vectors: what the normaliser is made of in the end."""
+    """Write the moments of the training products' vectors, from which the normaliser is fitted."""
     training_N = np.array([p.split == "train" for p in read.products], bool)
     tensors = {}
     for m, column in read.columns.items():
@@ -222,25 +225,24 @@ def read_moments(path: Path) -> dict[str, Moments]:
 
 
 def moments_name(number: int) -> str:
-    """Name of the file of a shard's moments."""
+    """Return the file name of a shard's moments."""
     return f"facts/{number:06d}.safetensors"
 
 
 def finish(
     folder: Path,
     records: Sequence[ShardRecord],
-    settings: Settings,
+    settings: TokenSettings,
     products_per_shard: int,
     problems: Sequence[Problem] = (),
 ) -> Manifest:
-    """Write what concerns all products, then the manifest.
+    """Write the files that concern all products, then the manifest.
 
-    Raises ShardsError where shards hold vectors of different sizes, ValueError where no product is
-    for training.
+    Raises ShardsError if vectors have different sizes, ValueError if there is no training product.
     """
     sizes = _common_sizes(records)
-    facts = [read_facts(folder / facts_name(record.number)) for record in records]
-    arrays = gather_arrays(facts)
+    tables = [read_metadata(folder / metadata_name(record.number)) for record in records]
+    arrays = gather_arrays(tables)
     for name, values in arrays.items():
         with replacing(folder / f"{name}.npy") as partial:
             np.save(partial, values, allow_pickle=False)
@@ -249,7 +251,7 @@ def finish(
     found = [*problems, *(Problem(**p) for record in records for p in record.problems)]
     write_problems(found, folder / PROBLEMS)
     _write_litdata_index(folder, records)
-    ids = (str(product) for table in facts for product in table["id"])
+    ids = (str(product) for table in tables for product in table["id"])
     present_M = (arrays["content_NM"] >= 0).sum(0)
     names = [*(f"{name}.npy" for name in ARRAYS), NORMALISER, PROBLEMS]
     manifest = Manifest(
@@ -261,7 +263,7 @@ def finish(
         splits=splits,
         fingerprint=fingerprint(ids, arrays["content_NM"]),
         shards=[{"products": r.products, "files": r.files} for r in records],
-        files={name: FileFacts.of(folder / name) for name in names},
+        files={name: FileChecksum.of(folder / name) for name in names},
         cut=dict(sum((Counter(r.cut) for r in records), Counter())),
         versions={name: version(name) for name in ("scale-workbench", "litdata")},
     )
@@ -269,11 +271,11 @@ def finish(
     return manifest
 
 
-def gather_arrays(facts: Sequence[pa.Table]) -> dict[str, np.ndarray]:
-    """`ARRAYS` of all products, from the tables of all shards."""
+def gather_arrays(tables: Sequence[pa.Table]) -> dict[str, np.ndarray]:
+    """Return `ARRAYS` over all products, from the metadata of all shards."""
 
     def column(name: str) -> pa.Array:
-        return pa.concat_arrays([chunk for table in facts for chunk in table[name].chunks])
+        return pa.concat_arrays([chunk for table in tables for chunk in table[name].chunks])
 
     def stack(numbers: Callable[[str], np.ndarray], kind: type) -> np.ndarray:
         return np.stack([numbers(m) for m in MODALITIES], axis=1).astype(kind)
@@ -291,19 +293,19 @@ def gather_arrays(facts: Sequence[pa.Table]) -> dict[str, np.ndarray]:
 
 
 def _numbered(contents: pa.Array) -> np.ndarray:
-    """Numbers by first appearance, -1 where absent."""
+    """Number contents by first appearance, -1 where absent."""
     return contents.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 def _common_sizes(records: Sequence[ShardRecord]) -> dict[str, int]:
-    """F by modality that some shard holds."""
+    """Return F by modality that occurs in some shard."""
     sizes, first = {}, {}
     for record in records:
         for m, size in record.sizes.items():
             if sizes.setdefault(m, size) != size:
                 raise ShardsError(
                     f"{m} vectors have size {sizes[m]} in shard {first[m]} and {size} in shard "
-                    f"{record.number}: the catalogue mixes sources"
+                    f"{record.number}: the catalogue mixes feature sources"
                 )
             first.setdefault(m, record.number)
     return {m: sizes[m] for m in CONTINUOUS if m in sizes}
@@ -320,7 +322,7 @@ def _normaliser(folder: Path, records: Sequence[ShardRecord], training: int) -> 
 
 
 def _write_litdata_index(folder: Path, records: Sequence[ShardRecord]) -> None:
-    """index.json: litdata's StreamingDataset opens the folder too."""
+    """Write index.json, so that litdata's StreamingDataset can open the folder too."""
     chunks = []
     for record in records:
         name = chunk_name(record.number)
@@ -343,21 +345,21 @@ def write_shards(
     strict: bool = False,
     progress: bool = True,
 ) -> Manifest:
-    """Write the tokens of a catalogue's products, in its order, for training to read.
+    """Write the tokens of a catalogue's products, in its order, for training.
 
-    Called again with the same arguments it goes on where it stopped, and makes again what is
-    missing or damaged. The files do not depend on the number of workers.
+    A second call with the same arguments continues an interrupted one and rewrites missing and
+    damaged files. The files do not depend on the number of workers.
 
     Args:
-        config: its features, modalities and lengths are those of the runs to be trained.
-        workers: processes beside this one; 1 works here; None takes the number of cores. They
-            start fresh ("spawn"): a script needs the guard `if __name__ == "__main__":`.
-        cache: of features. None keeps none: features of millions of products would take the space
-            of the shards again.
-        strict: bad media or records raise instead of counting as missing.
+        config: has the features, modalities and lengths of the runs to be trained.
+        workers: additional processes; 1 writes in this one; None is the number of cores. They are
+            spawned, so a script needs the guard `if __name__ == "__main__":`.
+        cache: of features. None keeps none, because the features of millions of products take as
+            much space as the shards.
+        strict: unusable media and records raise instead of counting as missing.
 
     Raises:
-        ShardsError: the folder holds something else, or shards with other settings or products.
+        ShardsError: the folder contains other files, or shards of other settings or products.
         OSError: e.g. the disk is full. RuntimeError: a worker died. ImportError: no litdata.
     """
     _require_litdata()
@@ -381,7 +383,7 @@ def write_shards(
         for record in tqdm(made, "shards", len(slices), unit=" shards", disable=not progress):
             records[record.number] = record
         ordered = [records[number] for number in range(len(slices))]
-        settings = Settings.of(config, tokenizer)
+        settings = TokenSettings.of(config, tokenizer)
         return finish(out, ordered, settings, products_per_shard, catalogue.problems)
     except BrokenProcessPool as error:
         raise RuntimeError(
@@ -405,15 +407,15 @@ def _require_litdata() -> None:
 def _begin(
     out: Path, catalogue: Catalogue, config: Config, products_per_shard: int
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer; what is to be done is written down, or is what was written down before."""
+    """Write the plan, or check that an earlier one is the same; return the tokenizer."""
     plan_file, folder = out / PLAN, out / "tokenizer"
     if not plan_file.is_file():
         if out.is_dir() and {path.name for path in out.iterdir()} - {folder.name}:
-            raise ShardsError(f"{out} is not empty and holds no shards: choose another folder")
+            raise ShardsError(f"{out} is not empty and contains no shards: choose another folder")
         train = catalogue.split("train").products
         make_tokenizer(train, config.features).save_pretrained(folder)
     tokenizer = load_tokenizer(folder)
-    settings = Settings.of(config, tokenizer)
+    settings = TokenSettings.of(config, tokenizer)
     source = _source(catalogue)
     if plan_file.is_file():
         _check_plan(plan_file, settings, source, products_per_shard)
@@ -426,10 +428,10 @@ def _begin(
     return tokenizer
 
 
-def _check_plan(path: Path, settings: Settings, source: str, products_per_shard: int) -> None:
+def _check_plan(path: Path, settings: TokenSettings, source: str, products_per_shard: int) -> None:
     try:
         plan = json.loads(path.read_bytes())
-        changed = Settings(**plan["settings"]).differing(settings)
+        changed = TokenSettings(**plan["settings"]).differences(settings)
     except (ValueError, KeyError, TypeError) as error:
         raise ShardsError(f"{path}: damaged: {error}; choose another folder") from error
     if plan["products_per_shard"] != products_per_shard:
@@ -438,13 +440,13 @@ def _check_plan(path: Path, settings: Settings, source: str, products_per_shard:
         changed.append("the catalogue's products")
     if changed:
         raise ShardsError(
-            f"{path}: the shards there were begun with other {', '.join(changed)}: choose another "
+            f"{path}: these shards were begun with other {', '.join(changed)}: choose another "
             "folder"
         )
 
 
 def _source(catalogue: Catalogue) -> str:
-    """Changes where a record changes. Of media it is the names that count, not the files."""
+    """Return a hash of the records, including the names but not the contents of media files."""
     digest = hashlib.blake2b(digest_size=16)
     for product in catalogue:
         values = [getattr(product, m) for m in MODALITIES]
@@ -452,8 +454,8 @@ def _source(catalogue: Catalogue) -> str:
             os.path.relpath(value, catalogue.folder) if isinstance(value, Path) else value
             for value in values
         ]
-        said = [product.id, product.split, product.category, sorted(product.content.items())]
-        digest.update(repr((said, named)).encode("utf-8", "surrogatepass"))
+        parts = [product.id, product.split, product.category, sorted(product.content.items())]
+        digest.update(repr((parts, named)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -474,14 +476,14 @@ def _make_all(
 
 
 _makers: list[ShardMaker] = []
-"""The maker of this worker."""
+"""The ShardMaker of this worker process."""
 
 
 def _start_worker(maker: ShardMaker) -> None:
     _makers.append(maker)
-    # Ctrl-C reaches all processes; the parent alone says so.
+    # Ctrl-C reaches all processes; only the parent reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Killed, the parent cannot tell its workers, and they would write beside the next command's.
+    # A killed parent cannot stop its workers, which would interfere with those of the next call.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
