@@ -1,12 +1,12 @@
-"""Embeddings of a million products: index built and searched from disk, and what 6 million take.
+"""Build and search an index of a million products on disk, and extrapolate to 6 million.
 
     python benchmarks/search_scale.py --folder /tmp/search_scale
 
-Random vectors of width 768 stand for embeddings: `clustered` (20,000 centres, each product a
-centre plus noise of 0.7 of its length), `crowded` (3,333 centres, so 300 products each, as 6
-million products would have of 20,000) and `uniform`, where no vector is near another and an
-approximate index has nothing to go by. Queries are fresh vectors of the same kind. Writes
-benchmarks/results/search_scale.json and the tables between the marks of docs/search_scale.md.
+Random vectors of width 768 replace embeddings: `clustered` (20,000 centres, each product a centre
+plus noise of 0.7 of its length), `crowded` (3,333 centres, so 300 products each, as for 6 million
+products with 20,000 centres) and `uniform`, without any structure that an approximate index could
+use. Queries are new vectors of the same kind. Writes benchmarks/results/search_scale.json and the
+tables between the marks of docs/search_scale.md.
 """
 
 import argparse
@@ -52,11 +52,11 @@ WIDTH, PIECE, NOISE, K = 768, 8192, 0.7, 10
 CENTRES = {"clustered": 20_000, "crowded": 3_333}
 QUERIES, ONE_BY_ONE = 500, 100
 FEWER = {"lists": 1024, "train_vectors": 64 * 1024}
-"""For the data that are there for their recall: they build in less time."""
+"""For the data that only measure recall: faster to build."""
 
 
 def vectors(kind: str, count: int, seed: int) -> np.ndarray:
-    """emb_ND of unit length; the centres are the same for every seed."""
+    """Draw emb_ND of unit length; the centres are the same for every seed."""
     random = np.random.default_rng(seed)
     noise_ND = random.standard_normal((count, WIDTH), dtype=np.float32) / math.sqrt(WIDTH)
     if kind == "uniform":
@@ -67,12 +67,12 @@ def vectors(kind: str, count: int, seed: int) -> np.ndarray:
 
 @cache
 def centres(count: int) -> np.ndarray:
-    """Unit length."""
+    """Draw the centres, of unit length."""
     return unit(np.random.default_rng(0).standard_normal((count, WIDTH), dtype=np.float32))
 
 
 def write_store(kind: str, folder: Path, count: int) -> EmbeddingStore:
-    """Pieces as `scale embed` writes them."""
+    """Write pieces as `scale embed` does."""
     made_from = {"run": f"random {kind}", "piece_size": PIECE}
     for number, first in enumerate(range(0, count, PIECE)):
         size = min(PIECE, count - first)
@@ -85,16 +85,18 @@ def write_store(kind: str, folder: Path, count: int) -> EmbeddingStore:
 
 @contextmanager
 def peak_memory() -> Iterator[dict[str, float]]:
-    """GiB of the process's own memory above what it held before, at its most; without mapped
-    files, which the system drops when it needs the room."""
+    """Measure the peak increase of the process's anonymous memory in GiB.
+
+    Mapped files are excluded: the operating system can evict them at any time.
+    """
     found, done = {"gib": 0.0}, threading.Event()
     before = _own_memory()
 
-    def watch() -> None:
+    def sample_memory() -> None:
         while not done.wait(0.02):
             found["gib"] = max(found["gib"], _own_memory() - before)
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=sample_memory)
     thread.start()
     try:
         yield found
@@ -109,7 +111,7 @@ def _own_memory() -> float:
 
 
 def search_speed(index: ProductIndex, query_QD: np.ndarray, exact_QK: np.ndarray, **way) -> dict:
-    """Recall, latency of one query at a time, and queries a second all at once."""
+    """Measure recall, latency of single queries, and queries per second in one batch."""
     few = query_QD if index.ivfpq is not None else query_QD[:30]
     started = time.perf_counter()
     place_QK = index.query(few, K, **way).place_QK
@@ -134,7 +136,7 @@ def search_speed(index: ProductIndex, query_QD: np.ndarray, exact_QK: np.ndarray
 
 
 def cold_query(folder: Path, query_D: np.ndarray) -> float:
-    """Milliseconds from opening the index to the answer, with nothing of it in the file cache."""
+    """Measure one query in milliseconds, including opening the index, with an empty file cache."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -145,7 +147,7 @@ def cold_query(folder: Path, query_D: np.ndarray) -> float:
 
 
 def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> dict:
-    """One object: the build of an index over the store in `folder`, and its searches."""
+    """Build an index over the store in `folder` and measure searches in it."""
     settings = IndexSettings(kind=which, queries=QUERIES, **(FEWER if kind != "clustered" else {}))
     with peak_memory() as peak:
         index = build_index(folder / kind, folder / which, settings)
@@ -165,7 +167,7 @@ def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> di
         assign = (time.perf_counter() - started) / len(block_BD)
     searched = [search_speed(index, query_QD, exact_QK, **way) for way in ways]
     manifest = index.manifest
-    # The system keeps what is mapped.
+    # Mapped files stay in the cache.
     del index
     facts = {name: manifest[name] for name in ("settings", "seconds", "recall")}
     return {
@@ -181,7 +183,7 @@ def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> di
 
 
 def extrapolate(one: dict, products: int) -> dict:
-    """What an IVF-PQ index of `products` takes, with the arithmetic in words."""
+    """Extrapolate cost and size of an IVF-PQ index of `products`, with the arithmetic in words."""
     n, lists = one["products"], one["settings"]["lists"]
     more, seconds = products / n, one["seconds"]
     there = IndexSettings().resolved(products, one["width"])
@@ -222,8 +224,8 @@ def extrapolate(one: dict, products: int) -> dict:
         ],
         "latency_ms": [
             default["latency_ms"]["median"] * more,
-            f"{default['latency_ms']['median']:.1f} ms x {more:.3g} (the codes looked into grow "
-            "as N at lists / 64 probes; ranking again does not, so this is an upper bound)",
+            f"{default['latency_ms']['median']:.1f} ms x {more:.3g} (the codes visited grow "
+            "as N at lists / 64 probes; re-ranking does not, so this is an upper bound)",
         ],
     }  # fmt: skip
 
@@ -235,7 +237,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--keep-page", action="store_true", help="do not write the tables")
     parser.add_argument("--data", nargs="+", default=["clustered", "crowded", "uniform"])
-    parser.add_argument("--add", action="store_true", help="to what stands in the results")
+    parser.add_argument("--add", action="store_true", help="add to the existing results")
     given = parser.parse_args()
     started, results = time.perf_counter(), []
     if given.add:
@@ -245,7 +247,7 @@ def main() -> None:
             begun = time.perf_counter()
             write_store(kind, given.folder / kind, given.products)
             print(f"{kind}: pieces in {time.perf_counter() - begun:.0f} s", flush=True)
-        # Time does not depend on the vectors; flat finds all of any.
+        # Time does not depend on the vectors; flat search is exact for all.
         for which in ("ivfpq", "flat") if kind == "clustered" else ("ivfpq",):
             load = os.getloadavg()[0]
             found = measure(kind, given.folder, given.products, which, faiss.omp_get_max_threads())
@@ -253,7 +255,7 @@ def main() -> None:
             results.append(found)
             print(json.dumps(found), flush=True)
             shutil.rmtree(given.folder / which)
-            # What is measured is kept, whatever comes after.
+            # Results are saved even if a later measurement fails.
             write_json(given.out, _tree(results, started))
         shutil.rmtree(given.folder / kind)
     if not given.keep_page:

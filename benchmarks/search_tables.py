@@ -1,4 +1,4 @@
-"""The tables of docs/search_scale.md, from benchmarks/results/search_scale.json.
+"""Write the tables of docs/search_scale.md from benchmarks/results/search_scale.json.
 
 python benchmarks/search_tables.py
 """
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- tables: benchmarks/search_tables.py -->", "<!-- end of tables
 
 
 def write_tables(page: Path, tree: dict[str, Any]) -> None:
-    """Put the tables between the marks of the page; the rest stays."""
+    """Replace the tables between the marks of the page."""
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     parts = [_searches(tree), _builds(tree), _six_million(tree), _origin(tree)]

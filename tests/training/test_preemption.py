@@ -126,7 +126,6 @@ def options(small_catalogue, out):
 @pytest.mark.parametrize(
     ("number", "code", "says"),
     [(signal.SIGTERM, 75, "step 3 of 6: stopped by SIGTERM; all is saved in"),
-     (signal.SIGUSR1, 75, "step 3 of 6: stopped by SIGUSR1; all is saved in"),
      (signal.SIGINT, 130, "scale pretrain: stopped; continue with --resume")],
 )  # fmt: skip
 def test_the_command_ends_with_its_code_and_goes_on(
