@@ -1,4 +1,4 @@
-"""What the pages say about the experiments is what the code has."""
+"""The page on studies lists the studies, noises and systems of the code."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from scale.studies.definitions import STUDIES
 from scale.studies.noise import KINDS
 from scale.studies.systems.named import SYSTEMS
 
-PAGE = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -36,7 +36,7 @@ def test_every_named_system_is_listed():
 
 
 def test_the_example_study_builds():
-    code = re.findall(r"```python\n(.*?)```", PAGE.split("## Your own study")[1], re.S)[0]
+    code = re.findall(r"```python\n(.*?)```", PAGE.split("## Adding a study")[1], re.S)[0]
     scope = {}
     exec(code, scope)
     for quick in (False, True):

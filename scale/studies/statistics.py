@@ -112,10 +112,11 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     (seeds) on this catalogue's held-out products, not the choice of products. None (no test was
     possible) stays None and does not count towards m.
     """
-    from statsmodels.stats.multitest import multipletests
-
-    known = [p for p in values if p is not None]
-    adjusted = iter(multipletests(known, method="holm")[1].tolist() if known else ())
+    # statsmodels' multipletests would run a full garbage collection on every call.
+    known = np.array([p for p in values if p is not None], dtype=float)
+    order = known.argsort()
+    steps = np.maximum.accumulate(known[order] * np.arange(len(known), 0, -1)).clip(max=1.0)
+    adjusted = iter(steps[order.argsort()].tolist())
     return [None if p is None else next(adjusted) for p in values]
 
 

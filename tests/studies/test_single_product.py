@@ -289,7 +289,7 @@ def test_a_model_of_fewer_modalities(make_model, make_batch):
 def test_nothing_and_two_products_are_refused(make_model, make_batch):
     with pytest.raises(ValueError, match="no product"):
         product_outputs(make_model(), make_batch([()]))
-    with pytest.raises(ValueError, match="batch of 2"):
+    with pytest.raises(ValueError, match="expected a batch of one product, got 2"):
         product_outputs(make_model(), make_batch([("text",), ("text",)]))
 
 
