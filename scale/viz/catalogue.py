@@ -1,4 +1,4 @@
-"""What a catalogue holds, as pictures: the drawn half of `scale inspect`."""
+"""Figures of a catalogue: modalities, categories, lengths, duplicates and problems."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from scale.viz.theme import MODALITY_COLOURS, POSITIVE, drawn, new_figure, point
 from scale.viz.words import Language, label
 
 NAMED = 50
-"""Up to so many categories get a bar with a name; more get a curve."""
+"""Up to this number of categories are drawn as named bars; more as a curve."""
 LENGTHS = {
     "title_words": "text",
     "title_characters": "text",
@@ -29,16 +29,16 @@ LENGTHS = {
     "video_frames": "video",
     "audio_seconds": "audio",
 }
-"""Which modality a length belongs to."""
+"""Modality of each length."""
 INSPECTED = ("title_words", "table_pairs", "image_width", "video_seconds", "audio_seconds")
-"""Lengths on the page of `scale inspect`: one a modality."""
+"""Lengths on the summary page, one per modality."""
 
 
 @drawn
 def long_tail(categories: Mapping[str, int], lang: Language = "en") -> Figure:
-    """Products by category, largest first: bars with names, or a curve for over 50 categories.
+    """Draw products by category, largest first: named bars, or a curve for over 50 categories.
 
-    The line marks the fewest categories that hold half of all products.
+    The darker bars (the filled area) are the fewest categories that contain half of all products.
     """
     figure = new_figure(5.4, 0.9 + 0.155 * len(categories) if len(categories) <= NAMED else 3.6)
     _long_tail(figure.subplots(), categories, lang)
@@ -57,7 +57,7 @@ def _long_tail(axes: Axes, categories: Mapping[str, int], lang: Language) -> Non
 
 
 def head_of(counts: np.ndarray) -> int:
-    """The fewest categories that hold at least half of all products; counts are descending."""
+    """Return the fewest categories that contain half of all products; counts are descending."""
     if not len(counts):
         return 0
     return int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) + 1
@@ -83,7 +83,7 @@ def _category_bars(
 
 
 def _rank_curve(axes: Axes, counts: np.ndarray, head: int, lang: Language) -> None:
-    """Size over rank, both logarithmic: a power law is a straight line."""
+    """Draw size over rank on logarithmic axes, where a power law is a straight line."""
     ranks = np.arange(1, len(counts) + 1)
     axes.loglog(ranks, counts, color=POSITIVE)
     axes.fill_between(ranks[:head], counts[:head], counts.min(), color=tint(POSITIVE, 0.25), lw=0)
@@ -100,10 +100,9 @@ def _rank_curve(axes: Axes, counts: np.ndarray, head: int, lang: Language) -> No
 def length_histograms(
     lengths: Mapping[str, Sequence[float] | np.ndarray], lang: Language = "en"
 ) -> Figure:
-    """A histogram with its median for each named length (keys: see LENGTHS).
+    """Draw a histogram with its median for each named length (keys of LENGTHS).
 
-    Lengths of which there is none are left out: the sound of products without sound has none.
-    Raises KeyError for a name that is not in LENGTHS.
+    Lengths without values are left out. Raises KeyError for a name that is not in LENGTHS.
     """
     shown = {name: LENGTHS[name] for name in lengths if len(lengths[name])}
     columns = max(1, min(4, len(shown)))
@@ -140,7 +139,7 @@ def _lengths(
 
 @drawn
 def inspect_figure(inspection: CatalogueSummary, lang: Language = "en") -> Figure:
-    """One page for a catalogue: combinations, long tail, lengths, duplicates and problems."""
+    """Draw a summary page: combinations, long tail, lengths, duplicates and problems."""
     categories = inspection.categories
     named = len(categories) if len(categories) <= NAMED else 24
     height = max(5.6, 1.1 + 0.155 * named)
@@ -166,9 +165,9 @@ def inspect_figure(inspection: CatalogueSummary, lang: Language = "en") -> Figur
 
 
 def _check_table(axes: Axes, inspection: CatalogueSummary, lang: Language) -> None:
-    """By modality: products that share content, held-out products that leak, problems."""
+    """Tabulate products with shared content, leaking held-out products and problems by modality."""
     problems = [sum(p.modality == m for p in inspection.problems) for m in MODALITIES]
-    # Files that nobody decoded may be broken too.
+    # Files that were not decoded may be broken too.
     known = [f"{n}" if inspection.media_checked else f"≥ {n}" for n in problems]
     columns = {
         "duplicated": [f"{inspection.duplicated(m)}" for m in MODALITIES],
@@ -217,13 +216,13 @@ Combination = tuple[str, ...]
 def combination_picture(
     combinations: Mapping[Combination, int], lang: Language = "en", most: int = 15
 ) -> Figure:
-    """Which modalities come together, and how often (an UpSet picture).
+    """Draw the number of products by set of modalities (an UpSet plot).
 
     Args:
-        combinations: products by exact set of modalities; the empty set stands for none.
-        most: combinations that are shown, largest first; the rest is one bar that says so.
+        combinations: products by exact set of modalities; () for products without any.
+        most: number of sets shown, largest first; the others share one labelled bar.
 
-    Above: products with exactly these modalities. Left: share of products with each modality.
+    Top: products with exactly these modalities. Left: share of products with each modality.
     """
     figure = new_figure(7.6, 3.9)
     draw_combinations(figure, combinations, lang, most)
@@ -236,7 +235,7 @@ def draw_combinations(
     lang: Language,
     most: int,
 ) -> None:
-    """`combination_picture` on a part of a figure."""
+    """Draw `combination_picture` into a part of a figure."""
     ordered = sorted(combinations.items(), key=lambda item: -item[1])
     shown, rest = ordered[:most], ordered[most:]
     counts = [count for _, count in shown]
@@ -273,7 +272,7 @@ def draw_combinations(
 
 
 def share_bars(axes: Axes, have: Sequence[int], total: int, lang: Language) -> None:
-    """Share of the products that have each modality, growing to the left from its name."""
+    """Draw the share of products with each modality, as bars that grow to the left."""
     shares = np.array(have) / max(1, total)
     axes.barh(range(5), shares, height=0.62, color=[MODALITY_COLOURS[m] for m in MODALITIES])
     for y, share in enumerate(shares):
@@ -295,7 +294,7 @@ def share_bars(axes: Axes, have: Sequence[int], total: int, lang: Language) -> N
 def dot_matrix(
     axes: Axes, combinations: Sequence[Combination], lang: Language, names: bool = True
 ) -> None:
-    """A column per combination: filled dots where it has the modality, joined by a line."""
+    """Draw a column per combination: filled dots, joined by a line, for its modalities."""
     for row in range(0, 5, 2):
         axes.axhspan(row - 0.5, row + 0.5, color=shade(0.045), linewidth=0, zorder=0)
     for x, combination in enumerate(combinations):

@@ -1,4 +1,4 @@
-"""What the figures of studies share: rows with headings, dots with whiskers, a frame of words.
+"""Building blocks of the charts: heat maps, intervals, rows with headings, titles and notes.
 
 G values of a series.
 """
@@ -39,18 +39,18 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that stay together, below a heading unless that is empty."""
+    """Rows that are kept together, below a heading if it is not empty."""
 
     heading: str
     rows: tuple
     texts: tuple[str, ...]
-    """Name of each row; line breaks make it higher."""
+    """Name of each row; may contain line breaks."""
     colour: str | None = None
-    """Of the heading."""
+    """Colour of the heading."""
 
     @property
     def height(self) -> float:
-        """In rows of one line."""
+        """Height in rows of one line."""
         return bool(self.heading) + sum(map(_height, self.texts))
 
 
@@ -59,7 +59,7 @@ def _height(text: str) -> float:
 
 
 def total_height(blocks: Sequence[Block]) -> float:
-    """In rows of one line, with the gaps between groups."""
+    """Return the height in rows of one line, with the gaps between groups."""
     return sum(block.height for block in blocks) + sum(map(_gap, blocks, blocks[1:]))
 
 
@@ -68,9 +68,9 @@ def _gap(above: Block, below: Block) -> float:
 
 
 def balanced(blocks: Sequence[Block], most: float) -> list[list[Block]]:
-    """The blocks in order, in as few columns as hold `most` rows each, all about as high.
+    """Distribute blocks in order over the fewest columns of `most` rows, about equal in height.
 
-    A block that is higher alone is not cut.
+    A block that is higher than `most` is not split.
     """
     count = max(1, int(np.ceil(total_height(blocks) / most)))
     limit = max((block.height for block in blocks), default=0.0)
@@ -86,7 +86,7 @@ def balanced(blocks: Sequence[Block], most: float) -> list[list[Block]]:
 
 
 def placed(blocks: Sequence[Block]) -> Iterator[tuple[float, Block, list[float]]]:
-    """Each block with the y of its heading and of its rows; y grows downwards, a row is 1."""
+    """Yield each block with the y of its heading and of its rows; y grows downwards by 1 a row."""
     y = 0.0
     for above, block in zip([None, *blocks], blocks, strict=False):
         y += _gap(above, block) if above else 0.0
@@ -99,7 +99,7 @@ def placed(blocks: Sequence[Block]) -> Iterator[tuple[float, Block, list[float]]
 
 
 def name_rows(axes: Axes, blocks: Sequence[Block], height: float | None = None) -> None:
-    """Names of rows and headings beside a panel; `height` in rows, where others are higher."""
+    """Label rows and headings beside a panel; `height`: rows of the highest panel of the figure."""
     ticks, texts, heads = [], [], {}
     for top, block, places in placed(blocks):
         if block.heading:
@@ -116,7 +116,7 @@ def name_rows(axes: Axes, blocks: Sequence[Block], height: float | None = None) 
 
 
 def lay_flat(axes: Axes) -> None:
-    """Rows of dots: the values run along x, the names need no axis."""
+    """Style a panel of rows: grid along x only, no y axis."""
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -125,7 +125,7 @@ def lay_flat(axes: Axes) -> None:
 
 
 def dot(axes: Axes, y: float, found: Estimate, colour: str = POSITIVE, **style: Any) -> None:
-    """Mean and interval of a row; nothing if there is no mean."""
+    """Draw mean and interval of a row; nothing if there is no mean."""
     if found.value is not None:
         intervals(axes, [y], [found], flat=True, **{"color": colour, "marker": "o", **style})
 
@@ -133,7 +133,7 @@ def dot(axes: Axes, y: float, found: Estimate, colour: str = POSITIVE, **style: 
 def intervals(
     axes: Axes, at_G: ArrayLike, found: Sequence[Estimate], flat: bool = False, **style: Any
 ) -> None:
-    """Error bars of stored intervals, which seaborn would replace by its own bootstrap.
+    """Draw stored intervals as error bars (seaborn would replace them by its own bootstrap).
 
     Args:
         at_G: positions along x, or along y if `flat`.
@@ -156,7 +156,7 @@ def heatmap(
     digits: int | None = 2,
     **style: Any,
 ) -> QuadMesh:
-    """A matrix as square cells with numbers; cell (row, column) has its centre at + 0.5.
+    """Draw a matrix as square cells with numbers; centres are at (column + 0.5, row + 0.5).
 
     Args:
         shown_RC: False where a cell is hatched and carries no number; by default, cells are hatched
@@ -165,7 +165,7 @@ def heatmap(
         style: of `seaborn.heatmap`.
 
     Returns:
-        the coloured mesh, e.g. for a colour bar.
+        The coloured mesh, e.g. for a colour bar.
     """
     import seaborn
 
@@ -191,7 +191,7 @@ def heatmap(
 
 
 def modality_ticks(axes: Axes, lang: Language) -> None:
-    """Modality names in their colours, above the columns and left of the rows of a heat map."""
+    """Write modality names in their colours, above columns and left of rows of a heat map."""
     at, names = np.arange(len(MODALITIES)) + 0.5, [label(m, lang) for m in MODALITIES]
     axes.set_xticks(at, names)
     axes.set_yticks(at, names, rotation=0)
@@ -202,7 +202,7 @@ def modality_ticks(axes: Axes, lang: Language) -> None:
 
 
 def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> Figure:
-    """Title, legend of as many columns as fit, and the note below."""
+    """Add title, legend (as many columns as fit) and a note below."""
     width = 72 * figure.get_figwidth() / unit() - 14
     lines = [part for line in note.split("\n") for part in typeset.wrap(line, width, 8, 9)]
     figure.supxlabel("\n".join(lines), fontsize=points(8), color=shade(0.7), x=0.01, ha="left")
@@ -211,7 +211,7 @@ def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> 
         return figure
     widest = max(typeset.text_width(str(h.get_label()), 8) for h in handles)
     columns = int((width + 4) // (widest + 40))
-    # The layout would lay a figure's title onto such a legend, so it is the legend's title here.
+    # Constrained layout would overlap a figure title with this legend, so the legend carries it.
     place = {"loc": "outside upper left", "ncols": max(1, columns), "alignment": "left"}
     heading = {"weight": "bold", "size": points(11)}
     figure.legend(handles=handles, title=title, title_fontproperties=heading, **place)
@@ -219,7 +219,7 @@ def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> 
 
 
 def spread(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and the lengths of the whiskers; NaN where there is no mean, 0 where no interval."""
+    """Return means (NaN if there is none) and lengths of the error bars (0 if there is none)."""
     mean_G = np.array([np.nan if e.value is None else e.value for e in found], dtype=float)
     ends = [(e.value, e.value) if e.low is None else (e.low, e.high) for e in found]
     low_G, high_G = np.array(ends, dtype=float).T
@@ -227,7 +227,7 @@ def spread(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def series_styles(names: Sequence[str]) -> list[dict]:
-    """Colour, marker and dashes of each series; a modality keeps its own colour."""
+    """Return colour, marker and dashes of each series; modalities have their own colours."""
     plain = [*MODALITY_COLOURS.values()] if len(names) < 6 else category_colours(len(names))
     if any(name in MODALITY_COLOURS for name in names):
         plain = [MODALITY_COLOURS.get(name, shade(0.6)) for name in names]
@@ -238,7 +238,7 @@ def series_styles(names: Sequence[str]) -> list[dict]:
 
 
 def factor_name(factors: Mapping[str, Factor], shown: Sequence[str], lang: Language = "en") -> str:
-    """Words stand for themselves, numbers need their factor's name."""
+    """Return the factors of a cell in words; numbers are preceded by the name of the factor."""
     values = [(name, factors[name]) for name in shown]
-    told = [term(v, lang) if isinstance(v, str) else f"{term(n, lang)} = {v}" for n, v in values]
-    return {"en": ", ", "zh": "，"}[lang].join(told)
+    parts = [term(v, lang) if isinstance(v, str) else f"{term(n, lang)} = {v}" for n, v in values]
+    return {"en": ", ", "zh": "，"}[lang].join(parts)

@@ -1,4 +1,4 @@
-"""Embeddings as a map: UMAP to two dimensions, categories named where they lie.
+"""Maps of embeddings: UMAP to two dimensions, cached, with groups by colour or name.
 
 N products, D width.
 """
@@ -38,31 +38,35 @@ from scale.viz.theme import (
 from scale.viz.words import LABELS, Language, label
 
 LEAST = 5
-"""Fewer points have no neighbourhoods to map."""
+"""Fewest embeddings that UMAP can map."""
 LEGEND = 8
-"""Up to so many groups get a legend; more get their name where they lie."""
+"""Up to this number of groups are named in a legend; more beside their points."""
 MARKERS = "osD^vPX"
 
 
 def umap_coordinates(emb_ND: ArrayLike, seed: int = 0, neighbours: int = 15) -> NDArray[np.float32]:
-    """Two coordinates per embedding, (N, 2): UMAP by cosine, on one thread.
+    """Return UMAP coordinates (N, 2) by cosine distance, computed on one thread.
 
-    `neighbours` is how many nearest embeddings each one is drawn to. The same seed gives the same
-    map on the same machine and versions. Raises ValueError for fewer than 5 embeddings, for another
-    shape than (N, D), and for values that are not finite.
+    The same seed gives the same map on the same machine with the same versions.
+
+    Args:
+        neighbours: `n_neighbors` of UMAP.
+
+    Raises ValueError for fewer than 5 embeddings, a shape other than (N, D), and values that are
+    not finite.
     """
     emb_ND = np.asarray(emb_ND, dtype=np.float32)
     if emb_ND.ndim != 2 or len(emb_ND) < LEAST:
         raise ValueError(f"UMAP needs at least {LEAST} embeddings (N, D), got {emb_ND.shape}")
     if not np.isfinite(emb_ND).all():
-        raise ValueError("embeddings hold values that are not finite")
+        raise ValueError("embeddings contain values that are not finite")
     import umap
 
     reducer = umap.UMAP(
         n_neighbors=min(neighbours, len(emb_ND) - 1),
         metric="cosine",
         min_dist=0.25,
-        # The spectral start needs more points than coordinates and neighbours.
+        # Spectral initialisation needs more points than coordinates and neighbours.
         init="spectral" if len(emb_ND) > 50 else "random",
         random_state=seed,
         n_jobs=1,
@@ -77,21 +81,21 @@ def embedding_map(
     names: Sequence[str] | None = None,
     lang: Language = "en",
 ) -> Figure:
-    """Points in the plane, coloured by group.
+    """Draw points in the plane, coloured by group.
 
     Args:
-        colour_by: the group of each point: its name, or a number into `names`; None is grey.
+        colour_by: group of each point: a name, or an index into `names`; None is drawn grey.
         names: names of numbered groups.
 
-    Up to 8 groups get a legend; more are named at the median of their points, because nobody
-    matches 24 colours to a legend. Groups named like the five modalities have their colours.
-    Raises ValueError where coordinates and groups do not fit.
+    Up to 8 groups are named in a legend; more at the median of their points, because 24 colours
+    cannot be matched to a legend. Groups named like modalities have the modalities' colours. Raises
+    ValueError if the numbers of coordinates and groups differ.
     """
     groups = [g if g is None or names is None else names[int(g)] for g in colour_by]
     figure = new_figure(7.4, 6.0)
     axes = figure.subplots()
     colours = _group_colours(Counter(g for g in groups if g is not None))
-    # Before the names of groups are placed: a title takes room.
+    # The title takes space, so it precedes the placement of group names.
     axes.set(title=label("embedding_map", lang))
     _draw_map(axes, coordinates_N2, groups, colours, lang)
     if len(colours) <= LEGEND:
@@ -104,13 +108,13 @@ def embedding_map(
 def embedding_maps(
     maps: Mapping[str, tuple[ArrayLike, Sequence[str | None]]], lang: Language = "en"
 ) -> Figure:
-    """Maps side by side; a group has one colour on all of them.
+    """Draw maps side by side; a group has the same colour on all of them.
 
     Args:
-        maps: coordinates (N, 2) and the group of each point, by title; None is grey.
+        maps: by title, coordinates (N, 2) and the group of each point; None is drawn grey.
 
-    Groups are named as in `embedding_map`. Raises ValueError where coordinates and groups do not
-    fit.
+    Groups are named as in `embedding_map`. Raises ValueError if the numbers of coordinates and
+    groups differ.
     """
     sizes = Counter(g for _, groups in maps.values() for g in groups if g is not None)
     colours = _group_colours(sizes)
@@ -140,7 +144,7 @@ def _draw_map(
     colours: Mapping[str | int, str],
     lang: Language,
 ) -> None:
-    """Points by group; names where they lie, where there are too many groups for a legend."""
+    """Draw points by group, with names beside them if there are too many groups for a legend."""
     xy_N2 = np.asarray(coordinates_N2, dtype=float)
     if xy_N2.shape != (len(groups), 2):
         raise ValueError(f"coordinates are {xy_N2.shape}, groups are {len(groups)}")
@@ -166,12 +170,12 @@ def _draw_map(
 
 
 def _size(count: int) -> float:
-    """Area of a point, smaller where there are more."""
+    """Return the area of a point; it shrinks with the number of points."""
     return points(float(np.clip(80 / max(1, count) ** 0.5, 1.2, 6))) ** 2
 
 
 def _enlarged(count: int) -> float:
-    """How much larger than on the map a legend draws a point."""
+    """Return the scale of markers in the legend relative to the map."""
     return points(6) / _size(count) ** 0.5
 
 
@@ -181,7 +185,7 @@ def _name(group: str | int, lang: Language) -> str:
 
 
 def _group_colours(sizes: Mapping[str | int, int]) -> dict[str | int, str]:
-    """A colour per group, largest first; modalities in their own order and colours."""
+    """Return a colour per group, largest first; modalities in their own order and colours."""
     if set(sizes) <= set(MODALITIES):
         return {m: colour for m, colour in MODALITY_COLOURS.items() if m in sizes}
     order = sorted(sizes, key=lambda g: (-sizes[g], str(g)))
@@ -191,7 +195,7 @@ def _group_colours(sizes: Mapping[str | int, int]) -> dict[str | int, str]:
 def _name_groups(
     axes: Axes, medians_G2: np.ndarray, names: Sequence[str], colours: Sequence[str]
 ) -> None:
-    """Names just above the medians, moved apart until none covers another."""
+    """Write names above the medians, moved apart until none overlaps another."""
     size = 7.5
     shown = [typeset.shorten(name, 90, size, "bold") for name in names]
     extent_G2 = np.array(
@@ -225,15 +229,19 @@ def _name_groups(
 def spread_boxes(
     place_G2: np.ndarray, extent_G2: np.ndarray, low_2: np.ndarray, high_2: np.ndarray
 ) -> np.ndarray:
-    """Centres of boxes pushed apart until none overlaps another, inside a frame.
+    """Return centres of boxes, pushed apart until none overlaps another, inside a frame.
 
-    place_G2: wished centres; extent_G2: widths and heights; low_2, high_2: corners of the frame.
-    Each round moves every overlapping pair apart along the axis on which they overlap less.
+    Each round moves every overlapping pair apart along the axis with the smaller overlap.
+
+    Args:
+        place_G2: desired centres.
+        extent_G2: widths and heights.
+        low_2, high_2: corners of the frame.
     """
     centre_G2 = np.clip(place_G2, low_2 + extent_G2 / 2, high_2 - extent_G2 / 2)
     need_GG2 = (extent_G2[:, None] + extent_G2[None, :]) / 2
     number_G = np.arange(len(centre_G2))
-    # Equal places have no direction to part in; the order of the boxes gives them one.
+    # Boxes with equal centres are separated in the order of their indices.
     order_GG = np.sign(number_G[:, None] - number_G[None, :])
     own_GG = order_GG == 0
     for _ in range(500):
@@ -252,7 +260,7 @@ def spread_boxes(
 
 
 def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -> Figure:
-    """UMAP of the products' embeddings, by category."""
+    """Draw the UMAP of the products' embeddings, coloured by category."""
     embeddings = embed_dataset(run.model, data, progress=False).product()
     category = {p.id: p.category for p in data.products}
     coordinates_N2 = umap_coordinates(embeddings.emb_ND, seed)
@@ -262,26 +270,27 @@ def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -
 @figure("embedding_map")
 @figure("umap_category")
 def draw_category_map(sources: Sources, lang: Language) -> Figure:
-    """Test products by category."""
+    """Draw the test products, coloured by category."""
     return draw_map(sources.run, sources.test, lang, sources.seed)
 
 
 log = logging.getLogger(__name__)
 
 UMAP_VERSION = 1
-"""Grows when `umap_coordinates` draws another map from the same arguments."""
+"""Incremented when `umap_coordinates` changes its result for the same arguments."""
 
 
 def kept_umap(
     emb_ND: ArrayLike, seed: int = 0, neighbours: int = 15, folder: Path | None = None
 ) -> NDArray[np.float32]:
-    """`umap_coordinates`, (N, 2), computed once for the same embeddings, seed and settings.
+    """Return `umap_coordinates`, (N, 2), cached on disk by embeddings, seed and settings.
 
-    A kept file that is broken or does not fit is computed anew; a folder that cannot be written
-    costs the keeping, not the map. Raises ValueError as `umap_coordinates` does.
+    An unreadable or unsuitable cache file is computed again; if the folder cannot be written, a
+    warning is logged and the map is returned all the same. Raises ValueError as `umap_coordinates`
+    does.
 
     Args:
-        folder: of the kept maps; None: `maps` in the user's cache (`data.cache.default_folder`).
+        folder: of the cached maps; None: `maps` in the user's cache (`data.cache.default_folder`).
     """
     emb_ND = np.ascontiguousarray(emb_ND, dtype=np.float32)
     path = (folder or default_folder() / "maps") / f"{_umap_key(emb_ND, seed, neighbours)}.npy"
@@ -293,7 +302,7 @@ def kept_umap(
         with replacing(path) as partial:
             np.save(partial, xy_N2, allow_pickle=False)
     except OSError as error:
-        log.warning("%s: the map cannot be kept (%s)", path, error)
+        log.warning("%s: the map cannot be cached (%s)", path, error)
     return xy_N2
 
 
@@ -307,16 +316,16 @@ def _umap_key(emb_ND: NDArray[np.float32], seed: int, neighbours: int) -> str:
 
 
 def _load_umap(path: Path, count: int) -> NDArray[np.float32] | None:
-    """The kept map; None where there is none that can be used."""
+    """Return the cached map, or None if there is no usable one."""
     try:
         xy_N2 = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        log.warning("%s: broken, computed anew (%s)", path, error)
+        log.warning("%s: unreadable, computed again (%s)", path, error)
         return None
     fits = isinstance(xy_N2, np.ndarray) and xy_N2.shape == (count, 2)
     if not (fits and xy_N2.dtype == np.float32 and np.isfinite(xy_N2).all()):
-        log.warning("%s: not a map of %d points, computed anew", path, count)
+        log.warning("%s: not a map of %d points, computed again", path, count)
         return None
     return xy_N2

@@ -1,4 +1,4 @@
-"""Every kind of noise on one product, clean beside damaged, and whole-modality noise on many.
+"""Every kind of noise on one product, and noise on whole modalities of many products.
 
 N products, T frames, H, W, C height, width and colours of a picture, S samples of a sound, F mel
 bands, L time frames. Lengths are points of the `paper` style.
@@ -29,7 +29,7 @@ from scale.viz.words import Language, label
 MARGIN, WIDTH, CAPTION = 20.0, 720.0, 11.0
 INNER = WIDTH - 2 * MARGIN
 PICTURE_SIZE, FRAME_SIZE, FRAMES, SECONDS = 160, 64, 8, 4.0
-"""Pixels to which pictures and frames are fitted before they are damaged; frames and seconds."""
+"""Pixels of images and frames that noise is added to; number of frames; seconds of sound."""
 
 Strengths = tuple[tuple[str, float], ...]
 CLEAN = ("clean", 0.0)
@@ -45,18 +45,18 @@ SOUNDS: Strengths = (CLEAN, ("snr", 20), ("snr", 5), ("snr", -5))
 TITLES: Strengths = (CLEAN, ("word_drop", 0.2), ("word_drop", 0.5), ("typo", 0.2), ("typo", 0.5))
 TABLES: Strengths = (CLEAN, ("attribute_swap", 0.4), ("attribute_swap", 1.0))
 PAIRS = 5
-"""Pairs of the table that are shown."""
+"""Number of table pairs shown."""
 CROWD = (10, 6)
-"""Products of a category, and categories, of the drawings of whole-modality noise."""
+"""Products per category, and categories, in the drawings of whole-modality noise."""
 
 
 @drawn
 def noise_sheet(product: Product, other: Product, lang: Language = "en", seed: int = 0) -> Figure:
-    """`product` clean and under each kind of noise, and what a mismatch with `other` gives.
+    """Draw `product` clean and under each kind of noise, and its mismatch with `other`.
 
-    Pictures are damaged at 160 pixels, frames at 64; a modality that `product` lacks, or that does
-    not decode, is a hatched tile. Below: 60 made-up products of six categories under the kinds that
-    take a whole modality, a square a product.
+    Noise is added to images of 160 pixels and frames of 64; missing and undecodable modalities are
+    hatched. Bottom: 60 synthetic products of six categories, one square each, under the kinds of
+    noise that remove or swap a whole modality.
     """
     heights = {"text": 66.0, "table": 76.0, "image": 92.0, "video": 120.0, "audio": 76.0}
     step = tiles.HEADER + 16
@@ -91,7 +91,7 @@ def _header(axes: Axes, modality: str, y: float, lang: Language) -> None:
 
 
 def _cells(box: Box, columns: int, rows: int = 1, gap: float = 8.0) -> list[Box]:
-    """The box cut into a grid, row by row; each cell without the caption below it."""
+    """Split a box into a grid, row by row; cells exclude the caption below them."""
     width, height = (box.width + gap) / columns - gap, box.height / rows - CAPTION
     return [
         Box(box.x + c * (width + gap), box.y + r * (height + CAPTION), width, height)
@@ -116,7 +116,7 @@ def _image_row(axes: Axes, image: Image.Image, box: Box, lang: Language, seed: i
 
 
 def _video_row(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language, seed: int) -> None:
-    """Strips of frames; the number under a frame is its place in the clean clip."""
+    """Draw strips of frames; the number below a frame is its position in the clean clip."""
     fitted = [np.asarray(resize_image(Image.fromarray(f), FRAME_SIZE)) for f in frames_THWC]
     fitted_THWC, place_T = np.stack(fitted), np.arange(len(fitted))
     cells = _cells(box, 3, 2, gap=10)
@@ -193,7 +193,7 @@ ROWS = {
 def _whole(
     axes: Axes, product: Product, other: Product, box: Box, lang: Language, seed: int
 ) -> None:
-    """A mismatched product, and the kinds that take a whole modality on many products."""
+    """Draw a mismatched product, and noise on whole modalities of many products."""
     typeset.write(axes, box.x, box.y + 9.5, label("whole_modality", lang), fontweight="bold")
     note = label("noise_note_whole", lang)
     typeset.write(axes, WIDTH - MARGIN, box.y + 9.5, note, 7.5, ha="right", color=shade(0.6))
@@ -220,7 +220,7 @@ def _whole(
 
 
 def _crowd(axes: Axes, noise: Noise | None, box: Box, lang: Language, seed: int) -> None:
-    """A row a category, a square a product, in the colour of its picture's category."""
+    """Draw a row per category and a square per product, coloured by the category of its image."""
     each, categories = CROWD
     source_N = crowd_sources([noise] if noise else [], seed)
     colours = category_colours(categories)
@@ -238,7 +238,7 @@ def _crowd(axes: Axes, noise: Noise | None, box: Box, lang: Language, seed: int)
 
 
 def crowd_sources(noises: Sequence[Noise], seed: int) -> np.ndarray:
-    """source_N: whose picture each of the made-up products of `CROWD` has after noise; -1 none."""
+    """Return source_N: the product whose image each synthetic product has after noise, or -1."""
     each, categories = CROWD
     products = tuple(
         Product(id=f"{row}", category=f"{row // each}") for row in range(each * categories)
@@ -251,7 +251,7 @@ def crowd_sources(noises: Sequence[Noise], seed: int) -> np.ndarray:
 
 @figure("noise")
 def draw_noise(sources: Sources, lang: Language) -> Figure:
-    """The most complete product of the test split, mismatched with the first other image."""
+    """Draw the most complete test product, mismatched with the first other image."""
     products, row = sources.test.products, most_complete(sources.test)
     other = next(p for k, p in enumerate(products) if k != row and p.image is not None)
     return noise_sheet(products[row], other, lang, sources.seed)

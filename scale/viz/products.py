@@ -1,8 +1,7 @@
-"""Pictures of products: one product on a page, or many as thumbnails.
+"""Figures of products: one product on a page, or many as thumbnails.
 
-A modality that a product lacks is drawn as a hatched tile that says so, and so is a file that does
-not decode: a reader never takes a gap in the data for a gap in the page. Lengths are points of the
-`paper` style.
+Missing modalities and undecodable files are drawn as labelled hatched tiles. Lengths are points of
+the `paper` style.
 """
 
 from collections.abc import Sequence
@@ -27,10 +26,13 @@ MARGIN = 20.0
 def product_card(
     product: Product, lang: Language = "en", frames: int = 8, seconds: float = 12.0
 ) -> Figure:
-    """All five modalities of a product on one page.
+    """Draw all five modalities of a product on one page.
 
-    `frames` of the clip are shown, and the first `seconds` of the sound. The table shows as many
-    pairs as fit and counts the rest.
+    Args:
+        frames: number of video frames.
+        seconds: length of sound, from its start.
+
+    Table pairs that do not fit are counted in the last row.
     """
     width, gap, picture = 720.0, 14.0, 236.0
     inner = width - 2 * MARGIN
@@ -72,7 +74,7 @@ def _heading(axes: Axes, product: Product, width: float, lang: Language) -> None
 
 @drawn
 def contact_sheet(products: Sequence[Product], columns: int = 8, lang: Language = "en") -> Figure:
-    """Thumbnails of many products, each with its title and the modalities it has."""
+    """Draw thumbnails of products, each with its title and its modalities."""
     side, gap, caption = 78.0, 10.0, 42.0
     rows = -(-len(products) // columns)
     width = max(2 * MARGIN + columns * (side + gap) - gap, 380.0)
@@ -91,7 +93,7 @@ def contact_sheet(products: Sequence[Product], columns: int = 8, lang: Language 
 
 
 def _presence_key(axes: Axes, right: float, y: float, lang: Language) -> None:
-    """Names of the presence marks' colours, ending at `right`."""
+    """Draw the key of the presence marks, ending at `right`."""
     for modality in reversed(MODALITIES):
         name = label(modality, lang)
         right -= typeset.text_width(name, 8)
@@ -104,7 +106,7 @@ def _presence_key(axes: Axes, right: float, y: float, lang: Language) -> None:
 
 
 def presence_marks(axes: Axes, product: View, x: float, y: float, lang: Language) -> None:
-    """Five small squares in the one order: filled where the product has the modality."""
+    """Draw five small squares in the order of MODALITIES, filled for those of the product."""
     for number, modality in enumerate(MODALITIES):
         has = modality in product.present
         style = {
@@ -162,13 +164,13 @@ SHOWN = 24
 
 @figure("product")
 def draw_product(sources: Sources, lang: Language) -> Figure:
-    """Card of the most complete product of the test split."""
+    """Draw the most complete product of the test split."""
     return product_card(sources.test.products[most_complete(sources.test)], lang)
 
 
 @figure("contact_sheet")
 def draw_contact_sheet(sources: Sources, lang: Language) -> Figure:
-    """Thumbnails of the catalogue's first products."""
+    """Draw the first products of the catalogue."""
     return contact_sheet(sources.catalogue.products[:SHOWN], 8, lang)
 
 
@@ -180,8 +182,7 @@ def generator_sheet(
     generated: Sequence[Sequence[np.ndarray]],
     lang: Language = "en",
 ) -> Figure:
-    """A row per product: its title, its picture, the picture in the codebook's words, and pictures
-    written after the title.
+    """Draw a row per product: title, image, its reconstruction from the codebook, generated images.
 
     Args:
         originals, rebuilt: pixels_HWC (uint8) of each product.

@@ -1,4 +1,4 @@
-"""Retrieval as pictures: who found what, and how well each way of asking does.
+"""Figures of retrieval: queries with their results, and quality by query subset and direction.
 
 `Estimates` are the leaves of results.json: `{value, low, high, n}` by metric.
 """
@@ -62,16 +62,15 @@ def retrieval_sheet(
     lang: Language = "en",
     query_subset: Sequence[str] = QUERY_ORDER,
 ) -> Figure:
-    """One row per query: the query, then what was found, best first.
+    """Draw a row per query: the query, then its results, nearest first.
 
     Args:
         results: for each query, products with their cosine similarity.
-        hits: for each result, whether it is relevant: a green frame with a tick, else a grey one.
-        query_subset: the modalities that asked; the query's tile shows the first of them, in the
-            order given, that it has. So a query by sound shows a sound, not a picture that the
-            model never saw.
+        hits: for each result, whether it is relevant: green frame with a tick, otherwise grey.
+        query_subset: modalities of the query; its tile shows the first one that it has, so that a
+            query by sound is drawn as sound and not as an image that the model did not get.
 
-    Raises ValueError where the three lists differ in length.
+    Raises ValueError if the three lists differ in length.
     """
     lengths = [(len(found), len(marks)) for found, marks in zip(results, hits, strict=True)]
     if len(queries) != len(results) or any(a != b for a, b in lengths):
@@ -113,7 +112,7 @@ def _result(
 
 
 def _tick(axes: Axes, x: float, y: float, radius: float) -> None:
-    """The mark of a hit, so that the frame's colour is not its only sign."""
+    """Draw the mark of a hit, which does not rely on colour."""
     axes.add_patch(Circle((x, y), radius, facecolor=HIT, edgecolor=shade(0.0), zorder=3))
     part = radius / 8.5
     tick = np.array([[-3.8, -1.0, 4.0], [0.3, 3.4, -3.4]]) * part + [[x], [y]]
@@ -121,7 +120,7 @@ def _tick(axes: Axes, x: float, y: float, radius: float) -> None:
 
 
 def _key(axes: Axes, x: float, y: float, lang: Language) -> None:
-    """What the two frames mean."""
+    """Draw the key of the two frames."""
     _tick(axes, x + 5, y - 3, 5)
     typeset.write(axes, x + 14, y, label("hit", lang), 8, color=shade(0.7))
     x += 30 + typeset.text_width(label("hit", lang), 8)
@@ -130,7 +129,7 @@ def _key(axes: Axes, x: float, y: float, lang: Language) -> None:
 
 
 def _caption(axes: Axes, product: Product, box: Box, colour: str, fact: str) -> None:
-    """Name, category and a fact below a tile."""
+    """Write name, category and similarity below a tile."""
     name = typeset.shorten(product.name or product.text or product.id, box.width, 8.5)
     category = typeset.shorten(product.category or "–", box.width, 9.5, "bold")
     y = box.y + box.height
@@ -141,14 +140,14 @@ def _caption(axes: Axes, product: Product, box: Box, colour: str, fact: str) -> 
 
 @drawn
 def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP@1") -> Figure:
-    """One bar per query subset with its interval; untrained model and chance beside it.
+    """Draw a bar per query subset with its interval, the untrained model and chance.
 
     Args:
-        results_tree: `retrieval.category` of results.json: `trained` (needed), `untrained` and
+        results_tree: `retrieval.category` of results.json: `trained` (required), `untrained` and
             `chance` -> subset -> metric -> {value, low, high, n}.
 
-    The dots below a bar are the modalities of its query; subsets of equal size stand together,
-    the best first. Raises ValueError where no trained subset has the metric.
+    The dots below a bar are the modalities of its query; bars are sorted by number of modalities,
+    then by value. Raises ValueError if no trained subset has the metric.
     """
     trained = _estimates(results_tree, "trained", metric)
     if not trained:
@@ -183,7 +182,7 @@ def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP
 
 
 def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Estimate]:
-    """Estimates of a metric by subset or direction.
+    """Return estimates of a metric by subset or direction.
 
     A value of null (no query has the modalities) is left out; an interval of null (a single query)
     shrinks to the value.
@@ -199,7 +198,7 @@ def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Estimate]:
 
 @drawn
 def direction_matrix(results: Tree, lang: Language = "en", metric: str = "Recall@10") -> Figure:
-    """Instance retrieval from each modality (row) to each other one (column).
+    """Draw instance retrieval from each modality (row) to each other one (column).
 
     Args:
         results: `retrieval.instance` of results.json: `trained` (required) and `chance` ->
@@ -261,17 +260,17 @@ def draw_sheet(
     shown: tuple[str, ...] = MODALITIES,
     rows: int = QUERIES,
 ) -> Figure:
-    """Random queries with their five nearest products; a hit shares the query's category.
+    """Draw random queries with their five nearest products; a hit shares the query's category.
 
     Args:
-        asked: modalities that the queries ask with.
-        shown: modalities that the products are found by. Where they are the queries' own, a query
-            is left out of what it finds.
-        rows: how many queries.
+        asked: modalities by which the queries are embedded.
+        shown: modalities by which the gallery is embedded. If they equal those of the queries, a
+            query is left out of its own results.
+        rows: number of queries.
     """
     gallery = Gallery.build(run, data, shown, progress=False)
     usable = np.flatnonzero(data.present_NM[:, [INDEX[m] for m in asked]].any(axis=1))
-    require(len(usable) > 0, f"no product has {subset_name(asked)} to ask with")
+    require(len(usable) > 0, f"no product has {subset_name(asked)} for a query")
     chosen = np.random.default_rng(seed).permutation(usable)[:rows]
     queries = [data.products[i] for i in chosen]
     found = embed_dataset(run.model, data.subset(chosen), subset=asked, progress=False)
@@ -296,13 +295,13 @@ ROWS = 3
 
 @figure("retrieval_sheet")
 def draw_full_sheet(sources: Sources, lang: Language) -> Figure:
-    """Queries and results with all their modalities."""
+    """Draw queries and results by all their modalities."""
     return draw_sheet(sources.run, sources.test, lang, sources.seed, rows=ROWS)
 
 
 @figure("retrieval_sheet_text")
 def draw_text_sheet(sources: Sources, lang: Language) -> Figure:
-    """Titles as queries, images as results."""
+    """Draw titles as queries and images as results."""
     subsets = {"asked": ("text",), "shown": ("image",)}
     return draw_sheet(sources.run, sources.test, lang, sources.seed, **subsets, rows=ROWS)
 
@@ -318,11 +317,11 @@ def _evaluate(sources: Sources, kind: str) -> Tree:
 
 @figure("retrieval_by_subset")
 def draw_subsets(sources: Sources, lang: Language) -> Figure:
-    """Category retrieval by query subset, trained and untrained."""
+    """Draw category retrieval by query subset."""
     return retrieval_bars(_evaluate(sources, "category"), lang, METRIC)
 
 
 @figure("retrieval_by_direction")
 def draw_directions(sources: Sources, lang: Language) -> Figure:
-    """Instance retrieval by pair of modalities."""
+    """Draw instance retrieval by pair of modalities."""
     return direction_matrix(_evaluate(sources, "instance"), lang)

@@ -1,6 +1,6 @@
-"""Inter-modality scores as pictures (paper, section 4.3).
+"""Figures of inter-modality scores (paper, section 4.3).
 
-M modalities (five), in the one order along rows and columns; T points of time.
+M modalities (five, in the order of MODALITIES along rows and columns), T logged steps.
 """
 
 from collections.abc import Sequence
@@ -43,11 +43,11 @@ def score_matrices(
     present_M: ArrayLike,
     lang: Language = "en",
 ) -> Figure:
-    """S, softmax(S) and S' = S * softmax(S) side by side, a number in each cell.
+    """Draw S, softmax(S) and S' = S * softmax(S) side by side, with a number in each cell.
 
-    Rows and columns of modalities that are not present are hatched and carry no number. In S' the
-    cells that weigh the masked losses (diagonal) and the contrastive losses (upper triangle) are
-    framed. Raises ValueError where a shape is not (5, 5) and (5,).
+    Rows and columns of missing modalities are hatched and carry no number. Frames in S' mark the
+    weights of the masked losses (diagonal) and of the contrastive losses (upper triangle). Raises
+    ValueError for shapes other than (5, 5) and (5,).
     """
     present_M = np.asarray(present_M, dtype=bool)
     matrices = [np.asarray(matrix, dtype=float) for matrix in (S_MM, softmax_MM, weighted_MM)]
@@ -79,10 +79,10 @@ def score_matrices(
 
 
 def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
-    """Frames the weights that the total loss uses: diagonal by colour, upper triangle in one."""
+    """Frame the weights of the total loss: each one on the diagonal, and the upper triangle."""
     for i in np.flatnonzero(present_M):
         colour = MODALITY_COLOURS[MODALITIES[i]]
-        # The page's colour around the frame keeps it apart from a cell of a similar colour.
+        # A margin in the colour of the page separates the frame from a cell of similar colour.
         for edge, width in ((shade(0.0), 5.0), (colour, 2.6)):
             frame = {"fill": False, "edgecolor": edge, "linewidth": points(width)}
             axes.add_patch(Rectangle((i + 0.05, i + 0.05), 0.9, 0.9, **frame))
@@ -96,11 +96,11 @@ def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
 def scores_over_time(
     steps: Sequence[int], mean_weighted_TMM: ArrayLike, lang: Language = "en"
 ) -> Figure:
-    """S' (mean over a batch, or any weights) during training, one small curve per weight.
+    """Draw S' (batch mean) during training, one curve per weight.
 
-    The curves stand where the weights stand in the matrix: five on the diagonal, ten pairs in the
-    upper triangle, all on one scale. Points that are not finite leave a gap. Raises ValueError
-    where the shape is not (len(steps), 5, 5).
+    The grid is that of the matrix: five curves on the diagonal, ten pairs in the upper triangle,
+    all on one scale. Values that are not finite leave a gap. Raises ValueError for a shape other
+    than (len(steps), 5, 5).
     """
     weighted_TMM = np.asarray(mean_weighted_TMM, dtype=float)
     if weighted_TMM.shape != (len(steps), COUNT, COUNT):
@@ -130,7 +130,7 @@ def scores_over_time(
 
 
 def _weight_curve(axes: Axes, steps: Sequence[int], weight_T: np.ndarray, i: int, j: int) -> None:
-    """A line in the colours of both modalities, and its last value."""
+    """Draw a line in the colours of both modalities, and write its last value."""
     first, second = MODALITY_COLOURS[MODALITIES[i]], MODALITY_COLOURS[MODALITIES[j]]
     axes.plot(steps, weight_T, color=first)
     if i != j:
@@ -142,7 +142,7 @@ def _weight_curve(axes: Axes, steps: Sequence[int], weight_T: np.ndarray, i: int
 
 
 def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language = "en") -> Figure:
-    """S, softmax(S) and S' of one product."""
+    """Draw S, softmax(S) and S' of one product."""
     with torch.no_grad():
         output = run.model.embed(data.collate([row]))
     scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
@@ -156,7 +156,10 @@ def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language 
 
 
 def draw_scores_over_time(run: TrainedRun, lang: Language = "en") -> Figure:
-    """Mean S' during training, from the run's scores.parquet."""
+    """Draw the mean S' during training, from the run's scores.parquet.
+
+    Raises ValueError if the run logged no scores.
+    """
     step_T, mean_TMM = read_score_means(run.folder.folder)
     require(len(step_T) > 0, f"{run.folder.folder}: no logged scores")
     return scores_over_time(step_T.tolist(), mean_TMM, lang)
@@ -164,11 +167,11 @@ def draw_scores_over_time(run: TrainedRun, lang: Language = "en") -> Figure:
 
 @figure("scores")
 def draw_product_scores(sources: Sources, lang: Language) -> Figure:
-    """Scores of the most complete product of the test split."""
+    """Draw the scores of the most complete product of the test split."""
     return draw_scores(sources.run, sources.test, most_complete(sources.test), lang)
 
 
 @figure("scores_over_time")
 def draw_run_scores(sources: Sources, lang: Language) -> Figure:
-    """Mean S' of the run."""
+    """Draw the mean S' of the run."""
     return draw_scores_over_time(sources.run, lang)

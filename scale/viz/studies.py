@@ -1,4 +1,4 @@
-"""The answer of a study: its cells over a factor or in rows.
+"""Figures of studies: cells, claims, retention, damage at test time, and scores.
 
 G cells of a series, K series.
 """
@@ -49,29 +49,29 @@ from scale.viz.theme import (
 from scale.viz.words import Language, label, term
 
 BASELINES = ("uniform", "SCALE", "none (as described)", "all", "none")
-"""Rows by these names are what the others are measured against."""
+"""Names of baseline rows."""
 UNTOUCHED = ("none", "clean")
-"""Groups by these names hold what all groups are measured against."""
+"""Names of groups whose baseline applies to all groups."""
 PANELS = 3
-"""Panels in a row."""
+"""Panels per row."""
 ROWS = 32
-"""Rows of a panel; more of them go into further columns, where a study has one test."""
+"""Rows of a panel; with one test, more rows go into further columns."""
 
 Drawn = tuple[Figure, list[str], list[Line2D]]
-"""A figure, further lines of its note, and what its legend names."""
+"""A figure, further lines of its note, and the entries of its legend."""
 
 
 @drawn
 def study_figure(summary: Summary, metric: str | None = None, lang: Language = "en") -> Figure:
-    """Every cell's mean with its t interval over seeds, one panel per test that all cells have.
+    """Draw the mean of each cell with its t interval over seeds, a panel per test of all cells.
 
     `lines` (Study.figure): over the last factor, a line per combination of the others. `bars`: a
-    row per cell, grouped by the first factor; a dashed line marks the group's baseline (BASELINES)
-    and a dotted one that of the untouched group (UNTOUCHED), where there are such. A cell that
-    cannot be trained is a gap that says so; so is, in `bars`, one that has not run yet.
+    row per cell, grouped by the first factor; a dashed line marks the baseline of the group
+    (BASELINES), a dotted one that of the untouched group (UNTOUCHED). Cells that cannot be trained
+    (in `bars`, also cells that have not run) are labelled gaps.
 
     Args:
-        metric: of the study; by default the one that decides.
+        metric: of the study; by default the one that decides its claims.
 
     Raises:
         ValueError: no cell has the metric.
@@ -123,7 +123,7 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
 
 
 def _series(axes: Axes, x_G: np.ndarray, found: Sequence[Estimate], style: dict) -> None:
-    """A line through the means with its whiskers, broken where a cell has none."""
+    """Draw a line through the means with error bars, with a gap for cells without a mean."""
     order = np.argsort(x_G)
     mean_G, below_G, above_G = (column[order] for column in spread(found))
     axes.plot(x_G[order], mean_G, **style)
@@ -160,7 +160,7 @@ def _rows_figure(summary: Summary, metric: str, tests: list[str], lang: Language
 def _baseline_notes(
     summary: Summary, bases: list[CellSummary], whole: CellSummary | None, lang: Language
 ) -> list[str]:
-    """What the dashed and the dotted lines are."""
+    """Return notes on the dashed and the dotted lines."""
     shown, notes = summary.study.factors, []
     if len(bases) == 1:
         notes.append(label("study_baseline", lang, name=factor_name(bases[0].factors, shown, lang)))
@@ -173,7 +173,7 @@ def _baseline_notes(
 
 
 def _blocks(summary: Summary, lang: Language) -> list[Block]:
-    """The rows by the first factor; a group of one needs no heading, its name says all."""
+    """Group rows by the first factor; a group of one row has no heading."""
     first, *rest = summary.study.factors
     groups: dict[Factor, list[CellSummary]] = {}
     for row in summary.rows:
@@ -189,14 +189,14 @@ def _blocks(summary: Summary, lang: Language) -> list[Block]:
 
 
 def _baseline(summary: Summary, block: Block) -> CellSummary | None:
-    """What a block's rows are compared with."""
+    """Return the baseline of a block's rows."""
     last = summary.study.factors[-1]
     found = [row for row in block.rows if row.factors[last] in BASELINES]
     return found[0] if len(found) == 1 < len(block.rows) else None
 
 
 def _untouched(summary: Summary) -> CellSummary | None:
-    """The baseline of the untouched group, which the other groups can be compared with."""
+    """Return the baseline of the untouched group, which applies to all groups."""
     first, last = summary.study.factors[0], summary.study.factors[-1]
     found = [
         row
@@ -213,7 +213,7 @@ def _mark(axes: Axes, found: Estimate, where: tuple[float, float], dashes: str) 
 
 
 def _same_scale(panels: Sequence[Axes], columns: int) -> None:
-    """Columns of one test are read together, so they have one scale."""
+    """Give the columns of one test the same scale."""
     if columns > 1:
         ends = [axes.get_xlim() for axes in panels]
         for axes in panels:
@@ -221,25 +221,25 @@ def _same_scale(panels: Sequence[Axes], columns: int) -> None:
 
 
 def _cell_dot(axes: Axes, y: float, row: CellSummary, found: Estimate, lang: Language) -> None:
-    """Mean and whisker of a row, or why there is none."""
+    """Draw mean and interval of a row, or the reason why there is none."""
     if found.value is not None:
         dot(axes, y, found, capsize=points(2))
         return
     text = label("cannot_train" if row.failed else "not_run", lang)
     style = {"transform": axes.get_yaxis_transform(), "va": "center", "color": shade(0.6)}
-    # Its own background keeps a baseline from striking the words through.
+    # A background keeps baselines from crossing the words.
     patch = {"facecolor": shade(0.0), "edgecolor": "none", "pad": points(1)}
     text = f"× {text}" if row.failed else text
     axes.text(0.02, y, text, fontsize=points(7.5), bbox=patch, **style)
 
 
 def _cross(colour: str) -> dict:
-    """Mark of a cell that cannot be trained."""
+    """Return the style of the mark of a cell that cannot be trained."""
     return {"color": colour, "marker": "x", "ls": "none", "ms": points(5)}
 
 
 def _positions(values: Sequence[Factor]) -> dict[Factor, float]:
-    """Where a factor's values stand: by size, or evenly where they are words or lie too close."""
+    """Return positions of a factor's values: to scale, or even for words and close values."""
     known = list(dict.fromkeys(values))
     if any(isinstance(value, str | bool) for value in known):
         return {value: float(k) for k, value in enumerate(known)}
@@ -249,18 +249,18 @@ def _positions(values: Sequence[Factor]) -> dict[Factor, float]:
 
 
 def draw_study(sources: Sources, lang: Language, name: str) -> Figure:
-    """Cells of a finished study."""
+    """Draw the cells of a finished study."""
     return study_figure(summarise(*sources.finished(name)), lang=lang)
 
 
 for _name in STUDIES:
-    # The noise study is summarised by damage.py, as shares of the clean result.
+    # `draw_noise_study` draws the noise study.
     if _name != "noise":
         figure(f"study_{_name}")(partial(draw_study, name=_name))
 
 
 DAMAGE_ROWS = 24
-"""Rows of a column."""
+"""Rows per column."""
 
 
 @drawn
@@ -270,14 +270,14 @@ def damage_figure(
     name: str = "noise",
     metric: str = "mAP@5",
 ) -> Figure:
-    """Share of the clean figure that is kept: a row per kind and strength, a dot per model.
+    """Draw the retained share of the clean result: a row per kind and strength, a dot per model.
 
-    By modality; of a kind, mild to strong. The line at 100 % is the undamaged figure of the same
-    run.
+    Rows are grouped by modality, each kind from mild to strong. The line at 100 % is the clean
+    result of the same run.
 
     Args:
-        damages: of `experiments.damage_shares`.
-        name: of the study.
+        damages: as returned by `studies.retention.damage_retention`.
+        name: name of the study.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -313,7 +313,7 @@ def damage_figure(
 
 
 def _damage_blocks(damages: Sequence[DamageRetention], lang: Language) -> list[Block]:
-    """Rows by modality, the strength with its unit in each."""
+    """Group rows by modality, with strength and unit."""
     blocks = []
     for modality in (*MODALITIES, ""):
         rows = [damage for damage in damages if damage.modality == modality]
@@ -333,35 +333,35 @@ def _damage_text(damage: DamageRetention, lang: Language) -> str:
 
 @figure("study_noise")
 def draw_noise_study(sources: Sources, lang: Language) -> Figure:
-    """Shares of the clean result, which answer this study's question; its cells do not."""
+    """Draw retained shares of the clean result, which answer the study's question."""
     study, records = sources.finished("noise")
     return damage_figure(damage_retention(study, records), lang, study.name, study.metrics[0])
 
 
 CLEAN = "clean"
-"""Regime whose own weights stand as ticks in the others: what damage alone has moved."""
+"""Regime whose own weights are drawn as ticks in the others."""
 AUC_LOOKS = {"S'": ("s", POSITIVE, "of_scores"), "posterior": ("D", NEGATIVE, "of_posterior")}
-"""Marker, colour and label of what tells good pairs from bad ones."""
+"""Marker, colour and label of the weights that separate good pairs from damaged ones."""
 
 
 @drawn
 def score_figure(
     study: Study, records: Sequence[Record], lang: Language = "en", regime: str = "mismatch"
 ) -> Figure:
-    """Left: own weight S'_ii by modality and regime. Right: AUC of S' and posterior by weighting.
+    """Draw own weights S'_ii by regime (left) and AUC of S' and the posterior (right).
 
-    Left, for uniform training: the mean weight beside the share of good content, with a tick at the
-    weight of the same modality in the clean regime. Where the method worked, damage would move the
-    weight below the tick. Right: the probability that a good pair weighs more than a
-    damaged one of the same modalities, in one regime.
+    Left, for uniform training: the mean weight by modality, the share of undamaged content, and a
+    tick at the weight in the clean regime; damage should move the weight below the tick. Right:
+    probability that an undamaged pair has a larger weight than a damaged one of the same
+    modalities, in one regime.
 
     Raises:
-        ValueError: no record has these figures.
+        ValueError: no record has these numbers.
     """
-    own, told = own_weights(study, records), weighting_aucs(study, records, regime)
-    require(bool(own or told), f"study {study.name}: no run has figures of the scores")
+    own, aucs = own_weights(study, records), weighting_aucs(study, records, regime)
+    require(bool(own or aucs), f"study {study.name}: no run has measured the scores")
     blocks = [_regime_block(name, weights, lang) for name, weights in own.items()]
-    rows = Block("", tuple(told.values()), tuple(term(name, lang) for name in told))
+    rows = Block("", tuple(aucs.values()), tuple(term(name, lang) for name in aucs))
     height = max(total_height(blocks), rows.height)
     figure = new_figure(8.4, 1.5 + 0.22 * height)
     left, right = figure.subplots(1, 2)
@@ -370,7 +370,7 @@ def score_figure(
     left.set_title(label("own_weights", lang))
     right.set_title(label("told_apart", lang, regime=term(regime, lang)))
     found = [e for w in own.values() for e in w.mean.values()]
-    found += [e for by in told.values() for e in by.values()]
+    found += [e for by in aucs.values() for e in by.values()]
     sizes = sorted({e.n for e in found if e.n})
     seeds = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
     title = label("own_score", lang, name=study.name)
@@ -434,23 +434,23 @@ def _diagnosis_handles(lang: Language) -> list[Line2D]:
 
 @figure("weight_diagnosis")
 def draw_weight_diagnosis(sources: Sources, lang: Language) -> Figure:
-    """Scores in the weighting study."""
+    """Draw the scores in the weighting study."""
     return score_figure(*sources.finished("weighting"), lang)
 
 
 VERDICT_SIGNS = {"supported": "✓", "contradicted": "✗", "not decided": "?", "impossible": "–"}
 CLAIM_WIDTH = 312
-"""Room for a claim, in points."""
+"""Width of a claim, in points."""
 CLAIM_ROWS = 36
-"""Rows of a figure; what is more goes onto further ones."""
+"""Rows per figure; more go onto further figures."""
 
 
 def comparison_figures(summary: Summary, lang: Language = "en") -> list[Figure]:
-    """Forest plots: each claim's paired difference with both its intervals, and the verdict.
+    """Draw forest plots: the paired difference of each claim with both intervals, and the verdict.
 
-    A panel per metric; claims that begin alike under one heading; CLAIM_ROWS rows on a
-    figure. Thick: t interval over seeds, with the mean. Thin, below it: bootstrap interval over
-    products. Raises ValueError for a study without comparisons.
+    A panel per metric, claims with a common beginning under one heading, at most about CLAIM_ROWS
+    rows per figure. Thick: t interval over seeds, with the mean. Thin, below it: bootstrap interval
+    over products. Raises ValueError for a study without comparisons.
     """
     require(bool(summary.outcomes), f"study {summary.study.name} has no comparisons")
     claims = group_by_claim(summary.outcomes)
@@ -471,7 +471,7 @@ def comparison_figures(summary: Summary, lang: Language = "en") -> list[Figure]:
 
 
 def _claim_text(claim: Claim, name_test: bool) -> str:
-    """The whole claim in lines; its test where the claims have several."""
+    """Wrap a claim, with the name of its test if the claims have several."""
     text = f"{claim.text} ({claim.test})" if name_test else claim.text
     return "\n".join(typeset.wrap(text, CLAIM_WIDTH, 8, 9))
 
@@ -522,11 +522,11 @@ def retention_curve(
     metric: str = "mAP@5",
     shares: bool = False,
 ) -> Figure:
-    """Share of what a model reaches on complete products that is left as modalities go missing.
+    """Draw the share of the result on complete products that is retained without some modalities.
 
     Args:
-        curves: by model, then by number of missing modalities (or, with `shares`, by their share):
-            metric / metric of complete products, 1 at 0 missing.
+        curves: metric / metric on complete products, by model, then by number of missing
+            modalities (with `shares`, by their share).
 
     Raises:
         ValueError: there is nothing to draw.
@@ -553,5 +553,5 @@ def retention_curve(
 
 @figure("retention")
 def draw_retention(sources: Sources, lang: Language) -> Figure:
-    """Retention in the modalities study."""
+    """Draw retention in the modalities study."""
     return retention_curve(retention_curves(*sources.finished("modalities")), lang)

@@ -1,8 +1,8 @@
-"""One look for every figure: colours, fonts, three styles, and files with the same bytes each time.
+"""Theme of all figures: colours, fonts, three styles, and reproducible files.
 
-A figure function draws with matplotlib's object-oriented API and returns the Figure; nothing here
-touches pyplot. Lengths are written for the `paper` style (9 point text) and follow the text's size,
-so a figure for slides is the same page, larger.
+Figure functions use matplotlib's object-oriented API and return the Figure, without pyplot. Lengths
+are given for the `paper` style (9 point text) and scale with the text, so a figure for slides is
+the same page, larger.
 """
 
 import colorsys
@@ -33,7 +33,7 @@ Parameters = ParamSpec("Parameters")
 ASSETS = Path(__file__).parent / "assets"
 FONT_FILE = ASSETS / "ScaleSansSC-Regular.otf"
 FONT_FAMILIES = ("DejaVu Sans", "SCALE Sans SC")
-"""Latin comes with matplotlib, Chinese with this package; the machine needs no fonts."""
+"""Latin comes with matplotlib, Chinese with this package; no system fonts are needed."""
 
 SHEETS: dict[str, tuple[str, ...]] = {
     "paper": ("paper",),
@@ -48,12 +48,11 @@ MODALITY_COLOURS: dict[str, str] = {
     "video": "#D63E0C",
     "audio": "#C658BC",
 }
-"""Okabe and Ito's hues, moved until each has contrast of at least 3 : 1 on white and on the dark
-page, and any two stay apart under protanopia, deuteranopia and tritanopia (tests/viz/test_style.py
-measures both)."""
+"""Okabe and Ito's hues, adjusted to a contrast of at least 3 : 1 on white and on the dark page, and
+distinguishable under protanopia, deuteranopia and tritanopia (tests/viz/test_theme.py)."""
 
 HIT = "#1D9A57"
-"""Frame of a retrieved product that is relevant; always with a tick mark, never by colour alone."""
+"""Frame of a relevant result; always with a tick mark, never by colour alone."""
 NEGATIVE, POSITIVE = "#C2410C", "#1668DC"
 """Ends of the diverging colour map."""
 
@@ -63,10 +62,10 @@ _active: ContextVar[str | None] = ContextVar("active_style", default=None)
 
 @cache
 def register_fonts() -> None:
-    """Make the shipped Chinese font known to matplotlib, once per process.
+    """Register the shipped Chinese font with matplotlib, once per process.
 
-    Only its regular weight ships. It is entered as bold too, so that a bold line with Chinese in it
-    does not log a search that failed.
+    Only its regular weight is shipped. It is registered as bold too, so that bold Chinese text does
+    not log a failed font search.
     """
     font_manager.fontManager.addfont(FONT_FILE)
     regular = font_manager.fontManager.ttflist[-1]
@@ -77,8 +76,8 @@ def register_fonts() -> None:
 def use_style(name: Style = "paper") -> Iterator[None]:
     """Draw in a style: `paper` (print and web), `slides` (projector) or `dark` (dark page).
 
-    Settings of the user's matplotlib are put aside inside and come back after. Raises ValueError
-    for an unknown name.
+    The user's matplotlib settings are reset inside and restored afterwards. Raises ValueError for
+    an unknown name.
     """
     if name not in SHEETS:
         raise ValueError(f"unknown style {name!r}; known: {', '.join(SHEETS)}")
@@ -93,10 +92,10 @@ def use_style(name: Style = "paper") -> Iterator[None]:
 
 
 def drawn(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Decorator of figure functions: draws in the active style, or in `paper` if there is none.
+    """Decorate a figure function to draw in the active style, or in `paper` if there is none.
 
-    The figure is laid out before the style ends, because matplotlib makes tick labels only then,
-    and they would otherwise lose the fonts.
+    The figure is laid out before the style ends, because matplotlib creates tick labels only then,
+    and they would lose the fonts.
     """
 
     @wraps(function)
@@ -111,9 +110,9 @@ def drawn(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure
 
 
 def _embolden_chinese(figure: Figure) -> None:
-    """Bold lines with Chinese in them become regular ones with a thicker stroke.
+    """Replace the bold weight of texts with Chinese by a thicker stroke.
 
-    The shipped font has one weight; bold Latin beside regular Chinese would look like a fault.
+    The shipped font has one weight; bold Latin beside regular Chinese would look wrong.
     """
     for text in figure.findobj(Text):
         if text.get_fontweight() in ("bold", 700) and _HAN.search(text.get_text()):
@@ -124,7 +123,7 @@ def _embolden_chinese(figure: Figure) -> None:
 
 @cache
 def drawable() -> tuple[frozenset[int], frozenset[int]]:
-    """Code points of the Latin font and of the shipped one."""
+    """Return the code points of the Latin font and of the shipped one."""
     register_fonts()
     latin = font_manager.findfont(font_manager.FontProperties(family=FONT_FAMILIES[0]))
     return tuple(frozenset(get_font(path).get_charmap()) for path in (latin, str(FONT_FILE)))
@@ -136,23 +135,23 @@ def _characters(figure: Figure) -> set[str]:
 
 
 def lacking_characters(figure: Figure) -> list[str]:
-    """Characters that a figure writes and no font of ours has: they are drawn as boxes."""
+    """Return the characters of a figure that no font has; they are drawn as boxes."""
     known = frozenset.union(*drawable())
     return sorted(c for c in _characters(figure) if ord(c) not in known)
 
 
 def unit() -> float:
-    """Length of one `paper` point in the active style, in points."""
+    """Return the length of one `paper` point in the active style, in points."""
     return rcParams["font.size"] / 9.0
 
 
 def points(size: float) -> float:
-    """A text size or line width of the `paper` style, in the active style's points."""
+    """Convert a text size or line width of the `paper` style to points of the active style."""
     return size * unit()
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure with constrained layout; width and height in inches of the `paper` style."""
+    """Return an empty figure with constrained layout; inches of the `paper` style."""
     figure = Figure(figsize=(width * unit(), height * unit()), layout="constrained")
     pad = 0.07 * unit()
     figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=0.03, hspace=0.03)
@@ -167,45 +166,45 @@ def strip(axes: Axes) -> None:
 
 
 def shade(amount: float) -> str:
-    """A grey of the active page: 0 is the page's colour, 1 the text's colour."""
+    """Return a grey of the active page: 0 is the colour of the page, 1 that of the text."""
     return mix(rcParams["figure.facecolor"], rcParams["text.color"], amount)
 
 
 def mix(first: str, second: str, amount: float) -> str:
-    """The colour that lies `amount` (0 to 1) of the way from one colour to another."""
+    """Interpolate between two colours; `amount` is 0 to 1."""
     pairs = zip(to_rgb(first), to_rgb(second), strict=True)
     return to_hex([(1 - amount) * a + amount * b for a, b in pairs])
 
 
 def tint(colour: str, amount: float = 0.14) -> str:
-    """A colour thinned to a background on the active page."""
+    """Blend a colour with the active page, for backgrounds."""
     return mix(rcParams["figure.facecolor"], colour, amount)
 
 
 def sequential() -> LinearSegmentedColormap:
-    """From the page's colour (0) to blue (most)."""
+    """Return a colour map from the colour of the page (0) to blue (maximum)."""
     colours = [shade(0.03), tint(POSITIVE, 0.5), POSITIVE, mix(POSITIVE, "#000000", 0.35)]
     return LinearSegmentedColormap.from_list("sequential", colours[: 4 if is_light() else 3])
 
 
 def diverging() -> LinearSegmentedColormap:
-    """From orange (negative) over the page's colour (0) to blue (positive)."""
+    """Return a colour map from orange (negative) over the page's colour (0) to blue (positive)."""
     return LinearSegmentedColormap.from_list("diverging", [NEGATIVE, shade(0.03), POSITIVE])
 
 
 def is_light(colour: str | tuple[float, ...] | None = None) -> bool:
-    """Whether dark text reads better than white on a colour (default: the active page)."""
+    """Whether dark text is more legible than white on a colour (default: the active page)."""
     red, green, blue = to_rgb(colour or rcParams["figure.facecolor"])
     return 0.299 * red + 0.587 * green + 0.114 * blue > 0.58
 
 
 def text_on(colour: str | tuple[float, ...]) -> str:
-    """The text colour to write on a colour with."""
+    """Return a text colour that is legible on a colour."""
     return "#1B2330" if is_light(colour) else "#FFFFFF"
 
 
 def category_colours(count: int) -> list[str]:
-    """`count` colours for unordered categories: hues by the golden ratio, three lightnesses."""
+    """Return colours for unordered categories: hues by the golden ratio, three lightnesses."""
     hues = [(0.58 + k * 0.618034) % 1.0 for k in range(count)]
     levels = [(0.50, 0.62), (0.40, 0.75), (0.60, 0.50)]
     return [to_hex(colorsys.hls_to_rgb(h, *levels[k % 3])) for k, h in enumerate(hues)]
@@ -219,12 +218,12 @@ def save_figure(
 ) -> list[Path]:
     """Write `<path_stem>.<format>` for each format and return the paths.
 
-    The same figure gives the same bytes: no dates, no random ids. A file appears whole or not at
-    all. SVG carries its letters as outlines, so that it reads on a machine without the fonts. PDF
-    embeds the fonts, and its letters can be searched and copied.
+    The same figure gives the same bytes: no dates, no random ids. Files are written atomically. SVG
+    text is stored as outlines, independent of installed fonts; PDF embeds the fonts, so its text
+    can be searched and copied.
 
     Args:
-        colours: reduce a PNG to a palette of so many (up to 256): a third of the bytes for a page
+        colours: size of the palette of a PNG (up to 256): a third of the bytes for a page
             of photographs. docs/noise.png is `save_figure(noise_sheet(a, b), "docs/noise",
             ("png",), colours=256)` with products p0038 and p0018 of data_samples.
     """
@@ -246,23 +245,25 @@ def save_figure(
 
 
 def _pdf_font_type(figure: Figure) -> int:
-    """42 (TrueType), or 3 (outlines) where the shipped font draws: its outlines are CFF, which
-    matplotlib would embed under TrueType's name, and not every reader forgives that."""
+    """Return 42 (TrueType), or 3 (outlines) if the shipped font is used.
+
+    Its outlines are CFF, which matplotlib would embed as TrueType; some readers reject that.
+    """
     latin, _ = drawable()
     return 42 if all(ord(c) in latin for c in _characters(figure)) else 3
 
 
 EXACT_SHARE = 0.3
-"""Part of a palette that goes to the colours of the largest areas as they are: page, headings."""
+"""Share of a palette for the exact colours of the largest even areas, e.g. page and headings."""
 CHUNK = 4096
-"""Colours that are matched with the palette at once."""
+"""Colours that are matched with the palette at a time."""
 
 
 def reduce_colours(path: Path, colours: int = 256) -> None:
     """Rewrite a PNG with a palette of up to 256 colours.
 
-    The colours of even areas stay exact, so that what the page draws keeps its hue; the rest, the
-    photographs, share the other places by median cut. Without dithering, which costs bytes.
+    Colours of even areas stay exact; the others (photographs) share the rest of the palette by
+    median cut. No dithering, which would increase the file size.
     """
     with Image.open(path) as opened:
         pixels_HWC = np.asarray(opened.convert("RGB"))

@@ -1,4 +1,4 @@
-"""The content of each modality, drawn into a box of a page: the parts of a product card.
+"""Content of each modality, drawn into a box of a page.
 
 T time, H height, W width, C colour; lengths are points of the `paper` style.
 """
@@ -18,15 +18,15 @@ from scale.viz.words import Language, label
 
 HOP_SECONDS, WINDOW_SECONDS = 0.010, 0.032
 DECIBELS = 80.0
-"""Range that is shown below the loudest point."""
+"""Range shown below the maximum."""
 TICKS_HERTZ = (250, 500, 1000, 2000, 4000, 8000)
 
 
 def log_mel(wave_T: np.ndarray, sample_rate: int, mel_bins: int = 64) -> np.ndarray:
-    """dB below the loudest point of the mel power spectrogram, (F, L), within [-80, 0].
+    """Return the mel power spectrogram in dB below its maximum, (F, L), within [-80, 0].
 
     Windows of 32 ms every 10 ms; `mel_bins` triangular bands on the HTK mel scale from 0 Hz to half
-    the sample rate (in Hz). A sound of zeros is -80 everywhere.
+    the sample rate (in Hz). Silence is -80 everywhere.
     """
     window = int(WINDOW_SECONDS * sample_rate)
     fft = 1 << (window - 1).bit_length()
@@ -53,7 +53,7 @@ def _below_peak(decibel_FL: np.ndarray) -> np.ndarray:
 def draw_spectrogram(
     axes: Axes, decibel_FL: np.ndarray, sample_rate: int, lang: Language = "en"
 ) -> None:
-    """`log_mel` with seconds, kilohertz at mel positions, and a bar of decibels."""
+    """Draw `log_mel` with seconds, kilohertz at mel positions and a colour bar in decibels."""
     seconds = decibel_FL.shape[1] * HOP_SECONDS
     top = hertz_to_mel(sample_rate / 2)
     image = axes.imshow(
@@ -88,7 +88,7 @@ ROW = 13.0
 LINE = 12.5
 """Height of a line of text."""
 SAMPLE_RATE = 16_000
-"""Hz, of sounds that are drawn."""
+"""Sampling rate of drawn sounds in Hz."""
 
 
 class Box(NamedTuple):
@@ -101,7 +101,7 @@ class Box(NamedTuple):
 
 
 def load(product: View, modality: str, frames: int = 8, seconds: float = 12.0) -> Any:
-    """The decoded content of a modality; None if the product lacks it. Raises MediaError."""
+    """Return the decoded content of a modality, or None if it is missing. Raises MediaError."""
     content = getattr(product, modality)
     if content is None:
         return None
@@ -117,7 +117,7 @@ def load(product: View, modality: str, frames: int = 8, seconds: float = 12.0) -
 def draw_tile(
     axes: Axes, product: View, modality: str, box: Box, lang: Language, **amounts: float
 ) -> None:
-    """Header and content of one modality; a hatched tile where it is absent or broken.
+    """Draw header and content of one modality; a hatched tile if it is missing or undecodable.
 
     `amounts` are the `frames` and `seconds` of `load`.
     """
@@ -141,7 +141,7 @@ def draw_tile(
 
 
 def _fact(modality: str, content: Any, lang: Language) -> str:
-    """What a tile's header says about its content."""
+    """Return the size of the content, for the header of its tile."""
     if modality == "image":
         return label("pixel_size", lang, width=content.width, height=content.height)
     if modality == "audio":
@@ -151,7 +151,7 @@ def _fact(modality: str, content: Any, lang: Language) -> str:
 
 
 def draw_text(axes: Axes, title: str, box: Box, lang: Language, size: float = 9) -> None:
-    """A title, wrapped; its end replaced by an ellipsis where it does not fit."""
+    """Draw a title, wrapped; text that does not fit ends in an ellipsis."""
     step = LINE * size / 9
     lines = typeset.wrap(title, box.width, size, lines=max(1, int(box.height / step)))
     for number, line in enumerate(lines):
@@ -159,7 +159,7 @@ def draw_text(axes: Axes, title: str, box: Box, lang: Language, size: float = 9)
 
 
 def draw_table(axes: Axes, pairs: tuple[tuple[str, str], ...], box: Box, lang: Language) -> None:
-    """Pairs in one column or two; what does not fit is counted in the last row."""
+    """Draw pairs in one or two columns; pairs that do not fit are counted in the last row."""
     rows = max(1, int(box.height // ROW))
     columns = 1 if len(pairs) <= rows else 2
     room = columns * rows
@@ -176,7 +176,7 @@ def draw_table(axes: Axes, pairs: tuple[tuple[str, str], ...], box: Box, lang: L
 
 
 def _pair(axes: Axes, pair: tuple[str, str], x: float, y: float, width: float) -> None:
-    """One row: the attribute in grey, its value, a hairline beneath."""
+    """Draw one row: the attribute in grey, its value, a hairline below."""
     split = 0.45 * width
     attribute, value = (
         typeset.shorten(part, room - 6, 8)
@@ -188,13 +188,13 @@ def _pair(axes: Axes, pair: tuple[str, str], x: float, y: float, width: float) -
 
 
 def draw_image(axes: Axes, image: Any, box: Box, lang: Language) -> None:
-    """A picture, fitted into the box and framed."""
+    """Draw an image, fitted into the box and framed."""
     typeset.picture(axes, image, *box)
     typeset.box(axes, *box)
 
 
 def draw_video(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language) -> None:
-    """Frames on a perforated film, time from left to right."""
+    """Draw frames on a perforated film, time from left to right."""
     band, gap = 9.0, 4.0
     typeset.box(axes, *box, facecolor="#20252D")
     for x in np.arange(box.x + 5, box.x + box.width - 8, 12.0):
@@ -207,7 +207,7 @@ def draw_video(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language) ->
 
 
 def draw_audio(axes: Axes, wave_T: np.ndarray, box: Box, lang: Language) -> None:
-    """A log-mel spectrogram; the box holds its axis labels too."""
+    """Draw a log-mel spectrogram; the box includes its axis labels."""
     left, right, below = 44.0, 62.0, 30.0
     page_width, page_height = axes.get_xlim()[1], axes.get_ylim()[0]
     place = (

@@ -1,4 +1,4 @@
-"""A run's metrics.jsonl as pictures.
+"""Figures of a run's metrics.jsonl.
 
 T logged lines, W width of the smoothing window.
 """
@@ -41,17 +41,17 @@ MARKERS = "osD^v"
 
 @drawn
 def loss_curves(metrics: Sequence[dict[str, Any]], lang: Language = "en") -> Figure:
-    """Everything numeric in a metrics.jsonl over steps, in small multiples.
+    """Draw every number of a metrics.jsonl over steps, as small multiples.
 
     Args:
         metrics: one dictionary per line, each with `step`; `loss/...` keys get a panel each,
             `val/...` keys share one for retrieval and one for alignment and uniformity, then
-            learning rate, gradient norm and products per second. Any other numeric key is drawn
-            in a last panel, so nothing logged is lost.
+            learning rate, gradient norm and products per second. Other numeric keys share a last
+            panel.
 
-    Losses, gradient norm and speed are drawn light as logged and heavy as a running mean over a
-    twentieth of the points; values that are not finite leave a gap. Raises ValueError where no
-    line has a step and a number.
+    Losses, gradient norm and speed are drawn thin as logged and thick as a running mean over a
+    twentieth of the points; values that are not finite leave a gap. Raises ValueError if no line
+    has a step and a number.
     """
     curves = numeric_curves(metrics)
     if not curves:
@@ -72,7 +72,7 @@ def loss_curves(metrics: Sequence[dict[str, Any]], lang: Language = "en") -> Fig
 
 
 def numeric_curves(metrics: Sequence[dict[str, Any]]) -> dict[str, Curve]:
-    """Steps and values of every key with a number in it, in the order of first appearance."""
+    """Return steps and values of every numeric key, in the order of first appearance."""
     points_by_key: dict[str, list[tuple[float, float]]] = {}
     for line in metrics:
         if "step" not in line:
@@ -84,7 +84,7 @@ def numeric_curves(metrics: Sequence[dict[str, Any]]) -> dict[str, Curve]:
 
 
 def panels_of(curves: dict[str, Curve]) -> dict[str, list[str]]:
-    """Which keys stand in which panel; each key in exactly one, panels in reading order."""
+    """Return the keys of each panel in reading order; each key is in exactly one panel."""
     losses = [k.removeprefix(LOSS) for k in curves if k.startswith(LOSS)]
     known = [name for name in LOSS_ORDER if name in losses]
     panels = {n: [LOSS + n] for n in [*known, *(n for n in losses if n not in known)]}
@@ -99,12 +99,12 @@ def panels_of(curves: dict[str, Curve]) -> dict[str, list[str]]:
 
 
 def window_of(length: int) -> int:
-    """Width of the running mean: a twentieth of the points, odd, at least 1."""
+    """Return the width of the running mean: a twentieth of the points, odd, at least 1."""
     return 2 * (length // 40) + 1
 
 
 def running_mean(value_T: np.ndarray, window: int) -> np.ndarray:
-    """mean of the finite values within window // 2 of each point; NaN where there is none."""
+    """Return the mean of the finite values within window // 2 of each point; NaN if none."""
     finite_T = np.isfinite(value_T)
     kernel_W = np.ones(window)
     total_T = np.convolve(np.where(finite_T, value_T, 0.0), kernel_W, mode="full")
@@ -115,7 +115,7 @@ def running_mean(value_T: np.ndarray, window: int) -> np.ndarray:
 
 
 def _panel(axes: Axes, title: str, curves: dict[str, Curve], lang: Language) -> None:
-    """One panel; several curves get their names at their ends or in a legend."""
+    """Draw one panel; several curves are named in a legend."""
     axes.set_title(label(title, lang) if title in LABELS[lang] else title, fontsize=points(9))
     colours = _colours(title, len(curves))
     for number, (key, (step_T, value_T)) in enumerate(curves.items()):
@@ -145,7 +145,7 @@ def _panel(axes: Axes, title: str, curves: dict[str, Curve], lang: Language) -> 
 
 
 def _colours(title: str, count: int) -> list[str]:
-    """A task has its modality's colour, a single curve the text's, several curves one each."""
+    """Return the colour of a task's modality, a grey for another single curve, or one per curve."""
     by_task = {SPECS[m].task: MODALITY_COLOURS[m] for m in MODALITIES}
     if count == 1:
         return [by_task.get(title, shade(0.75))]
@@ -153,7 +153,7 @@ def _colours(title: str, count: int) -> list[str]:
 
 
 def draw_losses(run: TrainedRun, lang: Language = "en") -> Figure:
-    """Everything that a run logged."""
+    """Draw everything that a run logged. Raises ValueError if it logged nothing."""
     folder = run.folder.folder
     lines = read_metrics(folder)
     require(bool(lines), f"{folder}: no logged losses")
@@ -162,5 +162,5 @@ def draw_losses(run: TrainedRun, lang: Language = "en") -> Figure:
 
 @figure("losses")
 def draw_run_losses(sources: Sources, lang: Language) -> Figure:
-    """Logged values of the run."""
+    """Draw the logged values of the run."""
     return draw_losses(sources.run, lang)

@@ -1,6 +1,6 @@
-"""Text that fits: widths are measured with the fonts that draw it, never guessed from its length.
+"""Text layout by measured widths, and pages in points.
 
-All lengths are points of the `paper` style (see style.py); y grows downwards on a page.
+All lengths are points of the `paper` style (see theme.py); y grows downwards on a page.
 """
 
 import re
@@ -19,7 +19,7 @@ from PIL import Image
 from scale.viz.theme import FONT_FAMILIES, points, register_fonts, shade, unit
 
 _HAN = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
-# White space, one Chinese character with the marks that may not leave it, or a word.
+# White space, one Chinese character with its adjacent punctuation, or a word.
 _PIECES = re.compile(
     rf"\s+|[（《〈「『【〔]*[{_HAN}][、。〉》」』】〕！），．：；？]*|[^\s{_HAN}]+"
 )
@@ -35,7 +35,7 @@ def _font(weight: str) -> FT2Font:
 
 @cache
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Width of one line of text, in points."""
+    """Return the width of one line of text, in points."""
     font = _font(weight)
     font.set_size(size, 72)
     font.set_text(text, 0.0, flags=LoadFlags.NO_HINTING)
@@ -43,7 +43,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def shorten(text: str, width: float, size: float, weight: str = "normal") -> str:
-    """The text on one line, its end replaced by an ellipsis where it is wider than `width`."""
+    """Return the text as one line; an ellipsis replaces what exceeds `width`."""
     text = " ".join(text.split())
     if text_width(text, size, weight) <= width:
         return text
@@ -56,9 +56,9 @@ def shorten(text: str, width: float, size: float, weight: str = "normal") -> str
 
 
 def wrap(text: str, width: float, size: float, lines: int, weight: str = "normal") -> list[str]:
-    """The text in at most `lines` lines; Latin breaks at spaces, Chinese between characters.
+    """Wrap text to at most `lines` lines; Latin breaks at spaces, Chinese between characters.
 
-    What does not fit ends in an ellipsis; a word wider than the line is shortened.
+    Text that does not fit ends in an ellipsis; a word wider than the line is shortened.
     """
     done: list[str] = []
     line = ""
@@ -73,7 +73,7 @@ def wrap(text: str, width: float, size: float, lines: int, weight: str = "normal
 
 
 def page(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure whose one invisible Axes counts points from the top left corner."""
+    """Return a figure with one invisible Axes in points from the top left corner."""
     figure = Figure(figsize=(width * unit() / 72, height * unit() / 72))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -82,12 +82,12 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def write(axes: Axes, x: float, y: float, text: str, size: float = 9, **kwargs: Any) -> None:
-    """One line of text on a page; y is its baseline."""
+    """Write one line of text on a page; y is its baseline."""
     axes.text(x, y, text, fontsize=points(size), **{"va": "baseline", **kwargs})
 
 
 def box(axes: Axes, x: float, y: float, width: float, height: float, **kwargs: Any) -> Rectangle:
-    """A rectangle on a page, thin and without filling by default."""
+    """Draw a rectangle on a page, thin and unfilled by default."""
     style = {"facecolor": "none", "edgecolor": shade(0.2), "linewidth": points(0.7)}
     return axes.add_patch(Rectangle((x, y), width, height, **{**style, **kwargs}))
 
@@ -119,10 +119,9 @@ def arrow(
 def picture(
     axes: Axes, image: Image.Image | np.ndarray, x: float, y: float, width: float, height: float
 ) -> tuple[float, float, float, float]:
-    """An image fitted into a box on a page, centred, its sides kept in proportion.
+    """Draw an image in a box on a page, centred, with its aspect ratio.
 
-    Returns the x, y, width and height that it covers. Only as many pixels are kept as the page
-    can show.
+    Returns its x, y, width and height. Images are reduced to the resolution of the page.
     """
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     scale = min(width / image.width, height / image.height)
@@ -144,7 +143,7 @@ def picture(
 def absent_tile(
     axes: Axes, x: float, y: float, width: float, height: float, text: str, size: float = 8
 ) -> None:
-    """A hatched box that says what is not there."""
+    """Draw a hatched box with a label, for missing content."""
     box(axes, x, y, width, height, facecolor=shade(0.03), edgecolor=shade(0.16), hatch="////")
     lines = wrap(text, width - 16, size, max(1, int(height / (1.5 * size))))
     label_width = max(text_width(line, size) for line in lines) + 12

@@ -1,16 +1,16 @@
-"""Writes pictures by name, each with a caption that says what is seen and how it was made.
+"""Write figures by name, each with a caption file, and the index page.
 
 Beside `<name>_<lang>.svg`, `.png` and `.pdf` lies `<name>_<lang>.json`:
 
     name, lang, style, title, caption
-    command    makes the picture again, typed in the folder where this one was
-    run, catalogue, studies    names of the folders that it was drawn from; null where it needs none
+    command    draws the figure again from the same working folder
+    run, catalogue, studies    names of the folders it was drawn from; null if not used
     commit, dirty    of the package's checkout, and whether tracked files differed from it; or null
     date, seed, versions
-    files    names of the pictures
+    files    names of the image files
 
-JSON and not Markdown, because the index page and the slides read it. A path outside the working
-folder is written as its last name alone.
+The index page and the slides read these files. Paths outside the working folder are reduced to
+their last component.
 """
 
 import json
@@ -44,30 +44,29 @@ from scale.viz.words import Language, caption, label
 log = logging.getLogger(__name__)
 
 FORMATS = ("svg", "png", "pdf")
-"""PNG at twice the pixels of a screen: 200 dots an inch in `paper` and `dark`, and in `slides`,
-which a page of 13.3 inches shows smaller, 150."""
+"""PNG has 200 dots per inch in `paper` and `dark`, 150 in `slides`."""
 
 
 @dataclass
 class Written:
-    """What came of some pictures."""
+    """Result of `write_pictures`."""
 
     paths: list[Path] = field(default_factory=list)
-    """Pictures and captions, then the index page."""
+    """Images and captions, then the index page."""
     failed: dict[str, str] = field(default_factory=dict)
-    """By name, why the picture was not drawn."""
+    """Reason by name of a figure that could not be drawn."""
 
 
 def write_pictures(
     names: Sequence[str], sources: Sources, out: Path, lang: Language = "en", style: Style = "paper"
 ) -> Written:
-    """Write each picture with its caption into `out`, then the index of all that lie there.
+    """Write figures with their captions into `out`, then the index of all figures there.
 
-    A picture that cannot be drawn stops no other. Characters that the shipped fonts lack are
-    logged once each, with the product that has them; boxes stand in their place.
+    If a figure cannot be drawn, the others still are. Characters that the shipped fonts lack are
+    logged once each, with a product that contains them; they are drawn as boxes.
     """
-    written, told = Written(), set()
-    # It remarks on the dates of the fonts that it cuts for a PDF.
+    written, logged = Written(), set()
+    # fontTools warns about the dates of fonts that are subset for a PDF.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     origin = provenance(sources.seed, time.perf_counter())
     with use_style(style), warnings.catch_warnings():
@@ -78,12 +77,12 @@ def write_pictures(
             try:
                 figure = draw(name, sources, lang)
                 written.paths += save_figure(figure, stem, FORMATS)
-            # Whatever is wrong with one picture, the others are wanted.
+            # An error in one figure must not stop the others.
             except Exception as error:
                 log.debug("%s", name, exc_info=True)
                 written.failed[name] = _reason(error)
                 continue
-            _tell_lacking(figure, name, sources, told)
+            _log_lacking(figure, name, sources, logged)
             record = _record(name, sources, lang, style, origin)
             write_whole(stem.with_suffix(".json"), _json(record))
             written.paths.append(stem.with_suffix(".json"))
@@ -93,7 +92,7 @@ def write_pictures(
 
 
 def failures(failed: dict[str, str]) -> str:
-    """One line that names the pictures that failed, those with the same reason together."""
+    """Return one line that names the failed figures, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in failed.items():
         by_reason.setdefault(reason, []).append(name)
@@ -101,7 +100,7 @@ def failures(failed: dict[str, str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of bad input says; of any other, its kind too."""
+    """Return the message of an error, with its type unless it is one of bad input."""
     expected = isinstance(error, ValueError | OSError | RuntimeError | ImportError)
     return str(error) if expected and str(error) else f"{type(error).__name__}: {error}"
 
@@ -115,7 +114,7 @@ def _record(
         "studies": sources.studies,
     }
     shown = {key: path for key, path in folders.items() if key in sources.used}
-    # Studies are found by the catalogue's name.
+    # Studies are stored by the name of the catalogue.
     options = folders if "studies" in shown else shown
     options = {k: v for k, v in options.items() if k in shown or k == "catalogue"}
     command = ["scale figures", name, *(f"--{k} {_typed(v)}" for k, v in options.items())]
@@ -138,7 +137,7 @@ def _record(
 
 
 def _typed(path: Path) -> str:
-    """A folder as it is typed in the working folder."""
+    """Return a folder relative to the working folder."""
     resolved = path.resolve()
     inside = resolved.is_relative_to(Path.cwd())
     return str(resolved.relative_to(Path.cwd())) if inside else resolved.name
@@ -148,11 +147,11 @@ def _json(record: dict[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _tell_lacking(figure: Figure, name: str, sources: Sources, told: set[str]) -> None:
-    """Log the characters of a figure that the fonts lack, unless they are `told`."""
+def _log_lacking(figure: Figure, name: str, sources: Sources, logged: set[str]) -> None:
+    """Log the characters of a figure that the fonts lack, unless they are in `logged`."""
     for character in lacking_characters(figure):
-        if character not in told:
-            told.add(character)
+        if character not in logged:
+            logged.add(character)
             owner = _owner(character, sources) if "catalogue" in sources.used else ""
             log.warning(
                 "%s: the shipped fonts lack %r (U+%04X)%s; a box stands in its place",
@@ -161,7 +160,7 @@ def _tell_lacking(figure: Figure, name: str, sources: Sources, told: set[str]) -
 
 
 def _owner(character: str, sources: Sources) -> str:
-    """Which product has a character in its words, as the end of a sentence."""
+    """Return " of product <id>" for the first product with a character, or an empty string."""
     for product in sources.catalogue:
         if character in json.dumps([product.name, product.text, product.table, product.category],
                                    ensure_ascii=False):  # fmt: skip
@@ -170,16 +169,16 @@ def _owner(character: str, sources: Sources) -> str:
 
 
 COLUMNS = 3
-"""Small pictures in a row."""
+"""Thumbnails per row."""
 
 
 def write_index(folder: Path, order: Sequence[str], lang: Language = "en") -> Path:
-    """Write `index_<lang>.md` of the pictures in `folder` that have a caption file in a language.
+    """Write `index_<lang>.md` of the figures in `folder` with a caption file in a language.
 
-    Small pictures first, then each with its caption, its files and the command that made it.
+    Thumbnails first, then each figure with its caption, files and command.
 
     Args:
-        order: names of pictures; the page has theirs in this order and no others.
+        order: names of the figures to list, in order.
     """
     files = {name: folder / f"{name}_{lang}.json" for name in order}
     records = [
@@ -188,7 +187,7 @@ def write_index(folder: Path, order: Sequence[str], lang: Language = "en") -> Pa
     parts = [
         "# " + label("fig_index", lang),
         label("fig_index_lead", lang, n=len(records)),
-        _small_pictures(records),
+        _thumbnails(records),
         *(_entry(record, lang) for record in records),
     ]
     path = folder / f"index_{lang}.md"
@@ -196,7 +195,7 @@ def write_index(folder: Path, order: Sequence[str], lang: Language = "en") -> Pa
     return path
 
 
-def _small_pictures(records: Sequence[dict[str, Any]]) -> str:
+def _thumbnails(records: Sequence[dict[str, Any]]) -> str:
     cells = [
         f'<td align="center" width="33%"><a href="#{r["name"]}"><img src="{_png(r)}" width="280" '
         f'alt="{r["title"]}"></a><br>{r["title"]}</td>'
@@ -232,10 +231,10 @@ def _png(record: dict[str, Any]) -> str:
 def draw_run(
     run: TrainedRun, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
 ) -> list[Path]:
-    """Write all pictures of a run into its `figures/`; returns the PNG files.
+    """Write the figures of a run into its `figures/` and return the PNG files.
 
     Args:
-        data: the products that are shown, e.g. the test split.
+        data: products to show, e.g. the test split.
         results: the tree of results.json.
     """
     folder, paths = run.folder.figures, []

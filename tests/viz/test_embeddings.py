@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_costs_no_map(emb_ND, mapped, tmp_path, 
     (tmp_path / "file").write_text("no folder")
     with caplog.at_level(logging.WARNING):
         assert kept_umap(emb_ND, folder=tmp_path / "file" / "maps").shape == (12, 2)
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 def test_maps_are_kept_in_the_users_cache(emb_ND, mapped, tmp_path, monkeypatch):

@@ -299,7 +299,7 @@ def test_score_figure(checked, look, lang):
 def test_scores_of_a_study_without_them():
     study = small_study(BLUR)
     assert own_weights(study, runs(study)) == {}
-    with pytest.raises(ValueError, match="no run has figures of the scores"):
+    with pytest.raises(ValueError, match="no run has measured the scores"):
         score_figure(study, runs(study))
 
 
