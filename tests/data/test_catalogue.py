@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -247,3 +248,48 @@ def test_without_drops_only_what_is_named(tmp_path):
     assert less[1].alt.present == ("text",)
     assert less.problems == lost
     assert catalogue.problems == []
+
+
+def test_a_catalogue_opens_from_files_and_data_frames(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"picture")
+    record = {"id": "a", "title": "A cup", "image": "1.png", "table": [["size", "3"]]}
+    (tmp_path / "products.jsonl").write_text(json.dumps(record) + "\n")
+    wanted = Catalogue.open(tmp_path)
+    frame = pd.DataFrame([record])
+    frame.to_parquet(tmp_path / "other.parquet")
+    (tmp_path / "shop.csv").write_text("id,title,image,size\na,A cup,1.png,3\n")
+    flat = pd.DataFrame({"title": ["A cup", None], "image": ["1.png", None], "size": [3, None]})
+    flat.index = pd.Index(["a", "b"], name="id")
+    sources = [
+        tmp_path / "products.jsonl", tmp_path / "other.parquet", tmp_path / "shop.csv", frame,
+        pd.read_parquet(tmp_path / "other.parquet"), flat,
+    ]  # fmt: skip
+    for source in sources:
+        found = Catalogue.open(source, media=tmp_path)
+        assert found["a"] == found[0] == wanted["a"], source
+        assert found.problems == []
+    assert found["b"].present == ()
+    renamed = Catalogue.open(
+        frame.rename(columns={"title": "Name"}), media=tmp_path, columns={"title": "Name"}
+    )
+    assert renamed["a"] == wanted["a"]
+
+
+def test_sources_that_cannot_be_opened_are_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "shop.csv").write_text("sku,image\n1,2.png\n")
+    for source, message in (
+        (tmp_path / "none", "none: no such folder"),
+        (tmp_path / "none.csv", "none.csv: no such file"),
+        (tmp_path / "notes.txt", "notes.txt: not a .jsonl, .parquet, .csv or .tsv file"),
+        (tmp_path / "shop.csv", "shop.csv: no column 'id'"),
+        (pd.DataFrame({"title": ["x"]}), "data frame: no column 'id'"),
+    ):
+        with pytest.raises(CatalogueError, match=message):
+            Catalogue.open(source)
+    found = Catalogue.open(tmp_path / "shop.csv", columns={"id": "sku"})
+    assert [(p.id, p.modality, p.reason) for p in found.problems] == [
+        ("1", "image", "missing file")
+    ]
+    with pytest.raises(KeyError, match="no product '2' among 1"):
+        found["2"]

@@ -32,6 +32,7 @@ FORMAT = 1
 MANIFEST, PLAN = "manifest.json", "plan.json"
 NORMALISER, PROBLEMS = "normaliser.safetensors", "problems.jsonl"
 ARRAYS = ("content_NM", "length_NM", "start_N", "crc_N", "split_N")
+"""Names of the arrays over all products: part of the format."""
 REPAIR = "The same scale shards command rewrites missing and damaged files"
 HEADER_BYTES = 4 * len(MODALITIES)
 LARGEST_SHARD = (1 << 32) - 1

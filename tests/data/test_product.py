@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from scale.data.catalogue import decode_json
 from scale.data.duplicates import field_value
-from scale.data.product import KEYS, RECORD_KEYS, InvalidValue, parse_record, read_path
+from scale.data.product import (
+    KEYS,
+    RECORD_KEYS,
+    InvalidValue,
+    Problem,
+    parse_record,
+    read_path,
+    read_problems,
+    summarise_problems,
+    write_problems,
+)
 from scale.modalities import MODALITIES
 
 # Text with lone surrogates and control characters, which JSON escapes can carry.
@@ -126,3 +136,19 @@ def test_any_bytes_are_json_or_a_value_error(line):
     """Any other exception would stop the reading of the whole catalogue."""
     with contextlib.suppress(ValueError):
         decode_json(line)
+
+
+def test_problems_are_written_and_summed_up(tmp_path):
+    problems = [
+        Problem("p1", "image", "a.jpg", "does not decode: truncated"),
+        Problem("红", "image", "b\ud800.jpg", "does not decode: not a picture"),
+        Problem("line 3", None, "products.jsonl:3", "malformed line"),
+    ]
+    write_problems(problems, tmp_path / "problems.jsonl")
+    assert read_problems(tmp_path / "problems.jsonl") == problems
+    assert [p.name for p in tmp_path.iterdir()] == ["problems.jsonl"]
+    lines = summarise_problems(problems).splitlines()
+    assert lines[0] == "3 problems:"
+    assert lines[1].split() == ["2", "image", "does", "not", "decode,", "e.g.", "'p1'"]
+    assert lines[2].split()[:2] == ["1", "record"]
+    assert summarise_problems([]) == "no problems"
