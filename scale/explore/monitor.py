@@ -49,7 +49,7 @@ from scale.viz.words import LABELS, Language, label
 FRAMES = 40
 """Steps shown in a whole replay."""
 FRAME_MS = 300
-GRID = {"left": 0.05, "right": 0.89, "top": 0.95, "bottom": 0.08, "wspace": 0.66, "hspace": 0.42}
+GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.86, "hspace": 0.42}
 """Of the figure; legends are right of the axes."""
 QUIET = 10.0
 """Seconds without a new log line from which they are reported."""
@@ -318,7 +318,7 @@ def training_figure(log: RunLog, until: float, lang: Language = "en") -> Figure:
         "retrieval_validation": groups.get("retrieval_validation", []),
         "geometry": groups.get("geometry", []),
     }
-    figure = new_figure(12.0, 6.2)
+    figure = new_figure(13.2, 6.4)
     # A fixed layout: a constrained one doubles the time of a move of the slider.
     figure.set_layout_engine("none")
     grid = figure.subplots(2, 3, gridspec_kw=GRID)
@@ -392,7 +392,7 @@ def _finish(axes: Axes, title: str, until: float, log: RunLog, lang: Language) -
     axes.axvline(until, color=shade(0.5), linewidth=points(0.8), linestyle=":")
     if axes.get_legend_handles_labels()[0]:
         beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03)}
-        axes.legend(**beside, fontsize=points(7.5), labelcolor=shade(0.85), handlelength=1.2)
+        axes.legend(**beside, fontsize=points(7), labelcolor=shade(0.85), handlelength=1.2)
 
 
 def loss_colours(keys: Sequence[str]) -> list[str]:
