@@ -118,9 +118,8 @@ def gains_of(modality, start=0.01):
             for k, n in enumerate(names, start=-1)}  # fmt: skip
 
 
-@pytest.mark.parametrize("shown", [("audio",), MODALITIES])
-def test_gains_by_context(checked, shown):
-    for look, lang in LOOKS:
+def test_gains_by_context(checked):
+    for (look, lang), shown in zip(LOOKS, (MODALITIES, ("audio",)), strict=True):
         gains = {m: gains_of(m) for m in shown}
         figure, texts = checked(context_gain, look, gains, lang)
         assert label("mask_other_product", lang) in texts

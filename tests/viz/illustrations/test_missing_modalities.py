@@ -35,9 +35,8 @@ def test_policies_count_tokens_pairs_and_tasks(checked):
         assert len(figure.axes[0].patches) >= cells
 
 
-def test_policies_with_one_or_four_modalities(readable):
+def test_policies_with_one_modality(readable):
     readable(missing_policies(LENGTHS, ("table",), IMPUTED))
-    readable(missing_policies(LENGTHS, MODALITIES[:4], IMPUTED))
 
 
 @pytest.mark.parametrize("has", [(), MODALITIES])

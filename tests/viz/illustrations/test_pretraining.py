@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from matplotlib.text import Text
 
 from scale.config import base, tiny
 from scale.modalities import MODALITIES, PAIRS
@@ -21,14 +20,10 @@ from scale.viz.words import label
 from tests.viz.conftest import LOOKS, assert_legible
 
 
-def words(figure):
-    return " ".join(text.get_text() for text in figure.findobj(Text))
-
-
-@pytest.mark.parametrize("config", [tiny().model, base().model], ids=["tiny", "base"])
-def test_architecture_has_the_configs_numbers(config):
-    for _, lang in LOOKS:
-        told = words(architecture(config, 1_500_000, "mine", lang))
+def test_architecture_has_the_configs_numbers(checked):
+    for (look, lang), config in zip(LOOKS, (tiny().model, base().model), strict=True):
+        _, texts = checked(architecture, look, config, 1_500_000, "mine", lang)
+        told = " ".join(texts)
         tokens = sum(token_count(config, m) for m in MODALITIES)
         for number in (
             tokens,
@@ -50,19 +45,20 @@ def test_token_counts_are_those_of_the_model(make_model, make_batch, model_confi
     }
 
 
-def test_a_bar_for_each_term():
-    for _, lang in LOOKS:
+def test_a_bar_for_each_term(checked):
+    for look, lang in LOOKS:
         pair_P, masked = np.arange(1.0, 11), {"MLM": 3.0, "MAM": 0.5}
-        axes = loss_terms(pair_P, pair_P, masked, lang).axes[0]
+        axes = checked(loss_terms, look, pair_P, pair_P, masked, lang)[0].axes[0]
         heights = [bar.get_height() for bar in axes.patches]
         assert heights == [*np.repeat(pair_P, 2), 3.0, 0.5]
         with pytest.raises(ValueError, match="10 pairs"):
             loss_terms(pair_P[:3], pair_P, masked, lang)
 
 
-def test_a_line_for_each_run():
-    for _, lang in LOOKS:
-        axes = broken_runs({"a": [3.0, 1.0], "b": [3.0, 3.0, 3.0]}, 2.5, lang).axes[0]
+def test_a_line_for_each_run(checked):
+    for look, lang in LOOKS:
+        curves = {"a": [3.0, 1.0], "b": [3.0, 3.0, 3.0]}
+        axes = checked(broken_runs, look, curves, 2.5, lang)[0].axes[0]
         assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[3.0, 1.0], [3.0, 3.0, 3.0]]
 
 
