@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
@@ -127,7 +128,8 @@ def _lengths(
         whole = bool((values == np.round(values)).all())
         span = values.max() - values.min()
         bins = np.arange(values.min(), values.max() + 2) - 0.5 if whole and span < 40 else 20
-        axes.hist(values, bins=bins, color=MODALITY_COLOURS[LENGTHS[name]])
+        colour = MODALITY_COLOURS[LENGTHS[name]]
+        seaborn.histplot(x=values, bins=bins, color=colour, alpha=1, linewidth=0, ax=axes)
         middle = float(np.median(values))
         axes.axvline(middle, color=shade(0.8), linewidth=points(1.0), linestyle=(0, (3, 2)))
         axes.set_title(label(name, lang), fontsize=points(8.5))
