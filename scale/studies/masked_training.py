@@ -112,8 +112,8 @@ def prepend_label(data: ProductDataset, label: str) -> ProductDataset:
     For masked tasks only: `content_id_NM` is not updated. Products without a title or the label are
     left out.
     """
-    told = [p.text is not None and bool(p.labels.get(label)) for p in data.products]
-    data = data.subset(np.flatnonzero(told))
+    labelled = [p.text is not None and bool(p.labels.get(label)) for p in data.products]
+    data = data.subset(np.flatnonzero(labelled))
     return _rewritten(data, "text", tuple(_named(p, p.labels[label]) for p in data.products))
 
 

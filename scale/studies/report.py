@@ -84,8 +84,8 @@ def conclusion(summary: Summary) -> str:
             f"{describe_factors(row.factors)} ({row.reason or f'{row.done} of {seeds}'})"
             for row in rows
         ]
-        told = f": {'; '.join(parts)}" if len(parts) <= FEW else ", as the table of cells says"
-        sentences += [f"{state} ({count(len(rows), 'cell')}){told}."] * bool(rows)
+        details = f": {'; '.join(parts)}" if len(parts) <= FEW else ", as the table of cells says"
+        sentences += [f"{state} ({count(len(rows), 'cell')}){details}."] * bool(rows)
     return " ".join(sentences)
 
 
@@ -94,10 +94,10 @@ def _sentence(o: Outcome, shared: bool) -> str:
     text = f"“{o.comparison.claim}”: {VERDICT_WORDS[o.verdict]}"
     if o.seeds.value is not None:
         at = "" if shared else f"{o.comparison.metric} on {o.comparison.test} "
-        told = [f"{interval(o.seeds)} over {count(o.seeds.n, 'seed')}"]
+        spread = [f"{interval(o.seeds)} over {count(o.seeds.n, 'seed')}"]
         if o.products:
-            told.append(f"{interval(o.products)} over {count(o.products.n, 'product')}")
-        text += f"; {at}differs by {signed(o.seeds.value)}, 95 % interval {', '.join(told)}"
+            spread.append(f"{interval(o.products)} over {count(o.products.n, 'product')}")
+        text += f"; {at}differs by {signed(o.seeds.value)}, 95 % interval {', '.join(spread)}"
     text += f"; {o.note}" if o.note else ""
     if _possibly_chance(o):
         text += f"; not beyond what several comparisons give by chance (Holm p = {o.p_holm:.2g})"
@@ -110,24 +110,26 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
     found = {verdict: [o for o in outcomes if o.verdict == verdict] for verdict in VERDICT_WORDS}
     counts = ", ".join(f"{len(some)} {verdict}" for verdict, some in found.items() if some)
     decided = found["supported"] + found["contradicted"]
-    told = [f"of {len(outcomes)} claims, {counts}."]
-    told += [f"Differences with 95 % intervals {_sample_sizes(decided)}."] * bool(decided)
+    sentences = [f"of {len(outcomes)} claims, {counts}."]
+    sentences += [f"Differences with 95 % intervals {_sample_sizes(decided)}."] * bool(decided)
     if chance := sum(map(_possibly_chance, decided)):
-        told.append(
+        sentences.append(
             f"Marked *, {chance} of the {len(decided)} decided: not beyond what so many "
             f"comparisons give by chance (Holm p above {ALPHA:g})."
         )
     tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "metric"))
-    told += [f"All on {min(tests)}."] * (len(tests) == 1 < len(metrics))
-    told += [f"All {shared}."] * bool(shared)
+    sentences += [f"All on {min(tests)}."] * (len(tests) == 1 < len(metrics))
+    sentences += [f"All {shared}."] * bool(shared)
     for verdict, some in found.items():
         parts = []
         for heading, claims in group_by_heading(group_by_claim(some)).items():
             texts = [_claim(claim, len(tests) > 1, metrics) for claim in claims]
             parts += [f"{heading} – {', '.join(texts)}"] if heading else texts
         if parts:
-            told.append(f"{verdict.capitalize()} ({VERDICT_WORDS[verdict]}): {'; '.join(parts)}.")
-    return told
+            sentences.append(
+                f"{verdict.capitalize()} ({VERDICT_WORDS[verdict]}): {'; '.join(parts)}."
+            )
+    return sentences
 
 
 def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome], str]:
@@ -162,9 +164,9 @@ def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
         name = metric if len(metrics) > 1 and (numbers or set(claim.by_metric) != metrics) else ""
         figures.append(f"{name} {numbers}".strip())
     reasons = dict.fromkeys(o.note for o in claim.by_metric.values() if o.verdict == "impossible")
-    told = "; ".join(filter(None, [*figures, *reasons]))
+    details = "; ".join(filter(None, [*figures, *reasons]))
     at = f" on {claim.test}" if name_test else ""
-    return f"“{claim.text}”{at}{f' ({told})' if told else ''}"
+    return f"“{claim.text}”{at}{f' ({details})' if details else ''}"
 
 
 def _numbers(o: Outcome) -> str:

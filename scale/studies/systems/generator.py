@@ -39,12 +39,12 @@ from scale.seeding import derived_seed, generator
 from scale.training.schedule import batch_indices, learning_rate
 
 TEXT_WEIGHT = 1 / 8
-"""Weight of the text tokens' cross-entropy; the image tokens have 7/8 (DALL-E, section 2.2)."""
+"""Weight of the cross-entropy of text tokens; image tokens have 7/8 (DALL-E, section 2.2)."""
 
 
 @dataclass(frozen=True)
 class PatchCodebook:
-    """Stage one: a picture as the numbers of its patches' nearest centres, row by row."""
+    """Stage one: encode an image as the indices of its patches' nearest centres, row by row."""
 
     centre_CF: np.ndarray
     """Mean patches in [-1, 1], float32; F = 3 patch^2 as `to_patches` orders them."""
@@ -55,9 +55,9 @@ class PatchCodebook:
     def fit(
         pictures: list[np.ndarray], codes: int, patch: int = 8, seed: int = 0
     ) -> "PatchCodebook":
-        """k-means over all patches of the pictures (pixels_HWC, uint8).
+        """Fit k-means to all patches of the images (pixels_HWC, uint8).
 
-        Raises ValueError where there are fewer patches than codes.
+        Raises ValueError for fewer patches than codes.
         """
         from sklearn.cluster import MiniBatchKMeans
 
@@ -68,14 +68,14 @@ class PatchCodebook:
         return PatchCodebook(centre_CF, patch)
 
     def encode(self, pixels_HWC: np.ndarray) -> np.ndarray:
-        """ids_N (int64): argmin_c |patch_n - centre_c|^2."""
+        """Return ids_N (int64), argmin_c |patch_n - centre_c|^2."""
         patches_NF = to_patches(pixels_HWC, self.patch)
-        # |a - b|^2 without |a|^2, which is the same for every code.
+        # |a - b|^2 without |a|^2, which is equal for all codes.
         score_NC = (self.centre_CF**2).sum(1) - 2 * patches_NF @ self.centre_CF.T
         return score_NC.argmin(1)
 
     def decode(self, ids_N: np.ndarray) -> np.ndarray:
-        """pixels_HWC (uint8) of a square picture made of the codes' centres."""
+        """Return pixels_HWC (uint8) of a square image made of the codes' centres."""
         return from_patches(self.centre_CF[ids_N], self.patch)
 
 
@@ -90,23 +90,23 @@ class GeneratorConfig:
     text_length: int = 32
     """T: word pieces, padded (DALL-E: 256)."""
     side: int = 8
-    """A picture is side x side tokens (DALL-E: 32)."""
+    """An image has side x side tokens (DALL-E: 32)."""
     width: int = 96
     heads: int = 4
     layers: int = 3
     dropout: float = 0.2
     pad_id: int = 0
-    """Word piece that is no token."""
+    """Padding word piece."""
 
     def __post_init__(self) -> None:
         require(self.width % self.heads == 0, "width must be a multiple of heads")
 
 
 class ImageGenerator(nn.Module):
-    """Stage two: p(text, picture) = prod_t p(token_t | tokens before t), text first.
+    """Stage two: p(text, image) = prod_t p(token_t | tokens before t), text first.
 
-    Image tokens have an embedding of their row and one of their column, as in DALL-E. Padded text
-    is not attended to (DALL-E learns a padding token for each position instead).
+    Image tokens have row and column embeddings, as in DALL-E. Padded text is not attended to
+    (DALL-E learns a padding token for each position instead).
     """
 
     def __init__(self, config: GeneratorConfig):
@@ -132,22 +132,22 @@ class ImageGenerator(nn.Module):
         nn.init.normal_(self.start, std=0.02)
 
     def forward(self, text_BT: Tensor, image_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the next token at every position.
+        """Compute logits of the next token at every position.
 
         Args:
-            text_BT: word pieces, `pad_id` where none is; T is `text_length`.
+            text_BT: word pieces, padded with `pad_id`; T is `text_length`.
             image_BN: codes so far, row by row; N may be 0 and is at most side^2.
 
         Returns:
-            word_logits_BTV: at t the word piece t + 1 (the last one predicts nothing).
-            code_logits_BNC, of N + 1 positions or side^2: at n the code n, from the text and the
-            codes before n.
+            word_logits_BTV: at t, word piece t + 1 (the last position is unused).
+            code_logits_BNC: at n, code n from the text and the codes before n; N + 1 positions, at
+            most side^2.
         """
         length = image_BN.shape[1]
         full = self.config.side**2
         place_N = torch.arange(length, device=image_BN.device)
         words_BTD = self.word(text_BT) + self.word_position.weight
-        # Each input stands one place before the code it predicts: `start` before code 0.
+        # Inputs are shifted by one position: `start` predicts code 0.
         codes_BND = self.code(image_BN)
         codes_BND = codes_BND + self.row(place_N // self.config.side)
         codes_BND = codes_BND + self.column(place_N % self.config.side)
@@ -162,7 +162,7 @@ class ImageGenerator(nn.Module):
         return self.to_word(tokens_BLD[:, :words]), self.to_code(tokens_BLD[:, words:])
 
     def loss(self, text_BT: Tensor, image_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """L = 7/8 CE(image) + 1/8 CE(text), means over tokens; and CE(image) alone, in nats."""
+        """Return 7/8 CE(image) + 1/8 CE(text), means over tokens, and CE(image), in nats."""
         word_logits_BTV, code_logits_BNC = self(text_BT, image_BN)
         image = cross_entropy(code_logits_BNC.flatten(0, 1), image_BN.flatten())
         text = cross_entropy(
@@ -176,10 +176,10 @@ class ImageGenerator(nn.Module):
     def generate(
         self, text_BT: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """image_BN drawn token by token from softmax(logits / temperature).
+        """Sample image_BN token by token from softmax(logits / temperature).
 
-        `generator` seeds the draws; a temperature of 0 takes the likeliest code. Dropout is off.
-        (DALL-E draws up to 512 pictures a text and shows those that CLIP ranks first.)
+        A temperature of 0 selects the most probable code. Dropout is off. (DALL-E samples up to 512
+        images per text and selects by CLIP score.)
         """
         require(temperature >= 0, "temperature must not be negative")
         training = self.training
@@ -197,7 +197,7 @@ class ImageGenerator(nn.Module):
         return image_BN
 
     def _attend(self, text_BT: Tensor, length: int) -> Tensor:
-        """attend_B1LL: True where a position (row) may look at another (column)."""
+        """Return attend_B1LL: True where a position (row) attends to another (column)."""
         causal_LL = torch.ones(length, length, dtype=torch.bool, device=text_BT.device).tril()
         text_BL = torch.ones(len(text_BT), length, dtype=torch.bool, device=text_BT.device)
         text_BL[:, : text_BT.shape[1]] = text_BT != self.config.pad_id
@@ -205,12 +205,12 @@ class ImageGenerator(nn.Module):
 
 
 IMAGE_SIZE, PATCH_SIZE = 64, 8
-"""Sides in pixels of a picture and of a patch."""
+"""Sides in pixels of an image and of a patch."""
 
 
 @dataclass(frozen=True)
 class GeneratorTraining:
-    """How the generator is trained."""
+    """Training settings of the generator."""
 
     steps: int = 500
     batch_size: int = 32
@@ -227,38 +227,38 @@ class Bits:
     """Bits per image token of held-out pictures; lower is better."""
 
     unigram: float
-    """Of the training pictures' code frequencies (each code once more than it was seen)."""
+    """Unigram baseline from the training images' code frequencies (add-one smoothing)."""
     model: float
-    """Given the picture's own title."""
+    """Given the image's own title."""
     shuffled: float
-    """Given another product's title: the part that titles tell is `shuffled - model`."""
+    """Given another product's title; the information from titles is `shuffled - model`."""
 
 
 @dataclass(frozen=True)
 class GeneratorRun:
-    """A trained generator and what it was trained with."""
+    """A trained generator with its codebook and tokenizer."""
 
     model: ImageGenerator
     codebook: PatchCodebook
     tokenizer: PreTrainedTokenizerBase
     losses: tuple[float, ...]
-    """7/8 image + 1/8 text, in nats, of each step."""
+    """Loss of each step, 7/8 image + 1/8 text, in nats."""
     bits: Bits
 
     def text(self, titles: list[str]) -> Tensor:
-        """Titles as text_BT."""
+        """Tokenize titles to text_BT."""
         return text_ids(self.tokenizer, titles, self.model.config.text_length)
 
 
 def train_generator(
     catalogue: Catalogue, settings: GeneratorTraining | None = None
 ) -> GeneratorRun:
-    """Fit the codebook, then the Transformer, on the split `train`; measure on `val` and `test`.
+    """Fit the codebook, then the Transformer, on split `train`; measure on `val` and `test`.
 
-    Both views of a training product are pairs of title and picture of their own; of held-out
-    products the first view is measured. `data_samples` takes about two minutes on two CPU cores.
+    Both views of a training product are separate pairs of title and image; of held-out products
+    the first view is used. `data_samples` takes about two minutes on two CPU cores.
 
-    Raises ValueError where no training product has both title and picture.
+    Raises ValueError if no training or no held-out product has both title and image.
     """
     settings = settings or GeneratorTraining()
     train = [v for p in catalogue.split("train").products for v in (p, p.alt) if _usable(v)]
@@ -286,7 +286,7 @@ def train_generator(
 def fit_generator(
     model: ImageGenerator, text_BT: Tensor, image_BN: Tensor, settings: GeneratorTraining
 ) -> tuple[float, ...]:
-    """Minimise `model.loss` by AdamW; the loss of each step, in nats."""
+    """Minimise `model.loss` by AdamW; return the loss of each step, in nats."""
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     optimizer = torch.optim.AdamW(
@@ -315,10 +315,10 @@ def fit_generator(
 def measure_bits(
     model: ImageGenerator, text_BT: Tensor, image_BN: Tensor, train_image_BN: Tensor, seed: int
 ) -> Bits:
-    """Bits per image token: -mean log2 p(code), by model and by unigram frequencies."""
+    """Measure bits per image token, -mean log2 p(code), of the model and the unigram baseline."""
     count_C = torch.bincount(train_image_BN.flatten(), minlength=model.config.codes) + 1.0
     unigram_BN = (count_C / count_C.sum()).log2()[image_BN]
-    # A cyclic shift of a random order: nobody keeps the own title.
+    # A cyclic shift of a random order, so that no product keeps its own title.
     order_B = torch.randperm(len(text_BT), generator=generator("cpu", seed, 1))
     other_B = torch.empty_like(order_B)
     other_B[order_B] = order_B.roll(1)
@@ -337,7 +337,7 @@ def _bits(model: ImageGenerator, text_BT: Tensor, image_BN: Tensor) -> float:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, titles: list[str], length: int) -> Tensor:
-    """Titles as text_BT (int64), padded or cut to `length`."""
+    """Tokenize titles to text_BT (int64), padded or truncated to `length`."""
     ids_NL, padding_NL = encode_texts(tokenizer, titles, length)
     text_BT = np.full((len(titles), length), tokenizer.pad_token_id, np.int64)
     text_BT[:, : ids_NL.shape[1]] = np.where(padding_NL, tokenizer.pad_token_id, ids_NL)
