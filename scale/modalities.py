@@ -1,4 +1,4 @@
-"""The five modalities of a product, in the one order that every tensor, table and figure uses."""
+"""The five modalities of a product, in the order used by all tensors, tables and figures."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -7,15 +7,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Modality:
-    """What one modality is and how it is pretrained."""
+    """Kind and pretext task of a modality."""
 
     name: str
     kind: Literal["discrete", "continuous"]
     """discrete: a sequence of word-piece ids; continuous: a sequence of vectors."""
     task: str
-    """Short name of its pretext task (paper, section 4.2)."""
+    """Abbreviation of its pretext task (paper, section 4.2)."""
     task_title: str
-    """The pretext task, written out."""
+    """Full name of the pretext task."""
 
 
 SPECS: dict[str, Modality] = {
@@ -43,18 +43,18 @@ PAIRS: tuple[tuple[int, int], ...] = tuple(combinations(range(len(MODALITIES)), 
 SUBSETS: tuple[tuple[str, ...], ...] = tuple(
     subset for size in range(1, len(MODALITIES) + 1) for subset in combinations(MODALITIES, size)
 )
-"""All 31 non-empty subsets, small ones first."""
+"""All 31 non-empty subsets, in order of size."""
 
 
 def subset_name(subset: tuple[str, ...]) -> str:
-    """Written form of a subset, in the one order: `('image', 'text')` -> `'text+image'`."""
+    """Return the name of a subset in standard order: `('image', 'text')` -> `'text+image'`."""
     return "+".join(m for m in MODALITIES if m in parse_subset("+".join(subset)))
 
 
 def parse_subset(text: str) -> tuple[str, ...]:
-    """Inverse of `subset_name`; any order is read, `'all'` means the five.
+    """Inverse of `subset_name`. Accepts any order, and `'all'` for all five modalities.
 
-    Raises ValueError with the offending word when a part is not a modality or repeats.
+    Raises ValueError if a part is not a modality or is repeated.
     """
     if text == "all":
         return MODALITIES

@@ -1,6 +1,6 @@
 """The masked losses: cross-entropy for word pieces, squared error for vectors (paper, 4.2).
 
-N hidden positions of the batch, V vocabulary, F features.
+N masked positions of the batch, V vocabulary, F features.
 """
 
 from typing import Literal
@@ -16,16 +16,16 @@ def masked_token_loss(
     weight_N: Tensor | None = None,
     weight_on: Literal["loss", "logits"] = "loss",
 ) -> Tensor:
-    """L = mean_n w_n CE(logits_n, target_n), or mean_n CE(w_n logits_n, target_n).
+    """Return L = mean_n w_n CE(logits_n, target_n), or mean_n CE(w_n logits_n, target_n).
 
     Args:
-        logits_NV: predictions at the hidden positions, of all products together.
-        target_N: the word pieces that were there.
-        weight_N: S'_ii of each position's product; None: 1.
+        logits_NV: predictions at the masked positions of all products.
+        target_N: original word pieces.
+        weight_N: weight of each position (S'_ii of its product); None: 1.
         weight_on: `logits` makes the weight an inverse temperature (the paper's formula).
 
     Returns:
-        A scalar; 0 (with zero gradient) where nothing is hidden, so that no NaN enters a sum.
+        A scalar; 0 with zero gradient if nothing is masked, so that no NaN enters a sum.
     """
     if weight_N is not None and weight_on == "logits":
         logits_NV = logits_NV * weight_N[:, None]
@@ -41,16 +41,16 @@ def masked_vector_loss(
     weight_N: Tensor | None = None,
     weight_on: Literal["loss", "prediction"] = "loss",
 ) -> Tensor:
-    """L = mean_n w_n mean_f (p_nf - t_nf)^2.
+    """Return L = mean_n w_n mean_f (p_nf - t_nf)^2.
 
     Args:
-        predicted_NF, target_NF: vectors at the hidden positions, of all products together.
-        weight_N: S'_ii of each position's product; None: 1.
-        weight_on: `prediction` gives (w p - t)^2, whose optimum is p = t / w: the released code's
-            fault, kept for its reference numbers.
+        predicted_NF, target_NF: vectors at the masked positions of all products.
+        weight_N: weight of each position (S'_ii of its product); None: 1.
+        weight_on: `prediction` gives (w p - t)^2, whose optimum is p = t / w: a fault of the
+            released code, kept to reproduce its numbers.
 
     Returns:
-        A scalar; 0 (with zero gradient) where nothing is hidden.
+        A scalar; 0 with zero gradient if nothing is masked.
     """
     if weight_N is not None and weight_on == "prediction":
         predicted_NF = predicted_NF * weight_N[:, None]
@@ -61,5 +61,5 @@ def masked_vector_loss(
 
 
 def to_float32(values: Tensor) -> Tensor:
-    """At least single precision: half precision is too coarse to take logarithms and sums in."""
+    """Convert half precision to float32, for logarithms and sums; other dtypes are unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

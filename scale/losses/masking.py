@@ -1,9 +1,10 @@
-"""Five maskings as two: word pieces in groups, and vectors (paper, section 4.2).
+"""Masking of the pretext tasks: word pieces in groups, and vectors (paper, section 4.2).
 
-A pretext mask is neither padding nor absence: it says which tokens were there and are hidden now.
+Masked positions (`hidden_RL`) held a token that the model has to predict; they are neither padding
+nor missing.
 
 B products, R rows (products that have the modality), L length, G groups in a row, F features,
-N hidden positions of the batch, A allowed word pieces.
+N masked positions of the batch, A allowed word pieces.
 """
 
 import math
@@ -19,23 +20,23 @@ from scale.modalities import INDEX, SPECS
 from scale.seeding import generator
 
 BLOCK = 64
-"""Positions that share a seed."""
+"""Number of positions that share a seed."""
 
 
 @dataclass(frozen=True)
 class WordPieces:
-    """What masking needs to know of a tokenizer."""
+    """Properties of a tokenizer that masking needs."""
 
     mask_id: int
     special_ids: tuple[int, ...]
-    """[PAD], [UNK], [CLS], [SEP], [MASK]: never drawn as random words. All but [UNK] are never
-    hidden either."""
+    """[PAD], [UNK], [CLS], [SEP], [MASK]: never drawn as random word pieces. Only [UNK] may be
+    masked."""
     vocab_size: int
     unknown_id: int | None = None
 
     @staticmethod
     def of(tokenizer) -> "WordPieces":
-        """From any transformers tokenizer."""
+        """Return those of a transformers tokenizer."""
         return WordPieces(
             tokenizer.mask_token_id,
             tuple(sorted(set(tokenizer.all_special_ids))),
@@ -46,40 +47,40 @@ class WordPieces:
 
 @dataclass(frozen=True)
 class Part:
-    """Where some products stand in the batch that they belong to."""
+    """Place of some products in the batch that they are part of."""
 
     first: int
-    """Place of the first one; the others follow."""
+    """Index of the first product; the others follow."""
     products: int
-    """Of the whole batch."""
+    """Number of products of the whole batch."""
 
 
 @dataclass
 class MaskedBatch:
-    """A batch with hidden tokens, and what was there."""
+    """A batch with masked tokens, and the original content as targets."""
 
     batch: ProductBatch
-    """Corrupted: hidden word pieces replaced, hidden vectors zero."""
+    """Masked word pieces are replaced, masked vectors are 0."""
     hidden: dict[str, Tensor]
-    """hidden_RL by modality: True where the head must predict."""
+    """hidden_RL by modality: True at masked positions."""
     targets: dict[str, Tensor]
     """ids_N or vectors_NF by modality, in row-major order of `hidden`."""
     positions: dict[str, np.ndarray] = field(default_factory=dict)
-    """position_N by modality: where `hidden` is True, counted in row-major order. On the host,
-    which would have to wait for the device to learn it."""
+    """position_N by modality: flat positions of `hidden` in row-major order, on the CPU, so that no
+    step has to synchronise with the device for them."""
 
     def __post_init__(self) -> None:
         for m in self.hidden.keys() - self.positions.keys():
             self.positions[m] = positions_of(self.hidden[m])
 
     def rows(self, modality: str) -> Tensor:
-        """Product of each hidden position, as index_N."""
+        """Return index_N: the product of each masked position."""
         row_N = self.positions[modality] // self.hidden[modality].shape[1]
         rows_R = self.batch.tokens[modality].rows_R
         return rows_R[to_device(torch.from_numpy(row_N), rows_R.device)]
 
     def to(self, device: torch.device | str) -> "MaskedBatch":
-        """A copy on a device."""
+        """Return a copy on a device."""
         hidden, targets = (
             {m: to_device(tensor, device) for m, tensor in fact.items()}
             for fact in (self.hidden, self.targets)
@@ -90,14 +91,14 @@ class MaskedBatch:
 def choose_groups(
     group_RL: Tensor, rate: float, count_draw_R: Tensor, order_draw_RG: Tensor
 ) -> Tensor:
-    """Choose `rate` of the groups of each row, whole groups only.
+    """Choose a share `rate` of the groups of each row, uniformly; groups are chosen as a whole.
 
-    n = rate * (groups in the row), rounded up or down at random so that its mean is exact, at least
-    one group where there is any; which ones is uniform.
+    Their number is rate * (groups in the row), rounded up or down at random so that its mean is
+    exact, and at least one if the row has groups.
 
     Args:
-        group_RL: number of each position's group, below G; -1: not to be hidden.
-        count_draw_R, order_draw_RG: uniform in [0, 1); a row's result depends on its own only.
+        group_RL: group of each position, less than G; -1: never chosen.
+        count_draw_R, order_draw_RG: uniform in [0, 1), one row of numbers for each row.
 
     Returns:
         chosen_RL, True at every position of a chosen group.
@@ -121,21 +122,22 @@ def mask_batch(
     tasks: tuple[str, ...],
     part: Part | None = None,
 ) -> MaskedBatch:
-    """Hide tokens for the pretext tasks (MLM, MEM, MRP, MFP, MAM) of the modalities in the batch.
+    """Mask tokens for the pretext tasks (MLM, MEM, MRP, MFP, MAM) of the modalities in the batch.
 
-    Text: single word pieces, of which `mask_share` become [MASK], `random_share` random word
-    pieces, and the rest stays (80/10/10). Table: whole attributes or whole values, the same shares
-    drawn once an entity. Image, video, audio: vectors become zero (the encoder sets its mask token
-    there).
+    Text: single word pieces; `mask_share` of them become [MASK], `random_share` random word pieces,
+    and the rest is unchanged (80/10/10). Table: whole attributes or whole values, with the same
+    shares of entities. Image, video, audio: vectors become 0 (the encoder inserts its mask token).
 
     Args:
-        batch: best on the CPU: the masks are then the same whatever device the model is on, and
-            how many positions they hide is known without waiting for it.
-        seed: e.g. (seed, step); the same seed gives the same masks on the same kind of device, and
-            a product's masks depend on its place in the batch, never on the other products.
-        tasks: names of the tasks that are on; other modalities stay as they are.
-        part: where the products are only some of a batch: which. They get the masks that they
-            would have in the whole.
+        batch: preferably on the CPU: the masks then do not depend on the device, and their number
+            is known without synchronisation.
+        config: rate and shares.
+        pieces: of the tokenizer.
+        seed: e.g. (seed, step). A product's masks depend on the seed and on its place in the batch,
+            not on the other products.
+        tasks: active tasks; other modalities are unchanged.
+        part: if the products are part of a batch: their place in it. They get the same masks as in
+            the whole batch.
     """
     part = part or Part(0, len(batch))
     tokens, hidden, targets, positions = dict(batch.tokens), {}, {}, {}
@@ -155,14 +157,14 @@ def mask_batch(
 def _mask_pieces(
     clean: Tokens, part: Part, config: MaskConfig, pieces: WordPieces, seed: tuple[int, ...]
 ) -> tuple[Tokens, Tensor]:
-    """Corrupted tokens and hidden_RL of a discrete modality."""
+    """Return masked tokens and hidden_RL of a discrete modality."""
     ids_RL = clean.values
     if clean.entity_RL is not None:
         group_RL = clean.entity_RL.long()
     else:
         kept = [i for i in pieces.special_ids if i != pieces.unknown_id]
         fixed_RL = torch.isin(ids_RL, torch.tensor(kept, device=ids_RL.device)) | clean.padding_RL
-        group_RL = _each_alone(~fixed_RL)
+        group_RL = _single_groups(~fixed_RL)
     draw = _draws(clean, part, 4, seed)
     hidden_RL = choose_groups(group_RL, config.rate, draw[0][:, 0], draw[1])
     fate_RL = draw[2].gather(1, group_RL.clamp(min=0))
@@ -178,24 +180,25 @@ def _mask_pieces(
 def _mask_vectors(
     clean: Tokens, part: Part, config: MaskConfig, seed: tuple[int, ...]
 ) -> tuple[Tokens, Tensor]:
-    """Corrupted tokens and hidden_RL of a continuous modality."""
+    """Return masked tokens and hidden_RL of a continuous modality."""
     draw = _draws(clean, part, 2, seed)
-    group_RL = _each_alone(~clean.padding_RL)
+    group_RL = _single_groups(~clean.padding_RL)
     hidden_RL = choose_groups(group_RL, config.rate, draw[0][:, 0], draw[1])
     return replace(clean, values=clean.values.masked_fill(hidden_RL[:, :, None], 0.0)), hidden_RL
 
 
-def _each_alone(open_RL: Tensor) -> Tensor:
-    """Every open position a group of its own: group_RL, -1 elsewhere."""
+def _single_groups(open_RL: Tensor) -> Tensor:
+    """Return group_RL with a group for each open position, -1 elsewhere."""
     position_L = torch.arange(open_RL.shape[1], device=open_RL.device)
     return position_L.expand_as(open_RL).masked_fill(~open_RL, -1)
 
 
 def _draws(clean: Tokens, part: Part, kinds: int, seed: tuple[int, ...]) -> Tensor:
-    """Uniform numbers as draw_KRL, K kinds.
+    """Return K uniform numbers for each position, draw_KRL.
 
-    Drawn for every place in the batch and in blocks of positions with a seed each, so that neither
-    who else has the modality nor how long the others are moves a product's numbers.
+    They are drawn for all places in the batch, and in blocks of positions with a seed each, so that
+    the numbers of a product depend neither on which other products have the modality nor on their
+    lengths.
     """
     device, length = clean.values.device, clean.padding_RL.shape[1]
     blocks = [
@@ -208,7 +211,7 @@ def _draws(clean: Tokens, part: Part, kinds: int, seed: tuple[int, ...]) -> Tens
 
 
 def _random_pieces(draw_RL: Tensor, pieces: WordPieces) -> Tensor:
-    """Word pieces drawn uniformly from all that are not special."""
+    """Return word pieces drawn uniformly from all that are not special."""
     allowed_A = torch.tensor(
         sorted(set(range(pieces.vocab_size)) - set(pieces.special_ids)), device=draw_RL.device
     )

@@ -1,8 +1,8 @@
-"""The total loss: contrast between modalities and prediction within them, harmonised by S'.
+"""The total loss: contrastive losses of pairs of modalities and masked losses, weighted by S'.
 
 L = sum_{i<j} L_CL(S'_ij) + sum_i L_Mi(S'_ii)                       (paper, section 4.3)
 
-B products, M modalities (five), P pairs (ten), N hidden positions.
+B products, M modalities (five), P pairs (ten), N masked positions.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ from scale.model.scores import Scores, inter_modality_scores
 
 @dataclass
 class LossOutput:
-    """The losses of one batch and what is worth logging beside them."""
+    """Losses of one batch, with scores and pair losses for logging."""
 
     losses: dict[str, Tensor]
-    """Scalars by task; their sum is what is minimised. A task that is off is not in it."""
+    """Scalars by active task; their sum is minimised."""
     scores: Scores | None
-    """None of a model that has none (studies/systems)."""
+    """None for models without scores (studies/systems)."""
     pairs: PairLosses | None
-    """Unweighted InfoNCE per pair; None where the contrastive task is off."""
+    """Unweighted InfoNCE of each pair; None if the contrastive task is inactive."""
 
     @property
     def total(self) -> Tensor:
@@ -40,7 +40,7 @@ class LossOutput:
 
 
 WeightFn = Callable[[ScaleOutput, Scores, PairLosses, ProductBatch], Weights]
-"""Weights of a batch from the model's output, its scores and its unweighted InfoNCE."""
+"""Computes the weights of a batch from model output, scores, unweighted InfoNCE and batch."""
 
 
 def scale_loss(
@@ -48,16 +48,17 @@ def scale_loss(
     masked: MaskedBatch,
     config: LossConfig,
     progress: float = 1.0,
-    weigher: WeightFn | None = None,
+    weight_fn: WeightFn | None = None,
 ) -> LossOutput:
-    """All losses of a batch, weighted as `LossConfig` says.
+    """Return all losses of a batch, weighted according to `LossConfig`.
 
     Args:
-        output: the model's output for `masked.batch`.
-        masked: the corrupted batch and its targets.
-        progress: share of the training that is done; weights are uniform before
+        output: output of the model for `masked.batch`.
+        masked: masked batch and targets.
+        config: active tasks and their options.
+        progress: completed share of the training; weights are uniform until
             `config.weight_uniform_share`.
-        weigher: other weights than those that `config.weight_by` names.
+        weight_fn: replaces the weights of `config.weight_by`.
     """
     batch = masked.batch
     features = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
@@ -65,8 +66,8 @@ def scale_loss(
     pairs = batch_pairs(output.pooled_BMD, batch, config)
     weights = None
     if weights_act(config, progress):
-        if weigher is not None:
-            weights = weigher(output, scores, pairs, batch)
+        if weight_fn is not None:
+            weights = weight_fn(output, scores, pairs, batch)
         else:
             weights = configured_weights(config, scores, pairs, batch.present_BM)
 
@@ -80,12 +81,12 @@ def scale_loss(
 
 
 def weights_act(config: LossConfig, progress: float) -> bool:
-    """Whether anything is weighted at this share of the training."""
+    """Return whether weights apply at this share of the training."""
     return config.weight_on != "none" and progress >= config.weight_uniform_share
 
 
 def batch_scores(features: dict[str, Tensor], present_BM: Tensor, config: LossConfig) -> Scores:
-    """S and S' as `LossConfig` says; `features` are pooled_BMD of `encoder` and of `fused`."""
+    """Return S and S' according to `LossConfig`. `features`: pooled_BMD of `encoder`, `fused`."""
     pooled_BMD = features[config.weight_features]
     return inter_modality_scores(
         pooled_BMD if config.weight_gradient else pooled_BMD.detach(),
@@ -102,7 +103,7 @@ def batch_pairs(
     logit_weight_BP: Tensor | None = None,
     anchors: slice | None = None,
 ) -> PairLosses:
-    """`pair_losses` as `LossConfig` says."""
+    """Return `pair_losses` according to `LossConfig`."""
     return pair_losses(
         pooled_BMD,
         batch.present_BM,
@@ -121,21 +122,21 @@ def contrastive_loss(
     pairs: PairLosses,
     pair_BP: Tensor | None,
 ) -> Tensor:
-    """The ten pairs' losses together, from the unweighted ones and their weights (None: 1)."""
+    """Return the total of the ten pairs, from the unweighted losses and their weights (None: 1)."""
     if pair_BP is not None and config.weight_on == "logits":
         pairs, pair_BP = batch_pairs(pooled_BMD, batch, config, pair_BP), None
     return reduced(pairs.mean_P(pair_BP), config)
 
 
 def reduced(mean_P: Tensor, config: LossConfig) -> Tensor:
-    """Sum or mean over the ten pairs."""
+    """Return the sum or mean over the ten pairs."""
     return mean_P.mean() if config.pair_reduction == "mean" else mean_P.sum()
 
 
 def masked_losses(
     predictions: dict[str, Tensor], masked: MaskedBatch, config: LossConfig, own_BM: Tensor | None
 ) -> dict[str, Tensor]:
-    """The masked losses that are on, by task; `own_BM` weighs each product's (None: 1)."""
+    """Return the active masked losses by task; `own_BM`: weights of each product (None: 1)."""
     return {
         SPECS[m].task: _masked_loss(m, prediction, masked, config, own_BM)
         for m, prediction in predictions.items()

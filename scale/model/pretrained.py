@@ -1,4 +1,4 @@
-"""Starting weights from other models: a transformers BERT, a timm ViT, by hub name or folder."""
+"""Initial weights from other models: a transformers BERT, a timm ViT, by hub name or folder."""
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +11,17 @@ from scale.model.transformer import TransformerEncoder
 
 
 def initialise_from_pretrained(model: ScaleModel) -> list[str]:
-    """Start the encoders as `ModelConfig.discrete_init` and `.continuous_init` say.
+    """Initialise the encoders according to `ModelConfig.discrete_init` and `.continuous_init`.
 
-    Discrete encoders take the BERT's embeddings and its first layers; continuous ones and the JCT
-    take a ViT's first blocks, and its last norm (their inputs are of another size than the ViT's).
+    Discrete encoders get the BERT's embeddings and first layers; continuous encoders and the JCT
+    get the first blocks and the final norm of the ViT, but not its patch projection, whose input
+    size differs.
 
     Returns:
-        One sentence for each thing that was taken or that could not be, for the log.
+        Messages for the log: which weights were copied, and which were not.
 
     Raises:
-        ValueError: the model cannot be read, or its width or depth does not fit; says which.
+        ValueError: the model cannot be read, or its width or depth does not fit.
     """
     config, report = model.config, []
     if config.discrete_init:
@@ -48,7 +49,7 @@ def _load_bert(name: str) -> BertModel:
 
 def _load_vit(name: str) -> tuple[nn.ModuleList, nn.Module]:
     try:
-        # Refuses a local folder whose weights are not safetensors.
+        # Raises for a local folder whose weights are not safetensors.
         backbone_identity(name)
         vit = load_timm(name)
     except ValueError as error:
@@ -59,7 +60,7 @@ def _load_vit(name: str) -> tuple[nn.ModuleList, nn.Module]:
 
 
 def _copy_bert(bert: BertModel, encoder: DiscreteEncoder) -> list[str]:
-    """Layers must fit; of the embeddings, what fits is taken and the rest is reported."""
+    """Copy layers, which must fit, and the embeddings that fit; return messages for the log."""
     ours, layers = encoder.bert, encoder.bert.encoder.layer
     if len(bert.encoder.layer) < len(layers):
         raise ValueError(
@@ -96,7 +97,7 @@ def _copy_blocks(
 
 
 def _copy(weights: dict[str, Tensor], target: nn.Module, what: str) -> None:
-    """Load weights whose names and shapes must all fit."""
+    """Load weights; raises ValueError unless all names and shapes fit."""
     own = target.state_dict()
     wrong = [n for n in own if n not in weights or weights[n].shape != own[n].shape]
     if wrong:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.losses.contrastive import pair_losses
+from scale.losses.contrastive import info_nce, pair_losses
 from scale.modalities import PAIRS
 from scale.model.scores import inter_modality_scores
 
@@ -70,6 +70,30 @@ def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates):
                     content_id_BM=content_id_BM,
                 )  # fmt: skip
             assert pairs.loss_BP[a, p].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_the_ten_pairs_equal_info_nce_of_each_pair():
+    pooled_BMD = torch.randn(6, 5, 8, generator=torch.Generator().manual_seed(0))
+    mean_P = pair_losses(pooled_BMD, torch.ones(6, 5, dtype=torch.bool), 0.2).mean_P()
+    expected = [info_nce(pooled_BMD[:, i], pooled_BMD[:, j], 0.2) for i, j in PAIRS]
+    torch.testing.assert_close(mean_P, torch.stack(expected))
+
+
+@pytest.mark.parametrize("negatives", ["cross", "both"])
+def test_losses_of_anchors_are_rows_of_those_of_all_products(negatives):
+    random = torch.Generator().manual_seed(0)
+    pooled_BMD = torch.randn(7, 5, 8, generator=random)
+    present_BM = torch.rand(7, 5, generator=random) < 0.7
+    weight_BP = torch.rand(7, 10, generator=random)
+    content_id_BM = torch.where(present_BM, torch.arange(7)[:, None] % 3, -1)
+    options = {"negatives": negatives, "content_id_BM": content_id_BM}
+    whole = pair_losses(pooled_BMD, present_BM, logit_weight_BP=weight_BP, **options)
+    for rows in (slice(0, 3), slice(3, 7)):
+        part = pair_losses(
+            pooled_BMD, present_BM, logit_weight_BP=weight_BP[rows], anchors=rows, **options
+        )
+        torch.testing.assert_close(part.loss_BP, whole.loss_BP[rows])
+        assert torch.equal(part.valid_BP, whole.valid_BP[rows])
 
 
 def two_modalities(numbers):

@@ -1,13 +1,17 @@
 """Masking: what may be hidden, how much, how, and that a seed decides it."""
 
 from dataclasses import replace
+from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scale.config import MaskConfig
+from scale.data.batch import ProductBatch, Tokens
+from scale.data.dataset import Column
 from scale.losses.masking import WordPieces, choose_groups, mask_batch
 from scale.modalities import CONTINUOUS, DISCRETE, MODALITIES, TASKS
 
@@ -62,6 +66,60 @@ def test_shares_of_text_are_80_10_10(make_batch):
     # A random word piece is the old one in 1 of 35.
     assert stays == pytest.approx(0.1 + 0.1 / 35, abs=0.015)
     assert after.min() >= PIECES.mask_id, "no special token but [MASK] is ever put in"
+
+
+@pytest.mark.parametrize("shares", [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.3, 0.5)])
+def test_fates_follow_the_shares(make_batch, shares):
+    mask_share, random_share = shares
+    batch = make_batch([("text", "table")] * 1000)
+    config = MaskConfig(rate=0.5, mask_share=mask_share, random_share=random_share)
+    masked = mask(batch, config=config)
+    for m in DISCRETE:
+        before, after = masked.targets[m], masked.batch.tokens[m].values[masked.hidden[m]]
+        is_mask, stays = (after == PIECES.mask_id).float().mean(), (after == before).float().mean()
+        assert is_mask.item() == pytest.approx(mask_share, abs=0.03), m
+        # A random word piece equals the original one in 1 of 35.
+        expected = 1 - mask_share - random_share + random_share / 35
+        assert stays.item() == pytest.approx(expected, abs=0.03), m
+
+
+def same_tokens(rows, length, ids):
+    """The same tokens for every modality, each position a group of its own."""
+    padding_RL = torch.zeros(rows, length, dtype=torch.bool)
+    ids_RL, vectors_RLF = torch.full((rows, length), ids), torch.ones(rows, length, 2)
+    position_RL = torch.arange(length).expand(rows, -1)
+    tokens = {
+        m: Tokens(ids_RL if m in DISCRETE else vectors_RLF, padding_RL, torch.arange(rows),
+                  position_RL if m == "table" else None)
+        for m in MODALITIES
+    }  # fmt: skip
+    present_BM = torch.ones(rows, len(MODALITIES), dtype=torch.bool)
+    return ProductBatch(tokens, present_BM, torch.arange(rows))
+
+
+def test_each_modality_has_its_own_mask_stream():
+    hidden = mask(same_tokens(20, 12, ids=7)).hidden
+    for a, b in combinations(MODALITIES, 2):
+        assert not torch.equal(hidden[a], hidden[b]), (a, b)
+
+
+def test_unknown_words_are_masked_like_others():
+    unknown, known = (mask(same_tokens(20, 12, ids)).hidden["text"] for ids in (1, 7))
+    assert torch.equal(unknown, known)
+    assert unknown.any(dim=1).all()
+
+
+def test_padded_table_positions_belong_to_no_entity_and_are_not_masked():
+    """Also if the column starts with an entity, whose token is read at padded positions."""
+    entity_T = np.array([0, 0, 1, -1, 0, 0, 1, 1], np.int16)
+    ids_T, start_N, length_N = np.arange(8) + 10, np.array([0, 3]), np.array([3, 5])
+    tokens = Column(ids_T, start_N, length_N, entity_T=entity_T).gather(np.arange(2))
+    assert tokens.padding_RL[0].tolist() == [False] * 3 + [True] * 2
+    assert (tokens.entity_RL[tokens.padding_RL] == -1).all()
+    batch = ProductBatch({"table": tokens}, torch.ones(2, 5, dtype=torch.bool), torch.arange(2))
+    for seed in range(20):
+        hidden_RL = mask(batch, seed, MaskConfig(rate=0.9)).hidden["table"]
+        assert not hidden_RL[tokens.padding_RL].any()
 
 
 def test_special_tokens_and_padding_are_never_hidden(make_batch):

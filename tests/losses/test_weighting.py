@@ -186,11 +186,11 @@ def test_the_posterior_weighs_no_logits():
         LossConfig(weight_power=-0.1)
 
 
-def run(make_model, make_batch, config, weigher=None, progress=1.0):
+def run(make_model, make_batch, config, weight_fn=None, progress=1.0):
     model, batch = make_model("skip"), make_batch(MIXED)
     masked = mask_batch(batch, MaskConfig(), PIECES, (0,), config.tasks)
     output = model(masked.batch, masked.hidden)
-    return model, output, masked, scale_loss(output, masked, config, progress, weigher)
+    return model, output, masked, scale_loss(output, masked, config, progress, weight_fn)
 
 
 def slow_losses(output, masked, pair_BP, own_BM):

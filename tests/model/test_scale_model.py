@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scale.config import LossConfig, MaskConfig, MissingConfig
+from scale.config import LossConfig, MaskConfig, MissingConfig, ModelConfig
 from scale.losses.masking import WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import INDEX, MODALITIES, TASKS
@@ -154,6 +154,56 @@ def test_running_all_encoders_changes_nothing(
     assert {name.split(".")[1] for name in found[1][3] if name.startswith("encoders")} == set(
         MODALITIES
     )
+
+
+def test_pooled_features_are_those_of_the_first_token(make_model, make_batch):
+    model, batch = make_model("skip"), make_batch(MIXED)
+    output = model(batch)
+    for m, tokens in batch.tokens.items():
+        pooled_RD = model.poolers[m](output.encoded[m][:, 0])
+        torch.testing.assert_close(output.pooled_BMD[tokens.rows_R, INDEX[m]], pooled_RD)
+        fused_RD = output.fused[m][:, 0]
+        torch.testing.assert_close(output.fused_pooled_BMD[tokens.rows_R, INDEX[m]], fused_RD)
+
+
+def test_table_values_are_segment_1_and_all_else_segment_0(make_model, make_batch):
+    model, batch, seen = make_model("skip"), make_batch([MODALITIES]), {}
+    for m in ("text", "table"):
+        model.encoders[m].bert.embeddings.token_type_embeddings.register_forward_hook(
+            lambda _, args, out, m=m: seen.update({m: args[0]})
+        )
+    table = batch.tokens["table"]
+    table.entity_RL = torch.tensor([[-1, 0, 0, -1, 1, 1, 1, -1, 2, -1, 3, -1, -1, -1]])
+    table.padding_RL[:] = False
+    model(batch)
+    assert seen["table"].tolist() == [[0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0]]
+    assert not seen["text"].any()
+
+
+def test_zero_imputation_has_a_gradient(make_model, make_batch):
+    """A modality that no product has still trains its encoder, through the imputed tokens."""
+    model, batch = make_model("zero"), make_batch([("text", "table")] * 4)
+    masked, output = forward_all(model, batch)
+    scale_loss(output, masked, LossConfig(tasks=("MLM",))).total.backward()
+    for m in ("image", "video", "audio"):
+        gradients = [p.grad for p in model.encoders[m].parameters()]
+        assert any(g is not None and g.any() for g in gradients), m
+
+
+def test_weights_under_old_names_are_loaded(make_model, tmp_path):
+    model = make_model("learned")
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    old = {k.replace("missing_token", "stand_in"): w for k, w in weights.items()}
+    assert old.keys() != weights.keys()
+    save_file(old, tmp_path / "model.safetensors")
+    loaded = ScaleModel.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(loaded[k], w) for k, w in weights.items())
+
+
+def test_sizes_that_no_config_derived_are_named():
+    with pytest.raises(ValueError, match=r"model\.text_length, .* not set"):
+        ScaleModel(ModelConfig())
 
 
 def test_checkpoint_round_trip(make_model, make_batch, tmp_path):
