@@ -243,7 +243,7 @@ def test_user_text_is_escaped(source, complete):
 
 
 def test_a_page_without_kernel_has_text_and_picture(source, complete, readable):
-    for task, lang in product(TASKS, ("en", "zh")):
+    for task, lang in [*product(TASKS, ["en"]), ("MEM", "zh"), ("MAM", "zh")]:
         panel = MaskingExplorer(source, complete, task, lang)
         bundle = panel._repr_mimebundle_()
         assert bundle["image/png"].startswith("iVBOR")

@@ -188,7 +188,7 @@ def test_the_policy_changes_the_input_of_the_joint_transformer_only(explorer):
     )
     explorer.policy.value = "drop"
     assert bars(explorer.jct.html, "fused") == bars(skip, "fused")
-    assert "training would leave this product out" in explorer.jct.html
+    assert "training skips this product" in explorer.jct.html
     assert (explorer.matrices.html, explorer.bars.html) == (scores, bars_shown)
     assert explorer.near_now.html == near
 
@@ -235,7 +235,7 @@ def test_a_run_without_logged_scores_has_a_note(source, tmp_path, damage):
     folder = replace(source.run.folder, folder=tmp_path)
     bare = ExplorerSource(replace(source.run, folder=folder), source.data)
     explorer = ScoreExplorer(bare)
-    assert "No scores were logged" in explorer.training.html
+    assert "no logged scores" in explorer.training.html
     assert explorer.step not in explorer.children
     assert [name for _, name in explorer.model.options] == ["untrained", "best"]
 
