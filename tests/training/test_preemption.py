@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scale.cli import main
-from scale.training import preemption as stopping
+from scale.training import preemption
 from scale.training.background import BackgroundRun
 from scale.training.determinism import deterministic_algorithms
 from scale.training.loop import Trainer
@@ -23,19 +23,13 @@ from scale.training.run import RunFolder, seeded_model
 from scale.training.step import Stepper, TrainingError
 
 
-@pytest.mark.parametrize(
-    ("text", "minutes"),
-    [("3h30m", 210), ("90m", 90), ("45s", 0.75), ("1h", 60), ("90", 90), (" 1H30 ", 90),
-     ("0.5h", 30), ("1h1m30s", 61.5)],
-)  # fmt: skip
-def test_times(text, minutes):
-    assert parse_minutes(text) == pytest.approx(minutes)
-
-
-@pytest.mark.parametrize("text", ["", "soon", "3:30", "-5m", "0", "1.2.3h", "5m3h", "1d"])
-def test_what_is_no_time_is_said(text):
-    with pytest.raises(ValueError, match="write it like 3h30m"):
-        parse_minutes(text)
+def test_durations():
+    minutes = {"3h30m": 210, "90m": 90, "45s": 0.75, "1h": 60, "90": 90, " 1H30 ": 90,
+               "0.5h": 30, "1h1m30s": 61.5}  # fmt: skip
+    assert {text: parse_minutes(text) for text in minutes} == pytest.approx(minutes)
+    for text in ("", "soon", "3:30", "-5m", "0", "1.2.3h", "5m3h", "1d"):
+        with pytest.raises(ValueError, match="write it like 3h30m"):
+            parse_minutes(text)
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def clock(monkeypatch):
             return self.now
 
     made = Clock()
-    monkeypatch.setattr(stopping, "time", made)
+    monkeypatch.setattr(preemption, "time", made)
     return made
 
 
@@ -83,7 +77,7 @@ def test_a_signal_is_noted_and_the_handlers_come_back(number):
 
 
 def test_a_second_signal_acts_as_if_nobody_listened(monkeypatch):
-    monkeypatch.setattr(stopping, "ECHO", 0.0)
+    monkeypatch.setattr(preemption, "ECHO", 0.0)
     stopper = PreemptionHandler()
     with stopper.listening():
         os.kill(os.getpid(), signal.SIGTERM)
