@@ -1,4 +1,4 @@
-"""Fixtures that every room of the tests uses."""
+"""Fixtures for all tests."""
 
 import json
 import os
@@ -24,7 +24,7 @@ MODEL = ModelConfig(
     text_length=10, table_length=14, image_length=4, video_length=3, audio_length=6,
     vocab_size=40, image_features=12, video_features=27, audio_features=5,
 )  # fmt: skip
-"""The smallest model in which every part of the real one is there."""
+"""The smallest model with all parts."""
 
 FEATURES = FeatureConfig(
     text_length=10, table_length=14, image_size=4, patch_size=2, video_frames=3, frame_size=3,
@@ -34,8 +34,8 @@ FEATURES = FeatureConfig(
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts_arrive():
-    """SIGINT acts as in a terminal. A shell starts what it puts behind `&` with SIGINT ignored,
-    and the tests that interrupt a run would then wait for a signal that never comes."""
+    """Handle SIGINT as in a terminal. Shells ignore it in background jobs (`&`), where tests that
+    interrupt a run would wait forever."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -43,7 +43,7 @@ def interrupts_arrive():
 
 @pytest.fixture(autouse=True)
 def threads_stay():
-    """A test that sets the number of threads does so for itself: it changes the last bits."""
+    """Restore the number of threads after each test: it changes the last bits."""
     before = torch.get_num_threads()
     yield
     if torch.get_num_threads() != before:
@@ -62,7 +62,7 @@ def config() -> Config:
 
 @pytest.fixture
 def make_model():
-    """A seeded model by policy and changed settings."""
+    """Return a function that builds a seeded model, by policy and changed settings."""
 
     def make(policy: str = "zero", **changes) -> ScaleModel:
         torch.manual_seed(0)
@@ -73,13 +73,13 @@ def make_model():
 
 @pytest.fixture
 def make_batch():
-    """A seeded batch of random tokens; `present` is a list of subsets, one a product."""
+    """Return a function that builds a seeded random batch; `present`: a subset per product."""
     return random_batch
 
 
 @pytest.fixture(scope="session")
 def reference() -> dict:
-    """Numbers of the authors' released code; five-stacks are in its order of modalities."""
+    """Numbers of the released code; stacks of five are in its order of modalities."""
     path = Path(__file__).parent / "reference" / "reference_vectors.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -90,7 +90,7 @@ def random_batch(present: list[tuple[str, ...]], seed: int = 0) -> ProductBatch:
     tokens = {}
     for m in MODALITIES:
         length = MODEL.length(m)
-        # Drawn for all products, so that a product's content does not depend on the others'.
+        # Drawn for all products, so that a product's content does not depend on the others.
         sizes_B = torch.randint(max(length // 2, 3), length + 1, (len(present),), generator=random)
         padding_BL = torch.arange(length) >= sizes_B[:, None]
         rows_R = present_BM[:, INDEX[m]].nonzero().squeeze(1)
@@ -112,7 +112,7 @@ def random_batch(present: list[tuple[str, ...]], seed: int = 0) -> ProductBatch:
 
 @pytest.fixture(scope="session")
 def small_catalogue(tmp_path_factory) -> Path:
-    """A catalogue of 48 products in 4 categories with real media; each third lacks something."""
+    """A catalogue of 48 products in 4 categories with media; one third is incomplete."""
     folder = tmp_path_factory.mktemp("catalogue")
     random = np.random.default_rng(0)
     records = []
@@ -171,7 +171,7 @@ WRITERS = {"image": _write_image, "video": _write_video, "audio": _write_audio}
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory):
-    """The user's cache, for the commands that take none."""
+    """The user's cache, for commands without a cache argument."""
     folder = tmp_path_factory.mktemp("user-cache")
     os.environ["SCALE_CACHE"] = str(folder)
     yield folder

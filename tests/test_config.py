@@ -1,4 +1,4 @@
-"""Settings: round trips, and nothing unknown or impossible passes."""
+"""Settings: round trips, and errors for unknown or impossible ones."""
 
 import json
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_modalities_have_one_order():
 
 
 def test_model_sizes_follow_from_the_features(tmp_path):
-    """They are set once; an old config.json that lists them is read, if they agree."""
+    """They are set once. An old config.json that contains them is accepted if they agree."""
     config = tiny().with_features(text_length=20, image_size=96, mel_bins=7, frame_size=16)
     sizes = {m: (config.model.length(m), getattr(config.model, f"{m}_features", 0))
              for m in MODALITIES}  # fmt: skip

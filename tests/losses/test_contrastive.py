@@ -1,4 +1,4 @@
-"""The ten-pair loss against triple loops, the authors' numbers, and what absence must not do."""
+"""The ten-pair loss against triple loops and the authors' numbers, and with missing modalities."""
 
 import math
 
@@ -15,7 +15,7 @@ AUTHORS_ORDER = [0, 2, 1, 3, 4]
 
 
 def slow_pair_loss(pooled_BMD, present_BM, pair, a, *, temperature, both, weight, content_id_BM):
-    """InfoNCE of product a, one pair, both directions, one candidate at a time."""
+    """Return InfoNCE of product a and one pair in both directions, candidate by candidate."""
 
     def cosine(x, y):
         return float(x.dot(y) / (x.norm() * y.norm()))
@@ -97,7 +97,7 @@ def test_losses_of_anchors_are_rows_of_those_of_all_products(negatives):
 
 
 def two_modalities(numbers):
-    """The reference's a and b as our first two modalities; the others absent."""
+    """Return the reference's a and b as the first two modalities; the others are missing."""
     pooled_BMD = torch.zeros(3, 5, 4)
     pooled_BMD[:, 0], pooled_BMD[:, 1] = torch.tensor(numbers["a"]), torch.tensor(numbers["b"])
     present_BM = torch.tensor([[True, True, False, False, False]] * 3)
@@ -160,7 +160,7 @@ def test_the_mean_counts_only_products_that_have_the_pair():
 
 
 def test_duplicates_are_not_negatives_of_each_other():
-    """Two products with one sound: without the mask each is punished for matching the other."""
+    """Two products with the same audio would otherwise be penalised for matching each other."""
     pooled_BMD = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
     pooled_BMD[1] = pooled_BMD[0]
     present_BM = torch.ones(3, 5, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Masked losses and the total: slow twins, the authors' numbers, weights and their gradient."""
+"""Masked losses and their total: against loops and the authors' numbers, with weights."""
 
 from dataclasses import replace
 

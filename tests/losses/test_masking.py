@@ -1,4 +1,4 @@
-"""Masking: what may be hidden, how much, how, and that a seed decides it."""
+"""Masking: which tokens, how many, with what replacement, determined by a seed."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -172,7 +172,7 @@ def test_a_seed_decides_and_the_callers_generator_is_left_alone(make_batch):
 def test_masks_of_a_product_do_not_depend_on_the_others(make_batch):
     full, sparse = make_batch(FULL), make_batch([MODALITIES, ("text",), ("audio",), *FULL[3:]])
     for tokens in sparse.tokens.values():
-        # As if a neighbour were longer: more padding behind everybody.
+        # More padding in all rows, as if another product were longer.
         tokens.padding_RL = torch.nn.functional.pad(tokens.padding_RL, (0, 70), value=True)
         pad = (0, 70) if tokens.values.dim() == 2 else (0, 0, 0, 70)
         tokens.values = torch.nn.functional.pad(tokens.values, pad)

@@ -84,13 +84,13 @@ def test_neither_weight_has_a_gradient(pooled_BMD, present_BM):
 def test_relative_weights_equal_the_double_loop(pooled_BMD, present_BM):
     expected_BP = torch.zeros(9, 10)
     for p, (i, j) in enumerate(PAIRS):
-        strangers = [
+        negatives = [
             cosine(pooled_BMD[a, i], pooled_BMD[b, j])
             for a in range(9)
             for b in range(9)
             if a != b and present_BM[a, i] and present_BM[b, j]
         ]
-        mean = sum(strangers) / len(strangers)
+        mean = sum(negatives) / len(negatives)
         for a in range(9):
             if present_BM[a, i] and present_BM[a, j]:
                 own = cosine(pooled_BMD[a, i], pooled_BMD[a, j])

@@ -1,4 +1,4 @@
-"""Packed sequences against products one by one, and what packing saves."""
+"""Packed sequences against padded ones and against single products, and their saved tokens."""
 
 import itertools
 
@@ -24,7 +24,7 @@ MIXED = [
 
 
 def one_by_one(model, batch):
-    """fused_RLD by modality: each product's sequence alone, without any padding."""
+    """Return fused_RLD by modality, with each product alone and without padding."""
     encoded = model._encode(batch, {})
     fused = {m: torch.zeros_like(tokens_RLD) for m, (tokens_RLD, _) in encoded.items()}
     for product in range(len(batch)):
@@ -93,7 +93,7 @@ def test_packed_equals_one_product_at_a_time(make_model, make_batch, policy, pre
 @st.composite
 def batches(draw):
     products = draw(st.integers(1, 9))
-    facts, nothing = {}, True
+    layouts, nothing = {}, True
     for m in MODALITIES:
         length = draw(st.integers(1, 40))
         rows = sorted(draw(st.sets(st.integers(0, products - 1))))
@@ -103,29 +103,29 @@ def batches(draw):
             [draw(st.lists(st.booleans(), min_size=length, max_size=length)) for _ in rows]
         )
         padding_RL[:, 0] = False
-        facts[m], nothing = TokenLayout(np.array(rows), padding_RL), False
-    stand_ins = dict.fromkeys(MODALITIES, 0)
+        layouts[m], nothing = TokenLayout(np.array(rows), padding_RL), False
+    missing = dict.fromkeys(MODALITIES, 0)
     if nothing or draw(st.booleans()):
-        stand_ins = {m: draw(st.integers(int(nothing), 5)) for m in MODALITIES}
+        missing = {m: draw(st.integers(int(nothing), 5)) for m in MODALITIES}
     read = {}
-    for m, fact in facts.items():
-        open_N = np.flatnonzero(~fact.padding_RL)
+    for m, layout in layouts.items():
+        open_N = np.flatnonzero(~layout.padding_RL)
         share = draw(st.sampled_from([0.0, 0.3, 1.0]))
         read[m] = open_N[np.random.default_rng(products).random(len(open_N)) < share]
     read = draw(st.sampled_from([read, None]))
-    return facts, products, stand_ins, read, draw(st.sampled_from([0.0, 5.0, 100.0, 1e9]))
+    return layouts, products, missing, read, draw(st.sampled_from([0.0, 5.0, 100.0, 1e9]))
 
 
 @settings(max_examples=150, deadline=None)
 @given(batches())
 def test_every_token_has_one_place(made):
-    facts, products, stand_ins, read, overhead = made
-    packing = pack(facts, products, stand_ins, read, overhead, torch.device("cpu"))
+    layouts, products, missing, read, overhead = made
+    packing = pack(layouts, products, missing, read, overhead, torch.device("cpu"))
     paddings = [
         torch.zeros_like(g.source_BL, dtype=torch.bool) if g.padding_BL is None else g.padding_BL
         for g in packing.groups
     ]
-    # What a stack that changed nothing would give at the positions that are read.
+    # Output of an identity stack at the query positions.
     reads = zip(packing.groups, paddings, strict=True)
     source_T, padding_T = (
         torch.cat([t.flatten() for t in tensors])
@@ -140,18 +140,18 @@ def test_every_token_has_one_place(made):
         )
     )
     at = 0
-    for m, fact in facts.items():
+    for m, layout in layouts.items():
         place_N = packing.place[m]
-        wanted_N = np.flatnonzero(~fact.padding_RL) if read is None else read[m]
+        wanted_N = np.flatnonzero(~layout.padding_RL) if read is None else read[m]
         assert (source_T[place_N].numpy() == at + wanted_N).all()
         assert not bool(padding_T[place_N].any())
-        at += fact.padding_RL.size
-    lacking = [n * (products - len(facts[m].rows_R if m in facts else []))
-               for m, n in stand_ins.items()]  # fmt: skip
-    used = sum(int((~fact.padding_RL).sum()) for fact in facts.values()) + sum(lacking)
+        at += layout.padding_RL.size
+    lacking = [n * (products - len(layouts[m].rows_R if m in layouts else []))
+               for m, n in missing.items()]  # fmt: skip
+    used = sum(int((~layout.padding_RL).sum()) for layout in layouts.values()) + sum(lacking)
     assert sum(int((~p).sum()) for p in paddings) == used
     for group, padding_BL in zip(packing.groups, paddings, strict=True):
-        # Padding is at the end, and a sequence is in the order of the modalities.
+        # Padding is at the end, and the tokens are in the order of the modalities.
         assert bool((padding_BL[:, 1:] >= padding_BL[:, :-1]).all())
         for source_L, padding_L in zip(group.source_BL, padding_BL, strict=True):
             encoded_L = [s for s in source_L[~padding_L].tolist() if s < at]
@@ -182,13 +182,13 @@ def test_groups_are_the_cheapest_cuts(counts, overhead):
 
 
 def test_half_of_the_slots_empty_is_half_of_the_tokens(make_model, make_batch, monkeypatch):
-    """What runs through the JCT under each policy, in tokens."""
+    """Number of tokens in the JCT under each policy."""
     random = np.random.default_rng(0)
     present = [tuple(m for m in MODALITIES if random.random() < 0.5) for _ in range(256)]
     tokens = {}
     for policy in ("zero", "skip", "learned"):
         model, seen = make_model(policy), []
-        # A group costs little beside its tokens, as at the width of the paper's model.
+        # A low overhead of groups, as at the width of the paper's model.
         monkeypatch.setattr("scale.model.joint_transformer.CPU_OVERHEAD", 16.0**2 * 8)
         model.jct.stack.register_forward_pre_hook(
             lambda _, a, seen=seen: seen.append(a[0].shape[:2].numel())
@@ -204,7 +204,9 @@ def test_half_of_the_slots_empty_is_half_of_the_tokens(make_model, make_batch, m
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
 @pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]])
 @pytest.mark.parametrize("given", [True, False])
-def test_what_is_read_is_what_the_whole_model_says(make_model, make_batch, policy, present, given):
+def test_loss_positions_only_equals_the_whole_forward(
+    make_model, make_batch, policy, present, given
+):
     model, batch = make_model(policy).double(), make_batch(present)
     for tokens in batch.tokens.values():
         if tokens.values.is_floating_point():
@@ -228,7 +230,7 @@ def test_what_is_read_is_what_the_whole_model_says(make_model, make_batch, polic
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
-def test_the_last_layer_runs_where_it_is_read(make_model, make_batch):
+def test_the_last_layer_runs_at_loss_positions_only(make_model, make_batch):
     model, seen = make_model("zero", jct_layers=2), []
     for block in model.jct.stack.blocks:
         block.mlp.register_forward_hook(lambda _, a, out: seen.append(out.shape[:2].numel()))

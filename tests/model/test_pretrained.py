@@ -1,4 +1,4 @@
-"""Starting weights from tiny local checkpoints of a BERT and a ViT: no network."""
+"""Initial weights from tiny local checkpoints of a BERT and a ViT, offline."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ def vit_folder(tmp_path):
                             mlp_ratio=2, num_classes=0)  # fmt: skip
     folder = tmp_path / "vit"
     folder.mkdir()
-    # A ViT that timm builds by name, at our size.
+    # A ViT that timm builds by name, in a small size.
     size = {"img_size": 32, "embed_dim": 16, "depth": 3, "num_heads": 2, "mlp_ratio": 2}
     settings = {
         "architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"num_classes": 0},

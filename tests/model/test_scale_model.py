@@ -1,4 +1,4 @@
-"""The whole model: who may influence whom, who learns, and what a checkpoint must say."""
+"""The whole model: influence between products and modalities, gradients, checkpoints."""
 
 import json
 from dataclasses import replace
@@ -82,10 +82,10 @@ def test_the_jct_lets_each_modality_see_all_others(make_model, make_batch):
 def test_gradient_reaches_every_parameter(make_model, make_batch, policy):
     model = make_model(policy)
     masked, output = forward_all(model, make_batch(MIXED * 4))
-    # At the start, where weights are uniform: an untrained S' can be 0 for a pair.
+    # With uniform weights: an untrained S' can be 0 for a pair.
     scale_loss(output, masked, LossConfig(), progress=0.0).total.backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    # Attention's key bias shifts all logits of a query alike: its gradient is 0 by mathematics.
+    # The key bias of attention shifts all logits of a query alike: its gradient is exactly 0.
     assert [n for n in silent if not n.endswith("attention.self.key.bias")] == []
 
 
@@ -100,7 +100,7 @@ def test_each_masked_loss_reaches_the_jct_and_the_other_encoders(make_model, mak
 
 
 def test_zero_imputation_is_a_run_of_zeros_through_the_encoder(make_model, make_batch):
-    """The shared stand-in equals giving every incomplete product zeros as its picture."""
+    """Shared imputed tokens equal an image of zeros in each incomplete product."""
     model = make_model("zero")
     batch = make_batch([("text", "image"), ("text",)])
     by_hand = make_batch([("text", "image"), ("text", "image")])
@@ -116,7 +116,7 @@ def test_zero_imputation_is_a_run_of_zeros_through_the_encoder(make_model, make_
 
 
 def test_skip_runs_as_if_the_modality_did_not_exist(make_model, make_batch):
-    """Padding a missing modality and leaving it out of the batch give the same."""
+    """A missing modality in a batch equals a batch without the modality."""
     model = make_model("skip")
     sparse = model(make_batch([("text", "audio"), MODALITIES]))
     alone = model(make_batch([("text", "audio"), ("text", "audio")]))
@@ -246,7 +246,9 @@ def spoil_settings(folder):
         (lambda f: (f / "config.json").unlink(), "is this the folder of a checkpoint"),
     ],
 )
-def test_wrong_or_damaged_checkpoint_says_what_does_not_fit(make_model, tmp_path, spoil, says):
+def test_wrong_or_damaged_checkpoints_are_refused_with_the_reason(
+    make_model, tmp_path, spoil, says
+):
     make_model().save_pretrained(tmp_path)
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=says):

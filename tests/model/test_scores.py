@@ -1,4 +1,4 @@
-"""Scores against a double loop, the authors' numbers, and what a missing modality must not do."""
+"""Scores against a double loop and the authors' numbers, and with missing modalities."""
 
 import math
 
@@ -14,7 +14,7 @@ AUTHORS_ORDER = [0, 2, 1, 3, 4]
 
 
 def slow_scores(pooled_BMD, present_BM):
-    """S, softmax and S' of each product, entry by entry."""
+    """Return S, softmax and S' of each product, entry by entry."""
     products, modalities, _ = pooled_BMD.shape
     cosine = torch.zeros(products, modalities, modalities)
     share, weighted = torch.zeros_like(cosine), torch.zeros_like(cosine)
