@@ -54,6 +54,23 @@ def test_content_of_padding_never_matters(make_model, make_batch, policy):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+def test_the_length_of_the_batch_never_matters(make_model, make_batch, policy):
+    """Sequences that are padded further, or that are shorter than imputed ones."""
+    model, batch, trimmed = make_model(policy), make_batch(MIXED), make_batch(MIXED)
+    for m, tokens in batch.tokens.items():
+        tokens.padding_RL[:, -1] = True
+        trimmed.tokens[m] = replace(
+            tokens,
+            values=tokens.values[:, :-1],
+            padding_RL=tokens.padding_RL[:, :-1],
+            entity_RL=None if tokens.entity_RL is None else tokens.entity_RL[:, :-1],
+        )
+    before, after = model(batch), model(trimmed)
+    torch.testing.assert_close(before.pooled_BMD, after.pooled_BMD)
+    torch.testing.assert_close(before.fused_pooled_BMD, after.fused_pooled_BMD)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_a_product_alone_equals_itself_in_a_batch(make_model, make_batch, policy):
     model, batch = make_model(policy), make_batch(MIXED)
     together = model(batch)
