@@ -11,13 +11,16 @@
     scale.plot.scores(run.scores(shop["p0012"]))
     run.explore(shop)
 
-`import scale` loads no other library: each function imports what it needs when it is called.
+The subpackages are attributes, with their public names: `scale.losses.pair_losses`,
+`scale.studies.STUDIES`. `import scale` loads none of them and no heavy library; each is imported at
+its first use.
 """
 
-import importlib
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
+
+from lazy_loader import attach
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,18 +31,26 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Run": "scale.run",
-    "Catalogue": "scale.data.catalogue",
-    "Product": "scale.data.product",
-    "ScaleModel": "scale.model.scale",
-    "Config": "scale.config",
-    "MODALITIES": "scale.modalities",
-    "plot": "",
-}
-"""Public names that are imported at first use, with their modules; "" marks a submodule."""
+__getattr__, _, __all__ = attach(
+    __name__,
+    submodules=[
+        "config", "data", "evaluation", "explore", "inference", "losses", "modalities", "model",
+        "plot", "seeding", "studies", "training", "viz",
+    ],
+    submod_attrs={
+        "config": ["Config"],
+        "data.catalogue": ["Catalogue"],
+        "data.product": ["Product"],
+        "modalities": ["MODALITIES", "PAIRS", "TASKS"],
+        "model.scale": ["ScaleModel"],
+        "run": ["Run"],
+    },
+)  # fmt: skip
+__all__ += ["load", "open", "pretrain"]
 
-__all__ = ["load", "open", "pretrain", *_HOMES]
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def open(
@@ -134,17 +145,3 @@ def pretrain(
     config = configure(preset, settings)
     run = train(config, catalogue, out, resume=resume, strict=strict, progress=progress)
     return Run(run.folder, run.config, run.tokenizer, run.normaliser, run.model)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'scale' has no attribute {name!r}")
-    home = _HOMES[name]
-    if not home:
-        return importlib.import_module(f"scale.{name}")
-    value = globals()[name] = getattr(importlib.import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -4,8 +4,9 @@
     scale.plot.retrieval(run.evaluate(shop))
     scale.plot.losses(run).savefig("losses.png")
 
-Every function takes `lang`, "en" or "zh". Inside `with scale.plot.use_style("slides"):` figures are
-drawn for a projector, with "dark" for a dark page. `scale figures` writes figures with captions.
+The public names of `scale.viz` are available here too, e.g. `scale.plot.product_card`. Every
+function takes `lang`, "en" or "zh". Inside `with scale.plot.use_style("slides"):` figures are drawn
+for a projector, with "dark" for a dark page. `scale figures` writes figures with captions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,14 @@ __all__ = [
     "catalogue", "directions", "embeddings", "losses", "product", "products", "retrieval", "scores",
     "scores_over_time", "search", "use_style",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    from scale import viz
+
+    if name not in viz.__all__:
+        raise AttributeError(f"module 'scale.plot' has no attribute {name!r}")
+    return getattr(viz, name)
 
 
 def product(product: "Product", lang: "Language" = "en") -> "Figure":

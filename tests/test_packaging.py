@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 import scale
@@ -95,6 +96,18 @@ def test_import_and_help_load_no_heavy_library():
     assert done.returncode == 0, done.stderr[-1500:]
     for name in cli.NAMES:
         assert f"Example: scale {name} " in done.stdout.replace("\n", " ") + " "
+
+
+def test_every_public_name_resolves():
+    """`scale.losses.pair_losses` and all other names that a subpackage exports lazily."""
+    for module in (scale, scale.data, scale.model, scale.losses, scale.evaluation, scale.training,
+                   scale.inference, scale.studies, scale.viz, scale.explore):  # fmt: skip
+        assert sorted(module.__all__) == dir(module)
+        for name in module.__all__:
+            assert getattr(module, name) is not None, (module, name)
+    assert scale.plot.product_card is scale.viz.product_card
+    with pytest.raises(AttributeError):
+        _ = scale.plot.no_such_figure
 
 
 def test_rooms_import_only_downwards():

@@ -1,0 +1,22 @@
+"""Products and what is read from them: catalogues, media, features, tokens and batches."""
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "batch": ["ProductBatch", "Tokens"],
+        "cache": ["FeatureCache"],
+        "catalogue": ["Catalogue", "with_splits"],
+        "dataset": ["ProductDataset"],
+        "features": ["fit_image", "hog_features", "hop_length", "log_mel"],
+        "importers.csv": ["import_csv"],
+        "media": ["load_audio", "load_image", "load_video"],
+        "normaliser": ["Normaliser"],
+        "product": ["CatalogueError", "Problem", "Product"],
+        "shards.reader": ["ShardDataset"],
+        "shards.writer": ["write_shards"],
+        "summary": ["CatalogueSummary", "long_tail", "summarise"],
+        "tokenizer": ["encode_tables", "encode_texts", "load_tokenizer", "train_tokenizer"],
+    },
+)

@@ -9,6 +9,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazy_loader import attach
+
+__getattr__, _, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "embeddings": ["EmbeddingExplorer"],
+        "masking": ["MaskingExplorer"],
+        "monitor": ["TrainingMonitor"],
+        "page": ["ExplorerPage"],
+        "scores": ["ScoreExplorer"],
+        "source": ["ExplorerSource"],
+    },
+)
+__all__.append("explore")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str = "en") -> Any:
     """Return all panels of a run as the tabs of one widget (`page.ExplorerPage`).

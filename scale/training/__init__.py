@@ -1,0 +1,25 @@
+"""The training loop, checkpoints, run folders and checks of a training."""
+
+from lazy_loader import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "background": ["pretrain_in_background"],
+        "checkpoint_manager": ["CheckpointManager", "TrainState"],
+        "health_checks": [
+            "HealthIssue",
+            "alignment",
+            "check_health",
+            "collapse_warning",
+            "mean_cosine",
+            "uniformity",
+        ],
+        "logging": ["MetricsLogger", "read_metrics", "read_scores"],
+        "loop": ["Trainer"],
+        "pretrain": ["pretrain"],
+        "run": ["RunFolder", "TrainedRun", "seeded_model"],
+        "schedule": ["batch_indices", "learning_rate", "parameter_groups"],
+        "step": ["DROPOUT_STREAM", "MASK_STREAM", "Stepper", "TrainingError"],
+    },
+)
