@@ -21,7 +21,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
 MOST_LINES, MOST_BYTES = 15, 1_500_000
 SHOWS = re.compile(
-    r"^(print|display)\(|^(?!begin|torch\.testing|np\.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$"
+    r"^(print|display)\(|^(?!setup|torch\.testing|np\.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$"
 )
 """Last lines of cells that have to leave an output."""
 

@@ -19,6 +19,7 @@
 # %%
 import pandas as pd
 
+import scale
 from scale.notebook import approx, demo_run, play, samples, setup
 
 setup(seed=0)
@@ -30,11 +31,9 @@ setup(seed=0)
 # and so on, or lacks some of them, as in real shops. This one has all five.
 
 # %%
-from scale.viz.products import product_card
-
 shop = samples()
-bell = next(product for product in shop if product.id == "p0040")
-product_card(bell)
+bell = shop["p0040"]
+scale.plot.product(bell)
 
 # %% [markdown]
 # Press play: this is its clip, and its sound. They were made by different "sellers" from the same hidden
@@ -57,12 +56,8 @@ play(bell, "audio")
 # modalities (模态交互). Below, of all 720 products, the share that has each one.
 
 # %%
-from scale.modalities import MODALITIES
-
-share = {m: sum(getattr(p, m) is not None for p in shop) / len(shop) for m in MODALITIES}
-share["all five"] = sum(all(getattr(p, m) is not None for m in MODALITIES) for p in shop) / len(
-    shop
-)
+share = {m: sum(m in product.present for product in shop) / len(shop) for m in scale.MODALITIES}
+share["all five"] = sum(len(product.present) == 5 for product in shop) / len(shop)
 assert share["all five"] < 0.4
 pd.DataFrame({"share of products": share}).round(2)
 
@@ -76,7 +71,7 @@ pd.DataFrame({"share of products": share}).round(2)
 
 # %%
 run = demo_run()
-test = run.dataset(shop, "test")  # products that training never saw
+test = shop.split("test")  # products that training never saw
 millions = sum(p.numel() for p in run.model.parameters()) / 1e6
 print(f"{millions:.1f} million parameters, {run.config.train.steps} steps of training")
 print(f"{len(test)} products that it has never seen")
@@ -90,14 +85,10 @@ print(f"{len(test)} products that it has never seen")
 
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
-from scale.inference.search import Gallery, parse_query
 
-gallery = Gallery.build(run, test, MODALITIES, progress=False)
-found = gallery.search(parse_query("for tea lovers, with handle"), k=5)
-pd.DataFrame(
-    [(hit.product.category, hit.product.text, approx(hit.similarity)) for hit in found],
-    columns=["category", "title", "cosine"],
-)
+found = run.search("for tea lovers, with handle", test, k=5)
+found["similarity"] = found["similarity"].map(approx)
+found
 
 # %% [markdown]
 # Now a search that has no words at all. Three **sounds** are the query, and products are found by their
@@ -105,22 +96,17 @@ pd.DataFrame(
 # that both sides share: the model has to know what a thing that sounds like this looks like.
 
 # %%
-from scale.data.product import Product
-
-pictures = Gallery.build(run, test, ("image",), progress=False)
-asked = [p for p in test.products if p.id in ("p0040", "p0574", "p0278")]
-sounds = [Product(id=p.id, audio=p.audio) for p in asked]
-answers = [pictures.search(sound, k=5) for sound in sounds]
+asked = [shop[i] for i in ("p0040", "p0574", "p0278")]
+sounds = [scale.Product(id=p.id, audio=p.audio) for p in asked]
+answers = [run.search(sound, test, k=5, subset="image") for sound in sounds]
 
 # %% [markdown]
 # The sheet has a row for each query.
 
 # %%
-from scale.viz.retrieval import retrieval_sheet
-
-results = [[(hit.product, hit.similarity) for hit in found] for found in answers]
+results = [[(shop[i], s) for i, s in zip(a["id"], a["similarity"], strict=True)] for a in answers]
 hits = [[p.category == q.category for p, _ in row] for q, row in zip(asked, results, strict=True)]
-retrieval_sheet(sounds, results, hits, query_subset=("audio",))
+scale.plot.retrieval_sheet(sounds, results, hits, query_subset=("audio",))
 
 # %% [markdown]
 # It is a small model and a small shop, and it makes mistakes. Do not judge it by three rows: *measure*. With
@@ -128,18 +114,17 @@ retrieval_sheet(sounds, results, hits, query_subset=("audio",))
 # first ten?
 
 # %%
-from scale.evaluation.bootstrap import estimate
-from scale.evaluation.embed import embed_dataset
-from scale.evaluation.retrieval import ProductArrays, direction_retrievals
-
-arrays = ProductArrays.of(test, embed_dataset(run.model, test, progress=False))
-one = direction_retrievals(arrays)["audio->image"]
-recall = estimate(one.values["Recall@10"])
-chance = one.chance["Recall@10"].mean()
+results = run.evaluate(shop, "test").set_index(["task", "model", "item", "metric"])
+recall, chance = (
+    results.loc[("retrieval.instance", model, "audio->image", "Recall@10")]
+    for model in ("trained", "chance")
+)
 low, high = approx(recall.low), approx(recall.high)
-print(f"Recall@10, sound to picture: {approx(recall.value)} [{low}, {high}], {recall.n} queries")
-print(f"by chance: {chance:.2f}")
-assert recall.low > chance
+print(
+    f"Recall@10, sound to picture: {approx(recall.value)} [{low}, {high}], {recall.n:.0f} queries"
+)
+print(f"by chance: {chance.value:.2f}")
+assert recall.low > chance.value
 
 # %% [markdown]
 # In brackets stands the 95 % **confidence interval** (置信区间): other test products would give another
@@ -153,9 +138,7 @@ assert recall.low > chance
 # (模态匹配分数). The paper uses S′ to weigh its fifteen losses. Here it is, for the bell.
 
 # %%
-from scale.viz.scores import draw_scores
-
-draw_scores(run, test, [p.id for p in test.products].index("p0040"), "en")
+scale.plot.scores(run.scores(bell))
 
 # %% [markdown]
 # Read it by row. Dark off-diagonal cells: these two agree. The diagonal of S is 1, because everything agrees
@@ -170,16 +153,16 @@ draw_scores(run, test, [p.id for p in test.products].index("p0040"), "en")
 # %% tags=["solution", "nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
 for words in ("something for music fans", "a blue thing for sport"):
-    best = gallery.search(parse_query(words), k=3)
-    print(words, "->", ", ".join(f"{hit.product.category} {hit.product.id}" for hit in best))
+    best = run.search(words, test, k=3)
+    print(words, "->", ", ".join(best["category"] + " " + best["id"]))
 
 # %% [markdown]
 # **2.** Draw the product and S′ of another product, one that lacks a modality. What happens to its row and
 # its column?
 
 # %% tags=["solution"]
-lacking = next(k for k, p in enumerate(test.products) if p.video is None and p.audio is not None)
-draw_scores(run, test, lacking, "en")  # hatched: no scores, no pairs, no loss
+lacking = next(p for p in test if p.video is None and p.audio is not None)
+scale.plot.scores(run.scores(lacking))  # hatched: no scores, no pairs, no loss
 
 # %% [markdown]
 # ## Where to go next

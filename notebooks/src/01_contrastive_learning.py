@@ -21,7 +21,10 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+import scale
+from scale.losses import pair_losses
 from scale.notebook import approx, demo_run, samples, setup
+from scale.training import alignment, uniformity
 
 setup(seed=0)
 
@@ -37,9 +40,7 @@ setup(seed=0)
 # is **self-supervised** (自监督).
 
 # %%
-from scale.viz.illustrations.contrastive_idea import contrastive_idea
-
-contrastive_idea()
+scale.plot.contrastive_idea()
 
 # %% [markdown]
 # The picture says: *pull* together what belongs together, *push* apart what does not. Two words that we
@@ -57,10 +58,8 @@ contrastive_idea()
 # Three products, three titles, three pictures, all at wrong places. Row: title. Column: picture.
 
 # %%
-from scale.viz.illustrations.contrastive import on_circle
-
-text_BD = on_circle([95.0, 230.0, 330.0])  # degrees on the circle
-image_BD = on_circle([20.0, 300.0, 110.0])
+text_BD = scale.viz.on_circle([95.0, 230.0, 330.0])  # degrees on the circle
+image_BD = scale.viz.on_circle([20.0, 300.0, 110.0])
 cosine_BB = text_BD @ image_BD.T
 torch.testing.assert_close(cosine_BB[0, 0].item(), math.cos(math.radians(95 - 20)))
 cosine_BB.numpy().round(2)
@@ -118,9 +117,7 @@ for b in range(3):
 # one must be ours.
 
 # %%
-from scale.viz.illustrations.contrastive import walk
-
-path = walk(text_BD, image_BD, steps=60, rate=0.3, temperature=temperature)
+path = scale.viz.walk(text_BD, image_BD, steps=60, rate=0.3, temperature=temperature)
 torch.testing.assert_close(path.text_TBD[1], after_2BD[0])
 torch.testing.assert_close(path.image_TBD[1], after_2BD[1])
 table = pd.DataFrame({"step": [0, 1, 2, 5, 15, 60]})
@@ -136,9 +133,7 @@ table
 # points in the next step, then the same after it. Below, the steps.
 
 # %%
-from scale.viz.illustrations.contrastive import pull_and_push
-
-pull_and_push()
+scale.plot.pull_and_push()
 
 # %% [markdown]
 # In one sentence: each title meets its picture, and the three products stand as far from each other as the
@@ -156,10 +151,8 @@ pull_and_push()
 # calculator and $e^0 = 1$, $e^1 = 2.718$, $e^2 = 7.389$, $e^3 = 20.086$, $e^4 = 54.598$.
 
 # %%
-from scale.viz.illustrations.info_nce import info_nce_table
-
 cosines = [[0.8, 0.2, 0.0], [0.4, 0.6, 0.2], [0.0, 0.2, 0.4]]
-info_nce_table(cosines, temperature=0.2)
+scale.plot.info_nce_table(cosines, temperature=0.2)
 
 # %% [markdown]
 # Row 1: $54.598 / (54.598 + 2.718 + 1) = 0.936$, and $-\log 0.936 = 0.066$. Please do row 2 yourself before
@@ -221,15 +214,12 @@ six_lines_B.numpy().round(2)
 # modality is there. Our toy has text and image only; the order is always text, table, image, video, audio.
 
 # %%
-from scale.losses.contrastive import pair_losses
-from scale.modalities import PAIRS
-
 pooled_BMD = torch.zeros(3, 5, 6)
 pooled_BMD[:, 0], pooled_BMD[:, 2] = titles_BD, pictures_BD
 present_BM = torch.tensor([[True, False, True, False, False]] * 3)
 losses = pair_losses(pooled_BMD, present_BM, temperature=0.2)
 
-text_image = PAIRS.index((0, 2))
+text_image = scale.PAIRS.index((0, 2))
 torch.testing.assert_close(losses.loss_BP[:, text_image], six_lines_B)
 assert losses.valid_BP.sum() == 3  # the nine other pairs are out, for each product
 print(f"mean loss of the pair text-image: {losses.mean_P()[text_image]:.3f}")
@@ -257,8 +247,6 @@ pd.DataFrame(rows, index=names).T
 # formula from the circle again). We check it, and then look at the picture.
 
 # %%
-from scale.viz.illustrations.info_nce import temperature as temperature_picture
-
 leaf_C = cosine_C.clone().requires_grad_()
 loss = cross_entropy((leaf_C / 0.07)[None], torch.tensor([0]))
 (slope_C,) = torch.autograd.grad(loss, leaf_C)
@@ -266,7 +254,7 @@ share_C = (cosine_C / 0.07).softmax(0)
 torch.testing.assert_close(slope_C[1:], share_C[1:] / 0.07)
 torch.testing.assert_close(slope_C[0], (share_C[0] - 1) / 0.07)
 assert 0.93 < share_C[1] / share_C[1:].sum() < 0.95
-temperature_picture()
+scale.plot.temperature()
 
 # %% [markdown]
 # Read it from right to left. At $t$ = 1 all negatives are pushed about equally, the easy ones too. At 0.07,
@@ -311,13 +299,11 @@ for B in (2, 64, 1024):
 # chosen correlation), and the best model that exists for them, by formula and without training.
 
 # %%
-from scale.viz.illustrations.info_nce import batch_size, best_loss
-
 for B in (4, 32, 256):
-    L = best_loss(B)
+    L = scale.viz.best_loss(B)
     print(f"B = {B}: log B = {math.log(B):.2f}, L = {L:.2f}, log B - L = {math.log(B) - L:.2f}")
     assert math.log(B) - L < min(math.log(B), 3)
-batch_size()
+scale.plot.batch_size()
 
 # %% [markdown]
 # Left: the loss grows with B although the model is perfect, so losses of different batch sizes must not be
@@ -345,14 +331,12 @@ assert (loss_B[2:] < 0.01).all()
 # products with equal numbers are no negatives of each other.
 
 # %%
-from scale.viz.illustrations.contrastive import false_negatives, twin_walks
-
-counted, left_out = twin_walks()
+counted, left_out = scale.viz.twin_walks()
 for name, found in (("counted as negatives", counted), ("left out", left_out)):
     cosine_T = (found.image_TBD[:, 0] * found.image_TBD[:, 1]).sum(1)
     print(f"twins {name}: cosine of their pictures {cosine_T[0]:.2f} -> {cosine_T[-1]:.2f}")
 assert (counted.image_TBD[-1, 0] @ counted.image_TBD[-1, 1]).abs() < 0.05
-false_negatives()
+scale.plot.false_negatives()
 
 # %% [markdown]
 # Counted as negatives, the twins end at a right angle, as far apart as any two neighbours on the circle. Left
@@ -360,9 +344,7 @@ false_negatives()
 # `loss.ignore_duplicates = True`; the demo uses it. We check what it does, on the four features from above.
 
 # %%
-from scale.viz.illustrations.contrastive import as_products
-
-pooled_BMD, present_BM = as_products(pair_BD, pair_BD)
+pooled_BMD, present_BM = scale.viz.as_products(pair_BD, pair_BD)
 content_id_BM = torch.tensor([0, 0, 1, 2])[:, None].expand(-1, 5)
 left_out = pair_losses(pooled_BMD, present_BM, content_id_BM=content_id_BM)
 single = info_nce(pair_BD[1:], pair_BD[1:], 0.07)[0]  # the same batch without product 1
@@ -379,7 +361,7 @@ print(
 # batch of B? What is the loss of a model that knows nothing? Check it for B = 64.
 
 # %% tags=["solution"]
-pooled_BMD, present_BM = as_products(torch.ones(64, 4), torch.ones(64, 4))
+pooled_BMD, present_BM = scale.viz.as_products(torch.ones(64, 4), torch.ones(64, 4))
 both = pair_losses(pooled_BMD, present_BM, negatives="both").loss_BP[:, text_image].mean()
 torch.testing.assert_close(both.item(), math.log(2 * 64 - 1))
 print(
@@ -401,15 +383,13 @@ print(
 # Slowly, by loops, on the end of our walk; then the package's, which must agree.
 
 # %%
-from scale.training.health_checks import alignment, uniformity
-
 text_BD, image_BD = path.text_TBD[-1], path.image_TBD[-1]
 slow_alignment = sum((text_BD[a] - image_BD[a]).square().sum() for a in range(3)) / 3
 spread = []
 for x_BD in (text_BD, image_BD):
     near = [math.exp(-2 * (x_BD[a] - x_BD[b]).square().sum()) for a in range(3) for b in range(a)]
     spread.append(math.log(sum(near) / 3))
-features = as_products(text_BD, image_BD)
+features = scale.viz.as_products(text_BD, image_BD)
 torch.testing.assert_close(alignment(*features), slow_alignment.item())
 torch.testing.assert_close(uniformity(*features), sum(spread) / 2, atol=1e-6, rtol=0)
 print(f"after 60 steps: alignment {slow_alignment:.2f}, uniformity {sum(spread) / 2:.2f}")
@@ -422,9 +402,7 @@ print(f"after 60 steps: alignment {slow_alignment:.2f}, uniformity {sum(spread) 
 # One of the two measures alone says little. Four arrangements of eight products:
 
 # %%
-from scale.viz.illustrations.contrastive import alignment_uniformity
-
-alignment_uniformity()
+scale.plot.alignment_uniformity()
 
 # %% [markdown]
 # Only the last is useful. The second has perfect alignment, and a title there finds *every* picture: that is
@@ -438,13 +416,11 @@ alignment_uniformity()
 # InfoNCE.
 
 # %%
-from scale.viz.illustrations.contrastive import train_towers
-
-pull_only = train_towers(push=False, steps=200)
-pull_and_push_too = train_towers(push=True, steps=200)
+pull_only = scale.viz.train_towers(push=False, steps=200)
+pull_and_push_too = scale.viz.train_towers(push=True, steps=200)
 rows = {}
 for name, found in (("pull only", pull_only), ("pull and push", pull_and_push_too)):
-    features = as_products(found.text_TBD[-1], found.image_TBD[-1])
+    features = scale.viz.as_products(found.text_TBD[-1], found.image_TBD[-1])
     rows[name] = {
         "alignment": approx(alignment(*features)),
         "uniformity": approx(uniformity(*features)),
@@ -455,9 +431,7 @@ pd.DataFrame(rows).T
 # Alignment alone prefers the run without negatives. The picture shows why it should not.
 
 # %%
-from scale.viz.illustrations.contrastive import collapse
-
-collapse(walks=(pull_only, pull_and_push_too))
+scale.plot.collapse(walks=(pull_only, pull_and_push_too))
 
 # %% [markdown]
 # Above, all products slide together until one point stands for all of them. Below, the push keeps them apart.
@@ -465,14 +439,12 @@ collapse(walks=(pull_only, pull_and_push_too))
 # says so above 0.98:
 
 # %%
-from scale.training.health_checks import collapse_warning, mean_cosine
-
-collapsed = as_products(pull_only.text_TBD[-1], pull_only.image_TBD[-1])
-healthy = as_products(pull_and_push_too.text_TBD[-1], pull_and_push_too.image_TBD[-1])
-print(collapse_warning(*collapsed).split(" in ")[0], "...")
-assert min(mean_cosine(*collapsed).values()) > 0.98
-assert max(mean_cosine(*healthy).values()) < 0.5
-assert collapse_warning(*healthy) is None
+collapsed = scale.viz.as_products(pull_only.text_TBD[-1], pull_only.image_TBD[-1])
+healthy = scale.viz.as_products(pull_and_push_too.text_TBD[-1], pull_and_push_too.image_TBD[-1])
+print(scale.training.collapse_warning(*collapsed).split(" in ")[0], "...")
+assert min(scale.training.mean_cosine(*collapsed).values()) > 0.98
+assert max(scale.training.mean_cosine(*healthy).values()) < 0.5
+assert scale.training.collapse_warning(*healthy) is None
 
 # %% [markdown]
 # Some methods do without negatives (BYOL, SimSiam). They need another means against collapse, such as a
@@ -484,11 +456,9 @@ assert collapse_warning(*healthy) is None
 # Is uniformity alone a good goal? What would retrieval (检索) find?
 
 # %% tags=["solution"]
-from scale.viz.illustrations.contrastive import arrangements
-
-for key, text_BD, image_BD in arrangements()[2:]:
+for key, text_BD, image_BD in scale.viz.arrangements()[2:]:
     hits = ((text_BD @ image_BD.T).argmax(1) == torch.arange(8)).sum().item()
-    found = uniformity(*as_products(text_BD, image_BD))
+    found = uniformity(*scale.viz.as_products(text_BD, image_BD))
     print(f"{key.split('_')[1]}: uniformity {found:.2f}, own picture found {hits} of 8 times")
 # Both are equally uniform. Only the aligned one finds anything. Neither measure is enough alone.
 
@@ -500,11 +470,9 @@ for key, text_BD, image_BD in arrangements()[2:]:
 # Third, 32 products that the trained model has *never seen*.
 
 # %%
-from scale.viz.illustrations.info_nce import batch_table, tables_of
-
 run = demo_run()
 seen, unseen = run.dataset(samples(), "train"), run.dataset(samples(), "test")
-tables = tables_of(run, seen, unseen)
+tables = scale.viz.tables_of(run, seen, unseen)
 names = ("untrained", "trained, seen products", "trained, new products")
 rows = {}
 for name, found in zip(names, tables, strict=True):
@@ -518,7 +486,7 @@ pd.DataFrame(rows).T
 # The first two columns are mean cosines, on and off the diagonal. The picture shows the whole tables.
 
 # %%
-batch_table(tables)
+scale.plot.batch_table(tables)
 
 # %% [markdown]
 # Three things to read.
@@ -532,8 +500,6 @@ batch_table(tables)
 # others, on average. A little, but untrained there is no difference at all.
 
 # %%
-from scale.viz.illustrations.info_nce import table_of
-
 untrained, on_seen, on_new = tables
 assert abs(untrained.loss - math.log(32)) < 0.15
 assert on_seen.loss < math.log(32) - 1
@@ -541,7 +507,7 @@ assert on_seen.hits > 12
 assert on_new.loss > math.log(32)
 gaps = []
 for model in (run.untrained().eval(), run.model):
-    cosine_BB = table_of(model, unseen, count=len(unseen)).cosine_BB
+    cosine_BB = scale.viz.table_of(model, unseen, count=len(unseen)).cosine_BB
     gaps.append(cosine_BB.diag().mean() - cosine_BB.mean())
     nearer = round(gaps[-1].item(), 2) + 0.0
     print(f"{len(cosine_BB)} new products: own picture nearer by {approx(nearer)}")

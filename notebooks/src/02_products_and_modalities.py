@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from scale.modalities import MODALITIES
+import scale
 from scale.notebook import approx, demo_run, play, samples, setup
 
 setup(seed=0)
@@ -52,7 +52,7 @@ print("\n".join(f"{key:<9}{record[key]}" for key in shown))
 
 # %%
 for product in shop.products[:4]:
-    has = [m if m in product.present else "-" for m in MODALITIES]
+    has = [m if m in product.present else "-" for m in scale.MODALITIES]
     print(f"{product.id}  {product.category:<9}" + "".join(f"{m:<7}" for m in has))
 without_clip = next(p for p in shop if p.video is None)
 assert "video" not in without_clip.present
@@ -64,9 +64,7 @@ assert "video" not in without_clip.present
 # video and audio, are empty.
 
 # %%
-from scale.viz.products import contact_sheet
-
-contact_sheet(shop.products[:16])
+scale.plot.contact_sheet(shop.products[:16])
 
 # %% [markdown]
 # Products come from a program, so their licence is free and their clips are short; `data_samples/README.md`
@@ -89,16 +87,14 @@ display(play(drum, "video"), play(drum, "audio"))
 # that we could open states a number, the cell says so. Do the same on your slides.
 
 # %%
-from scale.viz.illustrations.data import DATA_SETS, plain
-
 rows = [
     {
         "data set": f"{d.name} ({d.year})",
         "modalities": " + ".join(d.modalities),
-        "instances": f"{plain(d.instances)} {d.instance if d.instances else ''}".strip(),
-        "categories": f"{plain(d.categories, d.over)} {d.groups}".strip(),
+        "instances": f"{scale.viz.plain(d.instances)} {d.instance if d.instances else ''}".strip(),
+        "categories": f"{scale.viz.plain(d.categories, d.over)} {d.groups}".strip(),
     }
-    for d in DATA_SETS
+    for d in scale.viz.DATA_SETS
 ]
 pd.DataFrame(rows).set_index("data set")
 
@@ -107,9 +103,7 @@ pd.DataFrame(rows).set_index("data set")
 # hundred times the one before.
 
 # %%
-from scale.viz.illustrations.data import data_set_picture, shop_facts
-
-data_set_picture([*DATA_SETS, shop_facts(shop)])
+scale.plot.data_set_picture([*scale.viz.DATA_SETS, scale.viz.shop_facts(shop)])
 
 # %% [markdown]
 # In one sentence: M5Product is the only row that has all five *and* millions. The abstract of the paper says
@@ -117,7 +111,7 @@ data_set_picture([*DATA_SETS, shop_facts(shop)])
 # check that: XMedia has four of the five.
 
 # %%
-sets = {d.name: d for d in DATA_SETS}
+sets = {d.name: d for d in scale.viz.DATA_SETS}
 times = sets["M5Product"].instances / sets["XMedia"].instances
 print(f"M5Product has {times:.0f} times as many instances as XMedia")
 assert 500 < times < 550
@@ -151,10 +145,8 @@ for name in ("XMedia", "M5Product", "RPC checkout", "CMU-MOSEI", "Dress Retrieva
 # The differences to 6 are 4, 5, 5; to 2 they are 1, 1; and the last two are equal. Together 16, and each pair
 # counts twice: 32. Below the line stands 2 · 4 · 10 = 80. So $G$ = 0.4. It is 0 if all are equal.
 
+
 # %%
-from scale.data.summary import long_tail
-
-
 def slow_gini(sizes):
     differences = sum(abs(a - b) for a in sizes for b in sizes)
     return differences / (2 * len(sizes) * sum(sizes))
@@ -162,7 +154,7 @@ def slow_gini(sizes):
 
 assert slow_gini([6, 2, 1, 1]) == 0.4
 assert slow_gini([5, 5, 5]) == 0
-assert abs(slow_gini([6, 2, 1, 1]) - long_tail([6, 2, 1, 1])["gini"]) < 1e-12
+assert abs(slow_gini([6, 2, 1, 1]) - scale.data.long_tail([6, 2, 1, 1])["gini"]) < 1e-12
 
 # %% [markdown]
 # A second measure is easier to say aloud: the **effective number** of categories. It is $e^H$ with the entropy
@@ -174,7 +166,7 @@ sizes = Counter(p.category for p in shop)
 counts = sorted(sizes.values(), reverse=True)
 share_K = np.array(counts) / sum(counts)
 effective = np.exp(-(share_K * np.log(share_K)).sum())
-tail = long_tail(counts)
+tail = scale.data.long_tail(counts)
 np.testing.assert_allclose([slow_gini(counts), effective], [tail["gini"], tail["effective"]])
 print(f"{tail['categories']} categories, from {counts[0]} to {counts[-1]} products")
 print(f"Gini {tail['gini']:.2f}, as many as {tail['effective']:.1f} equal categories")
@@ -185,9 +177,7 @@ print(f"the largest fifth holds {tail['head_share']:.0%} of the products")
 # are the **tail** (尾部).
 
 # %%
-from scale.viz.catalogue import long_tail as tail_bars
-
-tail_bars(sizes)
+scale.plot.long_tail(sizes)
 
 # %% [markdown]
 # A real shop is far steeper. A common model is **Zipf's law** (齐夫定律): the category of rank $r$ has a size
@@ -195,10 +185,8 @@ tail_bars(sizes)
 # not M5Product's own.
 
 # %%
-from scale.viz.illustrations.data import power_law, tail_curves
-
-zipf_K = power_law(6000)
-tail_curves({"sample shop, 34 categories": counts, "1 / rank, 6,000 categories": zipf_K})
+zipf_K = scale.viz.power_law(6000)
+scale.plot.tail_curves({"sample shop, 34 categories": counts, "1 / rank, 6,000 categories": zipf_K})
 
 # %% [markdown]
 # Left, a straight line on two logarithmic axes is a power law. Right, the **Lorenz curve** (洛伦兹曲线): go along
@@ -228,11 +216,9 @@ assert over_categories == 0.1
 # split; the answer is right if both have the same category.
 
 # %%
-from scale.evaluation.embed import embed_dataset
-
 run = demo_run()
 known, asked = (
-    embed_dataset(run.model, run.dataset(shop, split), progress=False).product()
+    scale.evaluation.embed_dataset(run.model, run.dataset(shop, split), progress=False).product()
     for split in ("train", "test")
 )
 category = {p.id: p.category for p in shop}
@@ -245,15 +231,13 @@ right_Q = asked_Q == [category[known.ids[place]] for place in nearest_Q]
 # categories is the mean height.
 
 # %%
-from scale.viz.illustrations.data import tail_metric
-
 names = sorted(sizes, key=lambda name: (-sizes[name], name))
 queries_K = np.array([(asked_Q == name).sum() for name in names])
 hits_K = np.array([right_Q[asked_Q == name].sum() for name in names])
 micro, macro = hits_K.sum() / queries_K.sum(), (hits_K / queries_K).mean()
 print(f"over products {approx(micro)}, over categories {approx(macro)}")
 assert micro > macro + 0.02
-tail_metric(names, queries_K, hits_K)
+scale.plot.tail_metric(names, queries_K, hits_K)
 
 # %% [markdown]
 # In one sentence: the model is better where it has seen more, so the mean over products flatters it. The bars on
@@ -267,7 +251,7 @@ tail_metric(names, queries_K, hits_K)
 # %%
 present_NM = shop.present_NM()
 share_M = present_NM.mean(axis=0)
-print("  ".join(f"{m} {share:.2f}" for m, share in zip(MODALITIES, share_M, strict=True)))
+print("  ".join(f"{m} {share:.2f}" for m, share in zip(scale.MODALITIES, share_M, strict=True)))
 complete = present_NM.all(axis=1).mean()
 print(f"all five: {complete:.2f};  product of the shares: {share_M.prod():.2f}")
 assert complete > share_M.prod() + 0.05
@@ -278,9 +262,7 @@ assert complete > share_M.prod() + 0.05
 # bars how often, and how often independence would give them.
 
 # %%
-from scale.viz.illustrations.data import expected_combinations
-
-expected_combinations(present_NM)
+scale.plot.expected_combinations(present_NM)
 
 # %% [markdown]
 # "Everything" and "only text, table, image" are more frequent than chance, the mixed ones are rarer. Somebody who films
@@ -301,10 +283,8 @@ expected_combinations(present_NM)
 # $$\chi^2 = \sum \frac{(\text{observed} - \text{expected})^2}{\text{expected}}
 #   = \frac{3^2}{5} + \frac{3^2}{5} + \frac{3^2}{5} + \frac{3^2}{5} = 7.2$$
 
+
 # %%
-from scale.viz.illustrations.data import chi_square
-
-
 def slow_chi_square(has, size):
     total = 0.0
     for observed, n in zip(has, size, strict=True):
@@ -323,16 +303,14 @@ assert slow_chi_square([5, 5], [10, 10]) == 0
 # %%
 from scipy.stats import chi2_contingency
 
-from scale.viz.illustrations.data import presence_by_category
-
 category_N = [p.category for p in shop]
-names, sizes_K, counts_KM = presence_by_category(present_NM, category_N)
-real_M = chi_square(counts_KM, sizes_K)
+names, sizes_K, counts_KM = scale.viz.presence_by_category(present_NM, category_N)
+real_M = scale.viz.chi_square(counts_KM, sizes_K)
 slow_M = [slow_chi_square(counts_KM[:, m], sizes_K) for m in range(5)]
 np.testing.assert_allclose(real_M, slow_M)
 table = np.stack([counts_KM[:, 3], sizes_K - counts_KM[:, 3]])
 np.testing.assert_allclose(chi2_contingency(table).statistic, real_M[3])
-print("  ".join(f"{m} {value:.1f}" for m, value in zip(MODALITIES, real_M, strict=True)))
+print("  ".join(f"{m} {value:.1f}" for m, value in zip(scale.MODALITIES, real_M, strict=True)))
 
 # %% [markdown]
 # Is 82 for video much? A **permutation test** (置换检验) answers without any theory: deal the clips out to the products
@@ -345,7 +323,7 @@ member_KN = np.array([[c == name for c in category_N] for name in names], dtype=
 chance_R = []
 for _ in range(1000):
     dealt_N = rng.permutation(present_NM[:, 3])  # as many clips, other products
-    chance_R.append(chi_square((member_KN @ dealt_N)[:, None], sizes_K)[0])
+    chance_R.append(scale.viz.chi_square((member_KN @ dealt_N)[:, None], sizes_K)[0])
 p = (1 + np.sum(np.array(chance_R) >= real_M[3])) / 1001
 print(f"video: real {real_M[3]:.1f}, largest of 1,000 shufflings {max(chance_R):.1f}, p = {p:.3f}")
 assert max(chance_R) < real_M[3]
@@ -354,13 +332,11 @@ assert max(chance_R) < real_M[3]
 # All five in one picture: grey is what chance gives, the line is the shop.
 
 # %%
-from scale.viz.illustrations.data import chance_chi_square, independence_picture
-
-chance_RM = chance_chi_square(present_NM, category_N)
+chance_RM = scale.viz.chance_chi_square(present_NM, category_N)
 p_M = (1 + (chance_RM >= real_M).sum(axis=0)) / 1001
 assert (p_M[:3] > 0.05).all()
 assert (p_M[3:] < 0.01).all()
-independence_picture(real_M, chance_RM)
+scale.plot.independence_picture(real_M, chance_RM)
 
 # %% [markdown]
 # In one sentence: whether a product has a title, a table or a picture tells nothing about its category, but whether it
@@ -368,9 +344,7 @@ independence_picture(real_M, chance_RM)
 # completely at random would look like.
 
 # %%
-from scale.viz.illustrations.data import presence_maps
-
-presence_maps(present_NM, category_N)
+scale.plot.presence_maps(present_NM, category_N)
 
 # %% [markdown]
 # The right map is not flat either! Small categories jump by chance, and that is why one needs the test. But only the left
@@ -382,11 +356,9 @@ presence_maps(present_NM, category_N)
 # kept. If the category were all, the number of products with clip *and* sound would stay as it is.
 
 # %%
-from scale.viz.illustrations.data import permute_within
-
 rng = np.random.default_rng(0)
 both = (present_NM[:, 3] & present_NM[:, 4]).sum()
-dealt = (permute_within(present_NM, category_N, rng) for _ in range(500))
+dealt = (scale.viz.permute_within(present_NM, category_N, rng) for _ in range(500))
 within_R = [dealt_NM[:, 3:].all(axis=1).sum() for dealt_NM in dealt]
 print(f"clip and sound: {both} products")
 print(f"dealt out within categories: {min(within_R)} to {max(within_R)}")

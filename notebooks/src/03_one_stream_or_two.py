@@ -18,7 +18,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import scaled_dot_product_attention, softmax
 
+import scale
 from scale.notebook import approx, demo_run, samples, setup
+from scale.studies import SYSTEMS, AttentionReach, build_system, count_parameters, layer_flops
 
 setup(seed=0)
 
@@ -77,9 +79,7 @@ for name, may_LL in (("one stream", inside_LL | across_LL), ("towers", inside_LL
 # In the picture, a line in a box goes from a modality that is read (below) to one that reads it (above).
 
 # %%
-from scale.viz.illustrations.streams import streams
-
-streams()
+scale.plot.streams()
 
 # %% [markdown]
 # In one sentence: single-stream models mix everything in every layer, two-stream models take turns between
@@ -94,9 +94,6 @@ streams()
 # modalities (UNITER's own paper has text and image only).
 
 # %%
-from scale.studies.systems.model import build_system, count_parameters
-from scale.studies.systems.named import SYSTEMS
-
 run = demo_run()
 test = run.dataset(samples(), "test")
 NAMES = ("uniter", "vilbert", "clip", "scale_itself")
@@ -112,15 +109,13 @@ for modality, tokens in batch.tokens.items():
 # front of each modality a token [CLS], whose vector stands for the whole modality.
 
 # %%
-from scale.studies.systems.cost import counted_flops
-
 rows, ours = [], count_parameters(models["scale_itself"])
 for name, model in models.items():
     with torch.no_grad():
         output = model(batch)
     fused = output.fused if name == "scale_itself" else output
     assert [len(t[0, 0]) for t in fused.values()] == [run.config.model.width] * 5
-    share, mega = count_parameters(model) / ours, counted_flops(model, batch) / 1e6
+    share, mega = count_parameters(model) / ours, scale.studies.counted_flops(model, batch) / 1e6
     assert abs(share - 1) <= 0.05
     title = systems[name].name
     rows.append(
@@ -143,9 +138,7 @@ pd.DataFrame(rows, columns=columns).set_index("system")
 from copy import deepcopy
 from dataclasses import replace
 
-from scale.studies.systems.attention_reach import AttentionReach, output_lengths, truncate_tokens
-
-product = truncate_tokens(batch, row=0, most=10)
+product = scale.studies.truncate_tokens(batch, row=0, most=10)
 
 
 def run_with(model, values_by_modality):
@@ -183,7 +176,7 @@ for name in ("uniter", "clip"):
 
 # %%
 reaches = {name: AttentionReach.of(models[name], product) for name in NAMES}
-length = output_lengths(models["clip"], product)
+length = scale.studies.output_lengths(models["clip"], product)
 patch_column = length["text"] + length["table"] + 1 + 2  # 1: the picture's [CLS]
 for name in NAMES:
     slow_L = changed_by_patch(models[name], patch=2)
@@ -195,9 +188,7 @@ length
 # layer of each kind it has, then the whole model from the first layer to the last.
 
 # %%
-from scale.viz.illustrations.streams import attention_masks
-
-attention_masks(list(reaches.values()))
+scale.plot.attention_masks(list(reaches.values()))
 
 # %% [markdown]
 # Look at ViLBERT. *Cross-attention* (交叉注意力) fills the two corners that *self-attention* leaves empty, and a
@@ -210,12 +201,9 @@ attention_masks(list(reaches.values()))
 # schemes drawn above are true.
 
 # %%
-from scale.studies.systems.attention_reach import compose_reach
-from scale.viz.illustrations.streams import schemes
-
-for name, scheme in zip(NAMES, schemes(), strict=True):
+for name, scheme in zip(NAMES, scale.viz.schemes(), strict=True):
     layers = list(reaches[name].layers.values())
-    assert (compose_reach(layers) == reaches[name].whole).all()
+    assert (scale.studies.compose_reach(layers) == reaches[name].whole).all()
     owner_L = [m for m, count in length.items() for _ in range(count)]
     for drawn, layer_LL in ((scheme.first, layers[-2:][0]), (scheme.second, layers[-1])):
         rows_ML = pd.DataFrame(layer_LL, owner_L, owner_L).groupby(level=0, sort=False).any()
@@ -255,8 +243,6 @@ assert operations == 4 * L**2 * D
 from timm.models.vision_transformer import Block
 from torch.utils.flop_counter import FlopCounterMode
 
-from scale.studies.systems.cost import layer_flops
-
 for L in (8, 64, 512):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         Block(dim=64, num_heads=4)(torch.zeros(1, L, 64))
@@ -272,18 +258,15 @@ for L in (8, 64, 512):
 # encoders and the first in its JCT. The same for whole models:
 
 # %%
-from scale.studies.systems.cost import design_flops
-from scale.studies.systems.model import find_size
-
-inside, settings = output_lengths(models["clip"], batch), run.config.model
+inside, settings = scale.studies.output_lengths(models["clip"], batch), run.config.model
 vectors = ("image", "video", "audio")
 inputs = sum(2 * (inside[m] - 1) * settings.feature_size(m) * settings.width for m in vectors)
 for name, system in systems.items():
     config, depth, poolers = run.config, 0, 5 * 2 * settings.width**2
     if name != "scale_itself":
-        (config, depth), poolers = find_size(system, run.config), 0
-    layers = design_flops(system, config.model, depth, inside)
-    assert counted_flops(models[name], batch) == layers + inputs + poolers
+        (config, depth), poolers = scale.studies.find_size(system, run.config), 0
+    layers = scale.studies.design_flops(system, config.model, depth, inside)
+    assert scale.studies.counted_flops(models[name], batch) == layers + inputs + poolers
     print(f"{system.name:8s} layers {layers / 1e6:5.1f} million, inputs {inputs / 1e6:.1f}")
 
 # %% [markdown]
@@ -292,14 +275,10 @@ for name, system in systems.items():
 # of the paper's size, 250 million parameters each.
 
 # %%
-from scale.config import base
-from scale.modalities import MODALITIES
-from scale.viz.illustrations.streams import cost_by_length, sized_designs
-
-paper = base()
-lengths = {m: paper.model.length(m) for m in MODALITIES}
-designs = {design.system.name: design for design in sized_designs(paper)}
-cost_by_length(list(designs.values()), paper_tokens=sum(lengths.values()) / 5)
+paper = scale.config.base()
+lengths = {m: paper.model.length(m) for m in scale.MODALITIES}
+designs = {design.system.name: design for design in scale.viz.sized_designs(paper)}
+scale.plot.cost_by_length(list(designs.values()), paper_tokens=sum(lengths.values()) / 5)
 
 # %% [markdown]
 # Read it with care; two things are not what one expects.
@@ -362,16 +341,13 @@ notes.set_index("system")
 # losses that come out of an **untrained** model of one layer. An empty cell: the system has no such loss.
 
 # %%
-from scale.losses.masking import WordPieces, mask_batch
-from scale.studies.systems.model import FusionModel
-
-many, pieces = test.collate(list(range(48))), WordPieces.of(run.tokenizer)
+many, pieces = test.collate(list(range(48))), scale.losses.WordPieces.of(run.tokenizer)
 losses = {}
 for name in [name for name in SYSTEMS if name != "scale_itself"]:
     torch.manual_seed(3)
     system = SYSTEMS[name]()
-    masked = mask_batch(many, run.config.mask, pieces, (0,), system.loss_tasks)
-    found = FusionModel(system, run.config, depth=1).objective(masked).losses
+    masked = scale.losses.mask_batch(many, run.config.mask, pieces, (0,), system.loss_tasks)
+    found = scale.studies.FusionModel(system, run.config, depth=1).objective(masked).losses
     losses[system.name] = {task: approx(value.item()) for task, value in found.items()}
 pd.DataFrame.from_dict(losses, orient="index").fillna("")
 
@@ -423,10 +399,11 @@ pair = {"text": lengths["text"], "image": lengths["image"] + 1}  # and [CLS]
 count, per_second = 1_000_000, 100e12
 for name in ("UNITER", "ViLBERT"):
     d = designs[name]
-    work = count * design_flops(d.system, d.config, d.depth, pair)
+    work = count * scale.studies.design_flops(d.system, d.config, d.depth, pair)
     print(f"{name}: {work / per_second / 60:.1f} minutes for a query")
 d = designs["CLIP"]
-towers = design_flops(d.system, d.config, d.depth, {"text": lengths["text"]}) + count * 2 * 768
+title = {"text": lengths["text"]}
+towers = scale.studies.design_flops(d.system, d.config, d.depth, title) + count * 2 * 768
 print(f"CLIP: {1e6 * towers / per_second:.0f} millionths of a second")
 print(f"CLIP's index: {count * 768 * 4 / 1e9:.1f} GB")
 assert work > 100_000 * towers
@@ -481,15 +458,10 @@ assert jct < chance + 0.1
 # category? `held out` are all products not trained on.
 
 # %%
-from scale.demo import samples_folder
-from scale.studies.definitions import STUDIES
-from scale.studies.statistics import summarise
-from scale.studies.study import read_records
-from scale.viz.studies import study_figure
-
-file = samples_folder().parent / "figures" / "studies" / "fusion-data_samples.parquet"
-summary = summarise(STUDIES["fusion"](), read_records(file))
-study_figure(summary)
+file = samples().folder.parent / "figures" / "studies" / "fusion-data_samples.parquet"
+records = scale.studies.read_records(file)
+summary = scale.studies.summarise(scale.studies.STUDIES["fusion"](), records)
+scale.plot.study_figure(summary)
 
 # %% [markdown]
 # A dot with its whisker says where the mean over trainings may lie. Two whiskers that overlap do not decide
@@ -537,13 +509,10 @@ table.sort_index()
 # numbers of its patches' nearest codes. (DALL-E learns 8,192 codes with a network; here 128 by k-means.)
 
 # %%
-from scale.data.features import fit_image
-from scale.data.media import load_image
-from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, PatchCodebook
-
 train = [p for p in samples().split("train").products if p.image is not None][:100]
-codebook = PatchCodebook.fit([fit_image(load_image(p.image), 64) for p in train], codes=128)
-pixels_HWC = fit_image(load_image(test.products[row].image), 64)
+pictures = [scale.data.fit_image(scale.data.load_image(p.image), 64) for p in train]
+codebook = scale.studies.PatchCodebook.fit(pictures, codes=128)
+pixels_HWC = scale.data.fit_image(scale.data.load_image(test.products[row].image), 64)
 ids_N = codebook.encode(pixels_HWC)
 patch_F = pixels_HWC[:8, :8].astype("float32").reshape(-1) / 127.5 - 1  # first patch, by hand
 distance_C = ((codebook.centre_CF - patch_F) ** 2).sum(axis=1)
@@ -555,15 +524,13 @@ print(f"{pixels_HWC.size} numbers become {len(ids_N)} words out of {len(codebook
 # a mask is **causal** (因果). We measure it as before: change token $j$ and see which *predictions* change.
 
 # %%
-from scale.studies.systems.attention_reach import generator_reach
-from scale.viz.illustrations.streams import picture_words
-
-writer = ImageGenerator(GeneratorConfig(vocab_size=32, codes=128, text_length=12))
+settings = scale.studies.GeneratorConfig(vocab_size=32, codes=128, text_length=12)
+writer = scale.studies.ImageGenerator(settings)
 title_1T = torch.arange(1, 13)[None]  # any twelve word pieces: the mask does not depend on them
-reads_LL = generator_reach(writer, title_1T, torch.from_numpy(ids_N)[None])
+reads_LL = scale.studies.generator_reach(writer, title_1T, torch.from_numpy(ids_N)[None])
 earlier_LL = torch.ones(76, 76, dtype=torch.bool).tril(diagonal=-1).numpy()
 assert (reads_LL == earlier_LL).all()
-picture_words(pixels_HWC, codebook, reads_LL)
+scale.plot.picture_words(pixels_HWC, codebook, reads_LL)
 
 # %% [markdown]
 # The mask is a triangle: the last patch may read the title and all 63 patches before it, the first patch

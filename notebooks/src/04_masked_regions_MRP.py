@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scale.modalities import MODALITIES
+import scale
+from scale.losses import masked_vector_loss
 from scale.notebook import approx, approx_estimate, demo_data, demo_run, setup
+from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_losses
 
 setup(seed=0)
 
@@ -32,13 +34,10 @@ setup(seed=0)
 # takes 36 boxes that a detector found. The idea is the same: a list of regions, a vector for each.)
 
 # %%
-from scale.data.features import fit_image
-from scale.data.media import load_image
-
 run = demo_run()
 train, test = demo_data("train"), demo_data("test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-pixels_HWC = fit_image(load_image(test.products[row].image), 64)
+pixels_HWC = scale.data.fit_image(scale.data.load_image(test.products[row].image), 64)
 regions_LHWC = [pixels_HWC[y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32)]
 print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC[0].shape}")
 
@@ -49,9 +48,7 @@ print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC
 # colour of the top left corner. We compute them ourselves:
 
 # %%
-from scale.data.features import hog_features
-
-features_LF = hog_features(pixels_HWC, 32)
+features_LF = scale.data.hog_features(pixels_HWC, 32)
 corner = regions_LHWC[0][:4, :4].reshape(-1, 3).mean(axis=0) / 127.5 - 1
 np.testing.assert_allclose(features_LF[0, :3], corner, rtol=1e-5)
 print("features:", features_LF.shape, "red, green, blue of the corner:", corner.round(2))
@@ -65,11 +62,9 @@ print("features:", features_LF.shape, "red, green, blue of the corner:", corner.
 # the marked places, so that hidden, black and absent stay three different things.
 
 # %%
-from scale.losses.masking import WordPieces, mask_batch
-
-pieces = WordPieces.of(run.tokenizer)
+pieces = scale.losses.WordPieces.of(run.tokenizer)
 batch = test.collate([row])
-masked = mask_batch(batch, run.config.mask, pieces, seed=(0, 1), tasks=("MRP",))
+masked = scale.losses.mask_batch(batch, run.config.mask, pieces, seed=(0, 1), tasks=("MRP",))
 hidden_RL, target_NF = masked.hidden["image"], masked.targets["image"]
 assert not masked.batch.tokens["image"].values[hidden_RL].any()  # zeros
 torch.testing.assert_close(target_NF, batch.tokens["image"].values[hidden_RL])
@@ -80,11 +75,8 @@ print("hidden:", hidden_RL.tolist(), "target:", tuple(target_NF.shape))
 # edges cannot). Right: the hatched regions are hidden, and the model must fill them.
 
 # %%
-from scale.studies.context import reconstruct
-from scale.viz.illustrations.masking import mask_image
-
-shown = reconstruct(run.model, test, "image", run.config.mask, [row])
-mask_image([("", shown[0])], run.config.features, guesses=())
+shown = scale.studies.reconstruct(run.model, test, "image", run.config.mask, [row])
+scale.plot.mask_image([("", shown[0])], run.config.features, guesses=())
 
 # %% [markdown]
 # ## The loss, by hand
@@ -98,8 +90,6 @@ mask_image([("", shown[0])], run.config.features, guesses=())
 # The second has errors 0, 2 and 1, so (0 + 4 + 1)/3 = 5/3. The mean of both is 1.
 
 # %%
-from scale.losses.masked import masked_vector_loss
-
 predicted_NF = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 1.0]])
 truth_NF = torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.0, 2.0]])
 total = 0.0
@@ -153,12 +143,11 @@ assert abs(best - 0.5) < 1e-6
 # the content is worth.**
 
 # %%
-from scale.studies.context import best_median_worst, gains, product_losses
-
 loss = product_losses(run.model, test, "image", run.config.mask)
-rows = best_median_worst(loss["none"] - loss["all"])
-shown = reconstruct(run.model, test, "image", run.config.mask, rows)
-mask_image(list(zip(("best", "median", "worst"), shown, strict=True)), run.config.features)
+rows = scale.studies.best_median_worst(loss["none"] - loss["all"])
+shown = scale.studies.reconstruct(run.model, test, "image", run.config.mask, rows)
+ranked = list(zip(("best", "median", "worst"), shown, strict=True))
+scale.plot.mask_image(ranked, run.config.features)
 
 # %% [markdown]
 # The three products are chosen by a rule, not by eye: the largest, the median and the most negative
@@ -174,9 +163,7 @@ mask_image(list(zip(("best", "median", "worst"), shown, strict=True)), run.confi
 # regions**. A model that does not beat them has learned nothing.
 
 # %%
-from scale.studies.context import baseline_losses
-
-loss |= baseline_losses(test, "image", run.config.mask)
+loss |= scale.studies.baseline_losses(test, "image", run.config.mask)
 names = {
     "mean": "mean of the training set",
     "visible": "mean of the visible regions",
@@ -193,17 +180,17 @@ pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in 
 # **interval** (置信区间) by bootstrap. If it holds 0, we have not seen a difference.
 
 # %%
-from scale.viz.illustrations.masking import context_gain
-
 own, wrong = gains(loss, "none")["all"], gains(loss, "other products")["all"]
 for name, e in (("without", own), ("another product's", wrong)):
     print(f"{name} - with: {approx_estimate(e)}, {e.n} products")
 assert max(abs(own.value), abs(wrong.value)) < 0.03  # of a loss of about 0.44
 assert np.nanmean(loss["all"]) < 0.85 * np.nanmean(loss["mean"])
 wanted = {
-    name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
+    name: e
+    for name, e in gains(loss).items()
+    if name in ("all", "other products", *scale.MODALITIES)
 }
-context_gain({"image": wanted})
+scale.plot.context_gain({"image": wanted})
 
 # %% [markdown]
 # **The finding.** For the pictures, this model gains nothing that we can measure from what the other
@@ -220,13 +207,12 @@ context_gain({"image": wanted})
 # the JCT.
 
 # %%
-from scale.losses.total import scale_loss
-from scale.modalities import TASKS
-
-masked = mask_batch(train.collate(range(64)), run.config.mask, pieces, (0, 0), TASKS)
+masked = scale.losses.mask_batch(
+    train.collate(range(64)), run.config.mask, pieces, (0, 0), scale.TASKS
+)
 model = run.model.cpu()
 output = model(masked.batch, masked.hidden)
-losses = scale_loss(output, masked, run.config.loss).losses
+losses = scale.losses.scale_loss(output, masked, run.config.loss).losses
 encoded_ND = output.encoded["image"][:, 1:][masked.hidden["image"]]  # [CLS] stands in front
 released = masked_vector_loss(model.heads["image"](encoded_ND), masked.targets["image"])
 shown = {"MRP": losses["MRP"], "MRP, released": released, "contrastive": losses["contrastive"]}
@@ -237,7 +223,7 @@ shown = shown | {"all six losses": sum(losses.values())}
 # square root of the sum of all squares.
 
 # %%
-parts = {m: model.encoders[m] for m in MODALITIES} | {"JCT": model.jct}
+parts = {m: model.encoders[m] for m in scale.MODALITIES} | {"JCT": model.jct}
 
 
 def length(loss, part):
@@ -274,14 +260,10 @@ assert ratio > 10
 # steps, about five seconds:
 
 # %%
-from scale.config import MaskConfig
-from scale.studies.context import EVERYTHING, NOTHING, OTHER_PRODUCTS
-from scale.studies.masked_training import select_modalities, train_masked
-
-alone = train_masked(run.config, train, "image", ("video",), rate=0.99, steps=100)
-pairs = select_modalities(test, ("image", "video"))
+alone = scale.studies.train_masked(run.config, train, "image", ("video",), rate=0.99, steps=100)
+pairs = scale.studies.select_modalities(test, ("image", "video"))
 situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
-found = product_losses(alone, pairs, "image", MaskConfig(rate=0.99), situations)
+found = product_losses(alone, pairs, "image", scale.config.MaskConfig(rate=0.99), situations)
 e = gains(found, "other products")["all"]
 print({name: approx(loss_P.mean()) for name, loss_P in found.items()})
 print(f"another product's clip - its own: {approx_estimate(e)}, {e.n} products")
@@ -293,11 +275,11 @@ assert e.value > 0.03
 # is not fair, and we do not count it.
 
 # %%
-rows = best_median_worst(found["other products"] - found["all"])
-shown = reconstruct(alone, pairs, "image", MaskConfig(rate=0.99), rows,
+rows = scale.studies.best_median_worst(found["other products"] - found["all"])
+shown = scale.studies.reconstruct(alone, pairs, "image", scale.config.MaskConfig(rate=0.99), rows,
                     {"with": EVERYTHING, "other products": OTHER_PRODUCTS})  # fmt: skip
 ranked = list(zip(("best", "median", "worst"), shown, strict=True))
-mask_image(ranked, run.config.features, guesses=("with", "other products", "mean"))
+scale.plot.mask_image(ranked, run.config.features, guesses=("with", "other products", "mean"))
 
 # %% [markdown]
 # Look at the three products: nearly nothing of the picture is left. With its own clip the guess gets the
@@ -318,7 +300,7 @@ mask_image(ranked, run.config.features, guesses=("with", "other products", "mean
 # %% tags=["solution"]
 table = {}
 for rate in (0.15, 0.5, 0.99):
-    swept = product_losses(run.model, test, "image", MaskConfig(rate=rate), situations)
+    swept = product_losses(run.model, test, "image", scale.config.MaskConfig(rate=rate), situations)
     table[rate] = {name: approx(np.nanmean(loss_P)) for name, loss_P in swept.items()}
     table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
@@ -333,8 +315,8 @@ pd.DataFrame(table).T.rename_axis("rate")
 
 # %% tags=["solution"]
 for further in ((), ("MFP",)):
-    model = train_masked(run.config, train, "image", ("video",), 0.5, 100, further)
-    halves = product_losses(model, pairs, "image", MaskConfig(rate=0.5), situations)
+    model = scale.studies.train_masked(run.config, train, "image", ("video",), 0.5, 100, further)
+    halves = product_losses(model, pairs, "image", scale.config.MaskConfig(rate=0.5), situations)
     e_half = gains(halves, "other products")["all"]
     print(f"MRP {' '.join(further) or 'alone'}: another product's - own: {approx_estimate(e_half)}")
     assert e_half.value < e.value / 2

@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+import scale
 from scale.notebook import approx, approx_estimate, demo_data, demo_run, html_table, samples, setup
+from scale.studies import EVERYTHING, NOTHING, mask_words, predict, score_masked, top_tokens
 
 setup(seed=0)
 
@@ -32,11 +34,9 @@ setup(seed=0)
 # is put together from shorter pieces; `##` says "goes on with the word before".
 
 # %%
-from scale.losses.masking import WordPieces, mask_batch
-
 run, train, test = demo_run(), demo_data("train"), demo_data("test")
 tokenizer = run.tokenizer
-known = WordPieces.of(tokenizer)  # which pieces are special, and how many there are
+known = scale.losses.WordPieces.of(tokenizer)  # which pieces are special, and how many there are
 title = "Small red vessel for the office, shatterproof"
 pieces = tokenizer.tokenize(title)
 print(pieces)
@@ -52,10 +52,9 @@ print("word pieces in the vocabulary:", len(tokenizer))
 # %%
 from dataclasses import replace
 
-from scale.data.tokenizer import train_tokenizer
-
 kept = [p for p in train.products if p.text and p.extra.get("title_zh")]
-chinese = train_tokenizer([replace(p, text=p.extra["title_zh"], table=None) for p in kept], 1024)
+in_chinese = [replace(p, text=p.extra["title_zh"], table=None) for p in kept]
+chinese = scale.data.train_tokenizer(in_chinese, 1024)
 product = next(p for p in test.products if p.id == "p0018")
 print(product.text, "\n ", tokenizer.tokenize(product.text))
 print(product.extra["title_zh"], "\n ", chinese.tokenize(product.extra["title_zh"]))
@@ -106,13 +105,11 @@ def hide_slowly(ids_L, rate, rng):
 # it is, and still asked.
 
 # %%
-from scale.viz.illustrations.masked_words import fates, word_fates
-
 assert sorted(known.special_ids) == [0, 1, 2, 3, 4]
 ids_L = test.collate([test.products.index(product)]).tokens["text"].values[0]
 rng = np.random.default_rng(3)
 drawn = [hide_slowly(ids_L, 0.5, rng) for _ in range(4)]
-word_fates([fates(tokenizer, ids_L, *one) for one in drawn])
+scale.plot.word_fates([scale.viz.fates(tokenizer, ids_L, *one) for one in drawn])
 
 # %% [markdown]
 # Is it really 80/10/10? Four titles say nothing about that. We hide all test titles, with our function and
@@ -131,7 +128,7 @@ def shares(ids_L, shown_L, hidden_L):
 batch, mask = test.collate(range(len(test))), replace(run.config.mask, rate=0.5)
 ids_RL, ours, packages = batch.tokens["text"].values, np.zeros(4), np.zeros(4)
 for draw in range(10):
-    found = mask_batch(batch, mask, known, (draw,), ("MLM",))
+    found = scale.losses.mask_batch(batch, mask, known, (draw,), ("MLM",))
     packages += shares(ids_RL, found.batch.tokens["text"].values, found.hidden["text"])
     ours += sum(shares(ids_L, *hide_slowly(ids_L, 0.5, rng)) for ids_L in ids_RL)
 
@@ -162,8 +159,6 @@ counted.astype({"hidden pieces": int})
 # probability; at the second, "blue" is right and has a third of it.
 
 # %%
-from scale.losses.masked import masked_token_loss
-
 words = ["red", "blue", "steel"]
 logits_NV = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
 target_N = torch.tensor([0, 1])
@@ -172,7 +167,7 @@ right_N = probability_NV[torch.arange(2), target_N]
 loss = -right_N.log().mean()
 print("probability of the right word:", [round(p, 3) for p in right_N.tolist()])
 print(f"loss: (0.240 + 1.099) / 2 = {loss:.3f}")
-torch.testing.assert_close(loss, masked_token_loss(logits_NV, target_N))
+torch.testing.assert_close(loss, scale.losses.masked_token_loss(logits_NV, target_N))
 
 # %% [markdown]
 # Keep a number to compare with. Who knows nothing at all gives each of the 1,620 pieces the same
@@ -197,18 +192,14 @@ print(f"know nothing: {np.log(len(tokenizer)):.2f}   know the frequencies: {unig
 # counts as missing (`present` is False), and the model treats it as it treats every missing one.
 
 # %%
-from scale.studies.context import EVERYTHING, NOTHING, in_context, predict
-from scale.studies.masked_probe import mask_words, top_tokens
-from scale.viz.illustrations.masked_words import top_predictions
-
 one = mask_words(test, ["red"], [test.products.index(product)])
 guesses = {}
 for name, context in {"title alone": NOTHING, "title and all others": EVERYTHING}.items():
-    logits_NV = predict(run.model, in_context(one, "text", context), "text")
+    logits_NV = predict(run.model, scale.studies.in_context(one, "text", context), "text")
     guesses[name] = top_tokens(logits_NV[0], tokenizer)
 ranked = {name: [word for word, _ in found] for name, found in guesses.items()}
 assert not any("red" in found for found in ranked.values())
-top_predictions(product, product.text.replace("red", "____"), guesses, "red")
+scale.plot.top_predictions(product, product.text.replace("red", "____"), guesses, "red")
 
 # %% [markdown]
 # Not what the question promised. With or without the picture the model says the most frequent words of all
@@ -222,10 +213,6 @@ top_predictions(product, product.text.replace("red", "____"), guesses, "red")
 # bootstrap over products) says how far other products could have moved it.
 
 # %%
-from scale.evaluation.bootstrap import estimate
-from scale.studies.context import Context, default_contexts, gains, product_losses
-from scale.studies.masked_probe import score_masked
-
 colours = sorted({p.labels["colour"] for p in samples()})
 materials = ["ceramic", "glass", "steel", "brass", "wooden", "recycled", "canvas", "leather"]
 asked = {"colour words": colours, "material words": materials}
@@ -233,7 +220,8 @@ found, losses = {}, {}
 for name, hidden_words in asked.items():
     found[name] = score_masked(run.model, mask_words(test, hidden_words), "text", len(test))
     losses[name] = {context: answer.loss_P for context, answer in found[name].items()}
-losses["all pieces"] = product_losses(run.model, test, "text", mask, default_contexts("text"))
+contexts = scale.studies.default_contexts("text")
+losses["all pieces"] = scale.studies.product_losses(run.model, test, "text", mask, contexts)
 
 # %% [markdown]
 # The loss in nats (lower is better) with the title alone. Below it the gains: how much lower it is with the others,
@@ -242,7 +230,7 @@ losses["all pieces"] = product_losses(run.model, test, "text", mask, default_con
 # %%
 rows = {}
 for name, loss in losses.items():
-    gain = {f"gain: {k}": approx_estimate(e, 2) for k, e in gains(loss).items()}
+    gain = {f"gain: {k}": approx_estimate(e, 2) for k, e in scale.studies.gains(loss).items()}
     rows[name] = {"loss, title alone": approx(np.nanmean(loss["none"])), **gain}
 html_table(pd.DataFrame(rows))
 
@@ -262,10 +250,10 @@ for name, hidden_words in asked.items():
     hidden = mask_words(test, hidden_words)
     chosen = score_masked(run.model, hidden, "text", len(test), candidates=choice)
     for context in ("none", "all"):
-        right = approx_estimate(estimate(chosen[context].correct_P), 2)
+        right = approx_estimate(scale.evaluation.estimate(chosen[context].correct_P), 2)
         print(f"{name}, others shown: {context:5} right {right}, in the dark 1 in {len(choice)}")
-assert abs(gains(losses["colour words"])["image"].value) < 0.1
-assert gains(losses["material words"])["audio"].low > 0.05
+assert abs(scale.studies.gains(losses["colour words"])["image"].value) < 0.1
+assert scale.studies.gains(losses["material words"])["audio"].low > 0.05
 assert np.nanmean(found["colour words"]["all"].correct_P) < 0.1
 
 # %% [markdown]
@@ -304,11 +292,9 @@ print(f"one colour: {average:.0f} times, in about {average / seen * 2:.0f} diffe
 # the picture.
 
 # %%
-from scale.studies.masked_training import complete_rows, prepend_label, restrict_model
-
-lessons, exam = prepend_label(train, "colour"), prepend_label(test, "colour")
-rows = complete_rows(lessons, ("text", "image"))
-sitting = complete_rows(exam, ("text", "image"))
+lessons, exam = (scale.studies.prepend_label(data, "colour") for data in (train, test))
+rows = scale.studies.complete_rows(lessons, ("text", "image"))
+sitting = scale.studies.complete_rows(exam, ("text", "image"))
 print(len(rows), "products to practise on,", len(sitting), "in the exam; the first three:")
 for row in sitting[:3]:
     print(" ", exam.products[row].text)
@@ -318,19 +304,17 @@ for row in sitting[:3]:
 # then the package's `fine_tune_on_words` does the same and must arrive at the same weights.
 
 # %%
-from scale.seeding import generator
-from scale.studies.masked_training import BATCH, LEARNING_RATE, fine_tune_on_words
-
-model, draw = restrict_model(run, ("text", "image")).train(), generator("cpu", 0)
-optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+model = scale.studies.restrict_model(run, ("text", "image")).train()
+draw = scale.seeding.generator("cpu", 0)
+optimizer = torch.optim.AdamW(model.parameters(), lr=scale.studies.LEARNING_RATE)
 for _ in range(2):
-    drawn = torch.randperm(len(rows), generator=draw)[:BATCH].tolist()
+    drawn = torch.randperm(len(rows), generator=draw)[: scale.studies.BATCH].tolist()
     masked = mask_words(lessons, colours, [rows[k] for k in drawn])
-    loss = masked_token_loss(
+    loss = scale.losses.masked_token_loss(
         model(masked.batch, masked.hidden).predictions["text"], masked.targets["text"]
     )
     optimizer.zero_grad(), loss.backward(), optimizer.step()
-same = fine_tune_on_words(run, lessons, colours, ("text", "image"), steps=2)
+same = scale.studies.fine_tune_on_words(run, lessons, colours, ("text", "image"), steps=2)
 for name, weight in model.state_dict().items():
     torch.testing.assert_close(weight, same.state_dict()[name])
 
@@ -340,8 +324,10 @@ for name, weight in model.state_dict().items():
 
 # %%
 pupils = {
-    "title alone": fine_tune_on_words(run, lessons, colours, ("text",), steps=60),
-    "title and picture": fine_tune_on_words(run, lessons, colours, ("text", "image"), steps=60),
+    "title alone": scale.studies.fine_tune_on_words(run, lessons, colours, ("text",), steps=60),
+    "title and picture": scale.studies.fine_tune_on_words(
+        run, lessons, colours, ("text", "image"), steps=60
+    ),
 }
 paper = mask_words(exam, colours, sitting)
 marks = {
@@ -349,7 +335,7 @@ marks = {
     for name, pupil in pupils.items()
 }
 for name, mark in marks.items():
-    right = approx_estimate(estimate(mark.correct_P), 2)
+    right = approx_estimate(scale.evaluation.estimate(mark.correct_P), 2)
     print(f"{name}: loss {approx(np.nanmean(mark.loss_P))}, right {right}")
 
 # %% [markdown]
@@ -357,11 +343,9 @@ for name, mark in marks.items():
 # one of 19 cases (0.05), with a loss of $\ln 19 = 2.94$.
 
 # %%
-from scale.evaluation.bootstrap import paired_difference
-
 alone, both = marks["title alone"], marks["title and picture"]
-saved = paired_difference(alone.loss_P, both.loss_P)
-more = paired_difference(both.correct_P, alone.right_P)
+saved = scale.evaluation.paired_difference(alone.loss_P, both.loss_P)
+more = scale.evaluation.paired_difference(both.correct_P, alone.right_P)
 print(f"the picture saves {approx_estimate(saved, 2)} nats")
 print(f"and makes {approx_estimate(more, 2)} more answers right")
 assert saved.low > 0.05
@@ -393,7 +377,8 @@ def ask(row):
     product, one = exam.products[row], mask_words(exam, colours, [row])
     found = {n: top_tokens(predict(p, one, "text")[0], tokenizer) for n, p in pupils.items()}
     colour = product.labels["colour"]
-    return top_predictions(product, product.text.lower().replace(colour, "____", 1), found, colour)
+    title = product.text.lower().replace(colour, "____", 1)
+    return scale.plot.top_predictions(product, title, found, colour)
 
 
 ask(best)
@@ -416,10 +401,7 @@ ask(middle)
 # panel needs a running kernel; without one you see its picture.
 
 # %%
-from scale.explore.masking import MaskingExplorer
-from scale.explore.source import ExplorerSource
-
-panel = MaskingExplorer(ExplorerSource(run, test), task="MLM")
+panel = scale.explore.MaskingExplorer(scale.explore.ExplorerSource(run, test), task="MLM")
 panel.hide([1])
 panel
 
@@ -434,11 +416,11 @@ panel
 # the pupil without one, or worse than both? (Use `Context(("image",), other_products=True)`.)
 
 # %% tags=["solution"]
-strange = {"shown": Context(("image",), other_products=True)}
+strange = {"shown": scale.studies.Context(("image",), other_products=True)}
 lost = score_masked(pupils["title and picture"], paper, "text", len(exam), strange)["shown"]
 for name, mark in {**marks, "title and another product's picture": lost}.items():
     print(f"{name}: loss {approx(np.nanmean(mark.loss_P))}")
-assert paired_difference(lost.loss_P, both.loss_P).low > 0.2
+assert scale.evaluation.paired_difference(lost.loss_P, both.loss_P).low > 0.2
 # Worse than its own picture by far, and not better than none: it believes what it sees. A wrong
 # modality is worse than none, which notebook 11 finds for whole trainings.
 
@@ -453,8 +435,9 @@ assert paired_difference(lost.loss_P, both.loss_P).low > 0.2
 sweep = {}
 for rate in (0.05, 0.15, 0.3, 0.5, 0.8):
     hard = replace(mask, rate=rate)
-    loss_P = product_losses(run.model, test, "text", hard, {"all": EVERYTHING}, draws=2)["all"]
-    sweep[f"{rate:.0%}"] = approx_estimate(estimate(loss_P), 2)
+    context = {"all": EVERYTHING}
+    loss_P = scale.studies.product_losses(run.model, test, "text", hard, context, draws=2)["all"]
+    sweep[f"{rate:.0%}"] = approx_estimate(scale.evaluation.estimate(loss_P), 2)
     assert 4 < np.nanmean(loss_P) < unigram
 print(pd.Series(sweep, name="loss").to_string())
 # It hardly moves. So the demo's model reads little of the rest of a title either: it answers by

@@ -19,7 +19,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+import scale
 from scale.notebook import approx, approx_estimate, demo_data, demo_run, html_table, setup
+from scale.studies import NOTHING, RECORD_ATTRIBUTES, gains, mask_entities, predict, score_masked
 
 setup(seed=0)
 
@@ -32,12 +34,10 @@ setup(seed=0)
 # attributes are even and values are odd. `:`, `;`, `[CLS]` and `[SEP]` are structure, number -1.
 
 # %%
-from scale.data.tokenizer import encode_tables
-
 run, train, test = demo_run(), demo_data("train"), demo_data("test")
 tokenizer = run.tokenizer
 pairs = (("Material", "stainless steel"), ("Full length", "26 cm"))
-ids_NL, padding_NL, entity_NL = encode_tables(tokenizer, [pairs], length=64)
+ids_NL, padding_NL, entity_NL = scale.data.encode_tables(tokenizer, [pairs], length=64)
 pieces = tokenizer.convert_ids_to_tokens(ids_NL[0].tolist())
 pd.DataFrame([pieces, entity_NL[0].tolist()], ["piece", "entity"])
 
@@ -77,12 +77,10 @@ for chosen in ([1], [0], [1, 2]):
 # %%
 from dataclasses import replace
 
-from scale.losses.masking import WordPieces, mask_batch
-
-batch, known = test.collate(range(len(test))), WordPieces.of(tokenizer)
+batch, known = test.collate(range(len(test))), scale.losses.WordPieces.of(tokenizer)
 tokens, always = batch.tokens["table"], replace(run.config.mask, mask_share=1, random_share=0)
 for row in range(50):
-    masked = mask_batch(batch, always, known, (row,), ("MEM",))
+    masked = scale.losses.mask_batch(batch, always, known, (row,), ("MEM",))
     entity_L, hidden_L = tokens.entity_RL[row], masked.hidden["table"][row]
     assert not hidden_L[entity_L < 0].any()  # structure is never hidden
     chosen = set(entity_L[hidden_L].tolist())
@@ -96,7 +94,7 @@ for row in range(50):
 # %%
 fates_seen = set()
 for draw in range(10):
-    masked = mask_batch(batch, run.config.mask, known, (draw,), ("MEM",))
+    masked = scale.losses.mask_batch(batch, run.config.mask, known, (draw,), ("MEM",))
     shown_RL, hidden_RL = masked.batch.tokens["table"].values, masked.hidden["table"]
     for row, number in {(r, int(tokens.entity_RL[r, p])) for r, p in hidden_RL.nonzero().tolist()}:
         is_mask = shown_RL[row][tokens.entity_RL[row] == number] == tokenizer.mask_token_id
@@ -111,15 +109,13 @@ assert fates_seen == {"all [MASK]", "no [MASK]"}
 # the picture's other rows and try: most of the blue boxes can be filled in from what stands beside them.
 
 # %%
-from scale.viz.illustrations.masked_words import fates, masking_schemes
-
 table = (("Material", "powder-coated steel"), ("Care", "dry after use"), ("Full length", "26 cm"))
-ids_NL, _, entity_NL = encode_tables(tokenizer, [table], length=64)
+ids_NL, _, entity_NL = scale.data.encode_tables(tokenizer, [table], length=64)
 ids_L, entity_L = torch.tensor(ids_NL[0]).long(), torch.tensor(entity_NL[0])
 single_L = torch.isin(torch.arange(len(ids_L)), torch.tensor([3, 6, 10, 12, 15, 18]))
 single = (ids_L.masked_fill(single_L, tokenizer.mask_token_id), single_L)
 whole = hide_entities_slowly(ids_L, entity_L, {1, 5}), hide_entities_slowly(ids_L, entity_L, {2})
-masking_schemes(*(fates(tokenizer, ids_L, *way) for way in (single, *whole)))
+scale.plot.masking_schemes(*(scale.viz.fates(tokenizer, ids_L, *way) for way in (single, *whole)))
 
 # %% [markdown]
 # How large is the leak? No model is needed to say so. Take the values of two or more pieces in the test tables,
@@ -188,14 +184,10 @@ pd.DataFrame(found).T.round(2)
 # $$L_{MEM} = -\frac{1}{N}\sum_{n=1}^{N} \ln p_n, \qquad p_n: \text{probability of the piece that was there}$$
 
 # %%
-from scale.losses.masked import masked_token_loss
-from scale.studies.context import EVERYTHING, NOTHING, gains, in_context, predict
-from scale.studies.masked_probe import mask_entities, score_masked
-
 masked = mask_entities(test, FAMILIES["material"])
 logits_NV = predict(run.model, masked, "table")
 loss = -logits_NV.softmax(1)[torch.arange(len(logits_NV)), masked.targets["table"]].log().mean()
-torch.testing.assert_close(loss, masked_token_loss(logits_NV, masked.targets["table"]))
+torch.testing.assert_close(loss, scale.losses.masked_token_loss(logits_NV, masked.targets["table"]))
 print(len(masked.batch), "tables with a material, loss of its value:", approx(loss))
 
 # %% [markdown]
@@ -236,9 +228,7 @@ html_table(pd.DataFrame(rows))
 # shown, or not. So one model learns to answer with any of them, and with none.
 
 # %%
-from scale.studies.masked_training import RECORD_ATTRIBUTES, fine_tune_on_tables, with_record_tables
-
-lessons, exam = with_record_tables(train), with_record_tables(test)
+lessons, exam = scale.studies.with_record_tables(train), scale.studies.with_record_tables(test)
 product = exam.products[3]
 print(product.id, "·", product.text)
 paper = mask_entities(exam, RECORD_ATTRIBUTES)
@@ -249,7 +239,7 @@ pd.DataFrame(product.table, columns=["attribute", "value"])
 # One hundred steps of 64 products. (The loop is the one of notebook 05.) This is the slow cell: 15 to 20 seconds.
 
 # %%
-reader = fine_tune_on_tables(run, lessons, steps=100)
+reader = scale.studies.fine_tune_on_tables(run, lessons, steps=100)
 print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 
 # %% [markdown]
@@ -257,20 +247,20 @@ print(len(lessons), "tables to practise on,", len(exam), "in the exam")
 # says which of the hidden values is to be read.
 
 # %%
-from scale.studies.context import Context
-from scale.studies.masked_probe import top_tokens
-from scale.viz.illustrations.masked_words import top_predictions
-
 row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
-shown = {"nothing": NOTHING, "the picture": Context(("image",)), "the sound": Context(("audio",))}
-guesses = {
-    name: top_tokens(predict(reader, in_context(one, "table", c), "table")[0], tokenizer)
-    for name, c in shown.items()
+shown = {
+    "nothing": NOTHING,
+    "the picture": scale.studies.Context(("image",)),
+    "the sound": scale.studies.Context(("audio",)),
 }
+guesses = {}
+for name, context in shown.items():
+    logits_NV = predict(reader, scale.studies.in_context(one, "table", context), "table")
+    guesses[name] = scale.studies.top_tokens(logits_NV[0], tokenizer)
 material = dict(exam.products[row].table)["Material"]
 assert dict(guesses["the sound"])[material] > dict(guesses["nothing"])[material]
-top_predictions(exam.products[row], "Material: ____", guesses, material)
+scale.plot.top_predictions(exam.products[row], "Material: ____", guesses, material)
 
 # %% [markdown]
 # With nothing shown the model says how often each material occurs in the shop. That is the best one can do in
@@ -283,14 +273,11 @@ top_predictions(exam.products[row], "Material: ____", guesses, material)
 # model as it was, on the right after practice. Both sit the same exam. **Brand** is the control: no
 # modality shows it, so an honest measurement must find nothing there.
 
+
 # %%
-from scale.studies.context import default_contexts
-from scale.viz.illustrations.masked_words import before_and_after
-
-
 def exam_gains(model):
     """By attribute, the gain of each modality alone and of all."""
-    contexts, found = default_contexts("table"), {}
+    contexts, found = scale.studies.default_contexts("table"), {}
     del contexts["other products"]
     for name in RECORD_ATTRIBUTES:
         asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
@@ -304,7 +291,7 @@ def exam_gains(model):
 
 # %%
 before, after = exam_gains(run.model), exam_gains(reader)
-before_and_after(before, after)
+scale.plot.before_and_after(before, after)
 
 # %% [markdown]
 # Read it row by row. **Material** is heard: a knock on steel does not sound like one on wood. The title helps as
@@ -336,13 +323,13 @@ print("brand, gain of the sound:   ", approx_estimate(after["Brand"]["audio"], 2
 # How many answers are right? In the dark one would say the most frequent value.
 
 # %%
-from scale.evaluation.bootstrap import estimate
-
 rows = {}
 for name in RECORD_ATTRIBUTES:
     asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
-    marks = score_masked(reader, asked, "table", len(exam), {"dark": NOTHING, "all": EVERYTHING})
-    rows[name] = {c: approx_estimate(estimate(mark.correct_P), 2) for c, mark in marks.items()}
+    contexts = {"dark": NOTHING, "all": scale.studies.EVERYTHING}
+    marks = score_masked(reader, asked, "table", len(exam), contexts)
+    right = {c: scale.evaluation.estimate(mark.correct_P) for c, mark in marks.items()}
+    rows[name] = {c: approx_estimate(e, 2) for c, e in right.items()}
 titles = {"dark": "right, nothing shown", "all": "right, all shown"}
 html_table(pd.DataFrame(rows).T.rename(columns=titles))
 
@@ -355,7 +342,7 @@ html_table(pd.DataFrame(rows).T.rename(columns=titles))
 
 # %%
 bare = mask_entities(exam, RECORD_ATTRIBUTES, targets=["Material"])
-logits_NV = predict(reader, in_context(bare, "table", NOTHING), "table")
+logits_NV = predict(reader, scale.studies.in_context(bare, "table", NOTHING), "table")
 looks = [tuple(ids) for ids in bare.batch.tokens["table"].values.tolist()]
 for look, logits_V in zip(looks, logits_NV, strict=True):
     first_V = logits_NV[looks.index(look)]
@@ -391,8 +378,8 @@ except ValueError as error:
 asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=["Material"])
 contexts = {
     "nothing": NOTHING,
-    "own sound": Context(("audio",)),
-    "another product's sound": Context(("audio",), other_products=True),
+    "own sound": scale.studies.Context(("audio",)),
+    "another product's sound": scale.studies.Context(("audio",), other_products=True),
 }
 marks = {n: m.loss_P for n, m in score_masked(reader, asked, "table", len(exam), contexts).items()}
 heard_P = ~np.isnan(marks["own sound"])
@@ -410,13 +397,12 @@ assert gains(marks, than="nothing")["another product's sound"].value < 0
 # about how well the demo's model reads a table?
 
 # %% tags=["solution"]
-from scale.studies.context import product_losses
-
 sweep = {}
 for rate in (0.15, 0.3, 0.5, 0.8):
     mask = replace(run.config.mask, rate=rate)
-    loss_P = product_losses(run.model, test, "table", mask, {"all": EVERYTHING}, draws=2)["all"]
-    sweep[f"{rate:.0%}"] = approx_estimate(estimate(loss_P), 2)
+    context = {"all": scale.studies.EVERYTHING}
+    loss_P = scale.studies.product_losses(run.model, test, "table", mask, context, draws=2)["all"]
+    sweep[f"{rate:.0%}"] = approx_estimate(scale.evaluation.estimate(loss_P), 2)
 print(pd.Series(sweep, name="loss").to_string())
 # The curve is nearly flat: the model reads little from the rest of the table. It knows how often
 # each piece occurs, and that a value does not look like an attribute.

@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scale.modalities import MODALITIES
+import scale
+from scale.losses import masked_vector_loss
 from scale.notebook import approx, approx_estimate, demo_data, demo_run, play, setup
+from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_losses
 
 setup(seed=0)
 
@@ -47,12 +49,9 @@ play(test.products[row], "video")
 # %%
 from PIL import Image
 
-from scale.data.features import fit_image, hog_features
-from scale.data.media import load_video
-
-frames_THWC = load_video(test.products[row].video, 8)
-first_HWC = fit_image(Image.fromarray(frames_THWC[0]), 24)
-first_F = hog_features(first_HWC, 24)[0]
+frames_THWC = scale.data.load_video(test.products[row].video, 8)
+first_HWC = scale.data.fit_image(Image.fromarray(frames_THWC[0]), 24)
+first_F = scale.data.hog_features(first_HWC, 24)[0]
 column = test.columns["video"]
 stored_F = column.values[column.start_N[row]].astype(np.float32)  # kept as float16
 np.testing.assert_allclose(first_F, stored_F, atol=2e-3)
@@ -66,11 +65,8 @@ print("frames", frames_THWC.shape, "-> vectors", (column.length_N[row].item(), l
 # model sees a learned *mask token* there.
 
 # %%
-from scale.studies.context import reconstruct
-from scale.viz.illustrations.masking import mask_video
-
-shown = reconstruct(run.model, test, "video", run.config.mask, [row])
-mask_video([("", shown[0])], run.config.features, guesses=())
+shown = scale.studies.reconstruct(run.model, test, "video", run.config.mask, [row])
+scale.plot.mask_video([("", shown[0])], run.config.features, guesses=())
 
 # %% [markdown]
 # ## The loss, on two frames
@@ -86,8 +82,6 @@ mask_video([("", shown[0])], run.config.features, guesses=())
 # neighbours, (0.5, 0.5), gives 1/4.
 
 # %%
-from scale.losses.masked import masked_vector_loss
-
 before, after = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 1.0]])
 truth = torch.tensor([[1.0, 0.0]])
 for name, guess in (("the frame before", before), ("mean of both", (before + after) / 2)):
@@ -103,14 +97,12 @@ for name, guess in (("the frame before", before), ("mean of both", (before + aft
 # distance:
 
 # %%
-from scale.studies.masked_training import copy_losses, mean_baseline_loss, select_modalities
-
 clip_LF = test.collate([row]).tokens["video"].values[0]
 total, count = 0.0, 0
 for i in range(len(clip_LF) - 1):
     total += float(((clip_LF[i] - clip_LF[i + 1]) ** 2).mean())
     count += 1
-loss_D = copy_losses(test.subset([row]), "video", 7)
+loss_D = scale.studies.copy_losses(test.subset([row]), "video", 7)
 assert abs(loss_D[0] - total / count) < 1e-5
 print(f"neighbours differ by {total / count:.2f} in this clip")
 
@@ -119,13 +111,12 @@ print(f"neighbours differ by {total / count:.2f} in this clip")
 # frames.
 
 # %%
-from scale.viz.illustrations.masking import context_gain, copy_curve
-
-loss_D, mean = copy_losses(test, "video", 7), mean_baseline_loss(test, "video")
+loss_D = scale.studies.copy_losses(test, "video", 7)
+mean = scale.studies.mean_baseline_loss(test, "video")
 print(f"distance 1: {loss_D[0]:.2f}, distance 7: {loss_D[-1]:.2f}, mean: {mean:.2f}")
 assert loss_D[0] < 0.2 * mean
 assert loss_D[0] < loss_D[-1]
-copy_curve({"video": loss_D}, {"video": mean})
+scale.plot.copy_curve({"video": loss_D}, {"video": mean})
 
 # %% [markdown]
 # Copying the next frame leaves about a seventh of the error of the mean, and even a frame at the other
@@ -144,10 +135,8 @@ copy_curve({"video": loss_D}, {"video": mean})
 # five at once never came up there.
 
 # %%
-from scale.studies.context import baseline_losses, gains, product_losses
-
 loss = product_losses(run.model, test, "video", run.config.mask)
-loss |= baseline_losses(test, "video", run.config.mask)
+loss |= scale.studies.baseline_losses(test, "video", run.config.mask)
 names = {
     "mean": "mean of the training set",
     "visible": "mean of the visible frames",
@@ -185,9 +174,11 @@ print(f"without - with another product's: {approx_estimate(wrong)}")
 print(f"another product's - own:          {approx_estimate(content)}")
 assert abs(content.value) < 0.02
 wanted = {
-    name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
+    name: e
+    for name, e in gains(loss).items()
+    if name in ("all", "other products", *scale.MODALITIES)
 }
-context_gain({"video": wanted})
+scale.plot.context_gain({"video": wanted})
 
 # %% [markdown]
 # **The finding.** Another product's modalities "help" as much as the product's own. So the content is worth
@@ -199,11 +190,10 @@ context_gain({"video": wanted})
 # with*):
 
 # %%
-from scale.studies.context import best_median_worst
-
-rows = best_median_worst(loss["none"] - loss["all"])
-shown = reconstruct(run.model, test, "video", run.config.mask, rows)
-mask_video(list(zip(("best", "median", "worst"), shown, strict=True)), run.config.features)
+rows = scale.studies.best_median_worst(loss["none"] - loss["all"])
+shown = scale.studies.reconstruct(run.model, test, "video", run.config.mask, rows)
+ranked = list(zip(("best", "median", "worst"), shown, strict=True))
+scale.plot.mask_video(ranked, run.config.features)
 
 # %% [markdown]
 # The model paints the same blurred frame at every hidden place: a mean over what the clip might be
@@ -216,14 +206,10 @@ mask_video(list(zip(("best", "median", "worst"), shown, strict=True)), run.confi
 # hidden and the product's picture beside the clip. A model of random start, 60 steps, three seconds:
 
 # %%
-from scale.config import MaskConfig
-from scale.studies.context import EVERYTHING, NOTHING, OTHER_PRODUCTS
-from scale.studies.masked_training import train_masked
-
-alone = train_masked(run.config, train, "video", ("image",), rate=0.99, steps=60)
-pairs = select_modalities(test, ("image", "video"))
+alone = scale.studies.train_masked(run.config, train, "video", ("image",), rate=0.99, steps=60)
+pairs = scale.studies.select_modalities(test, ("image", "video"))
 situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
-found = product_losses(alone, pairs, "video", MaskConfig(rate=0.99), situations)
+found = product_losses(alone, pairs, "video", scale.config.MaskConfig(rate=0.99), situations)
 e = gains(found, "other products")["all"]
 print({name: approx(loss_P.mean()) for name, loss_P in found.items()})
 print(f"another product's picture - its own: {approx_estimate(e)}, {e.n} products")
@@ -237,11 +223,11 @@ assert e.value > 0.03
 #    few. But the guess depends on the right picture, and that was the question.)
 
 # %%
-rows = best_median_worst(found["other products"] - found["all"])
-shown = reconstruct(alone, pairs, "video", MaskConfig(rate=0.99), rows,
+rows = scale.studies.best_median_worst(found["other products"] - found["all"])
+shown = scale.studies.reconstruct(alone, pairs, "video", scale.config.MaskConfig(rate=0.99), rows,
                     {"with": EVERYTHING, "other products": OTHER_PRODUCTS})  # fmt: skip
 ranked = list(zip(("best", "median", "worst"), shown, strict=True))
-mask_video(ranked, run.config.features, guesses=("with", "other products", "mean"))
+scale.plot.mask_video(ranked, run.config.features, guesses=("with", "other products", "mean"))
 
 # %% [markdown]
 # The picture gives the clip its brightness and a rough shape; the colours stay grey. In one sentence:
@@ -257,9 +243,9 @@ mask_video(ranked, run.config.features, guesses=("with", "other products", "mean
 # %% tags=["solution"]
 table = {}
 for rate in (0.15, 0.5, 0.75, 0.99):
-    config = MaskConfig(rate=rate)
+    config = scale.config.MaskConfig(rate=rate)
     swept = product_losses(run.model, test, "video", config, situations)
-    copied = baseline_losses(test, "video", config)["nearest"]
+    copied = scale.studies.baseline_losses(test, "video", config)["nearest"]
     table[rate] = {"copy": approx(np.nanmean(copied)), "model": approx(np.nanmean(swept["all"]))}
     table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
@@ -274,10 +260,8 @@ pd.DataFrame(table).T.rename_axis("rate")
 # say what that means for a model that is trained this way.
 
 # %% tags=["solution"]
-from scale.studies.context import mask_modality, nearest_visible
-
-(masked,) = mask_modality(test, "video", run.config.mask)
-nearest_NF = nearest_visible(masked, "video")
+(masked,) = scale.studies.mask_modality(test, "video", run.config.mask)
+nearest_NF = scale.studies.nearest_visible(masked, "video")
 difference_NF = masked.targets["video"] - nearest_NF
 answer = masked_vector_loss(torch.zeros_like(difference_NF), difference_NF)
 torch.testing.assert_close(answer, masked_vector_loss(nearest_NF, masked.targets["video"]))

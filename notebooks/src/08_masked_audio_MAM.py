@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from scale.modalities import MODALITIES
+import scale
 from scale.notebook import approx, approx_estimate, demo_data, demo_run, play, setup
+from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_losses
 
 setup(seed=0)
 
@@ -45,11 +46,9 @@ Audio(tones_S, rate=rate, normalize=False)
 # (傅里叶变换). Its result for one window of each tone has its largest value where the tone is:
 
 # %%
-from scale.data.features import hop_length, log_mel
-
 run = demo_run()
 config = run.config.features
-hop = hop_length(config)  # samples from one window to the next
+hop = scale.data.hop_length(config)  # samples from one window to the next
 window_S = np.hanning(2 * hop + 1)[:-1]  # soft ends, as long as two hops
 for name, start in (("first second", 5 * hop), ("last second", 25 * hop)):
     power_K = np.abs(np.fft.rfft(tones_S[start : start + 2 * hop] * window_S)) ** 2
@@ -76,7 +75,7 @@ spectrum_K = np.fft.rfft(cut_S * window_S / window_S.sum(), n=size)
 bands_KF = mel_filter_bank(size // 2 + 1, 40, 20.0, rate / 2, rate, mel_scale="slaney")
 power_F = (np.abs(spectrum_K) ** 2) @ bands_KF
 by_hand_F = 1 + 2 * np.maximum(10 * np.log10(np.maximum(power_F, 1e-10)), -100) / 100
-mel_LF = log_mel(tones_S, config)
+mel_LF = scale.data.log_mel(tones_S, config)
 np.testing.assert_allclose(by_hand_F, mel_LF[place], atol=1e-4)
 print("log-mel", mel_LF.shape, "loudest band:", mel_LF[5].argmax(), "and", mel_LF[25].argmax())
 
@@ -102,11 +101,8 @@ play(test.products[row], "audio")
 # paper: 15 %). The model sees a learned *mask token* there.
 
 # %%
-from scale.studies.context import reconstruct
-from scale.viz.illustrations.masking import mask_audio
-
-shown = reconstruct(run.model, test, "audio", run.config.mask, [row])
-mask_audio([("", shown[0])], config, guesses=())
+shown = scale.studies.reconstruct(run.model, test, "audio", run.config.mask, [row])
+scale.plot.mask_audio([("", shown[0])], config, guesses=())
 
 # %% [markdown]
 # ## The loss, on two frames
@@ -121,14 +117,12 @@ mask_audio([("", shown[0])], config, guesses=())
 # Two frames, two bands. In your head: errors 1, 1 give 1; errors 0, 2 give 2; the mean is 1.5.
 
 # %%
-from scale.losses.masked import masked_vector_loss
-
 predicted_NF = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
 truth_NF = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
 by_hand = torch.stack(
     [((p - t) ** 2).mean() for p, t in zip(predicted_NF, truth_NF, strict=True)]
 ).mean()
-torch.testing.assert_close(masked_vector_loss(predicted_NF, truth_NF), by_hand)
+torch.testing.assert_close(scale.losses.masked_vector_loss(predicted_NF, truth_NF), by_hand)
 print(f"loss {by_hand:.2f}")
 
 # %% [markdown]
@@ -139,16 +133,13 @@ print(f"loss {by_hand:.2f}")
 # dashed is the dullest guess, the mean of all training frames.
 
 # %%
-from scale.studies.masked_training import copy_losses, mean_baseline_loss, select_modalities
-from scale.viz.illustrations.masking import context_gain, copy_curve
-
 shown_modalities = {"video": 7, "audio": 16}
-losses = {m: copy_losses(test, m, most) for m, most in shown_modalities.items()}
-means = {m: mean_baseline_loss(test, m) for m in shown_modalities}
+losses = {m: scale.studies.copy_losses(test, m, most) for m, most in shown_modalities.items()}
+means = {m: scale.studies.mean_baseline_loss(test, m) for m in shown_modalities}
 for m in shown_modalities:
     print(f"{m}: the next frame leaves {losses[m][0] / means[m]:.2f} of the mean's error")
 assert losses["audio"][0] / means["audio"] > 2 * losses["video"][0] / means["video"]
-copy_curve(losses, means)
+scale.plot.copy_curve(losses, means)
 
 # %% [markdown]
 # A sound is harder to copy than a clip (notebook 07). That is good news for MAM: there is something left
@@ -164,10 +155,8 @@ copy_curve(losses, means)
 # as ever, about the wrong product (notebook 07 shows how the first comparison alone deceives).
 
 # %%
-from scale.studies.context import baseline_losses, gains, product_losses
-
 loss = product_losses(run.model, test, "audio", run.config.mask)
-loss |= baseline_losses(test, "audio", run.config.mask)
+loss |= scale.studies.baseline_losses(test, "audio", run.config.mask)
 names = {
     "mean": "mean of the training set",
     "visible": "mean of the visible frames",
@@ -192,9 +181,11 @@ for name, e in against.items():
 assert max(abs(e.value) for e in against.values()) < 0.03  # of a loss of about 0.45
 assert np.nanmean(loss["all"]) < 0.6 * np.nanmean(loss["mean"])
 wanted = {
-    name: e for name, e in gains(loss).items() if name in ("all", "other products", *MODALITIES)
+    name: e
+    for name, e in gains(loss).items()
+    if name in ("all", "other products", *scale.MODALITIES)
 }
-context_gain({"audio": wanted})
+scale.plot.context_gain({"audio": wanted})
 
 # %% [markdown]
 # **The finding.** Whatever the other modalities are worth here, it is at most a few hundredths of the
@@ -206,11 +197,9 @@ context_gain({"audio": wanted})
 # Marks below a picture: the frames that were hidden.
 
 # %%
-from scale.studies.context import best_median_worst
-
-rows = best_median_worst(loss["none"] - loss["all"])
-shown = reconstruct(run.model, test, "audio", run.config.mask, rows)
-mask_audio(list(zip(("best", "median", "worst"), shown, strict=True)), config)
+rows = scale.studies.best_median_worst(loss["none"] - loss["all"])
+shown = scale.studies.reconstruct(run.model, test, "audio", run.config.mask, rows)
+scale.plot.mask_audio(list(zip(("best", "median", "worst"), shown, strict=True)), config)
 
 # %% [markdown]
 # Look at a gap of several frames. The model continues the lines but lets them fade into a blur, since the
@@ -228,14 +217,10 @@ mask_audio(list(zip(("best", "median", "worst"), shown, strict=True)), config)
 # beside the sound: it often names the material. A model of random start, 50 steps, about eight seconds:
 
 # %%
-from scale.config import MaskConfig
-from scale.studies.context import EVERYTHING, NOTHING, OTHER_PRODUCTS
-from scale.studies.masked_training import train_masked
-
-alone = train_masked(run.config, train, "audio", ("table",), rate=0.99, steps=50)
-pairs = select_modalities(test, ("table", "audio"))
+alone = scale.studies.train_masked(run.config, train, "audio", ("table",), rate=0.99, steps=50)
+pairs = scale.studies.select_modalities(test, ("table", "audio"))
 situations = {"none": NOTHING, "other products": OTHER_PRODUCTS, "all": EVERYTHING}
-found = product_losses(alone, pairs, "audio", MaskConfig(rate=0.99), situations)
+found = product_losses(alone, pairs, "audio", scale.config.MaskConfig(rate=0.99), situations)
 e = gains(found, "other products")["all"]
 print({name: approx(loss_P.mean()) for name, loss_P in found.items()})
 print(f"another product's table - its own: {approx_estimate(e)}, {e.n} products")
@@ -248,11 +233,11 @@ assert found["all"].mean() < 0.95 * means["audio"]
 # sounds at most. It reads what the thing is made of, and guesses how it will sound.
 
 # %%
-rows = best_median_worst(found["other products"] - found["all"])
-shown = reconstruct(alone, pairs, "audio", MaskConfig(rate=0.99), rows,
+rows = scale.studies.best_median_worst(found["other products"] - found["all"])
+shown = scale.studies.reconstruct(alone, pairs, "audio", scale.config.MaskConfig(rate=0.99), rows,
                     {"with": EVERYTHING, "other products": OTHER_PRODUCTS})  # fmt: skip
 ranked = list(zip(("best", "median", "worst"), shown, strict=True))
-mask_audio(ranked, config, guesses=("with", "other products"))
+scale.plot.mask_audio(ranked, config, guesses=("with", "other products"))
 
 # %% [markdown]
 # Look at the first product: its own table makes the guess dark and short, as the sound is; another product's
@@ -267,9 +252,9 @@ mask_audio(ranked, config, guesses=("with", "other products"))
 # %% tags=["solution"]
 table = {}
 for rate_hidden in (0.15, 0.5, 0.75, 0.99):
-    mask = MaskConfig(rate=rate_hidden)
+    mask = scale.config.MaskConfig(rate=rate_hidden)
     swept = product_losses(run.model, test, "audio", mask, situations)
-    copied = baseline_losses(test, "audio", mask)["nearest"]
+    copied = scale.studies.baseline_losses(test, "audio", mask)["nearest"]
     table[rate_hidden] = {
         "copy": approx(np.nanmean(copied)),
         "model": approx(np.nanmean(swept["all"])),
@@ -288,7 +273,7 @@ pd.DataFrame(table).T.rename_axis("rate")
 # %% tags=["solution"]
 hertz_S = np.linspace(200, 4000, 2 * rate)
 sweep_S = 0.5 * np.sin(2 * np.pi * np.cumsum(hertz_S) / rate)
-loudest_L = log_mel(sweep_S, config).argmax(axis=1)
+loudest_L = scale.data.log_mel(sweep_S, config).argmax(axis=1)
 assert (np.diff(loudest_L[1:-1]) >= 0).all()
 first, last = loudest_L[8] - loudest_L[1], loudest_L[30] - loudest_L[23]
 print(f"the line climbs {first} bands in the first quarter, {last} in the last")

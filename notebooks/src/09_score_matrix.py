@@ -17,6 +17,8 @@
 import torch
 from torch.nn.functional import cosine_similarity, softmax
 
+import scale
+from scale.model import inter_modality_scores
 from scale.notebook import approx, demo_run, device, samples, setup
 
 setup(seed=0)
@@ -67,12 +69,10 @@ weighted_MM
 # yet, the next cell trains it, which takes one to two minutes, once).
 
 # %%
-from scale.viz.products import product_card
-
 run = demo_run()
 test = run.dataset(samples(), "test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-product_card(test.products[row])
+scale.plot.product_card(test.products[row])
 
 # %% [markdown]
 # `embed` runs the five encoders and gives a feature for each modality. The double loop above, over five
@@ -80,8 +80,6 @@ product_card(test.products[row])
 # the loop is its *slow twin*, and the two must agree.
 
 # %%
-from scale.model.scores import inter_modality_scores
-
 with torch.no_grad():
     output = run.model.embed(test.collate([row]).to(device()))
 f_MD = output.pooled_BMD[0].cpu()
@@ -99,11 +97,9 @@ torch.testing.assert_close(scores.weighted_BMM[0], slow_MM, atol=1e-5, rtol=0)
 # $$L = \sum_{i<j} L_{CL}(S'_{ij} \cdot \text{logit}_{ij}) + \sum_i L_{M_i}(S'_{ii} \cdot \text{logit}_i)$$
 
 # %%
-from scale.viz.scores import score_matrices
-
 matrices = (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM)
 present_M = output.present_BM[0].cpu()
-score_matrices(*(m[0].numpy() for m in matrices), present_M.numpy())
+scale.plot.score_matrices(*(m[0].numpy() for m in matrices), present_M.numpy())
 
 # %% [markdown]
 # In one sentence: the diagonal of S says nothing (a thing agrees with itself), and everything that the
@@ -119,10 +115,8 @@ score_matrices(*(m[0].numpy() for m in matrices), present_M.numpy())
 # If the others share nothing with it ($c = 0$) that is 0.405; if they agree ($c = 0.9$), 0.216.
 
 # %%
-from scale.viz.illustrations.scores import features_of_cosine
-
 for cosine in (0.0, 0.9):
-    pooled_BMD = features_of_cosine(torch.tensor([cosine]))
+    pooled_BMD = scale.viz.features_of_cosine(torch.tensor([cosine]))
     own = inter_modality_scores(pooled_BMD).weighted_BMM[0, 0, 0]
     formula = torch.e / (torch.e + 4 * torch.exp(torch.tensor(cosine)))
     torch.testing.assert_close(own, formula)
@@ -182,7 +176,7 @@ assert forgotten > 0.2
 
 # %%
 masked = (right.cosine_BMM, right.softmax_BMM, right.weighted_BMM)
-score_matrices(*(m[0].numpy() for m in masked), present_BM[0].numpy())
+scale.plot.score_matrices(*(m[0].numpy() for m in masked), present_BM[0].numpy())
 
 # %% [markdown]
 # Without `present`, two missing modalities agree perfectly and get one of the largest weights of all. With
@@ -211,9 +205,7 @@ for weight in (1.0, 0.2):
 # loss, if gradient may flow into it, the model can lower its loss by lowering its weight.
 
 # %%
-from scale.viz.illustrations.scores import gradient_descent, weight_effects
-
-weight_effects()
+scale.plot.weight_effects()
 
 # %% [markdown]
 # Left: the own weight, and the released code's version (next section). Middle: the weighted logit falls
@@ -222,13 +214,17 @@ weight_effects()
 
 # %%
 for flowing in (False, True):
-    path = gradient_descent(flowing)
+    path = scale.viz.gradient_descent(flowing)
     print(f"gradient flows into the weight: {flowing}")
     print(
         f"  cosine {path['cosine'][0]:.2f} -> {path['cosine'][-1]:.2f}, "
         f"weight {path['weight'][0]:.2f} -> {path['weight'][-1]:.2f}"
     )
-assert gradient_descent(True)["weight"][-1] < 0.01 < gradient_descent(False)["weight"][-1]
+assert (
+    scale.viz.gradient_descent(True)["weight"][-1]
+    < 0.01
+    < scale.viz.gradient_descent(False)["weight"][-1]
+)
 
 # %% [markdown]
 # ## The authors' extra normalisation
@@ -252,9 +248,7 @@ torch.testing.assert_close(released, G_MM, atol=1e-5, rtol=0)
 # At the start the features are random and S′ means nothing. The run has logged its mean at every validation.
 
 # %%
-from scale.viz.scores import draw_scores_over_time
-
-draw_scores_over_time(run, "en")
+scale.plot.draw_scores_over_time(run, "en")
 
 # %% [markdown]
 # The pair weights rise as the contrastive loss pulls the modalities of a product together, and the own
@@ -269,10 +263,7 @@ draw_scores_over_time(run, "en")
 # five nearest products. It needs a running kernel: run the cell. (On a page without one you see S′ as it stands.)
 
 # %%
-from scale.explore.scores import ScoreExplorer
-from scale.explore.source import ExplorerSource
-
-ScoreExplorer(ExplorerSource(run, test), product=test.ids[row])
+scale.explore.ScoreExplorer(scale.explore.ExplorerSource(run, test), product=test.ids[row])
 
 # %% [markdown]
 # In one sentence: the odd one out gets *more* own weight and less weight in its pairs, whatever made it odd.

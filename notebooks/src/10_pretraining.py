@@ -19,8 +19,10 @@ from dataclasses import replace
 
 import torch
 
-from scale.modalities import MODALITIES
+import scale
+from scale.losses import mask_batch, pair_losses, scale_loss
 from scale.notebook import approx, demo_run, samples, setup
+from scale.training import Stepper, learning_rate
 
 setup(seed=0)
 
@@ -32,11 +34,9 @@ setup(seed=0)
 # co-transformer** (联合协同 Transformer, JCT), and from there the heads predict what was hidden.
 
 # %%
-from scale.viz.illustrations.pretraining import architecture
-
 run = demo_run()
 parameters = sum(p.numel() for p in run.model.parameters())
-architecture(run.config.model, parameters, "tiny")
+scale.plot.architecture(run.config.model, parameters, "tiny")
 
 # %% [markdown]
 # Every number in the picture is read from `run.config.model`. Two paths leave the encoders: the left arrows
@@ -52,13 +52,11 @@ architecture(run.config.model, parameters, "tiny")
 # (notebook 11). First the batch is corrupted: some tokens of every modality are hidden (notebooks 04 to 08).
 
 # %%
-from scale.losses.masking import WordPieces, mask_batch
-
 train = run.dataset(samples(), "train")
-pieces = WordPieces.of(train.tokenizer)
+pieces = scale.losses.WordPieces.of(train.tokenizer)
 batch = train.collate(range(64))
 masked = mask_batch(batch, run.config.mask, pieces, (0, 0), run.config.loss.tasks)
-for m in MODALITIES:
+for m in scale.MODALITIES:
     tokens = masked.batch.tokens[m]
     hidden = int(masked.hidden[m].sum())
     print(f"{m:<6} {len(tokens.rows_R):>3} products, {hidden:>4} hidden tokens")
@@ -69,8 +67,6 @@ for m in MODALITIES:
 
 # %%
 from torch.nn.functional import cross_entropy
-
-from scale.losses.contrastive import pair_losses
 
 model = run.untrained().eval()
 with torch.no_grad():
@@ -89,8 +85,6 @@ assert abs(words - guess) < 0.5
 # candidates, so $n$ is a little smaller than the number of products.)
 
 # %%
-from scale.losses.total import scale_loss
-
 found = scale_loss(output, masked, run.config.loss)
 torch.testing.assert_close(found.losses["contrastive"], pair_P.sum())
 mlm = found.losses["MLM"]
@@ -106,11 +100,9 @@ for name, value in found.losses.items():
 # the assert allows.) The picture has all fifteen terms.
 
 # %%
-from scale.viz.illustrations.pretraining import loss_terms
-
 count_P = pairs.valid_BP.sum(0)
 masked_losses = {name: float(v) for name, v in found.losses.items() if name != "contrastive"}
-loss_terms(pair_P, count_P.log(), masked_losses)
+scale.plot.loss_terms(pair_P, count_P.log(), masked_losses)
 
 # %% [markdown]
 # Read it: before training every pair stands near the black tick, which is guessing. Two words of warning for
@@ -124,17 +116,11 @@ loss_terms(pair_P, count_P.log(), masked_losses)
 # written by hand, must give the package's numbers to the last digit.
 
 # %%
-from scale.seeding import derived_seed
-from scale.training.run import seeded_model
-from scale.training.schedule import batch_indices, learning_rate, parameter_groups
-from scale.training.step import DROPOUT_STREAM, MASK_STREAM, Stepper
-
 settings = replace(run.config.train, steps=40, batch_size=16, device="cpu")
 config = replace(run.config, train=settings)
-model = seeded_model(config).train()
-groups = parameter_groups(model, settings.weight_decay)
+model = scale.training.seeded_model(config).train()
+groups = scale.training.parameter_groups(model, settings.weight_decay)
 optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.98), fused=True)
-
 
 # %% [markdown]
 # The **learning rate** (学习率) rises for a tenth of the steps and then falls along a cosine. As a function of
@@ -161,9 +147,11 @@ for step in (0, 3, 20, 39):
 
 # %%
 def one_step(step: int) -> float:
-    torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
-    rows = batch_indices(len(train), settings.batch_size, settings.seed, step)
-    masks = (settings.seed, MASK_STREAM, step)
+    torch.manual_seed(
+        scale.seeding.derived_seed(settings.seed, scale.training.DROPOUT_STREAM, step)
+    )
+    rows = scale.training.batch_indices(len(train), settings.batch_size, settings.seed, step)
+    masks = (settings.seed, scale.training.MASK_STREAM, step)
     masked = mask_batch(train.collate(rows), config.mask, pieces, masks, config.loss.tasks)
     loss = scale_loss(model(masked.batch, masked.hidden), masked, config.loss).total
     optimizer.zero_grad()
@@ -180,7 +168,7 @@ def one_step(step: int) -> float:
 
 # %%
 by_hand = [one_step(step) for step in range(5)]
-stepper = Stepper(config, seeded_model(config), train)
+stepper = Stepper(config, scale.training.seeded_model(config), train)
 by_package = [stepper.step(step).loss.total.item() for step in range(5)]
 torch.testing.assert_close(torch.tensor(by_hand), torch.tensor(by_package))
 print("equal: five steps by hand and five by the package")
@@ -191,11 +179,8 @@ print("equal: five steps by hand and five by the package")
 # The demo's run has logged every tenth of its 450 steps. `metrics.jsonl` is a line of JSON each time.
 
 # %%
-from scale.training.logging import read_metrics
-from scale.viz.training import loss_curves
-
-metrics = read_metrics(run.folder.folder)
-loss_curves(metrics)
+metrics = scale.training.read_metrics(run.folder.folder)
+scale.plot.loss_curves(metrics)
 
 # %% [markdown]
 # One sentence a panel:
@@ -230,16 +215,14 @@ assert last < 0.6 * start
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scale.training.checkpoint_manager import CheckpointManager, TrainState
-
-whole, stopped = (Stepper(config, seeded_model(config), train) for _ in range(2))
+whole, stopped = (Stepper(config, scale.training.seeded_model(config), train) for _ in range(2))
 for step in range(8):
     whole.step(step)
 for step in range(4):
     stopped.step(step)
 folder = TemporaryDirectory()
-checkpoints = CheckpointManager(Path(folder.name))
-checkpoints.save_last(stopped.model, stopped.optimizer, TrainState(step=4))
+checkpoints = scale.training.CheckpointManager(Path(folder.name))
+checkpoints.save_last(stopped.model, stopped.optimizer, scale.training.TrainState(step=4))
 print(sorted(file.name for file in checkpoints.find("last").iterdir()))
 
 # %% [markdown]
@@ -247,7 +230,9 @@ print(sorted(file.name for file in checkpoints.find("last").iterdir()))
 # somebody sent you must not run their code. Now a new process would build a fresh model, load, and go on:
 
 # %%
-resumed = Stepper(config, seeded_model(replace(config, train=replace(settings, seed=9))), train)
+resumed = Stepper(
+    config, scale.training.seeded_model(replace(config, train=replace(settings, seed=9))), train
+)
 _, state = checkpoints.restore(resumed.model, resumed.optimizer)
 for step in range(state.step, 8):
     resumed.step(step)
@@ -266,13 +251,12 @@ folder.cleanup()
 # 32 products, contrast only, 25 steps each.
 
 # %%
-from scale.studies.failure_modes import FAILURE_MODES, complete_products, contrastive_curve
-
-one = complete_products(train, 32)
+one = scale.studies.complete_products(train, 32)
 curves = {
-    name: contrastive_curve(run.config, one, **fault) for name, fault in FAILURE_MODES.items()
+    name: scale.studies.contrastive_curve(run.config, one, **fault)
+    for name, fault in scale.studies.FAILURE_MODES.items()
 }
-FAILURE_MODES
+scale.studies.FAILURE_MODES
 
 # %% [markdown]
 # A fifth one is the nastiest: the five modalities of different products are mixed up, so that nothing belongs
@@ -280,11 +264,8 @@ FAILURE_MODES
 # anew at each step, as it would be with new data, it cannot.
 
 # %%
-from scale.studies.failure_modes import SHUFFLED_MODALITIES, shuffled_curve
-from scale.viz.illustrations.pretraining import broken_runs
-
-curves[SHUFFLED_MODALITIES] = shuffled_curve(run.config, one)
-broken_runs(curves, floor=math.log(32))
+curves[scale.studies.SHUFFLED_MODALITIES] = scale.studies.shuffled_curve(run.config, one)
+scale.plot.broken_runs(curves, floor=math.log(32))
 
 # %% [markdown]
 # The dashed line is guessing among 32. The healthy run leaves it within five steps. Three of the sick ones lie *on*
@@ -319,9 +300,7 @@ for name in list(curves)[1:]:
 # everything else logged: `tensorboard --logdir RUN`.
 
 # %%
-from scale.explore.monitor import TrainingMonitor
-
-TrainingMonitor(run.folder.folder, live=False)
+scale.explore.TrainingMonitor(run.folder.folder, live=False)
 
 # %% [markdown]
 # In one sentence: the contrastive loss falls to the end, while retrieval on the validation products stops rising

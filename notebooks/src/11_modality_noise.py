@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+import scale
 from scale.modalities import INDEX, MODALITIES
 from scale.notebook import approx, demo_run, device, format_estimate, play, samples, setup
+from scale.studies import STUDIES, apply_noise, load_finished, run_toy, seed_interval, summarise
 
 setup(seed=0)
 
@@ -39,14 +41,12 @@ setup(seed=0)
 # Here is each kind of damage on one product, and at the bottom what "missing" and "mismatch" do to a shop.
 
 # %%
-from scale.viz.noise import noise_sheet
-
 run = demo_run()
 test = run.dataset(samples(), "test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 product = test.products[row]
 other = next(p for k, p in enumerate(test.products) if k != row and p.image is not None)
-noise_sheet(product, other)
+scale.plot.noise_sheet(product, other)
 
 # %% [markdown]
 # You can hear it too. First the sound as it is:
@@ -64,11 +64,8 @@ play(product, "audio")
 # %%
 from IPython.display import Audio
 
-from scale.data.media import load_audio
-from scale.studies.damage import add_white_noise
-
-sound_S = load_audio(product.audio, sample_rate=16_000, seconds=1.0)
-noisy_S = add_white_noise(sound_S, -10.0, np.random.default_rng(0))
+sound_S = scale.data.load_audio(product.audio, sample_rate=16_000, seconds=1.0)
+noisy_S = scale.studies.add_white_noise(sound_S, -10.0, np.random.default_rng(0))
 added_S = noisy_S.astype(float) - sound_S
 ratio = 10 * np.log10(np.square(sound_S, dtype=float).sum() / np.square(added_S).sum())
 np.testing.assert_allclose(ratio, -10, atol=0.01)
@@ -82,15 +79,14 @@ Audio(noisy_S, rate=16_000)
 # $u < \text{share}$. Then whoever is hit at 10 % is hit at 30 % too: the sets are **nested** (嵌套).
 
 # %%
-from scale.studies.damage import name_uniforms
-from scale.studies.noise import HIT_STREAM, Noise, apply_noise
-
-u_N = name_uniforms(
-    test.ids, 0, 0, HIT_STREAM
+u_N = scale.studies.name_uniforms(
+    test.ids, 0, 0, scale.studies.HIT_STREAM
 )  # seed 0, first noise of the list, the draw of fates
 has_N = test.present_NM[:, INDEX["audio"]]
 for share in (0.1, 0.3, 0.5):
-    noisy = apply_noise(test, [Noise("missing", "audio", share=share)], seed=0).dataset
+    noisy = apply_noise(
+        test, [scale.studies.Noise("missing", "audio", share=share)], seed=0
+    ).dataset
     gone_N = has_N & ~noisy.present_NM[:, INDEX["audio"]]
     assert (gone_N == (has_N & (u_N < share))).all()
     print(f"share {share}: {gone_N.sum()} of {has_N.sum()} sounds taken away")
@@ -110,15 +106,15 @@ for share in (0.1, 0.3, 0.5):
 # The picture counts tokens: first with nothing missing, then under each policy.
 
 # %%
-from scale.viz.illustrations.missing_modalities import missing_policies
-
 model = run.model.cpu()  # one product: a GPU would not help
 has = ("text", "table", "image")
 with torch.no_grad():
     whole = model(test.collate([row]))
     zeros = {m: model.encoders[m].impute_zeros() for m in MODALITIES}
 lengths = {m: tokens_RLD.shape[1] for m, tokens_RLD in whole.encoded.items()}
-missing_policies(lengths, has, {m: tokens_1LD.shape[1] for m, tokens_1LD in zeros.items()})
+scale.plot.missing_policies(
+    lengths, has, {m: tokens_1LD.shape[1] for m, tokens_1LD in zeros.items()}
+)
 
 # %% [markdown]
 # Look at the right side. Under the first three policies the loss is **the same**: three pairs of modalities that are
@@ -173,10 +169,7 @@ for m in has:
 # tasks read them. Which of the two do the zeros change? Decide before you run the cell.
 
 # %%
-from scale.config import MissingConfig
-from scale.model.scale import ScaleModel
-
-skipping = ScaleModel(run.config.model, MissingConfig("skip")).eval()
+skipping = scale.model.ScaleModel(run.config.model, scale.config.MissingConfig("skip")).eval()
 skipping.load_state_dict(model.state_dict())
 with torch.no_grad():
     skipped = skipping(batch)
@@ -216,16 +209,16 @@ assert back > forth
 # pulls the titles together: a small collapse (坍缩). The package's loss, with the flag and without:
 
 # %%
-from scale.losses.contrastive import pair_losses
-
 pooled_BMD = torch.zeros(8, 5, 16)
 pooled_BMD[:, INDEX["text"]], pooled_BMD[:, INDEX["audio"]] = title_BD, nothing_BD
 forgotten_BM = torch.tensor([True, False, False, False, True]).expand(8, 5)
 known_BM = torch.tensor([True, False, False, False, False]).expand(8, 5)
 for name, present_BM in (("forgotten", forgotten_BM), ("with present", known_BM)):
-    pairs = pair_losses(pooled_BMD, present_BM)
+    pairs = scale.losses.pair_losses(pooled_BMD, present_BM)
     print(f"{name}: {pairs.valid_BP.sum()} pairs, loss {pairs.mean_P().sum():.3f}")
-torch.testing.assert_close(pair_losses(pooled_BMD, forgotten_BM).mean_P().sum(), (forth + back) / 2)
+torch.testing.assert_close(
+    scale.losses.pair_losses(pooled_BMD, forgotten_BM).mean_P().sum(), (forth + back) / 2
+)
 assert not pairs.valid_BP.any()
 
 # %% [markdown]
@@ -240,14 +233,11 @@ assert not pairs.valid_BP.any()
 # only need the second. Let us count in the sample shop, whose products have gaps of their own already.
 
 # %%
-from scale.studies.noise import missing_at_random
-from scale.viz.illustrations.missing_modalities import complete_share, remaining_shares
-
 train = run.dataset(samples(), "train")
 table, measured = [], {}
 for rate in (0.1, 0.3, 0.5, 0.7):
-    left = apply_noise(train, missing_at_random(rate), seed=0).dataset
-    measured[rate] = remaining_shares(train.present_NM, left.present_NM)
+    left = apply_noise(train, scale.studies.missing_at_random(rate), seed=0).dataset
+    measured[rate] = scale.viz.remaining_shares(train.present_NM, left.present_NM)
     names = ("complete products", "left, counted", "(1-r)^5", "pairs left, counted", "(1-r)^2")
     shares = [measured[rate][0], (1 - rate) ** 5, measured[rate][1], (1 - rate) ** 2]
     count = int(left.present_NM.all(axis=1).sum())
@@ -263,7 +253,7 @@ assert measured[0.7][0] == 0
 for rate, (products, pairs) in measured.items():
     assert abs(products - (1 - rate) ** 5) < 0.08
     assert abs(pairs - (1 - rate) ** 2) < 0.03
-complete_share(measured)
+scale.plot.complete_share(measured)
 
 # %% [markdown]
 # In one sentence: products die with the fifth power and pairs with the second, so `drop` starves while the
@@ -277,10 +267,9 @@ complete_share(measured)
 
 # %% tags=["nbval-ignore-output"]
 # not compared: studies are still being added
-from scale.studies.study import read_records
 
 folder = samples().folder.parent / "figures" / "studies"
-found = {path.stem: read_records(path) for path in sorted(folder.glob("*.parquet"))}
+found = {path.stem: scale.studies.read_records(path) for path in sorted(folder.glob("*.parquet"))}
 names = [stem.split("-", 1) for stem in found]
 counts = pd.Series([len(r) for r in found.values()], pd.MultiIndex.from_tuples(names))
 counts.unstack(fill_value=0)
@@ -290,15 +279,10 @@ counts.unstack(fill_value=0)
 # sample shop. Each point of the picture is the mean of five trainings; the bars are intervals.
 
 # %%
-from scale.studies.definitions import STUDIES
-from scale.studies.runner import load_finished
-from scale.studies.statistics import summarise
-from scale.viz.studies import study_figure
-
 study = STUDIES["missing"](False)
 records = load_finished(study, samples().folder, folder)
 summary = summarise(study, records)
-study_figure(summary)
+scale.plot.study_figure(summary)
 
 # %% [markdown]
 # Three tests: all held-out products; the complete ones among them; and all, with half of their modalities
@@ -332,8 +316,6 @@ pd.DataFrame(seeds).rename_axis("seed").map("{:.3f}".format)
 # with $S = 5$ and $t = 2.776$, from the table of the t distribution with 4 degrees of freedom.
 
 # %%
-from scale.studies.statistics import seed_interval
-
 mean = difference_S.sum() / 5
 spread = np.sqrt(((difference_S - mean) ** 2).sum() / 4)
 half = 2.776 * spread / np.sqrt(5)
@@ -346,11 +328,9 @@ print(f"zero - drop = {mean:+.3f}, 95 % interval [{mean - half:+.3f}, {mean + ha
 # The interval does not hold 0. What if we forget that the runs are pairs?
 
 # %%
-from scale.viz.illustrations.missing_modalities import paired_runs, welch_difference
-
-loose = welch_difference(zero_S, drop_S)
+loose = scale.viz.welch_difference(zero_S, drop_S)
 assert loose.high - loose.low > 1.3 * (interval.high - interval.low)
-paired_runs(zero_S, drop_S, ("zero", "drop"))
+scale.plot.paired_runs(zero_S, drop_S, ("zero", "drop"))
 
 # %% [markdown]
 # Left: seeds 0 and 3 are good for both policies, seed 4 is bad for both. That luck is shared, so it cancels in
@@ -428,8 +408,6 @@ pd.DataFrame(rows).T.fillna("-")
 # **Predict now, on paper**: put the five in order, from the best to the worst. Then run.
 
 # %%
-from scale.studies.toy import ToySetting, run_toy
-
 small = {"steps": 100, "uniform_steps": 25, "test_products": 400}
 arms = {
     "perfect": {"regime": "clean", "products": 1024},
@@ -445,7 +423,7 @@ arms = {
 # %%
 runs, recall = {}, {}
 for name, arm in arms.items():
-    runs[name] = [run_toy(ToySetting(seed=seed, **arm, **small)) for seed in (0, 1)]
+    runs[name] = [run_toy(scale.studies.ToySetting(seed=seed, **arm, **small)) for seed in (0, 1)]
     recall[name] = np.array([figures["recall"] for figures in runs[name]])
 pd.DataFrame(recall, index=["seed 0", "seed 1"]).T.map(approx)
 
@@ -471,12 +449,10 @@ assert (recall["mismatch, S'"] > recall["mismatch"] + 0.02).all()
 # (**AUC**: 0.5 is guessing, 1 is perfect). The study `weighting` measured the same on the sample shop.
 
 # %%
-from scale.studies.diagnosis import own_weights, weighting_aucs
-
 weighting = STUDIES["weighting"](False)
 weighed = load_finished(weighting, samples().folder, folder)
 in_toy = np.mean([figures["auc_scores"] for figures in runs["mismatch"]])
-in_shop = weighting_aucs(weighting, weighed, "mismatch")["uniform"]["S'"].value
+in_shop = scale.studies.weighting_aucs(weighting, weighed, "mismatch")["uniform"]["S'"].value
 print(f"a right pair's S' is above a wrong one's: toy {approx(in_toy)}, shop {in_shop:.2f}")
 assert in_toy > 0.75
 assert in_shop < 0.6
@@ -487,7 +463,9 @@ assert in_shop < 0.6
 # titles were damaged (regime `noisy`). If the method worked, their weights would fall.
 
 # %%
-own = own_weights(weighting, weighed)  # of models that were trained with uniform weights
+own = scale.studies.own_weights(
+    weighting, weighed
+)  # of models that were trained with uniform weights
 clean, noisy = own["clean"].mean, own["noisy"].mean
 table = pd.DataFrame(index=list(MODALITIES))
 table["clean"] = [clean[m].value for m in MODALITIES]
@@ -506,25 +484,24 @@ table.map("{:.3f}".format)
 # ones, for every weighting that was tried.
 
 # %%
-from scale.viz.studies import score_figure
-
-score_figure(weighting, weighed)
+scale.plot.score_figure(weighting, weighed)
 
 # %% [markdown]
 # Only the *oracle*, which is told the truth, sees the wrong pairs. So, does S′ help training? Its difference
 # to uniform weights, in each regime, by Recall@10 (the study's figure):
 
 # %%
-from scale.studies.statistics import compare, index_runs
-from scale.studies.study import Comparison
-
-ready, rows = index_runs(weighting, weighed), {}
+ready, rows = scale.studies.index_runs(weighting, weighed), {}
 columns = [(w, metric) for w in ("S'", "logits (paper)") for metric in ("Recall@10", "mAP@5")]
 for regime in ("clean", "missing", "noisy", "mismatch", "all"):
     rows[regime] = []
     for weights, metric in columns:
         sides = [{"regime": regime, "weighting": w} for w in (weights, "uniform")]
-        rows[regime].append(compare(weighting, Comparison("", *sides, metric=metric), ready))
+        rows[regime].append(
+            scale.studies.compare(
+                weighting, scale.studies.Comparison("", *sides, metric=metric), ready
+            )
+        )
 names = pd.MultiIndex.from_tuples(columns)
 table = pd.DataFrame.from_dict(rows, orient="index", columns=names)
 table.map(lambda outcome: f"{format_estimate(outcome.seeds)} {outcome.verdict}")
@@ -552,16 +529,15 @@ assert table["logits (paper)", "Recall@10"]["clean"].verdict == "contradicted"
 # with another product's. The model knows about the first, by `present`. It cannot know about the second.
 
 # %%
-from scale.evaluation.embed import embed_dataset
-from scale.evaluation.retrieval import ProductArrays, subset_retrievals
-from scale.studies.noise import mismatch_everywhere
-
 share, every = {}, "+".join(MODALITIES)
-noises = {"clean": (), "missing": missing_at_random(0.5), "mismatch": mismatch_everywhere(0.5)}
+missing, mismatch = scale.studies.missing_at_random(0.5), scale.studies.mismatch_everywhere(0.5)
+noises = {"clean": (), "missing": missing, "mismatch": mismatch}
 for name, half_wrong in noises.items():
     data = apply_noise(test, half_wrong, seed=0).dataset
-    arrays = ProductArrays.of(data, embed_dataset(model, data, device=device(), progress=False))
-    share[name] = np.nanmean(subset_retrievals(arrays, "same", (5,))[every].values["mAP@5"])
+    features = scale.evaluation.embed_dataset(model, data, device=device(), progress=False)
+    arrays = scale.evaluation.ProductArrays.of(data, features)
+    found = scale.evaluation.subset_retrievals(arrays, "same", (5,))[every]
+    share[name] = np.nanmean(found.values["mAP@5"])
     print(f"{name}: mAP@5 {approx(share[name])}")
 assert share["clean"] > share["missing"] + 0.05
 assert share["missing"] > share["mismatch"] + 0.02
@@ -571,15 +547,12 @@ assert share["missing"] > share["mismatch"] + 0.02
 # mAP@5 is lost.
 
 # %%
-from scale.studies.retention import damage_retention
-from scale.viz.studies import damage_figure
-
 noise = STUDIES["noise"](False)
-damages = damage_retention(noise, load_finished(noise, samples().folder, folder))
+damages = scale.studies.damage_retention(noise, load_finished(noise, samples().folder, folder))
 kept = {damage.test: damage.kept["uniform"].value for damage in damages}
 assert kept["mismatch 0.5"] < kept["missing 0.5"] - 0.15
 assert min(damage.kept["uniform"].value for damage in damages if damage.modality) > 0.75
-damage_figure(damages)
+scale.plot.damage_figure(damages)
 
 # %% [markdown]
 # Damage to *one* modality costs little: the other four stand in. Mismatch in all is the worst. So if you can
@@ -592,10 +565,7 @@ damage_figure(damages)
 # picture and another product's sound.
 
 # %%
-from scale.explore.scores import ScoreExplorer
-from scale.explore.source import ExplorerSource
-
-panel = ScoreExplorer(ExplorerSource(run, test))
+panel = scale.explore.ScoreExplorer(scale.explore.ExplorerSource(run, test))
 panel.columns["image"].kind.value = "blur"
 panel.columns["image"].strength.value = 6.0
 panel.columns["audio"].mismatch.value = True
@@ -643,7 +613,9 @@ for seeds in (2, 3, 4, 5):
 
 # %% tags=["solution"]
 for steps in (25, 50, 100):
-    setting = ToySetting(regime="mismatch", products=1024, steps=steps, test_products=400)
+    setting = scale.studies.ToySetting(
+        regime="mismatch", products=1024, steps=steps, test_products=400
+    )
     figures = run_toy(setting)
     scores, posterior = figures["auc_scores"], figures["auc_posterior"]
     print(f"{steps} steps: S' {approx(scores)}, posterior {approx(posterior)}")

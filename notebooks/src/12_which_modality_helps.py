@@ -18,8 +18,11 @@
 import numpy as np
 import pandas as pd
 
+import scale
+from scale.evaluation import ProductArrays, embed_dataset, subset_embedding, subset_retrievals
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.notebook import approx, demo_run, device, format_estimate, samples, setup
+from scale.studies import seed_interval, shapley, subset_key
 
 setup(seed=0)
 
@@ -44,8 +47,6 @@ setup(seed=0)
 # sum is (1.6, 0.8), of length 1.789. So the query is (0.894, 0.447): between the two.
 
 # %%
-from scale.evaluation.embed import subset_embedding
-
 features_NMD = np.zeros((1, 5, 2), dtype=np.float32)
 features_NMD[0, INDEX["text"]], features_NMD[0, INDEX["image"]] = (2, 0), (3, 4)
 has_NM = np.array([[True, False, True, False, False]])
@@ -59,9 +60,6 @@ print(query_ND.round(3), "asks:", asks_N)
 # products; below you will see why that matters.
 
 # %%
-from scale.evaluation.embed import embed_dataset
-from scale.evaluation.retrieval import ProductArrays
-
 run = demo_run()
 test = run.dataset(samples(), "test")
 complete = test.subset(np.flatnonzero(test.present_NM.all(axis=1)))
@@ -77,8 +75,6 @@ print(
 # of queries whose first hit is relevant. By hand, for text and image:
 
 # %%
-from scale.evaluation.retrieval import subset_retrievals
-
 query_ND, _ = subset_embedding(pooled.pooled_NMD, pooled.present_NM, ("text", "image"))
 gallery_ND, _ = subset_embedding(pooled.pooled_NMD, pooled.present_NM, MODALITIES)
 labels, hits = np.array(products.labels), []
@@ -111,18 +107,14 @@ pd.Series({s or "(nothing)": approx(v[s]) for s in (EMPTY, *MODALITIES, ALL)}, n
 # say what the query shows. For comparison the same model before training (diamonds), and chance (line).
 
 # %%
-from scale.evaluation.bootstrap import estimates
-from scale.model.scale import ScaleModel
-from scale.viz.retrieval import retrieval_bars
-
-untrained = ScaleModel(run.config.model, run.config.missing)
+untrained = scale.model.ScaleModel(run.config.model, run.config.missing)
 raw = ProductArrays.of(complete, embed_dataset(untrained, complete, progress=False))
 before = {s: one.values["mAP@5"] for s, one in subset_retrievals(raw, "full", ks=(5,)).items()}
 tree = {"chance": {s: {"mAP@5": {"value": v[EMPTY], "low": None, "high": None}} for s in found}}
 for kind, by_subset in (("trained", values), ("untrained", before)):
-    intervals = estimates({s: by_subset[s] for s in found})
+    intervals = scale.evaluation.estimates({s: by_subset[s] for s in found})
     tree[kind] = {s: {"mAP@5": one.to_dict()} for s, one in intervals.items()}
-retrieval_bars(tree, metric="mAP@5")
+scale.plot.retrieval_bars(tree, metric="mAP@5")
 
 # %% [markdown]
 # Three things to read. More modalities find more, on average. But the gain gets smaller: the step from one to
@@ -190,12 +182,10 @@ assert fair < 0.02
 # where 95 % of the means lie. The package does exactly this.
 
 # %%
-from scale.evaluation.bootstrap import paired_difference
-
 draws_RQ = np.random.default_rng(0).integers(0, len(difference_Q), (1000, len(difference_Q)))
 mean_R = difference_Q[draws_RQ].mean(axis=1)
 low, high = np.percentile(mean_R, [2.5, 97.5])
-package = paired_difference(video_N, table_N)
+package = scale.evaluation.paired_difference(video_N, table_N)
 np.testing.assert_allclose([low, high], [package.low, package.high], atol=1e-9)
 print(f"video - table: {approx(package.value)}, 95 % [{approx(low)}, {approx(high)}]")
 assert low < 0 < high
@@ -213,11 +203,9 @@ assert low < 0 < high
 # $$\text{kept}_k = \frac{1}{\binom{5}{k}} \sum_{|S| = 5-k} \frac{v(S)}{v(\text{all})}$$
 
 # %%
-from scale.studies.retention import retained_shares
-
 by_hand = [by_size[4 - k] / v[ALL] for k in range(5)]
 figures = {f"mAP@5 {subset}": v[subset] for subset in found}
-np.testing.assert_allclose(retained_shares(figures), by_hand)
+np.testing.assert_allclose(scale.studies.retained_shares(figures), by_hand)
 pd.Series({k: approx(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, name="kept")
 
 # %% [markdown]
@@ -225,21 +213,17 @@ pd.Series({k: approx(100 * share, 0) + " %" for k, share in enumerate(by_hand)},
 # and measured all subsets.
 
 # %%
-from scale.evaluation.bootstrap import Estimate
-from scale.studies.definitions import STUDIES
-from scale.studies.retention import retention_curves
-from scale.studies.runner import load_finished
-from scale.studies.study import read_records
-from scale.viz.studies import retention_curve
-
 folder = samples().folder.parent / "figures" / "studies"
-study = STUDIES["modalities"](False)
-records = load_finished(study, samples().folder, folder)
-(curve,) = retention_curves(study, records).values()
-live = {k: Estimate(share, None, None, len(values[ALL])) for k, share in enumerate(by_hand)}
+study = scale.studies.STUDIES["modalities"](False)
+records = scale.studies.load_finished(study, samples().folder, folder)
+(curve,) = scale.studies.retention_curves(study, records).values()
+count = len(values[ALL])
+live = [scale.evaluation.Estimate(share, None, None, count) for share in by_hand]
 assert curve[1].low > 0.85
 assert curve[4].high < 0.65
-retention_curve({"study, five models": curve, "demo, this notebook": live})
+scale.plot.retention_curve(
+    {"study, five models": curve, "demo, this notebook": dict(enumerate(live))}
+)
 
 # %% [markdown]
 # With one modality missing about 93 % is left, with four about half. A model of five modalities breaks slowly:
@@ -265,8 +249,6 @@ retention_curve({"study, five models": curve, "demo, this notebook": live})
 
 # %%
 from itertools import permutations
-
-from scale.studies.retention import marginal_contributions, shapley, subset_key
 
 total = dict.fromkeys(MODALITIES, 0.0)
 for order in permutations(MODALITIES):
@@ -300,14 +282,13 @@ for m in MODALITIES:
 # for *each query* and bootstrap over the queries, as before.
 
 # %%
-from scale.viz.illustrations.contributions import shapley_figure
-
-steps = marginal_contributions(values)  # by modality and number of others: value_Q
-intervals = estimates({(m, k): step_Q for m in MODALITIES for k, step_Q in enumerate(steps[m])})
+steps = scale.studies.marginal_contributions(values)  # by modality and number of others: value_Q
+flat = {(m, k): step_Q for m in MODALITIES for k, step_Q in enumerate(steps[m])}
+intervals = scale.evaluation.estimates(flat)
 lines = {m: [intervals[m, k] for k in range(5)] for m in MODALITIES}
-shares = estimates(shapley(values))
+shares = scale.evaluation.estimates(shapley(values))
 assert all(abs(shares[m].value - phi[m]) < 1e-9 for m in MODALITIES)
-shapley_figure(lines, shares, (v[EMPTY], v[ALL]))
+scale.plot.shapley_figure(lines, shares, (v[EMPTY], v[ALL]))
 
 # %% [markdown]
 # **Left**: what a modality adds when 0, 1, 2, 3 or 4 others are there already. The first one adds most, whichever
@@ -330,13 +311,11 @@ table
 # The study has five models, 63 queries. Its Shapley values, with intervals over the trainings:
 
 # %%
-from scale.studies.statistics import seed_interval
-
 five = [r.figures["complete"] for r in records if r.factors == {"modalities": ALL}]
 games = [{s: figures[f"mAP@5 {s}"] for s in found} for figures in five]
 games = [game | {EMPTY: figures["chance mAP@5"]} for game, figures in zip(games, five, strict=True)]
 in_study = {m: seed_interval(np.array([shapley(game)[m] for game in games])) for m in MODALITIES}
-all_lines = [marginal_contributions(game) for game in games]
+all_lines = [scale.studies.marginal_contributions(game) for game in games]
 lines = {
     m: [seed_interval(np.array([one[m][k] for one in all_lines])) for k in range(5)]
     for m in MODALITIES
@@ -344,7 +323,7 @@ lines = {
 ends = [np.mean([game[subset] for game in games]) for subset in (EMPTY, ALL)]
 assert all(one.low > 0.04 for one in in_study.values())
 assert in_study["table"].low > max(in_study[m].value for m in MODALITIES if m != "table")
-shapley_figure(lines, in_study, ends, trainings=5)
+scale.plot.shapley_figure(lines, in_study, ends, trainings=5)
 
 # %% [markdown]
 # Other models (smaller ones) and other queries (validation products too). Here all five help, by 0.07 to 0.11, and the
@@ -356,9 +335,8 @@ shapley_figure(lines, in_study, ends, trainings=5)
 # one order, five seeds each. Each model is asked by all that it knows.
 
 # %%
-from scale.studies.statistics import summarise
-
-claims = [o for o in summarise(study, records).outcomes if o.comparison.test == "held out"]
+outcomes = scale.studies.summarise(study, records).outcomes
+claims = [o for o in outcomes if o.comparison.test == "held out"]
 table = pd.DataFrame(index=[o.comparison.claim for o in claims])
 table["difference, over seeds"] = [format_estimate(o.seeds) for o in claims]
 table["over products"] = [format_estimate(o.products) for o in claims]
@@ -381,10 +359,8 @@ for count in range(1, 6):
 # So "trained with audio" is not "asked with audio". We can take the two apart: ask the model of *five* by the
 # first one, two, three, four modalities only.
 
+
 # %%
-from scale.viz.illustrations.contributions import added_modalities
-
-
 def of_study(trained_with, metric):
     """The figure on all held-out products, over the seeds."""
     runs = [r for r in records if r.factors == {"modalities": trained_with}]
@@ -395,7 +371,7 @@ prefixes = [subset_name(MODALITIES[:count]) for count in range(1, 6)]
 trained = [of_study(prefix, "mAP@5") for prefix in prefixes]
 queried = [of_study(ALL, f"mAP@5 {prefix}") for prefix in prefixes]
 assert all(b.value > 1.4 * a.value for a, b in zip(trained[:4], queried[:4], strict=True))
-added_modalities(trained, queried)
+scale.plot.added_modalities(trained, queried)
 
 # %% [markdown]
 # The upper line is the model that has **learned** from all five. Asked by text alone it finds 0.101; the model that
@@ -429,7 +405,9 @@ table.map(approx)
 # not compared: the study is still being run on further catalogues
 rows = {}
 for path in sorted(folder.glob("modalities-*.parquet")):
-    there = [(r.factors["modalities"], r.figures["held out"]) for r in read_records(path)]
+    there = [
+        (r.factors["modalities"], r.figures["held out"]) for r in scale.studies.read_records(path)
+    ]
     for prefix in prefixes:
         alone = [figures["mAP@5"] for name, figures in there if name == prefix]
         asked = [figures[f"mAP@5 {prefix}"] for name, figures in there if name == ALL]

@@ -22,7 +22,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
+import scale
 from scale.notebook import approx, demo_data, demo_run, device, play, setup
+from scale.viz import modality_gap, neighbour_ranks, trustworthiness, umap_coordinates
 
 setup(seed=0)
 
@@ -75,30 +77,24 @@ np.testing.assert_allclose(gap**2, within_titles + within_pictures - 2 * between
 # that are there become points.
 
 # %%
-from scale.evaluation.embed import embed_dataset
-from scale.modalities import MODALITIES
-from scale.viz.illustrations.space import Points
-
 run, test = demo_run(), demo_data("test")
 models = {"untrained": run.untrained(), "trained": run.model}
 embedded = {
-    stage: embed_dataset(model, test, device=device(), progress=False)
+    stage: scale.evaluation.embed_dataset(model, test, device=device(), progress=False)
     for stage, model in models.items()
 }
-stages = {stage: Points.of(features) for stage, features in embedded.items()}
+stages = {stage: scale.viz.Points.of(features) for stage, features in embedded.items()}
 present_NM = embedded["trained"].present_NM
-pd.DataFrame([present_NM.sum(axis=0)], columns=MODALITIES, index=["points"])
+pd.DataFrame([present_NM.sum(axis=0)], columns=scale.MODALITIES, index=["points"])
 
 # %% [markdown]
 # The gap of all five modalities is the mean over their ten pairs. A loop is all it takes; the package must
 # find the same.
 
+
 # %%
-from scale.viz.illustrations.space import modality_gap
-
-
 def slow_gap(unit_PD, modality_P):
-    means = [unit_PD[modality_P == m].mean(axis=0) for m in MODALITIES]
+    means = [unit_PD[modality_P == m].mean(axis=0) for m in scale.MODALITIES]
     pairs = [(a, b) for i, a in enumerate(means) for b in means[i + 1 :]]
     return np.mean([np.linalg.norm(a - b) for a, b in pairs])
 
@@ -113,11 +109,9 @@ for points in stages.values():
 # about, different modalities of **one product**.
 
 # %%
-from scale.viz.illustrations.space import cosine_kinds
-
 rows = {}
 for stage, points in stages.items():
-    kinds = {kind: cosine_P.mean() for kind, cosine_P in cosine_kinds(points).items()}
+    kinds = {kind: cosine_P.mean() for kind, cosine_P in scale.viz.cosine_kinds(points).items()}
     rows[stage] = {"gap": modality_gap(points), **kinds}
 numbers = pd.DataFrame(rows).T
 numbers.map(approx)
@@ -153,14 +147,12 @@ assert after["within"] > after["between"]  # things of one modality still agree 
 # can hold them: it can only hide distance, never invent it.
 
 # %%
-from scale.viz.illustrations.space import principal_axes
-
 x_PD = stages["trained"].unit_PD.astype(float)
 centred_PD = x_PD - x_PD.mean(axis=0)
 U_PD, size_D, V_DD = np.linalg.svd(centred_PD, full_matrices=False)
 xy_P2 = centred_PD @ V_DD[:2].T  # coordinates along the two longest directions
 share = (size_D[:2] ** 2).sum() / (size_D**2).sum()
-package_P2, package_share = principal_axes(x_PD)
+package_P2, package_share = scale.viz.principal_axes(x_PD)
 np.testing.assert_allclose(np.abs(xy_P2), np.abs(package_P2), atol=1e-8)  # signs are free
 np.testing.assert_allclose(share, package_share)
 print(f"two of 64 directions hold {approx(100 * share, 0)} % of the spread")
@@ -169,9 +161,7 @@ print(f"two of 64 directions hold {approx(100 * share, 0)} % of the spread")
 # The maps below have one scale. On the right are the cosines, by kind.
 
 # %%
-from scale.viz.illustrations.space import modality_gap_figure
-
-modality_gap_figure(stages)
+scale.plot.modality_gap_figure(stages)
 
 # %% [markdown]
 # In one sentence: before training the modality is everything that a feature knows, and the points hide behind
@@ -191,8 +181,6 @@ modality_gap_figure(stages)
 # By hand for one pair of modalities, and against the package for all of them:
 
 # %%
-from scale.training.health_checks import alignment, uniformity
-
 pooled_NMD = torch.from_numpy(embedded["trained"].pooled_NMD)
 present_NM = torch.from_numpy(embedded["trained"].present_NM)
 only = torch.zeros_like(present_NM)
@@ -200,7 +188,7 @@ only[:, [0, 2]] = present_NM[:, [0, 2]]  # text and image
 both_N = only[:, 0] & only[:, 2]
 z_NMD = normalize(pooled_NMD[both_N], dim=-1)
 by_hand = (z_NMD[:, 0] - z_NMD[:, 2]).square().sum(-1).mean().item()
-np.testing.assert_allclose(alignment(pooled_NMD, only), by_hand, rtol=1e-5)
+np.testing.assert_allclose(scale.training.alignment(pooled_NMD, only), by_hand, rtol=1e-5)
 cosine = (z_NMD[:, 0] * z_NMD[:, 2]).sum(-1).mean().item()
 np.testing.assert_allclose(by_hand, 2 - 2 * cosine, rtol=1e-5)  # one more name for a cosine
 
@@ -217,7 +205,7 @@ terms = [
 by_hand = torch.stack(terms).mean().log().item()
 only = torch.zeros_like(present_NM)
 only[:, 0] = present_NM[:, 0]
-assert abs(uniformity(pooled_NMD, only) - by_hand) < 1e-3
+assert abs(scale.training.uniformity(pooled_NMD, only) - by_hand) < 1e-3
 
 # %% [markdown]
 # ## Over training
@@ -227,30 +215,27 @@ assert abs(uniformity(pooled_NMD, only) - by_hand) < 1e-3
 # we stop and look at the test products.
 
 # %%
-from scale.losses.contrastive import pair_losses
-from scale.training.schedule import batch_indices
-
 model, train = run.untrained().to(device()).train(), demo_data("train")
 optimizer, history = torch.optim.AdamW(model.parameters(), lr=1e-3), {0: embedded["untrained"]}
 for step in range(50):
-    batch = train.collate(batch_indices(len(train), 64, seed=0, step=step)).to(device())
-    output = model.embed(batch)
-    loss = pair_losses(output.pooled_BMD, output.present_BM).mean_P().sum()
+    rows = scale.training.batch_indices(len(train), 64, seed=0, step=step)
+    output = model.embed(train.collate(rows).to(device()))
+    loss = scale.losses.pair_losses(output.pooled_BMD, output.present_BM).mean_P().sum()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     if step + 1 in (20, 30, 50):
-        history[step + 1] = embed_dataset(model, test, device=device(), progress=False)
+        history[step + 1] = scale.evaluation.embed_dataset(
+            model, test, device=device(), progress=False
+        )
 history[run.config.train.steps] = embedded["trained"]  # the demo: the whole way, all six losses
 
 # %% [markdown]
 # Maps (PCA, one scale) and, below, the gap and the three kinds of cosine. The last column is the demo.
 
 # %%
-from scale.viz.illustrations.space import gap_over_training
-
-snapshots = {step: Points.of(features) for step, features in history.items()}
-gap_over_training(snapshots, last=run.config.train.steps)
+snapshots = {step: scale.viz.Points.of(features) for step, features in history.items()}
+scale.plot.gap_over_training(snapshots, last=run.config.train.steps)
 
 # %% [markdown]
 # First nothing seems to happen (20 steps), then the cones open and slide over each other within a few steps.
@@ -260,7 +245,10 @@ gap_over_training(snapshots, last=run.config.train.steps)
 rows = {}
 for step, features in history.items():
     pooled_NMD, present_NM = map(torch.from_numpy, (features.pooled_NMD, features.present_NM))
-    aligned, even = alignment(pooled_NMD, present_NM), uniformity(pooled_NMD, present_NM)
+    aligned, even = (
+        scale.training.alignment(pooled_NMD, present_NM),
+        scale.training.uniformity(pooled_NMD, present_NM),
+    )
     rows[step] = {"alignment": aligned, "uniformity": even}
 over_time = pd.DataFrame(rows).T
 assert over_time.alignment[50] < over_time.alignment[0] - 0.2
@@ -285,11 +273,8 @@ over_time.map(approx)
 # takes about ten seconds.)
 
 # %%
-from scale.viz.embeddings import umap_coordinates
-from scale.viz.illustrations.space import modality_maps
-
 maps = {stage: umap_coordinates(points.unit_PD) for stage, points in stages.items()}
-modality_maps(maps, stages["trained"].modality_P)
+scale.plot.modality_maps(maps, stages["trained"].modality_P)
 
 # %% [markdown]
 # Untrained: five islands, one a modality, the gap in its purest form. Trained: titles, tables, clips and
@@ -297,17 +282,15 @@ modality_maps(maps, stages["trained"].modality_P)
 # map is right? We ask the space, not a map: of the 10 nearest points to a point, in all 64 dimensions, how
 # many are of its own modality? By chance it would be about 20 %.
 
+
 # %%
-from scale.viz.illustrations.space import neighbour_ranks
-
-
 def own_share(points, k=10):
     """Per modality: share of the k nearest points, in 64 dimensions, that are of the same one."""
     rank_PP = neighbour_ranks(points.unit_PD)
     near_PP = (rank_PP >= 1) & (rank_PP <= k)
     same_PP = points.modality_P[:, None] == points.modality_P
     share_P = (near_PP & same_PP).sum(axis=1) / k
-    return {m: share_P[points.modality_P == m].mean() for m in MODALITIES}
+    return {m: share_P[points.modality_P == m].mean() for m in scale.MODALITIES}
 
 
 shares = pd.DataFrame({stage: own_share(points) for stage, points in stages.items()}).T
@@ -378,14 +361,12 @@ play(test.products[best], "audio")
 # picture.
 
 # %%
-from scale.viz.retrieval import retrieval_sheet
-
 score_G = U_NMD[rows_N, 2] @ U_NMD[best, 4]
 top = score_G.argsort()[::-1][:5]
 results = [(test.products[rows_N[g]], float(score_G[g])) for g in top]
 hits = [rows_N[g] == best for g in top]
 assert any(hits)
-retrieval_sheet([test.products[best]], [results], [hits], query_subset=("audio",))
+scale.plot.retrieval_sheet([test.products[best]], [results], [hits], query_subset=("audio",))
 
 # %% [markdown]
 # ## By category
@@ -394,12 +375,10 @@ retrieval_sheet([test.products[best]], [results], [hits], query_subset=("audio",
 # vectors, made a unit vector again) and colour it by category. The model has never seen a category.
 
 # %%
-from scale.viz.embeddings import embedding_map
-
 products = {stage: features.product() for stage, features in embedded.items()}
 product_maps = {stage: umap_coordinates(found.emb_ND) for stage, found in products.items()}
 category_N = np.array([product.category for product in test.products])
-embedding_map(product_maps["trained"], list(category_N))
+scale.plot.embedding_map(product_maps["trained"], list(category_N))
 
 # %% [markdown]
 # Mugs lie with mugs and near bowls; backpacks near suitcases; stools near chairs. Now the same products
@@ -409,7 +388,7 @@ embedding_map(product_maps["trained"], list(category_N))
 has_NM = embedded["untrained"].present_NM
 names = {(0, 0): "neither", (1, 0): "clip", (0, 1): "sound", (1, 1): "clip and sound"}
 pattern_N = [names[int(clip), int(sound)] for clip, sound in has_NM[:, 3:]]
-embedding_map(product_maps["untrained"], pattern_N)
+scale.plot.embedding_map(product_maps["untrained"], pattern_N)
 
 # %% [markdown]
 # A trap. The islands are not categories. They are **which modalities a product lacks**: here coloured by
@@ -462,8 +441,6 @@ pd.DataFrame({f"{b} from {a}": {n: r[a, b] for n, r in ranks.items()} for a, b i
 # %%
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
-from scale.viz.illustrations.space import trustworthiness
-
 
 def slow_trustworthiness(rank_NN, map_rank_NN, k):
     count, penalty = len(rank_NN), 0
@@ -491,7 +468,7 @@ for name, line_N1, line_NN in (("cut", cut_N1, cut_NN), ("flat", flat_N1, flat_N
 # %%
 emb_ND = products["trained"].emb_ND
 rank_NN = neighbour_ranks(emb_ND)
-both_maps = {"UMAP": product_maps["trained"], "PCA": principal_axes(emb_ND)[0]}
+both_maps = {"UMAP": product_maps["trained"], "PCA": scale.viz.principal_axes(emb_ND)[0]}
 rows = {}
 for name, xy_N2 in both_maps.items():
     map_rank_NN = neighbour_ranks(xy_N2)
@@ -511,9 +488,7 @@ honest.map(approx)
 # tear?
 
 # %%
-from scale.viz.illustrations.space import largest_projection_error, projection_errors
-
-projection_errors(product_maps["trained"], rank_NN)
+scale.plot.projection_errors(product_maps["trained"], rank_NN)
 
 # %% [markdown]
 # Left: each product is joined to its nearest one in the 64 dimensions. Most lines are short; the orange ones
@@ -523,13 +498,13 @@ projection_errors(product_maps["trained"], rank_NN)
 # category).
 
 # %%
-row = largest_projection_error(rank_NN, neighbour_ranks(product_maps["trained"]))
+row = scale.viz.largest_projection_error(rank_NN, neighbour_ranks(product_maps["trained"]))
 product, results, hits = test.products[row], [], []
 for ranks_NN in (rank_NN, neighbour_ranks(product_maps["trained"])):
     near = ranks_NN[row].argsort()[1:6]
     results.append([(test.products[j], float(emb_ND[row] @ emb_ND[j])) for j in near])
     hits.append([test.products[j].category == product.category for j in near])
-retrieval_sheet([product, product], results, hits)
+scale.plot.retrieval_sheet([product, product], results, hits)
 
 # %% [markdown]
 # Compare the cosines under the two rows: the map's neighbours are farther away than the true ones.
@@ -540,10 +515,8 @@ retrieval_sheet([product, product], results, hits)
 # map of seed 1, the six largest categories in colour.
 
 # %%
-from scale.viz.illustrations.space import seed_maps
-
 seeds = {0: product_maps["trained"], 1: umap_coordinates(emb_ND, seed=1)}
-seed_maps(seeds, category_N)
+scale.plot.seed_maps(seeds, category_N)
 
 # %% [markdown]
 # Turned and bent: an arm that pointed right now points up. Left and right, above and below mean nothing. What
@@ -573,13 +546,11 @@ table.map(approx)
 # (100 degrees). And 400 random vectors in 64 dimensions, where there is nothing at all to see.
 
 # %%
-from scale.viz.illustrations.space import projection_artefacts, three_groups
-
-truth_N3, group_N = three_groups()
+truth_N3, group_N = scale.viz.three_groups()
 truth_map_N2 = umap_coordinates(truth_N3)
 noise_ND = np.random.default_rng(0).normal(size=(400, 64))
 noise_maps = {k: umap_coordinates(noise_ND, neighbours=k) for k in (3, 15)}
-projection_artefacts(truth_N3, group_N, truth_map_N2, noise_maps)
+scale.plot.projection_artefacts(truth_N3, group_N, truth_map_N2, noise_maps)
 
 # %% [markdown]
 # The wide group is drawn no wider than the narrow ones, and the two near groups are as far apart as the far
@@ -613,10 +584,8 @@ assert max(map_width, map_far) < 2
 
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
-from scale.explore.embeddings import EmbeddingExplorer
-from scale.explore.source import ExplorerSource
 
-EmbeddingExplorer(ExplorerSource(run, test), product="p0012")
+scale.explore.EmbeddingExplorer(scale.explore.ExplorerSource(run, test), product="p0012")
 
 # %% [markdown]
 # In one sentence: of this bowl's ten nearest products the map tears away about half; what lies beside it on a map is
@@ -634,7 +603,7 @@ points = stages["trained"]
 mean_by = points.means()
 moved_PD = points.unit_PD - np.stack([mean_by[m] for m in points.modality_P])
 moved_PD /= np.linalg.norm(moved_PD, axis=1, keepdims=True)
-moved = Points(moved_PD, points.modality_P, points.row_P)
+moved = scale.viz.Points(moved_PD, points.modality_P, points.row_P)
 print(f"gap {approx(modality_gap(points))} -> {approx(modality_gap(moved))}")
 own = np.mean(list(own_share(points).values())), np.mean(list(own_share(moved).values()))
 print(f"own share {approx(own[0])} -> {approx(own[1])}")

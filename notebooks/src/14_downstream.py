@@ -21,6 +21,8 @@
 import numpy as np
 import pandas as pd
 
+import scale
+from scale.evaluation import average_precision_at_k, category_retrieval, estimate, paired_difference
 from scale.notebook import approx, demo_data, demo_run, device, setup
 
 setup(seed=0)
@@ -54,8 +56,6 @@ pd.DataFrame(columns, index=range(1, 11)).T
 # \underbrace{\textstyle\sum_{i \le k} \text{rel}_i}_{\text{hits found}}$$
 
 # %%
-from scale.evaluation.metrics import average_precision_at_k
-
 total = sum(rel_K[i] * precision_K[i] for i in range(k))
 by_hand = {
     "relevant": total / relevant,
@@ -71,9 +71,7 @@ for denominator, value in by_hand.items():
 # One list, three numbers: 0.21, 0.33 and 0.83. The next picture shows where they come from.
 
 # %%
-from scale.viz.illustrations.downstream import ap_denominators
-
-ap_denominators({"One ranking": rel_K}, relevant)
+scale.plot.ap_denominators({"One ranking": rel_K}, relevant)
 
 # %% [markdown]
 # Which one is right? All are "AP@5" in somebody's table.
@@ -97,11 +95,9 @@ assert value == 1.0  # by the hits found: nine of ten were missed, and the score
 # two places to find it. A hit at rank 3 counts 1/3 with us and 0 there:
 
 # %%
-from scale.evaluation.metrics import authors_metrics_at_k
-
 third = np.array([[0, 0, 1, 0, 0]], dtype=bool)
 (ours,) = average_precision_at_k(third, np.array([1]), 5)
-(theirs,) = authors_metrics_at_k(third, np.array([1]), 5)[0]
+(theirs,) = scale.evaluation.authors_metrics_at_k(third, np.array([1]), 5)[0]
 print(f"one relevant item, found at rank 3: ours {ours:.2f}, the authors' {theirs:.2f}")
 assert theirs == 0 < ours
 
@@ -124,7 +120,7 @@ table.round(2)
 # The same in a picture. Compare the orange bars with the blue ones.
 
 # %%
-ap_denominators(systems, relevant=5)
+scale.plot.ap_denominators(systems, relevant=5)
 
 # %% [markdown]
 # By the hits found, A wins with 1.00 against 0.68. By what fits, B wins with 0.54 against 0.20. A shop would
@@ -138,16 +134,15 @@ ap_denominators(systems, relevant=5)
 # the gallery; relevant is what shares its category.
 
 # %%
-from scale.evaluation.embed import embed_dataset
-from scale.evaluation.retrieval import ProductArrays
-
 run, test = demo_run(), demo_data("test")
 models = {"untrained": run.untrained(), "trained": run.model}
 embedded = {
-    stage: embed_dataset(model, test, device=device(), progress=False)
+    stage: scale.evaluation.embed_dataset(model, test, device=device(), progress=False)
     for stage, model in models.items()
 }
-stages = {stage: ProductArrays.of(test, features) for stage, features in embedded.items()}
+stages = {
+    stage: scale.evaluation.ProductArrays.of(test, features) for stage, features in embedded.items()
+}
 emb_ND = {stage: features.product().emb_ND for stage, features in embedded.items()}
 category_N = np.array([product.category for product in test.products])
 print(len(test), "products of", len(set(category_N)), "categories")
@@ -156,10 +151,8 @@ print(len(test), "products of", len(set(category_N)), "categories")
 # Retrieval as a slow loop: cosines to all, **take the query itself out of its gallery**, sort, mark the hits,
 # compute AP@5. The package does the same in blocks; both must agree.
 
+
 # %%
-from scale.evaluation.retrieval import category_retrieval
-
-
 def slow_ap(emb_ND, k=5):
     values = []
     for q in range(len(emb_ND)):
@@ -248,15 +241,13 @@ pd.DataFrame(rows).T
 # Three random queries, with what the trained model finds for them:
 
 # %%
-from scale.viz.retrieval import retrieval_sheet
-
 e = emb_ND["trained"]
 cosine_NN = e @ e.T - 2 * np.eye(len(e))  # itself last
 order_NN = np.argsort(-cosine_NN, axis=1, kind="stable")
 asking = np.random.default_rng(0).permutation(len(test))[[0, 2, 3]]
 shown = [[(test.products[j], float(cosine_NN[q, j])) for j in order_NN[q, :5]] for q in asking]
 hits = [[category_N[j] == category_N[q] for j in order_NN[q, :5]] for q in asking]
-retrieval_sheet([test.products[q] for q in asking], shown, hits)
+scale.plot.retrieval_sheet([test.products[q] for q in asking], shown, hits)
 
 # %% [markdown]
 # Look at the misses too. Knives for a pan, a jar and bowls for a teapot: they come from the same kitchen, but for
@@ -270,8 +261,6 @@ retrieval_sheet([test.products[q] for q in asking], shown, hits)
 # (自助法).
 
 # %%
-from scale.evaluation.bootstrap import estimate, paired_difference
-
 value_Q = ap_Q["trained"]
 n, rng = len(value_Q), np.random.default_rng(0)
 mean_R = np.array([value_Q[rng.integers(0, n, n)].mean() for _ in range(1000)])
@@ -289,9 +278,9 @@ print(f"mAP@5 {approx(value_Q.mean())}, 95 % interval {approx(low)} to {approx(h
 # resample those: the **paired** interval (配对).
 
 # %%
-from scale.evaluation.retrieval import subset_retrievals
-
-subsets = {stage: subset_retrievals(arrays, "same") for stage, arrays in stages.items()}
+subsets = {
+    stage: scale.evaluation.subset_retrievals(arrays, "same") for stage, arrays in stages.items()
+}
 without = subsets["trained"]["text+table+video+audio"]
 assert list(without.rows_Q) == list(range(len(test)))  # the same queries, in the same order
 a_Q, b_Q = value_Q, without.values["mAP@5"]
@@ -308,9 +297,7 @@ assert paired.high - paired.low < 0.8 * (high - low)
 # uncertain. Middle: the 1000 means. Right: the difference, both ways.
 
 # %%
-from scale.viz.illustrations.downstream import bootstrap_figure
-
-bootstrap_figure(a_Q, b_Q, ("all five", "all but the picture"))
+scale.plot.bootstrap_figure(a_Q, b_Q, ("all five", "all but the picture"))
 
 # %% [markdown]
 # The same data, and two verdicts. The unpaired interval contains 0: "not decided". The paired one is about half
@@ -336,12 +323,9 @@ np.testing.assert_allclose(
 # `retrieval_results` measures all of them, for both models, with chance and intervals.
 
 # %%
-from scale.evaluation.report import plain, retrieval_results
-from scale.viz.retrieval import direction_matrix, retrieval_bars
-
-results = plain(retrieval_results(stages))
+results = scale.evaluation.plain(scale.evaluation.retrieval_results(stages))
 assert len(results["category"]["trained"]) == 31
-retrieval_bars(results["category"], metric="mAP@5")
+scale.plot.retrieval_bars(results["category"], metric="mAP@5")
 
 # %% [markdown]
 # Each column is a subset (dots below); blue: trained, diamond: untrained, dash: chance. Within a group of equal
@@ -367,7 +351,7 @@ assert n["video"] < 0.7 * n["text"]
 # answer is right, so there are $5 \cdot 4 = 20$ directions, and chance is 10 divided by the gallery.
 
 # %%
-direction_matrix(results["instance"])
+scale.plot.direction_matrix(results["instance"])
 
 # %% [markdown]
 # Rows ask, columns answer; the colour is what lies above chance. Galleries have different sizes (not every
@@ -402,7 +386,7 @@ worst = int(np.where(relevant_Q >= 3, first_N, 0).argmax())
 top = order_NN[worst, :5]
 shown = [(test.products[j], float(cosine_NN[worst, j])) for j in top]
 hits = [category_N[j] == category_N[worst] for j in top]
-retrieval_sheet([test.products[worst]], [shown], [hits])
+scale.plot.retrieval_sheet([test.products[worst]], [shown], [hits])
 
 # %% [markdown]
 # A clock. It finds a bell, a watch, lamps; the first other clock comes far down the list. Why? A product's vector
@@ -410,8 +394,6 @@ retrieval_sheet([test.products[worst]], [shown], [hits])
 # hit, and at which rank would it be in a shuffled gallery?
 
 # %%
-from scale.evaluation.metrics import chance_mean_rank
-
 features, rows = embedded["trained"], {"all": first_N[worst]}
 for modality in test.products[worst].present:
     alone = features.product((modality,))
@@ -421,7 +403,7 @@ for modality in test.products[worst].present:
     cosine_G[own] = -np.inf
     rows[modality] = (kind_G[np.argsort(-cosine_G, kind="stable")] == kind_G[own]).argmax() + 1
 assert first_N[worst] > 15
-shuffled_rank = chance_mean_rank(relevant_Q[[worst]], np.array([len(test) - 1]))[0]
+shuffled_rank = scale.evaluation.chance_mean_rank(relevant_Q[[worst]], np.array([len(test) - 1]))[0]
 print(f"first hit by chance at rank {approx(shuffled_rank, 0)}")
 pd.DataFrame({"rank of the first hit": {name: approx(rank, 0) for name, rank in rows.items()}}).T
 
@@ -429,9 +411,7 @@ pd.DataFrame({"rank of the first hit": {name: approx(rank, 0) for name, rank in 
 # And the product itself:
 
 # %%
-from scale.viz.products import product_card
-
-product_card(test.products[worst])
+scale.plot.product_card(test.products[worst])
 
 # %% [markdown]
 # Now it is plain. The title says "gadget for focused work": never the word clock. The picture shows a clock, but
@@ -452,15 +432,13 @@ product_card(test.products[worst])
 # eight mugs and two bells, and a classifier that always says "mug".
 
 # %%
-from scale.evaluation.probes import classification_scores
-
 true, predicted = np.array(["mug"] * 8 + ["bell"] * 2), np.array(["mug"] * 10)
 accuracy, f1 = (true == predicted).mean(), {}
 for c in ("mug", "bell"):
     right = ((true == c) & (predicted == c)).sum()
     f1[c] = 2 * right / ((true == c).sum() + (predicted == c).sum())
 macro = sum(f1.values()) / len(f1)
-package = classification_scores(true, predicted)
+package = scale.evaluation.classification_scores(true, predicted)
 np.testing.assert_allclose([found.value for found in package.values()], [accuracy, macro])
 print(f"accuracy {accuracy:.2f}, macro-F1 {macro:.2f}")
 print(f"F1 of mug {f1['mug']:.2f}, F1 of bell {f1['bell']:.2f}")
@@ -472,17 +450,15 @@ print(f"F1 of mug {f1['mug']:.2f}, F1 of bell {f1['bell']:.2f}")
 # (长尾分布), as in M5Product's 6,000 categories, the two tell different stories. Now the probe:
 
 # %%
-from scale.evaluation.probes import Examples, linear_probe
-
 splits = {name: demo_data(name) for name in ("train", "val", "test")}
 probes = {}
 for stage, model in models.items():
     examples = []
     for data in splits.values():
-        features = embed_dataset(model, data, device=device(), progress=False)
+        features = scale.evaluation.embed_dataset(model, data, device=device(), progress=False)
         labels = [product.category for product in data.products]
-        examples.append(Examples(features.product().emb_ND, labels))
-    probes[stage] = linear_probe(*examples)
+        examples.append(scale.evaluation.Examples(features.product().emb_ND, labels))
+    probes[stage] = scale.evaluation.linear_probe(*examples)
 scores = {"majority": probes["trained"].majority} | {s: p.scores for s, p in probes.items()}
 pd.DataFrame(scores).map(lambda e: f"{approx(e.value)} [{approx(e.low)}, {approx(e.high)}]").T
 
@@ -494,15 +470,13 @@ pd.DataFrame(scores).map(lambda e: f"{approx(e.value)} [{approx(e.low)}, {approx
 # %%
 from collections import Counter
 
-from scale.viz.illustrations.downstream import class_f1, tail_scores
-
 predicted_N = np.array(probes["trained"].predicted)
 in_train = Counter(product.category for product in splits["train"].products)
-f1 = class_f1(category_N, predicted_N)
+f1 = scale.viz.class_f1(category_N, predicted_N)
 values = {name: e.value for name, e in probes["trained"].scores.items()}
 size_C, f1_C = np.array([in_train[c] for c in f1]), np.array(list(f1.values()))
 np.testing.assert_allclose(f1_C.mean(), values["macro-F1"])
-tail_scores(list(f1), size_C, f1_C, values)
+scale.plot.tail_scores(list(f1), size_C, f1_C, values)
 
 # %% [markdown]
 # The large classes on the left are found well. On the right, a class has a handful of training products and two
@@ -524,10 +498,9 @@ assert scores["trained"]["accuracy"].low > scores["untrained"]["accuracy"].value
 # hand, six products in two clusters:
 
 # %%
-from scale.evaluation.clustering import agreement, purity
-
 cluster_N, class_N = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 1])
-assert purity(cluster_N, class_N) == (2 + 3) / 6  # the largest class of each cluster
+# Purity counts the largest class of each cluster.
+assert scale.evaluation.purity(cluster_N, class_N) == (2 + 3) / 6
 
 
 def entropy(number_N):
@@ -537,7 +510,8 @@ def entropy(number_N):
 
 shared = entropy(cluster_N) + entropy(class_N) - entropy(2 * cluster_N + class_N)
 nmi = shared / ((entropy(cluster_N) + entropy(class_N)) / 2)
-np.testing.assert_allclose(agreement(np.ones((1, 6), int), cluster_N, class_N)["NMI"], nmi)
+package = scale.evaluation.agreement(np.ones((1, 6), int), cluster_N, class_N)
+np.testing.assert_allclose(package["NMI"], nmi)
 print(f"purity {5 / 6:.2f}, NMI {nmi:.2f}")
 
 # %% [markdown]
@@ -547,10 +521,8 @@ print(f"purity {5 / 6:.2f}, NMI {nmi:.2f}")
 # $k$ run, and beside each result put clusters of the same sizes with their members drawn by lot.
 
 # %%
-from scale.viz.illustrations.downstream import purity_curves
-
 clusters_K = [2, 5, 10, 20, 34, 60, 100, 146]
-curves = purity_curves(emb_ND["trained"], category_N, clusters_K)
+curves = scale.viz.purity_curves(emb_ND["trained"], category_N, clusters_K)
 measures = {f"{stage} {name}": v for stage in curves for name, v in curves[stage].items()}
 table = pd.DataFrame(measures, index=clusters_K)
 table[["trained purity", "chance purity", "chance NMI"]].map(approx)
@@ -560,12 +532,10 @@ table[["trained purity", "chance purity", "chance NMI"]].map(approx)
 # both, and is corrected so that lots have 0:
 
 # %%
-from scale.viz.illustrations.downstream import purity_figure
-
 assert curves["trained"]["purity"][-1] == curves["chance"]["purity"][-1] == 1.0
 assert curves["chance"]["NMI"][-1] > 0.7
 assert np.abs(curves["chance"]["ARI"]).max() < 0.05
-purity_figure(clusters_K, curves, categories=34)
+scale.plot.purity_figure(clusters_K, curves, categories=34)
 
 # %% [markdown]
 # Purity rises with $k$ and ends at 1, for the model **and for the lots**. Even NMI, which is meant to be fair,
@@ -578,12 +548,10 @@ purity_figure(clusters_K, curves, categories=34)
 # all.
 
 # %%
-from scale.viz.illustrations.downstream import task_estimates, task_figure
-
-tasks = task_estimates(emb_ND, test.ids, category_N, probes)
+tasks = scale.viz.task_estimates(emb_ND, test.ids, category_N, probes)
 for metric, by_stage in tasks.items():
     assert by_stage["trained"].low > by_stage["untrained"].value, metric
-task_figure(tasks)
+scale.plot.task_figure(tasks)
 
 # %% [markdown]
 # Training helps in all three tasks; in no row do the two models' intervals meet. Note the *floors*: the untrained

@@ -23,15 +23,10 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from scale.modalities import TASKS
+import scale
+from scale.data import load_audio, log_mel
+from scale.losses import pair_losses, scale_loss
 from scale.notebook import approx, demo_run, samples, setup
-from scale.studies.released_code import (
-    SHORT_RUNS,
-    first_training_products,
-    small_config,
-    train_briefly,
-)
-from scale.training.run import seeded_model
 
 setup(seed=0)
 
@@ -43,9 +38,12 @@ setup(seed=0)
 
 # %%
 run = demo_run()
-data = first_training_products(run, samples())
-config = small_config(run.config)
-trained = {name: train_briefly(config, data, fault) for name, fault in SHORT_RUNS.items()}
+data = scale.studies.first_training_products(run, samples())
+config = scale.studies.small_config(run.config)
+trained = {
+    name: scale.studies.train_briefly(config, data, fault)
+    for name, fault in scale.studies.SHORT_RUNS.items()
+}
 total = {name: losses["total"] for name, (_, losses) in trained.items()}
 for name, values in total.items():
     first, last = np.mean(values[:3]), np.mean(values[-3:])
@@ -57,9 +55,7 @@ for name, values in total.items():
 # make you stop and look for a mistake?
 
 # %%
-from scale.viz.illustrations.released_code import fault_losses
-
-fault_losses(total)
+scale.plot.fault_losses(total)
 
 # %% [markdown]
 # In one sentence: **a falling loss says that the program learns something, not that it learns what you meant.**
@@ -95,11 +91,9 @@ def judge(check, released, ours):
 #
 # In the released code the JCT runs, but the heads get the encoders' output. One word is wrong:
 
+
 # %%
-from scale.model.scale import ScaleModel
-
-
-class HeadsOnEncoder(ScaleModel):
+class HeadsOnEncoder(scale.model.ScaleModel):
     def forward(self, batch, hidden=None):
         output = super().forward(batch, hidden)
         read = output.encoded  # should be output.fused
@@ -107,7 +101,7 @@ class HeadsOnEncoder(ScaleModel):
         return replace(output, predictions=wrong)
 
 
-ours = seeded_model(config)
+ours = scale.training.seeded_model(config)
 heads = HeadsOnEncoder(config.model, config.missing)
 _ = heads.load_state_dict(ours.state_dict())
 
@@ -118,13 +112,12 @@ _ = heads.load_state_dict(ours.state_dict())
 #
 # To test it we hide some tokens of 16 products, once, and use them for all models.
 
+
 # %%
-from scale.losses.masking import WordPieces, mask_batch
-from scale.losses.total import scale_loss
-
-
-def hide(batch, tasks=TASKS):
-    return mask_batch(batch, config.mask, WordPieces.of(data.tokenizer), (0,), tasks)
+def hide(batch, tasks=scale.TASKS):
+    return scale.losses.mask_batch(
+        batch, config.mask, scale.losses.WordPieces.of(data.tokenizer), (0,), tasks
+    )
 
 
 def loss_of(model, batch):
@@ -177,7 +170,7 @@ judge(check_pictures_reach_titles, [heads], [ours])
 # changed. Here it is in our model.
 
 # %%
-copied = seeded_model(config)
+copied = scale.training.seeded_model(config)
 image, video = copied.encoders["image"], copied.encoders["video"]
 video.stack.forward = image.stack.forward  # should be video's own
 text, table = copied.encoders["text"].bert, copied.encoders["table"].bert
@@ -191,14 +184,11 @@ judge(check_every_parameter_learns, [copied], [ours])
 # The picture shows it for our small model: hatched is what never learns.
 
 # %%
-from scale.studies.released_code import gradient_coverage
-from scale.viz.illustrations.released_code import fault_gradients
-
 versions = ("as described", "heads on encoder", "layers never called")
-counts = {name: gradient_coverage(trained[name][0]) for name in versions}
+counts = {name: scale.studies.gradient_coverage(trained[name][0]) for name in versions}
 assert all(reached == there for reached, there in counts["as described"].values())
 assert counts["heads on encoder"]["jct"][0] == 0
-fault_gradients(counts)
+scale.plot.fault_gradients(counts)
 
 # %% [markdown]
 # In one sentence: the loss falls because the rest of the model learns; the hatched part goes along for the
@@ -232,15 +222,13 @@ pd.DataFrame(
 
 # %%
 from scale.notebook import device
-from scale.studies.released_code import mask_owners, title_influence, with_misaligned_mask
-from scale.viz.illustrations.released_code import fault_mask
 
 six = data.collate(np.flatnonzero(data.present_NM.all(axis=1))[:6]).to(device())
-scrambled = with_misaligned_mask(run)
-right_BB, wrong_BB = (title_influence(model, six) for model in (run.model, scrambled))
+scrambled = scale.studies.with_misaligned_mask(run)
+right_BB, wrong_BB = (scale.studies.title_influence(model, six) for model in (run.model, scrambled))
 elsewhere_BB = ~np.eye(6, dtype=bool)
 assert right_BB[elsewhere_BB].max() < 1e-4 < 3e-3 < wrong_BB[elsewhere_BB].max()
-fault_mask(mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
+scale.plot.fault_mask(scale.studies.mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
 
 # %% [markdown]
 # Left: the frame marks a head with a foreign mask. Middle: cutting title 2 changes product 2 only, as it
@@ -249,13 +237,11 @@ fault_mask(mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
 #
 # **Invariant: changing product i never changes product j** (outside of the loss).
 
+
 # %%
-from scale.studies.released_code import truncate_title
-
-
 def check_products_never_meet(model):
     with torch.no_grad():
-        before, after = model(six), model(truncate_title(six, 1))
+        before, after = model(six), model(scale.studies.truncate_title(six, 1))
     others = [0, 2, 3, 4, 5]
     torch.testing.assert_close(
         after.fused_pooled_BMD[others], before.fused_pooled_BMD[others], atol=1e-4, rtol=0
@@ -289,10 +275,7 @@ torch.testing.assert_close(p.detach(), t / w)
 # S′ of these products. One has the weight on the loss, the other on the prediction.
 
 # %%
-from scale.studies.released_code import fit_audio_heads
-from scale.viz.illustrations.released_code import fault_regression
-
-fitted = fit_audio_heads(run, data)
+fitted = scale.studies.fit_audio_heads(run, data)
 for where, losses in fitted.loss.items():
     size = approx(fitted.size[where], 1)
     print(
@@ -300,7 +283,7 @@ for where, losses in fitted.loss.items():
     )
     assert losses[-1] < losses[0] / 2
 assert fitted.size["loss"] < 1.1 < 1.8 < fitted.size["prediction"]
-fault_regression(fitted)
+scale.plot.fault_regression(fitted)
 
 # %% [markdown]
 # "Size" is the spread of the predictions over the spread of the targets. Both losses fall by more than half.
@@ -309,13 +292,11 @@ fault_regression(fitted)
 #
 # **Invariant: the truth costs nothing.** Put the target in as the prediction; the loss must be 0.
 
+
 # %%
-from scale.losses.masked import masked_vector_loss
-
-
 def check_the_truth_costs_nothing(where):
     target_NF, weight_N = torch.ones(4, 3), torch.full((4,), 0.25)
-    assert masked_vector_loss(target_NF, target_NF, weight_N, where) == 0
+    assert scale.losses.masked_vector_loss(target_NF, target_NF, weight_N, where) == 0
 
 
 judge(check_the_truth_costs_nothing, ["prediction"], ["loss"])
@@ -327,12 +308,10 @@ judge(check_the_truth_costs_nothing, ["prediction"], ["loss"])
 # cancels the softmax's denominator (notebook [09](09_score_matrix.ipynb) shows it slowly). Shares must sum to
 # one. So look at a case where you know the answer: five modalities that agree perfectly.
 
+
 # %%
-from scale.model.scores import inter_modality_scores
-
-
 def check_equal_modalities_share_one(row_normalise):
-    scores = inter_modality_scores(torch.ones(1, 5, 8), row_normalise=row_normalise)
+    scores = scale.model.inter_modality_scores(torch.ones(1, 5, 8), row_normalise=row_normalise)
     torch.testing.assert_close(scores.weighted_BMM.sum(dim=2), torch.ones(1, 5))
 
 
@@ -349,17 +328,14 @@ judge(check_equal_modalities_share_one, [True], [False])
 # Neither is nonsense. But you would report "temperature 0.07" and train with another one.
 
 # %%
-from scale.studies.released_code import effective_temperatures, same_modality_share
-from scale.viz.illustrations.released_code import fault_temperature
-
 with torch.no_grad():
     output = run.model.embed(data.collate(range(64)).to(device()))
-temperature_X = effective_temperatures(output.pooled_BMD, output.present_BM)
-share_P = same_modality_share(output.pooled_BMD, output.present_BM)
+temperature_X = scale.studies.effective_temperatures(output.pooled_BMD, output.present_BM)
+share_P = scale.studies.same_modality_share(output.pooled_BMD, output.present_BM)
 print("temperature: 0.07 configured, in effect", approx(np.median(temperature_X)), "(median)")
 assert temperature_X.min() > 0.0989
 assert share_P.min() > 0.5
-fault_temperature(temperature_X, share_P)
+scale.plot.fault_temperature(temperature_X, share_P)
 
 # %% [markdown]
 # Left: no pair of any product is trained at 0.07, and none can be below 0.099, because G of a pair is at most
@@ -370,8 +346,6 @@ fault_temperature(temperature_X, share_P)
 # equally likely: the loss is log B.
 
 # %%
-from scale.losses.contrastive import pair_losses
-
 all_B5 = torch.ones(8, 5, dtype=torch.bool)
 
 
@@ -447,8 +421,8 @@ def our_loss(tasks):
 
 # %%
 def check_each_task_can_be_off(loss_with):
-    for task in TASKS:
-        assert loss_with(tuple(t for t in TASKS if t != task)).isfinite(), task
+    for task in scale.TASKS:
+        assert loss_with(tuple(t for t in scale.TASKS if t != task)).isfinite(), task
 
 
 judge(check_each_task_can_be_off, [released_loss], [our_loss])
@@ -463,9 +437,6 @@ judge(check_each_task_can_be_off, [released_loss], [our_loss])
 # its features. A matrix has no labels on its axes, so every layer accepts it.
 
 # %%
-from scale.data.features import log_mel
-from scale.data.media import load_audio
-
 paths = [product.audio for product in data.products if product.audio is not None]
 features = run.config.features
 sound_S = load_audio(paths[0], features.sample_rate, features.audio_seconds)
@@ -516,15 +487,13 @@ for load in (load_as_released, load_ours):
 # Every sound of the catalogue is silence. The loss cannot tell: see the curve on the right.
 
 # %%
-from scale.viz.illustrations.released_code import fault_audio
-
 three = ("as described", "audio axes swapped", "audio all zeros")
 mam = {name: trained[name][1]["MAM"] for name in three}
 row = int(data.columns["audio"].length_N.argmax())
 for name, losses in mam.items():
     print(f"{name:20} MAM loss after 12 steps {approx(losses[-1])}")
 assert mam["audio all zeros"][-1] < 0.1 < mam["as described"][-1]
-fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
+scale.plot.fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
 
 # %% [markdown]
 # In one sentence: **the best loss of the three belongs to the model that never heard a sound**, for nothing is
@@ -537,7 +506,7 @@ fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
 # the input is always 0, no weight of it can learn.
 
 # %%
-reached, there = gradient_coverage(trained["audio all zeros"][0])["encoders.audio"]
+reached, there = scale.studies.gradient_coverage(trained["audio all zeros"][0])["encoders.audio"]
 print(f"audio encoder: {reached} of {there} numbers get a gradient")
 assert reached < there
 
@@ -579,14 +548,12 @@ print(f"product {silent.id} has no sound, and {mask_T.sum():.0f} real tokens of 
 # equal sounds belongs to this title? No model can know. The best possible loss is log 12.
 
 # %%
-from scale.studies.released_code import missing_audio_effects
-from scale.viz.illustrations.released_code import fault_missing
-
-found = missing_audio_effects(run, data)
-print(f"title and sound: {approx(found.loss_present)} where there is a sound,",
-      f"{approx(found.loss_missing)} where there is none; at best {found.lower_bound:.2f}")  # fmt: skip
+found = scale.studies.missing_audio_effects(run, data)
+with_sound, without = approx(found.loss_present), approx(found.loss_missing)
+print(f"title and sound: {with_sound} where there is a sound, {without} where there is none;")
+print(f"at best {found.lower_bound:.2f}")
 assert found.loss_missing > found.lower_bound > found.loss_present
-fault_missing(found)
+scale.plot.fault_missing(found)
 
 # %% [markdown]
 # The blue square: all missing sounds are the same to the model. Training on them pulls titles that have nothing
@@ -609,7 +576,8 @@ def check_missing_never_matters(dataset):
     torch.testing.assert_close(loss_of(ours, noise_where_missing(batch)), loss_of(ours, batch))
 
 
-judge(check_missing_never_matters, [SHORT_RUNS["missing in the losses"].train(data)], [data])
+short = scale.studies.SHORT_RUNS["missing in the losses"].train(data)
+judge(check_missing_never_matters, [short], [data])
 
 # %% [markdown]
 # (In our batches a missing sound has no row. There is nothing that noise could be written to.)
@@ -620,11 +588,9 @@ judge(check_missing_never_matters, [SHORT_RUNS["missing in the losses"].train(da
 # one kind. Let us sort ours by category.
 
 # %%
-from scale.training.schedule import batch_indices
-
 category_N = np.array([str(product.category) for product in data.products])
 in_order = np.argsort(category_N, kind="stable")[:16]
-shuffled = batch_indices(len(data), 16, seed=0, step=0)
+shuffled = scale.training.batch_indices(len(data), 16, seed=0, step=0)
 for name, rows in (("file order", in_order), ("shuffled", shuffled)):
     print(f"{name}: {len(set(category_N[rows]))} categories in a batch of 16")
 
@@ -646,7 +612,11 @@ def file_order(step):
     return np.arange(128)[step % 8 * 16 :][:16]
 
 
-judge(check_epochs_differ, [file_order], [lambda step: batch_indices(128, 16, seed=0, step=step)])
+judge(
+    check_epochs_differ,
+    [file_order],
+    [lambda step: scale.training.batch_indices(128, 16, seed=0, step=step)],
+)
 
 # %% [markdown]
 # # Part four: the metric and the optimizer
@@ -658,12 +628,10 @@ judge(check_epochs_differ, [file_order], [lambda step: batch_indices(128, 16, se
 # three denominators). Two rankings, five places each, ten relevant products in the gallery:
 
 # %%
-from scale.evaluation.metrics import authors_metrics_at_k, average_precision_at_k
-
 rel_QK = np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 1]], bool)  # the second finds one more
 relevant_Q = np.array([10, 10])
-released_AP, _ = authors_metrics_at_k(rel_QK, relevant_Q, 5)
-our_AP = average_precision_at_k(rel_QK, relevant_Q, 5)
+released_AP, _ = scale.evaluation.authors_metrics_at_k(rel_QK, relevant_Q, 5)
+our_AP = scale.evaluation.average_precision_at_k(rel_QK, relevant_Q, 5)
 pd.DataFrame({"hits": [1, 2], "released": released_AP, "min(5, relevant)": our_AP}).round(2)
 
 # %% [markdown]
@@ -688,12 +656,10 @@ judge(check_one_more_hit_never_hurts, [released_AP], [our_AP])
 # the condition is turned round: a `not` is missing.
 
 # %%
-from scale.training.schedule import parameter_groups
-
 spared = ("bias", "norm", "LayerNorm")
 named = list(ours.named_parameters())
 released_decayed = [p for name, p in named if any(word in name for word in spared)]  # no `not`
-our_decayed = parameter_groups(ours, weight_decay=0.05)[0]["params"]
+our_decayed = scale.training.parameter_groups(ours, weight_decay=0.05)[0]["params"]
 for name, group in (("released", released_decayed), ("ours", our_decayed)):
     numbers = sum(p.numel() for p in group)
     matrices = sum(p.dim() >= 2 for p in group)
@@ -718,14 +684,12 @@ judge(check_only_matrices_decay, [released_decayed], [our_decayed])
 # training.)
 
 # %%
-from scale.studies.definitions import STUDIES
-from scale.studies.statistics import summarise
-from scale.studies.study import read_records
-from scale.viz.studies import study_figure
-
 folder = samples().folder.parent / "figures" / "studies"
-summary = summarise(STUDIES["faults"](False), read_records(folder / "faults-data_samples.parquet"))
-study_figure(summary)
+summary = scale.studies.summarise(
+    scale.studies.STUDIES["faults"](False),
+    scale.studies.read_records(folder / "faults-data_samples.parquet"),
+)
+scale.plot.study_figure(summary)
 
 # %% [markdown]
 # The dashed line is the right program. In both panels only the last row lies clearly to the left of it, and one or
@@ -788,7 +752,7 @@ table
 # `check_products_never_meet`) find it? Guess first.
 
 # %%
-planted = seeded_model(config).eval()
+planted = scale.training.seeded_model(config).eval()
 _ = planted.encoders["audio"].register_forward_hook(lambda _, __, out: (out[0].detach(), out[1]))
 
 # %% [markdown]
@@ -814,7 +778,9 @@ only = replace(config, loss=replace(config.loss, tasks=("contrastive",)))
 only = replace(only, train=replace(only.train, batch_size=8, steps=40))
 last = {}
 for name in ("as described", "missing in the losses"):
-    last[name] = train_briefly(only, eight, SHORT_RUNS[name], steps=40)[1]["contrastive"][-1]
+    last[name] = scale.studies.train_briefly(only, eight, scale.studies.SHORT_RUNS[name], steps=40)[
+        1
+    ]["contrastive"][-1]
     print(f"{name}: {approx(last[name], 1)}")
 assert last["as described"] < 0.5 * last["missing in the losses"]
 # Equal sounds of different products cannot be told apart: that loss stays high. Silent sounds pass

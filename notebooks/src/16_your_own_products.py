@@ -15,7 +15,6 @@
 # %%
 import csv
 import json
-import logging
 import os
 import shutil
 from dataclasses import replace
@@ -25,6 +24,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+import scale
 from scale.notebook import approx, samples, setup
 
 setup(seed=0)
@@ -140,13 +140,11 @@ assert [json.loads(line) for line in written] == records
 #
 # ## What is wrong with it
 #
-# `Catalogue.open` checks all that needs no decoding; `summary` also decodes every file. A product keeps what
-# is good: what is refused counts as missing, and is listed.
+# `scale.open` checks all that needs no decoding; `summary` also decodes every file. A product keeps its good
+# values: a refused one counts as missing, and is listed.
 
 # %%
-from scale.data.catalogue import Catalogue
-
-catalogue = Catalogue.open("my_shop")
+catalogue = scale.open("my_shop")
 inspection = catalogue.summary(progress=False)
 listed = [(p.id, p.modality or "record", p.kind, Path(p.path).name) for p in inspection.problems]
 pd.DataFrame(listed, columns=["id", "what", "reason", "file"])
@@ -156,9 +154,8 @@ pd.DataFrame(listed, columns=["id", "what", "reason", "file"])
 # problem. But they are counted: the title and the colour are gone.
 
 # %%
-by_id = {p.id: p for p in catalogue}
-assert by_id[rows[3]["SKU"]].text is None
-assert "Colour" not in dict(by_id[rows[5]["SKU"]].table)
+assert catalogue[rows[3]["SKU"]].text is None
+assert "Colour" not in dict(catalogue[rows[5]["SKU"]].table)
 assert len(catalogue) == 159, "the second product of one id is left out"
 assert not list(Path("my_shop").rglob("secret*")), "nothing from outside was copied"
 assert len(inspection.problems) == 4
@@ -168,7 +165,7 @@ assert len(inspection.problems) == 4
 
 # %%
 try:
-    Catalogue.open("my_shop", strict=True)
+    scale.open("my_shop", strict=True)
 except ValueError as error:
     print(str(error).replace(os.sep, "/"))
 
@@ -179,9 +176,7 @@ except ValueError as error:
 # too good.
 
 # %%
-from scale.viz.catalogue import inspect_figure
-
-inspect_figure(inspection)
+scale.plot.catalogue(catalogue)
 
 # %% [markdown]
 # ## Splits
@@ -191,11 +186,9 @@ inspect_figure(inspection)
 # more products; and two products of the same words fall together, so they cannot leak.
 
 # %%
-from scale.data.catalogue import with_splits
-
-names = [p.split for p in with_splits(catalogue)]
+names = [p.split for p in scale.data.with_splits(catalogue)]
 print({name: names.count(name) for name in ("train", "val", "test")})
-again = with_splits(replace(catalogue, products=catalogue.products[::-1]))
+again = scale.data.with_splits(replace(catalogue, products=catalogue.products[::-1]))
 assert [p.split for p in again][::-1] == names
 
 # %% [markdown]
@@ -211,19 +204,17 @@ assert [p.split for p in again][::-1] == names
 # Problems go to a log as warnings. We have seen ours, so we ask for errors only.
 
 # %%
-from scale.config import micro
-from scale.data.cache import FeatureCache
-from scale.training.pretrain import pretrain
+import logging
 
 logging.getLogger("scale").setLevel(logging.ERROR)
-config, cache = micro(), FeatureCache("features")
-config = replace(
-    config,
-    model=replace(config.model, modalities=("text", "table", "image")),
-    loss=replace(config.loss, tasks=("contrastive",)),
-    train=replace(config.train, steps=60, batch_size=32, learning_rate=2e-3),
-)
-run = pretrain(config, "my_shop", "runs/mine", cache=cache, progress=False)
+settings = {
+    "model": {"modalities": ("text", "table", "image")},
+    "loss": {"tasks": ("contrastive",)},
+    "steps": 60,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+}
+run = scale.pretrain("my_shop", "micro", out="runs/mine", progress=False, **settings)
 
 # %% [markdown]
 # In a shell: `scale pretrain --catalogue my_shop --preset micro --out runs/mine --model.modalities text table image
@@ -232,16 +223,16 @@ run = pretrain(config, "my_shop", "runs/mine", cache=cache, progress=False)
 # Did it learn? First look at the loss. A model that knows nothing gives each of 32 products the same chance, so
 # InfoNCE costs $\ln 32$ = 3.47 for a pair of modalities. We have three pairs: 10.4 at the start.
 
-# %%
-from scale.training.logging import read_metrics
 
-losses = {
-    m["step"]: m["loss/contrastive"] for m in read_metrics(run.folder.folder) if "loss/total" in m
-}
-first, last = losses[min(losses)], losses[max(losses)]
-print(
-    f"guessing {3 * np.log(32):.1f}, first line of the log {approx(first, 1)}, last {approx(last, 1)}"
-)
+# %%
+def logged_losses(run):
+    metrics = scale.training.read_metrics(run.folder.folder)
+    return [line["loss/contrastive"] for line in metrics if "loss/total" in line]
+
+
+first, *_, last = logged_losses(run)
+print(f"guessing {3 * np.log(32):.1f}, first line of the log {approx(first, 1)},", end=" ")
+print(f"last {approx(last, 1)}")
 assert last < 0.6 * 3 * np.log(32)
 
 # %% [markdown]
@@ -256,27 +247,25 @@ assert last < 0.6 * 3 * np.log(32)
 # have nothing in common.
 
 # %%
-from scale.inference.evaluate import evaluate_run
-
-results = evaluate_run(run, "my_shop", "test", tune=False, cache=cache, progress=False)
+results = run.evaluate("my_shop", "test")  # a data frame, a row for each number
 directions = ["image->text", "image->table", "text->image", "table->image"]
-STAGES = ("chance", "untrained", "trained")
+STAGES = ["chance", "untrained", "trained"]
 
 
-def recalls(tree, stage):
-    found = tree["retrieval"]["instance"][stage]
-    return np.array([found[name]["Recall@10"]["value"] for name in directions])
+def recalls(results):
+    """Recall@10 of each direction (row) and model (column)."""
+    found = results[(results.task == "retrieval.instance") & (results.metric == "Recall@10")]
+    return found.pivot(index="item", columns="model", values="value").loc[directions, STAGES]
 
 
-measured = {stage: recalls(results, stage) for stage in STAGES}
-table = {stage: [approx(v) for v in (*values, values.mean())] for stage, values in measured.items()}
-pd.DataFrame(table, index=[*directions, "mean"])
+measured = recalls(results)
+pd.concat([measured, measured.mean().to_frame("mean").T]).map(approx)
 
 # %% [markdown]
 # In one sentence: untrained it is chance, trained it is well above, on products that it has never seen.
 
 # %%
-mean = {stage: values.mean() for stage, values in measured.items()}
+mean = measured.mean()
 assert mean["trained"] > mean["chance"] + 0.06
 assert mean["trained"] > mean["untrained"] + 0.06
 assert abs(mean["untrained"] - mean["chance"]) < 0.12
@@ -286,15 +275,16 @@ assert abs(mean["untrained"] - mean["chance"]) < 0.12
 # product has the same category; in brackets the 95 % interval.
 
 # %%
-by_category = results["retrieval"]["category"]
+found = results[(results.task == "retrieval.category") & (results.metric == "mAP@1")]
+by_category = found.set_index(["model", "item"])
 rows_of = {"all it has": "text+table+image+video+audio", "text": "text", "image": "image"}
 table = {}
 for stage in STAGES:
-    cells = {row: by_category[stage][subset]["mAP@1"] for row, subset in rows_of.items()}
+    cells = {row: by_category.loc[(stage, subset)] for row, subset in rows_of.items()}
     text = "{} [{}, {}]".format
     table[stage] = {row: text(*(approx(e[k]) for k in ("value", "low", "high")))
                     for row, e in cells.items()}  # fmt: skip
-print("queries:", results["products"])
+print(f"queries: {by_category.loc[('trained', rows_of['all it has'])].n:.0f}")
 pd.DataFrame(table)
 
 # %% [markdown]
@@ -304,44 +294,41 @@ pd.DataFrame(table)
 # split is too small for that question, and an honest report says so.
 
 # %%
-widths = [by_category[s]["text"]["mAP@1"] for s in ("untrained", "trained")]
-assert min(e["high"] - e["low"] for e in widths) > 0.2
-assert by_category["untrained"]["image"]["mAP@1"]["value"] > 0.25
+for stage in ("untrained", "trained"):
+    e = by_category.loc[(stage, "text")]
+    assert e.high - e.low > 0.2
+assert by_category.loc[("untrained", "image")].value > 0.25
 
 # %% [markdown]
 # ## Search
 #
-# A **gallery** holds one vector for each product. A query is a product that has only what you give it: words, or a
-# picture. The picture below is a *second* photo of a bottle, from another side, which is not in the catalogue.
+# `search` embeds every product as one vector: the **gallery** (检索库). A query is words, or the path of a picture.
+# The picture below is a *second* photo of a bottle, from another side, which is not in the catalogue.
 
 # %%
-from scale.inference.search import Gallery, parse_query
-from scale.modalities import MODALITIES
-from scale.viz.retrieval import retrieval_sheet
-
-gallery = Gallery.build(run, run.dataset(catalogue, cache=cache), MODALITIES, cache, progress=False)
 second = next(p for p in shop if p.category == "bottle" and p.split == "test").alt.image
-asked = ["soft cotton cushion for a cosy evening", "ceramic mug for tea", str(second)]
-wanted = ["cushion", "mug", "bottle"]
-queries = [
-    replace(parse_query(text), category=name) for text, name in zip(asked, wanted, strict=True)
-]
-answers = [gallery.search(query, 5) for query in queries]
-hits = [
-    [h.product.category == q.category for h in a] for q, a in zip(queries, answers, strict=True)
-]
+asked = {
+    "cushion": scale.Product(id="words 1", text="soft cotton cushion for a cosy evening"),
+    "mug": scale.Product(id="words 2", text="ceramic mug for tea"),
+    "bottle": scale.Product(id="photo", image=second),
+}
+answers = {wanted: run.search(query, catalogue, k=5) for wanted, query in asked.items()}
+hits = {wanted: list(found.category == wanted) for wanted, found in answers.items()}
+answers["mug"].drop(columns="similarity")
 
 # %% [markdown]
 # In a shell: `scale search "ceramic mug for tea" --run runs/mine --in my_shop`, and with the path of a picture in
 # place of the words. A green frame: the category that was asked for.
 
 # %%
-print(
-    "right among the first five:", {n: approx(sum(h), 0) for n, h in zip(wanted, hits, strict=True)}
-)
-assert sum(map(sum, hits)) >= 7
-pairs = [[(h.product, h.similarity) for h in answer] for answer in answers]
-retrieval_sheet(queries, pairs, hits)
+print("right among the first five:", {wanted: approx(sum(h), 0) for wanted, h in hits.items()})
+assert sum(map(sum, hits.values())) >= 7
+pairs = [
+    [(catalogue[i], s) for i, s in zip(found.id, found.similarity, strict=True)]
+    for found in answers.values()
+]
+queries = [replace(query, category=wanted) for wanted, query in asked.items()]
+scale.plot.retrieval_sheet(queries, pairs, list(hits.values()))
 
 # %% [markdown]
 # ## When it does not learn
@@ -362,19 +349,15 @@ print("problems of the shifted catalogue:", len(problems), "- the same as before
 # No check of files can see it. Your eyes can, in five seconds. Always look at a sheet of your own products.
 
 # %%
-from scale.viz.products import contact_sheet
-
-contact_sheet(
-    [replace(p, name=f"{p.category}: {p.text or 'no title'}") for p in shifted.products[24:40]]
-)
+some = shifted.products[24:40]
+scale.plot.products([replace(p, name=f"{p.category}: {p.text or 'no title'}") for p in some])
 
 # %% [markdown]
 # If nobody looks, we train. Same settings, same products, same steps.
 
 # %%
-blind = pretrain(config, shifted, "runs/shifted", cache=cache, progress=False)
-blind_results = evaluate_run(blind, shifted, "test", tune=False, cache=cache, progress=False)
-losses = [m["loss/contrastive"] for m in read_metrics(blind.folder.folder) if "loss/total" in m]
+blind = scale.pretrain(shifted, "micro", out="runs/shifted", progress=False, **settings)
+losses = logged_losses(blind)
 print(f"loss at the end {approx(losses[-1], 1)}; with the right photos it was {approx(last, 1)}")
 assert losses[-1] < 0.6 * 3 * np.log(32)
 
@@ -383,7 +366,7 @@ assert losses[-1] < 0.6 * 3 * np.log(32)
 # instance retrieval on the test split.
 
 # %%
-bad = recalls(blind_results, "trained").mean()
+bad = recalls(blind.evaluate(shifted, "test"))["trained"].mean()
 print(f"Recall@10, mean of four directions: chance {approx(mean['chance'])}")
 print(f"right photos {approx(mean['trained'])}, shifted photos {approx(bad)}")
 assert mean["trained"] > bad + 0.05
@@ -417,13 +400,11 @@ assert mean["trained"] > bad + 0.05
 # (three numbers) and the colour word in its table. If photos and rows belong together, pictures of one colour word are
 # alike. Measure how much of the variance lies *between* the words, and compare it with shuffled rows (notebook 02).
 
+
 # %% tags=["solution"]
-from scale.data.media import load_image
-
-
 def mean_colours(products):
     return np.stack(
-        [np.asarray(load_image(p.image).resize((16, 16))).mean((0, 1)) for p in products]
+        [np.asarray(scale.data.load_image(p.image).resize((16, 16))).mean((0, 1)) for p in products]
     )
 
 
@@ -459,11 +440,9 @@ assert lost < max(chance_R) + 0.05
 # hold only the text, only the table, and only the picture of the products. Count the mugs among the first ten.
 
 # %% tags=["solution"]
-data, query = run.dataset(catalogue, cache=cache), parse_query("ceramic mug for tea")
 for modality in ("text", "table", "image"):
-    part = Gallery.build(run, data, (modality,), cache, progress=False)
-    mugs = sum(hit.product.category == "mug" for hit in part.search(query, 10))
-    print(f"{modality}: {approx(mugs, 0)} mugs of 10")
+    found = run.search("ceramic mug for tea", catalogue, k=10, subset=modality)
+    print(f"{modality}: {approx((found.category == 'mug').sum(), 0)} mugs of 10")
 # Words find pictures, though no picture has words: that is what the contrastive loss is for.
 os.chdir(Path(samples().folder).parent)
 workplace.cleanup()

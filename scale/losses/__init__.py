@@ -5,7 +5,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "contrastive": ["PairLosses", "pair_losses"],
+        "contrastive": ["PairLosses", "info_nce", "pair_losses"],
         "masked": ["masked_token_loss", "masked_vector_loss"],
         "masking": ["MaskedBatch", "WordPieces", "mask_batch"],
         "total": ["LossOutput", "contrastive_loss", "scale_loss"],
