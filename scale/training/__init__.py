@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "logging": ["MetricsLogger", "read_metrics", "read_scores"],
         "loop": ["Trainer"],
-        "pretrain": ["pretrain"],
         "run": ["RunFolder", "TrainedRun", "seeded_model"],
         "schedule": ["batch_indices", "learning_rate", "parameter_groups"],
         "step": ["DROPOUT_STREAM", "MASK_STREAM", "Stepper", "TrainingError"],

@@ -8,7 +8,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "catalogue": ["inspect_figure", "long_tail"],
+        "catalogue": ["long_tail"],
         "embeddings": ["embedding_map", "umap_coordinates"],
         "illustrations.contrastive": [
             "alignment_uniformity",
@@ -119,7 +119,7 @@ __getattr__, __dir__, __all__ = attach(
         "products": ["contact_sheet", "product_card"],
         "registry": ["FIGURES"],
         "retrieval": ["direction_matrix", "retrieval_bars", "retrieval_sheet"],
-        "scores": ["draw_scores", "draw_scores_over_time", "score_matrices"],
+        "scores": ["draw_scores_over_time", "score_matrices"],
         "studies": ["damage_figure", "retention_curve", "score_figure", "study_figure"],
         "theme": ["save_figure", "use_style"],
         "training": ["loss_curves"],
