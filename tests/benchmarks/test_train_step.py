@@ -15,7 +15,7 @@ from step_profile import IDLE, OTHER, kind_of, spent_by_kind
 from step_report import BEGIN, END, PAGE, keep, tables, write_tables
 from torch.autograd import DeviceType
 
-from scale import presets
+from scale.config import PRESETS
 from scale.training.run import seeded_model
 
 SMALL = Setting("cpu", "fp32", "eager", batch=4, preset="small-for-tests", steps=2)
@@ -24,7 +24,7 @@ SMALL = Setting("cpu", "fp32", "eager", batch=4, preset="small-for-tests", steps
 @pytest.fixture(autouse=True)
 def small_machine(config, monkeypatch):
     """A model of seconds, and a machine that is not measured anew for each test."""
-    monkeypatch.setitem(presets.PRESETS, "small-for-tests", lambda: config)
+    monkeypatch.setitem(PRESETS, "small-for-tests", lambda: config)
     monkeypatch.setattr(Machine, "measure", lambda *_: Machine(1e9, 1e9))
 
 
