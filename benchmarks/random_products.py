@@ -1,4 +1,4 @@
-"""Random products in a preset's shapes, in memory: what a `Stepper` trains on in the benchmarks.
+"""Random products in a preset's shapes, in memory: what a `Trainer` trains on in the benchmarks.
 
 N products, B of them in a batch, M modalities (five), R rows (products that have one modality),
 L length, F features.

@@ -16,7 +16,7 @@ from scale.losses.masking import MaskedBatch
 from scale.losses.total import scale_loss
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 from scale.model.scale import ScaleModel
-from scale.training.reader import Reader
+from scale.training.gradient_cache import LossForward
 
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices that the peak is measured with."""
@@ -92,7 +92,9 @@ def count_flops(model: ScaleModel, masked: MaskedBatch, config: Config) -> tuple
 
     Counted by torch; elementwise operations and the optimizer count nothing. Leaves gradients.
     """
-    reader = Reader(model, config.train.loss_positions_only, config.loss.weight_features == "fused")
+    reader = LossForward(
+        model, config.train.loss_positions_only, config.loss.weight_features == "fused"
+    )
     with FlopCounterMode(display=False) as forward:
         output = reader(masked.batch, masked.hidden, masked.positions)
         loss = scale_loss(output, masked, config.loss, progress=1.0)

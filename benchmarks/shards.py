@@ -31,7 +31,7 @@ from scale.data.shards.writer import write_shards
 from scale.evaluation.report import provenance, write_json
 from scale.modalities import MODALITIES
 from scale.training.run import fit_vocabulary, seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 SHAPES = {"image": (36, 2048), "video": (12, 1024), "audio": (100, 80)}
 M5_PRODUCTS, H200_PRODUCTS_PER_SECOND = 6_313_067, 3_000
@@ -180,11 +180,13 @@ def against_the_trainer(steps: int = 8) -> dict[str, Any]:
         data = ShardDataset.open(out)
         config = fit_vocabulary(tiny(), data.tokenizer)
         train = data.subset(data.rows_of("train"))
-        stepper = Stepper(config, seeded_model(config), train)
+        trainer = Trainer(config, seeded_model(config), train)
         size, rows = config.train.batch_size, np.random.default_rng(0).permutation(len(train))
-        stepper.step(0)
+        trainer.train_step(0)
         done = iter(range(1, 100))
-        trained = per_second(size * steps, lambda: [stepper.step(next(done)) for _ in range(steps)])
+        trained = per_second(
+            size * steps, lambda: [trainer.train_step(next(done)) for _ in range(steps)]
+        )
         read = per_second(size * 20, lambda: [train.collate(rows[:size]) for _ in range(20)])
     return {"preset": "tiny", "batch": size, "train": trained, "read": read,
             "times": read["median"] / trained["median"]}  # fmt: skip

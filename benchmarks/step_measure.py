@@ -26,7 +26,7 @@ from twin import TwinStepper
 from scale.config import PRESETS, Config, LossConfig, MissingConfig
 from scale.evaluation.report import provenance
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 GIB = 2**30
 WARM_UP = {"eager": 1, "compiled": 3}
@@ -107,10 +107,10 @@ def profiled(setting: Setting) -> dict[str, Any]:
     started, load = time.perf_counter(), os.getloadavg()[0]
     config = setting.config()
     data = RandomProducts(config.model, presence(setting.missing, setting.batch))
-    stepper = Stepper(config, seeded_model(config), data)
+    trainer = Trainer(config, seeded_model(config), data)
     for step in range(WARM_UP[setting.mode]):
-        stepper.step(step)
-    kinds = profile_step(lambda: stepper.step(WARM_UP[setting.mode]), setting.device)
+        trainer.train_step(step)
+    kinds = profile_step(lambda: trainer.train_step(WARM_UP[setting.mode]), setting.device)
     return asdict(setting) | {"ms": kinds} | facts(setting.device, started, load)
 
 
@@ -128,15 +128,15 @@ def count(setting: Setting) -> tuple[float, int]:
 
 def _alone(setting: Setting, data: RandomProducts, before: int) -> dict[str, Any]:
     config, warm_up = setting.config(), WARM_UP[setting.mode]
-    stepper = Stepper(config, seeded_model(config), data)
+    trainer = Trainer(config, seeded_model(config), data)
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     for step in range(warm_up):
-        seconds(lambda step=step: stepper.step(step), setting.device)
+        seconds(lambda step=step: trainer.train_step(step), setting.device)
     set_up = time.perf_counter() - started
     times = [
-        seconds(lambda step=step: stepper.step(step), setting.device)
+        seconds(lambda step=step: trainer.train_step(step), setting.device)
         for step in range(warm_up, warm_up + setting.steps)
     ]
     return {
@@ -153,11 +153,11 @@ def _beside_twin(setting: Setting, data: RandomProducts) -> dict[str, Any]:
     best = ("bf16", "compiled") if setting.device == "cuda" else ("fp32", "eager")
     ours = replace(setting, precision=best[0], mode=best[1])
     config = ours.config()
-    stepper = Stepper(config, seeded_model(config), data)
+    trainer = Trainer(config, seeded_model(config), data)
     twin = TwinStepper(config, seeded_model(config).to(setting.device), data)
     own, plain = [], []
     for step in range(WARM_UP[ours.mode] + setting.steps):
-        own.append(seconds(lambda step=step: stepper.step(step), setting.device))
+        own.append(seconds(lambda step=step: trainer.train_step(step), setting.device))
         plain.append(seconds(lambda step=step: twin.step(step), setting.device))
     own, plain = own[-setting.steps :], plain[-setting.steps :]
     ratios = [slow / fast for fast, slow in zip(own, plain, strict=True)]

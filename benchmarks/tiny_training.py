@@ -5,7 +5,6 @@ python benchmarks/tiny_training.py data_samples
 
 import argparse
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import torch
 from scale.config import tiny
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.tokenizer import train_tokenizer
-from scale.training.loop import Trainer
-from scale.training.run import RunFolder, build_dataset, fit_vocabulary, seeded_model
+from scale.training.run import build_dataset, fit_vocabulary, seeded_model
+from scale.training.trainer import Trainer
 
 STEPS = 30
 
@@ -28,13 +27,12 @@ def main() -> None:
     tokenizer = train_tokenizer(catalogue.products, tiny().features.vocab_size)
     config = fit_vocabulary(tiny(), tokenizer)
     data = build_dataset(catalogue, config, tokenizer, None)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, seeded_model(config), data, None, RunFolder(Path(folder)))
-        times = []
-        for step in range(STEPS + 3):
-            started = time.perf_counter()
-            trainer.step(step)
-            times.append(time.perf_counter() - started)
+    trainer = Trainer(config, seeded_model(config), data)
+    times = []
+    for step in range(STEPS + 3):
+        started = time.perf_counter()
+        trainer.train_step(step)
+        times.append(time.perf_counter() - started)
     median = statistics.median(times[3:])
     parameters = sum(p.numel() for p in trainer.model.parameters())
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {trainer.device}")

@@ -24,8 +24,9 @@ from scale.model.scale import ScaleModel
 from scale.model.scores import Scores
 from scale.model.transformer import padding_with_cls
 from scale.seeding import derived_seed
-from scale.training.schedule import batch_indices, learning_rate, parameter_groups
-from scale.training.step import DROPOUT_STREAM, MASK_STREAM
+from scale.training.optimizer import learning_rate, parameter_groups
+from scale.training.sampler import batch_indices
+from scale.training.trainer import DROPOUT_STREAM, MASK_STREAM
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,10 @@ def twin_losses(
 
 
 class TwinStepper:
-    """One step of the reference: the same products, masks, clipping and schedule as `Stepper`'s."""
+    """One step of the reference: the same products, masks, clipping and schedule as `Trainer`'s."""
 
     def __init__(self, config: Config, model: ScaleModel, train):
-        """`train`: as for `Stepper`. The device is the model's."""
+        """`train`: as for `Trainer`. The device is the model's."""
         self.config, self.model, self.train = config, model.train(), train
         self.device = next(model.parameters()).device
         self.pieces = WordPieces.of(train.tokenizer)

@@ -22,7 +22,7 @@ import torch
 import scale
 from scale.losses import mask_batch, pair_losses, scale_loss
 from scale.notebook import approx, demo_run, samples, setup
-from scale.training import Stepper, learning_rate
+from scale.training import Trainer, learning_rate
 
 setup(seed=0)
 
@@ -164,12 +164,12 @@ def one_step(step: int) -> float:
 
 
 # %% [markdown]
-# Five steps by hand, and five by the package's `Stepper`, from the same start:
+# Five steps by hand, and five by the package's `Trainer`, from the same start:
 
 # %%
 by_hand = [one_step(step) for step in range(5)]
-stepper = Stepper(config, scale.training.seeded_model(config), train)
-by_package = [stepper.step(step).loss.total.item() for step in range(5)]
+trainer = Trainer(config, scale.training.seeded_model(config), train)
+by_package = [trainer.train_step(step).loss.total.item() for step in range(5)]
 torch.testing.assert_close(torch.tensor(by_hand), torch.tensor(by_package))
 print("equal: five steps by hand and five by the package")
 
@@ -215,11 +215,11 @@ assert last < 0.6 * start
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-whole, stopped = (Stepper(config, scale.training.seeded_model(config), train) for _ in range(2))
+whole, stopped = (Trainer(config, scale.training.seeded_model(config), train) for _ in range(2))
 for step in range(8):
-    whole.step(step)
+    whole.train_step(step)
 for step in range(4):
-    stopped.step(step)
+    stopped.train_step(step)
 folder = TemporaryDirectory()
 checkpoints = scale.training.CheckpointManager(Path(folder.name))
 checkpoints.save_last(stopped.model, stopped.optimizer, scale.training.TrainState(step=4))
@@ -230,12 +230,12 @@ print(sorted(file.name for file in checkpoints.find("last").iterdir()))
 # somebody sent you must not run their code. Now a new process would build a fresh model, load, and go on:
 
 # %%
-resumed = Stepper(
+resumed = Trainer(
     config, scale.training.seeded_model(replace(config, train=replace(settings, seed=9))), train
 )
 _, state = checkpoints.restore(resumed.model, resumed.optimizer)
 for step in range(state.step, 8):
-    resumed.step(step)
+    resumed.train_step(step)
 for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
     assert torch.equal(a, b)
 print(f"{parameters:,} numbers, equal in every bit")

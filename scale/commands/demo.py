@@ -89,7 +89,7 @@ def examine_installation() -> Iterator[Check]:
 
     import torch
 
-    from scale.training.step import make_accelerator
+    from scale.training.distributed import make_accelerator
 
     yield Check("python", True, f"{platform.python_version()} on {platform.platform()}")
     for module, use in LIBRARIES.items():

@@ -40,7 +40,7 @@ class Pretrain:
     def run(self) -> None:
         """Train, then print the next command."""
         from scale.data.shards.format import is_shards
-        from scale.training.distributed import leave, rank
+        from scale.training.distributed import destroy_processes, rank
         from scale.training.preemption import parse_minutes
         from scale.training.pretrain import pretrain
 
@@ -53,7 +53,7 @@ class Pretrain:
             # Evaluation needs titles and images, which shards do not contain.
             folder = "CATALOGUE" if is_shards(self.catalogue) else self.catalogue
             print(f"trained: {self.out}; next: scale evaluate {self.out} --catalogue {folder}")
-        leave()
+        destroy_processes()
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Embed:
         from scale.evaluation.report import provenance
         from scale.inference.embed_pieces import embed_pieces
         from scale.modalities import parse_subset
-        from scale.training.distributed import join, leave, rank, world_size
+        from scale.training.distributed import destroy_processes, init_processes, rank, world_size
 
         started, subset = time.perf_counter(), parse_subset(self.subset)
         to_folder = not self.out.suffix or self.out.is_dir()
@@ -147,7 +147,7 @@ class Embed:
                 f"{self.out}: embeddings are written to .parquet, .npy or a folder, whose name "
                 "has no suffix or which exists already"
             )
-        join("auto")
+        init_processes("auto")
         if world_size() > 1 and not to_folder:
             raise ValueError(f"{self.out}: several processes write to a folder, not to one file")
         run = scale.load(self.directory)
@@ -165,7 +165,7 @@ class Embed:
             )
             write_embeddings(self.out, found, provenance(run.config.train.seed, started))
             self._report(f"{len(found.ids)} products", len(found.left_out))
-        leave()
+        destroy_processes()
 
     def _report(self, amount: str, left_out: int) -> None:
         left = f"; {left_out} have none of {self.subset}" if left_out else ""

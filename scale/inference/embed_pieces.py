@@ -29,7 +29,7 @@ from scale.evaluation.embed import (
 )
 from scale.evaluation.report import provenance
 from scale.modalities import INDEX, MODALITIES
-from scale.training.distributed import main_first, meet, rank, world_size
+from scale.training.distributed import barrier, main_first, rank, world_size
 from scale.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def embed_pieces(
     for i in tqdm(own, desc="pieces", disable=not progress or rank() > 0):
         found = _embed_piece(run, catalogue, pieces[i], subset, split, given, batch_size, cache)
         write_piece(paths[i], found, facts[i])
-    meet()  # All pieces are written.
+    barrier()  # All pieces are written.
     if rank() > 0:
         return None
     return finish_store(out, len(pieces), made_from, provenance(run.config.train.seed, started))

@@ -20,13 +20,13 @@ from scale.model.scores import inter_modality_scores
 from scale.studies.noise import ABSENCE_KINDS, Noise, NoisyDataset
 from scale.studies.statistics import auc, seed_interval, spearman
 from scale.studies.study import Cell, Record, Study
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def diagnose(stepper: Stepper, noisy: NoisyDataset, held: NoisyDataset) -> dict[str, float]:
+def diagnose(trainer: Trainer, noisy: NoisyDataset, held: NoisyDataset) -> dict[str, float]:
     """Measure how well S' and the posterior separate good pairs and modalities from damaged ones.
 
     On the unmasked training products after noise, in batches of the training's size. Good: present
@@ -40,8 +40,8 @@ def diagnose(stepper: Stepper, noisy: NoisyDataset, held: NoisyDataset) -> dict[
     - `own W audio`, `pair W text-image` etc.: mean weights; `good audio` etc.: good shares.
     NaN if nothing or everything is damaged.
     """
-    seen = _observe(stepper, stepper.train, noisy)
-    unseen = _observe(stepper, held.dataset, held)
+    seen = _observe(trainer, trainer.train_set, noisy)
+    unseen = _observe(trainer, held.dataset, held)
     values = {}
     for name, (pair_NP, own_NM) in seen.weights.items():
         values[f"AUC {name}"] = _mean_auc(pair_NP, seen)
@@ -77,22 +77,22 @@ class _Observed:
         return self.good_NM[:, LEFT] & self.good_NM[:, RIGHT]
 
 
-def _observe(stepper: Stepper, data: ProductDataset, noisy: NoisyDataset) -> _Observed:
+def _observe(trainer: Trainer, data: ProductDataset, noisy: NoisyDataset) -> _Observed:
     """Compute the weights of the products of `data`, a subset of those of `noisy`."""
-    pooled = embed_dataset(stepper.model, data, device=stepper.device, progress=False)
+    pooled = embed_dataset(trainer.model, data, device=trainer.device, progress=False)
     place = {product: i for i, product in enumerate(noisy.dataset.ids)}
     rows = [place[product] for product in data.ids]
     present_NM = torch.from_numpy(pooled.present_NM)
     good_NM = pooled.present_NM & noisy.true_NM[rows] & ~noisy.hit_NM[rows]
-    weights = _weights(stepper, data, pooled.pooled_NMD, present_NM)
+    weights = _weights(trainer, data, pooled.pooled_NMD, present_NM)
     return _Observed(pooled.present_NM, good_NM, weights)
 
 
 def _weights(
-    stepper: Stepper, data: ProductDataset, pooled_NMD: np.ndarray, present_NM: torch.Tensor
+    trainer: Trainer, data: ProductDataset, pooled_NMD: np.ndarray, present_NM: torch.Tensor
 ) -> dict[str, tuple[Floats, Floats]]:
     """Return pair_NP and own_NM of S' and of the posterior, computed batch by batch."""
-    size, found = stepper.config.train.batch_size, {"S'": [], "posterior": []}
+    size, found = trainer.config.train.batch_size, {"S'": [], "posterior": []}
     content_id_NM = torch.from_numpy(data.content_id_NM)
     features_NMD = torch.from_numpy(pooled_NMD)
     for start in range(0, len(features_NMD), size):
@@ -103,7 +103,7 @@ def _weights(
         pairs = pair_losses(
             pooled_BMD,
             present_BM,
-            stepper.config.loss.temperature,
+            trainer.config.loss.temperature,
             content_id_BM=content_id_NM[part],
         )
         pair_BP = posterior_weights(pairs)

@@ -12,7 +12,7 @@ from scale.data.dataset import ProductDataset
 from scale.losses.contrastive import pair_losses
 from scale.modalities import MODALITIES, PAIRS
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 FAILURE_MODES = {
     "healthy": {},
@@ -40,8 +40,8 @@ def contrastive_curve(
     )
     loss = LossConfig(tasks=("contrastive",), temperature=temperature)
     config = replace(config, loss=loss, train=train)
-    stepper = Stepper(config, seeded_model(config), batch)
-    return [stepper.step(step).loss.total.item() / len(PAIRS) for step in range(steps)]
+    trainer = Trainer(config, seeded_model(config), batch)
+    return [trainer.train_step(step).loss.total.item() / len(PAIRS) for step in range(steps)]
 
 
 def shuffled_curve(

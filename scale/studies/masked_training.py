@@ -27,7 +27,7 @@ from scale.studies.context import Context, in_context
 from scale.studies.masked_probe import mask_entities, mask_words
 from scale.studies.runner import restrict
 from scale.training.run import TrainedRun, seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 
 def select_modalities(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
@@ -62,10 +62,10 @@ def train_masked(
         loss=replace(config.loss, tasks=(SPECS[modality].task, *further)),
         train=replace(config.train, steps=steps),
     )
-    stepper = Stepper(config, seeded_model(config), select_modalities(train, modalities))
+    trainer = Trainer(config, seeded_model(config), select_modalities(train, modalities))
     for step in range(steps):
-        stepper.step(step)
-    return stepper.model.eval()
+        trainer.train_step(step)
+    return trainer.model.eval()
 
 
 def copy_losses(data: ProductDataset, modality: str, most: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from scale.model.scale import ScaleModel, ScaleOutput
 from scale.model.scores import inter_modality_scores
 from scale.model.transformer import TransformerEncoder
 from scale.training.run import TrainedRun, seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 Change = Callable[[ProductDataset], ProductDataset]
 
@@ -271,13 +271,13 @@ def train_briefly(
     The model keeps the gradients of the last step.
     """
     config = fault.config(config)
-    stepper = Stepper(config, fault.build(config), fault.train(data))
+    trainer = Trainer(config, fault.build(config), fault.train(data))
     curves: dict[str, list[float]] = {}
     for number in range(steps):
-        loss = stepper.step(number).loss
+        loss = trainer.train_step(number).loss
         for name, value in {**loss.losses, "total": loss.total}.items():
             curves.setdefault(name, []).append(value.item())
-    return stepper.model, curves
+    return trainer.model, curves
 
 
 def gradient_coverage(model: nn.Module) -> dict[str, tuple[int, int]]:

@@ -46,7 +46,7 @@ from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 from scale.studies.weightings import make_weight_fn
 from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
-from scale.training.step import Stepper, TrainingError
+from scale.training.trainer import Trainer, TrainingError
 
 BATCH = 256
 
@@ -245,28 +245,32 @@ def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) 
     noisy = apply_noise(train, cell.noises, seed)
     noisy = replace(noisy, dataset=fault.train(noisy.dataset))
     config = fault.config(config)
-    stepper = train_model(config, cell, fault, noisy)
+    trainer = train_model(config, cell, fault, noisy)
     complete_N = bench.held.present_NM.all(axis=1)
-    found = measure(stepper.model, fault.held(held), complete_N, cell.tests, seed, stepper.device)
+    found = measure(trainer.model, fault.held(held), complete_N, cell.tests, seed, trainer.device)
     damaged = apply_noise(held, cell.noises, seed)
     damaged = replace(damaged, dataset=fault.held(damaged.dataset))
-    found.figures["training"] = diagnose(stepper, noisy, damaged)
+    found.figures["training"] = diagnose(trainer, noisy, damaged)
     return found
 
 
-def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Stepper:
+def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Trainer:
     """Train a cell's model on damaged products. Raises TrainingError if the loss diverges."""
-    stepper = Stepper(config, _build(cell.model, fault, config), noisy.dataset)
-    stepper.weigher = make_weight_fn(
-        cell.weight_fn, stepper.train.ids, noisy.dataset.ids, noisy.true_NM, config.train.batch_size
+    trainer = Trainer(config, _build(cell.model, fault, config), noisy.dataset)
+    trainer.weight_fn = make_weight_fn(
+        cell.weight_fn,
+        trainer.train_set.ids,
+        noisy.dataset.ids,
+        noisy.true_NM,
+        config.train.batch_size,
     )
     for number in range(config.train.steps):
-        step = stepper.step(number)
+        step = trainer.train_step(number)
         if number % CHECK_EVERY == 0 or number == config.train.steps - 1:
             loss = step.loss.total.item()
             if not math.isfinite(loss):
                 raise TrainingError(f"step {number + 1}: the loss is {loss}")
-    return stepper
+    return trainer
 
 
 def _build(name: str, fault: Fault, config: Config) -> nn.Module:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "checkpoint_manager": ["CheckpointManager", "TrainState"],
         "health_checks": [
             "HealthIssue",
+            "TrainingError",
             "alignment",
             "check_health",
             "collapse_warning",
@@ -16,9 +17,9 @@ __getattr__, __dir__, __all__ = attach(
             "uniformity",
         ],
         "logging": ["MetricsLogger", "read_metrics", "read_scores"],
-        "loop": ["Trainer"],
+        "optimizer": ["learning_rate", "parameter_groups"],
         "run": ["RunFolder", "TrainedRun", "seeded_model"],
-        "schedule": ["batch_indices", "learning_rate", "parameter_groups"],
-        "step": ["DROPOUT_STREAM", "MASK_STREAM", "Stepper", "TrainingError"],
+        "sampler": ["batch_indices"],
+        "trainer": ["DROPOUT_STREAM", "MASK_STREAM", "StepOutput", "Trainer"],
     },
 )

@@ -25,12 +25,13 @@ from safetensors.torch import save_file
 from scale.files import remove_folder, replacing_folder
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
-from scale.training.distributed import main_first, rank
-from scale.training.sharding import (
+from scale.training.distributed import (
+    full_model,
+    full_optimizer_state_dict,
+    load_full_weights,
     load_optimizer_state,
-    load_parts,
-    optimizer_state_dict,
-    whole_model,
+    main_first,
+    rank,
 )
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,11 @@ class CheckpointManager:
 
         return sorted(steps, key=newest, reverse=True)
 
+    def describe(self) -> str:
+        """Return a sentence that names the newest checkpoint, for error messages."""
+        found = self.resumable()
+        return f"The last good checkpoint is {found[0]}." if found else "No checkpoint was kept."
+
     def tidy(self) -> None:
         """Remove or complete leftovers of a killed process; only for the training process."""
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else ():
@@ -162,8 +168,8 @@ class CheckpointManager:
     ) -> None:
         """Write one checkpoint; an earlier one of that name is removed, or renamed to `keep_as`."""
         folder, old = self.folder / name, self.folder / f"{name}{OLD}"
-        full = whole_model(model)
-        tensors = None if optimizer is None else optimizer_state_dict(model, optimizer)
+        full = full_model(model)
+        tensors = None if optimizer is None else full_optimizer_state_dict(model, optimizer)
         if rank() > 0 or (optimizer is None and folder.exists()):
             return
         try:
@@ -209,7 +215,7 @@ def load_checkpoint(
     names = {name.rpartition("/")[0] for name in tensors}
     for name in sorted(names - dict(model.named_parameters()).keys()):
         raise CheckpointError(f"{folder / OPTIMIZER}: {name} is not in the model")
-    load_parts(model, saved.state_dict())
+    load_full_weights(model, saved.state_dict())
     load_optimizer_state(model, optimizer, tensors)
     return state
 

@@ -1,107 +1,246 @@
-"""The one file that knows of other processes: each works on its share of the batch's products.
+"""Several processes: gathering with gradient, and FSDP2. Only this file uses torch.distributed.
+
+Each of W processes works on its share of the batch. By default every process holds the whole model
+(DDP). With `train.fsdp` each holds a shard of every weight, of its gradient and of AdamW's state.
 
 W processes, B products of the batch, R = B / W of one process.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
-from torch import Tensor
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-PATIENCE = timedelta(hours=2)
-"""How long a process waits for another one, e.g. for the main one to validate."""
+from scale.model.encoders import DiscreteEncoder
+from scale.model.scale import ScaleModel
+
+TIMEOUT = timedelta(hours=2)
+"""Maximum time that a process waits for another one, e.g. for validation in the main process."""
+
+SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+"""accelerate's modes that training supports: one process, or several plain ones."""
 
 
-def join(device: str) -> bool:
-    """Meet the processes that `accelerate launch` or torchrun started; nothing where it is one.
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """Return accelerate's Accelerator for a device by name; `auto` is the best available.
 
-    `device`: as `TrainConfig.device`. Returns whether it is to be the CPU: several processes use
-    that or CUDA, as accelerate has to be told.
+    Raises ValueError for an unavailable device, and if accelerate is configured for anything but
+    plain processes (its own FSDP, DeepSpeed).
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(),
+                 "mps": torch.backends.mps.is_available()}  # fmt: skip
+    if device != "auto" and not available.get(device):
+        known = ", ".join(name for name, usable in available.items() if usable)
+        raise ValueError(f"train.device {device!r} is not available; available: {known}")
+    if "WORLD_SIZE" not in os.environ:
+        # One process may train several times (e.g. a notebook), each time with its own settings.
+        AcceleratorState._reset_state(True)
+    # The products of one process may lack a modality that those of another have.
+    exchange = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(
+        cpu=init_processes(device), mixed_precision=precision, kwargs_handlers=[exchange]
+    )
+    if accelerator.distributed_type not in SUPPORTED:
+        raise ValueError(
+            f"accelerate is configured for {accelerator.distributed_type.value}, which training "
+            "does not support: start plain processes (--multi_gpu, or torchrun) and shard the "
+            "weights with --train.fsdp (docs/scaling.md)"
+        )
+    return accelerator
+
+
+def init_processes(device: str) -> bool:
+    """Join the processes started by `accelerate launch` or torchrun; a no-op for one process.
+
+    `device`: see `TrainConfig.device`. Return whether to use the CPU: with several processes, the
+    choice between CPU and CUDA must be passed to accelerate.
     """
     several = int(os.environ.get("WORLD_SIZE", 1)) > 1
     cpu = device == "cpu" or (several and not torch.cuda.is_available())
     if several:
-        PartialState(cpu=cpu, timeout=PATIENCE)
+        PartialState(cpu=cpu, timeout=TIMEOUT)
     return cpu
 
 
-def leave() -> None:
-    """Part from the other processes, at the end."""
-    if _joined():
+def destroy_processes() -> None:
+    """Leave the process group."""
+    if _initialized():
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """Number of this process; 0 is the main one."""
-    return dist.get_rank() if _joined() else 0
+    """Return the number of this process; 0 is the main one."""
+    return dist.get_rank() if _initialized() else 0
 
 
 def world_size() -> int:
-    """W."""
-    return dist.get_world_size() if _joined() else 1
+    """Return W."""
+    return dist.get_world_size() if _initialized() else 1
 
 
-def share(products: int) -> slice:
-    """Places of this process's products in a batch.
+def own_share(products: int) -> slice:
+    """Return the positions of this process's products in a batch.
 
-    Raises ValueError where they cannot be shared out evenly.
+    Raises ValueError if W does not divide the number of products.
     """
-    each, left = divmod(products, world_size())
-    if left or not each:
+    each, rest = divmod(products, world_size())
+    if rest or not each:
         raise ValueError(
-            f"{products} products a step cannot be shared out evenly among {world_size()} "
+            f"{products} products a step cannot be divided evenly among {world_size()} "
             "processes: choose another train.batch_size"
         )
     return slice(rank() * each, (rank() + 1) * each)
 
 
 def gather(own: Tensor) -> Tensor:
-    """The rows of all processes in order (R rows of each, B in all), with gradient.
+    """Concatenate the rows of all processes in order (R each, B in total), with gradient.
 
-    Each process may take a loss of its own from them: what arrives at a row is the gradient of the
-    sum of all processes' losses. All must call, and go backward through it, alike.
+    Each process may compute its own loss from the result: a row receives the gradient of the sum
+    of all processes' losses. Collective: all processes must call it and its backward pass alike.
     """
     return _Gather.apply(own) if world_size() > 1 else own
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum over the processes, without gradient; the same bits for each."""
+    """Return the sum over all processes, without gradient; bit-identical in each."""
     total = values.detach().clone(memory_format=torch.contiguous_format)
     if world_size() > 1:
         dist.all_reduce(total)
     return total
 
 
-def said_by_main(yes: bool, device: torch.device) -> bool:
-    """The main process's answer, which all must ask for."""
-    answer = torch.tensor(float(yes), device=device)
+def broadcast_from_main(value: bool, device: torch.device) -> bool:
+    """Return the main process's value (collective)."""
+    tensor = torch.tensor(float(value), device=device)
     if world_size() > 1:
-        dist.broadcast(answer, src=0)
-    return bool(answer.item())
+        dist.broadcast(tensor, src=0)
+    return bool(tensor.item())
 
 
-def meet() -> None:
-    """Go on when all processes have come here."""
+def barrier() -> None:
+    """Wait for all processes."""
     if world_size() > 1:
         dist.barrier()
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The main process runs the block, then the others do: they find what it has written."""
+    """Run the block in the main process, then in the others, which can read its files."""
     if rank() > 0:
-        meet()
+        barrier()
     yield
     if rank() == 0:
-        meet()
+        barrier()
 
 
-def _joined() -> bool:
+def shard(module: nn.Module, model: ScaleModel, device: torch.device) -> None:
+    """Shard the weights of `module`, which contains `model`, over all processes with FSDP2.
+
+    Units are the layers of each encoder, the layers of the JCT, and everything else. The weights of
+    a unit are gathered only while it runs; everything else stays gathered during a step. All
+    processes must run all units in the same order (`ScaleModel.run_all_encoders`). Weights become
+    DTensors, so the optimizer must be created afterwards.
+    """
+    mesh = init_device_mesh(device.type, (world_size(),))
+    for unit in (*map(_layers, model.encoders.values()), model.jct.stack, module):
+        fully_shard(unit, mesh=mesh)
+    register_fsdp_forward_method(model.jct.stack, "each")
+    model.jct.run_all_encoders = True
+
+
+def is_sharded(value: Tensor) -> bool:
+    """Return whether a tensor is a shard of a larger one."""
+    return isinstance(value, DTensor)
+
+
+def full_tensor(value: Tensor) -> Tensor:
+    """Gather a DTensor into a full tensor (collective); other tensors are returned unchanged."""
+    return value.full_tensor() if is_sharded(value) else value
+
+
+def full_model(model: ScaleModel) -> ScaleModel:
+    """Return a model with full weights: itself, or a copy if its weights are sharded (collective).
+
+    The copy is complete in the main process only.
+    """
+    if not any(is_sharded(value) for value in model.state_dict().values()):
+        return model
+    weights = get_model_state_dict(model, options=_FULL)
+    with torch.random.fork_rng(devices=[]):
+        copy = ScaleModel(model.config, model.missing)
+    if rank() == 0:
+        copy.load_state_dict(weights)
+    return copy.to(next(model.parameters()).device)
+
+
+def load_full_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load full weights into a model that may be sharded."""
+    set_model_state_dict(model, dict(weights), options=StateDictOptions(full_state_dict=True))
+
+
+def full_optimizer_state_dict(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Return AdamW's full state by parameter name, e.g. `jct.stack.norm.weight/exp_avg`.
+
+    On the CPU and, if sharded, in the main process only (collective).
+    """
+    flat = get_optimizer_state_dict(model, optimizer, options=_FULL)
+    found = {}
+    for key, value in flat.items():
+        group, _, rest = key.partition(".")
+        if group == "state":
+            name, _, kind = rest.rpartition(".")
+            found[f"{name}/{kind}"] = value.contiguous()
+    return found
+
+
+def load_optimizer_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Restore AdamW's state from `full_optimizer_state_dict`.
+
+    Not by `set_optimizer_state_dict`, which requires a state of every parameter: a head whose task
+    never occurred has none.
+    """
+    optimizer.state.clear()
+    parameters = dict(model.named_parameters())
+    for name, value in tensors.items():
+        parameter_name, _, key = name.rpartition("/")
+        parameter = parameters[parameter_name]
+        # AdamW's step counter is on the CPU unless fused; the moments are beside the weights.
+        fused = bool(optimizer.param_groups[0].get("fused"))
+        value = value.to(parameter.device if key != "step" or fused else "cpu")
+        if key != "step" and is_sharded(parameter):
+            mesh, placements = parameter.device_mesh, parameter.placements
+            value = distribute_tensor(value, mesh, placements, src_data_rank=None)
+        optimizer.state[parameter][key] = value
+
+
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
+
+
+def _layers(encoder: nn.Module) -> nn.Module:
+    return encoder.bert.encoder if isinstance(encoder, DiscreteEncoder) else encoder.stack
+
+
+def _initialized() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 

@@ -1,37 +1,50 @@
-"""Two-pass gradient caching: the gradient of a large batch, computed part by part.
+"""Gradient caching: the exact gradient of a large batch, computed in micro-batches.
 
-The contrastive loss compares every product with every other one of the batch, so the gradients of
-small batches do not add up to its own. But it sees the products through their pooled features f:
+The contrastive loss compares every product with all others of the batch, so the gradients of small
+batches do not add up to it. But it depends on the products only through their pooled features f:
 
     L = J(f) + sum_k M_k(w(f))      J: contrastive loss, M_k: masked losses of part k, w: weights
 
-So: (1) f of every part, without gradient; (2) G = dL/df, on features alone; (3) once more part by
-part, with gradient and the same dropout: those of  sum(G_k * f_k) + M_k  add up to that of L
-(GradCache: Gao, Zhang, Han and Callan, 2021, arXiv 2101.06983). Where a gradient flows through the
-weights of the masked losses, dM_k/dw takes one more pass without gradient between (1) and (2).
+GradCache (Gao, Zhang, Han and Callan, 2021, arXiv 2101.06983) therefore uses two passes:
 
-With several processes each has some of the parts: features and their gradients travel.
+1. compute f of every part, without gradient;
+2. compute G = dL/df, on the features alone;
+3. repeat each part's forward pass, with gradient and the same dropout: the gradients of
+   sum(G_k * f_k) + M_k  add up to that of L.
 
-R products of this process, M modalities (five), D width, T tasks.
+If a gradient flows through the weights of the masked losses, dM_k/dw takes one more pass without
+gradient between 1 and 2. With several processes, each has some of the parts; features and their
+gradients are exchanged.
+
+B products of the whole batch, R of this process, M modalities (five), D width, T tasks.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
+from scale.losses.contrastive import LEFT, RIGHT, PairLosses
 from scale.losses.masked import to_float32
 from scale.losses.masking import MaskedBatch
-from scale.losses.total import LossOutput, masked_losses, weights_act
-from scale.losses.weighting import Weights
+from scale.losses.total import (
+    LossOutput,
+    batch_pairs,
+    batch_scores,
+    masked_losses,
+    reduced,
+    weights_act,
+)
+from scale.losses.weighting import Weights, configured_weights
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.training.distributed import all_reduce_sum, gather, world_size
-from scale.training.joint import JointFeatures
-from scale.training.reader import Read, Reader, Reads
+from scale.model.scale import ScaleModel, ScaleOutput
+from scale.training.distributed import all_reduce_sum, gather, is_sharded, world_size
 
 
 @dataclass(frozen=True)
@@ -40,20 +53,109 @@ class MicroBatch:
 
     masked: MaskedBatch
     place: slice
-    """Where they stand in the whole batch."""
+    """Their positions in the whole batch."""
     seed: int
-    """Of their dropout, in each pass."""
+    """Seed of their dropout, the same in each pass."""
 
 
-class CachedGradient:
-    """The losses of a whole batch and their gradient at the model's parameters, from its parts.
+@dataclass(frozen=True)
+class OutputSpec:
+    """Outputs of the model that the losses use."""
+
+    features: tuple[str, ...]
+    """Pooled features: `encoder`, and `fused` if S is computed from them."""
+    gradients: tuple[str, ...]
+    """Features that receive a gradient."""
+    predictions: bool = True
+    """Whether the masked losses are computed."""
+
+    @staticmethod
+    def of(config: LossConfig, progress: float) -> "OutputSpec":
+        """Return the outputs used by a loss at a share `progress` of the training."""
+        learning = {"encoder"} if "contrastive" in config.tasks else set()
+        weighted = config.weight_by == "scores" and weights_act(config, progress)
+        if config.weight_gradient and weighted:
+            learning.add(config.weight_features)
+        used = ("encoder", "fused") if config.weight_features == "fused" else ("encoder",)
+        return OutputSpec(used, tuple(name for name in used if name in learning))
+
+
+@dataclass
+class LossInputs:
+    """Outputs of the model for some products."""
+
+    features: dict[str, Tensor]
+    """pooled_BMD by name."""
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+    """As `ScaleOutput.predictions`."""
+    zero: Tensor = field(default_factory=lambda: torch.zeros(()))
+    """0, connected to parameters that must receive a gradient (of 0) in every process."""
+
+
+class LossForward(nn.Module):
+    """The forward pass as DDP and FSDP2 need it.
+
+    DDP waits for a gradient of every parameter that an output depends on. Hence no output may be
+    unused by the losses, and one output must depend on a parameter even if a process's products
+    have nothing for any task. In one process the whole `ScaleOutput` is returned.
+    """
+
+    def __init__(self, model: ScaleModel, loss_positions_only: bool = False, fused: bool = True):
+        """`loss_positions_only`: see `TrainConfig`; `fused`: the losses use the JCT's [CLS]."""
+        super().__init__()
+        self.model, self.loss_positions_only, self.fused = model, loss_positions_only, fused
+
+    def forward(
+        self,
+        batch: ProductBatch,
+        hidden: dict[str, Tensor],
+        positions: dict[str, np.ndarray] | None = None,
+        spec: OutputSpec | None = None,
+    ) -> ScaleOutput | LossInputs:
+        """Return the outputs named by `spec`, or everything without a spec."""
+        model = self.model
+        if spec is None:
+            if self.loss_positions_only:
+                return model.read(batch, hidden, positions, self.fused)
+            return model(batch, hidden, positions)
+        if not spec.predictions and spec.features == ("encoder",):
+            return LossInputs({"encoder": model.embed(batch, hidden).pooled_BMD})
+        if self.loss_positions_only:
+            fused = "fused" in spec.features or model.run_all_encoders
+            output = model.read(batch, hidden, positions, fused, spec.predictions)
+        else:
+            output = model(batch, hidden, positions)
+        pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
+        features = {name: pooled[name] for name in spec.features}
+        for name in set(features) - set(spec.gradients):
+            features[name] = features[name].detach()
+        if not spec.predictions:
+            return LossInputs(features)
+        zero = self._zero(output) if world_size() > 1 else output.pooled_BMD.new_zeros(())
+        return LossInputs(features, output.predictions, zero)
+
+    def _zero(self, output: ScaleOutput) -> Tensor:
+        """Return 0, connected to one parameter, or under FSDP2 to all of them.
+
+        FSDP2 reduces existing gradients, which must be the same ones in each process.
+        """
+        if not self.model.run_all_encoders:
+            return 0.0 * self.model.jct.stack.norm.bias.sum()
+        # Parameters of the layers are sharded by now and reached through their output.
+        whole = [p.sum() for p in self.parameters() if not is_sharded(p)]
+        pooled = [output.pooled_BMD.sum(), output.fused_pooled_BMD.sum()]
+        return 0.0 * torch.stack([*pooled, *whole]).sum()
+
+
+class GradientCache:
+    """Computes the losses of a whole batch and their gradient from its micro-batches.
 
     Equal to `scale_loss` of the whole batch and its backward pass, up to rounding and dropout.
     """
 
     def __init__(
         self,
-        model: Reader,
+        forward: LossForward,
         config: LossConfig,
         progress: float,
         backward: Callable[[Tensor], None] = Tensor.backward,
@@ -61,108 +163,167 @@ class CachedGradient:
     ):
         """
         Args:
-            model: as it is, or as accelerate has wrapped it.
+            forward: as it is, or as wrapped by accelerate.
             config, progress: as in `scale_loss`.
-            backward: takes a scalar, e.g. `accelerator.backward`.
-            no_sync: a context in which processes do not yet exchange their gradients.
+            backward: called with a scalar, e.g. `accelerator.backward`.
+            no_sync: context manager without gradient exchange between processes.
         """
-        self.model, self.config, self.reads = model, config, Reads.of(config, progress)
+        self.forward, self.config, self.backward, self.no_sync = forward, config, backward, no_sync
+        self.spec = OutputSpec.of(config, progress)
         self.weighted = weights_act(config, progress)
-        self.backward, self.no_sync = backward, no_sync
 
     def __call__(self, parts: Sequence[MicroBatch], whole: ProductBatch) -> LossOutput:
-        """Add the gradient to the parameters' own; the losses of the whole batch, without gradient.
+        """Add the gradient to the parameters' and return the losses of the whole batch, detached.
 
         Args:
-            parts: this process's products in order; every process has as many parts.
-            whole: all products of the batch, on the CPU, of which the tokens are not needed.
+            parts: this process's products in order; the same number of parts in every process.
+            whole: all products of the batch, on the CPU; its tokens are not used.
         """
-        tasks = _masked_tasks(whole, self.config)
-        # What is alone in memory need not be computed twice.
-        kept = self._read(parts[0]) if len(parts) == 1 else None
-        own = self._own_features(parts, kept)
-        everyones = {name: gather(own_RMD) for name, own_RMD in own.items()}
-        device, places = parts[0].masked.batch.present_BM.device, [part.place for part in parts]
-        joint = JointFeatures(
-            everyones, self.reads.gradients, whole.to(device), places, self.config, self.weighted
-        )
-        contrast = joint.contrast() if "contrastive" in self.config.tasks else None
-        hidden = _hidden(parts, tasks, device)
-        if joint.used is not None and joint.used.own_BM.requires_grad:
-            self._return_to_weights(joint.used, parts, kept, hidden)
-        for name, gradient_BMD in joint.gradients().items():
-            everyones[name].backward(gradient_BMD)
-        masked = self._return_to_parameters(joint.used, parts, kept, own, hidden)
-        values = [masked.get(task, joint.pairs.loss_BP.new_zeros(())) for task in tasks]
-        if contrast is not None:
-            tasks, values = ["contrastive", *tasks], [contrast, *values]
-        losses = dict(zip(tasks, all_reduce_sum(torch.stack(values)), strict=True))
-        return LossOutput(losses, joint.scores, None if contrast is None else joint.pairs)
+        device = parts[0].masked.batch.present_BM.device
+        whole, tasks = whole.to(device), _masked_tasks(whole, self.config)
+        masked_counts = _masked_counts(parts, tasks, device)
+        # A single micro-batch reuses its first forward pass.
+        first = self._forward(parts[0]) if len(parts) == 1 else None
 
-    def _read(self, part: MicroBatch, predictions: bool = True) -> Read:
+        own = self._own_features(parts, first)
+        features = {name: gather(own_RMD) for name, own_RMD in own.items()}
+        scores = batch_scores(features, whole.present_BM, self.config)
+        pairs = self._unweighted_pairs(features["encoder"], whole, parts)
+        weights = None
+        if self.weighted:
+            weights = configured_weights(self.config, scores, pairs, whole.present_BM)
+        contrastive = self._contrastive(features["encoder"], whole, parts, pairs, weights)
+
+        joint = contrastive
+        if weights is not None and weights.own_BM.requires_grad and self.config.weight_masked:
+            gradient_BM = self._masked_weight_gradient(weights, parts, first, masked_counts)
+            joint = joint + (weights.own_BM * gradient_BM).sum()
+        if joint.requires_grad:
+            joint.backward()
+        sums = self._backward_parts(weights, parts, first, own, masked_counts)
+
+        values = [sums.get(task, joint.new_zeros(())) for task in tasks]
+        names, on = list(tasks), "contrastive" in self.config.tasks
+        if on:
+            names, values = ["contrastive", *names], [contrastive.detach(), *values]
+        losses = dict(zip(names, all_reduce_sum(torch.stack(values)), strict=True))
+        return LossOutput(losses, scores, pairs if on else None)
+
+    def _forward(self, part: MicroBatch, predictions: bool = True) -> LossInputs:
         torch.manual_seed(part.seed)
-        reads = replace(self.reads, predictions=predictions)
-        return self.model(part.masked.batch, part.masked.hidden, part.masked.positions, reads)
+        spec = replace(self.spec, predictions=predictions)
+        return self.forward(part.masked.batch, part.masked.hidden, part.masked.positions, spec)
 
-    def _own_features(self, parts: Sequence[MicroBatch], kept: Read | None) -> dict[str, Tensor]:
-        """own_RMD by name, as leaves; takes the first pass, unless it is done."""
+    def _own_features(
+        self, parts: Sequence[MicroBatch], first: LossInputs | None
+    ) -> dict[str, Tensor]:
+        """Pass 1: return own_RMD by name, as leaves that collect dL/df."""
         with torch.no_grad():
-            found = [kept] if kept else [self._read(part, predictions=False) for part in parts]
+            found = [first] if first else [self._forward(part, predictions=False) for part in parts]
         own = {
-            name: to_float32(torch.cat([read.features[name].detach() for read in found]))
-            for name in self.reads.features
+            name: to_float32(torch.cat([inputs.features[name].detach() for inputs in found]))
+            for name in self.spec.features
         }
-        return {n: own_RMD.requires_grad_(n in self.reads.gradients) for n, own_RMD in own.items()}
+        return {n: own_RMD.requires_grad_(n in self.spec.gradients) for n, own_RMD in own.items()}
+
+    def _unweighted_pairs(
+        self, pooled_BMD: Tensor, whole: ProductBatch, parts: Sequence[MicroBatch]
+    ) -> PairLosses:
+        """Return InfoNCE of all products and pairs, without gradient."""
+        with torch.no_grad():
+            chunks = [batch_pairs(pooled_BMD, whole, self.config, None, p.place) for p in parts]
+            own_RP = torch.cat([chunk.loss_BP for chunk in chunks])
+        present_BM = whole.present_BM
+        return PairLosses(gather(own_RP), present_BM[:, LEFT] & present_BM[:, RIGHT])
+
+    def _contrastive(
+        self,
+        pooled_BMD: Tensor,
+        whole: ProductBatch,
+        parts: Sequence[MicroBatch],
+        pairs: PairLosses,
+        weights: Weights | None,
+    ) -> Tensor:
+        """Return this process's share of the contrastive loss.
+
+        Memory never holds more logits than those of one part with all products, hence the
+        checkpoints; they do not change the result.
+        """
+        total = pooled_BMD.new_zeros(())
+        if "contrastive" not in self.config.tasks:
+            return total
+        count_P = pairs.valid_BP.sum(0)
+
+        def chunk_loss(place: slice, pooled_BMD: Tensor, weight_RP: Tensor | None) -> Tensor:
+            on_logits = weight_RP if self.config.weight_on == "logits" else None
+            on_loss = weight_RP if on_logits is None else None
+            chunk = batch_pairs(pooled_BMD, whole, self.config, on_logits, place)
+            return reduced(chunk.mean_P(on_loss, count_P), self.config)
+
+        for part in parts:
+            weight_RP = None if weights is None else weights.pair_BP[part.place]
+            options = {"use_reentrant": False, "preserve_rng_state": False}
+            total = total + checkpoint(chunk_loss, part.place, pooled_BMD, weight_RP, **options)
+        return total
 
     def _masked(
-        self, part: MicroBatch, read: Read, used: Weights | None, hidden: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """A part's share of the masked losses, which are means over all that is hidden."""
-        weigh = used is not None and self.config.weight_masked
-        own_BM = used.own_BM[part.place] if weigh else None
-        losses = masked_losses(read.predictions, part.masked, self.config, own_BM)
-        return {task: loss * _count(part, task) / hidden[task] for task, loss in losses.items()}
-
-    def _return_to_weights(
         self,
-        used: Weights,
+        part: MicroBatch,
+        predictions: dict[str, Tensor],
+        own_BM: Tensor | None,
+        masked_counts: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Return a part's share of the masked losses, which are means over all masked tokens."""
+        own_RM = None if own_BM is None else own_BM[part.place]
+        losses = masked_losses(predictions, part.masked, self.config, own_RM)
+        return {
+            task: loss * _masked_count(part, task) / masked_counts[task]
+            for task, loss in losses.items()
+        }
+
+    def _masked_weight_gradient(
+        self,
+        weights: Weights,
         parts: Sequence[MicroBatch],
-        kept: Read | None,
-        hidden: dict[str, Tensor],
-    ) -> None:
-        """Leave dM/dw at the weights of this process's products."""
+        first: LossInputs | None,
+        masked_counts: dict[str, Tensor],
+    ) -> Tensor:
+        """Return dM/dw of this process's products as (B, M), 0 for others."""
+        own_BM = weights.own_BM.detach().requires_grad_()
         for part in parts:
             with torch.no_grad():
-                read = kept or self._read(part)
-            fixed = {m: prediction.detach() for m, prediction in read.predictions.items()}
-            for loss in self._masked(part, replace(read, predictions=fixed), used, hidden).values():
+                inputs = first or self._forward(part)
+            fixed = {m: prediction.detach() for m, prediction in inputs.predictions.items()}
+            for loss in self._masked(part, fixed, own_BM, masked_counts).values():
                 loss.backward()
+        return torch.zeros_like(own_BM) if own_BM.grad is None else own_BM.grad
 
-    def _return_to_parameters(
+    def _backward_parts(
         self,
-        used: Weights | None,
+        weights: Weights | None,
         parts: Sequence[MicroBatch],
-        kept: Read | None,
+        first: LossInputs | None,
         own: dict[str, Tensor],
-        hidden: dict[str, Tensor],
+        masked_counts: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """The last pass; this process's share of the masked losses by task."""
+        """Pass 3: return this process's share of the masked losses by task."""
+        used = weights is not None and self.config.weight_masked
+        own_BM = weights.own_BM.detach() if used else None
         sums: dict[str, Tensor] = {}
-        if used is not None:
-            used = Weights(used.pair_BP.detach(), used.own_BM.detach())
-        first = parts[0].place.start
+        start = parts[0].place.start
         for part in parts:
-            rows = slice(part.place.start - first, part.place.stop - first)
+            rows = slice(part.place.start - start, part.place.stop - start)
             with nullcontext() if part is parts[-1] else self.no_sync():
-                read = kept or self._read(part)
-                losses = self._masked(part, read, used, hidden)
-                felt = [
-                    (to_float32(read.features[name]) * own[name].grad[rows]).sum()
-                    for name in self.reads.gradients
+                inputs = first or self._forward(part)
+                losses = self._masked(part, inputs.predictions, own_BM, masked_counts)
+                joint = [
+                    (to_float32(inputs.features[name]) * own[name].grad[rows]).sum()
+                    for name in self.spec.gradients
+                    if own[name].grad is not None
                 ]
-                total = torch.stack([read.nothing, *felt, *losses.values()]).sum()
+                total = torch.stack([inputs.zero, *joint, *losses.values()]).sum()
                 if total.requires_grad:
-                    # DDP takes the mean over the processes; the loss is their sum.
+                    # DDP averages over processes, but the loss is their sum.
                     self.backward(total * world_size())
             for task, loss in losses.items():
                 sums[task] = sums.get(task, 0.0) + loss.detach()
@@ -170,20 +331,20 @@ class CachedGradient:
 
 
 def _masked_tasks(whole: ProductBatch, config: LossConfig) -> list[str]:
-    """The masked tasks that the whole batch has something for."""
-    there_M = whole.present_BM.any(dim=0).tolist()
+    """Return the masked tasks with at least one product in the whole batch."""
+    present_M = whole.present_BM.any(dim=0).tolist()
     tasks = {m: SPECS[m].task for m in MODALITIES}
-    return [tasks[m] for m in MODALITIES if tasks[m] in config.tasks and there_M[INDEX[m]]]
+    return [tasks[m] for m in MODALITIES if tasks[m] in config.tasks and present_M[INDEX[m]]]
 
 
-def _count(part: MicroBatch, task: str) -> int:
-    """Positions of a part that are hidden for a task."""
+def _masked_count(part: MicroBatch, task: str) -> int:
+    """Return the number of masked tokens of a part for a task."""
     return sum(len(t) for m, t in part.masked.targets.items() if SPECS[m].task == task)
 
 
-def _hidden(
+def _masked_counts(
     parts: Sequence[MicroBatch], tasks: Sequence[str], device: torch.device
 ) -> dict[str, Tensor]:
-    """Positions of the whole batch that are hidden, by task; at least 1, to divide by."""
-    own_T = torch.tensor([sum(_count(part, task) for part in parts) for task in tasks])
+    """Return the number of masked tokens of the whole batch by task, at least 1."""
+    own_T = torch.tensor([sum(_masked_count(part, task) for part in parts) for task in tasks])
     return dict(zip(tasks, all_reduce_sum(own_T.long().to(device)).clamp(min=1), strict=True))

@@ -4,6 +4,7 @@ Each check returns what it found, so that the training log, the monitor and the 
 report it. N products, M modalities (five), P pairs (ten), C contents, D width, T logged steps.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -26,6 +27,10 @@ AVERAGED = 3
 DROP = 0.05
 """Relative decrease from the best validation value that counts as overfitting."""
 _EMPTY: Curve = (np.zeros(0), np.zeros(0))
+
+
+class TrainingError(RuntimeError):
+    """Training cannot continue; the message contains the step, the reason and what to try."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,20 @@ def check_overfitting(validation: Curve, loss: Curve) -> HealthIssue | None:
     return HealthIssue(
         "overfitting", BEST_BY, int(turn), float(mean_T[-1]), best=float(mean_T[best])
     )
+
+
+def require_finite(step: int, metrics: Mapping[str, float], precision: str) -> None:
+    """Raise TrainingError if a metric of a step is NaN or infinite.
+
+    Under fp16 the gradient may overflow: accelerate's gradient scaler then skips the step.
+    """
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken and not (broken == ["grad_norm"] and precision == "fp16"):
+        raise TrainingError(
+            f"step {step}: {', '.join(broken)} not finite. Try a lower train.learning_rate, a "
+            "longer train.warmup_share, train.precision bf16 instead of fp16, loss.weight_on none, "
+            "or look for extreme features with scale inspect."
+        )
 
 
 def alignment(pooled_NMD: Tensor, present_NM: Tensor) -> float:

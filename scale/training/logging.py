@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from scale.files import replacing, write_whole
@@ -126,6 +127,24 @@ class NullLogger:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class MetricsBuffer:
+    """Metrics that are still on the device, fetched together so that no step waits for them."""
+
+    def __init__(self) -> None:
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+
+    def add(self, step: int, metrics: dict[str, Tensor]) -> None:
+        """Add the scalars of a step."""
+        self._pending.append((step, metrics))
+
+    def fetch(self) -> list[tuple[int, dict[str, float]]]:
+        """Return steps and metrics since the last call, in one transfer."""
+        pending, self._pending = self._pending, []
+        flat = [value for _, metrics in pending for value in metrics.values()]
+        values = iter(torch.stack(flat).tolist() if flat else [])
+        return [(step, {name: next(values) for name in metrics}) for step, metrics in pending]
 
 
 class Clock:

@@ -1,34 +1,34 @@
-"""The next batch is made while the device works on the one before."""
+"""Prefetching: the next batch is prepared in a thread while the device computes."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-class Prefetcher(Generic[Key, Made]):
-    """Makes what is asked for, and what will be asked for next in a thread.
+class Prefetcher(Generic[Key, Value]):
+    """Computes values by key, and the value of the expected next key in a thread.
 
-    What is made depends on the key alone, so a wrong guess costs time and nothing else. An error
-    in the thread is raised where its result is asked for.
+    Values depend on the key alone, so a wrong expectation costs time and nothing else. An error in
+    the thread is raised when its value is requested.
     """
 
-    def __init__(self, make: Callable[[Key], Made]):
-        self.make = make
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._next: tuple[Key, Future[Made]] | None = None
+    def __init__(self, compute: Callable[[Key], Value]):
+        self.compute = compute
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._next: tuple[Key, Future[Value]] | None = None
 
-    def get(self, key: Key, following: Key | None) -> Made:
-        """What belongs to `key`; `following` is the next one to be asked for, None: none."""
+    def get(self, key: Key, following: Key | None) -> Value:
+        """Return the value of `key`; start computing that of `following` (None: no next key)."""
         waiting, self._next = self._next, None
         if waiting is not None and waiting[0] == key:
-            made = waiting[1].result()
+            value = waiting[1].result()
         else:
             if waiting is not None:
                 waiting[1].cancel()
-            made = self.make(key)
+            value = self.compute(key)
         if following is not None:
-            self._next = following, self._pool.submit(self.make, following)
-        return made
+            self._next = following, self._pool.submit(self.compute, following)
+        return value

@@ -19,10 +19,10 @@ from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.model.pretrained import initialise_from_pretrained
-from scale.training.checkpoint_manager import CheckpointManager
-from scale.training.distributed import join, main_first, rank
+from scale.training.checkpoint_manager import CheckpointManager, TrainState
+from scale.training.distributed import init_processes, main_first, rank
 from scale.training.health_checks import duplicate_warnings
-from scale.training.loop import Trainer
+from scale.training.logging import MetricsLogger, NullLogger
 from scale.training.preemption import PreemptionHandler
 from scale.training.run import (
     RunFolder,
@@ -33,6 +33,7 @@ from scale.training.run import (
     fit_vocabulary,
     seeded_model,
 )
+from scale.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,8 @@ def pretrain(
         TrainingStopped: after SIGTERM or SIGUSR1, or `train.max_minutes` from this call; a
             checkpoint is saved. Signals are handled in the main thread only.
     """
-    stopper = PreemptionHandler(config.train.max_minutes)
-    join(config.train.device)
+    preemption = PreemptionHandler(config.train.max_minutes)
+    init_processes(config.train.device)
     run = RunFolder(Path(out))
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
@@ -91,8 +92,24 @@ def pretrain(
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
         for message in (*warnings, *taken):
             log.info("%s", message)
-    Trainer(config, model, train, val, run, stopper).fit(progress)
+    fit_run(Trainer(config, model, train), val, run, preemption, progress)
     return TrainedRun.load(run.folder)
+
+
+def fit_run(
+    trainer: Trainer,
+    val: ProductDataset | ShardDataset | None,
+    run: RunFolder,
+    preemption: PreemptionHandler | None = None,
+    progress: bool = False,
+) -> TrainState:
+    """Resume from the run folder's newest checkpoint, if any, and train to the last step."""
+    settings = trainer.config.train
+    checkpoints = CheckpointManager(run.checkpoints, settings.keep_last)
+    trainer.restore(checkpoints)
+    logger = MetricsLogger(run.folder, trainer.state.step) if rank() == 0 else NullLogger()
+    preemption = preemption or PreemptionHandler(settings.max_minutes)
+    return trainer.fit(val, checkpoints, logger, preemption, progress)
 
 
 def _prepare(

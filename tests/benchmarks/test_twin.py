@@ -13,7 +13,7 @@ from scale.losses.masking import WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import CONTINUOUS
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 WEIGHTED = LossConfig(weight_on="loss", weight_uniform_share=0.0)
 
@@ -54,10 +54,10 @@ def test_a_few_steps_end_at_the_same_weights(config):
     train = replace(config.train, batch_size=8, steps=100, device="cpu")
     config = replace(config, train=train, loss=WEIGHTED)
     data = RandomProducts(config.model, presence("half", 8))
-    stepper = Stepper(config, seeded_model(config), data)
+    trainer = Trainer(config, seeded_model(config), data)
     twin = TwinStepper(config, seeded_model(config), data)
     for step in range(3):
-        total = stepper.step(step).loss.total
+        total = trainer.train_step(step).loss.total
         torch.testing.assert_close(twin.step(step), total.detach(), rtol=1e-4, atol=1e-4)
 
 

@@ -10,10 +10,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from scale.config import LossConfig
 from scale.modalities import MODALITIES
-from scale.training.loop import Trainer
-from scale.training.preemption import TrainingStopped
+from scale.training.preemption import PreemptionHandler, TrainingStopped
+from scale.training.pretrain import fit_run
 from scale.training.run import RunFolder, seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 from tests.training.small_data import SmallData, setting
 
 pytestmark = pytest.mark.gpu
@@ -35,7 +35,7 @@ class Products(SmallData):
             self.tokens[m] = replace(tokens, values=values, padding_RL=padding_NL)
 
 
-def stepper(policy="zero", dropout=0.0, data=None, **train):
+def trainer(policy="zero", dropout=0.0, data=None, **train):
     """A step of a small model whose heads are as wide as flash attention wants them."""
     _, config = setting(PRESENT, LossConfig(), policy, dropout)
     config = replace(
@@ -43,32 +43,34 @@ def stepper(policy="zero", dropout=0.0, data=None, **train):
         model=replace(config.model, width=64, heads=2),
         train=replace(config.train, **{"device": "cuda", **train}),
     )
-    return Stepper(config, seeded_model(config), data or Products(PRESENT))
+    return Trainer(config, seeded_model(config), data or Products(PRESENT))
 
 
 def losses(made, steps=4):
-    return torch.stack([made.step(step).loss.total.detach().float() for step in range(steps)]).cpu()
+    return torch.stack(
+        [made.train_step(step).loss.total.detach().float() for step in range(steps)]
+    ).cpu()
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
 @pytest.mark.parametrize("train", [{}, {"loss_positions_only": True}, {"micro_batch": 4}])
 def test_the_host_never_waits_in_a_step(policy, train):
-    made = stepper(policy=policy, **train)
+    made = trainer(policy=policy, **train)
     for step in range(2):
-        made.step(step)
+        made.train_step(step)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        made.step(2)
+        made.train_step(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip"])
 def test_attention_never_builds_its_matrix(policy):
-    made = stepper(policy=policy, precision="bf16", dropout=0.1)
-    made.step(0)
+    made = trainer(policy=policy, precision="bf16", dropout=0.1)
+    made.train_step(0)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        made.step(1)
+        made.train_step(1)
     called = {event.key for event in seen.key_averages()}
     fused = {f"aten::_scaled_dot_product_{kind}_attention" for kind in
              ("flash", "efficient", "cudnn")}  # fmt: skip
@@ -78,10 +80,10 @@ def test_attention_never_builds_its_matrix(policy):
 
 def test_complete_products_take_flash_attention():
     complete = Products([MODALITIES] * 8, full=True)
-    made = stepper(precision="bf16", data=complete, policy="skip")
-    made.step(0)
+    made = trainer(precision="bf16", data=complete, policy="skip")
+    made.train_step(0)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        made.step(1)
+        made.train_step(1)
     called = {event.key for event in seen.key_averages()}
     assert called & {"aten::_scaled_dot_product_flash_attention",
                      "aten::_scaled_dot_product_cudnn_attention"}  # fmt: skip
@@ -92,18 +94,18 @@ def test_complete_products_take_flash_attention():
 )
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
 def test_the_losses_are_those_of_the_cpu(policy, train):
-    wanted = losses(stepper(policy=policy, device="cpu"))
+    wanted = losses(trainer(policy=policy, device="cpu"))
     torch.testing.assert_close(
-        losses(stepper(policy=policy, **train)), wanted, rtol=2e-3, atol=2e-3
+        losses(trainer(policy=policy, **train)), wanted, rtol=2e-3, atol=2e-3
     )
-    half = losses(stepper(policy=policy, precision="bf16", **train))
+    half = losses(trainer(policy=policy, precision="bf16", **train))
     torch.testing.assert_close(half, wanted, rtol=5e-2, atol=5e-2)
 
 
 def test_compiled_layers_are_compiled_once_while_shapes_vary():
     torch._dynamo.reset()
     counters.clear()
-    made = stepper(policy="skip", compile=True, precision="bf16", batch_size=4)
+    made = trainer(policy="skip", compile=True, precision="bf16", batch_size=4)
     losses(made, 3)
     graphs = counters["stats"]["unique_graphs"]
     losses(made, 12)
@@ -115,15 +117,15 @@ def test_compiled_layers_are_compiled_once_while_shapes_vary():
     "train", [{}, {"micro_batch": 4}, {"precision": "bf16", "loss_positions_only": True}]
 )
 def test_a_deterministic_run_that_stops_ends_with_the_same_bits(tmp_path, train):
-    made = stepper(dropout=0.1, deterministic=True, steps=6, **train)
-    config, data = made.config, made.train
+    made = trainer(dropout=0.1, deterministic=True, steps=6, **train)
+    config, data = made.config, made.train_set
     weights = []
     for name, stops in (("whole", (None,)), ("stopped", (3, None))):
         for stop in stops:
             run = RunFolder(tmp_path / name)
-            trainer = Trainer(config, seeded_model(config), data, None, run)
-            trainer._reason = lambda t=trainer, s=stop: "told" if t.state.step == s else None
+            one, preemption = Trainer(config, seeded_model(config), data), PreemptionHandler()
+            preemption.reason = lambda t=one, s=stop: "stopped" if t.state.step == s else None
             with pytest.raises(TrainingStopped) if stop else contextlib.nullcontext():
-                trainer.fit(progress=False)
-        weights.append([p.detach().cpu() for p in trainer.model.parameters()])
+                fit_run(one, None, run, preemption)
+        weights.append([p.detach().cpu() for p in one.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))

@@ -16,7 +16,7 @@ from scale.model.scores import inter_modality_scores
 from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyDataset
 from scale.studies.statistics import auc, spearman
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 N, BATCH, WIDTH = 24, 8, 6
 WEIGHTS = ("S'", "posterior")
@@ -74,12 +74,12 @@ def situation():
 
 
 def diagnosed(model, train, noisy, held):
-    """`diagnose` of a stepper of which only what it needs is there."""
-    stepper = object.__new__(Stepper)
-    stepper.model, stepper.train, stepper.device = model, train, "cpu"
+    """`diagnose` of a trainer of which only what it needs is there."""
+    trainer = object.__new__(Trainer)
+    trainer.model, trainer.train_set, trainer.device = model, train, "cpu"
     config = Config()
-    stepper.config = replace(config, train=replace(config.train, batch_size=BATCH))
-    return diagnose(stepper, noisy, held)
+    trainer.config = replace(config, train=replace(config.train, batch_size=BATCH))
+    return diagnose(trainer, noisy, held)
 
 
 def slow_weights(model, products):

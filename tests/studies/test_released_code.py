@@ -40,6 +40,7 @@ from scale.studies.released_code import (
     zero_audio,
 )
 from scale.studies.systems.model import count_parameters
+from scale.training.optimizer import parameter_groups
 from scale.training.run import (
     RunFolder,
     TrainedRun,
@@ -48,8 +49,7 @@ from scale.training.run import (
     fit_vocabulary,
     seeded_model,
 )
-from scale.training.schedule import parameter_groups
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
 MASKED = LossConfig(tasks=TASKS, weight_on="none")
@@ -274,15 +274,15 @@ def test_every_fault_trains(data, name):
     fault = FAULTS[name]
     assert fault.description.endswith(".")
     changed = fault.config(config)
-    stepper = Stepper(changed, fault.build(changed), fault.train(dataset))
-    before = [p.detach().clone() for p in stepper.model.parameters()]
-    steps = [stepper.step(number) for number in range(2)]
+    trainer = Trainer(changed, fault.build(changed), fault.train(dataset))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    steps = [trainer.train_step(number) for number in range(2)]
     assert all(step.loss.total.isfinite() for step in steps)
     assert set(steps[0].loss.losses) == {"contrastive", *TASKS}
-    after = list(stepper.model.parameters())
+    after = list(trainer.model.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    held = fault.held(dataset).collate(np.arange(8)).to(stepper.device)
-    assert stepper.model.embed(held).pooled_BMD.isfinite().all()
+    held = fault.held(dataset).collate(np.arange(8)).to(trainer.device)
+    assert trainer.model.embed(held).pooled_BMD.isfinite().all()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Random products that a `Stepper` trains on, without a catalogue; work for one process of several.
+"""Random products that a `Trainer` trains on, without a catalogue; work for one process of several.
 
 Started by tests/training/test_distributed.py, as a process of its own: `small_data.py FOLDER`.
 """
@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 from scale.config import Config, FeatureConfig, LossConfig, ModelConfig, official_loss
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.training import step as training_step
-from scale.training.distributed import leave, rank
+from scale.training import trainer as training_step
+from scale.training.distributed import destroy_processes, full_tensor, rank
 from scale.training.run import seeded_model
-from scale.training.sharding import full_tensor
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 MODEL = ModelConfig(
     width=16, heads=2, encoder_layers=1, jct_layers=1, mlp_ratio=2.0, dropout=0.0,
@@ -138,29 +137,29 @@ def two_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
     present, config = SETTINGS[name]
     config = replace(config, train=replace(config.train, fsdp=fsdp))
     training_step.batch_indices = lambda products, *_: np.arange(products)
-    stepper = Stepper(config, seeded_model(config).double(), SmallData(present))
+    trainer = Trainer(config, seeded_model(config).double(), SmallData(present))
     found = {}
     for number in range(2):
-        step = stepper.step(number)
+        step = trainer.train_step(number)
         found |= {f"{number}/{key}": value for key, value in step.loss.losses.items()}
         found[f"{number}/S'"] = step.loss.scores.weighted_BMM
         found[f"{number}/grad_norm"] = step.grad_norm
         if number == 0:
             found |= {
                 f"gradient/{key}": full_tensor(weight.grad).clone()
-                for key, weight in stepper.model.named_parameters()
+                for key, weight in trainer.model.named_parameters()
                 if weight.grad is not None
             }
-    found |= {f"weight/{key}": full_tensor(p) for key, p in stepper.model.named_parameters()}
+    found |= {f"weight/{key}": full_tensor(p) for key, p in trainer.model.named_parameters()}
     if fsdp:
-        found["held"] = held_share(stepper)
+        found["held"] = held_share(trainer)
     return {key: value.detach().clone().contiguous() for key, value in found.items()}
 
 
-def held_share(stepper: Stepper) -> torch.Tensor:
+def held_share(trainer: Trainer) -> torch.Tensor:
     """Numbers of weights and of AdamW's moments that are here, over those that there are."""
-    tensors = list(stepper.model.parameters())
-    for state in stepper.optimizer.state.values():
+    tensors = list(trainer.model.parameters())
+    for state in trainer.optimizer.state.values():
         tensors += [state["exp_avg"], state["exp_avg_sq"]]
     here = sum(tensor.to_local().numel() for tensor in tensors)
     return torch.tensor(here / sum(tensor.numel() for tensor in tensors))
@@ -174,4 +173,4 @@ if __name__ == "__main__":
         if name in SHARDED:
             found = two_steps(name, fsdp=True)
             save_file(found, folder / f"{number}-{rank()}-fsdp.safetensors")
-    leave()
+    destroy_processes()

@@ -8,7 +8,7 @@ import torch
 
 from scale.training.prefetch import Prefetcher
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 
 def test_what_is_guessed_right_is_made_once():
@@ -16,7 +16,7 @@ def test_what_is_guessed_right_is_made_once():
     ahead = Prefetcher(lambda key: made.append((key, threading.current_thread().name)) or key * 10)
     assert [ahead.get(k, k + 1 if k < 3 else None) for k in range(4)] == [0, 10, 20, 30]
     assert [key for key, _ in made] == [0, 1, 2, 3]
-    assert [name.startswith("ahead") for _, name in made] == [False, True, True, True]
+    assert [name.startswith("prefetch") for _, name in made] == [False, True, True, True]
 
 
 def test_what_is_guessed_wrong_is_made_anew():
@@ -40,18 +40,18 @@ def test_the_bits_are_those_of_a_step_that_makes_its_own(small_dataset, micro_ba
     config = replace(config, train=replace(config.train, micro_batch=micro_batch))
     weights = []
     for ahead in (False, True):
-        stepper = Stepper(config, seeded_model(config), products)
+        trainer = Trainer(config, seeded_model(config), products)
         asked = []
         if ahead:
 
-            def corrupt(key, stepper=stepper, asked=asked):
-                asked.append((key, threading.current_thread().name.startswith("ahead")))
-                return stepper._corrupt(key)
+            def corrupt(key, trainer=trainer, asked=asked):
+                asked.append((key, threading.current_thread().name.startswith("prefetch")))
+                return trainer._masked_batch(key)
 
-            stepper.ahead = Prefetcher(corrupt)
+            trainer.prefetcher = Prefetcher(corrupt)
         for step in range(4):
-            stepper.step(step)
-        weights.append([p.detach().clone() for p in stepper.model.parameters()])
+            trainer.train_step(step)
+        weights.append([p.detach().clone() for p in trainer.model.parameters()])
     assert [threaded for _, threaded in asked] == [False] + [True] * (len(asked) - 1)
     assert len({key for key, _ in asked}) == len(asked)
     for own, other in zip(*weights, strict=True):
@@ -61,9 +61,9 @@ def test_the_bits_are_those_of_a_step_that_makes_its_own(small_dataset, micro_ba
 def test_nothing_is_made_after_the_last_step(small_dataset):
     config, products = small_dataset
     config = replace(config, train=replace(config.train, steps=2))
-    stepper = Stepper(config, seeded_model(config), products)
+    trainer = Trainer(config, seeded_model(config), products)
     asked = []
-    stepper.ahead = Prefetcher(lambda key: asked.append(key[0]) or stepper._corrupt(key))
+    trainer.prefetcher = Prefetcher(lambda key: asked.append(key[0]) or trainer._masked_batch(key))
     for step in range(2):
-        stepper.step(step)
+        trainer.train_step(step)
     assert asked == [0, 1]

@@ -12,12 +12,11 @@ from scale.losses.masking import Part, WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleOutput
-from scale.training import step as training_step
-from scale.training.activations import checkpoint_activations
-from scale.training.gradient_cache import CachedGradient, MicroBatch
-from scale.training.reader import Reader
+from scale.training import trainer as training_step
+from scale.training.gradient_cache import GradientCache, LossForward, MicroBatch
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
+from scale.training.transforms import checkpoint_activations
 from tests.training.small_data import MIXED, SETTINGS, SmallData, setting
 
 MASK, PIECES = MaskConfig(rate=0.4), WordPieces.of(SmallData.tokenizer)
@@ -89,7 +88,7 @@ def test_parts_have_the_losses_and_gradient_of_the_whole(name, size):
     masked = corrupt(data, loss)
     wanted = scale_loss(whole(masked.batch, masked.hidden), masked, loss, 0.5)
     wanted.total.backward()
-    found = CachedGradient(Reader(parted), loss, 0.5)(cut(data, loss, size), data.facts(ALL))
+    found = GradientCache(LossForward(parted), loss, 0.5)(cut(data, loss, size), data.facts(ALL))
     assert sum(g.abs().sum() for g in gradients(whole).values()) > 1
     assert_same(found, gradients(parted), wanted, gradients(whole))
     torch.testing.assert_close(found.scores.weighted_BMM, wanted.scores.weighted_BMM)
@@ -103,7 +102,7 @@ def test_other_policies_for_what_is_missing(policy):
     masked = corrupt(data, loss)
     wanted = scale_loss(whole(masked.batch, masked.hidden), masked, loss)
     wanted.total.backward()
-    found = CachedGradient(Reader(parted), loss, 1.0)(cut(data, loss, 2), data.facts(ALL))
+    found = GradientCache(LossForward(parted), loss, 1.0)(cut(data, loss, 2), data.facts(ALL))
     assert_same(found, gradients(parted), wanted, gradients(whole))
 
 
@@ -129,9 +128,9 @@ def test_every_pass_has_the_same_dropout(name, recomputed):
     wanted.total.backward()
     if recomputed:
         checkpoint_activations(parted)
-    found = CachedGradient(Reader(parted), loss, 1.0)(parts, data.facts(ALL))
+    found = GradientCache(LossForward(parted), loss, 1.0)(parts, data.facts(ALL))
     assert_same(found, gradients(parted), wanted, gradients(whole))
-    other = CachedGradient(Reader(model_of("skip", 0.3)), loss, 1.0)
+    other = GradientCache(LossForward(model_of("skip", 0.3)), loss, 1.0)
     reseeded = [replace(part, seed=part.seed + 1) for part in parts]
     assert other(reseeded, data.facts(ALL)).total != found.total, "dropout does something"
 
@@ -171,10 +170,10 @@ def test_steps_with_micro_batches_are_those_of_the_whole(monkeypatch, micro_batc
     present, config = SETTINGS["default"]
     parted = replace(config, train=replace(config.train, micro_batch=micro_batch))
     data = SmallData(present)
-    one, other = (Stepper(c, seeded_model(c).double(), data) for c in (config, parted))
+    one, other = (Trainer(c, seeded_model(c).double(), data) for c in (config, parted))
     for number in range(3):
-        a, b = one.step(number), other.step(number)
-        torch.testing.assert_close(b.figures(), a.figures())
+        a, b = one.train_step(number), other.train_step(number)
+        torch.testing.assert_close(b.metrics(), a.metrics())
         assert torch.equal(b.present_BM, a.present_BM)
     torch.testing.assert_close(*(parameters_to_vector(s.model.parameters()) for s in (one, other)))
 
@@ -212,5 +211,5 @@ def test_logits_are_those_of_one_part_with_all(monkeypatch):
 
     monkeypatch.setattr(contrastive, "cross_entropy", watching)
     loss, data = LossConfig(), SmallData(MIXED)
-    CachedGradient(Reader(model_of()), loss, 1.0)(cut(data, loss, 2), data.facts(ALL))
+    GradientCache(LossForward(model_of()), loss, 1.0)(cut(data, loss, 2), data.facts(ALL))
     assert set(shapes) == {(2, len(MIXED), 10)}

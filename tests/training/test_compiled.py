@@ -9,10 +9,9 @@ from torch._dynamo.utils import counters
 
 from scale.modalities import MODALITIES
 from scale.model.transformer import TransformerEncoder
-from scale.training.activations import checkpoint_activations
-from scale.training.compiled import compile_layers, compiled_parts
 from scale.training.run import seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
+from scale.training.transforms import checkpoint_activations, compile_layers, compiled_modules
 
 SUBSETS = [("text",), ("table", "audio"), ("image", "video"), MODALITIES, ("text", "video")]
 
@@ -53,7 +52,7 @@ def test_no_compilation_after_the_first_shapes_and_the_same_numbers(make_model, 
         graphs.append(counters["stats"]["unique_graphs"])
     # Layers of one kind share a graph: there are far fewer than layers.
     assert graphs == [graphs[0]] * 6
-    assert 0 < graphs[0] <= len(list(compiled_parts(compiled)))
+    assert 0 < graphs[0] <= len(list(compiled_modules(compiled)))
     assert not counters["graph_break"]
 
 
@@ -78,21 +77,23 @@ def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
     config, products = small_dataset
     config = replace(config, train=replace(config.train, compile=True))
     monkeypatch.setattr(
-        "scale.training.step.compile_layers", lambda model: compile_layers(model, "eager")
+        "scale.training.trainer.compile_layers", lambda model: compile_layers(model, "eager")
     )
     losses = []
     for compiled in (False, True):
         train = replace(config.train, compile=compiled)
-        stepper = Stepper(replace(config, train=train), seeded_model(config), products)
-        losses.append(torch.stack([stepper.step(step).loss.total.detach() for step in range(3)]))
+        trainer = Trainer(replace(config, train=train), seeded_model(config), products)
+        losses.append(
+            torch.stack([trainer.train_step(step).loss.total.detach() for step in range(3)])
+        )
     assert counters["stats"]["unique_graphs"] > 0
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
     # The names of the weights stay, so a checkpoint does not depend on it.
-    assert stepper.model.state_dict().keys() == seeded_model(config).state_dict().keys()
+    assert trainer.model.state_dict().keys() == seeded_model(config).state_dict().keys()
 
 
 def test_a_compiled_layer_recomputes_with_the_same_dropout():
-    """Checkpointed and compiled, as `Stepper` does it: the gradient is that of the plain layer.
+    """Checkpointed and compiled, as `Trainer` does it: the gradient is that of the plain layer.
 
     Not with the backend "eager", which leaves the random numbers of the recomputation alone.
     """

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 
 from scale.cli import main
 from scale.training import distributed
-from scale.training import step as training_step
+from scale.training import trainer as training_step
 from scale.training.checkpoint_manager import CheckpointManager
+from scale.training.distributed import make_accelerator
 from scale.training.logging import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
-from scale.training.step import Stepper, make_accelerator
+from scale.training.trainer import Trainer
 from tests.training import small_data
 
 ACCELERATE = (
@@ -142,7 +143,7 @@ def test_what_needs_the_whole_batch_is_refused():
     present, config = small_data.SETTINGS["posterior"]
     data = small_data.SmallData(present)
     with pytest.raises(ValueError, match="the whole batch at once: one process and"):
-        Stepper(config, seeded_model(config), data, weigher=lambda *_: None)
+        Trainer(config, seeded_model(config), data, weight_fn=lambda *_: None)
 
 
 def test_ways_that_were_not_tried_are_refused(monkeypatch):

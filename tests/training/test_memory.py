@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from scale.training.gradient_cache import LossForward
 from scale.training.logging import read_metrics
 from scale.training.out_of_memory import is_out_of_memory
 from scale.training.pretrain import pretrain
-from scale.training.reader import Reader
 from scale.training.run import RunFolder
-from scale.training.step import Stepper, TrainingError
+from scale.training.trainer import Trainer, TrainingError
 
 
 class Stopped(Exception):
@@ -27,11 +27,11 @@ def memory(monkeypatch):
         step = 0
         failures = 0
 
-    limit, forward, step = Memory(), Reader.forward, Stepper.step
+    limit, forward, step = Memory(), LossForward.forward, Trainer.train_step
 
-    def counted(self, number):
+    def counted(self, number, micro_batch):
         limit.step = number
-        return step(self, number)
+        return step(self, number, micro_batch)
 
     def limited(self, batch, *arguments):
         output = forward(self, batch, *arguments)
@@ -41,8 +41,8 @@ def memory(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return output
 
-    monkeypatch.setattr(Stepper, "step", counted)
-    monkeypatch.setattr(Reader, "forward", limited)
+    monkeypatch.setattr(Trainer, "train_step", counted)
+    monkeypatch.setattr(LossForward, "forward", limited)
     return limit
 
 
@@ -59,8 +59,8 @@ def test_halving_gives_what_the_smaller_micro_batch_would_have_given(
     made = trained(small, small_catalogue, cache, tmp_path / "auto", auto_batch=True)
     assert memory.failures == 2, "8 and 4 are too many; the size stays for the steps that follow"
     assert [r.getMessage() for r in caplog.records if "out of memory" in r.getMessage()] == [
-        "step 1: out of memory; goes on with train.micro_batch 4",
-        "step 1: out of memory; goes on with train.micro_batch 2",
+        "step 1: out of memory; continuing with train.micro_batch 4",
+        "step 1: out of memory; continuing with train.micro_batch 2",
     ]
     same_run(made, trained(small, small_catalogue, cache, tmp_path / "two", micro_batch=2))
 
@@ -72,14 +72,14 @@ def test_memory_that_ends_in_the_middle_of_a_run_and_a_stop_after_it(
     memory.since = 5
     whole = trained(small, small_catalogue, cache, tmp_path / "whole", auto_batch=True)
     with monkeypatch.context() as patch:
-        step = Stepper.step
+        step = Trainer.train_step
 
-        def stopping(self, number):
+        def stopping(self, number, micro_batch):
             if number == 9:
                 raise Stopped
-            return step(self, number)
+            return step(self, number, micro_batch)
 
-        patch.setattr(Stepper, "step", stopping)
+        patch.setattr(Trainer, "train_step", stopping)
         with pytest.raises(Stopped):
             trained(small, small_catalogue, cache, tmp_path / "stopped", auto_batch=True)
     memory.products = 1000
@@ -125,7 +125,7 @@ def test_other_errors_are_none_of_memory(small, small_catalogue, cache, tmp_path
     def broken(self, *arguments):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(Reader, "forward", broken)
+    monkeypatch.setattr(LossForward, "forward", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
 

@@ -18,9 +18,10 @@ from scale.data.batch import Tokens
 from scale.data.dataset import ProductDataset
 from scale.losses.masking import mask_batch
 from scale.model.scale import ScaleModel
-from scale.training.loop import Trainer
+from scale.training.logging import MetricsBuffer
+from scale.training.pretrain import fit_run
 from scale.training.run import RunFolder, seeded_model
-from scale.training.step import Stepper
+from scale.training.trainer import Trainer
 
 WAITING = (
     "_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2",
@@ -69,11 +70,11 @@ def place(frame) -> str | None:
 
 def watched(config, data, steps=2):
     """By place, how often a step waits, of some steps after the first."""
-    stepper = Stepper(config, seeded_model(config), data)
-    stepper.step(0)  # It sets up the optimizer.
+    trainer = Trainer(config, seeded_model(config), data)
+    trainer.train_step(0)  # It sets up the optimizer.
     with Watch() as watch:
         for step in range(1, 1 + steps):
-            stepper.step(step)
+            trainer.train_step(step)
     return {name: count / steps for name, count in watch.found.items()}
 
 
@@ -137,12 +138,12 @@ def one_step(small_dataset, monkeypatch, policy="zero", **changes):
     config, products = small_dataset
     missing, train = replace(config.missing, policy=policy), replace(config.train, **changes)
     config = replace(config, missing=missing, train=train)
-    stepper = Stepper(config, seeded_model(config), products)
-    stepper.step(0)
+    trainer = Trainer(config, seeded_model(config), products)
+    trainer.train_step(0)
     with monkeypatch.context() as patch:
         for name in ("tolist", "cpu", "numpy", "__array__"):
             patch.setattr(torch.Tensor, name, to_device(name, getattr(torch.Tensor, name)))
-        stepper.step(1)
+        trainer.train_step(1)
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
@@ -165,18 +166,17 @@ def test_figures_are_fetched_where_they_are_logged(small_dataset, tmp_path, monk
     at each step for what is not finite.)"""
     config, products = small_dataset
     train = replace(config.train, log_every=5, eval_every=0, checkpoint_every=12, steps=12)
-    trainer = Trainer(replace(config, train=train), seeded_model(config), products, None,
-                      RunFolder(tmp_path))  # fmt: skip
-    fetched, fetch, step = [], Trainer._fetch, Trainer.step
-    monkeypatch.setattr(Trainer, "_fetch", lambda self: (
-        fetched.append(self.state.step), fetch(self))[1])  # fmt: skip
+    trainer = Trainer(replace(config, train=train), seeded_model(config), products)
+    fetched, fetch, step = [], MetricsBuffer.fetch, Trainer.train_step
+    monkeypatch.setattr(MetricsBuffer, "fetch", lambda self: (
+        fetched.append(trainer.state.step), fetch(self))[1])  # fmt: skip
 
-    def as_on_cuda(self, number):
+    def as_on_cuda(self, number, micro_batch):
         self.device = torch.device("cpu")
-        done = step(self, number)
+        done = step(self, number, micro_batch)
         self.device = torch.device("cuda")
         return done
 
-    monkeypatch.setattr(Trainer, "step", as_on_cuda)
-    trainer.fit(progress=False)
+    monkeypatch.setattr(Trainer, "train_step", as_on_cuda)
+    fit_run(trainer, None, RunFolder(tmp_path))
     assert sorted(set(fetched)) == [5, 10, 12]

@@ -15,12 +15,12 @@ import torch
 from scale.cli import main
 from scale.training import preemption
 from scale.training.background import BackgroundRun
-from scale.training.determinism import deterministic_algorithms
-from scale.training.loop import Trainer
+from scale.training.checkpoint_manager import CheckpointManager
 from scale.training.preemption import SIGNALS, PreemptionHandler, parse_minutes
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, seeded_model
-from scale.training.step import Stepper, TrainingError
+from scale.training.trainer import Trainer, TrainingError
+from scale.training.transforms import deterministic_algorithms
 
 
 def test_durations():
@@ -125,15 +125,15 @@ def options(small_catalogue, out):
 def test_the_command_ends_with_its_code_and_goes_on(
     small_catalogue, cache_folder, tmp_path, monkeypatch, capsys, number, code, says
 ):
-    arguments, step = options(small_catalogue, tmp_path / "run"), Stepper.step
+    arguments, step = options(small_catalogue, tmp_path / "run"), Trainer.train_step
 
-    def told(self, at):
+    def told(self, at, micro_batch):
         if at == 2:
             os.kill(os.getpid(), number)
-        return step(self, at)
+        return step(self, at, micro_batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", told)
+        patch.setattr(Trainer, "train_step", told)
         assert main(arguments) == code
     assert says in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
@@ -180,17 +180,17 @@ def test_a_disk_that_is_really_full(
     small, small_catalogue, cache, whole_run, same_run, small_disk, monkeypatch
 ):
     """Whatever is written first then, the metrics or a checkpoint: what was saved is kept."""
-    out, step = small_disk / "run", Stepper.step
+    out, step = small_disk / "run", Trainer.train_step
 
-    def filling(self, at):
+    def filling(self, at, micro_batch):
         if at == 6:
             with contextlib.suppress(OSError), (small_disk / "filler").open("wb", 0) as file:
                 while True:
                     file.write(bytes(100))
-        return step(self, at)
+        return step(self, at, micro_batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", filling)
+        patch.setattr(Trainer, "train_step", filling)
         with pytest.raises(
             TrainingError, match=r"(?s)No space left.*Make room.*good checkpoint is"
         ):
@@ -227,12 +227,11 @@ def test_deterministic_changes_nothing_on_the_cpu(
 def test_the_scale_of_fp16_is_a_part_of_the_state(small_dataset, tmp_path):
     """accelerate has fp16 on CUDA only: here scalers are put in."""
     config, data = small_dataset
-    first, second = (
-        Trainer(config, seeded_model(config), data, None, RunFolder(tmp_path)) for _ in range(2)
-    )
-    assert first._state().scaler is None
+    first, second = (Trainer(config, seeded_model(config), data) for _ in range(2))
+    assert first.checkpoint_state().scaler is None
     for trainer, scale in ((first, 1024.0), (second, 65536.0)):
         trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    first.checkpoints.save_last(first.model, first.optimizer, first._state())
-    second._restore()
+    checkpoints = CheckpointManager(RunFolder(tmp_path).checkpoints)
+    checkpoints.save_last(first.model, first.optimizer, first.checkpoint_state())
+    assert second.restore(checkpoints) == "last"
     assert second.accelerator.scaler.get_scale() == 1024.0

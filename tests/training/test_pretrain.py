@@ -12,11 +12,11 @@ from timm.models.vision_transformer import VisionTransformer
 from scale.config import LossConfig, official_loss
 from scale.data.catalogue import Catalogue
 from scale.losses import total
-from scale.training import step as training_step
+from scale.training import trainer as training_step
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
-from scale.training.step import TrainingError
+from scale.training.trainer import TrainingError
 from scale.training.validation import BEST_BY
 
 

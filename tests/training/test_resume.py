@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.training.loop import Trainer
-from scale.training.preemption import TrainingStopped
+from scale.training.checkpoint_manager import CheckpointManager
+from scale.training.preemption import PreemptionHandler, TrainingStopped
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
-from scale.training.step import Stepper, TrainingError
+from scale.training.trainer import Trainer, TrainingError
 
 
 class Stopped(Exception):
@@ -44,8 +44,12 @@ def by_signal(number):
     return stop
 
 
+HANDLERS = []
+"""Of the runs that `stop_in_step` stops."""
+
+
 def time_is_up(trainer, step, original):
-    trainer.stopper.deadline = 0.0
+    HANDLERS[-1].deadline = 0.0
     return original(trainer, step)
 
 
@@ -84,14 +88,20 @@ def whole_runs(small, small_catalogue, cache, tmp_path_factory):
 
 def stop_in_step(patch, number, way):
     """Make the run end in the step of this number, counted from 0."""
-    original = Stepper.step
+    original = Trainer.train_step
 
-    def dying(trainer, step):
+    def dying(trainer, step, micro_batch):
         if step == number:
-            return way(trainer, step, original)
-        return original(trainer, step)
+            return way(trainer, step, lambda t, n: original(t, n, micro_batch))
+        return original(trainer, step, micro_batch)
 
-    patch.setattr(Stepper, "step", dying)
+    def recorded(handler, minutes):
+        prepare(handler, minutes)
+        HANDLERS.append(handler)
+
+    prepare = PreemptionHandler.__init__
+    patch.setattr(PreemptionHandler, "__init__", recorded)
+    patch.setattr(Trainer, "train_step", dying)
 
 
 @pytest.mark.parametrize(
@@ -262,18 +272,18 @@ def test_a_damaged_checkpoint_costs_steps_not_bits(
 
 def full_disk(patch, number):
     """No checkpoint can be written from this step on; what is written stays halfway."""
-    original = Trainer._save_last
+    original = CheckpointManager.save_last
 
-    def fail(self, files):
-        if self.state.step >= number:
+    def fail(self, model, optimizer, state):
+        if state.step >= number:
             patch.setattr("scale.training.checkpoint_manager.save_file", write_half)
-        original(self, files)
+        original(self, model, optimizer, state)
 
     def write_half(tensors, path):
         path.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    patch.setattr(Trainer, "_save_last", fail)
+    patch.setattr(CheckpointManager, "save_last", fail)
 
 
 def test_a_full_disk_keeps_the_last_good_state(

@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.training.schedule import (
-    Blocks,
-    batch_indices,
-    learning_rate,
-    parameter_groups,
-    steps_per_epoch,
-)
+from scale.training.optimizer import learning_rate, parameter_groups
+from scale.training.sampler import ShuffleBlocks, batch_indices, steps_per_epoch
 
 
 @given(st.integers(2, 200), st.integers(2, 40), st.integers(0, 1000), st.integers(0, 5))
@@ -39,7 +34,7 @@ def test_epochs_and_seeds_differ():
     st.integers(1, 9),
 )
 def test_what_lies_together_is_shuffled_together(sizes, together, seed, batch_size):
-    blocks = Blocks(np.array([0, *np.cumsum(sizes)]), together)
+    blocks = ShuffleBlocks(np.array([0, *np.cumsum(sizes)]), together)
     products, home_N = sum(sizes), np.repeat(np.arange(len(sizes)), sizes)
     steps = steps_per_epoch(products, batch_size)
 
@@ -58,11 +53,11 @@ def test_what_lies_together_is_shuffled_together(sizes, together, seed, batch_si
     last = {b: np.flatnonzero(home_N[seen] == b)[-1] for b in home_N[seen]}
     for place in range(len(seen)):
         assert sum(first[b] <= place <= last[b] for b in first) <= together
-    assert np.array_equal(seen, epoch(0, Blocks(blocks.edges, together)))
+    assert np.array_equal(seen, epoch(0, ShuffleBlocks(blocks.edges, together)))
 
 
 def test_blocks_come_in_another_order_each_epoch():
-    blocks = Blocks(np.arange(0, 1001, 50), 4)
+    blocks = ShuffleBlocks(np.arange(0, 1001, 50), 4)
     one, two = (batch_indices(1000, 1000, 0, step, blocks) for step in (0, 1))
     assert not np.array_equal(one // 50, two // 50)
     assert not np.array_equal(np.sort(one[:200]), one[:200])

@@ -153,13 +153,13 @@ import sys
 from pathlib import Path
 import torch
 from scale.config import Config
-from scale.training.distributed import leave
+from scale.training.distributed import destroy_processes
 from scale.training.pretrain import pretrain
 
 torch.set_num_threads(1)
 config, shards, out = sys.argv[1:]
 pretrain(Config.load(Path(config)), shards, out, progress=False)
-leave()
+destroy_processes()
 """
 
 

@@ -36,7 +36,8 @@ from scale.data.product import View
 from scale.data.tokenizer import encode_texts, train_tokenizer
 from scale.model.transformer import initialise
 from scale.seeding import derived_seed, generator
-from scale.training.schedule import batch_indices, learning_rate
+from scale.training.optimizer import learning_rate
+from scale.training.sampler import batch_indices
 
 TEXT_WEIGHT = 1 / 8
 """Weight of the cross-entropy of text tokens; image tokens have 7/8 (DALL-E, section 2.2)."""
