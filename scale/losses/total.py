@@ -74,7 +74,7 @@ def scale_loss(
     losses = {}
     if "contrastive" in config.tasks:
         pair_BP = None if weights is None else weights.pair_BP
-        losses["contrastive"] = contrastive_loss(output.pooled_BMD, batch, config, pairs, pair_BP)
+        losses["contrastive"] = contrastive_loss(output.pooled_BMD, batch, config, pair_BP, pairs)
     own_BM = weights.own_BM if weights is not None and config.weight_masked else None
     losses |= masked_losses(output.predictions, masked, config, own_BM)
     return LossOutput(losses, scores, pairs if "contrastive" in config.tasks else None)
@@ -119,17 +119,24 @@ def contrastive_loss(
     pooled_BMD: Tensor,
     batch: ProductBatch,
     config: LossConfig,
-    pairs: PairLosses,
     pair_BP: Tensor | None,
+    pairs: PairLosses | None = None,
+    anchors: slice | None = None,
+    count_P: Tensor | None = None,
 ) -> Tensor:
-    """Return the total of the ten pairs, from the unweighted losses and their weights (None: 1)."""
-    if pair_BP is not None and config.weight_on == "logits":
-        pairs, pair_BP = batch_pairs(pooled_BMD, batch, config, pair_BP), None
-    return reduced(pairs.mean_P(pair_BP), config)
+    """Return the weighted total of the ten pairs.
 
-
-def reduced(mean_P: Tensor, config: LossConfig) -> Tensor:
-    """Return the sum or mean over the ten pairs."""
+    Args:
+        pair_BP: weight of each pair, a row per anchor; None: 1.
+        pairs: the unweighted losses, if they are known.
+        anchors: products whose losses are summed, see `pair_losses`; None: all.
+        count_P: products of the whole batch that have the pair, if `anchors` is a part of it: the
+            totals of all parts then add up to that of the batch.
+    """
+    on_logits = pair_BP is not None and config.weight_on == "logits"
+    if on_logits or pairs is None:
+        pairs = batch_pairs(pooled_BMD, batch, config, pair_BP if on_logits else None, anchors)
+    mean_P = pairs.mean_P(None if on_logits else pair_BP, count_P)
     return mean_P.mean() if config.pair_reduction == "mean" else mean_P.sum()
 
 

@@ -37,8 +37,8 @@ from scale.losses.total import (
     LossOutput,
     batch_pairs,
     batch_scores,
+    contrastive_loss,
     masked_losses,
-    reduced,
     weights_act,
 )
 from scale.losses.weighting import Weights, configured_weights
@@ -113,18 +113,13 @@ class LossForward(nn.Module):
         spec: OutputSpec | None = None,
     ) -> ScaleOutput | LossInputs:
         """Return the outputs named by `spec`, or everything without a spec."""
-        model = self.model
+        model, options = self.model, {"loss_positions_only": self.loss_positions_only}
         if spec is None:
-            if self.loss_positions_only:
-                return model.read(batch, hidden, positions, self.fused)
-            return model(batch, hidden, positions)
+            return model(batch, hidden, positions, fused_pooled=self.fused, **options)
         if not spec.predictions and spec.features == ("encoder",):
             return LossInputs({"encoder": model.embed(batch, hidden).pooled_BMD})
-        if self.loss_positions_only:
-            fused = "fused" in spec.features or model.run_all_encoders
-            output = model.read(batch, hidden, positions, fused, spec.predictions)
-        else:
-            output = model(batch, hidden, positions)
+        options["fused_pooled"] = "fused" in spec.features or model.run_all_encoders
+        output = model(batch, hidden, positions, predictions=spec.predictions, **options)
         pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
         features = {name: pooled[name] for name in spec.features}
         for name in set(features) - set(spec.gradients):
@@ -254,16 +249,14 @@ class GradientCache:
             return total
         count_P = pairs.valid_BP.sum(0)
 
-        def chunk_loss(place: slice, pooled_BMD: Tensor, weight_RP: Tensor | None) -> Tensor:
-            on_logits = weight_RP if self.config.weight_on == "logits" else None
-            on_loss = weight_RP if on_logits is None else None
-            chunk = batch_pairs(pooled_BMD, whole, self.config, on_logits, place)
-            return reduced(chunk.mean_P(on_loss, count_P), self.config)
-
         for part in parts:
             weight_RP = None if weights is None else weights.pair_BP[part.place]
-            options = {"use_reentrant": False, "preserve_rng_state": False}
-            total = total + checkpoint(chunk_loss, part.place, pooled_BMD, weight_RP, **options)
+            total = total + checkpoint(
+                contrastive_loss,
+                *(pooled_BMD, whole, self.config, weight_RP, None, part.place, count_P),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
         return total
 
     def _masked(

@@ -126,7 +126,7 @@ def test_the_settings_are_not_all_alike(two_processes):
 
 def test_alone_there_is_one_process():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
-    assert distributed.share(7) == slice(0, 7)
+    assert distributed.own_share(7) == slice(0, 7)
     rows = torch.ones(2, 3)
     assert distributed.gather(rows) is rows
     assert torch.equal(distributed.all_reduce_sum(rows), rows)
@@ -135,8 +135,8 @@ def test_alone_there_is_one_process():
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(ValueError, match=r"8 products a step .* among 3 processes: choose another"):
-        distributed.share(8)
-    assert distributed.share(9) == slice(0, 3)
+        distributed.own_share(8)
+    assert distributed.own_share(9) == slice(0, 3)
 
 
 def test_what_needs_the_whole_batch_is_refused():
@@ -149,7 +149,7 @@ def test_what_needs_the_whole_batch_is_refused():
 def test_ways_that_were_not_tried_are_refused(monkeypatch):
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
     with pytest.raises(
-        ValueError, match=r"told to use FSDP, which .*--train.fsdp.*docs/scaling.md"
+        ValueError, match=r"configured for FSDP, which .*--train.fsdp.*docs/scaling.md"
     ):
         make_accelerator("cpu", "no")
 

@@ -156,7 +156,9 @@ def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch, poli
 def test_the_model_would_look_for_hidden_positions_itself(small_dataset, monkeypatch):
     """Without those that masking knows it asks the device."""
     forward = ScaleModel.forward
-    monkeypatch.setattr(ScaleModel, "forward", lambda self, b, h, p=None: forward(self, b, h))
+    monkeypatch.setattr(
+        ScaleModel, "forward", lambda self, b, h, p=None, **o: forward(self, b, h, **o)
+    )
     with pytest.raises(AssertionError, match=r"Tensor\.cpu"):
         one_step(small_dataset, monkeypatch)
 

@@ -38,10 +38,10 @@ def stop_at(monkeypatch, step):
     """Make the trainer die in the middle of a step, before the optimizer moves."""
     original = training_step.scale_loss
 
-    def dying(output, masked, config, progress, weigher):
+    def dying(output, masked, config, progress, weight_fn):
         if round(progress * 12) == step:
             raise Stopped
-        return original(output, masked, config, progress, weigher)
+        return original(output, masked, config, progress, weight_fn)
 
     monkeypatch.setattr(training_step, "scale_loss", dying)
 
