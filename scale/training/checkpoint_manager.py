@@ -26,6 +26,7 @@ from scale.files import remove_folder, replacing_folder
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
 from scale.training.distributed import (
+    barrier,
     full_model,
     full_optimizer_state_dict,
     load_full_weights,
@@ -106,14 +107,18 @@ class CheckpointManager:
         with main_first():
             if rank() == 0:
                 self.tidy()
-            for path in self.resumable():
-                try:
-                    state = load_checkpoint(path, model, optimizer)
-                except CheckpointError as error:
-                    refused[path] = error
-                    continue
+            candidates = self.resumable()
+        # Loading is collective with sharded weights, so all processes load at the same time.
+        for path in candidates:
+            try:
+                state = load_checkpoint(path, model, optimizer)
+            except CheckpointError as error:
+                refused[path] = error
+                continue
+            barrier()
+            if rank() == 0:
                 self._set_aside(refused, f"{path} (step {state.step})")
-                return path.name, state
+            return path.name, state
         if refused:
             raise CheckpointError("; ".join(str(reason) for reason in refused.values()))
         return None
