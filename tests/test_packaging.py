@@ -1,5 +1,7 @@
 """Packaging: consistent requirements, fast imports, layers, and pages that are up to date."""
 
+import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -119,6 +121,34 @@ def test_rooms_import_only_downwards():
             for above in order[place + 1 :]:
                 pattern = rf"^\s*(from|import) scale\.{above}\b"
                 assert not re.search(pattern, path.read_text(), re.M), f"{path} imports {above}"
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of scale that a file imports when it is loaded, or for its annotations."""
+    found, bodies = set(), [ast.parse(path.read_text(encoding="utf-8")).body]
+    for body in bodies:
+        for node in body:
+            if isinstance(node, ast.If | ast.Try):
+                bodies += [node.body, node.orelse]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scale"):
+                found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+            elif isinstance(node, ast.Import):
+                found |= {name.name for name in node.names}
+    return found
+
+
+def test_no_module_imports_itself_through_others():
+    """Also not for annotations."""
+    paths = {
+        path.relative_to(ROOT)
+        .with_suffix("")
+        .as_posix()
+        .replace("/", ".")
+        .removesuffix(".__init__"): path
+        for path in (ROOT / "scale").rglob("*.py")
+    }
+    graph = {name: imported_modules(path) & paths.keys() - {name} for name, path in paths.items()}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_the_api_page_is_current():

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import scale
 from scale.evaluation import clustering, probes, retrieval
 from scale.evaluation.bootstrap import Estimate, estimate_items
 from scale.evaluation.clustering import Clustering
@@ -121,7 +120,9 @@ def provenance(seed: int, started: float, device: str = "cpu") -> dict[str, Any]
         the package is not in a git checkout of its own), device, seconds.
     """
     names = ("torch", "numpy", "timm", "transformers")
-    versions = {"python": platform.python_version(), "scale": scale.__version__}
+    from scale import __version__
+
+    versions = {"python": platform.python_version(), "scale": __version__}
     versions |= {name: _version(name) for name in names}
     commit, dirty = _commit()
     return {
@@ -239,7 +240,7 @@ def _version(package: str) -> str | None:
 
 def _commit() -> tuple[str | None, bool | None]:
     """Return the commit of the package's checkout and whether tracked files differ from it."""
-    root = Path(scale.__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     # An installed package may be inside the checkout of another project.
     if not (root / ".git").exists():
         return None, None
