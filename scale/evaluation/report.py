@@ -35,6 +35,8 @@ from scale.modalities import MODALITIES, subset_name
 if TYPE_CHECKING:
     import pandas as pd
 
+PACKAGE = Path(__file__).resolve().parents[1]
+"""Folder of the package `scale`."""
 STAGES = ("chance", "majority", "untrained", "trained")
 COLUMNS = ("task", "model", "item", "metric", "value", "low", "high", "n")
 ALL = subset_name(MODALITIES)
@@ -240,7 +242,7 @@ def _version(package: str) -> str | None:
 
 def _commit() -> tuple[str | None, bool | None]:
     """Return the commit of the package's checkout and whether tracked files differ from it."""
-    root = Path(__file__).resolve().parents[2]
+    root = PACKAGE.parent
     # An installed package may be inside the checkout of another project.
     if not (root / ".git").exists():
         return None, None

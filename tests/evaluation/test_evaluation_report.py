@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import scale
 from scale.evaluation import report
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.evaluation.clustering import cluster
@@ -155,7 +154,7 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
     package = tmp_path / "scale" / "__init__.py"
     package.parent.mkdir()
     package.write_text("a = 1\n")
-    monkeypatch.setattr(scale, "__file__", str(package))
+    monkeypatch.setattr(report, "PACKAGE", package.parent)
     assert report.provenance(0, 0.0)["commit"] is None
 
     def git(*arguments):
@@ -177,5 +176,5 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
     # Installed inside another project's checkout, whose commit says nothing of the package.
     inside = tmp_path / "venv" / "scale" / "__init__.py"
     inside.parent.mkdir(parents=True)
-    monkeypatch.setattr(scale, "__file__", str(inside))
+    monkeypatch.setattr(report, "PACKAGE", inside.parent)
     assert report.provenance(0, 0.0)["commit"] is None
