@@ -1,9 +1,10 @@
-"""What every notebook keeps to; that its numbers are right is nbval's part (`make test-notebooks`).
+"""Form of the notebooks; nbval compares their numbers (`make test-notebooks`).
 
-A strict nbval run passes a cell without stored output silently, so this file asserts that they are
-there, and that nbval fails where a number is changed.
+nbval silently passes a cell without stored output, so these tests assert that the outputs are
+stored, and that nbval fails on a changed number.
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ MOST_LINES, MOST_BYTES = 15, 1_500_000
 SHOWS = re.compile(
     r"^(print|display)\(|^(?!setup|torch\.testing|np\.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$"
 )
-"""Last lines of cells that have to leave an output."""
+"""Last lines of cells that must have an output."""
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -55,7 +56,7 @@ def test_notebook_is_its_source(path):
 
 
 @every
-def test_every_cell_was_run_in_order_and_shows_what_it_should(path):
+def test_cells_were_run_in_order_and_have_outputs(path):
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
@@ -79,7 +80,7 @@ def test_outputs_are_clean(path):
 
 
 @every
-def test_cells_are_short_and_prose_stands_before_each(path):
+def test_cells_are_short_and_follow_prose(path):
     cells = read(path).cells
     assert cells[0].cell_type == "markdown"
     assert cells[0].source.startswith(f"# {path.stem[:2]} · ")
@@ -119,13 +120,13 @@ def test_tags_that_loosen_the_test_have_a_reason(path):
 
 
 @every
-def test_what_is_taught_is_asserted(path):
+def test_results_are_asserted(path):
     source = "\n".join(cell.source for cell in code_cells(path))
     assert re.search(r"\bassert\b|assert_close|assert_allclose", source)
 
 
 def test_a_changed_number_fails(tmp_path):
-    """nbval, as the Makefile calls it, on a notebook whole and with one digit changed."""
+    """Run nbval as the Makefile does, on a correct notebook and on one with a changed digit."""
     notebook = nbformat.v4.new_notebook()
     cell = nbformat.v4.new_code_cell("print(0.25 + 0.5)", execution_count=1)
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="0.75\n")]
@@ -140,6 +141,26 @@ def test_a_changed_number_fails(tmp_path):
         command = [sys.executable, "-m", "pytest", "-q", tmp_path / f"{name}.ipynb", *flags]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert bool(done.returncode) == fails, done.stdout
+
+
+@every
+def test_imports_few_names_of_the_package(path):
+    """`import scale`, at most eight names that the notebook teaches, and the notebook helpers."""
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(path)))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    taught = [
+        alias.name
+        for node in imports
+        if node.module.split(".")[0] == "scale" and node.module != "scale.notebook"
+        for alias in node.names
+    ]
+    assert len(taught) <= 8, taught
+    assert any(
+        alias.name == "scale"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    )
 
 
 def test_sanitising_file_is_ascii():

@@ -1,11 +1,11 @@
-"""Makes the notebooks from their sources: `make notebooks`, or some of them by the start of a name.
+"""Execute the notebooks from their sources: `make notebooks`, or some by the start of their names.
 
     python tools/notebooks.py            # all
     python tools/notebooks.py 09 13      # these
 
-The source of a notebook is `notebooks/src/<name>.py` (jupytext, py:percent): edit there. Each is
-executed from top to bottom in `notebooks/` and written with its outputs, without anything that two
-executions would not share (widget state, ids, times, versions).
+The source of a notebook is `notebooks/src/<name>.py` (jupytext, py:percent); edit that file. Each
+source is executed in `notebooks/` and written with its outputs, except for everything that differs
+between two executions (widget state, ids, times, versions).
 """
 
 import argparse
@@ -30,16 +30,16 @@ from scale.viz.theme import reduce_colours
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SECONDS = 300
-"""Most of them a cell may take; a missing checkpoint is trained in one."""
+"""Time limit of a cell; one cell may have to train the demo."""
 VISIBLE = 24
-"""Of 255: a palette may move a colour so far."""
+"""Largest change of a colour value (of 255) that a palette may cause."""
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 VOLATILE = ["metadata.widgets", "cell.metadata.execution", "metadata.language_info"]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def read_source(path: Path) -> NotebookNode:
-    """The notebook of a source, without outputs: cell ids by place, solutions folded."""
+    """Return the notebook of a source, without outputs and with folded solutions."""
     notebook = jupytext.read(path, fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     for place, cell in enumerate(notebook.cells):
@@ -50,8 +50,8 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode) -> NotebookNode:
-    """Run all cells in the notebooks' folder and keep only what a second run would repeat."""
-    os.environ["TQDM_DISABLE"] = "1"  # of the kernel: bars differ from run to run
+    """Run all cells in the notebooks' folder and keep only reproducible outputs."""
+    os.environ["TQDM_DISABLE"] = "1"  # the kernel's progress bars differ between runs
     NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": FOLDER}}).execute()
     clean = strip_output(
         notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=VOLATILE
@@ -66,8 +66,10 @@ def execute(notebook: NotebookNode) -> NotebookNode:
 
 
 def smaller(encoded: str) -> str:
-    """A PNG (base64) with a palette of 256 colours, a third of the bytes, where no colour moves
-    visibly; one with photographs keeps its colours."""
+    """Return a PNG (base64) with a palette of 256 colours, a third of the size.
+
+    A picture whose colours would change visibly (photographs) keeps them.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
         path.write_bytes(base64.b64decode(encoded))
@@ -82,7 +84,7 @@ def smaller(encoded: str) -> str:
 
 
 def main(starts: list[str]) -> int:
-    """Make the notebooks whose names begin so; returns how many failed."""
+    """Execute the notebooks whose names start so. Returns the number of failures."""
     sources = sorted(path for path in (FOLDER / "src").glob("*.py"))
     chosen = [path for path in sources if not starts or path.name.startswith(tuple(starts))]
     if not chosen:
@@ -102,5 +104,5 @@ def main(starts: list[str]) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("starts", nargs="*", help="first letters of names, e.g. 09")
+    parser.add_argument("starts", nargs="*", help="starts of names, e.g. 09")
     sys.exit(main(parser.parse_args().starts))

@@ -167,6 +167,18 @@ scale.plot.scores(run.scores(lacking))  # hatched: no scores, no pairs, no loss
 # %% [markdown]
 # ## Where to go next
 #
+# The same with your own products takes a few lines (notebook 16):
+#
+# ```python
+# import scale
+#
+# shop = scale.open("my_shop")
+# run = scale.pretrain(shop, preset="tiny", out="runs/mine")
+# run.search("for tea lovers, with handle", shop)
+# run.evaluate(shop)
+# run.explore(shop)
+# ```
+#
 # | you want to know | notebook |
 # |---|---|
 # | what contrastive learning is, from a child who sees two cats and a dog | 01 |

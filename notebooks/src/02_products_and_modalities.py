@@ -217,10 +217,7 @@ assert over_categories == 0.1
 
 # %%
 run = demo_run()
-known, asked = (
-    scale.evaluation.embed_dataset(run.model, run.dataset(shop, split), progress=False).product()
-    for split in ("train", "test")
-)
+known, asked = run.embed(shop, split="train"), run.embed(shop, split="test")
 category = {p.id: p.category for p in shop}
 nearest_Q = (asked.emb_ND @ known.emb_ND.T).argmax(axis=1)
 asked_Q = np.array([category[i] for i in asked.ids])

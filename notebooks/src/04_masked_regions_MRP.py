@@ -44,7 +44,7 @@ print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC
 # %% [markdown]
 # A region of raw pixels is 3072 numbers: too many for a model that sees 502 products. So each region is
 # described by 336 numbers: 192 **colours** (means of 4 x 4 pixels, -1 is black and 1 is white) and 144
-# numbers that say which way the edges run (`scale/data/descriptors.py`). The first three numbers are the
+# numbers that say which way the edges run (`scale/data/features.py`). The first three numbers are the
 # colour of the top left corner. We compute them ourselves:
 
 # %%

@@ -72,7 +72,8 @@ weighted_MM
 run = demo_run()
 test = run.dataset(samples(), "test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-scale.plot.product_card(test.products[row])
+product = test.products[row]
+scale.plot.product(product)
 
 # %% [markdown]
 # `embed` runs the five encoders and gives a feature for each modality. The double loop above, over five
@@ -90,6 +91,12 @@ torch.testing.assert_close(scores.cosine_BMM[0], S_MM, atol=1e-5, rtol=0)
 torch.testing.assert_close(scores.weighted_BMM[0], slow_MM, atol=1e-5, rtol=0)
 
 # %% [markdown]
+# For a product of any catalogue, `run.scores` does both steps.
+
+# %%
+torch.testing.assert_close(run.scores(product).weighted_BMM, scores.weighted_BMM, atol=1e-5, rtol=0)
+
+# %% [markdown]
 # The picture shows S, its softmax by row, and S′. Framed: what the loss uses. The **upper triangle** weighs
 # the ten contrastive losses (模态间损失, inter-modality), the **diagonal** the five masked losses
 # (模态内损失, intra-modality):
@@ -97,9 +104,7 @@ torch.testing.assert_close(scores.weighted_BMM[0], slow_MM, atol=1e-5, rtol=0)
 # $$L = \sum_{i<j} L_{CL}(S'_{ij} \cdot \text{logit}_{ij}) + \sum_i L_{M_i}(S'_{ii} \cdot \text{logit}_i)$$
 
 # %%
-matrices = (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM)
-present_M = output.present_BM[0].cpu()
-scale.plot.score_matrices(*(m[0].numpy() for m in matrices), present_M.numpy())
+scale.plot.scores(scores)
 
 # %% [markdown]
 # In one sentence: the diagonal of S says nothing (a thing agrees with itself), and everything that the
@@ -175,8 +180,7 @@ assert forgotten > 0.2
 # The same product, drawn as if it had no clip and no sound.
 
 # %%
-masked = (right.cosine_BMM, right.softmax_BMM, right.weighted_BMM)
-scale.plot.score_matrices(*(m[0].numpy() for m in masked), present_BM[0].numpy())
+scale.plot.scores(right)
 
 # %% [markdown]
 # Without `present`, two missing modalities agree perfectly and get one of the largest weights of all. With
@@ -248,7 +252,7 @@ torch.testing.assert_close(released, G_MM, atol=1e-5, rtol=0)
 # At the start the features are random and S′ means nothing. The run has logged its mean at every validation.
 
 # %%
-scale.plot.draw_scores_over_time(run, "en")
+scale.plot.scores_over_time(run)
 
 # %% [markdown]
 # The pair weights rise as the contrastive loss pulls the modalities of a product together, and the own

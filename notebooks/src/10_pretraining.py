@@ -180,7 +180,7 @@ print("equal: five steps by hand and five by the package")
 
 # %%
 metrics = scale.training.read_metrics(run.folder.folder)
-scale.plot.loss_curves(metrics)
+scale.plot.losses(run)
 
 # %% [markdown]
 # One sentence a panel:

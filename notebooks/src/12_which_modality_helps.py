@@ -12,7 +12,7 @@
 # - the difference between a modality that helps to *train* and one that helps to *ask*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/retrieval.py`,
-# `scale/studies/retention.py`, `scale/studies/retention.py`. About 15 seconds.
+# `scale/studies/retention.py`. About 15 seconds.
 
 # %%
 import numpy as np

@@ -23,7 +23,7 @@ import torch
 from torch.nn.functional import normalize
 
 import scale
-from scale.notebook import approx, demo_data, demo_run, device, play, setup
+from scale.notebook import approx, demo_data, demo_run, device, play, samples, setup
 from scale.viz import modality_gap, neighbour_ranks, trustworthiness, umap_coordinates
 
 setup(seed=0)
@@ -375,7 +375,8 @@ scale.plot.retrieval_sheet([test.products[best]], [results], [hits], query_subse
 # vectors, made a unit vector again) and colour it by category. The model has never seen a category.
 
 # %%
-products = {stage: features.product() for stage, features in embedded.items()}
+shop = samples()
+products = {"untrained": embedded["untrained"].product(), "trained": run.embed(shop, split="test")}
 product_maps = {stage: umap_coordinates(found.emb_ND) for stage, found in products.items()}
 category_N = np.array([product.category for product in test.products])
 scale.plot.embedding_map(product_maps["trained"], list(category_N))

@@ -23,7 +23,7 @@ import pandas as pd
 
 import scale
 from scale.evaluation import average_precision_at_k, category_retrieval, estimate, paired_difference
-from scale.notebook import approx, demo_data, demo_run, device, setup
+from scale.notebook import approx, demo_data, demo_run, device, samples, setup
 
 setup(seed=0)
 
@@ -320,24 +320,25 @@ np.testing.assert_allclose(
 # ## 31 questions and 20 directions
 #
 # A product can be asked for by any non-empty set of its modalities: $2^5 - 1 = 31$ query subsets.
-# `retrieval_results` measures all of them, for both models, with chance and intervals.
+# `run.evaluate` measures all of them, for both models, with chance and intervals.
 
 # %%
-results = scale.evaluation.plain(scale.evaluation.retrieval_results(stages))
-assert len(results["category"]["trained"]) == 31
-scale.plot.retrieval_bars(results["category"], metric="mAP@5")
+results = run.evaluate(samples(), "test")
+by_category = results[(results.task == "retrieval.category") & (results.model == "trained")]
+value = by_category.pivot(index="item", columns="metric", values="value")
+assert len(value) == 31
+scale.plot.retrieval(results, metric="mAP@5")
 
 # %% [markdown]
 # Each column is a subset (dots below); blue: trained, diamond: untrained, dash: chance. Within a group of equal
 # size the best stands first. On the whole more modalities find more:
 
 # %%
-sizes = {name: name.count("+") + 1 for name in results["category"]["trained"]}
-value = {name: m["mAP@5"]["value"] for name, m in results["category"]["trained"].items()}
-mean = [np.mean([value[name] for name in value if sizes[name] == s]) for s in range(1, 6)]
+size = value.index.str.count(r"\+") + 1
+mean = list(value["mAP@5"].groupby(size).mean())
 assert mean[4] > mean[2] + 0.03 > mean[0] + 0.03
 print("mean mAP@5 of 1, 2, 3, 4, 5 modalities:", ", ".join(approx(v) for v in mean))
-n = {m: results["category"]["trained"][m]["mAP@5"]["n"] for m in ("text", "video")}
+n = by_category[by_category.metric == "mAP@5"].set_index("item").n.astype(int)
 print(f"queries: {n['text']} by text, {n['video']} by video")
 assert n["video"] < 0.7 * n["text"]
 
@@ -351,7 +352,7 @@ assert n["video"] < 0.7 * n["text"]
 # answer is right, so there are $5 \cdot 4 = 20$ directions, and chance is 10 divided by the gallery.
 
 # %%
-scale.plot.direction_matrix(results["instance"])
+scale.plot.directions(results)
 
 # %% [markdown]
 # Rows ask, columns answer; the colour is what lies above chance. Galleries have different sizes (not every
@@ -362,9 +363,7 @@ scale.plot.direction_matrix(results["instance"])
 # differently by our mAP@5 and by theirs?
 
 # %%
-trained = results["category"]["trained"]
-ours_S = np.array([metrics["mAP@5"]["value"] for metrics in trained.values()])
-theirs_S = np.array([metrics["authors mAP@5"]["value"] for metrics in trained.values()])
+ours_S, theirs_S = value["mAP@5"].to_numpy(), value["authors mAP@5"].to_numpy()
 first, second = np.triu_indices(31, k=1)
 turned = np.sign(ours_S[first] - ours_S[second]) != np.sign(theirs_S[first] - theirs_S[second])
 print(f"mean over subsets: ours {approx(ours_S.mean())}, the authors' {approx(theirs_S.mean())}")
@@ -411,7 +410,7 @@ pd.DataFrame({"rank of the first hit": {name: approx(rank, 0) for name, rank in 
 # And the product itself:
 
 # %%
-scale.plot.product_card(test.products[worst])
+scale.plot.product(test.products[worst])
 
 # %% [markdown]
 # Now it is plain. The title says "gadget for focused work": never the word clock. The picture shows a clock, but

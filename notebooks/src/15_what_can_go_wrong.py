@@ -13,7 +13,7 @@
 #   on ours. An invariant is a sentence that must hold whatever the numbers are.
 #
 # This is no reproach. Every fault here is one that all of us have made. Paper: section 4. Code:
-# `scale/studies/released_code.py`, `fault_runs.py`, `fault_damage.py`. About 40 seconds.
+# `scale/studies/released_code.py`. About 40 seconds.
 
 # %%
 from dataclasses import replace
