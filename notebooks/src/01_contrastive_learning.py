@@ -209,6 +209,14 @@ six_lines_B.numpy().round(2)
 # %% [markdown]
 # ## The package's
 #
+# `scale.losses.info_nce` is these lines; it returns the mean over the products.
+
+# %%
+package = scale.losses.info_nce(titles_BD, pictures_BD, temperature=0.2)
+torch.testing.assert_close(package, six_lines_B.mean())
+print(f"mean loss {package:.3f}")
+
+# %% [markdown]
 # SCALE has five modalities (模态), so ten pairs of them, and many products lack some. `pair_losses` does all
 # ten pairs at once. It takes `pooled_BMD` (B products, M = 5 modalities, D numbers) and `present_BM`: which
 # modality is there. Our toy has text and image only; the order is always text, table, image, video, audio.

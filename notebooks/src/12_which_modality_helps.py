@@ -110,7 +110,8 @@ pd.Series({s or "(nothing)": approx(v[s]) for s in (EMPTY, *MODALITIES, ALL)}, n
 untrained = scale.model.ScaleModel(run.config.model, run.config.missing)
 raw = ProductArrays.of(complete, embed_dataset(untrained, complete, progress=False))
 before = {s: one.values["mAP@5"] for s, one in subset_retrievals(raw, "full", ks=(5,)).items()}
-tree = {"chance": {s: {"mAP@5": {"value": v[EMPTY], "low": None, "high": None}} for s in found}}
+chance = {"value": v[EMPTY], "low": None, "high": None, "n": len(complete)}
+tree = {"chance": {s: {"mAP@5": chance} for s in found}}
 for kind, by_subset in (("trained", values), ("untrained", before)):
     intervals = scale.evaluation.estimates({s: by_subset[s] for s in found})
     tree[kind] = {s: {"mAP@5": one.to_dict()} for s, one in intervals.items()}

@@ -49,9 +49,9 @@ class Fault:
 class HeadsOnEncoder(ScaleModel):
     """SCALE with heads on the encoders: masked tokens are predicted from their own modality."""
 
-    def forward(self, batch, hidden=None, positions=None) -> ScaleOutput:
+    def forward(self, batch, hidden=None, positions=None, **options) -> ScaleOutput:
         """`ScaleModel.forward` with predictions from `encoded`."""
-        output, known = super().forward(batch, hidden, positions), positions or {}
+        output, known = super().forward(batch, hidden, positions, **options), positions or {}
         predictions = {
             m: self._predict(m, output.encoded[m], hidden[m], known.get(m))
             for m in output.predictions

@@ -119,7 +119,7 @@ __getattr__, __dir__, __all__ = attach(
         "products": ["contact_sheet", "product_card"],
         "registry": ["FIGURES"],
         "retrieval": ["direction_matrix", "retrieval_bars", "retrieval_sheet"],
-        "scores": ["draw_scores_over_time", "score_matrices"],
+        "scores": ["score_matrices", "scores_over_time"],
         "studies": ["damage_figure", "retention_curve", "score_figure", "study_figure"],
         "theme": ["save_figure", "use_style"],
         "training": ["loss_curves"],
