@@ -1,4 +1,6 @@
-"""Order of the data and learning rate as pure functions; who decays."""
+"""Order of the data and learning rate as pure functions; the optimizer's settings."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scale.training.optimizer import learning_rate, parameter_groups
+from scale.training.run import seeded_model
 from scale.training.sampler import ShuffleBlocks, batch_indices, steps_per_epoch
+from scale.training.trainer import Trainer
 
 
 @given(st.integers(2, 200), st.integers(2, 40), st.integers(0, 1000), st.integers(0, 5))
@@ -86,3 +90,18 @@ def test_only_matrices_decay(make_model):
         assert "embedding" not in name
     assert "poolers.text.weight" in decayed_names
     assert "jct.stack.blocks.0.attn.qkv.weight" in decayed_names
+
+
+def test_the_optimizer_has_the_settings_and_each_step_its_learning_rate(small_dataset):
+    config, products = small_dataset
+    config = replace(config, train=replace(config.train, weight_decay=0.3, steps=6))
+    trainer = Trainer(config, seeded_model(config), products)
+    decayed, free = trainer.optimizer.param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0.0)
+    assert decayed["betas"] == free["betas"] == (0.9, 0.98)
+    train = config.train
+    for step in range(3):
+        output = trainer.train_step(step)
+        rate = learning_rate(step, train.steps, train.learning_rate, train.warmup_share)
+        assert output.learning_rate == rate
+        assert {group["lr"] for group in trainer.optimizer.param_groups} == {rate}
