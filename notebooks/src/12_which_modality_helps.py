@@ -20,9 +20,9 @@ import pandas as pd
 
 import scale
 from scale.evaluation import ProductArrays, embed_dataset, subset_embedding, subset_retrievals
-from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
+from scale.modalities import INDEX, MODALITIES
 from scale.notebook import approx, demo_run, device, format_estimate, samples, setup
-from scale.studies import seed_interval, shapley, subset_key
+from scale.studies import shapley, subset_key
 
 setup(seed=0)
 
@@ -93,7 +93,7 @@ print(f"{len(hits)} queries have a right answer; mAP@1 {approx(np.mean(hits))}")
 # them one by one. The 32nd subset is the empty one: a query that shows nothing finds what chance finds.
 
 # %%
-ALL, EMPTY = subset_name(MODALITIES), ""
+ALL, EMPTY = scale.modalities.subset_name(MODALITIES), ""
 values = {subset: one.values["mAP@5"] for subset, one in found.items()}
 values[EMPTY] = found[ALL].chance["mAP@5"]  # expected value under a random order
 asked_N = ~np.isnan(values[ALL])
@@ -122,7 +122,7 @@ scale.plot.retrieval_bars(tree, metric="mAP@5")
 # two is larger than that from four to five. And the whiskers are long: 37 queries are few.
 
 # %%
-by_size = [np.mean([v[subset_name(s)] for s in SUBSETS if len(s) == size]) for size in range(1, 6)]
+by_size = [np.mean([v[s] for s in found if s.count("+") == others]) for others in range(5)]
 print("mean mAP@5 with 1 to 5 modalities:", ", ".join(approx(value) for value in by_size))
 gains = np.diff([v[EMPTY], *by_size])
 assert gains[0] > gains[1] > gains[4]
@@ -272,7 +272,7 @@ from math import factorial
 
 for m in MODALITIES:
     value = 0.0
-    for before in ((), *(s for s in SUBSETS if m not in s)):
+    for before in ((), *(s for s in scale.modalities.SUBSETS if m not in s)):
         if m not in before:
             share = factorial(len(before)) * factorial(4 - len(before)) / factorial(5)
             value += share * (v[subset_key((*before, m))] - v[subset_key(before)])
@@ -315,10 +315,11 @@ table
 five = [r.figures["complete"] for r in records if r.factors == {"modalities": ALL}]
 games = [{s: figures[f"mAP@5 {s}"] for s in found} for figures in five]
 games = [game | {EMPTY: figures["chance mAP@5"]} for game, figures in zip(games, five, strict=True)]
-in_study = {m: seed_interval(np.array([shapley(game)[m] for game in games])) for m in MODALITIES}
+shares = {m: np.array([shapley(game)[m] for game in games]) for m in MODALITIES}
+in_study = {m: scale.studies.seed_interval(share) for m, share in shares.items()}
 all_lines = [scale.studies.marginal_contributions(game) for game in games]
 lines = {
-    m: [seed_interval(np.array([one[m][k] for one in all_lines])) for k in range(5)]
+    m: [scale.studies.seed_interval(np.array([one[m][k] for one in all_lines])) for k in range(5)]
     for m in MODALITIES
 }
 ends = [np.mean([game[subset] for game in games]) for subset in (EMPTY, ALL)]
@@ -365,10 +366,10 @@ for count in range(1, 6):
 def of_study(trained_with, metric):
     """The figure on all held-out products, over the seeds."""
     runs = [r for r in records if r.factors == {"modalities": trained_with}]
-    return seed_interval(np.array([r.figures["held out"][metric] for r in runs]))
+    return scale.studies.seed_interval(np.array([r.figures["held out"][metric] for r in runs]))
 
 
-prefixes = [subset_name(MODALITIES[:count]) for count in range(1, 6)]
+prefixes = [scale.modalities.subset_name(MODALITIES[:count]) for count in range(1, 6)]
 trained = [of_study(prefix, "mAP@5") for prefix in prefixes]
 queried = [of_study(ALL, f"mAP@5 {prefix}") for prefix in prefixes]
 assert all(b.value > 1.4 * a.value for a, b in zip(trained[:4], queried[:4], strict=True))
