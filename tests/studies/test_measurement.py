@@ -139,7 +139,7 @@ def test_what_cannot_be_trained_is_a_record_that_says_why(bench):
     settings = {"missing.policy": "drop"}
     record = run(bench, settings=settings, noises=missing_at_random(1.0))
     assert record.status == "failed"
-    assert record.reason.startswith(f"0 of {len(bench.train)} products can be trained on")
+    assert record.reason.startswith(f"0 of {len(bench.train)} products can be used for training")
     assert "'drop'" in record.reason
     assert record.figures == record.queries == {}
     assert record.config["missing"]["policy"] == "drop"

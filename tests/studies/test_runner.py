@@ -237,7 +237,7 @@ def test_a_real_study_runs_in_another_process_and_resumes(
     out = tmp_path / "out"
     done, failed = run_study(real, small_catalogue, out, jobs=1, progress=False)
     assert (done.status, failed.status) == ("done", "failed")
-    assert "products can be trained on" in failed.reason
+    assert "products can be used for training" in failed.reason
     assert set(done.figures) == {"held out", "complete", "training"}
     assert len(done.queries["held out"]["mAP@5"]) == 18
     assert done.catalogue == small_catalogue.name

@@ -210,8 +210,8 @@ def test_what_a_told_stop_says_and_saves(small, small_catalogue, cache, tmp_path
             pretrain(small, small_catalogue, tmp_path / "run", cache=cache, progress=False)
     folder = RunFolder(tmp_path / "run")
     assert str(stop.value) == (
-        f"step 7 of 12: stopped by SIGTERM; all is saved in {folder.checkpoint('last')}; "
-        "go on with --resume (resume=True)"
+        f"step 7 of 12: stopped by SIGTERM; saved in {folder.checkpoint('last')}; "
+        "continue with --resume (resume=True)"
     )
     assert TrainedRun.load(tmp_path / "run", "last").checkpoints() == {"best": 4, "last": 7}
 
@@ -296,7 +296,7 @@ def test_a_full_disk_keeps_the_last_good_state(
             pretrain(small, small_catalogue, out, cache=cache, progress=False)
     message, folder = str(failure.value), RunFolder(out)
     assert message.startswith("step 8: [Errno 28] No space left on device")
-    assert "Make room, then go on with --resume" in message
+    assert "Free some space, then continue with --resume" in message
     assert {p.name for p in folder.checkpoints.iterdir()} == {"best", "last"}, "no half ones"
     newest = list(TrainedRun.load(out, "last").checkpoints())[-1]
     assert message.endswith(f"The last good checkpoint is {folder.checkpoint(newest)}.")
