@@ -345,7 +345,7 @@ for name, mark in marks.items():
 # %%
 alone, both = marks["title alone"], marks["title and picture"]
 saved = scale.evaluation.paired_difference(alone.loss_P, both.loss_P)
-more = scale.evaluation.paired_difference(both.correct_P, alone.right_P)
+more = scale.evaluation.paired_difference(both.correct_P, alone.correct_P)
 print(f"the picture saves {approx_estimate(saved, 2)} nats")
 print(f"and makes {approx_estimate(more, 2)} more answers right")
 assert saved.low > 0.05
