@@ -1,9 +1,5 @@
-"""Random products that a `Trainer` trains on, without a catalogue; work for one process of several.
+"""Random products that a `Trainer` trains on, without a catalogue; work for one process of several."""
 
-Started by tests/training/test_distributed.py, as a process of its own: `small_data.py FOLDER`.
-"""
-
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,9 +161,8 @@ def held_share(trainer: Trainer) -> torch.Tensor:
     return torch.tensor(here / sum(tensor.numel() for tensor in tensors))
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
+def train_all(folder: Path) -> None:
+    """Work of one process of several: its results by setting, as files."""
     for number, name in enumerate(SETTINGS):
         save_file(two_steps(name), folder / f"{number}-{rank()}.safetensors")
         if name in SHARDED:

@@ -1,8 +1,6 @@
 """Two processes (gloo, CPU) give what one gives, whatever each of them has in its half."""
 
-import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +19,7 @@ from scale.training.distributed import make_accelerator
 from scale.training.logging import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
 from scale.training.trainer import Trainer
+from tests.processes import run_two
 from tests.training import small_data
 
 ACCELERATE = (
@@ -30,28 +29,10 @@ ACCELERATE = (
 )  # fmt: skip
 
 
-def start_two(*command):
-    """Two processes as torchrun starts them, without its own seconds."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, *command], stderr=subprocess.PIPE, text=True,
-            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    for process in started:
-        said = process.communicate()[1]
-        assert process.returncode == 0, said[-3000:]
-
-
 @pytest.fixture(scope="module")
 def folder_of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    start_two("-m", "tests.training.small_data", str(folder))
+    run_two(small_data.train_all, folder)
     return folder
 
 
@@ -181,7 +162,7 @@ def test_launched_pretraining_is_that_of_one_process_and_resumes_to_the_same_bit
 
     shutil.copytree(two, resumed)
     forget_step_4(resumed)
-    start_two("-m", "scale.cli", *pretrain, str(resumed), "--resume")
+    run_two(run_command, *pretrain, str(resumed), "--resume")
     same_run(resumed, two)
 
 
@@ -193,17 +174,21 @@ def test_a_sharded_run_is_that_of_one_process_and_resumes_to_the_same_bits(
     pretrain = ("pretrain", "--catalogue", str(small_catalogue), *OPTIONS, "--missing.policy",
                 "skip", "--train.keep-every", "2", "--out")  # fmt: skip
     assert main([*pretrain, str(one)]) == 0
-    start_two("-m", "scale.cli", *pretrain, str(two), "--train.fsdp")
+    run_two(run_command, *pretrain, str(two), "--train.fsdp")
     check_metrics(one, two)
     assert files(two) == files(one)
 
     shutil.copytree(two, resumed)
     forget_step_4(resumed)
-    start_two("-m", "scale.cli", *pretrain, str(resumed), "--train.fsdp", "--resume")
+    run_two(run_command, *pretrain, str(resumed), "--train.fsdp", "--resume")
     same_run(resumed, two)
     forget_step_4(resumed)
     assert main([*pretrain, str(resumed), "--resume"]) == 0
     check_metrics(one, resumed)
+
+
+def run_command(*arguments: str) -> None:
+    assert main([*arguments]) == 0
 
 
 def check_metrics(one: Path, other: Path) -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from scale.cli import main
+from scale.config import Config
 from scale.data.catalogue import Catalogue
 from scale.data.shards.format import ShardsError
 from scale.data.shards.reader import ShardDataset
 from scale.data.shards.writer import write_shards
 from scale.evaluation.embed import embed_dataset
+from scale.training.distributed import destroy_processes
 from scale.training.logging import read_metrics
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
-from tests.training.test_distributed import start_two
+from tests.processes import run_two
 from tests.training.test_pretrain import Stopped, stop_at
 
 
@@ -148,30 +150,17 @@ def test_damage_stops_training_with_the_products_name(small, shards, tmp_path, c
         pretrain(small, copy, tmp_path / "run", progress=False)
 
 
-TWO = """
-import sys
-from pathlib import Path
-import torch
-from scale.config import Config
-from scale.training.distributed import destroy_processes
-from scale.training.pretrain import pretrain
-
-torch.set_num_threads(1)
-config, shards, out = sys.argv[1:]
-pretrain(Config.load(Path(config)), shards, out, progress=False)
-destroy_processes()
-"""
+def train_one_of_two(config: Config, shards: Path, out: Path) -> None:
+    pretrain(config, shards, out, progress=False)
+    destroy_processes()
 
 
 def test_two_processes_read_what_one_reads(small, shards, tmp_path):
     """Each its own half of every batch; the losses of all steps are those of one process."""
     train = replace(small.train, device="cpu")
     config = replace(small, train=train, model=replace(small.model, dropout=0.0))
-    config.save(tmp_path / "config.json")
-    (tmp_path / "two.py").write_text(TWO)
     pretrain(config, shards, tmp_path / "one", progress=False)
-    start_two(str(tmp_path / "two.py"), str(tmp_path / "config.json"), str(shards),
-              str(tmp_path / "two"))  # fmt: skip
+    run_two(train_one_of_two, config, shards, tmp_path / "two")
     one, two = (
         [line for line in read_metrics(tmp_path / name) if "loss/total" in line]
         for name in ("one", "two")
