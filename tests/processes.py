@@ -8,32 +8,50 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import torch
 
-CONTEXT = multiprocessing.get_context("forkserver")
+
+class Child(ForkServerProcess):
+    """A process with the environment that its parent has now: the server has an older one."""
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.environment = dict(os.environ)
+
+    def run(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.environment)
+        super().run()
+
+
+class Context(ForkServerContext):
+    """The standard fork server, with processes of class `Child`."""
+
+    Process = Child
+
+
+CONTEXT = Context()
 CONTEXT.set_forkserver_preload([
     "scale.cli", "scale.training.pretrain", "scale.data.shards.writer", "scale.studies.runner",
     "tests.training.small_data",
 ])  # fmt: skip
 
 
-def start(function: Callable, *arguments, log: Path, **environment: str) -> BaseProcess:
+def start(function: Callable, *arguments, log: Path, **environment: str) -> Child:
     """Start a function of a module in a child with one thread; its output goes to `log`."""
-    called = (function, arguments, dict(os.environ) | environment, log)
-    process = CONTEXT.Process(target=_call, args=called)
-    process.start()
-    return process
+    child = CONTEXT.Process(target=_call, args=(function, arguments, log))
+    child.environment |= environment
+    child.start()
+    return child
 
 
-def _call(function, arguments, environment, log):
+def _call(function, arguments, log):
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(environment)
     torch.set_num_threads(1)
     function(*arguments)
 
@@ -56,7 +74,7 @@ def run_two(function: Callable, *arguments) -> None:
 
 
 def run_alone(function: Callable, *arguments) -> None:
-    """Run a function in a child."""
+    """Run a function in a child, where it may fork and patch as it likes."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         process = start(function, *arguments, log=log)

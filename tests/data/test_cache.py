@@ -1,10 +1,7 @@
 """The feature cache: keys, damage, interruption, failures, joining."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ from scale.data.cache import (
 )
 from scale.data.features import extract
 from scale.data.media import MediaError
+from tests.processes import start
 
 CONFIG = FeatureConfig(image_size=16, patch_size=8)
 
@@ -152,25 +150,23 @@ def test_interrupted_work_continues(cache, jobs, monkeypatch, workers):
     assert jobs[3].path in calls
 
 
-def test_killed_work_continues(cache, jobs, decoded):
-    code = (
-        "import sys, time; from pathlib import Path; from scale.config import FeatureConfig\n"
-        "from scale.data import cache as c\n"
-        "real = c.extract\n"
-        "c.extract = lambda *a: (time.sleep(0.3), real(*a))[1]\n"
-        "jobs = [c.FeatureJob('image', Path(p), hashed=False) for p in sys.argv[2:]]\n"
-        "config = FeatureConfig(image_size=16, patch_size=8)\n"
-        "c.compute_features(jobs, config, c.FeatureCache(sys.argv[1]), 1)\n"
-    )
-    paths = [str(job.path) for job in jobs]
-    process = subprocess.Popen([sys.executable, "-c", code, str(cache.folder), *paths])
+def compute_slowly(cache, jobs):
+    extract = cache_module.extract
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_module, "extract", lambda *a: (time.sleep(0.3), extract(*a))[1])
+        compute_features(jobs, CONFIG, cache, 1)
+
+
+def test_killed_work_continues(cache, jobs, decoded, tmp_path):
+    unhashed = [replace(job, hashed=False) for job in jobs]
+    process = start(compute_slowly, cache, unhashed, log=tmp_path / "log")
     deadline = time.monotonic() + 60
     while len(list(cache.folder.rglob("[!.]*.npy"))) < 2:
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     kept = len(list(cache.folder.rglob("[!.]*.npy")))
     assert 2 <= kept < len(jobs)
     results = compute_features(jobs, CONFIG, cache, 1)

@@ -8,9 +8,7 @@ import json
 import os
 import re
 import shutil
-import signal
 import struct
-import subprocess
 import sys
 import time
 import weakref
@@ -49,6 +47,7 @@ from scale.data.shards.writer import write_chunk, write_shards
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS, MODALITIES
 from scale.training.run import build_dataset
+from tests.processes import fork_workers, start
 
 
 @pytest.fixture(scope="module")
@@ -365,42 +364,32 @@ def test_reading_needs_no_litdata(shards, monkeypatch):
     assert len(fresh.ShardDataset.open(shards).collate([1, 30])) == 2
 
 
-WRITE = """
-import sys
-from pathlib import Path
-from scale.config import Config
-from scale.data.cache import FeatureCache
-from scale.data.shards.writer import write_shards
-
-if __name__ == "__main__":
-    config, catalogue, out, cache = sys.argv[1:]
-    write_shards(catalogue, Config.load(Path(config)), out, products_per_shard=7, workers=2,
-                 cache=FeatureCache(cache), progress=False)
-"""
+def write_with_two_workers(config, small_catalogue, cache, out):
+    with pytest.MonkeyPatch.context() as patch:
+        fork_workers(patch)
+        write_again(config, small_catalogue, cache, out, workers=2)
 
 
 def test_a_killed_writer_continues_to_the_same_bytes(
     config, small_catalogue, cache, shards, tmp_path
 ):
     """With two workers; the wanted bytes were written without any."""
-    config.save(tmp_path / "config.json")
-    (tmp_path / "write.py").write_text(WRITE)
-    command = [sys.executable, "write.py", "config.json", small_catalogue, "s", cache.folder]
-    started = subprocess.Popen(command, cwd=tmp_path)
-    facts = tmp_path / "s" / "facts"
+    out = tmp_path / "s"
+    arguments = config, small_catalogue, cache, out
+    writer = start(write_with_two_workers, *arguments, log=tmp_path / "log")
     deadline = time.monotonic() + 120
-    while not list(facts.glob("*.json")) and time.monotonic() < deadline:
+    while not list(out.glob("facts/*.json")) and time.monotonic() < deadline:
         time.sleep(0.002)
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
-    assert list(facts.glob("*.json"))
-    assert not (tmp_path / "s" / "manifest.json").exists()
+    writer.kill()
+    writer.join()
+    assert list(out.glob("facts/*.json"))
+    assert not (out / "manifest.json").exists()
     time.sleep(1)  # The workers notice.
-    kept = contents_of(tmp_path / "s")
+    kept = contents_of(out)
     time.sleep(0.3)
-    assert contents_of(tmp_path / "s") == kept, "no worker outlives the parent"
-    write_again(config, small_catalogue, cache, tmp_path / "s", workers=2)
-    assert contents_of(tmp_path / "s") == contents_of(shards)
+    assert contents_of(out) == kept, "no worker outlives the parent"
+    write_with_two_workers(*arguments)
+    assert contents_of(out) == contents_of(shards)
 
 
 class DyingMaker(writer_module.ShardMaker):
@@ -411,6 +400,7 @@ class DyingMaker(writer_module.ShardMaker):
 
 
 def test_a_dead_worker_is_reported(config, small_catalogue, cache, tmp_path, monkeypatch):
+    fork_workers(monkeypatch)
     monkeypatch.setattr(writer_module, "ShardMaker", DyingMaker)
     with pytest.raises(RuntimeError, match=r"s: a worker died \(out of memory\?"):
         write_again(config, small_catalogue, cache, tmp_path / "s", workers=2)
@@ -519,8 +509,8 @@ def test_a_shard_is_a_chunk_that_litdata_reads(tmp_path: Path):
     raw = (tmp_path / "chunk.bin").read_bytes()
     count, *offsets = struct.unpack("<5I", raw[:20])
     assert (count, offsets[0], offsets[-1]) == (3, 20, len(raw))
-    for parts, start, end in zip(packed, offsets[:-1], offsets[1:], strict=True):
-        assert [bytes(part) for part in split_product(raw[start:end])] == parts
+    for parts, first, end in zip(packed, offsets[:-1], offsets[1:], strict=True):
+        assert [bytes(part) for part in split_product(raw[first:end])] == parts
     chunk = {"filename": "chunk.bin", "chunk_size": 3, "chunk_bytes": len(raw), "dim": None}
     (tmp_path / "index.json").write_text(json.dumps({"chunks": [chunk], "config": config}))
     streamed = StreamingDataset(str(tmp_path), shuffle=False)

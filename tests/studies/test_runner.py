@@ -22,6 +22,8 @@ from scale.studies.runner import (
 )
 from scale.studies.study import Cell, Record, Study, read_records, write_records
 from scale.studies.study import Test as Held
+from tests.processes import fork_workers
+from tests.studies import grid_work
 
 FATES = ("a", "b", "c")
 
@@ -133,9 +135,7 @@ def test_what_was_finished_before_an_error_is_kept(threads, tmp_path, fate, erro
 
 def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
     """A process of its own, killed as by the kernel where memory ends."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    import grid_work
-
+    fork_workers(monkeypatch)
     made = study("a", "dies", "c", seeds=1)
     with pytest.raises(StudyError, match=r"s: a worker process died .* fewer --jobs"):
         run(made, tmp_path, grid_work.measure)
@@ -235,6 +235,7 @@ def test_a_real_study_runs_in_another_process_and_resumes(
     real, small_catalogue, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
+    fork_workers(monkeypatch)
     done, failed = run_study(real, small_catalogue, out, jobs=1, progress=False)
     assert (done.status, failed.status) == ("done", "failed")
     assert "products can be used for training" in failed.reason

@@ -1,4 +1,4 @@
-"""Random products that a `Trainer` trains on, without a catalogue; work for one process of several."""
+"""Random products that a `Trainer` trains on, without a catalogue; work of one process of two."""
 
 from dataclasses import replace
 from pathlib import Path

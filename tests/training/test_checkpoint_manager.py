@@ -2,17 +2,23 @@
 
 import errno
 import json
+import os
+import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import SafetensorError
 
+from scale.config import MissingConfig, ModelConfig
+from scale.model.scale import ScaleModel
 from scale.model.storage import CheckpointError
 from scale.training import checkpoint_manager
 from scale.training.checkpoint_manager import SUMS, CheckpointManager, TrainState, load_checkpoint
+from tests.processes import run_alone
 
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "state.json")
 
@@ -141,95 +147,85 @@ def test_what_cannot_be_written_leaves_what_was(make_model, tmp_path, monkeypatc
     assert restored(make_model, tmp_path) == ("last", 10)
 
 
-KILLED = r'''
-import json, os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from scale.config import MissingConfig, ModelConfig
-from scale.model.scale import ScaleModel
-from scale.config import build
-from scale.training import checkpoint_manager
-from scale.training.checkpoint_manager import CheckpointManager, TrainState
+def die_at(moment: int, folder: Path) -> None:
+    """Kill this process before a file operation of that number, or (-1) halfway through a file."""
+    count, save_file = 0, checkpoint_manager.save_file
 
-model = ScaleModel(build(ModelConfig, json.loads(sys.argv[1])), MissingConfig("zero"))
-optimizer = torch.optim.AdamW(model.parameters())
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def fill(step):
-    for p in model.parameters():
-        p.data.fill_(step)
-        optimizer.state[p] = {"step": torch.tensor(float(step)), "exp_avg": p.detach().clone()}
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def write(folder, step):
-    fill(step)
-    manager = CheckpointManager(folder, keep_last=2)
-    manager.save_last(model, optimizer, TrainState(step))
-    manager.save_best(model, optimizer, TrainState(step, 0.5, step))
-
-def killed_write(folder, step, moment):
-    """Write in a child that dies before file operation number `moment`; whether it did."""
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    count = 0
     def watch(event, arguments):
         nonlocal count
         if event.split(".")[0] in ("open", "os", "shutil") and str(folder) in str(arguments):
             count += 1
             if count == moment:
                 die()
-    half = checkpoint_manager.save_file
-    def dying_halfway(tensors, path):
-        half(tensors, path)
+
+    def save_half(tensors, path):
+        save_file(tensors, path)
         if moment == -1:
             os.truncate(path, path.stat().st_size // 2)
             die()
-    checkpoint_manager.save_file = dying_halfway
+
+    checkpoint_manager.save_file = save_half
     sys.addaudithook(watch)
-    try:
-        write(folder, step)
-        os._exit(0)
-    except BaseException as error:
-        print(repr(error), file=sys.stderr)
-        os._exit(1)
 
-def check(folder, allowed):
-    fill(-1)
-    manager = CheckpointManager(folder)
-    manager.tidy()
-    left = {p.suffix for p in folder.iterdir()}
-    assert left == {""}, left
-    name, state = manager.restore(model, optimizer)
-    assert state.step in allowed, (state, allowed)
-    assert all((p == state.step).all() for p in model.parameters()), state
-    assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values()), state
-    assert not list(folder.glob("*.damaged")), "a kill leaves nothing damaged"
-    return state.step
 
-folder, moment, kills, step = Path(sys.argv[2]), -1, 0, 1
-write(folder, 0)
-while killed_write(folder, step, moment):
-    kills += 1
-    check(folder, [step - 1, step])
-    # As the run that goes on does.
-    write(folder, step)
-    step, moment = step + 1, max(moment + 1, 1)
-    assert kills < 500
-assert check(folder, [step]) == step
-print(kills)
-'''
+def write_and_die(config: ModelConfig, folder: Path) -> None:
+    """Write checkpoints in children that die one operation later each time, and check."""
+    model = ScaleModel(config, MissingConfig("zero"))
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def fill(step):
+        for p in model.parameters():
+            p.data.fill_(step)
+            optimizer.state[p] = {"step": torch.tensor(float(step)), "exp_avg": p.detach().clone()}
+
+    def write(step):
+        fill(step)
+        manager = CheckpointManager(folder, keep_last=2)
+        manager.save_last(model, optimizer, TrainState(step))
+        manager.save_best(model, optimizer, TrainState(step, 0.5, step))
+
+    def killed_write(step, moment):
+        child = os.fork()
+        if child:
+            status = os.waitpid(child, 0)[1]
+            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+            return os.WIFSIGNALED(status)
+        die_at(moment, folder)
+        try:
+            write(step)
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def check(allowed):
+        fill(-1)
+        manager = CheckpointManager(folder)
+        manager.tidy()
+        left = {p.suffix for p in folder.iterdir()}
+        assert left == {""}, left
+        _, state = manager.restore(model, optimizer)
+        assert state.step in allowed, (state, allowed)
+        assert all((p == state.step).all() for p in model.parameters()), state
+        assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values()), state
+        assert not list(folder.glob("*.damaged")), "a kill leaves nothing damaged"
+
+    moment, kills, step = -1, 0, 1
+    write(0)
+    while killed_write(step, moment):
+        kills += 1
+        check([step - 1, step])
+        write(step)  # As the run that goes on does.
+        step, moment = step + 1, max(moment + 1, 1)
+        assert kills < 500
+    check([step])
+    assert kills > 40, "so many kills it took until a write got through"
 
 
 def test_killed_at_every_file_operation_of_a_write_one_is_always_good(model_config, tmp_path):
     """`kill -9` before each operation on files of a checkpoint's write in turn, and halfway through
     a file. What is there afterwards is whole, and never older than what was there before."""
-    settings = asdict(replace(model_config, modalities=("image",)))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, json.dumps(settings), str(tmp_path / "c")],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 40, "so many kills it took until a write got through"
+    run_alone(write_and_die, replace(model_config, modalities=("image",)), tmp_path / "c")

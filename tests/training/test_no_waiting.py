@@ -104,18 +104,21 @@ def test_the_watch_sees_no_waiting_where_there_is_none():
     assert not watch.found
 
 
-@pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
-@pytest.mark.parametrize(
-    "loss", [{}, {"weight_on": "loss"}, {"weight_features": "fused"}, {"weight_on": "logits"}]
-)
-@pytest.mark.parametrize("changes", [{}, {"micro_batch": 4}, {"loss_positions_only": True}])
-def test_a_step_never_waits(small_dataset, loss, policy, changes):
+POLICIES = ("zero", "skip", "learned")
+LOSSES = ({}, {"weight_on": "loss"}, {"weight_features": "fused"}, {"weight_on": "logits"})
+CHANGES = ({}, {"micro_batch": 4}, {"loss_positions_only": True})
+
+
+@pytest.mark.parametrize("policy", range(3))
+@pytest.mark.parametrize("loss", range(4))
+def test_a_step_never_waits(small_dataset, loss, policy):
+    """A Latin square: each two of loss, policy and changes meet."""
     config, products = small_dataset
     config = replace(
         config,
-        loss=replace(config.loss, **loss),
-        missing=replace(config.missing, policy=policy),
-        train=replace(config.train, **changes),
+        loss=replace(config.loss, **LOSSES[loss]),
+        missing=replace(config.missing, policy=POLICIES[policy]),
+        train=replace(config.train, **CHANGES[(loss + policy) % 3]),
     )
     assert watched(config, products) == {}
 
