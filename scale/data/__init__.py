@@ -1,4 +1,4 @@
-"""Products and what is read from them: catalogues, media, features, tokens and batches."""
+"""Catalogues of products, and their media, features, tokens and batches."""
 
 from lazy_loader import attach
 

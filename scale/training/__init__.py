@@ -1,4 +1,4 @@
-"""The training loop, checkpoints, run folders and checks of a training."""
+"""The training loop, checkpoints, run folders and health checks."""
 
 from lazy_loader import attach
 
