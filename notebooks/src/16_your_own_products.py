@@ -302,7 +302,7 @@ assert by_category.loc[("untrained", "image")].value > 0.25
 # %% [markdown]
 # ## Search
 #
-# `search` embeds every product as one vector: the **gallery** (检索库). A query is words, or the path of a picture.
+# `search` embeds every product as one vector: the **gallery** (候选库). A query is words, or the path of a picture.
 # The picture below is a *second* photo of a bottle, from another side, which is not in the catalogue.
 
 # %% tags=["nbval-ignore-output"]

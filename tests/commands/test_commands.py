@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from scale.inference.evaluate import evaluate_run
 from scale.inference.search import parse_query
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 from scale.training.run import RunFolder, TrainedRun
+from scale.viz import embeddings
 
 
 def test_evaluate_writes_what_others_rely_on(run_folder, small_catalogue, tmp_path, capsys):
@@ -110,11 +112,15 @@ def test_inspect_prints_and_draws(small_catalogue, tmp_path, capsys):
 
 
 def test_doctor_overfits_one_batch_and_notices_a_cut_gradient(
-    config, small_catalogue, cache_folder, monkeypatch
+    config, small_catalogue, cache_folder, tmp_path, monkeypatch
 ):
-    train = replace(config.train, learning_rate=5e-3)
-    config = replace(config, train=train)
-    checks = list(overfit_one_batch(config, small_catalogue, steps=200, cache=FeatureCache()))
+    config = replace(config, train=replace(config.train, learning_rate=1e-2))
+    # Nine products for training: fewer negatives, so the contrastive loss falls sooner.
+    few, cache = tmp_path / "few", FeatureCache()
+    shutil.copytree(small_catalogue, few)
+    lines = (few / "products.jsonl").read_text().splitlines()
+    (few / "products.jsonl").write_text("\n".join(lines[:13]))
+    checks = list(overfit_one_batch(config, few, steps=60, cache=cache))
     assert {c.name for c in checks} == {f"overfit {task}" for task in LEARNED}
     assert all(c.passed for c in checks), [str(c) for c in checks]
     # The same with heads that see nothing of the JCT: the masked tasks must fail.
@@ -126,8 +132,9 @@ def test_doctor_overfits_one_batch_and_notices_a_cut_gradient(
         return {m: 0.0 * fused for m, fused in original(self, *arguments).items()}
 
     monkeypatch.setattr(JointCoTransformer, "forward", blind)
-    broken = list(overfit_one_batch(config, small_catalogue, steps=200, cache=FeatureCache()))
-    assert not all(c.passed for c in broken)
+    broken = list(overfit_one_batch(config, few, steps=60, cache=cache))
+    failed = {c.name for c in broken if not c.passed}
+    assert failed >= {"overfit MRP", "overfit MFP", "overfit MAM"}, [str(c) for c in broken]
 
 
 def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_path, monkeypatch,
@@ -135,6 +142,8 @@ def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_p
     small = replace(config, train=replace(config.train, steps=20, batch_size=8))
     monkeypatch.setattr(demo_module, "samples_folder", lambda: small_catalogue)
     monkeypatch.setattr(demo_module, "tiny", lambda: small)
+    # UMAP compiles for 20 seconds; tests/viz/test_embeddings.py runs it.
+    monkeypatch.setattr(embeddings, "umap_coordinates", lambda emb_ND, *_: emb_ND[:, :2])
     out = tmp_path / "demo"
     demo_module.demo(out, progress=False)
     printed = capsys.readouterr().out
@@ -157,8 +166,11 @@ def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_p
     demo_module.demo(out, progress=False)
     assert capsys.readouterr().out.count("up to date") == 4
     assert RunFolder(out).results.stat().st_mtime_ns == before
+    results = json.loads(RunFolder(out).results.read_text())
     RunFolder(out).results.unlink()
+    monkeypatch.setattr(demo_module, "evaluate_run", lambda *_, **__: results)
     demo_module.demo(out, progress=False)
+    assert json.loads(RunFolder(out).results.read_text()) == results
     assert capsys.readouterr().out.count("up to date") == 3, "only what is gone is made again"
 
 
@@ -192,7 +204,6 @@ def test_failures_are_one_plain_line_and_two(
 
 def test_the_command_in_a_process_of_its_own():
     command = [sys.executable, "-m", "scale.cli"]
-    assert subprocess.run([*command, "--help"], capture_output=True).returncode == 0
     failed = subprocess.run([*command, "inspect", "nowhere"], capture_output=True, text=True)
     assert failed.returncode == 2
     assert len(failed.stderr.strip().splitlines()) == 1

@@ -3,21 +3,24 @@
 import json
 import os
 import socket
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.evaluation.embed import EmbeddingStore, StoreError, read_embeddings
-from scale.inference import embed_pieces as embedding
 from scale.inference.embed_pieces import embed_pieces, run_fingerprint
 from scale.training.run import TrainedRun
+
+embedding = sys.modules[embed_pieces.__module__]
+"""The module: `scale.inference` exports the function under the same name."""
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +65,30 @@ def test_two_processes_write_the_pieces_of_one(run, run_folder, small_catalogue,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "scale.cli", "embed", str(run_folder), "--catalogue",
-               str(small_catalogue), "--out", str(two), "--piece-size", "9"]  # fmt: skip
+    command = ["embed", str(run_folder), "--catalogue", str(small_catalogue), "--out", str(two),
+               "--piece-size", "9"]  # fmt: skip
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen(
-            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    printed = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0], printed
+    logs = [tmp_path / f"{rank}.txt" for rank in "01"]
+    children = []
+    for rank, log in zip("01", logs, strict=True):
+        # A fork has imported everything.
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.environ.update(group, RANK=rank, LOCAL_RANK=rank)
+                torch.set_num_threads(1)
+                AcceleratorState._reset_state(reset_partial_state=True)
+                with log.open("w") as out, redirect_stdout(out), redirect_stderr(out):
+                    code = cli.main(command)
+            finally:
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    printed = [log.read_text() for log in logs]
+    assert codes == [0, 0], printed
     assert contents(one) == contents(two)
-    assert [out.count("48 products in 6 pieces") for out, _ in printed] == [1, 0]
+    assert [out.count("48 products in 6 pieces") for out in printed] == [1, 0]
     pieces = [json.loads((out / "manifest.json").read_text())["pieces"] for out in (one, two)]
     assert pieces[0] == pieces[1]
 

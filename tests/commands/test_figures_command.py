@@ -76,7 +76,9 @@ def test_figures_of_a_run_and_its_catalogue_are_drawn(sources, monkeypatch):
     for name in plots:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            FigureCanvasAgg(draw(name, sources, "zh")).draw()
+            figure = draw(name, sources, "zh")
+            figure.set_dpi(30)
+            FigureCanvasAgg(figure).draw()
 
 
 def test_a_caption_says_where_its_picture_comes_from(sources, tmp_path, run_folder):

@@ -28,10 +28,23 @@ def copy(run_folder, tmp_path):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Few pixels: no test looks at them."""
+    monkeypatch.setattr(monitor_module, "DPI", 20)
+
+
 @pytest.fixture
 def no_drawing(monkeypatch):
-    """An empty figure, for tests of the controls."""
-    monkeypatch.setattr(monitor_module, "training_figure", lambda *_: Figure(figsize=(1, 1)))
+    """An empty figure, for tests of the controls; returns the arguments of each drawing."""
+    drawn = []
+
+    def draw(*arguments):
+        drawn.append(arguments)
+        return Figure(figsize=(1, 1))
+
+    monkeypatch.setattr(monitor_module, "training_figure", draw)
+    return drawn
 
 
 def log_of(folder):
@@ -52,7 +65,7 @@ def test_a_finished_run_is_shown_to_its_end(run_folder):
     assert f"MLM: masked language modelling {shown}" in monitor._figure.html
 
 
-def test_a_chosen_step_sets_values_and_scores(run_folder):
+def test_a_chosen_step_sets_values_and_scores(run_folder, no_drawing):
     monitor = TrainingMonitor(run_folder)
     monitor.slider.value = 30
     assert not monitor.following.value
@@ -60,7 +73,9 @@ def test_a_chosen_step_sets_values_and_scores(run_folder):
     shown = monitor.values()["MLM: masked language modelling"]
     assert float(shown) == pytest.approx(line["loss/MLM"], rel=1e-3)
     steps, mean_TMM = read_score_means(run_folder)
-    heat = monitor.picture().axes[3]
+    monitor.picture()
+    assert no_drawing[-1] == no_drawing[-2] == (monitor.run_log, 30, "en")
+    heat = training_figure(*no_drawing[-1]).axes[3]
     cells = [text.get_text() for text in heat.texts]
     assert cells[::6] == [f"{mean_TMM[steps.tolist().index(30), m, m]:.2f}" for m in range(5)]
     assert "step 30" in heat.get_title(loc="left") + heat.get_title()
@@ -222,13 +237,14 @@ def test_a_folder_that_is_no_run_is_an_error_message(tmp_path, lang):
         assert "nothing to draw" in bundle["text/plain"]
 
 
-def test_damaged_files_are_reported_and_the_rest_is_shown(copy):
+def test_damaged_files_are_reported_and_the_rest_is_shown(copy, no_drawing):
     (copy / METRICS).write_text("{\n" + (copy / METRICS).read_text())
     (copy / SCORES).write_bytes(b"<b>")
     monitor = TrainingMonitor(copy, live=False)
     assert "damaged lines left out: 1, the first is line 1" in monitor._warnings.html
     assert "scores.parquet cannot be read" in monitor.error
     assert "MLM" in monitor._figure.html
+    assert training_figure(*no_drawing[-1]).axes[0].lines
     (copy / SCORES).unlink()
     monitor.refresh()
     assert monitor.error == ""

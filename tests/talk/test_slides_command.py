@@ -14,6 +14,7 @@ from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
 from scale.inference.evaluate import evaluate_run
+from scale.talk import page
 from scale.talk.deck import problems
 from scale.talk.plan import SLIDES, read_plan, standard_plan
 from scale.training.run import TrainedRun
@@ -55,6 +56,14 @@ def make(measured, small_catalogue, studies):
         return cli.main(["slides", *map(str, given)])
 
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures():
+    """Pictures of 60 instead of 220 dots per inch: no test looks at their pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "DOTS", 60)
+        yield
 
 
 @pytest.fixture(scope="module", params=["en", "zh"])
