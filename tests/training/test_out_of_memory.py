@@ -56,13 +56,13 @@ def test_halving_gives_what_the_smaller_micro_batch_would_have_given(
     small, small_catalogue, cache, same_run, memory, tmp_path, caplog
 ):
     memory.products = 3
-    made = trained(small, small_catalogue, cache, tmp_path / "auto", auto_batch=True)
+    made = trained(small, small_catalogue, cache, tmp_path / "auto", auto_batch=True, steps=6)
     assert memory.failures == 2, "8 and 4 are too many; the size stays for the steps that follow"
     assert [r.getMessage() for r in caplog.records if "out of memory" in r.getMessage()] == [
         "step 1: out of memory; continuing with train.micro_batch 4",
         "step 1: out of memory; continuing with train.micro_batch 2",
     ]
-    same_run(made, trained(small, small_catalogue, cache, tmp_path / "two", micro_batch=2))
+    same_run(made, trained(small, small_catalogue, cache, tmp_path / "two", micro_batch=2, steps=6))
 
 
 def test_memory_that_ends_in_the_middle_of_a_run_and_a_stop_after_it(

@@ -78,7 +78,7 @@ def test_steps_are_deterministic_with_threads_and_the_callers_setting_is_kept(
 
 
 def test_it_learns(small, small_catalogue, cache, tmp_path):
-    config = replace(small, train=replace(small.train, steps=150, eval_every=50),
+    config = replace(small, train=replace(small.train, steps=100, eval_every=50),
                      model=replace(small.model, dropout=0.0))  # fmt: skip
     pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
     lines = read_metrics(tmp_path / "run")
