@@ -1,7 +1,7 @@
-"""A batch of products: three different facts in three different tensors.
+"""A batch of products; presence, padding and pretext masks are three different tensors.
 
-`present_BM` says whether a product has a modality, `padding_RL` which positions hold no token;
-what a pretext task hides is a third mask, made by `scale.losses.masking`.
+`present_BM` is True where a product has a modality, `padding_RL` where a position holds no token.
+The mask of the pretext tasks is made by `scale.losses.masking`.
 
 B products, M modalities (five), R rows: the products that have one modality, L length, F features.
 """
@@ -17,27 +17,27 @@ from scale.modalities import INDEX, MODALITIES
 
 @dataclass
 class Tokens:
-    """The tokens of one modality, only for the products that have it: absence takes no bytes."""
+    """Tokens of one modality, with rows only for the products that have it."""
 
     values: Tensor
     """ids_RL (int64) of a discrete modality, feats_RLF (float32) of a continuous one."""
     padding_RL: Tensor
     """True where a position holds no token."""
     rows_R: Tensor
-    """Which product of the batch each row belongs to, ascending."""
+    """Index in the batch of each row's product, ascending."""
     entity_RL: Tensor | None = None
     """Table only: number of the attribute or value that a word piece belongs to, counted from 0
     in each row; attributes are even, values odd; -1 for structure, [CLS], [SEP] and padding."""
     host: "TokenLayout | None" = None
-    """What the host knows of tokens that lie on another device."""
+    """CPU copy of row indices and padding, for tokens on another device."""
 
     def select(self, keep_R: Tensor) -> "Tokens":
-        """The rows at the indices or mask `keep_R`."""
+        """Return the rows at the indices or mask `keep_R`."""
         entity = None if self.entity_RL is None else self.entity_RL[keep_R]
         return Tokens(self.values[keep_R], self.padding_RL[keep_R], self.rows_R[keep_R], entity)
 
     def to(self, device: torch.device | str) -> "Tokens":
-        """A copy on a device."""
+        """Return a copy on a device."""
         entity = None if self.entity_RL is None else to_device(self.entity_RL, device)
         values, padding_RL, rows_R = (
             to_device(tensor, device) for tensor in (self.values, self.padding_RL, self.rows_R)
@@ -45,20 +45,20 @@ class Tokens:
         return Tokens(values, padding_RL, rows_R, entity, self.on_host())
 
     def on_host(self) -> "TokenLayout":
-        """Where tokens are, in the host's memory; it waits for the device only where it must."""
+        """Return row indices and padding on the CPU; synchronises only if they are not kept."""
         if self.host is not None:
             return self.host
         return TokenLayout(self.rows_R.cpu().numpy(), self.padding_RL.cpu().numpy())
 
     @property
     def padded(self) -> bool:
-        """Whether a position holds no token: attention without a mask has faster kernels."""
+        """Whether any position is padded; attention without a mask has faster kernels."""
         return bool(self.on_host().padding_RL.any())
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where the tokens of a modality are."""
+    """CPU copy of row indices and padding of a modality."""
 
     rows_R: np.ndarray
     padding_RL: np.ndarray
@@ -66,29 +66,28 @@ class TokenLayout:
 
 @dataclass
 class ProductBatch:
-    """B products with whatever modalities they have."""
+    """B products with their present modalities."""
 
     tokens: dict[str, Tokens]
-    """By modality, in the one order; one that no product has may be absent or have no rows."""
+    """By modality, in the order of `MODALITIES`; a modality of no product may be left out."""
     present_BM: Tensor
     """True where the product has the modality."""
     index_B: Tensor
-    """Position of each product in its dataset."""
+    """Index of each product in its data set."""
     content_id_BM: Tensor | None = None
-    """Number of each distinct content of a modality: products with equal numbers are duplicates;
-    -1 where absent."""
+    """Id of each distinct content of a modality: equal ids are duplicates; -1 where absent."""
 
     def __len__(self) -> int:
         return len(self.present_BM)
 
     def only(self, subset: tuple[str, ...]) -> "ProductBatch":
-        """The same products with the modalities outside `subset` counted as missing."""
+        """Return the products with all modalities outside `subset` treated as missing."""
         keep_M = torch.tensor([m in subset for m in MODALITIES], device=self.present_BM.device)
         tokens = {m: t for m, t in self.tokens.items() if m in subset}
         return replace(self, tokens=tokens, present_BM=self.present_BM & keep_M)
 
     def to(self, device: torch.device | str) -> "ProductBatch":
-        """A copy on a device."""
+        """Return a copy on a device."""
         return ProductBatch(
             {m: t.to(device) for m, t in self.tokens.items()},
             to_device(self.present_BM, device),
@@ -97,7 +96,7 @@ class ProductBatch:
         )
 
     def check(self) -> None:
-        """Raises ValueError where rows and presence disagree or a present row holds no token."""
+        """Raise ValueError if rows and presence disagree or a present row has no token."""
         for m, tokens in self.tokens.items():
             rows = self.present_BM[:, INDEX[m]].nonzero().squeeze(1)
             if not torch.equal(rows, tokens.rows_R):
@@ -107,12 +106,12 @@ class ProductBatch:
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """On a device; to CUDA from pinned memory, so that the host need not wait for the copy."""
+    """Return a tensor on a device; to CUDA asynchronously, from pinned memory."""
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def positions_of(mask: Tensor) -> np.ndarray:
-    """Positions where a mask is True, in row-major order; the host waits for the device."""
+    """Return the flat positions where a mask is True (synchronises with the device)."""
     return np.flatnonzero(mask.cpu().numpy())

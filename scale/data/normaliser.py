@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from scale.files import replacing
 
 SMALLEST_SPREAD = 0.5
-"""A feature's standard deviation is taken as at least this share of the modality's."""
+"""Lower bound of a feature's standard deviation, relative to that of the modality."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Moments:
 
     @staticmethod
     def of(parts: Iterable[np.ndarray]) -> "Moments | None":
-        """Of vectors given as chunks of (tokens, F), in one pass; None where there is none."""
+        """Return the moments of chunks of (tokens, F), in one pass; None if there are no tokens."""
         count, mean, squares = 0, 0.0, 0.0
         for part in parts:
             if len(part):
@@ -40,7 +40,7 @@ class Moments:
         return Moments(count, mean, squares) if count else None
 
     def merge(self, other: "Moments") -> "Moments":
-        """Of the vectors of both."""
+        """Return the moments of the union."""
         total, step_F = self.count + other.count, other.mean_F - self.mean_F
         squares_F = self.squares_F + other.squares_F
         squares_F = squares_F + step_F**2 * self.count * other.count / total
@@ -61,7 +61,7 @@ class Normaliser:
 
     @staticmethod
     def fit(chunks: Mapping[str, Iterable[np.ndarray]]) -> "Normaliser":
-        """From the training tokens of each modality, given as chunks of (tokens, F).
+        """Fit to the training tokens of each modality, given as chunks of (tokens, F).
 
         spread_F = max(std_F, half the root mean square of std_F): a feature that hardly varies,
         such as a corner that is nearly always white, is not blown up where it does (without the
@@ -73,7 +73,7 @@ class Normaliser:
 
     @staticmethod
     def of(moments: Mapping[str, Iterable[Moments]]) -> "Normaliser":
-        """From the moments of parts of the training tokens, by modality; at least one part each."""
+        """Combine the moments of parts of the training tokens by modality, at least one each."""
         known = {m: reduce(Moments.merge, parts) for m, parts in moments.items()}
         return Normaliser(
             {m: all_.mean_F.astype(np.float32) for m, all_ in known.items()},

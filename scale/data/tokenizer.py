@@ -27,7 +27,7 @@ AFTER_ATTRIBUTE, AFTER_VALUE = ":", ";"
 
 
 def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedTokenizerFast:
-    """WordPiece over the titles and tables of `products` (give it the training split).
+    """Train a WordPiece tokenizer on the titles and tables of `products` (the training split).
 
     Lower-case, accents stripped, each Chinese character a word of its own (BERT's normaliser). The
     vocabulary is the same for the same products in any order; it holds at most `vocab_size`
@@ -55,7 +55,7 @@ def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedToke
 
 
 def make_tokenizer(products: Iterable[View], features: FeatureConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer that the settings name, or else one trained on `products` (the training split).
+    """Return the tokenizer named in the settings, or one trained on `products` (training split).
 
     Raises ValueError as `load_tokenizer` and `train_tokenizer` do.
     """
@@ -65,7 +65,7 @@ def make_tokenizer(products: Iterable[View], features: FeatureConfig) -> PreTrai
 
 
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
-    """A transformers tokenizer by hub name or local folder; the inverse of `save_pretrained`.
+    """Load a transformers tokenizer by hub name or local folder; inverse of `save_pretrained`.
 
     Raises ValueError that names the tokenizer when it cannot be loaded, and the token when one of
     [CLS], [SEP], [MASK], [PAD] is missing.
@@ -80,7 +80,7 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ValueError that names each special token which SCALE needs and `tokenizer` lacks."""
+    """Raise ValueError naming the required special tokens that `tokenizer` lacks."""
     needed = [name for name in SPECIAL if name != "unk_token"]
     missing = [name for name in needed if getattr(tokenizer, name) is None]
     if missing:
@@ -91,7 +91,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
 def encode_texts(
     tokenizer: PreTrainedTokenizerBase, titles: Sequence[str], length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`[CLS] pieces [SEP]`, the pieces cut so that a title takes at most `length` positions.
+    """Encode titles as `[CLS] pieces [SEP]`, truncated to `length` positions.
 
     Returns ids_NL (int32) and padding_NL (bool, True where no token); L is the longest title's.
     A special token that is spelled out in a title is read as ordinary characters.
@@ -108,7 +108,7 @@ def encode_texts(
 def encode_tables(
     tokenizer: PreTrainedTokenizerBase, tables: Sequence[Sequence[tuple[str, str]]], length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`[CLS] attribute : value ; attribute : value ; [SEP]` in at most `length` positions.
+    """Encode tables as `[CLS] attribute : value ; ... ; [SEP]` in at most `length` positions.
 
     Entities are kept whole from the front while they fit, the rest is left out: masked entity
     modelling hides whole entities. Only an entity that could not fit even if its pair stood alone
@@ -138,7 +138,7 @@ def encode_tables(
 
 @dataclass(frozen=True)
 class _TablePlan:
-    """Where each of E entities (attributes and values, in order) goes in its table's sequence.
+    """Return the position of each of E entities (attributes and values) in its table's sequence.
 
     number_E is 2k for attribute k and 2k + 1 for its value, start_E its first position after
     [CLS], kept_E its pieces that are written (0: left out), closed_E whether its `:` or `;` is
@@ -173,7 +173,7 @@ def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _Tabl
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Word pieces of many strings, one after the other."""
+    """Return the concatenated word pieces of many strings."""
 
     flat: np.ndarray
     start: np.ndarray
@@ -192,7 +192,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> _Piec
 def _frame(
     tokenizer: PreTrainedTokenizerBase, inner_N: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ids_NL with [CLS], [SEP] after `inner_N` free positions, [PAD] from there; padding_NL."""
+    """Return ids_NL with [CLS], [SEP] after `inner_N` free positions, then [PAD]; padding_NL."""
     width = int(inner_N.max(initial=0)) + 2
     ids_NL = np.full((len(inner_N), width), tokenizer.pad_token_id, np.int32)
     ids_NL[:, 0] = tokenizer.cls_token_id
@@ -201,16 +201,16 @@ def _frame(
 
 
 def _ranges(count_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For counts (2, 0, 3): the owner (0, 0, 2, 2, 2) and the place within it (0, 1, 0, 1, 2)."""
+    """For counts (2, 0, 3), return owners (0, 0, 2, 2, 2) and positions (0, 1, 0, 1, 2)."""
     row_P = np.repeat(np.arange(len(count_N)), count_N)
     within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_N) - count_N, count_N)
     return row_P, within_P
 
 
 def _structure_ids(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Ids of `:` and `;`. Some tokenizers put a word-boundary piece in front: the last one counts.
+    """Return the ids of `:` and `;`; of several pieces (word-boundary marks) the last one.
 
-    Raises ValueError when the tokenizer knows neither sign, because pairs would run together.
+    Raises ValueError if the tokenizer has neither sign, because pairs would run together.
     """
     pieces = _encode(tokenizer, [AFTER_ATTRIBUTE, AFTER_VALUE])
     if (pieces.count == 0).any():
@@ -219,7 +219,7 @@ def _structure_ids(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
 
 
 def _room(length: int) -> int:
-    """Positions between [CLS] and [SEP]."""
+    """Return the number of positions between [CLS] and [SEP]."""
     if length < 3:
         raise ValueError(f"length {length} leaves no room between [CLS] and [SEP]")
     return length - 2
@@ -238,14 +238,14 @@ def _strings(product: View) -> list[str]:
 
 
 def _words(tokenizer: Tokenizer, texts: list[str]) -> Counter[str]:
-    """How often each word occurs, cut into words as the trainer will."""
+    """Count the words, split as by the trainer."""
     normal = (tokenizer.normalizer.normalize_str(text) for text in texts)
     cut = map(tokenizer.pre_tokenizer.pre_tokenize_str, normal)
     return Counter(word for pieces in cut for word, _ in pieces)
 
 
 def _alphabet(words: Counter[str], room: int) -> tuple[list[str], list[str]]:
-    """The most frequent characters and their `##` forms that together fit into `room` entries."""
+    """Return the most frequent characters and their `##` forms that fit into `room` entries."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         counts.update({c: count * word.count(c) for c in set(word)})

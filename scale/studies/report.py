@@ -84,7 +84,7 @@ def conclusion(summary: Summary) -> str:
             f"{describe_factors(row.factors)} ({row.reason or f'{row.done} of {seeds}'})"
             for row in rows
         ]
-        details = f": {'; '.join(parts)}" if len(parts) <= FEW else ", as the table of cells says"
+        details = f": {'; '.join(parts)}" if len(parts) <= FEW else " (see the table of cells)"
         sentences += [f"{state} ({count(len(rows), 'cell')}){details}."] * bool(rows)
     return " ".join(sentences)
 

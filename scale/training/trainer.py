@@ -237,7 +237,7 @@ class Trainer:
 
         Raises:
             TrainingError: a loss or the gradient is not finite, or memory or disk is full; the
-                message says what to try and names the last good checkpoint.
+                message suggests a remedy and names the last good checkpoint.
             TrainingStopped: after a signal or at the time limit; a checkpoint is saved.
             KeyboardInterrupt: Ctrl-C; a checkpoint is saved.
         """
