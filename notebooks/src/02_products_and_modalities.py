@@ -180,6 +180,19 @@ print(f"the largest fifth holds {tail['head_share']:.0%} of the products")
 scale.plot.long_tail(sizes)
 
 # %% [markdown]
+# The same counts as a histogram, drawn with seaborn itself: most categories are small.
+
+# %%
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+figure, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
+sns.histplot(x=counts, binwidth=5, binrange=(0, 80), ax=axes)
+axes.set(xlabel="products of a category", ylabel="categories")
+assert np.median(counts) < np.mean(counts)  # a tail to the right
+sns.despine(figure)
+
+# %% [markdown]
 # A real shop is far steeper. A common model is **Zipf's law** (齐夫定律): the category of rank $r$ has a size
 # proportional to $1/r$. We draw it for 6,000 categories, as many as M5Product has. It is a model of such a tail,
 # not M5Product's own.
