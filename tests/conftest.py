@@ -13,37 +13,26 @@ import pytest
 import torch
 from PIL import Image
 
-from scale.config import Config, FeatureConfig, MissingConfig, ModelConfig
+from scale.config import Config, MissingConfig, ModelConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.training.pretrain import pretrain
-
-MODEL = ModelConfig(
-    width=16, heads=2, encoder_layers=1, jct_layers=1, mlp_ratio=2.0, dropout=0.0,
-    text_length=10, table_length=14, image_length=4, video_length=3, audio_length=6,
-    vocab_size=40, image_features=12, video_features=27, audio_features=5,
-)  # fmt: skip
-"""The smallest model with all parts."""
-
-FEATURES = FeatureConfig(
-    text_length=10, table_length=14, image_size=4, patch_size=2, video_frames=3, frame_size=3,
-    audio_seconds=1.0, audio_frames=6, mel_bins=5, vocab_size=40,
-)  # fmt: skip
+from tests.training.small_data import FEATURES, MODEL
 
 
 @pytest.fixture(scope="session", autouse=True)
-def interrupts_arrive():
+def default_interrupts():
     """Handle SIGINT as in a terminal. Shells ignore it in background jobs (`&`), where tests that
-    interrupt a run would wait forever."""
+    interrupt a run would never end."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
-def threads_stay():
-    """Restore the number of threads after each test: it changes the last bits."""
+def same_threads():
+    """Restore the number of threads after each test: it affects rounding."""
     before = torch.get_num_threads()
     yield
     if torch.get_num_threads() != before:
@@ -62,7 +51,7 @@ def config() -> Config:
 
 @pytest.fixture
 def make_model():
-    """Return a function that builds a seeded model, by policy and changed settings."""
+    """Return a function that builds a seeded model from a policy and changed settings."""
 
     def make(policy: str = "zero", **changes) -> ScaleModel:
         torch.manual_seed(0)
@@ -73,13 +62,13 @@ def make_model():
 
 @pytest.fixture
 def make_batch():
-    """Return a function that builds a seeded random batch; `present`: a subset per product."""
+    """Return a function that builds a seeded random batch from the modalities of each product."""
     return random_batch
 
 
 @pytest.fixture(scope="session")
 def reference() -> dict:
-    """Numbers of the released code; stacks of five are in its order of modalities."""
+    """Results of the released code; arrays over five modalities are in its order."""
     path = Path(__file__).parent / "reference" / "reference_vectors.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -90,7 +79,7 @@ def random_batch(present: list[tuple[str, ...]], seed: int = 0) -> ProductBatch:
     tokens = {}
     for m in MODALITIES:
         length = MODEL.length(m)
-        # Drawn for all products, so that a product's content does not depend on the others.
+        # Drawn for all products: the content of a product does not depend on the others.
         sizes_B = torch.randint(max(length // 2, 3), length + 1, (len(present),), generator=random)
         padding_BL = torch.arange(length) >= sizes_B[:, None]
         rows_R = present_BM[:, INDEX[m]].nonzero().squeeze(1)
@@ -103,7 +92,7 @@ def random_batch(present: list[tuple[str, ...]], seed: int = 0) -> ProductBatch:
             values = values.masked_fill(padding_BL[:, :, None], 0.0)
         tokens[m] = Tokens(values, padding_BL, torch.arange(len(present)))
         if m == "table":
-            # Entities of two pieces each, after [CLS].
+            # Entities of two word pieces each, after [CLS].
             entity_L = (torch.arange(length) - 1).div(2, rounding_mode="floor").clamp(min=-1)
             tokens[m].entity_RL = entity_L.expand_as(padding_BL).masked_fill(padding_BL, -1)
         tokens[m] = tokens[m].select(rows_R)
@@ -112,7 +101,7 @@ def random_batch(present: list[tuple[str, ...]], seed: int = 0) -> ProductBatch:
 
 @pytest.fixture(scope="session")
 def small_catalogue(tmp_path_factory) -> Path:
-    """A catalogue of 48 products in 4 categories with media; one third is incomplete."""
+    """A catalogue of 48 products in 4 categories with media; a third of them is incomplete."""
     folder = tmp_path_factory.mktemp("catalogue")
     random = np.random.default_rng(0)
     records = []
@@ -171,7 +160,7 @@ WRITERS = {"image": _write_image, "video": _write_video, "audio": _write_audio}
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory):
-    """The user's cache, for commands without a cache argument."""
+    """The user's cache folder, for commands without a cache argument."""
     folder = tmp_path_factory.mktemp("user-cache")
     os.environ["SCALE_CACHE"] = str(folder)
     yield folder

@@ -1,12 +1,16 @@
-"""Child processes without the seconds of `import torch`: a fork server imports it once.
+"""Child processes from a fork server, which imports torch only once.
 
-A child is a process of its own in all else. It can be killed, and gets its work pickled.
+In all other respects they are ordinary processes: they can be killed, and functions and arguments
+are pickled.
 """
 
 import multiprocessing
 import os
+import signal
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -15,7 +19,7 @@ import torch
 
 
 class Child(ForkServerProcess):
-    """A process with the environment that its parent has now: the server has an older one."""
+    """A process with the current environment of its parent; the server's may be outdated."""
 
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
@@ -28,7 +32,7 @@ class Child(ForkServerProcess):
 
 
 class Context(ForkServerContext):
-    """The standard fork server, with processes of class `Child`."""
+    """The standard fork server, which starts processes of class `Child`."""
 
     Process = Child
 
@@ -41,7 +45,7 @@ CONTEXT.set_forkserver_preload([
 
 
 def start(function: Callable, *arguments, log: Path, **environment: str) -> Child:
-    """Start a function of a module in a child with one thread; its output goes to `log`."""
+    """Run a module-level function in a child with one thread and write its output to `log`."""
     child = CONTEXT.Process(target=_call, args=(function, arguments, log))
     child.environment |= environment
     child.start()
@@ -57,7 +61,7 @@ def _call(function, arguments, log):
 
 
 def run_two(function: Callable, *arguments) -> None:
-    """Run a function in two processes of one group, as torchrun would."""
+    """Run a function in two processes of one process group, as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -74,7 +78,7 @@ def run_two(function: Callable, *arguments) -> None:
 
 
 def run_alone(function: Callable, *arguments) -> None:
-    """Run a function in a child, where it may fork and patch as it likes."""
+    """Run a function in a child, where it may fork and patch modules."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         process = start(function, *arguments, log=log)
@@ -82,11 +86,39 @@ def run_alone(function: Callable, *arguments) -> None:
         assert process.exitcode == 0, log.read_text()[-3000:]
 
 
+def killed_in_fork(
+    function: Callable,
+    *arguments,
+    prepare: Callable[[], None] | None = None,
+    seconds: float | None = None,
+) -> bool:
+    """Run a function in a fork of this process; return whether it was killed.
+
+    `prepare` is called first in the fork; after `seconds` it is killed.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            if prepare is not None:
+                prepare()
+            function(*arguments)
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
 def fork_workers(patch) -> None:
-    """Let the package take its worker processes from the fork server instead of spawning them."""
+    """Make the package start worker processes from the fork server instead of spawning them."""
 
     def context(method: str):
-        assert method == "spawn", "a fork copies the locks of other threads"
+        assert method == "spawn", "fork copies the locks of other threads"
         return CONTEXT
 
     patch.setattr(multiprocessing, "get_context", context)

@@ -1,4 +1,4 @@
-"""A run that was never stopped, and what it means that another one is the same."""
+"""An uninterrupted training run, and the comparison of two runs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ def cache(tmp_path_factory) -> FeatureCache:
 
 @pytest.fixture(scope="session")
 def small(config) -> Config:
-    """A config that trains in seconds; dropout on, so that its random numbers are tested too."""
+    """A config that trains in seconds, with dropout, which tests its random numbers too."""
     train = replace(
         config.train, steps=12, batch_size=8, learning_rate=2e-3, log_every=1, eval_every=4,
         checkpoint_every=4,
@@ -34,7 +34,7 @@ def small(config) -> Config:
 
 @pytest.fixture(scope="session")
 def whole_run(small, small_catalogue, cache, tmp_path_factory) -> Path:
-    """A run that was never stopped."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     pretrain(small, small_catalogue, out, cache=cache, progress=False)
     return out
@@ -42,17 +42,14 @@ def whole_run(small, small_catalogue, cache, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_dataset(whole_run, small_catalogue, cache):
-    """The config of the whole run and the products that it trained on."""
+    """The config of the whole run and its training set."""
     run = TrainedRun.load(whole_run)
     return run.config, run.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
 
 
 @pytest.fixture(scope="session")
 def same_run() -> Callable[[Path, Path], None]:
-    """Fails unless two runs have the same checkpoints, metrics and scores, to the bit.
-
-    The speed is no part of it.
-    """
+    """Assert that two runs have bit-identical checkpoints, metrics (without speed) and scores."""
 
     def check(one: Path, other: Path) -> None:
         for which, file in (("last", "model.safetensors"), ("last", OPTIMIZER),

@@ -1,4 +1,4 @@
-"""Random products that a `Trainer` trains on, without a catalogue; work of one process of two."""
+"""A small random data set for `Trainer`, and training settings for one or two processes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +20,20 @@ MODEL = ModelConfig(
     text_length=10, table_length=14, image_length=4, video_length=3, audio_length=6,
     vocab_size=40, image_features=12, video_features=27, audio_features=5,
 )  # fmt: skip
+"""The smallest model with all parts."""
 FEATURES = FeatureConfig(
     text_length=10, table_length=14, image_size=4, patch_size=2, video_frames=3, frame_size=3,
     audio_seconds=1.0, audio_frames=6, mel_bins=5, vocab_size=40,
 )  # fmt: skip
-ALL, NO_SOUND = MODALITIES, ("text", "table", "image", "video")
+ALL, NO_AUDIO = MODALITIES, ("text", "table", "image", "video")
 MIXED = [ALL, ("text", "table"), ("text", "image", "audio"), ALL,
          ("video", "audio"), ("table", "image", "video"), ALL, ("text", "audio")]  # fmt: skip
-FLAT = [("text", "table")] * 2 + [("text",)] * 2
-"""Four products of which nobody has seen or heard anything."""
+NO_MEDIA = [("text", "table")] * 2 + [("text",)] * 2
+"""Four products without image, video or audio."""
 
 
-class Pieces:
-    """What masking asks of a tokenizer."""
+class SmallTokenizer:
+    """The attributes of a tokenizer that masking uses."""
 
     mask_token_id, unk_token_id, all_special_ids = 4, 1, (0, 1, 2, 3, 4)
 
@@ -41,9 +42,9 @@ class Pieces:
 
 
 class SmallData:
-    """Products with random tokens in double precision; those 4 apart have the same contents."""
+    """Products with random tokens in float64; products n and n + 4 have equal content numbers."""
 
-    tokenizer = Pieces()
+    tokenizer = SmallTokenizer()
 
     def __init__(self, present: list[tuple[str, ...]]):
         random, count = torch.Generator().manual_seed(1), len(present)
@@ -88,7 +89,7 @@ def _tokens(modality: str, count: int, random: torch.Generator) -> Tokens:
 
 
 def setting(present: list, loss: LossConfig, policy: str = "zero", dropout: float = 0.0, **train):
-    """Products and config of a few steps over all of them."""
+    """Return modalities by product and a config whose batches are all products."""
     config = Config(features=FEATURES, model=replace(MODEL, dropout=dropout), loss=loss)
     train = {"steps": 10, "batch_size": len(present), "device": "cpu", **train}
     missing = replace(config.missing, policy=policy)
@@ -96,39 +97,47 @@ def setting(present: list, loss: LossConfig, policy: str = "zero", dropout: floa
 
 
 WEIGHTED = LossConfig(weight_on="loss", weight_uniform_share=0.0)
-FLOWING = replace(WEIGHTED, weight_gradient=True)
+WEIGHT_GRADIENT = replace(WEIGHTED, weight_gradient=True)
 SETTINGS = {
     "default": setting(MIXED, LossConfig()),
-    "one process has only words": setting([*FLAT, *MIXED[:4]], LossConfig()),
-    "one process has nothing to learn": setting([*MIXED[:4], *FLAT], LossConfig(tasks=("MRP",))),
-    "nobody has sound": setting([NO_SOUND] * 4 + FLAT, LossConfig(), policy="skip"),
+    "one process without media": setting([*NO_MEDIA, *MIXED[:4]], LossConfig()),
+    "one process without a task": setting([*MIXED[:4], *NO_MEDIA], LossConfig(tasks=("MRP",))),
+    "no audio": setting([NO_AUDIO] * 4 + NO_MEDIA, LossConfig(), policy="skip"),
     "contrast only": setting(MIXED, LossConfig(tasks=("contrastive",)), policy="learned"),
     "scores of the batch": setting(
-        [*FLAT, *MIXED[:4]], replace(FLOWING, weight_level="batch", row_normalise=True)
+        [*NO_MEDIA, *MIXED[:4]],
+        replace(WEIGHT_GRADIENT, weight_level="batch", row_normalise=True),
     ),
     "official": setting(MIXED, official_loss()),
     "posterior": setting(MIXED, replace(WEIGHTED, weight_by="posterior"), micro_batch=2),
     "logits": setting(
-        [*MIXED[:4], *FLAT],
-        replace(FLOWING, weight_on="logits", weight_features="fused", ignore_duplicates=False),
+        [*MIXED[:4], *NO_MEDIA],
+        replace(
+            WEIGHT_GRADIENT, weight_on="logits", weight_features="fused", ignore_duplicates=False
+        ),
         micro_batch=2,
     ),
-    "dropout": setting(MIXED, FLOWING, policy="skip", dropout=0.3, micro_batch=2),
+    "dropout": setting(MIXED, WEIGHT_GRADIENT, policy="skip", dropout=0.3, micro_batch=2),
     "parts of unequal size": setting(MIXED, WEIGHTED, micro_batch=3, activation_checkpointing=True),
-    "lean": setting([*FLAT, *MIXED[:4]], LossConfig(), policy="skip", loss_positions_only=True),
-    "lean zeros": setting([*MIXED[:4], *FLAT], LossConfig(), loss_positions_only=True),
+    "loss positions, skip": setting(
+        [*NO_MEDIA, *MIXED[:4]], LossConfig(), policy="skip", loss_positions_only=True
+    ),
+    "loss positions, zero": setting(
+        [*MIXED[:4], *NO_MEDIA], LossConfig(), loss_positions_only=True
+    ),
 }  # fmt: skip
 SHARDED = (
-    "default", "one process has only words", "one process has nothing to learn", "nobody has sound",
-    "contrast only", "logits", "dropout", "parts of unequal size", "lean", "lean zeros",
+    "default", "one process without media", "one process without a task", "no audio",
+    "contrast only", "logits", "dropout", "parts of unequal size", "loss positions, skip",
+    "loss positions, zero",
 )  # fmt: skip
-"""Settings that are trained with FSDP2 too."""
+"""Settings that are also trained with FSDP2."""
 
 
 def two_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
-    """Losses and norm of two steps, the gradient of the first, and what weights came out.
+    """Return losses and norm of two steps, the gradient of the first, and the final weights.
 
-    A batch is all products in order: a process has one half of them.
+    A batch is all products in order; each of two processes has one half.
     """
     present, config = SETTINGS[name]
     config = replace(config, train=replace(config.train, fsdp=fsdp))
@@ -148,21 +157,21 @@ def two_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
             }
     found |= {f"weight/{key}": full_tensor(p) for key, p in trainer.model.named_parameters()}
     if fsdp:
-        found["held"] = held_share(trainer)
+        found["local share"] = local_share(trainer)
     return {key: value.detach().clone().contiguous() for key, value in found.items()}
 
 
-def held_share(trainer: Trainer) -> torch.Tensor:
-    """Numbers of weights and of AdamW's moments that are here, over those that there are."""
+def local_share(trainer: Trainer) -> torch.Tensor:
+    """Return the share of the weights and of AdamW's moments that this process holds."""
     tensors = list(trainer.model.parameters())
     for state in trainer.optimizer.state.values():
         tensors += [state["exp_avg"], state["exp_avg_sq"]]
-    here = sum(tensor.to_local().numel() for tensor in tensors)
-    return torch.tensor(here / sum(tensor.numel() for tensor in tensors))
+    local = sum(tensor.to_local().numel() for tensor in tensors)
+    return torch.tensor(local / sum(tensor.numel() for tensor in tensors))
 
 
 def train_all(folder: Path) -> None:
-    """Work of one process of several: its results by setting, as files."""
+    """Train all settings in one process of several and write its results to files."""
     for number, name in enumerate(SETTINGS):
         save_file(two_steps(name), folder / f"{number}-{rank()}.safetensors")
         if name in SHARDED:

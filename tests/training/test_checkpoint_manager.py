@@ -1,11 +1,10 @@
-"""Checkpoints: whole or not there, checked when read, and as many as are to be kept."""
+"""Checkpoints: atomic writes, checksums, restore, retention."""
 
 import errno
 import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +17,14 @@ from scale.model.scale import ScaleModel
 from scale.model.storage import CheckpointError
 from scale.training import checkpoint_manager
 from scale.training.checkpoint_manager import SUMS, CheckpointManager, TrainState, load_checkpoint
-from tests.processes import run_alone
+from tests.processes import killed_in_fork, run_alone
+from tests.training.stops import flip_a_bit, kill_at_operation
 
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "state.json")
 
 
 def filled(make_model, step):
-    """A model and its optimizer whose every number is `step`."""
+    """Return a model and its optimizer with all values equal to `step`."""
     model = make_model()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for parameter in model.parameters():
@@ -41,7 +41,7 @@ def save(make_model, folder, *steps, keep=1):
 
 
 def restored(make_model, folder):
-    """The step to which a run goes back; model and optimizer must be of that step."""
+    """Restore; return name and step, to which model and optimizer must belong."""
     model, optimizer = filled(make_model, -1)
     name, state = CheckpointManager(folder).restore(model, optimizer)
     assert all((p == state.step).all() for p in model.parameters())
@@ -49,14 +49,8 @@ def restored(make_model, folder):
     return name, state.step
 
 
-def flip_a_bit(path, place=-3):
-    content = bytearray(path.read_bytes())
-    content[place] ^= 4
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_one_flipped_bit_is_found_and_the_older_one_taken(make_model, tmp_path, caplog, name):
+def test_damaged_checkpoint_is_set_aside_for_the_older_one(make_model, tmp_path, caplog, name):
     save(make_model, tmp_path, 10, 20, keep=2)
     flip_a_bit(tmp_path / "last" / name)
     with pytest.raises(CheckpointError, match=rf"last/{name}: damaged .*SHA-256"):
@@ -70,13 +64,13 @@ def test_one_flipped_bit_is_found_and_the_older_one_taken(make_model, tmp_path, 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_found(make_model, tmp_path, name):
+def test_checkpoint_with_a_missing_file_is_not_restored(make_model, tmp_path, name):
     save(make_model, tmp_path, 10, 20, keep=2)
     (tmp_path / "last" / name).unlink()
     assert restored(make_model, tmp_path) == ("last-000010", 10)
 
 
-def test_where_none_is_good_nothing_is_thrown_away(make_model, tmp_path):
+def test_without_a_good_checkpoint_all_are_kept(make_model, tmp_path):
     save(make_model, tmp_path, 10, 20, keep=2)
     for path in tmp_path.iterdir():
         flip_a_bit(path / "optimizer.safetensors")
@@ -85,7 +79,7 @@ def test_where_none_is_good_nothing_is_thrown_away(make_model, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"last", "last-000010"}
 
 
-def test_sums_are_those_of_sha256sum(make_model, tmp_path):
+def test_sha256sum_accepts_the_checksums(make_model, tmp_path):
     save(make_model, tmp_path, 10)
     lines = (tmp_path / "last" / SUMS).read_text().splitlines()
     assert [line.split("  ")[1] for line in lines] == sorted(FILES)
@@ -93,8 +87,8 @@ def test_sums_are_those_of_sha256sum(make_model, tmp_path):
     assert checked.returncode == 0
 
 
-def test_folders_of_before_still_load(make_model, tmp_path):
-    """Without sums, with fewer facts in the state, and stopped between two renames."""
+def test_old_checkpoints_load(make_model, tmp_path):
+    """Without checksums, with fewer fields in the state, and killed between two renames."""
     save(make_model, tmp_path, 10)
     (tmp_path / "last" / SUMS).unlink()
     state = tmp_path / "last" / "state.json"
@@ -109,13 +103,13 @@ def test_folders_of_before_still_load(make_model, tmp_path):
     [(1, ["last"]), (2, ["last-000030", "last"]), (3, ["last-000020", "last-000030", "last"]),
      (9, ["last-000010", "last-000020", "last-000030", "last"])],
 )  # fmt: skip
-def test_as_many_are_kept_as_wanted(make_model, tmp_path, keep, names):
+def test_keep_last(make_model, tmp_path, keep, names):
     save(make_model, tmp_path, 10, 20, 30, 40, keep=keep)
     assert list(CheckpointManager(tmp_path).steps()) == names
     assert {p.name for p in tmp_path.iterdir()} == set(names)
 
 
-def test_models_to_look_at_are_none_to_go_on_from(make_model, tmp_path):
+def test_numbered_checkpoints_are_not_resumed_from(make_model, tmp_path):
     model, _ = filled(make_model, 30)
     save(make_model, tmp_path, 20)
     manager = CheckpointManager(tmp_path)
@@ -133,7 +127,7 @@ def test_models_to_look_at_are_none_to_go_on_from(make_model, tmp_path):
     [OSError(errno.ENOSPC, "No space left on device"),
      SafetensorError('Error while serializing: IoError(Os { code: 28, kind: StorageFull })')],
 )  # fmt: skip
-def test_what_cannot_be_written_leaves_what_was(make_model, tmp_path, monkeypatch, error):
+def test_failed_write_keeps_the_earlier_checkpoint(make_model, tmp_path, monkeypatch, error):
     save(make_model, tmp_path, 10)
 
     def full(tensors, path):
@@ -147,32 +141,23 @@ def test_what_cannot_be_written_leaves_what_was(make_model, tmp_path, monkeypatc
     assert restored(make_model, tmp_path) == ("last", 10)
 
 
-def die_at(moment: int, folder: Path) -> None:
-    """Kill this process before a file operation of that number, or (-1) halfway through a file."""
-    count, save_file = 0, checkpoint_manager.save_file
-
-    def die():
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def watch(event, arguments):
-        nonlocal count
-        if event.split(".")[0] in ("open", "os", "shutil") and str(folder) in str(arguments):
-            count += 1
-            if count == moment:
-                die()
+def kill_at(operation: int, folder: Path) -> None:
+    """Kill this process before its n-th file operation, or (-1) in the middle of a file."""
+    save_file = checkpoint_manager.save_file
 
     def save_half(tensors, path):
         save_file(tensors, path)
-        if moment == -1:
-            os.truncate(path, path.stat().st_size // 2)
-            die()
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoint_manager.save_file = save_half
-    sys.addaudithook(watch)
+    if operation == -1:
+        checkpoint_manager.save_file = save_half
+    else:
+        kill_at_operation(operation, folder)
 
 
-def write_and_die(config: ModelConfig, folder: Path) -> None:
-    """Write checkpoints in children that die one operation later each time, and check."""
+def write_and_kill(config: ModelConfig, folder: Path) -> None:
+    """Write checkpoints in children that are killed one operation later each time, and check."""
     model = ScaleModel(config, MissingConfig("zero"))
     optimizer = torch.optim.AdamW(model.parameters())
 
@@ -187,19 +172,8 @@ def write_and_die(config: ModelConfig, folder: Path) -> None:
         manager.save_last(model, optimizer, TrainState(step))
         manager.save_best(model, optimizer, TrainState(step, 0.5, step))
 
-    def killed_write(step, moment):
-        child = os.fork()
-        if child:
-            status = os.waitpid(child, 0)[1]
-            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-            return os.WIFSIGNALED(status)
-        die_at(moment, folder)
-        try:
-            write(step)
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
+    def killed_write(step, operation):
+        return killed_in_fork(write, step, prepare=lambda: kill_at(operation, folder))
 
     def check(allowed):
         fill(-1)
@@ -211,21 +185,23 @@ def write_and_die(config: ModelConfig, folder: Path) -> None:
         assert state.step in allowed, (state, allowed)
         assert all((p == state.step).all() for p in model.parameters()), state
         assert all((s["exp_avg"] == state.step).all() for s in optimizer.state.values()), state
-        assert not list(folder.glob("*.damaged")), "a kill leaves nothing damaged"
+        assert not list(folder.glob("*.damaged")), "a kill must not damage a checkpoint"
 
-    moment, kills, step = -1, 0, 1
+    operation, kills, step = -1, 0, 1
     write(0)
-    while killed_write(step, moment):
+    while killed_write(step, operation):
         kills += 1
         check([step - 1, step])
-        write(step)  # As the run that goes on does.
-        step, moment = step + 1, max(moment + 1, 1)
+        write(step)  # As the resumed run does.
+        step, operation = step + 1, max(operation + 1, 1)
         assert kills < 500
     check([step])
-    assert kills > 40, "so many kills it took until a write got through"
+    assert kills > 40, "number of kills until a write succeeded"
 
 
-def test_killed_at_every_file_operation_of_a_write_one_is_always_good(model_config, tmp_path):
-    """`kill -9` before each operation on files of a checkpoint's write in turn, and halfway through
-    a file. What is there afterwards is whole, and never older than what was there before."""
-    run_alone(write_and_die, replace(model_config, modalities=("image",)), tmp_path / "c")
+def test_kill_at_any_file_operation_keeps_a_good_checkpoint(model_config, tmp_path):
+    """`kill -9` before each file operation of a write in turn, and in the middle of a file.
+
+    The restored checkpoint is complete and never older than the one before the write.
+    """
+    run_alone(write_and_kill, replace(model_config, modalities=("image",)), tmp_path / "c")

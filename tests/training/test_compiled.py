@@ -1,4 +1,4 @@
-"""Compiled layers: one graph each for all shapes, and the numbers of the eager ones."""
+"""Compiled layers: one graph for all shapes, with the results of eager layers."""
 
 import itertools
 from dataclasses import replace
@@ -37,7 +37,7 @@ def forward_and_back(model, batch, seed):
     return total.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
-def test_no_compilation_after_the_first_shapes_and_the_same_numbers(make_model, make_batch):
+def test_no_recompilation_for_other_shapes_and_eager_results(make_model, make_batch):
     eager, compiled = make_model("skip"), make_model("skip")
     compile_layers(compiled, backend="aot_eager")
     graphs = []
@@ -50,14 +50,14 @@ def test_no_compilation_after_the_first_shapes_and_the_same_numbers(make_model, 
         for name, gradient in found[1].items():
             torch.testing.assert_close(gradient, wanted[1][name], msg=name)
         graphs.append(counters["stats"]["unique_graphs"])
-    # Layers of one kind share a graph: there are far fewer than layers.
+    # Layers of one kind share a graph, so there are fewer graphs than layers.
     assert graphs == [graphs[0]] * 6
     assert 0 < graphs[0] <= len(list(compiled_modules(compiled)))
     assert not counters["graph_break"]
 
 
-def test_many_kinds_of_batches_are_no_error(make_model, make_batch):
-    """One row or several, padded or not, with gradient or not: each is a graph of its own."""
+def test_recompilation_limit_covers_all_kinds_of_batches(make_model, make_batch):
+    """One row or several, padded or not, with gradient or not: each needs a graph."""
     modalities = ("text", "table", "image")
     model = make_model("skip", modalities=modalities)
     compile_layers(model, backend="eager")
@@ -74,7 +74,7 @@ def test_many_kinds_of_batches_are_no_error(make_model, make_batch):
     assert counters["stats"]["unique_graphs"] > 8
 
 
-def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
+def test_compiled_training_equals_eager_training(small_dataset, monkeypatch):
     config, products = small_dataset
     config = replace(config, train=replace(config.train, compile=True))
     monkeypatch.setattr(
@@ -89,14 +89,14 @@ def test_train_compile_compiles_what_a_step_runs(small_dataset, monkeypatch):
         )
     assert counters["stats"]["unique_graphs"] > 0
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
-    # The names of the weights stay, so a checkpoint does not depend on it.
+    # Checkpoints do not depend on compilation: the names of the weights stay.
     assert trainer.model.state_dict().keys() == seeded_model(config).state_dict().keys()
 
 
-def test_a_compiled_layer_recomputes_with_the_same_dropout():
-    """Checkpointed and compiled, as `Trainer` does it: the gradient is that of the plain layer.
+def test_checkpointed_compiled_layer_recomputes_with_the_same_dropout():
+    """The order of `Trainer`, checkpointing before compilation, keeps the gradient.
 
-    Not with the backend "eager", which leaves the random numbers of the recomputation alone.
+    The backend "eager" does not test this: it does not touch the recomputation's random numbers.
     """
     tokens_BLD = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(0))
     gradients = []

@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU) give what one gives, whatever each of them has in its half."""
+"""Two processes (gloo, CPU) equal one process, whatever products each of them has."""
 
 import shutil
 import subprocess
@@ -37,7 +37,7 @@ def folder_of_two(tmp_path_factory):
 
 
 def found_by_two(folder, ending=""):
-    """What both processes found, by setting."""
+    """Return the results of both processes by setting."""
     return {
         name: [load_file(folder / f"{number}-{rank}{ending}.safetensors") for rank in range(2)]
         for number, name in enumerate(small_data.SETTINGS)
@@ -57,55 +57,53 @@ def sharded(folder_of_two):
 
 @pytest.fixture(scope="module")
 def one_process():
-    """What one process finds, by setting."""
+    """The results of one process by setting."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_step, "batch_indices", None)  # Put back afterwards.
+        patch.setattr(training_step, "batch_indices", None)  # Restored afterwards.
         return {name: small_data.two_steps(name) for name in small_data.SETTINGS}
 
 
 @pytest.mark.parametrize("name", small_data.SETTINGS)
-def test_two_processes_have_the_losses_gradient_and_weights_of_one(
-    two_processes, one_process, name
-):
+def test_two_processes_equal_one_in_losses_gradient_and_weights(two_processes, one_process, name):
     one = one_process[name]
     assert sum(value.abs().sum() for key, value in one.items() if "gradient" in key) > 0
     for found in two_processes[name]:
         for key in one.keys() | found.keys():
             if key not in one:
-                assert not found[key].any(), f"{key}: nobody reads it, DDP gives zeros"
+                assert not found[key].any(), f"{key}: unused, DDP returns zeros"
                 continue
             torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
 
 
 @pytest.mark.parametrize("name", small_data.SHARDED)
-def test_sharded_weights_learn_as_those_of_one_process(sharded, one_process, name):
-    """FSDP2, whatever each process has in its half; of weights and moments each holds one."""
+def test_sharded_training_equals_one_process(sharded, one_process, name):
+    """With FSDP2, each process holds half of the weights and of the moments."""
     one = one_process[name]
     for found in sharded[name]:
-        assert found.pop("held") == pytest.approx(0.5, abs=0.02)
+        assert found.pop("local share") == pytest.approx(0.5, abs=0.02)
         for key in one.keys() | found.keys():
             if name == "dropout":
-                # Encoders that run for the other process's sake draw random numbers too.
+                # Encoders that run only for the other process draw random numbers too.
                 torch.testing.assert_close(found[key], sharded[name][0][key], msg=key)
             elif key not in one:
-                assert not found[key].any(), f"{key}: nobody reads it"
+                assert not found[key].any(), f"{key}: unused"
             elif key.startswith("weight/") and key.replace("weight", "gradient", 1) not in one:
-                # A gradient of 0 instead of none: AdamW's decay goes on.
+                # The gradient is 0 instead of None, so AdamW's decay continues.
                 torch.testing.assert_close(found[key], one[key], rtol=1e-4, atol=0, msg=key)
             else:
                 torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
 
 
-def test_the_settings_are_not_all_alike(two_processes):
+def test_settings_differ_and_clipping_acts(two_processes):
     norms = {name: found[0]["0/grad_norm"].item() for name, found in two_processes.items()}
     assert len({round(norm, 6) for norm in norms.values()}) == len(norms)
-    assert any(norm > 1 for norm in norms.values()), "clipping has something to do"
-    gradients = two_processes["nobody has sound"][0].keys()
+    assert any(norm > 1 for norm in norms.values()), "no gradient is clipped"
+    gradients = two_processes["no audio"][0].keys()
     assert "gradient/encoders.image.project.weight" in gradients
     assert "gradient/encoders.audio.project.weight" not in gradients
 
 
-def test_alone_there_is_one_process():
+def test_rank_and_size_of_a_single_process():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.own_share(7) == slice(0, 7)
     rows = torch.ones(2, 3)
@@ -113,21 +111,21 @@ def test_alone_there_is_one_process():
     assert torch.equal(distributed.all_reduce_sum(rows), rows)
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
+def test_indivisible_batch_raises(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(ValueError, match=r"8 products a step .* among 3 processes: choose another"):
         distributed.own_share(8)
     assert distributed.own_share(9) == slice(0, 3)
 
 
-def test_what_needs_the_whole_batch_is_refused():
+def test_weight_fn_with_micro_batches_raises():
     present, config = small_data.SETTINGS["posterior"]
     data = small_data.SmallData(present)
     with pytest.raises(ValueError, match="the whole batch at once: one process and"):
         Trainer(config, seeded_model(config), data, weight_fn=lambda *_: None)
 
 
-def test_ways_that_were_not_tried_are_refused(monkeypatch):
+def test_unsupported_distributed_type_raises(monkeypatch):
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
     with pytest.raises(
         ValueError, match=r"configured for FSDP, which .*--train.fsdp.*docs/scaling.md"
@@ -142,10 +140,10 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def test_launched_pretraining_is_that_of_one_process_and_resumes_to_the_same_bits(
+def test_launched_pretraining_equals_one_process_and_resumes_bit_identically(
     small_catalogue, cache_folder, same_run, tmp_path, monkeypatch
 ):
-    """Whole by accelerate launch, then from its middle on."""
+    """The whole run with accelerate launch, then its second half."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
     pretrain = ("pretrain", "--catalogue", str(small_catalogue), *OPTIONS, "--out")
@@ -161,15 +159,15 @@ def test_launched_pretraining_is_that_of_one_process_and_resumes_to_the_same_bit
     assert files(two) == files(one)
 
     shutil.copytree(two, resumed)
-    forget_step_4(resumed)
+    remove_step_4(resumed)
     run_two(run_command, *pretrain, str(resumed), "--resume")
     same_run(resumed, two)
 
 
-def test_a_sharded_run_is_that_of_one_process_and_resumes_to_the_same_bits(
+def test_sharded_pretraining_equals_one_process_and_resumes_bit_identically(
     small_catalogue, cache_folder, same_run, tmp_path
 ):
-    """FSDP2 with an encoder that some processes' products do not need; then in one process."""
+    """FSDP2 with encoders that one process does not need; then resumed in one process."""
     one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
     pretrain = ("pretrain", "--catalogue", str(small_catalogue), *OPTIONS, "--missing.policy",
                 "skip", "--train.keep-every", "2", "--out")  # fmt: skip
@@ -179,10 +177,10 @@ def test_a_sharded_run_is_that_of_one_process_and_resumes_to_the_same_bits(
     assert files(two) == files(one)
 
     shutil.copytree(two, resumed)
-    forget_step_4(resumed)
+    remove_step_4(resumed)
     run_two(run_command, *pretrain, str(resumed), "--train.fsdp", "--resume")
     same_run(resumed, two)
-    forget_step_4(resumed)
+    remove_step_4(resumed)
     assert main([*pretrain, str(resumed), "--resume"]) == 0
     check_metrics(one, resumed)
 
@@ -199,7 +197,7 @@ def check_metrics(one: Path, other: Path) -> None:
             assert right[key] == pytest.approx(left[key], rel=1e-5, abs=1e-6), key
 
 
-def forget_step_4(run: Path) -> None:
+def remove_step_4(run: Path) -> None:
     saved = RunFolder(run).checkpoints
     for name, step in CheckpointManager(saved).steps().items():
         if step == 4:

@@ -1,4 +1,4 @@
-"""The gradient of a batch from its parts: for every loss that of the whole, to 1e-10 in float64."""
+"""Gradient caching equals the whole batch for every loss, to 1e-10 in float64."""
 
 from dataclasses import replace
 
@@ -23,11 +23,11 @@ MASK, PIECES = MaskConfig(rate=0.4), WordPieces.of(SmallData.tokenizer)
 ALL, WHOLE = np.arange(len(MIXED)), slice(0, len(MIXED))
 ACTIVE = LossConfig(weight_on="loss", weight_uniform_share=0.0)
 VARIANTS = {
-    f"{on}, {'flowing' if flows else 'stopped'}, {level}, {features}": LossConfig(
-        weight_on=on, weight_gradient=flows, weight_level=level, weight_features=features
+    f"{on}, {'with' if gradient else 'no'} gradient, {level}, {features}": LossConfig(
+        weight_on=on, weight_gradient=gradient, weight_level=level, weight_features=features
     )
     for on in ("none", "loss", "logits")
-    for flows in (False, True)
+    for gradient in (False, True)
     for level in ("sample", "batch")
     for features in ("encoder", "fused")
 } | {
@@ -35,17 +35,17 @@ VARIANTS = {
     "posterior": replace(ACTIVE, weight_by="posterior", weight_power=0.7),
     "contrast only": LossConfig(tasks=("contrastive",)),
     "prediction only": LossConfig(tasks=("MLM", "MAM"), weight_on="loss", weight_gradient=True),
-    "contrast alone is weighted": replace(ACTIVE, weight_gradient=True, weight_masked=False),
+    "contrastive loss weighted only": replace(ACTIVE, weight_gradient=True, weight_masked=False),
     "rows normalised": replace(ACTIVE, weight_gradient=True, row_normalise=True),
-    "not of mean one": replace(ACTIVE, weight_gradient=True, weight_mean_one=False),
+    "mean not one": replace(ACTIVE, weight_gradient=True, weight_mean_one=False),
     "duplicates are negatives": LossConfig(ignore_duplicates=False, negatives="both"),
     "mean of pairs": LossConfig(pair_reduction="mean", temperature=0.5),
     "weights on predictions": replace(
         ACTIVE, weight_gradient=True, regression_weight_on="prediction"
     ),
-    "still uniform": LossConfig(weight_on="loss", weight_gradient=True, weight_uniform_share=1.0),
+    "uniform": LossConfig(weight_on="loss", weight_gradient=True, weight_uniform_share=1.0),
 }
-PLAIN, FLOWING = "none, stopped, sample, encoder", "logits, flowing, batch, fused"
+PLAIN, WEIGHTED = "none, no gradient, sample, encoder", "logits, with gradient, batch, fused"
 
 
 def model_of(policy="zero", dropout=0.0):
@@ -63,7 +63,7 @@ def cut(data, loss, size):
 
 
 def gradients(model):
-    """By name; 0 where there is none: a part may not even have a path to what gets 0."""
+    """Return the gradients by name; 0 for None, which a micro-batch may have instead."""
     return {
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in model.named_parameters()
@@ -80,9 +80,9 @@ def assert_same(found, gradient, wanted, wanted_gradient):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [(name, 3) for name in VARIANTS] + [(FLOWING, 1), (FLOWING, 8), ("posterior", 8)],
+    [(name, 3) for name in VARIANTS] + [(WEIGHTED, 1), (WEIGHTED, 8), ("posterior", 8)],
 )
-def test_parts_have_the_losses_and_gradient_of_the_whole(name, size):
+def test_micro_batches_have_losses_and_gradient_of_the_whole_batch(name, size):
     loss, data = VARIANTS[name], SmallData(MIXED)
     whole, parted = model_of("learned"), model_of("learned")
     masked = corrupt(data, loss)
@@ -96,7 +96,7 @@ def test_parts_have_the_losses_and_gradient_of_the_whole(name, size):
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip"])
-def test_other_policies_for_what_is_missing(policy):
+def test_other_policies_for_missing_modalities(policy):
     loss, data = replace(ACTIVE, weight_gradient=True), SmallData(MIXED)
     whole, parted = model_of(policy), model_of(policy)
     masked = corrupt(data, loss)
@@ -107,9 +107,9 @@ def test_other_policies_for_what_is_missing(policy):
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
-@pytest.mark.parametrize("name", [PLAIN, FLOWING])
+@pytest.mark.parametrize("name", [PLAIN, WEIGHTED])
 def test_every_pass_has_the_same_dropout(name, recomputed):
-    """Against one graph over all parts, each with its seed: that is what is differentiated."""
+    """Compared with one graph over all micro-batches, each with its seed."""
     loss, data = VARIANTS[name], SmallData(MIXED)
     whole, parted = model_of("skip", 0.3), model_of("skip", 0.3)
     parts, masked, outputs = cut(data, loss, 3), corrupt(data, loss), []
@@ -149,7 +149,7 @@ def test_adding_up_the_gradients_of_small_batches_is_another_loss():
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_products_masks_do_not_depend_on_how_the_batch_is_cut(size):
+def test_masks_do_not_depend_on_micro_batches(size):
     data, loss = SmallData(MIXED), LossConfig()
     whole = corrupt(data, loss)
     for part in cut(data, loss, size):
@@ -165,7 +165,7 @@ def test_a_products_masks_do_not_depend_on_how_the_batch_is_cut(size):
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3])
-def test_steps_with_micro_batches_are_those_of_the_whole(monkeypatch, micro_batch):
+def test_training_with_micro_batches_equals_training_without(monkeypatch, micro_batch):
     monkeypatch.setattr(training_step, "batch_indices", lambda products, *_: np.arange(products))
     present, config = SETTINGS["default"]
     parted = replace(config, train=replace(config.train, micro_batch=micro_batch))
@@ -178,7 +178,7 @@ def test_steps_with_micro_batches_are_those_of_the_whole(monkeypatch, micro_batc
     torch.testing.assert_close(*(parameters_to_vector(s.model.parameters()) for s in (one, other)))
 
 
-def test_checkpointed_activations_are_computed_twice_for_the_same_gradient():
+def test_checkpointed_activations_are_recomputed_with_the_same_gradient():
     loss, data = LossConfig(), SmallData(MIXED)
     masked, calls = corrupt(data, loss), []
     kept, recomputed = model_of("skip", 0.3), model_of("skip", 0.3)
@@ -199,8 +199,8 @@ def test_checkpointed_activations_are_computed_twice_for_the_same_gradient():
     assert calls.count("JCT") == 1
 
 
-def test_logits_are_those_of_one_part_with_all(monkeypatch):
-    """Never all with all: at 65,536 products those would take 172 GB."""
+def test_logits_compare_one_micro_batch_with_all_products(monkeypatch):
+    """Never all with all, which take 172 GB for 65,536 products."""
     from scale.losses import contrastive
 
     shapes, original = [], contrastive.cross_entropy

@@ -21,13 +21,13 @@ def curve(*values):
     return np.arange(1.0, len(values) + 1), np.array(values, dtype=float)
 
 
-def test_losses_that_are_not_finite_are_a_symptom():
+def test_non_finite_losses_are_found():
     curves = {"loss/MLM": curve(1, math.nan, math.inf), "val/mAP@1": curve(math.nan)}
     (found,) = check_health(curves, 3)
     assert (found.kind, found.key, found.step, found.value) == ("not_finite", "loss/MLM", 2, 2)
 
 
-def test_uniformity_near_zero_is_collapse_after_a_quarter_of_the_run():
+def test_uniformity_near_zero_after_a_quarter_of_the_run_is_collapse():
     curves = {"val/uniformity": curve(-1, -0.05, -0.01)}
     (found,) = check_health(curves, 12)
     assert (found.kind, found.step) == ("collapse", 2)
@@ -36,7 +36,7 @@ def test_uniformity_near_zero_is_collapse_after_a_quarter_of_the_run():
     assert check_health({"val/uniformity": curve(-1, math.nan)}, 2) == []
 
 
-def test_the_limit_of_collapse_is_that_of_the_features():
+def test_collapse_limit_corresponds_to_the_mean_cosine():
     torch.manual_seed(0)
     for spread, collapsed in ((0.10, True), (0.2, False)):
         # Mean cosine 1 / (1 + spread^2) around one common direction.
@@ -49,21 +49,21 @@ def test_the_limit_of_collapse_is_that_of_the_features():
 
 
 @pytest.mark.parametrize(
-    ("validation", "loss", "told"),
+    ("validation", "loss", "overfitting"),
     [
         ([1, 2, 5, 6, 6, 5, 4, 3], range(8, 0, -1), True),
-        ([1, 2, 5, 6, 6, 5, 4, 3], range(8), False),  # the loss rises: another trouble
+        ([1, 2, 5, 6, 6, 5, 4, 3], range(8), False),  # the loss rises: not overfitting
         ([1, 2, 5, 6, 6, 6.2, 5.9, 6], range(8, 0, -1), False),  # noise
         ([1, 2, 3, 4, 5, 6, 7, 5], range(8, 0, -1), False),  # one bad validation
         ([6, 1], range(2, 0, -1), False),
         ([], range(0), False),
     ],
 )
-def test_validation_that_falls_while_the_loss_falls_is_overfitting(validation, loss, told):
+def test_falling_validation_with_falling_loss_is_overfitting(validation, loss, overfitting):
     curves = {"val/Recall@10": curve(*validation), "loss/total": curve(*loss)}
     found = check_health(curves, 8)
-    assert [each.kind for each in found] == ["overfitting"] * told
-    if told:
+    assert [each.kind for each in found] == ["overfitting"] * overfitting
+    if overfitting:
         assert found[0].best > found[0].value
 
 
@@ -74,7 +74,7 @@ def points(products=40, width=8):
     return torch.randn(products, 5, width, generator=random), present_NM
 
 
-def test_alignment_and_uniformity_equal_their_loops():
+def test_alignment_uniformity_and_mean_cosine_equal_loops():
     pooled_NMD, present_NM = points()
     unit = pooled_NMD / pooled_NMD.norm(dim=-1, keepdim=True)
     distances = [
@@ -94,7 +94,7 @@ def test_alignment_and_uniformity_equal_their_loops():
     assert mean_cosine(pooled_NMD, present_NM) == pytest.approx(cosines, abs=1e-5)
 
 
-def test_collapse_is_named_by_modality():
+def test_collapse_warning_names_the_modality():
     pooled_NMD, present_NM = points()
     assert collapse_warning(pooled_NMD, present_NM) is None
     pooled_NMD[:, 3] = torch.ones(8) + 0.01 * pooled_NMD[:, 3]
@@ -103,8 +103,8 @@ def test_collapse_is_named_by_modality():
     assert "audio" not in warning
 
 
-def test_duplicates_are_counted_as_the_anchor_meets_them():
-    """Six sounds, three of them the same: an anchor meets 6/30 of its own kind per draw."""
+def test_duplicate_warning_has_the_expected_number_of_false_negatives():
+    """Six audio files, three of them equal: 6/30 duplicates per other product on average."""
     content_id_NM = torch.full((6, 5), -1)
     content_id_NM[:, 0] = torch.arange(6)
     content_id_NM[:, 4] = torch.tensor([0, 0, 0, 1, 2, 3])

@@ -1,7 +1,7 @@
-"""The host does not wait for the device in a step: proven on the CPU, by the operations called.
+"""A step never waits for the device, tested on the CPU by its operations.
 
-On CUDA, a call waits where the host needs a number of the device: `.item()`, `bool()`, `.tolist()`,
-or the length of a result that depends on values (indexing by a mask).
+On CUDA, an operation waits if the host needs a value from the device (`.item()`, `bool()`,
+`.tolist()`) or a size that depends on values (indexing with a mask).
 """
 
 import sys
@@ -27,24 +27,25 @@ WAITING = (
     "_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2",
     "unique_consecutive", "unique_dim", "repeat_interleave.Tensor", "bincount", "argwhere",
 )  # fmt: skip
-"""Operations that CUDA cannot do without the host waiting for their result."""
+"""Operations for whose result the host waits on CUDA."""
 PACKAGE = Path(scale.__file__).parent
 
 
-class Watch(TorchDispatchMode):
-    """Counts by place in the package the operations for which a host would wait on CUDA."""
+class WaitCounter(TorchDispatchMode):
+    """Counts the operations that wait on CUDA, by location in the package."""
 
     def __init__(self):
         super().__init__()
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        if waits(function, arguments) and (where := place(sys._getframe())):
+        if waits(function, arguments) and (where := location(sys._getframe())):
             self.found[where] += 1
         return function(*arguments, **(keywords or {}))
 
 
 def waits(function, arguments) -> bool:
+    """Return whether an operation waits on CUDA."""
     name = str(function).removeprefix("aten.")
     if name.startswith(("index.", "index_put", "_index_put_impl", "_unsafe_index")):
         indices = [i for i in arguments[1] if i is not None]
@@ -52,10 +53,10 @@ def waits(function, arguments) -> bool:
     return any(name == w or name.startswith(f"{w}.") for w in WAITING)
 
 
-def place(frame) -> str | None:
-    """Function of the package that is at work, e.g. `model/scale.py:_predict`.
+def location(frame) -> str | None:
+    """Return the innermost function of the package, e.g. `model/scale.py:_predict`.
 
-    None while a batch is collated and masked: that is on the CPU and before the transfer.
+    None while a batch is collated and masked, on the CPU before the transfer.
     """
     found = None
     while frame is not None:
@@ -68,14 +69,13 @@ def place(frame) -> str | None:
     return found or "elsewhere"
 
 
-def watched(config, data, steps=2):
-    """By place, how often a step waits, of some steps after the first."""
+def waits_of_a_step(config, data):
+    """Return how often the second step waits, by location."""
     trainer = Trainer(config, seeded_model(config), data)
-    trainer.train_step(0)  # It sets up the optimizer.
-    with Watch() as watch:
-        for step in range(1, 1 + steps):
-            trainer.train_step(step)
-    return {name: count / steps for name, count in watch.found.items()}
+    trainer.train_step(0)  # Initialises the optimizer.
+    with WaitCounter() as counter:
+        trainer.train_step(1)
+    return counter.found
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,17 @@ def watched(config, data, steps=2):
         lambda values, mask: values.index_put_((mask,), torch.tensor(1.0)),
     ],
 )
-def test_the_watch_sees_waiting(waiting):
-    with Watch() as watch:
+def test_counter_counts_operations_that_wait(waiting):
+    with WaitCounter() as counter:
         waiting(torch.arange(4.0), torch.tensor([True, False, True, False]))
-    assert watch.found
+    assert counter.found
 
 
-def test_the_watch_sees_no_waiting_where_there_is_none():
+def test_counter_ignores_operations_that_do_not_wait():
     values, mask = torch.arange(4.0), torch.tensor([True, False, True, False])
-    with Watch() as watch:
+    with WaitCounter() as counter:
         values[torch.tensor([0, 1])] + torch.where(mask, values, 0.0).sum()
-    assert not watch.found
+    assert not counter.found
 
 
 POLICIES = ("zero", "skip", "learned")
@@ -111,8 +111,8 @@ CHANGES = ({}, {"micro_batch": 4}, {"loss_positions_only": True})
 
 @pytest.mark.parametrize("policy", range(3))
 @pytest.mark.parametrize("loss", range(4))
-def test_a_step_never_waits(small_dataset, loss, policy):
-    """A Latin square: each two of loss, policy and changes meet."""
+def test_step_never_waits(small_dataset, loss, policy):
+    """A Latin square: all pairs of loss and policy, policy and change, change and loss occur."""
     config, products = small_dataset
     config = replace(
         config,
@@ -120,16 +120,16 @@ def test_a_step_never_waits(small_dataset, loss, policy):
         missing=replace(config.missing, policy=POLICIES[policy]),
         train=replace(config.train, **CHANGES[(loss + policy) % 3]),
     )
-    assert watched(config, products) == {}
+    assert not waits_of_a_step(config, products)
 
 
-def to_device(name, original):
-    """A method of tensors that gives them to the host, allowed only before the transfer."""
+def allowed_before_transfer(name, original):
+    """Wrap a method that copies a tensor to the host: it raises after the transfer of the batch."""
 
     def method(tensor, *_, **__):
         frame = sys._getframe(1)
         kept = frame.f_code is Tokens.on_host.__code__ and frame.f_back.f_code.co_name == "to"
-        if kept or place(frame) is None:
+        if kept or location(frame) is None:
             return original(tensor)
         raise AssertionError(f"Tensor.{name}")
 
@@ -137,7 +137,7 @@ def to_device(name, original):
 
 
 def one_step(small_dataset, monkeypatch, policy="zero", **changes):
-    """A step during which no tensor may reach Python: on the CPU it would share its memory."""
+    """Run a step during which no tensor may be converted to Python or numpy values."""
     config, products = small_dataset
     missing, train = replace(config.missing, policy=policy), replace(config.train, **changes)
     config = replace(config, missing=missing, train=train)
@@ -145,19 +145,20 @@ def one_step(small_dataset, monkeypatch, policy="zero", **changes):
     trainer.train_step(0)
     with monkeypatch.context() as patch:
         for name in ("tolist", "cpu", "numpy", "__array__"):
-            patch.setattr(torch.Tensor, name, to_device(name, getattr(torch.Tensor, name)))
+            original = getattr(torch.Tensor, name)
+            patch.setattr(torch.Tensor, name, allowed_before_transfer(name, original))
         trainer.train_step(1)
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
 @pytest.mark.parametrize("changes", [{}, {"loss_positions_only": True}])
-def test_nothing_is_moved_to_the_host_in_a_step(small_dataset, monkeypatch, policy, changes):
-    """(In parts, the step asks facts that are on the CPU: `ProductDataset.facts`.)"""
+def test_step_copies_nothing_to_the_host(small_dataset, monkeypatch, policy, changes):
+    """Without micro-batches, which use facts on the CPU (`ProductDataset.facts`)."""
     one_step(small_dataset, monkeypatch, policy, **changes)
 
 
-def test_the_model_would_look_for_hidden_positions_itself(small_dataset, monkeypatch):
-    """Without those that masking knows it asks the device."""
+def test_model_without_given_positions_copies_to_the_host(small_dataset, monkeypatch):
+    """Masking passes the masked positions; without them the model searches for them."""
     forward = ScaleModel.forward
     monkeypatch.setattr(
         ScaleModel, "forward", lambda self, b, h, p=None, **o: forward(self, b, h, **o)
@@ -166,9 +167,8 @@ def test_the_model_would_look_for_hidden_positions_itself(small_dataset, monkeyp
         one_step(small_dataset, monkeypatch)
 
 
-def test_figures_are_fetched_where_they_are_logged(small_dataset, tmp_path, monkeypatch):
-    """On CUDA; here a trainer is told that its device is one. (On the CPU nothing waits: it looks
-    at each step for what is not finite.)"""
+def test_metrics_are_fetched_only_when_logged_or_saved(small_dataset, tmp_path, monkeypatch):
+    """On CUDA, which the trainer's device is set to. On the CPU they are fetched in each step."""
     config, products = small_dataset
     train = replace(config.train, log_every=5, eval_every=0, checkpoint_every=12, steps=12)
     trainer = Trainer(replace(config, train=train), seeded_model(config), products)

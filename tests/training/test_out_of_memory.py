@@ -1,4 +1,4 @@
-"""Out of memory: a message, or the same step in smaller parts, as if it had been so before."""
+"""Out of memory: an error message, or the same step in smaller micro-batches."""
 
 from dataclasses import replace
 
@@ -11,15 +11,12 @@ from scale.training.out_of_memory import is_out_of_memory
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder
 from scale.training.trainer import Trainer, TrainingError
-
-
-class Stopped(Exception):
-    """Stands for whatever ends a process."""
+from tests.training.stops import Stopped
 
 
 @pytest.fixture
 def memory(monkeypatch):
-    """A machine whose memory suffices for `memory.products` at once, from a step on."""
+    """Limit the memory to `memory.products` at once, from step `memory.since` on."""
 
     class Memory:
         products = 4
@@ -35,7 +32,7 @@ def memory(monkeypatch):
 
     def limited(self, batch, *arguments):
         output = forward(self, batch, *arguments)
-        # Late, so that random numbers are drawn and a graph is there.
+        # Fail late: random numbers have been drawn and the graph is built.
         if limit.step >= limit.since and len(batch) > limit.products:
             limit.failures += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -52,12 +49,12 @@ def trained(config, catalogue, cache, out, **train):
     return out
 
 
-def test_halving_gives_what_the_smaller_micro_batch_would_have_given(
+def test_halving_equals_training_with_the_smaller_micro_batch(
     small, small_catalogue, cache, same_run, memory, tmp_path, caplog
 ):
     memory.products = 3
     made = trained(small, small_catalogue, cache, tmp_path / "auto", auto_batch=True, steps=6)
-    assert memory.failures == 2, "8 and 4 are too many; the size stays for the steps that follow"
+    assert memory.failures == 2, "8 and 4 are too many; later steps keep the size 2"
     assert [r.getMessage() for r in caplog.records if "out of memory" in r.getMessage()] == [
         "step 1: out of memory; continuing with train.micro_batch 4",
         "step 1: out of memory; continuing with train.micro_batch 2",
@@ -65,10 +62,10 @@ def test_halving_gives_what_the_smaller_micro_batch_would_have_given(
     same_run(made, trained(small, small_catalogue, cache, tmp_path / "two", micro_batch=2, steps=6))
 
 
-def test_memory_that_ends_in_the_middle_of_a_run_and_a_stop_after_it(
+def test_resumed_run_keeps_the_smaller_micro_batch(
     small, small_catalogue, cache, same_run, memory, tmp_path, monkeypatch
 ):
-    """The run that goes on has memory enough again, and yet keeps to the smaller parts."""
+    """Also if the resumed run has enough memory for the larger one."""
     memory.since = 5
     whole = trained(small, small_catalogue, cache, tmp_path / "whole", auto_batch=True)
     with monkeypatch.context() as patch:
@@ -86,9 +83,7 @@ def test_memory_that_ends_in_the_middle_of_a_run_and_a_stop_after_it(
     same_run(trained(small, small_catalogue, cache, tmp_path / "stopped", auto_batch=True), whole)
 
 
-def test_without_auto_batch_the_message_says_what_to_try(
-    small, small_catalogue, cache, memory, tmp_path
-):
+def test_message_without_auto_batch_names_remedies(small, small_catalogue, cache, memory, tmp_path):
     memory.since = 6
     with pytest.raises(TrainingError) as failure:
         trained(small, small_catalogue, cache, tmp_path / "run")
@@ -99,29 +94,27 @@ def test_without_auto_batch_the_message_says_what_to_try(
     assert [line["step"] for line in read_metrics(tmp_path / "run")][-1] == 6
 
 
-def test_where_one_product_is_too_much_it_ends(small, small_catalogue, cache, memory, tmp_path):
+def test_memory_too_small_for_one_product_raises(small, small_catalogue, cache, memory, tmp_path):
     memory.products = 0
     with pytest.raises(TrainingError, match=r"step 1: out of memory.*No checkpoint was kept"):
         trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
 
 
-def test_an_optimizer_without_room_is_not_asked_twice(
-    small, small_catalogue, cache, tmp_path, monkeypatch
-):
-    """It may have moved some of the weights: the step cannot be done again."""
-    asked = []
+def test_failed_optimizer_step_is_not_retried(small, small_catalogue, cache, tmp_path, monkeypatch):
+    """It may have updated some of the weights."""
+    calls = []
 
     def full(self, *_):
-        asked.append(1)
+        calls.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch.optim.AdamW, "_init_group", full)
     with pytest.raises(TrainingError, match="step 1: out of memory"):
         trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
-    assert asked == [1]
+    assert calls == [1]
 
 
-def test_other_errors_are_none_of_memory(small, small_catalogue, cache, tmp_path, monkeypatch):
+def test_other_errors_are_raised_unchanged(small, small_catalogue, cache, tmp_path, monkeypatch):
     def broken(self, *arguments):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -130,7 +123,7 @@ def test_other_errors_are_none_of_memory(small, small_catalogue, cache, tmp_path
         trained(small, small_catalogue, cache, tmp_path / "run", auto_batch=True)
 
 
-def test_what_torch_says_on_this_machine_is_understood():
+def test_is_out_of_memory():
     with pytest.raises(RuntimeError) as failure:
         torch.empty(2**58)
     assert is_out_of_memory(failure.value)

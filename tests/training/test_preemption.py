@@ -1,4 +1,4 @@
-"""Stop before the last step: signals, time limit, exit codes, full disk, deterministic mode."""
+"""Preemption: signals, time limit, exit codes, full disk, deterministic mode."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from scale.training.trainer import Trainer, TrainingError
 from scale.training.transforms import deterministic_algorithms
 
 
-def test_durations():
+def test_parse_minutes():
     minutes = {"3h30m": 210, "90m": 90, "45s": 0.75, "1h": 60, "90": 90, " 1H30 ": 90,
                "0.5h": 30, "1h1m30s": 61.5}  # fmt: skip
     assert {text: parse_minutes(text) for text in minutes} == pytest.approx(minutes)
@@ -34,7 +34,7 @@ def test_durations():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A time that moves when told to."""
+    """A clock whose time is set by the test."""
 
     class Clock:
         now = 1000.0
@@ -47,59 +47,59 @@ def clock(monkeypatch):
     return made
 
 
-def test_time_is_up_where_the_longest_step_no_longer_fits(clock):
-    stopper = PreemptionHandler(minutes=1.0)
-    asked = []
+def test_time_limit_is_reached_when_the_longest_step_no_longer_fits(clock):
+    handler = PreemptionHandler(minutes=1.0)
+    reasons = []
     # Steps of 4 s, one with a validation: 10 s. After 50 s, another such one ends too late.
     for pause in (0, 4, 4, 10, 4, 4, 4, 4, 4, 4, 4, 4):
         clock.now += pause
-        asked.append((clock.now - 1000.0, stopper.reason()))
-    assert [at for at, reason in asked if reason] == [50]
-    assert asked[-1][1] == "train.max_minutes (1) are over"
+        reasons.append((clock.now - 1000.0, handler.reason()))
+    assert [at for at, reason in reasons if reason] == [50]
+    assert reasons[-1][1] == "train.max_minutes (1) are over"
 
 
-def test_without_a_limit_time_is_never_up(clock):
-    stopper = PreemptionHandler()
+def test_without_time_limit_there_is_no_reason_to_stop(clock):
+    handler = PreemptionHandler()
     for _ in range(5):
         clock.now += 1e6
-        assert stopper.reason() is None
+        assert handler.reason() is None
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_the_handlers_come_back(number):
+def test_signal_is_recorded_and_handlers_are_restored(number):
     before = [signal.getsignal(n) for n in SIGNALS]
-    stopper = PreemptionHandler()
-    with stopper.listening():
+    handler = PreemptionHandler()
+    with handler.listening():
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)  # Its echo, from the process group.
-        assert stopper.reason() == f"stopped by {signal.Signals(number).name}"
+        assert handler.reason() == f"stopped by {signal.Signals(number).name}"
     assert [signal.getsignal(n) for n in SIGNALS] == before
 
 
-def test_a_second_signal_acts_as_if_nobody_listened(monkeypatch):
+def test_second_signal_invokes_the_previous_handler(monkeypatch):
     monkeypatch.setattr(preemption, "ECHO", 0.0)
-    stopper = PreemptionHandler()
-    with stopper.listening():
+    handler = PreemptionHandler()
+    with handler.listening():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert stopper.signal == signal.SIGTERM, "the first one is the reason"
+    assert handler.signal == signal.SIGTERM, "the first signal is the reason"
 
 
-def test_what_is_ignored_stays_ignored():
+def test_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        stopper = PreemptionHandler()
-        with stopper.listening():
+        handler = PreemptionHandler()
+        with handler.listening():
             os.kill(os.getpid(), signal.SIGINT)
-            assert stopper.reason() is None
+            assert handler.reason() is None
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_in_another_thread_no_handler_is_touched():
+def test_other_threads_install_no_handler():
     before, seen = [signal.getsignal(n) for n in SIGNALS], []
 
     def listen():
@@ -118,28 +118,28 @@ def options(small_catalogue, out):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "says"),
+    ("number", "code", "message"),
     [(signal.SIGTERM, 75, "step 3 of 6: stopped by SIGTERM; saved in"),
      (signal.SIGINT, 130, "scale pretrain: stopped; continue with --resume")],
 )  # fmt: skip
-def test_the_command_ends_with_its_code_and_goes_on(
-    small_catalogue, cache_folder, tmp_path, monkeypatch, capsys, number, code, says
+def test_stopped_command_exits_with_its_code_and_resumes(
+    small_catalogue, cache_folder, tmp_path, monkeypatch, capsys, number, code, message
 ):
     arguments, step = options(small_catalogue, tmp_path / "run"), Trainer.train_step
 
-    def told(self, at, micro_batch):
+    def interrupted(self, at, micro_batch):
         if at == 2:
             os.kill(os.getpid(), number)
         return step(self, at, micro_batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", told)
+        patch.setattr(Trainer, "train_step", interrupted)
         assert main(arguments) == code
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
 
 
-def test_max_time_ends_the_command_and_a_wrong_one_is_said(
+def test_command_stops_at_max_time_and_rejects_an_invalid_one(
     small_catalogue, cache_folder, tmp_path, capsys
 ):
     arguments = options(small_catalogue, tmp_path / "run")
@@ -150,18 +150,18 @@ def test_max_time_ends_the_command_and_a_wrong_one_is_said(
     assert main([*arguments, "--resume", "--max-time", "1h"]) == 0
 
 
-@pytest.mark.parametrize(("code", "complains"), [(0, False), (75, False), (2, True)])
-def test_a_background_run_that_saved_has_no_complaint(tmp_path, code, complains):
-    said = "scale pretrain: said last"
-    (tmp_path / "pretrain.log").write_text(f"{said}\n")
+@pytest.mark.parametrize(("code", "failed"), [(0, False), (75, False), (2, True)])
+def test_background_run_that_saved_has_no_error_message(tmp_path, code, failed):
+    line = "scale pretrain: last line"
+    (tmp_path / "pretrain.log").write_text(f"{line}\n")
     process = subprocess.Popen(["sh", "-c", f"exit {code}"])
     process.wait()
-    assert BackgroundRun(tmp_path, process).error_message() == (said if complains else "")
+    assert BackgroundRun(tmp_path, process).error_message() == (line if failed else "")
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 8 MB; needs the right to mount one."""
+    """A file system of 8 MB; skips without permission to mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -169,17 +169,17 @@ def small_disk(tmp_path):
         [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True
     )
     if not made or made.returncode:
-        pytest.skip("no right to mount a small file system")
+        pytest.skip("no permission to mount a small file system")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-# That of TensorBoard's own thread.
+# Raised in TensorBoard's thread.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_disk_that_is_really_full(
+def test_full_file_system_keeps_the_last_checkpoint(
     small, small_catalogue, cache, whole_run, same_run, small_disk, monkeypatch
 ):
-    """Whatever is written first then, the metrics or a checkpoint: what was saved is kept."""
+    """Whether writing the metrics or a checkpoint fails first, earlier checkpoints remain."""
     out, step = small_disk / "run", Trainer.train_step
 
     def filling(self, at, micro_batch):
@@ -201,8 +201,8 @@ def test_a_disk_that_is_really_full(
     same_run(out, whole_run)
 
 
-def test_deterministic_mode_is_put_back(monkeypatch):
-    """Not run on a GPU: what torch is told."""
+def test_deterministic_mode_is_restored(monkeypatch):
+    """Checks torch's settings only, without a GPU."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     with deterministic_algorithms(False):
@@ -216,7 +216,7 @@ def test_deterministic_mode_is_put_back(monkeypatch):
     assert torch.backends.cudnn.benchmark
 
 
-def test_deterministic_changes_nothing_on_the_cpu(
+def test_deterministic_mode_changes_nothing_on_the_cpu(
     small, small_catalogue, cache, whole_run, same_run, tmp_path
 ):
     config = replace(small, train=replace(small.train, deterministic=True))
@@ -224,8 +224,8 @@ def test_deterministic_changes_nothing_on_the_cpu(
     same_run(tmp_path / "run", whole_run)
 
 
-def test_the_scale_of_fp16_is_a_part_of_the_state(small_dataset, tmp_path):
-    """accelerate has fp16 on CUDA only: here scalers are put in."""
+def test_gradient_scaler_is_restored(small_dataset, tmp_path):
+    """accelerate supports fp16 on CUDA only, so the test inserts CPU scalers."""
     config, data = small_dataset
     first, second = (Trainer(config, seeded_model(config), data) for _ in range(2))
     assert first.checkpoint_state().scaler is None

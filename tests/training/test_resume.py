@@ -1,14 +1,11 @@
-"""The matrix of stops: whatever ended a run, and whenever, it resumes to the same bits."""
+"""Stopped and resumed runs equal an uninterrupted run bit by bit, whatever ended them and when."""
 
 import errno
-import os
 import random
+import shutil
 import signal
-import sys
 import threading
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,195 +14,120 @@ from scale.training.checkpoint_manager import CheckpointManager
 from scale.training.preemption import PreemptionHandler, TrainingStopped
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
-from scale.training.trainer import Trainer, TrainingError
-from tests.processes import run_alone
-
-
-class Stopped(Exception):
-    """Stands for whatever ends a process without a word."""
-
-
-def before_the_optimizer(trainer, step, original):
-    def die(*_):
-        raise Stopped
-
-    trainer.optimizer.register_step_pre_hook(die)
-    return original(trainer, step)
-
-
-def after_the_optimizer(trainer, step, original):
-    original(trainer, step)
-    raise Stopped
-
-
-def by_signal(number):
-    def stop(trainer, step, original):
-        os.kill(os.getpid(), number)
-        return original(trainer, step)
-
-    return stop
-
+from scale.training.trainer import TrainingError
+from tests.processes import killed_in_fork, run_alone
+from tests.training.stops import (
+    Stopped,
+    after_the_optimizer,
+    before_the_optimizer,
+    by_signal,
+    flip_a_bit,
+    kill_at_operation,
+    stop_in_step,
+)
 
 HANDLERS = []
-"""Of the runs that `stop_in_step` stops."""
+"""Preemption handlers of the runs, in order."""
 
 
-def time_is_up(trainer, step, original):
+def at_the_time_limit(trainer, step, original):
     HANDLERS[-1].deadline = 0.0
     return original(trainer, step)
 
 
 WAYS = {
-    "exception before the optimizer moves": (before_the_optimizer, Stopped),
-    "exception after the optimizer moved": (after_the_optimizer, Stopped),
-    "SIGTERM": (by_signal(signal.SIGTERM), TrainingStopped),
-    "SIGUSR1": (by_signal(signal.SIGUSR1), TrainingStopped),
-    "SIGINT": (by_signal(signal.SIGINT), KeyboardInterrupt),
-    "time": (time_is_up, TrainingStopped),
+    before_the_optimizer: Stopped,
+    after_the_optimizer: Stopped,
+    by_signal(signal.SIGTERM): TrainingStopped,
+    by_signal(signal.SIGUSR1): TrainingStopped,
+    by_signal(signal.SIGINT): KeyboardInterrupt,
+    at_the_time_limit: TrainingStopped,
 }
-SETTINGS = {
-    # An epoch is 3 batches. Logs, validations and checkpoints fall on different steps.
-    "as the whole run": {},
-    "boundaries apart": {"log_every": 5, "eval_every": 3, "checkpoint_every": 4, "keep_every": 2},
-    "rare checkpoints": {"log_every": 2, "eval_every": 5, "checkpoint_every": 11, "keep_last": 3},
-    "bf16": {"precision": "bf16", "eval_every": 6, "checkpoint_every": 5},
-}
+"""Ways to stop, and the exception that `pretrain` raises."""
+BEFORE, AFTER, *_ = WAYS
+CASES = {
+    # An epoch is 3 batches: before the first checkpoint, at one, in the middle of an epoch.
+    "as the whole run": ({}, {1: BEFORE, 4: BEFORE, 6: BEFORE, 9: AFTER, 11: BEFORE}),
+    # Logs, validations and checkpoints are due at different steps.
+    "all ways": (
+        {"log_every": 5, "eval_every": 3, "checkpoint_every": 4, "keep_every": 2},
+        dict(zip((1, 3, 5, 6, 8, 10), WAYS, strict=True)),
+    ),
+    "rare checkpoints": (
+        {"log_every": 2, "eval_every": 5, "checkpoint_every": 11, "keep_last": 3},
+        {7: AFTER, 10: AFTER, 11: AFTER},
+    ),
+    "bf16": (
+        {"precision": "bf16", "eval_every": 6, "checkpoint_every": 5}, {3: AFTER, 8: AFTER}
+    ),
+}  # fmt: skip
+"""Settings, and the way to stop by step."""
 
 
-@pytest.fixture(scope="module")
-def whole_runs(small, small_catalogue, cache, tmp_path_factory):
-    """By name of the settings, the config and a run that was never stopped."""
-    made = {}
-
-    def make(name):
-        if name not in made:
-            config = replace(small, train=replace(small.train, device="cpu", **SETTINGS[name]))
-            out = tmp_path_factory.mktemp("whole") / "run"
-            pretrain(config, small_catalogue, out, cache=cache, progress=False)
-            made[name] = config, out
-        return made[name]
-
-    return make
-
-
-def stop_in_step(patch, number, way):
-    """Make the run end in the step of this number, counted from 0."""
-    original = Trainer.train_step
-
-    def dying(trainer, step, micro_batch):
-        if step == number:
-            return way(trainer, step, lambda t, n: original(t, n, micro_batch))
-        return original(trainer, step, micro_batch)
+@pytest.mark.parametrize("case", CASES)
+def test_run_stopped_repeatedly_ends_with_the_same_bits(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path, monkeypatch, case
+):
+    """Each session is stopped in a later step than the one before it."""
 
     def recorded(handler, minutes):
         prepare(handler, minutes)
         HANDLERS.append(handler)
 
     prepare = PreemptionHandler.__init__
-    patch.setattr(PreemptionHandler, "__init__", recorded)
-    patch.setattr(Trainer, "train_step", dying)
-
-
-@pytest.mark.parametrize(
-    ("way", "settings"),
-    [(way, "boundaries apart") for way in WAYS]
-    + [
-        ("exception after the optimizer moved", settings)
-        for settings in SETTINGS
-        if settings != "boundaries apart"
-    ],
-)
-def test_stopped_three_times_it_ends_with_the_same_bits(
-    small_catalogue, cache, whole_runs, same_run, tmp_path, monkeypatch, way, settings
-):
-    """Stops are always between steps: what a step accumulates of micro-batches is its own affair.
-
-    The moments are drawn anew for each pair of way and settings, the same in each test run.
-    """
-    config, whole = whole_runs(settings)
-    generator = np.random.default_rng(sum(map(ord, settings + way)))
-    ending, error = WAYS[way]
-    for number in sorted(generator.choice(config.train.steps, 3, replace=False).tolist()):
+    monkeypatch.setattr(PreemptionHandler, "__init__", recorded)
+    settings, stops = CASES[case]
+    config, whole = small, whole_run
+    if settings:
+        config = replace(small, train=replace(small.train, device="cpu", **settings))
+        whole = tmp_path / "whole"
+        pretrain(config, small_catalogue, whole, cache=cache, progress=False)
+    for step, way in stops.items():
         with monkeypatch.context() as patch:
-            stop_in_step(patch, number, ending)
-            # The last step ends the run before anybody looks whether to stop.
-            if number == config.train.steps - 1 and error is not Stopped:
-                break
-            with pytest.raises(error):
+            stop_in_step(patch, step, way)
+            with pytest.raises(WAYS[way]):
                 pretrain(config, small_catalogue, tmp_path / "run", resume=True, cache=cache,
                          progress=False)  # fmt: skip
     pretrain(config, small_catalogue, tmp_path / "run", resume=True, cache=cache, progress=False)
     same_run(tmp_path / "run", whole)
 
 
-def die_at(moment: int, folder: Path) -> None:
-    """Kill this process before a file operation of that number in a folder."""
-    count = 0
+def train_and_kill(config, catalogue, cache, out, seed):
+    """Train a run whose process is killed again and again."""
 
-    def watch(event, arguments):
-        nonlocal count
-        if event.split(".")[0] in ("open", "os", "shutil") and str(folder) in str(arguments):
-            count += 1
-            if count == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-
-
-def train_in_a_fork(train, out, operation=None, seconds=None) -> bool:
-    """Train in a child; return whether it was killed."""
-    child = os.fork()
-    if not child:
-        if operation:
-            die_at(operation, out)
-        try:
-            train(out)
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-    if seconds:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
-
-
-def train_and_kill(config, catalogue, cache, folder, seed):
-    """One whole run, and one that is killed again and again."""
-
-    def train(out):
+    def train():
         pretrain(config, catalogue, out, cache=cache, resume=True, progress=False)
 
-    draw, killed, kills = random.Random(seed), folder / "killed", 0
-    started = time.monotonic()
-    train_in_a_fork(train, folder / "whole")
-    length = time.monotonic() - started
-    for operations in (True, True, False, True, True, False):
-        moment = (
-            {"operation": draw.randint(5, 90)} if operations else
-            {"seconds": draw.uniform(0, length)}
-        )  # fmt: skip
-        kills += train_in_a_fork(train, killed, **moment)
-    train_in_a_fork(train, killed)
+    draw, kills = random.Random(seed), 0
+    for by_operation in (True, True, False, True, True, False):
+        if by_operation:
+            operation = draw.randint(5, 90)
+            kills += killed_in_fork(train, prepare=lambda n=operation: kill_at_operation(n, out))
+        else:
+            kills += killed_in_fork(train, seconds=draw.uniform(0, 1))
+    killed_in_fork(train)
     assert kills >= 3, f"killed {kills} times"
 
 
-def test_killed_at_moments_that_nobody_chose(small, small_catalogue, cache, same_run, tmp_path):
-    """`kill -9` before a file operation (four times: most are those of a checkpoint's write) or
-    after some time (twice); the seed differs from test run to test run, and is printed.
+def test_run_killed_at_random_moments_ends_with_the_same_bits(
+    small, small_catalogue, cache, whole_run, same_run, tmp_path
+):
+    """`kill -9` before a file operation (four times, mostly while a checkpoint is written) or after
+    some time (twice). The seed differs in each test run and is printed.
     """
-    train = replace(small.train, steps=24, eval_every=6, checkpoint_every=2, keep_last=2)
+    config = replace(small, train=replace(small.train, checkpoint_every=2, keep_last=2))
     seed = int(np.random.default_rng().integers(2**31))
     print(f"seed {seed}")
-    run_alone(train_and_kill, replace(small, train=train), small_catalogue, cache, tmp_path, seed)
-    same_run(tmp_path / "killed", tmp_path / "whole")
-    left = {p.name for p in RunFolder(tmp_path / "killed").checkpoints.iterdir()}
-    assert left == {"best", "last", "last-000022"}, f"seed {seed}"
+    out = tmp_path / "killed"
+    run_alone(train_and_kill, config, small_catalogue, cache, out, seed)
+    same_run(out, whole_run)
+    left = {p.name for p in RunFolder(out).checkpoints.iterdir()}
+    assert left == {"best", "last", "last-000010"}, f"seed {seed}"
 
 
-def test_what_a_told_stop_says_and_saves(small, small_catalogue, cache, tmp_path, monkeypatch):
+def test_stop_by_signal_saves_and_names_the_checkpoint(
+    small, small_catalogue, cache, tmp_path, monkeypatch
+):
     with monkeypatch.context() as patch:
         stop_in_step(patch, 6, by_signal(signal.SIGTERM))
         with pytest.raises(TrainingStopped) as stop:
@@ -218,7 +140,7 @@ def test_what_a_told_stop_says_and_saves(small, small_catalogue, cache, tmp_path
     assert TrainedRun.load(tmp_path / "run", "last").checkpoints() == {"best": 4, "last": 7}
 
 
-def test_in_a_thread_training_runs_and_no_signal_is_touched(
+def test_training_in_a_thread_installs_no_signal_handler(
     small, small_catalogue, cache, whole_run, same_run, tmp_path
 ):
     before, out = signal.getsignal(signal.SIGTERM), tmp_path / "run"
@@ -233,7 +155,7 @@ def test_in_a_thread_training_runs_and_no_signal_is_touched(
     same_run(out, whole_run)
 
 
-def test_how_checkpoints_are_kept_may_change_and_the_rest_not(
+def test_resumed_run_may_change_session_settings_only(
     small, small_catalogue, cache, whole_run, same_run, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
@@ -252,17 +174,14 @@ def test_how_checkpoints_are_kept_may_change_and_the_rest_not(
                  tmp_path / "run", resume=True, cache=cache)  # fmt: skip
 
 
-def test_a_damaged_checkpoint_costs_steps_not_bits(
+def test_run_with_a_damaged_checkpoint_resumes_from_an_earlier_one(
     small, small_catalogue, cache, whole_run, same_run, tmp_path, caplog
 ):
-    """One flipped bit in `last`: the run goes on from `best`, and ends the same."""
+    """One flipped bit in `last`: the run continues from `best`, with the same result."""
     out = tmp_path / "run"
-    pretrain(small, small_catalogue, out, cache=cache, progress=False)
+    shutil.copytree(whole_run, out)
     folder = RunFolder(out)
-    path = folder.checkpoint("last") / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.write_bytes(content)
+    flip_a_bit(folder.checkpoint("last") / "model.safetensors")
     with pytest.raises(ValueError, match=r"last/model.safetensors: damaged"):
         TrainedRun.load(out, "last")
     pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)
@@ -273,7 +192,7 @@ def test_a_damaged_checkpoint_costs_steps_not_bits(
 
 
 def full_disk(patch, number):
-    """No checkpoint can be written from this step on; what is written stays halfway."""
+    """Make writing a checkpoint fail halfway from this step on."""
     original = CheckpointManager.save_last
 
     def fail(self, model, optimizer, state):
@@ -288,7 +207,7 @@ def full_disk(patch, number):
     patch.setattr(CheckpointManager, "save_last", fail)
 
 
-def test_a_full_disk_keeps_the_last_good_state(
+def test_full_disk_keeps_the_last_good_checkpoint(
     small, small_catalogue, cache, whole_run, same_run, tmp_path, monkeypatch
 ):
     out = tmp_path / "run"
@@ -299,7 +218,7 @@ def test_a_full_disk_keeps_the_last_good_state(
     message, folder = str(failure.value), RunFolder(out)
     assert message.startswith("step 8: [Errno 28] No space left on device")
     assert "Free some space, then continue with --resume" in message
-    assert {p.name for p in folder.checkpoints.iterdir()} == {"best", "last"}, "no half ones"
+    assert {p.name for p in folder.checkpoints.iterdir()} == {"best", "last"}
     newest = list(TrainedRun.load(out, "last").checkpoints())[-1]
     assert message.endswith(f"The last good checkpoint is {folder.checkpoint(newest)}.")
     pretrain(small, small_catalogue, out, resume=True, cache=cache, progress=False)

@@ -1,4 +1,4 @@
-"""Training from shards has the bits of training from the catalogue, however it is stopped."""
+"""Training from shards equals training from the catalogue bit by bit, also when resumed."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from scale.training.logging import read_metrics
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
 from tests.processes import run_two
-from tests.training.test_pretrain import Stopped, stop_at
+from tests.training.stops import Stopped, before_the_optimizer, stop_in_step
 
 
 def write(config, catalogue, out, cache, products_per_shard):
@@ -30,7 +30,7 @@ def write(config, catalogue, out, cache, products_per_shard):
 
 @pytest.fixture(scope="module")
 def one_shard(small, small_catalogue, cache, tmp_path_factory):
-    """All products in a shard: their normaliser has the bits of the catalogue's."""
+    """All products in one shard, for a normaliser bit-identical to the catalogue's."""
     return write(small, small_catalogue, tmp_path_factory.mktemp("one") / "s", cache, 64)
 
 
@@ -41,69 +41,68 @@ def shards(small, small_catalogue, cache, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sharded_run(small, shards, tmp_path_factory):
-    """Never stopped."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "sharded"
     pretrain(small, shards, out, progress=False)
     return out
 
 
-def test_it_has_the_bits_of_training_from_the_catalogue(
-    small, one_shard, whole_run, same_run, tmp_path
-):
+def test_shards_equal_the_catalogue(small, one_shard, whole_run, same_run, tmp_path):
     pretrain(small, one_shard, tmp_path / "run", progress=False)
     same_run(tmp_path / "run", whole_run)
     for name in ("config.json", "data.json", "normaliser.safetensors", "problems.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (whole_run / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("step", [2, 4, 7])
-def test_stopped_mid_epoch_it_resumes_to_the_same_bits(
-    small, shards, sharded_run, same_run, tmp_path, monkeypatch, step
+def stopped_in(step, *arguments, **options):
+    """Pretrain until this step."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_in_step(patch, step, before_the_optimizer)
+        with pytest.raises(Stopped):
+            pretrain(*arguments, progress=False, **options)
+
+
+def test_stopped_in_the_middle_of_an_epoch_it_resumes_bit_identically(
+    small, shards, sharded_run, same_run, tmp_path
 ):
     """An epoch is 3 batches."""
     out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_at(patch, step)
-        with pytest.raises(Stopped):
-            pretrain(small, shards, out, progress=False)
+    for step in (2, 4, 7):
+        stopped_in(step, small, shards, out, resume=True)
     pretrain(small, shards, out, resume=True, progress=False)
     same_run(out, sharded_run)
 
 
-def test_a_run_goes_on_from_either(
-    small, small_catalogue, cache, one_shard, whole_run, same_run, tmp_path, monkeypatch
+def test_run_from_the_catalogue_resumes_from_shards(
+    small, small_catalogue, cache, one_shard, whole_run, same_run, tmp_path
 ):
-    """The same products, tokens and order: it does not matter where they are read from."""
+    """Products, tokens and order are the same."""
     out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stop_at(patch, 7)
-        with pytest.raises(Stopped):
-            pretrain(small, small_catalogue, out, cache=cache, progress=False)
+    stopped_in(7, small, small_catalogue, out, cache=cache)
     pretrain(small, one_shard, out, resume=True, progress=False)
     same_run(out, whole_run)
 
 
-def test_shuffled_within_shards_it_resumes_to_the_same_bits(
-    small, small_catalogue, shards, sharded_run, same_run, tmp_path, monkeypatch
+def test_run_with_shuffled_shards_resumes_bit_identically(
+    small, small_catalogue, shards, sharded_run, same_run, tmp_path
 ):
     config = replace(small, train=replace(small.train, shuffle_shards=2))
     pretrain(config, shards, tmp_path / "whole", progress=False)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 7)
-        with pytest.raises(Stopped):
-            pretrain(config, shards, tmp_path / "run", progress=False)
+    stopped_in(7, config, shards, tmp_path / "run")
     pretrain(config, shards, tmp_path / "run", resume=True, progress=False)
     same_run(tmp_path / "run", tmp_path / "whole")
     losses = [
         [line["loss/total"] for line in read_metrics(run) if "loss/total" in line]
         for run in (tmp_path / "whole", sharded_run)
     ]
-    assert losses[0] != losses[1], "the order is another"
+    assert losses[0] != losses[1], "the order must differ"
     with pytest.raises(ValueError, match="shuffle_shards is for shards"):
         pretrain(config, small_catalogue, tmp_path / "catalogue", progress=False)
 
 
-def test_validation_and_evaluation_work(sharded_run, small_catalogue, shards, cache):
+def test_features_of_shards_equal_those_of_the_catalogue(
+    sharded_run, small_catalogue, shards, cache
+):
     assert any("val/Recall@10" in line for line in read_metrics(sharded_run))
     assert any("val/mAP@1" in line for line in read_metrics(sharded_run))
     run = TrainedRun.load(sharded_run)
@@ -115,14 +114,14 @@ def test_validation_and_evaluation_work(sharded_run, small_catalogue, shards, ca
     assert (found.pooled_NMD == wanted.pooled_NMD).all()
 
 
-def test_other_settings_are_refused(small, shards, tmp_path):
+def test_shards_of_other_settings_raise(small, shards, tmp_path):
     other = replace(small, features=replace(small.features, mel_bins=6),
                     model=replace(small.model, audio_features=6))  # fmt: skip
     with pytest.raises(ShardsError, match=r"written with other features\.mel_bins"):
         pretrain(other, shards, tmp_path / "run", progress=False)
 
 
-def test_unfinished_shards_are_refused(small, shards, tmp_path):
+def test_unfinished_shards_raise(small, shards, tmp_path):
     copy = Path(shutil.copytree(shards, tmp_path / "s"))
     (copy / "manifest.json").unlink()
     with pytest.raises(ShardsError, match="unfinished"):
@@ -130,7 +129,7 @@ def test_unfinished_shards_are_refused(small, shards, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_other_products_are_refused(small, small_catalogue, cache, sharded_run, tmp_path):
+def test_resuming_with_other_products_raises(small, small_catalogue, cache, sharded_run, tmp_path):
     catalogue = Catalogue.open(small_catalogue)
     fewer = replace(catalogue, products=catalogue.products[:40])
     other = write(small, fewer, tmp_path / "s", cache, 5)
@@ -139,7 +138,7 @@ def test_other_products_are_refused(small, small_catalogue, cache, sharded_run, 
         pretrain(small, other, out, resume=True, progress=False)
 
 
-def test_damage_stops_training_with_the_products_name(small, shards, tmp_path, capsys):
+def test_damaged_shard_raises_with_the_product(small, shards, tmp_path, capsys):
     copy = Path(shutil.copytree(shards, tmp_path / "s"))
     for path in copy.glob("shard-*.bin"):
         raw = bytearray(path.read_bytes())
@@ -155,9 +154,9 @@ def train_one_of_two(config: Config, shards: Path, out: Path) -> None:
     destroy_processes()
 
 
-def test_two_processes_read_what_one_reads(small, shards, tmp_path):
-    """Each its own half of every batch; the losses of all steps are those of one process."""
-    train = replace(small.train, device="cpu")
+def test_two_processes_equal_one(small, shards, tmp_path):
+    """Each reads its half of every batch."""
+    train = replace(small.train, device="cpu", steps=4)
     config = replace(small, train=train, model=replace(small.model, dropout=0.0))
     pretrain(config, shards, tmp_path / "one", progress=False)
     run_two(train_one_of_two, config, shards, tmp_path / "two")
@@ -165,14 +164,14 @@ def test_two_processes_read_what_one_reads(small, shards, tmp_path):
         [line for line in read_metrics(tmp_path / name) if "loss/total" in line]
         for name in ("one", "two")
     )
-    assert len(one) == len(two) == small.train.steps
+    assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
         assert a["loss/total"] == pytest.approx(b["loss/total"], abs=2e-4)
     facts = [json.loads(RunFolder(tmp_path / n).data.read_text()) for n in ("one", "two")]
     assert facts[0] == facts[1]
 
 
-def test_the_command_trains_from_shards(small_catalogue, cache_folder, tmp_path, capsys):
+def test_command_trains_from_shards(small_catalogue, cache_folder, tmp_path, capsys):
     shards, out = str(tmp_path / "s"), str(tmp_path / "run")
     size = ["--preset", "tiny", "--model.width", "16", "--model.heads", "2"]
     write = ["shards", "--catalogue", str(small_catalogue), "--out", shards, "--workers", "1"]
@@ -182,6 +181,6 @@ def test_the_command_trains_from_shards(small_catalogue, cache_folder, tmp_path,
     assert f"scale evaluate {out} --catalogue CATALOGUE" in capsys.readouterr().out
     wrong = ["pretrain", "--catalogue", shards, "--out", f"{out}2", "--preset", "micro", *train]
     assert main(wrong) == 2
-    said = capsys.readouterr().err
-    assert "written with other features.audio_frames" in said
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "written with other features.audio_frames" in message
+    assert "Traceback" not in message

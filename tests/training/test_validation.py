@@ -16,7 +16,7 @@ COUNT = 30
 
 
 class Features(torch.nn.Module):
-    """A model whose features are given by product."""
+    """A model that returns given features by product."""
 
     def __init__(self, pooled_NMD):
         super().__init__()
@@ -27,7 +27,7 @@ class Features(torch.nn.Module):
 
 
 class Products:
-    """Products without tokens: only which modalities they have, their contents and categories."""
+    """Products without tokens: modalities, contents and categories only."""
 
     ids = tuple(f"p{n}" for n in range(COUNT))
 
@@ -43,7 +43,7 @@ class Products:
 
 @pytest.fixture
 def features():
-    """Features that share a signal of another strength in each modality; audio is rare."""
+    """Features with a shared signal whose strength differs by modality; audio is rare."""
     rng = np.random.default_rng(0)
     strength_M1 = np.array([1.2, 0.4, 1.0, 0.6, 0.8])[:, None]
     shared = rng.normal(size=(COUNT, 1, 12)) * strength_M1
@@ -72,7 +72,7 @@ def test_recall_is_the_mean_over_the_twenty_directions(features):
     products = Products(present_NM, [None] * COUNT)
     result = validate(Features(torch.from_numpy(pooled_NMD)), products, torch.device("cpu"))
     assert result.values[BEST_BY] == pytest.approx(np.mean(recalls), abs=1e-9)
-    assert len(set(np.round(recalls, 6))) > 10, "a mean over fewer directions would differ"
+    assert len(set(np.round(recalls, 6))) > 10, "a mean over fewer directions must differ"
     masked = torch.from_numpy(pooled_NMD * present_NM[:, :, None]), torch.from_numpy(present_NM)
     assert result.values["val/alignment"] == pytest.approx(alignment(*masked))
     assert result.values["val/uniformity"] == pytest.approx(uniformity(*masked))
@@ -80,7 +80,7 @@ def test_recall_is_the_mean_over_the_twenty_directions(features):
     assert result.warning is None
 
 
-def test_categories_add_category_retrieval_and_collapse_a_warning(features):
+def test_category_retrieval_and_collapse_warning(features):
     """Each category is one direction; all products have all modalities."""
     categories = [f"c{n % 3}" for n in range(COUNT)]
     pooled_NMD = torch.eye(12)[torch.arange(COUNT) % 3][:, None].expand(COUNT, 5, 12)
