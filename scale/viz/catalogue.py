@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,12 @@ NAMED = 50
 """Up to this number of categories are drawn as named bars; more as a curve."""
 LENGTHS = {
     "title_words": "text",
-    "title_characters": "text",
     "table_pairs": "table",
     "image_width": "image",
-    "image_height": "image",
     "video_seconds": "video",
-    "video_frames": "video",
     "audio_seconds": "audio",
 }
-"""Modality of each length."""
-INSPECTED = ("title_words", "table_pairs", "image_width", "video_seconds", "audio_seconds")
-"""Lengths on the summary page, one per modality."""
+"""Lengths on the summary page, with their modalities."""
 
 
 @drawn
@@ -69,10 +63,8 @@ def _category_bars(
 ) -> None:
     counts = [count for _, count in ordered]
     colours = [POSITIVE if rank < head else tint(POSITIVE, 0.5) for rank in range(len(counts))]
-    axes.barh(range(len(counts)), counts, height=0.72, color=colours)
-    for rank, count in enumerate(counts):
-        place = {"textcoords": "offset points", "va": "center", "color": shade(0.7)}
-        axes.annotate(f"{count}", (count, rank), (points(3), 0), **place, fontsize=points(7.5))
+    bars = axes.barh(range(len(counts)), counts, height=0.72, color=colours)
+    axes.bar_label(bars, counts, padding=points(3), fontsize=points(7.5), color=shade(0.7))
     names = [typeset.shorten(name, 110, 8) for name, _ in ordered]
     axes.set_yticks(range(len(names)), names)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, 1.1 * max(counts, default=1)))
@@ -97,33 +89,13 @@ def _rank_curve(axes: Axes, counts: np.ndarray, head: int, lang: Language) -> No
     axes.set_ylabel(label("products", lang))
 
 
-@drawn
-def length_histograms(
-    lengths: Mapping[str, Sequence[float] | np.ndarray], lang: Language = "en"
-) -> Figure:
-    """Draw a histogram with its median for each named length (keys of LENGTHS).
-
-    Lengths without values are left out. Raises KeyError for a name that is not in LENGTHS.
-    """
-    shown = {name: LENGTHS[name] for name in lengths if len(lengths[name])}
-    columns = max(1, min(4, len(shown)))
-    rows = max(1, ceil(len(shown) / columns))
-    figure = new_figure(2.2 * columns, 1.9 * rows)
-    _lengths(figure, {name: lengths[name] for name in shown}, rows, columns, lang)
-    return figure
-
-
-def _lengths(
-    figure: Figure | SubFigure,
-    lengths: Mapping[str, Sequence[float] | np.ndarray],
-    rows: int,
-    columns: int,
-    lang: Language,
+def _length_histograms(
+    figure: SubFigure, lengths: Mapping[str, Sequence[float] | np.ndarray], lang: Language
 ) -> None:
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(lengths) :]:
-        axes.set_axis_off()
-    for axes, (name, values) in zip(grid, lengths.items(), strict=False):
+    """Draw a histogram with its median for each length that has values."""
+    lengths = {name: lengths[name] for name in LENGTHS if len(lengths.get(name, ()))}
+    grid = figure.subplots(1, len(lengths), squeeze=False)[0] if lengths else []
+    for axes, (name, values) in zip(grid, lengths.items(), strict=True):
         values = np.asarray(values, dtype=float)
         whole = bool((values == np.round(values)).all())
         span = values.max() - values.min()
@@ -136,7 +108,7 @@ def _lengths(
         axes.set_xlabel(label("median", lang, value=f"{middle:.4g}"), fontsize=points(8))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole, min_n_ticks=1))
         axes.locator_params(axis="y", nbins=4)
-        axes.set_ylabel(label("products", lang) if axes.get_subplotspec().is_first_col() else "")
+        axes.set_ylabel(label("products", lang) if axes is grid[0] else "")
 
 
 @drawn
@@ -156,9 +128,7 @@ def inspect_figure(inspection: CatalogueSummary, lang: Language = "en") -> Figur
     draw_combinations(upper, combinations, lang, most=14)
     _check_table(lower.subplots(), inspection, lang)
     _long_tail(right.subplots(), categories, lang)
-    lengths = {n: inspection.lengths[n] for n in INSPECTED if len(inspection.lengths.get(n, ()))}
-    if lengths:
-        _lengths(bottom, lengths, 1, len(lengths), lang)
+    _length_histograms(bottom, inspection.lengths, lang)
     name = str(inspection.info.get("name") or Path(inspection.folder).name)
     count = label("product_count", lang, n=inspection.products)
     title = f"{typeset.shorten(name, 480, 11, 'bold')} · {count}"
@@ -194,20 +164,20 @@ def _check_table(axes: Axes, inspection: CatalogueSummary, lang: Language) -> No
 
 @figure("long_tail")
 def draw_long_tail(sources: Sources, lang: Language) -> Figure:
-    """Products by category."""
+    """Draw products by category."""
     return long_tail(Counter(p.category for p in sources.catalogue if p.category is not None), lang)
 
 
 @figure("combinations")
 def draw_combination_picture(sources: Sources, lang: Language) -> Figure:
-    """Products by set of modalities."""
+    """Draw products by set of modalities."""
     sets = (tuple(m for m in MODALITIES if m in p.present) for p in sources.catalogue)
     return combination_picture(Counter(sets), lang)
 
 
 @figure("catalogue")
 def draw_catalogue(sources: Sources, lang: Language) -> Figure:
-    """Summary page of the catalogue."""
+    """Draw the summary page of the catalogue."""
     return inspect_figure(sources.catalogue.summary(progress=False), lang)
 
 
@@ -248,17 +218,12 @@ def draw_combinations(
     bars, dots, shares = grid[0, 1], grid[1, 1], grid[1, 0]
     grid[0, 0].set_axis_off()
     total = max(1, sum(combinations.values()))
-    bars.bar(range(len(shown)), counts[: len(shown)], width=0.66, color=shade(0.72))
+    found = bars.bar(range(len(counts)), counts, width=0.66, color=shade(0.72))
     if rest:
-        bars.bar(
-            len(shown), counts[-1], width=0.66, color=shade(0.25), hatch="////", ec=shade(0.5), lw=0
-        )
-    for x, count in enumerate(counts):
-        share = f"{count}\n{count / total:.0%}" if count / total >= 0.005 else f"{count}\n<1%"
-        style = {"ha": "center", "va": "bottom", "color": shade(0.8), "linespacing": 1.1}
-        bars.annotate(share, (x, count), (0, 2), textcoords="offset points", **style).set_fontsize(
-            points(7.5)
-        )
+        found[-1].set(facecolor=shade(0.25), hatch="////", edgecolor=shade(0.5), linewidth=0)
+    texts = [f"{n}\n{n / total:.0%}" if n / total >= 0.005 else f"{n}\n<1%" for n in counts]
+    style = {"fontsize": points(7.5), "color": shade(0.8), "linespacing": 1.1}
+    bars.bar_label(found, texts, padding=2, **style)
     bars.set_ylim(0, 1.25 * max(counts, default=1))
     bars.set_title(label("combinations", lang))
     bars.tick_params(axis="x", length=0, labelbottom=False)
@@ -276,14 +241,14 @@ def draw_combinations(
 def share_bars(axes: Axes, have: Sequence[int], total: int, lang: Language) -> None:
     """Draw the share of products with each modality, as bars that grow to the left."""
     shares = np.array(have) / max(1, total)
-    axes.barh(range(5), shares, height=0.62, color=[MODALITY_COLOURS[m] for m in MODALITIES])
-    for y, share in enumerate(shares):
-        text = f"{share:.0%}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{share:.1%}"
-        style = {"ha": "right", "va": "center", "color": shade(0.8)}
-        axes.annotate(text, (share, y), (-3, 0), textcoords="offset points", **style).set_fontsize(
-            points(7.5)
-        )
+    colours = [MODALITY_COLOURS[m] for m in MODALITIES]
     axes.set(xlim=(1.45, 0), ylim=(4.5, -0.5), xticks=[])
+    bars = axes.barh(range(5), shares, height=0.62, color=colours)
+    texts = [
+        f"{share:.0%}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{share:.1%}"
+        for share in shares
+    ]
+    axes.bar_label(bars, texts, padding=3, fontsize=points(7.5), color=shade(0.8))
     axes.yaxis.tick_right()
     axes.set_yticks(range(5), [label(m, lang) for m in MODALITIES])
     axes.tick_params(length=0)

@@ -14,6 +14,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from scale.evaluation.bootstrap import Estimate
@@ -31,6 +32,7 @@ from scale.viz.theme import (
 )
 from scale.viz.words import Language, label, term
 
+Colour = str | tuple[float, ...]
 MARKERS = "osD^vP"
 GAP = 0.4
 """Between groups of rows, in rows."""
@@ -182,12 +184,18 @@ def heatmap(
     if digits is not None:
         for (row, column), value in np.ndenumerate(values_RC):
             if shown_RC[row, column]:
-                look = {"ha": "center", "va": "center", "fontsize": points(9)}
-                colour = text_on(colours(norm(value))[:3])
                 text = f"{value:.{digits}f}".replace("-", "−")
-                axes.text(column + 0.5, row + 0.5, text, color=colour, **look)
+                cell_text(axes, row, column, text, colours(norm(value)))
     axes.grid(visible=False)
     return axes.collections[0]
+
+
+def cell_text(
+    axes: Axes, row: float, column: float, text: str, fill: Colour, size: float = 9, **style: Any
+) -> None:
+    """Write text in the middle of a cell of a heat map, legible on the cell's colour `fill`."""
+    place = {"ha": "center", "va": "center", "fontsize": points(size), "color": text_on(fill)}
+    axes.text(column + 0.5, row + 0.5, text, **place, **style)
 
 
 def modality_ticks(axes: Axes, lang: Language) -> None:
@@ -197,8 +205,13 @@ def modality_ticks(axes: Axes, lang: Language) -> None:
     axes.set_yticks(at, names, rotation=0)
     axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
-        for tick, modality in zip(ticks, MODALITIES, strict=True):
-            tick.set(color=MODALITY_COLOURS[modality], fontweight="bold", fontsize=points(8.5))
+        colour_ticks(ticks, MODALITIES, fontweight="bold", fontsize=points(8.5))
+
+
+def colour_ticks(ticks: Sequence[Text], modalities: Sequence[str], **style: Any) -> None:
+    """Give each tick label the colour of its modality; other names stay nearly black."""
+    for tick, name in zip(ticks, modalities, strict=True):
+        tick.set(color=MODALITY_COLOURS.get(name, shade(0.9)), **style)
 
 
 def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> Figure:
@@ -216,6 +229,11 @@ def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> 
     heading = {"weight": "bold", "size": points(11)}
     figure.legend(handles=handles, title=title, title_fontproperties=heading, **place)
     return figure
+
+
+def note_below(figure: Figure, *lines: str) -> None:
+    """Write small grey lines below the panels."""
+    figure.supxlabel("\n".join(lines), fontsize=points(8), color=shade(0.7))
 
 
 def spread(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

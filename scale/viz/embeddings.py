@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -23,8 +22,10 @@ from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import embed_dataset
 from scale.files import replacing
 from scale.modalities import MODALITIES
+from scale.model.scale import ScaleModel
 from scale.training.run import TrainedRun
 from scale.viz import typeset
+from scale.viz.charts import note_below
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -100,7 +101,7 @@ def embedding_map(
     _draw_map(axes, coordinates_N2, groups, colours, lang)
     if len(colours) <= LEGEND:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), markerscale=_enlarged(len(groups)))
-    figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
+    note_below(figure, label("embedding_note", lang))
     return figure
 
 
@@ -124,17 +125,17 @@ def embedding_maps(
         axes.set(title=title)
         _draw_map(axes, xy_N2, groups, colours, lang)
     if len(colours) <= LEGEND:
-        handles = {name: handle for axes in panels for handle, name in _handles(axes)}
+        handles = {
+            name: handle
+            for axes in panels
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
         figure.legend(
             handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles),
             markerscale=_enlarged(max(len(groups) for _, groups in maps.values())),
         )  # fmt: skip
-    figure.supxlabel(label("embedding_note", lang), fontsize=points(8), color=shade(0.7))
+    note_below(figure, label("embedding_note", lang))
     return figure
-
-
-def _handles(axes: Axes) -> list[tuple[Artist, str]]:
-    return list(zip(*axes.get_legend_handles_labels(), strict=True))
 
 
 def _draw_map(
@@ -213,17 +214,9 @@ def _name_groups(
         start, end = medians_G2[number], back.transform(moved_G2[number] * dots)
         if np.abs(moved_G2[number] - wished_G2[number]).max() > points(size):
             axes.plot(*zip(start, end, strict=True), color=shade(0.5), lw=points(0.6), zorder=3)
-        axes.text(
-            *end,
-            text,
-            ha="center",
-            va="center",
-            fontsize=points(size),
-            fontweight="bold",
-            color=mix(colours[number], shade(1.0), 0.45),
-            path_effects=halo,
-            zorder=4,
-        )
+        style = {"ha": "center", "va": "center", "fontweight": "bold", "path_effects": halo}
+        colour = mix(colours[number], shade(1.0), 0.45)
+        typeset.write(axes, *end, text, size, color=colour, zorder=4, **style)
 
 
 def spread_boxes(
@@ -261,10 +254,17 @@ def spread_boxes(
 
 def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -> Figure:
     """Draw the UMAP of the products' embeddings, coloured by category."""
-    embeddings = embed_dataset(run.model, data, progress=False).product()
-    category = {p.id: p.category for p in data.products}
-    coordinates_N2 = umap_coordinates(embeddings.emb_ND, seed)
-    return embedding_map(coordinates_N2, [category[i] for i in embeddings.ids], lang=lang)
+    emb_ND, _, categories = product_vectors(run.model, data)
+    return embedding_map(umap_coordinates(emb_ND, seed), categories, lang=lang)
+
+
+def product_vectors(
+    model: ScaleModel, data: ProductDataset
+) -> tuple[NDArray[np.float32], list[str], list[str | None]]:
+    """Return emb_ND, one unit vector per product that has a modality, with ids and categories."""
+    vectors = embed_dataset(model, data, progress=False).product()
+    category = {product.id: product.category for product in data.products}
+    return vectors.emb_ND, list(vectors.ids), [category[i] for i in vectors.ids]
 
 
 @figure("embedding_map")
@@ -285,8 +285,8 @@ def kept_umap(
 ) -> NDArray[np.float32]:
     """Return `umap_coordinates`, (N, 2), cached on disk by embeddings, seed and settings.
 
-    An unreadable or unsuitable cache file is computed again; if the folder cannot be written, a
-    warning is logged and the map is returned all the same. Raises ValueError as `umap_coordinates`
+    An unreadable or unsuitable cache file is computed again. If the folder cannot be written, a
+    warning is logged and the map is returned uncached. Raises ValueError as `umap_coordinates`
     does.
 
     Args:

@@ -66,7 +66,8 @@ def noise_sheet(product: Product, other: Product, lang: Language = "en", seed: i
     name = typeset.shorten(product.name or product.id, 200, 8.5)
     typeset.write(axes, WIDTH - MARGIN, 25, name, 8.5, ha="right", color=shade(0.6))
     for modality, height in heights.items():
-        _header(axes, modality, top, lang)
+        note = label(ROWS[modality][1], lang, size=PICTURE_SIZE, frame=FRAME_SIZE, n=PAIRS)
+        tiles.draw_header(axes, modality, MARGIN, top, INNER, note, lang)
         box = Box(MARGIN, top + tiles.HEADER, INNER, height)
         try:
             content = tiles.load(product, modality, frames=FRAMES, seconds=SECONDS)
@@ -80,14 +81,6 @@ def noise_sheet(product: Product, other: Product, lang: Language = "en", seed: i
         top += height + step
     _whole(axes, product, other, Box(MARGIN, top, INNER, 140), lang, seed)
     return figure
-
-
-def _header(axes: Axes, modality: str, y: float, lang: Language) -> None:
-    colour = MODALITY_COLOURS[modality]
-    typeset.box(axes, MARGIN, y + 2, 8, 8, facecolor=colour, edgecolor="none")
-    typeset.write(axes, MARGIN + 13, y + 9.5, label(modality, lang), fontweight="bold")
-    note = label(ROWS[modality][1], lang, size=PICTURE_SIZE, frame=FRAME_SIZE, n=PAIRS)
-    typeset.write(axes, WIDTH - MARGIN, y + 9.5, note, 7.5, ha="right", color=shade(0.6))
 
 
 def _cells(box: Box, columns: int, rows: int = 1, gap: float = 8.0) -> list[Box]:
@@ -139,11 +132,7 @@ def _video_row(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language, se
 def _audio_row(axes: Axes, sound_S: np.ndarray, box: Box, lang: Language, seed: int) -> None:
     for (kind, strength), cell in zip(SOUNDS, _cells(box, len(SOUNDS)), strict=True):
         noisy_S = damage_signal(sound_S, _steps(kind, strength, seed))
-        decibel_FL = log_mel(noisy_S, tiles.SAMPLE_RATE)
-        extent = (cell.x, cell.x + cell.width, cell.y + cell.height, cell.y)
-        axes.imshow(
-            decibel_FL[::-1], extent=extent, aspect="auto", cmap="magma", vmin=-DECIBELS, vmax=0
-        )
+        tiles.draw_mel(axes, log_mel(noisy_S, tiles.SAMPLE_RATE), cell, -DECIBELS, 0)
         typeset.box(axes, *cell)
         _caption(axes, cell, kind, strength, lang)
 
@@ -176,6 +165,7 @@ def _steps(kind: str, strength: float, seed: int) -> tuple[DamageStep, ...]:
 
 
 def _changed(kind: str, value: str | tuple, strength: float, seed: int) -> str | tuple:
+    """Return a title or table pairs after noise."""
     if kind == "clean":
         return value
     return TEXT_DAMAGE[kind](value, strength, np.random.default_rng(seed))

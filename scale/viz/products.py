@@ -87,8 +87,8 @@ def contact_sheet(products: Sequence[Product], columns: int = 8, lang: Language 
         box = Box(MARGIN + column * (side + gap), 40 + row * (side + caption), side, side)
         thumbnail(axes, product, box, lang)
         presence_marks(axes, product, box.x, box.y + side + 4, lang)
-        for line, text in enumerate(typeset.wrap(product.name or product.text or "", side, 6.5, 2)):
-            typeset.write(axes, box.x, box.y + side + 19.5 + 8.5 * line, text, 6.5)
+        lines = typeset.wrap(product.name or product.text or "", side, 6.5, 2)
+        typeset.write_lines(axes, box.x, box.y + side + 19.5, lines, 6.5, 8.5)
     return figure
 
 
@@ -99,9 +99,8 @@ def _presence_key(axes: Axes, right: float, y: float, lang: Language) -> None:
         right -= typeset.text_width(name, 8)
         typeset.write(axes, right, y, name, 8, color=shade(0.8))
         right -= 12
-        typeset.box(
-            axes, right, y - 7, 8, 8, facecolor=MODALITY_COLOURS[modality], edgecolor="none"
-        )
+        look = {"facecolor": MODALITY_COLOURS[modality], "edgecolor": "none"}
+        typeset.box(axes, right, y - 7, 8, 8, **look)
         right -= 12
 
 
@@ -122,10 +121,12 @@ def thumbnail(
     box: Box,
     lang: Language = "en",
     subset: tuple[str, ...] = ("image", "video", "text", "table", "audio"),
+    text_size: float = 6.5,
 ) -> None:
-    """The first modality of `subset` that a product has, as a small tile.
+    """Draw the first modality of `subset` that a product has, as a small tile.
 
-    Picture; middle frame of the clip; title; pairs of the table; wave of the sound.
+    It is the picture, the middle frame of the clip, the title, the pairs of the table, or the wave
+    of the sound.
     """
     modality = next((m for m in subset if m in product.present), None)
     if modality is None:
@@ -145,12 +146,12 @@ def thumbnail(
     else:
         text = content if modality == "text" else "; ".join(f"{a}: {v}" for a, v in content)
         inner = Box(box.x + 5, box.y + 4, box.width - 10, box.height - 8)
-        tiles.draw_text(axes, text, inner, lang, size=6.5)
+        tiles.draw_text(axes, text, inner, lang, size=text_size)
     return None
 
 
 def _wave(axes: Axes, wave_T: np.ndarray, box: Box, colour: str) -> None:
-    """Loudest sample in each of 40 stretches of a sound, as bars around the middle."""
+    """Draw the peak of each of 40 sections of a sound, as bars around the middle."""
     peaks = np.array([np.abs(part).max(initial=0.0) for part in np.array_split(wave_T, 40)])
     heights = 0.42 * box.height * peaks / max(peaks.max(), 1e-9)
     x = box.x + box.width * (0.08 + 0.84 * (np.arange(40) + 0.5) / 40)
@@ -159,7 +160,7 @@ def _wave(axes: Axes, wave_T: np.ndarray, box: Box, colour: str) -> None:
 
 
 SHOWN = 24
-"""Products of the registered contact sheet."""
+"""Number of products in the registered contact sheet."""
 
 
 @figure("product")
@@ -200,8 +201,7 @@ def generator_sheet(
     pictures = zip(titles, originals, rebuilt, generated, strict=True)
     for row, (title, original, words, drawings) in enumerate(pictures):
         y = top + row * (side + gap)
-        for line, text in enumerate(typeset.wrap(title, 138, 9, lines=5)):
-            typeset.write(axes, MARGIN, y + 14 + 13 * line, text, 9)
+        typeset.write_lines(axes, MARGIN, y + 14, typeset.wrap(title, 138, 9, lines=5), 9, 13)
         for place, pixels_HWC in enumerate((original, words, *drawings)):
             x = left + place * (side + gap)
             typeset.picture(axes, pixels_HWC, x, y, side, side)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scale.data.catalogue import Catalogue
     from scale.data.dataset import ProductDataset
+    from scale.model.scale import ScaleModel
     from scale.studies.study import Record, Study
     from scale.training.run import TrainedRun
 
@@ -208,6 +209,10 @@ class Sources:
         """The run. Raises ValueError if the folder contains no run."""
         self.used.add("run")
         return self._run
+
+    def models(self) -> dict[str, "ScaleModel"]:
+        """Return the run's model before and after training."""
+        return {"untrained": self.run.untrained(), "trained": self.run.model}
 
     @property
     def catalogue(self) -> "Catalogue":

@@ -24,7 +24,7 @@ from scale.modalities import INDEX, MODALITIES, parse_subset, subset_name
 from scale.training.run import TrainedRun
 from scale.viz import typeset
 from scale.viz.catalogue import dot_matrix
-from scale.viz.charts import heatmap, intervals, modality_ticks
+from scale.viz.charts import cell_text, heatmap, intervals, modality_ticks, note_below
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -35,7 +35,6 @@ from scale.viz.theme import (
     new_figure,
     points,
     shade,
-    text_on,
 )
 from scale.viz.tiles import Box
 from scale.viz.words import Language, label
@@ -106,9 +105,8 @@ def _result(
     typeset.box(axes, *box, edgecolor=edge, linewidth=points(width))
     if hit:
         _tick(axes, box.x + box.width - 3, box.y + 3, 8.5)
-    _caption(
-        axes, product, box, HIT if hit else shade(0.6), label("similarity", lang, value=cosine)
-    )
+    colour = HIT if hit else shade(0.6)
+    _caption(axes, product, box, colour, label("similarity", lang, value=cosine))
 
 
 def _tick(axes: Axes, x: float, y: float, radius: float) -> None:
@@ -177,7 +175,7 @@ def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP
     bars.set_ylim(0, 1.18 * max(1e-6, *(max(e.value, e.high) for e in found)))
     bars.tick_params(axis="x", length=0)
     dot_matrix(dots, [parse_subset(s) for s in order], lang)
-    figure.supxlabel(label("interval_note", lang), fontsize=points(8), color=shade(0.7))
+    note_below(figure, label("interval_note", lang))
     return figure
 
 
@@ -231,24 +229,18 @@ def direction_matrix(results: Tree, lang: Language = "en", metric: str = "Recall
     bar = figure.colorbar(mesh, ax=axes, shrink=0.7, aspect=24, pad=0.03)
     bar.set_label(label("above_chance", lang, metric=metric))
     bar.outline.set_visible(False)
-    notes = "\n".join(label(key, lang) for key in ("direction_note", "diagonal_view"))
-    figure.supxlabel(notes, fontsize=points(8), color=shade(0.7))
+    note_below(figure, label("direction_note", lang), label("diagonal_view", lang))
     return figure
 
 
 def _direction_text(
     axes: Axes, row: int, column: int, found: Estimate, chance: float, lang: Language
 ) -> None:
-    colour = text_on(diverging()(Normalize(-1, 1)(found.value - chance))[:3])
-    style = {"ha": "center", "va": "center", "color": colour}
-    x, y = column + 0.5, row + 0.5
-    axes.text(x, y - 0.23, f"{found.value:.2f}", fontsize=points(11), fontweight="bold", **style)
-    facts = (
-        f"{found.low:.2f}–{found.high:.2f}",
-        label("chance_is", lang, value=chance),
-        f"n {found.n:g}",
-    )
-    axes.text(x, y + 0.2, "\n".join(facts), fontsize=points(7), linespacing=1.25, **style)
+    fill = diverging()(Normalize(-1, 1)(found.value - chance))
+    cell_text(axes, row - 0.23, column, f"{found.value:.2f}", fill, 11, fontweight="bold")
+    interval, level = f"{found.low:.2f}–{found.high:.2f}", label("chance_is", lang, value=chance)
+    facts = f"{interval}\n{level}\nn {found.n:g}"
+    cell_text(axes, row + 0.2, column, facts, fill, 7, linespacing=1.25)
 
 
 def draw_sheet(
@@ -256,32 +248,32 @@ def draw_sheet(
     data: ProductDataset,
     lang: Language,
     seed: int,
-    asked: tuple[str, ...] = MODALITIES,
-    shown: tuple[str, ...] = MODALITIES,
+    query_subset: tuple[str, ...] = MODALITIES,
+    gallery_subset: tuple[str, ...] = MODALITIES,
     rows: int = QUERIES,
 ) -> Figure:
     """Draw random queries with their five nearest products; a hit shares the query's category.
 
     Args:
-        asked: modalities by which the queries are embedded.
-        shown: modalities by which the gallery is embedded. If they equal those of the queries, a
-            query is left out of its own results.
+        query_subset: modalities by which the queries are embedded.
+        gallery_subset: modalities by which the gallery is embedded. If they equal those of the
+            queries, a query is left out of its own results.
         rows: number of queries.
     """
-    gallery = Gallery.build(run, data, shown, progress=False)
-    usable = np.flatnonzero(data.present_NM[:, [INDEX[m] for m in asked]].any(axis=1))
-    require(len(usable) > 0, f"no product has {subset_name(asked)} for a query")
+    gallery = Gallery.build(run, data, gallery_subset, progress=False)
+    usable = np.flatnonzero(data.present_NM[:, [INDEX[m] for m in query_subset]].any(axis=1))
+    require(len(usable) > 0, f"no product has {subset_name(query_subset)} for a query")
     chosen = np.random.default_rng(seed).permutation(usable)[:rows]
     queries = [data.products[i] for i in chosen]
-    found = embed_dataset(run.model, data.subset(chosen), subset=asked, progress=False)
-    matches = gallery.index.query(found.product(asked).emb_ND, 6)
+    found = embed_dataset(run.model, data.subset(chosen), subset=query_subset, progress=False)
+    matches = gallery.index.query(found.product(query_subset).emb_ND, 6)
     results, hits = [], []
     for query, ids, scores in zip(queries, matches.ids, matches.score_QK, strict=True):
         found = [(gallery.products[i], float(s)) for i, s in zip(ids, scores, strict=True)]
-        found = [(p, s) for p, s in found if p.id != query.id or asked != shown][:5]
+        found = [(p, s) for p, s in found if p.id != query.id or query_subset != gallery_subset][:5]
         results.append(found)
         hits.append([_same_category(query, p) for p, _ in found])
-    order = QUERY_ORDER if asked == MODALITIES else asked
+    order = QUERY_ORDER if query_subset == MODALITIES else query_subset
     return retrieval_sheet(queries, results, hits, lang, order)
 
 
@@ -302,15 +294,14 @@ def draw_full_sheet(sources: Sources, lang: Language) -> Figure:
 @figure("retrieval_sheet_text")
 def draw_text_sheet(sources: Sources, lang: Language) -> Figure:
     """Draw titles as queries and images as results."""
-    subsets = {"asked": ("text",), "shown": ("image",)}
+    subsets = {"query_subset": ("text",), "gallery_subset": ("image",)}
     return draw_sheet(sources.run, sources.test, lang, sources.seed, **subsets, rows=ROWS)
 
 
 def _evaluate(sources: Sources, kind: str) -> Tree:
-    models = {"untrained": sources.run.untrained(), "trained": sources.run.model}
     arrays = {
         stage: ProductArrays.of(sources.test, embed_dataset(model, sources.test, progress=False))
-        for stage, model in models.items()
+        for stage, model in sources.models().items()
     }
     return plain(retrieval_results(arrays, sources.seed))[kind]
 

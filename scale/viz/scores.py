@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
@@ -19,7 +19,7 @@ from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.training.logging import read_score_means
 from scale.training.run import TrainedRun
-from scale.viz.charts import heatmap, modality_ticks
+from scale.viz.charts import heatmap, modality_ticks, note_below
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -55,12 +55,7 @@ def score_matrices(
     if shapes != [(COUNT, COUNT)] * 3 or present_M.shape != (COUNT,):
         raise ValueError(f"scores are {shapes}, present is {present_M.shape}; expected 5 x 5 and 5")
     shown_MM = present_M[:, None] & present_M[None, :]
-    most = max(np.abs(matrices[2][shown_MM]).max(initial=0.0), 1e-6)
-    looks = [
-        (diverging(), Normalize(-1, 1)),
-        (sequential(), Normalize(0, max(matrices[1][shown_MM].max(initial=0.0), 1e-6))),
-        (diverging(), Normalize(-most, most)),
-    ]
+    looks = score_colours(matrices, shown_MM)
     figure = new_figure(9.8, 3.95)
     columns = figure.subplots(1, 3)
     titles = ("scores", "softmax", "weighted")
@@ -74,19 +69,31 @@ def score_matrices(
     notes = [label("score_roles", lang)]
     if not present_M.all():
         notes.append(label("absent_note", lang))
-    figure.supxlabel("\n".join(notes), fontsize=points(8), color=shade(0.7))
+    note_below(figure, *notes)
     return figure
 
 
+def score_colours(
+    matrices: Sequence[np.ndarray], shown_MM: np.ndarray
+) -> list[tuple[Colormap, Normalize]]:
+    """Return the colours of S, softmax(S) and S'; the last two up to their largest shown value."""
+    _, share, weight = (max(np.abs(m[shown_MM]).max(initial=0.0), 1e-6) for m in matrices)
+    return [
+        (diverging(), Normalize(-1, 1)),
+        (sequential(), Normalize(0, share)),
+        (diverging(), Normalize(-weight, weight)),
+    ]
+
+
 def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
-    """Frame the weights of the total loss: each one on the diagonal, and the upper triangle."""
+    """Frame the weights of the losses: each cell of the diagonal, and the upper triangle."""
     for i in np.flatnonzero(present_M):
         colour = MODALITY_COLOURS[MODALITIES[i]]
         # A margin in the colour of the page separates the frame from a cell of similar colour.
         for edge, width in ((shade(0.0), 5.0), (colour, 2.6)):
             frame = {"fill": False, "edgecolor": edge, "linewidth": points(width)}
             axes.add_patch(Rectangle((i + 0.05, i + 0.05), 0.9, 0.9, **frame))
-    # From the top left corner of the first pair down the stairs to the right edge, and back.
+    # Outline of the upper triangle, from the top left corner of the first pair.
     x = [*np.repeat(np.arange(1, COUNT + 1), 2), 1]
     y = [0, *np.repeat(np.arange(1, COUNT), 2), 0, 0]
     axes.plot(x, y, color=shade(0.85), linewidth=points(1.6), clip_on=False)

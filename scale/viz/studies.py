@@ -3,7 +3,7 @@
 G cells of a series, K series.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import ceil
 
@@ -78,15 +78,19 @@ def study_figure(summary: Summary, metric: str | None = None, lang: Language = "
     """
     metric = metric or summary.study.metrics[0]
     tests = [test for test in summary.shared_tests() if (test, metric) in summary.columns]
-    found = [r.estimate(t, metric).n for r in summary.rows for t in tests]
-    seeds = sorted({n for n in found if n})
-    require(bool(seeds), f"study {summary.study.name}: no cell has {metric}")
+    found = [row.estimate(test, metric) for row in summary.rows for test in tests]
+    require(any(e.n for e in found), f"study {summary.study.name}: no cell has {metric}")
     draw = _rows_figure if summary.study.figure == "bars" else _lines_figure
     figure, note, handles = draw(summary, metric, tests, lang)
     title = label("study_is", lang, name=summary.study.name, metric=metric)
-    trainings = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-    note = "\n".join([label("study_note", lang, n=trainings), *note])
+    note = "\n".join([label("study_note", lang, n=_seed_range(found)), *note])
     return framed(figure, title, note, handles)
+
+
+def _seed_range(found: Iterable[Estimate]) -> str:
+    """Return the numbers of seeds behind estimates, as `5` or `3–5`."""
+    sizes = [estimate.n for estimate in found if estimate.n]
+    return "–".join(str(n) for n in dict.fromkeys((min(sizes), max(sizes))))
 
 
 def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Language) -> Drawn:
@@ -227,7 +231,7 @@ def _cell_dot(axes: Axes, y: float, row: CellSummary, found: Estimate, lang: Lan
         return
     text = label("cannot_train" if row.failed else "not_run", lang)
     style = {"transform": axes.get_yaxis_transform(), "va": "center", "color": shade(0.6)}
-    # A background keeps baselines from crossing the words.
+    # The background hides baselines behind the words.
     patch = {"facecolor": shade(0.0), "edgecolor": "none", "pad": points(1)}
     text = f"× {text}" if row.failed else text
     axes.text(0.02, y, text, fontsize=points(7.5), bbox=patch, **style)
@@ -306,8 +310,7 @@ def damage_figure(
     handles = [
         Line2D([], [], label=term(m, lang), **s) for m, s in zip(models, styles, strict=True)
     ]
-    sizes = sorted({e.n for damage in damages for e in damage.kept.values() if e.n})
-    seeds = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+    seeds = _seed_range(e for damage in damages for e in damage.kept.values())
     title = label("damage_at_test", lang, name=name)
     return framed(figure, title, label("damage_note", lang, n=seeds), handles)
 
@@ -371,10 +374,9 @@ def score_figure(
     right.set_title(label("told_apart", lang, regime=term(regime, lang)))
     found = [e for w in own.values() for e in w.mean.values()]
     found += [e for by in aucs.values() for e in by.values()]
-    sizes = sorted({e.n for e in found if e.n})
-    seeds = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
     title = label("own_score", lang, name=study.name)
-    return framed(figure, title, label("own_note", lang, n=seeds), _diagnosis_handles(lang))
+    note = label("own_note", lang, n=_seed_range(found))
+    return framed(figure, title, note, _diagnosis_handles(lang))
 
 
 def _regime_block(name: str, weights: OwnWeights, lang: Language) -> Block:
@@ -403,15 +405,11 @@ def _area_panel(axes: Axes, rows: Block, lang: Language) -> None:
     for _, block, places in placed([rows]):
         for y, by in zip(places, block.rows, strict=True):
             for shift, name in zip((-0.15, 0.15), WEIGHTS, strict=True):
-                _area_dot(axes, y + shift, by[name], name)
+                marker, colour, _ = AUC_LOOKS[name]
+                dot(axes, y + shift, by[name], colour, marker=marker, ms=points(4.5))
     axes.set_xlabel(label("area", lang))
     lay_flat(axes)
     name_rows(axes, [rows])
-
-
-def _area_dot(axes: Axes, y: float, found: Estimate, name: str) -> None:
-    marker, colour, _ = AUC_LOOKS[name]
-    dot(axes, y, found, colour, marker=marker, ms=points(4.5))
 
 
 def _clean_tick() -> dict:
@@ -520,13 +518,12 @@ def retention_curve(
     curves: Mapping[str, Mapping[float, Estimate]],
     lang: Language = "en",
     metric: str = "mAP@5",
-    shares: bool = False,
 ) -> Figure:
     """Draw the share of the result on complete products that is retained without some modalities.
 
     Args:
         curves: metric / metric on complete products, by model, then by number of missing
-            modalities (with `shares`, by their share).
+            modalities.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -542,11 +539,10 @@ def retention_curve(
         axes.fill_between(x_G, mean_G - below_G, mean_G + above_G, **band)
         handles += axes.plot(x_G, mean_G, label=term(name, lang), **style)
     ticks = sorted({x for curve in curves.values() for x in curve})
-    axes.set_xticks(ticks, [f"{x:.0%}" if shares else f"{x:g}" for x in ticks])
+    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axes.set_ylim(0, max(1.05, axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
-    axes.set_xlabel(label("missing_share" if shares else "missing_count", lang))
-    axes.set_ylabel(label("kept", lang))
+    axes.set(xlabel=label("missing_count", lang), ylabel=label("kept", lang))
     title = label("retention", lang, metric=metric)
     return framed(figure, title, label("band_note", lang), handles)
 

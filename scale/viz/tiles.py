@@ -1,6 +1,7 @@
 """Content of each modality, drawn into a box of a page.
 
-T time, H height, W width, C colour; lengths are points of the `paper` style.
+T time, H height, W width, C colour, F mel bands, L time frames; lengths are points of the `paper`
+style.
 """
 
 from typing import Any, NamedTuple
@@ -42,11 +43,8 @@ def log_mel(wave_T: np.ndarray, sample_rate: int, mel_bins: int = 64) -> np.ndar
         mel_filters=mel_filter_bank(fft // 2 + 1, mel_bins, 0.0, sample_rate / 2, sample_rate),
     )
     decibel_FL = 10.0 * np.log10(np.maximum(power_FL, 1e-10))
-    silent = decibel_FL.max() <= -100.0 + 1e-6
-    return np.full_like(power_FL, -DECIBELS) if silent else _below_peak(decibel_FL)
-
-
-def _below_peak(decibel_FL: np.ndarray) -> np.ndarray:
+    if decibel_FL.max() <= -100.0 + 1e-6:
+        return np.full_like(power_FL, -DECIBELS)
     return np.maximum(decibel_FL - decibel_FL.max(), -DECIBELS)
 
 
@@ -72,8 +70,8 @@ def draw_spectrogram(
     axes.set(xlabel=label("seconds", lang), ylabel=label("kilohertz", lang))
     axes.grid(visible=False)
     axes.tick_params(labelsize=points(7.5))
-    for name in ("x", "y"):
-        getattr(axes, f"{name}axis").label.set_fontsize(points(7.5))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_fontsize(points(7.5))
     place = axes.get_position()
     bar = axes.figure.add_axes((place.x1 + 0.012, place.y0, 0.010, place.height))
     axes.figure.colorbar(image, cax=bar).outline.set_edgecolor(shade(0.3))
@@ -133,11 +131,16 @@ def draw_tile(
         else:
             fact = _fact(modality, content, lang)
             DRAW[modality](axes, content, inner, lang)
-    square = Box(box.x, box.y + 2, 8, 8)
-    typeset.box(axes, *square, facecolor=MODALITY_COLOURS[modality], edgecolor="none")
-    typeset.write(axes, box.x + 13, box.y + 9.5, label(modality, lang), fontweight="bold")
-    end = box.x + box.width, box.y + 9.5
-    typeset.write(axes, *end, fact, 7.5, ha="right", color=shade(0.6))
+    draw_header(axes, modality, box.x, box.y, box.width, fact, lang)
+
+
+def draw_header(
+    axes: Axes, modality: str, x: float, y: float, width: float, fact: str, lang: Language
+) -> None:
+    """Draw the colour and name of a modality, and a fact in grey at the right end."""
+    typeset.box(axes, x, y + 2, 8, 8, facecolor=MODALITY_COLOURS[modality], edgecolor="none")
+    typeset.write(axes, x + 13, y + 9.5, label(modality, lang), fontweight="bold")
+    typeset.write(axes, x + width, y + 9.5, fact, 7.5, ha="right", color=shade(0.6))
 
 
 def _fact(modality: str, content: Any, lang: Language) -> str:
@@ -154,8 +157,7 @@ def draw_text(axes: Axes, title: str, box: Box, lang: Language, size: float = 9)
     """Draw a title, wrapped; text that does not fit ends in an ellipsis."""
     step = LINE * size / 9
     lines = typeset.wrap(title, box.width, size, lines=max(1, int(box.height / step)))
-    for number, line in enumerate(lines):
-        typeset.write(axes, box.x, box.y + step * number + size, line, size)
+    typeset.write_lines(axes, box.x, box.y + size, lines, size, step)
 
 
 def draw_table(axes: Axes, pairs: tuple[tuple[str, str], ...], box: Box, lang: Language) -> None:
@@ -204,6 +206,13 @@ def draw_video(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language) ->
     for number, frame_HWC in enumerate(frames_THWC):
         left = box.x + gap + number * (width + gap)
         typeset.picture(axes, frame_HWC, left, box.y + band, width, box.height - 2 * band)
+
+
+def draw_mel(axes: Axes, mel_FL: np.ndarray, box: Box, low: float, high: float) -> None:
+    """Draw log-mel as a picture in a box, pitch up, with colours from `low` to `high`."""
+    extent = (box.x, box.x + box.width, box.y + box.height, box.y)
+    look = {"cmap": "magma", "vmin": low, "vmax": high, "interpolation": "nearest"}
+    axes.imshow(mel_FL[::-1], extent=extent, aspect="auto", **look)
 
 
 def draw_audio(axes: Axes, wave_T: np.ndarray, box: Box, lang: Language) -> None:

@@ -34,7 +34,7 @@ LOSS, VALIDATION = "loss/", "val/"
 LOSS_ORDER = ("total", "contrastive", *(SPECS[m].task for m in MODALITIES))
 GEOMETRY = ("alignment", "uniformity")
 SINGLE = ("learning_rate", "grad_norm", "products_per_second")
-"""Keys with a panel of their own."""
+"""Keys with a separate panel."""
 COLUMNS = 4
 MARKERS = "osD^v"
 

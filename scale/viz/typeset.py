@@ -4,6 +4,7 @@ All lengths are points of the `paper` style (see theme.py); y grows downwards on
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -82,8 +83,17 @@ def page(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def write(axes: Axes, x: float, y: float, text: str, size: float = 9, **kwargs: Any) -> None:
-    """Write one line of text on a page; y is its baseline."""
+    """Write text; y is its baseline. `size` in points of the `paper` style."""
     axes.text(x, y, text, fontsize=points(size), **{"va": "baseline", **kwargs})
+
+
+def write_lines(
+    axes: Axes, x: float, y: float, lines: Sequence[str], size: float, step: float, **kwargs: Any
+) -> float:
+    """Write lines of text at a distance of `step`, the first baseline at y; return the next one."""
+    for number, line in enumerate(lines):
+        write(axes, x, y + step * number, line, size, **kwargs)
+    return y + step * len(lines)
 
 
 def box(axes: Axes, x: float, y: float, width: float, height: float, **kwargs: Any) -> Rectangle:
@@ -109,7 +119,7 @@ def arrow(
     head: float = 10.0,
     zorder: float = 2,
 ) -> None:
-    """An arrow in data coordinates; `width` of its line and size of its head in points."""
+    """Draw an arrow in data coordinates; `width` of its line and size of its head in points."""
     style = {"arrowstyle": "-|>", "color": colour or shade(0.6), "linewidth": points(width)}
     style |= {"mutation_scale": points(head), "shrinkA": 0, "shrinkB": 0}
     start, end = (tuple(map(float, point)) for point in (start, end))
@@ -150,22 +160,7 @@ def absent_tile(
     label_height = 1.35 * size * len(lines) + 6
     middle = x + width / 2, y + height / 2
     corner = middle[0] - label_width / 2, middle[1] - label_height / 2
-    axes.add_patch(
-        FancyBboxPatch(
-            corner,
-            label_width,
-            label_height,
-            boxstyle="round,pad=0,rounding_size=3",
-            facecolor=shade(0.0),
-            edgecolor="none",
-        )
-    )
-    axes.text(
-        *middle,
-        "\n".join(lines),
-        fontsize=points(size),
-        ha="center",
-        va="center",
-        color=shade(0.62),
-        linespacing=1.25,
-    )
+    plate = {"facecolor": shade(0.0), "edgecolor": "none"}
+    rounded_box(axes, *corner, label_width, label_height, 3, **plate)
+    style = {"ha": "center", "va": "center", "color": shade(0.62), "linespacing": 1.25}
+    write(axes, *middle, "\n".join(lines), size, **style)

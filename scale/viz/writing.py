@@ -154,7 +154,7 @@ def _log_lacking(figure: Figure, name: str, sources: Sources, logged: set[str]) 
             logged.add(character)
             owner = _owner(character, sources) if "catalogue" in sources.used else ""
             log.warning(
-                "%s: the shipped fonts lack %r (U+%04X)%s; a box stands in its place",
+                "%s: the shipped fonts lack %r (U+%04X)%s; it is drawn as a box",
                 name, character, ord(character), owner,
             )  # fmt: skip
 

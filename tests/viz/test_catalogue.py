@@ -1,5 +1,4 @@
 import json
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +12,8 @@ from scale.viz.catalogue import (
     combination_picture,
     head_of,
     inspect_figure,
-    length_histograms,
     long_tail,
 )
-from scale.viz.theme import use_style
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
 
@@ -39,16 +36,13 @@ def inspection(tmp_path_factory):
     return Catalogue.open(folder).summary(media=False, progress=False)
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_inspect_page(inspection, readable, look, lang):
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = inspect_figure(inspection, lang)
-        texts = readable(figure)
-    assert any(label("product_count", lang, n=40) in text for text in texts)
-    assert set(inspection.categories) <= set(texts)
-    # Media were not decoded, so the number of broken ones is a lower bound.
-    assert "≥ 0" in texts
+def test_inspect_page(inspection, checked):
+    for look, lang in LOOKS:
+        _, texts = checked(inspect_figure, look, inspection, lang)
+        assert any(label("product_count", lang, n=40) in text for text in texts)
+        assert set(inspection.categories) <= set(texts)
+        # Media were not decoded, so the number of broken ones is a lower bound.
+        assert "≥ 0" in texts
 
 
 def test_inspect_page_of_a_large_catalogue(inspection, readable):
@@ -107,16 +101,14 @@ def test_head_is_the_fewest_that_hold_half(counts):
     assert 2 * sum(counts[: head - 1]) < sum(counts)
 
 
-def test_histograms_count_every_value(readable):
+def test_histograms_count_every_value(inspection, readable):
     lengths = {"table_pairs": [1, 2, 2, 9], "audio_seconds": [0.5, 2.5, 2.5], "video_seconds": []}
-    figure = length_histograms(lengths, "zh")
+    figure = inspect_figure(replace(inspection, lengths=lengths), "zh")
     texts = readable(figure)
-    sums = [sum(p.get_height() for p in axes.patches) for axes in figure.axes]
+    sums = [sum(p.get_height() for p in axes.patches) for axes in figure.axes[-2:]]
     assert sums == [4, 3]
     assert label("median", "zh", value="2") in texts
     assert label("median", "zh", value="2.5") in texts
-    with pytest.raises(KeyError, match="weight"):
-        length_histograms({"weight": [1]})
 
 
 def test_the_check_of_readability_can_fail(readable):

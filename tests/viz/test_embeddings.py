@@ -1,7 +1,6 @@
 """UMAP, maps and their cache."""
 
 import logging
-import warnings
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from scale.viz.embeddings import (
     spread_boxes,
     umap_coordinates,
 )
-from scale.viz.theme import MODALITY_COLOURS, use_style
+from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
 
@@ -28,16 +27,13 @@ def clusters(groups, per_group, seed=0):
     return rng.normal(size=(groups, 2))[which] * 4 + rng.normal(size=(len(which), 2)), which
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_many_categories_are_named_where_they_lie(readable, look, lang):
-    xy_N2, which = clusters(26, 20)
-    names = [f"类别 {k}" if k % 2 else f"Category {k}" for k in range(26)]
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = embedding_map(xy_N2, which, names, lang)
-        texts = readable(figure)
-    assert set(names) <= set(texts)
-    assert figure.axes[0].get_legend() is None
+def test_many_categories_are_named_where_they_lie(checked):
+    for look, lang in LOOKS:
+        xy_N2, which = clusters(26, 20)
+        names = [f"类别 {k}" if k % 2 else f"Category {k}" for k in range(26)]
+        figure, texts = checked(embedding_map, look, xy_N2, which, names, lang)
+        assert set(names) <= set(texts)
+        assert figure.axes[0].get_legend() is None
 
 
 def test_few_groups_get_a_legend_and_modalities_their_colours(readable):
@@ -109,7 +105,7 @@ def test_umap_repeats_and_separates():
     assert np.isfinite(umap_coordinates(emb_ND[:5])).all()
 
 
-def test_umap_says_what_it_cannot_map():
+def test_umap_refuses_unsuitable_embeddings():
     with pytest.raises(ValueError, match="at least 5"):
         umap_coordinates(np.zeros((4, 8)))
     with pytest.raises(ValueError, match=r"\(20,\)"):
@@ -143,15 +139,15 @@ def emb_ND():
 
 @pytest.fixture
 def mapped(monkeypatch):
-    """What was asked of UMAP, which answers at once here."""
-    asked = []
+    """Seeds and neighbours of the calls of UMAP, replaced by a fast function."""
+    calls = []
 
     def fast(emb_ND, seed, neighbours):
-        asked.append((seed, neighbours))
+        calls.append((seed, neighbours))
         return (emb_ND[:, :2] * (1 + seed)).astype(np.float32)
 
     monkeypatch.setattr(embeddings, "umap_coordinates", fast)
-    return asked
+    return calls
 
 
 def test_the_same_map_is_computed_once(emb_ND, mapped, tmp_path):
@@ -209,7 +205,7 @@ def test_maps_are_kept_in_the_users_cache(emb_ND, mapped, tmp_path, monkeypatch)
     assert len(list((tmp_path / "maps").iterdir())) == 1
 
 
-def test_too_few_points_are_told_and_nothing_is_kept(tmp_path):
+def test_too_few_points_are_refused_and_not_cached(tmp_path):
     with pytest.raises(ValueError, match="at least 5"):
         kept_umap(np.zeros((3, 2)), folder=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 """Product cards, contact sheets and the sheet of the image generator."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,16 +15,14 @@ from scale.viz.words import label
 from tests.viz.conftest import LOOKS
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_card_shows_all_five_modalities(product, readable, look, lang):
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        texts = readable(product_card(product, lang, frames=4))
-    assert {label(m, lang) for m in MODALITIES} <= set(texts)
-    assert not {label(f"absent_{m}", lang) for m in MODALITIES} & set(texts)
-    assert label("sound_length", lang, seconds=0.5) in texts
-    assert label("frame_count", lang, n=4) in texts
-    assert {"attribute 8", "数值 8"} <= set(texts)
+def test_card_shows_all_five_modalities(product, checked):
+    for look, lang in LOOKS:
+        _, texts = checked(product_card, look, product, lang, 4)
+        assert {label(m, lang) for m in MODALITIES} <= set(texts)
+        assert not {label(f"absent_{m}", lang) for m in MODALITIES} & set(texts)
+        assert label("sound_length", lang, seconds=0.5) in texts
+        assert label("frame_count", lang, n=4) in texts
+        assert {"attribute 8", "数值 8"} <= set(texts)
 
 
 def test_card_labels_what_is_absent(product, readable):
@@ -70,7 +67,7 @@ def test_contact_sheet_has_a_tile_and_five_marks_for_each_product(product, reada
     assert filled == sum(len(p.present) for p in products)
 
 
-def test_empty_contact_sheet_says_so(readable):
+def test_empty_contact_sheet_counts_no_products(readable):
     assert label("product_count", "zh", n=0) in readable(contact_sheet([], lang="zh"))
 
 

@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ from matplotlib.patches import Circle
 
 from scale.modalities import MODALITIES, SUBSETS, parse_subset, subset_name
 from scale.viz.retrieval import direction_matrix, retrieval_bars, retrieval_sheet
-from scale.viz.theme import HIT, use_style
+from scale.viz.theme import HIT
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
 
@@ -26,26 +25,25 @@ def directions(value):
     return {f"{a}->{b}": {"Recall@10": estimate(value)} for a, b in pairs}
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_sheet_marks_the_hits_and_only_them(product, readable, look, lang):
-    others = [replace(product, id=f"q{k}", category=f"类别 {k}") for k in range(5)]
-    results = [[(p, 0.9 - 0.1 * k) for k, p in enumerate(others)]] * 2
-    hits = [[True, False, True, False, False], [False] * 5]
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = retrieval_sheet([product, replace(product, image=None)], results, hits, lang)
-        texts = readable(figure)
-    axes = figure.axes[0]
-    # Two hits, and the mark in the key.
-    assert sum(isinstance(p, Circle) for p in axes.patches) == 3
-    green = [t for t in axes.texts if t.get_color() == HIT]
-    assert [t.get_text() for t in green] == ["类别 0", "类别 2"]
-    assert texts.count(label("similarity", lang, value=0.9)) == 2
-    assert label("rank_number", lang, n=5) in texts
+def test_sheet_marks_the_hits_and_only_them(product, checked):
+    for look, lang in LOOKS:
+        others = [replace(product, id=f"q{k}", category=f"类别 {k}") for k in range(5)]
+        results = [[(p, 0.9 - 0.1 * k) for k, p in enumerate(others)]] * 2
+        hits = [[True, False, True, False, False], [False] * 5]
+        figure, texts = checked(
+            retrieval_sheet, look, [product, replace(product, image=None)], results, hits, lang
+        )
+        axes = figure.axes[0]
+        # Two hits, and the mark in the key.
+        assert sum(isinstance(p, Circle) for p in axes.patches) == 3
+        green = [t for t in axes.texts if t.get_color() == HIT]
+        assert [t.get_text() for t in green] == ["类别 0", "类别 2"]
+        assert texts.count(label("similarity", lang, value=0.9)) == 2
+        assert label("rank_number", lang, n=5) in texts
 
 
-def test_sheet_shows_what_asked(product, readable):
-    """A query by title is drawn as its title, never as a picture the model did not see."""
+def test_query_tile_shows_the_query_modality(product, readable):
+    """A query by title is drawn as its title, never as a picture that the model did not receive."""
     product = replace(product, text="plain words")
     texts = readable(retrieval_sheet([product], [[]], [[]], "en", ("text",)))
     assert "plain words" in texts
@@ -62,24 +60,22 @@ def test_sheet_with_lists_that_do_not_fit(product):
         retrieval_sheet([product], [[(product, 0.5)]], [])
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_bars_show_each_subset_with_its_controls(readable, look, lang):
-    tree = {"trained": subsets(0.15), "untrained": subsets(0.05), "chance": subsets(0.02)}
-    with use_style(look):
-        figure = retrieval_bars(tree, lang)
-    texts = readable(figure)
-    bars = figure.axes[0]
-    assert [round(p.get_height(), 6) for p in bars.patches] == pytest.approx(
-        sorted(0.15 * len(s) for s in SUBSETS)
-    )
-    assert {label(k, lang) for k in ("trained", "untrained", "chance")} <= set(texts)
-    (untrained,) = (line.get_ydata() for line in bars.lines if line.get_marker() == "D")
-    assert sorted(untrained) == pytest.approx(sorted(0.05 * len(s) for s in SUBSETS))
-    (whiskers,) = (c for c in bars.containers if isinstance(c, ErrorbarContainer))
-    stored = [e["mAP@1"] for e in tree["trained"].values()]
-    drawn = np.array([segment[:, 1] for segment in whiskers[2][0].get_segments()])
-    np.testing.assert_allclose(np.sort(drawn[:, 0]), sorted(e["low"] for e in stored))
-    np.testing.assert_allclose(np.sort(drawn[:, 1]), sorted(e["high"] for e in stored))
+def test_bars_show_each_subset_with_its_controls(checked):
+    for look, lang in LOOKS:
+        tree = {"trained": subsets(0.15), "untrained": subsets(0.05), "chance": subsets(0.02)}
+        figure, texts = checked(retrieval_bars, look, tree, lang)
+        bars = figure.axes[0]
+        assert [round(p.get_height(), 6) for p in bars.patches] == pytest.approx(
+            sorted(0.15 * len(s) for s in SUBSETS)
+        )
+        assert {label(k, lang) for k in ("trained", "untrained", "chance")} <= set(texts)
+        (untrained,) = (line.get_ydata() for line in bars.lines if line.get_marker() == "D")
+        assert sorted(untrained) == pytest.approx(sorted(0.05 * len(s) for s in SUBSETS))
+        (whiskers,) = (c for c in bars.containers if isinstance(c, ErrorbarContainer))
+        stored = [e["mAP@1"] for e in tree["trained"].values()]
+        drawn = np.array([segment[:, 1] for segment in whiskers[2][0].get_segments()])
+        np.testing.assert_allclose(np.sort(drawn[:, 0]), sorted(e["low"] for e in stored))
+        np.testing.assert_allclose(np.sort(drawn[:, 1]), sorted(e["high"] for e in stored))
 
 
 def test_bars_are_ordered_by_size_then_value(readable):
@@ -100,7 +96,7 @@ def test_the_legend_names_what_is_drawn_and_nothing_else():
         assert [t.get_text() for t in legend.get_texts()] == [label(k, "zh") for k in kinds]
 
 
-def test_what_nobody_could_be_asked_is_no_bar_and_no_number(readable):
+def test_null_values_give_no_bar_and_no_number(readable):
     """results.json writes null where a modality is missing in the whole split."""
     nothing = {"value": None, "low": None, "high": None, "n": 0}
     single = {"value": 1.0, "low": None, "high": None, "n": 1}
@@ -120,14 +116,13 @@ def test_bars_without_the_metric():
         retrieval_bars({"trained": subsets(0.1)}, metric="mAP@7")
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_direction_cells_carry_value_interval_chance_and_n(readable, look, lang):
-    results = {"trained": directions(0.4), "chance": directions(0.12)}
-    with use_style(look):
-        texts = readable(direction_matrix(results, lang))
-    assert texts.count("0.40") == 20
-    chance = label("chance_is", lang, value=0.12)
-    assert texts.count(f"0.30–0.50\n{chance}\nn 98") == 20
+def test_direction_cells_carry_value_interval_chance_and_n(checked):
+    for look, lang in LOOKS:
+        results = {"trained": directions(0.4), "chance": directions(0.12)}
+        _, texts = checked(direction_matrix, look, results, lang)
+        assert texts.count("0.40") == 20
+        chance = label("chance_is", lang, value=0.12)
+        assert texts.count(f"0.30–0.50\n{chance}\nn 98") == 20
 
 
 def test_direction_colour_is_value_minus_chance():

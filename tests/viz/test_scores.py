@@ -1,12 +1,10 @@
-import warnings
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from scale.modalities import MODALITIES
 from scale.viz.scores import score_matrices, scores_over_time
-from scale.viz.theme import MODALITY_COLOURS, use_style
+from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
 
@@ -26,16 +24,13 @@ def numbers(texts):
     return [t for t in texts if t.replace("−", "").replace(".", "").isdigit()]
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_every_cell_has_its_number(readable, look, lang):
-    parts = matrices(np.ones(5))
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = score_matrices(*parts, np.ones(5, bool), lang)
-        texts = readable(figure)
-    expected = [f"{v:.2f}".replace("-", "−") for m in parts for v in m.ravel()]
-    assert sorted(numbers(texts)) == sorted(expected)
-    assert texts.count(label("text", lang)) == 4
+def test_every_cell_has_its_number(checked):
+    for look, lang in LOOKS:
+        parts = matrices(np.ones(5))
+        _, texts = checked(score_matrices, look, *parts, np.ones(5, bool), lang)
+        expected = [f"{v:.2f}".replace("-", "−") for m in parts for v in m.ravel()]
+        assert sorted(numbers(texts)) == sorted(expected)
+        assert texts.count(label("text", lang)) == 4
 
 
 @pytest.mark.parametrize("absent", [[0, 4], [0, 1, 2, 3, 4]])
@@ -70,23 +65,21 @@ def test_wrong_shapes_are_named():
         scores_over_time([1, 2, 3], np.zeros((2, 5, 5)))
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_curves_stand_where_the_weights_stand(readable, look, lang):
-    steps = list(range(0, 400, 100))
-    rng = np.random.default_rng(1)
-    weighted_TMM = rng.uniform(-0.1, 0.4, (4, 5, 5))
-    weighted_TMM[1, 0, 1] = np.nan
-    with use_style(look):
-        figure = scores_over_time(steps, weighted_TMM, lang)
-    readable(figure)
-    drawn = {}
-    for axes in figure.axes:
-        spec = axes.get_subplotspec()
-        row, column = spec.rowspan.start, spec.colspan.start
-        if axes.lines:
-            drawn[row, column] = axes.lines[0].get_ydata()
-            colour = MODALITY_COLOURS[MODALITIES[row]].lower()
-            assert to_hex(axes.lines[0].get_color()) == colour
-    assert sorted(drawn) == [(i, j) for i in range(5) for j in range(i, 5)]
-    for (i, j), values in drawn.items():
-        np.testing.assert_array_equal(values, weighted_TMM[:, i, j])
+def test_curves_are_at_the_places_of_the_weights(checked):
+    for look, lang in LOOKS:
+        steps = list(range(0, 400, 100))
+        rng = np.random.default_rng(1)
+        weighted_TMM = rng.uniform(-0.1, 0.4, (4, 5, 5))
+        weighted_TMM[1, 0, 1] = np.nan
+        figure, _ = checked(scores_over_time, look, steps, weighted_TMM, lang)
+        drawn = {}
+        for axes in figure.axes:
+            spec = axes.get_subplotspec()
+            row, column = spec.rowspan.start, spec.colspan.start
+            if axes.lines:
+                drawn[row, column] = axes.lines[0].get_ydata()
+                colour = MODALITY_COLOURS[MODALITIES[row]].lower()
+                assert to_hex(axes.lines[0].get_color()) == colour
+        assert sorted(drawn) == [(i, j) for i in range(5) for j in range(i, 5)]
+        for (i, j), values in drawn.items():
+            np.testing.assert_array_equal(values, weighted_TMM[:, i, j])

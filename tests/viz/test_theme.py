@@ -67,7 +67,7 @@ def test_modalities_have_one_colour_each_in_the_one_order():
 
 
 @pytest.mark.parametrize("name", STYLES)
-def test_modality_colours_stand_out_from_the_page(name):
+def test_modality_colours_contrast_with_the_page(name):
     with style.use_style(name):
         page = rcParams["figure.facecolor"]
     for colour in [*style.MODALITY_COLOURS.values(), style.HIT]:
@@ -110,7 +110,7 @@ def test_unknown_style_is_named():
         pass
 
 
-def test_fonts_are_the_shipped_ones_whatever_the_machine_has():
+def test_fonts_are_the_shipped_ones():
     style.register_fonts()
     for weight in ("normal", "bold"):
         chinese = findfont(FontProperties(family=style.FONT_FAMILIES[1], weight=weight))

@@ -1,11 +1,8 @@
-import warnings
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scale.viz.theme import use_style
 from scale.viz.training import loss_curves, numeric_curves, panels_of, running_mean, window_of
 from scale.viz.words import label
 from tests.viz.conftest import LOOKS
@@ -30,15 +27,12 @@ def titles(figure):
     return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
 
 
-@pytest.mark.parametrize(("look", "lang"), LOOKS)
-def test_a_panel_for_each_loss_and_measure(readable, look, lang):
-    with use_style(look), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = loss_curves(run(), lang)
-        readable(figure)
-    keys = [*LOSSES, "retrieval_validation", "geometry"]
-    keys += ["learning_rate", "grad_norm", "products_per_second"]
-    assert titles(figure) == [label(key, lang) for key in keys]
+def test_a_panel_for_each_loss_and_measure(checked):
+    for look, lang in LOOKS:
+        figure, _ = checked(loss_curves, look, run(), lang)
+        keys = [*LOSSES, "retrieval_validation", "geometry"]
+        keys += ["learning_rate", "grad_norm", "products_per_second"]
+        assert titles(figure) == [label(key, lang) for key in keys]
 
 
 def test_unknown_numbers_are_drawn_and_words_are_not(readable):
@@ -80,7 +74,7 @@ KEYS = st.sampled_from(
 
 
 @given(st.lists(st.dictionaries(KEYS, st.floats(allow_nan=False), min_size=1), min_size=1))
-def test_each_key_stands_in_exactly_one_panel(lines):
+def test_each_key_is_in_exactly_one_panel(lines):
     curves = numeric_curves([{"step": n, **line} for n, line in enumerate(lines)])
     shown = [key for keys in panels_of(curves).values() for key in keys]
     assert sorted(shown) == sorted({key for line in lines for key in line})

@@ -364,7 +364,7 @@ def _legend(figure: Figure, lang: Language) -> None:
         Line2D([], [], color=shade(0.3), linewidth=points(1)),
     ]
     names = [label(key, lang) for key in ("contrast_title", "contrast_picture", "contrast_joined")]
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=points(8))
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
 
 
 COLLAPSE_STEPS = (0, 10, 40, 200)
@@ -424,4 +424,4 @@ def _draw_mean_cosines(axes: Axes, walks: tuple[Walk, Walk], lang: Language) -> 
     axes.text(1, COLLAPSED + 0.02, text, transform=axes.get_yaxis_transform(), **style)
     axes.set(ylim=(-0.1, 1.16), xlabel=label("step", lang))
     axes.set_title(label("contrast_mean_cosine", lang))
-    axes.legend(loc="center right", fontsize=points(8))
+    axes.legend(loc="center right")

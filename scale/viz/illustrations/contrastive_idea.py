@@ -48,7 +48,7 @@ def contrastive_idea(lang: Language = "en") -> Figure:
         typeset.write(axes, centre, 24, text, 10.5, ha="center", fontweight="bold")
     for place in (1, 2):
         for y in (108, 312):
-            # A triangle that leads to the next scene.
+            # A triangle points to the next scene.
             x = _centre(place) - COLUMN / 2 - 6 * (place - 1)
             look = {"color": shade(0.35), "markersize": points(7), "linestyle": "none"}
             axes.plot([x], [y], marker=">", **look)
@@ -99,8 +99,8 @@ def _product_row(axes: Axes, lang: Language) -> None:
             _photo(axes, centre + shift, y, draw)
     for place, key in enumerate(("idea_title", "idea_own", "idea_other")):
         x = _centre(0) + STEP * (place - 1)
-        for line, text in enumerate(label(key, lang).split("\n")):
-            typeset.write(axes, x, y + 42 + 11 * line, text, 7.5, ha="center", color=shade(0.75))
+        style = {"ha": "center", "color": shade(0.75)}
+        typeset.write_lines(axes, x, y + 42, label(key, lang).split("\n"), 7.5, 11, **style)
     _forces(axes, _centre(1), y + 40, lang)
     _caption(axes, _centre(2), y + 57, label("idea_search", lang))
 
@@ -114,9 +114,10 @@ def _card(axes: Axes, x: float, y: float, lang: Language) -> None:
     colour = MODALITY_COLOURS["text"]
     look = {"facecolor": tint(colour, 0.1), "edgecolor": colour, "linewidth": points(1.2)}
     typeset.rounded_box(axes, x - 27, y - 22, 54, 44, **look)
-    for line, text in enumerate(label("idea_title_words", lang).split("\n")):
-        style = {"ha": "center", "color": colour, "fontweight": "bold"}
-        typeset.write(axes, x, y - 3 + 13 * line, text, 8.5, **style)
+    style = {"ha": "center", "color": colour, "fontweight": "bold"}
+    typeset.write_lines(
+        axes, x, y - 3, label("idea_title_words", lang).split("\n"), 8.5, 13, **style
+    )
 
 
 def _photo(axes: Axes, x: float, y: float, draw: Sketch) -> None:
@@ -261,9 +262,9 @@ def draw_cat(
     pen.polygon([(-0.06, 0.24), (0.06, 0.24), (0, 0.17)], PINK)
 
 
-def draw_dog(axes: Axes, x: float, y: float, size: float, fur: str = "#C8894E") -> None:
+def draw_dog(axes: Axes, x: float, y: float, size: float) -> None:
     """Draw a sitting dog with hanging ears."""
-    pen = Pen(axes, x, y, size)
+    pen, fur = Pen(axes, x, y, size), "#C8894E"
     light, dark = mix(fur, WHITE, 0.65), mix(fur, INK, 0.4)
     tail = ((-0.75, -0.85), (-0.9, -0.6), (-0.85, -0.3))
     pen.line((-0.35, -0.85), tail, edgecolor=INK, linewidth=points(0.09 * size + 1.8))
@@ -317,9 +318,9 @@ def draw_child(axes: Axes, x: float, y: float, size: float, happy: bool = False)
         pen.ellipse((0, 0.1), 0.17, 0.18, "#C96A5B")
 
 
-def draw_mug(axes: Axes, x: float, y: float, size: float, colour: str = "#4C86C6") -> None:
+def draw_mug(axes: Axes, x: float, y: float, size: float) -> None:
     """Draw a mug with steam."""
-    pen = Pen(axes, x, y, size)
+    pen, colour = Pen(axes, x, y, size), "#4C86C6"
     for width, colour_of in ((0.15 * size + 1.8, INK), (0.15 * size, colour)):
         pen.arc((0.48, -0.2), 0.62, 0.68, -90, 90, edgecolor=colour_of, linewidth=points(width))
     sides = (
@@ -334,9 +335,9 @@ def draw_mug(axes: Axes, x: float, y: float, size: float, colour: str = "#4C86C6
         pen.line((shift, 0.5), steam, edgecolor="#9AA4B1", linewidth=points(1.3))
 
 
-def draw_lamp(axes: Axes, x: float, y: float, size: float, colour: str = "#E9B84A") -> None:
+def draw_lamp(axes: Axes, x: float, y: float, size: float) -> None:
     """Draw a table lamp."""
-    pen = Pen(axes, x, y, size)
+    pen, colour = Pen(axes, x, y, size), "#E9B84A"
     pen.ellipse((0, -0.82), 0.86, 0.26, "#6E7682")
     pen.polygon([(-0.05, -0.8), (0.05, -0.8), (0.05, 0.2), (-0.05, 0.2)], "#6E7682")
     pen.polygon([(-0.32, 0.92), (0.32, 0.92), (0.68, 0.12), (-0.68, 0.12)], colour)

@@ -16,11 +16,11 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from scale.data.catalogue import Catalogue
-from scale.evaluation.embed import embed_dataset
 from scale.modalities import MODALITIES
 from scale.viz import typeset
 from scale.viz.catalogue import dot_matrix
-from scale.viz.charts import heatmap
+from scale.viz.charts import heatmap, note_below
+from scale.viz.embeddings import product_vectors
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -151,7 +151,7 @@ def data_set_picture(data_sets: Sequence[DataSet], lang: Language = "en") -> Fig
     instances.set_title(label("sets_instances", lang))
     _count_bars(categories, [(d.categories, d.over) for d in data_sets], 3e5, lang)
     categories.set_title(label("sets_categories", lang))
-    figure.supxlabel(label("sets_note", lang), fontsize=points(8), color=shade(0.7))
+    note_below(figure, label("sets_note", lang))
     return figure
 
 
@@ -246,11 +246,11 @@ def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure
     ranks.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     for axis in (ranks.xaxis, ranks.yaxis):
         axis.set_minor_locator(NullLocator())
-    ranks.legend(frameon=False, loc="lower left", fontsize=points(8))
+    ranks.legend(loc="lower left")
     held.plot([0, 1], [0, 1], color=shade(0.45), lw=points(1))
     slanted = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
-    held.text(0.47, 0.5, label("tail_equal", lang), ha="center", color=shade(0.6),
-              fontsize=points(8), **slanted)  # fmt: skip
+    style = {"ha": "center", "color": shade(0.6), "fontsize": points(8)}
+    held.text(0.47, 0.5, label("tail_equal", lang), **style, **slanted)
     held.set(xlabel=label("tail_smallest", lang), ylabel=label("tail_held", lang))
     held.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=label("tail_lorenz_title", lang))
     return figure
@@ -277,24 +277,19 @@ def tail_metric(
     axes = figure.subplots()
     axes.bar(left_K, share_K, width=queries_K, align="edge", color=tint(POSITIVE, 0.45),
              edgecolor=shade(0.0), lw=points(0.8))  # fmt: skip
-    _mean_line(axes, right_K.sum() / total, "mean_over_products", POSITIVE, total, lang)
-    _mean_line(axes, share_K.mean(), "mean_over_categories", NEGATIVE, total, lang)
+    means = (right_K.sum() / total, share_K.mean())
+    keys = ("mean_over_products", "mean_over_categories")
+    for mean, key, colour, dashes in zip(means, keys, TAIL_COLOURS, TAIL_DASHES, strict=False):
+        style = {"color": colour, "lw": points(1.8), "ls": dashes}
+        axes.plot([0, total], [mean, mean], label=f"{label(key, lang)}: {mean:.2f}", **style)
     shown = [typeset.shorten(name, 60, 7) for name in names]
     axes.set_xticks(left_K + queries_K / 2, shown, rotation=90, fontsize=points(7))
     axes.tick_params(axis="x", length=0)
     axes.set(xlim=(0, total), ylim=(0, 1.3), ylabel=label("tail_right", lang))
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axes.legend(frameon=False, loc="upper left", ncols=2)
+    axes.legend(loc="upper left", ncols=2)
     axes.grid(visible=False, axis="x")
     return figure
-
-
-def _mean_line(
-    axes: Axes, value: float, key: str, colour: str, right: float, lang: Language
-) -> None:
-    text = f"{label(key, lang)}: {value:.2f}"
-    style = TAIL_DASHES[0] if colour == POSITIVE else TAIL_DASHES[1]
-    axes.plot([0, right], [value, value], color=colour, lw=points(1.8), ls=style, label=text)
 
 
 Bools = NDArray[np.bool_]
@@ -373,8 +368,7 @@ def presence_maps(
         axes.set_title(label(title, lang), pad=points(18))
     rows = [f"{name} ({n})" for name, n in zip(names, sizes_K, strict=True)]
     maps[0].set_yticks(np.arange(len(names)) + 0.5, rows, rotation=0, fontsize=points(7.5))
-    note = label("presence_note", lang)
-    figure.supxlabel(note, fontsize=points(8), color=shade(0.7))
+    note_below(figure, label("presence_note", lang))
     return figure
 
 
@@ -437,7 +431,7 @@ def expected_combinations(present_NM: Bools, lang: Language = "en", most: int = 
         places = np.arange(len(counts)) + shift
         found = bars.bar(places, values, width=0.38, color=colour, label=label(key, lang))
         bars.bar_label(found, [f"{v:.0f}" for v in values], fontsize=points(7.5), padding=1)
-    bars.legend(frameon=False, loc="upper right")
+    bars.legend(loc="upper right")
     bars.set_ylabel(label("products", lang))
     bars.tick_params(axis="x", length=0, labelbottom=False)
     sets = [
@@ -472,17 +466,13 @@ def _draw_tail_curves(sources: Sources, lang: Language) -> Figure:
 @figure("tail_metric")
 def _draw_tail_metric(sources: Sources, lang: Language) -> Figure:
     """Classify each test product by the category of its nearest training product."""
-    train, test = (
-        embed_dataset(sources.run.model, data, progress=False).product()
-        for data in (sources.train, sources.test)
-    )
-    category = {p.id: p.category for p in sources.catalogue}
-    nearest_Q = (test.emb_ND @ train.emb_ND.T).argmax(axis=1)
+    train_ND, _, train_categories = product_vectors(sources.run.model, sources.train)
+    test_QD, _, categories = product_vectors(sources.run.model, sources.test)
+    nearest_Q = (test_QD @ train_ND.T).argmax(axis=1)
     correct: dict[str, list[bool]] = {}
-    for query, row in zip(test.ids, nearest_Q, strict=True):
-        if category[query] is not None:
-            hit = category[query] == category[train.ids[row]]
-            correct.setdefault(category[query], []).append(hit)
+    for category, row in zip(categories, nearest_Q, strict=True):
+        if category is not None:
+            correct.setdefault(category, []).append(category == train_categories[row])
     names = [name for name in _ordered(sources) if name in correct]
     counts = [[len(correct[n]) for n in names], [sum(correct[n]) for n in names]]
     return tail_metric(names, *counts, lang)

@@ -5,6 +5,7 @@ C classes, K places of a ranked list or numbers of clusters, N products, Q queri
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from scale.data.dataset import ProductDataset
 from scale.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, estimate, weights
 from scale.evaluation.clustering import NAMES, agreement, cluster
 from scale.evaluation.embed import embed_dataset
@@ -23,6 +23,7 @@ from scale.evaluation.retrieval import ProductArrays, category_retrieval, subset
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.viz.charts import dot, framed, lay_flat
+from scale.viz.embeddings import product_vectors
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import HIT, NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
 from scale.viz.words import Language, label
@@ -83,9 +84,8 @@ def _precision_curve(axes: Axes, rel_K: NDArray[np.bool_], k: int, lang: Languag
         axes.add_patch(Rectangle((place - 0.36, 1.26), 0.72, 0.3, lw=points(1.4), **style))
         mark = {"ha": "center", "va": "center", "fontsize": points(11), "fontweight": "bold"}
         axes.text(place, 1.41, "✓" if hit else "", color=HIT, **mark)
-        face = HIT if hit else shade(0.0)
-        edge = HIT if hit else shade(0.5)
-        axes.scatter(place, precision, s=points(5.5) ** 2, color=face, edgecolor=edge, zorder=3)
+        look = {"color": HIT if hit else shade(0.0), "edgecolor": HIT if hit else shade(0.5)}
+        axes.scatter(place, precision, s=points(5.5) ** 2, zorder=3, **look)
         if hit and place <= k:
             text = {"ha": "center", "va": "bottom", "fontsize": points(8), "color": HIT}
             axes.text(place, min(precision + 0.07, 1.05), f"{precision:.2f}", **text)
@@ -102,12 +102,13 @@ def _denominator_bars(
     axes: Axes, rel_K: NDArray[np.bool_], relevant: int, k: int, lang: Language
 ) -> None:
     counts = {"relevant": relevant, "min(k, relevant)": min(k, relevant), "hits": rel_K[:k].sum()}
+    values = [
+        average_precision_at_k(rel_K[None], np.array([relevant]), k, denominator).item()
+        for denominator in DIVISORS
+    ]
     colours = (shade(0.6), POSITIVE, NEGATIVE)
-    for y, (denominator, colour) in enumerate(zip(DIVISORS, colours, strict=True)):
-        (value,) = average_precision_at_k(rel_K[None], np.array([relevant]), k, denominator)
-        axes.barh(y, value, height=0.62, color=colour)
-        side = {"va": "center", "fontsize": points(9), "fontweight": "bold"}
-        axes.text(value + 0.02, y, f"{value:.2f}", **side)
+    found = axes.barh(range(len(values)), values, height=0.62, color=colours)
+    axes.bar_label(found, fmt="{:.2f}", padding=3, fontsize=points(9), fontweight="bold")
     names = [label(key, lang, n=counts[d]) for d, key in DIVISORS.items()]
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, 1.16), ylim=(len(names) - 0.5, -0.5), xticks=[0, 0.5, 1])
@@ -115,10 +116,10 @@ def _denominator_bars(
     axes.tick_params(axis="y", length=0)
 
 
-def resampled_means(value_Q: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+def resampled_means(value_Q: ArrayLike, seed: int = 0) -> Floats:
     """Return mean_R of R resampled sets of queries, with the draws of `bootstrap.estimate`."""
     value_Q = np.asarray(value_Q, dtype=float)
-    draws = [w_RQ @ value_Q for w_RQ in weights(len(value_Q), seed, resamples)]
+    draws = [w_RQ @ value_Q for w_RQ in weights(len(value_Q), seed, RESAMPLES)]
     return np.concatenate(draws) / len(value_Q)
 
 
@@ -162,7 +163,7 @@ def bootstrap_figure(
     differences.set_title(label("dn_two_ways", lang))
     low, high = differences.get_ylim()
     differences.set_ylim(low, 1.5 * high)
-    differences.legend(loc="upper left", frameon=False, fontsize=points(8))
+    differences.legend(loc="upper left")
     return figure
 
 
@@ -300,7 +301,7 @@ def tail_scores(
         marks.axhline(scores[key], color=NEGATIVE, lw=points(1.4), dashes=dashes, label=text)
     marks.set(ylabel=label("dn_f1", lang), ylim=(-0.04, 1.06), xlim=(-0.6, len(names) - 0.4))
     marks.set_xticks(x_C, [names[c] for c in order_C], rotation=90, fontsize=points(7.5))
-    marks.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
+    marks.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return figure
 
 
@@ -332,7 +333,7 @@ def purity_figure(
         ticks = [k for k in (2, 5, 10, 20, 50, 100) if k <= max(clusters_K)]
         axes.set_xticks(ticks, [str(k) for k in ticks])
         axes.set_xticks([], minor=True)
-    figure.axes[-1].legend(loc="upper left", frameon=False, fontsize=points(8))
+    figure.axes[-1].legend(loc="upper left")
     note = {"ha": "right", "va": "bottom", "fontsize": points(7.5), "color": NEGATIVE}
     text = label("dn_categories", lang, n=categories)
     figure.axes[0].text(categories * 0.93, 0.0, text, **note)
@@ -341,59 +342,43 @@ def purity_figure(
 
 @drawn
 def task_figure(
-    results: Mapping[str, Mapping[str, Estimate | None]], lang: Language = "en", note: str = ""
+    results: Mapping[str, Mapping[str, Estimate | None]], lang: Language = "en"
 ) -> Figure:
     """Draw chance, untrained and trained with intervals, a row per metric.
 
     Args:
         results: metric -> stage (`chance`, `untrained`, `trained`) -> estimate; None is skipped.
-        note: a sentence below.
     """
     figure = new_figure(7.6, 0.46 * len(results) + 1.7)
     axes = figure.subplots()
     looks = {
-        "chance": {"colour": shade(0.55), "marker": "|", "ms": points(11), "mew": points(2)},
-        "untrained": {"colour": UNTRAINED, "marker": "D"},
-        "trained": {"colour": POSITIVE, "marker": "o"},
+        "chance": {"color": shade(0.55), "marker": "|", "ms": points(11), "mew": points(2)},
+        "untrained": {"color": UNTRAINED, "marker": "D"},
+        "trained": {"color": POSITIVE, "marker": "o"},
     }
     for y, by_stage in enumerate(results.values()):
         for shift, (stage, look) in zip((0.0, 0.16, -0.16), looks.items(), strict=True):
-            found = by_stage.get(stage)
-            if found is not None:
-                _row_dot(axes, y + shift, found, stage, dict(look))
+            if found := by_stage.get(stage):
+                # Chance is exact here; its interval would hide the others.
+                shown = replace(found, low=None, high=None) if stage == "chance" else found
+                dot(axes, y + shift, shown, **look)
     axes.set_yticks(range(len(results)), [metric_name(m, lang) for m in results])
     axes.set(ylim=(len(results) - 0.5, -0.5), xlim=(-0.04, None))
     lay_flat(axes)
     handles = [
-        Line2D([], [], ls="none", color=look["colour"], marker=look["marker"],
-               ms=look.get("ms", points(5)), mew=look.get("mew"), label=label(stage, lang))
-        for stage, look in looks.items()
-    ]  # fmt: skip
-    return framed(figure, label("dn_tasks", lang), note or label("dn_tasks_note", lang), handles)
-
-
-def _row_dot(axes: Axes, y: float, found: Estimate, stage: str, look: dict) -> None:
-    colour = look.pop("colour")
-    # Chance is exact here; its interval would hide the others.
-    shown = Estimate(found.value, None, None, found.n) if stage == "chance" else found
-    dot(axes, y, shown, colour, **look)
+        Line2D([], [], ls="none", label=label(stage, lang), **look) for stage, look in looks.items()
+    ]
+    return framed(figure, label("dn_tasks", lang), label("dn_tasks_note", lang), handles)
 
 
 CLUSTERS = (2, 5, 10, 20, 34, 60, 100, 146)
 METRIC = "mAP@5"
 
 
-def _models(sources: Sources) -> dict[str, ScaleModel]:
-    return {"untrained": sources.run.untrained(), "trained": sources.run.model}
-
-
-def _arrays(model: ScaleModel, data: ProductDataset) -> ProductArrays:
-    return ProductArrays.of(data, embed_dataset(model, data, progress=False))
-
-
 @figure("bootstrap")
 def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
-    found = subset_retrievals(_arrays(sources.run.model, sources.test), "same", ks=(5,))
+    features = embed_dataset(sources.run.model, sources.test, progress=False)
+    found = subset_retrievals(ProductArrays.of(sources.test, features), "same", ks=(5,))
     every = found[subset_name(MODALITIES)]
     without = found[subset_name(tuple(m for m in MODALITIES if m != "image"))]
     _, in_every, in_other = np.intersect1d(every.rows_Q, without.rows_Q, return_indices=True)
@@ -407,10 +392,8 @@ def _probe(model: ScaleModel, sources: Sources) -> tuple[Classification, dict[st
     examples, labels = [], {}
     for split in ("train", "val", "test"):
         data = sources.run.dataset(sources.catalogue, split)
-        vectors = embed_dataset(model, data, progress=False).product()
-        category = {product.id: product.category for product in data.products}
-        labels[split] = [category[i] for i in vectors.ids]
-        examples.append(Examples(vectors.emb_ND, labels[split]))
+        emb_ND, _, labels[split] = product_vectors(model, data)
+        examples.append(Examples(emb_ND, labels[split]))
     return linear_probe(*examples, seed=sources.seed), labels
 
 
@@ -426,11 +409,9 @@ def _draw_tail_scores(sources: Sources, lang: Language) -> Figure:
 
 def _labelled(model: ScaleModel, sources: Sources) -> tuple[np.ndarray, list[str], list[str]]:
     """Return emb_ND, ids and categories of the test products that have a category."""
-    vectors = embed_dataset(model, sources.test, progress=False).product()
-    category = {product.id: product.category for product in sources.test.products}
-    rows = [row for row, i in enumerate(vectors.ids) if category[i] is not None]
-    ids = [vectors.ids[row] for row in rows]
-    return vectors.emb_ND[rows], ids, [category[i] for i in ids]
+    emb_ND, ids, categories = product_vectors(model, sources.test)
+    rows = [row for row, category in enumerate(categories) if category is not None]
+    return emb_ND[rows], [ids[row] for row in rows], [categories[row] for row in rows]
 
 
 @figure("purity")
@@ -444,7 +425,7 @@ def _draw_purity(sources: Sources, lang: Language) -> Figure:
 @figure("downstream_tasks")
 def _draw_tasks(sources: Sources, lang: Language) -> Figure:
     emb, probes = {}, {}
-    for stage, model in _models(sources).items():
+    for stage, model in sources.models().items():
         emb[stage], ids, categories = _labelled(model, sources)
         probes[stage] = _probe(model, sources)[0]
     return task_figure(task_estimates(emb, ids, categories, probes, sources.seed), lang)

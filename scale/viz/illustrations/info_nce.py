@@ -21,7 +21,7 @@ from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import Embedder
 from scale.losses.contrastive import pair_losses
 from scale.training.run import TrainedRun
-from scale.viz.charts import heatmap
+from scale.viz.charts import colour_ticks, heatmap
 from scale.viz.illustrations.contrastive import IMAGE, PAIR, TEXT, gaussian_logits
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -96,9 +96,8 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
     axes.set_yticks(at, [label("contrast_title_n", lang, n=n) for n in numbers])
     axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     axes.tick_params(labelsize=points(6.8))
-    for ticks, modality in ((axes.get_yticklabels(), "text"), (axes.get_xticklabels(), "image")):
-        for tick in ticks:
-            tick.set_color(MODALITY_COLOURS[modality])
+    colour_ticks(axes.get_yticklabels(), ["text"] * count)
+    colour_ticks(axes.get_xticklabels(), ["image"] * count)
 
 
 @figure("temperature")
@@ -111,11 +110,9 @@ def temperature(lang: Language = "en") -> Figure:
     colours = [POSITIVE, *_push_colours()]
     for axes, t in zip(bars, TEMPERATURES, strict=True):
         share_C = (cosine_C / t).softmax(0).tolist()
-        axes.bar(range(len(share_C)), share_C, color=colours)
-        for place, share in enumerate(share_C):
-            if share >= 0.005:
-                style = {"ha": "center", "va": "bottom", "fontsize": points(6.5)}
-                axes.text(place, share + 0.015, f"{share:.2f}", color=shade(0.85), **style)
+        found = axes.bar(range(len(share_C)), share_C, color=colours)
+        texts = [f"{share:.2f}" if share >= 0.005 else "" for share in share_C]
+        axes.bar_label(found, texts, padding=2, fontsize=points(6.5), color=shade(0.85))
         names = [f"{c:.1f}".replace("-", "−") for c in CANDIDATES]
         axes.set_xticks(range(len(names)), names, fontsize=points(6.5))
         axes.set(ylim=(0, 1.12), xlim=(-0.6, len(names) - 0.4))
@@ -126,9 +123,8 @@ def temperature(lang: Language = "en") -> Figure:
     words = zip(("contrast_own_picture", "contrast_other_pictures"), colours, strict=False)
     for row, (key, colour) in enumerate(words):
         style = {"fontsize": points(7.5), "color": colour, "ha": "right", "fontweight": "bold"}
-        bars[1].text(
-            0.98, 0.93 - 0.09 * row, label(key, lang), transform=bars[1].transAxes, **style
-        )
+        place = (0.98, 0.93 - 0.09 * row)
+        bars[1].text(*place, label(key, lang), transform=bars[1].transAxes, **style)
     _push_curves(curve, cosine_C, lang)
     return figure
 
@@ -153,11 +149,10 @@ def _push_curves(axes: Axes, cosine_C: Tensor, lang: Language) -> None:
     here = label("contrast_here", lang, t=DEFAULT_TEMPERATURE)
     style = {"fontsize": points(7.5), "color": shade(0.7), "va": "center"}
     axes.text(DEFAULT_TEMPERATURE * 1.12, 1.1, here, **style)
-    axes.set(
-        xscale="log", xlim=(0.01, 2), ylim=(0, 1.17), xlabel=label("contrast_temperature", lang)
-    )
+    axes.set(xscale="log", xlim=(0.01, 2), ylim=(0, 1.17))
     axes.set_xticks([0.01, 0.02, 0.07, 0.2, 1], ["0.01", "0.02", "0.07", "0.2", "1"])
     axes.set_xticks([], minor=True)
+    axes.set_xlabel(label("contrast_temperature", lang))
     axes.set_ylabel(label("contrast_push_share", lang))
     axes.set_title(label("contrast_push_title", lang))
 
@@ -192,7 +187,7 @@ def batch_size(lang: Language = "en") -> Figure:
 def best_loss(batch: int, products: int = 2048, information: float = INFORMATION) -> float:
     """Return InfoNCE of the optimal critic on Gaussian views, mean over at least twelve batches.
 
-    With fewer batches the noise of the bound log B - L can exceed its distance to the truth.
+    With fewer batches, the noise of the bound log B - L can exceed its distance to the truth.
     """
     losses = []
     for seed in range(max(12, products // batch)):
@@ -269,17 +264,10 @@ def _draw_cosines(axes: Axes, table: BatchTable, norm: Normalize, lang: Language
     axes.spines[:].set(visible=True, color=shade(0.3))
     facts = {"loss": table.loss, "guess": math.log(count), "hits": table.hits, "count": count}
     note = label("contrast_table_note", lang, **facts)
-    pictures = label("contrast_pictures", lang)
-    axes.set_xlabel(pictures, color=MODALITY_COLOURS["image"])
+    axes.set_xlabel(label("contrast_pictures", lang), color=MODALITY_COLOURS["image"])
     style = {"ha": "center", "va": "top", "fontsize": points(8.5), "color": shade(0.85)}
-    axes.annotate(
-        note,
-        (0.5, 0),
-        (0, points(-20)),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        **style,
-    )
+    place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(note, (0.5, 0), (0, points(-20)), **place, **style)
 
 
 @figure("batch_table")

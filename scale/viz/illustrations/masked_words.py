@@ -41,7 +41,7 @@ from scale.studies.masked_training import (
     with_record_tables,
 )
 from scale.viz import typeset
-from scale.viz.charts import framed, heatmap
+from scale.viz.charts import colour_ticks, framed, heatmap
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -67,7 +67,8 @@ Pieces = Sequence[tuple[str, Fate]]
 Guess = tuple[str, float]
 """A word piece and its probability."""
 
-MARGIN, PIECE_HEIGHT, SIZE = 16.0, 19.0, 9.0
+WIDTH, MARGIN, PIECE_HEIGHT, SIZE = 640.0, 16.0, 19.0, 9.0
+"""Width and margin of the page; height of the box of a piece; size of its text."""
 
 
 def fates(
@@ -80,7 +81,7 @@ def fates(
         hidden_L: True at positions to predict.
     """
     fixed = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids([":", ";"])}
-    told = []
+    found = []
     columns = (column_L.tolist() for column_L in (clean_L, shown_L, hidden_L))
     for clean, shown, hidden in zip(*columns, strict=True):
         if clean == tokenizer.pad_token_id:
@@ -89,8 +90,8 @@ def fates(
         if hidden:
             changed = "mask" if shown == tokenizer.mask_token_id else "random"
             fate = "kept" if shown == clean else changed
-        told.append((tokenizer.convert_ids_to_tokens(shown), fate))
-    return told
+        found.append((tokenizer.convert_ids_to_tokens(shown), fate))
+    return found
 
 
 @drawn
@@ -99,16 +100,15 @@ def piece_rows(
     rows: Sequence[tuple[str, Pieces]],
     note: str,
     lang: Language = "en",
-    width: float = 640.0,
 ) -> Figure:
     """Draw rows of a name and word pieces in boxes coloured by fate.
 
     A piece is written as the model reads it: `[MASK]`, the random piece, or the kept piece.
     """
-    laid = [(name, _piece_lines(pieces, width - 2 * MARGIN)) for name, pieces in rows]
+    laid = [(name, _piece_lines(pieces, WIDTH - 2 * MARGIN)) for name, pieces in rows]
     heights = [20 + (PIECE_HEIGHT + 5) * len(lines) + 8 for _, lines in laid]
-    notes = typeset.wrap(note, width - 2 * MARGIN, 8, 4)
-    figure, axes = typeset.page(width, 58 + sum(heights) + 12 * len(notes) + 6)
+    notes = typeset.wrap(note, WIDTH - 2 * MARGIN, 8, 4)
+    figure, axes = typeset.page(WIDTH, 58 + sum(heights) + 12 * len(notes) + 6)
     typeset.write(axes, MARGIN, 24, title, 11, fontweight="bold")
     _fate_key(axes, MARGIN, 42, {fate for _, pieces in rows for _, fate in pieces}, lang)
     y = 58.0
@@ -117,8 +117,7 @@ def piece_rows(
         for number, line in enumerate(lines):
             _piece_line(axes, line, y + 20 + number * (PIECE_HEIGHT + 5))
         y += height
-    for number, line in enumerate(notes):
-        typeset.write(axes, MARGIN, y + 8 + 12 * number, line, 8, color=shade(0.7))
+    typeset.write_lines(axes, MARGIN, y + 8, notes, 8, 12, color=shade(0.7))
     return figure
 
 
@@ -178,13 +177,12 @@ def _fate_colour(fate: Fate) -> str:
 
 
 def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -> None:
-    names = {"mask": "fate_mask", "random": "fate_random", "kept": "fate_kept"}
-    for fate, key in names.items():
+    for fate in ("mask", "random", "kept"):
         if fate in shown:
-            colour = _fate_colour(fate)
+            name, colour = label(f"fate_{fate}", lang), _fate_colour(fate)
             typeset.box(axes, x, y - 8, 10, 10, facecolor=colour, edgecolor=shade(0.8))
-            typeset.write(axes, x + 15, y + 0.5, label(key, lang), 8)
-            x += 15 + typeset.text_width(label(key, lang), 8) + 18
+            typeset.write(axes, x + 15, y + 0.5, name, 8)
+            x += 15 + typeset.text_width(name, 8) + 18
 
 
 def condition(shown: str, lang: Language = "en") -> str:
@@ -245,13 +243,12 @@ def top_predictions(
 def _guess_bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
     right = [word == answer for word, _ in found]
     colours = [HIT if hit else shade(0.35) for hit in right]
-    axes.barh(range(len(found)), [p for _, p in found], height=0.66, color=colours)
+    bars = axes.barh(range(len(found)), [p for _, p in found], height=0.66, color=colours)
+    axes.bar_label(bars, fmt="{:.2f}", padding=3, fontsize=points(8))
     names = [f"✓ {word}" if hit else word for hit, (word, _) in zip(right, found, strict=True)]
     axes.set_yticks(range(len(found)), names)
     for text, hit in zip(axes.get_yticklabels(), right, strict=True):
         text.set(fontweight="bold" if hit else "normal", color=HIT if hit else shade(0.9))
-    for y, (_, p) in enumerate(found):
-        axes.text(p + 0.02 * most, y, f"{p:.2f}", va="center", fontsize=points(8))
     axes.set(xlim=(0, 1.24 * most), ylim=(len(found) - 0.4, -0.6))
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)
@@ -263,11 +260,7 @@ Gains = Mapping[str, Mapping[str, Estimate]]
 
 
 @drawn
-def attribute_matrix(
-    panels: Mapping[str, Gains],
-    lang: Language = "en",
-    note: str = "",
-) -> Figure:
+def attribute_matrix(panels: Mapping[str, Gains], lang: Language = "en", note: str = "") -> Figure:
     """Draw matrices of gains, attributes in rows and shown modalities in columns.
 
     The 95 % interval is written below each gain. A cell is coloured and bold only if the interval
@@ -327,18 +320,16 @@ def _gain_matrix(
         decided = cell.low > 0 or cell.high < 0
         # Cells whose interval includes 0 get the colour of 0.
         gain_RC[y, x] = cell.value if decided else 0.0
-        ink = text_on(colours(norm(cell.value))[:3]) if decided else shade(0.55)
+        ink = text_on(colours(norm(cell.value))) if decided else shade(0.55)
         place = {"ha": "center", "va": "center", "color": ink}
-        large = {"fontsize": points(8.5), "weight": "bold" if decided else "normal"}
-        axes.text(x + 0.5, y + 0.36, f"{cell.value:+.2f}", **large, **place)
-        ends = f"{cell.low:+.2f} {cell.high:+.2f}"
-        axes.text(x + 0.5, y + 0.74, ends, fontsize=points(5.8), **place)
+        weight, ends = "bold" if decided else "normal", f"{cell.low:+.2f} {cell.high:+.2f}"
+        typeset.write(axes, x + 0.5, y + 0.36, f"{cell.value:+.2f}", 8.5, weight=weight, **place)
+        typeset.write(axes, x + 0.5, y + 0.74, ends, 5.8, **place)
     look = {"digits": None, "square": False, "linewidths": points(1.5)}
     heatmap(axes, gain_RC, colours, norm, shown_RC, **look)
     named = [label(n, lang) if n in MODALITIES else label("attribute_all", lang) for n in names]
     axes.set_xticks(np.arange(len(names)) + 0.5, named)
-    for tick, name in zip(axes.get_xticklabels(), names, strict=True):
-        tick.set(color=MODALITY_COLOURS.get(name, shade(0.9)), fontsize=points(8))
+    colour_ticks(axes.get_xticklabels(), names, fontsize=points(8))
     axes.tick_params(length=0)
 
 
@@ -372,11 +363,7 @@ def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
     # The last piece of each longer value, so that the rest of the value stays visible.
     same_L = torch.cat([entity_L[1:] == entity_L[:-1], torch.tensor([False])])
     ends_L = (entity_L % 2 == 1) & (entity_L > 0) & ~same_L & same_L.roll(1)
-    ways = (
-        ends_L,
-        torch.isin(entity_L, torch.tensor([3, 7])),
-        entity_L == 2,
-    )
+    ways = (ends_L, torch.isin(entity_L, torch.tensor([3, 7])), entity_L == 2)
     return masking_schemes(*(_masked_pieces(data, ids_L, hidden_L) for hidden_L in ways), lang)
 
 

@@ -87,21 +87,33 @@ def mask_image(
         _about(axes, found, rank, Box(MARGIN, y, left - 10, side), lang)
         for column, version in enumerate(versions):
             box = Box(MARGIN + left + column * (side + GAP), y, side, side)
-            _regions(axes, found, version, box, config)
+            vectors_LF = found.guess_LF.get(version, found.truth_LF)
+            shown_LF = None if version == "media" else vectors_LF
+            _draw_regions(axes, found, shown_LF, version, box, config)
             _loss(axes, found, version, box, lang)
     return figure
 
 
-def _regions(
-    axes: Axes, found: Reconstruction, version: str, box: Box, config: FeatureConfig
+def _draw_regions(
+    axes: Axes,
+    found: Reconstruction,
+    vectors_LF: np.ndarray | None,
+    version: str,
+    box: Box,
+    config: FeatureConfig,
 ) -> None:
-    if version == "media":
+    """Draw the colours of vectors (None: the picture itself) and mark its masked regions."""
+    if vectors_LF is None:
         pixels_HWC = fit_image(tiles.load(found.product, "image"), SHARP)
     else:
-        vectors_LF = found.guess_LF.get(version, found.truth_LF)
         pixels_HWC = to_pixels(vectors_LF, config.image_features, config.patch_size)
     typeset.picture(axes, pixels_HWC, *box)
-    _mark_regions(axes, found.hidden_L, version, box)
+    side = round(len(found.hidden_L) ** 0.5)
+    cell = box.width / side
+    for place in np.flatnonzero(found.hidden_L):
+        row, column = divmod(int(place), side)
+        region = Box(box.x + column * cell, box.y + row * cell, cell, cell)
+        _mark(axes, version, region, "image")
     typeset.box(axes, *box)
 
 
@@ -166,9 +178,7 @@ def _draw_log_mel(
     axes: Axes, mel_LF: np.ndarray, hidden_L: np.ndarray, state: str, box: Box
 ) -> None:
     """Draw log-mel; masked frames are hatched if `hidden`, underlined if `predicted`."""
-    corners = (box.x, box.x + box.width, box.y + box.height, box.y)
-    look = {"cmap": "magma", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-    axes.imshow(mel_LF.T[::-1], extent=corners, aspect="auto", **look)
+    tiles.draw_mel(axes, mel_LF.T, box, -1, 1)
     step = box.width / len(mel_LF)
     for place in np.flatnonzero(hidden_L):
         x = box.x + place * step
@@ -199,8 +209,7 @@ def _columns(
         boxes.append([Box(x, y, width, height) for y in tops])
     for version, box in zip(versions, boxes[0], strict=True):
         lines = typeset.wrap(label(VERSIONS[version], lang), left - 10, 7.5, 3, "bold")
-        for line, text in enumerate(lines):
-            typeset.write(axes, MARGIN, box.y + 8 + 10 * line, text, 7.5, fontweight="bold")
+        typeset.write_lines(axes, MARGIN, box.y + 8, lines, 7.5, 10, fontweight="bold")
     return figure, axes, boxes
 
 
@@ -217,10 +226,8 @@ def _about(
         text = typeset.shorten(label(RANKS[rank], lang), box.width, 7.5, "bold")
         typeset.write(axes, box.x, y, text, 7.5, fontweight="bold")
         y += 11
-    name = found.product.text or found.product.id
-    for line in typeset.wrap(name, box.width, 7, lines):
-        typeset.write(axes, box.x, y, line, 7, color=shade(0.7))
-        y += 9.5
+    title = typeset.wrap(found.product.text or found.product.id, box.width, 7, lines)
+    typeset.write_lines(axes, box.x, y, title, 7, 9.5, color=shade(0.7))
 
 
 def _mark(axes: Axes, version: str, box: Box, modality: str) -> None:
@@ -231,18 +238,6 @@ def _mark(axes: Axes, version: str, box: Box, modality: str) -> None:
         line = {"edgecolor": MODALITY_COLOURS[modality], "linewidth": points(1.3), "zorder": 3}
         inner = (box.x + 0.8, box.y + 0.8, box.width - 1.6, box.height - 1.6)
         typeset.box(axes, *inner, **line)
-
-
-def _mark_regions(
-    axes: Axes, hidden_L: np.ndarray, version: str, box: Box, modality: str = "image"
-) -> None:
-    """Mark the masked regions of a square picture in `box`."""
-    side = round(len(hidden_L) ** 0.5)
-    cell = box.width / side
-    for place in np.flatnonzero(hidden_L):
-        row, column = divmod(int(place), side)
-        region = Box(box.x + column * cell, box.y + row * cell, cell, cell)
-        _mark(axes, version, region, modality)
 
 
 def _loss(axes: Axes, found: Reconstruction, version: str, box: Box, lang: Language) -> None:
@@ -302,9 +297,9 @@ def pretext_tasks(
     typeset.write(axes, TASK_MARGIN, 26, label("fig_pretext", lang), 14, fontweight="bold")
     for k, key in enumerate(STAGES.values()):
         lines = typeset.wrap(label(key, lang), TASK_LEFT - 10, 11, 4, "bold")
-        for number, line in enumerate(lines):
-            y = TASK_TOP + k * (TASK_ROW + TASK_GAP) + 14 + 15 * number
-            typeset.write(axes, TASK_MARGIN, y, line, 11, fontweight="bold", color=shade(0.8))
+        y = TASK_TOP + k * (TASK_ROW + TASK_GAP) + 14
+        style = {"fontweight": "bold", "color": shade(0.8)}
+        typeset.write_lines(axes, TASK_MARGIN, y, lines, 11, 15, **style)
     for k, modality in enumerate(MODALITIES):
         x = TASK_MARGIN + TASK_LEFT + k * TASK_STEP
         _heading(axes, x, modality, lang)
@@ -333,12 +328,12 @@ def _heading(axes: Axes, x: float, modality: str, lang: Language) -> None:
     task, colour = SPECS[modality].task, MODALITY_COLOURS[modality]
     typeset.write(axes, x, 54, task, 14, fontweight="bold", color=colour)
     name = label(task, lang).removeprefix(task).lstrip("：: ")
-    for number, line in enumerate(typeset.wrap(name, TASK_COLUMN, 10, 2)):
-        typeset.write(axes, x, 70 + 13 * number, line, 10, color=colour)
+    lines = typeset.wrap(name, TASK_COLUMN, 10, 2)
+    typeset.write_lines(axes, x, 70, lines, 10, 13, color=colour)
 
 
 def _pieces(axes: Axes, pieces: Sequence[Piece], stage: str, box: Box, colour: str) -> None:
-    """Write pieces as running text; an ellipsis in the last line stands for the rest."""
+    """Write pieces as running text; an ellipsis replaces lines that do not fit."""
     lines, most = _task_lines(pieces, stage, box.width), int(box.height // TASK_LINE)
     if len(lines) > most:
         lines = lines[: most - 1]
@@ -384,13 +379,9 @@ def _task_lines(pieces: Sequence[Piece], stage: str, width: float) -> list[list[
 
 def _image(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
     """Draw the picture and its masked regions; predictions as the colours of the features."""
-    if stage == "predicted":
-        pixels_HWC = to_pixels(found.guess_LF["all"], config.image_features, config.patch_size)
-    else:
-        pixels_HWC = fit_image(tiles.load(found.product, "image"), SHARP)
-    shown = Box(*typeset.picture(axes, pixels_HWC, box.x, box.y, box.height, box.height))
-    _mark_regions(axes, found.hidden_L, stage, shown)
-    typeset.box(axes, *shown)
+    vectors_LF = found.guess_LF["all"] if stage == "predicted" else None
+    square = box._replace(width=box.height)
+    _draw_regions(axes, found, vectors_LF, stage, square, config)
 
 
 def _video(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
@@ -427,9 +418,7 @@ ROW_HEIGHT = 0.3
 
 
 @drawn
-def context_gain(
-    gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "en", note: str = ""
-) -> Figure:
+def context_gain(gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "en") -> Figure:
     """Draw how much each context lowers the masked loss, a panel per task.
 
     The reduction is relative to the loss without other modalities. Each panel has its own scale,
@@ -437,7 +426,6 @@ def context_gain(
 
     Args:
         gains: result of `studies.context.gains` by modality; missing contexts have no row.
-        note: an additional sentence below.
 
     Raises:
         ValueError: there are no gains.
@@ -451,9 +439,7 @@ def context_gain(
         _gain_panel(axes, modality, gains[modality], names, lang)
     panels[0].set_yticks(range(len(names)), [_context_name(name, lang) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
-    title = label("mask_gain_title", lang)
-    below = " ".join([label("mask_gain_note", lang), note]).strip()
-    return framed(figure, title, below, [])
+    return framed(figure, label("mask_gain_title", lang), label("mask_gain_note", lang), [])
 
 
 def _gain_panel(
@@ -481,6 +467,7 @@ def _gain_panel(
 
 
 def _context_name(name: str, lang: Language) -> str:
+    """Return the name of a row of `context_gain`."""
     if name in MODALITIES:
         return label("mask_only", lang, modality=label(name, lang))
     return label({"all": "mask_own", "other products": "mask_other_product"}[name], lang)

@@ -45,14 +45,8 @@ GAP, SLOT = 5.0, 37.0
 """Gap between modalities in a strip; minimum width of a modality, for its name."""
 STAR = 12.0
 """Width of the learned token."""
-POLICIES: dict[str, tuple[str, str]] = {
-    "whole": ("policy_whole", "policy_says_whole"),
-    "zero": ("policy_zero", "policy_says_zero"),
-    "skip": ("policy_skip", "policy_says_skip"),
-    "learned": ("policy_learned", "policy_says_learned"),
-    "drop": ("policy_drop", "policy_says_drop"),
-}
-"""Labels of the rows: name and description."""
+POLICIES = ("whole", "zero", "skip", "learned", "drop")
+"""Rows: the complete product, then the policies."""
 PAIRS, TASKS = 10, len(MODALITIES)
 """Number of pairs and of masked tasks of a complete product."""
 
@@ -85,10 +79,11 @@ def missing_policies(
     for x, key, ha in zip(columns, heads, ("left", "center", "center"), strict=True):
         typeset.write(axes, x, 42, label(key, lang), 7.5, ha=ha, color=shade(0.6))
     widest = {m: max(lengths[m], imputed[m]) if m in lacking else lengths[m] for m in MODALITIES}
-    for number, (policy, words) in enumerate(POLICIES.items()):
+    for number, policy in enumerate(POLICIES):
         y = 50 + ROW * number
-        typeset.write(axes, MARGIN, y + 12, label(words[0], lang), 9.5, fontweight="bold")
-        typeset.write(axes, MARGIN, y + 24, label(words[1], lang), 7.5, color=shade(0.65))
+        name, effect = label(f"policy_{policy}", lang), label(f"policy_says_{policy}", lang)
+        typeset.write(axes, MARGIN, y + 12, name, 9.5, fontweight="bold")
+        typeset.write(axes, MARGIN, y + 24, effect, 7.5, color=shade(0.65))
         here = {"whole": TASKS, "drop": 0}.get(policy, len(present))
         if policy == "drop":
             place = (columns[0], y, STRIP, HEIGHT)
@@ -96,14 +91,13 @@ def missing_policies(
         else:
             counts = dict(lengths) | {m: imputed[m] for m in lacking if policy != "whole"}
             kinds = {m: policy if m in lacking else "whole" for m in MODALITIES}
-            _strip(axes, columns[0], y, (widest, counts, kinds), lang)
+            _strip(axes, columns[0], y, widest, counts, kinds, lang)
         for x, n, every in ((columns[1], here * (here - 1) // 2, PAIRS), (columns[2], here, TASKS)):
             text = label("policies_of", lang, n=n, all=every)
             typeset.write(axes, x, y + 13, text, 9.5, ha="center")
     lines = typeset.wrap(label("policies_note", lang), WIDTH - 2 * MARGIN, 7.5, 2)
-    for row, line in enumerate(lines):
-        y = 62 + ROW * len(POLICIES) + 11 * row
-        typeset.write(axes, MARGIN, y, line, 7.5, color=shade(0.65))
+    below = 62 + ROW * len(POLICIES)
+    typeset.write_lines(axes, MARGIN, below, lines, 7.5, 11, color=shade(0.65))
     return figure
 
 
@@ -111,16 +105,18 @@ def _strip(
     axes: Axes,
     x: float,
     y: float,
-    parts: tuple[Mapping[str, int], Mapping[str, int], Mapping[str, str]],
+    widest: Mapping[str, int],
+    counts: Mapping[str, int],
+    kinds: Mapping[str, str],
     lang: Language,
 ) -> None:
     """Draw tokens as cells, modality by modality.
 
     Args:
-        parts: by modality, the maximum number of tokens over the rows, the number in this row,
-            and the policy: `whole` (present), `zero`, `skip` or `learned`.
+        widest: maximum number of tokens over the rows, by modality.
+        counts: number of tokens in this row.
+        kinds: policy of the modality: `whole` (present), `zero`, `skip` or `learned`.
     """
-    widest, counts, kinds = parts
     cell = _cell_width(widest)
     for m in MODALITIES:
         colour, kind = MODALITY_COLOURS[m], kinds[m]

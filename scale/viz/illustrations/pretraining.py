@@ -45,7 +45,7 @@ RIGHT = 596.0
 NAME, INPUT, ENCODER, TOKENS, BUS, JCT, HEAD = 58.0, 68.0, 128.0, 214.0, 248.0, 304.0, 386.0
 """Tops of the rows, from the inputs to the heads."""
 SQUARE, SQUARES = 8.0, 10
-"""Side and number of the squares that stand for tokens."""
+"""Side and number of the squares that represent tokens."""
 
 
 @drawn
@@ -67,13 +67,11 @@ def architecture(
     _contrast(axes, Box(RIGHT, INPUT, WIDTH - MARGIN - RIGHT, BUS + 42 - INPUT), config, lang)
     tokens = sum(token_count(config, m) for m in MODALITIES)
     bar = Box(MARGIN, JCT, STEP * (len(MODALITIES) - 1) + COLUMN, 52)
-    _box(axes, bar, shade(0.1), shade(0.6))
     sizes = {"tokens": tokens, "layers": config.jct_layers, "width": config.width}
-    _lines(axes, bar, [label("arch_jct", lang), label("arch_jct_sizes", lang, **sizes)], 11.5)
+    words = f"{label('arch_jct', lang)}\n{label('arch_jct_sizes', lang, **sizes)}"
+    _labelled_box(axes, bar, shade(0.1), shade(0.6), words, 11.5)
     losses = Box(RIGHT, HEAD, WIDTH - MARGIN - RIGHT, 60)
-    _box(axes, losses, shade(0.04), shade(0.6))
-    lines = label("arch_hidden", lang).split("\n")
-    _lines(axes, losses, lines)
+    _labelled_box(axes, losses, shade(0.04), shade(0.6), label("arch_hidden", lang))
     typeset.arrow(axes, (RIGHT - 13, HEAD + 30), (RIGHT - 2, HEAD + 30), shade(0.6), zorder=3)
     typeset.write(axes, MARGIN, HEIGHT - 9, label("arch_note", lang), 9.5, color=shade(0.7))
     return figure
@@ -94,25 +92,24 @@ def _column(axes: Axes, x: float, k: int, m: str, config: ModelConfig, lang: Lan
     typeset.write(axes, middle, NAME, label(m, lang), 14, **style)
     source = Box(x, INPUT, COLUMN, 40)
     entry = "arch_pieces" if discrete else "arch_vectors"
-    _box(axes, source, tint(colour, 0.12), colour)
-    _lines(axes, source, label(entry, lang, length=config.length(m), size=size).split("\n"))
+    words = label(entry, lang, length=config.length(m), size=size)
+    _labelled_box(axes, source, tint(colour, 0.12), colour, words)
     encoder = Box(x, ENCODER, COLUMN, 66)
-    _box(axes, encoder, tint(colour, 0.3), colour)
     sizes = {"layers": config.encoder_layers, "width": config.width}
-    _lines(axes, encoder, label("arch_encoder", lang, **sizes).split("\n"))
+    _labelled_box(axes, encoder, tint(colour, 0.3), colour, label("arch_encoder", lang, **sizes))
     first = _tokens(axes, middle, colour)
     shape = label("arch_tokens", lang, length=token_count(config, m), width=config.width)
     typeset.write(axes, middle + 4, TOKENS + 23, shape, 10, ha="center", color=shade(0.85))
     head = Box(x, HEAD, COLUMN, 60)
-    _box(axes, head, tint(colour, 0.3), colour)
     kind = "arch_head_words" if discrete else "arch_head_vectors"
-    _lines(axes, head, label(kind, lang, task=spec.task, size=size).split("\n"))
+    words = label(kind, lang, task=spec.task, size=size)
+    _labelled_box(axes, head, tint(colour, 0.3), colour, words)
     y = BUS + 7 * k
     axes.plot([first, first, RIGHT - 6], [TOKENS + SQUARE, y, y], color=colour, lw=points(1.5))
     typeset.arrow(axes, (RIGHT - 13, y), (RIGHT - 1, y), colour, zorder=3)
     for start, end in ((INPUT + 40, ENCODER), (ENCODER + 66, TOKENS), (JCT + 52, HEAD)):
         typeset.arrow(axes, (middle, start + 2), (middle, end - 1), colour, zorder=3)
-    # A margin in the page's colour draws the line to the JCT as a bridge over the others.
+    # A margin in the page's colour lets the line to the JCT pass over the others.
     for edge, width in ((shade(0.0), 5.0), (colour, 1.5)):
         axes.plot([middle] * 2, [TOKENS + 28, JCT - 8], color=edge, lw=points(width))
     typeset.arrow(axes, (middle, JCT - 12), (middle, JCT - 1), colour, zorder=3)
@@ -131,39 +128,35 @@ def _tokens(axes: Axes, middle: float, colour: str) -> float:
 
 def _contrast(axes: Axes, box: Box, config: ModelConfig, lang: Language) -> None:
     """Draw the score matrix: diagonal in the modalities' colours, upper triangle dark."""
-    _box(axes, box, shade(0.04), shade(0.6))
-    count = len(MODALITIES)
+    _labelled_box(axes, box, shade(0.04), shade(0.6))
+    count, middle = len(MODALITIES), box.x + box.width / 2
     features = label("arch_features", lang, count=count, width=config.width)
-    _line(axes, box, box.y + 20, features, 10.5, bold=True)
+    typeset.write(axes, middle, box.y + 20, features, 10.5, ha="center", fontweight="bold")
     side = 17.0
     left, top = box.x + (box.width - count * side) / 2, box.y + 34
-    for row, column in ((r, c) for r in range(count) for c in range(count)):
+    for row, column in np.ndindex(count, count):
         face = MODALITY_COLOURS[MODALITIES[row]] if row == column else shade(0.1)
         if column > row:
             face = shade(0.4)
         corner = left + column * side, top + row * side
         typeset.box(axes, *corner, side, side, facecolor=face, edgecolor=shade(0.0))
-    _line(axes, box, top + count * side + 18, label("arch_scores", lang), 10.5, bold=True)
-    for number, line in enumerate(label("arch_contrast", lang).split("\n")):
-        _line(axes, box, top + count * side + 36 + 14 * number, line, 10)
+    y, scores = top + count * side + 18, label("arch_scores", lang)
+    typeset.write(axes, middle, y, scores, 10.5, ha="center", fontweight="bold")
+    lines = label("arch_contrast", lang).split("\n")
+    typeset.write_lines(axes, middle, y + 18, lines, 10, 14, ha="center")
 
 
-def _line(axes: Axes, box: Box, y: float, text: str, size: float, bold: bool = False) -> None:
-    weight = "bold" if bold else "normal"
-    typeset.write(axes, box.x + box.width / 2, y, text, size, ha="center", fontweight=weight)
-
-
-def _lines(axes: Axes, box: Box, lines: Sequence[str], size: float = 10.5) -> None:
-    """Write lines centred in a box, the first one bold."""
-    step = 1.35 * size
-    top = box.y + box.height / 2 - step * len(lines) / 2 + size
-    for number, line in enumerate(lines):
-        _line(axes, box, top + step * number, line, size, bold=number == 0)
-
-
-def _box(axes: Axes, box: Box, face: str, edge: str) -> None:
+def _labelled_box(
+    axes: Axes, box: Box, face: str, edge: str, text: str = "", size: float = 10.5
+) -> None:
+    """Draw a rounded box with centred lines of text, the first one bold."""
     style = {"facecolor": face, "edgecolor": edge, "linewidth": points(1.2)}
     typeset.rounded_box(axes, *box, 5, **style)
+    first, *others = text.split("\n")
+    step = 1.35 * size
+    x, y = box.x + box.width / 2, box.y + (box.height - step * (1 + len(others))) / 2 + size
+    typeset.write(axes, x, y, first, size, ha="center", fontweight="bold")
+    typeset.write_lines(axes, x, y + step, others, size, step, ha="center")
 
 
 @drawn
@@ -197,7 +190,7 @@ def loss_terms(
     places = [*range(len(PAIRS)), *range(len(PAIRS) + 1, len(PAIRS) + 1 + len(masked))]
     axes.set_xticks(places, names, fontsize=points(7.5))
     axes.plot([], [], color=shade(0.9), lw=points(1.6), label=label("loss_terms_chance", lang))
-    axes.legend(loc="upper left", frameon=False, fontsize=points(8))
+    axes.legend(loc="upper left")
     highest = max(pair_P.max(), guess_P.max(), *masked.values())
     axes.set(ylabel=label("loss_terms_axis", lang), ylim=(0, 1.2 * highest))
     axes.set_title(label("loss_terms_title", lang))
@@ -229,7 +222,7 @@ def broken_runs(
     text = {"ha": "right", "va": "bottom", "fontsize": points(8), "color": shade(0.7)}
     axes.text(max(map(len, curves.values())), floor, label("broken_floor", lang), **text)
     axes.set(xlabel=label("step", lang), ylabel=label("broken_contrastive", lang))
-    axes.legend(loc="lower left", frameon=False, fontsize=points(8))
+    axes.legend(loc="lower left")
     axes.set_title(label("broken_title", lang))
     return figure
 
@@ -329,15 +322,13 @@ def _total_sums(axes: Axes, box: Box, terms: LossTerms, lang: Language) -> None:
         if last:
             line = {"color": shade(0.6), "lw": points(1.2)}
             axes.plot([box.x, box.x + box.width], [y - 16, y - 16], **line)
-        for line in typeset.wrap(label(key, lang), box.width, 11, 2):
-            typeset.write(axes, box.x, y, line, 11)
-            y += 15
+        lines = typeset.wrap(label(key, lang), box.width, 11, 2)
+        y = typeset.write_lines(axes, box.x, y, lines, 11, 15)
         typeset.write(axes, box.x, y + 8, value, 18, fontweight="bold")
         y += 40
     key = "fig_weighs" if terms.weighted else "fig_uniform"
-    for line in typeset.wrap(label(key, lang), box.width, 10.5, 7):
-        typeset.write(axes, box.x, y, line, 10.5, color=shade(0.8))
-        y += 15
+    lines = typeset.wrap(label(key, lang), box.width, 10.5, 7)
+    typeset.write_lines(axes, box.x, y, lines, 10.5, 15, color=shade(0.8))
 
 
 BATCH = 32

@@ -10,6 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -32,7 +33,7 @@ from scale.studies.released_code import (
     train_briefly,
     with_misaligned_mask,
 )
-from scale.viz.charts import framed, heatmap
+from scale.viz.charts import cell_text, framed, heatmap
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -45,7 +46,6 @@ from scale.viz.theme import (
     points,
     sequential,
     shade,
-    text_on,
     tint,
 )
 from scale.viz.words import Language, label
@@ -118,12 +118,11 @@ def fault_gradients(
     require(bool(counts), "no version to draw")
     figure = new_figure(2.6 + 2.5 * len(counts), 3.9)
     panels = figure.subplots(1, len(counts), squeeze=False, sharey=True, sharex=True)[0]
-    colours = {"fault_learns": POSITIVE, "fault_never": NEGATIVE}
+    unreached = {"facecolor": tint(NEGATIVE, 0.3), "edgecolor": NEGATIVE, "hatch": "////"}
     for axes, (version, parts) in zip(panels, counts.items(), strict=True):
         reached, total = np.array([parts[name] for name in parts]).T / 1000
         rows = np.arange(len(parts))
         axes.barh(rows, reached, color=POSITIVE, height=0.7)
-        unreached = {"hatch": "////", "edgecolor": NEGATIVE, "color": tint(NEGATIVE, 0.3)}
         never = reached < total
         left, width = reached[never], (total - reached)[never]
         axes.barh(rows[never], width, left=left, height=0.7, **unreached)
@@ -135,9 +134,8 @@ def fault_gradients(
         axes.grid(visible=False, axis="y")
     panels[0].set_yticks(rows, [_part_name(name, lang) for name in parts])
     panels[0].invert_yaxis()
-    never = {"facecolor": tint(NEGATIVE, 0.3), "edgecolor": NEGATIVE, "hatch": "////"}
-    handles = [Patch(color=colours["fault_learns"], label=label("fault_learns", lang)),
-               Patch(label=label("fault_never", lang), **never)]  # fmt: skip
+    handles = [Patch(color=POSITIVE, label=label("fault_learns", lang)),
+               Patch(label=label("fault_never", lang), **unreached)]  # fmt: skip
     return framed(figure, label("fault_gradients_title", lang), "", handles)
 
 
@@ -184,11 +182,8 @@ def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
     norm = Normalize(-0.5, len(colours) - 0.5)
     heatmap(axes, owner_BH, fills, norm, digits=None)
     for (b, h), owner in np.ndenumerate(owner_BH):
-        style = {
-            "color": text_on(fills(owner)[:3]),
-            "fontweight": "bold" if owner == b else "normal",
-        }
-        axes.text(h + 0.5, b + 0.5, owner + 1, ha="center", va="center", **style)
+        weight = "bold" if owner == b else "normal"
+        cell_text(axes, b, h, owner + 1, fills(owner), fontweight=weight)
         if owner != b:
             _frame_cell(axes, b, h)
     products, heads = owner_BH.shape
@@ -202,11 +197,10 @@ def _draw_changes(axes: Axes, change_BB: np.ndarray, lang: Language) -> None:
     norm = Normalize(0, max(float(np.abs(change_BB[other_BB]).max()), 3.0) / 0.8)
     heatmap(axes, np.where(other_BB, change_BB, 0.0), colours, norm, digits=None)
     for (i, j), value in np.ndenumerate(change_BB):
-        fill = colours(norm(value))[:3] if i != j else shade(0.12)
+        fill = colours(norm(value)) if i != j else shade(0.12)
         if i == j:
             axes.add_patch(Rectangle((j, i), 1, 1, facecolor=fill, edgecolor=shade(0)))
-        style = {"ha": "center", "va": "center", "fontsize": points(8), "color": text_on(fill)}
-        axes.text(j + 0.5, i + 0.5, f"{value:.1f}" if value >= 0.05 else "0", **style)
+        cell_text(axes, i, j, f"{value:.1f}" if value >= 0.05 else "0", fill, 8)
         if i != j and value >= 0.05:
             _frame_cell(axes, i, j)
     _number(axes, len(change_BB), len(change_BB))
@@ -242,7 +236,7 @@ def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
     curve.plot(weight_W, np.ones(81), color=POSITIVE, label=label("fault_on_loss", lang))
     curve.axvline(fitted.weight, color=shade(0.5), lw=points(0.9), ls=":")
     curve.set(xlabel=label("fault_weight", lang), ylabel=label("fault_best", lang), ylim=(0, 6.4))
-    curve.legend(loc="upper right", fontsize=points(8), frameon=False)
+    curve.legend(loc="upper right")
     shown = {
         "fault_target": (fitted.target_TF, ""),
         "fault_on_loss": (fitted.predicted_TF["loss"], "loss"),
@@ -250,14 +244,21 @@ def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
     }
     most = float(np.abs(fitted.target_TF).max())
     for axes, (key, (values_TF, where)) in zip(tiles, shown.items(), strict=True):
-        image = axes.imshow(values_TF.T, origin="lower", aspect="auto", cmap=diverging(),
-                            vmin=-most, vmax=most, interpolation="nearest")  # fmt: skip
         size = label("fault_size", lang, size=fitted.size[where]) if where else " "
-        axes.set(title=f"{label(key, lang)}\n{size}", xlabel=label("fault_frames", lang))
-        axes.grid(visible=False)
+        image = _draw_sound(axes, values_TF, most, f"{label(key, lang)}\n{size}", lang)
     tiles[0].set_ylabel(label("fault_bands", lang))
     figure.colorbar(image, ax=tiles, label=label("fault_spread", lang), pad=0.01)
     return framed(figure, label("fault_regression_title", lang), "", [])
+
+
+def _draw_sound(
+    axes: Axes, values_TF: np.ndarray, most: float, title: str, lang: Language
+) -> AxesImage:
+    """Draw standardised log-mel between -most and most, time to the right, bands upwards."""
+    look = {"cmap": diverging(), "vmin": -most, "vmax": most, "interpolation": "nearest"}
+    axes.set(title=title, xlabel=label("fault_frames", lang))
+    axes.grid(visible=False)
+    return axes.imshow(values_TF.T, origin="lower", aspect="auto", **look)
 
 
 @drawn
@@ -287,9 +288,9 @@ def fault_temperature(
     left.set(xlabel=label("fault_effective", lang), ylabel=label("fault_pairs", lang))
     left.set_xlim(0, top)
     names = [f"{label(MODALITIES[i], lang)} – {label(MODALITIES[j], lang)}" for i, j in PAIRS]
-    right.barh(np.arange(len(PAIRS)), share_P, color=tint(NEGATIVE, 0.7), height=0.7)
-    for row, share in enumerate(share_P):
-        right.text(share + 0.015, row, f"{100 * share:.0f} %", va="center", fontsize=points(8))
+    bars = right.barh(np.arange(len(PAIRS)), share_P, color=tint(NEGATIVE, 0.7), height=0.7)
+    texts = [f"{100 * share:.0f} %" for share in share_P]
+    right.bar_label(bars, texts, padding=3, fontsize=points(8))
     right.axvline(0.5, color=shade(0.6), lw=points(1.2), dashes=(4, 2))
     right.set_yticks(range(len(PAIRS)), names)
     right.invert_yaxis()
@@ -316,10 +317,7 @@ def fault_audio(
     for axes, key, values_TF in ((moments, "fault_moments", sound_TF),
                                  (bands, "fault_band_tokens", sound_TF),
                                  (zeros, "fault_zeros", np.zeros_like(sound_TF))):  # fmt: skip
-        axes.imshow(values_TF.T, origin="lower", aspect="auto", cmap=diverging(), vmin=-most,
-                    vmax=most, interpolation="nearest")  # fmt: skip
-        axes.set(title=label(key, lang), xlabel=label("fault_frames", lang))
-        axes.grid(visible=False)
+        _draw_sound(axes, values_TF, most, label(key, lang), lang)
     moments.set_ylabel(label("fault_bands", lang))
     frames, mel_bands = sound_TF.shape
     for axes, count, upright in ((moments, frames, True), (bands, mel_bands, False)):
@@ -335,7 +333,7 @@ def fault_audio(
     losses.set(xlabel=label("step", lang), ylabel=label("fault_mam", lang), ylim=(-0.06, None))
     losses.margins(y=0.45)
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
-    losses.legend(loc="upper right", fontsize=points(8), frameon=False)
+    losses.legend(loc="upper right")
     note = label("fault_audio_note", lang, n=len(next(iter(curves.values()))))
     return framed(figure, label("fault_audio_title", lang), note, [])
 
@@ -361,12 +359,10 @@ def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
 
 
 def _missing_bars(axes: Axes, found: MissingAudio, lang: Language) -> None:
-    bars = (("fault_has", found.loss_present, MODALITY_COLOURS["audio"]),
-            ("fault_lacks", found.loss_missing, NEGATIVE))  # fmt: skip
-    for place, (_, value, colour) in enumerate(bars):
-        axes.bar(place, value, color=tint(colour, 0.7), width=0.6)
-        axes.text(place, value, f"{value:.2f}", ha="center", va="bottom")
-    axes.set_xticks([0, 1], [label(key, lang) for key, *_ in bars])
+    colours = [tint(colour, 0.7) for colour in (MODALITY_COLOURS["audio"], NEGATIVE)]
+    bars = axes.bar([0, 1], [found.loss_present, found.loss_missing], color=colours, width=0.6)
+    axes.bar_label(bars, fmt="{:.2f}", padding=1)
+    axes.set_xticks([0, 1], [label(key, lang) for key in ("fault_has", "fault_lacks")])
     axes.axhline(found.lower_bound, color=shade(0.6), lw=points(1.2), dashes=(4, 2))
     text = label("fault_floor", lang, n=len(found.cosine_BB) - found.present)
     style = {"color": shade(0.7), "fontsize": points(8), "ha": "left", "va": "bottom"}

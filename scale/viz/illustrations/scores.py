@@ -13,21 +13,20 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from scale.data.product import Product
-from scale.modalities import MODALITIES, SPECS
+from scale.modalities import MODALITIES
 from scale.model.scores import Scores, inter_modality_scores
-from scale.viz import tiles, typeset
+from scale.viz import typeset
 from scale.viz.charts import heatmap
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure, most_complete
+from scale.viz.scores import score_colours
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
     POSITIVE,
-    diverging,
     drawn,
     new_figure,
     points,
-    sequential,
     shade,
     tint,
 )
@@ -59,21 +58,17 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
         name = f"f{'₁₂₃₄₅'[k]}  {label(modality, lang)}"
         style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
         typeset.write(axes, box.x, 54, name, 12, **style)
-        _path_tile(axes, product, modality, box, lang)
+        # Text large enough for slides.
+        thumbnail(axes, product, box, lang, (modality,), text_size=10)
     present_M = np.array([m in product.present for m in MODALITIES])
     shown_MM = present_M[:, None] & present_M
     matrices = [m[0].numpy() for m in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM)]
     pair = _largest_pair(matrices[0], shown_MM)
-    most = [1.0, *(max(float(np.abs(m[shown_MM]).max(initial=0.0)), 1e-6) for m in matrices[1:])]
-    looks = (
-        (diverging(), Normalize(-1, 1)),
-        (sequential(), Normalize(0, most[1])),
-        (diverging(), Normalize(-most[2], most[2])),
-    )
-    for k, (matrix_MM, look) in enumerate(zip(matrices, looks, strict=True)):
+    titles = ("fig_cosine", "fig_softmax", "fig_weighted")
+    looks = score_colours(matrices, shown_MM)
+    for k, (matrix_MM, look, title) in enumerate(zip(matrices, looks, titles, strict=True)):
         left = MARGIN + NAMES + k * (COUNT * CELL + BETWEEN)
-        title = label(("fig_cosine", "fig_softmax", "fig_weighted")[k], lang)
-        typeset.write(axes, left, TOP - 26, title, 12, fontweight="bold")
+        typeset.write(axes, left, TOP - 26, label(title, lang), 12, fontweight="bold")
         panel = _path_matrix(axes, left, matrix_MM, shown_MM, *look)
         if pair:
             row, column = pair
@@ -89,19 +84,6 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
         typeset.write(axes, MARGIN, y, label(modality, lang), 11, **style)
     _path_words(axes, matrices, pair, shown_MM, lang)
     return figure
-
-
-def _path_tile(axes: Axes, product: Product, modality: str, box: Box, lang: Language) -> None:
-    """Draw a modality of the product, text large enough for slides."""
-    content = getattr(product, modality)
-    if SPECS[modality].kind == "continuous" or content is None:
-        thumbnail(axes, product, box, lang, (modality,))
-        return
-    text = content if modality == "text" else "; ".join(f"{a}: {v}" for a, v in content)
-    colour = MODALITY_COLOURS[modality]
-    typeset.box(axes, *box, facecolor=tint(colour, 0.1), edgecolor=tint(colour, 0.6))
-    inner = Box(box.x + 5, box.y + 3, box.width - 8, box.height - 6)
-    tiles.draw_text(axes, text, inner, lang, size=10)
 
 
 def _largest_pair(cosine_MM: NDArray, shown_MM: NDArray) -> tuple[int, int] | None:
@@ -152,12 +134,12 @@ def _path_words(
         numbers = {"cosine": cosine, "share": share, "weight": weight, "terms": terms}
         look = {"facecolor": tint(shade(0.5), 0.12), "edgecolor": "none"}
         typeset.box(axes, MARGIN, y - 17, WIDTH - 2 * MARGIN, 42, **look)
-        for number, key in enumerate(("fig_followed", "fig_followed_on")):
-            text = label(key, lang, **names, **numbers)
-            typeset.write(axes, MARGIN + 8, y + 17 * number, text, 11)
+        keys = ("fig_followed", "fig_followed_on")
+        lines = [label(key, lang, **names, **numbers) for key in keys]
+        typeset.write_lines(axes, MARGIN + 8, y, lines, 11, 17)
         y += 20
-    for number, key in enumerate(("fig_diagonal", "fig_triangle")):
-        typeset.write(axes, MARGIN, y + 25 + 16 * number, label(key, lang), 10.5, color=shade(0.75))
+    roles = [label(key, lang) for key in ("fig_diagonal", "fig_triangle")]
+    typeset.write_lines(axes, MARGIN, y + 25, roles, 10.5, 16, color=shade(0.75))
 
 
 TEMPERATURE = 0.07
@@ -216,8 +198,9 @@ def _logit_panel(axes: Axes, lang: Language) -> None:
     paper = {"color": POSITIVE, "label": label("paper_logit", lang)}
     axes.plot(cosine_C, weight_C * cosine_C / TEMPERATURE, **paper)
     axes.axvspan(-1, 0, color=tint(NEGATIVE, 0.12), linewidth=0)
+    # Between the legend and the curves.
     text = {"ha": "center", "va": "center", "fontsize": points(8), "color": NEGATIVE}
-    axes.text(-0.5, -9, label("turned_round", lang), **text)
+    axes.text(-0.5, 7, label("turned_round", lang), **text)
     axes.set(xlabel=label("cosine_of_pair", lang), ylabel=label("weighted_logit", lang))
     axes.set(xlim=(-1, 1), ylim=(-15, 19))
     _finish_panel(axes, "weighted_logit_title", lang)
@@ -263,7 +246,7 @@ def gradient_descent(
 
 def _finish_panel(axes: Axes, title: str, lang: Language) -> None:
     axes.set_title(label(title, lang))
-    axes.legend(loc="upper left", fontsize=points(7.5), frameon=False)
+    axes.legend(loc="upper left", fontsize=points(7.5))
 
 
 @figure("score_path")

@@ -15,12 +15,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
 
-from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import Embeddings, embed_dataset, unit
 from scale.modalities import MODALITIES
-from scale.model.scale import ScaleModel
-from scale.viz.embeddings import MARKERS, umap_coordinates
+from scale.viz.embeddings import MARKERS, product_vectors, umap_coordinates
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -106,18 +106,13 @@ def neighbour_ranks(x_ND: ArrayLike) -> Ints:
 
     Ties are ranked by index.
     """
-    x_ND = np.asarray(x_ND, dtype=float)
-    square_N = (x_ND**2).sum(1)
-    distance_NN = square_N[:, None] + square_N - 2 * x_ND @ x_ND.T
-    np.fill_diagonal(distance_NN, -np.inf)
-    order_NN = distance_NN.argsort(axis=1, kind="stable")
-    rank_NN = np.empty_like(order_NN)
-    np.put_along_axis(rank_NN, order_NN, np.arange(len(x_ND))[None, :], axis=1)
-    return rank_NN
+    distance_NN = cdist(x_ND, x_ND)
+    np.fill_diagonal(distance_NN, -1.0)
+    return rankdata(distance_NN, method="ordinal", axis=1).astype(np.int64) - 1
 
 
 def trustworthiness(rank_NN: Ints, map_rank_NN: Ints, k: int) -> float:
-    """1 - 2 / (N k (2N - 3k - 1)) * sum of (rank - k) over false neighbours.
+    """Return 1 - 2 / (N k (2N - 3k - 1)) * sum of (rank - k) over false neighbours.
 
     A false neighbour is among the k nearest on the map but not in the space (Venna and Kaski,
     2001). With the arguments swapped the result is the continuity, which measures neighbours
@@ -168,7 +163,9 @@ def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> 
         _modality_points(plane, xy_P2, found.modality_P)
         for number, m in enumerate(found.means()):
             mean_2 = xy_P2[found.modality_P == m].mean(0)
-            _cross(plane, mean_2, MODALITY_COLOURS[m], MARKERS[number])
+            look = {"s": points(10) ** 2, "linewidth": points(1.6), "edgecolor": shade(1.0)}
+            look |= {"facecolor": MODALITY_COLOURS[m], "marker": MARKERS[number]}
+            plane.scatter(*mean_2, zorder=4, **look)
         plane.set(xlim=(-1.25, 1.25), ylim=(-1.1, 1.1), aspect="equal", xticks=[], yticks=[])
         values = {"stage": label(stage, lang), "gap": modality_gap(found)}
         plane.set_title(label("sp_gap_is", lang, **values))
@@ -176,8 +173,8 @@ def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> 
         _cosine_histogram(bars, cosine_kinds(found), lang)
     grid[-1, 1].set_xlabel(label("sp_cosine", lang))
     handles, names = grid[0, 1].get_legend_handles_labels()
-    # Above the panel, because the position of the bars depends on the training.
-    grid[0, 1].legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    # Above the panel, because the bars can be anywhere in it.
+    grid[0, 1].legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1))
     _modality_legend(figure, lang)
     return figure
 
@@ -244,9 +241,9 @@ def gap_over_training(
         axes.set(xlabel=label("step", lang), title=label(title, lang))
     gap.set_ylim(0, 1.5)
     cosines.set_ylim(-0.1, 1.05)
-    # Beside the panel, because the course of the curves depends on the training.
-    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
-    cosines.legend(**place, fontsize=points(8))
+    # Beside the panel, because the curves can be anywhere in it.
+    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    cosines.legend(**place)
     return figure
 
 
@@ -270,7 +267,7 @@ def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = 
     handles, texts = panels[0].get_legend_handles_labels()
     for axes in panels:
         axes.get_legend().remove()
-    figure.legend(handles, texts, loc="outside lower center", ncols=NAMED, frameon=False)
+    figure.legend(handles, texts, loc="outside lower center", ncols=NAMED)
     return figure
 
 
@@ -292,18 +289,13 @@ def _modality_points(axes: Axes, xy_P2: NDArray, modality_P: NDArray, size: floa
     _class_points(axes, xy_P2, modality_P, MODALITIES, look)
 
 
-def _cross(axes: Axes, xy_2: NDArray, colour: str, marker: str) -> None:
-    look = {"s": points(10) ** 2, "marker": marker, "linewidth": points(1.6), "zorder": 4}
-    axes.scatter(*xy_2, facecolor=colour, edgecolor=shade(1.0), **look)
-
-
 def _modality_legend(figure: Figure, lang: Language) -> None:
     handles = [
         Line2D([], [], ls="none", marker=MARKERS[k], color=MODALITY_COLOURS[m], ms=points(5.5),
                label=label(m, lang))
         for k, m in enumerate(MODALITIES)
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 def _hide_axes(axes: Axes, title: str) -> None:
@@ -353,9 +345,8 @@ def _every_nearest(
     ):
         lines = np.stack([xy_N2[which_N], xy_N2[nearest_N[which_N]]], axis=1)
         text = label(key, lang, n=int(which_N.sum()), k=ERROR_RANK)
-        axes.add_collection(
-            LineCollection(lines, color=colour, linewidth=points(width), zorder=z, label=text)
-        )
+        look = {"color": colour, "linewidth": points(width), "zorder": z}
+        axes.add_collection(LineCollection(lines, label=text, **look))
     axes.scatter(*xy_N2.T, s=points(2.6) ** 2, color=shade(0.75), linewidth=0, zorder=3)
     _frame_map(axes, label("sp_nearest", lang))
 
@@ -401,19 +392,15 @@ def projection_artefacts(
         (truth, degrees_N2, "sp_truth"),
         (mapped, np.asarray(truth_map_N2), "sp_their_map"),
     ):
-        _grouped(axes, xy_N2, group_N)
+        groups = np.unique(group_N)
+        palette = dict(zip(groups, category_colours(len(groups)), strict=True))
+        _class_points(axes, xy_N2, group_N, groups, {"palette": palette, "s": points(3.2) ** 2})
         _frame_map(axes, label(title, lang), legend=False)
     truth.set(aspect="equal", adjustable="datalim")
     for axes, (neighbours, xy_N2) in zip(noise, noise_maps.items(), strict=True):
         axes.scatter(*np.asarray(xy_N2).T, s=points(2.4) ** 2, color=shade(0.6), linewidth=0)
         _frame_map(axes, label("sp_noise", lang, k=neighbours), legend=False)
     return figure
-
-
-def _grouped(axes: Axes, xy_N2: NDArray, group_N: Ints) -> None:
-    groups = np.unique(group_N)
-    palette = dict(zip(groups, category_colours(len(groups)), strict=True))
-    _class_points(axes, xy_N2, group_N, groups, {"palette": palette, "s": points(3.2) ** 2})
 
 
 def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:
@@ -424,7 +411,7 @@ def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:
     axes.margins(0.06)
     if legend:
         # Below the panel, because points can be in any corner.
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), frameon=False, fontsize=points(8))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0))
 
 
 NOISE = 400
@@ -433,14 +420,11 @@ FEW, MANY = 3, 15
 """Neighbours of the two maps of noise."""
 
 
-def points_of(model: ScaleModel, data: ProductDataset) -> Points:
-    """Return all present features of the products as points."""
-    return Points.of(embed_dataset(model, data, progress=False))
-
-
 def _stages(sources: Sources) -> dict[str, Points]:
-    models = {"untrained": sources.run.untrained(), "trained": sources.run.model}
-    return {stage: points_of(model, sources.test) for stage, model in models.items()}
+    return {
+        stage: Points.of(embed_dataset(model, sources.test, progress=False))
+        for stage, model in sources.models().items()
+    }
 
 
 @figure("umap_modality")
@@ -450,24 +434,17 @@ def _draw_modality_maps(sources: Sources, lang: Language) -> Figure:
     return modality_maps(maps, stages["trained"].modality_P, lang)
 
 
-def _products(sources: Sources) -> tuple[NDArray[np.float32], list[str]]:
-    """Return one vector per product and its category."""
-    found = embed_dataset(sources.run.model, sources.test, progress=False).product()
-    category = {product.id: product.category for product in sources.test.products}
-    return found.emb_ND, [category[i] or "–" for i in found.ids]
-
-
 @figure("map_tears")
 def _draw_projection_errors(sources: Sources, lang: Language) -> Figure:
-    emb_ND, _ = _products(sources)
+    emb_ND, *_ = product_vectors(sources.run.model, sources.test)
     return projection_errors(umap_coordinates(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
 
 
 @figure("umap_seeds")
 def _draw_seeds(sources: Sources, lang: Language) -> Figure:
-    emb_ND, categories = _products(sources)
+    emb_ND, _, categories = product_vectors(sources.run.model, sources.test)
     maps = {seed: umap_coordinates(emb_ND, seed) for seed in (sources.seed, sources.seed + 1)}
-    return seed_maps(maps, categories, lang)
+    return seed_maps(maps, [category or "–" for category in categories], lang)
 
 
 @figure("map_made_up")

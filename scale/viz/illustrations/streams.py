@@ -31,7 +31,7 @@ from scale.studies.systems.generator import GeneratorConfig, ImageGenerator, Pat
 from scale.studies.systems.model import build_system, find_size
 from scale.studies.systems.named import SYSTEMS, System
 from scale.viz import typeset
-from scale.viz.charts import framed, series_styles
+from scale.viz.charts import cell_text, colour_ticks, framed, series_styles
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -42,7 +42,6 @@ from scale.viz.theme import (
     points,
     shade,
     strip,
-    text_on,
     tint,
 )
 from scale.viz.words import Language, label
@@ -83,7 +82,7 @@ class Scheme:
 
 
 def schemes() -> tuple[Scheme, ...]:
-    """Return single-stream, two-stream, two-tower and SCALE, with the masks measured by `Reach`."""
+    """Return single-stream, two-stream, two-tower and SCALE, as measured by `AttentionReach`."""
     together, sides = (MODALITIES,), (LANGUAGE, PERCEPTION)
     alone = tuple((m,) for m in MODALITIES)
     side_MM = _inside(sides)
@@ -129,8 +128,8 @@ def streams(lang: Language = "en") -> Figure:
 
 def _draw_scheme(axes: Axes, left: float, scheme: Scheme, lang: Language) -> None:
     typeset.write(axes, left, 18, label(scheme.key, lang), 12, fontweight="bold")
-    for line, key in enumerate(scheme.below):
-        typeset.write(axes, left, 31 + 11 * line, label(key, lang), 8, color=shade(0.7))
+    examples = [label(key, lang) for key in scheme.below]
+    typeset.write_lines(axes, left, 31, examples, 8, 11, color=shade(0.7))
     second = TOP + PILL + 0.5 * BETWEEN
     first = second + LAYER + BETWEEN
     tokens = first + LAYER + 0.5 * BETWEEN
@@ -183,9 +182,8 @@ def _inside(groups: tuple[tuple[str, ...], ...]) -> np.ndarray:
 def _pill(axes: Axes, left: float, top: float, text: str) -> None:
     look = {"facecolor": shade(0.0), "edgecolor": shade(0.75), "linewidth": points(1.0)}
     typeset.rounded_box(axes, left + 7, top, PANEL - 14, PILL, zorder=4, **look)
-    typeset.write(
-        axes, left + PANEL / 2, top + 13.5, text, 8.5, ha="center", fontweight="bold", zorder=5
-    )
+    style = {"ha": "center", "fontweight": "bold", "zorder": 5}
+    typeset.write(axes, left + PANEL / 2, top + 13.5, text, 8.5, **style)
 
 
 MASKS_A_ROW = 6
@@ -214,7 +212,7 @@ def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") ->
                 axes = row[place]
                 mask_panel(axes, reads_LL, reach.length, lang, named=place == 0)
                 system = reach.system if key == masks[0][0] else ""
-                title = f"{system}\n{_layer_name(key, lang)}"
+                title = f"{system}\n{label(f'reach_{key}', lang)}"
                 axes.set_title(title, fontsize=points(8.5), loc="left")
                 place += 1
     return framed(figure, "", label("reach_note", lang), [])
@@ -234,7 +232,6 @@ def mask_panel(
     page_3 = np.array(to_rgb(shade(0.04)))
     image_LL3 = np.where(reads_LL[:, :, None], colour_M3[owner_L][None], page_3)
     count, edge = len(owner_L), np.r_[0, sizes.cumsum()]
-    # The limits that imshow sets would cut off the strips.
     axes.set_axis_on()
     axes.imshow(image_LL3, extent=(0, count, count, 0), interpolation="nearest")
     for line in edge:
@@ -244,24 +241,16 @@ def mask_panel(
     for start, size, colour in zip(edge, sizes, colour_M3, strict=False):
         axes.add_patch(Rectangle((start, -1.4 * wide), size, wide, facecolor=colour))
         axes.add_patch(Rectangle((-1.4 * wide, start), wide, size, facecolor=colour))
+    # The limits of imshow would cut off the strips.
     axes.set(xlim=(-1.5 * wide, count), ylim=(count, -1.5 * wide), xticks=[], yticks=[])
     strip(axes)
     if named:
         axes.set_yticks((edge[:-1] + edge[1:]) / 2, [label(m, lang) for m in names])
         axes.tick_params(labelsize=points(7.5), pad=points(1))
-        for tick, m in zip(axes.get_yticklabels(), names, strict=True):
-            tick.set(color=MODALITY_COLOURS[m], fontweight="bold")
+        colour_ticks(axes.get_yticklabels(), names, fontweight="bold")
         small = {"fontsize": points(7.5), "color": shade(0.7)}
         axes.set_ylabel(label("reach_reads", lang), **small)
         axes.set_xlabel(label("reach_read", lang), **small)
-
-
-def _layer_name(key: str, lang: Language) -> str:
-    names = {
-        "alone": "reach_alone", "stream": "reach_stream", "jct": "reach_jct", "own": "reach_own",
-        "cross": "reach_cross", "self": "reach_self", "whole": "reach_whole",
-    }  # fmt: skip
-    return label(names[key], lang)
 
 
 def _rows_of_models(reaches: Sequence[AttentionReach]) -> list[list[AttentionReach]]:
@@ -338,7 +327,7 @@ def _by_length(
     axes.set(ylabel=label("cost_flop", lang), title=label("cost_length_title", lang))
     axes.set_xticks(TOKENS[::2], [str(tokens) for tokens in TOKENS[::2]])
     axes.minorticks_off()
-    # The default labels, powers of ten, would need mathematical text.
+    # The default labels, powers of ten, need mathematical text.
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if paper_tokens:
         # Ends below the legend.
@@ -347,7 +336,7 @@ def _by_length(
         style = {"fontsize": points(8), "color": shade(0.7), "ha": "left", "va": "bottom"}
         style |= {"transform": axes.get_xaxis_transform()}
         axes.text(1.08 * paper_tokens, 0.03, label("cost_paper", lang), **style)
-    axes.legend(loc="upper left", fontsize=points(8), frameon=False, handlelength=3.2)
+    axes.legend(loc="upper left", handlelength=3.2)
 
 
 def _by_count(axes: Axes, config: ModelConfig, tokens: int, lang: Language) -> None:
@@ -366,7 +355,7 @@ def _by_count(axes: Axes, config: ModelConfig, tokens: int, lang: Language) -> N
         axes.plot(count_K, cost_K, label=label(key, lang), **style)
     axes.set(xlabel=label("cost_modalities", lang), ylabel=label("cost_relative", lang))
     axes.set_title(label("cost_count_title", lang, n=tokens))
-    axes.legend(loc="upper left", fontsize=points(8), frameon=False, handlelength=3.2)
+    axes.legend(loc="upper left", handlelength=3.2)
 
 
 def _design_name(design: SizedDesign, lang: Language) -> str:
@@ -399,11 +388,10 @@ def picture_words(
     blocks = rebuilt_HWC.reshape(side, codebook.patch, side, codebook.patch, 3)
     mean_NN3 = blocks.mean((1, 3)) / 255
     _show(words, mean_NN3, label("words_ids", lang))
-    for place, number in enumerate(ids_N):
-        row, column = divmod(place, side)
-        style = {"ha": "center", "va": "center", "fontsize": points(6)}
-        style["color"] = text_on(tuple(mean_NN3[row, column]))
-        words.text(column, row, str(number), **style)
+    for (row, column), number in np.ndenumerate(ids_N.reshape(side, side)):
+        # The centres of imshow are at whole numbers.
+        fill = tuple(mean_NN3[row, column])
+        cell_text(words, row - 0.5, column - 0.5, str(number), fill, 6)
     _show(rebuilt, rebuilt_HWC, label("words_rebuilt", lang))
     count = len(reads_LL) - len(ids_N)
     mask_panel(mask, reads_LL, {"text": count, "image": len(ids_N)}, lang, named=False)
@@ -411,8 +399,7 @@ def picture_words(
     names = (("text", "words_text", count / 2), ("image", "words_codes", count + len(ids_N) / 2))
     mask.set_yticks([place for *_, place in names], [label(key, lang) for _, key, _ in names])
     mask.tick_params(labelsize=points(8), pad=points(1))
-    for tick, (modality, *_) in zip(mask.get_yticklabels(), names, strict=True):
-        tick.set(color=MODALITY_COLOURS[modality], fontweight="bold")
+    colour_ticks(mask.get_yticklabels(), [m for m, *_ in names], fontweight="bold")
     mask.set_xlabel(label("reach_read", lang), fontsize=points(7.5), color=shade(0.7))
     return figure
 

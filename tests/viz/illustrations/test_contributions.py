@@ -28,7 +28,7 @@ def test_shapley_below_zero_stays_on_the_page(readable):
     assert any("7 trainings" in text for text in texts)
 
 
-def test_added_modalities_tell_how_many_times_better(checked, around):
+def test_added_modalities_show_both_curves_and_their_ratio(checked, around):
     for look, lang in LOOKS:
         trained = [around(value) for value in (0.05, 0.08, 0.10, 0.12, 0.24)]
         queried = [around(value) for value in (0.10, 0.14, 0.16, 0.20, 0.24)]

@@ -95,7 +95,7 @@ def test_counts_and_chi_square_have_slow_twins(present_NM):
     assert chi_square(everything, sizes_K).tolist() == [0] * 5
 
 
-def test_shuffling_keeps_what_it_says(present_NM):
+def test_permutations_keep_their_margins(present_NM):
     rng = np.random.default_rng(1)
     random_NM, within_NM = (
         permute_presence(present_NM, rng),
@@ -108,7 +108,7 @@ def test_shuffling_keeps_what_it_says(present_NM):
         assert (other_NM != present_NM).any()
 
 
-def test_chance_tells_the_planted_cause(present_NM):
+def test_chance_identifies_the_planted_cause(present_NM):
     _, sizes_K, counts_KM = presence_by_category(present_NM, CATEGORY_N)
     chance_RM = chance_chi_square(present_NM, CATEGORY_N, shufflings=200)
     reached_M = (chance_RM >= chi_square(counts_KM, sizes_K)).mean(axis=0)

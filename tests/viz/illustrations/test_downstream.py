@@ -49,7 +49,7 @@ def test_resampled_means_give_the_estimates_interval():
     np.testing.assert_allclose([low, high], [found.low, found.high])
 
 
-def test_purity_rises_by_lot_and_ari_does_not():
+def test_purity_of_random_clusters_rises_and_ari_does_not():
     emb_ND, categories = grouped()
     curves = purity_curves(emb_ND, categories, [2, 4, 40])
     assert curves["trained"]["purity"][-1] == curves["chance"]["purity"][-1] == 1.0
@@ -63,7 +63,7 @@ def probes_of(emb_ND, categories):
     return linear_probe(examples, examples, examples)
 
 
-def test_tasks_are_those_of_the_evaluation():
+def test_tasks_equal_those_of_the_evaluation():
     emb_ND, categories = grouped()
     ids = [f"p{n}" for n in range(len(categories))]
     probe = probes_of(emb_ND, categories)

@@ -41,7 +41,7 @@ def test_a_long_table_takes_more_lines(checked):
         assert label("whole_attribute", lang) in texts
 
 
-def test_fates_are_told_apart(product):
+def test_fates_are_distinguished(product):
     tokenizer = train_tokenizer([product], 400)
     clean_L = torch.tensor(tokenizer("kettle , 7")["input_ids"])
     clean_L = torch.cat([torch.tensor([tokenizer.cls_token_id]), clean_L])

@@ -65,7 +65,7 @@ def test_three_products_readable(product, checked, modality):
 
 
 @each
-def test_marks_stand_where_something_was_hidden(product, modality):
+def test_marks_lie_on_the_masked_positions(product, modality):
     figure = DRAW[modality]([("", found(product, modality))], CONFIG, guesses=("with",))
     hidden = [p for p in figure.axes[0].patches if p.get_hatch()]
     assert len(hidden) == len(HIDDEN[modality])
@@ -132,7 +132,7 @@ def test_gains_by_context(checked):
             assert label("mask_count", lang, n=44) in axes.get_title(loc="left")
 
 
-def test_a_context_that_nobody_has_leaves_its_row_empty(readable):
+def test_a_context_without_a_gain_leaves_its_row_empty(readable):
     gains = {"image": gains_of("image") | {"audio": NOTHING}}
     figure = context_gain(gains)
     readable(figure)
@@ -173,7 +173,7 @@ def views(product):
     return found
 
 
-def test_a_guess_is_right_or_wrong(product, checked):
+def test_predictions_are_marked_right_or_wrong(product, checked):
     for look, lang in LOOKS:
         found = views(product)
         figure, texts = checked(pretext_tasks, look, found, FEATURES, lang)

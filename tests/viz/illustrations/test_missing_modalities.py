@@ -72,7 +72,7 @@ def test_complete_share_draws_what_was_measured(checked):
         assert [0.55, 0.03] in drawn
 
 
-def test_paired_runs_tell_both_intervals(checked):
+def test_paired_runs_show_both_intervals(checked):
     for look, lang in LOOKS:
         better_S, worse_S = np.array([0.30, 0.25, 0.35]), np.array([0.22, 0.19, 0.28])
         _, texts = checked(paired_runs, look, better_S, worse_S, ("a", "b"), lang)

@@ -79,7 +79,7 @@ def test_the_total_is_the_sum_of_what_is_shown(checked):
         assert texts.count(label("fig_pair", lang)) == len(PAIRS)
 
 
-def test_tasks_that_are_off_and_pairs_that_nobody_has_say_so(readable):
+def test_disabled_tasks_and_absent_pairs_are_labelled_off(readable):
     pair_P = np.full(10, np.nan)
     texts = readable(total_loss(terms(pair_P=pair_P, masked={"MLM": 4.0}, contrastive=None)))
     assert texts.count(label("fig_off")) == 10 + 4 + 1

@@ -51,7 +51,7 @@ def words(figure):
     return " ".join(text.get_text() for text in figure.findobj(Text))
 
 
-def test_features_have_the_cosine_that_is_asked_for():
+def test_features_have_the_given_cosine():
     cosine_C = torch.tensor([0.0, 0.35, 1.0], dtype=torch.float64)
     S_CMM = inter_modality_scores(features_of_cosine(cosine_C)).cosine_BMM
     other = ~torch.eye(len(MODALITIES), dtype=torch.bool)

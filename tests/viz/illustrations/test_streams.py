@@ -1,4 +1,4 @@
-"""The pictures of notebook 03: readable in both languages, and what they draw is what they say."""
+"""Figures of notebook 03: readable in both languages, and true to their data."""
 
 import numpy as np
 import pytest
