@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
@@ -214,7 +214,7 @@ def colour_ticks(ticks: Sequence[Text], modalities: Sequence[str], **style: Any)
         tick.set(color=MODALITY_COLOURS.get(name, shade(0.9)), **style)
 
 
-def framed(figure: Figure, title: str, note: str, handles: Sequence[Line2D]) -> Figure:
+def framed(figure: Figure, title: str, note: str, handles: Sequence[Artist] = ()) -> Figure:
     """Add title, legend (as many columns as fit) and a note below."""
     width = 72 * figure.get_figwidth() / unit() - 14
     lines = [part for line in note.split("\n") for part in typeset.wrap(line, width, 8, 9)]

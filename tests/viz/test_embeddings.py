@@ -114,22 +114,22 @@ def test_umap_refuses_unsuitable_embeddings():
         umap_coordinates(np.full((9, 3), np.nan))
 
 
-@pytest.mark.parametrize("count", [4, 12])
-def test_maps_side_by_side_share_colours_and_name_all_groups(readable, count):
-    left_N2, which = clusters(count, 10)
-    right_N2, _ = clusters(count, 10, seed=1)
-    groups = [f"group {k}" for k in which]
-    half = len(groups) // 2
-    figure = embedding_maps({"one": (left_N2, groups), "two": (right_N2[half:], groups[half:])})
-    texts = readable(figure)
-    assert {"one", "two", *groups} <= set(texts)
-    colours = [
-        {tuple(c.get_facecolor()[0]) for c in axes.collections if len(c.get_offsets())}
-        for axes in figure.axes
-    ]
-    assert colours[1] < colours[0]
-    with pytest.raises(ValueError, match="groups are 3"):
-        embedding_maps({"one": (left_N2, groups[:3])})
+def test_maps_side_by_side_share_colours_and_name_all_groups(readable):
+    for count in [4, 12]:
+        left_N2, which = clusters(count, 10)
+        right_N2, _ = clusters(count, 10, seed=1)
+        groups = [f"group {k}" for k in which]
+        half = len(groups) // 2
+        figure = embedding_maps({"one": (left_N2, groups), "two": (right_N2[half:], groups[half:])})
+        texts = readable(figure)
+        assert {"one", "two", *groups} <= set(texts)
+        colours = [
+            {tuple(c.get_facecolor()[0]) for c in axes.collections if len(c.get_offsets())}
+            for axes in figure.axes
+        ]
+        assert colours[1] < colours[0]
+        with pytest.raises(ValueError, match="groups are 3"):
+            embedding_maps({"one": (left_N2, groups[:3])})
 
 
 @pytest.fixture

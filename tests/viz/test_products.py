@@ -79,24 +79,24 @@ def test_figures_need_no_pyplot(product):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("hertz", [300.0, 1000.0, 5000.0])
-def test_log_mel_peaks_at_the_tone(hertz):
-    rate, bins = 16_000, 64
-    wave_T = np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
-    decibel_FL = log_mel(wave_T, rate, bins)
-    assert decibel_FL.shape[0] == bins
-    assert abs(decibel_FL.shape[1] - 100) <= 1
-    assert decibel_FL.max() == 0
-    assert decibel_FL.min() >= -DECIBELS
-    mel = 2595 * np.log10(1 + hertz / 700)
-    top = 2595 * np.log10(1 + rate / 2 / 700)
-    expected = mel / top * (bins + 1) - 1
-    assert abs(decibel_FL.mean(axis=1).argmax() - expected) <= 1
+def test_log_mel_peaks_at_the_tone():
+    for hertz in [300.0, 1000.0, 5000.0]:
+        rate, bins = 16_000, 64
+        wave_T = np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
+        decibel_FL = log_mel(wave_T, rate, bins)
+        assert decibel_FL.shape[0] == bins
+        assert abs(decibel_FL.shape[1] - 100) <= 1
+        assert decibel_FL.max() == 0
+        assert decibel_FL.min() >= -DECIBELS
+        mel = 2595 * np.log10(1 + hertz / 700)
+        top = 2595 * np.log10(1 + rate / 2 / 700)
+        expected = mel / top * (bins + 1) - 1
+        assert abs(decibel_FL.mean(axis=1).argmax() - expected) <= 1
 
 
-@pytest.mark.parametrize("length", [1, 100, 16_000])
-def test_log_mel_of_silence_is_the_floor(length):
-    assert (log_mel(np.zeros(length, np.float32), 16_000) == -DECIBELS).all()
+def test_log_mel_of_silence_is_the_floor():
+    for length in [1, 100, 16_000]:
+        assert (log_mel(np.zeros(length, np.float32), 16_000) == -DECIBELS).all()
 
 
 def test_pictures_are_really_drawn(product):
@@ -118,14 +118,14 @@ def test_pictures_are_really_drawn(product):
 PICTURES = [np.full((8, 8, 3), 40 * i, np.uint8) for i in range(4)]
 
 
-@pytest.mark.parametrize("lang", ["en", "zh"])
-def test_every_product_has_its_row(lang):
-    titles = ["a red mug for cold mornings", "适合厨房的蓝色小碗"]
-    figure = generator_sheet(titles, PICTURES[:2], PICTURES[:2], [PICTURES[:3]] * 2, lang)
-    assert len(figure.axes[0].images) == 2 * (1 + 1 + 3)
-    written = " ".join(text.get_text() for text in figure.axes[0].texts)
-    for title in titles:
-        assert title.split()[0][:4] in written
+def test_every_product_has_its_row():
+    for lang in ["en", "zh"]:
+        titles = ["a red mug for cold mornings", "适合厨房的蓝色小碗"]
+        figure = generator_sheet(titles, PICTURES[:2], PICTURES[:2], [PICTURES[:3]] * 2, lang)
+        assert len(figure.axes[0].images) == 2 * (1 + 1 + 3)
+        written = " ".join(text.get_text() for text in figure.axes[0].texts)
+        for title in titles:
+            assert title.split()[0][:4] in written
 
 
 def test_rows_of_different_length_are_refused():

@@ -33,17 +33,17 @@ def test_every_cell_has_its_number(checked):
         assert texts.count(label("text", lang)) == 4
 
 
-@pytest.mark.parametrize("absent", [[0, 4], [0, 1, 2, 3, 4]])
-def test_absent_modalities_are_hatched_and_without_numbers(readable, absent):
-    present_M = ~np.isin(np.arange(5), absent)
-    figure = score_matrices(*matrices(present_M), present_M)
-    left = 5 - len(absent)
-    texts = readable(figure)
-    assert len(numbers(texts)) == 3 * left**2
-    for axes in figure.axes:
-        hatched_MM = np.ma.getmaskarray(axes.collections[0].get_array())
-        np.testing.assert_array_equal(hatched_MM, ~np.outer(present_M, present_M))
-    assert any(label("absent_note") in text for text in texts)
+def test_absent_modalities_are_hatched_and_without_numbers(readable):
+    for absent in [[0, 4], [0, 1, 2, 3, 4]]:
+        present_M = ~np.isin(np.arange(5), absent)
+        figure = score_matrices(*matrices(present_M), present_M)
+        left = 5 - len(absent)
+        texts = readable(figure)
+        assert len(numbers(texts)) == 3 * left**2
+        for axes in figure.axes:
+            hatched_MM = np.ma.getmaskarray(axes.collections[0].get_array())
+            np.testing.assert_array_equal(hatched_MM, ~np.outer(present_M, present_M))
+        assert any(label("absent_note") in text for text in texts)
 
 
 def test_nan_of_absent_modalities_is_never_written(readable):

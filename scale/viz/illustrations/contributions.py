@@ -61,7 +61,7 @@ def shapley_figure(
     _share_bars(bars, shares, lang, metric)
     words = {"chance": ends[0], "whole": ends[1], "metric": metric}
     over = label("over_trainings", lang, n=trainings) if trainings else label("over_queries", lang)
-    return framed(figure, "", label("shapley_note", lang, over=over, **words), [])
+    return framed(figure, "", label("shapley_note", lang, over=over, **words))
 
 
 def _share_bars(axes: Axes, shares: Mapping[str, Estimate], lang: Language, metric: str) -> None:
@@ -118,9 +118,7 @@ def added_modalities(
     axes.set(ylabel=metric, ylim=(0, None), xlim=(-0.3, len(MODALITIES) - 0.6))
     axes.legend(loc="upper left")
     note = label("added_note", lang, n=trained[0].n)
-    return framed(
-        figure, label("added_title", lang, metric=metric, test=term(test, lang)), note, []
-    )
+    return framed(figure, label("added_title", lang, metric=metric, test=term(test, lang)), note)
 
 
 METRIC = "mAP@5"

@@ -237,7 +237,7 @@ def top_predictions(
         _guess_bars(axes, found, answer, most)
         axes.set_title(name)
         axes.set_xlabel(label("guess_probability", lang), fontsize=points(8))
-    return framed(figure, question, label("guess_note", lang, answer=answer), [])
+    return framed(figure, question, label("guess_note", lang, answer=answer))
 
 
 def _guess_bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
@@ -287,7 +287,7 @@ def attribute_matrix(panels: Mapping[str, Gains], lang: Language = "en", note: s
         axes.set_title(title)
     shown[0].set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
     text = " ".join([label("attribute_note", lang), note]).strip()
-    return framed(figure, label("attribute_title", lang), text, [])
+    return framed(figure, label("attribute_title", lang), text)
 
 
 def before_and_after(before: Gains, after: Gains, lang: Language = "en") -> Figure:

@@ -439,7 +439,7 @@ def context_gain(gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "
         _gain_panel(axes, modality, gains[modality], names, lang)
     panels[0].set_yticks(range(len(names)), [_context_name(name, lang) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
-    return framed(figure, label("mask_gain_title", lang), label("mask_gain_note", lang), [])
+    return framed(figure, label("mask_gain_title", lang), label("mask_gain_note", lang))
 
 
 def _gain_panel(

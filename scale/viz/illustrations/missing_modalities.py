@@ -214,7 +214,7 @@ def complete_share(
     for axis in (curves.xaxis, curves.yaxis):
         axis.set_major_formatter(lambda x, _: f"{x:.0%}")
     curves.legend(loc="upper right")
-    return framed(figure, "", label("share_note", lang), [])
+    return framed(figure, "", label("share_note", lang))
 
 
 def _presence_grid(axes: Axes, rate: float, lang: Language) -> None:

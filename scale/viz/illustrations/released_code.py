@@ -95,7 +95,7 @@ def fault_losses(curves: Mapping[str, Sequence[float]], lang: Language = "en") -
         axes.set_xlabel(label("step", lang))
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     note = label("fault_losses_note", lang, n=len(curves[sound]))
-    return framed(figure, label("fault_losses_title", lang), note, [])
+    return framed(figure, label("fault_losses_title", lang), note)
 
 
 def _relative(losses: Sequence[float]) -> np.ndarray:
@@ -173,7 +173,7 @@ def fault_mask(
         axes.set_title(label(key, lang))
     sound.set_ylabel(label("fault_changed", lang))
     note = label("fault_mask_note", lang)
-    return framed(figure, label("fault_mask_title", lang), note, [])
+    return framed(figure, label("fault_mask_title", lang), note)
 
 
 def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
@@ -248,7 +248,7 @@ def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
         image = _draw_sound(axes, values_TF, most, f"{label(key, lang)}\n{size}", lang)
     tiles[0].set_ylabel(label("fault_bands", lang))
     figure.colorbar(image, ax=tiles, label=label("fault_spread", lang), pad=0.01)
-    return framed(figure, label("fault_regression_title", lang), "", [])
+    return framed(figure, label("fault_regression_title", lang), "")
 
 
 def _draw_sound(
@@ -297,7 +297,7 @@ def fault_temperature(
     right.set(xlabel=label("fault_share_same", lang), xlim=(0, 1.12))
     right.set_xticks([0, 0.5, 1], ["0", label("fault_half", lang), "1"])
     right.grid(visible=False, axis="y")
-    return framed(figure, label("fault_temperature_title", lang), "", [])
+    return framed(figure, label("fault_temperature_title", lang), "")
 
 
 @drawn
@@ -335,7 +335,7 @@ def fault_audio(
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(loc="upper right")
     note = label("fault_audio_note", lang, n=len(next(iter(curves.values()))))
-    return framed(figure, label("fault_audio_title", lang), note, [])
+    return framed(figure, label("fault_audio_title", lang), note)
 
 
 @drawn
@@ -355,7 +355,7 @@ def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
     left.set_title(label("fault_sound_cosine", lang))
     figure.colorbar(mesh, ax=left, pad=0.02)
     _missing_bars(right, found, lang)
-    return framed(figure, label("fault_missing_title", lang), "", [])
+    return framed(figure, label("fault_missing_title", lang), "")
 
 
 def _missing_bars(axes: Axes, found: MissingAudio, lang: Language) -> None:

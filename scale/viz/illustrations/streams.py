@@ -215,7 +215,7 @@ def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") ->
                 title = f"{system}\n{label(f'reach_{key}', lang)}"
                 axes.set_title(title, fontsize=points(8.5), loc="left")
                 place += 1
-    return framed(figure, "", label("reach_note", lang), [])
+    return framed(figure, "", label("reach_note", lang))
 
 
 def mask_panel(

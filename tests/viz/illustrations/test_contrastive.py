@@ -36,14 +36,14 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_pictures_are_readable(checked, monkeypatch, name):
-    monkeypatch.setattr(info_nce, "best_loss", lambda batch: 0.5 * np.log(batch))
-    for look, lang in LOOKS:
-        _, texts = checked(PICTURES[name], look, lang)
-        if name == "hand":
-            losses = {label("contrast_loss_is", lang, value=value) for value in (0.07, 0.24)}
-            assert {"0.94", "0.87"} | losses <= set(texts)
+def test_pictures_are_readable(checked, monkeypatch):
+    for name in PICTURES:
+        monkeypatch.setattr(info_nce, "best_loss", lambda batch: 0.5 * np.log(batch))
+        for look, lang in LOOKS:
+            _, texts = checked(PICTURES[name], look, lang)
+            if name == "hand":
+                losses = {label("contrast_loss_is", lang, value=value) for value in (0.07, 0.24)}
+                assert {"0.94", "0.87"} | losses <= set(texts)
 
 
 def test_loss_is_that_of_a_loop():
@@ -106,9 +106,9 @@ def test_gaussian_logits_are_density_ratios():
             torch.testing.assert_close(logits_BB[a, b], ratio, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("batch", [4, 64])
-def test_best_loss_keeps_the_bound(batch):
-    assert np.log(batch) - info_nce.best_loss(batch) < min(np.log(batch), 3.0)
+def test_best_loss_keeps_the_bound():
+    for batch in [4, 64]:
+        assert np.log(batch) - info_nce.best_loss(batch) < min(np.log(batch), 3.0)
 
 
 def test_table_of_a_batch_counts_hits_and_leaves_out_the_incomplete():

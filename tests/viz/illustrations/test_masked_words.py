@@ -22,7 +22,6 @@ from tests.viz.conftest import LOOKS
 
 PIECES = [("[CLS]", "structure"), ("small", "plain"), ("[MASK]", "mask"), ("277", "random"),
           ("pot", "kept"), ("[SEP]", "structure")]  # fmt: skip
-each = pytest.mark.parametrize(("look", "lang"), LOOKS)
 
 
 def test_fates_of_words(checked):

@@ -39,10 +39,10 @@ def test_policies_with_one_modality(readable):
     readable(missing_policies(LENGTHS, ("table",), IMPUTED))
 
 
-@pytest.mark.parametrize("has", [(), MODALITIES])
-def test_policies_need_a_product_that_lacks_something(has):
-    with pytest.raises(ValueError, match="lacks some"):
-        missing_policies(LENGTHS, has, IMPUTED)
+def test_policies_need_a_product_that_lacks_something():
+    for has in [(), MODALITIES]:
+        with pytest.raises(ValueError, match="lacks some"):
+            missing_policies(LENGTHS, has, IMPUTED)
 
 
 def test_crowd_is_nested_and_near_its_rate():
