@@ -242,13 +242,13 @@ def share_bars(axes: Axes, have: Sequence[int], total: int, lang: Language) -> N
     """Draw the share of products with each modality, as bars that grow to the left."""
     shares = np.array(have) / max(1, total)
     colours = [MODALITY_COLOURS[m] for m in MODALITIES]
+    axes.barh(range(5), shares, height=0.62, color=colours)
+    for y, share in enumerate(shares):
+        # Not `bar_label`, which writes to the right of an empty bar on an inverted axis.
+        text = f"{share:.0%}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{share:.1%}"
+        style = {"ha": "right", "va": "center", "color": shade(0.8), "fontsize": points(7.5)}
+        axes.annotate(text, (share, y), (-3, 0), textcoords="offset points", **style)
     axes.set(xlim=(1.45, 0), ylim=(4.5, -0.5), xticks=[])
-    bars = axes.barh(range(5), shares, height=0.62, color=colours)
-    texts = [
-        f"{share:.0%}" if share in (0, 1) or 0.005 <= share < 0.995 else f"{share:.1%}"
-        for share in shares
-    ]
-    axes.bar_label(bars, texts, padding=3, fontsize=points(7.5), color=shade(0.8))
     axes.yaxis.tick_right()
     axes.set_yticks(range(5), [label(m, lang) for m in MODALITIES])
     axes.tick_params(length=0)

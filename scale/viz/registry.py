@@ -272,7 +272,7 @@ class Sources:
 
         folder = self.run_folder
         exists = (folder / "config.json").is_file()
-        require(exists, f"{folder}: is no run; `make demo` trains runs/demo, --run names another")
+        require(exists, f"{folder}: not a run; `make demo` trains runs/demo, --run selects another")
         return TrainedRun.load(folder)
 
     @cached_property

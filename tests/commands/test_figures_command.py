@@ -170,7 +170,7 @@ def test_an_unknown_name_and_a_missing_run_are_told(tmp_path, capsys):
     out = ["--out", str(tmp_path / "figures")]
     assert cli.main(["figures", "scores", "--run", str(tmp_path), *out]) == 2
     told = capsys.readouterr().err
-    assert f"{tmp_path}: is no run; `make demo` trains runs/demo" in told
+    assert f"{tmp_path}: not a run; `make demo` trains runs/demo" in told
     assert not (tmp_path / "figures").exists()
 
 

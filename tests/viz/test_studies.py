@@ -376,10 +376,9 @@ def test_a_forest_without_any_difference_or_comparison(summary, readable):
 
 
 def test_columns_keep_the_order_and_are_about_as_high():
-    for most in [5, 12, 30, 100]:
-        blocks = [
-            Block(f"g{k}", tuple(range(n)), ("row",) * n) for k, n in enumerate((7, 3, 9, 1, 6))
-        ]
+    sizes = enumerate((7, 3, 9, 1, 6))
+    blocks = [Block(f"g{k}", tuple(range(n)), ("row",) * n) for k, n in sizes]
+    for most in (5, 12, 30, 100):
         columns = balanced(blocks, most)
         assert [block for column in columns for block in column] == blocks
         assert len(columns) <= np.ceil(total_height(blocks) / most)

@@ -178,7 +178,7 @@ def _own_panel(axes: Axes, lang: Language) -> None:
         scores = inter_modality_scores(pooled_CMD, row_normalise=row_normalise)
         own_C = scores.weighted_BMM[:, 0, 0]
         axes.plot(cosine_C, own_C, color=colour, label=label(key, lang))
-        for place, shift in ((0, (4, 6)), (-1, (-2, 14))):
+        for place, shift in ((0, (4, 6)), (-1, (-2, -14))):
             style = {"ha": "left" if place == 0 else "right", "fontsize": points(8)}
             offset = {"xytext": shift, "textcoords": "offset points", "color": colour}
             value = f"{own_C[place]:.3f}"
@@ -202,7 +202,7 @@ def _logit_panel(axes: Axes, lang: Language) -> None:
     text = {"ha": "center", "va": "center", "fontsize": points(8), "color": NEGATIVE}
     axes.text(-0.5, 7, label("turned_round", lang), **text)
     axes.set(xlabel=label("cosine_of_pair", lang), ylabel=label("weighted_logit", lang))
-    axes.set(xlim=(-1, 1), ylim=(-15, 19))
+    axes.set(xlim=(-1, 1), ylim=(-15, 19), xticks=(-1, -0.5, 0, 0.5, 1))
     _finish_panel(axes, "weighted_logit_title", lang)
 
 
