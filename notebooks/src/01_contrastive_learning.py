@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 01 · Contrastive learning
 #
-# **The question.** A model sees products: titles, tables, pictures, clips, sounds. Nobody tells it what
-# they are. How can it learn which title belongs to which picture, with no names at all?
+# **The question.** A model receives products: titles, tables, pictures, clips, sounds. There are no labels. How
+# can it learn which title belongs to which picture?
 #
-# You will build, each on an input that is small enough to check by hand:
+# You will build the following, each on an input small enough to check by hand:
 # - **pull and push** in the plane, one step at a time;
-# - **InfoNCE**, the loss behind it: with a calculator, in six lines, and as the package has it;
-# - its **temperature**, its **batch size**, and what goes wrong with twins in a batch;
-# - two measures of good features, **alignment** and **uniformity**, and a **collapse**, shown happening;
+# - **InfoNCE**, the loss behind it: with a calculator, in six lines, and in the package;
+# - its **temperature**, its **batch size**, and the problem of duplicates in a batch;
+# - two measures of good features, **alignment** and **uniformity**, and a **collapse**, step by step;
 # - the loss of one real batch, before and after training.
 #
 # Paper: section 4.3, the loss $L_{CL}$. Code: `scale/losses/contrastive.py`,
@@ -31,31 +31,31 @@ setup(seed=0)
 # %% [markdown]
 # ## The child, two cats and a dog
 #
-# A newborn sees two cats and a dog. Nobody says "cat". But the child can *compare*: two of the three are
-# alike. After many days it can tell cats from dogs, and it still knows no word.
+# A newborn sees two cats and a dog. Nobody says "cat". But the child can *compare*: two of the three are alike.
+# After many days it can tell cats from dogs without knowing either word.
 #
-# This is **contrastive learning** (对比学习). It needs no names, only one piece of knowledge: *which two
-# belong together*. A shop gives us this for free. A title and a picture on the same product page belong
-# together. A title and the picture of another product do not. Learning of this kind, from the data alone,
-# is **self-supervised** (自监督).
+# This is **contrastive learning** (对比学习). It needs no labels, only one piece of information: *which two belong
+# together*. A shop gives us this for free. A title and a picture on the same product page belong together. A
+# title and the picture of another product do not. Learning of this kind, from the data alone, is
+# **self-supervised** (自监督).
 
 # %%
 scale.plot.contrastive_idea()
 
 # %% [markdown]
-# The picture says: *pull* together what belongs together, *push* apart what does not. Two words that we
-# need:
+# The idea: *pull* together what belongs together, *push* apart what does not. Two terms:
 # - a **positive pair** (正样本对): title and picture of one product;
-# - a **negative** (负样本): the picture of another product, seen from this title.
+# - a **negative** (负样本) of a title: the picture of another product.
 #
 # ## Pull and push, one step at a time
 #
-# An **encoder** (编码器) turns a title, or a picture, into a vector: its **feature** (特征). We make each
-# feature 1 long, so that only its direction counts. Two numbers are enough to draw it: every feature is a
-# point of a circle. The **cosine** (余弦) of two features is then their dot product: 1 in the same
-# direction, 0 at a right angle, −1 when opposite.
+# An **encoder** (编码器) turns a title, or a picture, into a vector: its **feature** (特征). We scale each feature
+# to length 1, so that only its direction matters. With two numbers per feature, every feature is a point on a
+# circle. The **cosine** (余弦) of two features is then their dot product: 1 in the same direction, 0 at a right
+# angle, −1 when opposite.
 #
-# Three products, three titles, three pictures, all at wrong places. Row: title. Column: picture.
+# Three products have three titles and three pictures, all in the wrong places. Rows are titles, columns are
+# pictures.
 
 # %%
 text_BD = scale.viz.on_circle([95.0, 230.0, 330.0])  # degrees on the circle
@@ -65,13 +65,13 @@ torch.testing.assert_close(cosine_BB[0, 0].item(), math.cos(math.radians(95 - 20
 cosine_BB.numpy().round(2)
 
 # %% [markdown]
-# True pairs stand on the **diagonal** (对角线). Look at the first row. Title 1 has cosine 0.26 with its own
-# picture, but 0.97 with picture 3, the wrong one.
+# True pairs are on the **diagonal** (对角线). Look at the first row. Title 1 has cosine 0.26 with its own picture,
+# but 0.97 with picture 3, the wrong one.
 #
 # Now the force. Divide the cosines of a row by a number $t$, the **temperature** (温度), here 0.5. Take the
-# **softmax**: each number becomes $e^{\text{it}}$, divided by the sum of the row. So we get shares $p_b$ that
-# sum to 1. Let $z$ be the title and $v_b$ the pictures, $v_1$ its own. The loss will be $-\log p_1$, and its
-# gradient is short enough to write down:
+# **softmax**: each number becomes $e^{\text{it}}$, divided by the sum of the row. This gives shares $p_b$ that
+# sum to 1. Let $z$ be the title, $v_b$ the pictures, and $v_1$ the title's own picture. The loss will be
+# $-\log p_1$, and its gradient is short enough to write down:
 #
 # $$-\frac{\partial L}{\partial z} = \frac{1}{t} \Bigl( \underbrace{(1 - p_1)\, v_1}_{\text{pull}}
 # - \underbrace{\sum_{b \neq 1} p_b\, v_b}_{\text{push}} \Bigr)$$
@@ -92,13 +92,12 @@ print(f"pull of picture 1: {1 - p_B[0]:.2f}")
 print(f"push of picture 2: {p_B[1]:.2f}, push of picture 3: {p_B[2]:.2f}")
 
 # %% [markdown]
-# The pull is as strong as all pushes together, and the push comes from the picture that *looks* right and
-# is not. Picture 2 is far away and hardly counts. A negative that is near is a **hard negative**
-# (难负样本).
+# The pull is as strong as all pushes together, and most of the push comes from the wrong picture that *looks*
+# right. Picture 2 is far away and hardly counts. A nearby negative is a **hard negative** (难负样本).
 #
-# Now **one step**, for all six points. The loss asks each title for its picture (softmax along the row) and
-# each picture for its title (softmax along the column). Each point goes a little way against its gradient and
-# is then set back onto the circle.
+# Now **one step**, for all six points. The loss classifies each title's picture (softmax along the row) and
+# each picture's title (softmax along the column). Each point moves a little against its gradient and is then
+# projected back onto the circle.
 
 # %%
 points_2BD = torch.stack([text_BD, image_BD]).requires_grad_()
@@ -113,8 +112,8 @@ for b in range(3):
     print(f"pair {b + 1}: cosine {before:.2f} -> {after:.2f}")
 
 # %% [markdown]
-# All three pairs have come nearer. The rest is repetition: sixty such steps. `walk` does them, and its first
-# one must be ours.
+# All three pairs have moved closer. The rest is repetition: `walk` takes sixty such steps, and its first step
+# must equal ours.
 
 # %%
 path = scale.viz.walk(text_BD, image_BD, steps=60, rate=0.3, temperature=temperature)
@@ -129,21 +128,23 @@ assert (path.loss_T.diff() < 1e-6).all()
 table
 
 # %% [markdown]
-# Each pair ends at cosine 1. The picture shows how. First the forces on title 1, then the way of all six
-# points in the next step, then the same after it. Below, the steps.
+# Each pair ends at cosine 1. The picture shows how: first the forces on title 1, then the path of all six
+# points in the next step, then the same after it. The individual steps are below.
 
 # %%
 scale.plot.pull_and_push()
 
 # %% [markdown]
-# In one sentence: each title meets its picture, and the three products stand as far from each other as the
-# circle lets them, 120 degrees apart. (Inside and outside is only for the eye: all points are *on* the circle.)
+# In one sentence: each title meets its picture, and the three products end up as far apart as the circle
+# permits, 120 degrees. (Points are drawn inside and outside only to be visible: all of them are *on* the
+# circle.)
 #
 # ## InfoNCE by hand
 #
-# Now the loss itself. It has a long name, **InfoNCE** (van den Oord et al., 2018), and a simple meaning: it
-# is a *multiple-choice question*. "Here is a title and B pictures. Which picture is its own?" The softmax
-# share of the right answer is $p$. The loss is $-\log p$: 0 when sure and right, large when sure and wrong.
+# Now the loss itself. It has a long name, **InfoNCE** (van den Oord et al., 2018), and a simple meaning: it is
+# a *multiple-choice question*. "Here is a title and B pictures. Which picture is its own?" The softmax share of
+# the right answer is $p$. The loss is $-\log p$: 0 for a confident right answer, large for a confident wrong
+# one.
 #
 # $$L_a = -\log \frac{e^{\cos(z_a, v_a)/t}}{\sum_{b} e^{\cos(z_a, v_b)/t}}$$
 #
@@ -158,8 +159,7 @@ scale.plot.info_nce_table(cosines, temperature=0.2)
 # Row 1: $54.598 / (54.598 + 2.718 + 1) = 0.936$, and $-\log 0.936 = 0.066$. Please do row 2 yourself before
 # you run the next cell.
 #
-# The rows ask "which picture belongs to this title?". The columns ask the other way round. Both questions
-# count, half each.
+# The rows answer "which picture belongs to this title?", the columns the reverse question. Each counts half.
 
 # %%
 logits = [[c / 0.2 for c in row] for row in cosines]
@@ -176,8 +176,8 @@ pd.DataFrame(columns, index=["product 1", "product 2", "product 3"]).round(2)
 # %% [markdown]
 # ## In six lines
 #
-# `cross_entropy` is softmax and $-\log$ in one. The right answer of row $a$ is column $a$. So the whole loss
-# is this:
+# `cross_entropy` combines softmax and $-\log$. The right answer of row $a$ is column $a$. So this is the whole
+# loss:
 
 
 # %%
@@ -191,9 +191,9 @@ def info_nce(text_BD, image_BD, temperature):
 
 
 # %% [markdown]
-# To try it we need features with exactly these cosines. A small trick: let the titles be three axes of a
-# space, $(1,0,0)$ and so on. Then a picture's first three numbers *are* its cosines with the titles. A
-# number on an axis of its own fills the length up to 1.
+# To test it we need features with exactly these cosines. A small trick: let the titles be the first three axes
+# of a space, $(1,0,0)$ and so on. Then a picture's first three numbers *are* its cosines with the titles. A
+# fourth number, on a separate axis for each picture, fills the length up to 1.
 
 # %%
 cosine_BB = torch.tensor(cosines)
@@ -209,7 +209,7 @@ six_lines_B.numpy().round(2)
 # %% [markdown]
 # ## The package's
 #
-# `scale.losses.info_nce` is these lines; it returns the mean over the products.
+# `scale.losses.info_nce` consists of these lines; it returns the mean over the products.
 
 # %%
 package = scale.losses.info_nce(titles_BD, pictures_BD, temperature=0.2)
@@ -217,9 +217,10 @@ torch.testing.assert_close(package, six_lines_B.mean())
 print(f"mean loss {package:.3f}")
 
 # %% [markdown]
-# SCALE has five modalities (模态), so ten pairs of them, and many products lack some. `pair_losses` does all
-# ten pairs at once. It takes `pooled_BMD` (B products, M = 5 modalities, D numbers) and `present_BM`: which
-# modality is there. Our toy has text and image only; the order is always text, table, image, video, audio.
+# SCALE has five modalities (模态), so there are ten pairs, and many products lack some modalities. `pair_losses`
+# computes all ten pairs at once. It takes `pooled_BMD` (B products, M = 5 modalities, D numbers) and
+# `present_BM`, which marks the modalities that are present. Our toy has text and image only; the order is
+# always text, table, image, video, audio.
 
 # %%
 pooled_BMD = torch.zeros(3, 5, 6)
@@ -233,12 +234,12 @@ assert losses.valid_BP.sum() == 3  # the nine other pairs are out, for each prod
 print(f"mean loss of the pair text-image: {losses.mean_P()[text_image]:.3f}")
 
 # %% [markdown]
-# By hand, in six lines, in the package: three times the same numbers.
+# By hand, in six lines, in the package: the same numbers three times.
 #
 # ## Temperature
 #
-# The temperature divides the cosines before the softmax. Take one title. Its own picture has cosine 0.6.
-# Five others have 0.5, 0.3, 0.1, −0.1 and −0.3. Only $t$ changes now.
+# The temperature divides the cosines before the softmax. Take one title. Its own picture has cosine 0.6, five
+# others have 0.5, 0.3, 0.1, −0.1 and −0.3. Now only $t$ changes.
 
 # %%
 cosine_C = torch.tensor([0.6, 0.5, 0.3, 0.1, -0.1, -0.3])
@@ -251,8 +252,8 @@ names = ["own picture's share", *(f"push on {c:.1f}" for c in cosine_C[1:])]
 pd.DataFrame(rows, index=names).T
 
 # %% [markdown]
-# Why is the share the push? The gradient of the loss by the cosine of a negative is $p_b / t$ (this is the
-# formula from the circle again). We check it, and then look at the picture.
+# Why does the share measure the push? The gradient of the loss with respect to the cosine of a negative is
+# $p_b / t$ (the formula from the circle again). We check this first; then comes the picture.
 
 # %%
 leaf_C = cosine_C.clone().requires_grad_()
@@ -265,29 +266,29 @@ assert 0.93 < share_C[1] / share_C[1:].sum() < 0.95
 scale.plot.temperature()
 
 # %% [markdown]
-# Read it from right to left. At $t$ = 1 all negatives are pushed about equally, the easy ones too. At 0.07,
-# the value of the paper, 94 % of the push goes to the hardest one. At 0.02 it gets everything. A low
-# temperature looks only at the most similar products, and that is dangerous if one of them is not really a
-# negative (next section). Wang and Liu (CVPR 2021) study this trade.
+# Read it from right to left. At $t$ = 1 all negatives are pushed about equally, the easy ones too. At 0.07, the
+# paper's value, 94 % of the push goes to the hardest one. At 0.02 it gets all of it. With a low temperature
+# only the most similar products count, which is dangerous if one of them is not really a negative (next
+# section). Wang and Liu (CVPR 2021) study this trade-off.
 #
 # ## Exercise
 #
-# How small can the loss get? Let a model be perfect: its own picture has cosine 1, all 63 others have −1.
-# Compute the loss for $t$ = 1 and for $t$ = 0.07. What does it say about training with $t$ = 1?
+# How small can the loss get? For a perfect model, the title's own picture has cosine 1 and all 63 others have
+# −1. Compute the loss for $t$ = 1 and for $t$ = 0.07. What follows for training with $t$ = 1?
 
 # %% tags=["solution"]
 for t in (1.0, 0.07):
     print(f"t = {t}: smallest loss {math.log(1 + 63 * math.exp(-2 / t)):.3f}")
-# With t = 1 even a perfect model has a loss of 2.25, and log 64 = 4.16 is pure guessing. The cosine
-# cannot leave [-1, 1], so the logits are too small to be sure. Dividing by t gives them room.
+# With t = 1 even a perfect model has a loss of 2.25, and log 64 = 4.16 is pure guessing. Cosines
+# lie in [-1, 1], so the logits are too small for a confident softmax. Dividing by t scales them up.
 assert math.log(1 + 63 * math.exp(-2)) > 2
 
 # %% [markdown]
 # ## Batch size
 #
-# A **batch** (批次) of B products gives each title one positive and B − 1 negatives. More negatives make a
-# harder question. How hard? A model that knows nothing gives every picture the same cosine. Then every share
-# is 1/B, and the loss is **log B**. Remember this number: it is where every training starts.
+# A **batch** (批次) of B products gives each title one positive and B − 1 negatives. More negatives make the
+# question harder. How hard? A model that has learned nothing gives every picture the same cosine. Then every
+# share is 1/B, and the loss is **log B**. Remember this number: every training starts there.
 
 # %%
 for B in (2, 64, 1024):
@@ -296,15 +297,15 @@ for B in (2, 64, 1024):
     print(f"B = {B}: guessing costs log B = {math.log(B):.2f}")
 
 # %% [markdown]
-# There is a second reason for large batches. How much do title and picture tell about each other? The
-# answer has a name, **mutual information** (互信息) $I$, and a unit, the *nat*. InfoNCE gives a lower bound
-# of it (van den Oord et al., 2018), on average over batches:
+# There is a second reason for large batches. How much information do title and picture share? This is their
+# **mutual information** (互信息) $I$, measured in *nats*. InfoNCE gives a lower bound on it (van den Oord et al.,
+# 2018), on average over batches:
 #
 # $$I \;\ge\; \log B - L$$
 #
-# The right side can never be more than log B, since $L \ge 0$. So a small batch cannot prove much, however
-# good the model is. To see it we take two views whose information we *know* (3 nats: Gaussian numbers with a
-# chosen correlation), and the best model that exists for them, by formula and without training.
+# The right side can never be more than log B, since $L \ge 0$. So a small batch cannot prove much, however good
+# the model is. As an example we take two views with *known* mutual information (3 nats: Gaussian numbers with a
+# chosen correlation), and the best possible model for them, given by a formula, without training.
 
 # %%
 for B in (4, 32, 256):
@@ -314,15 +315,14 @@ for B in (4, 32, 256):
 scale.plot.batch_size()
 
 # %% [markdown]
-# Left: the loss grows with B although the model is perfect, so losses of different batch sizes must not be
-# compared. Right: with B = 4 one can prove only about 1.2 nats, with B = 256
-# nearly all 3.
+# Left: the loss grows with B although the model is perfect, so losses at different batch sizes must not be
+# compared. Right: with B = 4 the bound is only about 1.2 nats, with B = 256 nearly all 3.
 #
-# ## False negatives: twins in a batch
+# ## False negatives: duplicates in a batch
 #
-# A shop enters the same kettle twice, under two numbers. Now the batch holds two products with the same
-# picture, and InfoNCE says: "the other one's picture is wrong". It is not. Such a pair is a **false negative**
-# (假负样本). First, what it costs when the two are *exactly* the same: nobody can choose between them.
+# A shop lists the same kettle twice, under two numbers. Now the batch contains two products with the same
+# picture, and InfoNCE treats each as a wrong answer for the other. It is not wrong. Such a pair is a **false
+# negative** (假负样本). First, the cost when the two are *exactly* the same: no model can choose between them.
 
 # %%
 pair_BD = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]])  # 1 and 2 are twins
@@ -333,10 +333,10 @@ assert (loss_B[:2] > math.log(2) - 1e-3).all()
 assert (loss_B[2:] < 0.01).all()
 
 # %% [markdown]
-# The twins' loss is log 2, and no training can lower it. If the twins differ a little (another photograph,
-# one more word), it gets worse: then a model *can* lower the loss, by pushing two pictures of one thing apart.
-# We let it: four products on the circle, 1 and 2 are twins. `content_id_BM` gives every content a number;
-# products with equal numbers are no negatives of each other.
+# The twins' loss is log 2, and no training can lower it. If the twins differ a little (another photograph, one
+# more word), it gets worse: then a model *can* lower the loss, by pushing two pictures of one thing apart. Here
+# this happens with four products on the circle, of which 1 and 2 are twins. `content_id_BM` numbers the
+# contents; products with equal numbers are not negatives of each other.
 
 # %%
 counted, left_out = scale.viz.twin_walks()
@@ -347,9 +347,9 @@ assert (counted.image_TBD[-1, 0] @ counted.image_TBD[-1, 1]).abs() < 0.05
 scale.plot.false_negatives()
 
 # %% [markdown]
-# Counted as negatives, the twins end at a right angle, as far apart as any two neighbours on the circle. Left
-# out, they stay together, and products 3 and 4 have more room. In a configuration this is
-# `loss.ignore_duplicates = True`; the demo uses it. We check what it does, on the four features from above.
+# Counted as negatives, the twins end at a right angle, as far apart as any two neighbours on the circle. If
+# they are excluded, they stay together, and products 3 and 4 have more room. The setting is
+# `loss.ignore_duplicates = True`; the demo uses it. We check its effect on the four features from above.
 
 # %%
 pooled_BMD, present_BM = scale.viz.as_products(pair_BD, pair_BD)
@@ -365,8 +365,8 @@ print(
 # ## Exercise
 #
 # `pair_losses` has an option `negatives="both"`: besides the other products' *pictures*, the other products'
-# *titles* are negatives of a title (the released code does so). How many negatives has an anchor then, in a
-# batch of B? What is the loss of a model that knows nothing? Check it for B = 64.
+# *titles* are negatives of a title (as in the released code). How many negatives does an anchor have then, in a
+# batch of B? What is the loss of a model that has learned nothing? Check it for B = 64.
 
 # %% tags=["solution"]
 pooled_BMD, present_BM = scale.viz.as_products(torch.ones(64, 4), torch.ones(64, 4))
@@ -375,20 +375,20 @@ torch.testing.assert_close(both.item(), math.log(2 * 64 - 1))
 print(
     f"1 right answer among {2 * 64 - 1}: loss {both:.2f} = log 127, not log 64 = {math.log(64):.2f}"
 )
-# 2B - 2 negatives: B - 1 pictures and B - 1 titles. A loss is only comparable with one of its kind.
+# 2B - 2 negatives: B - 1 pictures and B - 1 titles. Compare losses only with the same negatives.
 
 # %% [markdown]
 # ## Alignment and uniformity
 #
-# The loss mixes two things: do true pairs meet, and are different products apart? Wang and Isola (2020)
-# measure them one by one.
+# The loss combines two goals: true pairs should be close, and different products far apart. Wang and Isola
+# (2020) measure them separately.
 #
 # - **Alignment** (对齐性): mean squared distance of true pairs, $E\,\lVert z_a - v_a\rVert^2$. 0 is
 #   perfect. It equals $2 - 2\cos$, so 2 means unrelated.
 # - **Uniformity** (均匀性): $\log E\, e^{-2 \lVert x - y\rVert^2}$ over *different* products $x$, $y$ of one
-#   modality. 0 means that all are the same. The more it is below 0, the better they spread.
+#   modality. 0 means that all features are the same. The lower, the more evenly they are spread.
 #
-# Slowly, by loops, on the end of our walk; then the package's, which must agree.
+# First with slow loops, on the end point of our walk; then with the package, which must agree.
 
 # %%
 text_BD, image_BD = path.text_TBD[-1], path.image_TBD[-1]
@@ -403,25 +403,24 @@ torch.testing.assert_close(uniformity(*features), sum(spread) / 2, atol=1e-6, rt
 print(f"after 60 steps: alignment {slow_alignment:.2f}, uniformity {sum(spread) / 2:.2f}")
 
 # %% [markdown]
-# Three points at 120 degrees have squared distance 3, so uniformity is $-2 \cdot 3 = -6$, the best that
-# three points can do. We are nearly there. (Many points on a sphere of many dimensions reach about −4, many
-# on a circle −1.6.)
+# Three points at 120 degrees have squared distance 3, so uniformity is $-2 \cdot 3 = -6$, the best value for
+# three points. We are nearly there. (Many points on a sphere of many dimensions reach about −4, many on a
+# circle −1.6.)
 #
-# One of the two measures alone says little. Four arrangements of eight products:
+# Neither measure is meaningful alone. Four arrangements of eight products:
 
 # %%
 scale.plot.alignment_uniformity()
 
 # %% [markdown]
-# Only the last is useful. The second has perfect alignment, and a title there finds *every* picture: that is
-# the next section.
+# Only the last is useful. The second has perfect alignment, but a title there finds *every* picture equally
+# well: that is the subject of the next section.
 #
-# ## Collapse, shown happening
+# ## Collapse, step by step
 #
-# What if we only pull? Then there is a lazy way to the loss 0: the encoders ignore their input and answer
-# always the same. This is **collapse** (坍缩). We train two tiny encoders on 64 products, whose "title" and
-# "picture" are the same eight random numbers, each with noise of its own. Once with pull only, once with
-# InfoNCE.
+# What if we only pull? Then there is a shortcut to loss 0: the encoders ignore their input and always return
+# the same feature. This is **collapse** (坍缩). We train two tiny encoders on 64 products whose "title" and
+# "picture" are the same eight random numbers with independent noise: once with pull only, once with InfoNCE.
 
 # %%
 pull_only = scale.viz.train_towers(push=False, steps=200)
@@ -436,15 +435,14 @@ for name, found in (("pull only", pull_only), ("pull and push", pull_and_push_to
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# Alignment alone prefers the run without negatives. The picture shows why it should not.
+# By alignment alone, the run without negatives is better. The picture shows why this is misleading.
 
 # %%
 scale.plot.collapse(walks=(pull_only, pull_and_push_too))
 
 # %% [markdown]
-# Above, all products slide together until one point stands for all of them. Below, the push keeps them apart.
-# The curve is the mean cosine between *different* products. The package watches it in every training and
-# says so above 0.98:
+# Above, all products slide together into one point. Below, the push keeps them apart. The curve is the mean
+# cosine between *different* products. The package monitors it in every training and warns above 0.98:
 
 # %%
 collapsed = scale.viz.as_products(pull_only.text_TBD[-1], pull_only.image_TBD[-1])
@@ -455,12 +453,12 @@ assert max(scale.training.mean_cosine(*healthy).values()) < 0.5
 assert scale.training.collapse_warning(*healthy) is None
 
 # %% [markdown]
-# Some methods do without negatives (BYOL, SimSiam). They need another means against collapse, such as a
-# stopped gradient on one side. SCALE has its negatives.
+# Some methods work without negatives (BYOL, SimSiam). They prevent collapse by other means, such as a stopped
+# gradient on one side. SCALE uses negatives.
 #
 # ## Exercise
 #
-# And *push only*? Take the eight titles and pictures of "spread, not aligned" above and read both measures.
+# And *push only*? Take the eight titles and pictures of "spread, not aligned" above and compute both measures.
 # Is uniformity alone a good goal? What would retrieval (检索) find?
 
 # %% tags=["solution"]
@@ -468,14 +466,14 @@ for key, text_BD, image_BD in scale.viz.arrangements()[2:]:
     hits = ((text_BD @ image_BD.T).argmax(1) == torch.arange(8)).sum().item()
     found = uniformity(*scale.viz.as_products(text_BD, image_BD))
     print(f"{key.split('_')[1]}: uniformity {found:.2f}, own picture found {hits} of 8 times")
-# Both are equally uniform. Only the aligned one finds anything. Neither measure is enough alone.
+# Both are equally uniform; retrieval works only for the aligned one. Neither measure is enough alone.
 
 # %% [markdown]
 # ## One real batch
 #
-# Now the sample shop. 32 products with title and picture, the model with random weights, and the same model
-# after the training of `make demo` (if it is not there yet, the next cell trains it once, one to two minutes).
-# Third, 32 products that the trained model has *never seen*.
+# Now the sample shop: 32 products with title and picture, first with random weights, then with the weights that
+# `make demo` trained (if there are none yet, the next cell trains the model once, one to two minutes). Third,
+# 32 products that the trained model has *never seen*.
 
 # %%
 run = demo_run()
@@ -491,21 +489,21 @@ for name, found in zip(names, tables, strict=True):
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# The first two columns are mean cosines, on and off the diagonal. The picture shows the whole tables.
+# The first two columns are the mean cosines on and off the diagonal. The picture shows the full matrices.
 
 # %%
 scale.plot.batch_table(tables)
 
 # %% [markdown]
-# Three things to read.
+# Three observations:
 # 1. **Untrained**: all cosines are nearly the same. No diagonal. The loss is log B: pure guessing.
 # 2. **Trained, seen products**: the diagonal stands out, and the loss is far below log B.
-# 3. **Trained, new products**: the diagonal can hardly be seen, and the loss is *above* log B. The model is sure
-#    and often wrong: it knows its 502 training products by heart. At $t$ = 0.07 a confident mistake costs much.
-#    log B is where training starts; it is no ceiling.
+# 3. **Trained, new products**: the diagonal can hardly be seen, and the loss is *above* log B. The model is
+#    confident and often wrong: it has memorised its 502 training products. At $t$ = 0.07 a confident mistake is
+#    expensive. log B is where training starts, not an upper bound.
 #
-# Has it learned nothing for new products? It has: over *all* new products the own picture is nearer than the
-# others, on average. A little, but untrained there is no difference at all.
+# Has it learned nothing about new products? It has: averaged over *all* new products, a title's own picture is
+# closer than the others. The difference is small, but before training there is none at all.
 
 # %%
 untrained, on_seen, on_new = tables
@@ -523,27 +521,28 @@ assert abs(gaps[0]) < 0.01
 assert gaps[1] > 0.03
 
 # %% [markdown]
-# So a title *has* learned to find a picture, with no name ever said, and best for products that the model
-# knows. More products make this better; notebook 14 measures it properly, with intervals.
+# So the model *has* learned to find a picture by a title without any labels, best for products it was trained
+# on. More products improve this; notebook 14 measures it properly, with intervals.
 #
 # ## What to remember
 #
-# - Contrastive learning needs only "these two belong together". Titles and pictures of one product do.
+# - Contrastive learning needs only pairs that belong together, such as the title and the picture of a product.
 # - InfoNCE is a multiple-choice question with B answers, asked in both directions. Guessing costs log B.
-# - The pull is $1 - p$, the push on each negative is its share $p_b$: hard negatives get most of it, and the
-#   more so the lower the temperature.
-# - Two products with equal content are false negatives: leave them out (`loss.ignore_duplicates`).
-# - Alignment without uniformity is collapse. Watch the mean cosine of different products.
+# - The pull is $1 - p$, the push on each negative is its share $p_b$: hard negatives get most of it,
+#   increasingly so at low temperature.
+# - Two products with equal content are false negatives: exclude them (`loss.ignore_duplicates`).
+# - Alignment without uniformity is collapse. Monitor the mean cosine of different products.
 #
 # ## Five questions
 #
-# 1. Why does a model with the same feature for every product have exactly the loss log B?
+# 1. Why is the loss of a model with the same feature for every product exactly log B?
 # 2. In the 3 × 3 table, which cosine would you change to make the loss of title 2 smallest, and which of the
 #    *other* losses would change too?
-# 3. A friend reports a loss of 2.1 with B = 64, you have 3.0 with B = 1,024. Who is better? Why is this a trap?
-# 4. You lower the temperature from 0.2 to 0.02, and your catalogue has many nearly equal products. What do
-#    you expect?
-# 5. A training reports alignment 0.00 after 100 steps. Is this good news? What do you look at next?
+# 3. A friend reports a loss of 2.1 with B = 64, you have 3.0 with B = 1,024. Whose model is better? Why is this
+#    a trap?
+# 4. You lower the temperature from 0.2 to 0.02, and your catalogue contains many near-duplicates. What do you
+#    expect?
+# 5. A training reports alignment 0.00 after 100 steps. Is this good news? What do you check next?
 #
 # ## Pictures for your slides
 #

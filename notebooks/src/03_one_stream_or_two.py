@@ -2,14 +2,14 @@
 # # 03 · One stream or two
 #
 # **The question.** A model gets a title, a table, a picture, a clip and a sound. Where do they meet: in
-# every layer, in some layers, or not before the loss? And what does each choice cost, and what can it do?
+# every layer, in some layers, or only in the loss? What does each choice cost, and what does it permit?
 #
 # You will build, with real models on a real product:
 # - the **attention masks** (注意力掩码) of a **single-stream model** (单流模型), a **two-stream model** (双流模型), a
-#   two-tower model (双塔模型) and SCALE, *measured*, not drawn from memory;
-# - what each costs, by formula and counted, against the number of tokens and of modalities;
-# - a table of what the named systems (UNITER, ViLBERT, CLIP, …) hide, match and contrast;
-# - the reason why you can search a million products with some of them and not with the others.
+#   two-tower model (双塔模型) and SCALE, *measured*, not just drawn;
+# - the cost of each, by formula and by counting, against the number of tokens and modalities;
+# - a table of the masking, matching and contrastive losses of the named systems (UNITER, ViLBERT, CLIP, …);
+# - the reason why some of them can search a million products and others cannot.
 #
 # Paper: section 2 (related work) and 4.1. Code: `scale/studies/systems/`. About 25 seconds.
 
@@ -28,13 +28,14 @@ setup(seed=0)
 # ## Small enough to check by hand
 #
 # A **token** (词元) is one vector of a sequence: a word piece of a title, a patch of a picture, a frame of a
-# clip. **Attention** (注意力) lets a token *read* others: it gives each of them a share (all shares sum to 1)
-# and takes the mean of their vectors with these shares. The share grows with the dot product of the two.
+# clip. With **attention** (注意力) a token *reads* others: each of them gets a share (all shares sum to 1),
+# and the output is the mean of their vectors, weighted by these shares. The share grows with the dot
+# product of the two.
 #
 # $$\text{out}_i = \sum_j a_{ij}\, x_j, \qquad a_{ij} = \frac{e^{x_i \cdot x_j}}{\sum_k e^{x_i \cdot x_k}}$$
 #
-# (A real layer first maps $x$ to queries, keys and values. We leave that out here.) A **mask** is a table
-# of yes and no: who *may* read whom. A forbidden token gets the share 0.
+# (A real layer first maps $x$ to queries, keys and values. We leave that out here.) A **mask** is a boolean
+# table: which token *may* read which. A forbidden token gets the share 0.
 #
 # Take two words and two patches, with vectors of two numbers. Let the words read **only the patches**: the
 # first word (1, 0) has the dot product 1 with the patch (1, 1), and 0 with the patch (0, 0). So its shares
@@ -59,8 +60,8 @@ out_LD
 
 # %% [markdown]
 # So three designs are three masks: *everything* (one stream), `inside` only (towers), `inside` and `across`
-# in turn (two streams). How do we see a mask, when a model hides it deep inside? We **change one token and
-# look which outputs change**. Here we change the second patch (token 3).
+# in turn (two streams). How can we find the mask of a large model? We **change one token and check which
+# outputs change**. Here we change the second patch (token 3).
 
 # %%
 changed_LD = tokens_LD.clone()
@@ -71,27 +72,27 @@ for name, may_LL in (("one stream", inside_LL | across_LL), ("towers", inside_LL
     print(f"{name}: patch 2 changes the outputs of words {differs_L[:2].tolist()}")
 
 # %% [markdown]
-# The outputs that change are exactly the rows that may read column 3 of the mask. This is our measuring
-# instrument, and it works on any model.
+# The outputs that change are exactly the rows that may read column 3 of the mask. This test works on any
+# model.
 #
 # ## Four schemes
 #
-# In the picture, a line in a box goes from a modality that is read (below) to one that reads it (above).
+# In the picture, a line in a box leads from a modality that is read (below) to the one that reads it
+# (above).
 
 # %%
 scale.plot.streams()
 
 # %% [markdown]
-# In one sentence: single-stream models mix everything in every layer, two-stream models take turns between
-# *across* and *inside*, towers never mix and meet only in the loss, and SCALE does both, one after the
-# other: it is a tower model below (with the contrastive losses) and a single-stream model above (with the
-# masked losses).
+# In one sentence: single-stream models mix everything in every layer, two-stream models alternate between
+# *across* and *inside*, towers never mix and meet only in the loss, and SCALE is a tower model below (with
+# the contrastive losses) and a single-stream model above (with the masked losses).
 #
 # ## Four models of equal size, one batch
 #
-# The workbench has all of them, made of the same blocks. `build_system` chooses the number of layers so
-# that each has as many **parameters** (参数) as SCALE, within 5 %. `everywhere()` lets each see all five
-# modalities (UNITER's own paper has text and image only).
+# The workbench contains all of them, built from the same blocks. `build_system` chooses the number of
+# layers so that each has as many **parameters** (参数) as SCALE, within 5 %. `everywhere()` gives each of
+# them all five modalities (the UNITER paper has text and image only).
 
 # %%
 run = demo_run()
@@ -105,8 +106,8 @@ for modality, tokens in batch.tokens.items():
     print(f"{modality}: {tokens.values.shape[1]} tokens")
 
 # %% [markdown]
-# One forward pass of each, on the same product. Each gives back one vector of 64 numbers per token, and in
-# front of each modality a token [CLS], whose vector stands for the whole modality.
+# One forward pass of each, on the same product. Each returns one vector of 64 numbers per token. The first
+# token of each modality is [CLS], whose vector represents the whole modality.
 
 # %%
 rows, ours = [], count_parameters(models["scale_itself"])
@@ -125,14 +126,14 @@ columns = ["system", "scheme", "parameters", "of SCALE's", "million operations"]
 pd.DataFrame(rows, columns=columns).set_index("system")
 
 # %% [markdown]
-# The same number of parameters, but five times as many operations for UNITER as for CLIP. Keep that in
-# mind; we come back to it.
+# The number of parameters is the same, but UNITER needs five times as many operations as CLIP. We come back
+# to this below.
 #
-# ## Who reads whom: measured on the models
+# ## Which token reads which: measured on the models
 #
-# Now the instrument. To be able to see single tokens we keep at most ten of each modality. We compute in
+# Now the test from above. To keep single tokens visible we use at most ten of each modality. We compute in
 # double precision, so that "changed" and "rounding" are easy to tell apart. `run_with` runs a model on the
-# product with some tokens exchanged, and puts the outputs of the five modalities one after the other.
+# product with some tokens replaced, and concatenates the outputs of the five modalities.
 
 # %%
 from copy import deepcopy
@@ -150,8 +151,7 @@ def run_with(model, values_by_modality):
 
 
 # %% [markdown]
-# Slowly: change one patch of the picture, run the model again, and see which outputs are no longer the
-# same.
+# First the slow way: change one patch of the picture, run the model again, and compare the outputs.
 
 
 # %%
@@ -170,9 +170,8 @@ for name in ("uniter", "clip"):
 
 # %% [markdown]
 # In UNITER every output changes: all 45 tokens have read that one patch. In CLIP only the picture's own
-# five do (four patches and [CLS]). The package does the same for every token at once: 45 tokens, 45 copies
-# of the product, in copy $j$ only token $j$ is changed, and one batch goes through the model. The two must
-# agree.
+# five do (four patches and [CLS]). The package does the same for all tokens in one batch: 45 copies of the
+# product, with token $j$ changed in copy $j$. The two must agree.
 
 # %%
 reaches = {name: AttentionReach.of(models[name], product) for name in NAMES}
@@ -184,21 +183,21 @@ for name in NAMES:
 length
 
 # %% [markdown]
-# And the picture: a row is a token that reads, a column a token that is read. For each model, first one
-# layer of each kind it has, then the whole model from the first layer to the last.
+# In the picture, a row is a token that reads, a column a token that is read. For each model it shows one
+# layer of each kind, then the whole model from the first layer to the last.
 
 # %%
 scale.plot.attention_masks(list(reaches.values()))
 
 # %% [markdown]
 # Look at ViLBERT. *Cross-attention* (交叉注意力) fills the two corners that *self-attention* leaves empty, and a
-# thin diagonal: a token keeps itself (the model adds the layer's input to its output). No single layer lets
-# all read all. But the whole model does, because one layer follows the other: a word reads a patch that has
-# read another word.
+# thin diagonal: each token keeps its own value (the residual connection). In no single layer does every
+# token read every other. In the whole model it does, because layers are stacked: a word reads a patch that
+# has read another word.
 #
 # That is a product of matrices of 0 and 1: $i$ reads $j$ if there is some $k$ between, with $i$ reading $k$
-# in the later layer and $k$ reading $j$ in the earlier one. We check this for all four, and that the
-# schemes drawn above are true.
+# in the later layer and $k$ reading $j$ in the earlier one. We check this for all four models, and check
+# the schemes drawn above.
 
 # %%
 for name, scheme in zip(NAMES, scale.viz.schemes(), strict=True):
@@ -213,12 +212,12 @@ print(f"CLIP: {reaches['clip'].whole.mean():.0%} of the table, SCALE's encoders 
 print(f"SCALE after the JCT: {reaches['scale_itself'].whole.mean():.0%}")
 
 # %% [markdown]
-# ## What it costs, by hand
+# ## The cost, by hand
 #
-# Attention compares every token with every token: $L$ tokens make $L^2$ pairs. For a pair of vectors of $D$
-# numbers a dot product takes $D$ multiplications and $D$ additions: $2D$ **operations** (浮点运算, FLOP). Then
-# the mean of the vectors takes as many again. Together $4 L^2 D$. Count it for three tokens of two numbers,
-# one operation at a time:
+# Attention compares every token with every token: $L$ tokens make $L^2$ pairs. The dot product of two
+# vectors of $D$ numbers takes $D$ multiplications and $D$ additions: $2D$ **operations** (浮点运算, FLOP). The
+# weighted mean of the vectors takes as many again. Together $4 L^2 D$. Count it for three tokens of two
+# numbers, one operation at a time:
 
 # %%
 L, D = 3, 2
@@ -236,8 +235,8 @@ assert operations == 4 * L**2 * D
 #
 # $$\text{layer}(L) = \underbrace{4 L^2 D}_{\text{attention}} + \underbrace{24\, L D^2}_{\text{all else}}$$
 #
-# So one part grows with the *square* of the length and one in step with it. Is the formula right? torch can
-# count the operations of a block while it runs.
+# So one part grows with the *square* of the length and the other linearly. Is the formula right? PyTorch
+# can count the operations of a block while it runs.
 
 # %%
 from timm.models.vision_transformer import Block
@@ -251,11 +250,12 @@ for L in (8, 64, 512):
     print(f"{L:4d} tokens: {formula / 1e6:7.2f} million, attention {4 * L**2 * 64 / formula:.0%}")
 
 # %% [markdown]
-# The formula is exact. And note the last number: attention is small while $L$ is small beside $D$.
+# The formula is exact. Note the last number: the share of attention is small while $L$ is small compared
+# with $D$.
 #
 # Now $M$ modalities of $L$ tokens each. One stream has a sequence of $ML$ tokens: attention costs
-# $4 (ML)^2 D$, so $M^2$ times as much. Apart, it costs $M \cdot 4 L^2 D$. SCALE pays the second in its
-# encoders and the first in its JCT. The same for whole models:
+# $4 (ML)^2 D$. Separate streams cost $M \cdot 4 L^2 D$. SCALE has the second cost in its encoders and the
+# first in its JCT. The same for whole models:
 
 # %%
 inside, settings = scale.studies.output_lengths(models["clip"], batch), run.config.model
@@ -271,8 +271,8 @@ for name, system in systems.items():
 
 # %% [markdown]
 # Every operation is accounted for. (*Inputs*: the map from a patch, frame or sound vector to 64 numbers.
-# SCALE has five small maps more, its poolers.) With the formula we can draw what we cannot run here: models
-# of the paper's size, 250 million parameters each.
+# SCALE has five more small maps, its poolers.) With the formula we can compute the cost of models that are
+# too large to run here: of the paper's size, 250 million parameters each.
 
 # %%
 paper = scale.config.base()
@@ -281,11 +281,11 @@ designs = {design.system.name: design for design in scale.viz.sized_designs(pape
 scale.plot.cost_by_length(list(designs.values()), paper_tokens=sum(lengths.values()) / 5)
 
 # %% [markdown]
-# Read it with care; two things are not what one expects.
+# Read it with care; two things are unexpected.
 # - *Right:* the famous $M^2$ (dashed) is true of attention **alone**. At 64 tokens per modality and $D$ =
 #   768, attention is a few per cent of a layer, so the whole layer (solid) grows almost like $M$. The
 #   square hurts only with thousands of tokens.
-# - *Left:* UNITER is still the dearest, five times CLIP, even where sequences are *short*. Why? **Each
+# - *Left:* UNITER is still the most expensive, five times CLIP, even for *short* sequences. Why? **Each
 #   parameter is used for every token.** A tower of CLIP works on its own modality's tokens; UNITER's 36
 #   layers work on all five. With equal parameters, sharing them means more work. SCALE lies between.
 
@@ -302,16 +302,15 @@ assert five["SCALE"] == encoders + jct
 assert five["UNITER"] > 4 * five["CLIP"] > five["SCALE"]
 
 # %% [markdown]
-# SCALE in itself shows the same thing: its encoders have 30 layers' worth of parameters (five times six),
-# its JCT six, and both cost the same, because every parameter of the JCT works on five times as many
-# tokens.
+# The two parts of SCALE show the same: its encoders have 30 layers of parameters (five times six), its JCT
+# six, and both cost the same, because every parameter of the JCT works on five times as many tokens.
 #
-# ## What each named system does
+# ## The losses of each named system
 #
-# A design is more than a mask. The systems also differ in what they **hide** (masked tokens: text MLM,
-# table MEM, image MRP, video MFP, sound MAM), in whether they **match** (is this picture another
-# product's?), and in whether they **contrast** (对比学习: the own partner must be nearer than all others). This
-# table is read from the code.
+# A design is more than a mask. The systems also differ in the tokens they **hide** (masked tokens: text
+# MLM, table MEM, image MRP, video MFP, sound MAM), in whether they **match** (does this picture belong to
+# another product?), and in whether they **contrast** (对比学习: the true partner must be closer than all
+# others). This table is generated from the code.
 
 # %%
 rows = []
@@ -327,9 +326,10 @@ pd.set_option("display.max_colwidth", None)
 pd.DataFrame(rows, columns=columns).set_index("system")
 
 # %% [markdown]
-# DALL-E is not in the table: it hides and matches nothing, it *writes* (last section). And none of these is
-# the original. Most of the originals start from a pretrained BERT and a detector of objects, and see
-# millions of pictures or clips. What is faithful and what is adapted, the code says of each system:
+# DALL-E is not in the table: it neither hides nor matches, it *generates* (last section). And none of these
+# is the original. Most of the originals start from a pretrained BERT and an object detector, and were
+# trained on millions of pictures or clips. For each system the code documents what is faithful and what is
+# adapted:
 
 # %%
 notes = [(make().name, make().faithful, make().adapted) for make in SYSTEMS.values()]
@@ -337,8 +337,8 @@ notes = pd.DataFrame(notes[1:], columns=["system", "as in the paper", "adapted o
 notes.set_index("system")
 
 # %% [markdown]
-# Let us see the tasks at work: one batch of the shop, hidden and swapped as each system wants it, and the
-# losses that come out of an **untrained** model of one layer. An empty cell: the system has no such loss.
+# Now the tasks on one batch of the shop, masked and swapped as each system requires, with the losses of an
+# **untrained** model of one layer. An empty cell means that the system has no such loss.
 
 # %%
 many, pieces = test.collate(list(range(48))), scale.losses.WordPieces.of(run.tokenizer)
@@ -352,11 +352,11 @@ for name in [name for name in SYSTEMS if name != "scale_itself"]:
 pd.DataFrame.from_dict(losses, orient="index").fillna("")
 
 # %% [markdown]
-# Some of it can be checked by head. *Match* is a yes-or-no question, and a model that knows nothing pays
-# ln 2 = 0.69. *MLM* is a choice among 1620 word pieces: ln 1620 = 7.4. CLIP's loss is a choice among at
-# most 48 products: ln 48 = 3.9. And UNITER shows only one of MLM and MRP: a step of it hides words *or*
-# patches (drawn by chance), never both, so that what is hidden can be read from the other modality, which
-# is whole.
+# Some of the values can be checked mentally. *Match* is a yes-or-no question, so guessing costs ln 2 =
+# 0.69. *MLM* is a choice among 1620 word pieces: ln 1620 = 7.4. CLIP's loss is a choice among at most 48
+# products: ln 48 = 3.9. UNITER has only one of MLM and MRP: each step hides either words *or* patches
+# (chosen at random), never both, so that the hidden tokens can be inferred from the other modality, which
+# is intact.
 
 # %%
 match = float(losses["ViLBERT"]["match"].strip("~"))
@@ -370,9 +370,10 @@ assert ("MLM" in losses["UNITER"]) != ("MRP" in losses["UNITER"])
 # %% [markdown]
 # ## A million products
 #
-# A shop has a million pictures. A customer types a title. Which picture fits? A model can answer fast if
-# the picture's feature **does not depend on the title**: then all pictures are run once, at night, and
-# stored. Does it? We give the same picture ten different titles and look at its [CLS].
+# A shop has a million pictures. A customer types a title. Which picture fits? The search is fast if the
+# picture's feature **does not depend on the title**: then the features of all pictures can be computed once
+# and stored. Does it depend on the title? We give the same picture ten different titles and compare its
+# [CLS].
 
 # %%
 with_both = [k for k in range(len(test)) if test.present_NM[k, [0, 2]].all()][:10]
@@ -389,10 +390,10 @@ for name in ("uniter", "vilbert", "clip", "scale_itself"):
     print(f"{systems[name].name:8s} [CLS] moves with the title: {bool(spread > 1e-3)}")
 
 # %% [markdown]
-# That is what the masks said: in CLIP and in SCALE's *encoders* the picture reads only itself. So its
-# feature can be stored in an **index** (索引), and a search is one short pass for the title and a million dot
-# products. UNITER and ViLBERT have to run every *pair* of title and picture. At the paper's size, on a
-# machine that does 100 TFLOP a second:
+# This agrees with the masks: in CLIP and in SCALE's *encoders* the picture reads only itself. So its
+# feature can be stored in an **index** (索引), and a search is one short forward pass for the title and a
+# million dot products. UNITER and ViLBERT have to run every *pair* of title and picture. At the paper's
+# size, on a machine with 100 TFLOP/s:
 
 # %%
 pair = {"text": lengths["text"], "image": lengths["image"] + 1}  # and [CLS]
@@ -409,14 +410,15 @@ print(f"CLIP's index: {count * 768 * 4 / 1e9:.1f} GB")
 assert work > 100_000 * towers
 
 # %% [markdown]
-# Minutes against less than a thousandth of a second. This is why shops search with towers, and let a
-# single-stream model put only the first hundred hits in order, if at all (**reranking**, 重排序).
+# Minutes against less than a millisecond. This is why shops search with towers, and use a single-stream
+# model only to reorder the first hundred hits, if at all (**reranking**, 重排序).
 #
-# One may object: run UNITER on the picture *alone* and store that. The code can. But has anything asked
-# that a lone picture's [CLS] be near a lone title's? Our trained SCALE lets us ask both in one model. Its
-# encoders were trained to contrast, its JCT to fill in masked tokens. So we search pictures by title twice:
-# with the encoders' features, and with the [CLS] that the JCT gives to each modality alone. (In the place
-# of what is missing stand zeros, as for incomplete products in training.)
+# An objection: run UNITER on the picture *alone* and store that. The code permits it. But no loss ever
+# required the [CLS] of a single picture to be close to that of a single title. Our trained SCALE allows a
+# test of both within one model: its encoders were trained with contrastive losses, its JCT to fill in
+# masked tokens. So we search pictures by title twice: with the encoders' features, and with the [CLS] that
+# the JCT computes for each modality alone. (Missing modalities are replaced by zeros, as for incomplete
+# products in training.)
 
 # %%
 both = [k for k in range(len(test)) if test.present_NM[k, [0, 2]].all()]
@@ -447,15 +449,15 @@ assert encoders > max(jct, chance) + 0.1
 assert jct < chance + 0.1
 
 # %% [markdown]
-# The same model, the same products: where the contrastive loss acts, a title finds its picture three times
-# as often as by chance; one step further, where only masked tokens are predicted, it does no better than
-# chance. The mask *permits* a search by towers; the contrastive loss *teaches* it.
+# The same model and the same products: with the features that the contrastive loss trains, a title finds
+# its picture three times as often as by chance; one stage later, where only masked tokens are predicted, it
+# is no better than chance. The mask *permits* search by towers; the contrastive loss *trains* it.
 #
-# ## And in a fair race?
+# ## A fair comparison
 #
 # Study `fusion` trains all of them with equal parameters, steps and batches, each five times with other
-# seeds, on the sample shop. The measure is mAP@5 (notebook 14): can one find other products of the same
-# category? `held out` are all products not trained on.
+# seeds, on the sample shop. The measure is mAP@5 (notebook 14): it measures retrieval of other products of
+# the same category. `held out` are all products that were not used for training.
 
 # %%
 file = samples().folder.parent / "figures" / "studies" / "fusion-data_samples.parquet"
@@ -464,12 +466,12 @@ summary = scale.studies.summarise(scale.studies.STUDIES["fusion"](), records)
 scale.plot.study_figure(summary)
 
 # %% [markdown]
-# A dot with its whisker says where the mean over trainings may lie. Two whiskers that overlap do not decide
-# by eye, because the same seeds were used for both. So we look at the *differences*, SCALE minus the other,
-# on all five modalities. `over seeds`: would other trainings say the same? `over products`: would other
-# products? Only where both intervals lie on the same side of 0 do we speak of a result. *Holm p* takes into
-# account that the study asks 28 such questions at once: by chance alone some would look like a result.
-# Below 0.05 it is beyond that.
+# A dot and its whisker are a mean over trainings and its interval. Overlapping whiskers do not settle the
+# comparison, because both systems used the same seeds. So we look at the *differences*, SCALE minus the
+# other system, on all five modalities. `over seeds` is the interval over trainings, `over products` the
+# interval over test products. We claim a result only if both intervals lie on the same side of 0. *Holm p*
+# corrects for the 28 comparisons of the study, some of which would look significant by chance alone; below
+# 0.05 the difference is significant.
 
 # %%
 rows = []
@@ -487,25 +489,25 @@ assert set(verdict["CLIP"]) == {"not decided"}
 table.sort_index()
 
 # %% [markdown]
-# An honest reading:
+# A careful reading:
 # - SCALE is better than UNITER, ViLBERT and MMT in this race (against MMT in mAP@5 with less certainty: see
 #   Holm p). That is what the paper's design promises.
-# - Against **CLIP it is not decided**, and CLIP's means are the *higher* ones, with less computing (24
-#   against 40 million operations in the table above). For retrieval, what counts here is the contrastive
-#   loss. The JCT's use must show elsewhere: where a hidden token has to be read from another modality
-#   (notebooks 04 to 08).
+# - Against **CLIP the result is not decided**, and CLIP's means are the *higher* ones, at a lower cost (24
+#   against 40 million operations in the table above). For retrieval, the contrastive loss is what matters
+#   here. The benefit of the JCT must show elsewhere: where a hidden token has to be inferred from another
+#   modality (notebooks 04 to 08).
 # - On *two* modalities SCALE does not always win: with text and video, VideoBERT is 0.02 better in mAP@5
 #   (both intervals below 0).
-# - UNITER and ViLBERT are shown at their worst: without a contrastive loss nobody taught them this task,
-#   and 120 steps are too few for matching to be learned. They were built to be *fine-tuned* on pairs.
+# - The task is unfavourable to UNITER and ViLBERT: they have no contrastive loss, and 120 steps are too few
+#   to learn matching. They were designed to be *fine-tuned* on pairs.
 # - One small catalogue, nothing pretrained. It is evidence about the designs, not about the published
 #   models.
 #
-# ## DALL-E: to meet by generating
+# ## DALL-E: meeting by generation
 #
 # DALL-E also belongs to the two-stream family of the talk, but its two sides meet in a third way: it
-# **writes** the picture after the title, one token after the other. For that a picture must become *words*.
-# A **codebook** (码本) is a list of small patches, each with a number; a picture is then the list of the
+# **generates** the picture after the title, one token at a time. For that a picture must become *words*. A
+# **codebook** (码本) is a list of small patches, each with a number; a picture is then the list of the
 # numbers of its patches' nearest codes. (DALL-E learns 8,192 codes with a network; here 128 by k-means.)
 
 # %%
@@ -521,7 +523,7 @@ print(f"{pixels_HWC.size} numbers become {len(ids_N)} words out of {len(codebook
 
 # %% [markdown]
 # Then one Transformer predicts each token from those **before** it: first the title, then the picture. Such
-# a mask is **causal** (因果). We measure it as before: change token $j$ and see which *predictions* change.
+# a mask is **causal** (因果). We measure it as before: change token $j$ and check which *predictions* change.
 
 # %%
 settings = scale.studies.GeneratorConfig(vocab_size=32, codes=128, text_length=12)
@@ -535,16 +537,15 @@ scale.plot.picture_words(pixels_HWC, codebook, reads_LL)
 # %% [markdown]
 # The mask is a triangle: the last patch may read the title and all 63 patches before it, the first patch
 # only the title. Edges and small details are lost, because a code is the mean of many patches. How much
-# does the title tell such a model about the picture? Our small one (trained by `benchmarks/generator.py`,
-# two minutes) needs 2.9 bits for a token, against 6.4 if it only knew how often each code occurs; but
-# another product's title costs it only 1 % more. It has learned what pictures look like, and little of what
-# titles say: 720 products are far too few.
+# does the title help such a model? Our small one (trained by `benchmarks/generator.py`, two minutes) needs
+# 2.9 bits per token, against 6.4 from the frequencies of the codes alone; but with another product's title
+# it needs only 1 % more. It has learned the look of pictures, but little about the content of titles: 720
+# products are far too few.
 #
 # ## Exercise 1
 #
-# LXMERT is the other two-stream model. In ViLBERT only the *words* have layers of their own before the
-# streams meet. In LXMERT both sides have. Which of its masks must look different from ViLBERT's? Measure
-# it.
+# LXMERT is the other two-stream model. In ViLBERT only the *words* have separate layers before the streams
+# meet. In LXMERT both sides do. Which of its masks must look different from ViLBERT's? Measure it.
 
 # %% tags=["solution"]
 lxmert = build_system(SYSTEMS["lxmert"]().everywhere(), run.config, seed=0)
@@ -557,13 +558,13 @@ for name, reach in (
     assert own_LL[:words, :words].all()
     assert not own_LL[words:, :words].any()
     print(f"{name}: own layers fill {own_LL[words:, words:].mean():.0%} of perception's square")
-# 4 %: the diagonal alone, each token of a picture, clip or sound keeps itself.
+# 4 %: the diagonal alone; each token of a picture, clip or sound keeps its own value.
 
 # %% [markdown]
 # ## Exercise 2
 #
-# At which length $L$ does attention, $4 L^2 D$, cost as much as all else in a layer, $24 L D^2$? Solve it,
-# and give the number for the paper's $D$ = 768. How many pictures of 196 patches would that be in one
+# At which length $L$ does attention, $4 L^2 D$, cost as much as the rest of a layer, $24 L D^2$? Solve for
+# $L$, and give the number for the paper's $D$ = 768. How many pictures of 196 patches would that be in one
 # stream?
 
 # %% tags=["solution"]
@@ -574,38 +575,39 @@ print(f"{L} tokens, {L / 196:.1f} pictures of 196 patches")
 # %% [markdown]
 # ## Exercise 3
 #
-# MMT puts clip and sound (here also the picture) into one stream and leaves words outside. Without running
-# it: which features can be stored before a customer types a title? And can a picture's? Then check with its
-# mask.
+# MMT puts clip and sound (here also the picture) into one stream, without the words. Without running it:
+# which features can be stored before a customer types a title? Can the picture's be stored alone? Then
+# check with its mask.
 
 # %% tags=["solution"]
 mmt = AttentionReach.of(build_system(SYSTEMS["mmt"]().everywhere(), run.config, seed=0), product)
-assert not mmt.whole[words:, :words].any()  # what is seen and heard never reads words
+assert not mmt.whole[words:, :words].any()  # picture, clip and sound never read words
 assert mmt.whole[words:, words:].all()
-# All of a product's perception can be stored, as one: it does not read the title.
+# Picture, clip and sound can be stored together: they do not read the title.
 # But a picture's feature depends on the clip and the sound: when they change, run it again.
 print(f"perception reads words: {mmt.whole[words:, :words].any()}")
 
 # %% [markdown]
 # ## What to remember
 #
-# - Designs differ in who may read whom: single-stream all in every layer, two-stream across and inside in
-#   turn, towers only inside, SCALE inside (encoders), then all (JCT).
-# - A mask can be measured: change a token and see which outputs change.
-# - A layer costs $4 L^2 D + 24 L D^2$. The square matters only when $L$ is near $6D$; before that, what
-#   costs is that shared parameters work on every token.
-# - What reads only itself can be stored and searched. The mask permits it, the contrastive loss teaches it.
+# - Designs differ in which tokens may read which: single-stream all in every layer, two-stream across and
+#   inside in turn, towers only inside, SCALE inside (encoders), then all (JCT).
+# - A mask can be measured: change a token and check which outputs change.
+# - A layer costs $4 L^2 D + 24 L D^2$. The square matters only when $L$ is near $6D$; below that, the cost
+#   is due to shared parameters that work on every token.
+# - Features that depend on one modality only can be stored and searched. The mask permits it, the
+#   contrastive loss trains it.
 # - In our study SCALE beats UNITER, ViLBERT and MMT on five modalities; against CLIP nothing is decided.
 #
 # ## Five questions
 #
-# 1. In ViLBERT no layer lets a word read both other words and patches. How can the last layer's words
+# 1. In no layer of ViLBERT can a word read both other words and patches. How can the last layer's words
 #    depend on everything?
 # 2. Two models have the same number of parameters, and one needs five times the operations. How is that
 #    possible?
 # 3. With $M$ = 5 modalities of 64 tokens, attention alone costs 25 times as much in one stream as for one
-#    modality. Why does the whole layer not?
-# 4. Why can SCALE be searched like a tower model although its JCT lets all read all?
+#    modality. Why is this not true of the whole layer?
+# 4. Why can SCALE be searched like a tower model although all tokens read each other in its JCT?
 # 5. UNITER loses to CLIP in our study. Name two reasons why this says little about the published UNITER.
 #
 # ## Pictures for your slides

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 04 · Masked regions: MRP
 #
-# **The question.** Cover half of a product's picture. Can a model say what is below the cover? And does
-# it say it better when it may also read the title and the table, watch the clip and hear the sound?
+# **The question.** Cover half of a product's picture. Can a model predict the covered half? And does it
+# predict better if it also gets the title, the table, the clip and the sound?
 #
-# This is the first of five **pretext tasks** (代理任务): exercises that a model sets itself, from data alone,
-# with no labels. For pictures it is **masked region prediction** (掩码区域预测), MRP. You will build:
+# This is the first of five **pretext tasks** (代理任务): tasks made from the data alone, without labels. For
+# pictures it is **masked region prediction** (掩码区域预测), MRP. You will build:
 # - a picture as a short list of vectors, and a mask over some of them;
 # - the loss of MRP, by hand and by the package, and why it is not a classification;
-# - a test, on the same hidden regions, of what the other **modalities** (模态) are worth;
-# - the reason why the model of the demo hardly uses them, and a small training in which it does.
+# - a test of the value of the other **modalities** (模态), on the same hidden regions;
+# - the reason why the demo's model hardly uses them, and a small training in which a model does.
 #
 # Paper: section 4.2. Code: `scale/losses/masking.py`, `scale/losses/masked.py`,
 # `scale/studies/context.py`. About 25 seconds.
@@ -29,9 +29,9 @@ setup(seed=0)
 # %% [markdown]
 # ## A picture as four vectors
 #
-# A Transformer reads a sequence of vectors. So a picture must become one. The demo's way: fit the picture
-# into a square of 64 x 64 **pixels** (像素) and cut it into four **regions** (区域) of 32 x 32. (The paper
-# takes 36 boxes that a detector found. The idea is the same: a list of regions, a vector for each.)
+# A Transformer reads a sequence of vectors, so a picture must become one. The demo fits the picture into
+# a square of 64 x 64 **pixels** (像素) and cuts it into four **regions** (区域) of 32 x 32. (The paper uses
+# 36 boxes from an object detector. The idea is the same: a list of regions, with one vector each.)
 
 # %%
 run = demo_run()
@@ -42,9 +42,9 @@ regions_LHWC = [pixels_HWC[y : y + 32, x : x + 32] for y in (0, 32) for x in (0,
 print(f"picture {pixels_HWC.shape}, {len(regions_LHWC)} regions of {regions_LHWC[0].shape}")
 
 # %% [markdown]
-# A region of raw pixels is 3072 numbers: too many for a model that sees 502 products. So each region is
-# described by 336 numbers: 192 **colours** (means of 4 x 4 pixels, -1 is black and 1 is white) and 144
-# numbers that say which way the edges run (`scale/data/features.py`). The first three numbers are the
+# A region of raw pixels has 3072 numbers: too many for a model that is trained on 502 products. So each
+# region is described by 336 numbers: 192 **colours** (means of 4 x 4 pixels, -1 is black and 1 is white)
+# and 144 numbers for the directions of edges (`scale/data/features.py`). The first three numbers are the
 # colour of the top left corner. We compute them ourselves:
 
 # %%
@@ -54,12 +54,12 @@ np.testing.assert_allclose(features_LF[0, :3], corner, rtol=1e-5)
 print("features:", features_LF.shape, "red, green, blue of the corner:", corner.round(2))
 
 # %% [markdown]
-# ## What is hidden
+# ## Masking
 #
 # `mask_batch` chooses regions at random and hides them. The demo hides half of them (the paper: 15 %).
-# Then it does three things: it writes zeros over the vector, it marks the place in `hidden_RL`, and it
-# keeps the true vector as the **target** (目标). In front of the encoder a learned *mask token* stands at
-# the marked places, so that hidden, black and absent stay three different things.
+# Then it does three things: it replaces the vector by zeros, marks the position in `hidden_RL`, and keeps
+# the true vector as the **target** (目标). The encoder replaces the marked positions by a learned *mask
+# token*, so hidden, black and absent remain three different things.
 
 # %%
 pieces = scale.losses.WordPieces.of(run.tokenizer)
@@ -71,8 +71,8 @@ torch.testing.assert_close(target_NF, batch.tokens["image"].values[hidden_RL])
 print("hidden:", hidden_RL.tolist(), "target:", tuple(target_NF.shape))
 
 # %% [markdown]
-# On the picture. Left: as it is. Middle: what the model gets of it (only the colours can be drawn; the
-# edges cannot). Right: the hatched regions are hidden, and the model must fill them.
+# Left: the picture. Middle: the model's input (only the colours can be drawn; the edges cannot). Right:
+# the hatched regions are hidden, and the model must predict them.
 
 # %%
 shown = scale.studies.reconstruct(run.model, test, "image", run.config.mask, [row])
@@ -86,8 +86,8 @@ scale.plot.mask_image([("", shown[0])], run.config.features, guesses=())
 #
 # $$L_{MRP} = \frac{1}{N} \sum_{n=1}^{N} \frac{1}{F} \sum_{f=1}^{F} (p_{nf} - t_{nf})^2$$
 #
-# Two hidden regions, three numbers each. Check it in your head: the first row has one error of 1, so 1/3.
-# The second has errors 0, 2 and 1, so (0 + 4 + 1)/3 = 5/3. The mean of both is 1.
+# Two hidden regions, three numbers each. Check it mentally: the first row has one error of 1, so 1/3. The
+# second has errors 0, 2 and 1, so (0 + 4 + 1)/3 = 5/3. The mean of both is 1.
 
 # %%
 predicted_NF = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 1.0]])
@@ -102,12 +102,12 @@ print(f"loss {by_hand:.2f}")
 # %% [markdown]
 # ## Why a regression
 #
-# A hidden *word* is one of 1,620 word pieces, so one may ask "which one?" and use cross-entropy (notebook
-# 05). A hidden region is 336 real numbers. There is no list to choose from, so we ask "how near?": a
-# **regression** (回归).
+# A hidden *word* is one of 1,620 word pieces, so the question is "which one?", and the loss is
+# cross-entropy (notebook 05). A hidden region is 336 real numbers. There is no list to choose from, so
+# the question is "how close?": a **regression** (回归).
 #
-# That choice has a price. Say a hidden colour is white (1) or black (0), each equally often, and nothing
-# tells which. What should the model answer? Try every answer from 0 to 1:
+# That choice has a price. Suppose that a hidden colour is white (1) or black (0), equally often, and
+# nothing in the input determines which. What should the model predict? Try every value from 0 to 1:
 
 # %%
 answers = torch.linspace(0, 1, 11)
@@ -117,30 +117,30 @@ print(f"best answer {best:.1f}, its error {error.min():.2f}; error of answering 
 assert abs(best - 0.5) < 1e-6
 
 # %% [markdown]
-# Grey, the **mean** of what is possible, although no true region is grey. So predictions of a squared
-# error look *blurred* (模糊): blur is how such a model says "I do not know". Where another modality tells
-# black from white, the blur can go. Does it?
+# Grey, the **mean** of the possible values, although no true region is grey. So predictions trained with
+# a squared error look *blurred* (模糊): blur is uncertainty. If another modality distinguishes black from
+# white, the blur can disappear. Does it?
 #
 # ## With and without the other modalities
 #
-# The loss of a pretext task reads, in the paper, $-\log P(t_{masked} \mid t_{visible}, M_{others})$: the
-# guess may use the rest of the picture *and* all other modalities. That is what the **joint
-# co-transformer** (联合协同 Transformer, JCT) is for. So we let the trained model guess the *same* hidden
-# regions in three situations:
+# In the paper, the loss of a pretext task is $-\log P(t_{masked} \mid t_{visible}, M_{others})$: the
+# prediction may use the rest of the picture *and* all other modalities, through the **joint
+# co-transformer** (联合协同 Transformer, JCT). So the trained model predicts the *same* hidden regions in
+# three situations:
 #
-# | situation | what the model sees beside the visible regions |
+# | situation | input of the model besides the visible regions |
 # |---|---|
 # | **with** | the product's own title, table, clip, sound |
 # | **without** | nothing: they are marked absent in `present_BM` |
 # | **another product's** | title, table, clip and sound of *another* product |
 #
 # Is "without" fair? The demo was trained with **zero imputation** (零插补): for an absent modality, the JCT
-# gets what its encoder makes of zeros. The model has seen that, because many products of the shop lack
-# something. But it never saw a product that lacks four of five at once; a loss may rise just because the
-# situation is odd. (With the policy `skip` there would be no tokens at all; under `drop` the model would
-# never have seen an absent modality, and "without" would not be fair.) The third situation has no such
-# fault: as many tokens as always, only about the wrong product. **With against another product's tells what
-# the content is worth.**
+# gets its encoder's output for zeros. This occurs in training, because many products of the shop lack a
+# modality. But no training product lacked four of five at once, so the loss may rise just because the
+# input is unusual. (With the policy `skip` there would be no tokens at all; with `drop` no training
+# product would have lacked a modality, and "without" would not be fair.) The third situation has no such
+# flaw: the number of tokens is the usual one, only the product is the wrong one. **The difference between
+# own and another product's modalities measures the value of their content.**
 
 # %%
 loss = product_losses(run.model, test, "image", run.config.mask)
@@ -151,16 +151,16 @@ scale.plot.mask_image(ranked, run.config.features)
 
 # %% [markdown]
 # The three products are chosen by a rule, not by eye: the largest, the median and the most negative
-# difference of the loss without and with the others. The guesses have the right brightness and a rough
-# shape, they are blurred, and the two columns *with* and *without* hardly differ. Even the best case is a
-# small change. The last row is a picture with an unusual cut: there the plain mean of all training
-# regions, "grey", wins.
+# difference of the loss without and with the others. The predictions have the right brightness and a
+# rough shape, they are blurred, and the two columns *with* and *without* hardly differ. Even in the best
+# case the change is small. The last row is a picture with an unusual crop: there the plain mean of all
+# training regions, "grey", is best.
 #
 # ## Measured over the test split
 #
-# One picture proves nothing. Here is the mean over all test products with a picture. Two simple guesses
-# stand beside the model: the **mean of the training set**, and the **mean of the product's visible
-# regions**. A model that does not beat them has learned nothing.
+# One picture proves nothing. Here is the mean over all test products with a picture, with two simple
+# baselines: the **mean of the training set** and the **mean of the product's visible regions**. A model
+# that does not beat them has learned nothing.
 
 # %%
 loss |= scale.studies.baseline_losses(test, "image", run.config.mask)
@@ -174,10 +174,11 @@ names = {
 pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
-# The model beats both simple guesses clearly: it has learned what goes with what in a picture. But its
-# loss *with*, *without* and with *other products* is nearly the same. Is the rest chance? We take the
-# difference product by product and ask how far it could move with other test products: a 95 %
-# **interval** (置信区间) by bootstrap. If it holds 0, we have not seen a difference.
+# The model is clearly better than both baselines: it has learned which regions go together in a picture.
+# But its loss *with*, *without* and with *other products* is nearly the same. Are the remaining
+# differences due to chance? We take the difference product by product and estimate how much it would vary
+# with other test products: a 95 % **interval** (置信区间) by bootstrap. If it contains 0, no difference has
+# been shown.
 
 # %%
 own, wrong = gains(loss, "none")["all"], gains(loss, "other products")["all"]
@@ -193,18 +194,18 @@ wanted = {
 scale.plot.context_gain({"image": wanted})
 
 # %% [markdown]
-# **The finding.** For the pictures, this model gains nothing that we can measure from what the other
-# modalities say: with all of them or with one alone (the coloured bars), the difference is about a
-# hundredth of the loss or less. (A coloured bar may stand just clear of 0. It has no control: notebook 07
-# shows why that is not yet a gain.) A negative result is a result. But it is a result about *this
-# training*, so let us ask why.
+# **The finding.** For pictures, this model gains nothing measurable from the content of the other
+# modalities: with all of them or with one alone (the coloured bars), the difference is about a hundredth
+# of the loss or less. (A coloured bar may lie just outside 0. It has no control: notebook 07 shows why
+# that is not yet a gain.) A negative result is a result. But it is a result about *this training*, so let
+# us find the reason.
 #
-# ## Who learns from this loss?
+# ## Which parts learn from this loss?
 #
-# Can the others learn to help at all? Only if the **gradient** (梯度) of the MRP loss reaches them. We
-# compute it and look at its length in each part of the model. Beside it the gradient of the contrastive
-# loss, and of MRP as in the *released code*, in which the head reads the picture's own encoder and not
-# the JCT.
+# Can the other modalities learn to help at all? Only if the **gradient** (梯度) of the MRP loss reaches
+# their encoders. We compute its norm in each part of the model, and compare it with the gradient of the
+# contrastive loss and of MRP as in the *released code*, where the head reads the picture's own encoder
+# and not the JCT.
 
 # %%
 masked = scale.losses.mask_batch(
@@ -213,13 +214,13 @@ masked = scale.losses.mask_batch(
 model = run.model.cpu()
 output = model(masked.batch, masked.hidden)
 losses = scale.losses.scale_loss(output, masked, run.config.loss).losses
-encoded_ND = output.encoded["image"][:, 1:][masked.hidden["image"]]  # [CLS] stands in front
+encoded_ND = output.encoded["image"][:, 1:][masked.hidden["image"]]  # [CLS] is at position 0
 released = masked_vector_loss(model.heads["image"](encoded_ND), masked.targets["image"])
 shown = {"MRP": losses["MRP"], "MRP, released": released, "contrastive": losses["contrastive"]}
 shown = shown | {"all six losses": sum(losses.values())}
 
 # %% [markdown]
-# `torch.autograd.grad` gives the gradient of a loss with respect to each parameter; its length is the
+# `torch.autograd.grad` gives the gradient of a loss with respect to each parameter; its norm is the
 # square root of the sum of all squares.
 
 # %%
@@ -241,11 +242,12 @@ pd.DataFrame(size).map(lambda x: approx(x, 3) if x else "0").T
 
 # %% [markdown]
 # Read it row by row.
-# - **MRP** reaches everything: the JCT, and through it every other encoder. They *can* learn to help.
+# - **MRP** reaches everything: the JCT, and through it every other encoder. The other modalities *can*
+#   learn to help.
 # - **MRP as released** reaches the picture's encoder only. The JCT learns nothing from it, and no other
 #   modality can ever help. Nothing fails, no error is raised; only this table shows it.
 # - **The contrastive loss** does not touch the JCT, and in the encoders it is many times larger than MRP.
-#   What the encoders learn is decided by it, not by us.
+#   So it determines most of what the encoders learn.
 
 # %%
 ratio = size["contrastive"]["text"] / size["MRP"]["text"]
@@ -253,11 +255,11 @@ print(f"text encoder: the contrastive gradient is {approx(ratio, 0)} times that 
 assert ratio > 10
 
 # %% [markdown]
-# ## A training in which the others must help
+# ## A training in which the clip must help
 #
-# So give MRP a fair chance: no other loss, only picture and clip (which show the same product), and hide
-# *nearly all* regions, so that looking at the clip is the only way to know. A model of random start, 100
-# steps, about five seconds:
+# Now give MRP a fair chance: no other loss, only picture and clip (which show the same product), and
+# *nearly all* regions hidden, so that the clip is the only source of information. Randomly initialised,
+# 100 steps, about five seconds:
 
 # %%
 alone = scale.studies.train_masked(run.config, train, "image", ("video",), rate=0.99, steps=100)
@@ -270,9 +272,9 @@ print(f"another product's clip - its own: {approx_estimate(e)}, {e.n} products")
 assert e.value > 0.03
 
 # %% [markdown]
-# Now the product's *own* clip is worth a good part of the loss, and the interval lies above 0. Without
-# any clip the guess is worse still; but this model never saw a product without a clip, so that comparison
-# is not fair, and we do not count it.
+# Now the product's *own* clip reduces the loss by a good part, and the interval lies above 0. Without any
+# clip the prediction is even worse; but no training product of this model lacked its clip, so that
+# comparison is not fair, and we do not count it.
 
 # %%
 rows = scale.studies.best_median_worst(found["other products"] - found["all"])
@@ -282,20 +284,21 @@ ranked = list(zip(("best", "median", "worst"), shown, strict=True))
 scale.plot.mask_image(ranked, run.config.features, guesses=("with", "other products", "mean"))
 
 # %% [markdown]
-# Look at the three products: nearly nothing of the picture is left. With its own clip the guess gets the
-# brightness and the size about right; the colours stay grey, after a hundred steps. With another product's
-# clip the model paints what that clip shows. (Again the largest, the median and the most
-# negative difference.)
+# The three products again: hardly anything of the picture is left. With the product's own clip the
+# prediction has about the right brightness and size; the colours are still grey after a hundred steps.
+# With another product's clip the prediction resembles that clip. (Again the largest, the median and the
+# most negative difference.)
 #
-# **The JCT can carry something from the clip to the picture. Whether a training teaches it to depends on
-# what else the training asks for, and on whether there is an easier way.** In the demo there is an easier
-# way (two visible regions and a blur), all other modalities are half hidden too, and nearly all of the
-# encoders' gradient serves the contrast. The second exercise looks at two of these.
+# **The JCT can transfer information from the clip to the picture. Whether it learns to do so depends on
+# the other losses, and on whether there is an easier way.** In the demo there is an easier way (two
+# visible regions and a blur), all other modalities are half hidden too, and nearly all of the encoders'
+# gradient comes from the contrastive loss. The second exercise examines two of these reasons.
 #
 # ## Exercise: the mask ratio
 #
-# Hide 15 %, 50 % and 99 % of the regions of the test pictures and let the demo's model guess. How do the
-# loss and the worth of the others (own against another product's) move? Say what you expect before you run it.
+# Hide 15 %, 50 % and 99 % of the regions of the test pictures and let the demo's model predict them. How
+# do the loss and the value of the other modalities (own against another product's) change? Write down
+# your expectation before you run it.
 
 # %% tags=["solution"]
 table = {}
@@ -304,14 +307,14 @@ for rate in (0.15, 0.5, 0.99):
     table[rate] = {name: approx(np.nanmean(loss_P)) for name, loss_P in swept.items()}
     table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
-# The task gets harder, but the others do not step in: the demo never learned to ask them.
+# The task gets harder, but the others do not help: the demo never learned to use them.
 
 # %% [markdown]
 # ## Exercise: the ratio, or the other task?
 #
-# Two of the things that differ between the demo and the small training: the mask ratio, and that in the
-# demo the clip is half hidden too, by its own task MFP. Train again with the demo's ratio 0.5, once with
-# MRP alone and once with MFP beside it (`further=("MFP",)`). What is the clip worth then?
+# Two of the differences between the demo and the small training are the mask ratio and that in the demo
+# the clip is half hidden too, by its own task MFP. Train again with the demo's ratio 0.5, once with MRP
+# alone and once together with MFP (`further=("MFP",)`). How much does the clip help then?
 
 # %% tags=["solution"]
 for further in ((), ("MFP",)):
@@ -329,8 +332,8 @@ for further in ((), ("MFP",)):
 # ## Exercise: a weight on the prediction
 #
 # The released code multiplies the *prediction* by the weight S′ (notebook 09) before the square:
-# $(w p - t)^2$. Find by gradient descent which $p$ is best for $t$ = 2 and $w$ = 0.25, with the weight on
-# the prediction and with the weight on the loss. Use `masked_vector_loss(p, t, w, weight_on=...)`.
+# $(w p - t)^2$. Find the best $p$ for $t$ = 2 and $w$ = 0.25 by gradient descent, with the weight on the
+# prediction and with the weight on the loss. Use `masked_vector_loss(p, t, w, weight_on=...)`.
 
 # %% tags=["solution"]
 target_NF, weight_N = torch.tensor([[2.0]]), torch.tensor([0.25])
@@ -348,22 +351,22 @@ for where in ("prediction", "loss"):
 # ## What to remember
 #
 # - MRP hides regions of a picture and predicts their input vectors; the loss is a mean squared error.
-# - Under a squared error the best answer to "I do not know" is the mean: a blur.
-# - To know what the other modalities are worth, compare on the *same* hidden places, and with a
+# - Under a squared error the best prediction under uncertainty is the mean: a blur.
+# - To measure the value of the other modalities, compare on the *same* hidden positions, and with
 #   *another product's* modalities, not only with none.
-# - The demo's model gains nothing measurable for pictures. A training that leaves no other way does.
+# - The demo's model gains nothing measurable for pictures. A model trained without an easier way does.
 # - A masked loss must reach the JCT and the other encoders. In the released code it does not, and no
-#   error says so.
+#   error is raised.
 #
 # ## Five questions
 #
-# 1. Why can a hidden word be predicted by cross-entropy and a hidden region not?
-# 2. Three kinds of "nothing there" must be told apart: hidden, padded, absent. Where does each stand in
-#    the code?
+# 1. Why can a hidden word be predicted with cross-entropy and a hidden region not?
+# 2. Three kinds of "nothing there" must be distinguished: hidden, padded, absent. Where is each
+#    represented in the code?
 # 3. A model's loss is lower with the other modalities than without. Name a reason that has nothing to do
-#    with what they say. Which control finds it out?
-# 4. In the released code, which parts of the model can never help to fill a hidden region, and why?
-# 5. You hide 99 % of the regions while training. What becomes easier to show, and what do you lose?
+#    with their content. Which control detects it?
+# 4. In the released code, which parts of the model can never help to predict a hidden region, and why?
+# 5. You hide 99 % of the regions during training. What becomes easier to show, and what do you lose?
 #
 # ## Pictures for your slides
 #

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 06 · Masked entities: MEM
 #
-# **The question.** A table says `Material: stainless steel`. Hide "steel" and show "stainless", and the
-# exercise is worth nothing: everybody can complete it. What must be hidden in a table so that something is
-# learned? And who can tell what was there: the picture, the clip, the sound?
+# **The question.** A table says `Material: stainless steel`. If "steel" is hidden and "stainless" is shown, the
+# task is trivial. What must be hidden in a table so that the model learns something? And which modality reveals
+# it: the picture, the clip, the sound?
 #
 # **Masked entity modelling** (掩码实体建模, MEM) is the **pretext task** (代理任务) of the table. You will build:
 # - a table as pairs, and its word pieces with the number of their **entity** (实体);
-# - hiding of whole attributes and whole values, by hand and by the package;
-# - a measurement of the leak when single pieces are hidden;
-# - a matrix that says which **modality** (模态) helps with which attribute.
+# - masking of whole attributes and whole values, by hand and by the package;
+# - a measurement of the leak when only single pieces are hidden;
+# - a matrix of which **modality** (模态) helps with which attribute.
 #
 # Paper: section 4.2. Code: `scale/data/tokenizer.py`, `scale/losses/masking.py`,
 # `scale/studies/masked_probe.py`. About 40 seconds.
@@ -26,11 +26,11 @@ from scale.studies import NOTHING, RECORD_ATTRIBUTES, gains, mask_entities, pred
 setup(seed=0)
 
 # %% [markdown]
-# ## A table is pairs
+# ## A table is a list of pairs
 #
-# An **attribute-value pair** (属性-值对) is a name and what it is: `Material` and `stainless steel`. Each half
-# is an *entity*. The table becomes one sequence: attribute, `:`, value, `;`, and so on. Every piece also gets
-# the number of its entity: 0 for the first attribute, 1 for its value, 2 for the second attribute... So
+# An **attribute-value pair** (属性-值对) consists of a name and a value: `Material` and `stainless steel`. Each of
+# the two is an *entity*. The table becomes one sequence: attribute, `:`, value, `;`, and so on. Every piece also
+# gets the number of its entity: 0 for the first attribute, 1 for its value, 2 for the second attribute... So
 # attributes are even and values are odd. `:`, `;`, `[CLS]` and `[SEP]` are structure, number -1.
 
 # %%
@@ -42,14 +42,14 @@ pieces = tokenizer.convert_ids_to_tokens(ids_NL[0].tolist())
 pd.DataFrame([pieces, entity_NL[0].tolist()], ["piece", "entity"])
 
 # %% [markdown]
-# The encoder is told the difference too: attributes and values carry different *segment* embeddings, as the
-# two sentences do in BERT.
+# The encoder distinguishes them too: attributes and values have different *segment* embeddings, like the two
+# sentences in BERT.
 #
 # ## Hiding an entity
 #
-# MEM chooses entities, not pieces. A chosen entity is hidden whole. The 80/10/10 die of notebook 05 is thrown
-# **once for the entity**: all its pieces become `[MASK]`, or all become random pieces, or all stay. By hand,
-# first the choice, with a coin for each entity:
+# MEM chooses entities, not pieces. A chosen entity is hidden as a whole. The 80/10/10 draw of notebook 05 is made
+# **once per entity**: all its pieces become `[MASK]`, or all become random pieces, or all stay. By hand, first
+# the choice, with one coin toss per entity:
 
 
 # %%
@@ -68,10 +68,10 @@ for chosen in ([1], [0], [1, 2]):
     print(chosen, " ".join(tokenizer.convert_ids_to_tokens(shown_L.tolist())[1:-1]))
 
 # %% [markdown]
-# Entity 1 hidden is the question "what is its material?". Entity 0 hidden is the question "stainless steel:
-# which attribute is that?". Both are asked in training.
+# Hiding entity 1 asks "what is its material?". Hiding entity 0 asks "stainless steel: which attribute is that?".
+# Both occur in training.
 #
-# Now the package. We hide the test tables fifty times, take another table each time, and let our function
+# Now the package. We mask the test tables fifty times, pick a different table each time, and let our function
 # hide the entities that the package chose. Both must arrive at the same ids. (Here with `[MASK]` only.)
 
 # %%
@@ -89,7 +89,7 @@ for row in range(50):
     torch.testing.assert_close(hidden_L, slow_hidden_L)  # whole entities, nothing else
 
 # %% [markdown]
-# And the die: is it thrown once for an entity? Then either all of its pieces are `[MASK]`, or none.
+# Is the draw really made once per entity? Then either all of its pieces are `[MASK]`, or none.
 
 # %%
 fates_seen = set()
@@ -103,10 +103,10 @@ print(sorted(fates_seen))
 assert fates_seen == {"all [MASK]", "no [MASK]"}
 
 # %% [markdown]
-# ## What leaks when single pieces are hidden
+# ## The leak when single pieces are hidden
 #
-# Here is one table hidden in three ways. In the first row single pieces are hidden, as MLM would do it. Cover
-# the picture's other rows and try: most of the blue boxes can be filled in from what stands beside them.
+# Here is one table masked in three ways. In the first row single pieces are hidden, as in MLM. Cover the
+# picture's other rows and try: most of the blue boxes can be filled in from their neighbours.
 
 # %%
 table = (("Material", "powder-coated steel"), ("Care", "dry after use"), ("Full length", "26 cm"))
@@ -118,10 +118,10 @@ whole = hide_entities_slowly(ids_L, entity_L, {1, 5}), hide_entities_slowly(ids_
 scale.plot.masking_schemes(*(scale.viz.fates(tokenizer, ids_L, *way) for way in (single, *whole)))
 
 # %% [markdown]
-# How large is the leak? No model is needed to say so. Take the values of two or more pieces in the test tables,
-# hide one piece, and look into the *training* tables: which piece stood most often between the same other
-# pieces? Then compare with an answer that sees nothing of the value: the most frequent piece at that place, for
-# that attribute. Sellers have three names for a thing, so three names are taken together.
+# How large is the leak? This can be measured without a model. Take the values of two or more pieces in the test
+# tables, hide one piece, and search the *training* tables: which piece occurred most often with the same other
+# pieces? Compare this with a prediction that uses nothing of the value: the most frequent piece at that position,
+# for that attribute. Sellers use three names per attribute; these are merged.
 
 # %%
 from collections import Counter, defaultdict
@@ -142,8 +142,8 @@ def questions(data, names):
 
 
 # %% [markdown]
-# `leak` looks up by the other pieces, `blind` by the place of the blank and the length of the value. What never
-# stood in training counts as wrong.
+# `leak` looks up by the other pieces, `blind` by the position of the hidden piece and the length of the value.
+# Combinations that never occurred in training count as wrong.
 
 
 # %%
@@ -171,10 +171,10 @@ assert all(
 pd.DataFrame(found).T.round(2)
 
 # %% [markdown]
-# Of a material, a note on care or a design, the other pieces give away nearly everything, with no knowledge of
-# the product at all. (Not so of a size: who sees "cm" still does not know the number.) A model trained so
-# would learn spelling: "stainless" goes with "steel". With whole values hidden that way is closed, and the
-# only ways left are the rest of the table and the **other modalities**. That is what MEM is for.
+# For a material, a care instruction or a design, the other pieces reveal nearly everything, without any knowledge
+# of the product. (Not for a size: "cm" does not determine the number.) A model trained this way would learn
+# spelling: "stainless" goes with "steel". With whole values hidden this shortcut is closed; what remains is the
+# rest of the table and the **other modalities**. That is the purpose of MEM.
 #
 # ## The loss, and the demo's model
 #
@@ -192,8 +192,8 @@ print(len(masked.batch), "tables with a material, loss of its value:", approx(lo
 
 # %% [markdown]
 # Now both questions, for colour and material: the value hidden, and the attribute hidden. Title, picture, clip
-# and sound are there, or not; the rest of the table is shown always. The rows `all` to `audio` are the gain:
-# how much lower the loss is with those others (all of them, or one), with its 95 % interval over products.
+# and sound are present or not; the rest of the table is always shown. The rows `all` to `audio` are the gains: by
+# how much the loss is lower with these modalities (all of them, or one), with 95 % intervals over products.
 
 # %%
 rows, asked_of = {}, {"colour": ("Colour", "Color", "Shade"), "material": FAMILIES["material"]}
@@ -213,42 +213,47 @@ for name, names in asked_of.items():
 html_table(pd.DataFrame(rows))
 
 # %% [markdown]
-# The demo's model gains next to nothing, from anything: a few hundredths of a nat at most. Its loss of a
-# colour is about that of a model that knows nothing ($\ln 1620 = 7.39$). The reason is that of notebook 05, and
-# worse: an attribute has three names, a material has three words in tables ("stainless steel",
-# "powder-coated steel", "steel 18/10"), only half of all tables name it, and there are 456 tables.
+# The demo's model gains almost nothing from any modality: a few hundredths of a nat at most. Its loss for a
+# colour is about that of uniform guessing ($\ln 1620 = 7.39$). The reason is that of notebook 05, only worse: an
+# attribute has three names, a material has three words in tables ("stainless steel", "powder-coated steel",
+# "steel 18/10"), only half of all tables name it, and there are 456 tables.
 #
-# So again: practice on one kind of question shows whether the way through the co-transformer is open.
+# So again, training on one kind of question shows whether the co-transformer can transfer the information.
 #
-# ## Practice: five questions
+# ## Training on five attributes
 #
-# We write each product a short table with what the shop's record knows: colour, material, pattern, size class,
-# brand, one word each. In a lesson **all five values are hidden at once**. So the table itself says nothing,
-# and every bit must come from the others. In each step a coin is thrown for each of the other modalities:
-# shown, or not. So one model learns to answer with any of them, and with none.
+# We give each product a short table from the shop's record: colour, material, pattern, size class, brand, one
+# word each. In training **all five values are hidden at once**. So the table itself contains no answer, and all
+# information must come from the other modalities. In each step a coin toss decides for each of the other
+# modalities whether it is shown. So one model learns to predict with any of them, and with none.
 
 # %%
-lessons, exam = scale.studies.with_record_tables(train), scale.studies.with_record_tables(test)
-product = exam.products[3]
+record_train, record_test = (
+    scale.studies.with_record_tables(train),
+    scale.studies.with_record_tables(test),
+)
+product = record_test.products[3]
 print(product.id, "·", product.text)
-paper = mask_entities(exam, RECORD_ATTRIBUTES)
-print(" ".join(tokenizer.convert_ids_to_tokens(paper.batch.tokens["table"].values[3].tolist())))
+masked_test = mask_entities(record_test, RECORD_ATTRIBUTES)
+print(
+    " ".join(tokenizer.convert_ids_to_tokens(masked_test.batch.tokens["table"].values[3].tolist()))
+)
 pd.DataFrame(product.table, columns=["attribute", "value"])
 
 # %% [markdown]
 # One hundred steps of 64 products. (The loop is the one of notebook 05.) This is the slow cell: 15 to 20 seconds.
 
 # %%
-reader = scale.studies.fine_tune_on_tables(run, lessons, steps=100)
-print(len(lessons), "tables to practise on,", len(exam), "in the exam")
+tuned = scale.studies.fine_tune_on_tables(run, record_train, steps=100)
+print(len(record_train), "training tables,", len(record_test), "test tables")
 
 # %% [markdown]
-# One product of the exam first: its material, with nothing shown, with the picture, with the sound. `asked`
-# says which of the hidden values is to be read.
+# First one product of the test tables: its material, with nothing shown, with the picture, with the sound.
+# `asked` selects which of the hidden values to predict.
 
 # %%
-row = int(exam.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
-one = mask_entities(exam, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
+row = int(record_test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
+one = mask_entities(record_test, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])
 shown = {
     "nothing": NOTHING,
     "the picture": scale.studies.Context(("image",)),
@@ -256,60 +261,61 @@ shown = {
 }
 guesses = {}
 for name, context in shown.items():
-    logits_NV = predict(reader, scale.studies.in_context(one, "table", context), "table")
+    logits_NV = predict(tuned, scale.studies.in_context(one, "table", context), "table")
     guesses[name] = scale.studies.top_tokens(logits_NV[0], tokenizer)
-material = dict(exam.products[row].table)["Material"]
+material = dict(record_test.products[row].table)["Material"]
 assert dict(guesses["the sound"])[material] > dict(guesses["nothing"])[material]
-scale.plot.top_predictions(exam.products[row], "Material: ____", guesses, material)
+scale.plot.top_predictions(record_test.products[row], "Material: ____", guesses, material)
 
 # %% [markdown]
-# With nothing shown the model says how often each material occurs in the shop. That is the best one can do in
-# the dark. The picture changes little. With the sound, the right material gains.
+# With nothing shown the model predicts the frequency of each material in the shop, the best possible prediction
+# without information. The picture changes little. With the sound, the right material gains.
 #
 # ## Which modality helps with which attribute?
 #
-# Now all products of the exam, each attribute alone, each modality alone. Every cell of the matrix is the loss
-# with nothing shown less the loss with that modality, on the products that have it. On the left the demo's
-# model as it was, on the right after practice. Both sit the same exam. **Brand** is the control: no
-# modality shows it, so an honest measurement must find nothing there.
+# Now all test products, each attribute alone, each modality alone. Every cell of the matrix is the loss with
+# nothing shown minus the loss with that modality, on the products that have it. On the left is the demo's model
+# before, on the right after this training. Both are evaluated on the same tables. **Brand** is the control: no
+# modality shows it, so a valid measurement must find nothing there.
 
 
 # %%
-def exam_gains(model):
+def attribute_gains(model):
     """By attribute, the gain of each modality alone and of all."""
     contexts, found = scale.studies.default_contexts("table"), {}
     del contexts["other products"]
     for name in RECORD_ATTRIBUTES:
-        asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
-        marks = score_masked(model, asked, "table", len(exam), contexts)
-        found[name] = gains({m: mark.loss_P for m, mark in marks.items()})
+        asked = mask_entities(record_test, RECORD_ATTRIBUTES, targets=[name])
+        results = score_masked(model, asked, "table", len(record_test), contexts)
+        found[name] = gains({m: result.loss_P for m, result in results.items()})
     return found
 
 
 # %% [markdown]
-# `default_contexts` has the empty context, all others, and each modality alone. Both models now, and the picture:
+# `default_contexts` contains the empty context, all other modalities, and each modality alone. Now both models,
+# and the picture:
 
 # %%
-before, after = exam_gains(run.model), exam_gains(reader)
+before, after = attribute_gains(run.model), attribute_gains(tuned)
 scale.plot.before_and_after(before, after)
 
 # %% [markdown]
-# Read it row by row. **Material** is heard: a knock on steel does not sound like one on wood. The title helps as
-# well, because it often names it. **Size class** is heard too: what is large sounds low. **Colour** comes with
-# the sound a little, though nobody hears a colour: steel things are often silver, wooden things brown, so who
-# knows the material knows something about the colour. **Brand**: nothing, as it should be.
+# Read it row by row. **Material** is audible: a knock on steel does not sound like one on wood. The title helps
+# as well, because it often names it. **Size class** is audible too: large things sound low. The sound helps a
+# little with **colour**, although a colour makes no sound: steel things are often silver, wooden things brown, so
+# the material contains information about the colour. **Brand**: nothing, as it should be.
 #
-# On the left the numbers are so small that the control shows the size of nothing: 0.03 for the brand, with an
-# interval that leaves 0 out. (An interval over products does not know that another training would fall out
-# otherwise.) What is not clearly above that is no finding.
+# On the left the numbers are so small that the control shows the noise level: 0.03 for the brand, with an
+# interval that excludes 0. (An interval over products does not include the variation between trainings.) A number
+# that is not clearly above that is not a finding.
 #
-# On the right, two more seeds (apart from this notebook) gave the same: the sound 0.33 and 0.35 for the material, 0.28
-# and 0.29 for the size class; the brand never more than 0.03; the picture 0.02 and -0.02 for the colour.
+# On the right, two more seeds (outside of this notebook) gave the same: the sound 0.33 and 0.35 for the material,
+# 0.28 and 0.29 for the size class; the brand never more than 0.03; the picture 0.02 and -0.02 for the colour.
 #
-# And the picture? For colour it gives next to nothing here. In notebook 05 it did, where only the colour was
-# asked and the picture was always there. Here are five questions, and a picture in every second step: the
-# easier teachers, sound and title, were learned first. It is no proof that the picture says nothing. (`all`
-# can be less than one modality alone: it is measured on all products, also on those that have no sound.)
+# And the picture? Here it hardly helps with colour. In notebook 05 it did, where only the colour was predicted
+# and the picture was always shown. Here there are five questions, and a picture in every second step: the easier
+# sources, sound and title, were learned first. It does not prove that the picture contains no information. (`all`
+# can be lower than one modality alone: it is measured on all products, including those without a sound.)
 
 # %%
 assert after["Material"]["audio"].low > 0.1
@@ -320,15 +326,15 @@ print("material, gain of the sound:", approx_estimate(after["Material"]["audio"]
 print("brand, gain of the sound:   ", approx_estimate(after["Brand"]["audio"], 2))
 
 # %% [markdown]
-# How many answers are right? In the dark one would say the most frequent value.
+# How many predictions are right? The baseline is the most frequent value.
 
 # %%
 rows = {}
 for name in RECORD_ATTRIBUTES:
-    asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=[name])
+    asked = mask_entities(record_test, RECORD_ATTRIBUTES, targets=[name])
     contexts = {"dark": NOTHING, "all": scale.studies.EVERYTHING}
-    marks = score_masked(reader, asked, "table", len(exam), contexts)
-    right = {c: scale.evaluation.estimate(mark.correct_P) for c, mark in marks.items()}
+    results = score_masked(tuned, asked, "table", len(record_test), contexts)
+    right = {c: scale.evaluation.estimate(result.correct_P) for c, result in results.items()}
     rows[name] = {c: approx_estimate(e, 2) for c, e in right.items()}
 titles = {"dark": "right, nothing shown", "all": "right, all shown"}
 html_table(pd.DataFrame(rows).T.rename(columns=titles))
@@ -336,13 +342,13 @@ html_table(pd.DataFrame(rows).T.rename(columns=titles))
 # %% [markdown]
 # ## A product without other modalities
 #
-# What if there is nothing else? The demo's policy is zero imputation (零插补): a missing modality is replaced
-# by what its encoder makes of zeros. The prediction must not fail, and for tables that look the same it must
-# be the same, as nothing else is known. Do all tables of the exam look the same? Their values are all hidden...
+# What if a product has only a table? The demo's policy is zero imputation (零插补): a missing modality is replaced
+# by its encoder's output for zeros. The prediction must not fail, and it must be the same for tables that look
+# the same, because there is no other input. Do all test tables look the same? Their values are all hidden...
 
 # %%
-bare = mask_entities(exam, RECORD_ATTRIBUTES, targets=["Material"])
-logits_NV = predict(reader, scale.studies.in_context(bare, "table", NOTHING), "table")
+bare = mask_entities(record_test, RECORD_ATTRIBUTES, targets=["Material"])
+logits_NV = predict(tuned, scale.studies.in_context(bare, "table", NOTHING), "table")
 looks = [tuple(ids) for ids in bare.batch.tokens["table"].values.tolist()]
 for look, logits_V in zip(looks, logits_NV, strict=True):
     first_V = logits_NV[looks.index(look)]
@@ -350,51 +356,54 @@ for look, logits_V in zip(looks, logits_NV, strict=True):
 print(len(looks), "tables with", len(set(looks)), "different looks:")
 for look in dict.fromkeys(looks):
     print(" ", " ".join(tokenizer.convert_ids_to_tokens(look)[1:]).split(" [SEP]")[0])
-long = {dict(p.table)["Pattern"] for p, look in zip(exam.products, looks, strict=True)
+long = {dict(p.table)["Pattern"] for p, look in zip(record_test.products, looks, strict=True)
         if look.count(tokenizer.mask_token_id) > 5}  # fmt: skip
 print("patterns of the longer ones:", long)
 
 # %% [markdown]
-# Two looks! "two-tone" is three pieces, so three `[MASK]`s stand in its place, and who counts them knows the
-# pattern. MEM hides what a value says, not how long it is: a small leak that stays. (It is the same with and
-# without the other modalities, so it cancels in every gain above.)
+# There are two variants! "two-tone" has three pieces, so it is replaced by three `[MASK]`s, and their number
+# reveals the pattern. MEM hides the content of a value, not its length: a small leak that remains. (It is the
+# same with and without the other modalities, so it cancels in every gain above.)
 
 # %% [markdown]
-# An entity that no table has is a mistake in the question, and is told so:
+# Hiding an entity that no table contains is an error:
 
 # %%
 try:
-    mask_entities(exam, ["Taste"])
+    mask_entities(record_test, ["Taste"])
 except ValueError as error:
     print(error)
 
 # %% [markdown]
 # ## Exercise: another product's sound
 #
-# Is it what the sound *says*, or that there is a sound at all? Ask for the material once more, with the sound
-# of another product. What should the loss be, compared with no sound? (`Context(("audio",), other_products=True)`)
+# Is it the *content* of the sound, or the presence of a sound at all? Predict the material once more, with the
+# sound of another product. What should the loss be, compared with no sound?
+# (`Context(("audio",), other_products=True)`)
 
 # %% tags=["solution"]
-asked = mask_entities(exam, RECORD_ATTRIBUTES, targets=["Material"])
+asked = mask_entities(record_test, RECORD_ATTRIBUTES, targets=["Material"])
 contexts = {
     "nothing": NOTHING,
     "own sound": scale.studies.Context(("audio",)),
     "another product's sound": scale.studies.Context(("audio",), other_products=True),
 }
-marks = {n: m.loss_P for n, m in score_masked(reader, asked, "table", len(exam), contexts).items()}
-heard_P = ~np.isnan(marks["own sound"])
-for name, loss_P in marks.items():
+results = {
+    n: m.loss_P for n, m in score_masked(tuned, asked, "table", len(record_test), contexts).items()
+}
+heard_P = ~np.isnan(results["own sound"])
+for name, loss_P in results.items():
     print(f"{name}: {approx(loss_P[heard_P].mean())}")
-assert gains(marks, than="another product's sound")["own sound"].low > 0.1
-assert gains(marks, than="nothing")["another product's sound"].value < 0
-# Its own sound helps, another product's is worse than silence: the model believes what it hears.
+assert gains(results, than="another product's sound")["own sound"].low > 0.1
+assert gains(results, than="nothing")["another product's sound"].value < 0
+# Its own sound helps, another product's is worse than silence: the model trusts its input.
 
 # %% [markdown]
 # ## Exercise: how much to hide
 #
 # The demo hides half of all entities in training. Measure the loss of MEM on the test tables for rates of 15, 30,
-# 50 and 80 %, everything else shown, with `product_losses`. Is 15 % much easier than 80 %? What does this say
-# about how well the demo's model reads a table?
+# 50 and 80 %, everything else shown, with `product_losses`. Is 15 % much easier than 80 %? What does this show
+# about how well the demo's model uses a table?
 
 # %% tags=["solution"]
 sweep = {}
@@ -404,26 +413,27 @@ for rate in (0.15, 0.3, 0.5, 0.8):
     loss_P = scale.studies.product_losses(run.model, test, "table", mask, context, draws=2)["all"]
     sweep[f"{rate:.0%}"] = approx_estimate(scale.evaluation.estimate(loss_P), 2)
 print(pd.Series(sweep, name="loss").to_string())
-# The curve is nearly flat: the model reads little from the rest of the table. It knows how often
-# each piece occurs, and that a value does not look like an attribute.
+# The curve is nearly flat: the model uses little of the rest of the table. It has learned how often
+# each piece occurs, and to distinguish values from attributes.
 
 # %% [markdown]
 # ## What to remember
 #
-# - A table is pairs; each half is an entity. MEM hides whole attributes or whole values, never single pieces.
-# - Single pieces leak: the rest of the value gives the answer away, and the model would learn spelling. (How long
-#   a hidden value is still shows.)
+# - A table is a list of pairs of entities. MEM hides whole attributes or whole values, never single pieces.
+# - Single pieces leak: the rest of the value reveals the answer, and the model would learn spelling. (The length
+#   of a hidden value still shows.)
 # - The demo's model gains nothing from other modalities here: too few tables, too many names for one thing.
-# - With practice it hears the material and the size and reads the title; the brand, which nothing shows, stays
-#   unknown. What helps depends on the attribute: that is what a joint model is for.
+# - After training on five attributes it recognises material and size by the sound and uses the title; the brand,
+#   which no modality shows, stays unknown. Which modality helps depends on the attribute: that is the purpose of
+#   a joint model.
 #
 # ## Five questions
 #
-# 1. Why is the 80/10/10 die thrown once for an entity and not once for each piece?
-# 2. Attributes have even numbers, values odd ones. What has -1, and why must it never be hidden?
-# 3. Why is the brand in the matrix, though nobody expects a gain there?
-# 4. Nobody hears a colour. How can the sound help to predict it?
-# 5. In the lessons all five values were hidden at once. What would the matrix have shown if the other four had
+# 1. Why is the 80/10/10 draw made once per entity and not once per piece?
+# 2. Attributes have even numbers, values odd ones. Which pieces have -1, and why must they never be hidden?
+# 3. Why is the brand in the matrix, although no gain is expected there?
+# 4. A colour makes no sound. How can the sound help to predict it?
+# 5. In training all five values were hidden at once. What would the matrix have shown if the other four had
 #    stayed visible?
 #
 # ## Pictures for your slides

@@ -2,16 +2,16 @@
 # # 07 · Masked frames: MFP
 #
 # **The question.** Take some frames out of a product's clip. Can a model put them back? And if it can:
-# what has it learned? This notebook is about a trap. A task can be solved without learning what we
-# wanted.
+# what has it learned? This notebook is about a trap: a task can be solved without learning what was
+# intended.
 #
 # **Masked frame prediction** (掩码帧预测), MFP, is one of three regression tasks (the others: pictures in
 # notebook 04, sounds in 08). You will build:
 # - a clip as a list of frame vectors, with some of them hidden;
-# - the loss of MFP, and its strongest rival: **copying the nearest visible frame**;
-# - a comparison that looks like a success of the other **modalities** (模态), and the control that takes it
-#   back;
-# - a training in which the clip really has to ask the picture.
+# - the loss of MFP, and its strongest baseline: **copying the nearest visible frame**;
+# - a comparison that looks like a success of the other **modalities** (模态), and the control that refutes
+#   it;
+# - a training in which the clip has to use the picture.
 #
 # Paper: section 4.2. Code: `scale/losses/masked.py`, `scale/studies/context.py`. About 25
 # seconds.
@@ -41,10 +41,10 @@ row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks 
 play(test.products[row], "video")
 
 # %% [markdown]
-# Each frame is fitted into 24 x 24 **pixels** (像素) and described by 189 numbers: 108 colours (means of 4
-# x 4 pixels) and 81 numbers that say which way the edges run. It is the same description as for a region
-# in notebook 04; a frame is one region. We compute the vector of the first frame and compare with what
-# the data set holds.
+# Each frame is fitted into 24 x 24 **pixels** (像素) and described by 189 numbers: 108 colours (means of 4 x
+# 4 pixels) and 81 numbers for the directions of edges. It is the same description as for a region in
+# notebook 04; a frame is one region. We compute the vector of the first frame and compare it with the
+# stored one.
 
 # %%
 from PIL import Image
@@ -53,16 +53,16 @@ frames_THWC = scale.data.load_video(test.products[row].video, 8)
 first_HWC = scale.data.fit_image(Image.fromarray(frames_THWC[0]), 24)
 first_F = scale.data.hog_features(first_HWC, 24)[0]
 column = test.columns["video"]
-stored_F = column.values[column.start_N[row]].astype(np.float32)  # kept as float16
+stored_F = column.values[column.start_N[row]].astype(np.float32)  # stored as float16
 np.testing.assert_allclose(first_F, stored_F, atol=2e-3)
 print("frames", frames_THWC.shape, "-> vectors", (column.length_N[row].item(), len(first_F)))
 
 # %% [markdown]
-# ## What is hidden
+# ## Masking
 #
-# Half of the frames, chosen at random (the paper: 15 %). The top row shows real frames, the second row
-# what the model gets of them (only the colours can be drawn), the third row what is hidden: hatched. The
-# model sees a learned *mask token* there.
+# Half of the frames are hidden, chosen at random (the paper: 15 %). The top row shows real frames, the
+# second row the model's input (only the colours can be drawn), the third row the hidden frames, hatched.
+# The model gets a learned *mask token* there.
 
 # %%
 shown = scale.studies.reconstruct(run.model, test, "video", run.config.mask, [row])
@@ -90,11 +90,11 @@ for name, guess in (("the frame before", before), ("mean of both", (before + aft
     print(f"{name}: {by_hand:.2f}")
 
 # %% [markdown]
-# ## The rival: copying
+# ## The baseline: copying
 #
-# Things in a clip move slowly. So the frame next to a hidden one is nearly the answer. How nearly? For
-# all test clips we compare frames that are 1, 2, ... 7 places apart. First slowly, for one clip and one
-# distance:
+# Things in a clip move slowly, so the frame next to a hidden one is nearly the answer. How close is it?
+# For all test clips we compare frames that are 1, 2, ... 7 positions apart. First slowly, for one clip and
+# one distance:
 
 # %%
 clip_LF = test.collate([row]).tokens["video"].values[0]
@@ -107,8 +107,8 @@ assert abs(loss_D[0] - total / count) < 1e-5
 print(f"neighbours differ by {total / count:.2f} in this clip")
 
 # %% [markdown]
-# And over all test clips. The dashed line is the error of the dullest guess, the mean of all training
-# frames.
+# And over all test clips. The dashed line is the error of the simplest prediction, the mean of all
+# training frames.
 
 # %%
 loss_D = scale.studies.copy_losses(test, "video", 7)
@@ -119,20 +119,20 @@ assert loss_D[0] < loss_D[-1]
 scale.plot.copy_curve({"video": loss_D}, {"video": mean})
 
 # %% [markdown]
-# Copying the next frame leaves about a seventh of the error of the mean, and even a frame at the other
-# end of the clip is better than the mean: it shows the same product on the same background. **A masked
-# task is only as hard as its shortcut is bad.** With 15 % of 12 frames hidden, nearly every hidden frame
-# has two visible neighbours.
+# Copying the next frame has about a seventh of the error of the mean, and even a frame at the other end of
+# the clip is better than the mean: it shows the same product on the same background. **A masked task is
+# easy if there is a good shortcut.** With 15 % of 12 frames hidden, nearly every hidden frame has two
+# visible neighbours.
 #
-# ## The model against the rival, with and without the other modalities
+# ## The model against copying, with and without the other modalities
 #
-# The paper's loss lets the prediction read the rest of the clip *and* all other modalities, through the
-# **joint co-transformer** (联合协同 Transformer, JCT). We hide the same frames and let the demo's model guess
-# in three situations: *with* the product's own title, table, picture and sound; *without* them (marked
-# absent in `present_BM`); and with those of *another product*. The demo's policy for absent
-# modalities is **zero imputation** (零插补): in the situation *without*, what the encoders make of zeros
-# stands in for the others, as for every incomplete product in training. But a product that lacks four of
-# five at once never came up there.
+# In the paper's loss, the prediction may use the rest of the clip *and* all other modalities, through the
+# **joint co-transformer** (联合协同 Transformer, JCT). We hide the same frames and let the demo's model
+# predict them in three situations: *with* the product's own title, table, picture and sound; *without*
+# them (marked absent in `present_BM`); and with those of *another product*. The demo's policy for absent
+# modalities is **zero imputation** (零插补): in the situation *without*, the other modalities are replaced by
+# the encoders' output for zeros, as for every incomplete product in training. But no training product
+# lacked four of five at once.
 
 # %%
 loss = product_losses(run.model, test, "video", run.config.mask)
@@ -148,12 +148,12 @@ names = {
 pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
-# Two things to see.
+# Two observations.
 #
-# **Copying wins, by far.** The model beats the mean of the training set, but a rule without any learning
-# has less than a third of its loss. To copy, the model would have to pass 189 numbers through vectors of
-# 64; copying needs nothing. (With more layers, more data and more steps the model will find the neighbour
-# too. Then it has learned to copy.)
+# **Copying is better by far.** The model beats the mean of the training set, but a rule without any
+# learning has less than a third of its loss. To copy, the model would have to pass 189 numbers through
+# vectors of 64. (With more layers, more data and more steps the model will find the neighbour too. Then it
+# has learned to copy.)
 #
 # **With the others the loss is lower than without.** A success of the JCT? Look at the interval (置信区间):
 
@@ -164,8 +164,8 @@ assert own.value > 0
 assert np.nanmean(loss["nearest"]) < 0.5 * np.nanmean(loss["all"]) < 0.4 * np.nanmean(loss["mean"])
 
 # %% [markdown]
-# The interval lies above 0. Many papers would stop here. Now the control: the same comparison with the
-# title, table, picture and sound of **another product**.
+# The interval lies above 0. Many papers would stop here. Now the control: the same comparison, but with
+# the title, table, picture and sound of **another product**.
 
 # %%
 wrong = gains(loss, "none")["other products"]
@@ -181,12 +181,12 @@ wanted = {
 scale.plot.context_gain({"video": wanted})
 
 # %% [markdown]
-# **The finding.** Another product's modalities "help" as much as the product's own. So the content is worth
-# nothing here; what helped is that *something* was there, as the model is used to. Read the first two
-# bars together: the first alone would have been a wrong claim. The coloured bars (one other modality
-# alone) tell the same: title or table present, and the model is back in a situation that it knows.
+# **The finding.** Another product's modalities "help" as much as the product's own. So the content has no
+# value here; what helped is the *presence* of any input, as in training. Read the first two bars together:
+# the first alone would have been a wrong claim. The coloured bars (one other modality alone) show the
+# same: with a title or a table present, the input again resembles that of training.
 #
-# Single products, picked by rule (the largest, the median and the most negative difference *without -
+# Single products, selected by rule (the largest, the median and the most negative difference *without -
 # with*):
 
 # %%
@@ -196,14 +196,14 @@ ranked = list(zip(("best", "median", "worst"), shown, strict=True))
 scale.plot.mask_video(ranked, run.config.features)
 
 # %% [markdown]
-# The model paints the same blurred frame at every hidden place: a mean over what the clip might be
-# (notebook 04 says why a squared error does that). The copy in the last row is sharp and nearly right.
-# Where the light changes (last clip), the model follows neither.
+# The model predicts the same blurred frame at every hidden position: a mean over all plausible frames
+# (notebook 04 explains this effect of the squared error). The copy in the last row is sharp and nearly
+# right. Where the light changes (last clip), the prediction does not follow.
 #
-# ## When must a clip ask the picture?
+# ## When does the clip need the picture?
 #
 # When there is no frame left to copy. So we train a small model on MFP alone, with nearly all frames
-# hidden and the product's picture beside the clip. A model of random start, 60 steps, three seconds:
+# hidden and the product's picture as second modality. Randomly initialised, 60 steps, three seconds:
 
 # %%
 alone = scale.studies.train_masked(run.config, train, "video", ("image",), rate=0.99, steps=60)
@@ -216,11 +216,10 @@ print(f"another product's picture - its own: {approx_estimate(e)}, {e.n} product
 assert e.value > 0.03
 
 # %% [markdown]
-# Now it is the product's *own* picture that counts: with another product's the loss is higher, and the
-# interval lies above
-# 0. This comparison can be trusted: in both cases the model sees a picture, as in training. (Do not read
-#    more into it. The loss with the own picture is about that of the training mean, 0.63: 264 clips are
-#    few. But the guess depends on the right picture, and that was the question.)
+# Now it is the product's *own* picture that helps: with another product's the loss is higher, and
+# the interval lies above 0. This comparison can be trusted: in both cases the model gets a picture, as in
+# training. (Do not read more into it. The loss with the own picture is about that of the training mean,
+# 0.63: 264 clips are few. But the prediction depends on the right picture, and that was the question.)
 
 # %%
 rows = scale.studies.best_median_worst(found["other products"] - found["all"])
@@ -230,15 +229,16 @@ ranked = list(zip(("best", "median", "worst"), shown, strict=True))
 scale.plot.mask_video(ranked, run.config.features, guesses=("with", "other products", "mean"))
 
 # %% [markdown]
-# The picture gives the clip its brightness and a rough shape; the colours stay grey. In one sentence:
-# **the other modalities are worth something for the frames only if the frames cannot help themselves.**
-# With 15 % of the frames hidden at random, MFP mostly trains a copier. Hiding whole stretches of the
-# clip, or more of it, is how later work made such tasks useful.
+# The picture provides the brightness and a rough shape of the clip; the colours stay grey. In one
+# sentence: **the other modalities help to predict frames only if no visible frame is close enough to
+# copy.** With 15 % of the frames hidden at random, MFP mostly trains copying. Later work made such tasks
+# useful by hiding whole stretches of the clip, or more of it.
 #
 # ## Exercise: the mask ratio
 #
-# Hide 15 %, 50 %, 75 % and 99 % of the frames. How do copying, the demo's model, and the worth of the
-# others (own against another product's) move? At which ratio does copying lose its lead?
+# Hide 15 %, 50 %, 75 % and 99 % of the frames. How do the losses of copying and of the demo's model, and
+# the value of the other modalities (own against another product's), change? At which ratio does copying
+# lose its lead?
 
 # %% tags=["solution"]
 table = {}
@@ -249,15 +249,15 @@ for rate in (0.15, 0.5, 0.75, 0.99):
     table[rate] = {"copy": approx(np.nanmean(copied)), "model": approx(np.nanmean(swept["all"]))}
     table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
-# Copying gets worse as the visible frames move away, and loses its lead only where hardly one is
+# Copying gets worse as the visible frames are farther away, and loses its lead only if hardly any is
 # left.
 
 # %% [markdown]
-# ## Exercise: ask for the difference
+# ## Exercise: predict the difference
 #
 # Let a head predict the *difference* to the nearest visible frame instead of the frame. What is the loss
-# of a head that always answers 0? Compute it for the test clips with `mask_modality` and `nearest_visible`, and
-# say what that means for a model that is trained this way.
+# of a head that always predicts 0? Compute it for the test clips with `mask_modality` and
+# `nearest_visible`. What does that mean for a model that is trained this way?
 
 # %% tags=["solution"]
 (masked,) = scale.studies.mask_modality(test, "video", run.config.mask)
@@ -266,24 +266,24 @@ difference_NF = masked.targets["video"] - nearest_NF
 answer = masked_vector_loss(torch.zeros_like(difference_NF), difference_NF)
 torch.testing.assert_close(answer, masked_vector_loss(nearest_NF, masked.targets["video"]))
 print(f"always 0: {answer:.2f}")
-# It is exactly the loss of copying: such a model starts where the copier stands and can only
-# learn what moves.
+# It is exactly the loss of copying: such a model starts at the loss of copying and only has to
+# learn the motion.
 
 # %% [markdown]
 # ## What to remember
 #
 # - MFP hides frames of a clip and predicts their vectors by a mean squared error.
-# - Always compare with copying the nearest visible frame. Here it beats the trained model by far.
-# - "Better with the others than without" can be an effect of *presence*. Only another product's modalities
-#   tell whether the content helps. In the demo it does not.
-# - A training that leaves no frame to copy makes the clip read the picture.
+# - Always compare with copying the nearest visible frame. Here it is far better than the trained model.
+# - "Better with the others than without" can be an effect of *presence*. Only a comparison with another
+#   product's modalities shows whether the content helps. In the demo it does not.
+# - If no frame is left to copy, the model learns to use the picture.
 #
 # ## Five questions
 #
-# 1. Why is copying a good guess for a frame and a bad one for a region of a picture?
+# 1. Why is copying a good prediction for a frame and a bad one for a region of a picture?
 # 2. The loss is lower with the other modalities, and the interval excludes 0. Why is that not enough?
-# 3. The model could reach the copier's loss. Would its features be better for retrieval then? Give a
-#    reason for each answer.
+# 3. Suppose that the model reached the loss of copying. Would its features be better for retrieval then?
+#    Give a reason for each answer.
 # 4. You may choose which frames to hide, not only how many. Which choice makes copying hardest?
 # 5. Under the policy `drop` no incomplete product is trained on. Which of the three situations is then
 #    unfair?

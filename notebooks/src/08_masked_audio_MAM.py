@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 08 · Masked audio: MAM
 #
-# **The question.** Cut pieces out of the sound that a product makes. What would a model need to know to
-# fill the gaps: the rest of the sound, or what the thing is?
+# **The question.** Cut pieces out of the sound that a product makes. What does a model need to fill the
+# gaps: the rest of the sound, or information about the thing itself?
 #
 # **Masked audio modelling** (掩码音频建模), MAM, is the last of the five pretext tasks. You will build:
 # - a sound as a picture of pitches over time, the **log-mel spectrogram** (对数梅尔谱), one step at a time;
 # - a mask over its time frames, and the loss, by hand and by the package;
-# - a fair race between the model and copying, with and without the other **modalities** (模态);
-# - a training in which the sound must ask the others what the thing is.
+# - a fair comparison of the model with copying, with and without the other **modalities** (模态);
+# - a training in which the model has to use another modality to predict the sound.
 #
 # Paper: section 4.2. Code: `scale/data/features.py`, `scale/losses/masked.py`,
 # `scale/studies/context.py`. About 25 seconds.
@@ -25,7 +25,7 @@ from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_lo
 setup(seed=0)
 
 # %% [markdown]
-# ## What a sound is
+# ## A sound
 #
 # A microphone measures air pressure many times a second; here 16,000 times. A **tone** (音调) of 500 Hz
 # goes up and down 500 times a second. We make one, and one of 2,000 Hz after it. Listen:
@@ -40,10 +40,10 @@ tones_S = np.concatenate([low_S, high_S]).astype(np.float32)
 Audio(tones_S, rate=rate, normalize=False)
 
 # %% [markdown]
-# Two seconds are 32,000 numbers, and hardly any of them means something alone. What we hear is **which
-# pitches sound when**. So we cut the sound into short **windows** (窗), here 32 of them in two seconds,
-# and ask of each window how much of every frequency is in it. The tool is the **Fourier transform**
-# (傅里叶变换). Its result for one window of each tone has its largest value where the tone is:
+# Two seconds are 32,000 numbers, and hardly any of them is meaningful alone. We hear **which pitches sound
+# when**. So we cut the sound into short **windows** (窗), here 32 in two seconds, and measure how much of
+# every frequency each window contains. This is the **Fourier transform** (傅里叶变换). For one window of each
+# tone, its largest value is at the frequency of the tone:
 
 # %%
 run = demo_run()
@@ -57,14 +57,14 @@ for name, start in (("first second", 5 * hop), ("last second", 25 * hop)):
 # %% [markdown]
 # ## Mel and log
 #
-# Two more steps, both because of how we hear.
-# - **Mel** (梅尔): for our ears the step from 200 to 400 Hz is as large as that from 2,000 to 4,000 Hz,
-#   roughly. So frequencies are collected in 40 *bands*, narrow for low pitches and wide for high ones.
+# Two more steps follow, both modelled on human hearing.
+# - **Mel** (梅尔): to our ears the step from 200 to 400 Hz is roughly as large as that from 2,000 to 4,000
+#   Hz. So frequencies are grouped into 40 *bands*, narrow for low pitches and wide for high ones.
 # - **Log** (对数): ten times the power sounds "a step" louder, not ten times. So we take $10 \log_{10}$ of
-#   the power, in decibels (分贝, dB), and scale it: silence (-100 dB) becomes -1, and 0 dB becomes 1.
+#   the power, in decibels (分贝, dB), and rescale it: silence (-100 dB) becomes -1, and 0 dB becomes 1.
 #
-# We do it for one time frame by hand: window, Fourier, square, bands, log. The package's `log_mel` does
-# it for all.
+# We compute one time frame by hand: window, Fourier transform, square, bands, log. The package's `log_mel`
+# does it for all.
 
 # %%
 from transformers.audio_utils import mel_filter_bank
@@ -80,14 +80,14 @@ np.testing.assert_allclose(by_hand_F, mel_LF[place], atol=1e-4)
 print("log-mel", mel_LF.shape, "loudest band:", mel_LF[5].argmax(), "and", mel_LF[25].argmax())
 
 # %% [markdown]
-# So two seconds of sound are now a sequence of 32 vectors of 40 numbers: **one vector a time frame**, and
-# that is a token. The order of the axes matters: the released code takes the 80 *mel bands* as the tokens
-# and the time steps as their numbers (axes swapped), so its "time frames" are pitches and nothing can be
-# hidden in time; it runs all the same (notebook 15).
+# So two seconds of sound are now a sequence of 32 vectors of 40 numbers: **one vector per time frame**,
+# which is one token. The order of the axes matters: the released code uses the 80 *mel bands* as tokens and
+# the time steps as their features (axes swapped), so its "time frames" are pitches and no moment can be
+# hidden; it runs without an error (notebook 15).
 #
 # ## A product's sound
 #
-# In the sample shop a sound is a product being knocked. Listen to one:
+# In the sample shop, a sound is a knock on the product. Listen to one:
 
 # %%
 train, test = demo_data("train"), demo_data("test")
@@ -96,9 +96,9 @@ play(test.products[row], "audio")
 
 # %% [markdown]
 # And the same as log-mel: time from left to right, pitch upwards, bright is loud. A knock is a bright
-# column (all pitches at once), then a few lines stay and fade: the pitches at which the thing rings. A
-# bell's lines are long, a cushion has none. Below: half of the time frames hidden, as the demo does (the
-# paper: 15 %). The model sees a learned *mask token* there.
+# column (all pitches at once); then a few lines remain and fade: the pitches at which the thing rings. A
+# bell has long lines, a cushion has none. Below, half of the time frames are hidden, as in the demo (the
+# paper: 15 %). The model gets a learned *mask token* there.
 
 # %%
 shown = scale.studies.reconstruct(run.model, test, "audio", run.config.mask, [row])
@@ -113,8 +113,8 @@ scale.plot.mask_audio([("", shown[0])], config, guesses=())
 # $$L_{MAM} = \frac{1}{N} \sum_{n} \frac{1}{F} \sum_{f} (p_{nf} - t_{nf})^2$$
 #
 # The numbers are *standardised* first: for each band, minus its mean over the training sounds, divided by
-# its spread. So a band that is always loud does not count more, and "predict the mean" is the vector 0.
-# Two frames, two bands. In your head: errors 1, 1 give 1; errors 0, 2 give 2; the mean is 1.5.
+# its spread. So a band that is always loud does not count more, and "predict the mean" is the vector 0. Two
+# frames, two bands. Mentally: errors 1, 1 give 1; errors 0, 2 give 2; the mean is 1.5.
 
 # %%
 predicted_NF = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
@@ -126,11 +126,11 @@ torch.testing.assert_close(scale.losses.masked_vector_loss(predicted_NF, truth_N
 print(f"loss {by_hand:.2f}")
 
 # %% [markdown]
-# ## What can be known without a model
+# ## Baselines without a model
 #
-# A ringing line goes on, so the frame next to a hidden one says much. A knock comes without warning, so
-# it says nothing of that. The picture shows the error of copying the frame that is *d* frames away;
-# dashed is the dullest guess, the mean of all training frames.
+# A ringing line continues, so the frame next to a hidden one is informative. A knock is sudden, so its
+# neighbour is not. The picture shows the error of copying the frame that is *d* frames away; the dashed
+# line is the simplest prediction, the mean of all training frames.
 
 # %%
 shown_modalities = {"video": 7, "audio": 16}
@@ -147,12 +147,12 @@ scale.plot.copy_curve(losses, means)
 #
 # ## With and without the other modalities
 #
-# Now the demo's model guesses the same hidden frames in three situations: *with* the product's own title,
-# table, picture and clip; *without* them (marked absent in `present_BM`); with those of
-# *another product*. The demo's policy for absent modalities is **zero imputation** (零插补), so in the
-# situation *without* stands what the encoders make of zeros, as for every incomplete product in training.
-# But four absent ones at once are odd for the model, so the fair control is another product: as many tokens
-# as ever, about the wrong product (notebook 07 shows how the first comparison alone deceives).
+# Now the demo's model predicts the same hidden frames in three situations: *with* the product's own title,
+# table, picture and clip; *without* them (marked absent in `present_BM`); with those of *another product*.
+# The demo's policy for absent modalities is **zero imputation** (零插补), so *without* them the JCT gets the
+# encoders' output for zeros, as for every incomplete product in training. But four absent modalities at
+# once never occurred in training, so the fair control is another product: the usual number of tokens, from
+# the wrong product (notebook 07 shows how misleading the first comparison alone can be).
 
 # %%
 loss = product_losses(run.model, test, "audio", run.config.mask)
@@ -168,8 +168,8 @@ names = {
 pd.DataFrame({"loss": {title: approx(np.nanmean(loss[name])) for name, title in names.items()}})
 
 # %% [markdown]
-# The model has less than half of the error of the mean: it has learned that sounds go on. Copying the
-# nearest visible frame is still a little better. And the other modalities?
+# The model has less than half of the error of the mean: it has learned that sounds continue. Copying the
+# nearest visible frame is still slightly better. And the other modalities?
 
 # %%
 against = {
@@ -188,13 +188,12 @@ wanted = {
 scale.plot.context_gain({"audio": wanted})
 
 # %% [markdown]
-# **The finding.** Whatever the other modalities are worth here, it is at most a few hundredths of the
-# loss, and another product's do as well as the product's own: the content is not used. The coloured bars show
-# one other modality alone. (If one of them stands clear of 0, compare it with the hatched bar before you
-# believe it.)
+# **The finding.** The other modalities reduce the loss by a few hundredths at most, and another product's
+# do so as well as the product's own: the content is not used. The coloured bars show one other modality
+# alone. (If one of them excludes 0, compare it with the hatched bar before you believe it.)
 #
-# Single products, by rule: the largest, the median and the most negative difference *without - with*.
-# Marks below a picture: the frames that were hidden.
+# Single products, by rule: the largest, the median and the most negative difference *without - with*. The
+# marks below a picture show the hidden frames.
 
 # %%
 rows = scale.studies.best_median_worst(loss["none"] - loss["all"])
@@ -203,18 +202,18 @@ scale.plot.mask_audio(list(zip(("best", "median", "worst"), shown, strict=True))
 
 # %% [markdown]
 # Look at a gap of several frames. The model continues the lines but lets them fade into a blur, since the
-# squared error asks for the mean (notebook 04). It cannot place a knock that fell wholly into a gap, and
-# nor can anybody: no title says *when* the mallet hits. The copy keeps lines sharp and repeats a knock or
-# leaves it out.
+# best prediction under a squared error is the mean (notebook 04). It cannot place a knock that falls
+# entirely into a gap; no model could, because no title contains the time of the knock. The copy keeps lines
+# sharp and repeats a knock or leaves it out.
 #
-# So what could the others tell at all? Not when, but **what**: a metal pan rings long, a cushion does
-# not. That is known from the visible half of the sound too. The others are needed only where no sound is
-# left.
+# So what information could the others contain at all? Not when, but **what**: a metal pan rings for a long
+# time, a cushion does not. But the visible half of the sound contains that too. The others are needed only
+# if no sound is left.
 #
-# ## When must a sound ask?
+# ## When does the sound need another modality?
 #
-# We train a small model on MAM alone, with nearly all time frames hidden and the product's **table**
-# beside the sound: it often names the material. A model of random start, 50 steps, about eight seconds:
+# We train a small model on MAM alone, with nearly all time frames hidden and the product's **table** as
+# second modality: it often names the material. Randomly initialised, 50 steps, about eight seconds:
 
 # %%
 alone = scale.studies.train_masked(run.config, train, "audio", ("table",), rate=0.99, steps=50)
@@ -228,9 +227,9 @@ assert e.value > 0.03
 assert found["all"].mean() < 0.95 * means["audio"]
 
 # %% [markdown]
-# Now the product's *own* table counts: with another product's the loss is higher, the interval (置信区间) lies
-# above 0, and the guess is better than the mean of the training set. The model hears one frame of these
-# sounds at most. It reads what the thing is made of, and guesses how it will sound.
+# Now the product's *own* table helps: with another product's the loss is higher, the interval (置信区间) lies
+# above 0, and the prediction is better than the mean of the training set. The model gets at most one frame
+# of these sounds. It predicts the sound from the material in the table.
 
 # %%
 rows = scale.studies.best_median_worst(found["other products"] - found["all"])
@@ -240,14 +239,15 @@ ranked = list(zip(("best", "median", "worst"), shown, strict=True))
 scale.plot.mask_audio(ranked, config, guesses=("with", "other products"))
 
 # %% [markdown]
-# Look at the first product: its own table makes the guess dark and short, as the sound is; another product's
-# makes it ring. In the median product the two guesses hardly differ, and the last row shows a table that
-# misled. No guess has clear lines: at which pitches a thing rings, no table says.
+# Look at the first product: with its own table the predicted sound is dull and short, like the true one;
+# with another product's it rings. For the median product the two predictions hardly differ, and the last
+# row shows a misleading table. No prediction has clear lines: no table contains the pitches at which a
+# thing rings.
 #
 # ## Exercise: the mask ratio
 #
-# Hide 15 %, 50 %, 75 % and 99 % of the time frames of the test sounds. Where does the demo's model pass
-# the copier? How much are the others worth, own against another product's?
+# Hide 15 %, 50 %, 75 % and 99 % of the time frames of the test sounds. Where does the demo's model become
+# better than copying? How much do the others help, own against another product's?
 
 # %% tags=["solution"]
 table = {}
@@ -261,7 +261,7 @@ for rate_hidden in (0.15, 0.5, 0.75, 0.99):
     }
     table[rate_hidden]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
-# With few frames hidden the copier is far ahead; with three of four hidden the two meet.
+# With few frames hidden copying is far better; with three of four hidden the two are equal.
 
 # %% [markdown]
 # ## Exercise: read a spectrogram
@@ -284,22 +284,23 @@ assert first > last
 # %% [markdown]
 # ## What to remember
 #
-# - Log-mel: windows, power of each frequency, 40 bands as the ear has them, logarithm. One vector a time
+# - Log-mel: windows, power of each frequency, 40 bands spaced like hearing, logarithm. One vector per time
 #   frame.
 # - MAM hides time frames and predicts them by a mean squared error; tokens are *times*, not pitches.
 # - The demo's model is nearly as good as copying the nearest visible frame, and does not use the other
 #   modalities.
-# - Others can tell *what* rings, never *when* it is struck. They count when the sound itself is hidden.
+# - Other modalities contain *what* rings, not *when* it is struck. They help when the sound itself is
+#   hidden.
 #
 # ## Five questions
 #
 # 1. Why is a time frame, and not a mel band, the token that is hidden? What would hiding a band teach?
 # 2. Why is the loss computed on standardised features?
-# 3. A knock falls wholly into a gap. What is the best guess under a squared error, and what would it
+# 3. A knock falls entirely into a gap. What is the best prediction under a squared error, and what would it
 #    sound like?
-# 4. Name one thing about a sound that a title can tell, and one that it cannot.
-# 5. The shop's products with a sound and those without are not the same kind. How could that mislead the
-#    difference *without - with*?
+# 4. Name one property of a sound that a title can contain, and one that it cannot.
+# 5. The shop's products with a sound differ from those without. How could that bias the difference between
+#    *without* and *with*?
 #
 # ## Pictures for your slides
 #

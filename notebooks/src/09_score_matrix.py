@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 09 · The score matrix S′
 #
-# **The question.** A title, a table, a picture, a clip and a sound describe one product. Some of them
-# agree, some do not, some are missing. SCALE lets the model itself say how much each pair of them, and
-# each one alone, should count. How is that number made, and does it say what one hopes?
+# **The question.** A title, a table, a picture, a clip and a sound describe one product. Some of them agree,
+# some do not, some are missing. In SCALE the model itself determines the weight of each pair of modalities, and
+# of each single one. How is this weight computed, and does it do what one hopes?
 #
 # You will build, on one real product:
 # - the **inter-modality score matrix** (模态间得分矩阵) S, by a double loop and by the package;
@@ -26,14 +26,14 @@ setup(seed=0)
 # %% [markdown]
 # ## Small enough to check by hand
 #
-# A **feature** (特征) is a vector that a modality's encoder gives. Take three modalities with features of
-# two numbers. The **cosine** of two vectors is their dot product, divided by both lengths: 1 when they
-# point the same way, 0 when they are at a right angle.
+# A **feature** (特征) is the vector that an encoder computes for a modality. Take three modalities with features
+# of two numbers. The **cosine** of two vectors is their dot product divided by both lengths: 1 when they point
+# the same way, 0 when they are at a right angle.
 #
 # $$S_{ij} = \cos(f_i, f_j) = \frac{f_i \cdot f_j}{\lVert f_i\rVert\,\lVert f_j\rVert}$$
 #
-# The picture's vector below is (0.8, 0.6), of length 1. So its cosine with the text's (1, 0) is 0.8, and
-# with the sound's (0, 1) it is 0.6. Text and sound share nothing.
+# The picture's vector below is (0.8, 0.6), of length 1. So its cosine with the text's (1, 0) is 0.8, and with
+# the sound's (0, 1) it is 0.6. Text and sound are orthogonal.
 
 # %%
 features_MD = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])  # text, image, audio
@@ -58,15 +58,15 @@ assert share_MM.sum(dim=1).allclose(torch.ones(3))
 weighted_MM
 
 # %% [markdown]
-# Read the first row: text gives itself 0.46, the picture 0.30, and the sound, with which it shares
-# nothing, 0. Note two things that we will need later. The diagonal is largest in the row that agrees
-# *least*: 0.49 for the sound, 0.40 for the picture in the middle. And S′ is not symmetric: the picture
-# gives the text 0.26, not 0.30.
+# Read the first row: text has 0.46 with itself, 0.30 with the picture, and 0 with the sound, to which it is
+# orthogonal. Note two things that we will need later. The diagonal is largest in the row that agrees *least*:
+# 0.49 for the sound, 0.40 for the picture in the middle. And S′ is not symmetric: from picture to text it is
+# 0.26, not 0.30.
 #
 # ## One real product
 #
-# Now the same with a product of the sample shop and the model that `make demo` trains (if it is not there
-# yet, the next cell trains it, which takes one to two minutes, once).
+# Now the same with a product of the sample shop and the model that `make demo` trains (if there is none yet,
+# the next cell trains it once, which takes one to two minutes).
 
 # %%
 run = demo_run()
@@ -76,9 +76,9 @@ product = test.products[row]
 scale.plot.product(product)
 
 # %% [markdown]
-# `embed` runs the five encoders and gives a feature for each modality. The double loop above, over five
-# features of 64 numbers, is all there is to S. The package does it for a whole batch in one matrix product;
-# the loop is its *slow twin*, and the two must agree.
+# `embed` runs the five encoders and returns a feature for each modality. The double loop above, over five
+# features of 64 numbers, is the whole computation of S. The package does it for a whole batch in one matrix
+# product; the two must agree.
 
 # %%
 with torch.no_grad():
@@ -91,14 +91,14 @@ torch.testing.assert_close(scores.cosine_BMM[0], S_MM, atol=1e-5, rtol=0)
 torch.testing.assert_close(scores.weighted_BMM[0], slow_MM, atol=1e-5, rtol=0)
 
 # %% [markdown]
-# For a product of any catalogue, `run.scores` does both steps.
+# For a product of any catalogue, `run.scores` does both steps at once.
 
 # %%
 torch.testing.assert_close(run.scores(product).weighted_BMM, scores.weighted_BMM, atol=1e-5, rtol=0)
 
 # %% [markdown]
-# The picture shows S, its softmax by row, and S′. Framed: what the loss uses. The **upper triangle** weighs
-# the ten contrastive losses (模态间损失, inter-modality), the **diagonal** the five masked losses
+# The picture shows S, its softmax by row, and S′. The frames mark the cells that the loss uses. The **upper
+# triangle** weights the ten contrastive losses (模态间损失, inter-modality), the **diagonal** the five masked losses
 # (模态内损失, intra-modality):
 #
 # $$L = \sum_{i<j} L_{CL}(S'_{ij} \cdot \text{logit}_{ij}) + \sum_i L_{M_i}(S'_{ii} \cdot \text{logit}_i)$$
@@ -107,17 +107,17 @@ torch.testing.assert_close(run.scores(product).weighted_BMM, scores.weighted_BMM
 scale.plot.scores(scores)
 
 # %% [markdown]
-# In one sentence: the diagonal of S says nothing (a thing agrees with itself), and everything that the
-# diagonal of S′ says it says through the softmax's denominator, that is, through the *other* modalities.
+# In one sentence: the diagonal of S carries no information (every feature agrees with itself), and the diagonal
+# of S′ depends only on the softmax's denominator, that is, on the *other* modalities.
 #
-# ## What the diagonal means
+# ## The meaning of the diagonal
 #
 # $S_{ii} = \cos(f_i, f_i) = 1$, for every modality of every product. So $S'_{ii}$ is only its softmax share.
 # With four other modalities, all at cosine $c$ to it:
 #
 # $$S'_{ii} = \frac{e}{e + 4 e^{c}}$$
 #
-# If the others share nothing with it ($c = 0$) that is 0.405; if they agree ($c = 0.9$), 0.216.
+# If the others are orthogonal to it ($c = 0$), this is 0.405; if they agree ($c = 0.9$), 0.216.
 
 # %%
 for cosine in (0.0, 0.9):
@@ -128,9 +128,9 @@ for cosine in (0.0, 0.9):
     print(f"cosine to the others {cosine}: own weight {own:.3f}")
 
 # %% [markdown]
-# So a modality that disagrees with all others gets the **largest** own weight. If a disagreeing modality is
-# a broken one, the formula trusts it most. Is that so in the trained model? Let us give the product another
-# product's sound, and look at the sound's own weight before and after.
+# So a modality that disagrees with all others gets the **largest** own weight. If a modality disagrees because
+# it is wrong, the formula trusts it most. Does this happen in the trained model? Let us give the product
+# another product's sound, and compare the sound's own weight before and after.
 
 # %%
 others = [k for k in range(len(test)) if test.present_NM[k].all() and k != row]
@@ -144,19 +144,19 @@ print(f"own sound {approx(own_before)}, another product's sound {approx(own_afte
 assert own_after > own_before
 
 # %% [markdown]
-# A wrong sound gets *more* weight than the right one. This is not a mistake in the code: it is what the
-# formula says, and our studies find the same over whole trainings (`docs/findings.md`: damaged sounds
-# 0.33 → 0.39, mean of five trainings). The off-diagonals go the way one hopes: agreement counts more.
+# A wrong sound gets *more* weight than the right one. This is not a bug: it follows from the formula, and our
+# studies find the same over whole trainings (`docs/findings.md`: damaged sounds 0.33 → 0.39, mean of five
+# trainings). The off-diagonals behave as one hopes: agreement counts more.
 #
 # ## Missing modalities: `present`
 #
-# A product may lack a modality. Three facts must not be confused: a modality is **missing** (缺失), a
-# position is **padding** (填充), a token is **masked** (掩码) for a pretext task. The scores need the first
-# one, `present_BM`: rows and columns of what is missing are 0, and the softmax runs over what is there.
+# A product may lack a modality. Three facts must not be confused: a modality is **missing** (缺失), a position is
+# **padding** (填充), a token is **masked** (掩码) for a pretext task. The scores need the first one, `present_BM`:
+# rows and columns of missing modalities are 0, and the softmax runs over the present ones.
 #
-# What if one forgets it? With **zero imputation** (零插补) the missing clip and sound still go through their
-# encoders, as zeros, and something comes out. Two zero inputs give two features that are the same for
-# *every* product that lacks them.
+# What if it is forgotten? With **zero imputation** (零插补) the missing clip and sound still pass through their
+# encoders, as zeros, and produce features. These two features are the same for *every* product that lacks a
+# clip and a sound.
 
 # %%
 present_BM = torch.tensor([[True, True, True, False, False]])  # no video, no audio
@@ -165,11 +165,11 @@ assert not right.weighted_BMM[0, 3:].any()
 assert right.softmax_BMM[0, :3].sum(dim=1).allclose(torch.ones(3))
 
 # %% [markdown]
-# Left in without the flag, two missing modalities look like this:
+# Without the flag, two missing modalities look like this:
 
 # %%
 imputed_MD = f_MD.clone()
-imputed_MD[3:] = torch.ones(64)  # any constant: what an encoder makes of nothing
+imputed_MD[3:] = torch.ones(64)  # any constant, like an encoder's output for zeros
 wrong = inter_modality_scores(imputed_MD[None])
 flagged, forgotten = (found.weighted_BMM[0, 3, 4] for found in (right, wrong))
 print("weight of the pair video-audio, both missing:")
@@ -183,14 +183,14 @@ assert forgotten > 0.2
 scale.plot.scores(right)
 
 # %% [markdown]
-# Without `present`, two missing modalities agree perfectly and get one of the largest weights of all. With
-# it they are out: hatched, no number, no pair, no loss.
+# Without `present`, two missing modalities agree perfectly and get one of the largest weights of all. With it
+# they are excluded (hatched): no score, no pair, no loss.
 #
 # ## Where the weight acts
 #
-# A weight can multiply the **logits** (the paper's formula), or the **loss**. These are two different
-# things. InfoNCE is a softmax over logits $\cos / t$ with temperature $t$ = 0.07. A weight on the logits is
-# an inverse temperature: 0.2 times the logits is a temperature of 0.35.
+# A weight can multiply the **logits** (the paper's formula), or the **loss**. These have different effects.
+# InfoNCE is a softmax over logits $\cos / t$ with temperature $t$ = 0.07. A weight on the logits is an inverse
+# temperature: 0.2 times the logits is a temperature of 0.35.
 
 # %%
 logits_C = torch.tensor([0.8, 0.3, 0.1]) / 0.07  # the true partner, and two others
@@ -201,20 +201,20 @@ for weight in (1.0, 0.2):
     print(f"weight {weight}: loss {loss:.3f}, a temperature of {0.07 / weight:.2f}")
 
 # %% [markdown]
-# So "weights help" may only mean "another temperature helps", and every study of ours compares with uniform
+# So "weights help" may only mean "another temperature helps". Therefore all our studies compare with uniform
 # weights at the same mean scale, a **temperature-matched control**.
 #
-# There is worse. S′ has the sign of the cosine, and so has the logit. Their product is even: a pair whose
-# random cosine starts *below* 0 gets a larger logit by becoming *more* opposite. And with the weight on the
-# loss, if gradient may flow into it, the model can lower its loss by lowering its weight.
+# There is a second problem. S′ has the sign of the cosine, and so has the logit. Their product is even: a pair
+# whose random cosine starts *below* 0 gets a larger logit by becoming *more* opposite. And with the weight on
+# the loss, if gradient flows into it, the model can lower its loss by lowering its weight.
 
 # %%
 scale.plot.weight_effects()
 
 # %% [markdown]
-# Left: the own weight, and the released code's version (next section). Middle: the weighted logit falls
-# towards 0 from both sides. Right: gradient descent on one pair. With the gradient stopped the pair comes
-# together; with it flowing the model finds the short way out and makes the weight 0.
+# Left: the own weight, and the released code's version (next section). Middle: the weighted logit falls towards
+# 0 from both sides. Right: gradient descent on one pair. With the gradient stopped the pair comes together;
+# with gradient flow the model takes the shortcut and makes the weight 0.
 
 # %%
 for flowing in (False, True):
@@ -233,12 +233,12 @@ assert (
 # %% [markdown]
 # ## The authors' extra normalisation
 #
-# The released code divides each row of S · softmax(S) by its length once more. The softmax's denominator is
+# The released code additionally divides each row of S · softmax(S) by its norm. The softmax's denominator is
 # the same for the whole row, so it cancels:
 #
 # $$G_{ij} = \frac{S_{ij}\, e^{S_{ij}}}{\sqrt{\sum_k S_{ik}^2\, e^{2 S_{ik}}}}$$
 #
-# Then $G_{ii}$ runs from $1/\sqrt 5$ = 0.447 (all agree) to 1 (nothing shared): the orange curve above.
+# Then $G_{ii}$ ranges from $1/\sqrt 5$ = 0.447 (all agree) to 1 (all orthogonal): the orange curve above.
 
 # %%
 released = inter_modality_scores(f_MD[None], row_normalise=True).weighted_BMM[0]
@@ -249,61 +249,62 @@ torch.testing.assert_close(released, G_MM, atol=1e-5, rtol=0)
 # %% [markdown]
 # ## S′ over training
 #
-# At the start the features are random and S′ means nothing. The run has logged its mean at every validation.
+# At the start the features are random and S′ is meaningless. The run has logged its mean at every validation.
 
 # %%
 scale.plot.scores_over_time(run)
 
 # %% [markdown]
-# The pair weights rise as the contrastive loss pulls the modalities of a product together, and the own
-# weights fall for that very reason. They rise without being used: the demo trains with uniform weights
-# (`loss.weight_on = "none"`), which is our default because no study of ours found S′ to be better. The
-# order of the pairs is a by-product of InfoNCE. Notebook 11 reads those studies.
+# The pair weights rise as the contrastive loss pulls the modalities of a product together, and the own weights
+# fall for that very reason. They rise without being used: the demo trains with uniform weights
+# (`loss.weight_on = "none"`), which is our default because no study of ours found S′ to be better. The order of
+# the pairs is a by-product of InfoNCE. Notebook 11 presents those studies.
 #
-# ## Move it yourself
+# ## Try it yourself
 #
-# The panel below runs the model at every move. Switch the sound off; blur the picture; take the title from
-# another product; then look at S′, at the bars (the mark is the product as it is in the catalogue) and at the
-# five nearest products. It needs a running kernel: run the cell. (On a page without one you see S′ as it stands.)
+# The panel below runs the model after every change. Switch the sound off; blur the picture; take the title from
+# another product; then look at S′, at the bars (the mark shows the unchanged product) and at the five nearest
+# products. It needs a running kernel: run the cell. (Without one you see the S′ of the unchanged product.)
 
 # %%
 scale.explore.ScoreExplorer(scale.explore.ExplorerSource(run, test), product=test.ids[row])
 
 # %% [markdown]
-# In one sentence: the odd one out gets *more* own weight and less weight in its pairs, whatever made it odd.
+# In one sentence: a modality that disagrees gets *more* own weight and less weight in its pairs, whatever the
+# reason.
 #
 # %% [markdown]
 # ## Exercise
 #
-# In which case is S′ of a pair *larger* than it would be if the two agreed less with the third? Take three
-# modalities. Text and image have cosine 0.6. The sound has cosine $c$ to both. Compute $S'_{\text{text,image}}$
-# for $c$ = 0, 0.3, 0.6 and say in one sentence what you see. (Features with these cosines are not needed:
-# begin with S.)
+# How does S′ of a pair depend on the agreement with a third modality? Take three modalities. Text and image
+# have cosine 0.6. The sound has cosine $c$ to both. Compute $S'_{\text{text,image}}$ for $c$ = 0, 0.3, 0.6 and
+# describe the result in one sentence. (You do not need features with these cosines: start from S.)
 
 # %% tags=["solution"]
 for c in (0.0, 0.3, 0.6):
     S_MM = torch.tensor([[1.0, 0.6, c], [0.6, 1.0, c], [c, c, 1.0]])
     print(f"c = {c}: S' of text and image {(S_MM * softmax(S_MM, dim=1))[0, 1]:.3f}")
-# The more the sound agrees, the less is left for the pair: the softmax shares one unit per row.
+# The more the sound agrees, the less is left for the pair: each softmax row sums to one.
 
 # %% [markdown]
 # ## What to remember
 #
 # - S is the table of cosines between a product's modalities; S′ = S · softmax(S) by row.
-# - S_ii is always 1, so the diagonal of S′ only says how little the *others* agree: it is largest for the odd
-#   one out.
-# - What is missing must leave the scores by `present`; zeros with no flag agree perfectly with each other.
-# - A weight on the logits is a temperature and can turn a pair round; a weight on the loss needs its gradient
+# - S_ii is always 1, so the diagonal of S′ only measures how little the *others* agree: it is largest for the
+#   modality that agrees least.
+# - Missing modalities must be excluded from the scores by `present`; zeros without the flag agree perfectly
+#   with each other.
+# - A weight on the logits is a temperature and can push a pair apart; a weight on the loss needs its gradient
 #   stopped.
 #
 # ## Five questions
 #
 # 1. Why is S symmetric and S′ not?
-# 2. A product has two modalities only, with cosine 0.5. What is S′, all four cells?
+# 2. A product has only two modalities, with cosine 0.5. What are the four cells of S′?
 # 3. Why does every comparison of weighted logits need a temperature-matched control?
 # 4. What would go wrong if S′ of missing modalities were kept and the weight acted on the loss?
 # 5. The released code normalises each row again. Which part of the formula no longer matters, and what are the
-#    smallest and the largest possible diagonal?
+#    smallest and the largest possible values on the diagonal?
 #
 # ## Pictures for your slides
 #

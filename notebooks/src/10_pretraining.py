@@ -1,16 +1,16 @@
 # %% [markdown]
 # # 10 · Pretraining: the whole objective, trained
 #
-# **The question.** Ten contrastive losses, five masked losses, one model. What happens in one step, what do
-# the curves say, how does one stop and go on, and what does one do when it does not learn?
+# **The question.** Ten contrastive losses, five masked losses, one model. What happens in one step? How are the
+# curves read? How is a run stopped and resumed? And what can be done if it does not learn?
 #
 # You will
 # - see the architecture, with the shapes of the model at hand;
-# - compute the total loss of one batch, term by term, and find the package's number;
-# - write the training loop in a few lines, and get the package's loss curve;
+# - compute the total loss of one batch, term by term, and compare it with the package's;
+# - write the training loop in a few lines, and reproduce the package's loss curve;
 # - read every curve of a finished run;
-# - stop a run, go on, and compare the bits;
-# - look at runs that do not learn, and at a table from symptom to cause.
+# - stop a run, resume it, and compare the result bit by bit;
+# - look at runs that do not learn, and at a table of symptoms and causes.
 #
 # Paper: sections 4.2 to 4.4. Code: `scale/losses/total.py`, `scale/training/`. About 40 seconds.
 
@@ -29,9 +29,9 @@ setup(seed=0)
 # %% [markdown]
 # ## The model, drawn from its config
 #
-# Five encoders (编码器), one for each modality. Each puts a `[CLS]` token in front and gives tokens of the same
-# width. The five `[CLS]` features meet in the contrast. All tokens together go through the **joint
-# co-transformer** (联合协同 Transformer, JCT), and from there the heads predict what was hidden.
+# There are five encoders (编码器), one for each modality. Each puts a `[CLS]` token in front and returns tokens of the
+# same width. The five `[CLS]` features enter the contrastive losses. All tokens together go through the **joint
+# co-transformer** (联合协同 Transformer, JCT), and from its output the heads predict the hidden tokens.
 
 # %%
 run = demo_run()
@@ -39,17 +39,16 @@ parameters = sum(p.numel() for p in run.model.parameters())
 scale.plot.architecture(run.config.model, parameters, "tiny")
 
 # %% [markdown]
-# Every number in the picture is read from `run.config.model`. Two paths leave the encoders: the left arrows
-# carry one feature a modality to the contrast, the right arrows carry all tokens to the JCT. A masked loss
-# that did not pass through the JCT could not use the other modalities: that is the first fault of the released
-# code (notebook 15).
+# Every number in the picture is read from `run.config.model`. Two paths leave the encoders: the left arrows carry
+# one feature per modality to the contrastive losses, the right arrows carry all tokens to the JCT. A masked loss
+# that bypasses the JCT cannot use the other modalities: this is the first fault of the released code (notebook 15).
 #
 # ## One batch, term by term
 #
 # $$L = \sum_{i<j} L_{CL}(i, j) + \sum_i L_{M_i}$$
 #
-# We leave the weights S′ out: uniform weights are the default here, because our studies found no gain from S′
-# (notebook 11). First the batch is corrupted: some tokens of every modality are hidden (notebooks 04 to 08).
+# We omit the weights S′: uniform weights are the default here, because our studies found no gain from S′ (notebook
+# 11). First the batch is corrupted: some tokens of every modality are hidden (notebooks 04 to 08).
 
 # %%
 train = run.dataset(samples(), "train")
@@ -62,8 +61,8 @@ for m in scale.MODALITIES:
     print(f"{m:<6} {len(tokens.rows_R):>3} products, {hidden:>4} hidden tokens")
 
 # %% [markdown]
-# Now the model runs once. The contrastive losses read `pooled_BMD`, the masked losses `predictions`. We take
-# an *untrained* model, because there the right size of every term can be said beforehand.
+# Now the model runs once. The contrastive losses read `pooled_BMD`, the masked losses `predictions`. We take an
+# *untrained* model, because the right size of every term is known for it in advance.
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -79,10 +78,10 @@ print(f"MLM {words:.1f}: guessing among {train.tokenizer.vocab_size} word pieces
 assert abs(words - guess) < 0.5
 
 # %% [markdown]
-# The log of the number of word pieces: an untrained model that guesses evenly must cost that. If the first MLM
-# loss of a run is far from it, something is wrong before training begins. The same holds for each pair: with
-# $n$ candidates, guessing costs $\log n$. (Products that share a content are left out of each other's
-# candidates, so $n$ is a little smaller than the number of products.)
+# The loss of uniform guessing is the log of the number of word pieces. If the first MLM loss of a run is far from
+# it, something is wrong before training begins. The same holds for each pair: with $n$ candidates, guessing costs
+# $\log n$. (Products with the same content are excluded from each other's candidates, so $n$ is a little smaller
+# than the number of products.)
 
 # %%
 found = scale_loss(output, masked, run.config.loss)
@@ -95,9 +94,9 @@ for name, value in found.losses.items():
     print(f"{name:<12}{value:6.2f}")
 
 # %% [markdown]
-# `contrastive` is a sum of ten, so it is much larger than the others. (The package's MLM is a mean over
-# products, ours over words: a product with a long title does not count more. That is the small difference that
-# the assert allows.) The picture has all fifteen terms.
+# `contrastive` is a sum of ten, so it is much larger than the others. (The package's MLM is a mean over products,
+# ours over words: a product with a long title does not count more. The assert allows for this small difference.)
+# The picture shows all fifteen terms.
 
 # %%
 count_P = pairs.valid_BP.sum(0)
@@ -105,15 +104,15 @@ masked_losses = {name: float(v) for name, v in found.losses.items() if name != "
 scale.plot.loss_terms(pair_P, count_P.log(), masked_losses)
 
 # %% [markdown]
-# Read it: before training every pair stands near the black tick, which is guessing. Two words of warning for
-# later: the masked losses have different units (log of words, squared distance), so their sizes cannot be
-# compared with each other, only with their own beginnings.
+# Before training, every pair is close to the black tick, which is guessing. A warning for later: the masked losses
+# have different units (log of word pieces, squared distance), so their sizes cannot be compared with each other,
+# only with their own initial values.
 #
 # ## The loop
 #
-# A training step is: take a batch, corrupt it, predict, take the loss, take the gradient, clip it, descend. What
-# the package adds is that everything random is a function of (seed, step). That is why the same few lines,
-# written by hand, must give the package's numbers to the last digit.
+# A training step: take a batch, mask it, predict, compute the loss and its gradient, clip the gradient, update the
+# weights. In the package, everything random is in addition a function of (seed, step). So the same few lines,
+# written by hand, must reproduce the package's numbers to the last digit.
 
 # %%
 settings = replace(run.config.train, steps=40, batch_size=16, device="cpu")
@@ -176,25 +175,25 @@ print("equal: five steps by hand and five by the package")
 # %% [markdown]
 # ## Reading the curves
 #
-# The demo's run has logged every tenth of its 450 steps. `metrics.jsonl` is a line of JSON each time.
+# The demo's run has logged every tenth of its 450 steps, as one line of JSON each in `metrics.jsonl`.
 
 # %%
 metrics = scale.training.read_metrics(run.folder.folder)
 scale.plot.losses(run)
 
 # %% [markdown]
-# One sentence a panel:
-# - **total loss**: falls fast, then slowly; it is a sum of unlike things, so look at the parts.
-# - **contrastive loss**: starts at the sum of ten $\log n$ and must leave it in the first tenth.
-# - **each masked loss**: against its own beginning. MLM and MEM leave the log of the vocabulary at once (common
-#   words), then slowly.
-# - **retrieval on validation**: the only panel in which *up* is good, and the one that chooses the checkpoint.
-#   It flattens or falls while the losses still fall: the model learns 502 products by heart.
-# - **alignment and uniformity** (对齐性与均匀性): alignment is the mean squared distance of partners, uniformity
-#   says how evenly products spread (lower is more even). Here partners stay about as far apart as they were while
-#   products spread: that is enough to be found. Uniformity going *up to 0* would be **collapse** (坍缩).
+# One sentence per panel:
+# - **total loss**: falls fast, then slowly; it is a sum of different quantities, so look at the parts.
+# - **contrastive loss**: starts at the sum of ten $\log n$ and must fall below it in the first tenth.
+# - **each masked loss**: relative to its own initial value. MLM and MEM fall quickly at first (common words), then
+#   slowly.
+# - **retrieval on validation**: the only panel in which *up* is good, and the one that chooses the checkpoint. It
+#   flattens or falls while the losses still fall: the model memorises the 502 products.
+# - **alignment and uniformity** (对齐性与均匀性): alignment is the mean squared distance of partners, uniformity measures
+#   how evenly products spread (lower is more even). Here partners stay about as far apart as they were while
+#   products spread, which is enough for retrieval. Uniformity going *up to 0* would be **collapse** (坍缩).
 # - **gradient norm**: before clipping. It is far above 1 here, so every step is clipped to length 1, and the
-#   learning rate alone says how far a step goes. A sudden jump of ten times would be trouble.
+#   learning rate alone determines the step size. A sudden jump by a factor of ten would be a warning sign.
 
 # %%
 logged = [line for line in metrics if "loss/contrastive" in line]
@@ -205,11 +204,12 @@ print(f"at step 10 {approx(first, 0)}, at the end {approx(last, 0)}")
 assert last < 0.6 * start
 
 # %% [markdown]
-# ## Stopping and going on, to the bit
+# ## Stopping and resuming, bit by bit
 #
-# A run of 8 steps, and one that is stopped after 4, must end in the same weights: not nearly, but in every
-# bit. What is needed: weights, the optimizer's memory (AdamW's moments), the step's number. No state of a random generator,
-# because every step seeds itself; no place in the data, because the order is a function of the step.
+# A run of 8 steps, and one that is stopped after 4 and resumed, must end with the same weights, bit for bit. The
+# checkpoint contains the weights, the optimizer state (AdamW's moments) and the step number. It needs no state of a
+# random generator, because every step sets its own seed, and no position in the data, because the order is a
+# function of the step.
 
 # %%
 from pathlib import Path
@@ -226,8 +226,8 @@ checkpoints.save_last(stopped.model, stopped.optimizer, scale.training.TrainStat
 print(sorted(file.name for file in checkpoints.find("last").iterdir()))
 
 # %% [markdown]
-# A checkpoint is a folder: `safetensors` for the numbers, JSON for the rest. No pickle: opening a file that
-# somebody sent you must not run their code. Now a new process would build a fresh model, load, and go on:
+# A checkpoint is a folder: `safetensors` for tensors, JSON for the rest. There is no pickle: loading a file from
+# someone else must not run their code. A new process would build a new model, load, and continue:
 
 # %%
 resumed = Trainer(
@@ -242,13 +242,13 @@ print(f"{parameters:,} numbers, equal in every bit")
 folder.cleanup()
 
 # %% [markdown]
-# On the command line that is `scale pretrain ... --resume`. The tests stop a run by `kill -9` too.
+# On the command line this is `scale pretrain ... --resume`. The tests also stop a run with `kill -9`.
 #
 # ## When it does not learn
 #
-# The first test of any model: can it learn **one batch by heart** (过拟合一个批次)? `scale doctor` does it. A
-# model that cannot, has a bug; more data will not help. Here are a healthy run and four sick ones on one batch of
-# 32 products, contrast only, 25 steps each.
+# The first test of any model is **overfitting one batch** (过拟合一个批次): `scale doctor` runs it. A model that fails it
+# has a bug; more data will not help. Here are a healthy run and faulty ones on one batch of 32 products, with the
+# contrastive loss only, 25 steps each.
 
 # %%
 one = scale.studies.complete_products(train, 32)
@@ -259,20 +259,20 @@ curves = {
 scale.studies.FAILURE_MODES
 
 # %% [markdown]
-# A fifth one is the nastiest: the five modalities of different products are mixed up, so that nothing belongs
-# together. (A sorting error in a data pipeline does this.) One *fixed* mix could be learned by heart too; dealt
-# anew at each step, as it would be with new data, it cannot.
+# The last one is the most deceptive: the five modalities of different products are mixed up, so nothing belongs
+# together. (A sorting error in a data pipeline does this.) One *fixed* mix could be memorised too; a new mix at
+# each step, as with new data, cannot.
 
 # %%
 curves[scale.studies.SHUFFLED_MODALITIES] = scale.studies.shuffled_curve(run.config, one)
 scale.plot.broken_runs(curves, floor=math.log(32))
 
 # %% [markdown]
-# The dashed line is guessing among 32. The healthy run leaves it within five steps. Three of the sick ones lie *on*
-# it, and look the same: a rate so high that all features become equal (collapse), a rate so low that nothing moves
-# in 25 steps, and data in which nothing belongs together. **One symptom, three causes**: the curve alone does not
-# tell them apart, the checks in the table below do. A high temperature leaves the line but cannot go far: with
-# cosines between -1 and 1, its softmax cannot be sharp.
+# The dashed line is guessing among 32. The healthy run leaves it within five steps. Three of the faulty ones stay
+# *on* it and look the same: a learning rate so high that all features become equal (collapse), a rate so low that
+# nothing changes in 25 steps, and data in which nothing belongs together. **One symptom, three causes**: the curve
+# alone does not distinguish them, the checks in the table below do. With a high temperature the loss leaves the
+# line but cannot fall far: with cosines between -1 and 1, its softmax cannot be sharp.
 
 # %%
 ends = {name: values[-1] for name, values in curves.items()}
@@ -286,31 +286,31 @@ for name in list(curves)[1:]:
 # | symptom | likely cause | check |
 # |---|---|---|
 # | loss NaN at once | learning rate, fp16, a NaN in the features | `scale inspect`; the error names the step |
-# | contrastive loss stays at $\log n$ | pairs do not belong together; rate; temperature | one batch by heart: `scale doctor` |
+# | contrastive loss stays at $\log n$ | pairs do not belong together; rate; temperature | overfit one batch: `scale doctor` |
 # | it stays there, and uniformity goes to 0 | collapse: rate too high, weights with flowing gradient | the log warns; notebook 01 |
-# | training falls, validation does not | learned by heart: too few products, too many steps | validation panel; more data, more masking |
+# | training loss falls, validation does not improve | overfitting: too few products, too many steps | validation panel; more data, more masking |
 # | a masked loss does not move | its modality is missing, or its head is cut off | count of hidden tokens; gradients (notebook 15) |
 # | good losses, bad retrieval | duplicates in the test; wrong denominators | notebooks 14, 15 |
 # | everything is good at once | leak between the splits | `scale inspect` counts leaks |
 #
-# ## Watching a run
+# ## Monitoring a run
 #
-# Losses, validation and S′ of one run, in a panel that also watches a run while `scale pretrain` trains it elsewhere:
-# give it the folder and `live=True`. Move the slider, or press play for a replay. Learning rate, gradient norm and
-# everything else logged: `tensorboard --logdir RUN`.
+# A panel shows the losses, validation and S′ of one run. With `live=True` it also follows a run that
+# `scale pretrain` is training in another process. Move the slider, or press play for a replay. Learning rate,
+# gradient norm and everything else logged: `tensorboard --logdir RUN`.
 
 # %%
 scale.explore.TrainingMonitor(run.folder.folder, live=False)
 
 # %% [markdown]
-# In one sentence: the contrastive loss falls to the end, while retrieval on the validation products stops rising
-# about half way: that is where `best` was kept.
+# In one sentence: the contrastive loss falls to the end, while retrieval on the validation products stops improving
+# about half way, where `best` was saved.
 #
 # %% [markdown]
 # ## Exercise
 #
-# **1.** What is the smallest value that the contrastive loss of one pair can have with temperature 2 and 32
-# candidates, if the true partner has cosine 1 and all others -1? Compare with the picture.
+# **1.** What is the smallest possible contrastive loss of one pair with temperature 2 and 32 candidates, if the
+# true partner has cosine 1 and all others -1? Compare with the picture.
 
 # %% tags=["solution"]
 best = -math.log(math.exp(0.5) / (math.exp(0.5) + 31 * math.exp(-0.5)))
@@ -320,8 +320,8 @@ assert min(curves["temperature 2 instead of 0.07"]) > best
 # %% [markdown]
 # ## Exercise
 #
-# **2.** Weight decay (权重衰减) pulls parameters towards 0. Which parameters of the model does the package leave out
-# of it, and how many numbers is that? (Look at `groups`.)
+# **2.** Weight decay (权重衰减) pulls parameters towards 0. Which parameters of the model does the package exclude from
+# it, and how many numbers are they? (Look at `groups`.)
 
 # %% tags=["solution"]
 decayed, free = (sum(p.numel() for p in group["params"]) for group in groups)
@@ -331,17 +331,17 @@ assert decayed + free == parameters
 # %% [markdown]
 # ## What to remember
 #
-# - Before training, every loss has a size that you can say beforehand: $\log n$ of guessing. Check it first.
+# - Before training, the size of every contrastive and word loss is known: $\log n$ for guessing. Check it first.
 # - The contrastive loss is one number for ten pairs; look at the pairs when it stalls.
-# - Every step is a function of (seed, step): so runs can be stopped anywhere and compared to the bit.
-# - A model that cannot learn one batch by heart has a bug.
-# - Losses fall while retrieval stands still: the validation panel chooses the checkpoint.
+# - Every step is a function of (seed, step), so runs can be stopped anywhere and compared bit by bit.
+# - A model that cannot overfit one batch has a bug.
+# - Losses can fall while retrieval does not improve: validation chooses the checkpoint.
 #
 # ## Five questions
 #
-# 1. Why is the first MLM loss near the log of the vocabulary, and what would a first loss of 30 tell you?
+# 1. Why is the first MLM loss near the log of the vocabulary, and what would a first loss of 30 indicate?
 # 2. Two runs have contrastive losses of 20 and 10, with batches of 64 and 16. Which one is better?
-# 3. Why does the checkpoint hold the optimizer's memory, and no random state?
+# 3. Why does the checkpoint contain the optimizer state, but no random state?
 # 4. Why can a run with modalities mixed up still reach loss 0 on one fixed batch?
 # 5. The total loss of run A is lower than that of run B, but its retrieval is worse. Name two reasons.
 #

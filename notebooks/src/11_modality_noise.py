@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 11 · Modality noise
 #
-# **The question.** In a real shop many products have no video, some have a bad picture, and a few have
-# the picture of another product. The paper calls this **modality noise** (模态噪声), its second challenge.
-# What should training do with such products: throw them away, or keep them? And can S′ see what is bad?
+# **The question.** In a real shop many products have no video, some have a bad picture, and a few have the picture
+# of another product. The paper calls this **modality noise** (模态噪声), its second challenge. Should training discard
+# such products or keep them? And does S′ detect bad modalities?
 #
 # You will build:
 # - three kinds of fault, on one product: missing, wrong, damaged;
-# - **zero imputation** (零插补) by hand, and its three rivals, as the joint co-transformer (JCT, 联合协同
-#   Transformer) sees them;
-# - the formula that says why throwing away is so expensive;
+# - **zero imputation** (零插补) by hand, and its three alternatives, in the joint co-transformer (JCT, 联合协同
+#   Transformer);
+# - the formula that shows why discarding products is so expensive;
 # - the paper's claim, with an interval that you compute yourself;
-# - a small study of your own, with a prediction before it.
+# - a small study, with your prediction before it.
 #
 # Paper: sections 1, 4.1 and 5. Code: `scale/studies/noise.py`, `scale/model/joint_transformer.py`,
 # `scale/studies/statistics.py`. About 25 seconds.
@@ -37,8 +37,8 @@ setup(seed=0)
 # | **mismatched** (错配) | the sound belongs to another product | yes | no |
 # | **damaged** (损坏) | the sound is its own, but full of hiss | yes | yes, but hard to read |
 #
-# The catalogue tells us about the first fault: the file is not there. Nobody tells us about the other two.
-# Here is each kind of damage on one product, and at the bottom what "missing" and "mismatch" do to a shop.
+# The catalogue records the first fault: the file is not there. The other two are not recorded anywhere. Here is each
+# kind of damage on one product, and at the bottom the effect of "missing" and "mismatch" on a shop.
 
 # %%
 run = demo_run()
@@ -49,7 +49,7 @@ other = next(p for k, p in enumerate(test.products) if k != row and p.image is n
 scale.plot.noise_sheet(product, other)
 
 # %% [markdown]
-# You can hear it too. First the sound as it is:
+# You can hear it too. First the original sound:
 
 # %%
 play(product, "audio")
@@ -72,11 +72,11 @@ np.testing.assert_allclose(ratio, -10, atol=0.01)
 Audio(noisy_S, rate=16_000)
 
 # %% [markdown]
-# ## The same product meets the same fate
+# ## The same products are hit at every rate
 #
-# A fair comparison of "10 % missing" and "30 % missing" should not change *which* products are unlucky. So
-# each product draws one number $u$ between 0 and 1, from the seed and its own name. It is hit when
-# $u < \text{share}$. Then whoever is hit at 10 % is hit at 30 % too: the sets are **nested** (嵌套).
+# A fair comparison of "10 % missing" and "30 % missing" should not depend on *which* products are hit. So each
+# product draws one number $u$ between 0 and 1, from the seed and its id. It is hit if $u < \text{share}$. Then every
+# product that is hit at 10 % is also hit at 30 %: the sets are **nested** (嵌套).
 
 # %%
 u_N = scale.studies.name_uniforms(
@@ -92,16 +92,16 @@ for share in (0.1, 0.3, 0.5):
     print(f"share {share}: {gone_N.sum()} of {has_N.sum()} sounds taken away")
 
 # %% [markdown]
-# One expects 9, 28 and 46. It is a little more here, because every product draws for itself.
+# The expected numbers are 9, 28 and 46. They are a little higher here, because every product draws independently.
 #
-# ## Four policies for what is missing
+# ## Four policies for missing modalities
 #
-# A product has no video and no sound. What should stand there? The package knows four **policies** (策略):
+# A product has no video and no sound. What should replace them? The package has four **policies** (策略):
 #
 # - `zero`: zero imputation, the paper's choice. The input is zeros; it runs through the encoder as usual.
 # - `skip`: nothing at all. The sequence is shorter.
-# - `learned`: one vector per modality, learned in training, stands there.
-# - `drop`: the product is not used for training. The paper compares with this one.
+# - `learned`: one learned vector per modality replaces it.
+# - `drop`: the product is not used for training. This is the paper's baseline.
 #
 # The picture counts tokens: first with nothing missing, then under each policy.
 
@@ -117,15 +117,16 @@ scale.plot.missing_policies(
 )
 
 # %% [markdown]
-# Look at the right side. Under the first three policies the loss is **the same**: three pairs of modalities that are
-# both there, three masked tasks (代理任务, pretext tasks). What is missing has no pair and no task. Only the *context*
-# in the JCT differs. And `drop` has no tokens and no loss: it learns nothing from this product.
+# Look at the right side. Under the first three policies the loss has **the same terms**: three pairs of present
+# modalities and three masked tasks (代理任务, pretext tasks). A missing modality has no pair and no task. Only the
+# *context* in the JCT differs. With `drop` there are no tokens and no loss: the model learns nothing from this
+# product.
 #
 # ### Zero imputation, by hand
 #
-# An encoder of vectors does four things: it projects the input ($Wx + b$), puts `[CLS]` in front, adds a
-# position to each token, and runs Transformer layers. Zeros in means that $Wx$ is gone. But $b$ and the
-# positions stay. So "zero" is not "nothing".
+# An encoder of vectors does four things: it projects the input ($Wx + b$), puts `[CLS]` in front, adds a position to
+# each token, and runs Transformer layers. For zero input, $Wx$ vanishes, but $b$ and the positions remain. So "zero"
+# is not "nothing".
 
 # %%
 encoder = model.encoders["audio"]
@@ -140,9 +141,9 @@ torch.testing.assert_close(imputed_1LD, zeros["audio"])
 print("tokens for a sound that is not there:", tuple(imputed_1LD.shape))
 
 # %% [markdown]
-# No product went in. So these tokens are the same for **every** product without a sound, and the package
-# computes them once. Now the JCT: the tokens of all five encoders in one row, plus a vector that says which
-# modality each token is of; then all attend to all.
+# They do not depend on the product. So these tokens are the same for **every** product without a sound, and the
+# package computes them once. Now the JCT: the tokens of all five encoders in one sequence, plus a modality embedding
+# for each token; then all attend to all.
 
 # %%
 batch = test.collate([row]).only(has)  # the same product, as if it had no clip and no sound
@@ -162,40 +163,40 @@ for m in has:
 # %% [markdown]
 # That is the package's forward pass under `zero`, for one product.
 #
-# ### Where the zeros go, and where they do not
+# ### The effect of the zeros
 #
-# Now the same weights under `skip`. Two outputs matter. The **pooled features** $f_m$ come from the encoders
-# alone: the contrastive loss and all retrieval read them. The **fused tokens** come from the JCT: the masked
-# tasks read them. Which of the two do the zeros change? Decide before you run the cell.
+# Now the same weights under `skip`. Two outputs matter. The **pooled features** $f_m$ come from the encoders alone
+# and are used by the contrastive loss and all retrieval. The **fused tokens** come from the JCT and are used by the
+# masked tasks. Which of the two do the zeros change? Decide before you run the cell.
 
 # %%
 skipping = scale.model.ScaleModel(run.config.model, scale.config.MissingConfig("skip")).eval()
 skipping.load_state_dict(model.state_dict())
 with torch.no_grad():
     skipped = skipping(batch)
-torch.testing.assert_close(skipped.pooled_BMD, package.pooled_BMD)  # not one feature moves
+torch.testing.assert_close(skipped.pooled_BMD, package.pooled_BMD)  # no feature changes
 before_D, after_D = package.fused_pooled_BMD[0, 0], skipped.fused_pooled_BMD[0, 0]
 moved = ((after_D - before_D).norm() / before_D.norm()).item()
 print(f"the text's [CLS] after the JCT moves by {approx(100 * moved, 0)} % of its length")
 assert moved > 0.01
 
 # %% [markdown]
-# The features do not change at all; the JCT's output does. Remember this. It predicts something about the
-# study below: `zero`, `skip` and `learned` can differ in retrieval only by a long way round, through the
-# masked losses and back into the encoders.
+# The features do not change at all; the JCT's output does. Remember this. It predicts a result of the study below:
+# `zero`, `skip` and `learned` can differ in retrieval only indirectly, through the masked losses and their gradient
+# in the encoders.
 #
-# ## What `present` protects from
+# ## The role of `present`
 #
-# `present_BM` says which product has which modality, from the file to the loss. Suppose that we forget it.
-# Eight products lack their sound; zero imputation gives all eight the **same** feature. InfoNCE asks: which
-# of these eight sounds belongs to this title? Nobody can know. All eight logits are equal, so every
-# probability is 1/8, and the loss is $\ln 8 = 2.079$, whatever the titles are.
+# `present_BM` records which product has which modality, from the file to the loss. Suppose that we forget it. Eight
+# products lack their sound; zero imputation gives all eight the **same** feature. InfoNCE has to decide which of
+# these eight sounds belongs to a title, which is impossible. All eight logits are equal, so every probability is
+# 1/8, and the loss is $\ln 8 = 2.079$, whatever the titles are.
 
 # %%
 from torch.nn.functional import cross_entropy, normalize
 
 title_BD = normalize(torch.randn(8, 16), dim=1)
-nothing_BD = normalize(torch.randn(16), dim=0).expand(8, 16)  # what an encoder makes of zeros
+nothing_BD = normalize(torch.randn(16), dim=0).expand(8, 16)  # an encoder's output for zeros
 logits_BB = title_BD @ nothing_BD.T / 0.07
 forth = cross_entropy(logits_BB, torch.arange(8))  # from title to sound
 back = cross_entropy(logits_BB.T, torch.arange(8))  # from sound to title
@@ -204,9 +205,9 @@ print(f"title to sound: {forth:.3f}, sound to title: {back:.3f}")
 assert back > forth
 
 # %% [markdown]
-# The way back is worse: it can fall, but never below $\ln 8$ either, and it gets there only when all eight
-# titles have the **same** cosine to that one vector. So the forgotten flag does not only add a constant. It
-# pulls the titles together: a small collapse (坍缩). The package's loss, with the flag and without:
+# The reverse direction is worse: its loss can fall, but not below $\ln 8$ either, and it reaches this value only if
+# all eight titles have the **same** cosine to that one vector. So the forgotten flag does not only add a constant.
+# It pulls the titles together: a small collapse (坍缩). The package's loss, with the flag and without:
 
 # %%
 pooled_BMD = torch.zeros(8, 5, 16)
@@ -224,13 +225,13 @@ assert not pairs.valid_BP.any()
 # %% [markdown]
 # ## How many products are complete?
 #
-# Each of five modalities is missing with chance $r$, independently. A product is **complete** (完整) when none
-# is missing. A **pair** is there when two are:
+# Each of five modalities is missing with probability $r$, independently. A product is **complete** (完整) if none is
+# missing. A **pair** is present if both of its modalities are:
 #
 # $$P(\text{complete}) = (1-r)^5 \qquad P(\text{pair}) = (1-r)^2$$
 #
-# At $r$ = 0.5 that is 1/32 of the products, but 1/4 of the pairs. `drop` needs the first. The other policies
-# only need the second. Let us count in the sample shop, whose products have gaps of their own already.
+# At $r$ = 0.5 this is 1/32 of the products, but 1/4 of the pairs. `drop` needs complete products, the other policies
+# only pairs. Let us count in the sample shop, whose products already have gaps.
 
 # %%
 train = run.dataset(samples(), "train")
@@ -246,7 +247,7 @@ print(f"{len(train)} training products, {train.present_NM.all(axis=1).sum()} com
 pd.DataFrame(table, columns=["rate", *names]).set_index("rate")
 
 # %% [markdown]
-# At a rate of 0.7 not one product is left: with `drop` there is nothing to train on.
+# At a rate of 0.7 no product is left: with `drop` there is nothing to train on.
 
 # %%
 assert measured[0.7][0] == 0
@@ -256,13 +257,13 @@ for rate, (products, pairs) in measured.items():
 scale.plot.complete_share(measured)
 
 # %% [markdown]
-# In one sentence: products die with the fifth power and pairs with the second, so `drop` starves while the
-# other policies still have enough to eat.
+# In one sentence: the share of complete products falls with the fifth power and that of pairs with the second, so
+# `drop` runs out of data while the other policies still have enough.
 #
-# ## The paper's claim, read from a study
+# ## The paper's claim, tested in a study
 #
-# The paper says that training on incomplete products with zero imputation beats leaving them out. Our study
-# `missing` trained small models to check it: four policies, five rates, five seeds. All runs are in the
+# According to the paper, training on incomplete products with zero imputation is better than leaving them out. Our
+# study `missing` trained small models to check it: four policies, five rates, five seeds. All runs are in the
 # repository. Which studies are there?
 
 # %% tags=["nbval-ignore-output"]
@@ -275,8 +276,8 @@ counts = pd.Series([len(r) for r in found.values()], pd.MultiIndex.from_tuples(n
 counts.unstack(fill_value=0)
 
 # %% [markdown]
-# Numbers of finished trainings, by study (rows) and catalogue (columns). We read the study `missing` on the
-# sample shop. Each point of the picture is the mean of five trainings; the bars are intervals.
+# The table shows the number of finished trainings, by study (rows) and catalogue (columns). We use the study
+# `missing` on the sample shop. Each point of the picture is the mean of five trainings; the bars are intervals.
 
 # %%
 study = STUDIES["missing"](False)
@@ -285,14 +286,14 @@ summary = summarise(study, records)
 scale.plot.study_figure(summary)
 
 # %% [markdown]
-# Three tests: all held-out products; the complete ones among them; and all, with half of their modalities
-# taken away. Two things are plain to see. `drop` (red, dash-dotted) lies below, and ends early. The other
-# three lie **on top of each other**. And everything falls: no policy brings back what is not there.
+# There are three test sets: all held-out products; the complete ones among them; and all, with half of their
+# modalities removed. Two things are obvious: `drop` (red, dash-dotted) is lower and ends early, and the other three
+# lie **on top of each other**. And everything falls: no policy recovers missing information.
 #
 # ### One interval, by hand
 #
-# Is `zero` really better than `drop`, or were its seeds lucky? Take rate 0.1. Each seed trained both, with the
-# same order of products and the same missing modalities. So we may **pair** (配对) them: one difference a seed.
+# Is `zero` really better than `drop`, or were its seeds lucky? Take rate 0.1. Both were trained with each seed, with
+# the same order of products and the same missing modalities. So we may **pair** (配对) them: one difference per seed.
 
 
 # %%
@@ -325,7 +326,7 @@ assert mean - half > 0
 print(f"zero - drop = {mean:+.3f}, 95 % interval [{mean - half:+.3f}, {mean + half:+.3f}]")
 
 # %% [markdown]
-# The interval does not hold 0. What if we forget that the runs are pairs?
+# The interval does not contain 0. What if we ignore that the runs are paired?
 
 # %%
 loose = scale.viz.welch_difference(zero_S, drop_S)
@@ -333,13 +334,13 @@ assert loose.high - loose.low > 1.3 * (interval.high - interval.low)
 scale.plot.paired_runs(zero_S, drop_S, ("zero", "drop"))
 
 # %% [markdown]
-# Left: seeds 0 and 3 are good for both policies, seed 4 is bad for both. That luck is shared, so it cancels in
-# the difference. Without the pairs it stays, and the interval is half as wide again.
+# Left: seeds 0 and 3 are good for both policies, seed 4 is bad for both. This shared variation cancels in the
+# difference. Without pairing it remains, and the interval is one and a half times as wide.
 #
 # ### All rates, and a second interval
 #
-# Other seeds would give other models; **other products** would ask other questions. So the package also draws
-# the held-out products again and again (bootstrap, 自助法), and says "supported" only if both intervals agree.
+# Other seeds would give other models, and **other products** would give other queries. So the package also resamples
+# the held-out products (bootstrap, 自助法), and the verdict is "supported" only if both intervals agree.
 
 # %%
 claims = [o for o in summary.outcomes if o.comparison.metric == "mAP@5"]
@@ -358,9 +359,9 @@ pd.DataFrame(
 ).set_index("rate")
 
 # %% [markdown]
-# **So the paper is right**: with 10 to 50 % missing, keeping incomplete products wins. At rate 0 the seeds do
-# not agree. At 0.7 `drop` cannot be trained at all. But *why* does it win? The same study asks whether the
-# other two policies beat `zero`.
+# **So the paper is right**: with 10 to 50 % missing, keeping incomplete products is better. At rate 0 the seeds
+# disagree. At 0.7 `drop` cannot be trained at all. But *why* is it better? The same study compares the other two
+# policies with `zero`.
 
 # %%
 others = [o for o in claims if "over all rates" in o.comparison.claim]
@@ -371,11 +372,11 @@ table = [[format_estimate(o.seeds), format_estimate(o.products), o.verdict] for 
 pd.DataFrame(table, names, ["mAP@5, over seeds", "over products", "verdict"])
 
 # %% [markdown]
-# All differences are below 0.005. **It is not the zeros that help.** It is that an incomplete product's other
-# pairs stay in the loss. You could predict it from the cell above where the features did not move.
+# All differences are below 0.005. **It is not the zeros that help**, but the pairs that an incomplete product keeps
+# in the loss. This was predictable from the cell above in which the features did not change.
 #
-# Is it so in other shops? The next cell reads the same difference from every catalogue that the study has run
-# on (with fewer rates where the runs are `--quick` ones). What it prints grows when more has been run.
+# Is it the same in other shops? The next cell prints the same difference for every catalogue on which the study has
+# been run (with fewer rates for `--quick` runs). The table grows as more studies are run.
 
 # %% tags=["nbval-ignore-output"]
 # not compared: the study is still being run on further catalogues
@@ -392,20 +393,20 @@ for path in sorted(folder.glob("missing-*.parquet")):
 pd.DataFrame(rows).T.fillna("-")
 
 # %% [markdown]
-# ## A study of your own
+# ## A small study, live
 #
-# Now a live one, in a world where we know the truth: the *toy*. Ten hidden numbers describe a product. Five
-# noisy, bent **views** of them play the five modalities. Five small encoders learn by InfoNCE over ten pairs.
-# Of 1,024 products the views are faulty at rates 0, 0.1, 0.3, 0.5, 0.7. Held-out products are perfect. A missing view
+# Now a live study with known ground truth: the *toy*. Ten hidden numbers describe a product. Five noisy, nonlinear
+# **views** of them represent the five modalities. Five small encoders are trained with InfoNCE over ten pairs. The
+# views of 1,024 products are faulty at rates 0, 0.1, 0.3, 0.5, 0.7. Held-out products are perfect. A missing view
 # has no pair, as under `skip`; the toy has no JCT.
 #
 # - `perfect`: nothing is faulty.
-# - `missing, keep`: views are missing, the other pairs stay in the loss.
+# - `missing, keep`: views are missing, the other pairs remain in the loss.
 # - `missing, drop`: only complete products. That is $1 \cdot 0.9 \cdot 0.7 \cdot 0.5 \cdot 0.3 = 0.0945$ of them: 97.
 # - `mismatch`: the same rates, but the view shows **another** product.
 # - `mismatch, S'`: the same, with S′ as weight on the loss.
 #
-# **Predict now, on paper**: put the five in order, from the best to the worst. Then run.
+# **Predict now, on paper**: order the five from best to worst. Then run the cell.
 
 # %%
 small = {"steps": 100, "uniform_steps": 25, "test_products": 400}
@@ -428,8 +429,8 @@ for name, arm in arms.items():
 pd.DataFrame(recall, index=["seed 0", "seed 1"]).T.map(approx)
 
 # %% [markdown]
-# The figure is the share of held-out products that a view finds first among 400 (chance: 0.0025). What must
-# hold on every machine:
+# The figure is Recall@1: the share of views whose own product is ranked first among 400 (chance: 0.0025). The
+# following must hold on every machine:
 
 # %%
 assert (recall["perfect"] > recall["missing, keep"] + 0.01).all()
@@ -438,14 +439,14 @@ assert (recall["missing, keep"] > recall["mismatch"] + 0.02).all()
 assert (recall["mismatch, S'"] > recall["mismatch"] + 0.02).all()
 
 # %% [markdown]
-# Read it: keeping beats dropping, as in the study. **A wrong view is worse than a missing one**, at the same
-# rates. And in this world S′ *does* help against wrong views. (Two seeds only show a direction. The study `toy`
-# has five: uniform weights 0.26, S′ 0.36 under mismatch.) Is that so on real products?
+# Keeping is better than dropping, as in the study. **A wrong view is worse than a missing one**, at the same rates.
+# And in the toy S′ *does* help against wrong views. (Two seeds only show a direction. The study `toy` has five:
+# uniform weights 0.26, S′ 0.36 under mismatch.) Is it the same on real products?
 #
-# ## Can S′ see the noise?
+# ## Does S′ detect the noise?
 #
-# The hope of the paper's "self-harmonised" loss: a bad modality disagrees with the others, so its score is low,
-# so it counts less. The toy can tell us how often the score of a right pair is above that of a wrong pair
+# The idea of the paper's "self-harmonised" loss: a bad modality disagrees with the others, so its score is low, so
+# it counts less. In the toy we can measure how often the score of a right pair is above that of a wrong pair
 # (**AUC**: 0.5 is guessing, 1 is perfect). The study `weighting` measured the same on the sample shop.
 
 # %%
@@ -458,9 +459,9 @@ assert in_toy > 0.75
 assert in_shop < 0.6
 
 # %% [markdown]
-# In the shop S′ is hardly better than a coin. The toy's views share ten clean numbers; a title and a sound
-# share little. Next, the **diagonal** $S'_{ii}$, the modality's own weight. Half of the pictures, sounds and
-# titles were damaged (regime `noisy`). If the method worked, their weights would fall.
+# In the shop S′ is hardly better than chance. The toy's views share ten clean numbers; a title and a sound share
+# little. Next, the **diagonal** $S'_{ii}$, the modality's own weight. Half of the pictures, sounds and titles were
+# damaged (regime `noisy`). If the method worked, their weights would fall.
 
 # %%
 own = scale.studies.own_weights(
@@ -478,17 +479,17 @@ assert table["change"]["audio"] > table["change"][whole].max() + 0.02
 table.map("{:.3f}".format)
 
 # %% [markdown]
-# They **rise**, and the sound's rises most. (The two that nobody touched rise a little too: their partners got worse.)
+# They **rise**, and the sound's rises most. (The two undamaged ones rise a little too: their partners got worse.)
 # $S_{ii}$ is always 1, so $S'_{ii}$ is large where the *others* disagree (notebook 09). The picture shows it in all
-# regimes: dots to the right of their tick have gained weight. On the right: how well right pairs are told from wrong
-# ones, for every weighting that was tried.
+# regimes: dots to the right of their tick have gained weight. On the right: how well right and wrong pairs are
+# separated, for every weighting that was tried.
 
 # %%
 scale.plot.score_figure(weighting, weighed)
 
 # %% [markdown]
-# Only the *oracle*, which is told the truth, sees the wrong pairs. So, does S′ help training? Its difference
-# to uniform weights, in each regime, by Recall@10 (the study's figure):
+# Only the *oracle*, which uses the ground truth, detects the wrong pairs. So does S′ help training? Its difference
+# to uniform weights in each regime, in Recall@10 (the study's metric):
 
 # %%
 ready, rows = scale.studies.index_runs(weighting, weighed), {}
@@ -507,8 +508,8 @@ table = pd.DataFrame.from_dict(rows, orient="index", columns=names)
 table.map(lambda outcome: f"{format_estimate(outcome.seeds)} {outcome.verdict}")
 
 # %% [markdown]
-# Left two columns: S′ on the loss, gradient stopped, mean 1. Right two: the paper's formula, with S′ on the
-# logits and gradient flowing. What the table says, as asserts:
+# Left two columns: S′ on the loss, gradient stopped, mean 1. Right two: the paper's formula, with S′ on the logits
+# and gradient flowing. The table's content, as asserts:
 
 # %%
 for metric in ("Recall@10", "mAP@5"):
@@ -518,15 +519,15 @@ assert all(o.seeds.value < 0 for o in table["logits (paper)", "Recall@10"])
 assert table["logits (paper)", "Recall@10"]["clean"].verdict == "contradicted"
 
 # %% [markdown]
-# **A negative result, and it should be told as one: in this shop S′ on the loss equals uniform weights**, with
-# noise and without; in no regime do the data decide. On the logits it hurts, mostly where nothing is wrong
-# (notebook 09 says why). So our default is uniform. These are small models and a small shop; on M5Product's
-# millions it may be different.
+# **A negative result, to be reported as such: in this shop S′ on the loss is as good as uniform weights**, with
+# noise and without; no regime shows a difference. On the logits it hurts, mostly where nothing is wrong (notebook 09
+# explains why). So our default is uniform. These are small models and a small shop; on M5Product's millions of
+# products it may be different.
 #
 # ## A wrong modality is worse than none, at test time too
 #
-# Take the trained demo model. Before we search, we take half of all modalities away, or we replace half of them
-# with another product's. The model knows about the first, by `present`. It cannot know about the second.
+# Take the trained demo model. Before searching, we remove half of all modalities, or replace half of them with
+# another product's. The first is marked in `present`; the second cannot be recognised.
 
 # %%
 share, every = {}, "+".join(MODALITIES)
@@ -543,8 +544,8 @@ assert share["clean"] > share["missing"] + 0.05
 assert share["missing"] > share["mismatch"] + 0.02
 
 # %% [markdown]
-# The study `noise` did this with fifteen models and every kind of damage. A point at 75 % means: a quarter of the
-# mAP@5 is lost.
+# The study `noise` did this with fifteen models and every kind of damage. A point at 75 % means that a quarter of
+# the mAP@5 is lost.
 
 # %%
 noise = STUDIES["noise"](False)
@@ -555,13 +556,13 @@ assert min(damage.kept["uniform"].value for damage in damages if damage.modality
 scale.plot.damage_figure(damages)
 
 # %% [markdown]
-# Damage to *one* modality costs little: the other four stand in. Mismatch in all is the worst. So if you can
-# build only one check into your shop, build the one that finds **wrong** pictures, not missing ones.
+# Damage to *one* modality costs little: the other four compensate. Mismatch in all is the worst. So if you can add
+# only one check to your shop, check for **wrong** pictures, not for missing ones.
 #
-# ## Make some noise
+# ## Noise with a slider
 #
-# Every kind of noise of this notebook, with a slider for its strength, on any product. The panel runs the model at
-# each move: look at S′ and at the five nearest products while the noise grows. Here it starts with a blurred
+# Every kind of noise of this notebook, with a slider for its strength, on any product. The panel runs the model
+# after every change: look at S′ and at the five nearest products while the noise grows. It starts with a blurred
 # picture and another product's sound.
 
 # %%
@@ -572,14 +573,15 @@ panel.columns["audio"].mismatch.value = True
 panel
 
 # %% [markdown]
-# In one sentence: S′ of the sound's pairs falls when the sound is another product's, and the blur does much less.
+# In one sentence: S′ of the sound's pairs falls if the sound is another product's; the blur has a much smaller
+# effect.
 #
 # %% [markdown]
-# ## Exercise 1: when does `drop` run dry?
+# ## Exercise 1: when does `drop` run out of data?
 #
-# At which rate $r$ is 1 % of the products complete? How many pairs are left then? And what if the rates are
-# uneven, 0, 0.1, 0.3, 0.5, 0.7, as in the toy: which share of the products is complete, and which share of
-# the pairs is there? (Formula first, then check with 100,000 random products.)
+# At which rate $r$ is 1 % of the products complete? How many pairs are left then? And what if the rates are uneven,
+# 0, 0.1, 0.3, 0.5, 0.7, as in the toy: which share of the products is complete, and which share of the pairs is
+# present? (Formula first, then check with 100,000 random products.)
 
 # %% tags=["solution"]
 rate = 1 - 0.01 ** (1 / 5)
@@ -593,23 +595,23 @@ np.testing.assert_allclose(pair, (count_N * (count_N - 1) / 2).mean() / 10, atol
 print(f"uneven: {keep_M.prod():.3f} of the products, {pair:.3f} of the pairs")
 
 # %% [markdown]
-# ## Exercise 2: how many seeds does one need?
+# ## Exercise 2: how many seeds are needed?
 #
-# Take only the first two, three, four seeds of `zero` and `drop` at rate 0.1. From how many on does the
-# interval exclude 0? Why does the step from two to three change so much? (The t values are 12.71, 4.30, 3.18.)
+# Take only the first two, three, four seeds of `zero` and `drop` at rate 0.1. From which number on does the interval
+# exclude 0? Why does the step from two to three change so much? (The t values are 12.71, 4.30, 3.18.)
 
 # %% tags=["solution"]
 for seeds in (2, 3, 4, 5):
     found = seed_interval(difference_S[:seeds])
     verdict = "excludes 0" if found.low > 0 else "holds 0"
     print(f"{seeds} seeds: [{found.low:+.3f}, {found.high:+.3f}] {verdict}")
-# With two seeds one number must tell the spread: t is 12.71, the price of not knowing it.
+# With two seeds the spread is estimated from one difference: t is 12.71, the price of this uncertainty.
 
 # %% [markdown]
-# ## Exercise 3: does S′ find wrong pairs later?
+# ## Exercise 3: does S′ detect wrong pairs later in training?
 #
-# Train the toy under mismatch with uniform weights for 25, 50 and 100 steps and print `auc_scores` (S′ as it
-# is) and `auc_posterior` (the probability that InfoNCE gives to the true pair). Which of the two sees more?
+# Train the toy under mismatch with uniform weights for 25, 50 and 100 steps and print `auc_scores` (S′ as it is) and
+# `auc_posterior` (the probability that InfoNCE assigns to the true pair). Which of the two detects more?
 
 # %% tags=["solution"]
 for steps in (25, 50, 100):
@@ -619,28 +621,28 @@ for steps in (25, 50, 100):
     figures = run_toy(setting)
     scores, posterior = figures["auc_scores"], figures["auc_posterior"]
     print(f"{steps} steps: S' {approx(scores)}, posterior {approx(posterior)}")
-assert posterior > scores + 0.05  # it looks at the other products of the batch too; S' does not
+assert posterior > scores + 0.05  # it also uses the other products of the batch; S' does not
 
 # %% [markdown]
 # ## What to remember
 #
-# - Missing, mismatched, damaged are three faults. Only the first is known, by `present`; the second is the worst.
+# - Missing, mismatched, damaged are three faults. Only the first is recorded, in `present`; the second is the worst.
 # - Zero imputation puts the same tokens into the JCT for every product that lacks the modality. It changes
 #   neither the features nor the pairs.
-# - Complete products die with $(1-r)^5$, pairs with $(1-r)^2$: that is why dropping loses.
-# - The paper's claim holds here (+0.067 [+0.037, +0.097] mAP@5 at 10 % missing). But it is the kept pairs that
-#   help, not the zeros: `skip` and `learned` are as good.
-# - Own weights $S'_{ii}$ rise with damage, and S′ trains no better than uniform weights, in this shop.
+# - The share of complete products falls as $(1-r)^5$, that of pairs as $(1-r)^2$: that is why dropping is worse.
+# - The paper's claim holds here (+0.067 [+0.037, +0.097] mAP@5 at 10 % missing). But the kept pairs help, not the
+#   zeros: `skip` and `learned` are as good.
+# - In this shop, own weights $S'_{ii}$ rise with damage, and S′ is no better than uniform weights.
 #
 # ## Five questions
 #
 # 1. Why do all products without a sound get the same tokens under `zero`?
-# 2. What is the smallest loss of eight products whose sounds are imputed and whose flag was forgotten, and what
-#    would the titles have to look like to reach it?
+# 2. What is the smallest loss of eight products whose sounds are imputed and whose flag was forgotten, and which
+#    titles would reach it?
 # 3. `zero`, `skip` and `learned` gave the same retrieval. Which outputs of the model would you compare to see a
 #    difference?
-# 4. Two studies report "+0.05 over five seeds". One used pairs, one did not. What do you want to know?
-# 5. Why can a weight find wrong pairs in the toy and not in the shop?
+# 4. Two studies report "+0.05 over five seeds". One is paired, one is not. What else do you need to know?
+# 5. Why can a weight detect wrong pairs in the toy and not in the shop?
 #
 # ## Pictures for your slides
 #

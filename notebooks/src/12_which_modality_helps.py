@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 12 · Which modality helps?
 #
-# **The question.** A product has text, table, image, video and audio. Which of them helps to find it? If
-# you had money for one more modality in your shop, which one would you buy?
+# **The question.** A product has text, table, image, video and audio. Which of them helps to find it? If you could
+# pay for one more modality in your shop, which one would you choose?
 #
 # You will build:
 # - a search with each of the **31 subsets** (子集) of five modalities, from *one* trained model;
 # - a fair comparison: the same queries, a **paired difference** (配对差值), and its interval;
-# - the **retention curve** (保留曲线): what is left when modalities go missing;
+# - the **retention curve** (保留曲线): the remaining quality when modalities are missing;
 # - the **Shapley value** (沙普利值): one fair number per modality;
-# - the difference between a modality that helps to *train* and one that helps to *ask*.
+# - the difference between a modality that helps in *training* and one that helps in the *query*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/retrieval.py`,
 # `scale/studies/retention.py`. About 15 seconds.
@@ -29,21 +29,21 @@ setup(seed=0)
 # %% [markdown]
 # ## "Help" means two things
 #
-# | | what we change | what stays |
+# | | varied | fixed |
 # |---|---|---|
-# | help to **ask** | which modalities the query shows | the trained model |
-# | help to **train** | which modalities the model learns from | the test |
+# | help in the **query** | the modalities of the query | the trained model |
+# | help in **training** | the modalities of the training products | the test |
 #
-# They need not agree. We begin with asking, because one trained model is enough for it.
+# They need not agree. We begin with the query, because one trained model is enough for it.
 #
 # ## One vector from any subset
 #
-# Each encoder gives its own feature $f_m$. A query that shows the modalities $S$ becomes one vector: bring
-# each feature to length 1, add, bring the sum to length 1 again.
+# Each encoder gives its own feature $f_m$. A query with the modalities $S$ becomes one vector: scale each feature to
+# length 1, add, and scale the sum to length 1 again.
 #
 # $$e_S = \frac{\sum_{m \in S} \hat f_m}{\lVert \sum_{m \in S} \hat f_m \rVert}, \qquad \hat f = f / \lVert f \rVert$$
 #
-# By hand: the text's feature is (2, 0), the picture's (3, 4). Of length 1 they are (1, 0) and (0.6, 0.8). The
+# By hand: the text's feature is (2, 0), the picture's (3, 4). Scaled to length 1 they are (1, 0) and (0.6, 0.8). The
 # sum is (1.6, 0.8), of length 1.789. So the query is (0.894, 0.447): between the two.
 
 # %%
@@ -55,9 +55,9 @@ np.testing.assert_allclose(query_ND[0], np.array([1.6, 0.8]) / np.hypot(1.6, 0.8
 print(query_ND.round(3), "asks:", asks_N)
 
 # %% [markdown]
-# So nothing must be trained again for another subset: run the five encoders once, then combine. We take the
-# demo model and the test products that have **all five** modalities. Then every subset can ask about the same
-# products; below you will see why that matters.
+# So no subset needs a new training: run the five encoders once, then combine. We take the demo model and the test
+# products that have **all five** modalities. Then every subset has the same queries; below you will see why that
+# matters.
 
 # %%
 run = demo_run()
@@ -70,9 +70,9 @@ print(
 )
 
 # %% [markdown]
-# **The task.** A query product shows a subset. The gallery holds all other products, with everything they have.
-# A found product is *relevant* (相关) if it is of the same category. The simplest figure is **mAP@1**: the share
-# of queries whose first hit is relevant. By hand, for text and image:
+# **The task.** A query product shows a subset of its modalities. The gallery contains all other products, with all
+# of theirs. A product is *relevant* (相关) if it has the same category. The simplest figure is **mAP@1**: the share of
+# queries whose first hit is relevant. By hand, for text and image:
 
 # %%
 query_ND, _ = subset_embedding(pooled.pooled_NMD, pooled.present_NM, ("text", "image"))
@@ -81,16 +81,16 @@ labels, hits = np.array(products.labels), []
 for n in range(len(labels)):
     cosine_N = gallery_ND @ query_ND[n]
     cosine_N[n] = -2  # the query itself is never in its gallery
-    if (labels == labels[n]).sum() > 1:  # some other product of its category is there
+    if (labels == labels[n]).sum() > 1:  # its category has another product
         hits.append(labels[cosine_N.argmax()] == labels[n])
 found = subset_retrievals(products, "full", ks=(1, 5))
 np.testing.assert_allclose(np.mean(hits), np.nanmean(found["text+image"].values["mAP@1"]))
 print(f"{len(hits)} queries have a right answer; mAP@1 {approx(np.mean(hits))}")
 
 # %% [markdown]
-# `found` already holds all 31 subsets: 5 + 10 + 10 + 5 + 1 = 2⁵ − 1. From here on we use **mAP@5**, which looks
-# at the first five hits (notebook 14 takes it apart). We keep its value for *every query*, because we will need
-# them one by one. The 32nd subset is the empty one: a query that shows nothing finds what chance finds.
+# `found` already contains all 31 subsets: 5 + 10 + 10 + 5 + 1 = 2⁵ − 1. From here on we use **mAP@5**, which uses
+# the first five ranks (notebook 14 explains it). We keep its value for *every query*, because we need the single
+# values later. The 32nd subset is the empty one: a query without modalities has the result of chance.
 
 # %%
 ALL, EMPTY = scale.modalities.subset_name(MODALITIES), ""
@@ -103,8 +103,8 @@ assert len(v) == 32
 pd.Series({s or "(nothing)": approx(v[s]) for s in (EMPTY, *MODALITIES, ALL)}, name="mAP@5")
 
 # %% [markdown]
-# All of them in one picture, with intervals over the queries (bootstrap, see below). Filled dots under a bar
-# say what the query shows. For comparison the same model before training (diamonds), and chance (line).
+# All of them in one picture, with intervals over the queries (bootstrap, see below). Filled dots under a bar mark
+# the modalities of the query. For comparison: the same model before training (diamonds), and chance (line).
 
 # %%
 untrained = scale.model.ScaleModel(run.config.model, run.config.missing)
@@ -118,7 +118,7 @@ for kind, by_subset in (("trained", values), ("untrained", before)):
 scale.plot.retrieval_bars(tree, metric="mAP@5")
 
 # %% [markdown]
-# Three things to read. More modalities find more, on average. But the gain gets smaller: the step from one to
+# Three observations. More modalities give better results, on average. But the gain diminishes: the step from one to
 # two is larger than that from four to five. And the whiskers are long: 37 queries are few.
 
 # %%
@@ -129,8 +129,8 @@ assert gains[0] > gains[1] > gains[4]
 assert by_size[4] > by_size[0] + 0.1
 
 # %% [markdown]
-# The means hide which modalities they are of. One dot per subset, drawn with seaborn: among the singles the
-# best and the worst lie far apart; with four modalities the dots lie closer together.
+# These means hide the single subsets. One dot per subset, drawn with seaborn: the best and the worst single modality
+# lie far apart; with four modalities the dots lie closer together.
 
 # %%
 import matplotlib.pyplot as plt
@@ -145,10 +145,10 @@ assert spread[0] > spread[3]
 sns.despine(figure)
 
 # %% [markdown]
-# ## The same queries, or the comparison is worth nothing
+# ## A valid comparison needs the same queries
 #
-# Now look at **all** test products, not only the complete ones. Each subset asks for the products that have
-# something of it.
+# Now look at **all** test products, not only the complete ones. The queries of a subset are the products that have
+# at least one of its modalities.
 
 # %%
 everybody = ProductArrays.of(test, embed_dataset(run.model, test, device=device(), progress=False))
@@ -160,12 +160,12 @@ table["chance"] = [f"{np.nanmean(wide[m].chance['mAP@5']):.3f}" for m in MODALIT
 table
 
 # %% [markdown]
-# 143 products ask by text, 78 by video: *other* products. Missing is not random in a shop (notebook 02). Let us ask
-# by the **table alone**, once for the products that have a clip, once for those that have none. The clip is never
-# shown. Do you expect a difference?
+# There are 143 text queries and 78 video queries: *different* products. Gaps in a shop are not random (notebook 02).
+# Let us query with the **table alone**, once for the products that have a clip, once for those that have none. The
+# clip is never used. Do you expect a difference?
 
 # %%
-value_NS = np.full((len(test), len(MODALITIES)), np.nan)  # NaN where a product does not ask
+value_NS = np.full((len(test), len(MODALITIES)), np.nan)  # NaN where a product is not a query
 for s, m in enumerate(MODALITIES):
     value_NS[wide[m].rows_Q, s] = wide[m].values["mAP@5"]
 clip_N = test.present_NM[:, INDEX["video"]]
@@ -175,9 +175,9 @@ print(f"asked by the table: products with a clip {approx(with_clip)}, without {a
 assert with_clip > without + 0.05
 
 # %% [markdown]
-# Products with a clip are **easier**, even when nobody looks at the clip. So the row "video" of the table above is
-# flattered: it was asked about easy products only. A fair comparison takes the products that have **both**, and the
-# difference query by query:
+# Products with a clip are **easier**, even if the clip is not used. So the row "video" of the table above is biased:
+# its queries are easy products. A fair comparison uses the products that have **both**, and the difference query by
+# query:
 #
 # $$d_q = \text{AP}_q(\text{video}) - \text{AP}_q(\text{table})$$
 
@@ -193,10 +193,10 @@ assert fair < unfair - 0.02
 assert fair < 0.02
 
 # %% [markdown]
-# Video's lead is gone. What looked like "video is better" was a comparison of products with other products.
+# Video's lead is gone. The apparent advantage of video was a comparison of different products.
 #
-# How sure is it? **Bootstrap** (自助法): draw as many queries as there are, with replacement, 1,000 times, and look
-# where 95 % of the means lie. The package does exactly this.
+# How certain is this? **Bootstrap** (自助法): draw as many queries as there are, with replacement, 1,000 times, and
+# take the range of the middle 95 % of the means. The package does exactly this.
 
 # %%
 draws_RQ = np.random.default_rng(0).integers(0, len(difference_Q), (1000, len(difference_Q)))
@@ -208,14 +208,14 @@ print(f"video - table: {approx(package.value)}, 95 % [{approx(low)}, {approx(hig
 assert low < 0 < high
 
 # %% [markdown]
-# The interval holds 0: with so few queries nobody can say which of the two is better. Why pair at all? An easy query
-# is easy for both, and that part cancels in the difference (notebook 11 shows it with five seeds). From here on we
-# stay with the complete products.
+# The interval contains 0: so few queries do not decide which of the two is better. Why pair at all? An easy query is
+# easy for both, and that part cancels in the difference (notebook 11 shows it with five seeds). From here on we use
+# the complete products.
 #
 # ## The retention curve
 #
-# How much is left if modalities go missing from the query? For $k$ missing ones, take the mean over all subsets
-# with $5-k$, and divide by the value of all five:
+# How much quality remains if the query lacks modalities? For $k$ missing ones, take the mean over all subsets with
+# $5-k$, and divide by the value of all five:
 #
 # $$\text{kept}_k = \frac{1}{\binom{5}{k}} \sum_{|S| = 5-k} \frac{v(S)}{v(\text{all})}$$
 
@@ -226,7 +226,7 @@ np.testing.assert_allclose(scale.studies.retained_shares(figures), by_hand)
 pd.Series({k: approx(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, name="kept")
 
 # %% [markdown]
-# Is that one model's luck? The study `modalities` trained five models (preset `micro`, smaller than the demo's)
+# Is this specific to one model? The study `modalities` trained five models (preset `micro`, smaller than the demo's)
 # and measured all subsets.
 
 # %%
@@ -243,18 +243,18 @@ scale.plot.retention_curve(
 )
 
 # %% [markdown]
-# With one modality missing about 93 % is left, with four about half. A model of five modalities breaks slowly:
-# the others stand in. (And a line that starts at 100 % hides how high 100 % is. Always give that number too.)
+# With one modality missing about 93 % remains, with four about half. Quality falls slowly because the other
+# modalities compensate. (A line that starts at 100 % hides the absolute value. Always report that too.)
 #
 # ## One fair number per modality
 #
-# Which modality is worth most? Three simple answers, and none of them is fair:
+# Which modality is the most valuable? There are three simple answers, and none of them is fair:
 #
-# - **alone**: $v(\{m\})$. But it counts what others know, too.
-# - **last**: $v(\text{all}) - v(\text{all without } m)$. But if two say the same, both look worthless.
-# - **in our fixed order**: what it adds after those before it. But the order is ours.
+# - **alone**: $v(\{m\})$. But this includes information that the others contain, too.
+# - **last**: $v(\text{all}) - v(\text{all without } m)$. But if two are redundant, both look worthless.
+# - **in a fixed order**: its gain after those before it. But the order is arbitrary.
 #
-# By hand, two modalities: nothing finds 0.05 (chance), text 0.25, image 0.30, both 0.40.
+# By hand, two modalities: the empty query has 0.05 (chance), text 0.25, image 0.30, both 0.40.
 #
 # | | text first | image first | mean |
 # |---|---|---|---|
@@ -262,7 +262,7 @@ scale.plot.retention_curve(
 # | image adds | 0.40 − 0.25 = 0.15 | 0.30 − 0.05 = 0.25 | **0.20** |
 #
 # The mean over the orders is the **Shapley value** $\phi_m$. Note: 0.15 + 0.20 = 0.35 = 0.40 − 0.05. The values
-# always share out exactly what all together add to nothing. With five modalities there are 5! = 120 orders:
+# always sum to the total gain over the empty query. With five modalities there are 5! = 120 orders:
 
 # %%
 from itertools import permutations
@@ -277,9 +277,9 @@ for m, value in shapley(v).items():
     np.testing.assert_allclose(value, phi[m])
 
 # %% [markdown]
-# The package does not walk through 120 orders. Many of them meet the same step: text after {image, video} is the
-# same whether image or video came first. So it takes the 16 steps of each modality, each with the number of
-# orders that meet it:
+# The package does not enumerate the 120 orders. Many of them share a step: text after {image, video} is the same
+# whether image or video came first. So it uses the 16 distinct steps of each modality, each weighted by the number
+# of orders that contain it:
 #
 # $$\phi_m = \sum_{S \not\ni m} \frac{|S|!\,(4-|S|)!}{5!} \big(v(S \cup m) - v(S)\big)$$
 
@@ -295,8 +295,8 @@ for m in MODALITIES:
     np.testing.assert_allclose(value, phi[m])
 
 # %% [markdown]
-# There is one more fact that makes it practical. $\phi$ is a sum of $v$'s with fixed weights. So we can compute it
-# for *each query* and bootstrap over the queries, as before.
+# One more property makes it practical: $\phi$ is a weighted sum of values $v$. So we can compute it for *each query*
+# and bootstrap over the queries, as before.
 
 # %%
 steps = scale.studies.marginal_contributions(values)  # by modality and number of others: value_Q
@@ -308,9 +308,9 @@ assert all(abs(shares[m].value - phi[m]) < 1e-9 for m in MODALITIES)
 scale.plot.shapley_figure(lines, shares, (v[EMPTY], v[ALL]))
 
 # %% [markdown]
-# **Left**: what a modality adds when 0, 1, 2, 3 or 4 others are there already. The first one adds most, whichever
-# it is. After that, they repeat each other. **Right**: the mean of each line. Long whiskers: with 37 queries and
-# one model you may say that the table helps; you may not say that image is worse than text.
+# **Left**: the gain of a modality when 0, 1, 2, 3 or 4 others are already present. The first one adds most,
+# whichever it is. After that, they are partly redundant. **Right**: the mean of each line. The whiskers are long: 37
+# queries and one model support the claim that the table helps, but not that image is worse than text.
 
 # %%
 assert all(lines[m][0].value > lines[m][4].value + 0.1 for m in MODALITIES)  # first beats last
@@ -322,8 +322,8 @@ table["last"] = [approx(lines[m][4].value) for m in MODALITIES]
 table
 
 # %% [markdown]
-# Three answers from one model. "Alone" is three times as large as "Shapley", and "last" is near 0 for all. So
-# before you believe a sentence like "modality X brings +0.02", ask: **after which others?**
+# One model gives three answers. "Alone" is three times as large as "Shapley", and "last" is near 0 for all. So
+# before you believe a statement like "modality X adds +0.02", ask: **after which others?**
 #
 # The study has five models, 63 queries. Its Shapley values, with intervals over the trainings:
 
@@ -344,13 +344,13 @@ assert in_study["table"].low > max(in_study[m].value for m in MODALITIES if m !=
 scale.plot.shapley_figure(lines, in_study, ends, trainings=5)
 
 # %% [markdown]
-# Other models (smaller ones) and other queries (validation products too). Here all five help, by 0.07 to 0.11, and the
-# **table** is first: brand, material, size say much about a category. And again the lines fall.
+# Other models (smaller ones) and other queries (validation products too). Here all five help, by 0.07 to 0.11, and
+# the **table** is first: brand, material and size are informative about the category. And again the lines fall.
 #
-# ## Helping to train
+# ## Help in training
 #
-# Now the other question. The same study also trained models with **only** text; text and table; and so on, in our
-# one order, five seeds each. Each model is asked by all that it knows.
+# Now the other question. The same study also trained models with **only** text; text and table; and so on, in the
+# fixed order, five seeds each. Each model is queried with all of its modalities.
 
 # %%
 outcomes = scale.studies.summarise(study, records).outcomes
@@ -363,7 +363,7 @@ table
 
 # %% [markdown]
 # Audio, the last one, adds +0.140! The others add little. Is audio the best modality? **No.** It is the last in
-# *our* order, and it came with something else. Count the pairs of modalities, and so the contrastive losses:
+# *our* order, and other things change with it. Count the pairs of modalities, and so the contrastive losses:
 
 # %%
 for count in range(1, 6):
@@ -371,11 +371,11 @@ for count in range(1, 6):
 
 # %% [markdown]
 # - With text alone there is **no pair**, so no contrastive loss at all: the model only fills in masked words.
-# - The fifth modality brings four new losses to six old ones. All encoders learn more in the same 120 steps.
+# - The fifth modality adds four losses to the six existing ones. All encoders learn more in the same 120 steps.
 # - And some products have a sound but no clip: 39 of the 146 test products.
 #
-# So "trained with audio" is not "asked with audio". We can take the two apart: ask the model of *five* by the
-# first one, two, three, four modalities only.
+# So "trained with audio" differs from "queried with audio". We can separate the two: query the model of *five* with
+# the first one, two, three, four modalities only.
 
 
 # %%
@@ -392,15 +392,15 @@ assert all(b.value > 1.4 * a.value for a, b in zip(trained[:4], queried[:4], str
 scale.plot.added_modalities(trained, queried)
 
 # %% [markdown]
-# The upper line is the model that has **learned** from all five. Asked by text alone it finds 0.101; the model that
-# learned from text alone 0.042. Asked by everything except sound: 0.196 against 0.095. So most of what audio
-# "brings" is gained in **training**: the other encoders become better. In the query it adds 0.04.
+# The upper line is the model that was **trained** on all five. Queried with text alone it reaches 0.101; the model
+# trained on text alone 0.042. Queried with everything except sound: 0.196 against 0.095. So most of the gain from
+# audio arises in **training**: the other encoders become better. In the query it adds 0.04.
 #
-# ### One honest footnote
+# ### One caveat
 #
-# The two lines differ in a second way. The gallery of the upper line shows all five modalities, that of the lower
-# line only those the model knows. A better gallery helps any query. How much? With the demo model we can ask by
-# the same subset against both galleries:
+# The two lines differ in a second way. The gallery of the upper line contains all five modalities, that of the lower
+# line only those of the model. A better gallery helps any query. How much? With the demo model we can search both
+# galleries with the same subset:
 
 # %%
 same = subset_retrievals(products, "same", ks=(5,))
@@ -411,13 +411,14 @@ assert (table.iloc[-1].diff().abs().max()) < 1e-9  # with all five they are one 
 table.map(approx)
 
 # %% [markdown]
-# So it can go either way. We trained the study's models for text and for all five once more (seeds 0 to 2) and asked
-# by text, mAP@5: text model 0.041; five-modality model against a gallery of texts 0.076, against the full gallery
-# 0.097. So of the factor 2.4 about 1.9 is training, and the rest is the gallery.
+# So the effect can have either sign. We trained the study's models for text and for all five once more (seeds 0 to
+# 2) and queried with text, mAP@5: text model 0.041; five-modality model with a gallery of texts 0.076, with the full
+# gallery 0.097. So of the factor 2.4 about 1.9 is due to training, and the rest to the gallery.
 #
 # ## Other shops
 #
-# Whatever catalogues the study has run on, the same two lines as numbers. (More appear as more is run.)
+# The same two lines as numbers, for all catalogues on which the study has been run. (The table grows as more studies
+# are run.)
 
 # %% tags=["nbval-ignore-output"]
 # not compared: the study is still being run on further catalogues
@@ -435,9 +436,9 @@ names = ["trained with these only", "trained with five, asked by these"]
 pd.DataFrame.from_dict(rows, orient="index", columns=names)
 
 # %% [markdown]
-# ## Exercise 1: what is nothing worth?
+# ## Exercise 1: the value of the empty query
 #
-# Somebody sets $v(\text{nothing}) = 0$ instead of chance. How does each Shapley value change? Say it first, then
+# Someone sets $v(\text{nothing}) = 0$ instead of chance. How does each Shapley value change? Answer first, then
 # compute.
 
 # %% tags=["solution"]
@@ -447,11 +448,11 @@ for m in MODALITIES:
 print(f"each grows by a fifth of chance, {v[EMPTY] / 5:.3f}: chance would be counted as merit")
 
 # %% [markdown]
-# ## Exercise 2: do two modalities say the same?
+# ## Exercise 2: are two modalities redundant?
 #
-# The **interaction** (交互) of two modalities is $v(ij) - v(i) - v(j) + v(\text{nothing})$. Above 0 they complete
-# each other, below 0 they repeat each other. Compute all ten. Why are nearly all of them below 0? What would a
-# pair above 0 look like?
+# The **interaction** (交互) of two modalities is $v(ij) - v(i) - v(j) + v(\text{nothing})$. Above 0 they are
+# complementary, below 0 redundant. Compute all ten. Why are nearly all of them below 0? Give an example of a pair
+# above 0.
 
 # %% tags=["solution"]
 table = pd.DataFrame("", index=list(MODALITIES), columns=list(MODALITIES))
@@ -462,14 +463,14 @@ for i, a in enumerate(MODALITIES):
         table.loc[a, b] = approx(found_pairs[-1])
 assert np.mean(found_pairs) < -0.05
 table
-# Both tell the category, and it can be found only once. Above 0: only together do they tell it,
+# Both identify the category, which counts only once. Above 0: they identify it only together,
 # as a brand (text) and a shape (image) might.
 
 # %% [markdown]
 # ## Exercise 3: pairs in another order
 #
-# Add the modalities to the query in the order audio, video, image, table, text. What does each add now, and
-# what in our order? Which of the five changes most? Do both columns sum to the same?
+# Add the modalities to the query in the order audio, video, image, table, text. What does each add now, and what in
+# our order? Which of the five changes most? Do both columns have the same sum?
 
 # %% tags=["solution"]
 columns = {}
@@ -486,20 +487,20 @@ table.map(approx)
 # %% [markdown]
 # ## What to remember
 #
-# - One model answers all 31 subsets: features are made once and combined.
-# - Compare subsets on the **same queries**, by paired differences. Different subsets are asked by different products.
-# - One missing modality costs little, because the others repeat it: the curve falls slowly.
+# - One model serves all 31 subsets: features are computed once and combined.
+# - Compare subsets on the **same queries**, by paired differences. Different subsets have different query products.
+# - One missing modality costs little, because modalities are redundant: the curve falls slowly.
 # - The first modality adds most, the last least, whichever it is. The Shapley value is the mean over all orders; the
 #   values sum to "all less nothing".
-# - A modality can help in training and hardly in the query. Our order of adding is not a ranking.
+# - A modality can help in training but hardly in the query. The order of adding is not a ranking.
 #
 # ## Five questions
 #
-# 1. Why need the model not be trained again for another subset of the query?
+# 1. Why is no new training needed for another query subset?
 # 2. Video alone reaches a higher mAP@5 than text alone, over all products. Which two reasons can there be?
-# 3. Two modalities hold exactly the same information. What are their values "alone", "last" and Shapley?
-# 4. Why is the model of text alone so weak, and what does the second modality bring besides itself?
-# 5. You may buy one more modality for your shop. Which numbers of this notebook would you ask for, and which not?
+# 3. Two modalities contain exactly the same information. What are their values "alone", "last" and Shapley?
+# 4. Why is the model of text alone so weak, and what does a second modality add besides its content?
+# 5. You may buy one more modality for your shop. Which numbers of this notebook would you use, and which not?
 #
 # ## Pictures for your slides
 #

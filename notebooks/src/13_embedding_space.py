@@ -1,20 +1,19 @@
 # %% [markdown]
 # # 13 · The embedding space
 #
-# **The question.** A trained model turns every title, table, picture, clip and sound into a vector of 64
-# numbers: a point in a space that nobody can see. Papers show that space as a coloured map. Where do the
-# points really lie, what does such a map show of it, and what does it invent?
+# **The question.** A trained model turns every title, table, picture, clip and sound into a vector of 64 numbers:
+# a point in a space of 64 dimensions. Papers show that space as a coloured map. Where do the points really lie,
+# what does such a map show, and which of its features are artefacts?
 #
 # You will build, and check on numbers:
 # - the **modality gap** (模态鸿沟): titles in one place, pictures in another, before and after training;
 # - **alignment** (对齐性) and **uniformity** (均匀性), two numbers that describe the space without a map;
 # - two kinds of map, **PCA** (主成分分析) and **UMAP**, by modality and by category;
-# - a measure of how honest a map is, **trustworthiness** (可信度), and the neighbours that a map tears apart;
-# - maps of points whose truth you know, and of noise: what a map makes up.
+# - a measure of a map's faithfulness, **trustworthiness** (可信度), and the neighbours that a map separates;
+# - maps of points with known structure, and of noise: the artefacts of a map.
 #
-# Paper: the contrastive losses that bring the modalities together (section 4). Code:
-# `scale/viz/embeddings.py`, `scale/viz/illustrations/space.py`. About 40 seconds; a third of it is UMAP that
-# compiles itself.
+# Paper: the contrastive losses that bring the modalities together (section 4). Code: `scale/viz/embeddings.py`,
+# `scale/viz/illustrations/space.py`. About 40 seconds, a third of it for compiling UMAP.
 
 # %%
 import numpy as np
@@ -31,13 +30,13 @@ setup(seed=0)
 # %% [markdown]
 # ## Small enough to check by hand
 #
-# A model that compares by cosine does not care how long a vector is. So we divide each vector by its length:
-# every feature becomes a **unit vector** (单位向量), a point on the unit sphere. In two dimensions the sphere
-# is a circle, and a point is an angle. Here are three products with a title and a picture each. The titles
-# lie at 0, 20 and 40 degrees, the pictures at 80, 100 and 120.
+# The cosine does not depend on the length of a vector. So we divide each vector by its length: every feature
+# becomes a **unit vector** (单位向量), a point on the unit sphere. In two dimensions the sphere is a circle, and a
+# point is an angle. Here are three products with a title and a picture each. The titles lie at 0, 20 and 40
+# degrees, the pictures at 80, 100 and 120.
 
 # %%
-degrees_NM = np.array([[0, 80], [20, 100], [40, 120]])  # a row a product: text, image
+degrees_NM = np.array([[0, 80], [20, 100], [40, 120]])  # one row per product: text, image
 angle_NM = np.deg2rad(degrees_NM)
 unit_NMD = np.stack([np.cos(angle_NM), np.sin(angle_NM)], axis=2)
 mean_MD = unit_NMD.mean(axis=0)
@@ -51,9 +50,9 @@ print("modality gap", gap.round(2))
 # others, "Mind the Gap", 2022.) Here it is 1.23. For orientation: two single points at a right angle are
 # $\sqrt 2$ = 1.41 apart.
 #
-# A mean of unit vectors lies *inside* the circle. Its length says how much the points agree: 1 if all are the
-# same, 0 if they point everywhere. Its square is exactly the mean cosine of all pairs of points (a point with
-# itself included). So the gap is made of cosines and nothing else:
+# A mean of unit vectors lies *inside* the circle. Its length measures how much the points agree: 1 if all are the
+# same, 0 if they cancel out. Its square is exactly the mean cosine of all pairs of points (including each point
+# with itself). So the gap is determined by cosines:
 #
 # $$\lVert \mu_a - \mu_b \rVert^2 \;=\; \underbrace{\overline{\cos}_{aa}}_{\text{within } a}
 # + \underbrace{\overline{\cos}_{bb}}_{\text{within } b} - 2\,\underbrace{\overline{\cos}_{ab}}_{\text{between}}$$
@@ -67,14 +66,14 @@ print(f"within {within_titles:.2f} and {within_pictures:.2f}, between {between:.
 np.testing.assert_allclose(gap**2, within_titles + within_pictures - 2 * between)
 
 # %% [markdown]
-# Keep this sentence: **a large gap means that things of one modality are more alike than things of two
-# modalities are.** It says nothing yet about whether a title is near *its own* picture.
+# Remember: **a large gap means that features of one modality are more alike than features of two modalities.** It
+# does not yet show whether a title is near *its own* picture.
 #
 # ## The shop, before and after training
 #
-# Now the 146 test products of the sample shop. We embed them twice: with the model that `make demo` trains,
-# and with the same model before its first step (random weights). A product has up to five features; those
-# that are there become points.
+# Now the 146 test products of the sample shop. We embed them twice: with the model that `make demo` trains, and
+# with the same model before its first step (random weights). A product has up to five features; each present one
+# becomes a point.
 
 # %%
 run, test = demo_run(), demo_data("test")
@@ -88,8 +87,8 @@ present_NM = embedded["trained"].present_NM
 pd.DataFrame([present_NM.sum(axis=0)], columns=scale.MODALITIES, index=["points"])
 
 # %% [markdown]
-# The gap of all five modalities is the mean over their ten pairs. A loop is all it takes; the package must
-# find the same.
+# The gap of all five modalities is the mean over their ten pairs. A loop computes it; the package must return the
+# same.
 
 
 # %%
@@ -104,9 +103,9 @@ for points in stages.values():
     np.testing.assert_allclose(modality_gap(points), slow, rtol=1e-5)
 
 # %% [markdown]
-# Beside the gap we want the cosines it is made of, in three kinds: points of the **same modality** (of
-# different products), points of **different modalities** (of different products), and, what training is
-# about, different modalities of **one product**.
+# In addition we compute its cosines, in three kinds: points of the **same modality** (of different products),
+# points of **different modalities** (of different products), and, the target of training, different modalities of
+# **one product**.
 
 # %%
 rows = {}
@@ -117,7 +116,7 @@ numbers = pd.DataFrame(rows).T
 numbers.map(approx)
 
 # %% [markdown]
-# What must hold of these numbers, on any machine:
+# The following must hold on any machine:
 
 # %%
 before, after = numbers.loc["untrained"], numbers.loc["trained"]
@@ -130,21 +129,20 @@ assert after["within"] > after["between"]  # things of one modality still agree 
 
 # %% [markdown]
 # Read the first row. Before training, two titles of *different* products have a cosine near 1. Why? A network
-# with random weights answers nearly the same to every input: each encoder throws all its points into one
-# narrow **cone** (锥), and five encoders with five random starts have five cones. Nobody made the gap. It is
-# there before the first step, and it knows nothing about products: a title is as far from its own picture as
-# from any other.
+# with random weights has nearly the same output for every input: each encoder maps all its points into one narrow
+# **cone** (锥), and five encoders with five random initialisations have five cones. The gap is not the result of
+# training. It exists before the first step and is unrelated to products: a title is as far from its own picture
+# as from any other.
 #
-# Training opens the cones and brings them together, but not fully. That is known from CLIP too. Contrastive
-# learning (对比学习) asks only that the own picture be nearer than the *other pictures*; nobody asks that
-# it be nearer than other titles.
+# Training opens the cones and brings them together, but not fully. CLIP shows the same. Contrastive learning
+# (对比学习) only requires the own picture to be closer than *other pictures*, not closer than other titles.
 #
 # ## A first map: PCA
 #
-# **PCA** turns the cloud of points until the direction in which they differ most lies along the first axis,
-# and the second most along the second, and then drops the other 62 directions. It is one line of linear
-# algebra, the singular value decomposition (奇异值分解). Distances on it are true, as far as two directions
-# can hold them: it can only hide distance, never invent it.
+# **PCA** rotates the points so that the direction of largest variance lies along the first axis and that of the
+# second largest along the second, and drops the other 62 directions. It is one line of linear algebra, the
+# singular value decomposition (奇异值分解). A distance on the map is never larger than the true one: PCA can hide
+# distances, but not invent them.
 
 # %%
 x_PD = stages["trained"].unit_PD.astype(float)
@@ -158,22 +156,22 @@ np.testing.assert_allclose(share, package_share)
 print(f"two of 64 directions hold {approx(100 * share, 0)} % of the spread")
 
 # %% [markdown]
-# The maps below have one scale. On the right are the cosines, by kind.
+# The maps below share one scale. On the right are the cosines, by kind.
 
 # %%
 scale.plot.modality_gap_figure(stages)
 
 # %% [markdown]
-# In one sentence: before training the modality is everything that a feature knows, and the points hide behind
-# five marks; after training the five clouds lie over each other, and the blue cosines, of one product, have moved
-# to the right. (Above, clips and sounds seem to be in one place. They are not: their gap runs along directions
-# that this map has dropped. PCA hides.)
+# In one sentence: before training a feature contains hardly more than its modality, and all points coincide in
+# five spots; after training the five clouds overlap, and the blue cosines, of one product, have moved to the
+# right. (Above, clips and sounds seem to be in one place. They are not: their gap lies along directions that this
+# map has dropped. PCA hides distances.)
 #
 # ## Two numbers instead of a map
 #
-# Wang and Isola (2020) describe a contrastive space by two numbers. **Alignment** is the mean squared
-# distance of what belongs together (here: two modalities of one product), smaller is better. **Uniformity**
-# says how evenly the points use the sphere: 0 if all are in one point, about $-4$ if they are everywhere.
+# Wang and Isola (2020) describe a contrastive space by two numbers. **Alignment** is the mean squared distance of
+# points that belong together (here: two modalities of one product); smaller is better. **Uniformity** measures
+# how evenly the points cover the sphere: 0 if all are in one point, about $-4$ if they are spread evenly.
 #
 # $$\text{alignment} = \overline{\lVert z_i - z_j \rVert^2} \qquad
 # \text{uniformity} = \log \overline{\exp(-2\,\lVert x - y \rVert^2)}$$
@@ -190,7 +188,9 @@ z_NMD = normalize(pooled_NMD[both_N], dim=-1)
 by_hand = (z_NMD[:, 0] - z_NMD[:, 2]).square().sum(-1).mean().item()
 np.testing.assert_allclose(scale.training.alignment(pooled_NMD, only), by_hand, rtol=1e-5)
 cosine = (z_NMD[:, 0] * z_NMD[:, 2]).sum(-1).mean().item()
-np.testing.assert_allclose(by_hand, 2 - 2 * cosine, rtol=1e-5)  # one more name for a cosine
+np.testing.assert_allclose(
+    by_hand, 2 - 2 * cosine, rtol=1e-5
+)  # alignment is a function of the cosine
 
 # %% [markdown]
 # And uniformity, by a double loop over the titles:
@@ -210,9 +210,8 @@ assert abs(scale.training.uniformity(pooled_NMD, only) - by_hand) < 1e-3
 # %% [markdown]
 # ## Over training
 #
-# The demo keeps only its last and its best checkpoint. So we train here, live, for 50 steps, with the
-# contrastive losses alone: it is ten lines, and you know every one of them from notebook 01. At four steps
-# we stop and look at the test products.
+# The demo keeps only its last and its best checkpoint. So we train here, live, for 50 steps, with the contrastive
+# losses alone: ten lines, all of them known from notebook 01. At four steps we embed the test products.
 
 # %%
 model, train = run.untrained().to(device()).train(), demo_data("train")
@@ -228,7 +227,7 @@ for step in range(50):
         history[step + 1] = scale.evaluation.embed_dataset(
             model, test, device=device(), progress=False
         )
-history[run.config.train.steps] = embedded["trained"]  # the demo: the whole way, all six losses
+history[run.config.train.steps] = embedded["trained"]  # the demo: all steps, all six losses
 
 # %% [markdown]
 # Maps (PCA, one scale) and, below, the gap and the three kinds of cosine. The last column is the demo.
@@ -238,7 +237,7 @@ snapshots = {step: scale.viz.Points.of(features) for step, features in history.i
 scale.plot.gap_over_training(snapshots, last=run.config.train.steps)
 
 # %% [markdown]
-# First nothing seems to happen (20 steps), then the cones open and slide over each other within a few steps.
+# At first nothing seems to happen (20 steps), then the cones open and move onto each other within a few steps.
 # The gap falls because the cosines *within* a modality fall: different products must become different.
 
 # %%
@@ -259,28 +258,27 @@ assert gaps[-1] < gaps[-2] < 0.9 * gaps[0]
 over_time.map(approx)
 
 # %% [markdown]
-# The two numbers pull against each other. In the first 50 steps the modalities come together (alignment
-# falls). After that the model spreads its products over the sphere (uniformity falls far), and on *test*
-# products, which it has never seen, alignment gets worse again. That is no fault: retrieval needs the own picture
-# to be nearer than the others, and spread makes the others far.
+# The two numbers pull against each other. In the first 50 steps the modalities come together (alignment falls).
+# After that the model spreads the products over the sphere (uniformity falls strongly), and on the unseen *test*
+# products alignment gets worse again. That is not a problem: retrieval only requires the own picture to be closer
+# than the others, and spreading moves the others away.
 #
 # ## UMAP: a map made of neighbours
 #
-# PCA has room for a quarter of the spread. **UMAP** gives up distances and keeps only neighbours. In four
-# sentences: for each point find its 15 nearest in the space. Put all points on paper. Let neighbours pull
-# each other and let random other points push each other, for a few hundred rounds. What you see is where
-# they come to rest; the axes have no meaning and no unit. (The first call compiles UMAP's inner loop, which
-# takes about ten seconds.)
+# PCA shows a quarter of the variance. **UMAP** gives up distances and only preserves neighbours. In short: for
+# each point, find its 15 nearest neighbours in the space. Place all points in the plane. Let neighbours attract
+# and random other points repel each other, for a few hundred rounds. The map shows the final positions; the axes
+# have no meaning and no unit. (The first call compiles UMAP's inner loop, which takes about ten seconds.)
 
 # %%
 maps = {stage: umap_coordinates(points.unit_PD) for stage, points in stages.items()}
 scale.plot.modality_maps(maps, stages["trained"].modality_P)
 
 # %% [markdown]
-# Untrained: five islands, one a modality, the gap in its purest form. Trained: titles, tables, clips and
-# sounds look well mixed, and the pictures live in a part of their own. PCA above did not show that. Which
-# map is right? We ask the space, not a map: of the 10 nearest points to a point, in all 64 dimensions, how
-# many are of its own modality? By chance it would be about 20 %.
+# Untrained: five islands, one per modality, the gap in its purest form. Trained: titles, tables, clips and sounds
+# look well mixed, and the pictures form a separate region. PCA above did not show that. Which map is right? The
+# space itself answers this, not a map: of the 10 nearest points of a point, in all 64 dimensions, how many are of
+# its own modality? By chance it would be about 20 %.
 
 
 # %%
@@ -297,11 +295,11 @@ shares = pd.DataFrame({stage: own_share(points) for stage, points in stages.item
 shares.map(approx)
 
 # %% [markdown]
-# Neither is. The pictures do keep to themselves most, as UMAP shows. But **no modality has mixed**: far more
-# than 20 % of what is nearest to a title are titles. The means have met, so the gap is small; the nearest
-# neighbours have not. (Look at the histogram again: the violet cosines, of one modality, have the longer
-# tail on the right, and neighbours come from the tail.) A gap is a number about means and says nothing about
-# neighbours; a map with little room mixes what is not mixed.
+# Neither is. The pictures are indeed separated most, as UMAP shows. But **no modality is mixed with the others**:
+# far more than 20 % of the nearest neighbours of a title are titles. The means have come together, so the gap is
+# small; the nearest neighbours have not. (Look at the histogram again: the violet cosines, of one modality, have
+# the longer tail on the right, and neighbours come from the tail.) The gap describes means, not neighbours, and a
+# two-dimensional map shows points as mixed that are not.
 
 # %%
 assert (shares.loc["untrained"] > 0.99).all()
@@ -310,15 +308,15 @@ assert shares.loc["trained"].mean() < 0.9
 assert shares.loc["trained"].idxmax() == "image"
 
 # %% [markdown]
-# This has a practical side. **If all modalities lie in one search index, what is found is mostly of the
-# query's own modality**: before training a title finds only titles. If you search one modality at a time, a
-# title among pictures, all this does not matter. Why not?
+# This has a practical consequence. **If all modalities are in one search index, most results are of the query's
+# own modality**: before training a title finds only titles. If you search one modality at a time, e.g. pictures
+# by a title, this does not matter. Why not?
 #
 # ## Retrieval in spite of the gap
 #
 # Move *all* pictures by the same vector $c$. The score of a title $q$ with a picture $g$ becomes
-# $q \cdot (g + c) = q \cdot g + q \cdot c$. The second part is the same for every picture, so **the order of
-# the pictures does not change**, however large $c$ is. Let us make a terrible gap and look.
+# $q \cdot (g + c) = q \cdot g + q \cdot c$. The second part is the same for every picture, so **the order of the
+# pictures does not change**, however large $c$ is. Let us make a very large gap and check.
 
 # %%
 U_NMD = normalize(torch.from_numpy(embedded["trained"].pooled_NMD), dim=-1).numpy()
@@ -332,8 +330,8 @@ print(f"the pictures moved by {np.linalg.norm(far_D):.0f}; places that stay the 
 assert agree > 0.99  # all but float rounding between equal scores
 
 # %% [markdown]
-# So a sound can find a picture even though sounds and pictures live apart. Each test product that has both
-# asks with its sound for its own picture, among all pictures:
+# So a sound can find a picture even if sounds and pictures are far apart. For each test product that has both,
+# the sound is the query, and its own picture is searched among all pictures:
 
 # %%
 has_N = embedded["trained"].present_NM[:, [2, 4]].all(axis=1)
@@ -350,14 +348,14 @@ print(f"by chance: 10 of {count} = {10 / count:.2f}")
 assert recall["trained"] > 10 / count + 0.05 > recall["untrained"]
 
 # %% [markdown]
-# Listen to a query that works. This sound was given to the model, and nothing else:
+# Listen to a query that works. This sound was the model's only input:
 
 # %%
 best = rows_N[found["trained"].argmin()]
 play(test.products[best], "audio")
 
 # %% [markdown]
-# The five pictures that it finds among all pictures of the test split. A green frame: the product's own
+# The five pictures that it finds among all pictures of the test split. A green frame marks the product's own
 # picture.
 
 # %%
@@ -371,8 +369,8 @@ scale.plot.retrieval_sheet([test.products[best]], [results], [hits], query_subse
 # %% [markdown]
 # ## By category
 #
-# For a map of *products* we join the features that a product has into one vector (the mean of its unit
-# vectors, made a unit vector again) and colour it by category. The model has never seen a category.
+# For a map of *products* we combine the features of a product into one vector (the mean of its unit vectors, made
+# a unit vector again) and colour it by category. No category was used in training.
 
 # %%
 shop = samples()
@@ -382,8 +380,8 @@ category_N = np.array([product.category for product in test.products])
 scale.plot.embedding_map(product_maps["trained"], list(category_N))
 
 # %% [markdown]
-# Mugs lie with mugs and near bowls; backpacks near suitcases; stools near chairs. Now the same products
-# before training. There are islands, clear and well apart:
+# Mugs are close to mugs and bowls, backpacks to suitcases, stools to chairs. Now the same products before
+# training. There are clearly separated islands:
 
 # %%
 has_NM = embedded["untrained"].present_NM
@@ -392,10 +390,10 @@ pattern_N = [names[int(clip), int(sound)] for clip, sound in has_NM[:, 3:]]
 scale.plot.embedding_map(product_maps["untrained"], pattern_N)
 
 # %% [markdown]
-# A trap. The islands are not categories. They are **which modalities a product lacks**: here coloured by
-# whether it has a clip and a sound. A product without a sound has no piece of the sound's cone in its mean,
-# so it lies elsewhere. Before you give an island a name, colour the map by everything boring you know. In
-# numbers, in the space: how many of a product's 5 nearest are of its category, or of its pattern?
+# A trap: the islands are not categories. They are **patterns of missing modalities**: here coloured by whether a
+# product has a clip and a sound. The mean of a product without a sound contains nothing of the sound's cone, so
+# it lies elsewhere. Before you name an island, colour the map by every trivial property that you have. In
+# numbers, in the space: how many of a product's 5 nearest share its category, or its pattern?
 
 # %%
 groups = {"same category": category_N, "same pattern": np.array(pattern_N)}
@@ -413,10 +411,10 @@ kept.map(approx)
 # %% [markdown]
 # ## How honest is a map?
 #
-# 64 directions do not fit on paper, so a map must lie. It can lie in two ways. A tiny case: eight points on
-# a ring, put onto a line. **Cut** the ring and unroll it: the two ends were neighbours and are now as far
-# apart as can be (a neighbourhood is *torn*). **Flatten** it, looking at it from the side: the front and the
-# back fall onto each other (*false* neighbours).
+# 64 dimensions do not fit into a plane, so every map has errors. There are two kinds. A tiny case: eight points
+# on a ring, put onto a line. **Cut** the ring and unroll it: the two ends were neighbours and are now maximally
+# far apart (a neighbourhood is *torn*). **Flatten** it by projecting from the side: front and back coincide
+# (*false* neighbours).
 
 # %%
 angle_N = np.deg2rad([5, 45, 99, 136, 193, 225, 284, 323])  # not quite even: no ties
@@ -429,15 +427,15 @@ pairs = [(0, 7), (2, 6)]
 pd.DataFrame({f"{b} from {a}": {n: r[a, b] for n, r in ranks.items()} for a, b in pairs}).T
 
 # %% [markdown]
-# A number in that table is a **rank**: 1 is the nearest of the seven others. Point 7 is a near neighbour of
-# point 0 on the ring, and the last on the cut line: torn. Point 6 is far from point 2, on the other side of
-# the ring, and on the flat line the nearest: false. **Trustworthiness** (可信度; Venna and Kaski, 2001) counts the false
-# neighbours: for every point that is among the $k$ nearest on the map ($U_i$) but not in the space, it adds
-# how far down the true list it stands, $r_{ij} - k$. Divided by the worst possible sum and taken from 1:
+# A number in that table is a **rank**: 1 is the nearest of the seven others. Point 7 is a close neighbour of
+# point 0 on the ring, but the last on the cut line: torn. Point 6 is far from point 2, on the other side of the
+# ring, but the nearest on the flat line: false. **Trustworthiness** (可信度; Venna and Kaski, 2001) counts the false
+# neighbours: for every point that is among the $k$ nearest on the map ($U_i$) but not in the space, it adds the
+# excess of its true rank, $r_{ij} - k$. The sum is divided by its largest possible value and subtracted from 1:
 #
 # $$T(k) = 1 - \frac{2}{N k (2N - 3k - 1)} \sum_i \sum_{j \in U_i} \max(0,\; r_{ij} - k)$$
 #
-# Exchange map and space and you count the torn ones: **continuity** (连续性).
+# Swapping map and space counts the torn neighbours instead: **continuity** (连续性).
 
 # %%
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
@@ -484,19 +482,17 @@ assert (honest.loc["UMAP"] > honest.loc["PCA"]).all()
 honest.map(approx)
 
 # %% [markdown]
-# Both measures sound high for UMAP. Still, of a product's five nearest neighbours the map keeps about half.
-# The last column is the one to remember when you are tempted to read single points. Which neighbours does it
-# tear?
+# Both measures look high for UMAP. Still, the map keeps only about half of a product's five nearest neighbours.
+# Remember the last column when you are tempted to interpret single points. Which neighbours are torn?
 
 # %%
 scale.plot.projection_errors(product_maps["trained"], rank_NN)
 
 # %% [markdown]
-# Left: each product is joined to its nearest one in the 64 dimensions. Most lines are short; the orange ones
-# cross the map: a nearest neighbour that the map has put elsewhere. Right: one product, with its five
-# nearest in the space and on the map. A point has neighbours on many sides in 64 dimensions, and on paper it
-# must choose. Let us look at it: first row by the space, second row by the map (a green frame: same
-# category).
+# Left: each product is connected to its nearest one in the 64 dimensions. Most lines are short; the orange ones
+# cross the map: these nearest neighbours are torn. Right: one product, with its five nearest in the space and on
+# the map. In 64 dimensions a point has neighbours in many directions, which cannot all be kept in a plane. The
+# same product as pictures: first row by the space, second row by the map (a green frame marks the same category).
 
 # %%
 row = scale.viz.largest_projection_error(rank_NN, neighbour_ranks(product_maps["trained"]))
@@ -510,19 +506,19 @@ scale.plot.retrieval_sheet([product, product], results, hits)
 # %% [markdown]
 # Compare the cosines under the two rows: the map's neighbours are farther away than the true ones.
 #
-# ## What the map does not show
+# ## The artefacts of a map
 #
-# **The same data, another seed.** UMAP starts from a layout and random pushes. Beside the map of seed 0 the
-# map of seed 1, the six largest categories in colour.
+# **The same data, another seed.** UMAP starts from an initial layout and uses random repulsion. Here are the maps
+# of seeds 0 and 1, with the six largest categories in colour.
 
 # %%
 seeds = {0: product_maps["trained"], 1: umap_coordinates(emb_ND, seed=1)}
 scale.plot.seed_maps(seeds, category_N)
 
 # %% [markdown]
-# Turned and bent: an arm that pointed right now points up. Left and right, above and below mean nothing. What
-# about distances? We compare the *distances between categories* by rank correlation (Spearman, 秩相关: 1 is
-# the same order, 0 no relation): map against map, and each map against the space.
+# The map is rotated and bent: an arm that pointed right now points up. Left and right, above and below have no
+# meaning. What about distances? We compare the *distances between categories* by rank correlation (Spearman, 秩相关:
+# 1 is the same order, 0 no relation): map against map, and each map against the space.
 
 # %%
 large = [c for c in np.unique(category_N) if (category_N == c).sum() >= 5]
@@ -537,14 +533,14 @@ assert table.loc["space", ["seed 0", "seed 1"]].max() < 0.95
 table.map(approx)
 
 # %% [markdown]
-# The two maps agree with each other more than either does with the space. Two runs that agree are no proof:
-# both begin with the same layout (UMAP computes its start from the data) and share its faults.
+# The two maps agree with each other more than either does with the space. Agreement of two runs proves nothing:
+# both begin with the same layout (UMAP computes it from the data) and share its errors.
 
 # %% [markdown]
 #
-# **Distances, densities, and islands out of nothing.** For the next picture we know the truth. Three groups
-# on a ball: two narrow ones, close together (20 degrees), and one that is six times as wide and far away
-# (100 degrees). And 400 random vectors in 64 dimensions, where there is nothing at all to see.
+# **Distances, densities, and spurious islands.** For the next picture the truth is known. Three groups on a
+# sphere: two narrow ones, close together (20 degrees), and one that is six times as wide and far away (100
+# degrees). And 400 random vectors in 64 dimensions, without any structure.
 
 # %%
 truth_N3, group_N = scale.viz.three_groups()
@@ -573,15 +569,15 @@ assert min(true_width, true_far) > 4
 assert max(map_width, map_far) < 2
 
 # %% [markdown]
-# And the noise: with 3 neighbours UMAP draws threads, clumps and holes; with 15 an even disc. Nothing but a
-# setting has changed, and neither picture is in the data. So: **a map is a way to find a question. The answer comes from the
+# And the noise: with 3 neighbours UMAP draws threads, clumps and holes; with 15 an even disc. Only a setting has
+# changed, and neither structure is in the data. So: **a map suggests questions. The answers come from the
 # space**: cosines, ranks, retrieval, as in notebook 14.
 #
-# ## Walk around in it
+# ## Explore the map
 #
-# The same maps, to move in. Point at a product to see it; click on it for its neighbours in the *space*, with
-# those that the map tears away marked; draw a lasso for a table of what is inside; put the untrained model's map
-# beside. It needs a running kernel; without one you see its picture.
+# The same maps, interactive. Hover over a product to see it; click on it for its neighbours in the *space*, with
+# the torn ones marked; draw a lasso for a table of the selected products; show the untrained model's map next to
+# it. The panel needs a running kernel; without one you see a static picture.
 
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
@@ -589,14 +585,14 @@ assert max(map_width, map_far) < 2
 scale.explore.EmbeddingExplorer(scale.explore.ExplorerSource(run, test), product="p0012")
 
 # %% [markdown]
-# In one sentence: of this bowl's ten nearest products the map tears away about half; what lies beside it on a map is
-# a hint, what lies beside it in the space is the model's answer.
+# In one sentence: about half of this bowl's ten nearest products are torn away on the map; neighbours on the map
+# are a hint, neighbours in the space are the model's answer.
 #
 # %% [markdown]
 # ## Exercise 1: close the gap by hand
 #
 # Subtract from each point the mean of its modality and make it a unit vector again. What are the gap and the
-# share of own modality among the 10 nearest now? Does a sound find its picture better (Recall@10)? Guess
+# share of own modality among the 10 nearest now? Is a picture found better by its sound (Recall@10)? Predict
 # before you compute: which of these *must* change, and which need not?
 
 # %% tags=["solution"]
@@ -616,8 +612,8 @@ print(f"Recall@10 sound to picture {approx(recall['trained'])} -> {approx(recall
 assert abs(recall_moved - recall["trained"]) < 0.15
 
 # %% [markdown]
-# The gap must vanish. Retrieval in one direction hardly moves: the shift is the same for all pictures. And the
-# nearest points are *still* mostly of the own modality: the gap was not what kept them apart.
+# The gap must vanish. Retrieval in one direction hardly changes: the shift is the same for all pictures. And the
+# nearest points are *still* mostly of the own modality: the gap was not the reason for the separation.
 #
 # ## Exercise 2: how many neighbours?
 #
@@ -638,24 +634,27 @@ assert table.iloc[0, 1] < table.iloc[2, 1] < 0.95
 table.map(approx)
 
 # %% [markdown]
-# The near is kept about as well by all three. The far gets better with more neighbours, and never right.
+# All three keep close neighbours about equally well. Large distances improve with more neighbours, but are never
+# right.
 #
 # ## What to remember
 #
 # - The modality gap is the distance of the modalities' means; its square is cosine within plus cosine within
-#   minus twice cosine between. It is there before training, because each random encoder has its own cone.
-# - Training closes most of it; the nearest neighbours stay mostly of one modality all the same. Search in one
-#   direction (sound among pictures) does not mind; one index for all modalities does.
-# - Alignment: what belongs together is near. Uniformity: the whole sphere is used. A good space needs both.
-# - PCA keeps distances and hides most; UMAP keeps neighbours and invents distances, densities and, with few
-#   neighbours, clumps. Trustworthiness and continuity say how far to believe it.
-# - An island can be a missing modality. Colour by the boring things first.
+#   minus twice cosine between. It exists before training, because each random encoder has its own cone.
+# - Training closes most of it, but the nearest neighbours are still mostly of one modality. This does not affect
+#   search in one direction (pictures by sound), but it does affect one index for all modalities.
+# - Alignment: points that belong together are close. Uniformity: the whole sphere is used. A good space needs
+#   both.
+# - PCA never exaggerates distances but hides most of them; UMAP keeps neighbours, but its distances, densities
+#   and, with few neighbours, clumps can be artefacts. Trustworthiness and continuity measure how far to trust a
+#   map.
+# - An island can be a missing modality. Colour by trivial properties first.
 #
 # ## Five questions
 #
 # 1. All titles are one and the same point, all pictures are another, at a right angle. What is the gap? And
 #    if they are opposite?
-# 2. Why does moving all pictures by one vector not change which picture a title finds? What does it change?
+# 2. Why does shifting all pictures by one vector not change which picture a title finds? What does it change?
 # 3. Uniformity is 0. What has happened, and what is the mean cosine of different products?
 # 4. A colleague's UMAP shows category A twice as far from B as from C. What do you compute before you believe
 #    it?

@@ -1,18 +1,17 @@
 # %% [markdown]
 # # 14 · Downstream tasks
 #
-# **The question.** The model is trained. Is it any good? Nobody wants to predict hidden words in a shop. One
-# wants to find a product (**retrieval**, 检索), name its category (**classification**, 分类) and sort a heap of
-# products into groups (**clustering**, 聚类). These are the **downstream tasks** (下游任务). Each ends in a
-# number in a table. What does that number mean, how sure is it, and what can go wrong between the model and
-# the number?
+# **The question.** The model is trained. How good is it? A shop does not need predictions of hidden words. It
+# needs to find a product (**retrieval**, 检索), predict its category (**classification**, 分类) and sort products
+# into groups (**clustering**, 聚类). These are the **downstream tasks** (下游任务). Each results in a number in a
+# table. What does that number mean, how certain is it, and what can go wrong between the model and the number?
 #
 # You will build, and check against the package:
-# - mAP@5 from one ranked list, by hand, with its **three denominators**, and two systems of which either is
-#   "better", as you like;
-# - what chance gives, and why it belongs into every table;
+# - mAP@5 from one ranked list, by hand, with its **three denominators**, and two systems whose order depends on
+#   the definition;
+# - the chance level, and why it belongs in every table;
 # - **bootstrap** intervals (自助法置信区间), paired and unpaired;
-# - the worst query of the test split, looked at;
+# - the worst query of the test split, in detail;
 # - a linear probe, macro-F1 and the long tail; k-means, NMI and why purity always rises.
 #
 # Paper: the experiments (section 5). Code: `scale/evaluation/`. About 20 seconds.
@@ -30,9 +29,9 @@ setup(seed=0)
 # %% [markdown]
 # ## One ranking, by hand
 #
-# A query gets an answer in the form of a list, best first. Some items of the list are **relevant** (相关): in
-# our shop, products of the query's category. Here is a list of ten places. A 1 is a **hit** (命中). In the whole
-# gallery (候选库) there are 8 relevant items, so most of them are not in the list.
+# The result of a query is a list, best first. Some items of the list are **relevant** (相关): in our shop, products
+# of the query's category. Here is a list of ten places. A 1 is a **hit** (命中). In the whole gallery (候选库) there
+# are 8 relevant items, so most of them are not in the list.
 #
 # **Precision at i** (精确率), P@i, is the share of hits among the first i places. P@1 = 1/1, P@2 = 1/2,
 # P@3 = 2/3, and so on.
@@ -45,9 +44,9 @@ columns = {"hit": np.where(rel_K, "1", ""), "precision": [f"{p:.2f}" for p in pr
 pd.DataFrame(columns, index=range(1, 11)).T
 
 # %% [markdown]
-# **Average precision at k** (平均精确率), AP@k, adds up the precision *at the hits* among the first k places.
-# At a miss nothing is added. So a hit counts more, the earlier it comes and the more hits came before it. Here
-# the sum is P@1 + P@3 = 1 + 0.67 = 1.67; the hit at rank 6 is too late.
+# **Average precision at k** (平均精确率), AP@k, adds up the precision *at the hits* among the first k places. A miss
+# adds nothing. So a hit counts more the earlier it comes and the more hits precede it. Here the sum is P@1 + P@3
+# = 1 + 0.67 = 1.67; the hit at rank 6 is too late.
 #
 # A sum needs a denominator to become an average. There are three in use:
 #
@@ -68,17 +67,17 @@ for denominator, value in by_hand.items():
     print(f"divided by {denominator:17} AP@5 = {value:.2f}")
 
 # %% [markdown]
-# One list, three numbers: 0.21, 0.33 and 0.83. The next picture shows where they come from.
+# One list, three numbers: 0.21, 0.33 and 0.83. The next picture shows how they arise.
 
 # %%
 scale.plot.ap_denominators({"One ranking": rel_K}, relevant)
 
 # %% [markdown]
-# Which one is right? All are "AP@5" in somebody's table.
+# Which one is right? All are called "AP@5" in published tables.
 # - **All relevant** ($R$; trec_eval's map_cut): with 8 relevant items and 5 places, even a perfect list gets
 #   only 5/8. The metric can never be 1, and cannot be compared between queries.
 # - **What fits** ($\min(k, R)$): a perfect list gets 1, whatever $R$ is. This is our default.
-# - **Hits found**: what was *missed* costs nothing. This is what the authors' script does.
+# - **Hits found**: *missed* items cost nothing. The authors' script uses this.
 #
 # The extreme case: ten relevant items, one hit, at rank 1.
 
@@ -90,9 +89,9 @@ for denominator in by_hand:
 assert value == 1.0  # by the hits found: nine of ten were missed, and the score is perfect
 
 # %% [markdown]
-# The authors' script does one thing more: **k shrinks.** It cuts the list at $\min(k, R + 1)$ places, where
-# the 1 is the query itself, which it counts as a member of its class. A query with one relevant item has only
-# two places to find it. A hit at rank 3 counts 1/3 with us and 0 there:
+# There is one more difference in the authors' script: **k shrinks.** It cuts the list at $\min(k, R + 1)$ places,
+# where the 1 is the query itself, which it counts as a member of its class. A query with one relevant item has
+# only two places for it. A hit at rank 3 counts 1/3 in our metric and 0 in theirs:
 
 # %%
 third = np.array([[0, 0, 1, 0, 0]], dtype=bool)
@@ -102,10 +101,10 @@ print(f"one relevant item, found at rank 3: ours {ours:.2f}, the authors' {their
 assert theirs == 0 < ours
 
 # %% [markdown]
-# ## Two systems, and a winner of your choice
+# ## Two systems, and a winner by definition
 #
-# Let us build a case in which the definition decides the comparison. Five relevant items. System A finds one,
-# at rank 1, and then nothing. System B misses rank 1 and then finds four.
+# Here is a case in which the definition decides the comparison. Five relevant items. System A finds one, at rank
+# 1, and then nothing. System B misses rank 1 and then finds four.
 
 # %%
 systems = {"System A": [1, 0, 0, 0, 0], "System B": [0, 1, 1, 1, 1]}
@@ -124,14 +123,14 @@ scale.plot.ap_denominators(systems, relevant=5)
 
 # %% [markdown]
 # By the hits found, A wins with 1.00 against 0.68. By what fits, B wins with 0.54 against 0.20. A shop would
-# take B: four of five products found. So: **no number without its definition**, and never compare a mAP@5 from
+# choose B: four of five products found. So: **no number without its definition**, and never compare a mAP@5 from
 # one paper with a mAP@5 from another before you know both denominators.
 #
 # ## The real thing
 #
 # Now the 146 test products of the sample shop, embedded by the demo's model before and after training. A
-# product's vector is the mean of the unit vectors of its modalities. Every product asks once; the others are
-# the gallery; relevant is what shares its category.
+# product's vector is the mean of the unit vectors of its modalities. Every product is a query once; the others
+# are the gallery; the relevant ones have the same category.
 
 # %%
 run, test = demo_run(), demo_data("test")
@@ -157,7 +156,7 @@ def slow_ap(emb_ND, k=5):
     values = []
     for q in range(len(emb_ND)):
         cosine_G = emb_ND @ emb_ND[q]
-        cosine_G[q] = -np.inf  # never its own answer
+        cosine_G[q] = -np.inf  # never its own result
         rel_K = (category_N == category_N[q])[np.argsort(-cosine_G, kind="stable")][:k]
         relevant = (category_N == category_N[q]).sum() - 1
         precision_K = rel_K.cumsum() / np.arange(1, k + 1)
@@ -166,7 +165,7 @@ def slow_ap(emb_ND, k=5):
 
 
 # %% [markdown]
-# `category_retrieval` also returns what chance would give, and counts what took part:
+# `category_retrieval` also returns the chance level and the numbers of queries and gallery items:
 
 # %%
 found = {
@@ -179,8 +178,8 @@ ap_Q = {stage: one.values["mAP@5"] for stage, one in found.items()}
 found["trained"].counts
 
 # %% [markdown]
-# mAP@5 is a mean, and a mean hides its parts. Here is AP@5 of every query, drawn with seaborn: the queries pile up
-# at 0 and, after training, at 1.
+# mAP@5 is a mean, which hides the distribution. Here is AP@5 of every query, drawn with seaborn: the queries pile
+# up at 0 and, after training, at 1.
 
 # %%
 import matplotlib.pyplot as plt
@@ -207,10 +206,10 @@ assert with_itself > 0.99
 assert taken_out < 0.4
 
 # %% [markdown]
-# ## What chance gives
+# ## The chance level
 #
-# 0.2 of what? A number needs a floor. Shuffle the gallery of $G$ items, of which $R$ are relevant, and ask
-# what to expect:
+# Is 0.2 good? A number needs a baseline. Shuffle the gallery of $G$ items, of which $R$ are relevant, and compute
+# the expected values:
 # - **mAP@1**: the first place is relevant with probability $R / G$.
 # - **Recall@10** (召回率; share of the relevant items among the first ten): each relevant item is in the first
 #   ten with probability $10 / G$, so that is also the expected share.
@@ -231,7 +230,7 @@ for c in category_N:
     shuffled["Recall@10"].append((rel_RK.sum(axis=1) / relevant).mean())
 
 # %% [markdown]
-# Beside the shuffles: the formula, and what the two models find.
+# The table compares the shuffles with the formula and with the two models.
 
 # %%
 rows = {}
@@ -248,11 +247,11 @@ for metric in shuffled:
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# Two floors, then: chance, and the **untrained** model. The second is the harder one. A random network already
-# maps equal inputs to equal vectors, so it is better than chance before it has learned anything. What training
-# is worth is the distance from there.
+# So there are two baselines: chance, and the **untrained** model. The second is the harder one. A random network
+# already maps equal inputs to equal vectors, so it is better than chance before it has learned anything. The
+# value of training is the difference from this baseline.
 #
-# Three random queries, with what the trained model finds for them:
+# Three random queries, with the trained model's results:
 
 # %%
 e = emb_ND["trained"]
@@ -264,15 +263,14 @@ hits = [[category_N[j] == category_N[q] for j in order_NN[q, :5]] for q in askin
 scale.plot.retrieval_sheet([test.products[q] for q in asking], shown, hits)
 
 # %% [markdown]
-# Look at the misses too. Knives for a pan, a jar and bowls for a teapot: they come from the same kitchen, but for
-# the metric they are as wrong as a hammer.
+# Look at the misses too. Knives for a pan, a jar and bowls for a teapot: these are all kitchenware, but for the
+# metric they are as wrong as a hammer.
 #
-# ## How sure is a mean? The bootstrap
+# ## How certain is a mean? The bootstrap
 #
-# mAP@5 is a mean over 146 queries. Other 146 products would have given another mean. We have no others, but we
-# can act as if: **draw 146 queries from our 146, with replacement** (some twice, some not at all), take the
-# mean, and repeat 1000 times. The middle 95 % of these means are the interval. That is the whole bootstrap
-# (自助法).
+# mAP@5 is a mean over 146 queries. Another 146 products would have given another mean. We have no others, but we
+# can simulate them: **draw 146 queries from our 146, with replacement** (some twice, some not at all), take the
+# mean, and repeat 1000 times. The middle 95 % of these means are the interval. That is the whole bootstrap (自助法).
 
 # %%
 value_Q = ap_Q["trained"]
@@ -286,8 +284,8 @@ print(f"mAP@5 {approx(value_Q.mean())}, 95 % interval {approx(low)} to {approx(h
 # %% [markdown]
 # The interval is about ± 0.05, for *this* number of queries: four times as many would halve it.
 #
-# **Comparing two systems.** Does the picture help, if one has the other four modalities? One could resample both
-# systems each for itself and take the difference of the means: the **unpaired** interval. But both systems
+# **Comparing two systems.** Does the picture help if the other four modalities are present? One could resample
+# each system separately and take the difference of the means: the **unpaired** interval. But both systems
 # answered *the same queries*, and hard queries are hard for both. So take the difference query by query, and
 # resample those: the **paired** interval (配对).
 
@@ -314,9 +312,10 @@ assert paired.high - paired.low < 0.8 * (high - low)
 scale.plot.bootstrap_figure(a_Q, b_Q, ("all five", "all but the picture"))
 
 # %% [markdown]
-# The same data, and two verdicts. The unpaired interval contains 0: "not decided". The paired one is about half
-# as wide and lies right of 0: the picture helps. How much narrower does it get? The variance of a difference is $\sigma_a^2 + \sigma_b^2 - 2 \rho\,\sigma_a \sigma_b$: the
-# more the two agree on which queries are hard (correlation $\rho$), the more you gain.
+# The same data lead to two verdicts. The unpaired interval contains 0: "not decided". The paired one is about
+# half as wide and lies to the right of 0: the picture helps. How much narrower does it get? The variance of a
+# difference is $\sigma_a^2 + \sigma_b^2 - 2 \rho\,\sigma_a \sigma_b$: the more the two agree on which queries are
+# hard (correlation $\rho$), the more you gain.
 
 # %%
 rho = np.corrcoef(a_Q, b_Q)[0, 1]
@@ -327,13 +326,13 @@ np.testing.assert_allclose(
 )
 
 # %% [markdown]
-# **What no bootstrap over queries tells you:** whether another *training* (another seed) would give the same
-# winner. That needs several trainings; our studies use five, and claim something only where both intervals
-# agree (notebooks 11 and 12).
+# **A bootstrap over queries does not show** whether another *training* (another seed) would give the same winner.
+# That needs several trainings; our studies use five, and make a claim only if both intervals agree (notebooks 11
+# and 12).
 #
-# ## 31 questions and 20 directions
+# ## 31 query subsets and 20 directions
 #
-# A product can be asked for by any non-empty set of its modalities: $2^5 - 1 = 31$ query subsets.
+# A product can be searched by any non-empty subset of its modalities: $2^5 - 1 = 31$ query subsets.
 # `run.evaluate` measures all of them, for both models, with chance and intervals.
 
 # %%
@@ -345,7 +344,7 @@ scale.plot.retrieval(results, metric="mAP@5")
 
 # %% [markdown]
 # Each column is a subset (dots below); blue: trained, diamond: untrained, dash: chance. Within a group of equal
-# size the best stands first. On the whole more modalities find more:
+# size the best comes first. On the whole, more modalities give better results:
 
 # %%
 size = value.index.str.count(r"\+") + 1
@@ -357,21 +356,21 @@ print(f"queries: {n['text']} by text, {n['video']} by video")
 assert n["video"] < 0.7 * n["text"]
 
 # %% [markdown]
-# A trap in this picture: video alone looks like the best single modality. But only products that have a clip can
-# ask by it, in a gallery of products that have one: fewer queries, other ones, and a higher chance dash. Two
-# bars with different n are two different exams. Notebook 12 asks the same products by every subset.
+# A trap in this picture: video alone looks like the best single modality. But only products with a clip are video
+# queries, in a gallery of products that have one: there are fewer queries, different ones, and a higher chance
+# level. Two bars with different n are not comparable. Notebook 12 uses the same queries for every subset.
 
 #
-# The other question is **across** modalities: a title asks for *its own* picture among all pictures. Exactly one
-# answer is right, so there are $5 \cdot 4 = 20$ directions, and chance is 10 divided by the gallery.
+# The second task is retrieval **across** modalities: find the title's *own* picture among all pictures. There are
+# $5 \cdot 4 = 20$ directions. Exactly one result is right, so chance is 10 divided by the gallery size.
 
 # %%
 scale.plot.directions(results)
 
 # %% [markdown]
-# Rows ask, columns answer; the colour is what lies above chance. Galleries have different sizes (not every
-# product has a clip), so the chance level in each cell is not the same. (The diagonal would ask by a second view
-# of the product; we did not embed those here.)
+# Rows are queries, columns are galleries; the colour is the difference from chance. Galleries have different
+# sizes (not every product has a clip), so the chance level differs between cells. (The diagonal would use a
+# second view of the product as query; we did not embed those here.)
 #
 # **Does the authors' definition change the order here?** Of the 465 pairs of subsets, how many are ordered
 # differently by our mAP@5 and by theirs?
@@ -386,12 +385,12 @@ assert (theirs_S > ours_S).all()
 assert turned.mean() > 0.02
 
 # %% [markdown]
-# On the same lists the authors' number is larger for every subset, and about one comparison in ten turns round.
+# On the same lists the authors' number is larger for every subset, and about one comparison in ten is reversed.
 #
-# ## The worst query, looked at
+# ## The worst query, in detail
 #
-# A mean hides its failures. We take the query that goes most wrong: of the products that have at least three of
-# their kind in the gallery, the one whose first hit comes last.
+# A mean hides failures. We take the worst query: among the products with at least three relevant items in the
+# gallery, the one whose first hit has the lowest rank.
 
 # %%
 first_N = (category_N[order_NN] == category_N[:, None]).argmax(axis=1) + 1
@@ -402,9 +401,9 @@ hits = [category_N[j] == category_N[worst] for j in top]
 scale.plot.retrieval_sheet([test.products[worst]], [shown], [hits])
 
 # %% [markdown]
-# A clock. It finds a bell, a watch, lamps; the first other clock comes far down the list. Why? A product's vector
-# is the mean of its modalities' unit vectors, so we can ask each modality alone: at which rank is *its* first
-# hit, and at which rank would it be in a shuffled gallery?
+# A clock. The results are a bell, a watch, lamps; the first other clock comes far down the list. Why? A product's
+# vector is the mean of its modalities' unit vectors, so we can test each modality alone: at which rank is *its*
+# first hit, and at which rank would it be in a shuffled gallery?
 
 # %%
 features, rows = embedded["trained"], {"all": first_N[worst]}
@@ -427,22 +426,22 @@ pd.DataFrame({"rank of the first hit": {name: approx(rank, 0) for name, rank in 
 scale.plot.product(test.products[worst])
 
 # %% [markdown]
-# Now it is plain. The title says "gadget for focused work": never the word clock. The picture shows a clock, but
-# turned to the side and cut off, and half of it is empty. There is no clip. The table speaks of battery, power
-# and protection class, as the tables of lamps and watches do, and so lamps and watches are found; of all
-# modalities it comes nearest. The training split holds only a dozen clocks. So there are four suspects: a vague
-# title, a bad picture, a missing modality, a rare class. To know which of them did it one would change one at a
-# time; but not one of the four is in the loss function, and no mean would have named them.
+# Now it is clear. The title is "gadget for focused work", without the word clock. The picture shows a clock, but
+# turned to the side and cropped, and half of it is empty. There is no clip. The table lists battery, power and
+# protection class, like the tables of lamps and watches, so lamps and watches are found; of all modalities its
+# first hit has the best rank. The training split contains only a dozen clocks. So there are four suspects: a
+# vague title, a bad picture, a missing modality, a rare class. To find out which of them is responsible, one
+# would change one at a time; but none of the four is in the loss function, and no mean would have shown them.
 #
-# (If your model was trained on another machine, the worst query may be another one. Look at it the same way:
-# result list, modality by modality, product.)
+# (If your model was trained on another machine, the worst query may be a different one. Examine it in the same
+# way: result list, modality by modality, product.)
 #
 # ## Classification: a linear probe
 #
-# How much of the category is *in* the vectors? A **linear probe** (线性探针) freezes the model and trains only a
-# linear classifier on its vectors. If that works, the categories lie in the space side by side, divided by
-# flat cuts. Two metrics come with it, and on few large and many small classes they are not friends. By hand:
-# eight mugs and two bells, and a classifier that always says "mug".
+# How much of the category is *in* the vectors? For a **linear probe** (线性探针) the model is frozen and only a
+# linear classifier is trained on its vectors. If that works, the categories are linearly separable in the space.
+# Two metrics are common, and with few large and many small classes they disagree. By hand: eight mugs and two
+# bells, and a classifier that always predicts "mug".
 
 # %%
 true, predicted = np.array(["mug"] * 8 + ["bell"] * 2), np.array(["mug"] * 10)
@@ -457,10 +456,10 @@ print(f"accuracy {accuracy:.2f}, macro-F1 {macro:.2f}")
 print(f"F1 of mug {f1['mug']:.2f}, F1 of bell {f1['bell']:.2f}")
 
 # %% [markdown]
-# **Accuracy** (准确率) is the share of right answers: products vote, so large classes win. **F1** of a class is
-# $2\,\text{tp} / (\text{true} + \text{predicted})$; **macro-F1** (宏平均 F1) is its mean over classes: classes
-# vote, and a class that is never found costs as much as a large one. In a **long-tailed distribution**
-# (长尾分布), as in M5Product's 6,000 categories, the two tell different stories. Now the probe:
+# **Accuracy** (准确率) is the share of right predictions: each product counts the same, so large classes dominate.
+# **F1** of a class is $2\,\text{tp} / (\text{true} + \text{predicted})$; **macro-F1** (宏平均 F1) is its mean over
+# classes: each class counts the same, however small. In a **long-tailed distribution** (长尾分布), as in M5Product's
+# 6,000 categories, the two can differ greatly. Now the probe:
 
 # %%
 splits = {name: demo_data(name) for name in ("train", "val", "test")}
@@ -476,9 +475,9 @@ scores = {"majority": probes["trained"].majority} | {s: p.scores for s, p in pro
 pd.DataFrame(scores).map(lambda e: f"{approx(e.value)} [{approx(e.low)}, {approx(e.high)}]").T
 
 # %% [markdown]
-# Before the numbers are believed: the probe was trained on *training* products, its one setting was chosen on
-# the *validation* products, and the test products were touched once. Who is it that macro-F1 hears and accuracy
-# does not? The classes by their size in training, with the F1 of each:
+# Before you trust the numbers: the probe was trained on *training* products, its only hyperparameter was chosen
+# on the *validation* products, and the test products were used once. Which classes affect macro-F1 but hardly
+# accuracy? The classes by their size in training, with the F1 of each:
 
 # %%
 from collections import Counter
@@ -492,8 +491,8 @@ np.testing.assert_allclose(f1_C.mean(), values["macro-F1"])
 scale.plot.tail_scores(list(f1), size_C, f1_C, values)
 
 # %% [markdown]
-# The large classes on the left are found well. On the right, a class has a handful of training products and two
-# or three in the test: its F1 is 0 or 1 or a coarse step between, and macro-F1 lets it speak as loudly.
+# The large classes on the left are predicted well. On the right, a class has a handful of training products and
+# two or three test products: its F1 is 0, 1 or one of a few values between, and it counts as much in macro-F1.
 
 # %%
 head, tail = f1_C[size_C >= 20].mean(), f1_C[size_C < 10].mean()
@@ -507,7 +506,7 @@ assert scores["trained"]["accuracy"].low > scores["untrained"]["accuracy"].value
 # ## Clustering: k-means and its scores
 #
 # Now without any labels: **k-means** puts $k$ centres into the space, gives each point to its nearest centre,
-# moves each centre to the mean of its points, and repeats. The result is compared with the categories. By
+# moves each centre to the mean of its points, and repeats. The result is then compared with the categories. By
 # hand, six products in two clusters:
 
 # %%
@@ -528,10 +527,10 @@ np.testing.assert_allclose(package["NMI"], nmi)
 print(f"purity {5 / 6:.2f}, NMI {nmi:.2f}")
 
 # %% [markdown]
-# **Purity** (纯度): name each cluster after its most frequent category; the share of products that the name
-# fits. **NMI** (归一化互信息): how much knowing the cluster tells about the category, as a share of what there
-# is to tell. Purity is easy to say, and easy to cheat: with one cluster for each product every name fits. Let
-# $k$ run, and beside each result put clusters of the same sizes with their members drawn by lot.
+# **Purity** (纯度): name each cluster after its most frequent category; purity is the share of products whose
+# category equals this name. **NMI** (归一化互信息): the information that the cluster contains about the category,
+# normalised. Purity is easy to explain and easy to inflate: with one cluster per product it is 1. We vary $k$,
+# and compare each result with random clusters of the same sizes.
 
 # %%
 clusters_K = [2, 5, 10, 20, 34, 60, 100, 146]
@@ -541,8 +540,8 @@ table = pd.DataFrame(measures, index=clusters_K)
 table[["trained purity", "chance purity", "chance NMI"]].map(approx)
 
 # %% [markdown]
-# All three measures against $k$. The third, ARI, counts pairs of products that are together in both or apart in
-# both, and is corrected so that lots have 0:
+# All three measures against $k$. The third, ARI, counts pairs of products that are together in both groupings or
+# apart in both, and is corrected so that random clusters have 0:
 
 # %%
 assert curves["trained"]["purity"][-1] == curves["chance"]["purity"][-1] == 1.0
@@ -551,13 +550,13 @@ assert np.abs(curves["chance"]["ARI"]).max() < 0.05
 scale.plot.purity_figure(clusters_K, curves, categories=34)
 
 # %% [markdown]
-# Purity rises with $k$ and ends at 1, for the model **and for the lots**. Even NMI, which is meant to be fair,
-# climbs to 0.8 by lot. Only ARI has a floor at 0. So a purity without $k$ and without its chance level says
-# nothing. Our report fixes $k$ at the number of categories and prints chance beside it.
+# Purity rises with $k$ and ends at 1, for the model **and for random clusters**. Even NMI reaches 0.8 for random
+# clusters. Only ARI is 0 for them. So a purity without $k$ and without its chance level is meaningless. Our
+# report fixes $k$ at the number of categories and prints the chance level.
 #
 # ## All of it on one page
 #
-# Every task, both models, chance, intervals. For classification, "chance" is the majority class, predicted for
+# Every task, both models, chance, intervals. For classification, "chance" means predicting the majority class for
 # all.
 
 # %%
@@ -567,8 +566,8 @@ for metric, by_stage in tasks.items():
 scale.plot.task_figure(tasks)
 
 # %% [markdown]
-# Training helps in all three tasks; in no row do the two models' intervals meet. Note the *floors*: the untrained
-# model's NMI of more than 0.5 looks like an achievement until one sees what lots get.
+# Training helps in all three tasks; in no row do the two models' intervals overlap. Note the *baselines*: the
+# untrained model's NMI of more than 0.5 looks good until it is compared with random clusters.
 #
 # ## Exercise 1: a metric by hand
 #
@@ -586,17 +585,17 @@ print(f"hits: one hit at rank 1 {before:.2f}, and a second at rank 5 {after:.2f}
 assert after < before  # finding more lowers the authors' score
 
 # %% [markdown]
-# In the exercise's list no denominator falls; but with a hit at rank 1 the last lines show it: divided by the
-# hits found, **a system is punished for finding more.**
+# In the exercise's list no denominator falls; but with a hit at rank 1 the last lines show the problem: divided
+# by the hits found, **finding more lowers the score.**
 #
 # ## Exercise 2: how many queries?
 #
-# Somebody claims a mAP@5 that is 0.02 better. How many queries does a *paired* comparison need, so that an
-# interval around 0.02 leaves out 0? Use the spread of the differences `a_Q - b_Q`.
+# Someone claims a mAP@5 that is 0.02 better. How many queries does a *paired* comparison need so that an interval
+# around 0.02 excludes 0? Use the spread of the differences `a_Q - b_Q`.
 
 # %% tags=["solution"]
 spread = (a_Q - b_Q).std()
-needed = (1.96 * spread / 0.02) ** 2  # 1.96 standard errors on either side hold 95 %
+needed = (1.96 * spread / 0.02) ** 2  # 95 % lie within 1.96 standard errors
 print(f"{approx(needed, 0)} queries; we have {len(a_Q)}")
 half = (paired.high - paired.low) / 2
 error = spread / len(a_Q) ** 0.5
@@ -607,23 +606,23 @@ assert abs(half - 1.96 * error) < 0.01
 # %% [markdown]
 # ## What to remember
 #
-# - AP@k sums the precision at the hits. Its denominator (all relevant, what fits, hits found) can decide who
-#   wins; by the hits found, missing nine of ten is free.
-# - The query is never in its own gallery. Every metric stands beside chance *and* the untrained model.
-# - The bootstrap resamples queries; compare systems on the same queries, paired. It knows nothing of other
-#   trainings.
-# - Macro-F1 lets small classes speak; on a long tail it is low and unsteady, and that is information.
-# - Purity rises with k, by lot too. Say k, and print chance.
-# - Look at the worst query. A mean never tells why.
+# - AP@k sums the precision at the hits. Its denominator (all relevant, what fits, hits found) can decide which
+#   system wins; with the hits found, missing nine of ten costs nothing.
+# - The query is never in its own gallery. Report every metric with chance *and* the untrained model.
+# - The bootstrap resamples queries; compare systems on the same queries, paired. It does not cover the variation
+#   between trainings.
+# - Macro-F1 weights small classes as much as large ones; on a long tail it is low and noisy.
+# - Purity rises with k, also for random clusters. Report k and the chance level.
+# - Look at the worst query. A mean does not explain a failure.
 #
 # ## Five questions
 #
 # 1. All relevant items of a query are found, but at ranks 6 to 10. What is AP@5, by each denominator?
 # 2. Why can mAP@5 divided by *all relevant* not reach 1 for a large category, and what does that do to a mean
 #    over categories?
-# 3. Recall@10 of one direction is 0.30 with a gallery of 33 products. Is that good?
+# 3. Recall@10 of one direction is 0.30 in a gallery of 33 products. Is that good?
 # 4. Two intervals overlap. Does it follow that the systems do not differ? What do you compute?
-# 5. Somebody reports purity 0.9. Which two questions do you ask?
+# 5. Someone reports purity 0.9. Which two questions do you ask?
 #
 # ## Pictures for your slides
 #

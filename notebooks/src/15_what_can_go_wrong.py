@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 15 · What can go wrong
 #
-# **The question.** The authors published their code. It runs, and its loss falls. We read it line by line
-# and found more than a dozen places where it does something else than the paper says. Not one of them
-# prints an error. How can a program be wrong when everything looks right? And how would you find out?
+# **The question.** The authors published their code. It runs, and its loss falls. We read it line by line and
+# found more than a dozen places where it differs from the paper. None of them raises an error. How can a program
+# be wrong when everything looks right? And how would you find out?
 #
 # For each fault you will see four things:
-# - the wrong lines, in spirit, about ten of them;
+# - the essence of the wrong code, in about ten lines;
 # - that it runs, and that the loss falls;
 # - a picture, or a number, of the damage;
-# - a **test of an invariant** (不变量测试) of about three lines that fails on the wrong version and passes
-#   on ours. An invariant is a sentence that must hold whatever the numbers are.
+# - a **test of an invariant** (不变量测试) of about three lines that fails on the wrong version and passes on ours. An
+#   invariant is a statement that must hold for all inputs.
 #
-# This is no reproach. Every fault here is one that all of us have made. Paper: section 4. Code:
+# This is not meant as criticism: all of us have made mistakes of this kind. Paper: section 4. Code:
 # `scale/studies/released_code.py`. About 40 seconds.
 
 # %%
@@ -51,19 +51,19 @@ for name, values in total.items():
     assert last < first
 
 # %% [markdown]
-# All nine fall. Now look at the curves. Grey: the right program. Red: a wrong one. Which of the red ones would
-# make you stop and look for a mistake?
+# All nine losses fall. Now look at the curves. Grey: the right program. Red: a wrong one. Which of the red ones
+# would make you stop and look for a mistake?
 
 # %%
 scale.plot.fault_losses(total)
 
 # %% [markdown]
-# In one sentence: **a falling loss says that the program learns something, not that it learns what you meant.**
-# Four of the wrong programs lie on the right one, and two fall faster than it.
+# In one sentence: **a falling loss shows that the program learns something, not that it learns the intended
+# thing.** Four of the wrong curves coincide with the right one, and two fall faster.
 #
-# So we need other instruments. Ours is very small: a check is a function with an `assert`. `judge` runs it
-# on the released version and on ours, and insists that it fails on the first and passes on the second. (A
-# test that has never failed has not been tested.)
+# So we need other tools. Ours is very small: a check is a function with an `assert`. `judge` runs it on the
+# released version and on ours, and requires that it fails on the first and passes on the second. (A test that has
+# never failed has not been tested.)
 
 
 # %%
@@ -86,10 +86,10 @@ def judge(check, released, ours):
 #
 # ## 1 · The heads read the encoders
 #
-# The **joint co-transformer** (联合协同 Transformer, JCT) mixes the tokens of all five modalities. A **head**
-# (预测头) then predicts each hidden token. The point of it: a hidden word can be guessed from the *picture*.
+# The **joint co-transformer** (联合协同 Transformer, JCT) mixes the tokens of all five modalities. A **head** (预测头)
+# then predicts each hidden token. Its purpose: a hidden word can be inferred from the *picture*.
 #
-# In the released code the JCT runs, but the heads get the encoders' output. One word is wrong:
+# In the released code the JCT runs, but the heads read the encoders' output. One word is wrong:
 
 
 # %%
@@ -106,11 +106,11 @@ heads = HeadsOnEncoder(config.model, config.missing)
 _ = heads.load_state_dict(ours.state_dict())
 
 # %% [markdown]
-# It trains: it is the first red curve above. What is lost? Two things. A title's prediction can no longer
-# see the picture. And nothing in the loss reads the JCT, so the JCT never learns. (In the release it learns
-# a little, because the five diagonal weights are made from its output. That is all.)
+# It trains: it is the first red curve above. Two things are lost. The prediction of a title can no longer use the
+# picture. And no loss depends on the JCT, so the JCT never learns. (In the release it learns a little, because
+# the five diagonal weights are computed from its output.)
 #
-# To test it we hide some tokens of 16 products, once, and use them for all models.
+# For the tests we mask 16 products once, and use this batch for all models.
 
 
 # %%
@@ -128,8 +128,8 @@ def loss_of(model, batch):
 batch16 = data.collate(range(16))
 
 # %% [markdown]
-# **Invariant: every parameter gets a gradient** (梯度). A parameter without one keeps its random start for
-# ever. This is the most useful test of this notebook. Write it first, in every project.
+# **Invariant: every parameter gets a gradient** (梯度). A parameter without one keeps its initial random value.
+# This is the most useful test of this notebook. Write it first, in every project.
 
 
 # %%
@@ -144,8 +144,8 @@ def check_every_parameter_learns(model):
 judge(check_every_parameter_learns, [heads], [ours])
 
 # %% [markdown]
-# **Invariant: what may help must be able to help.** If we change the pictures, the predicted words of the
-# titles must move.
+# **Invariant: every input can influence the prediction.** If we change the pictures, the predicted words of the
+# titles must change.
 
 
 # %%
@@ -165,9 +165,9 @@ judge(check_pictures_reach_titles, [heads], [ours])
 # %% [markdown]
 # ## 2 · Layers that are never called
 #
-# The release has five encoders of six layers. But video runs through the *image* layers, and table through
-# the *text* layers. It is the classic slip of copy and paste: a line was copied, and one word in it was not
-# changed. Here it is in our model.
+# The release has five encoders of six layers. But video runs through the *image* layers, and table through the
+# *text* layers. It is a classic copy-and-paste mistake: a line was copied, and one word in it was not changed.
+# Here it is in our model.
 
 # %%
 copied = scale.training.seeded_model(config)
@@ -181,7 +181,7 @@ judge(check_every_parameter_learns, [copied], [ours])
 # The test for fault 1 finds fault 2 as well. The unused layers are built, saved, loaded and counted in the
 # size of the model. In the authors' model, of 250 million parameters, 35 % never receive a gradient.
 #
-# The picture shows it for our small model: hatched is what never learns.
+# The picture shows it for our small model: the hatched parts never learn.
 
 # %%
 versions = ("as described", "heads on encoder", "layers never called")
@@ -191,15 +191,14 @@ assert counts["heads on encoder"]["jct"][0] == 0
 scale.plot.fault_gradients(counts)
 
 # %% [markdown]
-# In one sentence: the loss falls because the rest of the model learns; the hatched part goes along for the
-# ride.
+# In one sentence: the loss falls because the rest of the model learns; the hatched part does nothing.
 #
-# ## 3 · The attention mask lies on the wrong products
+# ## 3 · The attention mask is applied to the wrong products
 #
-# Titles have different lengths, so short ones are filled up with **padding** (填充). An **attention mask**
-# (注意力掩码) says which positions are padding, so that nobody looks at them. Attention has several **heads**
-# (注意力头). A common trick puts heads and products into one long list: product 1 with head 1, product 1 with
-# head 2, product 2 with head 1, and so on. So each product's mask must be repeated *in place*.
+# Titles have different lengths, so short ones are filled up with **padding** (填充). An **attention mask** (注意力掩码)
+# marks the positions that are padding, so that no token attends to them. Attention has several **heads** (注意力头).
+# A common implementation puts heads and products into one dimension: product 1 with head 1, product 1 with head
+# 2, product 2 with head 1, and so on. So each product's mask must be repeated *in place*.
 
 # %%
 B, H = 3, 2
@@ -214,11 +213,11 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# `repeat` gives 1, 2, 3, 1, 2, 3. Both lists have the right *shape*, so nothing complains. Head 2 of product 1
-# looks through the mask of product 2.
+# `repeat` gives 1, 2, 3, 1, 2, 3. Both have the right *shape*, so there is no error. Head 2 of product 1 uses the
+# mask of product 2.
 #
-# Now the damage, on the trained model. We take six complete products. We cut the title of one of them, and
-# look at how far the others move.
+# Now the damage, on the trained model. We take six complete products, shorten the title of one of them, and
+# measure how much the embeddings of the others change.
 
 # %%
 from scale.notebook import device
@@ -231,11 +230,11 @@ assert right_BB[elsewhere_BB].max() < 1e-4 < 3e-3 < wrong_BB[elsewhere_BB].max()
 scale.plot.fault_mask(scale.studies.mask_owners(6, run.config.model.heads), right_BB, wrong_BB)
 
 # %% [markdown]
-# Left: the frame marks a head with a foreign mask. Middle: cutting title 2 changes product 2 only, as it
-# should. Right: it changes others, and exactly those that have a 2 in their row on the left. The embedding of
-# a product now depends on *which other products are in the batch*.
+# Left: the frame marks a head with another product's mask. Middle: shortening title 2 changes product 2 only, as
+# it should. Right: it changes others, exactly those with a 2 in their row on the left. The embedding of a product
+# now depends on *which other products are in the batch*.
 #
-# **Invariant: changing product i never changes product j** (outside of the loss).
+# **Invariant: changing product i never changes product j** (except in the loss).
 
 
 # %%
@@ -270,9 +269,9 @@ print(f"loss {loss:.3f}, prediction {p:.3f}, target {t:.3f}")
 torch.testing.assert_close(p.detach(), t / w)
 
 # %% [markdown]
-# The loss is 0 and the answer is wrong by a factor of four. The best prediction is $t / w$. Now on real
-# sounds: two small heads learn to predict hidden moments of sound from the trained JCT, with the weights
-# S′ of these products. One has the weight on the loss, the other on the prediction.
+# The loss is 0 and the answer is wrong by a factor of four. The best prediction is $t / w$. Now on real sounds:
+# two small heads learn to predict hidden time frames of sounds from the trained JCT, with the weights S′ of these
+# products. One has the weight on the loss, the other on the prediction.
 
 # %%
 fitted = scale.studies.fit_audio_heads(run, data)
@@ -286,11 +285,11 @@ assert fitted.size["loss"] < 1.1 < 1.8 < fitted.size["prediction"]
 scale.plot.fault_regression(fitted)
 
 # %% [markdown]
-# "Size" is the spread of the predictions over the spread of the targets. Both losses fall by more than half.
-# But the right tile is about three times too strong, because these weights are about a third. For products with
-# a smaller weight it is worse: the error depends on the product.
+# "Size" is the standard deviation of the predictions divided by that of the targets. Both losses fall by more
+# than half. But the right tile is about three times too strong, because these weights are about a third. For
+# products with a smaller weight it is worse: the error depends on the product.
 #
-# **Invariant: the truth costs nothing.** Put the target in as the prediction; the loss must be 0.
+# **Invariant: the loss of the target itself is zero.** Use the target as the prediction; the loss must be 0.
 
 
 # %%
@@ -304,9 +303,9 @@ judge(check_the_truth_costs_nothing, ["prediction"], ["loss"])
 # %% [markdown]
 # ## 5 · One normalisation too many
 #
-# S′ = S · softmax(S) has its shares from the softmax. The release then divides each row by its length, which
-# cancels the softmax's denominator (notebook [09](09_score_matrix.ipynb) shows it slowly). Shares must sum to
-# one. So look at a case where you know the answer: five modalities that agree perfectly.
+# The shares in S′ = S · softmax(S) come from the softmax. The release then divides each row by its norm, which
+# cancels the softmax's denominator (notebook [09](09_score_matrix.ipynb) shows the details). Shares must sum to
+# one. So test a case with a known answer: five modalities that agree perfectly.
 
 
 # %%
@@ -325,7 +324,7 @@ judge(check_equal_modalities_share_one, [True], [False])
 # - other products' *titles* are negatives of a title too, 2B − 2 in all instead of B − 1;
 # - the weight G multiplies the logits, so the **temperature** (温度) 0.07 becomes 0.07 / G.
 #
-# Neither is nonsense. But you would report "temperature 0.07" and train with another one.
+# Neither is unreasonable. But you would report "temperature 0.07" and train with a different one.
 
 # %%
 with torch.no_grad():
@@ -339,7 +338,7 @@ scale.plot.fault_temperature(temperature_X, share_P)
 
 # %% [markdown]
 # Left: no pair of any product is trained at 0.07, and none can be below 0.099, because G of a pair is at most
-# $1/\sqrt 2$. Right: most of what pushes comes from the same modality, because two titles are more alike than a
+# $1/\sqrt 2$. Right: most of the push comes from the same modality, because two titles are more alike than a
 # title and a picture. The contrast *between* modalities gets a small part of the gradient.
 #
 # **Invariant: a loss has a known value in a known case.** If all features are equal, each of B candidates is
@@ -376,8 +375,8 @@ judge(check_the_temperature_is_the_configured_one, [5**-0.5], [1.0])
 # %% [markdown]
 # ## 7 · Off is not zero
 #
-# The release switches a task off by the factor 0. With the text task off nothing is hidden in the titles, and
-# the mean over no words is 0 / 0, which is **NaN** (非数, "not a number"). And 0 · NaN is NaN.
+# The release switches a task off by multiplying its loss by 0. With the text task off nothing is hidden in the
+# titles, and the mean over no words is 0 / 0, which is **NaN** (非数, "not a number"). And 0 · NaN is NaN.
 
 # %%
 no_logits_NV, no_words_N = torch.zeros(0, 30), torch.zeros(0, dtype=torch.long)
@@ -389,16 +388,16 @@ print(f"text loss {text_loss:.2f}, total {total_loss:.2f}, gradient {weight.grad
 assert weight.grad.isnan().all()
 
 # %% [markdown]
-# After one step every weight is NaN. Still nothing stops: the program goes on for days. It even ranks. A sort
-# of NaNs leaves the order as it is, so a gallery that is sorted by category gives good-looking hits:
+# After one step every weight is NaN. Still the program does not stop; it can run for days. It even ranks: sorting
+# NaNs keeps the order, so a gallery that is sorted by category gives good-looking hits:
 
 # %%
 similarity_N = np.full(6, np.nan)
 print("ranking:", np.argsort(-similarity_N, kind="stable"))
 
 # %% [markdown]
-# Here are both ways for the real model: the released one multiplies the text loss by 0 or 1, ours sums the
-# losses that are there.
+# Here are both versions for the real model: the released one multiplies the text loss by 0 or 1, ours sums the
+# losses that are present.
 
 
 # %%
@@ -432,9 +431,9 @@ judge(check_each_task_can_be_off, [released_loss], [our_loss])
 #
 # ## 8 · Swapped axes
 #
-# A sound is a **log-mel spectrogram** (对数梅尔谱): a table of moments by **mel bands** (梅尔频带, bands of
-# pitch). Each moment should be a token. In the release each *band* is a token, 80 of them, with 751 moments as
-# its features. A matrix has no labels on its axes, so every layer accepts it.
+# A sound is a **log-mel spectrogram** (对数梅尔谱): a table of time frames by **mel bands** (梅尔频带, bands of pitch).
+# Each time frame should be a token. In the release each *band* is a token, 80 of them, with 751 time frames as
+# its features. The axes of a matrix are not labelled, so every layer accepts it.
 
 # %%
 paths = [product.audio for product in data.products if product.audio is not None]
@@ -463,8 +462,8 @@ judge(check_longer_sounds_have_more_tokens, [swapped], [lambda s: log_mel(s, fea
 # %% [markdown]
 # ## 9 · The silent except
 #
-# The worst of all is the smallest. In pretraining the release calls the loader of sounds with a wrong
-# argument. Python raises an error at once. But the line stands in a `try` with a bare `except`.
+# The worst fault is the smallest. In pretraining the release calls the sound loader with a wrong argument. Python
+# raises an error, but the line is in a `try` with a bare `except`.
 
 
 # %%
@@ -484,7 +483,7 @@ for load in (load_as_released, load_ours):
     print(f"{load.__name__}: inputs that differ, from 20 files: {len(different)}")
 
 # %% [markdown]
-# Every sound of the catalogue is silence. The loss cannot tell: see the curve on the right.
+# Every sound of the catalogue becomes silence. The loss does not show it: see the curve on the right.
 
 # %%
 three = ("as described", "audio axes swapped", "audio all zeros")
@@ -496,14 +495,14 @@ assert mam["audio all zeros"][-1] < 0.1 < mam["as described"][-1]
 scale.plot.fault_audio(data.collate([row]).tokens["audio"].values[0].numpy(), mam)
 
 # %% [markdown]
-# In one sentence: **the best loss of the three belongs to the model that never heard a sound**, for nothing is
-# easier to predict than zeros. If a loss goes to 0 in twelve steps, do not be glad. Be suspicious.
+# In one sentence: **the lowest loss of the three is that of the model that never got a sound**, because nothing
+# is easier to predict than zeros. If a loss reaches 0 in twelve steps, be suspicious.
 #
-# (The hatching: as described, the model guesses *moments* from their neighbours. With swapped axes it guesses
-# a whole *band* for all of the sound, which is another and an easier task.)
+# (The hatching: as described, the model predicts *time frames* from their neighbours. With swapped axes it
+# predicts a whole *band*, which is a different and easier task.)
 #
-# The gradient test of fault 1 would have found it too. The first layer multiplies its weights by the input; where
-# the input is always 0, no weight of it can learn.
+# The gradient test of fault 1 would have found it too. The first layer multiplies its weights by the input; if
+# the input is always 0, none of these weights can learn.
 
 # %%
 reached, there = scale.studies.gradient_coverage(trained["audio all zeros"][0])["encoders.audio"]
@@ -511,8 +510,8 @@ print(f"audio encoder: {reached} of {there} numbers get a gradient")
 assert reached < there
 
 # %% [markdown]
-# **Invariant: different files give different inputs**, and no input is constant. And a rule: catch the error
-# you expect, by its name, and say the file's path.
+# **Invariant: different files give different inputs**, and no input is constant. And a rule: catch only the
+# expected exception, by name, and report the file's path.
 
 
 # %%
@@ -525,10 +524,10 @@ def check_different_files_differ(load):
 judge(check_different_files_differ, [load_as_released], [load_ours])
 
 # %% [markdown]
-# ## 10 · What is missing still counts
+# ## 10 · Missing modalities still count
 #
-# Many products have no sound: **incomplete modalities** (模态缺失). The paper fills in zeros, **zero
-# imputation** (零插补). The release does too, with a mask of *ones*, which says: "these are real tokens".
+# Many products have no sound: **incomplete modalities** (模态缺失). The paper fills in zeros, **zero imputation**
+# (零插补). The release does too, but with a mask of *ones*, which marks them as real tokens.
 
 
 # %%
@@ -544,8 +543,8 @@ _, mask_T = sound_as_released(silent)
 print(f"product {silent.id} has no sound, and {mask_T.sum():.0f} real tokens of it")
 
 # %% [markdown]
-# Then every product without a sound has the *same* sound. The contrastive loss asks: which of these twelve
-# equal sounds belongs to this title? No model can know. The best possible loss is log 12.
+# Then every product without a sound has the *same* sound. The contrastive loss has to decide which of these
+# twelve equal sounds belongs to a title, which is impossible. The best possible loss is log 12.
 
 # %%
 found = scale.studies.missing_audio_effects(run, data)
@@ -556,11 +555,11 @@ assert found.loss_missing > found.lower_bound > found.loss_present
 scale.plot.fault_missing(found)
 
 # %% [markdown]
-# The blue square: all missing sounds are the same to the model. Training on them pulls titles that have nothing
-# in common to one point, and pushes them apart again.
+# The blue square: all missing sounds have the same feature. Training on them pulls unrelated titles to one point,
+# and pushes them apart again.
 #
-# **Invariant: what is missing never matters.** Write noise where the record says "no sound". The loss must not
-# move at all.
+# **Invariant: missing modalities have no influence.** Write noise where a sound is missing. The loss must not
+# change at all.
 
 
 # %%
@@ -580,12 +579,12 @@ short = scale.studies.SHORT_RUNS["missing in the losses"].train(data)
 judge(check_missing_never_matters, [short], [data])
 
 # %% [markdown]
-# (In our batches a missing sound has no row. There is nothing that noise could be written to.)
+# (In our batches a missing sound has no row, so there is nothing to write noise into.)
 #
 # ## 11 · No shuffling
 #
-# The release reads the products in the order of the file. Files are often sorted, and then a batch is all of
-# one kind. Let us sort ours by category.
+# The release reads the products in the order of the file. Files are often sorted, and then a batch contains only
+# one kind of product. Let us sort ours by category.
 
 # %%
 category_N = np.array([str(product.category) for product in data.products])
@@ -595,10 +594,10 @@ for name, rows in (("file order", in_order), ("shuffled", shuffled)):
     print(f"{name}: {len(set(category_N[rows]))} categories in a batch of 16")
 
 # %% [markdown]
-# The negatives of a pot are then only pots. Some of them say nearly the same, and they meet the same
-# neighbours in every **epoch** (轮次, one pass over the data), for ever.
+# The negatives of a pot are then only pots. Some of them are nearly identical, and each has the same negatives in
+# every **epoch** (轮次, one pass over the data).
 #
-# **Invariant: an epoch has every product once, and the next epoch another order.**
+# **Invariant: an epoch contains every product once, and the next epoch has a different order.**
 
 
 # %%
@@ -621,11 +620,11 @@ judge(
 # %% [markdown]
 # # Part four: the metric and the optimizer
 #
-# ## 12 · A metric that likes to find less
+# ## 12 · A metric that rewards finding less
 #
-# **Average precision** (平均精确率, AP) of a ranking sums the precision at each hit. The question is what one
-# divides by. The release divides by the hits that were *found* (notebook [14](14_downstream.ipynb) has all
-# three denominators). Two rankings, five places each, ten relevant products in the gallery:
+# **Average precision** (平均精确率, AP) of a ranking sums the precision at each hit and divides by a count. The
+# release divides by the number of hits *found* (notebook [14](14_downstream.ipynb) compares all three
+# denominators). Two rankings, five places each, ten relevant products in the gallery:
 
 # %%
 rel_QK = np.array([[1, 0, 0, 0, 0], [1, 0, 0, 0, 1]], bool)  # the second finds one more
@@ -635,7 +634,7 @@ our_AP = scale.evaluation.average_precision_at_k(rel_QK, relevant_Q, 5)
 pd.DataFrame({"hits": [1, 2], "released": released_AP, "min(5, relevant)": our_AP}).round(2)
 
 # %% [markdown]
-# The released metric gives 1.0, a perfect score, to a search that found one product of ten, and *less* to the one
+# The released metric is 1.0, a perfect score, for a search that found one product of ten, and *lower* for the one
 # that found more.
 #
 # **Invariant: one more hit never lowers the score.**
@@ -651,9 +650,9 @@ judge(check_one_more_hit_never_hurts, [released_AP], [our_AP])
 # %% [markdown]
 # ## 13 · The wrong half decays
 #
-# **Weight decay** (权重衰减) pulls weights a little towards 0 at each step. It is meant for matrices, not for
-# biases and LayerNorm: a LayerNorm's scale of 1 pulled to 0 switches a layer off. In the release's fine-tuning
-# the condition is turned round: a `not` is missing.
+# **Weight decay** (权重衰减) pulls weights a little towards 0 at each step. It is meant for matrices, not for biases
+# and LayerNorm: a LayerNorm's scale of 1 pulled to 0 switches a layer off. In the release's fine-tuning the
+# condition is inverted: a `not` is missing.
 
 # %%
 spared = ("bias", "norm", "LayerNorm")
@@ -666,7 +665,7 @@ for name, group in (("released", released_decayed), ("ours", our_decayed)):
     print(f"{name}: {numbers} numbers decay, {matrices} of {len(group)} parameters are matrices")
 
 # %% [markdown]
-# **Invariant: a rule that can be said in a sentence can be tested in a line.** Only matrices decay.
+# **Invariant: only matrices decay.** A rule of one sentence can be tested in one line.
 
 
 # %%
@@ -677,10 +676,10 @@ def check_only_matrices_decay(decayed):
 judge(check_only_matrices_decay, [released_decayed], [our_decayed])
 
 # %% [markdown]
-# # Which of them would you have seen in the results?
+# # Which of them would the results have shown?
 #
-# Perhaps you think: I do not need such tests, I look at the final score. The study `faults` trained each fault to
-# the end, with five seeds, and measured retrieval. (A **seed** (随机种子) is the number that fixes all chance in a
+# Perhaps the final score is enough, without such tests? The study `faults` trained each fault to the end, with
+# five seeds, and measured retrieval. (A **seed** (随机种子) is the number that determines all randomness of a
 # training.)
 
 # %%
@@ -692,9 +691,10 @@ summary = scale.studies.summarise(
 scale.plot.study_figure(summary)
 
 # %% [markdown]
-# The dashed line is the right program. In both panels only the last row lies clearly to the left of it, and one or
-# two others perhaps. (The row "weights on the loss, S' unscaled" is no fault: it is what "weights on regression
-# predictions" is compared with.) The table has the *paired* differences (same seed, same order of products), in two metrics.
+# The dashed line is the right program. In both panels only the last row lies clearly to the left of it, and
+# perhaps one or two others. (The row "weights on the loss, S' unscaled" is not a fault: it is the baseline for
+# "weights on regression predictions".) The table has the *paired* differences (same seed, same order of
+# products), in two metrics.
 
 # %%
 rows = {}
@@ -712,44 +712,44 @@ table
 
 # %% [markdown]
 # Read it with care. "Not decided" does not mean "harmless": it means that this metric, with these few products
-# and trainings, cannot tell. The whole released loss costs more than half of the quality. The wrong mask costs
-# 0.01 of Recall@10. Swapped axes and missing sounds look dear, but five trainings differ too much to be sure. And
-# heads on the encoders, shared layers, weights on predictions: *nothing to see*.
+# and trainings, does not show a difference. The whole released loss costs more than half of the quality. The
+# wrong mask costs 0.01 of Recall@10. Swapped axes and missing sounds look costly, but five trainings vary too
+# much to be sure. Heads on the encoders, shared layers and weights on predictions show *no effect*.
 #
-# There is a reason. This retrieval reads the encoders' `[CLS]`, which the contrastive loss shapes. Heads and
-# weights of the masked tasks damage what the paper is about (the JCT, the prediction of hidden things), and the
-# score looks elsewhere. A layer that is shared still learns; there is only less of it.
+# There is a reason. This retrieval uses the encoders' `[CLS]`, which the contrastive loss trains. Faults in the
+# heads and weights of the masked tasks damage the core of the paper (the JCT, the masked predictions), which this
+# score does not measure. A shared layer still learns; there are only fewer of them.
 #
-# In one sentence: **a fault that does not show in the metric needs a test of its own.**
+# In one sentence: **a fault that the metric does not show needs a separate test.**
 #
 # ## A checklist for any multimodal code
 #
 # | invariant | how to test it | finds |
 # |---|---|---|
 # | every parameter gets a gradient | one backward pass, loop over `named_parameters` | 1, 2, 9 |
-# | what may help can help | change one modality's input, another's prediction moves | 1 |
-# | products never meet | change product i, product j stays equal | 3 |
-# | what padding holds never matters | write noise into it, nothing moves | 3 |
-# | what is missing contributes nothing | write noise where the record is empty, the loss stays | 10 |
-# | the truth costs nothing | prediction = target, loss = 0 | 4 |
+# | every input can influence the prediction | change one modality's input, another's prediction changes | 1 |
+# | products are independent | change product i, product j stays equal | 3 |
+# | padding has no influence | write noise into it, nothing changes | 3 |
+# | missing modalities have no influence | write noise where the record is empty, the loss stays | 10 |
+# | the loss of the target is zero | prediction = target, loss = 0 | 4 |
 # | known cases have known values | equal features: log B; shares sum to 1 | 5, 6 |
 # | every switch can be off | leave out one task at a time, all is finite | 7 |
 # | more input, more tokens | half the sound, fewer tokens | 8 |
 # | different files, different inputs | two files, spread above 0 | 9 |
 # | epochs are permutations, and differ | two epochs, sorted and unsorted | 11 |
-# | better never scores lower | add one hit | 12 |
-# | rules are kept | only matrices decay | 13 |
-# | one batch can be learned by heart | train on 8 products, the loss goes to (nearly) 0 | next exercise |
+# | a better list never scores lower | add one hit | 12 |
+# | stated rules hold | only matrices decay | 13 |
+# | the model can overfit one batch | train on 8 products, the loss goes to (nearly) 0 | next exercise |
 # | slow equals fast | a double loop from the paper, `assert_close` with the code | all formulas |
-# | stopped and resumed equals never stopped | compare the weights, bit by bit | resuming |
+# | a resumed run equals an uninterrupted one | compare the weights, bit by bit | resuming |
 #
-# The tests of this project hold our own code to them. Each takes seconds.
+# The tests of this project check them for our own code. Each takes seconds.
 #
-# ## Exercise: a fault of ours
+# ## Exercise: another fault
 #
-# Somebody wanted to save memory and wrote `.detach()` into the audio encoder. It runs, and the loss falls. Which
-# of the three checks for models (`check_every_parameter_learns`, `check_pictures_reach_titles`,
-# `check_products_never_meet`) find it? Guess first.
+# Someone wanted to save memory and added `.detach()` to the audio encoder. It runs, and the loss falls. Which of
+# the three checks for models (`check_every_parameter_learns`, `check_pictures_reach_titles`,
+# `check_products_never_meet`) detect it? Predict first.
 
 # %%
 planted = scale.training.seeded_model(config).eval()
@@ -763,14 +763,14 @@ planted.to(device())
 print("every parameter learns:", verdict(check_every_parameter_learns, planted.cpu()))
 print("pictures reach titles:", verdict(check_pictures_reach_titles, planted))
 print("products never meet:", verdict(check_products_never_meet, planted.to(device())))
-# Only the gradient finds it: what goes forward is right, what comes back is not.
+# Only the gradient check finds it: the forward pass is right, the backward pass is not.
 
 # %% [markdown]
 # ## Exercise: overfit one batch
 #
-# The most popular test of all: train on eight products only, again and again. A sound model learns them by heart
-# and the loss falls to nearly 0. Do it (contrastive loss only, 40 steps) for "as described" and for "missing in
-# the losses". Does the test find the fault? Why does it *not* find silent sounds?
+# The most popular test of all: train on eight products only, again and again. A correct model memorises them and
+# the loss falls to nearly 0. Do it (contrastive loss only, 40 steps) for "as described" and for "missing in the
+# losses". Does the test detect the fault? Why does it *not* detect silent sounds?
 
 # %% tags=["solution"]
 eight = data.subset(np.flatnonzero(data.present_NM[:, 0])[:8])
@@ -783,25 +783,26 @@ for name in ("as described", "missing in the losses"):
     ]["contrastive"][-1]
     print(f"{name}: {approx(last[name], 1)}")
 assert last["as described"] < 0.5 * last["missing in the losses"]
-# Equal sounds of different products cannot be told apart: that loss stays high. Silent sounds pass
-# the masked task with ease. Overfitting finds what cannot be learned, not what is too easy.
+# Equal sounds of different products are indistinguishable: that loss stays high. Silent sounds pass
+# the masked task easily. Overfitting detects tasks that cannot be learned, not tasks that are too easy.
 
 # %% [markdown]
 # ## What to remember
 #
-# - A falling loss is no proof. All eight wrong programs had one; the lowest audio loss was that of silence.
-# - The metric is no proof either: of six single faults, one was decided, and only in one of two metrics.
-# - Ask what must hold whatever the numbers are, and write it down as three lines with an `assert`.
-# - Let every test fail once, on the fault that it is for.
-# - Never catch an error that you do not name; never multiply by zero what should be absent.
+# - A falling loss proves nothing. All eight wrong programs had one; the lowest audio loss was that of silence.
+# - The metric proves nothing either: of six single faults it detected one, and only in one of two metrics.
+# - Find statements that must hold for all inputs, and write each as three lines with an `assert`.
+# - Let every test fail once, on the fault that it should detect.
+# - Catch only named exceptions; omit a disabled loss instead of multiplying it by zero.
 #
 # ## Five questions
 #
 # 1. Why does the loss fall although a third of the parameters never learn?
-# 2. Batch of four products, three heads, masks laid out with `repeat`. Whose mask does head 2 of product 3 get?
+# 2. Batch of four products, three heads, masks laid out with `repeat`. Which product's mask does head 2 of
+#    product 3 get?
 # 3. A weight of 0.4 multiplies a prediction. By which factor is the learned prediction too large?
-# 4. Why is the loss of all-zero sounds the lowest, and which two checks find it?
-# 5. The heads read the encoders, and mAP@5 is as before. What would you have to measure to see the damage?
+# 4. Why is the loss of all-zero sounds the lowest, and which two checks detect it?
+# 5. The heads read the encoders, and mAP@5 is as before. Which measurement would show the damage?
 #
 # ## Pictures for your slides
 #

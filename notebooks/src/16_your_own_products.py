@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 16 · Your own products
 #
-# **The question.** You have a CSV file and a folder of pictures. How do you get from there to a model that
-# finds products by words and by picture? And how do you notice that something went wrong on the way?
+# **The question.** You have a CSV file and a folder of pictures. How do you get from there to a model that finds
+# products by words and by pictures? And how do you notice that something went wrong on the way?
 #
-# You will build, from a CSV with the usual dirt in it:
+# You will build, from a CSV file with the usual errors:
 # - a catalogue, by hand in fifteen lines, and with `scale import`;
-# - a list of everything that is wrong with it, with id, file and reason;
-# - a trained model, its numbers beside chance, and a search;
-# - a mistake that no check of files can find, and a test that finds it.
+# - a list of all its problems, with id, file and reason;
+# - a trained model, its results compared with chance, and a search;
+# - a mistake that no check of files can detect, and a test that detects it.
 #
 # Code: `scale/data/importers/csv.py`, `docs/catalogue.md`. About 30 seconds.
 
@@ -30,11 +30,11 @@ from scale.notebook import approx, samples, setup
 setup(seed=0)
 
 # %% [markdown]
-# ## A CSV, as one gets it
+# ## A realistic CSV file
 #
-# We play the shop owner first. Take 160 products of the sample shop, forty of each of its four largest
-# categories, and write what a small shop would have: a title, a few attributes, a picture. Everything happens
-# in a temporary folder, and we go there, so that all paths below are short.
+# First we write the CSV file of a small shop. Take 160 products of the sample shop, forty of each of its four largest
+# categories, with a title, a few attributes and a picture. Everything happens in a temporary folder, which becomes the
+# working directory, so that all paths below are short.
 
 # %%
 shop, workplace = samples(), TemporaryDirectory()
@@ -52,10 +52,9 @@ for p in shop:
 print(len(rows), "rows; the first:", rows[0])
 
 # %% [markdown]
-# Real files are dirty. We put in six faults that you will meet: an empty title, a NaN (what a table program
-# writes for an empty cell), a picture that was cut off while it was copied, a picture that is not there, an id
-# that occurs twice, and a path that leads out of the folder. The last one may be an accident, or somebody who
-# tries to read another file of your machine.
+# Real files contain errors. We add six common ones: an empty title, a NaN (which spreadsheet programs write for an
+# empty cell), a picture that was truncated during copying, a missing picture, an id that occurs twice, and a path that
+# leads out of the folder. The last one may be an accident, or an attempt to read another file of your machine.
 
 # %%
 rows[3]["Product"] = ""
@@ -74,13 +73,13 @@ with Path("products.csv").open("w", encoding="utf-8", newline="") as file:
 # %% [markdown]
 # ## By hand
 #
-# A catalogue wants one JSON object a line, with `id`, `title`, `category`, `image`, and a `table` of
-# attribute-value pairs (notebook 02 reads one). Two decisions are hidden in this step:
+# A catalogue has one JSON object per line, with `id`, `title`, `category`, `image`, and a `table` of attribute-value
+# pairs (see notebook 02). This step involves two decisions:
 #
-# - **What does an empty cell mean?** CSV has no `null`. So an empty cell, or NaN, must become "absent", not a
-#   title of no letters. Other words, such as "none", may be facts: a bag whose pattern is none.
-# - **What if a picture is not there?** Do not drop the row and do not drop the path. Write it down as it is. The
-#   catalogue refuses it when it is opened, with a reason. Then somebody can repair it.
+# - **What does an empty cell mean?** CSV has no `null`. So an empty cell, or NaN, must become "absent", not an empty
+#   title. Other words, such as "none", may be values: a bag whose pattern is none.
+# - **What if a picture is missing?** Drop neither the row nor the path; keep the path unchanged. Opening the catalogue
+#   reports it with a reason, so that it can be repaired.
 
 
 # %%
@@ -99,7 +98,7 @@ def copied(photo, out):
 
 
 # %% [markdown]
-# Every column without a meaning of its own becomes an attribute of the table.
+# Every other column becomes an attribute of the table.
 
 
 # %%
@@ -120,8 +119,8 @@ print(lines[0])
 # %% [markdown]
 # ## By command
 #
-# `scale import` does the same, and also thinks of encodings, delimiters, links, clips and sounds. In a shell you
-# would type what stands in the string. `cli.main` runs it here; 0 means success.
+# `scale import` does the same, and also handles encodings, delimiters, links, clips and sounds. The string is the
+# command that you would type in a shell. `cli.main` runs it here; 0 means success.
 
 # %%
 from scale import cli
@@ -135,13 +134,13 @@ written = Path("my_shop/products.jsonl").read_text(encoding="utf-8").splitlines(
 assert [json.loads(line) for line in written] == records
 
 # %% [markdown]
-# Both made the same records. Is your CSV from a Chinese Excel? `--encoding gb18030`. Semicolons between the cells?
-# `--delimiter ";"`. Clips and sounds? Columns `video` and `audio`, in the same folder.
+# Both wrote the same records. For a CSV file from a Chinese Excel, use `--encoding gb18030`; for semicolons between
+# the cells, `--delimiter ";"`; for clips and sounds, columns `video` and `audio`, with files in the same folder.
 #
-# ## What is wrong with it
+# ## Its problems
 #
-# `scale.open` checks all that needs no decoding; `summary` also decodes every file. A product keeps its good
-# values: a refused one counts as missing, and is listed.
+# `scale.open` checks everything that needs no decoding; `summary` also decodes every file. A product keeps its valid
+# values; a refused value counts as missing and is listed.
 
 # %%
 catalogue = scale.open("my_shop")
@@ -150,8 +149,8 @@ listed = [(p.id, p.modality or "record", p.kind, Path(p.path).name) for p in ins
 pd.DataFrame(listed, columns=["id", "what", "reason", "file"])
 
 # %% [markdown]
-# Four problems for six faults. The empty title and the NaN are not among them: they say "absent", and absent is no
-# problem. But they are counted: the title and the colour are gone.
+# Four problems for six errors. The empty title and the NaN are not among them: they mean "absent", and absent is not a
+# problem. But the counts show them: the title and the colour are missing.
 
 # %%
 assert catalogue[rows[3]["SKU"]].text is None
@@ -161,7 +160,7 @@ assert not list(Path("my_shop").rglob("secret*")), "nothing from outside was cop
 assert len(inspection.problems) == 4
 
 # %% [markdown]
-# If you want no such surprises in a nightly job, open it in strict mode: the first problem stops it.
+# For a nightly job, open the catalogue in strict mode: the first problem raises an error.
 
 # %%
 try:
@@ -170,9 +169,9 @@ except ValueError as error:
     print(str(error).replace(os.sep, "/"))
 
 # %% [markdown]
-# All of it on a page (in a shell: `scale inspect my_shop`). Look at three corners. *Top left*: which modalities do
-# your products have? *Right*: is there a long tail? *Check table*: the column with leaks counts products of the
-# test split whose content also occurs in another split. Those would be known by heart, so your numbers would be
+# The whole report on one page (in a shell: `scale inspect my_shop`). Look at three parts. *Top left*: which modalities
+# do your products have? *Right*: is there a long tail? *Check table*: the column with leaks counts products of the
+# test split whose content also occurs in another split. The model would have memorised those, so your results would be
 # too good.
 
 # %%
@@ -181,9 +180,9 @@ scale.plot.catalogue(catalogue)
 # %% [markdown]
 # ## Splits
 #
-# Our CSV names no **split** (划分): which products are for training, which for validation, which for the test. Then a
-# hash of title and table decides, 70 / 10 / 20. The same product always falls the same way, also next month with
-# more products; and two products of the same words fall together, so they cannot leak.
+# Our CSV has no column for the **split** (划分) into training, validation and test products. So a hash of title and
+# table decides, 70 / 10 / 20. The same product is always in the same split, also after products are added; and two
+# products with the same words are in the same split, so they cannot leak.
 
 # %%
 names = [p.split for p in scale.data.with_splits(catalogue)]
@@ -194,14 +193,14 @@ assert [p.split for p in again][::-1] == names
 # %% [markdown]
 # ## Train
 #
-# 111 products are very few, so we begin with the smallest preset, `micro`, and change three things.
+# 111 products are very few, so we start with the smallest preset, `micro`, and change three things.
 #
-# - `modalities`: we have no clips and no sounds, so no encoders for them.
-# - `tasks`: the **contrastive** losses (对比学习) only. Search reads what they shape, and they take half of the
-#   time (`docs/findings.md`, study `tasks`). With more products put the masked tasks back in.
-# - `batch_size` 32 and 60 steps: about 17 times through the training products.
+# - `modalities`: there are no clips and no sounds, so no encoders for them.
+# - `tasks`: the **contrastive** losses (对比学习) only. They train the features that search uses, and take half of the
+#   time (`docs/findings.md`, study `tasks`). With more products, add the masked tasks again.
+# - `batch_size` 32 and 60 steps: about 17 epochs.
 #
-# Problems go to a log as warnings. We have seen ours, so we ask for errors only.
+# Problems are logged as warnings. We have seen ours, so we only log errors.
 
 # %%
 import logging
@@ -220,8 +219,8 @@ run = scale.pretrain("my_shop", "micro", out="runs/mine", progress=False, **sett
 # In a shell: `scale pretrain --catalogue my_shop --preset micro --out runs/mine --model.modalities text table image
 # --loss.tasks contrastive --train.steps 60 --train.batch-size 32`.
 #
-# Did it learn? First look at the loss. A model that knows nothing gives each of 32 products the same chance, so
-# InfoNCE costs $\ln 32$ = 3.47 for a pair of modalities. We have three pairs: 10.4 at the start.
+# Did it learn? First look at the loss. Uniform guessing among 32 products costs $\ln 32$ = 3.47 for a pair of
+# modalities. We have three pairs: 10.4 at the start.
 
 
 # %%
@@ -238,16 +237,16 @@ assert last < 0.6 * 3 * np.log(32)
 # %% [markdown]
 # ## Measure
 #
-# A falling loss says that the *training* products are learned, perhaps by heart. So measure on the test split, and put
-# two things beside each number: **chance**, and the **same model untrained**.
+# A falling loss shows that the *training* products are learned, possibly only memorised. So measure on the test split,
+# and compare each number with two baselines: **chance**, and the **same model untrained**.
 #
-# Which measure? **Instance retrieval** (实例检索) asks: does the picture of a product find *its own* title among all
-# titles of the test split? Recall@10 is how often the right one is among the first ten. This is what a contrastive
-# loss trains, and nobody can do it without having learned something: to an untrained model a picture and a title
-# have nothing in common.
+# Which metric? **Instance retrieval** (实例检索): does the picture of a product find *its own* title among all titles of
+# the test split? Recall@10 is the share of queries with the right one among the first ten. The contrastive loss trains
+# exactly this, and it is impossible without training: in an untrained model a picture and a title have nothing in
+# common.
 
 # %%
-results = run.evaluate("my_shop", "test")  # a data frame, a row for each number
+results = run.evaluate("my_shop", "test")  # a data frame, one row per number
 directions = ["image->text", "image->table", "text->image", "table->image"]
 STAGES = ["chance", "untrained", "trained"]
 
@@ -262,7 +261,7 @@ measured = recalls(results)
 pd.concat([measured, measured.mean().to_frame("mean").T]).map(approx)
 
 # %% [markdown]
-# In one sentence: untrained it is chance, trained it is well above, on products that it has never seen.
+# In one sentence: the untrained model is at chance, the trained one well above, on unseen products.
 
 # %%
 mean = measured.mean()
@@ -271,8 +270,8 @@ assert mean["trained"] > mean["untrained"] + 0.06
 assert abs(mean["untrained"] - mean["chance"]) < 0.12
 
 # %% [markdown]
-# Now a number that looks better and says less. mAP@1 by **category**: the share of test products whose nearest other
-# product has the same category; in brackets the 95 % interval.
+# Now a number that looks better but is less informative: mAP@1 by **category**, the share of test products whose
+# nearest other product has the same category; in brackets the 95 % interval.
 
 # %%
 found = results[(results.task == "retrieval.category") & (results.metric == "mAP@1")]
@@ -289,9 +288,9 @@ pd.DataFrame(table)
 
 # %% [markdown]
 # Look at the untrained column. It is far above chance: two cushions *look* alike, so even random features of them are
-# alike. And with thirty queries each interval is some 0.3 wide. When we repeated this with other seeds and other
+# alike. And with thirty queries each interval is about 0.3 wide. When we repeated this with other seeds and other
 # columns, the trained model was sometimes far better than the untrained one and sometimes not at all. So this test
-# split is too small for that question, and an honest report says so.
+# split is too small for that question, and a report should state this.
 
 # %%
 for stage in ("untrained", "trained"):
@@ -302,8 +301,8 @@ assert by_category.loc[("untrained", "image")].value > 0.25
 # %% [markdown]
 # ## Search
 #
-# `search` embeds every product as one vector: the **gallery** (候选库). A query is words, or the path of a picture.
-# The picture below is a *second* photo of a bottle, from another side, which is not in the catalogue.
+# `search` embeds every product as one vector: the **gallery** (候选库). A query is words, or the path of a picture. The
+# picture below is a *second* photo of a bottle, from another angle, which is not in the catalogue.
 
 # %% tags=["nbval-ignore-output"]
 # not compared: another processor may order near neighbours differently
@@ -318,8 +317,8 @@ hits = {wanted: list(found.category == wanted) for wanted, found in answers.item
 answers["mug"].drop(columns="similarity")
 
 # %% [markdown]
-# In a shell: `scale search "ceramic mug for tea" --run runs/mine --in my_shop`, and with the path of a picture in
-# place of the words. A green frame: the category that was asked for.
+# In a shell: `scale search "ceramic mug for tea" --run runs/mine --in my_shop`, or with the path of a picture instead
+# of the words. A green frame marks the category of the query.
 
 # %%
 print("right among the first five:", {wanted: approx(sum(h), 0) for wanted, h in hits.items()})
@@ -334,8 +333,8 @@ scale.plot.retrieval_sheet(queries, pairs, list(hits.values()))
 # %% [markdown]
 # ## When it does not learn
 #
-# Now the mistake that costs people a week. Somebody sorts the column of photos, or deletes one cell in it, and every
-# photo moves up by one row. All files are there, all decode, all ids are good.
+# Now a mistake that can cost a week. Someone sorts the column of photos, or deletes one cell in it, and every photo
+# moves up by one row. All files exist, all decode, all ids are valid.
 
 # %%
 right = [p for p in catalogue if p.image]
@@ -347,14 +346,14 @@ assert len(problems) == len(inspection.problems)
 print("problems of the shifted catalogue:", len(problems), "- the same as before")
 
 # %% [markdown]
-# No check of files can see it. Your eyes can, in five seconds. Always look at a sheet of your own products.
+# No check of files can detect it. Looking at it takes five seconds. Always look at a sheet of your own products.
 
 # %%
 some = shifted.products[24:40]
 scale.plot.products([replace(p, name=f"{p.category}: {p.text or 'no title'}") for p in some])
 
 # %% [markdown]
-# If nobody looks, we train. Same settings, same products, same steps.
+# Suppose that it is not noticed, and we train with the same settings, products and steps.
 
 # %%
 blind = scale.pretrain(shifted, "micro", out="runs/shifted", progress=False, **settings)
@@ -363,8 +362,8 @@ print(f"loss at the end {approx(losses[-1], 1)}; with the right photos it was {a
 assert losses[-1] < 0.6 * 3 * np.log(32)
 
 # %% [markdown]
-# The loss falls all the same! The model learned by heart which photo stands beside which title. What does not lie is
-# instance retrieval on the test split.
+# The loss falls all the same! The model has memorised which photo is next to which title. Instance retrieval on the
+# test split reveals the mistake.
 
 # %%
 bad = recalls(blind.evaluate(shifted, "test"))["trained"].mean()
@@ -373,33 +372,33 @@ print(f"right photos {approx(mean['trained'])}, shifted photos {approx(bad)}")
 assert mean["trained"] > bad + 0.05
 
 # %% [markdown]
-# So: when it does not learn, go down this list. The cheap looks come first.
+# So if a model does not learn, use this list. The cheapest checks come first.
 #
-# | what you see | look at | likely cause |
+# | symptom | check | likely cause |
 # |---|---|---|
 # | loss falls, test at chance | a contact sheet | photos and rows do not belong together |
 # | loss stays near $P \ln B$ (P pairs, batch B) | `metrics.jsonl`: learning rate, gradient norm | rate too low or far too high; too few steps |
-# | loss falls, test a little above chance | how many products? | learned by heart: fewer steps, `tiny` before `small`, pretrained features |
+# | loss falls, test a little above chance | number of products | overfitting: fewer steps, `tiny` before `small`, pretrained features |
 # | one modality at chance | `scale inspect`: lengths, duplicates | one default picture for all; titles in another language than the tokenizer's |
 # | numbers too good | `scale inspect`: leaks | copies of a product in train and test |
 # | loss is NaN | the last lines of the log | rate; a feature file with NaN in it |
-# | nothing of this | `scale doctor --catalogue my_shop` | it lets the model learn one batch by heart; if it cannot, the fault is in the code |
+# | none of these | `scale doctor --catalogue my_shop` | it overfits one batch; if that fails, the fault is in the code |
 #
 # ## A checklist
 #
-# 1. Keep the CSV. Repair *there*, import again; never edit `products.jsonl`.
-# 2. `scale inspect`: read every problem, decide each: repair, or accept as missing.
+# 1. Keep the CSV. Repair errors *there* and import again; never edit `products.jsonl`.
+# 2. `scale inspect`: read every problem, and either repair it or accept the value as missing.
 # 3. Look at 24 products with their pictures and titles.
-# 4. Give a `split` column if you have a reason (by date, by seller); else the hash decides.
-# 5. Train with `micro` first: a minute, to see that all of it runs. Then `tiny`, then `small` on a GPU.
-# 6. Report each number beside chance and the untrained model, with its interval and the number of queries.
+# 4. Add a `split` column if you have a reason (by date, by seller); otherwise the hash decides.
+# 5. Train with `micro` first: a minute, to check that everything runs. Then `tiny`, then `small` on a GPU.
+# 6. Report each number with chance and the untrained model, its interval and the number of queries.
 # 7. Keep the run folder: settings, seed and `problems.jsonl` are in it.
 #
 # ## Exercise 1
 #
 # Write the test that would have caught the shifted photos, without any training. Take the mean colour of each picture
 # (three numbers) and the colour word in its table. If photos and rows belong together, pictures of one colour word are
-# alike. Measure how much of the variance lies *between* the words, and compare it with shuffled rows (notebook 02).
+# alike. Measure the share of the variance *between* the words, and compare it with shuffled rows (notebook 02).
 
 
 # %% tags=["solution"]
@@ -418,7 +417,7 @@ def explained(mean_N3, words_N):
 
 
 # %% [markdown]
-# The broken picture is left out in both. The numbers:
+# The broken picture is excluded from both. The numbers:
 
 # %% tags=["solution"]
 bad_file, rng = rows[8]["Photo"], np.random.default_rng(0)
@@ -437,33 +436,34 @@ assert lost < max(chance_R) + 0.05
 # %% [markdown]
 # ## Exercise 2
 #
-# Which modality finds best in your catalogue? Search by the words "ceramic mug for tea" three times, in galleries that
-# hold only the text, only the table, and only the picture of the products. Count the mugs among the first ten.
+# Which modality is best for search in your catalogue? Search for "ceramic mug for tea" three times, in galleries that
+# contain only the text, only the table, and only the picture of the products. Count the mugs among the first ten.
 
 # %% tags=["solution"]
 for modality in ("text", "table", "image"):
     found = run.search("ceramic mug for tea", catalogue, k=10, subset=modality)
     print(f"{modality}: {approx((found.category == 'mug').sum(), 0)} mugs of 10")
-# Words find pictures, though no picture has words: that is what the contrastive loss is for.
+# Words find pictures although pictures contain no words: the contrastive loss aligned them.
 os.chdir(Path(samples().folder).parent)
 workplace.cleanup()
 
 # %% [markdown]
 # ## What to remember
 #
-# - The importer translates, the catalogue judges: a bad cell becomes a listed problem, never a silent gap.
+# - The importer translates, the catalogue validates: a bad cell becomes a listed problem, never a silent gap.
 # - An empty cell means absent; a wrong path is a problem; nothing outside of your folder is read.
-# - A falling loss proves nothing about new products. Measure on the test split, beside chance and the untrained model.
-# - No check of files sees photos that moved by one row. Look at your products, and at instance retrieval.
+# - A falling loss proves nothing about new products. Measure on the test split, and compare with chance and the
+#   untrained model.
+# - No check of files detects photos that moved by one row. Look at your products, and at instance retrieval.
 #
 # ## Five questions
 #
 # 1. Why should an importer not skip a row whose picture is missing?
-# 2. Two rows have one id. Which one stays, and where do you learn of the other?
-# 3. Why does the hash that makes the splits use title and table, and not the row number?
+# 2. Two rows have the same id. Which one is kept, and where is the other reported?
+# 3. Why does the hash for the splits use title and table, and not the row number?
 # 4. You train on 3 modalities in batches of 64. What is the contrastive loss of a model that guesses?
-# 5. The loss has fallen to 0.5 and Recall@10 on the test split is at chance. Name two causes, and how to tell them
-#    apart.
+# 5. The loss has fallen to 0.5 and Recall@10 on the test split is at chance. Name two causes, and how to distinguish
+#    them.
 #
 # ## Pictures for your slides
 #
