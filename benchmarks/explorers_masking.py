@@ -62,7 +62,7 @@ def measure(source: ExplorerSource, task: str) -> dict[str, dict[str, float]]:
     rows = [row for _, row in source.options()][1 : PRODUCTS + 3]
 
     def choose(row: int) -> None:
-        panel.product.value = row
+        panel.picker.choose(row)
 
     found["product"] = milliseconds([lambda r=row: choose(r) for row in rows])
     return found

@@ -66,7 +66,7 @@ def open(
         source: a folder with products.jsonl or products.parquet and the media files; a .csv or .tsv
             file or a data frame, whose columns id, title, category, split, name, image, video and
             audio have that meaning and whose other columns are attributes of the table; or a
-            Catalogue, which is returned as it is.
+            Catalogue, which is returned unchanged.
         strict: raise at any problem. Otherwise an unusable value counts as missing, and
             `Catalogue.problems` lists it.
         media: folder that media paths are relative to; default: the folder of `source`, or the
@@ -77,7 +77,7 @@ def open(
         Catalogue, a sequence of products: `shop[0]`, `shop["p0012"]`, `shop.split("test")`.
 
     Raises:
-        CatalogueError: there is no catalogue, or, with `strict`, there is a problem.
+        CatalogueError: the source is not a catalogue, or, with `strict`, it has a problem.
     """
     from scale.data.catalogue import Catalogue
 
@@ -91,13 +91,13 @@ def load(folder: str | PathLike, which: str = "best") -> "Run":
 
     Args:
         folder: written by `scale.pretrain` or `scale pretrain`.
-        which: checkpoint `best` (by validation), `last`, or a step's, e.g. `step-000100`.
+        which: checkpoint `best` (by validation), `last`, or that of a step, e.g. `step-000100`.
 
     Returns:
         Run, with the model in evaluation mode on the CPU.
 
     Raises:
-        ValueError: no run folder, no such checkpoint, or a damaged file; the message names it.
+        ValueError: not a run folder, no such checkpoint, or a damaged file, which is named.
     """
     from scale.run import Run
 
@@ -123,7 +123,7 @@ def pretrain(
         catalogue: a Catalogue, its folder, or a folder of shards.
         preset: `micro`, `tiny` (laptop), `small` (one GPU) or `base` (the paper), or a Config.
         out: run folder to write: config, checkpoints, metrics.
-        resume: continue a stopped run; the result is the same to the bit.
+        resume: continue a stopped run; the result is bit-identical to an uninterrupted one.
         strict: raise for a bad record or media file instead of counting it as missing.
         progress: show a progress bar.
         **settings: changes to the preset. A setting of TrainConfig by its name, e.g. `steps`,
@@ -135,7 +135,7 @@ def pretrain(
 
     Raises:
         ValueError: an unknown preset or setting, or `out` holds a run and `resume` is off.
-        TrainingError: a loss is not finite, or memory or disk are full; the last checkpoint is
+        TrainingError: a loss is not finite, or memory or disk is full; the last checkpoint is
             intact.
     """
     from scale.config import configure

@@ -25,12 +25,12 @@ USAGE = """usage: scale COMMAND [options]
   embed     write one vector per product, to parquet or npy
   index     build a search index on disk, for millions of products
   search    find products for a title, an image, a video or an audio file
-  ablate    run a study over seeds, with intervals and an answer
-  figures   draw figures for slides and papers, by name
-  slides    make a deck for a talk (.pptx) with the numbers of a run and of the studies
+  ablate    run a study over several seeds and report the result with intervals
+  figures   draw figures for slides and papers
+  slides    write a deck for a talk (.pptx) with the results of a run and of the studies
   explore   explore S', masking, the embedding space and training in a browser
   doctor    check the installation and whether the model can learn
-  demo      all of it on the sample shop, in a few minutes
+  demo      train, evaluate and draw on the sample shop, in a few minutes
 
 scale COMMAND --help lists the options, with an example."""
 

@@ -1,5 +1,6 @@
-"""`scale demo`: from the shop that ships with the project to a trained, measured, drawn model."""
+"""`scale demo`: train, evaluate and draw a model of the sample shop, in stages."""
 
+import ast
 import hashlib
 import json
 import shutil
@@ -24,17 +25,17 @@ from scale.viz.writing import draw_run
 
 STAMPS = "stages.json"
 THREADS = 1
-"""Of torch while the demo trains: with two, a busy machine waits at every sum for the slower."""
+"""Threads of torch in training. The order of summation, and so the model, depends on them."""
 TRAINING = ("data", "model", "losses", "evaluation", "training")
-"""Subpackages that decide the result of a training, beside the top-level modules."""
+"""Subpackages that determine a trained model, beside the top-level modules."""
 NO_TRAINING = ("__init__.py", "cli.py", "demo.py", "notebook.py", "plot.py", "run.py")
 """Top-level modules that do not."""
 
 
 def samples_folder() -> Path:
-    """The catalogue that ships with the project.
+    """Return the folder of the sample shop.
 
-    Raises ValueError where the package was installed without the project's folder.
+    Raises ValueError if the package was installed without it.
     """
     folder = Path(scale.__file__).parent.parent / "data_samples"
     if not folder.is_dir():
@@ -44,15 +45,19 @@ def samples_folder() -> Path:
 
 @dataclass
 class Stages:
-    """Runs what is not up to date: a stage is, where its inputs hash as they did last time."""
+    """Runs the stages of a run folder that are out of date.
+
+    A stage is up to date if the hash of its inputs is the one of its last run.
+    """
 
     folder: RunFolder
 
     def run(self, name: str, inputs: str, made: Path, action: Callable[[], None]) -> bool:
-        """Run a stage unless it is up to date and `made` exists; returns whether it ran.
+        """Run a stage unless it is up to date and `made` exists; return whether it ran.
 
         Args:
-            inputs: hash of all that the stage reads.
+            inputs: hash of all inputs.
+            made: a file that the stage writes.
         """
         path = self.folder.folder / STAMPS
         stamps = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -68,10 +73,10 @@ class Stages:
 
 
 def demo(out: Path, progress: bool = True) -> None:
-    """Inspect, train, evaluate and draw; then say what was made and what to open next."""
+    """Inspect, train, evaluate and draw the sample shop, and print a summary."""
     catalogue = Catalogue.open(samples_folder())
     folder = train_demo(catalogue, out, progress)
-    inputs, stages = _digest(catalogue, [Path(scale.__file__).parent]), Stages(folder)
+    inputs, stages = fingerprint(catalogue, [Path(scale.__file__).parent]), Stages(folder)
     drawn = folder.figures / "catalogue_en.png"
     stages.run("inspect", inputs, drawn, lambda: _inspect(catalogue, folder))
     stages.run("evaluate", inputs, folder.results, lambda: _evaluate(catalogue, out, progress))
@@ -81,17 +86,16 @@ def demo(out: Path, progress: bool = True) -> None:
 
 
 def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFolder:
-    """Train the tiny model on a catalogue into `out`, unless it is there and up to date.
+    """Train the tiny model on a catalogue into `out`, unless that run is up to date.
 
-    It is, where neither the products nor the code that decides the training changed; what was made
-    from other data or code is removed, what was stopped goes on.
+    A stopped training is resumed. A run of other products or other code is removed first.
     """
     folder, package = RunFolder(out), Path(scale.__file__).parent
     modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
-    inputs = _digest(catalogue, [*modules, *(package / room for room in TRAINING)])
+    inputs = fingerprint(catalogue, [*modules, *(package / room for room in TRAINING)])
     mark = out / "started.txt"
     if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
-        print(f"{out}: made from other data or code; begins anew")
+        print(f"{out}: the products or the code have changed; training from the beginning")
         _empty(out)
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(inputs + "\n", encoding="utf-8")
@@ -101,7 +105,6 @@ def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFol
 
 
 def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
-    """With as many threads on every machine: the order of sums, and so the model, follows them."""
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
@@ -110,17 +113,30 @@ def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
         torch.set_num_threads(before)
 
 
-def _digest(catalogue: Catalogue, sources: Iterable[Path]) -> str:
-    """Hash of the products and of all code below `sources`."""
+def fingerprint(catalogue: Catalogue, sources: Iterable[Path]) -> str:
+    """Return a hash of the products and of the code in `sources` (modules and folders)."""
     digest = hashlib.blake2b((catalogue.folder / "products.jsonl").read_bytes(), digest_size=16)
     for source in sources:
         for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
-            digest.update(path.read_bytes())
+            digest.update(code_only(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
 
 
+def code_only(source: str) -> str:
+    """Return the syntax tree of a module as text, without docstrings, comments and layout."""
+    return ast.dump(_WithoutDocstrings().visit(ast.parse(source)))
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Removes all statements that are only a string, also below attributes."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        value = node.value
+        return None if isinstance(value, ast.Constant) and isinstance(value.value, str) else node
+
+
 def _empty(folder: Path) -> None:
-    """Remove what a demo wrote; the lock of a process that waits for it stays."""
+    """Remove the contents of a run folder, except the lock file that another process waits for."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -150,21 +166,17 @@ def _draw(catalogue: Catalogue, out: Path) -> None:
 
 def _summary(folder: RunFolder) -> str:
     results = json.loads(folder.results.read_text(encoding="utf-8"))
-    return "\n".join(
-        [
-            "",
-            headline(results),
-            "",
-            "What was made",
-            f"  {folder.folder / 'inspection.txt'}: the catalogue in numbers",
-            f"  {folder.figures}: pictures, as PNG and SVG",
-            f"  {folder.results}: every number with its interval; results.csv: the same as a table",
-            f"  {folder.checkpoint('best')}: the model",
-            "What to open next",
-            f"  {folder.figures / 'product_en.png'}: one product in five modalities",
-            f"  {folder.figures / 'scores_en.png'}: S, softmax(S) and S' of that product",
-            f"  {folder.figures / 'retrieval_sheet_en.png'}: what the model finds",
-            '  scale search "a warm drink on a cold morning" '
-            f"--run {folder.folder} --catalogue data_samples",
-        ]
-    )
+    return f"""
+{headline(results)}
+
+Written
+  {folder.folder / "inspection.txt"}: the catalogue in numbers
+  {folder.figures}: figures, as PNG and SVG
+  {folder.results}: all results with intervals; results.csv: the same as a table
+  {folder.checkpoint("best")}: the model
+Next
+  {folder.figures / "product_en.png"}: one product in five modalities
+  {folder.figures / "scores_en.png"}: S, softmax(S) and S' of that product
+  {folder.figures / "retrieval_sheet_en.png"}: queries and their nearest products
+  scale search "a warm drink on a cold morning" --run {folder.folder} --catalogue data_samples
+  scale explore {folder.folder}"""

@@ -1,7 +1,7 @@
-"""Set-up of the notebooks: the sample shop, its trained model, reproducible settings.
+"""Set-up of the notebooks: the sample shop, a model trained on it, reproducible settings.
 
-A notebook runs alone, from any working directory. The first one that needs the trained model trains
-it into `runs/demo` of the project, as `make demo` does; the others load it from there.
+Each notebook runs independently, from any working directory. The first one that needs the model
+trains it into `runs/demo` of the project, like `make demo`; the others load it from there.
 """
 
 import os
@@ -24,20 +24,20 @@ from scale.run import Run
 from scale.training.run import RunFolder
 
 THREADS = 1
-"""Threads of torch in a notebook: the order of summation, and so the last digits, depends on them.
-Models of this size gain nothing from a second one."""
+"""Threads of torch in a notebook. The order of summation, and so the last digits, depends on them;
+models of this size are not faster with more."""
 
 DPI = 100
 """Resolution of the figures: readable in JupyterLab and on GitHub, small enough for git."""
 
 
 def setup(seed: int = 0) -> None:
-    """Seed all generators, compute with one thread, and show figures as PNG at `DPI`."""
+    """Seed all random generators, use one thread, and show figures as PNG at `DPI`."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (libraries that draw from the global state)
     torch.manual_seed(seed)
     torch.set_num_threads(THREADS)
-    # A kernel that forks (joblib) would otherwise print a warning about tokenizers.
+    # Otherwise tokenizers prints a warning when a kernel forks (joblib).
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _draw_inline()
     _disable_bars()
@@ -59,7 +59,7 @@ def _draw_inline() -> None:
 def _disable_bars() -> None:
     """Make tqdm's notebook bars respect TQDM_DISABLE.
 
-    Under test, a bar that only a slow machine shows would count as a difference.
+    In tests of the outputs, a bar that only a slow machine shows would be a difference.
     """
     if os.environ.get("TQDM_DISABLE"):
         from tqdm.notebook import tqdm_notebook
@@ -92,7 +92,7 @@ def demo_folder() -> Path:
 def demo_run() -> Run:
     """Return the tiny model trained on the sample shop, on `device()`.
 
-    It is trained (one to two minutes) if it is not up to date. Of two notebooks that need it at the
+    It is trained first (one to two minutes) if it is out of date. If two notebooks need it at the
     same time, the second one waits for the first.
     """
     from filelock import FileLock
@@ -110,7 +110,7 @@ def demo_run() -> Run:
 def demo_data(split: str) -> ProductDataset:
     """Return a split of the sample shop (train, val, test) as tokens of the demo's model.
 
-    The progress bar of slow reading is suppressed: the outputs are the same on all machines.
+    Progress bars are suppressed, so that the outputs are the same on all machines.
     """
     from IPython.utils.capture import capture_output
 
@@ -121,8 +121,8 @@ def demo_data(split: str) -> ProductDataset:
 def approx(value: float, digits: int = 2) -> str:
     """Format a number that depends on a training: `approx(0.4716)` is `~0.47`.
 
-    The tilde marks a number that varies between machines. The notebooks' tests do not compare it;
-    the notebook asserts what must hold.
+    The tilde marks numbers that vary between machines. The tests of the notebooks do not compare
+    them; assertions in the notebook check the claims.
     """
     return f"~{value:.{digits}f}"
 
@@ -143,8 +143,7 @@ def format_estimate(estimate: Estimate | None) -> str:
 def html_table(table: Any) -> Any:
     """Return a DataFrame with cells by `approx` as HTML only.
 
-    In a plain-text table a minus sign shifts the columns, so that the output of another machine
-    would not compare equal.
+    In a plain-text table a minus sign shifts the columns, and the outputs of two machines differ.
     """
     from IPython.display import HTML
 

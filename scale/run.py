@@ -56,7 +56,7 @@ class Run(TrainedRun):
             DataFrame, nearest first: id, title, category, similarity.
 
         Raises:
-            CatalogueError: the query is empty, its file cannot be read, or the model does not take
+            CatalogueError: the query is empty, its file cannot be read, or the model does not read
                 its modality.
             ValueError: neither a catalogue nor an index is given, or the index was built from
                 another model.
@@ -66,10 +66,10 @@ class Run(TrainedRun):
         query = query if isinstance(query, Product) else parse_query(str(query))
         if index is not None:
             if subset != "all":
-                raise ValueError("an index has its own subset: leave out the option subset")
+                raise ValueError("an index has its own subset: omit the option subset")
             return hits_frame(search_index(self, index, query, k, catalogue, probes, candidates))
         if catalogue is None:
-            raise ValueError("a catalogue or an index is needed to search in")
+            raise ValueError("give a catalogue or an index to search in")
         catalogue, modalities = _opened(catalogue), parse_subset(subset)
         key = (id(catalogue), modalities)
         if key not in self._galleries:
@@ -155,7 +155,7 @@ class Run(TrainedRun):
             and columns of missing modalities are 0.
 
         Raises:
-            CatalogueError: the product has no modality that the model takes, or a media file
+            CatalogueError: the product has no modality that the model reads, or a media file
                 cannot be read.
         """
         from scale.inference.search import query_batch
@@ -195,7 +195,7 @@ class Run(TrainedRun):
 
     @cached_property
     def _galleries(self) -> dict[tuple[int, tuple[str, ...]], tuple[Catalogue, Any]]:
-        """Embedded catalogues by identity and subset; each is held so that its id stays valid."""
+        """Embedded catalogues by identity and subset; the reference keeps the identity valid."""
         return {}
 
 

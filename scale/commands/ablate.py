@@ -1,4 +1,4 @@
-"""`scale ablate`: run a study, then write its table, its answer and its pictures."""
+"""`scale ablate`: run a study and write its table, its conclusion and its figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,48 +10,48 @@ StudyName = Literal[
     "toy", "scarcity", "missing", "weighting", "harmony", "memorising", "noise", "modalities",
     "tasks", "fusion", "faults",
 ]  # fmt: skip
-"""Names of `scale.studies.definitions.STUDIES`, which a test compares; importing it is slow."""
+"""Names of `scale.studies.definitions.STUDIES`, repeated because that import is slow."""
 
 
 @dataclass
 class Ablate:
-    """Run a study: a grid of small trainings over seeds, with intervals and an answer.
+    """Run a study: small trainings on a grid of settings and seeds, with intervals.
 
-    Finished runs are kept in <out>/<study>-<catalogue>.parquet; stopped at any moment, the same
-    command goes on. Beside it come the table (.md, .csv) and the pictures (.svg, .png).
+    Writes the runs to <out>/<study>-<catalogue>.parquet, with a report (.md, .csv) and figures
+    (.svg, .png) beside it. If interrupted, the same command continues.
 
-    missing: policies for missing modalities. weighting: S', candidates and controls in five
-    regimes, on the contrastive losses alone. harmony: the main ones with the whole objective.
-    memorising: telling wrong pairs after more and more steps. noise: each kind and strength.
-    modalities: one more at a time, and all subsets. tasks: without each part of the objective.
-    fusion: SCALE and its relatives. faults: the released code's. toy: weights where the truth is
-    known, without a catalogue. scarcity: the toy with fewer and fewer products.
+    missing: policies for missing modalities. weighting: S', alternatives and controls in five
+    regimes, with the contrastive losses only. harmony: the main ones with the whole objective.
+    memorising: recognition of wrong pairs as training gets longer. noise: each kind of noise by
+    strength. modalities: one more at a time, and all subsets. tasks: the objective without each of
+    its parts. fusion: SCALE and related architectures. faults: those of the released code. toy:
+    weights on synthetic data with known truth, without a catalogue. scarcity: toy with ever fewer
+    products.
 
     Example: scale ablate missing --catalogue data_samples --seeds 5
     """
 
     study: tyro.conf.Positional[StudyName]
-    """Which one."""
+    """Name of the study."""
     catalogue: Path | None = None
     """Folder of the catalogue; the studies `toy` and `scarcity` need none."""
     out: Path = Path("runs/studies")
     """Folder for the runs and the report."""
     seeds: int | None = None
-    """Trainings of each cell; default: the study's own, 5 (3 with --quick)."""
+    """Trainings per cell; default: that of the study, usually 5 (3 with --quick)."""
     quick: bool = False
-    """The same question coarsely: fewer cells and seeds, in about five minutes."""
+    """Fewer cells and seeds, in about five minutes."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "micro"
-    """Settings that the cells change: micro (seconds a run) or tiny (minutes a run)."""
+    """Base settings of all cells: micro (seconds per run) or tiny (minutes per run)."""
     jobs: int | None = None
-    """Processes; default: one a GPU, else one a core."""
+    """Number of processes; default: one per GPU, else one per core."""
     report_only: bool = False
-    """Train nothing: write the report of the runs that are there."""
+    """Write the report of the finished runs, without training."""
     lang: Literal["en", "zh"] = "en"
-    """Language of the pictures."""
+    """Language of the figures."""
 
     def run(self) -> None:
-        """Run, write, and print the answer."""
-
+        """Run the study, write the files and print the conclusion."""
         from scale.studies.definitions import STUDIES
         from scale.studies.report import conclusion
 
@@ -77,10 +77,9 @@ class Ablate:
 
 
 def write_study(study, records, out: Path, lang: str) -> tuple:
-    """Report and pictures of the runs that are there; returns the summary and the paths.
+    """Write report and figures of the finished runs; return the summary and the paths.
 
-    A picture that has nothing to show is left out, and a printed line says so. Raises ValueError
-    where there are no runs.
+    A figure without data is left out, with a printed message. Raises ValueError without runs.
     """
     from scale.studies.report import write_report
     from scale.studies.statistics import summarise
@@ -98,7 +97,7 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
 
 
 def _pictures(summary, records, lang: str) -> dict:
-    """By the ending of the file's name: cells, claims, and what else the study measures."""
+    """Return the figures by the suffix of the file name: cells, claims, other measurements."""
     from scale.studies.diagnosis import own_weights, weighting_aucs
     from scale.studies.retention import damage_retention, retention_curves
     from scale.viz.studies import (
@@ -113,13 +112,13 @@ def _pictures(summary, records, lang: str) -> dict:
     if any(row.estimate(test, metric).n for row in summary.rows for test in summary.shared_tests()):
         figures[""] = study_figure(summary, lang=lang)
     else:
-        print(f"no picture of the cells: no run of the study {study.name} has {metric}")
+        print(f"no figure of the cells: no run of the study {study.name} has {metric}")
     if summary.outcomes:
         pages = comparison_figures(summary, lang)
         for number, page in enumerate(pages, 1):
             figures["-claims" + f"-{number}" * (len(pages) > 1)] = page
     else:
-        print(f"no picture of claims: the study {study.name} compares nothing")
+        print(f"no figure of claims: the study {study.name} compares nothing")
     if curves := retention_curves(study, records):
         figures["-retention"] = retention_curve(curves, lang)
     if damages := damage_retention(study, records):

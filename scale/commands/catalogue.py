@@ -68,9 +68,9 @@ class Inspect:
     json: Path | None = None
     """Write the report as JSON to this file."""
     figure: Path | None = None
-    """File of the picture (PNG); default: catalogue-<folder>.png in the working directory."""
+    """File of the figure (PNG); default: catalogue-<folder>.png in the working directory."""
     lang: Literal["en", "zh"] = "en"
-    """Language of the picture."""
+    """Language of the figure."""
     media: bool = True
     """Decode every media file, which finds broken files and duplicates."""
     strict: bool = False

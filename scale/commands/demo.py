@@ -17,7 +17,7 @@ LIBRARIES = {
     "faiss": "fast search (exact without it)", "tensorboard": "TensorBoard logs",
     "tyro": "the command line", "jupyterlab": "notebooks",
 }  # fmt: skip
-"""Modules, and what needs them."""
+"""Modules and their uses."""
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "faiss": "faiss-cpu"}
 
@@ -28,7 +28,7 @@ gradient or shuffled targets stays above."""
 
 @dataclass
 class Demo:
-    """Inspect, train, evaluate and draw the sample shop. A second run skips what is up to date.
+    """Inspect, train, evaluate and draw the sample shop; stages that are up to date are skipped.
 
     Example: scale demo
     """
@@ -66,7 +66,7 @@ class Doctor:
                 print(check)
                 failed += not check.passed
         if failed:
-            raise RuntimeError(f"{failed} checks failed (see the lines that begin with FAIL)")
+            raise RuntimeError(f"{failed} checks failed (lines that begin with FAIL)")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def examine_installation() -> Iterator[Check]:
     for module, use in LIBRARIES.items():
         installed = importlib.util.find_spec(module) is not None
         name = DISTRIBUTIONS.get(module, module)
-        yield Check(module, installed, version(name) if installed else f"missing; needed: {use}")
+        yield Check(module, installed, version(name) if installed else f"missing; needed for {use}")
     device = make_accelerator("auto", "no").device
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     yield Check("device", True, f"{name}, {torch.get_num_threads()} CPU threads")
@@ -106,8 +106,8 @@ def overfit_one_batch(
 ) -> Iterator[Check]:
     """Train on one batch with fixed masks and check that each loss falls.
 
-    This shows that data, model and losses fit together, nothing more. A loss that stays where it
-    was belongs to a task that cannot learn at all.
+    This shows only that data, model and losses fit together. A loss that does not fall belongs to
+    a task that cannot learn at all.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""`scale explore`: the explorers as a page of their own, by Voilà, for this machine alone."""
+"""`scale explore`: serve the panels as a local page with Voilà."""
 
 import json
 import os
@@ -15,12 +15,12 @@ EXTENSIONS = (
     "@jupyter-widgets/jupyterlab-manager",
     "anywidget",
 )
-"""Of JupyterLab, that the page loads; others may not fit Voilà's frontend."""
+"""JupyterLab extensions of the page; others may be incompatible with Voilà's frontend."""
 
 
 @dataclass
 class Explore:
-    """Open the explorers of a run in a browser: S', masking, the embedding space, its training.
+    """Open the panels of a run in a browser: scores, masking, embedding space, training.
 
     Stop with Ctrl-C.
 
@@ -28,25 +28,24 @@ class Explore:
     """
 
     run_folder: tyro.conf.Positional[Path]
-    """Run folder, as `scale pretrain` wrote it."""
+    """Run folder."""
     catalogue: Path = Path("data_samples")
     """Folder of the catalogue whose products are shown."""
     split: Literal["train", "val", "test", "all"] = "test"
-    """Which of its products."""
+    """Products that are shown."""
     lang: Literal["en", "zh"] = "en"
     """Language of the labels."""
     theme: Literal["light", "dark"] = "light"
-    """Of the page."""
+    """Colours of the page."""
     port: int = 8866
-    """Of the page's address; the next free one where it is taken."""
+    """Port of the page; if it is in use, the next free one."""
     browser: bool = True
-    """Open the browser; else only print the address."""
+    """Open the browser; otherwise only print the address."""
 
     def run(self) -> None:
-        """Serve the page until it is stopped.
+        """Serve the page until interrupted.
 
-        Raises ValueError where run and catalogue cannot be opened together, ImportError where
-        Voilà is missing.
+        Raises ValueError if the run does not fit the catalogue, ImportError if Voilà is missing.
         """
         if find_spec("voila") is None:
             raise ImportError("voila is missing: pip install 'scale-workbench[explore]'")
@@ -62,7 +61,7 @@ class Explore:
             Voila.launch_instance(self.options(page))
 
     def options(self, page: Path) -> list[str]:
-        """Voilà's, for a page."""
+        """Return Voilà's command-line options."""
         return [
             str(page), "--template=scale", f"--theme={self.theme}", f"--port={self.port}",
             *([] if self.browser else ["--no-browser"]),
@@ -71,15 +70,14 @@ class Explore:
 
 
 def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
-    """Raises ValueError where run and catalogue do not fit: on the command line, where it is read,
-    instead of in the page."""
+    """Raise ValueError if run and catalogue do not fit, before the page is served."""
     from scale.explore.source import ExplorerSource
 
     ExplorerSource.open(run_folder, catalogue, split)
 
 
 def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: str) -> None:
-    """Write the notebook of one cell that is the page."""
+    """Write the page: a notebook with one cell."""
     call = ", ".join(repr(each) for each in (str(run), str(catalogue), split, lang))
     source = f"from scale.explore.page import ExplorerPage\n\nExplorerPage({call})"
     cell = {"cell_type": "code", "id": "page", "metadata": {}, "source": source, "outputs": [],
@@ -91,7 +89,7 @@ def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: 
 
 
 def jupyter_path() -> str:
-    """Jupyter's search path with the package's page template in front."""
+    """Return Jupyter's search path with the folder of the page template first."""
     import scale.explore
 
     share = Path(scale.explore.__file__).parent / "assets" / "share"

@@ -100,7 +100,7 @@ class Evaluate:
         print("written: " + ", ".join(str(path) for path in targets))
         if self.figures:
             paths = draw_run(run, run.dataset(catalogue, self.split), results, self.lang, self.seed)
-            print(f"written: {len(paths)} pictures in {run.folder.figures}")
+            print(f"written: {len(paths)} figures in {run.folder.figures}")
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Embed:
         import scale
         from scale.evaluation.embed import write_embeddings
         from scale.evaluation.report import provenance
-        from scale.inference.embed_pieces import embed_pieces
+        from scale.inference.embedding import embed_pieces
         from scale.modalities import parse_subset
         from scale.training.distributed import destroy_processes, init_processes, rank, world_size
 
@@ -243,7 +243,7 @@ class Search:
 
         query = parse_query(self.query)
         if self.index is None and self.catalogue is None:
-            raise ValueError("--catalogue or --index is needed: where to search")
+            raise ValueError("give --catalogue or --index, the products to search")
         run = scale.load(self.run_folder)
         index = None if self.index is None else ProductIndex.open(self.index, self.verify)
         found = run.search(

@@ -1,4 +1,4 @@
-"""`scale slides`: a deck for a paper talk, that can be edited."""
+"""`scale slides`: an editable deck for a talk on the paper."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -11,38 +11,38 @@ import tyro
 
 @dataclass
 class Slides:
-    """Write a 16:9 deck (.pptx) for a talk on SCALE, with the numbers of a run and of the studies.
+    """Write a 16:9 deck (.pptx) for a talk on SCALE, with the results of a run and of the studies.
 
-    Charts and tables are native; speaker notes are in the chosen language. Without results or
-    studies, the slides that need them are left out and named.
+    Charts and tables are native and editable; every slide has speaker notes. Slides whose results
+    are missing are left out and listed.
 
     Example: scale slides --run runs/demo --lang zh --out talk.pptx
     """
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
-    """Run folder of the model; `make demo` makes the default one."""
+    """Run folder of the model; `make demo` writes the default one."""
     catalogue: Path = Path("data_samples")
     """Folder of the catalogue whose products are shown."""
     studies: Path = Path("figures/studies")
     """Folder of the finished studies."""
     out: Path | None = None
-    """File for the deck; default: figures/scale_<lang>.pptx."""
+    """File to write; default: figures/scale_<lang>.pptx."""
     lang: Literal["en", "zh"] = "en"
-    """Language of the slides and of the notes."""
+    """Language of slides and speaker notes."""
     talk: Path | None = None
     """A talk.toml that chooses, orders and adds slides (docs/slides.md)."""
     outline: bool = False
-    """Print the slides with what feeds them and draw nothing."""
+    """Only print the list of slides with their sources."""
     date: str = ""
-    """In the footer, as 2026-11-25; default: today."""
+    """Date in the footer, e.g. 2026-11-25; default: today."""
     seed: int = 0
-    """Of what is drawn by chance."""
+    """Random seed of sampled products and of projections."""
 
     def run(self) -> None:
-        """Draw, write, and say what was left out.
+        """Write the deck and print the slides that were left out.
 
-        Raises ValueError where run, catalogue or talk.toml cannot be used, or text does not fit;
-        ImportError where python-pptx is missing.
+        Raises ValueError if run, catalogue or talk.toml cannot be read, or if text does not fit its
+        box; ImportError if python-pptx is missing.
         """
         if find_spec("pptx") is None:
             raise ImportError("python-pptx is missing: pip install 'scale-workbench[slides]'")

@@ -1,8 +1,8 @@
 """Interactive panels over a trained model, for JupyterLab and Voilà; everything works offline.
 
-`explore` returns all panels as tabs of one widget. Each panel has a file (`scores`, `masking`,
-`embeddings`, `monitor`), with its HTML beside it (`*_views`). Shared: `panel` (base class), `html`
-(clickable HTML), `markup` (tables, bars and media as HTML), `source` (run and products).
+`explore` returns all panels as tabs of one widget. Each panel has a module (`scores`, `masking`,
+`embeddings`, `monitor`), the first three with their HTML in `*_views`. Shared: `panel` (base class
+and controls), `markup` (tables, bars and media as HTML), `source` (run and products).
 """
 
 from __future__ import annotations

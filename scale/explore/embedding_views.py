@@ -4,9 +4,9 @@ P points of a map.
 """
 
 import csv
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from mimetypes import guess_type
 from pathlib import Path
 
@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from scale.config import require
 from scale.data.product import Product
-from scale.explore.markup import modality_name, note_html, number, text
+from scale.explore.markup import (
+    data_uri,
+    listed,
+    modality_name,
+    note_html,
+    number,
+    status_html,
+    table_html,
+)
 from scale.explore.projections import Groups, MapView, Neighbours, Point, PointSet
 from scale.explore.source import ExplorerSource, picture_uri
 from scale.files import replacing
@@ -48,11 +56,11 @@ MAX_RESULTS = 30
 MAX_ROWS = 100
 """Rows of the selection listed on the page; the file has all."""
 MAX_IDS = 6
-"""Ids of the selection in the text summary."""
+"""Ids of the selection in the summary."""
 MAX_BYTES = 8 * 2**20
 """Larger sounds and videos are not embedded into the page."""
 MAX_PAIRS = 12
-"""Rows of a product's table in the inspector."""
+"""Rows of the table of a product in the inspector."""
 PICTURE_SIDE = 150
 """Size of the inspector's picture in pixels."""
 
@@ -69,7 +77,7 @@ class MapState:
     """Property of the groups, a key of `COLOUR_NAMES`."""
 
     def neighbours(self, point: Point) -> Neighbours | None:
-        """Return the neighbours of a point; None where the map does not have the point."""
+        """Return the neighbours of a point; None if it is not on the map."""
         index = self.points.index_of(point)
         return None if index is None else self.points.neighbours(index, self.xy_P2)
 
@@ -102,26 +110,30 @@ def legend_html(groups: Groups, lang: Language) -> str:
     """
     count_G = np.bincount(groups.code_P, minlength=len(groups.names))
     chips = [
-        f'<span class="xe-chip" data-key="{k}"><i style="background:{groups.colours[k]}"></i>'
-        f'{text(groups.names[k])} <span class="note">{count_G[k]}</span></span>'
-        for k in range(len(groups.names))
+        _chip(str(k), f'<i style="background:{groups.colours[k]}"></i>{escape(name)}', count_G[k])
+        for k, name in enumerate(groups.names)
         if count_G[k]
     ]
     hint = note_html(label("xe_legend", lang))
     return f'{hint}<div class="xe-chips" data-group>{"".join(chips)}</div>'
 
 
+def _chip(key: str, html: str, note: object) -> str:
+    """Return a clickable chip; `note` is added in small text."""
+    return f'<span class="xe-chip" data-key="{key}">{html} <span class="note">{note}</span></span>'
+
+
 def neighbours_html(
     source: ExplorerSource, state: MapState, point: Point, near: Neighbours | None, lang: Language
 ) -> str:
-    """Return a clickable card per neighbour: its cosine, a tick for the same category, and a mark
-    where it is far away on the map. The key is the product's id.
+    """Return a clickable card per neighbour: its cosine, a tick if the category is the same, and a
+    mark if it is far away on the map. The key is the product's id.
 
     near: `state.neighbours(point)`.
     """
-    name = text(view_name(state.view, lang))
+    name = escape(view_name(state.view, lang))
     if near is None:
-        product = text(source.data.ids[point.row])
+        product = escape(source.data.ids[point.row])
         return note_html(label("xe_not_there", lang, product=product, view=name))
     cards = [_neighbour(source, state, point, near, k, lang) for k in range(len(near.index_K))]
     count = label("xe_far_count", lang, n=int(near.far_K.sum()), k=len(cards))
@@ -150,24 +162,20 @@ def _neighbour(
 def results_html(
     source: ExplorerSource, rows: Sequence[int], score: Sequence[float], lang: Language
 ) -> str:
-    """Return search results, clickable under the product's id; scores are cosines, or empty."""
+    """Return search results; their keys are the products' ids. Scores are cosines, or empty."""
     if not len(rows):
-        return f'<div class="note" role="status">{label("xe_no_find", lang)}</div>'
+        return status_html(label("xe_no_find", lang))
     chips = []
     for place, row in enumerate(rows[:MAX_RESULTS]):
         product = source.product(row)
-        fact = f"<b>{number(score[place])}</b> " if len(score) else ""
-        title = text((product.text or "")[:48])
-        chips.append(
-            f'<span class="xe-chip" data-key="{text(product.id)}">{fact}{text(product.id)} '
-            f'<span class="note">{title}</span></span>'
-        )
+        cosine = f"<b>{number(score[place])}</b> " if len(score) else ""
+        name = escape(product.id)
+        chips.append(_chip(name, f"{cosine}{name}", escape((product.text or "")[:48])))
     rest = len(rows) - MAX_RESULTS
     more = f' <span class="note">{label("xe_more", lang, n=rest)}</span>' if rest > 0 else ""
-    found = label("xe_found", lang, n=len(rows))
     return (
-        f'<div class="note" role="status">{found}</div>'
-        f'<div class="xe-chips" data-group data-found="{len(rows)}">{"".join(chips)}{more}</div>'
+        status_html(label("xe_found", lang, n=len(rows)))
+        + f'<div class="xe-chips" data-group data-found="{len(rows)}">{"".join(chips)}{more}</div>'
     )
 
 
@@ -175,7 +183,7 @@ def results_html(
 
 
 def selection_html(source: ExplorerSource, rows: Sequence[int], lang: Language) -> str:
-    """Return the selected products as a table; a row is clicked under its product's id."""
+    """Return the selected products as a table; the key of a row is the product's id."""
     if not rows:
         return note_html(label("xe_nothing_picked", lang))
     head = "".join(f"<th>{label(key, lang)}</th>" for key in COLUMNS.values())
@@ -192,11 +200,11 @@ def selection_html(source: ExplorerSource, rows: Sequence[int], lang: Language) 
 def _selection_row(source: ExplorerSource, row: int, lang: Language) -> str:
     product = source.product(row)
     names = " ".join(modality_name(m, lang) for m in source.modalities(row))
-    cells = (text(product.id), text(product.text or "–"), text(product.category or "–"), names)
-    name = text(f"{product.id} {product.text or ''}")
+    cells = escape(product.text or "–"), escape(product.category or "–"), names
+    key, name = escape(product.id), escape(f"{product.id} {product.text or ''}")
     # The cell, not the row, is the button: the table stays a table for screen readers.
-    first = f'<td><span data-key="{text(product.id)}" aria-label="{name}">{cells[0]}</span></td>'
-    return f"<tr>{first}{''.join(f'<td>{cell}</td>' for cell in cells[1:])}</tr>"
+    first = f'<td><span data-key="{key}" aria-label="{name}">{key}</span></td>'
+    return f"<tr>{first}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def write_csv(
@@ -204,8 +212,8 @@ def write_csv(
 ) -> None:
     """Write id, title, category and modalities (joined by +) of the products, atomically.
 
-    Raises ValueError, in the given language, where there are no products, the name does not end in
-    .csv (a slip must not overwrite another file), or the file cannot be written.
+    Raises ValueError, in the given language, without products, for a name that does not end in .csv
+    (to protect other files from a slip), and if the file cannot be written.
     """
     require(bool(rows), label("xe_empty", lang))
     require(path.suffix.lower() == ".csv", label("xe_ending", lang, path=path))
@@ -230,30 +238,29 @@ def write_csv(
 def product_html(source: ExplorerSource, row: int, lang: Language) -> str:
     """Return a product: picture, title, category, playable video and sound, table, modalities."""
     product = source.product(row)
-    title = text(product.text) if product.text else note_html(label("absent_text", lang))
+    title = escape(product.text) if product.text else note_html(label("absent_text", lang))
     uri = picture_uri(product, PICTURE_SIDE)
-    alt = text(product.text or product.id)
+    alt = escape(product.text or product.id)
     parts = [
-        f"<h4>{text(product.id)}</h4>",
+        f"<h4>{escape(product.id)}</h4>",
         f'<img class="xe-picture" alt="{alt}" src="{uri}">' if uri else "",
         f'<div class="xe-title">{title}</div>',
-        note_html(text(product.category or label("xe_unknown", lang))),
+        note_html(escape(product.category or label("xe_unknown", lang))),
         *(_player(product, m, lang) for m in ("video", "audio")),
-        _pairs(product, lang),
+        table_html(product, MAX_PAIRS, lang),
         _modalities(source, row, lang),
     ]
-    return f'<div class="xe-product" data-product="{text(product.id)}">{"".join(parts)}</div>'
+    return f'<div class="xe-product" data-product="{escape(product.id)}">{"".join(parts)}</div>'
 
 
 def media_uri(path: Path) -> str | None:
-    """Return a sound or video file as a data URI; None where it is larger than `MAX_BYTES`.
+    """Return an audio or video file as a data URI; None if it is larger than `MAX_BYTES`.
 
-    Raises OSError where it cannot be read.
+    Raises OSError if it cannot be read.
     """
     if path.stat().st_size > MAX_BYTES:
         return None
-    kind = guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{b64encode(path.read_bytes()).decode('ascii')}"
+    return data_uri(guess_type(path.name)[0] or "application/octet-stream", path.read_bytes())
 
 
 def _player(product: Product, modality: str, lang: Language) -> str:
@@ -265,19 +272,10 @@ def _player(product: Product, modality: str, lang: Language) -> str:
         uri = media_uri(path)
     except OSError as error:
         reason = error.strerror or error
-        return note_html(text(label("xe_unreadable", lang, name=name, reason=reason)))
+        return note_html(escape(label("xe_unreadable", lang, name=name, reason=reason)))
     if uri is None:
         return note_html(label("xe_too_large", lang, name=name, most=MAX_BYTES // 2**20))
     return f'<{modality} controls aria-label="{name}" src="{uri}"></{modality}>'
-
-
-def _pairs(product: Product, lang: Language) -> str:
-    if product.table is None:
-        return note_html(label("absent_table", lang))
-    shown, rest = product.table[:MAX_PAIRS], len(product.table) - MAX_PAIRS
-    rows = [f"<tr><th>{text(a)}</th><td>{text(v)}</td></tr>" for a, v in shown]
-    more = note_html(label("more_pairs", lang, n=rest)) if rest > 0 else ""
-    return f'<table class="xe-pairs">{"".join(rows)}</table>{more}'
 
 
 def _modalities(source: ExplorerSource, row: int, lang: Language) -> str:
@@ -315,8 +313,8 @@ def summary_lines(
         lines.append(label(key, lang, **facts))
     ids = [source.data.ids[row] for row in rows[:MAX_IDS]]
     more = [label("xe_more", lang, n=len(rows) - MAX_IDS)] if len(rows) > MAX_IDS else []
-    listed = label("xe_comma", lang).join([*ids, *more])
-    lines.append(label("xe_sum_picked", lang, n=len(rows), ids=listed or "–"))
+    names = listed([*ids, *more], lang) or "–"
+    lines.append(label("xe_sum_picked", lang, n=len(rows), ids=names))
     if point is not None:
         for state in states:
             lines += _neighbour_lines(source, state, point, lang)
@@ -335,9 +333,8 @@ def _neighbour_lines(
         row, modality = state.points.point(int(index))
         name = f" {label(modality, lang)}" if modality else ""
         names.append(f"{source.data.ids[row]}{name} ~{cosine:.2f}")
-    listed = label("xe_comma", lang).join(names)
     return [
-        label("xe_sum_near", lang, product=product, view=view, near=listed),
+        label("xe_sum_near", lang, product=product, view=view, near=listed(names, lang)),
         label("xe_sum_far", lang, n=int(near.far_K.sum()), k=len(near.far_K)),
     ]
 

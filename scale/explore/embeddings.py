@@ -1,8 +1,9 @@
 """The embedding explorer: maps of products, and nearest neighbours in the original space."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,30 +18,35 @@ from scale.data.product import Product
 from scale.evaluation.embed import embed_dataset
 from scale.explore import embedding_views as views
 from scale.explore.embedding_views import MapState
-from scale.explore.html import ClickableHtml
-from scale.explore.markup import note_html, text
-from scale.explore.panel import Panel, Throttle
+from scale.explore.markup import note_html, status_html
+from scale.explore.panel import (
+    MAX_LISTED,
+    SHORT,
+    ClickableHtml,
+    Panel,
+    Throttle,
+    button,
+    checkbox,
+    dropdown,
+    observe,
+    wrapping_row,
+)
 from scale.explore.point_map import HEIGHT, PointMap
-from scale.explore.projections import KINDS, METHODS, Grouping, MapView, Point, Projections
+from scale.explore.projections import Grouping, MapView, Point, Projections
 from scale.explore.source import ExplorerSource
 from scale.viz.words import Language, label
 
 SIDE_BY_SIDE = 390
 """Height of each of two maps in pixels."""
-MAX_OPTIONS = 500
-"""Products in the drop-down; a search lists others."""
 NO_PRODUCT = -1
 """Value of the drop-down without a chosen product (ipywidgets shows nothing for None)."""
 NEAREST = 10
-"""Results of a search by meaning: every product has some cosine with every text."""
-
-
-ROW = {"flex_flow": "row wrap", "align_items": "center"}
+"""Results of a search by meaning, which has no natural end."""
 
 
 @dataclass(frozen=True)
 class ProductSearch:
-    """Search the products by words, as written or by meaning."""
+    """Search of the products, by their words or by meaning."""
 
     source: ExplorerSource
 
@@ -101,7 +107,7 @@ class EmbeddingExplorer(Panel):
         self._states: tuple[MapState, ...] = ()
         self._maps: list[PointMap] = []
         self._rows: tuple[int, ...] = ()
-        self._point = None if product is None else Point(self._row(product))
+        self._point = None if product is None else Point(source.row(product))
         self._hovered: Point | None = None
         self._inspect_soon = Throttle(self._inspect)
         self._make_controls(kind, projection, colour, second or "")
@@ -111,58 +117,39 @@ class EmbeddingExplorer(Panel):
         self.panes.inspector.html = note_html(self.word("xe_hover"))
         self.start(self._arrange())
 
-    def _row(self, product: str) -> int:
-        row = self.source.row_of.get(product)
-        require(row in self.source.rows, f"no product {product!r} with anything that is read")
-        return row
-
     def _make_controls(self, kind: str, projection: str, colour: str, second: str) -> None:
-        _require_known("points", kind, KINDS)
-        _require_known("projection", projection, METHODS)
-        _require_known("colours", colour, views.COLOUR_NAMES)
-        _require_known("second map", second, views.SECOND_NAMES)
-        dropdowns = {
-            "kind": ("xe_points_of", self._words(views.KIND_NAMES), kind, 250),
-            "projection": ("xe_projection", views.PROJECTION_NAMES, projection, 150),
-            "colour": ("xe_colours", self._words(views.COLOUR_NAMES), colour, 220),
-            "second": ("xe_second", self._words(views.SECOND_NAMES), second, 220),
-            "product": ("xe_product", {NO_PRODUCT: self.word("xe_choose")}, NO_PRODUCT, 420),
+        choices = {
+            "kind": ("xe_points_of", self.words(views.KIND_NAMES), kind, "250px"),
+            "projection": ("xe_projection", views.PROJECTION_NAMES, projection, "150px"),
+            "colour": ("xe_colours", self.words(views.COLOUR_NAMES), colour, "220px"),
+            "second": ("xe_second", self.words(views.SECOND_NAMES), second, "220px"),
         }
+        for key, names, value, _ in choices.values():
+            known = ", ".join(map(str, names))
+            require(value in names, f"unknown choice {value!r} ({self.word(key)}); known: {known}")
+        nothing = {NO_PRODUCT: self.word("xe_choose")}
         self.controls = c = SimpleNamespace(
-            **{name: self._dropdown(*each) for name, each in dropdowns.items()},
-            search=self._text("xe_search", "", 330, self.word("xe_search_hint")),
-            by_model=ipywidgets.Checkbox(
-                False, description=self.word("xe_by_model"), indent=False, layout={"width": "auto"}
-            ),
-            file=self._text("xe_file", "selection.csv", 300),
-            save=self._button("xe_save"),
-            clear=self._button("xe_clear"),
+            **{name: dropdown(self.word(key), *each) for name, (key, *each) in choices.items()},
+            product=dropdown(self.word("xe_product"), nothing, NO_PRODUCT, "420px"),
+            search=self._text("xe_search", "", "330px", self.word("xe_search_hint")),
+            by_model=checkbox(self.word("xe_by_model"), False),
+            file=self._text("xe_file", "selection.csv", "300px"),
+            save=button(self.word("xe_save"), self.save),
+            clear=button(self.word("xe_clear"), self.clear),
         )
-        for control in (c.kind, c.projection, c.colour, c.second):
-            control.observe(self.changed, "value")
-        for control in (c.search, c.by_model):
-            control.observe(lambda _: self._search(), "value")
-        c.product.observe(self._on_product, "value")
-        c.save.on_click(lambda _: self.save())
-        c.clear.on_click(lambda _: self.clear())
+        observe(self.changed, c.kind, c.projection, c.colour, c.second)
+        observe(lambda _: self._search(), c.search, c.by_model)
+        observe(self._on_product, c.product)
 
-    def _words(self, keys: Mapping[str, str]) -> dict[str, str]:
-        return {value: self.word(key) for value, key in keys.items()}
-
-    def _dropdown(self, key: str, names: Mapping, value: str | int, width: int):
-        return ipywidgets.Dropdown(
-            options=[(name, each) for each, name in names.items()], value=value,
-            description=self.word(key), **_look(width),
-        )  # fmt: skip
-
-    def _text(self, key: str, value: str, width: int, hint: str = "") -> ipywidgets.Text:
+    def _text(self, key: str, value: str, width: str, hint: str = "") -> ipywidgets.Text:
         return ipywidgets.Text(
-            value, description=self.word(key), placeholder=hint, continuous_update=False,
-            **_look(width),
-        )  # fmt: skip
-
-    def _button(self, key: str) -> ipywidgets.Button:
-        return ipywidgets.Button(description=self.word(key), layout={"width": "auto"})
+            value,
+            description=self.word(key),
+            placeholder=hint,
+            continuous_update=False,
+            style=SHORT,
+            layout={"width": width},
+        )
 
     def _make_panes(self) -> None:
         """Create the empty parts of the page, with the CSS class `scale-embeddings-<name>`."""
@@ -186,8 +173,8 @@ class EmbeddingExplorer(Panel):
     def _arrange(self) -> list[ipywidgets.Widget]:
         c, panes = self.controls, self.panes
         return [
-            ipywidgets.Box([c.kind, c.projection, c.colour, c.second], layout=ROW),
-            ipywidgets.Box([c.search, c.by_model, c.product], layout=ROW),
+            wrapping_row(c.kind, c.projection, c.colour, c.second),
+            wrapping_row(c.search, c.by_model, c.product),
             panes.finds,
             ClickableHtml(note_html(self.word("xe_how"))),
             panes.status,
@@ -195,7 +182,7 @@ class EmbeddingExplorer(Panel):
             panes.legend,
             panes.neighbours,
             panes.picked,
-            ipywidgets.Box([c.file, c.save, c.clear], layout=ROW),
+            wrapping_row(c.file, c.save, c.clear),
             panes.saved,
         ]
 
@@ -207,13 +194,13 @@ class EmbeddingExplorer(Panel):
     def choose(self, product: str, modality: str = "") -> None:
         """Show a product and its neighbours, like a click on its point."""
         with self.showing_errors():
-            self._point, self._hovered = Point(self._row(product), modality), None
+            self._point, self._hovered = Point(self.source.row(product), modality), None
             self._show()
 
     def select(self, products: Sequence[str]) -> None:
         """Select products, like a lasso."""
         with self.showing_errors():
-            self._rows = tuple(self._row(product) for product in products)
+            self._rows = tuple(map(self.source.row, products))
             self._show()
 
     def clear(self) -> None:
@@ -231,13 +218,13 @@ class EmbeddingExplorer(Panel):
             path = Path(self.controls.file.value.strip()).expanduser()
             views.write_csv(self.source, self._rows, path, self.lang)
             message = self.word("xe_saved", n=len(self._rows), path=path.resolve())
-            self.panes.saved.html = f'<div class="note" role="status">{text(message)}</div>'
+            self.panes.saved.html = status_html(escape(message))
 
     def update(self) -> None:
         """Draw the maps chosen in the controls."""
         chosen = self._views()
         if not all(map(self._projections.has, chosen)):
-            self.panes.status.html = f'<div role="status">{self.word("xe_mapping")}</div>'
+            self.panes.status.html = status_html(self.word("xe_mapping"))
         try:
             self._states = tuple(self._state(view) for view in chosen)
         finally:
@@ -270,10 +257,10 @@ class EmbeddingExplorer(Panel):
             hovered, picked = partial(self._on_hover, number), partial(self._on_pick, number)
             self._maps.append(PointMap(state.xy_P2, state.groups, hovered, picked))
         self._maps[number].set_height(HEIGHT if len(self._states) == 1 else SIDE_BY_SIDE)
-        self._maps[number].title = views.title_html(state, self.lang)
+        self._maps[number].title.html = views.title_html(state, self.lang)
 
-    # `jscatter.link` matches the points of two maps, but cannot keep a selected product that one of
-    # them lacks, so selection and hover go through the rows of the products.
+    # `jscatter.link` matches the points of two maps, but drops a selected product that one of them
+    # lacks. Therefore selection and hover go through the rows of the products.
 
     def _on_hover(self, number: int, index: int | None) -> None:
         self._hovered = None if index is None else self._states[number].points.point(index)
@@ -323,11 +310,11 @@ class EmbeddingExplorer(Panel):
     def _offer(self, rows: Sequence[int]) -> None:
         """List products in the drop-down."""
         options = self.controls.product.options
-        listed = [(self.source.line(row), int(row)) for row in rows[:MAX_OPTIONS]]
+        listed = [(self.source.line(row), int(row)) for row in rows[:MAX_LISTED]]
         self.controls.product.options = [options[0], *listed]
 
     def _name_product(self) -> None:
-        """Show the chosen product in the drop-down, also where it is not listed there."""
+        """Show the chosen product in the drop-down, also if it is not listed there."""
         row = NO_PRODUCT if self._point is None else self._point.row
         options = self.controls.product.options
         if row not in {value for _, value in options}:
@@ -371,11 +358,3 @@ class EmbeddingExplorer(Panel):
         """Return the maps as a figure. Raises ValueError without a map."""
         require(bool(self._states), self.word("xe_sum_none"))
         return views.maps_figure(self._states, self.lang)
-
-
-def _require_known(what: str, value: str, known: Collection[str]) -> None:
-    require(value in known, f"unknown {what} {value!r}; known: {', '.join(map(str, known))}")
-
-
-def _look(width: int) -> dict:
-    return {"style": {"description_width": "initial"}, "layout": {"width": f"{width}px"}}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from scale.config import MaskConfig, require
 from scale.data.dataset import ProductDataset
-from scale.explore.html import ClickableHtml
+from scale.explore.markup import listed, note_html
 from scale.explore.masking_views import (
     LOSSES,
     MaskableContent,
@@ -17,7 +17,16 @@ from scale.explore.masking_views import (
     beside_html,
     prompt_html,
 )
-from scale.explore.panel import Panel
+from scale.explore.panel import (
+    ClickableHtml,
+    Panel,
+    ProductPicker,
+    button,
+    checkbox,
+    dropdown,
+    observe,
+    wrapping_row,
+)
 from scale.explore.source import ExplorerSource
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.model.scale import ScaleModel
@@ -30,11 +39,12 @@ from scale.viz.words import Language, label
 AROUND = 3
 """Word pieces shown before and after a masked one."""
 DRAW = {"image": mask_image, "video": mask_video, "audio": mask_audio}
-
-
-def listed(names: Iterable[str], lang: Language = "en") -> str:
-    """Join names by commas; a word for no names."""
-    return ("、" if lang == "zh" else ", ").join(names) or label("xm_nobody", lang)
+MODALITY_OF = {spec.task: m for m, spec in SPECS.items()}
+RATE = MaskConfig().rate
+"""Masking rate of the paper."""
+SEED = 0
+"""Seed of the random masks."""
+MODEL_NAMES = {"best": "xm_best", "untrained": "untrained"}
 
 
 def answer_lines(
@@ -48,8 +58,8 @@ def answer_lines(
     if prediction.modality in DRAW:
         return lines
     for piece in prediction.pieces("chosen", data.tokenizer):
-        told = {"probability": piece.probability, "rank": piece.rank}
-        lines.append(label("xm_sum_piece", lang, truth=piece.truth, **told))
+        facts = {"probability": piece.probability, "rank": piece.rank}
+        lines.append(label("xm_sum_piece", lang, truth=piece.truth, **facts))
     return lines
 
 
@@ -94,14 +104,6 @@ def _around(pieces: Sequence[str], place: int) -> str:
     return " ".join([*before, "____", *after])
 
 
-MODALITY_OF = {spec.task: m for m, spec in SPECS.items()}
-RATE = MaskConfig().rate
-"""Masking rate of the paper."""
-SEED = 0
-"""Seed of the random masks."""
-NARROW = {"width": "auto"}
-
-
 class MaskingExplorer(Panel):
     """Choose a product and a pretext task, click on the parts to hide, and read the predictions of
     the model, given the other modalities that are switched on.
@@ -138,58 +140,35 @@ class MaskingExplorer(Panel):
         self.start(self._arrange())
 
     def _row(self, product: str | None, task: str) -> int:
-        rows = [row for _, row in self.source.options()]
-        if product is None:
-            having = (r for r in rows if MODALITY_OF[task] in self.source.modalities(r))
-            return next(having, rows[0])
-        row = self.source.row_of.get(product)
-        require(row in rows, f"no product {product!r} with anything that the model reads")
-        return row
+        if product is not None:
+            return self.source.row(product)
+        rows = self.source.rows.tolist()
+        having = (r for r in rows if MODALITY_OF[task] in self.source.modalities(r))
+        return next(having, rows[0])
 
     def _make_controls(self, row: int, task: str) -> None:
-        wide = {"style": {"description_width": "initial"}}
-        self.product = ipywidgets.Dropdown(
-            options=self.source.options(), value=row, description=self.word("xm_product"),
-            layout={"width": "350px"}, **wide,
-        )  # fmt: skip
-        self.task = ipywidgets.Dropdown(
-            options=[(self.word(name), name) for name in TASKS], value=task,
-            description=self.word("xm_task"), layout={"width": "280px"}, **wide,
-        )  # fmt: skip
-        self.model = ipywidgets.Dropdown(
-            options=[(self.word("xm_best"), "best"), (self.word("xm_untrained"), "untrained")],
-            description=self.word("xm_model"), layout={"width": "180px"}, **wide,
-        )  # fmt: skip
-        self.beside = {
-            m: ipywidgets.Checkbox(True, description=self.word(m), indent=False, layout=NARROW)
-            for m in MODALITIES
-        }
-        for control in (self.product, self.task, self.model, *self.beside.values()):
-            control.observe(self.changed, "value")
-
-    def _make_buttons(self) -> list[ipywidgets.Button]:
-        actions = {
-            self.word("xm_nothing"): self.hide_nothing,
-            self.word("xm_random", rate=RATE): self.hide_random,
-            self.word("xm_everything"): self.hide_everything,
-        }
-        buttons = []
-        for name, action in actions.items():
-            button = ipywidgets.Button(description=name, layout=NARROW)
-            button.on_click(lambda _, action=action: action())
-            buttons.append(button)
-        return buttons
+        self.picker = ProductPicker(self.source, row, self.changed, self.lang)
+        tasks = {name: self.word(name) for name in TASKS}
+        self.task = dropdown(self.word("xm_task"), tasks, task, "280px")
+        self.model = dropdown(self.word("xm_model"), self.words(MODEL_NAMES), "best", "180px")
+        self.beside = {m: checkbox(self.word(m), True) for m in MODALITIES}
+        observe(self.changed, self.task, self.model, *self.beside.values())
 
     def _arrange(self) -> list[ipywidgets.Widget]:
-        def row(children: Sequence[ipywidgets.Widget], align: str = "center") -> ipywidgets.Box:
-            layout = {"flex_flow": "row wrap", "align_items": align, "grid_gap": "0 12px"}
-            return ipywidgets.Box(children, layout=layout)
-
-        prediction = ipywidgets.VBox([self.prompt, row(self._make_buttons())])
-        wide = {"flex": "1 1 420px"}
-        beside = ipywidgets.VBox([row([*self.beside.values()]), self.others], layout=wide)
-        controls = row([self.product, self.task, self.model])
-        return [controls, row([prediction, beside], "flex-start"), self.answer]
+        buttons = wrapping_row(
+            button(self.word("xm_nothing"), self.hide_nothing),
+            button(self.word("xm_random", rate=RATE), self.hide_random),
+            button(self.word("xm_everything"), self.hide_everything),
+        )
+        prediction = ipywidgets.VBox([self.prompt, buttons])
+        switches = wrapping_row(*self.beside.values())
+        beside = ipywidgets.VBox([switches, self.others], layout={"flex": "1 1 420px"})
+        return [
+            self.picker,
+            wrapping_row(self.task, self.model),
+            wrapping_row(prediction, beside, align="flex-start"),
+            self.answer,
+        ]
 
     @property
     def hidden(self) -> frozenset[int]:
@@ -222,7 +201,7 @@ class MaskingExplorer(Panel):
 
     @property
     def _target(self) -> ProductModality:
-        return ProductModality(self.product.value, MODALITY_OF[self.task.value])
+        return ProductModality(self.picker.row, MODALITY_OF[self.task.value])
 
     def _has_content(self) -> bool:
         """Return whether there is content to hide, after a pending change of product or task."""
@@ -254,8 +233,8 @@ class MaskingExplorer(Panel):
         self._show()
 
     def _missing_message(self) -> str:
-        """Return an error message where the product lacks the modality of the task; else empty."""
-        place, has = self._target, self.source.modalities(self.product.value)
+        """Return an error message if the product lacks the modality of the task; else empty."""
+        place, has = self._target, self.source.modalities(self.picker.row)
         if place.modality in has:
             return ""
         return self.word(
@@ -263,7 +242,7 @@ class MaskingExplorer(Panel):
             product=self.source.data.ids[place.row],
             modality=self.word(place.modality),
             task=self.task.value,
-            has=listed(map(self.word, has), self.lang),
+            has=self._listed(map(self.word, has)),
         )
 
     def _open(self, place: ProductModality) -> None:
@@ -295,32 +274,33 @@ class MaskingExplorer(Panel):
         self.prompt.html = prompt_html(content, self._hidden, self.lang)
         self.others.html = beside_html(content.beside, self._on(), self.lang)
         if self._prediction is None:
-            self.answer.html = f'<div class="note xm-ask">{self.word("xm_ask")}</div>'
+            self.answer.html = note_html(self.word("xm_ask"))
         else:
             self.answer.html = answer_html(self._prediction, data, content.sheet, self.lang)
 
     def summary(self) -> str:
         """Return task, product, hidden parts, context, losses, and probability and rank of each
         masked piece."""
-        names = {"task": self.task.value, "product": self.source.data.ids[self.product.value]}
-        lines = [self.word("xm_sum_title", **names, model=self.word(f"xm_{self.model.value}"))]
+        names = {"task": self.task.value, "product": self.source.data.ids[self.picker.row]}
+        lines = [self.word("xm_sum_title", **names, model=self.word(MODEL_NAMES[self.model.value]))]
         if self._content is None:
             return "\n".join([*lines, self._missing_message()])
         if self._prediction is None:
             return "\n".join([*lines, self.word("xm_sum_nothing")])
-        hidden = listed([self._content.names[group] for group in sorted(self._hidden)], self.lang)
+        hidden = self._listed(self._content.names[group] for group in sorted(self._hidden))
         count = {"n": len(self._hidden), "all": len(self._content.names)}
         lines.append(self.word("xm_sum_hidden", **count, names=hidden))
-        lines.append(
-            self.word("xm_sum_beside", names=listed(map(self.word, self._on()), self.lang))
-        )
+        lines.append(self.word("xm_sum_beside", names=self._listed(map(self.word, self._on()))))
         lines += answer_lines(self._prediction, self.source.data, self.lang)
         return "\n".join(lines)
+
+    def _listed(self, names: Iterable[str]) -> str:
+        return listed(names, self.lang) or self.word("xm_empty")
 
     def picture(self) -> Figure:
         """Return the predictions with the chosen modalities and with none.
 
-        Without hidden parts, return the product. Raises ValueError where it lacks the modality.
+        Without hidden parts, return the product. Raises ValueError if it lacks the modality.
         """
         require(self._content is not None, self._missing_message())
         if self._prediction is None:

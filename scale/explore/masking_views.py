@@ -5,6 +5,7 @@ L length, F features, H height, W width, C colours.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from math import isqrt
 from typing import NamedTuple
 
@@ -16,7 +17,15 @@ from scale.config import FeatureConfig
 from scale.data.dataset import ProductDataset
 from scale.data.features import fit_image, hop_length, load_media, to_pixels
 from scale.data.media import MediaError
-from scale.explore.markup import bar_rows, data_uri, mel_pixels, modality_name, png_uri, text
+from scale.explore.markup import (
+    bar_rows,
+    jpeg_uri,
+    mel_pixels,
+    modality_name,
+    note_html,
+    png_uri,
+    table_html,
+)
 from scale.explore.source import ExplorerSource
 from scale.modalities import SPECS
 from scale.studies.context import Reconstruction
@@ -36,6 +45,14 @@ LOSSES = {
 """Label keys of contexts and baselines, in order of display."""
 SMALL = 128
 """Size of a reconstructed picture in pixels."""
+SHARP = 240
+"""Size of the clickable picture in pixels."""
+WIDEST = 560
+"""Width of the clickable video or sound in pixels."""
+PAIRS = 8
+"""Rows of a table shown as context."""
+SIZES = {"image": "width:96px", "video": "width:280px", "audio": "width:180px;height:64px"}
+"""CSS sizes of the other modalities."""
 VERSIONS = {
     "truth": "mask_truth",
     "hidden": "mask_hidden",
@@ -75,7 +92,7 @@ def sheet_html(
         about = ""
         if keys is not None and names is not None:
             pressed = "true" if n in marks else "false"
-            name = text(names[n])
+            name = escape(names[n])
             about = f' data-key="{keys[n]}" aria-pressed="{pressed}" aria-label="{name}"'
             about += f' title="{name}"'
         number = str(n + 1) if not uri and sheet.width >= 24 * sheet.columns else ""
@@ -118,15 +135,13 @@ def answer_html(
         guesses = predictions_html(found, len(data.tokenizer), lang)
         rule = label("xm_rule", lang)
         rule += " " + label("xm_whole_words", lang) if modality == "text" else ""
-        return f'{losses}{guesses}<div class="note">{rule}</div>'
+        return f"{losses}{guesses}{note_html(rule)}"
     try:
-        small = smaller(sheet)
-        shown = reconstruction_html(
-            prediction.reconstruction(data), small, modality, data.config, lang
-        )
+        found = prediction.reconstruction(data)
+        shown = reconstruction_html(found, smaller(sheet), modality, data.config, lang)
     except ValueError:
         features = getattr(data.config, f"{modality}_features")
-        shown = f'<div class="note">{label("xm_no_colours", lang, source=text(features))}</div>'
+        shown = note_html(label("xm_no_colours", lang, source=escape(features)))
     return losses + shown
 
 
@@ -140,7 +155,7 @@ def smaller(sheet: Sheet) -> Sheet:
 def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str:
     """Return a bar per context and baseline, with its change from all other modalities."""
     shown = [name for name in LOSSES if name in loss]
-    names = [text(label(LOSSES[name], lang)) for name in shown]
+    names = [escape(label(LOSSES[name], lang)) for name in shown]
     own = MODALITY_COLOURS[modality]
     colours = [BASELINE if name in ("mean", "even") else own for name in shown]
     values = [loss[name] for name in shown]
@@ -149,8 +164,7 @@ def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str
     data = " ".join(f'data-{name}="{loss[name]:.6f}"' for name in shown)
     return (
         f'<div class="xm-losses" {data}><h4>{label("xm_losses", lang)}</h4>'
-        f'<div class="note">{label(unit, lang)}</div>{bars}'
-        f'<div class="note">{label("xm_change", lang)}</div></div>'
+        f"{note_html(label(unit, lang))}{bars}{note_html(label('xm_change', lang))}</div>"
     )
 
 
@@ -168,19 +182,18 @@ def _prediction_card(answer: TokenPrediction, vocabulary: int, lang: Language) -
     lines = []
     for word, p in rows:
         hit = word == answer.truth
-        name = f"<b>✓ {text(word)}</b>" if hit else text(word)
+        name = f"<b>✓ {escape(word)}</b>" if hit else escape(word)
         look = f"left:0;width:{100 * p / most:.1f}%;background:{HIT if hit else BASELINE}"
         lines.append(
             f'<span class="word">{name}</span><span class="track"><span class="bar" style="{look}">'
             f'</span></span><span class="value">{p:.3f}</span>'
         )
-    told = label("xm_piece", lang, loss=answer.loss, rank=answer.rank, all=vocabulary)
-    truth = text(answer.truth)
+    fact = label("xm_piece", lang, loss=answer.loss, rank=answer.rank, all=vocabulary)
+    truth = escape(answer.truth)
     return (
         f'<div class="xm-guess" data-truth="{truth}" data-loss="{answer.loss:.6f}" '
         f'data-rank="{answer.rank}" data-probability="{answer.probability:.6f}">'
-        f'<b>{truth}</b><div class="note">{told}</div>'
-        f'<div class="bars">{"".join(lines)}</div></div>'
+        f'<b>{truth}</b>{note_html(fact)}<div class="bars">{"".join(lines)}</div></div>'
     )
 
 
@@ -202,31 +215,20 @@ def reconstruction_html(
             kind = {"truth": "", "hidden": "covered"}.get(version, guessed)
             picture = sheet_html(sheet, uri, dict.fromkeys(places, kind))
             loss = found.loss.get(version)
-            told = "" if loss is None else label("xm_error", lang, value=loss)
+            fact = "" if loss is None else label("xm_error", lang, value=loss)
             panels.append(
                 f'<div class="xm-version" data-version="{version}"><b>{label(key, lang)}</b>'
-                f'{picture}<div class="note">{told}</div></div>'
+                f"{picture}{note_html(fact)}</div>"
             )
     look = f"--frame:{MODALITY_COLOURS[modality]}"
     note = ""
     if modality == "audio":
-        axes = label("mask_audio_axes", lang, bins=config.mel_bins)
-        note = f'<div class="note">{axes}</div>'
+        note = note_html(label("mask_audio_axes", lang, bins=config.mel_bins))
     return f'<div class="row xm-versions" style="{look}">{"".join(panels)}</div>{note}'
 
 
-SHARP = 240
-"""Size of the clickable picture in pixels."""
-WIDEST = 560
-"""Width of the clickable video or sound in pixels."""
-PAIRS = 8
-"""Rows of a table shown as context."""
-SIZES = {"image": "width:96px", "video": "width:280px", "audio": "width:180px;height:64px"}
-"""CSS sizes of the other modalities."""
-
-
 class ProductModality(NamedTuple):
-    """What is prediction about: a product's row and one of its modalities."""
+    """A modality of a product, whose content is masked and predicted."""
 
     row: int
     modality: str
@@ -252,7 +254,7 @@ class MaskableContent:
 
     @staticmethod
     def of(source: ExplorerSource, place: ProductModality, lang: Language) -> "MaskableContent":
-        """Collect the content. Raises ValueError where the product lacks the modality."""
+        """Collect the content. Raises ValueError if the product lacks the modality."""
         group_L = token_groups(source.data, *place)
         entries = _entries(source, place.row) if place.modality == "table" else ()
         names = _names(source, place, group_L, entries, lang)
@@ -287,7 +289,7 @@ class MaskableContent:
             spoken = label("xm_word", lang, name=name)
             chips.append(
                 f'<span class="xm-word" {self._pickable(group, hidden, spoken)}>'
-                f"<b>{text(name)}</b><small>{below}</small></span>"
+                f"<b>{escape(name)}</b><small>{below}</small></span>"
             )
         return f'<div class="xm-words" data-group data-drag>{"".join(chips)}</div>'
 
@@ -296,20 +298,20 @@ class MaskableContent:
         for number, name in enumerate(self.entries):
             if number not in self.names:
                 cells.append(
-                    f'<span class="xm-entry left-out" title="{too_long}">{text(name)}</span>'
+                    f'<span class="xm-entry left-out" title="{too_long}">{escape(name)}</span>'
                 )
                 continue
             kind = label("xm_value" if number % 2 else "xm_attribute", lang, name=name)
             cells.append(
                 f'<span class="xm-entry" {self._pickable(number, hidden, kind)}>'
-                f"<b>{text(name)}</b></span>"
+                f"<b>{escape(name)}</b></span>"
             )
         return f'<div class="xm-table" data-group data-drag data-columns="2">{"".join(cells)}</div>'
 
     def _pickable(self, group: int, hidden: Collection[int], name: str) -> str:
         """Return the HTML attributes of a part: key, ARIA state, name."""
         pressed = "true" if group in hidden else "false"
-        key, spoken = f"{self.place.modality}-{group}", text(name)
+        key, spoken = f"{self.place.modality}-{group}", escape(name)
         return f'data-key="{key}" aria-pressed="{pressed}" aria-label="{spoken}" title="{spoken}"'
 
 
@@ -357,7 +359,7 @@ def _sheet(modality: str, length: int) -> Sheet:
 
 
 def _picture(source: ExplorerSource, place: ProductModality, length: int) -> str:
-    """Return the modality as a data URI; empty where its vectors are not regions of a picture."""
+    """Return the modality as a data URI; empty if its vectors are not regions of a picture."""
     config, path = source.data.config, getattr(source.product(place.row), place.modality)
     features = getattr(config, f"{place.modality}_features")
     if features == "file" or (place.modality == "image" and features not in ("patches", "hog")):
@@ -366,11 +368,11 @@ def _picture(source: ExplorerSource, place: ProductModality, length: int) -> str
         return png_uri(mel_pixels(_features(source, place)))
     try:
         media = load_media(place.modality, path, config)
-    except MediaError:  # The file has gone since its features were taken.
+    except MediaError:  # Deleted since its features were extracted.
         return ""
     if place.modality == "image":
-        return data_uri(Image.fromarray(fit_image(media, SHARP)), SHARP)
-    return data_uri(_film(media[:length], 96), 96 * length)
+        return jpeg_uri(Image.fromarray(fit_image(media, SHARP)), SHARP)
+    return jpeg_uri(_film(media[:length], 96), 96 * length)
 
 
 def _film(frames: np.ndarray, side: int) -> Image.Image:
@@ -390,17 +392,14 @@ def _content(source: ExplorerSource, place: ProductModality, lang: Language) -> 
     """Return a modality shown as context."""
     product = source.product(place.row)
     if place.modality == "text":
-        return f"<div>{text(product.text)}</div>"
+        return f"<div>{escape(product.text)}</div>"
     if place.modality == "table":
-        shown, rest = product.table[:PAIRS], len(product.table) - PAIRS
-        lines = [f"{text(attribute)}: {text(value)}" for attribute, value in shown]
-        lines += [label("more_pairs", lang, n=rest)] if rest > 0 else []
-        return "".join(f"<div>{line}</div>" for line in lines)
+        return table_html(product, PAIRS, lang)
     length = int(source.data.columns[place.modality].length_N[place.row])
     is_image = place.modality == "image"
     uri = source.thumbnail(place.row) if is_image else _picture(source, place, length)
     if not uri:
-        return f'<div class="note">{label("xm_vectors", lang, n=length)}</div>'
+        return note_html(label("xm_vectors", lang, n=length))
     return f'<img alt="{label(place.modality, lang)}" src="{uri}" style="{SIZES[place.modality]}">'
 
 
@@ -411,7 +410,7 @@ def prompt_html(content: MaskableContent, hidden: Collection[int], lang: Languag
     frame = f"--frame:{MODALITY_COLOURS[content.place.modality]}"
     return (
         f'<div class="xm-prompt" data-hidden="{len(hidden)}" style="{frame}">'
-        f'<h4>{what}</h4>{content.html(hidden, lang)}<div class="note">{how}</div></div>'
+        f"<h4>{what}</h4>{content.html(hidden, lang)}{note_html(how)}</div>"
     )
 
 

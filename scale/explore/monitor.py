@@ -10,22 +10,19 @@ T logged steps, M modalities (five).
 """
 
 import asyncio
-from base64 import b64encode
 from collections.abc import Sequence
-from io import BytesIO
+from html import escape
 from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import traitlets
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from scale.explore.html import ClickableHtml, PageColour
-from scale.explore.markup import note_html, text
-from scale.explore.panel import DPI, Panel
+from scale.explore.markup import data_uri, figure_png, note_html
+from scale.explore.panel import AUTO, ClickableHtml, PageColour, Panel, button, observe
 from scale.modalities import MODALITIES, PAIRS, SPECS
 from scale.training.background import BackgroundRun
 from scale.training.health_checks import Curve, HealthIssue, check_health
@@ -50,16 +47,16 @@ FRAMES = 40
 """Steps shown in a whole replay."""
 FRAME_MS = 300
 GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.86, "hspace": 0.42}
-"""Of the figure; legends are right of the axes."""
+"""Layout of the figure; legends are right of the axes."""
 QUIET = 10.0
-"""Seconds without a new log line from which they are reported."""
+"""Seconds without a new log line after which the time is shown."""
 
 
 class TrainingMonitor(Panel):
     """Losses, validation, S' and warnings of a run, up to a step chosen with a slider.
 
-    While `watching` is on and the panel is visible, new log lines are read between the kernel's
-    other work. Watching ends with the run.
+    While `watching` is on and the panel is visible, new log lines are read whenever the kernel is
+    idle. Watching ends with the run.
     """
 
     _task: asyncio.Task | None = None
@@ -80,10 +77,10 @@ class TrainingMonitor(Panel):
             process: returned by `pretrain_in_background`; adds a stop button, and makes the state
                 (running or stopped) certain.
 
-        Raises ValueError where `every` is not positive.
+        Raises ValueError if `every` is not positive.
         """
         if not every > 0:
-            raise ValueError(f"every {every}: seconds between two reads must be positive")
+            raise ValueError(f"every {every}: the seconds between two reads must be positive")
         super().__init__(lang)
         self.add_class("scale-monitor")
         self.every, self.process = every, process
@@ -99,7 +96,7 @@ class TrainingMonitor(Panel):
         hint = ClickableHtml(note_html(self.word("xt_how")))
         parts = [self._state, self._warnings, self._controls, self._figure, hint, self._page]
         self.start(parts)
-        # From now on views are counted, so that a hidden panel costs nothing.
+        # Not None: ipywidgets then counts the views, and a hidden panel is not updated.
         self._view_count = 0
         self.watching.value = live and self.progress.state != "finished"
 
@@ -129,16 +126,12 @@ class TrainingMonitor(Panel):
         Raises ValueError, after drawing, for a file that cannot be read.
         """
         with use_style("paper" if is_light(self._page.page) else "dark"):
-            figure = training_figure(self.run_log, self.step, self.lang)
-            buffer = BytesIO()
-            figure.set_dpi(DPI)
-            # `savefig` draws twice.
-            FigureCanvasAgg(figure).print_png(buffer)
-        uri = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
+            content = figure_png(training_figure(self.run_log, self.step, self.lang))
+        uri = data_uri("image/png", content)
         alt = ", ".join(f"{name} {value}" for name, value in self.values().items())
         self._figure.html = (
             f'<img class="xt-figure" data-step="{self.step}" src="{uri}" '
-            f'alt="{text(self.word("xt_step", step=self.step))}: {text(alt)}">{self._notes()}'
+            f'alt="{escape(self.word("xt_step", step=self.step))}: {escape(alt)}">{self._notes()}'
         )
         self._warnings.html = warnings_html(self.warnings())
         self._show_state()
@@ -182,12 +175,11 @@ class TrainingMonitor(Panel):
         super().close()
 
     def _build_controls(self) -> None:
-        button, wide = ipywidgets.ToggleButton, {"width": "auto"}
-        self.watching = button(
+        self.watching = ipywidgets.ToggleButton(
             description=self.word("xt_watch"), tooltip=self.word("xt_watch_tip"), icon="eye"
         )
-        self.following = button(
-            value=True, description=self.word("xt_follow"), icon="step-forward", layout=wide
+        self.following = ipywidgets.ToggleButton(
+            value=True, description=self.word("xt_follow"), icon="step-forward", layout=AUTO
         )
         self.slider = ipywidgets.IntSlider(
             min=0, max=1, description=self.word("xt_chosen"), layout={"width": "420px"}
@@ -198,22 +190,19 @@ class TrainingMonitor(Panel):
             interval=FRAME_MS,
             show_repeat=False,
             tooltip=self.word("xt_play"),
-            layout=wide,
+            layout=AUTO,
         )
         # Not `jslink`: a page opened later would set the slider to the value of the player.
         traitlets.link((self.play, "value"), (self.slider, "value"))
         controls = [self.watching, self.following, self.play, self.slider]
         if self.process is not None:
-            stop = ipywidgets.Button(
-                description=self.word("xt_end"), tooltip=self.word("xt_end_tip"), icon="stop"
-            )
-            stop.on_click(lambda _: self._stop())
-            controls.append(stop)
+            tip = self.word("xt_end_tip")
+            controls.append(button(self.word("xt_end"), self._stop, tooltip=tip, icon="stop"))
         layout = {"flex_flow": "row wrap", "margin": "0 0 8px"}
         self._controls = ipywidgets.HBox(controls, layout=layout)
-        self.watching.observe(self._on_watching, "value")
-        self.following.observe(self._on_following, "value")
-        self.slider.observe(self._on_slider, "value")
+        observe(self._on_watching, self.watching)
+        observe(self._on_following, self.following)
+        observe(self._on_slider, self.slider)
         self.play.observe(self._on_playing, "playing")
 
     def _follow_newest(self) -> None:
@@ -250,7 +239,7 @@ class TrainingMonitor(Panel):
             raise ValueError(error)
 
     def _notes(self) -> str:
-        """Notes on S': not logged, or logged without weighting the losses."""
+        """Return a note if S' is not logged, or logged without weighting the losses."""
         if not len(self.run_log.step_T):
             done = self.progress.state in ("finished", "stopped")
             return note_html(self.word("xt_no_scores" if done else "xt_no_scores_yet"))
@@ -319,7 +308,7 @@ def training_figure(log: RunLog, until: float, lang: Language = "en") -> Figure:
         "geometry": groups.get("geometry", []),
     }
     figure = new_figure(13.2, 6.4)
-    # A fixed layout: a constrained one doubles the time of a move of the slider.
+    # A constrained layout would double the time of a move of the slider.
     figure.set_layout_engine("none")
     grid = figure.subplots(2, 3, gridspec_kw=GRID)
     for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
@@ -403,7 +392,7 @@ def loss_colours(keys: Sequence[str]) -> list[str]:
 
 
 def key_name(key: str, lang: Language) -> str:
-    """Return a key of metrics.jsonl in words."""
+    """Return the label of a key of metrics.jsonl."""
     short = key.removeprefix(LOSS).removeprefix(VALIDATION)
     return label(short, lang) if short in LABELS[lang] else short
 
@@ -445,7 +434,7 @@ def state_html(now: Progress, log: RunLog, certain: bool, lang: Language) -> str
     if now.state == "waiting" and log.config:
         train = log.config.train
         parts.append(label("xt_every", lang, lines=train.log_every, scores=train.checkpoint_every))
-    parts.append(f'<span class="note">{text(str(log.run.folder))}</span>')
+    parts.append(f'<span class="note">{escape(str(log.run.folder))}</span>')
     body = "".join(f"<span>{part}</span>" for part in parts)
     return f'<div class="state" data-state="{now.state}" data-step="{now.step}">{body}</div>'
 
@@ -475,5 +464,5 @@ def warning_lines(log: RunLog, found: Sequence[HealthIssue], lang: Language) -> 
 
 def warnings_html(lines: Sequence[str]) -> str:
     """Return warnings as an ARIA status, which screen readers announce."""
-    body = "".join(f'<div class="error">{text(line)}</div>' for line in lines)
+    body = "".join(f'<div class="error">{escape(line)}</div>' for line in lines)
     return f'<div role="status" data-warnings="{len(lines)}">{body}</div>'

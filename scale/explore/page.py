@@ -8,24 +8,17 @@ import ipywidgets
 
 from scale.data.catalogue import Catalogue
 from scale.explore.embeddings import EmbeddingExplorer
-from scale.explore.html import ClickableHtml
-from scale.explore.markup import error_html
+from scale.explore.markup import error_html, note_html
 from scale.explore.masking import MaskingExplorer
 from scale.explore.monitor import TrainingMonitor
-from scale.explore.panel import USER_ERRORS
+from scale.explore.panel import USER_ERRORS, ClickableHtml
 from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
 from scale.training.run import TrainedRun
 from scale.viz.words import Language, label
 
-TITLES = {
-    "scores": "xp_scores",
-    "masking": "xp_masking",
-    "embeddings": "xp_embeddings",
-    "training": "xp_training",
-}
-PANELS = tuple(TITLES)
-"""In the order of the tabs."""
+PANELS = ("scores", "masking", "embeddings", "training")
+"""Names in the order of the tabs; `xp_<name>` is the label of the title."""
 
 
 class ExplorerPage(ipywidgets.Tab):
@@ -42,47 +35,32 @@ class ExplorerPage(ipywidgets.Tab):
         split: str | None = "test",
         lang: Language = "en",
     ) -> None:
-        self._builders = panel_builders(run, catalogue, split, lang)
-        self._built: set[str] = set()
-        wait = f'<div class="note">{label("xp_wait", lang)}</div>'
+        source = cache(lambda: ExplorerSource.open(run, catalogue, split))
+        folder = run.folder.folder if isinstance(run, TrainedRun) else run
+        self._builders: dict[str, Callable[[], ipywidgets.Widget]] = {
+            "scores": lambda: ScoreExplorer(source(), lang=lang),
+            "masking": lambda: MaskingExplorer(source(), lang=lang),
+            "embeddings": lambda: EmbeddingExplorer(source(), lang=lang),
+            "training": lambda: TrainingMonitor(folder, lang=lang),
+        }
+        wait = note_html(label("xp_wait", lang))
         boxes = [ipywidgets.VBox([ClickableHtml(wait)]) for _ in PANELS]
-        titles = tuple(label(key, lang) for key in TITLES.values())
+        titles = tuple(label(f"xp_{name}", lang) for name in PANELS)
         super().__init__(children=boxes, titles=titles, selected_index=0)
         self.add_class("scale-page")
         self.observe(lambda change: self.show(PANELS[change["new"]]), "selected_index")
         self.show(PANELS[0])
 
     def show(self, name: str) -> None:
-        """Build a panel unless it is already there."""
-        if name in self._built:
+        """Build a panel unless it exists."""
+        builder = self._builders.pop(name, None)
+        if builder is None:
             return
-        self._built.add(name)
         box = self.children[PANELS.index(name)]
         try:
-            box.children = (self._builders[name](),)
+            box.children = (builder(),)
         except USER_ERRORS as error:
             box.children = (ClickableHtml(error_html(str(error))),)
 
     def __repr__(self) -> str:
         return f"ExplorerPage({', '.join(PANELS)})"
-
-
-def panel_builders(
-    run: TrainedRun | Path | str,
-    catalogue: Catalogue | Path | str,
-    split: str | None,
-    lang: Language,
-) -> dict[str, Callable[[], ipywidgets.Widget]]:
-    """Return a builder for each panel; run and catalogue are opened once, on first use."""
-    folder = run.folder.folder if isinstance(run, TrainedRun) else run
-
-    @cache
-    def source() -> ExplorerSource:
-        return ExplorerSource.open(run, catalogue, split)
-
-    return {
-        "scores": lambda: ScoreExplorer(source(), lang=lang),
-        "masking": lambda: MaskingExplorer(source(), lang=lang),
-        "embeddings": lambda: EmbeddingExplorer(source(), lang=lang),
-        "training": lambda: TrainingMonitor(folder, lang=lang),
-    }

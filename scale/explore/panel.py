@@ -1,28 +1,178 @@
-"""Base class of the panels: throttled updates, error messages, a static form without a kernel."""
+"""What all panels share: clickable HTML, controls, throttled updates, error messages, and a static
+form for pages without a kernel.
+"""
 
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets
+import traitlets
 from matplotlib.figure import Figure
 
-from scale.explore.html import ClickableHtml
-from scale.explore.markup import error_html
+from scale.explore.markup import error_html, figure_png
+from scale.explore.source import ExplorerSource
 from scale.viz.words import Language, label
 
 log = logging.getLogger(__name__)
 
+ASSETS = Path(__file__).parent / "assets"
 DELAY = 0.03
 """Seconds from the first request of a burst to the update."""
-DPI = 100
-"""Resolution of the static picture of a panel."""
 USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
 """Exceptions whose message is shown to the user."""
+MAX_LISTED = 500
+"""Products in a drop-down, which is slow with more; a search lists others."""
+SHORT = {"description_width": "initial"}
+"""Style of a control whose description is as wide as its text."""
+AUTO = {"width": "auto"}
+"""Layout of a control that is as wide as its content."""
+
+
+class ClickableHtml(anywidget.AnyWidget):
+    """A piece of HTML. Elements with `data-key="..."` can be picked with the mouse or the keyboard
+    (Tab, arrows, Enter, Space).
+
+    An element with `data-group` is one Tab stop; arrow keys move between the keys in it (up and
+    down by its `data-columns`). Dragging inside `data-drag` picks every key passed. The HTML is not
+    escaped here: apply `html.escape` to user text.
+
+    Args:
+        picked: called with the key of a picked element, and whether it was reached by dragging.
+    """
+
+    _esm = ASSETS / "html.js"
+    _css = ASSETS / "html.css"
+    html = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(
+        self, html: str = "", picked: Callable[[str, bool], None] | None = None, **options: Any
+    ) -> None:
+        super().__init__(html=html, **options)
+        self._picked = picked
+        self.on_msg(self._receive)
+
+    def pick(self, key: str, drag: bool = False) -> None:
+        """Do what a click on `key` does."""
+        if self._picked is not None:
+            self._picked(key, drag)
+
+    def _receive(self, _: Any, content: Any, __: Any) -> None:
+        if isinstance(content, dict) and isinstance(content.get("key"), str):
+            self.pick(content["key"], bool(content.get("drag")))
+
+    def __repr__(self) -> str:
+        return f"ClickableHtml({len(self.html)} characters)"
+
+
+class PageColour(anywidget.AnyWidget):
+    """Background colour of the page, reported by the browser; has no visible content."""
+
+    _esm = ASSETS / "page_colour.js"
+    page = traitlets.Unicode("#ffffff").tag(sync=True)
+
+    def __repr__(self) -> str:
+        return f"PageColour({self.page})"
+
+
+def dropdown(
+    description: str, names: Mapping[Any, str], value: Any, width: str
+) -> ipywidgets.Dropdown:
+    """Return a drop-down. `names`: text of each value."""
+    return ipywidgets.Dropdown(
+        options=[(name, each) for each, name in names.items()],
+        value=value,
+        description=description,
+        style=SHORT,
+        layout={"width": width},
+    )
+
+
+def checkbox(description: str, value: bool) -> ipywidgets.Checkbox:
+    """Return a checkbox that is as wide as its text."""
+    return ipywidgets.Checkbox(value, description=description, indent=False, layout=AUTO)
+
+
+def button(description: str, action: Callable[[], Any], **options: Any) -> ipywidgets.Button:
+    """Return a button that calls `action`."""
+    made = ipywidgets.Button(description=description, **{"layout": AUTO} | options)
+    made.on_click(lambda _: action())
+    return made
+
+
+def wrapping_row(*children: ipywidgets.Widget, align: str = "center") -> ipywidgets.Box:
+    """Return widgets side by side, in several lines if the page is narrow."""
+    layout = {"flex_flow": "row wrap", "align_items": align, "grid_gap": "0 12px"}
+    return ipywidgets.Box(children, layout=layout)
+
+
+def observe(function: Callable[[Any], None], *controls: ipywidgets.Widget) -> None:
+    """Call a function when the value of a control changes."""
+    for control in controls:
+        control.observe(function, "value")
+
+
+class ProductPicker(ipywidgets.HBox):
+    """A search field for words of id and title, a list of the products found, and their number.
+
+    Args:
+        row: row of the product chosen first.
+        chosen: called when another product is chosen.
+    """
+
+    def __init__(
+        self, source: ExplorerSource, row: int, chosen: Callable[[Any], None], lang: Language
+    ) -> None:
+        self._options, self._lang = source.options(), lang
+        self._name = {each: name for name, each in self._options}
+        self.find = ipywidgets.Text(
+            description=label("xs_find", lang), placeholder=label("xs_find_hint", lang), style=SHORT
+        )
+        self.list = dropdown(label("xs_product", lang), {}, None, "440px")
+        self.count = ipywidgets.Label()
+        self._offer(self._options, row)
+        observe(self._search, self.find)
+        observe(chosen, self.list)
+        super().__init__([self.find, self.list, self.count], layout={"flex_flow": "row wrap"})
+
+    @property
+    def row(self) -> int:
+        """Row of the chosen product."""
+        return self.list.value
+
+    def choose(self, row: int) -> None:
+        """Choose a product, also one that is not listed."""
+        if row in {each for _, each in self.list.options}:
+            self.list.value = row
+        else:
+            self._offer(self._options, row)
+
+    def _search(self, _: Any) -> None:
+        words = self.find.value.lower().split()
+        found = [
+            (name, row) for name, row in self._options if all(w in name.lower() for w in words)
+        ]
+        if found:
+            rows = {row for _, row in found}
+            self._offer(found, self.row if self.row in rows else found[0][1])
+        else:
+            self.count.value = label("xs_found_none", self._lang)
+
+    def _offer(self, found: list[tuple[str, int]], row: int) -> None:
+        """List products, with `row` included and chosen."""
+        listed = found[:MAX_LISTED]
+        if row not in {each for _, each in listed}:
+            listed = [(self._name[row], row), *listed[: MAX_LISTED - 1]]
+        self.list.options = listed
+        self.list.value = row
+        key = "xs_found" if len(found) <= MAX_LISTED else "xs_first"
+        shown = {"n": min(len(found), MAX_LISTED), "all": len(self._options)}
+        self.count.value = label(key, self._lang, **shown)
 
 
 class Throttle:
@@ -87,6 +237,10 @@ class Panel(ipywidgets.VBox):
         """Return a label in the panel's language."""
         return label(key, self.lang, **values)
 
+    def words(self, keys: Mapping[Any, str]) -> dict[Any, str]:
+        """Return the labels of several keys, by value."""
+        return {value: self.word(key) for value, key in keys.items()}
+
     def start(self, children: Sequence[ipywidgets.Widget]) -> None:
         """Show `children` below the line of error messages, and update for the first time."""
         self.children = (self._error, *children)
@@ -95,10 +249,6 @@ class Panel(ipywidgets.VBox):
     def flush(self) -> None:
         """Run a pending update now."""
         self.changed.flush()
-
-    def show_error(self, message: str) -> None:
-        """Show a message above the panel; an empty message removes it."""
-        self._error.html = error_html(message)
 
     @property
     def error(self) -> str:
@@ -112,9 +262,9 @@ class Panel(ipywidgets.VBox):
             yield
         except USER_ERRORS as error:
             log.debug("a panel could not be updated", exc_info=True)
-            self.show_error(str(error) or type(error).__name__)
+            self._error.html = error_html(str(error) or type(error).__name__)
         else:
-            self.show_error("")
+            self._error.html = ""
 
     def _update(self) -> None:
         with self.showing_errors():
@@ -132,10 +282,7 @@ class Panel(ipywidgets.VBox):
             "application/vnd.jupyter.widget-view+json": view,
         }
         try:
-            buffer = BytesIO()
-            self.picture().savefig(buffer, format="png", dpi=DPI)
+            bundle["image/png"] = b64encode(figure_png(self.picture())).decode("ascii")
         except USER_ERRORS as error:
             bundle["text/plain"] += f"\n({error})"
-        else:
-            bundle["image/png"] = b64encode(buffer.getvalue()).decode("ascii")
         return bundle

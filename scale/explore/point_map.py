@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
 from scale.config import require
-from scale.explore.html import ClickableHtml, PageColour
+from scale.explore.panel import ClickableHtml, PageColour
 from scale.explore.projections import Groups, Neighbours
 from scale.viz.theme import NEGATIVE, is_light
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 BUTTONS = ["pan_zoom", "lasso", "full_screen", "download", "reset"]
 HEIGHT = 480
-"""In pixels; a map that is narrower than high hides the points at its sides."""
+"""Height in pixels; a map that is narrower than high hides the points at its sides."""
 FEW = 5_000
-"""Up to so many points are drawn alike; of more, dense regions are drawn fainter."""
+"""Maximum number of points of equal opacity; with more, dense regions are drawn fainter."""
 NEAR = "#8A93A0"
-"""Colour of the line to a neighbour that is near on the map too; far ones are `NEGATIVE`."""
+"""Colour of the line to a neighbour that is also near on the map; far ones are `NEGATIVE`."""
 NOWHERE = -1
-"""No hovered point: jupyter-scatter reads None as its first point."""
+"""Index without a hovered point: jupyter-scatter takes None for its first point."""
 
 
 class PointMap(ipywidgets.VBox):
@@ -56,12 +56,13 @@ class PointMap(ipywidgets.VBox):
     ) -> None:
         self._hovered, self._picked = hovered, picked
         self._sent: dict[str, Any] = {"selection": [], "hovering": NOWHERE}
-        self._title = ClickableHtml()
+        self.title = ClickableHtml()
+        """HTML above the map."""
         self._page_colour = PageColour()
         self._table, colours = _table(xy_P2, groups)
         self._scatter = _scatter(self._table, colours)
         widget = self._scatter.show(BUTTONS)
-        super().__init__([self._title, widget, self._page_colour])
+        super().__init__([self.title, widget, self._page_colour])
         self.add_class("scale-map")
         widget.observe(self._on_hover, "hovering")
         widget.observe(self._on_selection, "selection")
@@ -71,15 +72,6 @@ class PointMap(ipywidgets.VBox):
     def widget(self) -> Any:
         """The widget of jupyter-scatter (`jscatter.widget.JupyterScatter`)."""
         return self._scatter.widget
-
-    @property
-    def title(self) -> str:
-        """HTML above the map."""
-        return self._title.html
-
-    @title.setter
-    def title(self, html: str) -> None:
-        self._title.html = html
 
     def move(self, xy_P2: ArrayLike, groups: Groups) -> None:
         """Show other coordinates, groups or points; an unchanged number of points is animated.
@@ -111,8 +103,10 @@ class PointMap(ipywidgets.VBox):
         self.widget.hovering = self._sent["hovering"]
 
     def join(self, near: Neighbours | None) -> None:
-        """Draw a line from a point to each neighbour, orange where it is far away on the map; None
-        removes all lines."""
+        """Draw a line from a point to each neighbour, orange if it is far away on the map.
+
+        None removes all lines.
+        """
         self._scatter.annotations([] if near is None else self._lines(near))
 
     def _lines(self, near: Neighbours) -> list[Any]:
@@ -173,7 +167,7 @@ def _table(xy_P2: ArrayLike, groups: Groups) -> tuple[Any, list[str]]:
     )
     require(bool(np.isfinite(xy_P2).all()), "a coordinate on the map is not finite")
     used_G, code_P = np.unique(groups.code_P, return_inverse=True)
-    # By number, because two groups may have the same name.
+    # By number: two groups may have the same name.
     group = pd.Categorical.from_codes(code_P, [str(k) for k in range(len(used_G))])
     table = pd.DataFrame({"x": xy_P2[:, 0], "y": xy_P2[:, 1], "group": group})
     return table, [groups.colours[k] for k in used_G]
@@ -182,7 +176,7 @@ def _table(xy_P2: ArrayLike, groups: Groups) -> tuple[Any, list[str]]:
 def _scatter(table: Any, colours: list[str]) -> Scatter:
     import jscatter
 
-    # Otherwise the default of jscatter: by density.
+    # Otherwise jscatter's default: opacity by density.
     alike = {"opacity": 0.85} if len(table) <= FEW else {}
     return jscatter.Scatter(
         "x", "y", table, color_by="group", color_map=colours, height=HEIGHT,

@@ -6,13 +6,16 @@ P points of a map, N products, M modalities (five), G groups, D width, K neighbo
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from scale.config import require
 from scale.evaluation.embed import Embeddings, embed_dataset, subset_embedding
+from scale.explore.markup import listed
 from scale.explore.source import ExplorerSource
 from scale.modalities import MODALITIES
 from scale.viz.embeddings import kept_umap
@@ -24,21 +27,20 @@ Ints = NDArray[np.int64]
 
 KINDS = ("product", *MODALITIES, "each")
 """A point per whole product, per product with one modality, or per product and modality."""
-METHODS = ("umap", "pca")
 SEED = 0
 COLOUR_BY = ("category", "count", "missing", "cluster", "modality")
 MAX_GROUPS = 40
-"""More colours cannot be told apart; smaller groups are merged."""
+"""Maximum number of distinguishable colours; smaller groups are merged."""
 GREY = "#8A93A0"
 """Colour of products without a group, and of the merged groups."""
 CLUSTERS = 8
 """Number of clusters without categories."""
 MANY = 10_000
-"""Number of products from which k-means uses mini-batches and a single start."""
+"""Number of products from which k-means uses mini-batches and a single initialisation."""
 
 
 class Point(NamedTuple):
-    """The product, or the modality of a product, that a point of a map shows."""
+    """A product, or one of its modalities, as a point of a map."""
 
     row: int
     """Row of the product in the dataset."""
@@ -54,7 +56,7 @@ class MapView(NamedTuple):
     kind: str
     """One of `KINDS`."""
     projection: str
-    """One of `METHODS`."""
+    """`umap` or `pca`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class PointSet:
 
     @staticmethod
     def of(embeddings: Embeddings, kind: str) -> "PointSet":
-        """Return the points of a kind. Raises ValueError where there are none."""
+        """Return the points of a kind. Raises ValueError if there are none."""
         require(kind in KINDS, f"unknown points {kind!r}; known: {', '.join(KINDS)}")
         if kind == "each":
             points = Points.of(embeddings)
@@ -111,7 +113,7 @@ class PointSet:
         """Return the k nearest points by cosine, and which of them are far away on the map."""
         cosine_P = self.unit_PD @ self.unit_PD[index]
         cosine_P[index] = -np.inf
-        index_K = _largest(cosine_P, min(k, len(cosine_P) - 1))
+        index_K = np.argsort(-cosine_P, kind="stable")[: min(k, len(cosine_P) - 1)]
         ranks_K = map_ranks(xy_P2, index, index_K)
         return Neighbours(index, index_K, cosine_P[index_K], ranks_K > k)
 
@@ -123,15 +125,7 @@ def map_ranks(xy_P2: NDArray, index: int, other_K: Ints) -> Ints:
     """
     square_P = ((np.asarray(xy_P2, dtype=float) - xy_P2[index]) ** 2).sum(1)
     square_P[index] = np.inf
-    return 1 + (square_P[None, :] < square_P[other_K, None]).sum(1)
-
-
-def _largest(value_P: NDArray, k: int) -> Ints:
-    """Return the indices of the k largest values, largest first; ties keep their order."""
-    if k <= 0:
-        return np.zeros(0, dtype=np.int64)
-    index_C = np.flatnonzero(value_P >= np.partition(value_P, -k)[-k])
-    return index_C[np.argsort(-value_P[index_C], kind="stable")][:k]
+    return rankdata(square_P, method="min")[other_K].astype(np.int64)
 
 
 class Projections:
@@ -139,21 +133,19 @@ class Projections:
 
     def __init__(self, source: ExplorerSource) -> None:
         self.source = source
-        self._untrained: Embeddings | None = None
         self._point_sets: dict[tuple[str, str], PointSet] = {}
         self._xy: dict[MapView, NDArray] = {}
 
     def embeddings(self, model: str) -> Embeddings:
         """Return the embeddings of all products by the model `best` or `untrained`."""
-        if model == "best":
-            return self.source.embeddings
-        if self._untrained is None:
-            untrained = self.source.run.untrained()
-            self._untrained = embed_dataset(untrained, self.source.data, progress=False)
-        return self._untrained
+        return self.source.embeddings if model == "best" else self._untrained
+
+    @cached_property
+    def _untrained(self) -> Embeddings:
+        return embed_dataset(self.source.run.untrained(), self.source.data, progress=False)
 
     def points(self, view: MapView) -> PointSet:
-        """Return the points of a map. Raises ValueError where there are none."""
+        """Return the points of a map. Raises ValueError if there are none."""
         key = view.model, view.kind
         if key not in self._point_sets:
             self._point_sets[key] = PointSet.of(self.embeddings(view.model), view.kind)
@@ -207,7 +199,7 @@ class Groups:
 
 
 class Grouping:
-    """Groups the products by a property (`COLOUR_BY`), each property once."""
+    """Groups of the products by property (`COLOUR_BY`), each computed on first use."""
 
     def __init__(self, projections: Projections, lang: Language) -> None:
         self._projections, self._lang = projections, lang
@@ -242,8 +234,8 @@ class Grouping:
         return [missing_text(has_M, self._lang) for has_M in self._data.present_NM]
 
     def _cluster(self) -> list[str | None]:
-        """Cluster the whole products, embedded by the trained model, so that a product has the same
-        colour on every map."""
+        """Cluster the whole products, embedded by the trained model: a product has the same colour
+        on every map."""
         points = PointSet.of(self._projections.embeddings("best"), "product")
         categories = {c for c in self._category() if c is not None}
         k = min(len(categories) if len(categories) > 1 else CLUSTERS, len(points.row_P))
@@ -258,11 +250,11 @@ def missing_text(has_M: NDArray[np.bool_], lang: Language) -> str:
     lacks = [label(m, lang) for m, has in zip(MODALITIES, has_M, strict=True) if not has]
     if not lacks:
         return label("xe_complete", lang)
-    return label("xe_without", lang, names=label("xe_comma", lang).join(lacks))
+    return label("xe_without", lang, names=listed(lacks, lang))
 
 
 def k_means(emb_ND: NDArray[np.float32], k: int) -> Ints:
-    """Return cluster_N by k-means: the best of ten starts, a single start from `MANY` points on.
+    """Return cluster_N by k-means: the best of ten initialisations, or one from `MANY` points on.
 
     Raises ValueError for k below 1 or above N.
     """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
+from html import escape
 
 import numpy as np
 from matplotlib.colors import Colormap, Normalize
@@ -14,15 +15,14 @@ from matplotlib.colors import Colormap, Normalize
 from scale.config import FeatureConfig
 from scale.explore.markup import (
     bar_rows,
-    clip_uri,
     heat_table,
     mel_pixels,
     modality_name,
+    note_html,
     number,
     pair_name,
     png_uri,
     sound_uri,
-    text,
 )
 from scale.explore.source import ExplorerSource
 from scale.modalities import MODALITIES, PAIRS
@@ -72,7 +72,7 @@ def matrices(outputs: ProductOutputs, lang: Language) -> str:
     )
     notes = [label("score_roles", lang)]
     notes += [] if outputs.present_M.all() else [label("absent_note", lang)]
-    return f'<div class="row">{tables}</div><div class="note">{" ".join(notes)}</div>'
+    return f'<div class="row">{tables}</div>{note_html(" ".join(notes))}'
 
 
 def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> str:
@@ -83,7 +83,7 @@ def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> 
     sides = []
     for key, places in (("xs_pairs", PAIRS), ("xs_diagonal", own)):
         bars = bar_rows(
-            [pair_name(i, j, lang) if i != j else _name(i, lang) for i, j in places],
+            [pair_name(i, j, lang) for i, j in places],
             [new_MM[place] for place in places],
             [old_MM[place] for place in places],
             [_blend(i, j) for i, j in places],
@@ -91,7 +91,7 @@ def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> 
             MOST if most <= MOST else 1.0,
         )
         sides.append(f'<div class="side" data-bars="{key}"><h4>{label(key, lang)}</h4>{bars}</div>')
-    note = f'<div class="note">{label("xs_before_mark", lang)}</div>'
+    note = note_html(label("xs_before_mark", lang))
     return f'<div class="row">{"".join(sides)}</div>{note}'
 
 
@@ -99,10 +99,6 @@ def _known(outputs: ProductOutputs) -> np.ndarray:
     """Return S', NaN where a modality is missing."""
     both_MM = outputs.present_M[:, None] & outputs.present_M[None, :]
     return np.where(both_MM, outputs.weighted_MM, np.nan)
-
-
-def _name(m: int, lang: Language) -> str:
-    return modality_name(MODALITIES[m], lang)
 
 
 def _blend(i: int, j: int) -> str:
@@ -121,10 +117,9 @@ def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Lan
                 title = f"{label(MODALITIES[m], lang)}: {count}"
                 parts.append(f'<span class="{kind}" style="{look}" title="{title}">{count}</span>')
     counts = {"own": int(now.token_M.sum()), "filler": int(now.missing_token_M.sum())}
-    says = label(f"policy_says_{policy}", lang)
-    line = f"{says} · " + label("xs_jct_count", lang, **counts)
+    meaning, count = label(f"policy_says_{policy}", lang), label("xs_jct_count", lang, **counts)
     cosine_M = fused_cosines(now, before)
-    names = [_name(m, lang) for m in range(len(MODALITIES))]
+    names = [modality_name(m, lang) for m in MODALITIES]
     low = 0.0 if np.nanmin(cosine_M) >= 0 else -1.0
     bars = bar_rows(
         names,
@@ -136,7 +131,7 @@ def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Lan
     )
     strip = f'<div class="sequence" data-tokens="{total}">{"".join(parts)}</div>'
     head = f"<h4>{label('xs_jct_fused', lang)}</h4>"
-    return f'{strip}<div class="note">{line}</div><div data-bars="fused">{head}{bars}</div>'
+    return f'{strip}{note_html(f"{meaning} · {count}")}<div data-bars="fused">{head}{bars}</div>'
 
 
 def fused_cosines(now: ProductOutputs, before: ProductOutputs) -> np.ndarray:
@@ -185,7 +180,7 @@ def training_view(
     product = label("xs_this_product", lang, model=model)
     left = matrix("weighted", mean_MM, logged_M, batch, lang)
     right = matrix("weighted", weight_MM, now.present_M, product, lang)
-    note = f'<div class="note">{label("xs_step_note", lang)}</div>'
+    note = note_html(label("xs_step_note", lang))
     return f'<div class="row"><div data-step="{step}">{left}</div><div>{right}</div></div>{note}'
 
 
@@ -218,11 +213,11 @@ class Tile:
         state = "present" if self.content is self.clean else "changed"
         fact = label("xs_tokens", lang, n=len(self.content.sequence))
         if self.donor:
-            fact += " · " + text(label("xs_from", lang, product=self.donor))
+            fact += " · " + escape(label("xs_from", lang, product=self.donor))
         if self.content.shown is None:
             length, size = self.content.sequence.shape
             body = label("xs_vectors", lang, length=length, size=size)
-            return self._frame(state, fact, f'<div class="note">{body}</div>', lang)
+            return self._frame(state, fact, note_html(body), lang)
         return self._frame(state, fact, self._body(config, lang), lang)
 
     def _frame(self, state: str, fact: str, body: str, lang: Language) -> str:
@@ -245,12 +240,12 @@ class Tile:
 
 
 def _words(title: str, clean: str) -> str:
-    """Return the title with changed words marked."""
+    """Return the title with the changed words marked."""
     now, before = split_words(title), split_words(clean)
     bare = [[word.strip() for word in words] for words in (before, now)]
     parts = []
     for kind, _, _, start, end in SequenceMatcher(None, *bare, autojunk=False).get_opcodes():
-        piece = text("".join(now[start:end]))
+        piece = escape("".join(now[start:end]))
         parts.append(piece if kind == "equal" or not piece else f"<mark>{piece}</mark>")
     return "".join(parts)
 
@@ -260,10 +255,10 @@ def _table(table: Table, clean: Table, read: set[int], lang: Language) -> str:
     rows = []
     for k, (attribute, value) in enumerate(table):
         new = k >= len(clean) or clean[k] != (attribute, value)
-        shown = f"<mark>{text(value)}</mark>" if new else text(value)
+        shown = f"<mark>{escape(value)}</mark>" if new else escape(value)
         unread = f' class="unread" title="{label("xs_unread", lang)}"'
         grey = "" if 2 * k + 1 in read else unread
-        rows.append(f"<tr{grey}><th>{text(attribute)}</th><td>{shown}</td></tr>")
+        rows.append(f"<tr{grey}><th>{escape(attribute)}</th><td>{shown}</td></tr>")
     return f'<table class="pairs">{"".join(rows)}</table>'
 
 
@@ -273,7 +268,7 @@ def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Lan
     button = f'<span class="button" data-key="{PLAY}">{"■" if playing else "▶"} {button}</span>'
     if playing:
         alt = label("video", lang)
-        return f'<img class="pixels" alt="{alt}" src="{clip_uri(frames_THWC)}">{button}'
+        return f'<img class="pixels" alt="{alt}" src="{png_uri(*frames_THWC)}">{button}'
     frames = []
     for t, (frame_HWC, place) in enumerate(zip(frames_THWC, place_T.tolist(), strict=True)):
         name = label("xs_place", lang, n=place + 1)
@@ -286,7 +281,7 @@ def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Lan
 def _sound(content: ModalityContent, config: FeatureConfig, lang: Language) -> str:
     """Return the log-mel spectrogram that the model receives, and a player."""
     name = label("audio", lang)
-    heard = sound_uri(content.shown, config.sample_rate)
-    seen = png_uri(mel_pixels(content.sequence))
-    player = f'<audio controls preload="none" aria-label="{name}" src="{heard}"></audio>'
-    return f'<img class="mel" alt="{name}" src="{seen}">{player}'
+    sound = sound_uri(content.shown, config.sample_rate)
+    picture = png_uri(mel_pixels(content.sequence))
+    player = f'<audio controls preload="none" aria-label="{name}" src="{sound}"></audio>'
+    return f'<img class="mel" alt="{name}" src="{picture}">{player}'

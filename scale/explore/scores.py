@@ -9,9 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scale.explore import score_views as views
-from scale.explore.html import ClickableHtml
-from scale.explore.markup import number
-from scale.explore.panel import Panel
+from scale.explore.markup import listed, note_html, number
+from scale.explore.panel import (
+    AUTO,
+    SHORT,
+    ClickableHtml,
+    Panel,
+    ProductPicker,
+    button,
+    checkbox,
+    dropdown,
+    observe,
+    wrapping_row,
+)
 from scale.explore.score_views import PLAY, Tile
 from scale.explore.source import CheckpointModels, ExplorerSource
 from scale.modalities import MODALITIES, PAIRS
@@ -27,77 +37,6 @@ from scale.training.logging import read_score_means
 from scale.viz.scores import score_matrices
 from scale.viz.words import Language, label
 
-MAX_LISTED = 200
-"""Products in the drop-down; a browser is slow with more."""
-SHORT = {"description_width": "initial"}
-"""Description as wide as its text."""
-
-
-class ProductPicker(ipywidgets.HBox):
-    """A search field for words of id and title, a list of the products found, and their number."""
-
-    def __init__(
-        self, source: ExplorerSource, row: int, chosen: Callable[[Any], None], lang: Language
-    ):
-        """
-        Args:
-            chosen: called when another product is chosen.
-
-        Raises ValueError for a product without modalities.
-        """
-        self._options, self._lang = source.options(), lang
-        self._name = {each: name for name, each in self._options}
-        if row not in self._name:
-            raise ValueError(f"{source.data.ids[row]}: the product has no modality")
-        self.find = ipywidgets.Text(
-            description=label("xs_find", lang),
-            placeholder=label("xs_find_hint", lang),
-            style=SHORT,
-        )
-        self.list = ipywidgets.Dropdown(
-            description=label("xs_product", lang), layout={"width": "440px"}, style=SHORT
-        )
-        self.count = ipywidgets.Label()
-        self._offer(self._options, row)
-        self.find.observe(self._search, "value")
-        self.list.observe(chosen, "value")
-        super().__init__([self.find, self.list, self.count], layout={"flex_flow": "row wrap"})
-
-    @property
-    def row(self) -> int:
-        """Row of the chosen product."""
-        return self.list.value
-
-    def choose(self, row: int) -> None:
-        """Choose a product, also one that is not listed."""
-        if row in {each for _, each in self.list.options}:
-            self.list.value = row
-        else:
-            self._offer(self._options, row)
-
-    def _search(self, _: Any) -> None:
-        words = self.find.value.lower().split()
-        found = [
-            (name, row) for name, row in self._options if all(w in name.lower() for w in words)
-        ]
-        if found:
-            rows = {row for _, row in found}
-            self._offer(found, self.row if self.row in rows else found[0][1])
-        else:
-            self.count.value = label("xs_found_none", self._lang)
-
-    def _offer(self, found: list[tuple[str, int]], row: int) -> None:
-        """List products, with `row` included and chosen."""
-        listed = found[:MAX_LISTED]
-        if row not in {each for _, each in listed}:
-            listed = [(self._name[row], row), *listed[: MAX_LISTED - 1]]
-        self.list.options = listed
-        self.list.value = row
-        key = "xs_found" if len(found) <= MAX_LISTED else "xs_first"
-        shown = {"n": min(len(found), MAX_LISTED), "all": len(self._options)}
-        self.count.value = label(key, self._lang, **shown)
-
-
 PERCENT = tuple(round(0.05 * k, 2) for k in range(1, 21))
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "gaussian": tuple(range(10, 251, 10)),
@@ -110,18 +49,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "typo": PERCENT,
     "attribute_swap": PERCENT,
 }
-"""Slider steps per kind of noise, mild to strong; the first step of a slider is no noise."""
-NOISE_NAMES = {
-    "gaussian": "xs_gaussian",
-    "blur": "xs_blur",
-    "jpeg": "xs_jpeg",
-    "frame_drop": "xs_frame_drop",
-    "frame_shuffle": "xs_frame_shuffle",
-    "snr": "xs_snr",
-    "word_drop": "xs_word_drop",
-    "typo": "xs_typo",
-    "attribute_swap": "xs_attribute_swap",
-}
+"""Slider steps by kind of noise (label `xs_<kind>`), mild to strong. The first one is no noise."""
 NOISE_UNITS = {
     "gaussian": "xs_grey",
     "blur": "xs_pixels",
@@ -133,7 +61,6 @@ NOISE_UNITS = {
 CLEAN = ModalityChange()
 NO_DAMAGE = -1.0
 """Slider value without noise; not a strength of any kind."""
-WIDE = {"width": "auto"}
 
 
 def strength_text(kind: str, strength: float, lang: Language) -> str:
@@ -157,26 +84,21 @@ class ModalityColumn(ipywidgets.VBox):
     ) -> None:
         self.modality, self._lang = modality, lang
         self.content = ClickableHtml(picked=picked)
-        self.present = ipywidgets.Checkbox(
-            True, description=label("xs_present", lang), indent=False, layout=WIDE
-        )
-        self.mismatch = ipywidgets.Checkbox(
-            False, description=label("xs_mismatch", lang), indent=False, layout=WIDE
-        )
+        self.present = checkbox(label("xs_present", lang), True)
+        self.mismatch = checkbox(label("xs_mismatch", lang), False)
         self.kind = ipywidgets.Dropdown(
-            options=[(label(NOISE_NAMES[kind], lang), kind) for kind in kinds],
+            options=[(label(f"xs_{kind}", lang), kind) for kind in kinds],
             description=label("xs_kind", lang),
-            layout=WIDE,
+            layout=AUTO,
         )
         self.strength = ipywidgets.SelectionSlider(
-            options=self._steps(), description=label("xs_strength", lang), layout=WIDE
+            options=self._steps(), description=label("xs_strength", lang), layout=AUTO
         )
-        for control in (self.present, self.mismatch, self.kind, self.strength):
-            control.tooltip = f"{label(modality, lang)}: {control.description}"
-        self.kind.observe(self._restart, "value")
-        for control in (self.present, self.mismatch, self.strength):
-            control.observe(changed, "value")
         controls = [self.present, self.mismatch, self.kind, self.strength]
+        for control in controls:
+            control.tooltip = f"{label(modality, lang)}: {control.description}"
+        observe(self._restart, self.kind)
+        observe(changed, self.present, self.mismatch, self.strength)
         super().__init__([self.content, *controls], layout={"flex": "1 1 200px", "width": "200px"})
         self.add_class("scale-modality")
         self.add_class(f"scale-modality-{modality}")
@@ -192,8 +114,12 @@ class ModalityColumn(ipywidgets.VBox):
         self.present.value, self.mismatch.value, self.strength.value = True, False, NO_DAMAGE
 
     def offer(self, has: bool, other: bool) -> None:
-        """Disable the controls of a missing modality, and the exchange where no other product has
-        different content."""
+        """Enable the controls.
+
+        Args:
+            has: whether the product has the modality.
+            other: whether another product has different content.
+        """
         for control in (self.present, self.kind, self.strength):
             control.disabled = not has
         self.mismatch.disabled = not (has and other)
@@ -204,7 +130,7 @@ class ModalityColumn(ipywidgets.VBox):
         return [(label("xs_as_is", self._lang), NO_DAMAGE), *named]
 
     def _restart(self, _: Any) -> None:
-        """Start another kind without noise."""
+        """Begin another kind of noise at its first step, no noise."""
         self.strength.value = NO_DAMAGE
         self.strength.options = self._steps()
 
@@ -230,8 +156,8 @@ def _parts(
     if donor is not None:
         parts.append(label("xs_from", lang, product=editor.data.ids[donor]))
     if change.damage:
-        amount = strength_text(*change.damage, lang)
-        parts.append(f"{label(NOISE_NAMES[change.damage[0]], lang)} {amount}")
+        name = label(f"xs_{change.damage[0]}", lang)
+        parts.append(f"{name} {strength_text(*change.damage, lang)}")
     return parts
 
 
@@ -247,16 +173,11 @@ def weight_lines(now: ProductOutputs, lang: Language) -> list[str]:
     lines = []
     for key, names in (("xs_sum_own", own), ("xs_sum_pairs", pairs)):
         values = [f"{name} ~{number(now.weighted_MM[place])}" for place, name in names.items()]
-        lines += [label(key, lang, values=label("xs_comma", lang).join(values))] if values else []
+        lines += [label(key, lang, values=listed(values, lang))] if values else []
     return lines
 
 
-POLICIES = {
-    "zero": "policy_zero",
-    "skip": "policy_skip",
-    "learned": "policy_learned",
-    "drop": "policy_drop",
-}
+POLICIES = ("zero", "skip", "learned", "drop")
 MODEL_NAMES = {"untrained": "untrained", "best": "xs_best", "last": "xs_last"}
 
 
@@ -282,9 +203,7 @@ class ScoreExplorer(Panel):
         Raises ValueError for an unknown id.
         """
         super().__init__(lang)
-        if product is not None and product not in source.row_of:
-            raise ValueError(f"{product}: no such product among the {len(source.data)} shown")
-        row = int(source.rows[0]) if product is None else source.row_of[product]
+        row = int(source.rows[0]) if product is None else source.row(product)
         self.source, self.models = source, CheckpointModels(source)
         self.editor = ProductEditor(source.data, seed)
         self._before = lru_cache(16)(self._read_clean)
@@ -292,26 +211,22 @@ class ScoreExplorer(Panel):
         self._outputs: ProductOutputs | None = None
         self._playing = False
         self._make_controls(row)
-        self._make_surfaces()
+        self._make_panes()
         self.add_class("scale-score-explorer")
         self.start(self._layout())
 
     def _make_controls(self, row: int) -> None:
         self.picker = ProductPicker(self.source, row, self.changed, self.lang)
-        self.model = ipywidgets.Dropdown(
-            options=[(self._name_of(name), name) for name in self.models.names],
-            value=self.models.shown,
-            description=self.word("xs_model"),
-            style=SHORT,
-        )
+        names = {name: self._name_of(name) for name in self.models.names}
+        self.model = dropdown(self.word("xs_model"), names, self.models.shown, "300px")
         self.policy = ipywidgets.ToggleButtons(
-            options=[(self.word(key), name) for name, key in POLICIES.items()],
+            options=[(self.word(f"policy_{name}"), name) for name in POLICIES],
             value=self.source.run.model.missing.policy,
             description=self.word("xs_policy"),
             style=SHORT,
         )
-        self.reset_button = ipywidgets.Button(
-            description=self.word("xs_reset"), tooltip=self.word("xs_reset_hint"), icon="undo"
+        self.reset_button = button(
+            self.word("xs_reset"), self.reset, tooltip=self.word("xs_reset_hint"), icon="undo"
         )
         self.columns = {
             m: ModalityColumn(m, self.editor.kinds(m), self.changed, self._picked, self.lang)
@@ -326,20 +241,18 @@ class ScoreExplorer(Panel):
             layout={"width": "420px"},
             style=SHORT,
         )
-        for control in (self.model, self.policy, self.step):
-            control.observe(self.changed, "value")
-        self.reset_button.on_click(self.reset)
+        observe(self.changed, self.model, self.policy, self.step)
 
-    def _make_surfaces(self) -> None:
+    def _make_panes(self) -> None:
         self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
         self.near_before = ClickableHtml(picked=self._choose)
         self.near_now = ClickableHtml(picked=self._choose)
         self.near_note, self.training = ClickableHtml(), ClickableHtml()
 
     def _layout(self) -> list[ipywidgets.Widget]:
-        top = ipywidgets.HBox([self.model, self.reset_button])
+        top = wrapping_row(self.model, self.reset_button)
         contents = ipywidgets.HBox(list(self.columns.values()), layout={"flex_flow": "row wrap"})
-        near = ipywidgets.HBox([self.near_before, self.near_now], layout={"flex_flow": "row wrap"})
+        near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
         return [
             *(self.picker, top, contents, self.matrices, self.bars),
@@ -347,7 +260,7 @@ class ScoreExplorer(Panel):
         ]
 
     def _logged(self) -> tuple[list[int], np.ndarray]:
-        """Return the steps with a logged S', and mean_TMM; empty where the file cannot be read."""
+        """Return the steps with a logged S', and mean_TMM; empty if the file cannot be read."""
         try:
             step_T, mean_TMM = read_score_means(self.source.run.folder.folder)
             return step_T.tolist(), mean_TMM
@@ -358,7 +271,7 @@ class ScoreExplorer(Panel):
         """Return the chosen changes by modality."""
         return {m: column.change() for m, column in self.columns.items()}
 
-    def reset(self, _: Any = None) -> None:
+    def reset(self) -> None:
         """Restore every modality to the catalogue's content."""
         for column in self.columns.values():
             column.reset()
@@ -385,7 +298,7 @@ class ScoreExplorer(Panel):
         self._show_training(now)
 
     def _policy_shown(self) -> str:
-        """Return the chosen policy, or the model's own where it lacks learned tokens."""
+        """Return the chosen policy, or the model's own if it lacks learned tokens."""
         own = self.source.run.model.missing.policy
         return own if self.policy.value == "learned" != own else self.policy.value
 
@@ -402,14 +315,14 @@ class ScoreExplorer(Panel):
 
     def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
         head = f"<h4>{self.word('xs_jct')}</h4>"
-        note = f'<div class="note">{self.word("xs_jct_same")}</div>'
+        note = note_html(self.word("xs_jct_same"))
         own = self.source.run.model.missing.policy
         if self._policy_shown() != self.policy.value:
             body = f"<p>{self.word('xs_jct_learned', policy=own)}</p>"
         else:
             body = views.jct_view(now, before, self.policy.value, self.lang)
             if self.policy.value == "drop":
-                note += f'<div class="note">{self.word("xs_jct_drop")}</div>'
+                note += note_html(self.word("xs_jct_drop"))
         self.jct.html = f'<div data-policy="{self.policy.value}">{head}{body}{note}</div>'
 
     def _found(self, outputs: ProductOutputs) -> list[tuple[str, float]]:
@@ -421,12 +334,12 @@ class ScoreExplorer(Panel):
         self.near_before.html = views.nearest(self.source, row, first, None, self.lang)
         self.near_now.html = views.nearest(self.source, row, then, first, self.lang)
         gallery = len(self.models.index(self.model.value).ids) - 1
-        self.near_note.html = f'<div class="note">{self.word("xs_nearest_note", n=gallery)}</div>'
+        self.near_note.html = note_html(self.word("xs_nearest_note", n=gallery))
 
     def _show_training(self, now: ProductOutputs) -> None:
         head = f"<h4>{self.word('xs_training')}</h4>"
         if not self._steps:
-            self.training.html = f'{head}<p class="note">{self.word("xs_no_steps")}</p>'
+            self.training.html = head + note_html(self.word("xs_no_steps"))
             return
         weight_MM = logged_weights(now, self.source.run.config.loss)
         mean_MM = self._mean_TMM[self._steps.index(self.step.value)]
@@ -456,10 +369,9 @@ class ScoreExplorer(Panel):
         self.flush()
         row = self.picker.row
         name, policy = self.source.data.ids[row], self.policy.value
+        title = {"product": name, "model": self._name_of(self.model.value), "policy": policy}
         lines = [
-            self.word(
-                "xs_sum_title", product=name, model=self._name_of(self.model.value), policy=policy
-            ),
+            self.word("xs_sum_title", **title),
             *(change_line(self.editor, row, m, c, self.lang) for m, c in self.changes().items()),
         ]
         now = self._outputs

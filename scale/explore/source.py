@@ -3,9 +3,10 @@
 N products.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, lru_cache
 from html import escape
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from scale.data.media import MediaError
 from scale.data.product import Product, View
 from scale.evaluation.embed import Embeddings, embed_dataset
 from scale.evaluation.index import SearchIndex
-from scale.explore.markup import data_uri
+from scale.explore.markup import jpeg_uri
 from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.studies.single_product import with_policy
@@ -40,7 +41,6 @@ class ExplorerSource:
     data: ProductDataset
     which: str = "best"
     """The requested checkpoint. Without a best checkpoint, the run has loaded the last one."""
-    _thumbnails: dict[int, str] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if any(weight.device.type != "cpu" for weight in self.run.model.parameters()):
@@ -56,7 +56,7 @@ class ExplorerSource:
     ) -> "ExplorerSource":
         """Tokenise the products of a split (None: all) for a run.
 
-        Raises ValueError where the folder is not a run folder, its checkpoint does not fit the
+        Raises ValueError if the folder is not a run folder, its checkpoint does not fit the
         catalogue, or no product has a modality that the model reads.
         """
         if not isinstance(run, TrainedRun):
@@ -95,6 +95,15 @@ class ExplorerSource:
         """Row of each product id."""
         return {name: row for row, name in enumerate(self.data.ids)}
 
+    def row(self, product: str) -> int:
+        """Return the row of a product id.
+
+        Raises ValueError for an unknown product, and for one without modalities.
+        """
+        row = self.row_of.get(product)
+        require(row in self.rows, f"no product {product!r} with a modality that the model reads")
+        return row
+
     def product(self, row: int) -> Product:
         """Return the product at a row of the dataset."""
         return self.data.products[row]
@@ -117,11 +126,10 @@ class ExplorerSource:
         product = self.product(row)
         return f"{product.id} · {(product.text or product.category or '')[:60]}"
 
-    def thumbnail(self, row: int) -> str:
-        """Return `picture_uri` of a product, cached so that lists of neighbours redraw at once."""
-        if row not in self._thumbnails:
-            self._thumbnails[row] = picture_uri(self.product(row))
-        return self._thumbnails[row]
+    @cached_property
+    def thumbnail(self) -> Callable[[int], str]:
+        """`picture_uri` of the product at a row, cached: lists of neighbours redraw at once."""
+        return cache(lambda row: picture_uri(self.product(row)))
 
     def card(
         self, row: int, fact: str = "", hit: bool = False, pick: bool = False, lang: Language = "en"
@@ -148,7 +156,7 @@ class ExplorerSource:
 def picture_uri(view: View, side: int = 96) -> str:
     """Return a product's image, or the middle frame of its video, as a data URI.
 
-    Empty where neither exists or can be read.
+    Empty if neither exists or can be read.
     """
     for modality in ("image", "video"):
         try:
@@ -157,7 +165,7 @@ def picture_uri(view: View, side: int = 96) -> str:
             continue
         if content is not None:
             image = content if modality == "image" else Image.fromarray(content[len(content) // 2])
-            return data_uri(image, side)
+            return jpeg_uri(image, side)
     return ""
 
 
@@ -165,8 +173,10 @@ UNTRAINED = "untrained"
 
 
 class CheckpointModels:
-    """Models of a run by name, each loaded on first use: `untrained`, then all checkpoints,
-    earliest first."""
+    """Models of a run by name: `untrained`, then the checkpoints, earliest first.
+
+    Each is loaded on first use.
+    """
 
     def __init__(self, source: ExplorerSource) -> None:
         self._source = source

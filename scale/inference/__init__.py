@@ -5,7 +5,7 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "embed_pieces": ["embed_pieces"],
+        "embedding": ["embed_pieces"],
         "evaluate": ["evaluate_run"],
         "search": ["Gallery", "parse_query", "search_index"],
     },

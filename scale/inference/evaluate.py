@@ -1,4 +1,4 @@
-"""`scale evaluate`: everything that is measured of a run, as one tree of numbers.
+"""Evaluation of a run (`scale evaluate`): all measurements as one tree of numbers.
 
 N products, M modalities (five), D width.
 """
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Splits:
-    """A catalogue as three data sets, and the second views of the one that is tested."""
+    """The data sets of a catalogue's splits, and the second views of the tested one."""
 
     train: ProductDataset
     val: ProductDataset
@@ -53,19 +53,23 @@ def evaluate_run(
     cache: FeatureCache | None = None,
     progress: bool = True,
 ) -> dict:
-    """Retrieval, classification and clustering of a split, by the trained and the untrained model.
+    """Measure retrieval, classification and clustering with the trained and the untrained model.
 
     Args:
-        split: `train`, `val` or `test`: whose products are queries and gallery. Probes are trained
-            on the split `train` and chosen on `val` in any case.
-        tune: also classify by fine-tuning, which takes by far the most time.
+        run: trained model.
+        catalogue: the products, or their folder.
+        split: `train`, `val` or `test`; its products are queries and gallery. Probes are trained
+            on `train` and selected on `val`.
+        tune: also classify by fine-tuning, the slowest part.
         seed: of the bootstrap, k-means and fine-tuning.
+        cache: features of media files, to be reused.
+        progress: show progress bars.
 
     Returns:
         The tree of results.json.
 
     Raises:
-        ValueError: the split is empty.
+        ValueError: the split has fewer than two products.
     """
     started = time.perf_counter()
     if not isinstance(catalogue, Catalogue):
@@ -105,7 +109,7 @@ def product_arrays(
     device: torch.device,
     alt: ProductDataset | None = None,
 ) -> ProductArrays:
-    """Features and facts of a data set's products, as evaluation takes them."""
+    """Embed a data set, and optionally its second views, for the evaluation functions."""
     if not len(data):
         nothing = np.zeros((0, len(MODALITIES), model.config.width), np.float32)
         return ProductArrays((), nothing, nothing[:, :, 0] > 0, ())
@@ -122,7 +126,7 @@ def _splits(
         for name in ("train", "val", "test")
     }
     test = parts[split]
-    # A product that has nothing can be neither query nor answer.
+    # A product without modalities can be neither query nor result.
     usable = np.flatnonzero(test.present_NM.any(axis=1))
     if len(usable) < len(test):
         log.warning("%d products have no modality and are left out", len(test) - len(usable))
@@ -146,7 +150,7 @@ def _classification(
     device: torch.device,
     progress: bool,
 ) -> dict:
-    """Linear probe of either model, and fine-tuning; empty where training has under two classes."""
+    """Return linear probes of both models, and fine-tuning; empty for fewer than two classes."""
     names = ("train", "val", "test")
     classes = set(arrays["trained"]["train"].labels) - {None}
     if len(classes) < 2 or not _labelled(arrays["trained"]["test"]):
@@ -185,13 +189,14 @@ def _labelled(products: ProductArrays) -> bool:
 
 
 def headline(results: dict) -> str:
-    """The figures that matter most, as a small table: mAP@1 by category, Recall@10 by direction."""
+    """Return the main numbers as text: mAP@1 by category, Recall@10 by direction."""
     return "\n".join([*_category_lines(results), *_instance_lines(results)])
 
 
 def _category_lines(results: dict) -> list[str]:
-    """A line per single modality, compared with all five on the same queries: those who lack it
-    are out of its figure, so the figures of two lines are of different products."""
+    """Return a line per modality, then its difference to all five on their common queries.
+
+    The lines of two modalities are measured on different products: those that have the modality."""
     category, everything = results["retrieval"]["category"], subset_name(MODALITIES)
     paired = results["retrieval"]["differences"].get("trained", {})
     lines = [
@@ -205,7 +210,7 @@ def _category_lines(results: dict) -> list[str]:
             if subset in category.get(stage, {})
         ]
         lines.append(f"  {subset if subset != everything else 'all five':<10} " + "   ".join(cells))
-    lines.append("all five minus one alone, trained, on the queries that have both")
+    lines.append("all five minus one modality, trained, on their common queries")
     for single in MODALITIES:
         pair = paired.get(f"{everything} - {single}", {}).get("mAP@1")
         if pair and pair["value"] is not None:

@@ -1,4 +1,4 @@
-"""Search by a title, an image, a clip or a sound, in a catalogue or in an index on disk."""
+"""Search with words, an image, a video or an audio file, in a catalogue or an index on disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from scale.data.pieces import find_products
 from scale.data.product import CatalogueError, Product
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.index import ProductIndex, SearchIndex
-from scale.inference.embed_pieces import run_fingerprint
+from scale.inference.embedding import run_fingerprint
 from scale.training.run import TrainedRun
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SUFFIXES = {
     "video": (".mp4", ".webm", ".mkv", ".mov", ".avi"),
     "audio": (".ogg", ".wav", ".mp3", ".flac", ".m4a", ".opus"),
 }
-"""Modality of a query by the suffix of its path; anything else is text."""
+"""File suffixes by modality; any other query is text."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def query_dataset(
     """Return a data set of one product.
 
     Raises:
-        CatalogueError: a file of the query cannot be read, or the model takes none of its
+        CatalogueError: a file of the query cannot be read, or the model reads none of its
             modalities.
     """
     data = run.dataset(Catalogue(Path(), (query,)), cache=cache, strict=True)
     if not data.present_NM.any():
         given, known = "+".join(query.present) or "nothing", ", ".join(run.config.model.modalities)
-        raise CatalogueError(f"query: it has {given}, and the run's model takes {known}")
+        raise CatalogueError(f"query: it has {given}, but the model reads only {known}")
     return data
 
 
@@ -135,8 +135,8 @@ def search_index(
     matches = index.query(emb_D[None], k, probes, candidates)
     if index.manifest["made_from"].get("run") != run_fingerprint(run):
         raise ValueError(
-            f"{index.folder}: was built from another run than {run.folder.folder}, or before it "
-            "was trained further: embed and index again"
+            f"{index.folder}: built from another run than {run.folder.folder}, or from an earlier "
+            "state of it: embed and index again"
         )
     ids = list(matches.ids[0])
     if isinstance(catalogue, Catalogue):

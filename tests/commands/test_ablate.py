@@ -102,7 +102,7 @@ def test_the_same_command_goes_on_and_report_only_trains_nothing(
     ("arguments", "says"),
     [
         (["flying"], "flying"),
-        ([], "Which one"),
+        ([], "Name of the study"),
         (["missing"], "the study missing needs --catalogue FOLDER"),
         (["missing", "--quick", "--report-only"], "the study missing needs --catalogue FOLDER"),
         (["missing", "--catalogue", "nowhere"], "nowhere"),

@@ -174,6 +174,25 @@ def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_p
     assert capsys.readouterr().out.count("up to date") == 3, "only what is gone is made again"
 
 
+def test_documentation_does_not_change_the_fingerprint_of_the_code(small_catalogue, tmp_path):
+    """An edited docstring must not retrain the demo; an edited constant must."""
+    catalogue, module = Catalogue.open(small_catalogue), tmp_path / "module.py"
+
+    def fingerprint_of(source):
+        module.write_text(source)
+        return demo_module.fingerprint(catalogue, [module])
+
+    code = (
+        'class A:\n    """A."""\n    size: int = 3  # three\n    """Size."""\n\n'
+        '    def grow(self):\n        """Grow."""\n        return "x" * self.size\n'
+    )
+    expected = fingerprint_of(code)
+    assert fingerprint_of("# New.\n\n" + code.replace("Size.", "The size.")) == expected
+    assert fingerprint_of(code.replace('        """Grow."""\n', "")) == expected
+    for old, new in (("3", "4"), ('"x"', '"y"'), ("grow", "rise")):
+        assert fingerprint_of(code.replace(old, new, 1)) != expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

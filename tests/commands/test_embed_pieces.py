@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
@@ -16,11 +15,9 @@ from accelerate.state import AcceleratorState
 from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.evaluation.embed import EmbeddingStore, StoreError, read_embeddings
-from scale.inference.embed_pieces import embed_pieces, run_fingerprint
+from scale.inference import embedding
+from scale.inference.embedding import embed_pieces, run_fingerprint
 from scale.training.run import TrainedRun
-
-embedding = sys.modules[embed_pieces.__module__]
-"""The module: `scale.inference` exports the function under the same name."""
 
 
 @pytest.fixture(scope="module")
@@ -234,11 +231,11 @@ def test_an_index_of_another_run_or_width_is_refused(run, run_folder, flat, fold
         (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "OUT", "--piece-size", "0"],
          "pieces of 0 products"),
         (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "CATALOGUE"],
-         "which is not of embeddings"),
+         "which is not a file of embeddings"),
         (["index", "CATALOGUE", "--out", "OUT"], "manifest.json: no such file; scale embed"),
         (["index", "PIECES", "--out", "OUT"], "48 products are too few for ivfpq"),
         (["index", "PIECES", "--out", "PIECES", "--kind", "flat"], "not the manifest of an index"),
-        (["search", "a cup", "--run", "RUN"], "--catalogue or --index is needed"),
+        (["search", "a cup", "--run", "RUN"], "give --catalogue or --index"),
         (["search", "a cup", "--run", "RUN", "--index", "PIECES"], "not the manifest of an index"),
         (["search", "a cup", "--run", "RUN", "--index", "INDEX", "--subset", "text"],
          "an index has its own subset"),
@@ -262,7 +259,7 @@ def test_a_query_that_the_model_does_not_take_is_refused(run, flat, small_catalo
     sound = next(p for p in Catalogue.open(small_catalogue) if p.audio).audio
     model = replace(run.config.model, modalities=("text", "image"))
     deaf = replace(run, config=replace(run.config, model=model))
-    with pytest.raises(ValueError, match="it has audio, and the run's model takes text, image"):
+    with pytest.raises(ValueError, match="it has audio, but the model reads only text, image"):
         embed_query(deaf, parse_query(str(sound)))
 
 

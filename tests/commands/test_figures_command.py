@@ -154,7 +154,7 @@ def test_one_broken_picture_stops_no_other(sources, tmp_path, monkeypatch, capsy
     assert code == 2
     told = capsys.readouterr()
     assert "written: 1 pictures" in told.out
-    assert "1 of 2 pictures were not drawn: ZeroDivisionError: by zero (scores)" in told.err
+    assert "1 of 2 figures were not drawn: ZeroDivisionError: by zero (scores)" in told.err
     assert (tmp_path / "weight_effects_en.pdf").is_file()
     assert not (tmp_path / "scores_en.json").is_file()
 

@@ -47,7 +47,7 @@ def test_each_study_has_the_pictures_that_it_measures(tmp_path, name, endings):
 def test_all_cells_failed(tmp_path, capsys):
     study = STUDIES["tasks"](True)
     _, paths = write_study(study, runs(study, status="failed"), tmp_path, "en")
-    assert "no picture of the cells: no run of the study tasks has mAP@5" in capsys.readouterr().out
+    assert "no figure of the cells: no run of the study tasks has mAP@5" in capsys.readouterr().out
     assert {"tasks-shop.v1.2.md", "tasks-shop.v1.2.csv"} <= {p.name for p in paths}
     assert "tasks-shop.v1.2.png" not in {p.name for p in paths}
     assert "failed" in paths[0].read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_all_cells_failed(tmp_path, capsys):
 def test_a_study_without_comparisons(tmp_path, capsys):
     study = dataclasses.replace(STUDIES["tasks"](True), comparisons=())
     _, paths = write_study(study, runs(study), tmp_path, "zh")
-    assert "no picture of claims: the study tasks compares nothing" in capsys.readouterr().out
+    assert "no figure of claims: the study tasks compares nothing" in capsys.readouterr().out
     assert {p.name for p in paths} == {
         f"tasks-shop.v1.2{e}" for e in (".md", ".csv", "-zh.svg", "-zh.png")
     }

@@ -37,7 +37,7 @@ def shown(panel):
 def direct(source, panel, keep):
     """Prediction and loss by `model.forward`, from the batch of one product."""
     modality = MODALITY_OF[panel.task.value]
-    masked = mask_groups(source.data, panel.product.value, modality, panel.hidden)
+    masked = mask_groups(source.data, panel.picker.row, modality, panel.hidden)
     batch = masked.batch.only((modality, *keep))
     with torch.no_grad():
         out = source.run.model(batch, masked.hidden).predictions[modality]
@@ -71,7 +71,7 @@ def test_guesses_shown_are_those_of_the_model(source, complete):
         panel.hide_everything()
         modality = MODALITY_OF[task]
         logits_NV, _ = direct(source, panel, [m for m in MODALITIES if m != modality])
-        masked = mask_groups(source.data, panel.product.value, modality, panel.hidden)
+        masked = mask_groups(source.data, panel.picker.row, modality, panel.hidden)
         cards = re.findall(
             r'class="xm-guess" data-truth="([^"]*)" data-loss="([^"]*)" data-rank="(\d+)" '
             r'data-probability="([^"]*)"',
@@ -162,7 +162,7 @@ def test_a_product_without_the_modality_is_an_error_message(source, complete):
             content_id_NM[lacking[0], INDEX[modality]] = -1
             here = ExplorerSource(source.run, replace(data, content_id_NM=content_id_NM))
         panel = MaskingExplorer(here, complete, task)
-        panel.product.value = int(lacking[0])
+        panel.picker.choose(int(lacking[0]))
         assert data.ids[lacking[0]] in panel.error
         assert f"no {modality}" in panel.error
         assert panel.prompt.html == panel.answer.html == panel.others.html == ""
@@ -171,7 +171,7 @@ def test_a_product_without_the_modality_is_an_error_message(source, complete):
         for act in (panel.hide_nothing, panel.hide_random, panel.hide_everything):
             act()
         panel.prompt.pick(f"{modality}-0")
-        panel.product.value = source.row_of[complete]
+        panel.picker.choose(source.row_of[complete])
         assert panel.error == ""
         assert panel.hidden
 
@@ -203,7 +203,7 @@ def test_the_untrained_model_predicts_differently(source, complete):
     found = losses(panel)
     assert found["mean"] == trained["mean"]
     assert found["all"] != trained["all"]
-    masked = mask_groups(source.data, panel.product.value, "image", panel.hidden)
+    masked = mask_groups(source.data, panel.picker.row, "image", panel.hidden)
     beside = {"all": MODALITIES}
     slow = probe_masked(source.run.untrained(), masked, "image", beside).loss["all"]
     assert found["all"] == pytest.approx(slow, abs=1e-5)

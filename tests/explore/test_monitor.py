@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from scale.explore import markup
 from scale.explore import monitor as monitor_module
 from scale.explore.monitor import TrainingMonitor, clock, training_figure, value_at
 from scale.training.logging import METRICS, SCORES, read_metrics, read_score_means
@@ -31,7 +32,7 @@ def copy(run_folder, tmp_path):
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """Few pixels: no test looks at them."""
-    monkeypatch.setattr(monitor_module, "DPI", 20)
+    monkeypatch.setattr(markup, "DPI", 20)
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import pytest
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from scale.explore.html import ClickableHtml
 from scale.explore.markup import bar_rows, heat_table, number
-from scale.explore.panel import Panel, Throttle
+from scale.explore.panel import ClickableHtml, Panel, Throttle
 from scale.explore.source import ExplorerSource, picture_uri
 from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel

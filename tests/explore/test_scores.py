@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from scale.explore.markup import clip_uri, sound_uri
+from scale.explore.markup import png_uri, sound_uri
+from scale.explore.panel import MAX_LISTED, ProductPicker
 from scale.explore.scores import (
-    MAX_LISTED,
     NO_DAMAGE,
-    NOISE_NAMES,
     STRENGTHS,
-    ProductPicker,
     ScoreExplorer,
 )
 from scale.explore.source import ExplorerSource
@@ -101,7 +99,7 @@ def test_a_stronger_noise_matches_apply_noise_and_the_model(explorer, source):
 
 def test_every_kind_has_a_name_and_steps_within_its_limits():
     with_strength = {kind for kind, facts in KINDS.items() if facts.unit}
-    assert set(STRENGTHS) == set(NOISE_NAMES) == with_strength
+    assert set(STRENGTHS) == with_strength
     for kind, steps in STRENGTHS.items():
         assert all(KINDS[kind].low <= step <= KINDS[kind].high for step in steps)
         assert NO_DAMAGE not in steps
@@ -310,7 +308,7 @@ def test_the_list_is_searched(source):
 
 
 def test_a_long_list_is_cut_and_contains_the_chosen_product(source, monkeypatch):
-    monkeypatch.setattr("scale.explore.scores.MAX_LISTED", 5)
+    monkeypatch.setattr("scale.explore.panel.MAX_LISTED", 5)
     last = int(source.rows[-1])
     picker = ProductPicker(source, last, print, "en")
     assert len(picker.list.options) == 5 < MAX_LISTED
@@ -378,7 +376,7 @@ def test_the_static_picture_has_three_matrices(explorer, source):
 def test_media_uris_contain_frames_and_samples():
     frames_THWC = np.zeros((3, 4, 4, 3), np.uint8)
     frames_THWC[1], frames_THWC[2] = 100, 200
-    assert clip_uri(frames_THWC).startswith("data:image/png;base64,")
+    assert png_uri(*frames_THWC).startswith("data:image/png;base64,")
     body = _wave_of(sound_uri(np.array([0.0, 0.5, -2.0], np.float32), 8000))
     assert body.getframerate() == 8000
     values = np.frombuffer(body.readframes(3), "<i2")

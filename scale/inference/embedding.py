@@ -1,4 +1,4 @@
-"""A catalogue of any size as a folder of embeddings: W processes, each piece by one of them."""
+"""Embed a catalogue of any size into a folder of pieces, with W processes."""
 
 import hashlib
 import json
@@ -47,17 +47,28 @@ def embed_pieces(
     cache: FeatureCache | None = None,
     progress: bool = True,
 ) -> EmbeddingStore | None:
-    """Embed what is not embedded yet; the main process then writes the manifest.
+    """Embed the pieces that are missing or out of date; the main process then writes the manifest.
 
-    A piece is kept where it was made from the same run, subset, split and lines of the catalogue;
-    any other is made again. Each process takes every W-th of the pieces to make, and holds one at
-    a time. Changed media under unchanged lines are not noticed.
+    A piece is up to date if it was made from the same run, subset, split and catalogue lines.
+    Changed media files under unchanged lines are not detected. Each process embeds every W-th
+    piece and keeps one in memory.
+
+    Args:
+        run: trained model.
+        catalogue: folder of the catalogue.
+        out: folder to write.
+        subset: modalities to use.
+        split: only the products of one split; None: all.
+        batch_size: products per forward pass.
+        piece_size: products per piece.
+        cache: features of media files, to be reused.
+        progress: show a progress bar.
 
     Returns:
-        The finished folder; None in the other processes.
+        EmbeddingStore of the finished folder in the main process; None in the others.
 
     Raises:
-        StoreError: `out` is a file or holds something else, or an id is there twice.
+        StoreError: `out` is a file or contains other files, or an id occurs twice.
         ValueError: no product of the catalogue has a modality of the subset.
     """
     started = time.perf_counter()
@@ -74,11 +85,11 @@ def embed_pieces(
     paths = [out / piece_name(p.number) for p in pieces]
     todo = [i for i in range(len(pieces)) if not has_piece(paths[i], facts[i])]
     with main_first():
-        # Nobody writes before all have looked: they share out the same list.
+        # Every process has its list of pieces before the first one is written.
         if rank() == 0:
             (out / MANIFEST).unlink(missing_ok=True)
             if len(todo) < len(pieces):
-                log.info("%s: %d of %d pieces are there", out, len(pieces) - len(todo), len(pieces))
+                log.info("%s: %d of %d pieces exist", out, len(pieces) - len(todo), len(pieces))
     own = todo[rank() :: world_size()]
     for i in tqdm(own, desc="pieces", disable=not progress or rank() > 0):
         found = _embed_piece(run, catalogue, pieces[i], subset, split, given, batch_size, cache)
@@ -90,8 +101,8 @@ def embed_pieces(
 
 
 def run_fingerprint(run: TrainedRun) -> str:
-    """Changes where the run would give a product another embedding: weights, settings of model
-    and features, tokenizer, normaliser."""
+    """Return a hash of everything that determines an embedding: weights, settings of model and
+    features, tokenizer, normaliser."""
     digest = hashlib.blake2b(digest_size=16)
     settings = [asdict(run.config.model), asdict(run.config.features), asdict(run.config.missing)]
     vocabulary = sorted(run.tokenizer.get_vocab().items())
@@ -115,7 +126,8 @@ def _embed_piece(
     batch_size: int,
     cache: FeatureCache | None,
 ) -> ProductEmbeddings:
-    """The embeddings of one piece; none where no product of it has a modality of the subset."""
+    """Return the embeddings of a piece; empty if none of its products has a modality of the
+    subset."""
     catalogue = read_piece(folder, piece)
     if split is not None:
         catalogue = with_splits(catalogue, given).split(split)
@@ -137,18 +149,19 @@ def _embed_piece(
 
 
 def _device() -> torch.device:
-    """This process's GPU, or the CPU."""
+    """Return the GPU of this process, or the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
 
 
 def _check_folder(out: Path) -> None:
-    """Raises StoreError where something else than embeddings lies at `out`."""
+    """Raise StoreError if `out` is a file or a folder with other files than embeddings."""
     if out.exists() and not out.is_dir():
         raise StoreError(f"{out}: a file, not a folder")
     for path in out.iterdir() if out.is_dir() else ():
         if path.name != MANIFEST and not path.name.endswith(".parquet"):
             raise StoreError(
-                f"{out}: holds {path.name}, which is not of embeddings: choose another"
+                f"{out}: contains {path.name}, which is not a file of embeddings: choose another "
+                "folder"
             )
