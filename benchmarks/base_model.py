@@ -1,8 +1,8 @@
-"""The paper-scale model: parameters, FLOPs per product, and that every parameter gets a gradient.
+"""The paper-scale model: parameters, FLOPs per product, and parameters without a gradient.
 
     python benchmarks/base_model.py
 
-Random data in the paper's shapes. FLOPs are counted by torch, forward and backward.
+Random data in the paper's shapes. PyTorch counts the FLOPs of the forward and backward pass.
 """
 
 import torch
@@ -29,9 +29,9 @@ def main() -> None:
     data = RandomProducts(config.model, presence("complete", PRODUCTS))
     counts = count_flops(model, masked_products(config, data), config)
     for name, flops in zip(("forward", "forward and backward"), counts, strict=True):
-        print(f"{name}: {flops / 1e9:.1f} GFLOP a complete product")
+        print(f"{name}: {flops / 1e9:.1f} GFLOP per complete product")
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    # A key's bias shifts all logits of a query alike: its gradient is 0 by mathematics.
+    # A key's bias shifts all logits of a query equally, so its gradient is 0.
     silent = [n for n in silent if not n.endswith("attention.self.key.bias")]
     print(f"parameters without a gradient: {silent or 'none'}")
 

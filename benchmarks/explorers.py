@@ -1,106 +1,334 @@
-"""Latency of the score explorer: from a move of a control to the new HTML, kind by kind.
+"""Latency of the score and masking panels, and speed of the embedding panel's map.
 
-    python benchmarks/explorers.py runs/demo data_samples
+    python benchmarks/explorers.py scores runs/demo data_samples
+    python benchmarks/explorers.py masking runs/demo data_samples
+    python benchmarks/explorers.py embeddings
 
-The model runs on one thread; the time on the processor tells what a busy machine hides. A browser
-adds the wait for a burst to end (`explorer.DELAY`) and the way there and back. Writes
-benchmarks/results/explorers-scores.json.
+`scores` and `masking` measure the time from a change of a control to the new HTML, in Python: for
+every control of the score panel, and for a click, a switch of another modality and a change of the
+product in the masking panel. The browser's time is not included.
+
+`embeddings` measures maps of random points in JupyterLab and Chromium, by number of points: seconds
+to build the map in Python, seconds from the start of the cell until the browser has drawn it, drawn
+frames per second while panning and zooming (median and best of five rounds), and milliseconds in
+Python for the neighbours of one point. Without a graphics card WebGL runs in software; the rate of
+a map of 100 points is then the upper limit.
+
+Writes benchmarks/results/explorers-NAME.json. P points, D width.
 """
 
 import argparse
+import json
 import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import ipywidgets
 import numpy as np
 import torch
 
+from scale.evaluation.embed import unit
 from scale.evaluation.report import provenance, write_json
+from scale.explore.masking import MaskingExplorer
 from scale.explore.panel import DELAY
+from scale.explore.point_map import PointMap
+from scale.explore.projections import Groups, PointSet
 from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
+from scale.modalities import TASKS
 
-MOVES = 60
-"""Of each control."""
-OUT = Path(__file__).parent / "results" / "explorers-scores.json"
-
-
-def positions(control: ipywidgets.Widget) -> list:
-    """All values that a control can take."""
-    if isinstance(control, ipywidgets.Checkbox):
-        return [True, False]
-    return [option[1] if isinstance(option, tuple) else option for option in control.options]
-
-
-def moves(control: ipywidgets.Widget) -> list:
-    """`MOVES` values that a control takes one after the other, there and back over all."""
-    values = positions(control)
-    circle = [*values, *values[-2:0:-1]]
-    start = circle.index(control.value)
-    return [circle[(start + k) % len(circle)] for k in range(1, MOVES + 1)]
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MOVES, WARM_UP = 60, 2
+"""Measured and unmeasured changes of each control."""
+PRODUCTS = 20
+POINTS = (100, 10_000, 100_000)
+GROUPS, WIDTH, CLICKS, ROUNDS = 24, 256, 20, 5
+TIMEOUT = 180
+"""Seconds for the server to start, and for a cell to run."""
 
 
-def milliseconds(explorer: ScoreExplorer, control: ipywidgets.Widget) -> dict[str, float]:
-    """Time on the clock and on the processor of each move; afterwards the product is as it was."""
-    before, wall, busy = control.value, [], []
-    for value in moves(control):
-        started, worked = time.perf_counter(), time.process_time()
-        control.value = value
-        wall.append(1e3 * (time.perf_counter() - started))
-        busy.append(1e3 * (time.process_time() - worked))
-        if explorer.error:
-            raise RuntimeError(explorer.error)
-    control.value = before
+def milliseconds(moves: list[Callable[[], object]]) -> dict[str, float]:
+    """Wall and CPU time of a move, after `WARM_UP` moves."""
+    wall, cpu = [], []
+    for move in moves:
+        started = time.perf_counter(), time.process_time()
+        move()
+        wall.append(1e3 * (time.perf_counter() - started[0]))
+        cpu.append(1e3 * (time.process_time() - started[1]))
+    wall, cpu = wall[WARM_UP:], cpu[WARM_UP:]
     return {
         "median": float(np.median(wall)),
         "p95": float(np.percentile(wall, 95)),
-        "cpu_median": float(np.median(busy)),
-        "cpu_p95": float(np.percentile(busy, 95)),
+        "cpu_median": float(np.median(cpu)),
+        "cpu_p95": float(np.percentile(cpu, 95)),
         "n": len(wall),
     }
 
 
-def controls(explorer: ScoreExplorer) -> Iterator[tuple[str, ipywidgets.Widget]]:
-    """Every control by name; a slider once for each kind of noise."""
-    for m, column in explorer.columns.items():
+def measure_scores(source: ExplorerSource) -> dict[str, dict[str, float]]:
+    """Milliseconds by control of the score panel."""
+    panel, found = ScoreExplorer(source), {}
+    for name, control in controls(panel):
+        before = control.value
+        found[name] = milliseconds([partial(change, panel, control, v) for v in walk(control)])
+        control.value = before
+    return found
+
+
+def controls(panel: ScoreExplorer) -> Iterator[tuple[str, ipywidgets.Widget]]:
+    """Every control with its name; the strength slider once for each kind of noise."""
+    for m, column in panel.columns.items():
         yield f"{m}, present", column.present
         yield f"{m}, another product's", column.mismatch
         for _, kind in column.kind.options:
             column.kind.value = kind
             yield f"{m}, {kind}", column.strength
-    yield "policy", explorer.policy
-    yield "training step", explorer.step
-    yield "product", explorer.picker.list
-    yield "model", explorer.model
+    yield "policy", panel.policy
+    yield "training step", panel.step
+    yield "product", panel.picker.list
+    yield "model", panel.model
+
+
+def walk(control: ipywidgets.Widget) -> list:
+    """Values of a control for the moves: up and down through all of them."""
+    if isinstance(control, ipywidgets.Checkbox):
+        values = [True, False]
+    else:
+        values = [o[1] if isinstance(o, tuple) else o for o in control.options]
+    circle = [*values, *values[-2:0:-1]]
+    start = circle.index(control.value)
+    return [circle[(start + k) % len(circle)] for k in range(1, MOVES + WARM_UP + 1)]
+
+
+def change(panel: ScoreExplorer, control: ipywidgets.Widget, value: object) -> None:
+    """Set a control; RuntimeError if the panel reports an error."""
+    control.value = value
+    if panel.error:
+        raise RuntimeError(panel.error)
+
+
+def measure_masking(source: ExplorerSource) -> dict[str, dict[str, float]]:
+    """Milliseconds of the masking panel, by pretext task and kind of move."""
+    found = {}
+    for task in TASKS:
+        panel = MaskingExplorer(source, task=task)
+        keys = re.findall(r'data-key="([^"]+)"', panel.prompt.html)
+        clicks = islice(cycle(keys), MOVES + WARM_UP)
+        found[f"{task}, click"] = milliseconds([partial(panel.prompt.pick, k) for k in clicks])
+        panel.hide_random()
+        boxes = cycle(box for box in panel.beside.values() if not box.disabled)
+
+        found[f"{task}, switch"] = milliseconds(
+            [partial(toggle, box) for box in islice(boxes, MOVES + WARM_UP)]
+        )
+        rows = [row for _, row in source.options()][1 : PRODUCTS + WARM_UP + 1]
+        found[f"{task}, product"] = milliseconds(
+            [partial(panel.picker.choose, row) for row in rows]
+        )
+    return found
+
+
+def toggle(box: ipywidgets.Checkbox) -> None:
+    """Change a checkbox."""
+    box.value = not box.value
+
+
+def random_map(count: int) -> PointMap:
+    """A map of Gaussian blobs, one per group."""
+    rng = np.random.default_rng(0)
+    code_P = rng.integers(0, GROUPS, count)
+    xy_P2 = rng.normal(size=(GROUPS, 2))[code_P] * 4 + rng.normal(size=(count, 2))
+    return PointMap(xy_P2, Groups.of([f"group {k}" for k in code_P], "unknown", "rest"))
+
+
+def measure_points(count: int) -> dict[str, float]:
+    """Seconds to build a map, and milliseconds for the neighbours of a point."""
+    started = time.perf_counter()
+    random_map(count)
+    built = time.perf_counter() - started
+    rng = np.random.default_rng(1)
+    emb_PD = unit(rng.normal(size=(count, WIDTH)).astype(np.float32))
+    points = PointSet(emb_PD, np.arange(count), np.full(count, ""))
+    xy_P2 = rng.normal(size=(count, 2))
+    moves = [partial(points.neighbours, p, xy_P2) for p in range(CLICKS + WARM_UP)]
+    return {"build_s": built, "neighbours_ms": milliseconds(moves)["median"]}
+
+
+FIRST = f"""import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+import jscatter, torch
+from benchmarks.explorers import random_map"""
+"""The imports of the panel."""
+SECOND = """started = time.time()
+display(random_map({count}))
+print("started", started)"""
+
+DRAWN = """() => {
+  let view = document.querySelector(".scale-map canvas");
+  while (view && !view.api) view = view.parentElement;
+  return view && view.api.get("isPointsDrawn") ? Date.now() / 1000 : null;
+}"""
+"""Return the time if the map has been drawn, else null."""
+MOVE = """async (kind) => {
+  let view = document.querySelector(".scale-map canvas");
+  const canvas = view;
+  while (!view.api) view = view.parentElement;
+  const box = canvas.getBoundingClientRect();
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const send = (type, options) => {
+    const all = { bubbles: true, cancelable: true, clientX: x, clientY: y, buttons: 1, ...options };
+    canvas.dispatchEvent(type === "wheel" ? new WheelEvent(type, all) : new MouseEvent(type, all));
+  };
+  let drawn = 0;
+  view.api.subscribe("draw", () => drawn++);
+  send("mousedown", {});
+  const started = performance.now();
+  for (let k = 0; performance.now() - started < 4000; k++) {
+    if (kind === "pan") send("mousemove", { clientX: x + 2 * (k % 60), clientY: y + (k % 30) });
+    else send("wheel", { deltaY: k % 40 < 20 ? -20 : 20 });
+    await new Promise(requestAnimationFrame);
+  }
+  send("mouseup", { buttons: 0 });
+  return (1000 * drawn) / (performance.now() - started);
+}"""
+"""Pan or zoom once per animation frame for four seconds; return the drawn frames per second."""
+
+
+@contextmanager
+def jupyter(folder: Path) -> Iterator[str]:
+    """Run JupyterLab on a folder and yield its address."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyter", "lab", str(folder), "--no-browser", "--allow-root",
+        f"--port={port}", "--IdentityProvider.token=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.user_settings_dir={folder / 'settings'}",
+        f"--LabApp.workspaces_dir={folder / 'workspaces'}",
+    ]  # fmt: skip
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(4 * TIMEOUT):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/lab", timeout=5).close()
+                break
+            except (URLError, OSError):
+                time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}/lab"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def write_notebook(path: Path, count: int) -> None:
+    """Write a notebook that shows a map and prints the start time of its cell."""
+    cells = [
+        {"cell_type": "code", "id": f"cell{k}", "metadata": {}, "outputs": [], "source": source,
+         "execution_count": None}
+        for k, source in enumerate((FIRST, SECOND.format(count=count)))
+    ]  # fmt: skip
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(book), encoding="utf-8")
+
+
+def measure_browser(page: Any, address: str, name: str) -> dict[str, float]:
+    """Seconds until the map is drawn, and frames per second while panning and zooming."""
+    from playwright.sync_api import expect
+
+    page.goto(f"{address}/workspaces/{name}/tree/{name}.ipynb")
+    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    expect(idle).to_be_visible(timeout=1e3 * TIMEOUT)
+    # A kernel that has just connected drops requests.
+    page.wait_for_timeout(3000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    drawn = page.wait_for_function(DRAWN, timeout=1e3 * TIMEOUT).json_value()
+    printed = page.locator(".jp-OutputArea-output", has_text="started").last
+    found = {"until_drawn_s": drawn - float(printed.inner_text().split()[1])}
+    box = page.locator(".scale-map canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for kind in ("pan", "zoom"):
+        rounds = [page.evaluate(MOVE, kind) for _ in range(ROUNDS)]
+        found |= {f"{kind}_fps": float(np.median(rounds)), f"{kind}_fps_best": max(rounds)}
+    return found
+
+
+def measure_embeddings() -> tuple[dict[int, dict[str, float]], dict[str, Any]]:
+    """Times by number of points, and the versions of browser and packages."""
+    from playwright.sync_api import sync_playwright
+
+    found = {}
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--enable-unsafe-swiftshader"],
+        )
+        with jupyter(folder) as address:
+            for count in POINTS:
+                write_notebook(folder / f"points{count}.ipynb", count)
+                page = browser.new_page(viewport={"width": 1500, "height": 1000})
+                found[count] = measure_points(count)
+                found[count] |= measure_browser(page, address, f"points{count}")
+                page.close()
+        chromium = browser.version
+        browser.close()
+    packages = {p: version(p) for p in ("jupyter-scatter", "jupyterlab", "ipywidgets")}
+    return found, {
+        "chromium": f"{chromium}, headless, WebGL in software (SwiftShader)",
+        "packages": packages,
+    }
 
 
 def main() -> None:
-    """Print median and 95th percentile of each control, and write them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("catalogue", type=Path)
+    """Measure one panel; print and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    panels = parser.add_subparsers(dest="panel", required=True)
+    for name in ("scores", "masking"):
+        command = panels.add_parser(name)
+        command.add_argument("run", type=Path)
+        command.add_argument("catalogue", type=Path)
+    panels.add_parser("embeddings")
     arguments = parser.parse_args()
-    started = time.perf_counter()
-    explorer = ScoreExplorer(ExplorerSource.open(arguments.run, arguments.catalogue))
-    found = {}
-    columns = ("median", "p95", "cpu_median", "cpu_p95", "n")
-    print(f"{'ms':<28}" + "".join(f"{name:>12}" for name in columns))
-    for name, control in controls(explorer):
-        found[name] = milliseconds(explorer, control)
-        print(f"{name:<28}" + "".join(f"{found[name][column]:>12.1f}" for column in columns))
-    facts = provenance(0, started) | {
+    started, facts = time.perf_counter(), {}
+    if arguments.panel == "embeddings":
+        found, facts = measure_embeddings()
+    else:
+        source = ExplorerSource.open(arguments.run, arguments.catalogue)
+        found = {"scores": measure_scores, "masking": measure_masking}[arguments.panel](source)
+        facts = {"products": len(source.data), "debounce_ms": 1e3 * DELAY}
+    facts |= provenance(0, started) | {
         "date": datetime.now(UTC).date().isoformat(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
-        "products": len(explorer.source.data),
-        "wait_ms": 1e3 * DELAY,
     }
-    write_json(OUT, {"definition": __doc__.splitlines()[0], "ms": found, "provenance": facts})
-    print(f"load {facts['load']:.1f} on {facts['cores']} cores; written to {OUT}")
+    path = RESULTS / f"explorers-{arguments.panel}.json"
+    write_json(path, {"definition": __doc__, "measurements": found, "provenance": facts})
+    for name, values in found.items():
+        print(f"{name!s:<28}", ", ".join(f"{key} {value:.2f}" for key, value in values.items()))
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":

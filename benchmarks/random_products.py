@@ -1,4 +1,4 @@
-"""Random products in a preset's shapes, in memory: what a `Trainer` trains on in the benchmarks.
+"""Random products in a preset's shapes, in memory: the training data of the benchmarks.
 
 N products, B of them in a batch, M modalities (five), R rows (products that have one modality),
 L length, F features.
@@ -18,17 +18,17 @@ from scale.modalities import INDEX, MODALITIES, SPECS
 Missing = Literal["complete", "m5product", "half"]
 MISSING: tuple[str, ...] = get_args(Missing)
 M5PRODUCT = {"text": 1.0, "table": 0.95, "image": 1.0, "video": 0.75, "audio": 0.75}
-"""Share of the products that have a modality. An assumption: M5Product's pages say that every
-product has a title and a picture and that the sound is cut out of the video, so it is missing with
-it; how many lack table or video we have found nowhere."""
+"""Share of the products that have a modality. According to M5Product's pages every product has a
+title and a picture, and the audio is extracted from the video, so both are missing together. The
+shares of table and video are not published; they are an assumption."""
 
 
 def presence(missing: Missing, products: int, seed: int = 0) -> np.ndarray:
-    """present_NM, with exact shares (rounded to whole products) rather than drawn ones.
+    """present_NM with exact shares, rounded to whole products.
 
-    complete: all. m5product: `M5PRODUCT`, in random products. half: of each two products one has
-    two random modalities and the other the other three, so half of the slots are empty in every
-    modality (an odd last product has two).
+    `complete`: all modalities. `m5product`: the shares of `M5PRODUCT`, in random products. `half`:
+    of each two products, one has two random modalities and the other the remaining three, so every
+    modality is missing in half of the products (an odd last product has two).
     """
     random = np.random.default_rng(seed)
     present_NM = np.ones((products, len(MODALITIES)), bool)
@@ -46,7 +46,7 @@ def presence(missing: Missing, products: int, seed: int = 0) -> np.ndarray:
 
 
 class RandomTokenizer:
-    """What masking asks of a tokenizer."""
+    """The attributes of a tokenizer that masking uses."""
 
     mask_token_id, unk_token_id, all_special_ids = 4, 1, (0, 1, 2, 3, 4)
 
@@ -58,9 +58,9 @@ class RandomTokenizer:
 
 
 class RandomProducts:
-    """N products with random tokens, all sequences of full length and no two contents alike.
+    """N products with random tokens, sequences of full length and distinct contents.
 
-    Stands in for a `ProductDataset`. A table's entities are three word pieces long.
+    Replaces a `ProductDataset`. The entities of a table are three word pieces long.
     """
 
     def __init__(self, config: ModelConfig, present_NM: np.ndarray, seed: int = 0):
@@ -74,12 +74,9 @@ class RandomProducts:
         return len(self.present_NM)
 
     def subset(self, rows: np.ndarray) -> "RandomProducts":
-        """All products in order: whoever benchmarks a smaller set makes it so.
-
-        Raises ValueError for any other selection.
-        """
+        """Return all products in order; ValueError for any other selection."""
         if not np.array_equal(rows, np.arange(len(self))):
-            raise ValueError("random products are not for selecting from: make as many as needed")
+            raise ValueError("random products cannot be selected: create as many as needed")
         return self
 
     def facts(self, rows: np.ndarray) -> ProductBatch:
@@ -97,7 +94,7 @@ class RandomProducts:
 
 
 def masked_products(config: Config, data: RandomProducts) -> MaskedBatch:
-    """All products in order as one batch, with hidden tokens."""
+    """Collate all products in order into one masked batch."""
     batch, pieces = data.collate(np.arange(len(data))), WordPieces.of(data.tokenizer)
     return mask_batch(batch, config.mask, pieces, (0,), config.loss.tasks)
 

@@ -1,4 +1,4 @@
-"""What a device can do, measured, and how long a training step must take on it at least.
+"""Measured peak rates of a device, and lower bounds for the time of a training step.
 
 B products, L length, D width.
 """
@@ -19,34 +19,34 @@ from scale.model.scale import ScaleModel
 from scale.training.gradient_cache import LossForward
 
 SIDE = {"cpu": 2048, "cuda": 8192}
-"""Of the square matrices that the peak is measured with."""
+"""Size of the square matrices for the measurement of the peak."""
 COPIED = {"cpu": 2**28, "cuda": 2**32}
-"""Bytes of the tensor that the bandwidth is measured with."""
+"""Bytes of the tensor for the measurement of the bandwidth."""
 ROUNDS = 8
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 STATE_BYTES = 52
-"""Memory traffic of a parameter and step: read forward and backward (8), its gradient written (4),
-read for the norm (4), read and written by clipping (8), and AdamW's four reads and three writes
-(28), all in fp32."""
+"""Memory traffic per parameter and step: read in forward and backward pass (8), its gradient
+written (4), read for the norm (4), read and written by clipping (8), and AdamW's four reads and
+three writes (28), all in fp32."""
 LAYER_VECTORS, PASSES = 18, 5
-"""An estimate: vectors of width D that a Transformer layer makes of a token (two norms, query, key,
-value, attention and its projection, four and four of the MLP and its activation, its projection,
-two residuals, rounded up for dropout), each written once and read once forward, and in the backward
-pass read once while its gradient is written and read."""
+"""An estimate: vectors of width D that a Transformer layer computes per token (two norms, query,
+key, value, attention and its projection, four of the MLP and four of its activation, its
+projection, two residuals, rounded up for dropout). Each is written and read once in the forward
+pass; in the backward pass it is read once, and its gradient is written and read."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Measured in this process."""
+    """Peak rates, measured in this process."""
 
     flops: float
     """Largest rate of a square matrix product, FLOP/s, at one precision."""
     bandwidth: float
-    """Largest rate of a copy in memory, bytes read and written a second."""
+    """Largest rate of a copy in memory, bytes read and written per second."""
 
     @staticmethod
     def measure(device: str, precision: str) -> "Machine":
-        """The best of several rounds each."""
+        """Measure both rates: the best of several rounds."""
         side, size = SIDE[device], COPIED[device]
         left, right = (
             torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in "ab"
@@ -58,24 +58,24 @@ class Machine:
         return Machine(2 * side**3 / matmul, 2 * size / copy)
 
     def or_better(self, other: "Machine") -> "Machine":
-        """The larger rates of two measurements."""
+        """Return the larger rates of two measurements."""
         return Machine(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth))
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds that a step takes at least, if it is bound by one of the two alone."""
+    """Lower bounds for the seconds of a step, by operations and by memory traffic."""
 
     operations: float
-    """Counted operations over the measured peak."""
+    """Counted operations divided by the measured peak."""
     traffic: float
-    """Bytes of parameters, optimizer and activations (an estimate) over the measured bandwidth."""
+    """Estimated bytes of parameters, optimizer and activations, divided by the bandwidth."""
 
 
 def floor_of(
     machine: Machine, config: Config, present_NM: np.ndarray, flops: float, parameters: int
 ) -> Floor:
-    """The floor of a step over all products of `present_NM`, of `flops` operations in all."""
+    """Lower bounds for a step on the products of `present_NM` with `flops` operations in total."""
     model, element = config.model, 4 if config.train.precision == "no" else 2
     tokens = 0
     for m in MODALITIES:
@@ -88,15 +88,15 @@ def floor_of(
 
 
 def count_flops(model: ScaleModel, masked: MaskedBatch, config: Config) -> tuple[float, float]:
-    """Operations of the forward pass and of forward and backward pass together, for a product.
+    """Operations per product of the forward pass, and of forward and backward pass together.
 
-    Counted by torch; elementwise operations and the optimizer count nothing. Leaves gradients.
+    Counted by PyTorch, without element-wise operations and the optimizer. Leaves gradients.
     """
-    reader = LossForward(
+    forward_pass = LossForward(
         model, config.train.loss_positions_only, config.loss.weight_features == "fused"
     )
     with FlopCounterMode(display=False) as forward:
-        output = reader(masked.batch, masked.hidden, masked.positions)
+        output = forward_pass(masked.batch, masked.hidden, masked.positions)
         loss = scale_loss(output, masked, config.loss, progress=1.0)
     with FlopCounterMode(display=False) as backward:
         loss.total.backward()
@@ -105,7 +105,7 @@ def count_flops(model: ScaleModel, masked: MaskedBatch, config: Config) -> tuple
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """Time of one call, the device's work included."""
+    """Time of one call, including the work of the device."""
     _wait(device)
     started = time.perf_counter()
     work()

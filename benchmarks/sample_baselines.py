@@ -1,10 +1,10 @@
-"""Hand-made features with logistic regression and CCA on a catalogue: what SCALE has to beat.
+"""Baselines for SCALE on a catalogue: simple features with logistic regression and CCA.
 
     python benchmarks/sample_baselines.py data_samples
 
-Prints, for the test split: accuracy on the category from each modality alone (products that have
-it) and from all five, the most frequent category's share, and Recall@10 of finding a product's
-other modality by CCA, with chance. N products, F features.
+Prints for the test split: accuracy of the category from each modality alone (on the products that
+have it) and from all five, the share of the most frequent category, and Recall@10 of retrieving
+another modality of the same product by CCA, with chance. N products, F features.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from scale.modalities import MODALITIES
 
 
 def load(folder: Path) -> list[dict]:
-    """The records of products.jsonl."""
+    """Read the records of products.jsonl."""
     lines = (folder / "products.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
 def gradients(gray_HW: np.ndarray, cells: int) -> np.ndarray:
-    """Histograms of oriented gradients (9 directions) on a grid of cells, L2-normalised each."""
+    """Histograms of oriented gradients (9 directions) on a grid of cells, each L2-normalised."""
     dy, dx = np.gradient(gray_HW)
     strength, angle = np.hypot(dx, dy), np.arctan2(dy, dx) % np.pi
     bins = np.minimum((angle / np.pi * 9).astype(int), 8)
@@ -43,8 +43,8 @@ def gradients(gray_HW: np.ndarray, cells: int) -> np.ndarray:
     return (hist / (np.linalg.norm(hist, axis=1, keepdims=True) + 0.5)).ravel()
 
 
-def look(image: Image.Image) -> np.ndarray:
-    """Gradients, small gray picture and colour histogram of a picture."""
+def image_features(image: Image.Image) -> np.ndarray:
+    """Features of a picture: gradients, small grey picture and colour histogram."""
     small = np.asarray(image.convert("RGB").resize((64, 64)), float) / 255
     colour = (small[8:56, 8:56] * 3.999).astype(int) @ (16, 4, 1)
     hist = np.sqrt(np.bincount(colour.ravel(), minlength=64) / colour.size)
@@ -52,19 +52,19 @@ def look(image: Image.Image) -> np.ndarray:
     return np.concatenate([gradients(small.mean(axis=2), 8), tiny, 2 * hist])
 
 
-def watch(path: Path) -> np.ndarray:
-    """Looks of the first, middle and last frame, and where and how much the picture changes."""
+def video_features(path: Path) -> np.ndarray:
+    """Features of a clip: three frames, and the change between frames by place and time."""
     with av.open(str(path)) as container:
         frames = [frame.to_image() for frame in container.decode(video=0)]
     gray = np.stack([np.asarray(f.convert("L").resize((16, 16)), float) / 255 for f in frames])
     change = np.abs(np.diff(gray, axis=0))
     over_time = np.interp(np.linspace(0, 1, 8), np.linspace(0, 1, len(change)), change.mean((1, 2)))
-    looks = [look(frames[k]) for k in (0, len(frames) // 2, -1)]
-    return np.concatenate([*looks, 5 * change.mean(axis=0).ravel(), 20 * over_time])
+    parts = [image_features(frames[k]) for k in (0, len(frames) // 2, -1)]
+    return np.concatenate([*parts, 5 * change.mean(axis=0).ravel(), 20 * over_time])
 
 
-def listen(path: Path) -> np.ndarray:
-    """Mean, spread and peak over time of 48 log bands, and the envelope's decay."""
+def audio_features(path: Path) -> np.ndarray:
+    """Features of a sound: mean, spread and maximum of 48 log bands, and decay of the envelope."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=16_000)
     with av.open(str(path)) as container:
         frames = [f for chunk in container.decode(audio=0) for f in resampler.resample(chunk)]
@@ -80,14 +80,14 @@ def listen(path: Path) -> np.ndarray:
 
 
 def features(folder: Path, records: list[dict]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By modality: index of the products that have it, and their features (dense, scaled)."""
+    """By modality: indices of the products that have it, and their features (dense, scaled)."""
     train = np.array([r["split"] == "train" for r in records])
     read = {
         "text": lambda r: r["title"].lower(),
         "table": lambda r: " ; ".join(f"{a}: {v}" for a, v in r["table"]).lower(),
-        "image": lambda r: look(Image.open(folder / r["image"])),
-        "video": lambda r: watch(folder / r["video"]),
-        "audio": lambda r: listen(folder / r["audio"]),
+        "image": lambda r: image_features(Image.open(folder / r["image"])),
+        "video": lambda r: video_features(folder / r["video"]),
+        "audio": lambda r: audio_features(folder / r["audio"]),
     }
     made = {}
     for modality in MODALITIES:
@@ -129,7 +129,7 @@ def _accuracy(values_NF, label_N, train_N, test_N) -> tuple[float, int]:
 
 
 def directions(records: list[dict], made: dict, size: int = 24) -> dict[str, tuple[float, float]]:
-    """Recall@10 of the same product's other modality by CCA on the test split, and chance."""
+    """Recall@10 of the same product's other modality by CCA on the test split, and chance level."""
     split = np.array([r["split"] for r in records])
     found = {}
     for i, a in enumerate(MODALITIES):

@@ -1,8 +1,8 @@
-"""Time of the vectorised scores, forward and backward, against the per-sample loop twin.
+"""Time of the vectorised scores, forward and backward, compared with per-sample loops.
 
     python benchmarks/scores.py
 
-Both in one process, alternating, best of several rounds: the ratio is what counts.
+Both alternate in one process; the best of several rounds counts.
 
 B products, M modalities (five), D width.
 """
@@ -30,7 +30,7 @@ def fast_scores(pooled_BMD: Tensor) -> Tensor:
 
 
 def seconds(function, pooled_BMD: Tensor) -> float:
-    """One forward and backward pass."""
+    """Time of one forward and backward pass."""
     pooled_BMD = pooled_BMD.clone().requires_grad_()
     started = time.perf_counter()
     function(pooled_BMD).sum().backward()
@@ -38,7 +38,7 @@ def seconds(function, pooled_BMD: Tensor) -> float:
 
 
 def main() -> None:
-    """Print a line per batch size."""
+    """Print one line per batch size."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, width 768, fp32")
     print(f"{'B':>6} {'loop, ms':>10} {'vectorised, ms':>15} {'ratio':>8}")
     for batch in BATCHES:

@@ -1,12 +1,13 @@
 """Build and search an index of a million products on disk, and extrapolate to 6 million.
 
     python benchmarks/search_scale.py --folder /tmp/search_scale
+    python benchmarks/search_scale.py --table    docs/search_scale.md from the results
 
 Random vectors of width 768 replace embeddings: `clustered` (20,000 centres, each product a centre
-plus noise of 0.7 of its length), `crowded` (3,333 centres, so 300 products each, as for 6 million
+plus noise with 0.7 of its length), `crowded` (3,333 centres, so 300 products each, as for 6 million
 products with 20,000 centres) and `uniform`, without any structure that an approximate index could
 use. Queries are new vectors of the same kind. Writes benchmarks/results/search_scale.json and the
-tables between the marks of docs/search_scale.md.
+tables between the markers of docs/search_scale.md.
 """
 
 import argparse
@@ -22,10 +23,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
-from search_tables import write_tables
 
 from scale.evaluation.embed import (
     EmbeddingStore,
@@ -44,15 +45,17 @@ from scale.evaluation.index import (
     to_float32,
 )
 from scale.evaluation.report import provenance, write_json
+from scale.files import write_whole
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "benchmarks" / "results" / "search_scale.json"
 PAGE = ROOT / "docs" / "search_scale.md"
+BEGIN, END = "<!-- tables: benchmarks/search_scale.py -->", "<!-- end of tables -->"
 WIDTH, PIECE, NOISE, K = 768, 8192, 0.7, 10
 CENTRES = {"clustered": 20_000, "crowded": 3_333}
 QUERIES, ONE_BY_ONE = 500, 100
 FEWER = {"lists": 1024, "train_vectors": 64 * 1024}
-"""For the data that only measure recall: faster to build."""
+"""Faster to build, for the data on which only recall is measured."""
 
 
 def vectors(kind: str, count: int, seed: int) -> np.ndarray:
@@ -183,7 +186,7 @@ def measure(kind: str, folder: Path, count: int, which: str, threads: int) -> di
 
 
 def extrapolate(one: dict, products: int) -> dict:
-    """Extrapolate cost and size of an IVF-PQ index of `products`, with the arithmetic in words."""
+    """Extrapolate cost and size of an IVF-PQ index of `products`: values and their arithmetic."""
     n, lists = one["products"], one["settings"]["lists"]
     more, seconds = products / n, one["seconds"]
     there = IndexSettings().resolved(products, one["width"])
@@ -230,15 +233,90 @@ def extrapolate(one: dict, products: int) -> dict:
     }  # fmt: skip
 
 
+def write_tables(page: Path, tree: dict[str, Any]) -> None:
+    """Write the tables between the page's markers."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    parts = [_searches(tree), _builds(tree), _six_million(tree), _origin(tree)]
+    write_whole(page, before + BEGIN + "\n" + "\n\n".join(parts) + "\n" + END + after)
+
+
+def _searches(tree: dict[str, Any]) -> str:
+    rows = [
+        "| vectors | index | probes | re-ranked | recall@10 | single query, median (p95) ms | "
+        "queries/s, batched |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in tree["measurements"]:
+        for way in one["search"]:
+            error, alone = way["recall_standard_error"], way["latency_ms"]
+            rows.append(
+                f"| {one['data']} | {one['kind']} | {way.get('probes', 'all')} | "
+                f"{way.get('candidates', '-')} | {way['recall@10']:.3f} ± {1.96 * error:.3f} | "
+                f"{alone['median']:.1f} ({alone['p95']:.1f}) | {way['queries_per_second']:,.0f} |"
+            )
+    return "\n".join(rows)
+
+
+def _builds(tree: dict[str, Any]) -> str:
+    rows = [
+        "| vectors | index | lists | build: vectors, train, add, recall (s) | index GB | "
+        "peak memory, GiB | first query, cold cache (ms) | load before, after |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in tree["measurements"]:
+        seconds = ", ".join(
+            f"{one['seconds'][part]:.0f}" if part in one["seconds"] else "-"
+            for part in ("vectors", "train", "add", "recall")
+        )
+        cold = "-" if one["cold_query_ms"] is None else f"{one['cold_query_ms']:.0f}"
+        rows.append(
+            f"| {one['data']} | {one['kind']} | {one['settings']['lists'] or '-'} | {seconds} | "
+            f"{sum(one['bytes'].values()) / 1e9:.2f} | {one['peak_build_gib']:.2f} | "
+            f"{cold} | {one['load_before']:.1f}, {one['load_after']:.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def _six_million(tree: dict[str, Any]) -> str:
+    found = tree["six_million"]
+    units = {"seconds": (60, "min"), "bytes": (1e9, "GB"), "ms": (1, "ms")}
+    title = f"{found['products']:,} products, {found['lists']:,} lists"
+    rows = [f"| {title} | | extrapolation from 1 million |", "|---|---|---|"]
+    for name, value in found.items():
+        if isinstance(value, list):
+            size, unit = units[name.rsplit("_", 1)[1]]
+            words = name.rsplit("_", 1)[0].replace("_", " ")
+            rows.append(f"| {words} | {value[0] / size:,.1f} {unit} | {value[1]} |")
+    return "\n".join(rows)
+
+
+def _origin(tree: dict[str, Any]) -> str:
+    facts, first = tree["provenance"], tree["measurements"][0]
+    return (
+        f"{first['products']:,} vectors of width {first['width']}, {first['threads']} threads of "
+        f"{facts['cores']} cores ({facts['device']}), faiss {facts['versions']['faiss']}, commit "
+        f"{facts['commit'][:9]}{' with changes' if facts['dirty'] else ''}, {facts['date']}. "
+        "± is 1.96 standard errors over the queries."
+    )
+
+
 def main() -> None:
+    """Measure, write the results and the tables, or only write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for 5 GB of files")
+    parser.add_argument("--folder", type=Path, help="scratch folder for 5 GB of files")
+    parser.add_argument("--table", action="store_true", help="only write the tables of the page")
     parser.add_argument("--products", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--keep-page", action="store_true", help="do not write the tables")
     parser.add_argument("--data", nargs="+", default=["clustered", "crowded", "uniform"])
     parser.add_argument("--add", action="store_true", help="add to the existing results")
     given = parser.parse_args()
+    if given.table:
+        write_tables(PAGE, json.loads(given.out.read_text(encoding="utf-8")))
+        return
+    if given.folder is None:
+        parser.error("--folder is required")
     started, results = time.perf_counter(), []
     if given.add:
         results = json.loads(given.out.read_text(encoding="utf-8"))["measurements"]

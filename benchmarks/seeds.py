@@ -1,9 +1,10 @@
-"""The tiny preset on a catalogue over several seeds: mean and 95 % interval of what is measured.
+"""The tiny preset on a catalogue over several seeds: mean and 95 % interval of each metric.
 
     python benchmarks/seeds.py data_samples --seeds 5 --out runs/seeds-samples
 
-Each seed is a run of its own (order, masks and weights differ; the split is the catalogue's).
-Finished runs are kept, so it can be stopped and continued. Writes summary.json and summary.md.
+Each seed is a separate run (order, masks and weights differ; the split is the catalogue's).
+Finished runs are kept, so the command can be interrupted and repeated. Writes summary.json and
+summary.md.
 """
 
 import argparse
@@ -25,7 +26,7 @@ ALL = subset_name(MODALITIES)
 
 
 def measure(catalogue: Catalogue, out: Path, seed: int) -> dict:
-    """results.json of one seed, from an earlier call where it is there."""
+    """Return results.json of one seed; train and evaluate if it does not exist."""
     path = out / str(seed) / "results.json"
     if not path.is_file():
         config = replace(tiny(), train=replace(tiny().train, seed=seed))
@@ -35,7 +36,7 @@ def measure(catalogue: Catalogue, out: Path, seed: int) -> dict:
 
 
 def rows(results: dict) -> dict[str, float | None]:
-    """The figures of one seed by name."""
+    """Metrics of one seed by name."""
     retrieval, named = results["retrieval"], {}
     for stage in ("trained", "untrained", "chance"):
         for subset in (ALL, *MODALITIES):
@@ -59,7 +60,7 @@ def rows(results: dict) -> dict[str, float | None]:
 
 
 def summarise(by_seed: list[dict]) -> dict[str, dict]:
-    """Mean and t interval over the seeds; figures that nobody could be asked are left out."""
+    """Mean and t interval over the seeds, of metrics that at least two seeds have."""
     summary = {}
     for name in by_seed[0]:
         values = np.array([row[name] for row in by_seed if row[name] is not None])
@@ -84,7 +85,7 @@ def main() -> None:
     summary = summarise([rows(results) for results in found])
     facts = [results["provenance"] for results in found]
     write_json(arguments.out / "summary.json", {"provenance": facts, "figures": summary})
-    lines = ["| figure | mean | 95 % interval over seeds |", "|---|---|---|"]
+    lines = ["| metric | mean | 95 % interval over seeds |", "|---|---|---|"]
     lines += [f"| {name} | {e['mean']:.3f} | {e['low']:.3f} to {e['high']:.3f} |"
               for name, e in summary.items()]  # fmt: skip
     (arguments.out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Writing and reading shards in the paper's shapes, and what M5Product would take.
+"""Speed of writing and reading shards in the paper's shapes, and extrapolation to M5Product.
 
 python benchmarks/shards.py --out benchmarks/results/shards.json
 
-Features are random float16 in files, as M5Product has them; so the writer decodes nothing. Shards
-are read in random order, from the disk (its pages are dropped before) and from memory.
+Features are random float16 values in files, as in M5Product, so nothing is decoded. Shards are read
+in random order, from memory and from disk (after dropping their pages from the page cache).
 """
 
 import argparse
@@ -35,12 +35,12 @@ from scale.training.trainer import Trainer
 
 SHAPES = {"image": (36, 2048), "video": (12, 1024), "audio": (100, 80)}
 M5_PRODUCTS, H200_PRODUCTS_PER_SECOND = 6_313_067, 3_000
-"""The paper's count; the issue's figure for one H200."""
+"""Number of products in the paper; estimated training speed of one H200."""
 PIECES = [chr(code) for code in range(0x4E00, 0x4E00 + 2000)]
 
 
 def random_catalogue(folder: Path, missing: str, products: int) -> Catalogue:
-    """Products in the shapes of `base`, each feature a file; titles and tables of full length."""
+    """Write products in the shapes of `base`: one file per feature, full titles and tables."""
     random, present_NM = np.random.default_rng(0), presence(missing, products)
     found = []
     for n in range(products):
@@ -60,15 +60,15 @@ def random_catalogue(folder: Path, missing: str, products: int) -> Catalogue:
 
 
 def paper_config() -> Config:
-    """`base` with features from files; a tokenizer of its own (ids take two bytes all the same)."""
+    """`base` with features from files and a tokenizer trained here (ids also take two bytes)."""
     config = base()
     features = replace(config.features, tokenizer="", audio_features="file")
     return replace(config, features=features)
 
 
 def per_second(products: int, work: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
-    """Products per second: median and range; and per second of a core's time (all threads), which
-    other work on the machine slows less."""
+    """Products per second: median and range, and per second of CPU time (of all threads), which
+    depends less on the load of the machine."""
     rates, busy = [], []
     for _ in range(repeats):
         started, used = time.perf_counter(), time.process_time()
@@ -80,7 +80,7 @@ def per_second(products: int, work: Callable[[], Any], repeats: int = 5) -> dict
 
 
 def forget_pages(folder: Path) -> None:
-    """Make the system drop what it holds of the shards in memory."""
+    """Drop the shards from the page cache."""
     for path in folder.glob("shard-*.bin"):
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
@@ -89,7 +89,7 @@ def forget_pages(folder: Path) -> None:
 
 
 def read_rates(folder: Path, batch: int) -> dict[str, Any]:
-    """Products per second by where the bytes lie, how many threads convert, and what is asked."""
+    """Products per second by source of the data, number of threads and kind of reading."""
     data = ShardDataset.open(folder)
     order = np.random.default_rng(1).permutation(len(data))
     batches = np.array_split(order, max(1, len(order) // batch))
@@ -127,7 +127,7 @@ def _litdata_rate(folder: Path, order: np.ndarray) -> dict[str, float]:
 
 
 def measure(missing: str, products: int, batch: int, workers: int) -> dict[str, Any]:
-    """Write and read one catalogue."""
+    """Measure writing and reading of one catalogue."""
     with tempfile.TemporaryDirectory() as name:
         folder, out = Path(name) / "catalogue", Path(name) / "shards"
         folder.mkdir()
@@ -155,7 +155,7 @@ def measure(missing: str, products: int, batch: int, workers: int) -> dict[str, 
 
 
 def _sizes(out: Path, manifest: Manifest) -> dict[str, Any]:
-    """Mean bytes of a product; `facts` are what lies beside the shards."""
+    """Mean bytes per product in the shards and in the other files (`facts`)."""
     each = {m: manifest.layout.token_bytes(m) for m in MODALITIES}
     length_NM = np.load(out / "length_NM.npy", allow_pickle=False)
     shards = sum(path.stat().st_size for path in out.glob("shard-*.bin"))
@@ -172,8 +172,8 @@ def _sizes(out: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def against_the_trainer(steps: int = 8) -> dict[str, Any]:
-    """The tiny preset on the catalogue that ships: what a step takes and what its batch takes."""
+def training_speed(steps: int = 8) -> dict[str, Any]:
+    """Products per second of training and of reading, for the tiny preset on the sample shop."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "shards"
         write_shards("data_samples", tiny(), out, workers=1, cache=FeatureCache(), progress=False)
@@ -192,8 +192,8 @@ def against_the_trainer(steps: int = 8) -> dict[str, Any]:
             "times": read["median"] / trained["median"]}  # fmt: skip
 
 
-def projection(one: dict[str, Any]) -> dict[str, Any]:
-    """M5Product in these shapes: storage, and what one H200 asks of it."""
+def extrapolate(one: dict[str, Any]) -> dict[str, Any]:
+    """Extrapolate to M5Product in these shapes: storage, and the needs of one H200."""
     sizes, n = one["bytes_per_product"], M5_PRODUCTS
     total = n * (sizes["shards"] + sizes["facts"])
     written = one["write"]["products_per_second_once_begun"]
@@ -216,31 +216,31 @@ def projection(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, project, write."""
+    """Measure, extrapolate and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--products", type=int, default=2048)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    asked, started = parser.parse_args(), time.perf_counter()
+    arguments, started = parser.parse_args(), time.perf_counter()
     load = os.getloadavg()[0]
     found = [
-        measure(missing, asked.products, asked.batch, asked.workers)
+        measure(missing, arguments.products, arguments.batch, arguments.workers)
         for missing in ("complete", "m5product")
     ]
-    trainer = against_the_trainer() if Path("data_samples").is_dir() else None
+    trainer = training_speed() if Path("data_samples").is_dir() else None
     tree = {
         "definition": __doc__.split("\n\n")[2].replace("\n", " "),
-        "m5product_is_assumed_to_have": M5PRODUCT,
+        "assumed_shares_of_m5product": M5PRODUCT,
         "measurements": found,
-        "projection_to_m5product": [projection(one) for one in found],
+        "projection_to_m5product": [extrapolate(one) for one in found],
         "cpu_trainer": trainer,
         "cores": os.cpu_count(),
         "load_before_and_after": [load, os.getloadavg()[0]],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": provenance(0, started),
     }
-    write_json(asked.out, tree)
+    write_json(arguments.out, tree)
 
 
 if __name__ == "__main__":

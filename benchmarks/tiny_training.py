@@ -20,7 +20,7 @@ STEPS = 30
 
 
 def main() -> None:
-    """Print the median of `STEPS` steps after three to warm up."""
+    """Print the median speed of `STEPS` steps after three warm-up steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("catalogue", type=Path)
     catalogue = with_splits(Catalogue.open(parser.parse_args().catalogue)).split("train")

@@ -1,9 +1,9 @@
 """Reference implementation of the training step, the baseline of `train_step.py`.
 
-Single precision, eager, S and S' in Python loops, ten InfoNCE one after the other, heads on all
-positions, zeros in the place of missing modalities run through their encoders, unfused AdamW. The
-modules and so the weights are a `ScaleModel`'s; losses and gradients equal those of the package
-under the policy `zero` (tests/benchmarks/test_twin.py).
+Single precision, eager, S and S' in Python loops, ten separate InfoNCE losses, heads on all
+positions, zeros encoded for missing modalities, unfused AdamW. It runs on the modules of a
+`ScaleModel`; losses and gradients equal those of the package under the policy `zero`
+(tests/benchmarks/test_twin.py).
 
 B products, M modalities (five), L length, D width, V vocabulary, F features, A anchors,
 C candidates.
@@ -31,7 +31,7 @@ from scale.training.trainer import DROPOUT_STREAM, MASK_STREAM
 
 @dataclass(frozen=True)
 class Padded:
-    """One modality of all B products; zeros stand for what a product lacks."""
+    """One modality of all B products, with zeros for products that lack it."""
 
     values: Tensor
     """ids_BL or feats_BLF."""
@@ -39,14 +39,14 @@ class Padded:
     present_B: Tensor
     hidden_BL: Tensor
     target: Tensor
-    """As `values`; what was there at hidden positions."""
+    """Like `values`: the original values at hidden positions."""
     entity_BL: Tensor | None
 
 
 def padded(masked: MaskedBatch, modality: str, length: int) -> Padded:
-    """The modality's rows at their products, every sequence `length` long.
+    """Expand a modality to all products, with sequences of `length`.
 
-    What a product lacks counts as tokens that are there: zero imputation.
+    Missing modalities become zeros that are not padding: zero imputation.
     """
     tokens, products = masked.batch.tokens[modality], len(masked.batch)
     present_B = masked.batch.present_BM[:, INDEX[modality]]
@@ -98,7 +98,7 @@ def encode(encoder: nn.Module, part: Padded) -> tuple[Tensor, Tensor]:
 
 
 def loop_scores(pooled_BMD: Tensor, present_BM: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """S and S' as the released code computes them: a product, a row and a column at a time.
+    """S and S' by loops over products, rows and columns, like the released code.
 
     scores_BMM and weighted_BMM; absent modalities (`present_BM`; None: none) are 0 in both.
     """
@@ -123,7 +123,7 @@ def loop_scores(pooled_BMD: Tensor, present_BM: Tensor | None = None) -> tuple[T
 def info_nce(
     anchor_BD: Tensor, other_BD: Tensor, anchor_B: Tensor, other_B: Tensor, temperature: float
 ) -> Tensor:
-    """loss_A of the products that have both, among all that have the other modality."""
+    """loss_A of the products with both modalities; candidates are all products with the other."""
     both_B = anchor_B & other_B
     place_B = other_B.long().cumsum(0) - 1
     logits_AC = anchor_BD[both_B] @ other_BD[other_B].T / temperature
@@ -133,7 +133,7 @@ def info_nce(
 def contrastive(
     pooled_BMD: Tensor, present_BM: Tensor, config: LossConfig, weights: Weights | None
 ) -> Tensor:
-    """The ten pairs of modalities, one after the other."""
+    """Sum of the losses of the ten pairs of modalities."""
     unit_BMD = normalize(pooled_BMD, dim=-1)
     total = pooled_BMD.new_zeros(())
     for p, (i, j) in enumerate(PAIRS):
@@ -153,7 +153,7 @@ def contrastive(
 def masked_loss(
     model: ScaleModel, modality: str, fused_BLD: Tensor, part: Padded, weight_B: Tensor | None
 ) -> Tensor:
-    """A head on all positions, its losses multiplied by what is hidden."""
+    """Loss of a head on all positions, averaged over the hidden ones."""
     if SPECS[modality].kind == "discrete":
         logits_BLV = model.heads[modality](fused_BLD, model.encoders[modality].word_weight)
         loss_BL = cross_entropy(logits_BLV.transpose(1, 2), part.target, reduction="none")
@@ -168,12 +168,14 @@ def masked_loss(
 def twin_losses(
     model: ScaleModel, masked: MaskedBatch, config: LossConfig, progress: float
 ) -> dict[str, Tensor]:
-    """Losses by task, as `scale_loss` of the package gives them.
+    """Losses by task, like `scale_loss` of the package.
 
     Raises ValueError for settings that the reference does not support.
     """
     if config.weight_by != "scores" or config.weight_on == "logits" or config.negatives != "cross":
-        raise ValueError("the twin weighs losses by S' and takes negatives of the other modality")
+        raise ValueError(
+            "the twin supports S' on the loss and cross-modal negatives only"
+        )
     parts = {m: padded(masked, m, model.config.length(m)) for m in MODALITIES}
     encoded = {m: encode(model.encoders[m], part) for m, part in parts.items()}
     tokens = [encoded[m][0] + model.jct.modality_embedding[m] for m in MODALITIES]
@@ -197,7 +199,7 @@ def twin_losses(
 
 
 class TwinStepper:
-    """One step of the reference: the same products, masks, clipping and schedule as `Trainer`'s."""
+    """Training step of the reference, with products, masks, clipping and schedule of `Trainer`."""
 
     def __init__(self, config: Config, model: ScaleModel, train):
         """`train`: as for `Trainer`. The device is the model's."""
@@ -211,7 +213,7 @@ class TwinStepper:
         )
 
     def step(self, step: int) -> Tensor:
-        """One step; its total loss."""
+        """Run one step and return its total loss."""
         settings = self.config.train
         rows = batch_indices(len(self.train), settings.batch_size, settings.seed, step)
         torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))

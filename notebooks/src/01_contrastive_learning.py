@@ -466,7 +466,8 @@ for key, text_BD, image_BD in scale.viz.arrangements()[2:]:
     hits = ((text_BD @ image_BD.T).argmax(1) == torch.arange(8)).sum().item()
     found = uniformity(*scale.viz.as_products(text_BD, image_BD))
     print(f"{key.split('_')[1]}: uniformity {found:.2f}, own picture found {hits} of 8 times")
-# Both are equally uniform; retrieval works only for the aligned one. Neither measure is enough alone.
+# Both are equally uniform, but retrieval works only for the aligned one. Neither measure is enough
+# alone.
 
 # %% [markdown]
 # ## One real batch

@@ -291,14 +291,12 @@ print(f"one colour: {average:.0f} times, in about {average / seen * 2:.0f} diffe
 # weights, titles, order, steps. So any advantage of the first model comes from the picture.
 
 # %%
-coloured_train, coloured_test = (
-    scale.studies.prepend_label(data, "colour") for data in (train, test)
-)
-rows = scale.studies.complete_rows(coloured_train, ("text", "image"))
-test_rows = scale.studies.complete_rows(coloured_test, ("text", "image"))
+trainset, testset = (scale.studies.prepend_label(data, "colour") for data in (train, test))
+rows = scale.studies.complete_rows(trainset, ("text", "image"))
+test_rows = scale.studies.complete_rows(testset, ("text", "image"))
 print(len(rows), "training products,", len(test_rows), "test products; the first three:")
 for row in test_rows[:3]:
-    print(" ", coloured_test.products[row].text)
+    print(" ", testset.products[row].text)
 
 # %% [markdown]
 # A training loop is short: draw 64 products, mask, predict, compare, step. Here are two steps by hand; the
@@ -310,12 +308,12 @@ draw = scale.seeding.generator("cpu", 0)
 optimizer = torch.optim.AdamW(model.parameters(), lr=scale.studies.LEARNING_RATE)
 for _ in range(2):
     drawn = torch.randperm(len(rows), generator=draw)[: scale.studies.BATCH].tolist()
-    masked = mask_words(coloured_train, colours, [rows[k] for k in drawn])
+    masked = mask_words(trainset, colours, [rows[k] for k in drawn])
     loss = scale.losses.masked_token_loss(
         model(masked.batch, masked.hidden).predictions["text"], masked.targets["text"]
     )
     optimizer.zero_grad(), loss.backward(), optimizer.step()
-same = scale.studies.fine_tune_on_words(run, coloured_train, colours, ("text", "image"), steps=2)
+same = scale.studies.fine_tune_on_words(run, trainset, colours, ("text", "image"), steps=2)
 for name, weight in model.state_dict().items():
     torch.testing.assert_close(weight, same.state_dict()[name])
 
@@ -325,18 +323,14 @@ for name, weight in model.state_dict().items():
 
 # %%
 models = {
-    "title alone": scale.studies.fine_tune_on_words(
-        run, coloured_train, colours, ("text",), steps=60
-    ),
+    "title alone": scale.studies.fine_tune_on_words(run, trainset, colours, ("text",), steps=60),
     "title and picture": scale.studies.fine_tune_on_words(
-        run, coloured_train, colours, ("text", "image"), steps=60
+        run, trainset, colours, ("text", "image"), steps=60
     ),
 }
-masked_test = mask_words(coloured_test, colours, test_rows)
+masked_set = mask_words(testset, colours, test_rows)
 results = {
-    name: score_masked(model, masked_test, "text", len(coloured_test), {"shown": EVERYTHING})[
-        "shown"
-    ]
+    name: score_masked(model, masked_set, "text", len(testset), {"shown": EVERYTHING})["shown"]
     for name, model in models.items()
 }
 for name, result in results.items():
@@ -380,7 +374,7 @@ best, middle = int(order[-1]), int(order[len(order) // 2])
 
 def ask(row):
     """The picture of one product's five best guesses, with and without its picture."""
-    product, one = coloured_test.products[row], mask_words(coloured_test, colours, [row])
+    product, one = testset.products[row], mask_words(testset, colours, [row])
     found = {n: top_tokens(predict(p, one, "text")[0], tokenizer) for n, p in models.items()}
     colour = product.labels["colour"]
     title = product.text.lower().replace(colour, "____", 1)
@@ -423,9 +417,7 @@ panel
 
 # %% tags=["solution"]
 strange = {"shown": scale.studies.Context(("image",), other_products=True)}
-lost = score_masked(models["title and picture"], masked_test, "text", len(coloured_test), strange)[
-    "shown"
-]
+lost = score_masked(models["title and picture"], masked_set, "text", len(testset), strange)["shown"]
 for name, result in {**results, "title and another product's picture": lost}.items():
     print(f"{name}: loss {approx(np.nanmean(result.loss_P))}")
 assert scale.evaluation.paired_difference(lost.loss_P, both.loss_P).low > 0.2

@@ -249,8 +249,8 @@ for rate in (0.15, 0.5, 0.75, 0.99):
     table[rate] = {"copy": approx(np.nanmean(copied)), "model": approx(np.nanmean(swept["all"]))}
     table[rate]["other - own"] = approx_estimate(gains(swept, "other products")["all"])
 pd.DataFrame(table).T.rename_axis("rate")
-# Copying gets worse as the visible frames are farther away, and loses its lead only if hardly any is
-# left.
+# Copying gets worse as the visible frames are farther away, and loses its lead only if hardly any
+# is left.
 
 # %% [markdown]
 # ## Exercise: predict the difference

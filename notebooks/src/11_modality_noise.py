@@ -605,7 +605,7 @@ for seeds in (2, 3, 4, 5):
     found = seed_interval(difference_S[:seeds])
     verdict = "excludes 0" if found.low > 0 else "holds 0"
     print(f"{seeds} seeds: [{found.low:+.3f}, {found.high:+.3f}] {verdict}")
-# With two seeds the spread is estimated from one difference: t is 12.71, the price of this uncertainty.
+# Two seeds give one difference to estimate the spread: t is 12.71, the price of this uncertainty.
 
 # %% [markdown]
 # ## Exercise 3: does S′ detect wrong pairs later in training?

@@ -784,7 +784,8 @@ for name in ("as described", "missing in the losses"):
     print(f"{name}: {approx(last[name], 1)}")
 assert last["as described"] < 0.5 * last["missing in the losses"]
 # Equal sounds of different products are indistinguishable: that loss stays high. Silent sounds pass
-# the masked task easily. Overfitting detects tasks that cannot be learned, not tasks that are too easy.
+# the masked task easily. Overfitting detects tasks that cannot be learned, not tasks that are too
+# easy.
 
 # %% [markdown]
 # ## What to remember

@@ -1,4 +1,4 @@
-"""The benchmarks are scripts that import each other: their folder comes onto the path."""
+"""Put benchmarks/ on the path, because its scripts import each other."""
 
 import sys
 from pathlib import Path

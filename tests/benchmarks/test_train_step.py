@@ -1,19 +1,27 @@
-"""The benchmark of the training step: what it counts, what it does without memory, its tables."""
+"""The benchmark of the training step: counted operations, out-of-memory records, tables."""
 
 import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
-import step_measure
 import torch
 import train_step
 from random_products import RandomProducts, masked_products, presence
 from roofline import Machine, count_flops, floor_of
-from step_measure import Setting, count, failure, measure, profiled
-from step_profile import IDLE, OTHER, kind_of, spent_by_kind
-from step_report import BEGIN, END, PAGE, keep, tables, write_tables
 from torch.autograd import DeviceType
+from train_step import (
+    IDLE,
+    OTHER,
+    Setting,
+    count,
+    failure,
+    kind_of,
+    measure,
+    profiled,
+    spent_by_kind,
+)
+from train_step_tables import BEGIN, END, PAGE, keep, tables, write_tables
 
 from scale.config import PRESETS
 from scale.training.run import seeded_model
@@ -23,7 +31,7 @@ SMALL = Setting("cpu", "fp32", "eager", batch=4, preset="small-for-tests", steps
 
 @pytest.fixture(autouse=True)
 def small_machine(config, monkeypatch):
-    """A model of seconds, and a machine that is not measured anew for each test."""
+    """A small model, and fixed peak rates instead of measured ones."""
     monkeypatch.setitem(PRESETS, "small-for-tests", lambda: config)
     monkeypatch.setattr(Machine, "measure", lambda *_: Machine(1e9, 1e9))
 
@@ -46,14 +54,14 @@ def test_operations_are_those_of_the_layers(config):
 
 
 @pytest.mark.parametrize(("mode", "missing"), [("eager", "half"), ("twin", "complete")])
-def test_a_record_says_what_the_issue_asks_for(mode, missing):
+def test_a_record_has_all_fields(mode, missing):
     record = measure(replace(SMALL, mode=mode, missing=missing, policy="zero"))
-    asked = {
+    required = {
         "device", "precision", "mode", "batch", "missing", "policy", "products_per_second",
         "peak_memory_gib", "mfu", "flops_per_product", "versions", "commit", "date", "peak_flops",
         "threads", "load",
     }  # fmt: skip
-    assert asked <= record.keys()
+    assert required <= record.keys()
     assert record["products_per_second"] > 0
     used = record["flops_per_product"] * record["products_per_second"]
     assert record["mfu"] == pytest.approx(used / 1e9)
@@ -63,7 +71,7 @@ def test_a_record_says_what_the_issue_asks_for(mode, missing):
 
 
 def test_half_the_products_cost_less(config):
-    """Operations and traffic of what is there; nothing for what is missing."""
+    """Missing modalities add no operations and no memory traffic."""
     counted = [
         count(replace(SMALL, batch=20, missing=missing))[0] for missing in ("complete", "half")
     ]
@@ -80,7 +88,7 @@ def test_a_batch_without_memory_is_recorded(monkeypatch):
     def too_large(setting):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(step_measure.torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     record = train_step.run(too_large, replace(SMALL, device="cuda"))
     assert record["failed"] == "out of memory"
     assert record["products_per_second"] is None
@@ -149,7 +157,7 @@ def sweep(monkeypatch, *words):
     return arguments, found
 
 
-def test_the_sweep_of_a_gpu_is_what_the_issue_asks_for(monkeypatch):
+def test_the_sweep_of_a_gpu_covers_batches_modes_and_policies(monkeypatch):
     arguments, found = sweep(monkeypatch, "--device", "cuda")
     ours = [s for s in found if s.mode != "twin"]
     for mode, missing in [(m, d) for m in ("eager", "compiled") for d in ("complete", "m5product")]:
@@ -192,7 +200,7 @@ def test_a_newer_measurement_replaces_the_older(tmp_path):
     assert [(r["batch"], r["products_per_second"]) for r in kept] == [(4, 2.5), (8, 3.0)]
 
 
-def test_the_tables_say_what_was_measured(tmp_path):
+def test_the_tables_contain_the_measurements(tmp_path):
     path, page = tmp_path / "train_step-cpu.json", tmp_path / "page.md"
     ratio = {"median": 1.3, "low": 1.2, "high": 1.4, "n": 3}
     ours = {"precision": "fp32", "mode": "eager", "products_per_second": 3.25}
@@ -218,7 +226,7 @@ def test_the_tables_say_what_was_measured(tmp_path):
 def test_a_page_without_markers_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Speed\n")
-    with pytest.raises(ValueError, match="must each stand there once"):
+    with pytest.raises(ValueError, match="must each occur once"):
         write_tables(page, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Results of `train_step.py`: JSON files, and the tables of docs/performance.md made from them."""
+"""Results of `train_step.py`: JSON files, and the tables of docs/performance.md."""
 
 import json
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 DEFINITION = (
-    "Whole training steps on random products in a preset's shapes: products a second (median of "
+    "Whole training steps on random products in a preset's shapes: products per second (median of "
     "the repeats), peak memory (CUDA: the allocator's; CPU: growth of the process), mfu: counted "
     "operations of forward and backward pass over time and the measured peak of a matrix product "
     "at the same precision"
 )
 PLACE = ("preset", "device_name", "precision", "mode", "batch", "micro_batch")
 KEY = (*PLACE, "missing", "policy")
-"""Records alike in these are of the same thing: the newer one replaces the older."""
+"""A record replaces an older one with the same values of these."""
 ORDER = {
     "precision": ("fp32", "bf16"),
     "mode": ("eager", "compiled", "twin"),
@@ -30,7 +30,7 @@ ORDER = {
 
 
 def results_file(device: str) -> Path:
-    """Where the measurements on a device are kept."""
+    """Path of the measurements on a device."""
     return RESULTS / f"train_step-{device}.json"
 
 
@@ -45,13 +45,13 @@ def keep(path: Path, part: str, record: Record) -> None:
 
 
 def write_tables(page: Path = PAGE, results: Path = RESULTS) -> Path:
-    """Put the tables of all results between the page's markers.
+    """Write the tables of all results between the page's markers.
 
-    Raises ValueError where the page has no such markers.
+    Raises ValueError if the page does not have each marker once.
     """
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{page}: {BEGIN} and {END} must each stand there once")
+        raise ValueError(f"{page}: {BEGIN} and {END} must each occur once")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     made = "\n\n".join(tables(results))
     write_whole(page, f"{before}{BEGIN}\n\n{made}\n\n{END}{after}")
@@ -75,12 +75,12 @@ def tables(results: Path) -> Iterable[str]:
 
 
 def speed_table(records: list[Record]) -> str:
-    """A row a measurement of ours."""
-    # The policy makes no difference there; of several the first counts, as records are in order.
+    """One row per measurement of our implementation."""
+    # The policy has no effect on complete products; the first record counts.
     complete = {_place(r): r for r in reversed(records) if r["missing"] == "complete"}
     head = ("precision", "mode", "missing", "policy", "batch", "products/s", "step, ms",
             "of complete", "at least, ms: operations", "traffic", "peak GiB",
-            "GFLOP a product", "MFU")  # fmt: skip
+            "GFLOP per product", "MFU")  # fmt: skip
     rows = []
     for r in records:
         if r["mode"] == "twin":
@@ -120,16 +120,16 @@ def twin_table(records: list[Record]) -> str:
 
 
 def profile_table(record: Record) -> str:
-    """Where one step's time goes."""
+    """Time of one step by kind of operation."""
     total = sum(record["ms"].values())
     title = " ".join(str(record[n]) for n in ("precision", "mode", "missing", "policy"))
     rows = [[kind, f"{ms:,.0f}", f"{ms / total:.0%}"] for kind, ms in record["ms"].items()]
-    rows.append(["together", f"{total:,.0f}", ""])
+    rows.append(["total", f"{total:,.0f}", ""])
     return _table((f"a step of {record['batch']:,}, {title}", "ms", "share"), rows)
 
 
 def _conditions(records: list[Record]) -> str:
-    """What holds for the rows below."""
+    """Conditions of the measurements below."""
     measured = [r for r in records if "failed" not in r]
     peaks = [
         f"{precision} {max(r['peak_flops'] for r in own) / 1e12:.3g} TFLOP/s"
@@ -138,9 +138,7 @@ def _conditions(records: list[Record]) -> str:
     ]
     bandwidth = max((r["bandwidth"] for r in measured), default=0) / 1e9
     loads = [r["load"] for r in records]
-    commits = sorted(
-        {f"{(r['commit'] or '?')[:7]}{' (changed)' * bool(r['dirty'])}" for r in records}
-    )
+    commits = sorted({_commit(r) for r in records})
     return (
         f"{records[0]['threads']} threads; torch {records[0]['versions']['torch']}; load when "
         f"measured {min(loads):.1f} to {max(loads):.1f}; matrix peak {', '.join(peaks)}; copy "

@@ -1,11 +1,10 @@
-"""The tables of docs/search_scale.md are those of the stored results."""
+"""The tables of docs/search_scale.md equal the stored results."""
 
 import json
 from pathlib import Path
 
 import pytest
-from search_scale import extrapolate, vectors
-from search_tables import write_tables
+from search_scale import extrapolate, vectors, write_tables
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "search_scale.json"
