@@ -173,9 +173,7 @@ def twin_losses(
     Raises ValueError for settings that the reference does not support.
     """
     if config.weight_by != "scores" or config.weight_on == "logits" or config.negatives != "cross":
-        raise ValueError(
-            "the twin supports S' on the loss and cross-modal negatives only"
-        )
+        raise ValueError("the twin supports S' on the loss and cross-modal negatives only")
     parts = {m: padded(masked, m, model.config.length(m)) for m in MODALITIES}
     encoded = {m: encode(model.encoders[m], part) for m, part in parts.items()}
     tokens = [encoded[m][0] + model.jct.modality_embedding[m] for m in MODALITIES]
