@@ -134,7 +134,7 @@ def pretrain(
         Run, with the best checkpoint loaded.
 
     Raises:
-        ValueError: an unknown preset or setting, or `out` holds a run and `resume` is off.
+        ValueError: an unknown preset or setting, or `out` contains a run and `resume` is off.
         TrainingError: a loss is not finite, or memory or disk is full; the last checkpoint is
             intact.
     """

@@ -8,7 +8,7 @@ inches. The same python-pptx gives the same bytes.
 """
 
 import re
-from datetime import datetime
+from datetime import date
 
 from lxml import etree
 from pptx import Presentation
@@ -127,7 +127,7 @@ def main() -> None:
     for layout, (name, (kind, places)) in zip(deck.slide_layouts, LAYOUTS.items(), strict=True):
         _draw_layout(layout, name, kind, places)
     TEMPLATE.parent.mkdir(parents=True, exist_ok=True)
-    write_deck(deck, TEMPLATE, datetime(2026, 1, 1), "SCALE")
+    write_deck(deck, TEMPLATE, date(2026, 1, 1))
     print(f"{TEMPLATE.name}: {len(LAYOUTS)} layouts, {TEMPLATE.stat().st_size / 1e3:.0f} kB")
 
 

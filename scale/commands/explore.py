@@ -1,6 +1,5 @@
 """`scale explore`: serve the panels as a local page with Voilà."""
 
-import json
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -78,14 +77,13 @@ def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
 
 def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: str) -> None:
     """Write the page: a notebook with one cell."""
+    import nbformat
+    from nbformat import v4
+
     call = ", ".join(repr(each) for each in (str(run), str(catalogue), split, lang))
-    source = f"from scale.explore.page import ExplorerPage\n\nExplorerPage({call})"
-    cell = {"cell_type": "code", "id": "page", "metadata": {}, "source": source, "outputs": [],
-            "execution_count": None}  # fmt: skip
+    cell = v4.new_code_cell(f"from scale.explore.page import ExplorerPage\n\nExplorerPage({call})")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4,
-                "nbformat_minor": 5}  # fmt: skip
-    page.write_text(json.dumps(notebook), encoding="utf-8")
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), page)
 
 
 def jupyter_path() -> str:

@@ -54,7 +54,7 @@ class Slides:
 
             print(outline(plan, self.lang))
             return
-        from scale.talk.deck import make_deck, save_deck
+        from scale.talk.deck import make_deck, write_deck
         from scale.talk.material import Material
         from scale.viz.registry import Sources
 
@@ -62,7 +62,7 @@ class Slides:
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
         result = make_deck(Material(sources, self.lang), plan, day)
         out = self.out or Path(f"figures/scale_{self.lang}.pptx")
-        save_deck(result, out, day)
+        write_deck(result.deck, out, day)
         for key, reason in result.left_out.items():
             print(f"left out: {key}: {reason}")
         count = f"{result.slides} slide{'s' * (result.slides != 1)}"

@@ -63,7 +63,7 @@ class ProductSearch:
     def by_meaning(self, words: str, lang: Language = "en") -> tuple[list[int], list[float]]:
         """Return rows and cosines of the products nearest to the words, embedded as a title.
 
-        Raises ValueError where the model reads no text.
+        Raises ValueError if the model reads no text.
         """
         run = self.source.run
         require("text" in run.config.model.modalities, label("xe_no_text", lang))

@@ -1,4 +1,4 @@
-"""The masking explorer: hide parts of a product and read what the model predicts for them."""
+"""The masking explorer: hide parts of a product and read the predictions of the model."""
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
@@ -99,7 +99,7 @@ def _pieces_figure(
 
 
 def _around(pieces: Sequence[str], place: int) -> str:
-    """Return the pieces around a place, with a blank there."""
+    """Return the pieces around a place, which is left blank."""
     before, after = pieces[max(place - AROUND, 0) : place], pieces[place + 1 : place + 1 + AROUND]
     return " ".join([*before, "____", *after])
 
@@ -204,13 +204,13 @@ class MaskingExplorer(Panel):
         return ProductModality(self.picker.row, MODALITY_OF[self.task.value])
 
     def _has_content(self) -> bool:
-        """Return whether there is content to hide, after a pending change of product or task."""
+        """Apply a pending change of product or task; return whether there is content to hide."""
         if self._content is None or self._content.place != self._target:
             self.flush()
         return self._content is not None
 
     def _pick(self, key: str, drag: bool) -> None:
-        """Toggle a part on a click; a drag repeats what its first click did."""
+        """Toggle a part on a click; a drag repeats the action of its first click."""
         group = self._content.groups.get(key) if self._has_content() else None
         if group is None:
             return

@@ -82,7 +82,7 @@ def sheet_html(
     """Return a picture below a grid of cells.
 
     Args:
-        uri: data URI of the picture; if empty, the cells show their numbers if there is room.
+        uri: data URI of the picture; if empty, cells that are wide enough show their numbers.
         marks: `covered`, `framed` or `marked` (a line below), by cell.
         names, keys: of all cells, if they are clickable.
     """
@@ -114,7 +114,7 @@ def feature_pixels(modality: str, vectors_LF: np.ndarray, config: FeatureConfig)
     """
     if modality == "audio":
         if config.audio_features != "logmel":
-            raise ValueError(f"the features {config.audio_features!r} hold no colours to draw")
+            raise ValueError(f"the features {config.audio_features!r} contain no colours to draw")
         return mel_pixels(vectors_LF)
     if modality == "image":
         return to_pixels(vectors_LF, config.image_features, config.patch_size)
@@ -246,7 +246,7 @@ class MaskableContent:
     sheet: Sheet | None
     """Grid of image, video or audio; None for text and table."""
     uri: str
-    """Data URI of their picture; empty where it cannot be drawn."""
+    """Data URI of their picture; empty if it cannot be drawn."""
     beside: dict[str, str]
     """HTML of each other modality of the product."""
     entries: tuple[str, ...] = ()

@@ -169,7 +169,7 @@ class TrainingMonitor(Panel):
         return training_figure(self.run_log, self.step, self.lang)
 
     def close(self) -> None:
-        """Stop watching and remove the panel; the training goes on."""
+        """Stop watching and remove the panel; the training continues."""
         if self._task is not None:
             self.watching.value = False
         super().close()
@@ -260,7 +260,7 @@ class TrainingMonitor(Panel):
             self.slider.value = self.slider.max
 
     def _on_playing(self, change: dict) -> None:
-        """Restart a replay that is at the end; snap to the end where the last stride overshoots."""
+        """Restart a replay that is at the end; snap to the end if a stride would overshoot it."""
         if not change["new"]:
             if self.slider.max - self.slider.value < self.play.step:
                 self.slider.value = self.slider.max

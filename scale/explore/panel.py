@@ -1,6 +1,4 @@
-"""What all panels share: clickable HTML, controls, throttled updates, error messages, and a static
-form for pages without a kernel.
-"""
+"""Base class of the panels, clickable HTML, and controls that several panels have."""
 
 import asyncio
 import logging
@@ -58,7 +56,7 @@ class ClickableHtml(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def pick(self, key: str, drag: bool = False) -> None:
-        """Do what a click on `key` does."""
+        """Act as on a click on `key`."""
         if self._picked is not None:
             self._picked(key, drag)
 

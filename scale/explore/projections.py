@@ -88,7 +88,7 @@ class PointSet:
             return PointSet(points.unit_PD, points.row_P, points.modality_P)
         subset = MODALITIES if kind == "product" else (kind,)
         emb_ND, valid_N = subset_embedding(embeddings.pooled_NMD, embeddings.present_NM, subset)
-        require(bool(valid_N.any()), f"no product here has the modality {kind}")
+        require(bool(valid_N.any()), f"none of these products has the modality {kind}")
         row_P = np.flatnonzero(valid_N)
         name = "" if kind == "product" else kind
         return PointSet(emb_ND[valid_N], row_P, np.full(len(row_P), name))

@@ -96,7 +96,7 @@ def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> 
 
 
 def _known(outputs: ProductOutputs) -> np.ndarray:
-    """Return S', NaN where a modality is missing."""
+    """Return S', with NaN for missing modalities."""
     both_MM = outputs.present_M[:, None] & outputs.present_M[None, :]
     return np.where(both_MM, outputs.weighted_MM, np.nan)
 

@@ -33,8 +33,8 @@ from scale.viz.words import Language, label
 class ExplorerSource:
     """A run and a dataset of its tokens.
 
-    The model is used on the CPU: a single product is as fast there. A run on another device keeps
-    its own model; this one is a copy.
+    The model runs on the CPU, which is as fast for a single product. For a run on another device it
+    is a copy.
     """
 
     run: TrainedRun

@@ -124,7 +124,7 @@ def search_index(
 
     Args:
         catalogue: source of the products' records. Without one, and for products that it no longer
-            holds, a hit has an id only.
+            contains, a hit has an id only.
 
     Raises:
         ValueError: the index was built from another model than the run's.

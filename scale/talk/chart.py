@@ -11,7 +11,6 @@ from lxml import etree
 from pptx.chart.axis import _BaseAxis
 from pptx.chart.chart import Chart as NativeChart
 from pptx.chart.data import CategoryChartData, XyChartData
-from pptx.dml.color import RGBColor
 from pptx.enum.chart import (
     XL_CHART_TYPE,
     XL_LEGEND_POSITION,
@@ -24,7 +23,7 @@ from pptx.shapes.placeholder import ChartPlaceholder
 from pptx.util import Pt
 
 from scale.evaluation.bootstrap import Estimate
-from scale.talk.page import SMALLEST, Page, describe
+from scale.talk.page import SMALLEST, Page, describe, rgb
 
 KINDS = {
     "bars": XL_CHART_TYPE.BAR_CLUSTERED,
@@ -83,7 +82,7 @@ class Chart:
 
     def _format(self, chart: NativeChart) -> None:
         chart.font.size = Pt(SMALLEST)
-        chart.font.color.rgb = RGBColor.from_string(TEXT)
+        chart.font.color.rgb = rgb(TEXT)
         chart.has_title = False
         chart.has_legend = len(self.series) > 1
         if chart.has_legend:
@@ -112,7 +111,7 @@ class Chart:
         names.tick_label_position = (
             XL_TICK_LABEL_POSITION.LOW if self.named else XL_TICK_LABEL_POSITION.NONE
         )
-        values.major_gridlines.format.line.color.rgb = RGBColor.from_string(GRID)
+        values.major_gridlines.format.line.color.rgb = rgb(GRID)
         values.format.line.fill.background()
         found = [estimate for each in self.series.values() for estimate in each]
         low, high, step = axis_limits(found)
@@ -134,13 +133,12 @@ class Chart:
     def _colour(self, series, number: int) -> None:
         many = len(self.series) == 1 and len(self.colours) == len(self.categories) > 1
         for place, colour in enumerate(self.colours if many else [self.colours[number]]):
-            rgb = RGBColor.from_string(colour.lstrip("#"))
             if self.kind in ("lines", "curves"):
-                _draw_line(series, rgb, markers=self.kind == "lines")
+                _draw_line(series, colour, markers=self.kind == "lines")
                 continue
             target = series.points[place] if many else series
             target.format.fill.solid()
-            target.format.fill.fore_color.rgb = rgb
+            target.format.fill.fore_color.rgb = rgb(colour)
             series.invert_if_negative = False
 
 
@@ -166,26 +164,26 @@ def step_format(step: float) -> str:
     return "0" if decimals == 0 else "0." + "0" * decimals
 
 
-def _draw_line(series, colour: RGBColor, markers: bool) -> None:
+def _draw_line(series, colour: str, markers: bool) -> None:
     series.smooth = False
-    series.format.line.color.rgb, series.format.line.width = colour, Pt(3)
+    series.format.line.color.rgb, series.format.line.width = rgb(colour), Pt(3)
     series.marker.style = XL_MARKER_STYLE.CIRCLE if markers else XL_MARKER_STYLE.NONE
     if markers:
         series.marker.size = 9
         series.marker.format.fill.solid()
-        series.marker.format.fill.fore_color.rgb = colour
-        series.marker.format.line.color.rgb = colour
+        series.marker.format.fill.fore_color.rgb = rgb(colour)
+        series.marker.format.line.color.rgb = rgb(colour)
 
 
 def _format_axis(axis: _BaseAxis, title: str) -> None:
-    axis.format.line.color.rgb = RGBColor.from_string("8A93A0")
+    axis.format.line.color.rgb = rgb("8A93A0")
     axis.has_title = bool(title)
     if title:
         frame = axis.axis_title.text_frame
         frame.text = title
         font = frame.paragraphs[0].runs[0].font
         font.size, font.bold = Pt(SMALLEST), False
-        font.color.rgb = RGBColor.from_string(TEXT)
+        font.color.rgb = rgb(TEXT)
 
 
 def _whiskers(values: Sequence[Estimate], kind: str) -> etree._Element:

@@ -1,4 +1,4 @@
-"""From a plan to a deck: draw each slide, check its boxes, write a reproducible file."""
+"""From a plan to a deck: draw the slides, check their layout, write a reproducible file."""
 
 import io
 import logging
@@ -23,7 +23,6 @@ from scale.talk.material import (
     Content,
     Material,
     Prose,
-    Slide,
     Unavailable,
     prose,
     words,
@@ -76,18 +75,16 @@ def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
             # Run and catalogue are open and no text is placed yet: the slide lacks its material.
             left_out[slide.key] = str(reason)
             continue
-        text = _words(slide, material, common, content)
+        if isinstance(slide, OwnSlide):
+            text = slide.own.prose
+        else:
+            text = prose(slide.key, material.lang, {**common, **content.values}, content.variant)
         _draw(deck, slide.key, content, text, material, footer)
     count = len(deck.slides)
     require(count > 0, "no slide is left: " + "; ".join(left_out.values()))
     wrong = problems(deck)
     require(not wrong, "; ".join(wrong))
     return DeckResult(deck, count, left_out)
-
-
-def save_deck(result: DeckResult, path: Path, day: date, title: str = "SCALE") -> None:
-    """Write the deck atomically; the same deck and day give the same bytes."""
-    write_deck(result.deck, path, datetime.combine(day, time()), title)
 
 
 def _common(material: Material) -> dict[str, Any]:
@@ -105,15 +102,6 @@ def _common(material: Material) -> dict[str, Any]:
         "seed": sources.seed,
         "commit": commit + ("+" if facts["dirty"] else "") if commit else "–",
     }
-
-
-def _words(
-    slide: Slide | OwnSlide, material: Material, common: Mapping[str, Any], content: Content
-) -> Prose:
-    if isinstance(slide, OwnSlide):
-        return slide.own.prose
-    values = {**common, **content.values}
-    return prose(slide.key, material.lang, values, content.variant)
 
 
 def _draw(
@@ -152,7 +140,7 @@ SLACK = 1.01
 
 
 def problems(deck: Deck) -> list[str]:
-    """Return layout faults, one sentence each: overflow, boxes off the page, text too small."""
+    """Return layout faults, one sentence each: overflow, boxes off the page, too small text."""
     found = []
     for number, slide in enumerate(deck.slides, start=1):
         found += [f"slide {number}: {text}" for text in _slide_problems(deck, slide)]
@@ -163,7 +151,7 @@ def _slide_problems(deck: Deck, slide: DeckSlide) -> Iterator[str]:
     for shape in slide.shapes:
         right, bottom = shape.left + shape.width, shape.top + shape.height
         if min(shape.left, shape.top) < 0 or right > deck.slide_width or bottom > deck.slide_height:
-            yield f"{shape.name} reaches beyond the page"
+            yield f"{shape.name} extends beyond the page"
         if shape.has_text_frame:
             yield from _text_problems(shape)
         elif shape.has_table:
@@ -209,10 +197,10 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 _DATES = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 
 
-def write_deck(deck: Deck, path: Path, date: datetime, title: str) -> None:
-    """Write a presentation with `date` as its creation and modification time."""
-    properties = deck.core_properties
-    properties.title, properties.author, properties.last_modified_by = title, "scale slides", ""
+def write_deck(deck: Deck, path: Path, day: date) -> None:
+    """Write a deck atomically, created and modified on `day`; equal decks give the same bytes."""
+    properties, date = deck.core_properties, datetime.combine(day, time())
+    properties.title, properties.author, properties.last_modified_by = "SCALE", "scale slides", ""
     properties.created = properties.modified = date
     properties.revision = 1
     with io.BytesIO() as buffer:

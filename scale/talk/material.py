@@ -1,4 +1,4 @@
-"""Material of the slides, opened on first use, and their words (`assets/talk_<lang>.toml`)."""
+"""Material of the slides, read on first use, and their words (`assets/talk_<lang>.toml`)."""
 
 import json
 import tomllib
@@ -20,7 +20,7 @@ WIDE = 2.0
 
 
 class Unavailable(ValueError):
-    """A slide lacks its material and is left out, with the message as the reason."""
+    """A slide lacks its material and is left out; the message is the reason."""
 
 
 class Exhibit(Protocol):
@@ -44,7 +44,7 @@ class Content:
 
 
 def pictured(picture: Picture, values: Mapping[str, Any] | None = None) -> Content:
-    """Return a slide of one picture, with its text on the side that leaves the picture larger."""
+    """Return a slide of one picture, with its text where it leaves more room for the picture."""
     layout = "Wide picture" if picture.aspect > WIDE else "Picture"
     return Content(layout, (picture,), values or {})
 
@@ -110,6 +110,11 @@ class Slide:
     draw: Callable[[Material], Content]
     standard: bool = True
     """Whether the slide is in the talk without a talk.toml."""
+
+
+def figure_slide(key: str, name: str, standard: bool = True) -> Slide:
+    """Return a slide of one picture of `scale figures`, without values."""
+    return Slide(key, f"figure {name}", lambda m: pictured(m.picture(name)), standard)
 
 
 def written(estimate: Estimate | Mapping[str, Any], sign: str = "", digits: int = 2) -> str:

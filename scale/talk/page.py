@@ -1,8 +1,8 @@
 """One slide: text, pictures and equations placed into the boxes of the 16:9 template.
 
-Text is measured with the fonts that ship. Arial, the Latin font of most machines, is narrower than
-the DejaVu Sans used for measuring, so text that fits here fits there. Lengths are points. The
-template is made by `tools/make_slide_template.py`.
+Text is measured with the fonts of the package. Arial, the Latin font of most machines, is narrower
+than the DejaVu Sans of the measurement, so the text fits on all machines. Lengths are in points.
+The template is made by `tools/make_slide_template.py`.
 """
 
 import io
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
+from pptx.dml.color import RGBColor
 from pptx.enum.lang import MSO_LANGUAGE_ID
 from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.presentation import Presentation
@@ -40,7 +41,7 @@ or equation, source line above the footer. `Content` and `Section` have their te
 
 
 SMALLEST = 18
-"""Smallest text size readable in a lecture room; sources and footers may be smaller."""
+"""Smallest text size that is readable in a lecture room; sources and footers may be smaller."""
 INDENT = 18.0
 """Distance between bullet and text."""
 _HAN = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -254,6 +255,11 @@ class Picture:
 def describe(shape: BaseShape, text: str) -> None:
     """Set the alternative text of a picture, a chart or a table."""
     shape._element.xpath(".//p:cNvPr")[0].set("descr", text)
+
+
+def rgb(colour: str) -> RGBColor:
+    """Return a colour `#RRGGBB` for python-pptx."""
+    return RGBColor.from_string(colour.lstrip("#"))
 
 
 def plain(shape: BaseShape) -> None:

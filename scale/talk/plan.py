@@ -8,7 +8,7 @@ points = ["short", "lines"]
 picture = "lab.png"              # beside talk.toml
 alt = "A table with six products on it"
 source = "Photograph of 3 May"
-notes = "What I say."
+notes = "Text for the speaker."
 """
 
 import io
@@ -92,15 +92,15 @@ def read_plan(path: Path) -> Plan:
     require(isinstance(keys, list) and bool(keys), f"{path}: slides must be a list of names")
     for key in keys:
         require(key in known, f"{path}: no slide named {key!r}; known: {', '.join(known)}")
-        require(keys.count(key) == 1, f"{path}: the slide {key} is named twice")
+        require(keys.count(key) == 1, f"{path}: the slide {key} occurs twice")
     return [known[key] for key in keys]
 
 
 def _own_slides(path: Path, table: Any) -> dict[str, OwnSlide]:
-    require(isinstance(table, dict), f"{path}: own must hold a table a slide: [own.name]")
+    require(isinstance(table, dict), f"{path}: own must contain a table per slide: [own.name]")
     slides = {}
     for key, values in table.items():
-        require(key not in SLIDES, f"{path}: own.{key} has the name of a slide of the talk")
+        require(key not in SLIDES, f"{path}: own.{key}: the talk already has a slide of this name")
         try:
             own = build(Own, values, f"own.{key}.")
         except (TypeError, ValueError) as error:
@@ -137,7 +137,7 @@ def _read_picture(path: Path, key: str, name: str) -> Picture:
 
 
 def outline(plan: Plan, lang: Language) -> str:
-    """Return a line a slide: number, key, title, sources.
+    """Return a line per slide: number, key, title, sources.
 
     Titles that depend on a study's result are listed with all their variants; values appear as
     `{name}`.

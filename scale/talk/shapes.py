@@ -1,4 +1,4 @@
-"""Native shapes that can be edited: one product as five cards, the ten pairs, the gaps of products.
+"""Native, editable shapes: one product as five cards, the ten pairs, the gaps of products.
 
 N products, M modalities (five).
 """
@@ -11,17 +11,16 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
-from pptx.dml.color import RGBColor
 from pptx.enum.dml import MSO_THEME_COLOR
 from pptx.enum.shapes import MSO_CONNECTOR, MSO_SHAPE
-from pptx.enum.text import MSO_ANCHOR
-from pptx.shapes.group import GroupShape
+from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
+from pptx.shapes.autoshape import Shape
 from pptx.util import Inches, Pt
 
 from scale.data.media import MediaError
 from scale.data.product import Product
 from scale.modalities import MODALITIES, PAIRS
-from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, text_height, write
+from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, rgb, text_height, write
 from scale.viz import tiles, typeset
 from scale.viz.theme import MODALITY_COLOURS
 from scale.viz.tiles import DECIBELS, log_mel
@@ -42,7 +41,7 @@ LINE, EMPTY = "B4BCC8", "FFFFFF"
 
 @dataclass(frozen=True)
 class Cards:
-    """One product, a card a modality; missing modalities are labelled as absent."""
+    """One product as a card per modality; missing modalities are labelled as absent."""
 
     product: Product
 
@@ -63,13 +62,8 @@ class Cards:
                 _pictures(page, modality, content, x, alt)
 
     def _header(self, page: Page, modality: str, x: float) -> None:
-        box = Inches(x), Inches(CARD_TOP), Inches(WIDTH), Inches(HEADER)
-        shape = page.slide.shapes.add_shape(MSO_SHAPE.RECTANGLE, *box)
-        plain(shape)
-        shape.fill.solid()
-        colour = MODALITY_COLOURS[modality].lstrip("#")
-        shape.fill.fore_color.rgb = RGBColor.from_string(colour)
-        shape.line.fill.background()
+        box, colour = (x, CARD_TOP, WIDTH, HEADER), MODALITY_COLOURS[modality]
+        shape = _block(page.slide.shapes, box, colour, MSO_SHAPE.RECTANGLE)
         (run,) = write(shape.text_frame, [label(modality, page.lang)], page.lang, 20)
         run.font.bold, run.font.color.theme_color = True, MSO_THEME_COLOR.BACKGROUND_1
         shape.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
@@ -145,21 +139,21 @@ class Pairs:
             ends = (Inches(length) for end in (places[i], places[j]) for length in end)
             line = group.shapes.add_connector(MSO_CONNECTOR.STRAIGHT, *ends)
             plain(line)
-            line.line.color.rgb, line.line.width = RGBColor.from_string(LINE), Pt(2)
-        for modality, (x, y) in zip(MODALITIES, places, strict=True):
+            line.line.color.rgb, line.line.width = rgb(LINE), Pt(2)
+        for (modality, colour), (x, y) in zip(MODALITY_COLOURS.items(), places, strict=True):
             box = (x - width / 2, y - height / 2, width, height)
-            shape = _block(group, box, MODALITY_COLOURS[modality], MSO_SHAPE.ROUNDED_RECTANGLE)
+            shape = _block(group.shapes, box, colour, MSO_SHAPE.ROUNDED_RECTANGLE)
             frame = shape.text_frame
             frame.margin_left = frame.margin_right = 0
             (run,) = write(frame, [label(modality, page.lang)], page.lang, 18)
-            run.font.bold, run.font.color.rgb = True, RGBColor(255, 255, 255)
-            frame.paragraphs[0].alignment = 2
+            run.font.bold, run.font.color.rgb = True, rgb("#FFFFFF")
+            frame.paragraphs[0].alignment = PP_ALIGN.CENTER
         describe(group, alt)
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """Presence of modalities: a column a product, a row a modality, filled where present."""
+    """Presence of modalities: a column per product, a row per modality, filled if present."""
 
     present_NM: NDArray
 
@@ -171,17 +165,18 @@ class Gaps:
             y = COLUMN_TOP + 0.2 + row * row_step
             for column, present in enumerate(self.present_NM[:, row]):
                 box = (RIGHT + column * step, y, side, 0.36)
-                shape = _block(group, box, colour if present else EMPTY, MSO_SHAPE.RECTANGLE)
+                shape = _block(group.shapes, box, colour if present else EMPTY, MSO_SHAPE.RECTANGLE)
                 shape.name = f"{modality} {column + 1}"
-                shape.line.color.rgb = RGBColor.from_string(colour.lstrip("#"))
+                shape.line.color.rgb = rgb(colour)
                 shape.line.width = Pt(0.75)
         describe(group, alt)
 
 
-def _block(group: GroupShape, box: tuple[float, ...], colour: str, kind: MSO_SHAPE):
-    shape = group.shapes.add_shape(kind, *(Inches(length) for length in box))
+def _block(shapes, box: tuple[float, ...], colour: str, kind: MSO_SHAPE) -> Shape:
+    """Add a filled shape without outline; `box`: left, top, width and height in inches."""
+    shape = shapes.add_shape(kind, *(Inches(length) for length in box))
     plain(shape)
     shape.fill.solid()
-    shape.fill.fore_color.rgb = RGBColor.from_string(colour.lstrip("#"))
+    shape.fill.fore_color.rgb = rgb(colour)
     shape.line.fill.background()
     return shape

@@ -1,7 +1,7 @@
 """Slides of the paper: idea, data sets, designs, data, framework, tasks, scores, loss, limits.
 
-Each function fills the words of one slide (`viz/assets/talk_<lang>.toml`) with values and returns
-its content.
+Each function returns the exhibits of one slide and the values of its words
+(`viz/assets/talk_<lang>.toml`).
 """
 
 import math
@@ -14,7 +14,15 @@ from scale.data.catalogue import Catalogue
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.talk.chart import Chart
-from scale.talk.material import Content, Material, Slide, Unavailable, pictured, words
+from scale.talk.material import (
+    Content,
+    Material,
+    Slide,
+    Unavailable,
+    figure_slide,
+    pictured,
+    words,
+)
 from scale.talk.shapes import Cards, Gaps, Pairs
 from scale.talk.slides_results import facts
 from scale.talk.table import Cell, Table, cell
@@ -36,10 +44,6 @@ def _title(m: Material) -> Content:
     return Content("Title", values={"products": len(m.sources.catalogue)})
 
 
-def _idea(m: Material) -> Content:
-    return pictured(m.picture("contrastive_idea"))
-
-
 def _modalities(m: Material) -> Content:
     product = m.sources.test.products[most_complete(m.sources.test)]
     name = product.name or product.id
@@ -47,34 +51,30 @@ def _modalities(m: Material) -> Content:
 
 
 def _data_sets(m: Material) -> Content:
-    said, ours = words("data_sets", m.lang), shop_facts(m.sources.catalogue)
-    rows = tuple(_data_set_row(data, said, data is ours) for data in (*DATA_SETS, ours))
-    header = tuple(said[k] for k in ("name", "modalities", "instances", "what", "categories"))
+    terms, ours = words("data_sets", m.lang), shop_facts(m.sources.catalogue)
+    rows = tuple(_data_set_row(data, terms, data is ours) for data in (*DATA_SETS, ours))
+    header = tuple(terms[k] for k in ("name", "modalities", "instances", "what", "categories"))
     values = {"count": len(rows), "names": ", ".join(row[0].text for row in rows)}
     return Content("Wide chart or table", (Table(header, rows, (3.4, 1.9, 1.8, 2.6, 2)),), values)
 
 
-def _data_set_row(data: DataSet, said: dict[str, str], ours: bool) -> tuple[Cell, ...]:
+def _data_set_row(data: DataSet, terms: dict[str, str], ours: bool) -> tuple[Cell, ...]:
     name = f"{data.name} ({data.year})" if data.year else data.name
     dots = tuple(
         ("● ", MODALITY_COLOURS[m] if m in data.modalities else ABSENT) for m in MODALITIES
     )
-    categories = _count(data.categories, said)
+    categories = _count(data.categories, terms)
     return (
-        cell(said["ours"].format(name=name) if ours else name, bold=ours),
+        cell(terms["ours"].format(name=name) if ours else name, bold=ours),
         Cell(dots),
-        cell(_count(data.instances, said)),
-        cell(said.get(data.instance, data.instance)),
-        cell(said["over"].format(n=categories) if data.over else categories),
+        cell(_count(data.instances, terms)),
+        cell(terms.get(data.instance, data.instance)),
+        cell(terms["over"].format(n=categories) if data.over else categories),
     )
 
 
-def _count(number: int | None, said: dict[str, str]) -> str:
-    return said["not_stated"] if number is None else f"{number:,}"
-
-
-def _streams(m: Material) -> Content:
-    return pictured(m.picture("streams"))
+def _count(number: int | None, terms: dict[str, str]) -> str:
+    return terms["not_stated"] if number is None else f"{number:,}"
 
 
 def _challenges(m: Material) -> Content:
@@ -90,7 +90,7 @@ def _completeness(catalogue: Catalogue) -> dict[str, int]:
 
 
 def _data(m: Material) -> Content:
-    said, catalogue = words("data", m.lang), m.sources.catalogue
+    terms, catalogue = words("data", m.lang), m.sources.catalogue
     have_M = catalogue.present_NM().sum(axis=0)
     sizes = Counter(p.category for p in catalogue if p.category is not None)
     require(bool(sizes), f"{catalogue.folder}: no product has a category")
@@ -108,14 +108,14 @@ def _data(m: Material) -> Content:
         "shares": ", ".join(f"{n} {s:.0%}" for n, s in zip(names, share_M, strict=True)),
     }
     shares = Chart(
-        "bars", tuple(names), {said["share"]: [_exact(s) for s in share_M]},
-        tuple(MODALITY_COLOURS.values()), said["share"], percent=True,
+        "bars", tuple(names), {terms["share"]: [_exact(s) for s in share_M]},
+        tuple(MODALITY_COLOURS.values()), terms["share"], percent=True,
     )  # fmt: skip
     ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     tail = Chart(
         "columns", tuple(name for name, _ in ordered),
-        {said["products"]: [_exact(count) for _, count in ordered]}, (POSITIVE,),
-        said["products"], said["rank"].format(n=len(ordered)), named=False,
+        {terms["products"]: [_exact(count) for _, count in ordered]}, (POSITIVE,),
+        terms["products"], terms["rank"].format(n=len(ordered)), named=False,
     )  # fmt: skip
     return Content("Two charts", (shares, tail), values)
 
@@ -127,10 +127,10 @@ def _exact(value: float) -> Estimate:
 
 OPENING = (
     Slide("title", "run, catalogue", _title),
-    Slide("idea", "figure contrastive_idea", _idea),
+    figure_slide("idea", "contrastive_idea"),
     Slide("modalities", "a test product of the run", _modalities),
     Slide("data_sets", "facts with their sources, catalogue", _data_sets),
-    Slide("streams", "figure streams", _streams),
+    figure_slide("streams", "streams"),
     Slide("challenges", "catalogue", _challenges),
     Slide("data", "catalogue", _data),
 )
@@ -146,9 +146,9 @@ def millions(m: Material) -> str:
 
 
 def _tasks(m: Material) -> Content:
-    said = words("tasks", m.lang)
-    header = tuple(said[k] for k in ("modality", "task", "hidden", "target", "loss"))
-    rows = tuple(_task_row(m, modality, said) for modality in MODALITIES)
+    terms = words("tasks", m.lang)
+    header = tuple(terms[k] for k in ("modality", "task", "hidden", "target", "loss"))
+    rows = tuple(_task_row(m, modality, terms) for modality in MODALITIES)
     values = {
         "rate": f"{m.sources.run.config.mask.rate:.0%}",
         "tasks": ", ".join(row[1].text for row in rows),
@@ -157,20 +157,16 @@ def _tasks(m: Material) -> Content:
     return Content("Wide chart or table", (table,), values)
 
 
-def _task_row(m: Material, modality: str, said: dict[str, str]) -> tuple[Cell, ...]:
+def _task_row(m: Material, modality: str, terms: dict[str, str]) -> tuple[Cell, ...]:
     spec = SPECS[modality]
     discrete = spec.kind == "discrete"
     return (
         cell(m.label(modality), MODALITY_COLOURS[modality], bold=True),
         cell(m.label(spec.task)),
-        cell(said[f"{modality}_hidden"]),
-        cell(said["same" if discrete else "features"]),
-        cell(said["entropy" if discrete else "regression"]),
+        cell(terms[f"{modality}_hidden"]),
+        cell(terms["same" if discrete else "features"]),
+        cell(terms["entropy" if discrete else "regression"]),
     )
-
-
-def _predictions(m: Material) -> Content:
-    return pictured(m.picture("mask_image"))
 
 
 def _scores(m: Material) -> Content:
@@ -189,20 +185,16 @@ def _own_share(cosine: float) -> float:
     return math.e / (math.e + others)
 
 
-def _weights(m: Material) -> Content:
-    return pictured(m.picture("weight_effects"))
-
-
 def _loss(m: Material) -> Content:
     """Draw each loss of metrics.jsonl relative to its first value."""
-    said, path = words("loss", m.lang), m.sources.run_folder / "metrics.jsonl"
+    terms, path = words("loss", m.lang), m.sources.run_folder / "metrics.jsonl"
     rows = [row for row in read_metrics(m.sources.run_folder) if "loss/contrastive" in row]
     if len(rows) < 2:
         raise Unavailable(f"no logged contrastive loss in {path}")
     colours = dict(zip(TASKS, MODALITY_COLOURS.values(), strict=True))
     drawn = {"contrastive": INK} | {t: c for t, c in colours.items() if f"loss/{t}" in rows[0]}
     series = {
-        said.get(name, name): [_share(row, rows[0], f"loss/{name}") for row in rows]
+        terms.get(name, name): [_share(row, rows[0], f"loss/{name}") for row in rows]
         for name in drawn
     }
     steps = tuple(row["step"] for row in rows)
@@ -212,9 +204,9 @@ def _loss(m: Material) -> Content:
         "first": f"{first:.1f}",
         "last": f"{last:.1f}",
         "share": f"{last / first:.0%}",
-        "weighting": _weighting(m.sources.run.config.loss, said),
+        "weighting": _weighting(m.sources.run.config.loss, terms),
     }
-    chart = Chart("curves", steps, series, tuple(drawn.values()), said["axis"], said["step"])
+    chart = Chart("curves", steps, series, tuple(drawn.values()), terms["axis"], terms["step"])
     return Content("Equation and chart", (chart,), values)
 
 
@@ -224,13 +216,13 @@ def _share(row: dict[str, float], first: dict[str, float], name: str) -> Estimat
     return Estimate(row[name] / first[name], None, None, 1)
 
 
-def _weighting(loss: LossConfig, said: dict[str, str]) -> str:
+def _weighting(loss: LossConfig, terms: dict[str, str]) -> str:
     """Return the description of the run's loss weights."""
     if loss.weight_on == "none":
-        return said["none"]
+        return terms["none"]
     if loss.weight_by == "posterior":
-        return said["posterior"].format(place=loss.weight_on)
-    return said[f"on_{loss.weight_on}"]
+        return terms["posterior"].format(place=loss.weight_on)
+    return terms[f"on_{loss.weight_on}"]
 
 
 def _training(m: Material) -> Content:
@@ -243,9 +235,9 @@ def _training(m: Material) -> Content:
 METHOD = (
     Slide("framework", "figure architecture", _framework),
     Slide("tasks", "configuration of the run", _tasks),
-    Slide("predictions", "figure mask_image", _predictions),
+    figure_slide("predictions", "mask_image"),
     Slide("scores", "figure scores", _scores),
-    Slide("weights", "figure weight_effects", _weights),
+    figure_slide("weights", "weight_effects"),
     Slide("loss", "metrics.jsonl of the run", _loss),
     Slide("training", "figure scores_over_time", _training, standard=False),
 )

@@ -15,6 +15,7 @@ from scale.talk.material import (
     Slide,
     Unavailable,
     difference,
+    figure_slide,
     pictured,
     words,
     written,
@@ -29,7 +30,7 @@ ALL, TEST = subset_name(MODALITIES), "held out"
 RUN_METRIC, STUDY_METRIC = "mAP@1", "mAP@5"
 STAGES = {"trained": POSITIVE, "untrained": "#7C8696", "chance": "#C9CFD8"}
 QUERIES = 3
-"""Rows of the retrieval sheet, large enough for the last row of a room."""
+"""Rows of the retrieval sheet: few enough to be read from the back of a room."""
 POLICY_COLOURS = (POSITIVE, "#1B2330", "#32A287", NEGATIVE)
 QUIET = "#7C8696"
 RATE = 0.3
@@ -66,7 +67,7 @@ def facts(summary: Summary) -> dict[str, Any]:
 
 
 def _missing(m: Material) -> Content:
-    said, summary = words("study_missing", m.lang), m.study("missing")
+    terms, summary = words("study_missing", m.lang), m.study("missing")
     rates = sorted({float(row.factors["rate"]) for row in summary.rows})
     by_place = {(row.factors["policy"], row.factors["rate"]): row for row in summary.rows}
     series = {p: [by_place[p, r].estimate(TEST, STUDY_METRIC) for r in rates] for p in POLICIES}
@@ -81,23 +82,23 @@ def _missing(m: Material) -> Content:
         "skip_verdict": m.verdict(skip),
     }
     chart = Chart("lines", tuple(f"{rate:.0%}" for rate in rates), series, POLICY_COLOURS,
-                  said["axis"], said["rate"])  # fmt: skip
+                  terms["axis"], terms["rate"])  # fmt: skip
     return Content("Chart or table", (chart,), values)
 
 
 def _parts(m: Material) -> Content:
-    said, added, fusion = words("study_parts", m.lang), m.study("modalities"), m.study("fusion")
+    terms, added, fusion = words("study_parts", m.lang), m.study("modalities"), m.study("fusion")
     names = [m.label(MODALITIES[0])]
-    names += [said["plus"].format(name=m.label(each)) for each in MODALITIES[1:]]
+    names += [terms["plus"].format(name=m.label(each)) for each in MODALITIES[1:]]
     grown = [row.estimate(TEST, STUDY_METRIC) for row in added.rows]
     left = Chart("bars", tuple(names), {STUDY_METRIC: grown}, tuple(MODALITY_COLOURS.values()),
-                 said["axis"])  # fmt: skip
+                 terms["axis"])  # fmt: skip
     rows = [row for row in fusion.rows if row.factors["inputs"] == ALL]
     rows.sort(key=lambda row: -(row.estimate(TEST, STUDY_METRIC).value or 0))
     designs = [str(row.factors["system"]) for row in rows]
     found = [row.estimate(TEST, STUDY_METRIC) for row in rows]
     colours = tuple(POSITIVE if name in BASELINES else QUIET for name in designs)
-    right = Chart("bars", tuple(designs), {STUDY_METRIC: found}, colours, said["axis"])
+    right = Chart("bars", tuple(designs), {STUDY_METRIC: found}, colours, terms["axis"])
     five = outcome_of(added, {"modalities": ALL}, {"modalities": MODALITIES[0]})
     towers = outcome_of(
         fusion, {"inputs": ALL, "system": "SCALE"}, {"inputs": ALL, "system": "CLIP"}
@@ -115,7 +116,7 @@ def _parts(m: Material) -> Content:
 
 def _weighting(m: Material) -> Content:
     """Draw differences to uniform weights over all regimes, in the study's first metric."""
-    said, summary = words("study_weighting", m.lang), m.study("weighting")
+    terms, summary = words("study_weighting", m.lang), m.study("weighting")
     metric, other = summary.study.metrics[:2]
     found = {
         key: outcome_of(summary, {"weighting": name}, {"weighting": "uniform"}, metric)
@@ -134,45 +135,42 @@ def _weighting(m: Material) -> Content:
         "scores_verdict": m.verdict(found["scores"]),
         "logits": difference(found["logits"].seeds),
         "control": difference(control.seeds),
-        "bars": _listed([said[key] for key in found], [o.seeds for o in found.values()], "+"),
+        "bars": _listed([terms[key] for key in found], [o.seeds for o in found.values()], "+"),
     }
-    chart = _differences(found, [said[key] for key in found], said["axis"])
+    chart = _differences(found, [terms[key] for key in found], terms["axis"])
     return Content("Chart or table", (chart,), values, found["scores"].verdict)
 
 
 def _objective(m: Material) -> Content:
-    said, summary = words("study_objective", m.lang), m.study("tasks")
-    found = {
-        _last(o.comparison.worse).removeprefix("without "): o
-        for o in summary.outcomes
-        if o.comparison.metric == STUDY_METRIC
-    }
-    names = [said.get(name, name) for name in found]
-    values = facts(summary) | {
-        "contrast": difference(found["contrastive"].seeds),
-        "verdict": m.verdict(found["contrastive"]),
-        "count": len(found),
-        "open": sum(o.verdict == "not decided" for o in found.values()),
-        "bars": _listed(names, [o.seeds for o in found.values()], "+"),
-    }
-    chart = _differences(found, names, said["axis"])
-    return Content("Chart or table", (chart,), values)
+    return _ablations(m, "study_objective", "tasks", "contrastive", "contrast", POSITIVE)
 
 
 def _faults(m: Material) -> Content:
-    said, summary = words("faults", m.lang), m.study("faults")
-    found = {_last(o.comparison.worse): o for o in summary.outcomes
-             if o.comparison.metric == STUDY_METRIC}  # fmt: skip
-    names = [said[name] for name in found]
-    whole = found["the whole released loss"]
+    return _ablations(m, "faults", "faults", "the whole released loss", "whole", NEGATIVE)
+
+
+def _ablations(m: Material, slide: str, study: str, main: str, value: str, colour: str) -> Content:
+    """Draw the differences between the whole objective and each variant of a study.
+
+    Args:
+        main: variant whose difference and verdict are in the text, the difference as `value`.
+        colour: of the decided differences.
+    """
+    terms, summary = words(slide, m.lang), m.study(study)
+    found = {
+        str(list(o.comparison.worse.values())[-1]).removeprefix("without "): o
+        for o in summary.outcomes
+        if o.comparison.metric == STUDY_METRIC
+    }
+    names = [terms.get(name, name) for name in found]
     values = facts(summary) | {
-        "whole": difference(whole.seeds),
-        "verdict": m.verdict(whole),
-        "open": sum(o.verdict == "not decided" for o in found.values()),
+        value: difference(found[main].seeds),
+        "verdict": m.verdict(found[main]),
         "count": len(found),
+        "open": sum(o.verdict == "not decided" for o in found.values()),
         "bars": _listed(names, [o.seeds for o in found.values()], "+"),
     }
-    chart = _differences(found, names, said["axis"], NEGATIVE)
+    chart = _differences(found, names, terms["axis"], colour)
     return Content("Chart or table", (chart,), values)
 
 
@@ -186,10 +184,6 @@ def _differences(
     )
     differences = [o.seeds for o in found.values()]
     return Chart("bars", tuple(names), {axis: differences}, colours, axis)
-
-
-def _last(side: dict[str, Factor]) -> str:
-    return str(list(side.values())[-1])
 
 
 def _listed(names: Sequence[str], found: Sequence[Estimate], sign: str = "") -> str:
@@ -207,18 +201,18 @@ STUDIES = (
 
 
 def _retrieval(m: Material) -> Content:
-    said, results = words("retrieval", m.lang), m.results
+    terms, results = words("retrieval", m.lang), m.results
     tree = results["retrieval"]["category"]
     stages = [stage for stage in STAGES if stage in tree]
     subsets = [s for s in (ALL, *MODALITIES) if _known(tree["trained"], s)]
     if ALL not in subsets:
         raise Unavailable("results.json has no category retrieval by all modalities")
-    names = tuple(said["five"] if s == ALL else m.label(s) for s in subsets)
+    names = tuple(terms["five"] if s == ALL else m.label(s) for s in subsets)
     series = {
         m.label(stage): [Estimate(**tree[stage][s][RUN_METRIC]) for s in subsets]
         for stage in stages
     }
-    chart = Chart("columns", names, series, tuple(STAGES[s] for s in stages), said["axis"])
+    chart = Chart("columns", names, series, tuple(STAGES[s] for s in stages), terms["axis"])
     cells = zip(names, series[m.label("trained")], strict=True)
     values = {
         "all": written(tree["trained"][ALL][RUN_METRIC]),
@@ -258,7 +252,7 @@ def _sheet(m: Material) -> Content:
 
 
 def _directions(m: Material) -> Content:
-    said, results = words("directions", m.lang), m.results
+    terms, results = words("directions", m.lang), m.results
     tree = results["retrieval"]["instance"]
     trained = {
         name: Estimate(**by_metric["Recall@10"])
@@ -271,7 +265,7 @@ def _directions(m: Material) -> Content:
         raise Unavailable("results.json has no instance retrieval between modalities")
     chance = [tree["chance"][name]["Recall@10"]["value"] for name in known]
     best = max(known, key=lambda name: trained[name].value or 0)
-    header = (said["from"], *(m.label(b) for b in MODALITIES))
+    header = (terms["from"], *(m.label(b) for b in MODALITIES))
     rows = tuple(
         (cell(m.label(a), bold=True), *(_direction(trained.get(f"{a}->{b}")) for b in MODALITIES))
         for a in MODALITIES
@@ -283,7 +277,7 @@ def _directions(m: Material) -> Content:
 
 
 def _direction(found: Estimate | None) -> Cell:
-    """Return a cell with value and interval, on a ground that darkens with the value."""
+    """Return a cell with value and interval; its background darkens with the value."""
     if found is None or found.value is None:
         return cell("–")
     value, _, interval = written(found).partition(" ")
@@ -291,22 +285,22 @@ def _direction(found: Estimate | None) -> Cell:
 
 
 def _downstream(m: Material) -> Content:
-    said, results = words("downstream", m.lang), m.results
+    terms, results = words("downstream", m.lang), m.results
     probe = results.get("classification", {}).get("linear_probe")
     clusters = results.get("clustering")
     if not probe or not clusters:
         raise Unavailable("results.json has no classification or no clustering")
     lines = [
-        (said["accuracy"], probe, "accuracy", "majority"),
-        (said["macro"], probe, "macro-F1", "majority"),
-        (said["nmi"], clusters, "NMI", "chance"),
-        (said["purity"], clusters, "purity", "chance"),
+        (terms["accuracy"], probe, "accuracy", "majority"),
+        (terms["macro"], probe, "macro-F1", "majority"),
+        (terms["nmi"], clusters, "NMI", "chance"),
+        (terms["purity"], clusters, "purity", "chance"),
     ]
     rows = tuple(
         (cell(name), *(_score(tree, stage, metric) for stage in ("trained", "untrained", base)))
         for name, tree, metric, base in lines
     )
-    header = (said["measure"], m.label("trained"), m.label("untrained"), said["baseline"])
+    header = (terms["measure"], m.label("trained"), m.label("untrained"), terms["baseline"])
     table = Table(header, rows, (3.4, 2.9, 2.9, 2.9))
     return Content("Wide chart or table", (table,), _split(results))
 
@@ -316,14 +310,10 @@ def _score(tree: dict[str, Any], stage: str, metric: str) -> Cell:
     return cell(written(found) if found else "–", bold=stage == "trained")
 
 
-def _map(m: Material) -> Content:
-    return pictured(m.picture("embedding_map"))
-
-
 RESULTS = (
     Slide("retrieval", "results.json", _retrieval),
     Slide("sheet", "figure retrieval_sheet", _sheet),
     Slide("directions", "results.json", _directions, standard=False),
     Slide("downstream", "results.json", _downstream, standard=False),
-    Slide("map", "figure embedding_map", _map, standard=False),
+    figure_slide("map", "embedding_map", standard=False),
 )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pptx.dml.color import RGBColor
 from pptx.enum.dml import MSO_THEME_COLOR
 from pptx.enum.text import MSO_ANCHOR
 from pptx.oxml import parse_xml
@@ -12,7 +11,7 @@ from pptx.shapes.placeholder import TablePlaceholder
 from pptx.table import _Cell
 from pptx.util import Emu, Pt
 
-from scale.talk.page import SMALLEST, Page, describe, longest_word, text_height, write
+from scale.talk.page import SMALLEST, Page, describe, longest_word, rgb, text_height, write
 
 MARGINS = (7.0, 4.0)
 """Horizontal and vertical margins of a cell in points."""
@@ -20,7 +19,7 @@ LARGEST = 20
 PLAIN = "{2D5ABB26-0587-4C30-8999-92F81FD0307C}"
 """Id of PowerPoint's table style without fills and lines."""
 ROOMY = 1.45
-"""Maximum ratio of a row's height to that of its text."""
+"""Maximum ratio of the height of a row to that of its text."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ class Table:
         holder = TablePlaceholder(place._element, place._parent)
         frame = holder.insert_table(len(grid), len(self.header))
         table = frame.table
-        _undress(table)
+        table.first_row = table.horz_banding = False
+        table._tbl.tblPr.find("{*}tableStyleId").text = PLAIN
         for column, width in zip(table.columns, width_C, strict=True):
             column.width = Pt(width)
         for number, (row, cells) in enumerate(zip(table.rows, grid, strict=True)):
@@ -100,14 +100,6 @@ def _layout(
     )
 
 
-def _undress(table) -> None:
-    properties = table._tbl.tblPr
-    for flag in ("firstRow", "bandRow"):
-        properties.attrib.pop(flag, None)
-    style = properties.find("{*}tableStyleId")
-    style.text = PLAIN
-
-
 def _fill(target: _Cell, content: Cell, size: int, page: Page, header: bool) -> None:
     target.margin_left = target.margin_right = Pt(MARGINS[0])
     target.margin_top = target.margin_bottom = Pt(MARGINS[1])
@@ -121,13 +113,13 @@ def _fill(target: _Cell, content: Cell, size: int, page: Page, header: bool) -> 
     for run, (_, colour) in zip(runs, content.parts, strict=True):
         run.font.bold = content.bold or None
         if colour:
-            run.font.color.rgb = RGBColor.from_string(colour.lstrip("#"))
+            run.font.color.rgb = rgb(colour)
     if header or content.fill:
         target.fill.solid()
     if header:
         target.fill.fore_color.theme_color = MSO_THEME_COLOR.BACKGROUND_2
     elif content.fill:
-        target.fill.fore_color.rgb = RGBColor.from_string(content.fill.lstrip("#"))
+        target.fill.fore_color.rgb = rgb(content.fill)
     fill = '<a:solidFill><a:srgbClr val="C9CFD8"/></a:solidFill>'
     line = parse_xml(f'<a:lnB {nsdecls("a")} w="9525">{fill}</a:lnB>')
     # Lines come before the fill in a cell's properties.

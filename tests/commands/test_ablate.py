@@ -98,9 +98,8 @@ def test_the_same_command_goes_on_and_report_only_trains_nothing(
     assert "toy-views-zh.svg" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
+def test_failures_are_one_plain_line_and_two(small_catalogue, tmp_path, capsys):
+    for arguments, message in (
         (["flying"], "flying"),
         ([], "Name of the study"),
         (["missing"], "the study missing needs --catalogue FOLDER"),
@@ -110,22 +109,18 @@ def test_the_same_command_goes_on_and_report_only_trains_nothing(
          "no finished runs of the study missing in"),
         (["toy", "--report-only"], "no finished runs of the study toy in"),
         (["scarcity", "--report-only"], "no finished runs of the study scarcity in"),
-        (["missing", "--catalogue", "CATALOGUE", "--preset", "huge"],
+        (["missing", "--catalogue", str(small_catalogue), "--preset", "huge"],
          "unknown preset 'huge'; known: micro, tiny, small, base"),
         (["toy", "--seeds", "0"], "study toy: seeds must be positive"),
         (["toy", "--seeds", "-1"], "study toy: seeds must be positive"),
         (["toy", "--lang", "fr"], "fr"),
-    ],
-)  # fmt: skip
-def test_failures_are_one_plain_line_and_two(arguments, says, small_catalogue, tmp_path, capsys):
-    places = {"CATALOGUE": str(small_catalogue)}
-    arguments = [places.get(a, a) for a in arguments]
-    assert cli.main(["ablate", *arguments, "--out", str(tmp_path / "out")]) == 2
-    printed = capsys.readouterr()
-    assert len(printed.err.strip().splitlines()) == 1
-    assert says in printed.err
-    assert "Traceback" not in printed.err
-    assert printed.out == ""
+    ):  # fmt: skip
+        assert cli.main(["ablate", *arguments, "--out", str(tmp_path / "out")]) == 2, arguments
+        printed = capsys.readouterr()
+        assert len(printed.err.strip().splitlines()) == 1, arguments
+        assert message in printed.err
+        assert "Traceback" not in printed.err
+        assert printed.out == ""
 
 
 def test_help_names_every_study(capsys):

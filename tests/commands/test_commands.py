@@ -193,32 +193,25 @@ def test_documentation_does_not_change_the_fingerprint_of_the_code(small_catalog
         assert fingerprint_of(code.replace(old, new, 1)) != expected
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
+def test_failures_are_one_plain_line_and_two(run_folder, small_catalogue, tmp_path, capsys):
+    run, shop, out = run_folder, small_catalogue, tmp_path / "out"
+    for arguments, message in (
         (["fly"], "unknown command 'fly'"),
         (["pretrain"], "--catalogue"),
         (["pretrain", "--preset", "huge"], "unknown preset 'huge'; known: micro, tiny"),
         (["pretrain", "--catalogue", "x", "--out", "y", "--train.stepz", "3"], "--train.stepz"),
-        (["pretrain", "--catalogue", "nowhere", "--out", "OUT"], "nowhere"),
+        (["pretrain", "--catalogue", "nowhere", "--out", out], "nowhere"),
         (["evaluate", "nowhere", "--catalogue", "x"], "is nowhere the folder of a run?"),
-        (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "v.txt"], "v.txt"),
-        (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "v.npy", "--subset", "smell"],
+        (["embed", run, "--catalogue", shop, "--out", "v.txt"], "v.txt"),
+        (["embed", run, "--catalogue", shop, "--out", "v.npy", "--subset", "smell"],
          "unknown modality 'smell'"),
-        (["search", "x.png", "--run", "RUN", "--catalogue", "CATALOGUE"], "x.png: no such file"),
-        (["pretrain", "--catalogue", "CATALOGUE", "--out", "OUT", "--train.device", "abacus"],
-         "abacus"),
-    ],
-)  # fmt: skip
-def test_failures_are_one_plain_line_and_two(
-    arguments, says, run_folder, small_catalogue, tmp_path, capsys
-):
-    places = {"RUN": str(run_folder), "CATALOGUE": str(small_catalogue),
-              "OUT": str(tmp_path / "out")}  # fmt: skip
-    assert cli.main([places.get(a, a) for a in arguments]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if says in line]
-    assert len(lines) == 1
-    assert "Traceback" not in lines[0]
+        (["search", "x.png", "--run", run, "--catalogue", shop], "x.png: no such file"),
+        (["pretrain", "--catalogue", shop, "--out", out, "--train.device", "abacus"], "abacus"),
+    ):  # fmt: skip
+        assert cli.main(list(map(str, arguments))) == 2, arguments
+        lines = [line for line in capsys.readouterr().err.splitlines() if message in line]
+        assert len(lines) == 1, arguments
+        assert "Traceback" not in lines[0]
 
 
 def test_the_command_in_a_process_of_its_own():

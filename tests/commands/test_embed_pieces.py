@@ -225,32 +225,25 @@ def test_an_index_of_another_run_or_width_is_refused(run, run_folder, flat, fold
         search_index(run, wider, query, 3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "OUT", "--piece-size", "0"],
+def test_failures_are_one_plain_line(run_folder, small_catalogue, folder, flat, tmp_path, capsys):
+    run, shop, out = run_folder, small_catalogue, tmp_path / "out"
+    for arguments, message in (
+        (["embed", run, "--catalogue", shop, "--out", out, "--piece-size", "0"],
          "pieces of 0 products"),
-        (["embed", "RUN", "--catalogue", "CATALOGUE", "--out", "CATALOGUE"],
-         "which is not a file of embeddings"),
-        (["index", "CATALOGUE", "--out", "OUT"], "manifest.json: no such file; scale embed"),
-        (["index", "PIECES", "--out", "OUT"], "48 products are too few for ivfpq"),
-        (["index", "PIECES", "--out", "PIECES", "--kind", "flat"], "not the manifest of an index"),
-        (["search", "a cup", "--run", "RUN"], "give --catalogue or --index"),
-        (["search", "a cup", "--run", "RUN", "--index", "PIECES"], "not the manifest of an index"),
-        (["search", "a cup", "--run", "RUN", "--index", "INDEX", "--subset", "text"],
+        (["embed", run, "--catalogue", shop, "--out", shop], "which is not a file of embeddings"),
+        (["index", shop, "--out", out], "manifest.json: no such file; scale embed"),
+        (["index", folder, "--out", out], "48 products are too few for ivfpq"),
+        (["index", folder, "--out", folder, "--kind", "flat"], "not the manifest of an index"),
+        (["search", "a cup", "--run", run], "give --catalogue or --index"),
+        (["search", "a cup", "--run", run, "--index", folder], "not the manifest of an index"),
+        (["search", "a cup", "--run", run, "--index", flat, "--subset", "text"],
          "an index has its own subset"),
-        (["search", "  ", "--run", "RUN", "--index", "INDEX"], "the text is empty"),
-    ],
-)  # fmt: skip
-def test_failures_are_one_plain_line(
-    arguments, says, run_folder, small_catalogue, folder, flat, tmp_path, capsys
-):
-    places = {"RUN": run_folder, "CATALOGUE": small_catalogue, "OUT": tmp_path / "out",
-              "PIECES": folder, "INDEX": flat}  # fmt: skip
-    assert cli.main([str(places.get(a, a)) for a in arguments]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if says in line]
-    assert len(lines) == 1
-    assert "Traceback" not in lines[0]
+        (["search", "  ", "--run", run, "--index", flat], "the text is empty"),
+    ):  # fmt: skip
+        assert cli.main(list(map(str, arguments))) == 2, arguments
+        lines = [line for line in capsys.readouterr().err.splitlines() if message in line]
+        assert len(lines) == 1, arguments
+        assert "Traceback" not in lines[0]
 
 
 def test_a_query_that_the_model_does_not_take_is_refused(run, flat, small_catalogue):

@@ -9,7 +9,7 @@ from tests.viz.conftest import readable  # noqa: F401
 
 @pytest.fixture(autouse=True)
 def umap_by_pca(monkeypatch):
-    """PCA instead of UMAP, which compiles for 15 seconds; returns the seeds asked for."""
+    """PCA instead of UMAP, which compiles for 15 seconds; returns the seeds that were passed."""
     seeds = []
 
     def project(unit_PD, seed):
@@ -18,6 +18,12 @@ def umap_by_pca(monkeypatch):
 
     monkeypatch.setattr("scale.explore.projections.kept_umap", project)
     return seeds
+
+
+@pytest.fixture(autouse=True)
+def few_pixels(monkeypatch):
+    """Figures of 20 instead of 100 dots per inch: no test reads their pixels."""
+    monkeypatch.setattr("scale.explore.markup.DPI", 20)
 
 
 @pytest.fixture(scope="session")

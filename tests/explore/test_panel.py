@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from scale.explore.markup import bar_rows, heat_table, number
 from scale.explore.panel import ClickableHtml, Panel, Throttle
 from scale.explore.source import ExplorerSource, picture_uri
-from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.viz.theme import diverging
 
 
 class NumberPanel(Panel):
-    """Shows a number, complains about a negative one."""
+    """Shows a number; a negative one is an error."""
 
     def __init__(self):
         super().__init__()
@@ -47,10 +46,7 @@ def test_a_browser_message_is_a_pick():
     for content in ({"key": "a", "drag": True}, {"key": "b"}, {"key": 3}, "a", {}):
         surface._handle_custom_msg(content, [])
     assert found == [("a", True), ("b", False)]
-
-
-def test_a_pick_without_callback_does_nothing():
-    ClickableHtml("<b data-key='a'>a</b>").pick("a")
+    ClickableHtml("<b data-key='a'>a</b>").pick("a")  # without a function: nothing happens
 
 
 def test_without_a_loop_each_request_runs_at_once():
@@ -112,9 +108,8 @@ def test_a_panel_without_picture_gives_the_reason():
     assert "image/png" not in bundle
 
 
-@pytest.mark.parametrize(("value", "shown"), [(-0.5, "−0.50"), (0.126, "0.13"), (np.nan, "–")])
-def test_numbers(value, shown):
-    assert number(value) == shown
+def test_numbers():
+    assert [number(v) for v in (-0.5, 0.126, -0.001, np.nan)] == ["−0.50", "0.13", "0.00", "–"]
 
 
 def test_a_heat_table_has_a_number_where_both_are_present():
@@ -187,14 +182,10 @@ def test_a_run_that_does_not_fit_the_catalogue_is_an_error(run_folder, tmp_path)
         ExplorerSource.open(tmp_path, tmp_path)
 
 
-def test_modalities_have_one_order(source):
-    assert [INDEX[m] for m in MODALITIES] == list(range(source.data.present_NM.shape[1]))
-
-
 def test_a_run_on_another_device_is_copied(source):
     elsewhere = ScaleModel(source.run.config.model).to("meta")
     run = replace(source.run, model=elsewhere)
     with pytest.raises(NotImplementedError, match="meta"):
-        ExplorerSource(run, source.data)  # its weights are asked for: meta has none to give
+        ExplorerSource(run, source.data)  # a copy of the weights, which meta does not have
     assert next(elsewhere.parameters()).device.type == "meta"
     assert ExplorerSource(source.run, source.data).run is source.run

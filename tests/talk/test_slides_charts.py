@@ -59,24 +59,21 @@ def test_curves_leave_gaps_out(page):
     assert list(native.plots[0].series[0].values) == [0.2, -0.1]
 
 
-@pytest.mark.parametrize(
-    ("values", "limits"),
-    [
+def test_an_axis_contains_zero_values_and_whiskers():
+    for values, limits in (
         ([(0.47, 0.39, 0.54)], (0.0, 0.6, 0.1)),
         ([(-0.057, -0.071, -0.042), (0.001, -0.002, 0.005)], (-0.08, 0.02, 0.02)),
         ([(1.0, None, None), (0.53, None, None)], (0.0, 1.0, 0.2)),
         ([(720.0, None, None)], (0.0, 800.0, 200.0)),
         ([(0.0, None, None)], (0.0, 0.1, 0.1)),
-    ],
-)
-def test_an_axis_holds_zero_values_and_whiskers(values, limits):
-    low, high, step = axis_limits([Estimate(*each, 5) for each in values])
-    assert (low, high, step) == pytest.approx(limits)
-    ends = [end for each in values for end in each if end is not None]
-    assert low <= min([0, *ends]) + 1e-9
-    assert high >= max([0, *ends]) - 1e-9
-    assert (high - low) / step <= STEPS + 1e-9
-    assert math.isclose((high - low) / step, round((high - low) / step))
+    ):
+        low, high, step = axis_limits([Estimate(*each, 5) for each in values])
+        assert (low, high, step) == pytest.approx(limits)
+        ends = [end for each in values for end in each if end is not None]
+        assert low <= min([0, *ends]) + 1e-9
+        assert high >= max([0, *ends]) - 1e-9
+        assert (high - low) / step <= STEPS + 1e-9
+        assert math.isclose((high - low) / step, round((high - low) / step))
 
 
 def test_an_axis_is_written_with_the_decimals_of_its_step():
@@ -101,12 +98,12 @@ def test_a_table_that_does_not_fit_is_refused(page):
         Table(("a", "b"), rows, (1, 1)).put(page, FIRST, "alt")
 
 
-def test_the_check_sees_what_is_wrong(page):
+def test_layout_faults_are_reported(page):
     frame = put(page, Table(("a", "b"), ((cell("x"), cell("y")),), (1, 1)))
     assert not problems(deck_of(page))
     frame.table.cell(1, 0).text_frame.paragraphs[0].runs[0].text = "far too many words " * 20
     frame._element.xpath(".//p:cNvPr")[0].set("descr", "")
     frame.left = deck_of(page).slide_width
     found = " ".join(problems(deck_of(page)))
-    for complaint in ("overflows", "no alternative text", "reaches beyond the page"):
-        assert complaint in found
+    for message in ("overflows", "no alternative text", "extends beyond the page"):
+        assert message in found

@@ -60,7 +60,7 @@ def make(measured, small_catalogue, studies):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_pictures():
-    """Pictures of 60 instead of 220 dots per inch: no test looks at their pixels."""
+    """Pictures of 60 instead of 220 dots per inch: no test reads their pixels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "DOTS", 60)
         yield
@@ -98,7 +98,7 @@ def test_nothing_overflows_and_all_has_a_description(talk):
     assert problems(talk[1]) == []
 
 
-def test_shapes_of_a_slide_have_ids_of_their_own(talk):
+def test_shapes_of_a_slide_have_different_ids(talk):
     for slide in talk[1].slides:
         ids = slide.shapes._spTree.xpath(".//p:cNvPr/@id")
         assert len(ids) == len(set(ids)), slide.shapes.title.text_frame.text
@@ -141,7 +141,7 @@ def test_the_same_inputs_give_the_same_bytes(make, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pptx", "b.pptx", "talk.toml"]
 
 
-def test_what_is_not_there_is_left_out_and_told(make, run_folder, tmp_path, capsys):
+def test_slides_without_material_are_left_out_and_listed(make, run_folder, tmp_path, capsys):
     out = tmp_path / "deck.pptx"
     (tmp_path / "talk.toml").write_text('slides = ["title", "retrieval", "faults", "training"]')
     run = tmp_path / "run"
@@ -192,27 +192,24 @@ def test_own_slides(make, tmp_path):
     assert len(wide.shapes._spTree.xpath(".//p:pic")) == 1
 
 
-@pytest.mark.parametrize(
-    ("toml", "complaint"),
-    [
+def test_a_faulty_talk_is_an_error(tmp_path):
+    path = tmp_path / "talk.toml"
+    for toml, message in (
         ('slides = ["idee"]', "no slide named 'idee'; known: title, idea, modalities"),
-        ('slides = ["idea", "idea"]', "the slide idea is named twice"),
+        ('slides = ["idea", "idea"]', "the slide idea occurs twice"),
         ("slides = []", "slides must be a list of names"),
         ('slide = ["idea"]', "unknown key slide; known: slides, own"),
         ("slides = [", "not a TOML file"),
         ('[own.x]\ntitel = "X"', r"unknown key own\.x\.titel; known: alt, notes, picture"),
         ('[own.x]\npoints = ["a"]', "own.x.*title"),
         ('[own.x]\ntitle = "X"\npoints = [1]', r"own\.x\.points must be texts"),
-        ('[own.idea]\ntitle = "X"', "own.idea has the name of a slide of the talk"),
+        ('[own.idea]\ntitle = "X"', "own.idea: the talk already has a slide of this name"),
         ('[own.x]\ntitle = "X"\npicture = "none.png"', "none.png: no such file"),
         ('[own.x]\ntitle = "X"\npicture = "talk.toml"', "not a picture"),
-    ],
-)
-def test_a_wrong_talk_is_told(tmp_path, toml, complaint):
-    path = tmp_path / "talk.toml"
-    path.write_text(toml)
-    with pytest.raises(ValueError, match=complaint):
-        read_plan(path)
+    ):
+        path.write_text(toml)
+        with pytest.raises(ValueError, match=message):
+            read_plan(path)
 
 
 def test_own_slides_come_last_without_a_list(tmp_path):
@@ -223,7 +220,7 @@ def test_own_slides_come_last_without_a_list(tmp_path):
     ]
 
 
-def test_bad_input_is_told(make, tmp_path, capsys):
+def test_bad_input_is_an_error(make, tmp_path, capsys):
     assert cli.main(["slides", "--run", str(tmp_path / "none")]) == 2
     assert "make demo" in capsys.readouterr().err
     assert make("--date", "yesterday") == 2

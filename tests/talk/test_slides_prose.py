@@ -17,7 +17,7 @@ READ = {
 }
 HAN = re.compile("[一-鿿]")
 MEASURED = ("split", "seeds", "products")
-"""A measured slide says how many."""
+"""Fields of a sample size."""
 
 
 def fields(value):
@@ -82,7 +82,7 @@ def test_the_shipped_fonts_have_every_letter():
             assert missing <= set("′ᵢ−●"), (missing, text)
 
 
-def test_values_are_put_in_and_a_missing_one_is_told():
+def test_values_are_formatted_and_a_missing_one_is_an_error():
     values = {"run": "demo", "catalogue": "shop", "products": 7}
     said = prose("title", "en", values)
     assert "7 products" in said.points[1]
@@ -104,13 +104,13 @@ def test_a_title_follows_the_verdict():
         prose("study_weighting", "en", values, "perhaps")
 
 
-def test_an_unknown_slide_is_told():
+def test_an_unknown_slide_is_an_error():
     with pytest.raises(ValueError, match=r"no words for the slide nothing in talk_zh\.toml"):
         prose("nothing", "zh", {})
     assert words("idea", "en") == {}
 
 
-def test_measured_slides_say_how_many():
+def test_measured_slides_have_a_sample_size():
     for key in ("retrieval", "directions", "downstream", "study_missing", "study_parts",
                 "study_weighting", "study_objective", "faults"):  # fmt: skip
         assert fields(READ["en"][key]["source"]) & set(MEASURED), key
