@@ -19,10 +19,9 @@ from scale.config import Config, LossConfig
 from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.losses.weighting import Weights, loss_weights
 from scale.modalities import INDEX, MODALITIES, PAIRS, SPECS
-from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
+from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, padding_with_cls
 from scale.model.scale import ScaleModel
 from scale.model.scores import Scores
-from scale.model.transformer import padding_with_cls
 from scale.seeding import derived_seed
 from scale.training.optimizer import learning_rate, parameter_groups
 from scale.training.sampler import batch_indices

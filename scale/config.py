@@ -55,7 +55,7 @@ class FeatureConfig:
     """Number of mel bands."""
     image_features: str = "patches"
     """`patches`: raw pixels of patches. `hog`: their colours and oriented gradients, which suffice
-    for learning from a few hundred products (data/descriptors.py). `file`: one .npy of (L, F) per
+    for learning from a few hundred products (data/features.py). `file`: one .npy of (L, F) per
     product, e.g. detector regions. Otherwise the name of a timm model, or a local folder, whose
     frozen tokens are used, e.g. `vit_small_patch16_224.dino`."""
     video_features: str = "frames"
@@ -90,7 +90,7 @@ class ModelConfig:
     """Dropout probability in the encoders and the JCT."""
     text_length: int = 0
     """Maximum number of text tokens, including [CLS]. 0 here and below: derived from the features
-    by `Config`. Set only what the features leave open (feature files, timm backbones)."""
+    by `Config`. Set only sizes that the features leave open (feature files, timm backbones)."""
     table_length: int = 0
     image_length: int = 0
     """Maximum number of image vectors, without the model's own [CLS]; likewise below."""
@@ -158,9 +158,9 @@ class LossConfig:
     ignore_duplicates: bool = True
     """Exclude products with identical content from each other's negatives (false negatives)."""
     weight_on: Literal["loss", "logits", "none"] = "none"
-    """What the weights multiply. `none`: uniform weights, the default: the study `weighting` found
-    no gain of S' over them on three catalogues (docs/findings.md). `loss`: SCALE as described,
-    S'_ij times the loss of the pair. `logits`: S'_ij times the logits of the anchor (the paper's
+    """Where the weights act. `none`: uniform weights, the default: the study `weighting` found no
+    gain of S' over them on three catalogues (docs/findings.md). `loss`: SCALE as described, S'_ij
+    times the loss of the pair. `logits`: S'_ij times the logits of the anchor (the paper's
     formula; an inverse temperature). Regression losses are weighted on the loss in both cases: a
     weight w on a prediction p moves the optimum of (w p - t)^2 to t / w, so the model would learn
     wrong features."""
@@ -361,7 +361,7 @@ class Config:
 def vector_size(source: str, side: int) -> int:
     """Return F of a square patch or frame of `side` pixels.
 
-    `hog` has 21 numbers for each cell of 8 x 8 pixels (data/descriptors.py); raw pixels (`patches`,
+    `hog` has 21 numbers for each cell of 8 x 8 pixels (data/features.py); raw pixels (`patches`,
     `frames`) have 3 side^2.
     """
     return 21 * (side // 8) ** 2 if source == "hog" else 3 * side**2

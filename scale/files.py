@@ -1,5 +1,6 @@
-"""Atomic writes: a file or folder is complete or absent, even if the process is killed."""
+"""Atomic writes (a file or folder is complete or absent, even after a kill), and checksums."""
 
+import hashlib
 import os
 import shutil
 import threading
@@ -72,3 +73,9 @@ def write_whole(target: Path, text: str) -> None:
     """Write a text file as UTF-8 atomically."""
     with replacing(target) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
 """A batch of products; presence, padding and pretext masks are three different tensors.
 
-`present_BM` is True where a product has a modality, `padding_RL` where a position holds no token.
-The mask of the pretext tasks is made by `scale.losses.masking`.
+`present_BM` is True where a product has a modality, `padding_RL` at positions without a token. The
+mask of the pretext tasks is made by `scale.losses.masking`.
 
 B products, M modalities (five), R rows: the products that have one modality, L length, F features.
 """
@@ -22,7 +22,7 @@ class Tokens:
     values: Tensor
     """ids_RL (int64) of a discrete modality, feats_RLF (float32) of a continuous one."""
     padding_RL: Tensor
-    """True where a position holds no token."""
+    """True at positions without a token."""
     rows_R: Tensor
     """Index in the batch of each row's product, ascending."""
     entity_RL: Tensor | None = None
@@ -102,7 +102,7 @@ class ProductBatch:
             if not torch.equal(rows, tokens.rows_R):
                 raise ValueError(f"{m}: rows {tokens.rows_R.tolist()} but present {rows.tolist()}")
             if bool(tokens.padding_RL.all(dim=1).any()):
-                raise ValueError(f"{m}: a product that has it holds no token")
+                raise ValueError(f"{m}: a product that has it has no token")
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -73,7 +73,7 @@ class FeatureCache:
         self.folder = default_folder() if folder is None else Path(folder)
 
     def path(self, key: str) -> Path:
-        """Return the file of a key, whether or not it exists."""
+        """Return the path of the file of a key, which need not exist."""
         return self.folder / key[:2] / f"{key}.npy"
 
     def load(self, key: str) -> np.ndarray | None:

@@ -189,7 +189,8 @@ def with_splits(catalogue: Catalogue, has_splits: bool | None = None) -> Catalog
     split when others are added, and products with equal title and table share one. In a catalogue
     that assigns some splits, products without one belong to training.
 
-    has_splits: whether the catalogue assigns any; needed for a part of one. None: look.
+    has_splits: whether the catalogue assigns any, for a catalogue that is part of a larger one;
+    None: whether a product has one.
     """
     if has_splits is None:
         has_splits = any(p.split is not None for p in catalogue.products)
@@ -286,7 +287,7 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class MalformedLine:
-    """Stands for a line that is not a record."""
+    """A line that is not a record."""
 
     reason: str
 
@@ -318,7 +319,7 @@ def decode_line(line: bytes) -> Any:
 def read_records(source: Path) -> Iterator[tuple[int, Any]]:
     """Yield the records of a .jsonl or .parquet file with their line or row numbers, from 1.
 
-    Blank lines are skipped; a line that is not JSON gives a MalformedLine.
+    Blank lines are skipped; a line that is not JSON becomes a MalformedLine.
     """
     if source.suffix == ".parquet":
         yield from _read_parquet(source)

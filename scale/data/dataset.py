@@ -24,7 +24,7 @@ from scale.data.batch import ProductBatch, Tokens
 from scale.data.cache import CachedFeatures, FeatureCache, FeatureJob, compute_features
 from scale.data.catalogue import Catalogue
 from scale.data.duplicates import content_key
-from scale.data.media import MediaError, MediaInfo
+from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
 from scale.data.product import CatalogueError, Problem, Product, View
 from scale.data.tokenizer import encode_tables, encode_texts
@@ -265,7 +265,11 @@ def tokenize_products(
         if column is not None:
             columns[m] = column
     contents = {m: _contents(products, m, c, media.get(m, {})) for m, c in columns.items()}
-    cut = {m: _count_cut(items, lengths[m]) for m, items in media.items() if m in lengths}
+    cut = {
+        m: sum(item.length > lengths[m] for item in items.values())
+        for m, items in media.items()
+        if m in lengths
+    }
     return TokenizedProducts(products, columns, contents, named, cut)
 
 
@@ -295,14 +299,9 @@ def _contents(
 ) -> list[str | None]:
     contents: list[str | None] = [None] * len(products)
     for row in column.length_N.nonzero()[0].tolist():
-        product, item = products[row], media.get(row)
-        facts = {product.id: {modality: MediaInfo(item.content)}} if item else None
-        contents[row] = content_key(product, modality, facts)
+        hashed = row in media and media[row].content
+        contents[row] = hashed or content_key(products[row], modality)
     return contents
-
-
-def _count_cut(items: Mapping[int, CachedFeatures], longest: int) -> int:
-    return sum(item.length > longest for item in items.values())
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ ORIENTATIONS = 9
 """Bins of unsigned orientation, 20 degrees each."""
 POINTS = 2
 """Colour points along the side of a cell."""
-CELL_FEATURES = ORIENTATIONS + 3 * POINTS * POINTS
 
 
 def resize_image(picture: Image.Image, size: int) -> Image.Image:
@@ -130,7 +129,7 @@ def _by_patch(cells: np.ndarray, side: int) -> np.ndarray:
 def to_pixels(vectors_LF: np.ndarray, source: str, patch: int) -> np.ndarray:
     """Return the image encoded in the vectors of an image or of one frame: pixels_HWC (uint8).
 
-    source: as in FeatureConfig. `patches` and `frames` give every pixel, `hog` its colour points
+    source: as in FeatureConfig. Every pixel for `patches` and `frames`, the colour points for `hog`
     (`hog_thumbnail`). Raises ValueError for other sources, whose vectors contain no colours.
     """
     if source == "hog":
@@ -156,7 +155,7 @@ def to_frame_vectors(
 def hop_length(config: FeatureConfig) -> int:
     """Return the samples between time frames: ceil(sample_rate * audio_seconds / audio_frames).
 
-    So `audio_seconds` of audio give `audio_frames` frames, and S samples give ceil(S / hop).
+    `audio_seconds` of audio then have `audio_frames` frames, and S samples ceil(S / hop).
     """
     return -int(-config.sample_rate * config.audio_seconds // config.audio_frames)
 
@@ -234,7 +233,7 @@ class Backbone:
     def tokens(self, picture: Image.Image) -> np.ndarray:
         """Return tokens_LF (float32) of an image from the last layer, without [CLS] and registers.
 
-        The H x W feature map of a convolutional model gives L = H W tokens, row by row.
+        Tokens of a convolutional model are the L = H W positions of its feature map, row by row.
         """
         with self.lock, torch.inference_mode():
             features = self.model.forward_features(self._inputs([picture]))

@@ -47,7 +47,7 @@ class MediaError(ValueError):
 def load_image(path: Path | str) -> Image.Image:
     """Load an image as RGB, rotated by its EXIF tag, transparency composited on white.
 
-    16-bit grey is divided by 256; an animation gives its first frame.
+    16-bit grey is divided by 256; of an animation, the first frame is loaded.
     Raises MediaError if the file does not decode, is truncated, or exceeds MAX_PIXELS pixels.
     """
     with _reported(path, _IMAGE_ERRORS), Image.open(path, formats=_known_formats()) as image:
@@ -61,7 +61,7 @@ def load_video(path: Path | str, frames: int) -> np.ndarray:
 
     Of N decoded frames, T = min(frames, N) are returned, the middle ones of T equal segments:
     index_t = floor((2 t + 1) N / (2 T)), t = 0 .. T - 1. All have the size of the first of them.
-    The file is decoded twice, first to count, so that memory holds no more than T frames.
+    The file is decoded twice, first to count, so that no more than T frames are in memory.
     Raises MediaError if the file does not decode, has no frame, or a frame exceeds MAX_PIXELS.
     """
     with _reported(path, _av_errors()):

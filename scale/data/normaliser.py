@@ -51,8 +51,8 @@ class Moments:
 class Normaliser:
     """Standardises the vectors of each continuous modality: x' = (x - mean_F) / spread_F.
 
-    One mean and spread per feature, over all tokens of the training split, so that every feature
-    weighs the same in the regression losses (MRP, MFP, MAM) whatever the source's scale.
+    One mean and spread per feature, over all tokens of the training split, so that all features
+    have the same weight in the regression losses (MRP, MFP, MAM), regardless of their scale.
     """
 
     mean: dict[str, np.ndarray]
@@ -63,10 +63,10 @@ class Normaliser:
     def fit(chunks: Mapping[str, Iterable[np.ndarray]]) -> "Normaliser":
         """Fit to the training tokens of each modality, given as chunks of (tokens, F).
 
-        spread_F = max(std_F, half the root mean square of std_F): a feature that hardly varies,
-        such as a corner that is nearly always white, is not blown up where it does (without the
-        floor, frames of real clips reached 20). 1 where nothing varies at all. A modality without
-        tokens is left out.
+        spread_F = max(std_F, half the root mean square of std_F), so that a feature with little
+        variance, such as a corner that is nearly always white, has no extreme values (without the
+        floor, frames of real clips reached 20). 1 if no feature varies. A modality without tokens
+        is left out.
         """
         moments = {m: Moments.of(parts) for m, parts in chunks.items()}
         return Normaliser.of({m: [found] for m, found in moments.items() if found is not None})
@@ -90,7 +90,7 @@ class Normaliser:
 
     @staticmethod
     def load(path: Path) -> "Normaliser":
-        """Inverse of `save`. Raises ValueError that names the file when it cannot be read."""
+        """Inverse of `save`. Raises ValueError that names the file if it cannot be read."""
         try:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:

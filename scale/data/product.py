@@ -79,7 +79,7 @@ class Problem:
     """One value, record or file of a catalogue that cannot be used."""
 
     id: str
-    """Product id, or `line 17` where the line gives no product."""
+    """Product id, or `line 17` for a line without a product."""
     modality: str | None
     """Modality that counts as missing as a result (`alt_image`: image of the second view); None
     if the problem concerns another key or the whole record."""

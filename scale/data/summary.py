@@ -88,7 +88,7 @@ class CatalogueSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: lengths as statistics and histogram, shares added."""
-        values = {name: getattr(self, name) for name in [f.name for f in fields(self)]}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["problems"] = [asdict(p) for p in self.problems]
         values["duplicates"] = [
             {**asdict(g), "ids": list(g.ids), "splits": list(g.splits)} for g in self.duplicates
@@ -315,7 +315,7 @@ def _category_lines(summary: CatalogueSummary) -> list[str]:
         head, gini = f"{tail['head_share']:.1%}", f"{tail['gini']:.2f}"
         lines = [
             f"{len(counts):,} categories, as many as {equal} equal ones; {single} of one product",
-            f"the largest fifth of them holds {head} of the products (Gini {gini})",
+            f"the largest fifth of them has {head} of the products (Gini {gini})",
         ]
     for name, count in _some(counts):
         bar = _bar(count, counts.values(), summary.products)
@@ -330,10 +330,9 @@ def _length_lines(summary: CatalogueSummary) -> list[str]:
     lines = [f"{'':<18}" + "".join(f"{n:>9}" for n in names) + "  histogram, min to max"]
     for name, values in summary.lengths.items():
         if len(values):
-            low, median, p95, high = np.percentile(values, [0, 50, 95, 100])
-            cells = (low, median, values.mean(), p95, high)
-            row = f"{len(values):>9,}" + "".join(f"{cell:>9.4g}" for cell in cells)
-            lines.append(f"{name.replace('_', ' '):<18}{row}  {_sparkline(values)}")
+            found = describe_lengths(values)
+            row = f"{found['n']:>9,}" + "".join(f"{found[n]:>9.4g}" for n in names[1:])
+            lines.append(f"{name.replace('_', ' '):<18}{row}  {_sparkline(found['counts'])}")
     return lines if len(lines) > 1 else []
 
 
@@ -385,9 +384,8 @@ def _bar(count: int, counts: Iterable[int], total: int) -> str:
     return f"{count:>7,} {count / total:7.1%} {'#' * min(length, BAR)}"
 
 
-def _sparkline(values: np.ndarray) -> str:
-    counts = np.histogram(values, bins=16)[0]
-    levels = np.ceil(counts / counts.max() * 8).astype(int)
+def _sparkline(counts: list[int]) -> str:
+    levels = np.ceil(np.array(counts) / max(counts) * 8).astype(int)
     return "".join(" ▁▂▃▄▅▆▇█"[level] for level in levels)
 
 

@@ -29,10 +29,13 @@ AFTER_ATTRIBUTE, AFTER_VALUE = ":", ";"
 def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a WordPiece tokenizer on the titles and tables of `products` (the training split).
 
-    Lower-case, accents stripped, each Chinese character a word of its own (BERT's normaliser). The
-    vocabulary is the same for the same products in any order; it holds at most `vocab_size`
-    entries, special tokens and characters counted, so rare characters may become [UNK].
-    Raises ValueError when the products hold no text or `vocab_size` has no room for characters.
+    Text is lower-cased, accents are stripped, and each Chinese character is one word (BERT's
+    normaliser). The vocabulary does not depend on the order of the products. It has at most
+    `vocab_size` entries, including special tokens and characters, so rare characters may become
+    [UNK].
+
+    Raises ValueError if no product has a title or table, or if `vocab_size` has no room for
+    characters.
     """
     texts = [text for product in products for text in _strings(product)]
     tokenizer = _bare_tokenizer({})
@@ -40,8 +43,8 @@ def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedToke
     if not words:
         raise ValueError("no title and no table to train a tokenizer on")
     initial, continuing = _alphabet(words, vocab_size - len(SPECIAL))
-    # The trainer numbers the "##c" pieces as it meets them in a hash map, and breaks ties between
-    # merges by number: declaring them beforehand makes the vocabulary a function of the counts.
+    # The trainer numbers the "##c" pieces in the order of a hash map, and breaks ties between
+    # merges by number. Declaring them beforehand makes the vocabulary a function of the counts.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         special_tokens=[*SPECIAL.values(), *continuing],
@@ -67,7 +70,7 @@ def make_tokenizer(products: Iterable[View], features: FeatureConfig) -> PreTrai
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
     """Load a transformers tokenizer by hub name or local folder; inverse of `save_pretrained`.
 
-    Raises ValueError that names the tokenizer when it cannot be loaded, and the token when one of
+    Raises ValueError that names the tokenizer if it cannot be loaded, and the token if one of
     [CLS], [SEP], [MASK], [PAD] is missing.
     """
     name = str(name_or_folder)
@@ -80,7 +83,7 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ValueError naming the required special tokens that `tokenizer` lacks."""
+    """Raise ValueError that names the required special tokens that a tokenizer lacks."""
     needed = [name for name in SPECIAL if name != "unk_token"]
     missing = [name for name in needed if getattr(tokenizer, name) is None]
     if missing:
@@ -93,8 +96,8 @@ def encode_texts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encode titles as `[CLS] pieces [SEP]`, truncated to `length` positions.
 
-    Returns ids_NL (int32) and padding_NL (bool, True where no token); L is the longest title's.
-    A special token that is spelled out in a title is read as ordinary characters.
+    Returns ids_NL (int32) and padding_NL (bool, True at padding); L is the length of the longest
+    title. A special token that is spelled out in a title is read as ordinary characters.
     """
     room = _room(length)
     pieces = _encode(tokenizer, titles)
@@ -110,9 +113,9 @@ def encode_tables(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Encode tables as `[CLS] attribute : value ; ... ; [SEP]` in at most `length` positions.
 
-    Entities are kept whole from the front while they fit, the rest is left out: masked entity
-    modelling hides whole entities. Only an entity that could not fit even if its pair stood alone
-    is cut, to the room that is left.
+    Whole entities are kept from the front as long as they fit, because masked entity modelling
+    masks whole entities. An entity is cut only if it would not fit even in a table of its pair
+    alone.
 
     Returns ids_NL (int32), padding_NL (bool) and entity_NL (int16): 2k on the pieces of attribute
     k, 2k + 1 on those of its value, -1 on structure, [CLS], [SEP] and padding.
@@ -138,19 +141,20 @@ def encode_tables(
 
 @dataclass(frozen=True)
 class _TablePlan:
-    """Return the position of each of E entities (attributes and values) in its table's sequence.
-
-    number_E is 2k for attribute k and 2k + 1 for its value, start_E its first position after
-    [CLS], kept_E its pieces that are written (0: left out), closed_E whether its `:` or `;` is
-    written, used_N the positions that a table takes between [CLS] and [SEP].
-    """
+    """Positions of E entities (attributes and values) in the sequences of their tables."""
 
     row_E: np.ndarray
+    """Table of the entity."""
     number_E: np.ndarray
+    """2k for attribute k, 2k + 1 for its value."""
     start_E: np.ndarray
+    """First position, counted from the one after [CLS]."""
     kept_E: np.ndarray
+    """Number of its pieces in the sequence; 0: left out."""
     closed_E: np.ndarray
+    """Whether its `:` or `;` is in the sequence."""
     used_N: np.ndarray
+    """Number of positions of each table between [CLS] and [SEP]."""
 
 
 def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _TablePlan:
@@ -173,7 +177,7 @@ def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _Tabl
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Return the concatenated word pieces of many strings."""
+    """Concatenated word pieces of many strings."""
 
     flat: np.ndarray
     start: np.ndarray
@@ -208,7 +212,7 @@ def _ranges(count_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _structure_ids(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Return the ids of `:` and `;`; of several pieces (word-boundary marks) the last one.
+    """Return the ids of `:` and `;`: of their last pieces, if they have several (word boundaries).
 
     Raises ValueError if the tokenizer has neither sign, because pairs would run together.
     """
@@ -251,7 +255,7 @@ def _alphabet(words: Counter[str], room: int) -> tuple[list[str], list[str]]:
         counts.update({c: count * word.count(c) for c in set(word)})
     inside = {character for word in words for character in word[1:]}
     ranked = sorted(counts, key=lambda c: (-counts[c], c))
-    # The structure of a table needs its two signs even where no text holds them.
+    # The structure of a table needs its two signs even if no text contains them.
     signs = [AFTER_ATTRIBUTE, AFTER_VALUE]
     ranked = list(dict.fromkeys([*signs, *ranked]))
     size = np.cumsum([1 + (c in inside) for c in ranked])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scale.data.batch import ProductBatch
-from scale.files import replacing, write_whole
+from scale.files import replacing, sha256, write_whole
 from scale.modalities import INDEX, MODALITIES, parse_subset
 
 if TYPE_CHECKING:
@@ -435,12 +435,6 @@ def check_ids(store: EmbeddingStore, ids: Iterator["pa.Array"]) -> None:
         f"{store.folder}: product id {id!r} appears twice, in {piece.file} and in "
         f"{store.pieces[b].file}: ids must be unique"
     )
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hashes(ids: "pa.Array") -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""Nearest-neighbour search by cosine: exact in memory, or faiss on disk for millions of products.
+"""Nearest-neighbour search by cosine: exact in memory, faiss on disk for millions of products.
 
 Q queries, G gallery items in memory, N products on disk, K results, R candidates, T training
 vectors, D width.
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale.evaluation.bootstrap import estimate
-from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_ids, sha256, unit
+from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_ids, unit
 from scale.evaluation.index_settings import IndexSettings
 from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import BLOCK, top_k
-from scale.files import remove_folder, replacing_folder
+from scale.files import remove_folder, replacing_folder, sha256
 
 Singles = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -63,14 +63,11 @@ class Matches:
 
 @dataclass(frozen=True)
 class SearchIndex:
-    """Exact search in embeddings in memory: faiss if installed, numpy otherwise."""
+    """Exact search in embeddings in memory."""
 
     ids: tuple[str, ...]
     emb_GD: Singles
     """Unit length."""
-    flat: Any
-    """faiss.IndexFlatIP over the same rows, or None without faiss. Both are exact and give equal
-    results, except for the choice among equal scores at the last position."""
 
     @classmethod
     def build(cls, emb_GD: Singles, ids: Sequence[str]) -> "SearchIndex":
@@ -83,17 +80,10 @@ class SearchIndex:
             raise ValueError(f"cannot index embeddings of shape {emb_GD.shape} with {len(ids)} ids")
         if not np.isfinite(emb_GD).all():
             raise ValueError("an embedding is not finite")
-        unit_GD = np.ascontiguousarray(unit(emb_GD), dtype=np.float32)
-        try:
-            import faiss
-        except ImportError:
-            return cls(tuple(ids), unit_GD, None)
-        flat = faiss.IndexFlatIP(unit_GD.shape[1])
-        flat.add(unit_GD)
-        return cls(tuple(ids), unit_GD, flat)
+        return cls(tuple(ids), np.ascontiguousarray(unit(emb_GD), dtype=np.float32))
 
     def query(self, query_QD: Singles, k: int = 10) -> Matches:
-        """Return the min(k, G) nearest items of each query.
+        """Return the min(k, G) nearest items of each query, ties by place.
 
         Raises:
             ValueError: another width than the gallery's, rows that are not finite, or k < 1.
@@ -101,24 +91,10 @@ class SearchIndex:
         if query_QD.ndim != 2 or query_QD.shape[1] != self.emb_GD.shape[1]:
             raise ValueError(f"queries of shape {query_QD.shape} in {self.emb_GD.shape}")
         unit_QD, k = _checked(query_QD, k, len(self.ids))
-        if self.flat is None:
-            score_QK, place_QK = self._exact(unit_QD, k)
-        else:
-            score_QK, place_QK = _sorted(*self.flat.search(unit_QD, k))
+        block = max(1, BLOCK // max(len(unit_QD), 1))
+        score_QK, place_QK = exact_search(self.emb_GD, unit_QD, k, block)
         ids = tuple(tuple(self.ids[place] for place in place_K) for place_K in place_QK)
         return Matches(score_QK, place_QK, ids)
-
-    def _exact(self, unit_QD: Singles, k: int) -> tuple[Singles, Ints]:
-        """Inner products in blocks of queries."""
-        score_QK = np.zeros((len(unit_QD), k), dtype=np.float32)
-        place_QK = np.zeros((len(unit_QD), k), dtype=np.int64)
-        step = max(1, BLOCK // len(self.ids))
-        for start in range(0, len(unit_QD), step):
-            rows = slice(start, start + step)
-            scores_QG = unit_QD[rows] @ self.emb_GD.T
-            place_QK[rows] = top_k(scores_QG, k)
-            score_QK[rows] = np.take_along_axis(scores_QG, place_QK[rows], 1)
-        return score_QK, place_QK
 
 
 # ------------------------------------------------------------------------------- search on disk
@@ -238,7 +214,7 @@ class ProductIndex:
 
 
 def exact_search(
-    emb_ND: Halves, query_QD: Singles, k: int, block: int = VECTOR_BLOCK
+    emb_ND: Halves | Singles, query_QD: Singles, k: int, block: int = VECTOR_BLOCK
 ) -> tuple[Singles, Ints]:
     """Return score_QK and place_QK of the k best by inner product, ties by place.
 
@@ -250,7 +226,7 @@ def exact_search(
         score_QB = query_QD @ to_float32(emb_ND[first : first + block]).T
         place_B = np.arange(first, first + score_QB.shape[1])
         if score_QK.shape[1] == k:
-            # A tie with the last place comes too late for it; few vectors are above.
+            # Only few vectors are above the last place so far; ties with it have a later place.
             above_B = (score_QB > score_QK[:, -1:]).any(0)
             score_QB, place_B = score_QB[:, above_B], place_B[above_B]
         score_QR = np.concatenate([score_QK, score_QB], axis=1)
@@ -508,8 +484,10 @@ def map_vectors(path: Path, count: int, width: int) -> Halves:
     return np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=(count, width))
 
 
-def to_float32(emb_BD: Halves) -> Singles:
-    """Convert to float32; torch is many times faster than numpy here."""
+def to_float32(emb_BD: Halves | Singles) -> Singles:
+    """Convert to float32, with torch, which is many times faster than numpy here."""
+    if emb_BD.dtype == np.float32:
+        return emb_BD
     import torch
 
     return torch.from_numpy(np.array(emb_BD)).float().numpy()

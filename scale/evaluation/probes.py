@@ -144,8 +144,8 @@ def fine_tune(
 ) -> Classification:
     """Train a copy of the model and a linear classifier on its product embedding.
 
-    logits = W (sqrt(D) e) + b with e from `product_embedding`: sqrt(D) gives the coordinates of
-    the unit vector variance 1. Cross-entropy, AdamW; the epoch with the best validation accuracy
+    logits = W (sqrt(D) e) + b with e from `product_embedding`: the coordinates of sqrt(D) e have
+    variance 1. Cross-entropy, AdamW; the epoch with the best validation accuracy
     is used (the last one if `val` has no label). The given model and torch's global random state
     are unchanged.
 

@@ -119,7 +119,7 @@ def provenance(seed: int, started: float, device: str = "cpu") -> dict[str, Any]
 
     Returns:
         seed, versions, commit, dirty (whether the checkout differs from the commit; both None if
-        the package is not in a git checkout of its own), device, seconds.
+        the package is not the root of a git checkout), device, seconds.
     """
     names = ("torch", "numpy", "timm", "transformers")
     from scale import __version__

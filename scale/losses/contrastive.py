@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from scale.losses.masked import to_float32
 from scale.modalities import PAIRS
 
 LEFT: tuple[int, ...] = tuple(i for i, _ in PAIRS)
@@ -138,3 +137,8 @@ def _cross_entropy(logits_PAC: Tensor, weight_AP: Tensor | None, rows: slice) ->
     own_A1 = torch.arange(logits_PAC.shape[2], device=logits_PAC.device)[rows, None]
     target_AP = own_A1.expand(-1, logits_PAC.shape[0])
     return cross_entropy(to_float32(logits_PAC.permute(1, 2, 0)), target_AP, reduction="none")
+
+
+def to_float32(values: Tensor) -> Tensor:
+    """Convert half precision to float32, for logarithms and sums; other dtypes are unchanged."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -5,9 +5,10 @@ N masked positions of the batch, V vocabulary, F features.
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from scale.losses.contrastive import to_float32
 
 
 def masked_token_loss(
@@ -46,7 +47,7 @@ def masked_vector_loss(
     Args:
         predicted_NF, target_NF: vectors at the masked positions of all products.
         weight_N: weight of each position (S'_ii of its product); None: 1.
-        weight_on: `prediction` gives (w p - t)^2, whose optimum is p = t / w: a fault of the
+        weight_on: `prediction` uses (w p - t)^2, whose optimum is p = t / w: a fault of the
             released code, kept to reproduce its numbers.
 
     Returns:
@@ -58,8 +59,3 @@ def masked_vector_loss(
     if weight_N is not None and weight_on == "loss":
         loss_N = loss_N * weight_N
     return loss_N.sum() / max(len(loss_N), 1)
-
-
-def to_float32(values: Tensor) -> Tensor:
-    """Convert half precision to float32, for logarithms and sums; other dtypes are unchanged."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 
 from scale.config import MissingPolicy, ModelConfig
 from scale.data.batch import TokenLayout, to_device
+from scale.model.encoders import TransformerEncoder, initialise
 from scale.model.packing import CPU_OVERHEAD, CUDA_OVERHEAD, pack
-from scale.model.transformer import TransformerEncoder, initialise
 
 
 class JointCoTransformer(nn.Module):

@@ -5,9 +5,8 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from scale.data.features import backbone_identity, load_timm
-from scale.model.encoders import DiscreteEncoder
+from scale.model.encoders import DiscreteEncoder, TransformerEncoder
 from scale.model.scale import ScaleModel
-from scale.model.transformer import TransformerEncoder
 
 
 def initialise_from_pretrained(model: ScaleModel) -> list[str]:
@@ -79,8 +78,9 @@ def _copy_bert(bert: BertModel, encoder: DiscreteEncoder) -> list[str]:
             taken[name] = tensor
         else:
             report.append(
-                f"{name} left at random: {tuple(tensor.shape)} there, {tuple(taken[name].shape)} "
-                "here (another tokenizer? set features.tokenizer to the BERT's)"
+                f"{name} not copied: the BERT's is {tuple(tensor.shape)}, the model's is "
+                f"{tuple(taken[name].shape)} (another tokenizer? set features.tokenizer to the "
+                "BERT's)"
             )
     ours.embeddings.load_state_dict(taken)
     return report

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from scale.config import MissingConfig, ModelConfig, require
 from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to_device
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
-from scale.model.heads import ContinuousHead, DiscreteHead
+from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
 from scale.model.storage import load_weights, read_settings, write_model
-from scale.model.transformer import initialise
 
 
 @dataclass
@@ -53,7 +52,7 @@ class ScaleModel(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, missing: MissingConfig | None = None):
-        """Raises ValueError if a size is not set: take the `ModelConfig` from a `Config`."""
+        """Raises ValueError if a size is not set; the `model` of a `Config` has all sizes."""
         super().__init__()
         sizes = ["vocab_size"] + [f"{m}_length" for m in config.modalities]
         sizes += [f"{m}_features" for m in config.modalities if SPECS[m].kind == "continuous"]
@@ -83,7 +82,7 @@ class ScaleModel(nn.Module):
         fused_pooled: bool = True,
         predictions: bool = True,
     ) -> ScaleOutput:
-        """Encode, fuse, and predict the masked tokens.
+        """Encode the modalities, fuse their tokens, and predict the masked ones.
 
         Args:
             batch: products, with masked tokens replaced (`losses.masking`).
@@ -101,6 +100,8 @@ class ScaleModel(nn.Module):
         encoded = self._encode(batch, hidden)
         rows, layouts = _rows_and_layouts(batch, encoded)
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        pooled_BMD = self._pool(tokens, rows, products)
+
         masked = {
             m: _positions_with_cls(tokens_RLD, hidden[m], positions.get(m))
             for m, tokens_RLD in tokens.items()
@@ -108,23 +109,19 @@ class ScaleModel(nn.Module):
         }
         if loss_positions_only:
             fused = {}
-            cls, fused_masked = self._fuse_at(
-                masked, encoded, rows, layouts, products, fused_pooled
-            )
+            cls, at_masked = self._fuse_at(masked, encoded, rows, layouts, products, fused_pooled)
         else:
             fused = self.jct(encoded, rows, products, self.encoders, layouts)
             cls = {m: fused_RLD[:, 0] for m, fused_RLD in fused.items()}
-            fused_masked = {m: _at(fused[m], position_N) for m, position_N in masked.items()}
-        pooled_BMD = self._pool(tokens, rows, products)
+            at_masked = {m: _at(fused[m], position_N) for m, position_N in masked.items()}
+        fused_pooled_BMD = _by_product(cls, rows, products) if cls else torch.zeros_like(pooled_BMD)
         return ScaleOutput(
             pooled_BMD=pooled_BMD,
             present_BM=batch.present_BM,
             encoded=tokens,
             fused=fused,
-            fused_pooled_BMD=(
-                _by_product(cls, rows, products) if cls else torch.zeros_like(pooled_BMD)
-            ),
-            predictions={m: self._head(m, fused_ND) for m, fused_ND in fused_masked.items()},
+            fused_pooled_BMD=fused_pooled_BMD,
+            predictions={m: self._head(m, fused_ND) for m, fused_ND in at_masked.items()},
         )
 
     def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
@@ -191,12 +188,12 @@ class ScaleModel(nn.Module):
         fused_pooled: bool,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the JCT's output at [CLS] (with `fused_pooled`) and at masked positions."""
-        wanted = dict(masked)
+        positions = dict(masked)
         if fused_pooled:
             for m, (tokens_RLD, _) in encoded.items():
                 cls_R = np.arange(len(tokens_RLD)) * tokens_RLD.shape[1]
-                wanted[m] = np.concatenate([cls_R, masked.get(m, cls_R[:0])])
-        fused = self.jct(encoded, rows, products, self.encoders, layouts, wanted)
+                positions[m] = np.concatenate([cls_R, masked.get(m, cls_R[:0])])
+        fused = self.jct(encoded, rows, products, self.encoders, layouts, positions)
         cls = {m: fused[m][: len(rows[m])] for m in encoded} if fused_pooled else {}
         return cls, {m: fused[m][len(fused[m]) - len(n) :] for m, n in masked.items()}
 
@@ -207,15 +204,47 @@ class ScaleModel(nn.Module):
         hidden_RL: Tensor,
         position_N: np.ndarray | None = None,
     ) -> Tensor:
-        """Return the head's output at the masked positions."""
-        return self._head(
-            modality, _at(fused_RLD, _positions_with_cls(fused_RLD, hidden_RL, position_N))
-        )
+        """Return the head's output at the masked positions of fused_RLD."""
+        position_N = _positions_with_cls(fused_RLD, hidden_RL, position_N)
+        return self._head(modality, _at(fused_RLD, position_N))
 
     def _head(self, modality: str, fused_ND: Tensor) -> Tensor:
+        """Return the head's output at N positions."""
         if SPECS[modality].kind == "discrete":
             return self.heads[modality](fused_ND, self.encoders[modality].word_weight)
         return self.heads[modality](fused_ND)
+
+
+class DiscreteHead(nn.Module):
+    """Word-piece logits: a transform, then the encoder's word embeddings as decoder."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.transform = _transform(config.width)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.apply(initialise)
+
+    def forward(self, fused_ND: Tensor, word_weight_VD: Tensor) -> Tensor:
+        """Return logits_NV = W transform(fused) + b, with the word embeddings W."""
+        return linear(self.transform(fused_ND), word_weight_VD, self.bias)
+
+
+class ContinuousHead(nn.Module):
+    """Predicted input vectors: a transform, then a projection to the feature size."""
+
+    def __init__(self, config: ModelConfig, modality: str):
+        super().__init__()
+        self.transform = _transform(config.width)
+        self.project = nn.Linear(config.width, config.feature_size(modality))
+        self.apply(initialise)
+
+    def forward(self, fused_ND: Tensor) -> Tensor:
+        """Return predicted_NF."""
+        return self.project(self.transform(fused_ND))
+
+
+def _transform(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
 
 
 def _rows_and_layouts(

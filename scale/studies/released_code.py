@@ -23,9 +23,9 @@ from scale.losses.contrastive import LEFT, RIGHT, pair_losses
 from scale.losses.masked import masked_vector_loss
 from scale.losses.masking import WordPieces, mask_batch
 from scale.modalities import INDEX, MODALITIES, PAIRS
+from scale.model.encoders import TransformerEncoder
 from scale.model.scale import ScaleModel, ScaleOutput
 from scale.model.scores import inter_modality_scores
-from scale.model.transformer import TransformerEncoder
 from scale.training.run import TrainedRun, seeded_model
 from scale.training.trainer import Trainer
 

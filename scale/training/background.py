@@ -50,7 +50,7 @@ class BackgroundRun:
 
 
 def pretrain_in_background(catalogue: Path | str, out: Path | str, *options: str) -> BackgroundRun:
-    """Start `scale pretrain` on a catalogue in a process of its own.
+    """Start `scale pretrain` on a catalogue in a new process.
 
     Args:
         out: the run folder. The process writes its output, errors included, to pretrain.log there.

@@ -10,7 +10,6 @@ SHA256SUMS can be checked with `sha256sum --check SHA256SUMS`. Names in the fold
 - other endings (.new, .old, .gone) are left over from a killed process
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -22,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from scale.files import remove_folder, replacing_folder
+from scale.files import remove_folder, replacing_folder, sha256
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
 from scale.training.distributed import (
@@ -225,7 +224,7 @@ def load_checkpoint(
     return state
 
 
-def load_weights(folder: Path) -> ScaleModel:
+def load_model(folder: Path) -> ScaleModel:
     """Return the model of a checkpoint. Raises CheckpointError if it is damaged."""
     verify(folder, (CONFIG, WEIGHTS))
     return ScaleModel.from_pretrained(folder)
@@ -253,18 +252,13 @@ def verify(folder: Path, names: tuple[str, ...] | None = None) -> None:
             continue
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file, but {SUMS} lists it")
-        if _sha256(path) != expected:
+        if sha256(path) != expected:
             raise CheckpointError(f"{path}: damaged (its SHA-256 differs from {SUMS})")
 
 
 def _write_sums(folder: Path) -> None:
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _step(folder: Path) -> int | None:

@@ -1,7 +1,7 @@
 """Several processes: gathering with gradient, and FSDP2. Only this file uses torch.distributed.
 
-Each of W processes works on its share of the batch. By default every process holds the whole model
-(DDP). With `train.fsdp` each holds a shard of every weight, of its gradient and of AdamW's state.
+Each of W processes works on its share of the batch. By default every process has the whole model
+(DDP). With `train.fsdp` each has a shard of every weight, of its gradient and of AdamW's state.
 
 W processes, B products of the batch, R = B / W of one process.
 """

@@ -30,8 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
-from scale.losses.contrastive import LEFT, RIGHT, PairLosses
-from scale.losses.masked import to_float32
+from scale.losses.contrastive import LEFT, RIGHT, PairLosses, to_float32
 from scale.losses.masking import MaskedBatch
 from scale.losses.total import (
     LossOutput,
@@ -241,8 +240,8 @@ class GradientCache:
     ) -> Tensor:
         """Return this process's share of the contrastive loss.
 
-        Memory never holds more logits than those of one part with all products, hence the
-        checkpoints; they do not change the result.
+        Checkpointing limits the logits in memory to those of one part with all products; it does
+        not change the result.
         """
         total = pooled_BMD.new_zeros(())
         if "contrastive" not in self.config.tasks:

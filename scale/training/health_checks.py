@@ -1,7 +1,8 @@
 """Health checks of a run: non-finite losses, collapse, overfitting, false negatives.
 
-Each check returns what it found, so that the training log, the monitor and the notebooks can
-report it. N products, M modalities (five), P pairs (ten), C contents, D width, T logged steps.
+Each check returns its finding, for the training log, the monitor and the notebooks.
+
+N products, M modalities (five), C contents, D width, T logged steps.
 """
 
 import math
@@ -30,7 +31,7 @@ _EMPTY: Curve = (np.zeros(0), np.zeros(0))
 
 
 class TrainingError(RuntimeError):
-    """Training cannot continue; the message contains the step, the reason and what to try."""
+    """Training cannot continue; the message contains the step, the reason and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def collapse_warning(pooled_NMD: Tensor, present_NM: Tensor) -> str | None:
 def duplicate_warnings(content_id_NM: Tensor, batch_size: int, ignored: bool) -> list[str]:
     """Return a message for each modality with repeated contents: they become false negatives.
 
-    With n_c products of content c, share p_c = n_c / N, an anchor meets on average
-    (B - 1) sum_c p_c (n_c - 1) / (N - 1) products of its own content in a batch of B.
+    With n_c products of content c and shares p_c = n_c / N, a batch of B contains on average
+    (B - 1) sum_c p_c (n_c - 1) / (N - 1) other products of an anchor's content.
 
     Args:
         content_id_NM: content number by modality, -1 where absent.

@@ -86,11 +86,11 @@ def pretrain(
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
     train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
     model = seeded_model(config)
-    taken = initialise_from_pretrained(model)
+    copied = initialise_from_pretrained(model)
     if rank() == 0:
         contents_NM, ignored = torch.from_numpy(train.content_id_NM), config.loss.ignore_duplicates
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
-        for message in (*warnings, *taken):
+        for message in (*warnings, *copied):
             log.info("%s", message)
     fit_run(Trainer(config, model, train), val, run, preemption, progress)
     return TrainedRun.load(run.folder)

@@ -18,7 +18,7 @@ from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
-from scale.training.checkpoint_manager import CheckpointManager, load_weights
+from scale.training.checkpoint_manager import CheckpointManager, load_model
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class TrainedRun:
             Config.load(run.config),
             load_tokenizer(run.tokenizer),
             Normaliser.load(run.normaliser),
-            load_weights(chosen),
+            load_model(chosen),
         )
 
     def checkpoints(self) -> dict[str, int]:

@@ -21,7 +21,7 @@ from scale.training.health_checks import Curve
 from scale.training.logging import METRICS, SCORES, read_score_means
 from scale.training.run import RunFolder
 
-SEAM = 256
+OVERLAP = 256
 """Bytes before the read position that are compared to detect a rewritten file."""
 MIN_PATIENCE = 60.0
 """Least number of seconds without a new line after which a run may count as stopped."""
@@ -59,24 +59,24 @@ class LineTail:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._position, self._seam = 0, b""
+        self._position, self._overlap = 0, b""
 
     def read(self) -> tuple[bool, list[bytes]]:
         """Return whether the file was rewritten, and its new lines without line ends."""
         try:
             with self.path.open("rb") as file:
-                file.seek(self._position - len(self._seam))
-                rewritten = file.read(len(self._seam)) != self._seam
+                file.seek(self._position - len(self._overlap))
+                rewritten = file.read(len(self._overlap)) != self._overlap
                 if rewritten:
-                    self._position, self._seam = 0, b""
+                    self._position, self._overlap = 0, b""
                 file.seek(self._position)
                 new = file.read()
         except FileNotFoundError:
             rewritten, new = self._position > 0, b""
-            self._position, self._seam = 0, b""
+            self._position, self._overlap = 0, b""
         complete = new[: new.rfind(b"\n") + 1]
         self._position += len(complete)
-        self._seam = (self._seam + complete)[-SEAM:]
+        self._overlap = (self._overlap + complete)[-OVERLAP:]
         return rewritten, complete.split(b"\n")[:-1]
 
 

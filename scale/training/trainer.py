@@ -133,28 +133,20 @@ class Trainer:
         """
         settings, progress = self.config.train, step / self.config.train.steps
         rows_B = self._rows(step)
-        own = self._own_share(len(rows_B))
-        size = (settings.micro_batch if micro_batch is None else micro_batch) or len(rows_B)
-        places = [slice(at, min(at + size, own.stop)) for at in range(own.start, own.stop, size)]
-        batches = self._masked_batches(step, places)
-        seeds = [derived_seed(settings.seed, DROPOUT_STREAM, step, p.start) for p in places]
+        parts = self._micro_batches(step, len(rows_B), micro_batch)
 
         self.forward.train()
         self.scaled_optimizer.zero_grad(set_to_none=True)
-        if places == [slice(0, len(rows_B))]:
-            (masked,), present_BM = batches, batches[0].batch.present_BM
-            torch.manual_seed(derived_seed(settings.seed, DROPOUT_STREAM, step))
+        if parts[0].place == slice(0, len(rows_B)):
+            masked = parts[0].masked
+            present_BM = masked.batch.present_BM
+            torch.manual_seed(parts[0].seed)
             loss = self.loss_fn(masked, progress)
             self.accelerator.backward(loss.total)
         else:
-            # With FSDP2, gradients are reduced after each part, so that none is ever whole.
-            no_sync = nullcontext if self.sharded else self._no_sync
             whole = self.train_set.facts(rows_B)
             present_BM = whole.present_BM
-            cache = GradientCache(
-                self.forward, self.config.loss, progress, self.accelerator.backward, no_sync
-            )
-            loss = cache([MicroBatch(*p) for p in zip(batches, places, seeds, strict=True)], whole)
+            loss = self._gradient_cache(progress)(parts, whole)
 
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
@@ -167,8 +159,11 @@ class Trainer:
         output = self.forward(masked.batch, masked.hidden, masked.positions)
         return scale_loss(output, masked, self.config.loss, progress, self.weight_fn)
 
-    def _no_sync(self):
-        return self.accelerator.no_sync(self.forward)
+    def _gradient_cache(self, progress: float) -> GradientCache:
+        # With FSDP2, gradients are reduced after each part, so that none is ever whole.
+        no_sync = nullcontext if self.sharded else lambda: self.accelerator.no_sync(self.forward)
+        backward = self.accelerator.backward
+        return GradientCache(self.forward, self.config.loss, progress, backward, no_sync)
 
     def _rows(self, step: int) -> np.ndarray:
         settings = self.config.train
@@ -185,6 +180,21 @@ class Trainer:
                 "train.micro_batch 0"
             )
         return own
+
+    def _micro_batches(
+        self, step: int, products: int, micro_batch: int | None = None
+    ) -> list[MicroBatch]:
+        """Return this process's part of a step's batch, masked, on the device, in micro-batches."""
+        settings, own = self.config.train, self._own_share(products)
+        size = (settings.micro_batch if micro_batch is None else micro_batch) or products
+        places = [slice(at, min(at + size, own.stop)) for at in range(own.start, own.stop, size)]
+        seed = settings.seed, DROPOUT_STREAM, step
+        if places == [slice(0, products)]:
+            seeds = [derived_seed(*seed)]
+        else:
+            seeds = [derived_seed(*seed, place.start) for place in places]
+        batches = self._masked_batches(step, places)
+        return [MicroBatch(*part) for part in zip(batches, places, seeds, strict=True)]
 
     def _masked_batches(self, step: int, places: list[slice]) -> list[MaskedBatch]:
         """Return the masked products at these places of the step's batch, on the device."""

@@ -1,4 +1,4 @@
-"""Switches for a finished model: activation checkpointing, torch.compile, determinism."""
+"""Activation checkpointing and torch.compile for a model, and deterministic algorithms."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,8 @@ import torch._dynamo
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from scale.model.encoders import DiscreteEncoder
-from scale.model.heads import ContinuousHead, DiscreteHead
-from scale.model.transformer import TransformerEncoder
+from scale.model.encoders import DiscreteEncoder, TransformerEncoder
+from scale.model.scale import ContinuousHead, DiscreteHead
 
 RECOMPILE_LIMIT = 64
 

@@ -33,17 +33,13 @@ def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -
     `val/alignment`, `val/uniformity`: see `health_checks`.
     """
     embeddings = embed_dataset(model, dataset, device=device, progress=False)
-    labels = [p.category for p in dataset.products]
-    arrays = ProductArrays(
-        dataset.ids, embeddings.pooled_NMD, embeddings.present_NM, labels, dataset.content_id_NM
-    )
+    arrays = ProductArrays.of(dataset, embeddings)
+    labels, ids = arrays.labels, arrays.ids
     found = direction_retrievals(arrays, ks=(10,)).values()
     values = {BEST_BY: _mean(np.array([_mean(r.values["Recall@10"]) for r in found]))}
     if any(label is not None for label in labels):
         emb_ND, _ = subset_embedding(arrays.pooled_NMD, arrays.present_NM, MODALITIES)
-        ranked = category_retrieval(
-            emb_ND, emb_ND, labels, labels, dataset.ids, dataset.ids, ks=(1,)
-        )
+        ranked = category_retrieval(emb_ND, emb_ND, labels, labels, ids, ids, ks=(1,))
         values["val/mAP@1"] = _mean(ranked.values["mAP@1"])
     pooled_NMD = torch.from_numpy(embeddings.pooled_NMD)
     present_NM = torch.from_numpy(embeddings.present_NM)

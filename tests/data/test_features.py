@@ -1,16 +1,25 @@
-"""Patches, frame vectors, log-mel, feature files, standardisation."""
+"""Patches, HOG, frame vectors, log-mel, feature files, timm backbones, standardisation."""
 
 import numpy as np
 import pytest
+import timm
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save_file
+from timm.models import save_for_hf
 
-from scale.config import FeatureConfig
+from scale.config import FeatureConfig, vector_size
 from scale.data.features import (
+    CELL,
+    ORIENTATIONS,
+    Backbone,
     extract,
     fit_image,
     from_patches,
+    hog_features,
+    hog_thumbnail,
     hop_length,
     log_mel,
     read_vectors,
@@ -48,6 +57,62 @@ def test_patches_run_row_by_row():
         to_patches(pixels, 3)
 
 
+def slow_histogram(light_HW):
+    """Histogram of one patch, pixel by pixel."""
+    down, across = np.gradient(light_HW)
+    cells = np.zeros((light_HW.shape[0] // CELL, light_HW.shape[1] // CELL, ORIENTATIONS))
+    for y in range(light_HW.shape[0]):
+        for x in range(light_HW.shape[1]):
+            length = np.hypot(down[y, x], across[y, x])
+            turn = (np.arctan2(down[y, x], across[y, x]) / np.pi % 1.0) * ORIENTATIONS
+            low = int(np.floor(turn - 0.5))
+            share = turn - 0.5 - low
+            cells[y // CELL, x // CELL, low % ORIENTATIONS] += length * (1 - share)
+            cells[y // CELL, x // CELL, (low + 1) % ORIENTATIONS] += length * share
+    flat = cells.reshape(-1)
+    return np.sqrt(flat / (flat.sum() + 1.0))
+
+
+def test_hog_equals_the_loop():
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    (described_F,) = hog_features(pixels, 16)
+    light = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    np.testing.assert_allclose(described_F[48:], slow_histogram(light), atol=1e-4)
+    points = pixels.reshape(4, 4, 4, 4, 3).mean(axis=(1, 3)) / 127.5 - 1
+    np.testing.assert_allclose(described_F[:48], points.reshape(-1), atol=1e-5)
+
+
+def test_hog_has_the_size_of_the_config():
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    assert hog_features(pixels, 16).shape == (16, vector_size("hog", 16)) == (16, 84)
+    assert hog_features(pixels[:48, :48], 48).shape == (1, vector_size("hog", 48))
+    with pytest.raises(ValueError, match="cells of 8"):
+        hog_features(pixels, 12)
+
+
+def test_the_hog_thumbnail_has_the_colours():
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    large = pixels.repeat(4, axis=0).repeat(4, axis=1)
+    assert np.array_equal(hog_thumbnail(hog_features(large, 16), 16), pixels)
+
+
+def test_gradients_depend_on_the_edge_and_not_on_its_colour():
+    picture = np.full((16, 16, 3), 255, np.uint8)
+    picture[:, 8:] = (200, 30, 30)
+    other = np.full((16, 16, 3), 255, np.uint8)
+    other[:, 8:] = (10, 90, 120)
+    (a,), (b,), (turned,) = (
+        hog_features(p, 16) for p in (picture, other, picture.transpose(1, 0, 2))
+    )
+    np.testing.assert_allclose(a[48:], b[48:], atol=1e-2)
+    assert np.abs(a[:48] - b[:48]).max() > 0.5
+    assert np.abs(a[48:] - turned[48:]).max() > 0.3
+
+
+def test_a_plain_picture_has_no_gradients():
+    assert not hog_features(np.full((16, 16, 3), 77, np.uint8), 16)[0, 48:].any()
+
+
 @settings(max_examples=50, deadline=None)
 @given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.integers(1, 40))
 def test_fitted_picture_keeps_its_aspect_on_white(width, height, size):
@@ -69,9 +134,9 @@ def test_a_frame_is_one_vector():
     assert vectors_LF[0].min() == -1.0
 
 
-@pytest.mark.parametrize("frames", [1, 20, 33, 100])
-@pytest.mark.parametrize("seconds", [1.0, 2.5])
-def test_audio_seconds_give_audio_frames(seconds, frames):
+@settings(max_examples=20, deadline=None)
+@given(frames=st.integers(1, 100), seconds=st.floats(0.5, 2.5))
+def test_audio_seconds_have_audio_frames(frames, seconds):
     config = FeatureConfig(audio_seconds=seconds, audio_frames=frames, mel_bins=20)
     hop = hop_length(config)
     assert hop * frames >= 16_000 * seconds > (hop - 1) * frames
@@ -133,9 +198,9 @@ def test_no_mel_band_is_empty_at_the_presets(recwarn):
     assert not [w for w in recwarn if "mel filter" in str(w.message)]
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_bad_feature_files_are_refused_with_path_and_reason(tmp_path):
+    path = tmp_path / "x.npy"
+    cases = [
         (np.zeros(3), "wrong shape"),
         (np.zeros((0, 4)), "wrong shape"),
         (np.array([[0.0, np.nan]]), "non-finite"),
@@ -143,14 +208,12 @@ def test_no_mel_band_is_empty_at_the_presets(recwarn):
         (np.array([[1e6]]), "float16"),
         (np.array([["a"]]), "wrong type"),
         (np.array([[{}]]), "does not load"),
-    ],
-)
-def test_bad_feature_files_are_refused_with_path_and_reason(tmp_path, values, reason):
-    path = tmp_path / "x.npy"
-    np.save(path, values, allow_pickle=True)
-    with pytest.raises(MediaError, match=reason) as caught:
-        read_vectors(path)
-    assert caught.value.path == path
+    ]
+    for values, reason in cases:
+        np.save(path, values, allow_pickle=True)
+        with pytest.raises(MediaError, match=reason) as caught:
+            read_vectors(path)
+        assert caught.value.path == path
 
 
 def test_feature_files_are_read_and_others_are_not(tmp_path):
@@ -175,6 +238,94 @@ def test_a_picture_file_becomes_patches(tmp_path):
     assert patches_LF.reshape(-1, 3)[0].tolist() == [1, -1, -1]
 
 
+def save_model(folder, name, **settings):
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False, **settings).eval()
+    size = {"input_size": (3, 48, 48)}
+    save_for_hf(model, folder, safe_serialization=True, data_config=size)
+    return model
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    """A backbone from a local folder."""
+    folder = tmp_path_factory.mktemp("vit")
+    save_model(folder, "test_vit", img_size=48)
+    return Backbone(str(folder))
+
+
+@pytest.fixture
+def picture():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8))
+
+
+def test_tokens_are_those_of_the_model_without_its_prefix(vit, picture):
+    tokens_LF = vit.tokens(picture)
+    data = timm.data.resolve_model_data_config(vit.model)
+    pixels = torch.from_numpy(fit_image(picture, 48).astype(np.float32) / 255)
+    inputs = (pixels - torch.tensor(data["mean"])) / torch.tensor(data["std"])
+    twin = timm.create_model("test_vit", pretrained=False, img_size=48, num_classes=0).eval()
+    twin.load_state_dict(vit.model.state_dict())
+    with torch.no_grad():
+        expected = twin.forward_features(inputs.permute(2, 0, 1)[None])[0, 1:]
+    assert vit.size == 48
+    assert tokens_LF.shape == (9, vit.model.num_features)
+    np.testing.assert_allclose(tokens_LF, expected.numpy(), atol=1e-5)
+
+
+def test_backbone_weights_are_those_of_the_folder(tmp_path, picture):
+    model = save_model(tmp_path, "test_vit", img_size=48)
+    before = Backbone(str(tmp_path))
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    state["norm.bias"] += 1.0
+    save_file(state, tmp_path / "model.safetensors")
+    after = Backbone(str(tmp_path))
+    assert before.identity != after.identity
+    np.testing.assert_allclose(after.tokens(picture), before.tokens(picture) + 1.0, atol=1e-5)
+
+
+def test_a_frame_is_one_pooled_vector_that_does_not_depend_on_other_frames(vit):
+    frames_THWC = np.random.default_rng(0).integers(0, 256, (3, 20, 40, 3), dtype=np.uint8)
+    pooled_TF = vit.pooled(frames_THWC)
+    alone = np.concatenate([vit.pooled(frame[None]) for frame in frames_THWC])
+    assert pooled_TF.shape == (3, vit.model.num_features)
+    np.testing.assert_allclose(pooled_TF, alone, atol=1e-5)
+    assert np.abs(pooled_TF[0] - pooled_TF[1]).max() > 1e-4
+
+
+def test_a_convolutional_map_becomes_tokens_row_by_row(tmp_path, picture):
+    save_model(tmp_path, "test_efficientnet")
+    backbone = Backbone(str(tmp_path))
+    with torch.no_grad():
+        map_CHW = backbone.model.forward_features(backbone._inputs([picture]))[0]
+    tokens_LF = backbone.tokens(picture)
+    channels, height, width = map_CHW.shape
+    assert tokens_LF.shape == (height * width, channels)
+    np.testing.assert_allclose(tokens_LF[1], map_CHW[:, 0, 1].numpy(), atol=1e-5)
+
+
+def test_the_backbone_is_frozen(vit):
+    assert not vit.model.training
+    assert not any(p.requires_grad for p in vit.model.parameters())
+
+
+def test_a_backbone_without_safetensors_is_refused(tmp_path):
+    model = save_model(tmp_path, "test_vit")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"lacks config.json or \*.safetensors"):
+        Backbone(str(tmp_path))
+
+
+def test_damaged_and_unknown_backbones_are_named(tmp_path):
+    save_model(tmp_path, "test_vit")
+    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(ValueError, match="does not load"):
+        Backbone(str(tmp_path))
+    with pytest.raises(ValueError, match="'no_such_model' does not load"):
+        Backbone("no_such_model")
+
+
 def test_normaliser_makes_mean_0_and_spread_1(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.normal([5, -2, 0], [2, 3, 2], (500, 3)).astype(np.float16)
@@ -189,7 +340,7 @@ def test_normaliser_makes_mean_0_and_spread_1(tmp_path):
     assert np.array_equal(loaded.spread["image"], fitted.spread["image"])
 
 
-def test_a_feature_that_hardly_varies_is_not_blown_up():
+def test_the_spread_of_a_nearly_constant_feature_has_a_floor():
     rng = np.random.default_rng(0)
     values = np.stack([rng.normal(0, 2, 400), np.full(400, 0.7)], 1)
     spread = Normaliser.fit({"image": [values]}).spread["image"]

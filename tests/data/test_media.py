@@ -1,7 +1,10 @@
-"""Clips, sounds and content hashes: known values in, the same out; damage ends in MediaError."""
+"""Decoding of images, video and audio: known values, content hashes, and MediaError for damage."""
 
+import io
 import pickle
 import struct
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -13,14 +16,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scale.data import media
-from scale.data.media import MediaError, content_hash, load_audio, load_video, read_media_info
+from scale.data.media import (
+    MediaError,
+    content_hash,
+    load_audio,
+    load_image,
+    load_video,
+    read_media_info,
+)
 
 RNG = np.random.default_rng(0)
 NOISE_HWC = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-def save(path: Path, pixels_HWC: np.ndarray) -> Path:
-    Image.fromarray(pixels_HWC).save(path)
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options) -> Path:
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
     return path
 
 
@@ -66,6 +77,91 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
     return {modality: path.read_bytes() for modality, path in paths.items()}
 
 
+def test_lossless_formats_keep_every_pixel(tmp_path):
+    for suffix in ("png", "bmp", "tiff", "ppm", "webp"):
+        options = {"lossless": True} if suffix == "webp" else {}
+        image = load_image(save(tmp_path / f"a.{suffix}", NOISE_HWC, **options))
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), NOISE_HWC)
+
+
+def test_every_mode_becomes_rgb(tmp_path):
+    for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB"):
+        image = load_image(save(tmp_path / "a.tiff", NOISE_HWC, mode))
+        assert (image.mode, image.size) == ("RGB", (30, 20)), mode
+    for kind in (np.uint16, np.int32):
+        image = load_image(save(tmp_path / "a.tiff", NOISE_HWC[..., 0].astype(kind) * 257))
+        expected_HWC = np.repeat(NOISE_HWC[..., :1], 3, axis=2)
+        np.testing.assert_array_equal(np.asarray(image), expected_HWC)
+
+
+def test_transparency_becomes_white(tmp_path):
+    pixels_HWC = np.zeros((1, 3, 4), dtype=np.uint8)
+    pixels_HWC[0, :, 3] = (0, 128, 255)
+    image = load_image(save(tmp_path / "a.png", pixels_HWC))
+    np.testing.assert_array_equal(np.asarray(image)[0, :, 0], [255, 127, 0])
+    palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.save(tmp_path / "b.png", transparency=0)
+    assert np.asarray(load_image(tmp_path / "b.png")).tolist() == [[[255] * 3, [0, 0, 255]]]
+
+
+def test_exif_rotates_the_image(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = load_image(save(tmp_path / "a.png", NOISE_HWC, exif=exif))
+    np.testing.assert_array_equal(np.asarray(turned), np.rot90(NOISE_HWC, -1))
+
+
+def test_images_that_are_refused(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", NOISE_HWC)
+    data = path.read_bytes()
+    cases = {
+        "truncated": data[: len(data) // 2],
+        "empty": b"",
+        "text": b"not an image",
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    }
+    # An image in a format that is not accepted, like EPS where Ghostscript is installed.
+    cases["icon"] = save(tmp_path / "a.ico", NOISE_HWC).read_bytes()
+    for name, broken in cases.items():
+        bad = tmp_path / f"{name}.png"
+        bad.write_bytes(broken)
+        with pytest.raises(MediaError, match="does not decode") as caught:
+            load_image(bad)
+        assert caught.value.path == bad
+    save(tmp_path / "float.tiff", np.ones((4, 4), dtype=np.float32))
+    with pytest.raises(MediaError, match="floating-point"):
+        load_image(tmp_path / "float.tiff")
+    with pytest.raises(MediaError, match="does not decode: FileNotFoundError"):
+        load_image(tmp_path / "nowhere.png")
+    monkeypatch.setattr(media, "MAX_PIXELS", 20 * 30 - 1)
+    with pytest.raises(MediaError, match="too many pixels: 30 x 20"):
+        load_image(path)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path):
+    path = save(tmp_path / "a.bmp", NOISE_HWC)
+    data = bytearray(path.read_bytes())
+    data[18:26] = struct.pack("<II", 60_000, 60_000)
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="DecompressionBombError"):
+        load_image(path)
+
+
+def test_of_an_animation_the_first_frame_is_loaded(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    (tmp_path / "a.gif").write_bytes(buffer.getvalue())
+    assert load_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_summary_needs_neither_av_nor_torch():
+    code = "import sys, scale.data.summary; sys.exit(bool({'av', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @settings(deadline=None)
 @given(data=st.data(), modality=st.sampled_from(["image", "video", "audio"]))
 def test_damage_gives_content_or_media_error(tmp_path_factory, whole, data, modality):
@@ -84,19 +180,20 @@ def test_damage_gives_content_or_media_error(tmp_path_factory, whole, data, moda
     assert outcome == path or len(outcome) == 16
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 10, 23])
-@pytest.mark.parametrize("frames", [1, 3, 10, 12])
-def test_frames_are_the_middles_of_equal_stretches(tmp_path, count, frames):
-    taken_THWC = load_video(save_clip(tmp_path / "a.mov", clip_frames(count)), frames)
-    taken = min(count, frames)
-    assert taken_THWC.shape == (taken, 12, 16, 3)
-    assert taken_THWC.dtype == np.uint8
-    middles = [int((t + 0.5) * count / taken) for t in range(taken)]
-    assert taken_THWC[:, 0, 0, 0].tolist() == middles
-    assert (taken_THWC == taken_THWC[:, :1, :1, :1]).all()
+def test_frames_are_the_middles_of_equal_segments(tmp_path):
+    for count in (1, 2, 5, 10, 23):
+        path = save_clip(tmp_path / "a.mov", clip_frames(count))
+        for frames in (1, 3, 10, 12):
+            taken_THWC = load_video(path, frames)
+            taken = min(count, frames)
+            assert taken_THWC.shape == (taken, 12, 16, 3)
+            assert taken_THWC.dtype == np.uint8
+            middles = [int((t + 0.5) * count / taken) for t in range(taken)]
+            assert taken_THWC[:, 0, 0, 0].tolist() == middles
+            assert (taken_THWC == taken_THWC[:, :1, :1, :1]).all()
 
 
-def test_a_clip_is_turned_upright(tmp_path):
+def test_a_clip_is_rotated_upright(tmp_path):
     path = save_clip(tmp_path / "a.mov", NOISE_HWC[None])
     # The display matrix, row by row, of a clip and of one that a phone filmed held upright.
     as_is, clockwise = (65536, 0, 0, 0, 65536, 0), (0, 65536, 0, -65536, 0, 0)
@@ -131,7 +228,7 @@ def test_clips_that_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_playlist_cannot_name_other_files(tmp_path):
-    """It would reach outside the folder although its own path lies inside."""
+    """It could refer to files outside the catalogue folder."""
     clip = save_clip(tmp_path / "a.mov", clip_frames(2))
     (tmp_path / "a.ffconcat").write_text(f"ffconcat version 1.0\nfile {clip.name}\n")
     (tmp_path / "a.m3u8").write_text(f"#EXTM3U\n#EXTINF:1\n{clip.name}\n#EXT-X-ENDLIST\n")
@@ -148,27 +245,29 @@ def test_samples_are_the_mean_of_the_channels(tmp_path):
     np.testing.assert_array_equal(load_audio(tmp_path / "a.wav", 8000, 0.25), sound_S[:2000])
 
 
-@pytest.mark.parametrize("rate", [4000, 8000, 16_000])
-def test_resampling_keeps_pitch_and_length(tmp_path, rate):
+def test_resampling_keeps_pitch_and_length(tmp_path):
     tone_S = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000).astype(np.float32)
-    sound_S = load_audio(save_wave(tmp_path / "a.wav", tone_S), rate, 60.0)
-    assert len(sound_S) == pytest.approx(rate, abs=rate // 100)
-    spectrum = np.abs(np.fft.rfft(sound_S[:rate], n=rate))
-    assert spectrum.argmax() == 440
-    assert np.abs(sound_S).max() == pytest.approx(1, abs=0.05)
+    path = save_wave(tmp_path / "a.wav", tone_S)
+    for rate in (4000, 8000, 16_000):
+        sound_S = load_audio(path, rate, 60.0)
+        assert len(sound_S) == pytest.approx(rate, abs=rate // 100)
+        spectrum = np.abs(np.fft.rfft(sound_S[:rate], n=rate))
+        assert spectrum.argmax() == 440
+        assert np.abs(sound_S).max() == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_sound_that_is_not_finite(tmp_path, value):
-    samples_S = np.zeros(3000, dtype=np.float32)
-    samples_S[1500] = value
-    path = save_wave(tmp_path / "a.wav", samples_S)
-    for read in (lambda: load_audio(path, 16_000, 60.0), lambda: read_media_info("audio", path)):
+def test_audio_that_is_not_finite_is_refused(tmp_path):
+    for value in (np.nan, np.inf, -np.inf):
+        samples_S = np.zeros(3000, dtype=np.float32)
+        samples_S[1500] = value
+        path = save_wave(tmp_path / "a.wav", samples_S)
         with pytest.raises(MediaError, match="not finite"):
-            read()
+            load_audio(path, 16_000, 60.0)
+        with pytest.raises(MediaError, match="not finite"):
+            read_media_info("audio", path)
 
 
-def test_sounds_that_are_refused(tmp_path):
+def test_audio_that_is_refused(tmp_path):
     with pytest.raises(MediaError, match="audio is empty"):
         load_audio(save_wave(tmp_path / "a.wav", np.zeros(0, dtype=np.int16)), 8000, 1.0)
     with pytest.raises(MediaError, match="no audio stream"):
@@ -198,7 +297,7 @@ def test_the_hash_is_of_the_content_and_not_of_the_file(tmp_path):
     assert len({content_hash("video", path) for path in clips}) == 1
 
 
-def test_the_hash_tells_apart(tmp_path):
+def test_different_contents_have_different_hashes(tmp_path):
     other_HWC = NOISE_HWC.copy()
     other_HWC[0, 0, 0] ^= 1
     arrays = [NOISE_HWC, other_HWC, NOISE_HWC.reshape(30, 20, 3)]
@@ -217,7 +316,7 @@ def test_the_hash_tells_apart(tmp_path):
     assert all(len(h) == 16 and int(h, 16) >= 0 for h in hashes)
 
 
-def test_facts(tmp_path):
+def test_media_info_has_sizes_and_durations(tmp_path):
     image = read_media_info("image", save(tmp_path / "a.png", NOISE_HWC))
     assert (image.width, image.height, image.frames, image.seconds) == (30, 20, None, None)
     video = read_media_info("video", save_clip(tmp_path / "a.mov", clip_frames(25), rate=10))

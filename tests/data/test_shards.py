@@ -42,7 +42,7 @@ from scale.data.shards.format import (
     split_product,
     tokenizer_fingerprint,
 )
-from scale.data.shards.reader import OpenFiles, ShardDataset, ShardFolder
+from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.shards.writer import write_chunk, write_shards
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS, MODALITIES
@@ -411,14 +411,14 @@ def test_many_shards_with_few_open_files(shards, twin, monkeypatch):
     data = ShardDataset.open(shards)
     rows = np.arange(48)
     assert_same_batch(data.collate(rows), twin.collate(rows))
-    assert len(data.shards.files.files) == 2
-    files = OpenFiles(shards)
-    held, dropped = files.get(0), weakref.ref(files.get(1))
+    open_file = data.shards.open_file
+    assert open_file.cache_info().currsize == 2
+    kept, dropped = open_file(0), weakref.ref(open_file(1))
     for number in (2, 3):
-        files.get(number)
+        open_file(number)
     gc.collect()
     assert dropped() is None
-    assert len(held.read(10, 0)) == 10, "who holds a file can read it"
+    assert len(kept.read(10, 0)) == 10, "a file in use stays open"
 
 
 def test_the_command_writes_and_says_where(small_catalogue, cache_folder, tmp_path, capsys):

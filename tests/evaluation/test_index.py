@@ -39,18 +39,9 @@ def few_queries():
     return np.random.default_rng(1).normal(size=(20, 24)).astype(np.float32)
 
 
-@pytest.fixture(params=["faiss", "numpy"])
-def way(request, monkeypatch):
-    if request.param == "numpy":
-        # None in sys.modules makes the import raise ImportError.
-        monkeypatch.setitem(sys.modules, "faiss", None)
-    return request.param
-
-
-def test_both_ways_find_the_nearest_by_cosine(gallery, few_queries, way):
+def test_the_nearest_by_cosine_are_found(gallery, few_queries):
     ids = [f"p{i}" for i in range(500)]
     index = SearchIndex.build(gallery, ids)
-    assert (index.flat is None) == (way == "numpy")
     found = index.query(few_queries, k=7)
     for q, query in enumerate(few_queries):
         cosine = gallery @ query / np.linalg.norm(gallery, axis=1) / np.linalg.norm(query)
@@ -60,7 +51,7 @@ def test_both_ways_find_the_nearest_by_cosine(gallery, few_queries, way):
         assert found.score_QK[q] == pytest.approx(cosine[best], abs=1e-5)
 
 
-def test_a_product_is_nearest_to_itself_and_k_is_capped(gallery, way):
+def test_a_product_is_nearest_to_itself_and_k_is_capped(gallery):
     index = SearchIndex.build(gallery[:5], list("abcde"))
     found = index.query(gallery[:5], k=10)
     assert [ids[0] for ids in found.ids] == list("abcde")
@@ -69,14 +60,13 @@ def test_a_product_is_nearest_to_itself_and_k_is_capped(gallery, way):
     assert index.query(gallery[:0], k=3).ids == ()
 
 
-def test_equal_scores_come_in_the_gallery_order(way):
+def test_equal_scores_come_in_the_gallery_order():
     index = SearchIndex.build(np.eye(3, dtype=np.float32)[[2, 0, 1, 0, 0]], list("abcde"))
     found = index.query(np.eye(3, dtype=np.float32)[:1], k=3)
     assert found.ids == (("b", "d", "e"),)
 
 
 def test_many_queries_run_in_blocks(gallery, few_queries, monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
     index = SearchIndex.build(gallery, list(map(str, range(500))))
     whole = index.query(few_queries, k=4)
     monkeypatch.setattr("scale.evaluation.index.BLOCK", 1500)

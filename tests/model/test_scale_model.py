@@ -218,6 +218,18 @@ def test_weights_under_old_names_are_loaded(make_model, tmp_path):
     assert all(torch.equal(loaded[k], w) for k, w in weights.items())
 
 
+def test_biases_start_at_0_and_weights_with_the_spread_of_their_inputs(make_model):
+    for name, module in make_model("learned", width=64).named_modules():
+        if isinstance(module, torch.nn.Linear):
+            spread = 0.55 * module.in_features**-0.5
+        elif isinstance(module, torch.nn.Embedding) and module.num_embeddings > 2:
+            spread = 0.02
+        else:
+            continue
+        assert not getattr(module, "bias", torch.zeros(1)).any(), name
+        assert module.weight.std().item() == pytest.approx(spread, rel=0.15), name
+
+
 def test_sizes_that_no_config_derived_are_named():
     with pytest.raises(ValueError, match=r"model\.text_length, .* not set"):
         ScaleModel(ModelConfig())

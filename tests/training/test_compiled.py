@@ -8,7 +8,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from scale.modalities import MODALITIES
-from scale.model.transformer import TransformerEncoder
+from scale.model.encoders import TransformerEncoder
 from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
 from scale.training.transforms import checkpoint_activations, compile_layers, compiled_modules

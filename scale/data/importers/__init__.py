@@ -1,1 +1,1 @@
-"""Catalogue formats of others, one file each."""
+"""Importers of other catalogue formats, one file each."""

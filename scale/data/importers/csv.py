@@ -2,8 +2,8 @@
 
 Columns named like a record key (`id`, `title`, `category`, `split`, `name`, `image`, `video`,
 `audio`) keep that meaning; every other column becomes an attribute of the product's table. The
-importer translates and does not judge: an invalid cell (a missing file, a path that leaves the
-folder, a duplicate id) is passed on, so that the catalogue reports it with id, path and reason.
+importer checks no values: an invalid cell (a missing file, a path that leaves the folder, a
+duplicate id) is passed on, and the catalogue reports it with id, path and reason.
 """
 
 import csv
@@ -26,7 +26,7 @@ FILES = ("image", "video", "audio")
 PLAIN = ("title", "category", "split", "name")
 """Columns that are copied unchanged."""
 NESTED = ("table", "labels", "alt", "content")
-"""Columns of a data frame that may hold lists and dictionaries, as the records do."""
+"""Columns of a data frame that may contain lists and dictionaries, as the records do."""
 EMPTY = frozenset({"", "nan", "null", "n/a", "#n/a", "-", "–"})
 """Cell contents, in any case, that mean an absent value, because CSV has no null. `none` is not
 among them: it is a valid value, e.g. of the attribute `lid`."""
@@ -225,8 +225,8 @@ def frame_to_records(
     """Return one catalogue record per row of a pandas data frame.
 
     As for CSV files, with three differences. Null values of any type are absent. An index named
-    like the id column takes its place. Columns `table`, `labels`, `alt` and `content` that hold
-    lists or dictionaries are used as in products.jsonl; if `table` is one of them, columns without
+    like the id column takes its place. Columns `table`, `labels`, `alt` and `content` with lists or
+    dictionaries are used as in products.jsonl; if `table` is one of them, columns without
     a meaning are kept in `Product.extra` instead of becoming attributes.
 
     Raises ValueError as `rows_to_records`.

@@ -7,13 +7,11 @@ modality, L length of a sequence, F features of a vector.
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
@@ -43,7 +41,7 @@ from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS, INDEX
 
 OPEN_FILES = 256
-"""Maximum number of open shards."""
+"""Maximum number of shards that stay open."""
 READERS = 8
 """Threads that read and check: network disks serve many requests concurrently."""
 
@@ -63,24 +61,6 @@ class OpenFile:
             os.close(self.handle)
 
 
-class OpenFiles:
-    """The most recently used shards, open."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.lock = folder, Lock()
-        self.files: OrderedDict[int, OpenFile] = OrderedDict()
-
-    def get(self, number: int) -> OpenFile:
-        """Return a shard by number."""
-        with self.lock:
-            if number not in self.files:
-                self.files[number] = OpenFile(self.folder / chunk_name(number))
-                if len(self.files) > OPEN_FILES:
-                    self.files.popitem(last=False)
-            self.files.move_to_end(number)
-            return self.files[number]
-
-
 @dataclass(frozen=True)
 class ShardFolder:
     """A folder written by `write_shards`. Arrays over all products are memory-mapped."""
@@ -98,7 +78,8 @@ class ShardFolder:
     crc_N: np.ndarray
     split_N: np.ndarray
     """Position in `SPLITS`."""
-    files: OpenFiles = field(repr=False)
+    open_file: Callable[[int], OpenFile] = field(repr=False)
+    """Open a shard by number; the most recently used ones stay open."""
     readers: Executor = field(repr=False)
 
     @staticmethod
@@ -126,10 +107,9 @@ class ShardFolder:
                 f"{folder}: arrays do not have {manifest.products} products. {REPAIR}"
             )
         normaliser = Normaliser.load(folder / NORMALISER)
+        open_file = lru_cache(OPEN_FILES)(lambda number: OpenFile(folder / chunk_name(number)))
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
-        return ShardFolder(
-            folder, manifest, tokenizer, normaliser, *arrays, OpenFiles(folder), readers
-        )
+        return ShardFolder(folder, manifest, tokenizer, normaliser, *arrays, open_file, readers)
 
     def __len__(self) -> int:
         return self.manifest.products
@@ -161,7 +141,7 @@ class ShardFolder:
     def _read(self, number: int, size: int, start: int, crc: int) -> bytes:
         shard = number // self.manifest.products_per_shard
         try:
-            raw = self.files.get(shard).read(size, start)
+            raw = self.open_file(shard).read(size, start)
         except FileNotFoundError as error:
             raise ShardsError(f"{self.folder / chunk_name(shard)}: missing. {REPAIR}") from error
         if checksum(raw) != crc:

@@ -22,9 +22,8 @@ from scale.config import ModelConfig
 from scale.data.batch import ProductBatch
 from scale.losses.contrastive import pair_losses
 from scale.modalities import INDEX, SPECS
-from scale.model.encoders import ContinuousEncoder, DiscreteEncoder
+from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
-from scale.model.transformer import initialise
 
 Encoded = dict[str, tuple[Tensor, Tensor]]
 """By modality, tokens_RLD and padding_RL; [CLS] in front."""

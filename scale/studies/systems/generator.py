@@ -34,7 +34,7 @@ from scale.data.features import fit_image, from_patches, to_patches
 from scale.data.media import load_image
 from scale.data.product import View
 from scale.data.tokenizer import encode_texts, train_tokenizer
-from scale.model.transformer import initialise
+from scale.model.encoders import initialise
 from scale.seeding import derived_seed, generator
 from scale.training.optimizer import learning_rate
 from scale.training.sampler import batch_indices

@@ -18,9 +18,8 @@ from scale.losses.masked import masked_token_loss, masked_vector_loss
 from scale.losses.masking import MaskedBatch
 from scale.losses.total import LossOutput
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.model.heads import ContinuousHead, DiscreteHead
-from scale.model.scale import EmbedOutput, ScaleModel
-from scale.model.transformer import initialise
+from scale.model.encoders import initialise
+from scale.model.scale import ContinuousHead, DiscreteHead, EmbedOutput, ScaleModel
 from scale.seeding import derived_seed
 from scale.studies.systems.fusion import (
     LANGUAGE,
