@@ -395,11 +395,9 @@ class ProductDataset:
         Continuous vectors are standardised float32. The rows of a product do not depend on the
         other products, except for the amount of padding.
         """
-        rows = indices.numpy() if isinstance(indices, Tensor) else indices
-        index_B = np.array(rows, np.int64)
+        index_B = np.array(indices, np.int64)
         tokens = {m: column.gather(index_B) for m, column in self.columns.items()}
-        content_id_BM = torch.from_numpy(self.content_id_NM[index_B])
-        return ProductBatch(tokens, content_id_BM >= 0, torch.from_numpy(index_B), content_id_BM)
+        return replace(self.facts(index_B), tokens=tokens)
 
     def facts(self, indices: np.ndarray) -> ProductBatch:
         """Return the batch of the products at `indices` without its tokens."""

@@ -70,16 +70,16 @@ def test_arrays_are_kept_and_nothing_is_pickled(cache):
         cache.store("cd34", np.array([{}], dtype=object))
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "longer"])
-def test_a_damaged_file_counts_as_absent(cache, damage):
-    cache.store("ab12", np.arange(100, dtype=np.float16))
-    stored = bytearray(cache.path("ab12").read_bytes())
-    stored[150] ^= damage == "flipped"
-    after = {"cut": stored[:-40], "flipped": stored, "empty": b"", "longer": stored + b"x"}
-    cache.path("ab12").write_bytes(after[damage])
-    assert cache.load("ab12") is None
-    assert cache.get_or_compute("ab12", lambda: np.ones(2)).tolist() == [1, 1]
-    assert cache.load("ab12").tolist() == [1, 1]
+def test_a_damaged_file_counts_as_absent(cache):
+    for damage in ("cut", "flipped", "empty", "longer"):
+        cache.store("ab12", np.arange(100, dtype=np.float16))
+        stored = bytearray(cache.path("ab12").read_bytes())
+        stored[150] ^= damage == "flipped"
+        after = {"cut": stored[:-40], "flipped": stored, "empty": b"", "longer": stored + b"x"}
+        cache.path("ab12").write_bytes(after[damage])
+        assert cache.load("ab12") is None
+        assert cache.get_or_compute("ab12", lambda: np.ones(2)).tolist() == [1, 1]
+        assert cache.load("ab12").tolist() == [1, 1]
 
 
 def test_a_failed_write_leaves_nothing(cache, monkeypatch):

@@ -28,13 +28,13 @@ def folder(request, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("size", [1, 4, 7, 100])
-def test_the_pieces_together_are_the_catalogue(folder, size):
+def test_the_pieces_together_are_the_catalogue(folder):
     whole = Catalogue.open(folder)
-    parts = [read_piece(folder, piece) for piece in plan_pieces(folder, size)]
-    assert tuple(p for part in parts for p in part.products) == whole.products
-    assert [p for part in parts for p in part.problems] == whole.problems
-    assert max(map(len, parts)) <= size
+    for size in (1, 4, 7, 100):
+        parts = [read_piece(folder, piece) for piece in plan_pieces(folder, size)]
+        assert tuple(p for part in parts for p in part.products) == whole.products
+        assert [p for part in parts for p in part.problems] == whole.problems
+        assert max(map(len, parts)) <= size
 
 
 def test_a_piece_has_another_digest_only_where_its_lines_change(folder):

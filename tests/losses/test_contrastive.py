@@ -79,21 +79,21 @@ def test_the_ten_pairs_equal_info_nce_of_each_pair():
     torch.testing.assert_close(mean_P, torch.stack(expected))
 
 
-@pytest.mark.parametrize("negatives", ["cross", "both"])
-def test_losses_of_anchors_are_rows_of_those_of_all_products(negatives):
-    random = torch.Generator().manual_seed(0)
-    pooled_BMD = torch.randn(7, 5, 8, generator=random)
-    present_BM = torch.rand(7, 5, generator=random) < 0.7
-    weight_BP = torch.rand(7, 10, generator=random)
-    content_id_BM = torch.where(present_BM, torch.arange(7)[:, None] % 3, -1)
-    options = {"negatives": negatives, "content_id_BM": content_id_BM}
-    whole = pair_losses(pooled_BMD, present_BM, logit_weight_BP=weight_BP, **options)
-    for rows in (slice(0, 3), slice(3, 7)):
-        part = pair_losses(
-            pooled_BMD, present_BM, logit_weight_BP=weight_BP[rows], anchors=rows, **options
-        )
-        torch.testing.assert_close(part.loss_BP, whole.loss_BP[rows])
-        assert torch.equal(part.valid_BP, whole.valid_BP[rows])
+def test_losses_of_anchors_are_rows_of_those_of_all_products():
+    for negatives in ["cross", "both"]:
+        random = torch.Generator().manual_seed(0)
+        pooled_BMD = torch.randn(7, 5, 8, generator=random)
+        present_BM = torch.rand(7, 5, generator=random) < 0.7
+        weight_BP = torch.rand(7, 10, generator=random)
+        content_id_BM = torch.where(present_BM, torch.arange(7)[:, None] % 3, -1)
+        options = {"negatives": negatives, "content_id_BM": content_id_BM}
+        whole = pair_losses(pooled_BMD, present_BM, logit_weight_BP=weight_BP, **options)
+        for rows in (slice(0, 3), slice(3, 7)):
+            part = pair_losses(
+                pooled_BMD, present_BM, logit_weight_BP=weight_BP[rows], anchors=rows, **options
+            )
+            torch.testing.assert_close(part.loss_BP, whole.loss_BP[rows])
+            assert torch.equal(part.valid_BP, whole.valid_BP[rows])
 
 
 def two_modalities(numbers):
@@ -116,36 +116,40 @@ def test_info_nce_equals_the_authors_numbers(reference):
     torch.testing.assert_close(weighted.loss_BP[:, 0], rows, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("key", "detach"),
-    [("grad_as_published_not_detached", False), ("grad_if_weights_were_detached", True)],
-)
-def test_ten_pairs_and_their_gradient_equal_the_authors_numbers(reference, key, detach):
-    numbers = reference["clr_loss_10_pairs"]
-    pooled_MBD = torch.tensor(numbers["features_5xBxH"]).requires_grad_()
-    pooled_BMD = pooled_MBD.transpose(0, 1)
-    present_BM = torch.ones(3, 5, dtype=torch.bool)
-    # In the authors' own order: only the upper triangle is used, and it is not symmetric.
-    source = pooled_BMD.detach() if detach else pooled_BMD
-    weighted_BMM = inter_modality_scores(source, row_normalise=True).weighted_BMM
-    weight_BP = torch.stack([weighted_BMM[:, i, j] for i, j in PAIRS], dim=1)
-    loss = pair_losses(pooled_BMD, present_BM, 0.07, "both", weight_BP).mean_P().mean()
-    assert loss.item() == pytest.approx(numbers["loss"], abs=1e-5)
-    loss.backward()
-    torch.testing.assert_close(pooled_MBD.grad, torch.tensor(numbers[key]), atol=1e-5, rtol=0)
+def test_ten_pairs_and_their_gradient_equal_the_authors_numbers(reference):
+    for key, detach in [
+        ("grad_as_published_not_detached", False),
+        ("grad_if_weights_were_detached", True),
+    ]:
+        numbers = reference["clr_loss_10_pairs"]
+        pooled_MBD = torch.tensor(numbers["features_5xBxH"]).requires_grad_()
+        pooled_BMD = pooled_MBD.transpose(0, 1)
+        present_BM = torch.ones(3, 5, dtype=torch.bool)
+        # In the authors' own order: only the upper triangle is used, and it is not symmetric.
+        source = pooled_BMD.detach() if detach else pooled_BMD
+        weighted_BMM = inter_modality_scores(source, row_normalise=True).weighted_BMM
+        weight_BP = torch.stack([weighted_BMM[:, i, j] for i, j in PAIRS], dim=1)
+        loss = pair_losses(pooled_BMD, present_BM, 0.07, "both", weight_BP).mean_P().mean()
+        assert loss.item() == pytest.approx(numbers["loss"], abs=1e-5)
+        loss.backward()
+        torch.testing.assert_close(pooled_MBD.grad, torch.tensor(numbers[key]), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("negatives", ["cross", "both"])
-def test_absent_features_never_matter_even_as_nan(negatives):
-    pooled_BMD = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
-    present_BM = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 1], [0, 0, 0, 0, 0], [1] * 5]).bool()
-    clean = pair_losses(pooled_BMD, present_BM, negatives=negatives)
-    poisoned_BMD = pooled_BMD.masked_fill(~present_BM[:, :, None], float("nan")).requires_grad_()
-    poisoned = pair_losses(poisoned_BMD, present_BM, negatives=negatives)
-    torch.testing.assert_close(clean.loss_BP, poisoned.loss_BP)
-    poisoned.loss_BP.sum().backward()
-    assert poisoned_BMD.grad.isfinite().all()
-    assert (poisoned_BMD.grad[~present_BM] == 0).all()
+def test_absent_features_never_matter_even_as_nan():
+    for negatives in ["cross", "both"]:
+        pooled_BMD = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
+        present_BM = torch.tensor(
+            [[1, 1, 0, 1, 0], [1, 0, 0, 0, 1], [0, 0, 0, 0, 0], [1] * 5]
+        ).bool()
+        clean = pair_losses(pooled_BMD, present_BM, negatives=negatives)
+        poisoned_BMD = pooled_BMD.masked_fill(
+            ~present_BM[:, :, None], float("nan")
+        ).requires_grad_()
+        poisoned = pair_losses(poisoned_BMD, present_BM, negatives=negatives)
+        torch.testing.assert_close(clean.loss_BP, poisoned.loss_BP)
+        poisoned.loss_BP.sum().backward()
+        assert poisoned_BMD.grad.isfinite().all()
+        assert (poisoned_BMD.grad[~present_BM] == 0).all()
 
 
 def test_the_mean_counts_only_products_that_have_the_pair():

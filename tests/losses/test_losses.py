@@ -23,25 +23,28 @@ AUTHORS = {"text": ("t", "mlm_text"), "table": ("pv", "mem_pv"), "image": ("v", 
 AUTHORS_COLUMN = {"text": 0, "image": 1, "table": 2, "video": 3, "audio": 4}
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-def test_masked_losses_equal_the_authors_numbers(reference, modality):
-    numbers, (short, name) = reference["masked_losses"], AUTHORS[modality]
-    weight_BM = torch.tensor(numbers["modality_weight_Bx5_order_t_image_pv_video_audio"])
-    scores, labels = torch.tensor(numbers["scores"][short]), torch.tensor(numbers["labels"][short])
-    hidden_BL = labels >= 0
-    weight_BL = weight_BM[:, AUTHORS_COLUMN[modality], None].expand_as(hidden_BL)
-    config = official_loss()
-    if SPECS[modality].kind == "discrete":
-        loss = masked_token_loss(
-            scores[hidden_BL], labels[hidden_BL], weight_BL[hidden_BL], config.weight_on
+def test_masked_losses_equal_the_authors_numbers(reference):
+    for modality in MODALITIES:
+        numbers, (short, name) = reference["masked_losses"], AUTHORS[modality]
+        weight_BM = torch.tensor(numbers["modality_weight_Bx5_order_t_image_pv_video_audio"])
+        scores, labels = (
+            torch.tensor(numbers["scores"][short]),
+            torch.tensor(numbers["labels"][short]),
         )
-    else:
-        targets = torch.tensor(numbers["targets"][short])
-        loss = masked_vector_loss(
-            scores[:, 1:][hidden_BL], targets[hidden_BL], weight_BL[hidden_BL],
-            config.regression_weight_on,
-        )  # fmt: skip
-    assert loss.item() == pytest.approx(numbers["loss"][name], abs=1e-5)
+        hidden_BL = labels >= 0
+        weight_BL = weight_BM[:, AUTHORS_COLUMN[modality], None].expand_as(hidden_BL)
+        config = official_loss()
+        if SPECS[modality].kind == "discrete":
+            loss = masked_token_loss(
+                scores[hidden_BL], labels[hidden_BL], weight_BL[hidden_BL], config.weight_on
+            )
+        else:
+            targets = torch.tensor(numbers["targets"][short])
+            loss = masked_vector_loss(
+                scores[:, 1:][hidden_BL], targets[hidden_BL], weight_BL[hidden_BL],
+                config.regression_weight_on,
+            )  # fmt: skip
+        assert loss.item() == pytest.approx(numbers["loss"][name], abs=1e-5)
 
 
 def test_nothing_hidden_is_zero_and_not_nan(reference):
@@ -91,21 +94,23 @@ def slow_total(output, masked, weighted_BMM, scale_pair, scale_own):
     return total
 
 
-@pytest.mark.parametrize("mean_one", [False, True])
-def test_total_equals_the_loop(make_model, make_batch, mean_one):
-    config = LossConfig(weight_on="loss", weight_mean_one=mean_one)
-    _, output, masked, result = run(make_model, make_batch, config)
-    weighted_BMM = inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM
-    scale_pair = scale_own = 1.0
-    if mean_one:
-        here = output.present_BM
-        pairs = [(a, i, j) for a in range(len(here)) for i, j in PAIRS if here[a, i] & here[a, j]]
-        entries = [weighted_BMM[entry].clamp(min=0) for entry in pairs]
-        scale_pair = sum(entries) / len(entries)
-        own = [weighted_BMM[a, i, i] for a in range(len(here)) for i in range(5) if here[a, i]]
-        scale_own = sum(own) / len(own)
-    expected = slow_total(output, masked, weighted_BMM, scale_pair, scale_own)
-    torch.testing.assert_close(result.total, expected)
+def test_total_equals_the_loop(make_model, make_batch):
+    for mean_one in [False, True]:
+        config = LossConfig(weight_on="loss", weight_mean_one=mean_one)
+        _, output, masked, result = run(make_model, make_batch, config)
+        weighted_BMM = inter_modality_scores(output.pooled_BMD, output.present_BM).weighted_BMM
+        scale_pair = scale_own = 1.0
+        if mean_one:
+            here = output.present_BM
+            pairs = [
+                (a, i, j) for a in range(len(here)) for i, j in PAIRS if here[a, i] & here[a, j]
+            ]
+            entries = [weighted_BMM[entry].clamp(min=0) for entry in pairs]
+            scale_pair = sum(entries) / len(entries)
+            own = [weighted_BMM[a, i, i] for a in range(len(here)) for i in range(5) if here[a, i]]
+            scale_own = sum(own) / len(own)
+        expected = slow_total(output, masked, weighted_BMM, scale_pair, scale_own)
+        torch.testing.assert_close(result.total, expected)
 
 
 def test_weights_have_mean_one_over_what_is_there(make_model, make_batch):
@@ -146,9 +151,9 @@ def test_gradient_of_the_weights_flows_only_when_asked(make_model, make_batch):
     assert not torch.allclose(gradients[False], gradients[True])
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
+def test_every_choice_changes_the_loss_and_stays_finite(make_model, make_batch):
+    default = run(make_model, make_batch, SCALE)[3].total
+    for changes in [
         {"weight_on": "logits"},
         {"weight_on": "none"},
         {"weight_level": "batch"},
@@ -157,14 +162,11 @@ def test_gradient_of_the_weights_flows_only_when_asked(make_model, make_batch):
         {"negatives": "both"},
         {"pair_reduction": "mean"},
         {"regression_weight_on": "prediction"},
-    ],
-)
-def test_every_choice_changes_the_loss_and_stays_finite(make_model, make_batch, changes):
-    default = run(make_model, make_batch, SCALE)[3].total
-    model, _, _, result = run(make_model, make_batch, replace(SCALE, **changes))
-    assert not torch.allclose(result.total, default)
-    result.total.backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    ]:
+        model, _, _, result = run(make_model, make_batch, replace(SCALE, **changes))
+        assert not torch.allclose(result.total, default)
+        result.total.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_missing_modalities_add_no_loss(make_model, make_batch):

@@ -55,24 +55,24 @@ def places(present_BM):
     ]
 
 
-@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_the_posterior_is_the_mean_probability_of_both_directions(pooled_BMD, present_BM, power):
-    pairs = pair_losses(pooled_BMD, present_BM, 0.5)
-    expected_BP = torch.zeros(9, 10)
-    for a, p, i, j in places(present_BM):
-        probability = 1.0
-        for x, y in ((i, j), (j, i)):
-            logit_B = torch.tensor(
-                [cosine(pooled_BMD[a, x], pooled_BMD[b, y]) / 0.5 for b in range(9)]
-            )
-            probability *= logit_B.masked_fill(~present_BM[:, y], float("-inf")).softmax(0)[a]
-        expected_BP[a, p] = probability ** (power / 2)
-    weight_BP = posterior_weights(pairs, power)
-    torch.testing.assert_close(weight_BP, expected_BP)
-    torch.testing.assert_close(
-        weight_BP, torch.exp(-power * pairs.loss_BP).where(pairs.valid_BP, 0.0)
-    )
-    assert not weight_BP[~pairs.valid_BP].any(), "though exp(-0) is 1"
+def test_the_posterior_is_the_mean_probability_of_both_directions(pooled_BMD, present_BM):
+    for power in [0.0, 0.5, 1.0, 2.0]:
+        pairs = pair_losses(pooled_BMD, present_BM, 0.5)
+        expected_BP = torch.zeros(9, 10)
+        for a, p, i, j in places(present_BM):
+            probability = 1.0
+            for x, y in ((i, j), (j, i)):
+                logit_B = torch.tensor(
+                    [cosine(pooled_BMD[a, x], pooled_BMD[b, y]) / 0.5 for b in range(9)]
+                )
+                probability *= logit_B.masked_fill(~present_BM[:, y], float("-inf")).softmax(0)[a]
+            expected_BP[a, p] = probability ** (power / 2)
+        weight_BP = posterior_weights(pairs, power)
+        torch.testing.assert_close(weight_BP, expected_BP)
+        torch.testing.assert_close(
+            weight_BP, torch.exp(-power * pairs.loss_BP).where(pairs.valid_BP, 0.0)
+        )
+        assert not weight_BP[~pairs.valid_BP].any(), "though exp(-0) is 1"
 
 
 def test_neither_weight_has_a_gradient(pooled_BMD, present_BM):
@@ -141,41 +141,36 @@ def test_mean_one_keeps_the_order_and_all_zeros_become_ones(present_BM):
     assert torch.equal(found.own_BM, present_BM.float())
 
 
-@pytest.mark.parametrize("mean_one", [False, True])
-@pytest.mark.parametrize("power", [0.5, 1.0])
-def test_configured_posterior(pooled_BMD, present_BM, mean_one, power):
-    config = replace(POSTERIOR, weight_power=power, weight_mean_one=mean_one)
-    pairs = pair_losses(pooled_BMD, present_BM, 0.5)
-    scores = inter_modality_scores(pooled_BMD, present_BM)
-    found = configured_weights(config, scores, pairs, present_BM)
-    pair_BP = torch.exp(-power * pairs.loss_BP) * pairs.valid_BP
-    own_BM = slow_own(pair_BP, present_BM)
-    if mean_one:
-        pair_BP = pair_BP / pair_BP[pairs.valid_BP].mean()
-        own_BM = own_BM / own_BM[present_BM].mean()
-    torch.testing.assert_close(found.pair_BP, pair_BP)
-    torch.testing.assert_close(found.own_BM, own_BM)
+def test_configured_posterior(pooled_BMD, present_BM):
+    for mean_one in [False, True]:
+        for power in [0.5, 1.0]:
+            config = replace(POSTERIOR, weight_power=power, weight_mean_one=mean_one)
+            pairs = pair_losses(pooled_BMD, present_BM, 0.5)
+            scores = inter_modality_scores(pooled_BMD, present_BM)
+            found = configured_weights(config, scores, pairs, present_BM)
+            pair_BP = torch.exp(-power * pairs.loss_BP) * pairs.valid_BP
+            own_BM = slow_own(pair_BP, present_BM)
+            if mean_one:
+                pair_BP = pair_BP / pair_BP[pairs.valid_BP].mean()
+                own_BM = own_BM / own_BM[present_BM].mean()
+            torch.testing.assert_close(found.pair_BP, pair_BP)
+            torch.testing.assert_close(found.own_BM, own_BM)
 
 
-@pytest.mark.parametrize(
-    ("changes", "signed"),
-    [
+def test_configured_scores_are_negative_on_raw_logits_alone(pooled_BMD, present_BM):
+    for changes, signed in [
         ({}, False),
         ({"weight_mean_one": False}, False),
         ({"weight_on": "logits"}, False),
         ({"weight_on": "logits", "weight_mean_one": False}, True),
-    ],
-)
-def test_configured_scores_are_negative_on_raw_logits_alone(
-    pooled_BMD, present_BM, changes, signed
-):
-    config = replace(SCALE, **changes)
-    scores = inter_modality_scores(pooled_BMD, present_BM)
-    found = configured_weights(config, scores, pair_losses(pooled_BMD, present_BM), present_BM)
-    expected = loss_weights(scores, present_BM, config.weight_mean_one, signed)
-    assert torch.equal(found.pair_BP, expected.pair_BP)
-    assert torch.equal(found.own_BM, expected.own_BM)
-    assert (found.pair_BP < 0).any() == signed
+    ]:
+        config = replace(SCALE, **changes)
+        scores = inter_modality_scores(pooled_BMD, present_BM)
+        found = configured_weights(config, scores, pair_losses(pooled_BMD, present_BM), present_BM)
+        expected = loss_weights(scores, present_BM, config.weight_mean_one, signed)
+        assert torch.equal(found.pair_BP, expected.pair_BP)
+        assert torch.equal(found.own_BM, expected.own_BM)
+        assert (found.pair_BP < 0).any() == signed
 
 
 def test_the_posterior_weighs_no_logits():
@@ -214,20 +209,20 @@ def slow_losses(output, masked, pair_BP, own_BM):
     return losses
 
 
-@pytest.mark.parametrize("mean_one", [False, True])
-def test_total_by_the_posterior_equals_the_loop(make_model, make_batch, mean_one):
-    config = replace(POSTERIOR, weight_mean_one=mean_one, weight_power=0.5)
-    _, output, masked, result = run(make_model, make_batch, config)
-    here = output.present_BM
-    pair_BP = torch.zeros(len(here), 10)
-    for a, p, _, _ in places(here):
-        pair_BP[a, p] = torch.exp(-0.5 * result.pairs.loss_BP[a, p]).item()
-    own_BM = slow_own(pair_BP, here)
-    if mean_one:
-        pair_BP = pair_BP / pair_BP[here[:, LEFT] & here[:, RIGHT]].mean()
-        own_BM = own_BM / own_BM[here].mean()
-    for task, expected in slow_losses(output, masked, pair_BP, own_BM).items():
-        torch.testing.assert_close(result.losses[task], expected, rtol=1e-4, atol=1e-5)
+def test_total_by_the_posterior_equals_the_loop(make_model, make_batch):
+    for mean_one in [False, True]:
+        config = replace(POSTERIOR, weight_mean_one=mean_one, weight_power=0.5)
+        _, output, masked, result = run(make_model, make_batch, config)
+        here = output.present_BM
+        pair_BP = torch.zeros(len(here), 10)
+        for a, p, _, _ in places(here):
+            pair_BP[a, p] = torch.exp(-0.5 * result.pairs.loss_BP[a, p]).item()
+        own_BM = slow_own(pair_BP, here)
+        if mean_one:
+            pair_BP = pair_BP / pair_BP[here[:, LEFT] & here[:, RIGHT]].mean()
+            own_BM = own_BM / own_BM[here].mean()
+        for task, expected in slow_losses(output, masked, pair_BP, own_BM).items():
+            torch.testing.assert_close(result.losses[task], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_masked_losses_are_weighed_unless_that_is_off(make_model, make_batch):

@@ -23,6 +23,23 @@ MIXED = [
 ]  # fmt: skip
 
 
+PRESENT = [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]]
+
+
+def in_double(batch):
+    for tokens in batch.tokens.values():
+        if tokens.values.is_floating_point():
+            tokens.values = tokens.values.double()
+    return batch
+
+
+def assert_same_gradients(model, losses):
+    gradients = [torch.autograd.grad(x, model.parameters(), allow_unused=True) for x in losses]
+    for parameter, *both in zip(model.parameters(), *gradients, strict=True):
+        a, b = (torch.zeros_like(parameter) if g is None else g for g in both)
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
 def one_by_one(model, batch):
     """Return fused_RLD by modality, with each product alone and without padding."""
     encoded = model._encode(batch, {})
@@ -49,12 +66,9 @@ def one_by_one(model, batch):
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
-@pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]])
+@pytest.mark.parametrize("present", PRESENT)
 def test_packed_equals_padded(make_model, make_batch, policy, present):
-    model, batch = make_model(policy).double(), make_batch(present)
-    for tokens in batch.tokens.values():
-        if tokens.values.is_floating_point():
-            tokens.values = tokens.values.double()
+    model, batch = make_model(policy).double(), in_double(make_batch(present))
     fused = []
     for model.jct.packed in (False, True):
         fused.append(model(batch).fused)
@@ -65,12 +79,9 @@ def test_packed_equals_padded(make_model, make_batch, policy, present):
 
 
 @pytest.mark.parametrize("policy", ["skip", "learned"])
-@pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]])
+@pytest.mark.parametrize("present", PRESENT)
 def test_packed_equals_one_product_at_a_time(make_model, make_batch, policy, present):
-    model, batch = make_model(policy).double(), make_batch(present)
-    for tokens in batch.tokens.values():
-        if tokens.values.is_floating_point():
-            tokens.values = tokens.values.double()
+    model, batch = make_model(policy).double(), in_double(make_batch(present))
     found, wanted = model(batch).fused, one_by_one(model, batch)
     assert found.keys() == wanted.keys()
     totals = []
@@ -84,10 +95,7 @@ def test_packed_equals_one_product_at_a_time(make_model, make_batch, policy, pre
             total = total + (open_RLD * noise).sum()
         totals.append(total)
     torch.testing.assert_close(*totals, rtol=1e-12, atol=1e-12)
-    gradients = [torch.autograd.grad(t, model.parameters(), allow_unused=True) for t in totals]
-    for parameter, *both in zip(model.parameters(), *gradients, strict=True):
-        a, b = (torch.zeros_like(parameter) if g is None else g for g in both)
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert_same_gradients(model, totals)
 
 
 @st.composite
@@ -202,19 +210,13 @@ def test_half_of_the_slots_empty_is_half_of_the_tokens(make_model, make_batch, m
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip", "learned"])
-@pytest.mark.parametrize("present", [MIXED, [MODALITIES] * 3, [("audio",), ("text",)]])
-@pytest.mark.parametrize("given", [True, False])
-def test_loss_positions_only_equals_the_whole_forward(
-    make_model, make_batch, policy, present, given
-):
-    model, batch = make_model(policy).double(), make_batch(present)
-    for tokens in batch.tokens.values():
-        if tokens.values.is_floating_point():
-            tokens.values = tokens.values.double()
+@pytest.mark.parametrize("present", PRESENT)
+def test_loss_positions_only_equals_the_whole_forward(make_model, make_batch, policy, present):
+    model, batch = make_model(policy).double(), in_double(make_batch(present))
     masked = mask_batch(batch, MaskConfig(rate=0.4), PIECES, (0,), TASKS)
-    positions = masked.positions if given else None
-    whole = model(masked.batch, masked.hidden, positions)
-    read = model(masked.batch, masked.hidden, positions, loss_positions_only=True)
+    # Positions that are not given are computed.
+    whole = model(masked.batch, masked.hidden)
+    read = model(masked.batch, masked.hidden, masked.positions, loss_positions_only=True)
     assert read.predictions.keys() == whole.predictions.keys() == masked.hidden.keys()
     torch.testing.assert_close(read.pooled_BMD, whole.pooled_BMD)
     torch.testing.assert_close(read.fused_pooled_BMD, whole.fused_pooled_BMD)
@@ -224,10 +226,7 @@ def test_loss_positions_only_equals_the_whole_forward(
             torch.testing.assert_close(prediction, whole.predictions[m], msg=m)
         losses.append(scale_loss(output, masked, LossConfig(weight_features="fused")).total)
     torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
-    gradients = [torch.autograd.grad(x, model.parameters(), allow_unused=True) for x in losses]
-    for parameter, *both in zip(model.parameters(), *gradients, strict=True):
-        a, b = (torch.zeros_like(parameter) if g is None else g for g in both)
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+    assert_same_gradients(model, losses)
 
 
 def test_the_last_layer_runs_at_loss_positions_only(make_model, make_batch):

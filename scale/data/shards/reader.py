@@ -278,8 +278,7 @@ class ShardDataset:
 
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
         """As `ProductDataset.collate`, bit-identical. Raises ShardsError if bytes are damaged."""
-        rows = indices.numpy() if isinstance(indices, Tensor) else indices
-        batch = self.facts(np.array(rows, np.int64))
+        batch = self.facts(np.array(indices, np.int64))
         numbers_B = self.number_N[batch.index_B.numpy()]
         length_BM = self.shards.length_NM[numbers_B]
         parts = [split_product(product) for product in self.shards.read(numbers_B, length_BM)]

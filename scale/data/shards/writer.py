@@ -60,7 +60,6 @@ from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 
 PRODUCTS_PER_SHARD = 1024
 CONTINUE = "Finished shards are kept: the same command continues"
-MISSING_LITDATA = "litdata is missing: pip install 'scale-workbench[shards]'"
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,10 @@ def pack_product(layout: Layout, read: TokenizedProducts, row: int) -> list[byte
 def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str, Any]:
     """Write products as one chunk of litdata; return the format entry for litdata's index.
 
-    Raises ShardsError if the chunk exceeds the range of its offsets, ImportError without litdata.
+    Raises ShardsError if the chunk exceeds the range of its offsets.
     """
-    try:
-        from litdata.streaming.writer import BinaryWriter
-    except ImportError as error:
-        raise ImportError(MISSING_LITDATA) from error
+    from litdata.streaming.writer import BinaryWriter
+
     size = _chunk_header(len(packed))
     size += sum(HEADER_BYTES + sum(map(len, parts)) for parts in packed)
     if size > LARGEST_SHARD:
@@ -401,7 +398,7 @@ def _require_litdata() -> None:
     try:
         import litdata  # noqa: F401
     except ImportError as error:
-        raise ImportError(MISSING_LITDATA) from error
+        raise ImportError("litdata is missing: pip install 'scale-workbench[shards]'") from error
 
 
 def _begin(
