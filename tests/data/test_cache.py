@@ -31,7 +31,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def jobs(tmp_path):
-    """Six pictures of different colours, their content hashes not wanted."""
+    """Six pictures of different colours, without content hashes."""
     for i in range(6):
         Image.new("RGB", (20, 10), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
     return [FeatureJob("image", tmp_path / f"{i}.png", hashed=False) for i in range(6)]

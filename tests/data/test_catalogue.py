@@ -1,4 +1,4 @@
-"""Opening a catalogue: what is read, what is refused, and that nothing is lost silently."""
+"""Opening a catalogue: accepted values, and a report of every rejected one."""
 
 import json
 from dataclasses import replace

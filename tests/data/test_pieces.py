@@ -69,7 +69,7 @@ def test_splits_given_far_behind_count_for_all(tmp_path):
 
 
 def test_products_are_found_by_id(folder):
-    found = find_products(folder, ["p3", "p20", "nobody"])
+    found = find_products(folder, ["p3", "p20", "p99"])
     assert {id: product.text for id, product in found.items()} == {
         "p3": "thing 3", "p20": "thing 20"
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whatever a record holds: no exception, and every value ends used, reported or null."""
+"""Any record: no exception, and every value is used, reported or null."""
 
 import contextlib
 import json

@@ -295,7 +295,7 @@ def test_a_folder_is_written_with_one_setting(config, small_catalogue, cache, co
 
 
 def test_a_folder_with_other_things_is_left_alone(config, small_catalogue, cache, tmp_path):
-    (tmp_path / "letter.txt").write_text("dear")
+    (tmp_path / "letter.txt").write_text("text")
     with pytest.raises(ShardsError, match="not empty"):
         write_again(config, small_catalogue, cache, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
@@ -373,7 +373,7 @@ def write_with_two_workers(config, small_catalogue, cache, out):
 def test_a_killed_writer_continues_to_the_same_bytes(
     config, small_catalogue, cache, shards, tmp_path
 ):
-    """With two workers; the wanted bytes were written without any."""
+    """With two workers; the expected bytes were written by one process."""
     out = tmp_path / "s"
     arguments = config, small_catalogue, cache, out
     writer = start(write_with_two_workers, *arguments, log=tmp_path / "log")
@@ -505,7 +505,7 @@ def test_one_changed_bit_changes_the_checksum():
 def test_a_shard_is_a_chunk_that_litdata_reads(tmp_path: Path):
     packed = [[b"ab", b"", b"xyz", b"", b"q"], [b""] * 5, [b"", b"t" * 300, b"", b"", b""]]
     config = write_chunk(packed, tmp_path, tmp_path / "chunk.bin")
-    assert config["data_format"] == ["bytes"] * 5, "nothing in it asks for unpickling"
+    assert config["data_format"] == ["bytes"] * 5, "no format that is unpickled"
     raw = (tmp_path / "chunk.bin").read_bytes()
     count, *offsets = struct.unpack("<5I", raw[:20])
     assert (count, offsets[0], offsets[-1]) == (3, 20, len(raw))

@@ -1,4 +1,4 @@
-"""What inspection counts, on a small catalogue made for it and on the real ones."""
+"""The summary of a small catalogue made for these tests, and of real ones."""
 
 import json
 import math
@@ -208,7 +208,7 @@ def test_the_real_catalogues_hold_what_their_readme_says(name):
     assert found.combinations.get("+".join(SUBSETS[-1]), 0) == complete
     sizes = list(found.categories.values())
     assert (len(sizes), sizes[0], sizes[-1]) == (categories, head, last)
-    # Tables that the record gives as [] are the only thing to complain about.
+    # Tables that are [] in the record are the only problems.
     kinds = Counter((p.modality, p.kind) for p in found.problems)
     assert kinds == ({("table", "empty table"): 11} if name == "esky5" else {})
     # Items that share a picture, clip or title are kept in one split; sounds are not.

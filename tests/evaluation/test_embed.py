@@ -89,7 +89,7 @@ def test_a_broken_feature_is_named(embeddings):
 
 
 class Doubler(nn.Module):
-    """Pools each row of the image to twice its value; refuses what the real model refuses."""
+    """Pools each image row to twice its value; refuses the batches that ScaleModel refuses."""
 
     def embed(self, batch: ProductBatch) -> EmbedOutput:
         assert not torch.is_grad_enabled()
@@ -190,7 +190,7 @@ def make_embeddings(first, count, width=6, ids=None):
 
 @pytest.fixture
 def parts():
-    """The second piece holds nothing."""
+    """The second piece has no embeddings."""
     return [make_embeddings(0, 7), make_embeddings(7, 0), make_embeddings(7, 4)]
 
 

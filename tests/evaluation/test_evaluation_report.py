@@ -1,4 +1,4 @@
-"""The tree of results: what is in it, how it is written, and how long it takes."""
+"""The tree of results: content, files, provenance and run time."""
 
 import csv
 import json
@@ -164,7 +164,7 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
         )
 
     git("init", "-q")
-    # A repository without a commit has no name for what ran.
+    # A repository without a commit.
     assert report.provenance(0, 0.0)["commit"] is None
     git("add", "scale")
     git("commit", "-q", "-m", "first")
@@ -173,7 +173,7 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
     assert clean["dirty"] is False
     package.write_text("a = 2\n")
     assert report.provenance(0, 0.0)["dirty"] is True
-    # Installed inside another project's checkout, whose commit says nothing of the package.
+    # Installed inside another project's checkout, whose commit is not the package's.
     inside = tmp_path / "venv" / "scale" / "__init__.py"
     inside.parent.mkdir(parents=True)
     monkeypatch.setattr(report, "PACKAGE", inside.parent)

@@ -1,4 +1,4 @@
-"""Search in memory and on disk: faiss and the formula agree, and damage is detected."""
+"""Search in memory and on disk agrees with a loop over cosines; damage is detected."""
 
 import json
 import shutil
@@ -240,7 +240,7 @@ def test_defaults_by_size(count, width, expected):
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         (IndexSettings(code_bytes=7), "7 code bytes do not divide the width 32"),
         (IndexSettings(lists=300, train_vectors=256), "256 training vectors are too few"),
@@ -249,8 +249,8 @@ def test_defaults_by_size(count, width, expected):
         (IndexSettings(kind="hnsw"), "unknown kind 'hnsw'; known: flat, ivfpq"),
     ],
 )
-def test_settings_that_cannot_be(folder, tmp_path, settings, says):
-    with pytest.raises(ValueError, match=says):
+def test_settings_that_cannot_be(folder, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
         build_index(folder, tmp_path / "x", settings)
     assert not (tmp_path / "x").exists()
 
@@ -285,7 +285,7 @@ def test_damage_is_noticed(ivfpq, tmp_path, name, monkeypatch):
     with pytest.raises(StoreError, match=f"{name}: damaged"):
         ProductIndex.open(out)
     monkeypatch.setattr(index, "VERIFIED_BYTES", 0)
-    ProductIndex.open(out)  # Larger than what is checked at every opening.
+    ProductIndex.open(out)  # Larger than an index that is verified whenever it is opened.
     with pytest.raises(StoreError, match=f"{name}: damaged"):
         ProductIndex.open(out, verify=True)
     path.write_bytes(data[:-1])

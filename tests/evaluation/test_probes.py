@@ -189,7 +189,7 @@ def test_fine_tuning_learns_and_leaves_model_and_random_state_alone():
 
 
 def test_fine_tuning_returns_the_best_epoch_and_stops_when_it_is_long_past():
-    """Constant validation labels are met best early, so what comes later must not count."""
+    """With constant validation labels, an early epoch is best and later ones must not count."""
     torch.manual_seed(0)
     model = Toy().eval()
     train, test = quadrants(60, 0), quadrants(100, 2)
@@ -203,7 +203,7 @@ def test_fine_tuning_returns_the_best_epoch_and_stops_when_it_is_long_past():
 
     found = tuned(40)
     best = found.settings["best epoch"]
-    # One product gives the width, then every epoch asks for all 60.
+    # One product for the width, then all 60 in every epoch.
     assert data.products == 1 + 60 * (best + 3)
     assert found.predicted == tuned(best).predicted
     unlimited = Examples(val.inputs, [None] * 40)

@@ -1,4 +1,4 @@
-"""Masking: which tokens, how many, with what replacement, determined by a seed."""
+"""Masking: choice, number and replacement of tokens, determined by a seed."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -87,7 +87,7 @@ def test_fates_follow_the_shares(make_batch):
 
 
 def same_tokens(rows, length, ids):
-    """The same tokens for every modality, each position a group of its own."""
+    """The same tokens for every modality; each position is one group."""
     padding_RL = torch.zeros(rows, length, dtype=torch.bool)
     ids_RL, vectors_RLF = torch.full((rows, length), ids), torch.ones(rows, length, 2)
     position_RL = torch.arange(length).expand(rows, -1)

@@ -173,7 +173,7 @@ def test_configured_scores_are_negative_on_raw_logits_alone(pooled_BMD, present_
         assert (found.pair_BP < 0).any() == signed
 
 
-def test_the_posterior_weighs_no_logits():
+def test_the_posterior_does_not_weight_logits():
     with pytest.raises(ValueError, match="weight_by posterior weighs the loss"):
         LossConfig(weight_by="posterior", weight_on="logits")
     assert LossConfig(weight_by="posterior", weight_on="none").weight_by == "posterior"
@@ -225,8 +225,8 @@ def test_total_by_the_posterior_equals_the_loop(make_model, make_batch):
             torch.testing.assert_close(result.losses[task], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_masked_losses_are_weighed_unless_that_is_off(make_model, make_batch):
-    weighed, off, uniform = (
+def test_masked_losses_are_weighted_unless_disabled(make_model, make_batch):
+    weighted, off, uniform = (
         run(make_model, make_batch, config)[3].losses
         for config in (
             POSTERIOR,
@@ -234,17 +234,17 @@ def test_masked_losses_are_weighed_unless_that_is_off(make_model, make_batch):
             replace(POSTERIOR, weight_on="none"),
         )
     )
-    assert torch.equal(off["contrastive"], weighed["contrastive"])
+    assert torch.equal(off["contrastive"], weighted["contrastive"])
     assert not torch.allclose(off["contrastive"], uniform["contrastive"])
     for task in set(uniform) - {"contrastive"}:
         assert torch.equal(off[task], uniform[task])
-        assert not torch.allclose(weighed[task], uniform[task])
+        assert not torch.allclose(weighted[task], uniform[task])
 
 
-def test_a_weigher_stands_in_for_the_configured_weights(make_model, make_batch):
+def test_a_weight_fn_replaces_the_configured_weights(make_model, make_batch):
     given = []
 
-    def weigher(output, scores, pairs, batch):
+    def weight_fn(output, scores, pairs, batch):
         given.append((output, scores, pairs, batch))
         # 3 for the pairs of the first product, 2 for its own, and nothing else.
         pair_BP, own_BM = torch.zeros_like(pairs.loss_BP), torch.zeros(len(batch), 5)
@@ -252,18 +252,18 @@ def test_a_weigher_stands_in_for_the_configured_weights(make_model, make_batch):
         return Weights(pair_BP, own_BM)
 
     for config in (SCALE, POSTERIOR):
-        _, output, masked, result = run(make_model, make_batch, config, weigher)
+        _, output, masked, result = run(make_model, make_batch, config, weight_fn)
         assert given[-1][0] is output
         assert given[-1][1] is result.scores
         assert torch.equal(given[-1][2].loss_BP, result.pairs.loss_BP)
         assert given[-1][3] is masked.batch
-        weights = weigher(*given[-1])
+        weights = weight_fn(*given[-1])
         for task, expected in slow_losses(output, masked, weights.pair_BP, weights.own_BM).items():
             torch.testing.assert_close(result.losses[task], expected, rtol=1e-4, atol=1e-5)
     calls = len(given)
-    run(make_model, make_batch, replace(SCALE, weight_on="none"), weigher)
-    run(make_model, make_batch, replace(SCALE, weight_uniform_share=0.5), weigher, progress=0.4)
-    assert len(given) == calls, "uniform weights ask nobody"
+    run(make_model, make_batch, replace(SCALE, weight_on="none"), weight_fn)
+    run(make_model, make_batch, replace(SCALE, weight_uniform_share=0.5), weight_fn, progress=0.4)
+    assert len(given) == calls, "uniform weights are not computed"
 
 
 def test_a_stopped_posterior_has_the_gradient_of_the_generalised_cross_entropy():

@@ -77,15 +77,15 @@ def test_vit_starts_continuous_encoders_and_jct(model_config, vit_folder):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"width": 24, "heads": 2}, "does not fit"),
         ({"encoder_layers": 3}, "2 layers, model needs 3"),
     ],
 )
-def test_a_bert_that_does_not_fit_says_where(model_config, bert_folder, changes, says):
+def test_a_bert_that_does_not_fit_is_refused(model_config, bert_folder, changes, message):
     config = replace(model_config, discrete_init=str(bert_folder[0]), **changes)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         initialise_from_pretrained(ScaleModel(config))
 
 

@@ -263,7 +263,7 @@ def spoil_settings(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "message"),
     [
         (
             spoil_weights,
@@ -277,11 +277,11 @@ def spoil_settings(folder):
     ],
 )
 def test_wrong_or_damaged_checkpoints_are_refused_with_the_reason(
-    make_model, tmp_path, spoil, says
+    make_model, tmp_path, spoil, message
 ):
     make_model().save_pretrained(tmp_path)
     spoil(tmp_path)
-    with pytest.raises(CheckpointError, match=says):
+    with pytest.raises(CheckpointError, match=message):
         ScaleModel.from_pretrained(tmp_path)
 
 

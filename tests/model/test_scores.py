@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scale.model.scores import inter_modality_scores
 
 AUTHORS_ORDER = [0, 2, 1, 3, 4]
-"""Authors: text, image, table, video, audio. Permuting with this gives ours, and back."""
+"""Indices from the authors' order (text, image, table, video, audio) to ours, and back."""
 
 
 def slow_scores(pooled_BMD, present_BM):

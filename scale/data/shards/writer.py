@@ -437,7 +437,7 @@ def _check_plan(path: Path, settings: TokenSettings, source: str, products_per_s
         changed.append("the catalogue's products")
     if changed:
         raise ShardsError(
-            f"{path}: these shards were begun with other {', '.join(changed)}: choose another "
+            f"{path}: these shards were started with other {', '.join(changed)}: choose another "
             "folder"
         )
 
