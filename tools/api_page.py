@@ -12,7 +12,7 @@ from pathlib import Path
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 SECTIONS = {
-    "The front door": ["scale.open", "scale.pretrain", "scale.load"],
+    "Functions": ["scale.open", "scale.pretrain", "scale.load"],
     "A trained run": ["scale.Run"],
     "A catalogue": ["scale.Catalogue", "scale.Product"],
     "The model": ["scale.ScaleModel", "scale.model.scores.inter_modality_scores",

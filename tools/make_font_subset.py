@@ -1,11 +1,11 @@
-"""Makes the Chinese font that ships in scale/viz/assets, from Debian's package fonts-noto-cjk.
+"""Make the Chinese font in scale/viz/assets from Debian's package fonts-noto-cjk.
 
     python tools/make_font_subset.py [NotoSansCJK-Regular.ttc]
 
-Kept: every character of GB2312, Latin-1 and common symbols; outlines and advance widths only (no
-hinting, no layout features, no vertical metrics), because matplotlib uses nothing else. The family
-is renamed, so that a machine that has the full Noto Sans CJK SC never mixes up the two. The same
-input gives the same bytes. The licence (SIL Open Font License 1.1) is assets/OFL.txt.
+The subset contains all characters of GB2312, Latin-1 and common symbols, with outlines and advance
+widths only (no hinting, layout features or vertical metrics), because matplotlib uses nothing else.
+The family is renamed to avoid confusion with an installed Noto Sans CJK SC. The same input gives
+the same bytes. The licence (SIL Open Font License 1.1) is in assets/OFL.txt.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 
 DEBIAN_PATH = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
 SIMPLIFIED_CHINESE = 2
-"""Number of `Noto Sans CJK SC` in the collection."""
+"""Index of `Noto Sans CJK SC` in the collection."""
 FAMILY = "SCALE Sans SC"
 OUTPUT = Path(__file__).parents[1] / "scale" / "viz" / "assets" / "ScaleSansSC-Regular.otf"
 SYMBOLS = (
@@ -31,7 +31,7 @@ SYMBOLS = (
 
 
 def gb2312() -> set[int]:
-    """Code points of GB2312-1980: 6,763 Chinese characters and 682 symbols."""
+    """Return the code points of GB2312-1980: 6,763 Chinese characters and 682 symbols."""
     pairs = (bytes((row, cell)) for row in range(0xA1, 0xF8) for cell in range(0xA1, 0xFF))
     return {ord(c) for pair in pairs for c in pair.decode("gb2312", errors="ignore")}
 

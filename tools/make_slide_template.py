@@ -1,10 +1,10 @@
-"""Makes the 16:9 template of `scale slides` from the one that python-pptx carries.
+"""Make the 16:9 template of `scale slides` from the default template of python-pptx.
 
     python tools/make_slide_template.py
 
-Its own theme (colours of the modalities, Latin and East Asian fonts), its own master and eleven
-layouts; python-pptx's is 4:3, and stretching it leaves the placeholders off-centre. Lengths are
-inches. The same python-pptx gives the same bytes.
+Replaces the theme (colours of the modalities, Latin and East Asian fonts), the master and the
+layouts; the default template is 4:3, and stretching it leaves the placeholders off-centre. Lengths
+are in inches. The same version of python-pptx gives the same bytes.
 """
 
 import re
@@ -24,16 +24,16 @@ from scale.viz.theme import HIT, MODALITY_COLOURS
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6
 INNER = WIDTH - 2 * MARGIN
 TOP, BOTTOM = 1.45, 6.62
-"""Of what stands below a title and above the source line."""
+"""Vertical range of the content, between title and source line."""
 BESIDE, GAP = 8.75, 0.35
-"""Width of a picture or chart with text at its right; the space between them."""
+"""Width of a picture or chart with text on its right; the space between them."""
 STRIP = 0.98
 """Height of the text below a wide picture or chart."""
 INK, PAPER, MUTED, TINT = "1B2330", "FFFFFF", "5A6472", "F2F4F7"
 NUMBER = "{B6F15528-21DE-4FAA-801E-634DDDAF4B2B}"
-"""PowerPoint's name of the field that holds the slide's number."""
+"""PowerPoint's id of the field for the slide number."""
 LATIN, EAST_ASIAN = "Arial", "Microsoft YaHei"
-"""On every Windows and macOS with PowerPoint; LibreOffice has fonts of the same widths."""
+"""Available wherever PowerPoint is; LibreOffice has fonts of the same widths."""
 NAMESPACES = (
     'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" '
     'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main" '
@@ -119,7 +119,7 @@ def main() -> None:
     deck.slide_width, deck.slide_height = Inches(WIDTH), Inches(HEIGHT)
     master = deck.slide_master
     theme = master.part.part_related_by(RELATIONSHIP_TYPE.THEME)
-    # The theme is a part that python-pptx keeps as bytes and offers no setter for.
+    # python-pptx keeps the theme as bytes and has no setter for it.
     theme._blob = _theme(theme.blob.decode("utf-8")).encode("utf-8")
     for layout in list(deck.slide_layouts)[len(LAYOUTS) :]:
         deck.slide_layouts.remove(layout)
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def _drop_leftovers(deck) -> None:
-    """The preview of another design, and a printer that nobody here has."""
+    """Remove the preview picture and the printer settings of the default template."""
     for owner in (deck.part.package, deck.part):
         for name, relation in list(owner._rels.items()):
             if relation.reltype.endswith(("/thumbnail", "/printerSettings")):
@@ -140,7 +140,7 @@ def _drop_leftovers(deck) -> None:
 
 
 def _theme(xml: str) -> str:
-    """Colours dk1 to accent6 and both font families of the theme."""
+    """Replace the colours and both font families of the theme."""
     accents = [colour.lstrip("#") for colour in (*MODALITY_COLOURS.values(), HIT)]
     names = ["dk1", "lt1", "dk2", "lt2", *(f"accent{k}" for k in range(1, 7)), "hlink", "folHlink"]
     values = [INK, PAPER, MUTED, TINT, *accents, accents[0], MUTED]
@@ -159,7 +159,7 @@ def _theme(xml: str) -> str:
 
 
 def _draw_master(master) -> None:
-    """The strip of the five colours, a title, a body, footers, and the text styles."""
+    """Draw the strip of the five colours, title, body and footers; set the text styles."""
     _clear(master)
     tree = master.shapes._spTree
     step = WIDTH / len(MODALITY_COLOURS)

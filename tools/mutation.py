@@ -1,14 +1,14 @@
-"""Mutation run: how many single-line faults do the tests of a room find?
+"""Mutation testing: count the single-line faults that the tests of a room detect.
 
     python tools/mutation.py                      # all rooms, 20 mutants each
     python tools/mutation.py losses --count 40 --seed 1
 
 Each mutant changes one expression (a comparison, an operator, a constant, a condition, a dropped
-statement) in a copy of the tree and runs the tests of its own room: first the file named after the
-mutated module, then those that import it, then the others, each time the fastest first. A mutant
-that passes them has survived: either the change has no effect, or a test is missing. GPU-only
-branches and log messages are not mutated. Not part of CI: a run takes minutes to an hour. Results
-are written to `build/mutation.json`.
+statement) in a copy of the tree and runs the tests of its room: first the file named after the
+mutated module, then those that import it, then the others, in each group the fastest first. A
+mutant survives if all tests pass: either the change has no effect, or a test is missing. GPU-only
+branches and log messages are not mutated. Not part of CI: a run takes minutes to an hour. Writes
+`build/mutation.json`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
     "metrics": (["scale/evaluation/metrics.py"], ["tests/evaluation/test_metrics.py"]),
     "training": (["scale/training"], ["tests/training"]),
 }
-"""Files that are mutated and the tests that must notice, by room."""
+"""Mutated files and their tests, by room."""
 
 COMPARE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
            ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -119,7 +119,7 @@ def mutants_of(path: Path) -> list[tuple[Mutant, str]]:
 
 
 def _mutable(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes that compute something on a CPU: no annotation, message or decorator."""
+    """Yield the nodes to mutate: no annotations, messages, decorators or GPU-only branches."""
     if isinstance(tree, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom | ast.JoinedStr):
         return
     if isinstance(tree, ast.Call) and ast.unparse(tree.func).startswith("log."):
@@ -140,7 +140,7 @@ def _mutable(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what the tests read; the sample shop is linked."""
+    """Copy the code and link the data that the tests read."""
     for name in ("scale", "tests", "tools"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "Makefile", "README.md", "constraints.txt", "environment.yml"):
@@ -150,9 +150,9 @@ def copy_tree(target: Path) -> None:
 
 
 def passes(tree: Path, tests: list[str], seconds: float, test_seconds: float = 600) -> bool:
-    """Return whether the tests pass within a time limit for all and one for each test.
+    """Return whether the tests pass, with a time limit for all and one for each test.
 
-    Their durations are written to `times.xml` in the tree.
+    Writes their durations to `times.xml` in the tree.
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
                f"--timeout={test_seconds:.0f}", "--junitxml=times.xml", *tests]  # fmt: skip
@@ -166,7 +166,7 @@ def passes(tree: Path, tests: list[str], seconds: float, test_seconds: float = 6
     except subprocess.TimeoutExpired:
         return False
     finally:
-        # Children of a test that was interrupted may still wait for each other.
+        # Child processes of an interrupted test may still wait for each other.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -182,7 +182,7 @@ def durations_by_file(tree: Path) -> dict[str, list[float]]:
 
 
 def ordered_tests(tree: Path, module: str, seconds: dict[str, list[float]]) -> list[str]:
-    """Return the test files, those most likely to find a fault of a module first."""
+    """Return the test files, those most likely to detect a fault in the module first."""
     folder, name = module.removesuffix(".py").replace("/", ".").rsplit(".", 1)
     imports = re.compile(
         rf"^(from {folder}\.{name} |import {folder}\.{name}\b|from {folder} import .*\b{name}\b)",
@@ -201,14 +201,14 @@ def _python_files(path: Path) -> list[Path]:
 
 
 def run_room(room: str, count: int, seed: int, tree: Path) -> Iterator[Mutant]:
-    """Run `count` mutants of a room, drawn evenly from all its mutants."""
+    """Run `count` mutants of a room, drawn uniformly from all its mutants."""
     folders, tests = ROOMS[room]
     files = [path for name in folders for path in _python_files(ROOT / name)]
     mutants = [mutant for path in files for mutant in mutants_of(path)]
     chosen = random.Random(seed).sample(mutants, min(count, len(mutants)))
     started = time.perf_counter()
     if not passes(tree, tests, 3600):
-        raise SystemExit(f"{room}: its tests fail without any fault")
+        raise SystemExit(f"{room}: the tests fail without a mutation")
     limit = 60 + 3 * (time.perf_counter() - started)
     seconds = durations_by_file(tree)
     test_limit = 30 + 3 * max(map(max, seconds.values()))
@@ -223,10 +223,10 @@ def run_room(room: str, count: int, seed: int, tree: Path) -> Iterator[Mutant]:
 
 
 def main() -> None:
-    """Run the rooms that are named and print the survivors and the scores."""
+    """Run the given rooms; print the surviving mutants and the scores."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("rooms", nargs="*", help=f"of {', '.join(ROOMS)}; default: all")
-    parser.add_argument("--count", type=int, default=20, help="mutants a room")
+    parser.add_argument("rooms", nargs="*", help=f"{', '.join(ROOMS)}; default: all")
+    parser.add_argument("--count", type=int, default=20, help="mutants per room")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutation.json")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Execute the notebooks from their sources: `make notebooks`, or some by the start of their names.
+"""Execute the notebooks from their sources (`make notebooks`).
 
     python tools/notebooks.py            # all
-    python tools/notebooks.py 09 13      # these
+    python tools/notebooks.py 09 13      # those whose names begin with 09 or 13
 
 The source of a notebook is `notebooks/src/<name>.py` (jupytext, py:percent); edit that file. Each
 source is executed in `notebooks/` and written with its outputs, except for everything that differs
@@ -30,7 +30,7 @@ from scale.viz.theme import reduce_colours
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SECONDS = 300
-"""Time limit of a cell; one cell may have to train the demo."""
+"""Time limit of a cell in seconds; one cell may train the demo."""
 VISIBLE = 24
 """Largest change of a colour value (of 255) that a palette may cause."""
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -68,7 +68,7 @@ def execute(notebook: NotebookNode) -> NotebookNode:
 def smaller(encoded: str) -> str:
     """Return a PNG (base64) with a palette of 256 colours, a third of the size.
 
-    A picture whose colours would change visibly (photographs) keeps them.
+    Pictures whose colours would change visibly (photographs) are not reduced.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
@@ -84,7 +84,7 @@ def smaller(encoded: str) -> str:
 
 
 def main(starts: list[str]) -> int:
-    """Execute the notebooks whose names start so. Returns the number of failures."""
+    """Execute the notebooks whose names begin with one of `starts`; return the failures."""
     sources = sorted(path for path in (FOLDER / "src").glob("*.py"))
     chosen = [path for path in sources if not starts or path.name.startswith(tuple(starts))]
     if not chosen:
@@ -104,5 +104,5 @@ def main(starts: list[str]) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("starts", nargs="*", help="starts of names, e.g. 09")
+    parser.add_argument("starts", nargs="*", help="beginnings of names, e.g. 09")
     sys.exit(main(parser.parse_args().starts))

@@ -1,4 +1,4 @@
-"""A small online shop, made from a seed: products with text, table, image, video and audio.
+"""A small synthetic online shop: products with text, table, image, video and audio.
 
 `python -m tools.sample_shop OUT --seed 0` writes the catalogue that ships as `data_samples/`.
 """

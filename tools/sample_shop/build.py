@@ -1,4 +1,4 @@
-"""The whole catalogue on disk: products.jsonl, catalogue.json, README, LICENSE and media."""
+"""Write the whole catalogue: products.jsonl, catalogue.json, README, LICENSE and media."""
 
 import json
 from collections import Counter
@@ -80,7 +80,7 @@ scores on it are easier to reach than on real shops. It shows that a pipeline wo
 
 
 def readme(records: list[dict], seed: int) -> str:
-    """README.md of a catalogue with these records."""
+    """Return README.md of a catalogue with these records."""
     keys = {m: "title" if m == "text" else m for m in MODALITIES}
     combinations = [tuple(m for m in MODALITIES if r[keys[m]] is not None) for r in records]
     shares = [sum(m in c for c in combinations) / len(records) for m in MODALITIES]
@@ -112,7 +112,7 @@ _ENDINGS = {"image": "jpg", "video": "mp4", "audio": "ogg"}
 
 @dataclass(frozen=True)
 class Job:
-    """One product to make."""
+    """One product to generate."""
 
     item: Item
     split: str
@@ -120,7 +120,7 @@ class Job:
 
 
 def plan(seed: int, products: int) -> list[tuple[Item, str]]:
-    """Items and their splits, stratified by category, in an order that tells nothing.
+    """Items and their splits, stratified by category, in an order independent of the categories.
 
     Raises ValueError for fewer than 2 products.
     """
@@ -139,8 +139,8 @@ def plan(seed: int, products: int) -> list[tuple[Item, str]]:
 def build(folder: Path, seed: int = 0, products: int = 720, workers: int = 1) -> Path:
     """Write a catalogue of that many products into `folder`, and return the folder.
 
-    Everything follows from `seed` and `products`; `workers` processes share the rendering.
-    products.jsonl is written last, under its own name only when all media are there.
+    The result depends on `seed` and `products` only; `workers` processes share the rendering.
+    products.jsonl is written last and renamed when all media exist.
     """
     folder = Path(folder)
     for name in ("image", "video", "audio", "alt_image", "alt_video", "alt_audio"):
@@ -192,7 +192,7 @@ def make(job: Job) -> dict:
 
 
 def _write(job: Job, modality: str, view: str, room: str) -> str:
-    """Make and write one medium; its path relative to the catalogue."""
+    """Generate and write one medium; return its path relative to the catalogue."""
     item, relative = job.item, f"{room}/{job.item.id}.{_ENDINGS[modality]}"
     path = job.folder / relative
     if modality == "image":

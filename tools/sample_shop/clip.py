@@ -17,11 +17,11 @@ from tools.sample_shop.picture import close_up, compose, draw_stage, frame
 SIZE = 96
 FPS = 12
 NEAR = 0.25
-"""Share of clips that are taken from so near that the product does not fit in."""
+"""Share of close-ups, in which the product does not fit into the frame."""
 
 
 def clip(item: Item, view: str) -> np.ndarray:
-    """frames_THW3 (uint8): the product in use, 1 to 1.3 s; `view` as for pictures."""
+    """frames_THW3 (uint8): the product in use, for 1 to 1.3 s; `view` as in `picture`."""
     rng = item.rng("clip", view)
     name = item.category.name
     zoom = rng.uniform(1.5, 2.3) if rng.random() < NEAR else 1.0
@@ -49,7 +49,7 @@ def clip(item: Item, view: str) -> np.ndarray:
 
 
 def _expose(rgb_HW3: np.ndarray, glow: float) -> np.ndarray:
-    """Frame at its final size; a lit lamp blooms."""
+    """Reduce a frame to its final size, with bloom around a lit lamp."""
     if glow:
         bright = np.clip(rgb_HW3 - 0.72, 0, 1) * 3.5 * glow
         lit = Image.fromarray((np.clip(bright, 0, 1) * 255).astype(np.uint8))
@@ -60,9 +60,9 @@ def _expose(rgb_HW3: np.ndarray, glow: float) -> np.ndarray:
 
 
 def write_clip(path: Path, frames_THW3: np.ndarray) -> None:
-    """Write as mp4 without sound, so that the bytes depend on the frames alone.
+    """Write frames as MP4 without sound; the bytes depend on the frames only.
 
-    No dates, one thread, and x264 without its assembly, which gave other bytes now and then.
+    No dates, one thread, and x264 without assembly, whose output sometimes differed.
     """
     import av
 

@@ -1,7 +1,7 @@
 """Surfaces as dense point sets: lathe, tube, rounded box, plate, ellipsoid.
 
-A surface is sampled so densely that every pixel it covers receives a point; the renderer then
-needs no triangles. Axes: z up, the camera looks along +y at azimuth 0, lengths in half objects.
+A surface is sampled so densely that every pixel it covers receives a point, so the renderer needs
+no triangles. Axes: z up, the camera points along +y at azimuth 0, lengths in half object sizes.
 
 N points, K control points.
 """
@@ -19,18 +19,18 @@ class Part:
     points_N3: np.ndarray
     normals_N3: np.ndarray
     uv_N2: np.ndarray
-    """Around and along the surface, for textures."""
+    """Coordinates around and along the surface, for textures."""
     finish: str = "main"
-    """Which look it takes: `main`, `plain`, `accent`, or a fixed one of `looks.FIXED`."""
+    """Finish: `main`, `plain`, `accent`, or a fixed one of `looks.FIXED`."""
     joint: str = ""
-    """Name of the moving group that it belongs to in clips."""
+    """Name of its moving group in clips."""
     thin: bool = False
-    """Seen from both sides."""
+    """Visible from both sides."""
     wrap: bool = False
-    """u goes once around, 0 to 1; else u and v are lengths."""
+    """If True, u runs once around from 0 to 1; else u and v are lengths."""
 
     def moved(self, shift=(0.0, 0.0, 0.0), rotate=None, scale=1.0) -> "Part":
-        """x -> rotate @ (scale * x) + shift; `scale` a number or one per axis."""
+        """Map x to rotate @ (scale * x) + shift; `scale` is a number or one per axis."""
         scale_3 = np.broadcast_to(np.asarray(scale, np.float32), 3)
         points_N3 = self.points_N3 * scale_3
         normals_N3 = self.normals_N3 / scale_3
@@ -41,7 +41,7 @@ class Part:
 
 
 def unit(vectors_N3: np.ndarray) -> np.ndarray:
-    """Rows divided by their length, as float32."""
+    """Divide rows by their length, as float32."""
     length_N1 = np.sqrt(dot(vectors_N3, vectors_N3))[..., None]
     return (vectors_N3 / np.maximum(length_N1, 1e-9)).astype(np.float32)
 
@@ -94,8 +94,8 @@ def curve(control_KD, step: float, smooth: bool = True) -> tuple[np.ndarray, np.
 def lathe(profile_K2, step: float, smooth: bool = True, **keys) -> Part:
     """Surface of revolution about z of a profile of (radius, height).
 
-    A profile that runs up has its outside to the right, so one that goes up the outer wall and
-    down the inner wall makes a vessel.
+    The outside of an upward profile is to its right, so a profile up the outer wall and down the
+    inner wall gives a vessel.
     """
     ring_N2, tangent_N2 = curve(profile_K2, step, smooth)
     radius = np.maximum(ring_N2[:, 0], 0)
@@ -112,7 +112,7 @@ def lathe(profile_K2, step: float, smooth: bool = True, **keys) -> Part:
 
 
 def tube(path_K3, radius, step: float, smooth: bool = True, **keys) -> Part:
-    """A round bar along a path; `radius` a number, or several spread evenly along it."""
+    """A round bar along a path; `radius` is a number, or several spread evenly along it."""
     path_N3, tangent_N3 = curve(path_K3, step, smooth)
     share = np.linspace(0, 1, len(path_N3))
     radii = np.interp(share, np.linspace(0, 1, np.size(radius)), np.atleast_1d(radius))
@@ -197,7 +197,7 @@ def plate(
 
 
 def _wall(edge_N2: np.ndarray, height: float, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Side wall of a plate, with normals that point away from the outline's inside."""
+    """Side wall of a plate, with normals that point outwards."""
     tangent = np.roll(edge_N2, -1, axis=0) - np.roll(edge_N2, 1, axis=0)
     area = np.sum(
         edge_N2[:, 0] * np.roll(edge_N2[:, 1], -1) - edge_N2[:, 1] * np.roll(edge_N2[:, 0], -1)

@@ -1,4 +1,4 @@
-"""The hidden traits of a product, which each modality shows in part, and its present modalities."""
+"""The hidden traits of a product, each partly visible in some modalities; present modalities."""
 
 from dataclasses import dataclass
 
@@ -64,9 +64,9 @@ class Item:
     nouns: str
     """Family of general nouns in its titles."""
     table: str
-    """Which attributes its table lists."""
+    """Kind of its table, i.e. the listed attributes."""
     use: str
-    """What its clip shows."""
+    """Use shown in its clip."""
     size_cm: float
     brand: str
     series: str
@@ -74,7 +74,7 @@ class Item:
     """Start of every random stream of this product."""
 
     def rng(self, *stream: str | int) -> np.random.Generator:
-        """A generator that depends on the product and on the stream's name only."""
+        """Random generator that depends on the product and the stream's name only."""
         words = [int.from_bytes(str(part).encode(), "little") for part in stream]
         return np.random.default_rng([*self.seed, *words])
 
@@ -85,13 +85,13 @@ class Item:
 
 
 def pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """One key, with the given weights."""
+    """Draw one key with the given weights."""
     total = sum(weights.values())
     return str(rng.choice(list(weights), p=[w / total for w in weights.values()]))
 
 
 def draw_item(category: Category, number: int, seed: int) -> Item:
-    """The traits of product `number` of the catalogue with this seed."""
+    """Draw the traits of product `number` of the catalogue with this seed."""
     rng = np.random.default_rng([seed, number])
     material = pick(rng, category.materials)
     painted = rng.random() < _PAINTED.get(material, 1.0)
@@ -119,13 +119,13 @@ def draw_item(category: Category, number: int, seed: int) -> Item:
     )
 
 
-# Sellers differ: shops film and record more than private people, some never fill in a table.
+# Sellers differ: shops film and record more than private sellers, some never fill in a table.
 _SHOP = {"text": 0.99, "table": 0.98, "image": 0.985, "video": 1.2, "audio": 1.2}
 _PRIVATE = {"text": 0.97, "table": 0.78, "image": 0.95, "video": 0.3, "audio": 0.45}
 
 
 def present(item: Item) -> tuple[str, ...]:
-    """Modalities in the one order; at least two.
+    """Draw the present modalities in the usual order; at least two.
 
     P(video) and P(audio) are the category's chance times the seller's factor.
     """

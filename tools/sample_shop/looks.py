@@ -1,4 +1,4 @@
-"""Materials and patterns: from a point of a surface to its colour and the way it meets light.
+"""Materials and patterns: colour and reflection of surface points.
 
 N points. Colours are linear RGB in 0..1.
 """
@@ -13,15 +13,15 @@ from tools.sample_shop.spec import COLOURS
 
 @dataclass(frozen=True)
 class Look:
-    """How a surface meets light."""
+    """Optical properties of a surface."""
 
     rough: float
     """0 mirror, 1 matt."""
     gloss: float
-    """Reflectance at normal incidence of a surface that is not metal."""
+    """Reflectance of a non-metal at normal incidence."""
     metal: float = 0.0
     clear: float = 0.0
-    """Share of light that passes."""
+    """Share of transmitted light."""
     emit: float = 0.0
 
 
@@ -72,12 +72,12 @@ FIXED: dict[str, tuple[tuple[int, int, int], Look, str]] = {
 
 
 def linear(rgb: tuple[int, int, int]) -> np.ndarray:
-    """sRGB 0..255 to linear 0..1."""
+    """Convert sRGB 0..255 to linear 0..1."""
     return (np.asarray(rgb, np.float32) / 255) ** 2.2
 
 
 def look(item: Item, finish: str) -> Look:
-    """The look of a finish on this product."""
+    """Return the look of a finish of this product."""
     if finish in FIXED:
         return FIXED[finish][1]
     if finish == "accent":
@@ -114,7 +114,7 @@ def noise(points_N3: np.ndarray, frequency: float, rng: np.random.Generator) -> 
 
 
 def _flat(uv_N2: np.ndarray, wrap: bool, period: float, around: int) -> tuple:
-    """Surface coordinates counted in pattern periods; whole periods around a round thing."""
+    """Surface coordinates in pattern periods; a whole number of periods around a round object."""
     return uv_N2[:, 0] * around if wrap else uv_N2[:, 0] / period, uv_N2[:, 1] / period
 
 
@@ -143,7 +143,7 @@ def _pattern(item: Item, points_N3, uv_N2, wrap: bool) -> np.ndarray:
 
 
 def _texture(name: str, points_N3, uv_N2, wrap: bool, rng: np.random.Generator) -> np.ndarray:
-    """Factor on the colour at each point."""
+    """Texture factor of the colour at each point."""
     if name == "wood":
         extent_3 = np.ptp(points_N3, axis=0) if len(points_N3) else np.ones(3)
         along = points_N3 * np.where(np.arange(3) == np.argmax(extent_3), 0.25, 1.0)

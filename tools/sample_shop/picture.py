@@ -1,4 +1,4 @@
-"""Product pictures: an object, a camera, a studio, and what sellers add."""
+"""Product pictures: an object, a camera, a studio, and the additions of sellers."""
 
 from dataclasses import dataclass, replace
 
@@ -12,24 +12,24 @@ from tools.sample_shop.looks import look
 from tools.sample_shop.render import Camera, Light, Shot, render, shadow
 
 SIZE = 128
-"""Pixels of a picture's side; it is rendered at twice that."""
+"""Width and height of a picture in pixels; it is rendered at twice that size."""
 SHOTS = {"whole": 0.92, "detail": 0.05, "package": 0.03}
 """Kinds of pictures and their shares."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Everything around the object that stays the same through a picture or a clip."""
+    """Everything around the object that is constant in a picture or a clip."""
 
     camera: Camera
     light: Light
     setting: scenery.Setting
     size: int
-    """Pixels of the side that is rendered."""
+    """Rendered width and height in pixels."""
 
 
 def frame(camera: Camera, parts: list[Part], fill: float) -> Camera:
-    """The camera aimed and zoomed so that the parts span `fill` of the picture."""
+    """Aim and zoom the camera so that the parts span the share `fill` of the picture."""
     points_N3 = np.concatenate([part.points_N3[::7] for part in parts])
     middle_3 = (points_N3.min(axis=0) + points_N3.max(axis=0)) / 2
     camera = replace(camera, target=tuple(float(c) for c in middle_3), shift=(0.0, 0.0))
@@ -40,14 +40,14 @@ def frame(camera: Camera, parts: list[Part], fill: float) -> Camera:
 
 
 def close_up(camera: Camera, zoom: float, rng: np.random.Generator) -> Camera:
-    """The camera brought nearer by `zoom` to a random place of what it sees."""
+    """Zoom the camera in by `zoom` on a random place of its view."""
     x, y = camera.shift[0] * zoom, camera.shift[1] * zoom
     shift = (x + rng.uniform(-0.32, 0.32) * zoom, y + rng.uniform(-0.32, 0.32) * zoom)
     return replace(camera, focal=camera.focal * zoom, shift=shift)
 
 
 def draw_light(rng: np.random.Generator, azimuth: float) -> Light:
-    """A main light from one side, above, and in front."""
+    """Draw a main light from one side, above and in front."""
     side = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
     direction = rotation("z", azimuth) @ np.array(
         [side, -rng.uniform(0.3, 0.8), rng.uniform(0.7, 1.2)]
@@ -58,7 +58,7 @@ def draw_light(rng: np.random.Generator, azimuth: float) -> Light:
 
 
 def draw_stage(item: Item, rng: np.random.Generator, parts: list[Part], size: int) -> Stage:
-    """A camera in the category's usual range, a light and a studio."""
+    """Draw a camera in the category's usual range, a light and a studio."""
     azimuth = rng.normal(0, 28) + rng.choice([0, 0, 180]) * (item.category.modes == "shell")
     low, high = item.category.elevation
     camera = Camera(azimuth, rng.uniform(low - 2, high + 5), rng.normal(0, 2.5))
@@ -69,7 +69,7 @@ def draw_stage(item: Item, rng: np.random.Generator, parts: list[Part], size: in
 
 
 def develop(shot: Shot, backdrop_HW3: np.ndarray) -> np.ndarray:
-    """Tone curve with a soft shoulder, sRGB, laid over the backdrop: rgb_HW3 in 0..1."""
+    """Apply a tone curve, convert to sRGB and composite over the backdrop: rgb_HW3 in 0..1."""
     hit_HW = shot.alpha_HW > 0
     light, cover = shot.rgb_HW3[hit_HW], shot.alpha_HW[hit_HW][:, None]
     light = np.where(light < 0.7, light, 0.7 + 0.3 * (1 - np.exp(-(light - 0.7) / 0.3)))
@@ -83,7 +83,7 @@ def develop(shot: Shot, backdrop_HW3: np.ndarray) -> np.ndarray:
 def compose(
     stage: Stage, parts: list[Part], item: Item, rest: list[Part] | None = None, glow: float = 0.0
 ) -> np.ndarray:
-    """rgb_HW3 in 0..1 of the parts on their stage: solid parts first, clear parts over them."""
+    """Render the parts on their stage, solid parts first: rgb_HW3 in 0..1."""
     dark_CC, reach = shadow(parts, stage.light)
     ground_HW3 = scenery.backdrop(stage.setting, stage.camera, stage.size, dark_CC, reach)
     if glow:
@@ -97,7 +97,7 @@ def compose(
 
 
 def _behind_glass(stage, parts, item, rest, glow, ground_HW3) -> np.ndarray:
-    """The backdrop with the solid parts and the far walls of the clear ones drawn in."""
+    """The backdrop with the solid parts and the far walls of the transparent ones."""
     clear = [look(item, part.finish).clear > 0 for part in parts]
     inner = [replace(p, normals_N3=-p.normals_N3) for p, c in zip(parts, clear, strict=True) if c]
     still = rest or parts
@@ -113,9 +113,9 @@ def _behind_glass(stage, parts, item, rest, glow, ground_HW3) -> np.ndarray:
 
 
 def picture(item: Item, view: str) -> Image.Image:
-    """The product's picture; each `view` name gives another camera, light, studio and clutter.
+    """Render the product; each name of a `view` has its own camera, light, studio and clutter.
 
-    Most show the whole thing; some only a detail of it, and some the package.
+    Most pictures show the whole product, some only a detail, and some the package.
     """
     rng = item.rng("picture", view)
     kind = pick(rng, SHOTS)

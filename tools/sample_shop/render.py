@@ -1,7 +1,7 @@
-"""A small renderer: point sets to a shaded picture with soft shadows, on numpy alone.
+"""A small renderer in numpy: shaded pictures of point sets, with soft shadows.
 
-Points are thrown into a depth buffer (they lie denser than pixels), then only the winners are
-coloured and lit. H, W pixels; N points; P visible pixels. Colours are linear RGB.
+Points are projected into a depth buffer (they are denser than pixels), then only the nearest ones
+are coloured and lit. H, W pixels; N points; P visible pixels. Colours are linear RGB.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from tools.sample_shop.item import Item
 
 @dataclass(frozen=True)
 class Camera:
-    """Looks at `target`; azimuth and elevation in degrees, 0 looks along +y."""
+    """A camera aimed at `target`; azimuth and elevation in degrees, 0 points along +y."""
 
     azimuth: float
     elevation: float
     roll: float = 0.0
     distance: float = 7.0
     focal: float = 2.6
-    """Half widths of the picture per unit at the target, times the distance over itself."""
+    """Half picture widths per unit length at the target."""
     target: tuple[float, float, float] = (0.0, 0.0, 0.6)
     shift: tuple[float, float] = (0.0, 0.0)
-    """Of the target in the picture, in half widths, x right and y up."""
+    """Position of the target in the picture, in half widths, x right and y up."""
 
     @property
     def axes_33(self) -> np.ndarray:
@@ -36,14 +36,14 @@ class Camera:
         return rotation("z", self.roll) @ np.stack([right, up, -back])
 
     def project(self, points_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y in half widths (y up), and depth, of points in the world."""
+        """Project world points: x, y in half widths (y up), and depth."""
         view_N3 = (points_N3 - np.asarray(self.target, np.float32)) @ self.axes_33.T
         depth = self.distance - view_N3[:, 2]
         scale = self.focal / np.maximum(depth, 0.1)
         return view_N3[:, 0] * scale + self.shift[0], view_N3[:, 1] * scale + self.shift[1], depth
 
     def rays(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Position of the eye, and the direction of the ray through each pixel's middle (HW3)."""
+        """Position of the eye, and the direction of the ray through each pixel's centre (HW3)."""
         line = (np.arange(size) + 0.5) / size * 2 - 1
         x, y = np.meshgrid(line - self.shift[0], -line - self.shift[1])
         view = np.stack([x / self.focal, y / self.focal, -np.ones_like(x)], axis=-1)
@@ -53,7 +53,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """One soft main light, a weaker one beside the camera, and the light of the room."""
+    """A soft main light, a weaker one at the camera, and ambient light."""
 
     direction: np.ndarray
     """Unit vector towards the main light."""
@@ -70,7 +70,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Shot:
-    """What the renderer hands on: premultiplied nothing, plain colour and coverage."""
+    """Output of the renderer: colour (not premultiplied) and coverage."""
 
     rgb_HW3: np.ndarray
     alpha_HW: np.ndarray
@@ -102,7 +102,7 @@ def _visible(parts: list[Part], camera: Camera, size: int) -> tuple[np.ndarray, 
 
 
 def _close_holes(winner_HW: np.ndarray, depth_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A pixel much farther than both neighbours on one axis is a gap between points: fill it."""
+    """Fill gaps between points: pixels much farther than both neighbours along one axis."""
     for axis in (0, 1):
         before_HW, after_HW = np.roll(depth_HW, 1, axis), np.roll(depth_HW, -1, axis)
         gap_HW = (depth_HW > before_HW + 0.06) & (depth_HW > after_HW + 0.06)
@@ -116,7 +116,7 @@ def _close_holes(winner_HW: np.ndarray, depth_HW: np.ndarray) -> tuple[np.ndarra
 
 
 def _room(direction_P3: np.ndarray, rough_P: np.ndarray, light: Light) -> np.ndarray:
-    """What a mirror in direction d shows: ceiling, floor, darker screens, a softbox and a strip."""
+    """Radiance of the room by direction: ceiling, floor, darker screens, a softbox and a strip."""
     up = direction_P3[:, 2]
     sky = 0.42 + 0.5 * np.clip(up * 1.2 + 0.35, 0, 1) - 0.42 * np.exp(-(((up + 0.05) / 0.2) ** 2))
     around = np.arctan2(direction_P3[:, 1], direction_P3[:, 0])
@@ -133,13 +133,13 @@ def _room(direction_P3: np.ndarray, rough_P: np.ndarray, light: Light) -> np.nda
 
 
 def _fade(value: np.ndarray, width: np.ndarray | float) -> np.ndarray:
-    """0 below -width, 1 above width, smooth between."""
+    """Smooth step: 0 below -width, 1 above width."""
     t = np.clip(value / (2 * width) + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _self_shadow(parts: list[Part], points_P3: np.ndarray, light: Light) -> np.ndarray:
-    """Share of the main light that reaches each visible point, from a small light-side buffer."""
+    """Share of the main light that reaches each visible point, by a shadow map."""
     cloud = np.concatenate([part.points_N3[:: 1 + len(part.points_N3) // 6000] for part in parts])
     side_3 = unit(np.cross(light.direction, (0, 0, 1.0)))
     basis_32 = np.stack([side_3, np.cross(light.direction, side_3)], axis=1)
@@ -167,7 +167,7 @@ def render(
     rest: list[Part] | None = None,
     glow: float = 0.0,
 ) -> Shot:
-    """Shade `parts`. `rest`: the same parts before motion, so that textures stay on the surface."""
+    """Shade `parts`; `rest` are the same parts before motion, which fix the textures."""
     winner_HW, depth_HW = _visible(parts, camera, size)
     hit_HW = winner_HW >= 0
     ends = np.cumsum([len(part.points_N3) for part in parts])
@@ -208,7 +208,7 @@ def _openness(depth_HW: np.ndarray) -> np.ndarray:
 
 
 def _box_mean(values_HW: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over squares of side 2 radius + 1, the border repeated."""
+    """Mean over squares of side 2 radius + 1, with repeated border."""
     width = 2 * radius + 1
     for axis in (0, 1):
         pad = [(radius + 1, radius) if a == axis else (0, 0) for a in (0, 1)]
@@ -219,7 +219,7 @@ def _box_mean(values_HW: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _shade(albedo_P3, optics_P5, normals_P3, toward_P3, open_P, crease_P, light: Light):
-    """Lambert from two lights and a room, plus a Fresnel mirror of the room; and coverage."""
+    """Lambert shading by two lights and the room, plus Fresnel reflection of the room; coverage."""
     rough, gloss, metal, clear, emit = optics_P5.T
     facing = np.clip(dot(normals_P3, toward_P3), 0, 1)
     mirror_P3 = 2 * facing[:, None] * normals_P3 - toward_P3
@@ -239,7 +239,7 @@ def _shade(albedo_P3, optics_P5, normals_P3, toward_P3, open_P, crease_P, light:
 
 
 def shadow(parts: list[Part], light: Light) -> tuple[np.ndarray, float]:
-    """Darkness of the ground (0..1) on a square around the origin, and the square's half width."""
+    """Shadow on the ground (0..1) on a square around the origin, and the square's half width."""
     cloud = np.concatenate([part.points_N3[:: 1 + len(part.points_N3) // 6000] for part in parts])
     reach, cells = 3.0, 128
     drop_3 = light.direction / max(light.direction[2], 0.35)

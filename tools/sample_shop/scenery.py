@@ -1,4 +1,4 @@
-"""What stands around the object in a picture: ground and wall, props, and the seller's stickers.
+"""Surroundings of the object in a picture: ground and wall, props, and the seller's stickers.
 
 H, W pixels; colours are sRGB in 0..1 here, because stickers and paper white are mixed as seen.
 """
@@ -41,7 +41,7 @@ class Setting:
 
 
 def draw_setting(rng: np.random.Generator) -> Setting:
-    """A random studio; most are white."""
+    """Draw a random studio; most are white."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     grounds = _GROUNDS[kind]
     ground = grounds[rng.integers(len(grounds))]
@@ -115,7 +115,7 @@ def _tread(setting: Setting, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def props(item: Item, rng: np.random.Generator, step: float) -> list[Part]:
-    """Things of known size beside the object, at true scale, so that its size can be seen."""
+    """Props of known size next to the object, at true scale, as a reference for its size."""
     unit_cm = 2.0 / item.size_cm
     sizes = {"coin": 2.5, "apple": 8.0, "book": 22.0, "plant": 45.0}
     fits = [name for name, cm in sizes.items() if 0.16 < cm * unit_cm < 1.1]
@@ -172,7 +172,7 @@ def package(parts: list[Part], rng: np.random.Generator, step: float) -> list[Pa
 
 
 def pebbles(rng: np.random.Generator, step: float) -> list[Part]:
-    """Clutter: a few things that have nothing to do with the product."""
+    """Clutter: a few unrelated things."""
     parts = []
     for _ in range(rng.integers(1, 4)):
         r, angle = rng.uniform(0.06, 0.2), rng.uniform(0, 2 * np.pi)
@@ -191,7 +191,7 @@ def pebbles(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def stickers(image: Image.Image, item: Item, rng: np.random.Generator) -> Image.Image:
-    """Badges, watermark and frame as sellers paste them; each on a minority of pictures."""
+    """Add badges, a watermark and a frame like sellers do, each to a minority of pictures."""
     size = image.width
     draw = ImageDraw.Draw(image, "RGBA")
     small, large = ImageFont.load_default(size * 0.065), ImageFont.load_default(size * 0.1)

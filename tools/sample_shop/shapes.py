@@ -14,8 +14,8 @@ _MODULES = (shapes_home, shapes_portable)
 def build(category: str, rng: np.random.Generator, step: float) -> list[Part]:
     """Parts with z >= 0, centred on the z axis, the largest half extent 1.
 
-    `rng` alone decides the variant, so two calls with equal generators and other `step` (distance
-    between points) give the same object, sampled otherwise.
+    Only `rng` determines the variant: two calls with equal generators and a different `step`
+    (distance between points) return the same object with a different sampling.
     """
     builder = next(getattr(m, category) for m in _MODULES if hasattr(m, category))
     low, high = _extent(builder(copy.deepcopy(rng), 0.04))

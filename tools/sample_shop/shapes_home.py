@@ -1,7 +1,7 @@
-"""Shapes of things that hold something. Each builder draws its own variant from `rng`.
+"""Shapes of containers, furniture and home accessories. Each builder draws its variant from `rng`.
 
 A builder takes a random generator and the distance between surface points, and returns parts in
-any position and size; `shapes.build` puts them on the ground and to unit size.
+any position and size; `shapes.build` moves them to the ground and scales them to unit size.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def _loop(x: float, low: float, high: float, reach: float) -> list[tuple[float, 
 
 
 def mug(rng: np.random.Generator, step: float) -> list[Part]:
-    """Cup with an ear, straight to bellied."""
+    """Cup with a handle, straight to bellied."""
     wide, tall = rng.uniform(0.42, 0.56), rng.uniform(0.85, 1.2)
     belly, foot = rng.uniform(-0.05, 0.1), rng.uniform(0.72, 1.0)
     outer = [(wide * foot * 0.92, 0), (wide * foot, 0.05), (wide + belly, 0.5 * tall), (wide, tall)]
@@ -142,7 +142,7 @@ def petbowl(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def teapot(rng: np.random.Generator, step: float) -> list[Part]:
-    """Belly, spout, lid, and an ear or a bow."""
+    """Belly, spout, lid, and a side or top handle."""
     wide, tall = rng.uniform(0.5, 0.62), rng.uniform(0.65, 0.9)
     body = [
         (0, 0),
@@ -233,7 +233,7 @@ def candle(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def lamp(rng: np.random.Generator, step: float) -> list[Part]:
-    """Foot of one of three kinds, bulb and shade."""
+    """One of three kinds of foot, bulb and shade."""
     kind = rng.integers(3)
     low, high, tall = rng.uniform(0.42, 0.55), rng.uniform(0.22, 0.5), rng.uniform(0.42, 0.6)
     shade = lathe(
@@ -309,7 +309,7 @@ def shelf(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def _books(rng: np.random.Generator, step: float, wide: float, z: float, room: float) -> list[Part]:
-    """A row of upright books that starts somewhere on a board."""
+    """A row of upright books at a random position on a board."""
     parts, x = [], rng.uniform(-0.4, 0.1) * wide
     for _ in range(rng.integers(2, 6)):
         thick, tall = rng.uniform(0.05, 0.1), room * rng.uniform(0.55, 0.85)

@@ -233,7 +233,7 @@ def drum(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def ukulele(rng: np.random.Generator, step: float) -> list[Part]:
-    """Stands upright, strings to the viewer."""
+    """Upright, with the strings to the viewer."""
     low, waist, high = rng.uniform(0.36, 0.44), rng.uniform(0.24, 0.28), rng.uniform(0.3, 0.34)
     half = [
         (0, 0),
@@ -285,7 +285,7 @@ def bell(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def _lay(parts: list[Part], rng: np.random.Generator) -> list[Part]:
-    """Turned about the vertical, as somebody laid them down."""
+    """Rotate the parts randomly about the vertical."""
     turn = rotation("z", rng.uniform(20, 70))
     return [part.moved(rotate=turn) for part in parts]
 
@@ -315,7 +315,7 @@ def knife(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def spoon(rng: np.random.Generator, step: float) -> list[Part]:
-    """Small spoon to ladle."""
+    """Spoon or ladle."""
     wide, deep = rng.uniform(0.17, 0.26), rng.uniform(0.06, 0.16)
     thick = rng.uniform(0.035, 0.055)
     scoop = lathe(
@@ -428,7 +428,7 @@ def pan(rng: np.random.Generator, step: float) -> list[Part]:
 
 
 def watercan(rng: np.random.Generator, step: float) -> list[Part]:
-    """Can with spout, bow and often a rose."""
+    """Can with spout, top handle and often a rose."""
     wide, tall = rng.uniform(0.4, 0.52), rng.uniform(0.65, 0.9)
     body = [(0, 0), (wide, 0), (wide, 0.5 * tall), (wide * rng.uniform(0.7, 1.0), tall)]
     rose = lathe([(0.06, 0), (0.17, 0.14), (0, 0.16)], step, False, finish="accent")

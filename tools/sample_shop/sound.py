@@ -1,6 +1,7 @@
 """Product sounds: knocks by modal synthesis, x(t) = sum_k a_k exp(-t / tau_k) sin(2 pi f_k t).
 
-Shape gives the ratios of the frequencies, size and material the lowest one, material the decay.
+The shape determines the frequency ratios, size and material the lowest frequency, the material the
+decay.
 T samples, K modes.
 """
 
@@ -13,7 +14,7 @@ from tools.sample_shop.item import Item
 RATE = 16_000
 
 # Ratios of the mode frequencies to the lowest, the lowest relative to a cup of that size, and the
-# power by which higher modes are weaker.
+# exponent by which higher modes are weaker.
 RATIOS = {
     "shell": ((1, 2.32, 3.86, 5.95, 8.2), 1.0, 0.6),
     "tube": ((1, 2.9, 4.9, 6.8), 0.8, 1.3),
@@ -41,7 +42,7 @@ MATERIALS = {
 
 
 def sound(item: Item, view: str) -> np.ndarray:
-    """wave_T (float32 in -1..1): two to four knocks in a room; `view` gives other knocks."""
+    """wave_T (float32 in -1..1): two to four knocks in a room; each `view` has other knocks."""
     body, rng = item.rng("body"), item.rng("sound", view)
     ratios, factor, tilt = RATIOS[item.category.modes]
     low, decay, thud = MATERIALS[item.material]
@@ -61,7 +62,7 @@ def sound(item: Item, view: str) -> np.ndarray:
 
 
 def _knock(length: int, start: float, freq_K, tau_K, loud_K, thud: float, rng) -> np.ndarray:
-    """One strike: modes by where it hits and how hard the mallet is, and noise of the contact."""
+    """One knock: modes by position and hardness of the mallet, and contact noise."""
     t = np.arange(length) / RATE - start
     place, cutoff = rng.uniform(0.1, 0.9), rng.uniform(1800, 6000)
     amp_K = (
@@ -84,7 +85,7 @@ def _knock(length: int, start: float, freq_K, tau_K, loud_K, thud: float, rng) -
 
 
 def _room(wave_T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Reverberation by decaying noise, and the noise of a room where somebody recorded."""
+    """Add reverberation by decaying noise, and room noise."""
     t = np.arange(int(0.25 * RATE)) / RATE
     echo = rng.normal(0, 1, len(t)) * np.exp(-t / rng.uniform(0.02, 0.07)) * rng.uniform(0.01, 0.05)
     echo[0] = 1.0

@@ -1,7 +1,7 @@
-"""What the shop sells: 34 categories and how each is distributed over the traits of its products.
+"""The 34 categories of the shop and their distributions of product traits.
 
 No trait belongs to one category alone. A purpose (titles), a kind of table, a way of use (clips)
-and a material (sounds) are each shared by several, and only together they tell the category.
+and a material (sounds) are each shared by several categories; only together they identify one.
 """
 
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Category:
-    """A category: weights of its traits and the chance that a seller shows or records it."""
+    """A category: weights of its traits and the probabilities of a clip and a sound."""
 
     name: str
     purposes: dict[str, float]
-    """What it is bought for: seen in titles."""
+    """Purposes, named in titles."""
     nouns: dict[str, float]
-    """Which family of general nouns its title uses."""
+    """Family of general nouns in its titles."""
     features: dict[str, float]
-    """Which build features its titles and tables praise."""
+    """Build features named in its titles and tables."""
     tables: dict[str, float]
-    """Which attributes its table lists."""
+    """Kind of its table, i.e. the listed attributes."""
     materials: dict[str, float]
     uses: dict[str, float]
-    """What happens in its clip."""
+    """Uses shown in its clips."""
     modes: str
     """Family of vibration modes of its sound."""
     size_cm: tuple[float, float]
     elevation: tuple[float, float]
-    """From how high, in degrees, its pictures are taken."""
+    """Elevation of the camera in degrees."""
     filmed: float
-    """Chance of a clip and, below, of a sound."""
+    """Probability of a clip and, below, of a sound."""
     sounds: float
 
 
@@ -43,7 +43,7 @@ def _mix(text: str, power: float) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-# Head first: the number of products falls along this list like Zipf's law.
+# In order of size: the number of products falls along this list like Zipf's law.
 # name | purposes | nouns | features | tables | materials | uses | modes | cm | elevation | filmed,
 # sounds
 _ROWS = """
@@ -135,7 +135,7 @@ PATTERNS: dict[str, float] = {
 def category_counts(products: int) -> list[int]:
     """Products per category, proportional to 1 / (rank + 6)^1.2 (rank from 0), exact in sum.
 
-    At least one each where `products` allows; the largest remainders take what rounding leaves.
+    At least one each if `products` permits; the largest remainders get the rest of the rounding.
     """
     weights = 1.0 / (np.arange(len(CATEGORIES)) + 6.0) ** 1.2
     shares = weights / weights.sum() * products
@@ -149,7 +149,7 @@ def category_counts(products: int) -> list[int]:
 
 
 def splits(count: int) -> list[str]:
-    """Split names of one category's products: 70/10/20, test and training first to be served."""
+    """Split names of one category's products: 70/10/20, test and training filled first."""
     test = max(1, round(0.2 * count)) if count >= 2 else 0
     val = round(0.1 * count) if count >= 4 else 0
     return ["train"] * (count - test - val) + ["val"] * val + ["test"] * test

@@ -1,6 +1,7 @@
-"""Titles in English and Chinese, and attribute-value tables, as sellers write them.
+"""Titles in English and Chinese, and attribute-value tables, in the style of sellers.
 
-Several categories share each family of  Tables have free wording, gaps and wrong entries.
+Several categories share each family of nouns and each kind of table. Tables have free wording, gaps
+and wrong entries.
 """
 
 import numpy as np
@@ -155,7 +156,7 @@ SIZES: tuple[Pair, ...] = _pairs("small=小号; medium=中号; large=大号")
 
 
 def _traits(item: Item, rng) -> tuple[str, str]:
-    """Purpose and noun family that the seller writes: mostly the product's own."""
+    """Purpose and noun family in the title: mostly the product's own."""
     purpose, nouns = item.purpose, item.nouns
     if rng.random() < 0.05:
         purpose = str(rng.choice(list(PURPOSES)))
@@ -165,7 +166,7 @@ def _traits(item: Item, rng) -> tuple[str, str]:
 
 
 def _feature(item: Item, rng, view: int) -> tuple[str, str]:
-    """A build feature that the category has, in words that the other view does not use."""
+    """A build feature of the category, in words that the other view does not use."""
     pairs = FEATURES[pick(rng, item.category.features)]
     return pairs[2 * view + rng.integers(2)]
 

@@ -1,8 +1,8 @@
 """The use of a product in its clip: each use moves parts as a function of time.
 
 A use takes the parts at rest, the time t in 0..1, a random generator in the same state at every t,
-and the category, and returns a `Moment`. Several categories share each use, except for cutting and
-plucking.
+and the category, and returns a `Moment`. Each use is shared by several categories, except for
+cutting and plucking.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from tools.sample_shop.geometry import Part, box, ellipsoid, lathe, rotation, sh
 
 @dataclass(frozen=True)
 class Moment:
-    """A clip at one time."""
+    """State of a clip at one time."""
 
     parts: list[Part]
-    """The object's own parts, in the order they were given."""
+    """The object's own parts, in the given order."""
     extra: list[Part] = field(default_factory=list)
-    """What the use brings along: water, a stick, a carrot."""
+    """Additional parts of the use: water, a stick, a carrot."""
     glow: float = 0.0
     turn: float = 0.0
-    """Degrees that the camera goes around."""
+    """Rotation of the camera in degrees."""
 
 
 def together(
     parts: list[Part], shift=(0, 0, 0), rotate=None, scale=1.0, about=(0, 0, 0)
 ) -> list[Part]:
-    """Every part moved together about a point."""
+    """Move all parts together about a point."""
     about = np.asarray(about, np.float32)
     turned = np.asarray(about if rotate is None else rotate @ about, np.float32)
     shift = np.asarray(shift) + about - turned * np.asarray(scale)
@@ -37,7 +37,7 @@ def together(
 
 
 def joints_moved(parts: list[Part], joints: tuple[str, ...], **move) -> list[Part]:
-    """The parts of some joints moved, the others left."""
+    """Move the parts of some joints only."""
     return [together([p], **move)[0] if p.joint in joints else p for p in parts]
 
 
@@ -63,12 +63,12 @@ def about_axis(axis_3: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def turn(parts, t, rng, category) -> Moment:
-    """The camera goes around it."""
+    """The camera moves around the object."""
     return Moment(parts, turn=float(rng.choice([-1, 1]) * rng.uniform(200, 360)) * t)
 
 
 def carry(parts, t, rng, category) -> Moment:
-    """It is lifted and sways along."""
+    """The object is lifted and sways."""
     swing = np.sin(2 * np.pi * (2 * t + rng.random()))
     lift = min(1.0, 3 * t) * 0.35 + 0.06 * abs(swing)
     return Moment(
@@ -79,7 +79,7 @@ def carry(parts, t, rng, category) -> Moment:
 
 
 def open_(parts, t, rng, category) -> Moment:
-    """Lid, flap, door or canopy opens, whichever it has."""
+    """Lid, flap, door or canopy opens."""
     share = float(np.clip(1.5 * t - 0.15, 0, 1))
     joints = {part.joint for part in parts}
     if "canopy" in joints:
@@ -107,7 +107,7 @@ def open_(parts, t, rng, category) -> Moment:
 
 
 def roll(parts, t, rng, category) -> Moment:
-    """It runs across on wheels or on its round side."""
+    """The object rolls across the picture on wheels or on its round side."""
     x = 2.2 * (t - 0.5) * rng.choice([-1, 1])
     if category == "ball":
         return Moment(
@@ -126,7 +126,7 @@ def roll(parts, t, rng, category) -> Moment:
 
 
 def bounce(parts, t, rng, category) -> Moment:
-    """It jumps and is squeezed where it lands."""
+    """The object bounces and is squeezed when it lands."""
     phase = (2 * t + rng.random()) % 1
     high = 4 * phase * (1 - phase)
     squash = 1 - 0.16 * max(0.0, 1 - 6 * high)
@@ -136,7 +136,7 @@ def bounce(parts, t, rng, category) -> Moment:
 
 
 def light(parts, t, rng, category) -> Moment:
-    """What glows in it is switched on."""
+    """The glowing part is switched on."""
     steady = np.clip(4 * t - 0.8, 0, 1)
     flicker = (
         0.12 * np.sin(40 * t + rng.uniform(0, 6)) if category in ("candle", "lantern") else 0.0
@@ -145,7 +145,7 @@ def light(parts, t, rng, category) -> Moment:
 
 
 def tick(parts, t, rng, category) -> Moment:
-    """The hands go round in steps."""
+    """The hands turn in steps."""
     dial = parts[0]
     axis, middle = (
         main_axes(dial)[2],
@@ -160,7 +160,7 @@ def tick(parts, t, rng, category) -> Moment:
 
 
 def spin(parts, t, rng, category) -> Moment:
-    """It turns fast about the vertical."""
+    """The object spins about the vertical."""
     way = rng.choice([-1, 1])
     lean = (
         rotation("x", 7 * np.sin(14 * t)) if category == "spinner" else np.eye(3, dtype=np.float32)
@@ -169,14 +169,14 @@ def spin(parts, t, rng, category) -> Moment:
 
 
 def swing(parts, t, rng, category) -> Moment:
-    """It hangs and swings."""
+    """The object hangs and swings."""
     angle = 27 * np.sin(2 * np.pi * (1.5 * t + rng.random()))
     parts = joints_moved(parts, ("clapper",), shift=(-0.006 * angle, 0, 0))
     return Moment(together(parts, (0, 0, 0.3), rotation("y", angle), about=(0, 0, top_of(parts))))
 
 
 COARSE = 0.009
-"""Distance between points of the things that a use brings along."""
+"""Distance between points of additional parts."""
 
 
 def fill(parts, t, rng, category) -> Moment:
@@ -202,7 +202,7 @@ def fill(parts, t, rng, category) -> Moment:
 
 
 def stir(parts, t, rng, category) -> Moment:
-    """A spoon goes round in it; a spoon goes round in a pot."""
+    """A spoon stirs in the object; a spoon stirs in a pot."""
     angle = 2 * np.pi * (2 * t + rng.random())
     at = np.array([0.3 * np.cos(angle), 0.3 * np.sin(angle), 0])
     if category == "spoon":
@@ -223,7 +223,7 @@ def stir(parts, t, rng, category) -> Moment:
 
 
 def load(parts, t, rng, category) -> Moment:
-    """A weight falls on it; what is soft gives way."""
+    """A weight falls on the object; soft objects are compressed."""
     top = top_of(parts) if category != "chair" else 0.5 * top_of(parts)
     finish, size = f"petal{rng.integers(3)}", rng.uniform(0.2, 0.28)
     fall = max(0.0, 1 - (2.2 * t) ** 2)
@@ -241,7 +241,7 @@ def load(parts, t, rng, category) -> Moment:
 
 
 def strike(parts, t, rng, category) -> Moment:
-    """A stick beats on its top; a hammer hits a nail."""
+    """A stick strikes the top of the object; a hammer hits a nail."""
     swing = abs(np.sin(2 * np.pi * (1.5 * t + 0.1 * rng.random())))
     if category == "hammer":
         end = main_axes(parts[0])[0]
@@ -297,7 +297,7 @@ def cut(parts, t, rng, category) -> Moment:
 
 
 def pour(parts, t, rng, category) -> Moment:
-    """It tilts until a stream runs into a cup."""
+    """The object tilts until a stream runs into a cup."""
     share = float(np.clip(2.2 * t, 0, 1))
     cap = category == "bottle"
     lids = [p.points_N3[:, 2].min() for p in parts if cap and p.joint == "lid"]
