@@ -32,7 +32,7 @@ def test_every_noise_is_listed_with_its_modalities():
 
 def test_every_named_system_is_listed():
     listed = {row[0] for row in rows("The named systems")}
-    assert listed == {make().name for make in SYSTEMS.values()} - {"SCALE"} | {"DALL-E"}
+    assert listed == {system.name for system in SYSTEMS.values()} - {"SCALE"} | {"DALL-E"}
 
 
 def test_the_example_study_builds():

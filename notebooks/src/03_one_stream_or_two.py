@@ -98,7 +98,7 @@ scale.plot.streams()
 run = demo_run()
 test = run.dataset(samples(), "test")
 NAMES = ("uniter", "vilbert", "clip", "scale_itself")
-systems = {name: SYSTEMS[name]().everywhere() for name in NAMES}
+systems = {name: SYSTEMS[name].everywhere() for name in NAMES}
 models = {name: build_system(systems[name], run.config, seed=0).eval() for name in NAMES}
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 batch = test.collate([row])
@@ -314,8 +314,7 @@ assert five["UNITER"] > 4 * five["CLIP"] > five["SCALE"]
 
 # %%
 rows = []
-for make in SYSTEMS.values():
-    s = make()
+for s in SYSTEMS.values():
     hides = "+".join(task for task in s.loss_tasks if task != "contrastive") or "nothing"
     hides += " (one at a time)" * s.one_at_a_time
     match = "yes" * bool(s.match) + ", frame order" * s.frame_order or "no"
@@ -332,7 +331,7 @@ pd.DataFrame(rows, columns=columns).set_index("system")
 # adapted:
 
 # %%
-notes = [(make().name, make().faithful, make().adapted) for make in SYSTEMS.values()]
+notes = [(s.name, s.faithful, s.adapted) for s in SYSTEMS.values()]
 notes = pd.DataFrame(notes[1:], columns=["system", "as in the paper", "adapted or left out"])
 notes.set_index("system")
 
@@ -345,7 +344,7 @@ many, pieces = test.collate(list(range(48))), scale.losses.WordPieces.of(run.tok
 losses = {}
 for name in [name for name in SYSTEMS if name != "scale_itself"]:
     torch.manual_seed(3)
-    system = SYSTEMS[name]()
+    system = SYSTEMS[name]
     masked = scale.losses.mask_batch(many, run.config.mask, pieces, (0,), system.loss_tasks)
     found = scale.studies.FusionModel(system, run.config, depth=1).objective(masked).losses
     losses[system.name] = {task: approx(value.item()) for task, value in found.items()}
@@ -548,7 +547,7 @@ scale.plot.picture_words(pixels_HWC, codebook, reads_LL)
 # meet. In LXMERT both sides do. Which of its masks must look different from ViLBERT's? Measure it.
 
 # %% tags=["solution"]
-lxmert = build_system(SYSTEMS["lxmert"]().everywhere(), run.config, seed=0)
+lxmert = build_system(SYSTEMS["lxmert"].everywhere(), run.config, seed=0)
 words = length["text"] + length["table"]
 for name, reach in (
     ("LXMERT", AttentionReach.of(lxmert, product)),
@@ -580,7 +579,7 @@ print(f"{L} tokens, {L / 196:.1f} pictures of 196 patches")
 # check with its mask.
 
 # %% tags=["solution"]
-mmt = AttentionReach.of(build_system(SYSTEMS["mmt"]().everywhere(), run.config, seed=0), product)
+mmt = AttentionReach.of(build_system(SYSTEMS["mmt"].everywhere(), run.config, seed=0), product)
 assert not mmt.whole[words:, :words].any()  # picture, clip and sound never read words
 assert mmt.whole[words:, words:].all()
 # Picture, clip and sound can be stored together: they do not read the title.

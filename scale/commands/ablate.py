@@ -118,7 +118,7 @@ def _pictures(summary, records, lang: str) -> dict:
         for number, page in enumerate(pages, 1):
             figures["-claims" + f"-{number}" * (len(pages) > 1)] = page
     else:
-        print(f"no figure of claims: the study {study.name} compares nothing")
+        print(f"no figure of claims: the study {study.name} has no comparisons")
     if curves := retention_curves(study, records):
         figures["-retention"] = retention_curve(curves, lang)
     if damages := damage_retention(study, records):

@@ -15,7 +15,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +233,7 @@ def damaged_features(
     source = getattr(config, f"{modality}_features")
     if source == "file":
         raise ValueError(
-            f"{modality}_features is 'file': there is no {modality} to damage, only its features"
+            f"{modality}_features is 'file': only features exist, no {modality} to damage"
         )
     settings = feature_settings(modality, config)
     keys = {job: _key(job, settings) for job in jobs}
@@ -242,19 +241,18 @@ def damaged_features(
     missing = [job for job, found in features.items() if found is None]
     if missing:
         backbone = None if source in OWN_SOURCES[modality] else Backbone(source)
-        make = partial(_compute, modality, config=config, backbone=backbone)
+
+        def compute(job: DamageJob) -> np.ndarray:
+            signal = fitted_signal(modality, job.path, config, backbone)
+            damaged = damage_signal(signal, job.steps)
+            return signal_features(modality, damaged, job.path, config, backbone)
+
+        def load(job: DamageJob) -> np.ndarray:
+            return cache.get_or_compute(keys[job], lambda: compute(job))
+
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            made = pool.map(lambda job: cache.get_or_compute(keys[job], lambda: make(job)), missing)
-            features |= zip(missing, made, strict=True)
+            features |= zip(missing, pool.map(load, missing), strict=True)
     return [features[job] for job in jobs]
-
-
-def _compute(
-    modality: str, job: DamageJob, *, config: FeatureConfig, backbone: Backbone | None
-) -> np.ndarray:
-    signal = fitted_signal(modality, job.path, config, backbone)
-    damaged = damage_signal(signal, job.steps)
-    return signal_features(modality, damaged, job.path, config, backbone)
 
 
 def fitted_signal(
@@ -267,7 +265,8 @@ def fitted_signal(
     media = load_media(modality, path, config)
     if modality == "audio":
         return media
-    size = backbone.size if backbone else getattr(config, SIZE_SETTINGS[modality])
+    own_size = config.image_size if modality == "image" else config.frame_size
+    size = backbone.size if backbone else own_size
     pictures = [media] if modality == "image" else map(Image.fromarray, media)
     return np.stack([np.asarray(resize_image(p, size)) for p in pictures])
 
@@ -290,10 +289,6 @@ def signal_features(
     if not np.isfinite(half_LF).all():
         raise MediaError(path, "non-finite features of the damaged media")
     return half_LF
-
-
-SIZE_SETTINGS = {"image": "image_size", "video": "frame_size"}
-"""Settings with the size in pixels of images and frames."""
 
 
 def _key(job: DamageJob, settings: dict[str, object]) -> str:

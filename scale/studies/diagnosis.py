@@ -18,8 +18,8 @@ from scale.losses.weighting import own_from_pairs, posterior_weights
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.noise import ABSENCE_KINDS, Noise, NoisyDataset
-from scale.studies.statistics import auc, seed_interval, spearman
-from scale.studies.study import Cell, Record, Study
+from scale.studies.statistics import auc, known_mean, nanmean, seed_interval, spearman
+from scale.studies.study import Cell, Record, Study, done_runs
 from scale.training.trainer import Trainer
 
 Floats = NDArray[np.float64]
@@ -80,8 +80,7 @@ class _Observed:
 def _observe(trainer: Trainer, data: ProductDataset, noisy: NoisyDataset) -> _Observed:
     """Compute the weights of the products of `data`, a subset of those of `noisy`."""
     pooled = embed_dataset(trainer.model, data, device=trainer.device, progress=False)
-    place = {product: i for i, product in enumerate(noisy.dataset.ids)}
-    rows = [place[product] for product in data.ids]
+    rows = noisy.rows(data.ids)
     present_NM = torch.from_numpy(pooled.present_NM)
     good_NM = pooled.present_NM & noisy.true_NM[rows] & ~noisy.hit_NM[rows]
     weights = _weights(trainer, data, pooled.pooled_NMD, present_NM)
@@ -115,21 +114,16 @@ def _weights(
 
 
 def _column_means(value_NX: np.ndarray, valid_NX: Bools) -> Floats:
-    """Mean of the valid entries of each column; NaN for a column without any."""
-    count_X = valid_NX.sum(0)
-    total_X = np.where(valid_NX, value_NX, 0).sum(0).astype(float)
-    return np.divide(total_X, count_X, out=np.full(len(total_X), np.nan), where=count_X > 0)
+    """Return the mean of the valid entries of each column; NaN for a column without any."""
+    return nanmean(np.where(valid_NX, value_NX, np.nan))
 
 
 def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
     """Mean AUC over the pairs of modalities with both good and damaged products."""
     valid_NP, good_NP = seen.valid_NP, seen.good_NP
-    weighting_aucs = [
-        auc(weight_NP[valid_NP[:, p], p], good_NP[valid_NP[:, p], p])
-        for p in range(weight_NP.shape[1])
-    ]
-    known = [area for area in weighting_aucs if not np.isnan(area)]
-    return float(np.mean(known)) if known else float("nan")
+    return known_mean(
+        [auc(weight_NP[valid_N, p], good_NP[valid_N, p]) for p, valid_N in enumerate(valid_NP.T)]
+    )
 
 
 WEIGHTS = ("S'", "posterior")
@@ -190,9 +184,5 @@ def _cells(study: Study) -> list[Cell]:
 
 
 def _seed_mean(cell: Cell, records: Sequence[Record], key: str) -> Estimate:
-    value_S = [
-        record.figures.get("training", {}).get(key, np.nan)
-        for record in records
-        if record.factors == cell.factors and record.status == "done"
-    ]
-    return seed_interval(np.array(value_S, dtype=float))
+    runs = done_runs(records, cell.factors)
+    return seed_interval(np.array([run.figure("training", key) for run in runs]))

@@ -8,6 +8,7 @@ L length, G groups, N masked positions, V vocabulary, F features, C candidates.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import require
-from scale.data.batch import ProductBatch, Tokens
+from scale.data.batch import ProductBatch
 from scale.data.dataset import ProductDataset
 from scale.losses.masking import MaskedBatch, choose_groups
 from scale.modalities import INDEX, MODALITIES, SPECS
@@ -44,19 +45,22 @@ def mask_words(
     A word matches where all its pieces occur and no piece continues it. `index_B` of the batch
     refers to `data`. Raises ValueError if no title of `rows` (default: all) contains a word.
     """
-    how = {"add_special_tokens": False}
-    spelled = [data.tokenizer(word, **how)["input_ids"] for word in dict.fromkeys(words)]
-    continues_V = _continuation_pieces(data)
+    tokenizer = data.tokenizer
+    spelled = [
+        tokenizer(word, add_special_tokens=False)["input_ids"] for word in dict.fromkeys(words)
+    ]
+    pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    continues_V = torch.tensor([piece.startswith("##") for piece in pieces])
 
     def find(batch: ProductBatch) -> Tensor:
         ids_RL = batch.tokens["text"].values
         next_RL = torch.nn.functional.pad(ids_RL[:, 1:], (0, 1), value=0)
         hidden_RL = torch.zeros_like(ids_RL, dtype=torch.bool)
-        for pieces in spelled:
-            length = len(pieces)
+        for ids in spelled:
+            length = len(ids)
             if length > ids_RL.shape[1]:
                 continue
-            begins_RS = (ids_RL.unfold(1, length, 1) == torch.tensor(pieces)).all(2)
+            begins_RS = (ids_RL.unfold(1, length, 1) == torch.tensor(ids)).all(2)
             begins_RS &= ~continues_V[next_RL[:, length - 1 :]]
             for place in range(length):
                 hidden_RL[:, place : place + begins_RS.shape[1]] |= begins_RS
@@ -81,9 +85,8 @@ def mask_entities(
     Raises:
         ValueError: no table of `rows` (default: all) has one of the targets.
     """
-    names = set(names)
 
-    def find(batch: ProductBatch, wanted: set[str]) -> Tensor:
+    def find(wanted: set[str], batch: ProductBatch) -> Tensor:
         tokens = batch.tokens["table"]
         found_RL = torch.zeros_like(tokens.padding_RL)
         for row, place in enumerate(batch.index_B[tokens.rows_R].tolist()):
@@ -92,30 +95,19 @@ def mask_entities(
             found_RL[row] = torch.isin(tokens.entity_RL[row], torch.tensor(found).int())
         return found_RL
 
-    masked = _mask_found(
-        data, "table", lambda b: find(b, names if targets is None else set(targets)), rows
-    )
-    if targets is None:
-        return masked
-    tokens = masked.batch.tokens["table"]
-    hidden_RL = find(masked.batch, names)
-    values_RL = tokens.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
-    batch = replace(
-        masked.batch,
-        tokens={**masked.batch.tokens, "table": replace(tokens, values=values_RL)},
-    )
-    return replace(masked, batch=batch)
-
-
-def _continuation_pieces(data: ProductDataset) -> Tensor:
-    """Return continues_V: True for pieces that continue a word (`##...`)."""
-    pieces = data.tokenizer.convert_ids_to_tokens(range(len(data.tokenizer)))
-    return torch.tensor([piece.startswith("##") for piece in pieces])
+    find_all = partial(find, set(names))
+    find_targets = find_all if targets is None else partial(find, set(targets))
+    return _mask_found(data, "table", find_targets, rows, find_all)
 
 
 def _mask_found(
-    data: ProductDataset, modality: str, find: Find, rows: Sequence[int] | None
+    data: ProductDataset,
+    modality: str,
+    find: Find,
+    rows: Sequence[int] | None,
+    find_all: Find | None = None,
 ) -> MaskedBatch:
+    """Mask the positions `find_all` (default: `find`), of which `find` are to be predicted."""
     having_P = data.present_NM[:, INDEX[modality]]
     rows = [k for k in (range(len(data)) if rows is None else rows) if having_P[k]]
     if rows:
@@ -124,9 +116,18 @@ def _mask_found(
     if not rows:
         raise ValueError(f"no tokens to mask in the {modality} of these products")
     batch = data.collate(rows)
-    hidden_RL, clean = find(batch), batch.tokens[modality]
-    values_RL = clean.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
-    tokens = {**batch.tokens, modality: replace(clean, values=values_RL)}
+    values_RL = batch.tokens[modality].values.masked_fill(
+        (find_all or find)(batch), data.tokenizer.mask_token_id
+    )
+    return _with_masked(batch, modality, find(batch), values_RL)
+
+
+def _with_masked(
+    batch: ProductBatch, modality: str, hidden_RL: Tensor, values: Tensor
+) -> MaskedBatch:
+    """Replace a modality's values by masked ones; the targets are the values at `hidden_RL`."""
+    clean = batch.tokens[modality]
+    tokens = {**batch.tokens, modality: replace(clean, values=values)}
     targets = {modality: clean.values[hidden_RL]}
     return MaskedBatch(replace(batch, tokens=tokens), {modality: hidden_RL}, targets)
 
@@ -202,7 +203,9 @@ def token_groups(data: ProductDataset, row: int, modality: str) -> Tensor:
     Image, video, audio: each vector alone. -1: never masked ([CLS], [SEP], structure). Raises
     ValueError if the product lacks the modality.
     """
-    tokens = _tokens_of(data, row, modality)
+    has = bool(data.present_NM[row, INDEX[modality]])
+    require(has, f"{data.ids[row]}: the product has no {modality}")
+    tokens = data.collate([row]).tokens[modality]
     length = int((~tokens.padding_RL[0]).sum())
     if SPECS[modality].kind == "continuous":
         return torch.arange(length)
@@ -239,15 +242,29 @@ def mask_groups(
     unknown = sorted(wanted - real)
     require(not unknown, f"{data.ids[row]}: its {modality} has no group {unknown} to mask")
     batch = data.collate([row])
-    clean = batch.tokens[modality]
     hidden_RL = torch.isin(group_L, torch.tensor(sorted(wanted)))[None]
     if SPECS[modality].kind == "discrete":
-        values = clean.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
+        values = batch.tokens[modality].values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
     else:
-        values = clean.values.masked_fill(hidden_RL[:, :, None], 0.0)
-    tokens = {**batch.tokens, modality: replace(clean, values=values)}
-    targets = {modality: clean.values[hidden_RL]}
-    return MaskedBatch(replace(batch, tokens=tokens), {modality: hidden_RL}, targets)
+        values = batch.tokens[modality].values.masked_fill(hidden_RL[:, :, None], 0.0)
+    return _with_masked(batch, modality, hidden_RL, values)
+
+
+@dataclass(frozen=True)
+class TokenPrediction:
+    """Prediction of one masked word piece."""
+
+    place: int
+    """Position in the sequence."""
+    truth: str
+    best: tuple[tuple[str, float], ...]
+    """The most probable pieces with their probabilities, in descending order."""
+    probability: float
+    """Probability of the true piece."""
+    loss: float
+    """Cross-entropy of the true piece, in nats."""
+    rank: int
+    """1 + the number of pieces with a higher probability than the true one."""
 
 
 @dataclass(frozen=True)
@@ -264,10 +281,9 @@ class MaskedPrediction:
         """Mean loss by context, and of a baseline: `even` (uniform probabilities, ln V) for
         discrete modalities or `mean` (the training mean, 0) for continuous ones."""
         target_N = self.masked.targets[self.modality]
-        guesses = dict(self.predicted)
         baseline = "even" if SPECS[self.modality].kind == "discrete" else "mean"
-        any_NX = next(iter(guesses.values()))
-        guesses[baseline] = torch.zeros_like(any_NX)
+        any_NX = next(iter(self.predicted.values()))
+        guesses = {**self.predicted, baseline: torch.zeros_like(any_NX)}
         return {
             name: position_losses(self.modality, guess_NX, target_N).mean().item()
             for name, guess_NX in guesses.items()
@@ -275,15 +291,29 @@ class MaskedPrediction:
 
     def pieces(
         self, context: str, tokenizer: PreTrainedTokenizerBase, count: int = 5
-    ) -> list["TokenPrediction"]:
-        """Predictions for each masked piece of text or table in a context."""
-        logits_NV = self.predicted[context]
-        return token_predictions(logits_NV, self.masked, self.modality, tokenizer, count)
+    ) -> list[TokenPrediction]:
+        """Return the prediction of each masked piece of text or table in a context, in order."""
+        logits_NV, target_N = self.predicted[context], self.masked.targets[self.modality]
+        loss_N = position_losses(self.modality, logits_NV, target_N)
+        rank_N = 1 + (logits_NV > logits_NV.gather(1, target_N[:, None])).sum(1)
+        places = self.masked.hidden[self.modality][0].nonzero()[:, 0].tolist()
+        words = tokenizer.convert_ids_to_tokens(target_N.tolist())
+        return [
+            TokenPrediction(
+                place,
+                words[n],
+                tuple(top_tokens(logits_NV[n], tokenizer, min(count, logits_NV.shape[1]))),
+                float((-loss_N[n]).exp()),
+                float(loss_N[n]),
+                int(rank_N[n]),
+            )
+            for n, place in enumerate(places)
+        ]
 
     def reconstruction(self, data: ProductDataset) -> Reconstruction:
-        """Reconstruction of image, video or audio in each context, with the baseline `mean`."""
-        guess_NF = dict(self.predicted)
-        guess_NF["mean"] = torch.zeros_like(self.masked.targets[self.modality])
+        """Reconstruct image, video or audio in each context, with the baseline `mean`."""
+        mean_NF = torch.zeros_like(self.masked.targets[self.modality])
+        guess_NF = {**self.predicted, "mean": mean_NF}
         return reconstruction_of(data, self.modality, self.masked, 0, guess_NF)
 
 
@@ -304,53 +334,3 @@ def probe_masked(
             known[real] = predict(model, in_context(masked, modality, Context(real)), modality)
         predicted[name] = known[real]
     return MaskedPrediction(modality, masked, predicted)
-
-
-@dataclass(frozen=True)
-class TokenPrediction:
-    """Prediction of one masked word piece."""
-
-    place: int
-    """Position in the sequence."""
-    truth: str
-    best: tuple[tuple[str, float], ...]
-    """The most probable pieces with their probabilities, in descending order."""
-    probability: float
-    """Probability of the true piece."""
-    loss: float
-    """Cross-entropy of the true piece, in nats."""
-    rank: int
-    """1 + the number of pieces with a higher probability than the true one."""
-
-
-def token_predictions(
-    logits_NV: Tensor,
-    masked: MaskedBatch,
-    modality: str,
-    tokenizer: PreTrainedTokenizerBase,
-    count: int = 5,
-) -> list[TokenPrediction]:
-    """Return the predictions at the masked positions of one product, in order."""
-    target_N = masked.targets[modality]
-    loss_N = position_losses(modality, logits_NV, target_N)
-    truth_N1 = logits_NV.gather(1, target_N[:, None])
-    rank_N = 1 + (logits_NV > truth_N1).sum(1)
-    places = masked.hidden[modality][0].nonzero()[:, 0].tolist()
-    words = tokenizer.convert_ids_to_tokens(target_N.tolist())
-    return [
-        TokenPrediction(
-            place,
-            words[n],
-            tuple(top_tokens(logits_NV[n], tokenizer, min(count, logits_NV.shape[1]))),
-            float((-loss_N[n]).exp()),
-            float(loss_N[n]),
-            int(rank_N[n]),
-        )
-        for n, place in enumerate(places)
-    ]
-
-
-def _tokens_of(data: ProductDataset, row: int, modality: str) -> Tokens:
-    has = bool(data.present_NM[row, INDEX[modality]])
-    require(has, f"{data.ids[row]}: the product has no {modality}")
-    return data.collate([row]).tokens[modality]

@@ -10,7 +10,6 @@ P products, L length, F features, D distance.
 from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -32,8 +31,7 @@ from scale.training.trainer import Trainer
 
 def select_modalities(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDataset:
     """Select the products that have all of `modalities`; mark all others as missing."""
-    columns = [INDEX[m] for m in modalities]
-    return restrict(data.subset(np.flatnonzero(data.present_NM[:, columns].all(1))), modalities)
+    return restrict(data.subset(complete_rows(data, modalities)), modalities)
 
 
 def train_masked(
@@ -211,16 +209,12 @@ def fine_tune_on_words(
     image see the same titles.
     """
     rows = complete_rows(data, ("text", "image"))
-    mask_rows = partial(_mask_words_of, data, words, rows)
-    return fine_tune(
-        restrict_model(run, modalities), "text", mask_rows, len(rows), steps, seed=seed
-    )
 
+    def mask_rows(picked: list[int]) -> MaskedBatch:
+        return mask_words(data, words, [rows[k] for k in picked])
 
-def _mask_words_of(
-    data: ProductDataset, words: Sequence[str], rows: Sequence[int], picked: Sequence[int]
-) -> MaskedBatch:
-    return mask_words(data, words, [rows[k] for k in picked])
+    model = restrict_model(run, modalities)
+    return fine_tune(model, "text", mask_rows, len(rows), steps, seed=seed)
 
 
 def fine_tune_on_tables(

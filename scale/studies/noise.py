@@ -256,6 +256,11 @@ class NoisyDataset:
     hit_NM: np.ndarray
     """bool: hit by any noise."""
 
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Return the rows of the products `ids`."""
+        row = {product: i for i, product in enumerate(self.dataset.ids)}
+        return [row[product] for product in ids]
+
 
 def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> NoisyDataset:
     """Apply all `noises` in order to the products of a dataset; the dataset itself is unchanged.
@@ -285,8 +290,10 @@ def apply_noise(dataset: ProductDataset, noises: Sequence[Noise], seed: int) -> 
             rows_R = _hit_rows(plan, dataset, noise, seed, place)
             if noise.kind == "mismatch":
                 plan.exchange(exchange_order(dataset, rows_R, seed, place), INDEX[noise.modality])
-            else:
-                _damage(plan, dataset, noise, rows_R, (seed, place))
+                continue
+            steps = damage_steps(noise, [dataset.ids[row] for row in rows_R], seed, place)
+            for row, step in zip(rows_R.tolist(), steps, strict=True):
+                plan.add(row, INDEX[noise.modality], step)
     noisy = apply_plan(dataset, plan)
     own_NM = noisy.content_id_NM == dataset.content_id_NM
     return NoisyDataset(noisy, noisy.present_NM & own_NM, plan.hit_NM)
@@ -331,18 +338,6 @@ def _remove(
     last_N = np.where(present_NM, margin_NM, -1.0).argmax(1)
     removed_NM[all_N, last_N[all_N]] = False
     plan.remove(removed_NM)
-
-
-def _damage(
-    plan: NoisePlan,
-    dataset: ProductDataset,
-    noise: Noise,
-    rows_R: np.ndarray,
-    parts: tuple[int, int],
-) -> None:
-    steps = damage_steps(noise, [dataset.ids[row] for row in rows_R], *parts)
-    for row, step in zip(rows_R.tolist(), steps, strict=True):
-        plan.add(row, INDEX[noise.modality], step)
 
 
 def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> list[DamageStep]:

@@ -134,12 +134,8 @@ def audio_axes_config(config: Config) -> Config:
     """Sizes for swapped axes: a token per mel band, a feature per time frame."""
     bins, frames = config.features.mel_bins, config.features.audio_frames
     model = replace(config.model, audio_length=bins, audio_features=frames)
-    # Not checked against the features: they are swapped after they were made.
-    return _unchecked(config, model)
-
-
-def _unchecked(config: Config, model) -> Config:
     changed = replace(config)
+    # Bypass the check against the feature settings: the axes are swapped after extraction.
     object.__setattr__(changed, "model", model)
     return changed
 

@@ -52,7 +52,7 @@ def group_by_heading(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
 
 VERDICT_WORDS = {
     "supported": "yes", "contradicted": "no, the opposite",
-    "not decided": "the data do not decide", "impossible": "cannot be said",
+    "not decided": "the data do not decide", "impossible": "cannot be evaluated",
 }  # fmt: skip
 ALPHA = 0.05
 FEW = 12
@@ -76,21 +76,22 @@ def conclusion(summary: Summary) -> str:
     else:
         sentences += [_sentence(outcome, bool(figure)) for outcome in outcomes]
     if not outcomes:
-        sentences.append("the study compares nothing.")
+        sentences.append("the study has no comparisons.")
     failed, unfinished = [r for r in summary.rows if r.failed], summary.unfinished()
     seeds = summary.study.seeds
-    for rows, state in ((failed, "Could not be trained"), (unfinished, "Not yet trained enough")):
+    for rows, state in ((failed, "Could not be trained"), (unfinished, "Not all seeds have run")):
         parts = [
             f"{describe_factors(row.factors)} ({row.reason or f'{row.done} of {seeds}'})"
             for row in rows
         ]
         details = f": {'; '.join(parts)}" if len(parts) <= FEW else " (see the table of cells)"
-        sentences += [f"{state} ({count(len(rows), 'cell')}){details}."] * bool(rows)
+        if rows:
+            sentences.append(f"{state} ({count(len(rows), 'cell')}){details}.")
     return " ".join(sentences)
 
 
 def _sentence(o: Outcome, shared: bool) -> str:
-    """Verdict, difference and intervals of a claim; metric and test unless shared by all."""
+    """Write verdict, difference and intervals of a claim; metric and test unless shared."""
     text = f"“{o.comparison.claim}”: {VERDICT_WORDS[o.verdict]}"
     if o.seeds.value is not None:
         at = "" if shared else f"{o.comparison.metric} on {o.comparison.test} "
@@ -100,26 +101,29 @@ def _sentence(o: Outcome, shared: bool) -> str:
         text += f"; {at}differs by {signed(o.seeds.value)}, 95 % interval {', '.join(spread)}"
     text += f"; {o.note}" if o.note else ""
     if _possibly_chance(o):
-        text += f"; not beyond what several comparisons give by chance (Holm p = {o.p_holm:.2g})"
+        text += f"; not significant after Holm's correction (p = {o.p_holm:.2g})"
     return f"{text}."
 
 
 def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
-    """Sentences on many claims: counts of verdicts, then the claims by verdict."""
+    """Write sentences on many claims: counts of verdicts, then the claims by verdict."""
     outcomes, shared = _without_shared_note(outcomes)
     found = {verdict: [o for o in outcomes if o.verdict == verdict] for verdict in VERDICT_WORDS}
     counts = ", ".join(f"{len(some)} {verdict}" for verdict, some in found.items() if some)
     decided = found["supported"] + found["contradicted"]
     sentences = [f"of {len(outcomes)} claims, {counts}."]
-    sentences += [f"Differences with 95 % intervals {_sample_sizes(decided)}."] * bool(decided)
+    if decided:
+        sentences.append(f"Differences with 95 % intervals {_sample_sizes(decided)}.")
     if chance := sum(map(_possibly_chance, decided)):
         sentences.append(
-            f"Marked *, {chance} of the {len(decided)} decided: not beyond what so many "
-            f"comparisons give by chance (Holm p above {ALPHA:g})."
+            f"Of the {len(decided)} decided, {chance} (marked *) {'is' if chance == 1 else 'are'} "
+            f"not significant after Holm's correction (p above {ALPHA:g})."
         )
     tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "metric"))
-    sentences += [f"All on {min(tests)}."] * (len(tests) == 1 < len(metrics))
-    sentences += [f"All {shared}."] * bool(shared)
+    if len(tests) == 1 < len(metrics):
+        sentences.append(f"All on {min(tests)}.")
+    if shared:
+        sentences.append(f"All {shared}.")
     for verdict, some in found.items():
         parts = []
         for heading, claims in group_by_heading(group_by_claim(some)).items():
@@ -133,7 +137,7 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome], str]:
-    """Remove a note that all decided outcomes share; returns the outcomes and the note."""
+    """Remove a note that all decided outcomes share; return the outcomes and the note."""
     notes = {o.note for o in outcomes if _decided(o)}
     if len(notes) != 1:
         return outcomes, ""
@@ -143,18 +147,18 @@ def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome]
 def _sample_sizes(decided: Sequence[Outcome]) -> str:
     """`over 5 seeds, then over 218 products`; ranges if the numbers differ."""
     parts = []
-    for what, sides in (
+    for unit, sides in (
         ("seed", [o.seeds for o in decided]),
         ("product", [o.products for o in decided if o.products]),
     ):
-        sizes = sorted({side.n for side in sides})
-        span = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) if sizes else ""
-        parts += [f"over {span} {what}{'' if sizes == [1] else 's'}"] * bool(sizes)
+        if sizes := sorted({side.n for side in sides}):
+            span = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+            parts.append(f"over {span} {unit}{'' if sizes == [1] else 's'}")
     return ", then ".join(parts)
 
 
 def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
-    """The claim with its numbers if decided, or its reason if impossible.
+    """Write the claim with its numbers if decided, or its reason if impossible.
 
     An undecided claim lists its metrics, unless it is undecided by all metrics.
     """
@@ -187,9 +191,9 @@ def _possibly_chance(o: Outcome) -> bool:
     return _decided(o) and o.p_holm is not None and o.p_holm > ALPHA
 
 
-def count(n: int, what: str) -> str:
+def count(n: int, unit: str) -> str:
     """`1 seed`, `5 seeds`."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{n} {unit}{'' if n == 1 else 's'}"
 
 
 def interval(e: Estimate) -> str:
@@ -198,17 +202,17 @@ def interval(e: Estimate) -> str:
 
 
 def signed(x: float) -> str:
-    """Three signed decimals; one digit below 0.0005, because the sign of a bound decides."""
+    """Write three signed decimals; one digit below 0.0005, because the sign of a bound decides."""
     return f"{x:+.3f}" if x == 0 or abs(x) >= 0.0005 else f"{x:+.0e}"
 
 
 COLUMNS = ("test", "metric", "value", "low", "high", "seeds", "failed", "reason")
 COMPARISON_NOTE = (
-    "Differences are better minus worse, as the claim has it. Over seeds: 95 % t interval of the "
-    "paired difference; over products: 95 % interval of a paired bootstrap. A claim is supported "
-    "where both lie above 0, contradicted where both lie below. p: paired t test over seeds; Holm: "
-    "adjusted, so that the probability of one false difference or more among these comparisons, by "
-    "chance of training, stays below the level."
+    "Differences are better minus worse according to the claim. Over seeds: 95 % t interval of the "
+    "paired difference. Over products: 95 % interval of a paired bootstrap. A claim is supported "
+    "if both lie above 0 and contradicted if both lie below 0. p: paired t test over seeds. Holm: "
+    "p adjusted for the family-wise error rate over these comparisons (variation of training "
+    "only)."
 )
 DASH = "–"
 
@@ -220,7 +224,7 @@ def markdown(summary: Summary) -> str:
     parts += [f"**{summary.study.question}**", conclusion(summary), heading, _cell_table(summary)]
     if summary.outcomes:
         parts += ["## Comparisons", _comparison_table(summary), COMPARISON_NOTE]
-    parts += ["## Where the numbers come from", _sources(summary)]
+    parts += ["## Provenance", _sources(summary)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -247,7 +251,7 @@ def write_report(path: Path, summary: Summary) -> list[Path]:
 def _unfinished(summary: Summary) -> str:
     rows, seeds, cells = summary.unfinished(), summary.study.seeds, len(summary.rows)
     missing = f"{sum(seeds - row.done for row in rows)} of {seeds * cells} runs are missing"
-    where = f"in {len(rows)} of {count(cells, 'cell')}. What stands below can change."
+    where = f"in {len(rows)} of {count(cells, 'cell')}. The results below can change."
     return f"> **Not finished:** {missing}, {where}" if rows else ""
 
 
@@ -300,7 +304,7 @@ def _sources(summary: Summary) -> str:
     facts["held-out products"] = [f"{n} ({test})" for test, n in products.items()]
     facts["training and measuring"] = [f"{seconds:.0f} s in total"]
     lines = [f"- {name}: {', '.join(map(str, values)) or DASH}" for name, values in facts.items()]
-    known = {m: METRICS.get(m, "measured by the cells themselves") for m in summary.study.metrics}
+    known = {m: METRICS.get(m, "measured in each cell") for m in summary.study.metrics}
     return "\n".join([*lines, *(f"- {metric}: {text}" for metric, text in known.items())])
 
 

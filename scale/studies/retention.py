@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scale.config import require
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import MODALITIES, SUBSETS, subset_name
-from scale.studies.noise import KINDS, Noise
+from scale.studies.noise import KINDS
 from scale.studies.statistics import seed_interval
-from scale.studies.study import Cell, Factor, Record, Study, Test, matches
+from scale.studies.study import Cell, Record, Study, Test, done_runs, matches
 
 RetentionCurve = dict[float, Estimate]
 """By number of missing modalities: retained share, with a t interval over seeds."""
@@ -30,47 +30,26 @@ def retention_curves(
     Measured on complete products; the query keeps the subset, the gallery all modalities. One
     curve for each entry of `study.retention`, by the values of its factors.
     """
-    return {
-        ", ".join(str(value) for value in wanted.values()): _retention_curve(
-            wanted, records, test, metric
-        )
-        for wanted in study.retention
-        if _run_figures(wanted, records, test)
-    }
-
-
-def _run_figures(wanted: dict[str, Factor], records: Sequence[Record], test: str) -> list[dict]:
-    return [
-        record.figures[test]
-        for record in records
-        if matches(record.factors, wanted) and test in record.figures
-    ]
-
-
-def _retention_curve(
-    wanted: dict[str, Factor], records: Sequence[Record], test: str, metric: str
-) -> RetentionCurve:
-    kept_SK = np.array(
-        [retained_shares(figures, metric) for figures in _run_figures(wanted, records, test)]
-    )
-    return {float(k): seed_interval(kept_SK[:, k]) for k in range(kept_SK.shape[1])}
+    curves = {}
+    for wanted in study.retention:
+        kept_SK = [
+            retained_shares(record.figures[test], metric)
+            for record in records
+            if matches(record.factors, wanted) and test in record.figures
+        ]
+        if kept_SK:
+            name = ", ".join(str(value) for value in wanted.values())
+            kept_KS = np.array(kept_SK).T
+            curves[name] = {float(k): seed_interval(kept_S) for k, kept_S in enumerate(kept_KS)}
+    return curves
 
 
 def retained_shares(figures: dict[str, float], metric: str = "mAP@5") -> list[float]:
     """Return kept_K of one run from its figures `mAP@5 text+image` etc.; NaN if not measured."""
-    whole = figures.get(f"{metric} {subset_name(MODALITIES)}", np.nan)
+    value = {s: figures.get(f"{metric} {subset_name(s)}", np.nan) for s in SUBSETS}
     return [
-        float(
-            np.mean(
-                [
-                    figures.get(f"{metric} {subset_name(subset)}", np.nan)
-                    for subset in SUBSETS
-                    if len(subset) == len(MODALITIES) - missing
-                ]
-            )
-            / whole
-        )
-        for missing in range(len(MODALITIES))
+        float(np.mean([value[s] for s in SUBSETS if len(s) == size]) / value[MODALITIES])
+        for size in range(len(MODALITIES), 0, -1)
     ]
 
 
@@ -156,7 +135,7 @@ def damage_retention(
             {
                 name: seed_interval(_ratios(cell, test.name, records, metric))
                 for name, cell in zip(names, cells, strict=True)
-                if any(t.name == test.name for t in cell.tests)
+                if test in cell.tests
             },
         )
         for test in tests.values()
@@ -180,29 +159,22 @@ def _names(study: Study, cells: Sequence[Cell]) -> list[str]:
     return [", ".join(str(cell.factors[name]) for name in shown) for cell in cells]
 
 
-def _damage(test: Test, retained_shares: dict[str, Estimate]) -> DamageRetention:
+def _damage(test: Test, kept: dict[str, Estimate]) -> DamageRetention:
     kinds = {noise.kind for noise in test.noises}
     modalities = {noise.modality for noise in test.noises}
-    amounts = {_amount(noise) for noise in test.noises}
+    amounts = {n.strength if KINDS[n.kind].unit else n.share for n in test.noises}
     return DamageRetention(
         test.name,
         kinds.pop() if len(kinds) == 1 == len(amounts) else "",
         modalities.pop() if len(modalities) == 1 else "",
         max(amounts),
-        retained_shares,
+        kept,
     )
-
-
-def _amount(noise: Noise) -> float:
-    return noise.strength if KINDS[noise.kind].unit else noise.share
 
 
 def _ratios(cell: Cell, test: str, records: Sequence[Record], metric: str) -> np.ndarray:
     """Return kept_S of a cell's runs; NaN if not measured or if the clean figure is 0."""
-    pairs = [
-        [record.figures.get(name, {}).get(metric, np.nan) for name in (test, _clean(cell))]
-        for record in records
-        if record.factors == cell.factors and record.status == "done"
-    ]
-    damaged_S, clean_S = np.array(pairs, dtype=float).reshape(-1, 2).T
+    runs, clean = done_runs(records, cell.factors), _clean(cell)
+    damaged_S = np.array([run.figure(test, metric) for run in runs])
+    clean_S = np.array([run.figure(clean, metric) for run in runs])
     return np.divide(damaged_S, clean_S, out=np.full(len(clean_S), np.nan), where=clean_S > 0)

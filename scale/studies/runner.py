@@ -41,10 +41,11 @@ from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyDataset, apply_noise
 from scale.studies.released_code import FAULTS, Fault
+from scale.studies.statistics import known_mean, nanmean
 from scale.studies.study import Cell, Record, Study, Test, read_records, write_records
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
-from scale.studies.weightings import make_weight_fn
+from scale.studies.weightings import TrainingTruth, make_weight_fn
 from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
 from scale.training.trainer import Trainer, TrainingError
 
@@ -98,7 +99,7 @@ def measure(
                 values[name] = _by_product(
                     _category(products, query_ND, emb_ND), "mAP@5", len(data)
                 )
-        found.figures[test.name] = {name: _mean(v) for name, v in values.items()}
+        found.figures[test.name] = {name: known_mean(v) for name, v in values.items()}
         kept = ("mAP@5", "Recall@10")
         found.queries[test.name] = {name: values[name].tolist() for name in kept}
     return found
@@ -156,17 +157,9 @@ def _by_product(found: Retrieval, metric: str, products: int, chance: bool = Fal
 
 def _instance_recall(products: ProductArrays) -> np.ndarray:
     """Return value_N: share of a product's cross-modal directions with a hit in the first ten."""
-    total_N, count_N = np.zeros(len(products.ids)), np.zeros(len(products.ids))
-    for found in direction_retrievals(products, ks=(10,)).values():
-        value_N = _by_product(found, "Recall@10", len(products.ids))
-        count_N += ~np.isnan(value_N)
-        total_N += np.nan_to_num(value_N)
-    return np.divide(total_N, count_N, out=np.full(len(total_N), np.nan), where=count_N > 0)
-
-
-def _mean(value_N: np.ndarray) -> float:
-    known = value_N[~np.isnan(value_N)]
-    return float(known.mean()) if len(known) else float("nan")
+    found = direction_retrievals(products, ks=(10,)).values()
+    value_AN = [_by_product(direction, "Recall@10", len(products.ids)) for direction in found]
+    return nanmean(np.array(value_AN).reshape(-1, len(products.ids)))
 
 
 CHECK_EVERY = 25
@@ -219,6 +212,14 @@ def load_study_data(folder: Path, preset: str) -> StudyData:
     return StudyData(name, preset, config, train, held, digest.hexdigest())
 
 
+def run_facts(seed: int, started: float, device: str = "cpu") -> dict[str, Any]:
+    """Return `Record.provenance` of a run that started at `started` (`time.perf_counter`)."""
+    return provenance(seed, started, device) | {
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> Record:
     """Train and measure one cell; failed training gives a record with status `failed`."""
     started = time.perf_counter()
@@ -229,13 +230,10 @@ def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> R
     except TrainingError as error:
         status, reason = "failed", str(error)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    facts = provenance(seed, started, device) | {
-        "threads": torch.get_num_threads(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
     return Record(
         study, bench.catalogue, bench.preset, key, cell.factors, seed, status, reason,
-        found.figures, found.queries, config.to_dict(), cell.identity(), facts,
+        found.figures, found.queries, config.to_dict(), cell.identity(),
+        run_facts(seed, started, device),
     )  # fmt: skip
 
 
@@ -257,13 +255,9 @@ def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) 
 def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Trainer:
     """Train a cell's model on damaged products. Raises TrainingError if the loss diverges."""
     trainer = Trainer(config, _build(cell.model, fault, config), noisy.dataset)
-    trainer.weight_fn = make_weight_fn(
-        cell.weight_fn,
-        trainer.train_set.ids,
-        noisy.dataset.ids,
-        noisy.true_NM,
-        config.train.batch_size,
-    )
+    true_NM = torch.from_numpy(noisy.true_NM[noisy.rows(trainer.train_set.ids)])
+    truth = TrainingTruth(true_NM, config.train.batch_size)
+    trainer.weight_fn = make_weight_fn(cell.weight_fn, truth)
     for number in range(config.train.steps):
         step = trainer.train_step(number)
         if number % CHECK_EVERY == 0 or number == config.train.steps - 1:
@@ -280,7 +274,7 @@ def _build(name: str, fault: Fault, config: Config) -> nn.Module:
     """
     system = name.removesuffix(" everywhere")
     if system in SYSTEMS:
-        made = SYSTEMS[system]()
+        made = SYSTEMS[system]
         made = made if name == system else made.everywhere()
         return build_system(made, config, config.train.seed)
     if name not in ("scale", *FAULTS):
@@ -350,25 +344,25 @@ def run_study(
     """
     # Load here first to fill the feature cache for the workers.
     bench = load_study_data(Path(folder), preset)
-    keys = {
-        (index, seed): _key(bench, cell, seed)
-        for seed in range(study.seeds)
-        for index, cell in enumerate(study.cells)
-    }
-    work = partial(_work, folder=Path(folder), preset=preset)
-    return run_grid(study, keys, work, Path(out), bench.catalogue, jobs, progress)
+    key, work = partial(_key, bench), partial(_work, folder=Path(folder), preset=preset)
+    return run_grid(study, key, work, Path(out), bench.catalogue, jobs, progress)
 
 
 def run_grid(
     study: Study,
-    keys: Keys,
-    work: Callable[["Job"], Record],
+    key: Callable[[Cell, int], str],
+    work: Callable[[Job], Record],
     out: Path,
     catalogue: str,
     jobs: int | None,
     progress: bool,
 ) -> list[Record]:
-    """`run_study` for any picklable function from a job to a record."""
+    """`run_study` for any function from a cell and a seed to a key, and any picklable `work`."""
+    keys = {
+        (index, seed): key(cell, seed)
+        for seed in range(study.seeds)
+        for index, cell in enumerate(study.cells)
+    }
     path, wanted = records_path(out, study.name, catalogue), set(keys.values())
     done = _finished(out, path, catalogue, wanted)
     # Keep runs of more seeds, the full grid, or other presets: they cost hours.
@@ -481,6 +475,11 @@ def _key(bench: StudyData, cell: Cell, seed: int) -> str:
         cell.identity(),
         torch.cuda.is_available(),
     ]
+    return digest(facts)
+
+
+def digest(facts: Any) -> str:
+    """Return the key of a run from everything that decides its result (JSON values)."""
     text = json.dumps(facts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

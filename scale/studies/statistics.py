@@ -19,7 +19,7 @@ from scipy import stats
 
 from scale.config import require
 from scale.evaluation.bootstrap import LEVEL, NOTHING, Estimate, paired_difference
-from scale.studies.study import Comparison, Factor, Record, Study, matches
+from scale.studies.study import Comparison, Factor, Record, Study, done_runs, matches
 
 Floats = NDArray[np.float64]
 CellKey = tuple[Factor, ...]
@@ -104,6 +104,19 @@ def auc(value_N: ArrayLike, true_N: ArrayLike) -> float:
     return float(roc_auc_score(true_N, np.asarray(value_N)))
 
 
+def nanmean(value_AN: Floats) -> Floats:
+    """Return the mean of the non-NaN values over the first axis; NaN, silently, without any."""
+    total_N, count_N = np.nansum(value_AN, axis=0), (~np.isnan(value_AN)).sum(0)
+    return np.divide(total_N, count_N, out=np.full(count_N.shape, np.nan), where=count_N > 0)
+
+
+def known_mean(values: ArrayLike) -> float:
+    """Return the mean of the non-NaN values; NaN without any."""
+    known_N = np.asarray(values, float)
+    known_N = known_N[~np.isnan(known_N)]
+    return float(known_N.mean()) if len(known_N) else float("nan")
+
+
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """Return Holm's adjusted p values, max over j <= i of min(1, (m - j + 1) p_(j)).
 
@@ -131,7 +144,7 @@ def decide(seeds: Estimate, products: Estimate | None) -> tuple[Verdict, str]:
     if seeds.low is None:
         return "not decided", "fewer than two seeds have all cells of both sides"
     if products is None:
-        note = "over seeds only: there are no values by product"
+        note = "over seeds only: no values by product"
         return VERDICTS[seed_side], note if seed_side else ""
     if products.low is None:
         return "not decided", "too few products for an interval"
@@ -140,7 +153,7 @@ def decide(seeds: Estimate, products: Estimate | None) -> tuple[Verdict, str]:
     if seed_side and product_side:
         return "not decided", "seeds and products point in opposite directions"
     only, other = ("seeds", "products") if seed_side else ("products", "trainings")
-    return "not decided", f"over {only} only: other {other} might decide otherwise"
+    return "not decided", f"over {only} only: other {other} might give another verdict"
 
 
 def index_runs(study: Study, records: Iterable[Record]) -> Runs:
@@ -189,7 +202,8 @@ def compare(study: Study, comparison: Comparison, runs: Runs, seed: int = 0) -> 
         if cell in needed and record.status == "failed":
             reason = f"{describe_factors(record.factors)}: {record.reason}"
             return Outcome(comparison, "impossible", reason)
-    known = {key for key, record in runs.items() if isfinite(_figure(record, comparison))}
+    test, metric = comparison.test, comparison.metric
+    known = {key for key, record in runs.items() if isfinite(record.figure(test, metric))}
     seeds = [s for s in sorted({s for _, s in runs}) if all((c, s) in known for c in needed)]
     by_seed = {s: _difference(runs, contexts, s, comparison) for s in seeds}
     difference_S = np.array(list(by_seed.values()))
@@ -230,14 +244,11 @@ def _side(interval: Estimate) -> int:
     return int(interval.low > 0) - int(interval.high < 0)
 
 
-def _figure(record: Record, comparison: Comparison) -> float:
-    return record.figures.get(comparison.test, {}).get(comparison.metric, float("nan"))
-
-
 def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Comparison) -> float:
     """Return d_s of one seed."""
+    test, metric = comparison.test, comparison.metric
     pair_C2 = [
-        [np.mean([_figure(runs[c, seed], comparison) for c in cells]) for cells in context]
+        [np.mean([runs[cell, seed].figure(test, metric) for cell in cells]) for cells in context]
         for context in contexts
     ]
     return float(np.mean([better - worse for better, worse in pair_C2]))
@@ -257,19 +268,13 @@ def _over_products(
     if not sizes or 0 in sizes:
         return None
     require(len(sizes) == 1, f"{test}: runs with {sorted(sizes)} products")
-    pair_A2N = np.array([[_nanmean(np.array(side, dtype=float)) for side in s] for s in parts])
+    pair_A2N = np.array([[nanmean(np.array(side, dtype=float)) for side in s] for s in parts])
     # A product that is a query on one side only would be compared with other products.
     pair_A2N[np.isnan(pair_A2N).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
-    found = paired_difference(*_nanmean(pair_A2N), seed)
+    found = paired_difference(*nanmean(pair_A2N), seed)
     if found.n == 0:
         return None
     return found if found.n > 1 else replace(found, low=None, high=None)
-
-
-def _nanmean(value_AN: Floats) -> Floats:
-    """Mean of non-NaN values over the first axis; NaN if there are none."""
-    total_N, count_N = np.nansum(value_AN, axis=0), (~np.isnan(value_AN)).sum(0)
-    return np.divide(total_N, count_N, out=np.full(count_N.shape, np.nan), where=count_N > 0)
 
 
 @dataclass(frozen=True)
@@ -350,11 +355,11 @@ def summarise(study: Study, records: Sequence[Record]) -> Summary:
 def _row(
     factors: dict[str, Factor], columns: Sequence[Any], records: Sequence[Record]
 ) -> CellSummary:
-    done = [r for r in records if r.factors == factors and r.status == "done"]
+    done = done_runs(records, factors)
     failed = [r for r in records if r.factors == factors and r.status == "failed"]
     figures: dict[str, dict[str, Estimate]] = {}
     for test, metric in columns:
-        value_S = np.array([r.figures.get(test, {}).get(metric, np.nan) for r in done], dtype=float)
+        value_S = np.array([run.figure(test, metric) for run in done])
         figures.setdefault(test, {})[metric] = seed_interval(value_S)
     return CellSummary(factors, figures, len(done), len(failed), failed[0].reason if failed else "")
 

@@ -4,6 +4,7 @@ Finished runs are rows of one parquet file per study and catalogue. N held-out p
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ METRICS: dict[str, str] = {
     "held-out products that are found first",
     "AUC S'": "probability that S' of a training product's good pair is larger than that of a "
     "damaged pair of the same modalities; 0.5 is chance",
-    "AUC S' held out": "the same for held-out products that are damaged alike",
+    "AUC S' held out": "the same for held-out products with the same kinds of damage",
 }
 """Definitions of the metrics by which comparisons are decided. The first two are measured in every
 cell of a catalogue and also have values by product."""
@@ -95,6 +96,21 @@ class Comparison:
     """Factors of the other cell."""
     test: str = "held out"
     metric: str = "mAP@5"
+
+    @staticmethod
+    def between(
+        claim: str,
+        factor: str,
+        better: Factor,
+        worse: Factor,
+        metric: str = "mAP@5",
+        test: str = "held out",
+        **shared: Factor,
+    ) -> "Comparison":
+        """Compare two values of one factor, with the `shared` values of other factors."""
+        return Comparison(
+            claim, {**shared, factor: better}, {**shared, factor: worse}, test, metric
+        )
 
 
 @dataclass(frozen=True)
@@ -177,6 +193,15 @@ class Record:
     """`Cell.identity`: settings, noises, model, weight function and tests."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, commit, dirty, device, threads, seconds, date."""
+
+    def figure(self, test: str, metric: str) -> float:
+        """Return a figure; NaN if it was not measured."""
+        return self.figures.get(test, {}).get(metric, float("nan"))
+
+
+def done_runs(records: Iterable[Record], factors: dict[str, Factor]) -> list[Record]:
+    """Return the runs of one cell whose training did not fail."""
+    return [r for r in records if r.factors == factors and r.status == "done"]
 
 
 QUERIES = pa.list_(

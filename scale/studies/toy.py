@@ -230,22 +230,6 @@ class ToySetting:
         require(self.batch <= self.products, "toy batch must not exceed the training products")
 
 
-def toy_grid(quick: bool) -> list[tuple[str, str]]:
-    """Return the (regime, weighting) cells of the study; `quick`: a subset for the main claims."""
-    core = ("uniform", "scores", "posterior", "oracle")
-    if not quick:
-        return [
-            (regime, weighting)
-            for regime in REGIMES
-            for weighting in WEIGHTINGS
-            if regime in ("clean", "noise", "mismatch") or weighting in core
-        ]
-    names = ("uniform", "scores", "posterior", "oracle")
-    return [(regime, name) for regime in ("clean", "noise", "mismatch") for name in names] + [
-        ("noise", name) for name in ("logits", "logits_control", "scores_flowing")
-    ]
-
-
 def run_toy(setting: ToySetting) -> dict[str, float]:
     """Train and measure one set of encoders; deterministic on a CPU.
 

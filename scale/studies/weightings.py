@@ -3,7 +3,7 @@
 B products of a batch, N products of the training set, M modalities (five), P pairs (ten).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from scale.losses.weighting import (
     relative_weights,
     with_mean_one,
 )
+from scale.modalities import MODALITIES
 from scale.model.scale import ScaleOutput
 from scale.model.scores import Scores
 
@@ -59,9 +60,9 @@ class MovingAverages:
         return self.value_NP[rows].to(batch.present_BM.device)
 
 
-def moving(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
+def moving(training: TrainingTruth) -> WeightFn:
     """The posterior, averaged over a product's epochs to reduce the effect of a single batch."""
-    table = MovingAverages(training, keep)
+    table = MovingAverages(training, keep=0.7)
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         pair_BP = table.update(posterior_weights(pairs), batch) * pairs.valid_BP
@@ -70,13 +71,13 @@ def moving(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
     return weigh
 
 
-def reliability(training: TrainingTruth, keep: float = 0.7) -> WeightFn:
+def reliability(training: TrainingTruth) -> WeightFn:
     """One reliability per product and modality, learned from its pairs: w_ij = r_i r_j, w_ii = r_i.
 
     r is the rank-one fit to the product's averaged posteriors (`fit_reliability`): a modality is
     reliable if it matches the other reliable ones.
     """
-    table = MovingAverages(training, keep)
+    table = MovingAverages(training, keep=0.7)
 
     def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
         pair_BP = table.update(posterior_weights(pairs), batch) * pairs.valid_BP
@@ -94,7 +95,10 @@ def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tens
     r_i <- sum_j w_ij r_j / sum_j r_j^2 over the valid pairs, for each i in turn.
     """
     weight_BMM, valid_BMM = _square(pair_BP), _square(valid_BP.to(pair_BP))
-    own_BM = initial_reliability(pair_BP, valid_BP)
+    # Start from the square root of each modality's mean pair weight: exact if all are equal.
+    member_PM = pair_members(pair_BP.device).to(pair_BP)
+    mean_BM = (pair_BP * valid_BP) @ member_PM / pair_count(valid_BP).clamp(min=1)
+    own_BM = mean_BM.clamp(min=0).sqrt()
     for _ in range(rounds):
         for i in range(own_BM.shape[1]):
             other_BM = own_BM * valid_BMM[:, i]
@@ -105,24 +109,17 @@ def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tens
     return own_BM
 
 
-def initial_reliability(pair_BP: Tensor, valid_BP: Tensor) -> Tensor:
-    """Square root of a modality's mean pair weight; exact if all pair weights are equal."""
-    member_PM = pair_members(pair_BP.device).to(pair_BP)
-    mean_BM = (pair_BP * valid_BP) @ member_PM / pair_count(valid_BP).clamp(min=1)
-    return mean_BM.clamp(min=0).sqrt()
-
-
 def pair_count(valid_BP: Tensor) -> Tensor:
     """Number of a product's valid pairs that contain each modality, count_BM."""
     return valid_BP.float() @ pair_members(valid_BP.device).float()
 
 
-def mixture(training: TrainingTruth, keep: float = 0.5) -> WeightFn:
+def mixture(training: TrainingTruth) -> WeightFn:
     """Probability that a pair's loss belongs to the lower of two Gaussians (DivideMix, NCR).
 
     Fitted per pair of modalities to the averaged losses of all products seen, once per epoch.
     """
-    table = MovingAverages(training, keep)
+    table = MovingAverages(training, keep=0.5)
     state = {"steps": 0, "fits": [None] * len(LEFT)}
     epoch = max(1, len(training.true_NM) // training.batch_size)
 
@@ -165,35 +162,28 @@ def _two_gaussians(loss_N: Tensor, known_N: Tensor) -> Callable[[Tensor], Tensor
 
 def _square(pair_BP: Tensor) -> Tensor:
     """Symmetric matrix of pair values, 0 on the diagonal."""
-    members = len(pair_members()[0])
-    square_BMM = pair_BP.new_zeros(len(pair_BP), members, members)
+    square_BMM = pair_BP.new_zeros(len(pair_BP), len(MODALITIES), len(MODALITIES))
     square_BMM[:, LEFT, RIGHT] = pair_BP
     square_BMM[:, RIGHT, LEFT] = pair_BP
     return square_BMM
 
 
-def relative(training: TrainingTruth) -> WeightFn:
+def relative(
+    output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch
+) -> Weights:
     """Agreement relative to mismatched products of the batch (`relative_weights`)."""
-
-    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
-        return from_pairs(relative_weights(output.pooled_BMD, output.present_BM), batch.present_BM)
-
-    return weigh
+    return from_pairs(relative_weights(output.pooled_BMD, output.present_BM), batch.present_BM)
 
 
-def rank(training: TrainingTruth) -> WeightFn:
+def rank(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch) -> Weights:
     """w_ij = max(0, 2 F_ij - 1), F_ij the share of negatives with a lower cosine than the product's
     own pair (`negative_ranks`): 0 on average for a mismatched pair, near 1 for a matched one.
 
     Unlike the posterior, a pair need not be the best of the batch, so hard and rare products, and
     those with near-duplicates, keep their weight.
     """
-
-    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
-        share_BP = negative_ranks(output.pooled_BMD.detach(), batch.present_BM)
-        return from_pairs((2 * share_BP - 1).clamp(min=0) * pairs.valid_BP, batch.present_BM)
-
-    return weigh
+    share_BP = negative_ranks(output.pooled_BMD.detach(), batch.present_BM)
+    return from_pairs((2 * share_BP - 1).clamp(min=0) * pairs.valid_BP, batch.present_BM)
 
 
 def negative_ranks(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
@@ -230,46 +220,36 @@ def oracle(training: TrainingTruth) -> WeightFn:
     return weigh
 
 
-def matched(training: TrainingTruth) -> WeightFn:
+def matched(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch) -> Weights:
     """Each weight replaced by the batch mean of S': uniform weights at the same mean scale.
 
     A control for weights on the logits, where S' also changes the temperature: the remaining
     difference is due to how the weights distinguish products and pairs.
     """
-
-    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
-        weights = loss_weights(scores, batch.present_BM, mean_one=False, signed=True)
-        return Weights(
-            _mean_everywhere(weights.pair_BP, pairs.valid_BP),
-            _mean_everywhere(weights.own_BM, batch.present_BM),
-        )
-
-    return weigh
+    weights = loss_weights(scores, batch.present_BM, mean_one=False, signed=True)
+    return Weights(
+        _mean_everywhere(weights.pair_BP, pairs.valid_BP),
+        _mean_everywhere(weights.own_BM, batch.present_BM),
+    )
 
 
-def shuffled(training: TrainingTruth) -> WeightFn:
+def shuffled(
+    output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch
+) -> Weights:
     """S' permuted among the batch's products that have the pair."""
-
-    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
-        weights = loss_weights(scores, batch.present_BM)
-        return Weights(
-            _permute(weights.pair_BP, pairs.valid_BP), _permute(weights.own_BM, batch.present_BM)
-        )
-
-    return weigh
+    weights = loss_weights(scores, batch.present_BM)
+    return Weights(
+        _permute(weights.pair_BP, pairs.valid_BP), _permute(weights.own_BM, batch.present_BM)
+    )
 
 
-def gce(training: TrainingTruth, power: float = 0.7) -> WeightFn:
+def gce(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch) -> Weights:
     """Generalised cross-entropy (1 - p^q) / q with q = 0.7: a robust contrastive loss.
 
     Implemented as detached weights p^q on InfoNCE, which have the same gradient. Not rescaled to a
     mean of one and without weights on the masked losses.
     """
-
-    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
-        return Weights(posterior_weights(pairs, power), batch.present_BM.float())
-
-    return weigh
+    return Weights(posterior_weights(pairs, power=0.7), batch.present_BM.float())
 
 
 def _mean_everywhere(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
@@ -288,22 +268,26 @@ def _permute(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
 
 
 WEIGHT_FNS: dict[str, Callable[[TrainingTruth], WeightFn]] = {
-    "relative": relative, "rank": rank, "oracle": oracle, "matched": matched, "shuffled": shuffled,
-    "gce": gce, "moving": moving, "reliability": reliability, "mixture": mixture,
-}  # fmt: skip
+    "relative": lambda training: relative,
+    "rank": lambda training: rank,
+    "oracle": oracle,
+    "matched": lambda training: matched,
+    "shuffled": lambda training: shuffled,
+    "gce": lambda training: gce,
+    "moving": moving,
+    "reliability": reliability,
+    "mixture": mixture,
+}
+"""Makers of weight functions; most functions need neither the truth nor a state."""
 
 
-def make_weight_fn(
-    name: str, ids: Sequence[str], noisy_ids: Sequence[str], true_NM: np.ndarray, batch_size: int
-) -> WeightFn | None:
-    """Return the named weight function for the products `ids`, a subset of `noisy_ids`.
+def make_weight_fn(name: str, training: TrainingTruth) -> WeightFn | None:
+    """Return the named weight function; None for an empty name.
 
-    None for an empty name. Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name.
     """
     if not name:
         return None
     if name not in WEIGHT_FNS:
         raise ValueError(f"unknown weight function {name!r}; known: {', '.join(WEIGHT_FNS)}")
-    place = {product: i for i, product in enumerate(noisy_ids)}
-    rows = [place[product] for product in ids]
-    return WEIGHT_FNS[name](TrainingTruth(torch.from_numpy(true_NM[rows]), batch_size))
+    return WEIGHT_FNS[name](training)

@@ -56,11 +56,11 @@ def test_all_cells_failed(tmp_path, capsys):
 def test_a_study_without_comparisons(tmp_path, capsys):
     study = dataclasses.replace(STUDIES["tasks"](True), comparisons=())
     _, paths = write_study(study, runs(study), tmp_path, "zh")
-    assert "no figure of claims: the study tasks compares nothing" in capsys.readouterr().out
+    assert "no figure of claims: the study tasks has no comparisons" in capsys.readouterr().out
     assert {p.name for p in paths} == {
         f"tasks-shop.v1.2{e}" for e in (".md", ".csv", "-zh.svg", "-zh.png")
     }
-    assert "compares nothing" in paths[0].read_text(encoding="utf-8")
+    assert "the study has no comparisons" in paths[0].read_text(encoding="utf-8")
 
 
 def test_no_runs_at_all(tmp_path):

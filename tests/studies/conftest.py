@@ -28,6 +28,6 @@ def system_model(config):
 
     @cache
     def build(name: str):
-        return build_system(SYSTEMS[name]().everywhere(), config, seed=0).eval()
+        return build_system(SYSTEMS[name].everywhere(), config, seed=0).eval()
 
     return build

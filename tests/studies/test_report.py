@@ -57,7 +57,7 @@ def test_the_answer_follows_each_verdict():
     assert "over 40 products" in told["a beats b"]
     assert told["b beats a"].startswith("no, the opposite; mAP@5 on held out differs by -0.3")
     assert told["a beats itself later"].startswith("the data do not decide; ")
-    assert told["a beats c"].startswith("cannot be said; policy = c, rate = 0.5: a|b")
+    assert told["a beats c"].startswith("cannot be evaluated; policy = c, rate = 0.5: a|b")
 
 
 @pytest.mark.parametrize("verdict", VERDICT_WORDS)
@@ -75,7 +75,9 @@ def test_a_verdict_that_many_tries_could_give_says_so():
     summary = summarise(STUDY, records())
     interval = Estimate(0.1, 0.01, 0.2, 4)
     outcome = Outcome(CLAIMS[0], "supported", "", interval, interval, p=0.03, p_holm=0.12)
-    assert "Holm p = 0.12" in conclusion(replace(summary, outcomes=(outcome,)))
+    assert "not significant after Holm's correction (p = 0.12)" in conclusion(
+        replace(summary, outcomes=(outcome,))
+    )
     settled = replace(outcome, p_holm=0.04)
     assert "Holm" not in conclusion(replace(summary, outcomes=(settled,)))
 
@@ -85,7 +87,7 @@ def test_failed_and_missing_cells_are_counted_and_named():
     summary = summarise(STUDY, some)
     text = conclusion(summary)
     assert "Could not be trained (1 cell): policy = c, rate = 0.5 (a|b" in text
-    assert "Not yet trained enough (1 cell): policy = b, rate = 0.5 (1 of 4)." in text
+    assert "Not all seeds have run (1 cell): policy = b, rate = 0.5 (1 of 4)." in text
     assert "> **Not finished:** 3 of 24 runs are missing, in 1 of 6 cells." in markdown(summary)
     assert "fewer than two seeds" in text
     assert "Not finished" not in markdown(summarise(STUDY, records()))
@@ -238,7 +240,7 @@ def test_many_claims_are_counted_then_told_by_verdict():
 
 def test_many_claims_mark_what_so_many_tries_could_give():
     text = conclusion(many(VERDICTS))
-    assert "Marked *, 2 of the 6 decided: not beyond what so many comparisons" in text
+    assert "Of the 6 decided, 2 (marked *) are not significant after Holm's correction" in text
     assert parts(text)["supported"].count("+0.100* ") == 2
     assert "*" not in parts(text)["contradicted"]
 

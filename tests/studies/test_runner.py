@@ -33,13 +33,9 @@ def study(*fates, name="s", seeds=2):
     return Study(name, "Is it?", ("fate",), cells, (), seeds=seeds)
 
 
-def keys_of(study):
-    """One key a fate and seed, whatever the study."""
-    return {
-        (index, seed): f"{next(iter(cell.factors.values()))}{seed}"
-        for seed in range(study.seeds)
-        for index, cell in enumerate(study.cells)
-    }
+def key_of(cell, seed):
+    """Return one key per fate and seed, whatever the study."""
+    return f"{next(iter(cell.factors.values()))}{seed}"
 
 
 class Work:
@@ -76,7 +72,7 @@ def threads(monkeypatch):
 
 def run(made, out, work=None, jobs=1):
     work = work or Work()
-    return run_grid(made, keys_of(made), work, Path(out), "cat", jobs, False)
+    return run_grid(made, key_of, work, Path(out), "cat", jobs, False)
 
 
 def told(records):
@@ -156,14 +152,13 @@ def test_runs_of_another_study_are_taken_over_under_the_own_name(threads, tmp_pa
     assert {r.study for r in read_records(tmp_path / "other-cat.parquet")} == {"other"}
     # Of another catalogue they are other runs.
     work = Work()
-    run_grid(mine, keys_of(mine), work, tmp_path, "dog", 1, False)
+    run_grid(mine, key_of, work, tmp_path, "dog", 1, False)
     assert len(work.done) == 4
 
 
 def test_cells_that_are_the_same_run_are_run_once(threads, tmp_path):
     made, work = study("a", "b", seeds=1), Work()
-    keys = {(0, 0): "same", (1, 0): "same"}
-    records = run_grid(made, keys, work, tmp_path, "cat", 1, False)
+    records = run_grid(made, lambda *_: "same", work, tmp_path, "cat", 1, False)
     assert work.done == ["same"]
     assert told(records) == [("a", 0), ("b", 0)]
 

@@ -7,6 +7,7 @@ import torch
 
 from scale.losses.contrastive import pair_losses
 from scale.modalities import MODALITIES, PAIRS
+from scale.studies.definitions import STUDIES
 from scale.studies.toy import (
     REGIMES,
     WEIGHTINGS,
@@ -15,7 +16,6 @@ from scale.studies.toy import (
     draw_views,
     information,
     run_toy,
-    toy_grid,
 )
 
 SHORT = {"steps": 6, "uniform_steps": 2, "batch": 16, "products": 64, "test_products": 40}
@@ -221,12 +221,10 @@ def test_weights_collapse_only_where_the_gradient_flows():
     assert weight["scores_flowing"] < 0.01 < 0.05 < weight["scores"]
 
 
-def test_grids_name_what_there_is():
-    whole = toy_grid(quick=False)
-    assert len(set(whole)) == len(whole)
-    assert {regime for regime, _ in whole} == set(REGIMES)
-    assert {weighting for _, weighting in whole} == set(WEIGHTINGS)
-    assert set(toy_grid(quick=True)) < set(toy_grid(quick=False))
+def test_the_study_covers_all_regimes_and_weightings():
+    factors = [cell.factors for cell in STUDIES["toy"](False).cells]
+    assert {f["regime"] for f in factors} == set(REGIMES)
+    assert {f["weighting"] for f in factors} == set(WEIGHTINGS)
 
 
 @pytest.mark.parametrize(

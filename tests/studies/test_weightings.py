@@ -4,7 +4,6 @@ The promises for all of them: absent modalities have weight 0 and say nothing ab
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -417,18 +416,16 @@ def test_mixture_needs_losses_that_differ():
     assert weightings._two_gaussians(torch.rand(20), torch.ones(20) > 0) is not None
 
 
-def test_weighers_by_name_know_the_products_that_training_kept():
-    """`drop` trains on a part of the products, in their order; truth follows by id."""
-    true_NM = np.zeros((4, 5), bool)
-    true_NM[2] = True
-    weight_fn = make_weight_fn("oracle", ["c", "d"], ["a", "b", "c", "d"], true_NM, 2)
+def test_weight_functions_are_made_by_name():
+    truth = TrainingTruth(torch.tensor([[True] * 5, [False] * 5]), 2)
+    weight_fn = make_weight_fn("oracle", truth)
     present_BM = torch.ones(2, 5, dtype=torch.bool)
     pooled_BMD = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     weights = weight_fn(*seen(pooled_BMD, present_BM, torch.tensor([1, 0])))
     assert weights.own_BM.tolist() == [[0] * 5, [2] * 5]
-    assert make_weight_fn("", ["c"], ["c"], true_NM, 2) is None
+    assert make_weight_fn("", truth) is None
     with pytest.raises(ValueError, match="unknown weight function 'best'; known: relative"):
-        make_weight_fn("best", ["c"], ["c"], true_NM, 2)
+        make_weight_fn("best", truth)
 
 
 def test_own_weights_follow_from_pairs_but_in_two(pooled_BMD, present_BM):

@@ -28,15 +28,13 @@ def modalities(quick: bool = False) -> Study:
     )
     steps = list(zip(counts[1:], counts, strict=False))
     claims = [
-        Comparison(
-            f"{names[more]} beats {names[fewer]}",
-            {"modalities": names[more]},
-            {"modalities": names[fewer]},
+        Comparison.between(
+            f"{names[more]} beats {names[fewer]}", "modalities", names[more], names[fewer],
             test=test,
         )
         for test in ("held out", "complete")
         for more, fewer in (*steps, (counts[-1], counts[0]))
-    ]
+    ]  # fmt: skip
     return Study(
         "modalities",
         "Does each further modality help?",
@@ -61,12 +59,13 @@ def tasks(quick: bool = False) -> Study:
     changes["without JCT"] = {"model.jct_layers": 0}
     cells = tuple(Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items())
     claims = tuple(
-        Comparison(f"{name.removeprefix('without ')} helps", {"objective": "all"},
-                   {"objective": name}, metric=metric)
+        Comparison.between(
+            f"{name.removeprefix('without ')} helps", "objective", "all", name, metric
+        )
         for metric in ("mAP@5", "Recall@10")
         for name in changes
         if name != "all"
-    )  # fmt: skip
+    )
     return Study(
         "tasks", "Which parts of the objective help?", ("objective",), cells, claims, figure="bars"
     )
@@ -93,25 +92,17 @@ def faults(quick: bool = False) -> Study:
         Cell({"fault": "the whole released loss"}, official_settings(), tests=BOTH),
     ]
     baselines = {"weights on regression predictions": "weights on the loss, S' unscaled"}
-    claims = [
-        Comparison(
-            f"{name} costs quality",
-            {"fault": baselines.get(name, "none (as described)")},
-            {"fault": name},
-            metric=metric,
+    claims = tuple(
+        Comparison.between(
+            f"{name} costs quality", "fault", baselines.get(name, "none (as described)"), name,
+            metric,
         )
         for metric in ("mAP@5", "Recall@10")
         for name in (cell.factors["fault"] for cell in cells[1:])
         if name != "weights on the loss, S' unscaled"
-    ]
-    return Study(
-        "faults",
-        "What does each fault of the released code cost?",
-        ("fault",),
-        tuple(cells),
-        tuple(claims),
-        figure="bars",
-    )
+    )  # fmt: skip
+    question = "What does each fault of the released code cost?"
+    return Study("faults", question, ("fault",), tuple(cells), claims, figure="bars")
 
 
 TASK_OF = {spec.task: name for name, spec in SPECS.items()}
@@ -120,21 +111,18 @@ TASK_OF = {spec.task: name for name, spec in SPECS.items()}
 QUICK = ("uniter", "vilbert", "clip")
 SCHEMES = ("uniter", "vilbert", "mmt", "clip")
 """One system of each scheme, which also runs on all five modalities."""
-EVERYWHERE = " everywhere"
-"""Suffix of a system's name: the same system on all five modalities."""
-TESTS = (Test("held out"), Test("complete", complete=True))
 
 
 def fusion(quick: bool = False) -> Study:
     """Each named system against SCALE on the modalities of its paper, one per scheme on all five.
 
     Same blocks, parameters within 5 % of SCALE's on the same modalities (so within 10 % of each
-    other), same steps and batches, but not the same time: one long sequence costs more. Systems
+    other), same steps and batches, but different times: one long sequence costs more. Systems
     without a contrastive loss do not align the modalities of a product, so their instance retrieval
     is near chance by design; category retrieval compares all systems.
     """
     names = QUICK if quick else tuple(name for name in SYSTEMS if name != "scale_itself")
-    cells = [_cell(name, SYSTEMS[name]().modalities) for name in names]
+    cells = [_cell(name, SYSTEMS[name].modalities) for name in names]
     inputs = list(dict.fromkeys(cell.factors["inputs"] for cell in cells))
     cells += [_cell("scale_itself", parse_subset(subset)) for subset in inputs]
     if not quick:
@@ -153,7 +141,7 @@ def fusion(quick: bool = False) -> Study:
     ]
     return Study(
         "fusion",
-        "Does SCALE's design beat its relatives of equal size and steps?",
+        "Does SCALE's design beat related systems with equal numbers of parameters and steps?",
         ("inputs", "system"),
         tuple(cells),
         tuple(claims),
@@ -163,13 +151,12 @@ def fusion(quick: bool = False) -> Study:
 
 def _cell(name: str, modalities: tuple[str, ...]) -> Cell:
     """Cell of a system on some modalities; with all five, `System.everywhere`."""
-    system, everywhere = SYSTEMS[name](), modalities == MODALITIES
-    if everywhere:
-        system = system.everywhere()
+    everywhere = modalities == MODALITIES
+    system = SYSTEMS[name].everywhere() if everywhere else SYSTEMS[name]
     tasks = [t for t in system.loss_tasks if t == "contrastive" or TASK_OF[t] in modalities]
     return Cell(
         {"inputs": subset_name(modalities), "system": system.name},
         {"loss.tasks": tasks, "model.modalities": list(modalities)},
-        model=name + EVERYWHERE if everywhere else name,
-        tests=TESTS,
+        model=f"{name} everywhere" if everywhere else name,
+        tests=BOTH,
     )

@@ -31,42 +31,32 @@ def missing(quick: bool = False) -> Study:
         for policy in POLICIES
         for rate in rates
     )
-    zero = {"policy": "zero"}
     claims = [
-        Comparison(
-            f"at a training rate of {rate:g}, zero imputation beats leaving incomplete products "
-            "out",
-            zero | {"rate": rate},
-            {"policy": "drop", "rate": rate},
-            metric=metric,
+        Comparison.between(
+            f"at a training rate of {rate:g}, zero imputation beats dropping incomplete products",
+            "policy", "zero", "drop", metric, rate=rate,
         )
         for metric in ("mAP@5", "Recall@10")
         for rate in rates
-    ]
+    ]  # fmt: skip
     claims += [
-        Comparison(
-            f"{other} beats zero imputation, over all rates",
-            {"policy": other},
-            zero,
-            test=test,
-            metric=metric,
+        Comparison.between(
+            f"{other} beats zero imputation, over all rates", "policy", other, "zero", metric, test
         )
         for metric in ("mAP@5", "Recall@10")
         for other in ("skip", "learned")
         for test in ("held out", "incomplete")
     ]
     claims.append(
-        Comparison(
+        Comparison.between(
             "with zero imputation, missing modalities in training cost quality (0 against 0.7)",
-            zero | {"rate": 0.0},
-            zero | {"rate": 0.7},
-            test="complete",
+            "rate", 0.0, 0.7, test="complete", policy="zero",
         )
-    )
+    )  # fmt: skip
     return Study(
         "missing",
-        "Does zero imputation of missing modalities beat leaving incomplete products out, and is "
-        "there something better?",
+        "Does zero imputation of missing modalities beat dropping incomplete products, and is "
+        "there a better policy?",
         ("policy", "rate"),
         cells,
         tuple(claims),
@@ -116,29 +106,27 @@ def noise(quick: bool = False) -> Study:
         Cell({"noise": "none", "weighting": w}, WEIGHTINGS[w], tests=(Test("held out"), *tests))
         for w in weightings
     ]
-    for name, noises in _trained(quick).items():
+    trained = _trained(quick)
+    for name, noises in trained.items():
         cells += [
             Cell({"noise": name, "weighting": w}, WEIGHTINGS[w], noises)
             for w in weightings
             if w in _weightings_of(name)
         ]
     claims = [
-        Comparison(
-            f"{name} in training costs quality",
-            {"noise": "none", "weighting": "uniform"},
-            {"noise": name, "weighting": "uniform"},
+        Comparison.between(
+            f"{name} in training costs quality", "noise", "none", name, weighting="uniform"
         )
-        for name in _trained(quick)
+        for name in trained
     ]
     claims += [
-        Comparison(
+        Comparison.between(
             f"with {name} in training, S' beats uniform weights",
-            {"noise": name, "weighting": "S'"},
-            {"noise": name, "weighting": "uniform"},
+            "weighting", "S'", "uniform", noise=name,
         )
-        for name in _trained(quick)
+        for name in trained
         if "S'" in _weightings_of(name)
-    ]
+    ]  # fmt: skip
     return Study(
         "noise",
         "How much does each kind of noise cost, in training and at test time, and do weights help?",

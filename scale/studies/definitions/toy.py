@@ -1,21 +1,17 @@
-"""Study `toy`: the weightings where the truth is known, in minutes and without a catalogue."""
+"""Studies `toy` and `scarcity`: weightings with known truth, in minutes, without a catalogue."""
 
-import hashlib
-import json
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from scale.evaluation.report import provenance
-from scale.studies.runner import Job, records_path, run_grid, select_records
+from scale.studies.runner import Job, digest, records_path, run_facts, run_grid, select_records
 from scale.studies.study import Cell, Comparison, Record, Study, read_records
-from scale.studies.toy import ToySetting, run_toy, toy_grid
+from scale.studies.toy import REGIMES, WEIGHTINGS, ToySetting, run_toy
 
 NAME = "views"
-"""In place of a catalogue's name: the toy draws its own products."""
+"""Used in place of a catalogue's name: the toy draws its own products."""
+CORE = ("uniform", "scores", "posterior", "oracle")
+"""Weightings of every regime, and of `scarcity`."""
 
 
 def toy(quick: bool = False) -> Study:
@@ -24,11 +20,12 @@ def toy(quick: bool = False) -> Study:
     The damage (noisy views, views of another product, missing views) is known, so weights can be
     compared with the truth.
     """
-    cells = tuple(
-        Cell({"regime": regime, "weighting": weighting}, model="toy")
-        for regime, weighting in toy_grid(quick)
-    )
-    here = {(cell.factors["regime"], cell.factors["weighting"]) for cell in cells}
+    main = ("clean", "noise", "mismatch")
+    if quick:
+        places = [(regime, weighting) for regime in main for weighting in CORE]
+        places += [("noise", name) for name in ("logits", "logits_control", "scores_flowing")]
+    else:
+        places = [(r, w) for r in REGIMES for w in WEIGHTINGS if r in main or w in CORE]
     claims = [
         ("S' beats uniform weights", "scores", "uniform"),
         ("the posterior beats S'", "posterior", "scores"),
@@ -38,23 +35,17 @@ def toy(quick: bool = False) -> Study:
         ("the released weights beat their matched control", "official", "official_control"),
         ("letting the gradient flow through weights on the loss helps", "scores_flowing", "scores"),
     ]
-    comparisons = tuple(
-        Comparison(
-            f"{regime}: {sentence}",
-            {"regime": regime, "weighting": better},
-            {"regime": regime, "weighting": worse},
-            metric="recall",
-        )
-        for regime in dict.fromkeys(cell.factors["regime"] for cell in cells)
-        for sentence, better, worse in claims
-        if {(regime, better), (regime, worse)} <= here
-    )
     return Study(
         "toy",
-        "Where the truth is known: do weights between modalities find it, and do they help?",
+        "With known truth: do weights between modalities find wrong pairs, and do they help?",
         ("regime", "weighting"),
-        cells,
-        comparisons,
+        tuple(Cell({"regime": r, "weighting": w}, model="toy") for r, w in places),
+        tuple(
+            Comparison.between(f"{r}: {claim}", "weighting", better, worse, "recall", regime=r)
+            for r in dict.fromkeys(regime for regime, _ in places)
+            for claim, better, worse in claims
+            if {(r, better), (r, worse)} <= set(places)
+        ),
         metrics=("recall",),
         figure="bars",
     )
@@ -67,31 +58,27 @@ def scarcity(quick: bool = False) -> Study:
     work on a catalogue of a few hundred products.
     """
     sizes = (256, 8192) if quick else (256, 512, 1024, 2048, 8192)
-    cells = tuple(
-        Cell({"weighting": weighting, "products": products}, {"regime": "mismatch"}, model="toy")
-        for weighting in ("uniform", "scores", "posterior", "oracle")
-        for products in sizes
-    )
-    comparisons = tuple(
-        Comparison(
-            f"{products} products: {sentence}",
-            {"weighting": better, "products": products},
-            {"weighting": worse, "products": products},
-            metric="recall",
-        )
-        for products in sizes
-        for sentence, better, worse in (
-            ("S' beats uniform weights", "scores", "uniform"),
-            ("the posterior beats uniform weights", "posterior", "uniform"),
-            ("the oracle beats the posterior", "oracle", "posterior"),
-        )
+    claims = (
+        ("S' beats uniform weights", "scores", "uniform"),
+        ("the posterior beats uniform weights", "posterior", "uniform"),
+        ("the oracle beats the posterior", "oracle", "posterior"),
     )
     return Study(
         "scarcity",
-        "From how many products on can weights tell wrong pairs from right ones?",
+        "How many products do weights need to separate wrong pairs from right ones?",
         ("weighting", "products"),
-        cells,
-        comparisons,
+        tuple(
+            Cell({"weighting": w, "products": size}, {"regime": "mismatch"}, model="toy")
+            for w in CORE
+            for size in sizes
+        ),
+        tuple(
+            Comparison.between(
+                f"{size} products: {claim}", "weighting", better, worse, "recall", products=size
+            )
+            for size in sizes
+            for claim, better, worse in claims
+        ),
         metrics=("recall",),
     )
 
@@ -106,12 +93,7 @@ def run_toy_study(
     """Return all runs of the study, after training missing ones unless `train` is False."""
     if not train:
         return select_records(study, read_records(records_path(out, study.name, NAME)))
-    keys = {
-        (index, seed): _key(cell, seed)
-        for seed in range(study.seeds)
-        for index, cell in enumerate(study.cells)
-    }
-    return run_grid(study, keys, _work, out, NAME, jobs, progress)
+    return run_grid(study, _key, _work, out, NAME, jobs, progress)
 
 
 def _setting(cell: Cell, seed: int) -> ToySetting:
@@ -119,19 +101,14 @@ def _setting(cell: Cell, seed: int) -> ToySetting:
 
 
 def _key(cell: Cell, seed: int) -> str:
-    text = json.dumps(asdict(_setting(cell, seed)), sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    return digest(asdict(_setting(cell, seed)))
 
 
 def _work(job: Job) -> Record:
     started, setting = time.perf_counter(), _setting(job.cell, job.seed)
     values = run_toy(setting)
-    facts = provenance(job.seed, started) | {
-        "threads": torch.get_num_threads(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
     figures = {"held out": {"recall": values.pop("recall")}, "training": values}
     return Record(
         job.study, NAME, "toy", job.key, job.cell.factors, job.seed,
-        figures=figures, config=asdict(setting), provenance=facts,
+        figures=figures, config=asdict(setting), provenance=run_facts(job.seed, started),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Studies `weighting`, `harmony` and `memorising`: do weights by S' help on noisy products?"""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from scale.config import LossConfig, official_loss
@@ -84,6 +85,7 @@ EVERYWHERE = (
 LAST = "all"
 """The regime with all kinds of noise, in which the oracle runs as well."""
 QUICK = (*EVERYWHERE, "oracle")
+METRICS = ("Recall@10", "mAP@5")
 CONTRAST = {"loss.tasks": ["contrastive"], "model.jct_layers": 0}
 """The ten contrastive losses alone (weighted by the upper triangle of S'), at half the cost."""
 
@@ -100,7 +102,7 @@ def weighting(quick: bool = False) -> Study:
     names = QUICK if quick else tuple(name for name in WEIGHTINGS if name != "posterior pairs")
     regimes = ("clean", "mismatch") if quick else tuple(REGIMES)
     cells = tuple(
-        Cell({"regime": regime, "weighting": name}, *_parts(name, regime))
+        _cell(regime, name, CONTRAST)
         for regime in regimes
         for name in names
         if name in EVERYWHERE or regime == "mismatch" or (regime, name) == (LAST, "oracle")
@@ -110,15 +112,58 @@ def weighting(quick: bool = False) -> Study:
         "Does S' give a noisy, mismatched or missing modality less weight, and does that help?",
         ("regime", "weighting"),
         cells,
-        tuple(_claims(regimes, names)),
-        metrics=("Recall@10", "mAP@5"),
+        tuple(_weighting_claims(regimes, names)),
+        metrics=METRICS,
         figure="bars",
     )
 
 
-def _parts(name: str, regime: str) -> tuple[dict[str, Any], tuple[Noise, ...], str, str]:
+def _cell(regime: str, name: str, further: dict[str, Any]) -> Cell:
     settings, weight_fn = WEIGHTINGS[name]
-    return settings | CONTRAST, REGIMES[regime], "scale", weight_fn
+    factors = {"regime": regime, "weighting": name}
+    return Cell(factors, settings | further, REGIMES[regime], weight_fn=weight_fn)
+
+
+def _weighting_claims(regimes: tuple[str, ...], names: tuple[str, ...]) -> list[Comparison]:
+    """Return claims over all regimes, per regime, and under mismatch; each by both metrics."""
+    pairs = [
+        ("S' beats uniform weights", "S'", "uniform"),
+        ("the posterior beats uniform weights", "posterior", "uniform"),
+        ("ranks among other products beat uniform weights", "rank", "uniform"),
+        ("S' on the logits beats uniform weights", "logits (paper)", "uniform"),
+        ("S' on the logits beats its matched control", "logits (paper)", "logits control"),
+        ("late S' on the logits beats uniform weights", "logits late", "uniform"),
+        ("late S' on the logits beats its control", "logits late", "logits late control"),
+    ]
+    under_mismatch = [
+        (f"{name} beats uniform weights", name, "uniform")
+        for name in names
+        if name not in EVERYWHERE
+    ]
+    if "official" in names:
+        under_mismatch += [
+            ("the released code's weights beat their matched control", "official",
+             "official control"),
+            ("S' beats S' permuted among products", "S'", "S' shuffled"),
+        ]  # fmt: skip
+    found = [
+        Comparison.between(f"over all regimes: {claim}", "weighting", better, worse, metric)
+        for metric in METRICS
+        for claim, better, worse in pairs
+    ]
+    for metric in METRICS:
+        claims = [(regime, *pair) for regime in regimes for pair in pairs]
+        claims += [("mismatch", *pair) for pair in under_mismatch]
+        found += _claims_by_regime(claims, metric)
+    return found
+
+
+def _claims_by_regime(claims: Sequence[tuple[str, str, str, str]], metric: str) -> list[Comparison]:
+    """Return comparisons of (regime, claim, better weighting, worse weighting)."""
+    return [
+        Comparison.between(f"{r}: {claim}", "weighting", better, worse, metric, regime=r)
+        for r, claim, better, worse in claims
+    ]
 
 
 def harmony(quick: bool = False) -> Study:
@@ -127,36 +172,22 @@ def harmony(quick: bool = False) -> Study:
         "uniform", "S'", "logits late", "logits late control", "posterior", "posterior pairs",
     )  # fmt: skip
     regimes = ("mismatch",) if quick else ("clean", "mismatch", LAST)
-    cells = tuple(
-        Cell({"regime": r, "weighting": n}, WEIGHTINGS[n][0], REGIMES[r], "scale", WEIGHTINGS[n][1])
-        for r in regimes
-        for n in names
-    )
-    claims = [
+    pairs = [
         ("S' beats uniform weights", "S'", "uniform"),
         ("the posterior beats uniform weights", "posterior", "uniform"),
         ("late S' on the logits beats uniform weights", "logits late", "uniform"),
         ("late S' on the logits beats its control", "logits late", "logits late control"),
-        ("weighing the masked losses too helps the posterior", "posterior", "posterior pairs"),
-    ]
-    comparisons = tuple(
-        Comparison(
-            f"{regime}: {sentence}",
-            {"regime": regime, "weighting": better},
-            {"regime": regime, "weighting": worse},
-            metric=metric,
-        )
-        for metric in ("Recall@10", "mAP@5")
-        for regime in regimes
-        for sentence, better, worse in claims
-    )
+        ("weighting the masked losses as well helps the posterior", "posterior",
+         "posterior pairs"),
+    ]  # fmt: skip
+    claims = [(regime, *pair) for regime in regimes for pair in pairs]
     return Study(
         "harmony",
-        "With the whole objective, do weights by S' or by the posterior help?",
+        "With the full objective, do weights by S' or by the posterior help?",
         ("regime", "weighting"),
-        cells,
-        comparisons,
-        metrics=("Recall@10", "mAP@5"),
+        tuple(_cell(regime, name, {}) for regime in regimes for name in names),
+        tuple(c for metric in METRICS for c in _claims_by_regime(claims, metric)),
+        metrics=METRICS,
         figure="bars",
     )
 
@@ -170,72 +201,28 @@ def memorising(quick: bool = False) -> Study:
     lengths = (25, 100) if quick else (25, 50, 100, 200, 400)
     names = ("uniform", "posterior", "oracle")
     cells = tuple(
-        Cell(
-            {"weighting": name, "steps": steps},
-            WEIGHTINGS[name][0] | CONTRAST | {"train.steps": steps},
-            REGIMES["mismatch"],
-            "scale",
-            WEIGHTINGS[name][1],
+        replace(
+            _cell("mismatch", name, CONTRAST | {"train.steps": steps}),
+            factors={"weighting": name, "steps": steps},
         )
         for name in names
         for steps in lengths
     )
-    comparisons = [
-        Comparison(
-            f"{name}: S' tells {where} products' good pairs better after {few} steps than after "
-            f"{lengths[-1]}",
-            {"weighting": name, "steps": few},
-            {"weighting": name, "steps": lengths[-1]},
-            test="training",
-            metric=metric,
+    comparisons = tuple(
+        Comparison.between(
+            f"{name}: S' separates the good pairs of {where} products better after {few} steps "
+            f"than after {lengths[-1]}",
+            "steps", few, lengths[-1], metric, "training", weighting=name,
         )
         for name in names[:2]
         for few in dict.fromkeys((lengths[0], lengths[(len(lengths) - 1) // 2]))
         for where, metric in (("training", "AUC S'"), ("held-out", "AUC S' held out"))
-    ]
+    )  # fmt: skip
     return Study(
         "memorising",
-        "Can a small catalogue's own training tell its wrong pairs from its right ones?",
+        "Can training on a small catalogue separate its wrong pairs from its right ones?",
         ("weighting", "steps"),
         cells,
-        tuple(comparisons),
+        comparisons,
         metrics=("AUC S'", "AUC S' held out", "Recall@10"),
     )
-
-
-def _claims(regimes: tuple[str, ...], names: tuple[str, ...]) -> list[Comparison]:
-    """Claims over all regimes, per regime, and under mismatch; each by both metrics."""
-    pairs = [
-        ("S' beats uniform weights", "S'", "uniform"),
-        ("the posterior beats uniform weights", "posterior", "uniform"),
-        ("ranks among strangers beat uniform weights", "rank", "uniform"),
-        ("S' on the logits beats uniform weights", "logits (paper)", "uniform"),
-        ("S' on the logits beats its matched control", "logits (paper)", "logits control"),
-        ("late S' on the logits beats uniform weights", "logits late", "uniform"),
-        ("late S' on the logits beats its control", "logits late", "logits late control"),
-    ]
-    claims = [(f"{r}: {sentence}", r, a, b) for r in regimes for sentence, a, b in pairs]
-    for name in names:
-        if name not in EVERYWHERE:
-            claims.append((f"mismatch: {name} beats uniform weights", "mismatch", name, "uniform"))
-    if "official" in names:
-        sentence = "mismatch: the released code's weights beat their matched control"
-        claims.append((sentence, "mismatch", "official", "official control"))
-        claims.append(("mismatch: S' beats S' dealt to other products", "mismatch", "S'",
-                       "S' shuffled"))  # fmt: skip
-    found = [
-        Comparison(
-            sentence,
-            {"regime": regime, "weighting": better},
-            {"regime": regime, "weighting": worse},
-            metric=metric,
-        )
-        for metric in ("Recall@10", "mAP@5")
-        for sentence, regime, better, worse in claims
-    ]
-    over_all = [
-        Comparison(f"over all regimes: {sentence}", {"weighting": a}, {"weighting": b}, metric=m)
-        for m in ("Recall@10", "mAP@5")
-        for sentence, a, b in pairs
-    ]
-    return over_all + found

@@ -21,7 +21,6 @@ from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
 from scale.studies.systems.fusion import SIDES, CoAttention, CoAttentionLayer, SingleStream
 from scale.studies.systems.generator import ImageGenerator
-from scale.studies.systems.model import FusionModel
 
 Layer = Callable[[Tensor], Tensor]
 """tokens_BLD to tokens_BLD."""
@@ -30,11 +29,6 @@ Layer = Callable[[Tensor], Tensor]
 def modality_encoders(model: nn.Module) -> nn.ModuleDict:
     """Return the module that embeds and encodes the tokens of each modality."""
     return model.encoders if isinstance(model, ScaleModel) else model.inputs.encoders
-
-
-def model_width(model: FusionModel | ScaleModel) -> int:
-    """Return D."""
-    return model.config.width if isinstance(model, ScaleModel) else model.inputs.width
 
 
 def first_layers(model: nn.Module, length: dict[str, int]) -> dict[str, Layer]:
@@ -177,7 +171,7 @@ def layer_reach(model: nn.Module, batch: ProductBatch) -> dict[str, ReachMatrix]
     """Measure reach_LL of one layer of each kind (`first_layers`), by name."""
     model = deepcopy(model).double().eval()
     length = output_lengths(model, batch)
-    width = model_width(model)
+    width = model.config.width if isinstance(model, ScaleModel) else model.inputs.width
     total = sum(length.values())
     random = torch.Generator().manual_seed(0)
     tokens_BLD = torch.randn(1, total, width, generator=random, dtype=torch.float64)

@@ -10,9 +10,8 @@ Here stage one is k-means over 8 x 8 patches of a 64 x 64 image (64 tokens; no l
 a code is a mean patch and edges between patches are visible), and stage two a small dense
 Transformer.
 
-Measured on data_samples (three seeds, default settings, CPU): 2.89 bits per image token, unigram
-baseline 6.35; another product's title costs 0.017, 0.033 and 0.028 bits more, about 1 %. The model
-learns the distribution of images, but little of their dependence on titles.
+Measured on data_samples (docs/findings.md), it learns the distribution of images, but little of
+their dependence on titles.
 
 B products, T text length, N image tokens, L = T + N, C codes, V word pieces, F values of a patch,
 D width, P patches.

@@ -4,7 +4,6 @@ B products, M modalities (five), R rows (products that have the modality), L len
 D width.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -228,7 +227,9 @@ def find_size(system: System, config: Config) -> tuple[Config, int]:
     with torch.device("meta"):
         wanted = count_parameters(ScaleModel(config.model, config.missing))
     closest = 0.0
-    for stretched in _stretched(config):
+    for factor in STRETCHES:
+        mlp_ratio = config.model.mlp_ratio * factor
+        stretched = replace(config, model=replace(config.model, mlp_ratio=mlp_ratio))
         counts = {d: _count(system, stretched, d) for d in (1, 2)}
         # Layers have equal size, so the count is linear in depth.
         a_layer = counts[2] - counts[1]
@@ -246,12 +247,6 @@ def find_size(system: System, config: Config) -> tuple[Config, int]:
 def count_parameters(model: nn.Module) -> int:
     """Count all parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())
-
-
-def _stretched(config: Config) -> Iterator[Config]:
-    for factor in STRETCHES:
-        ratio = config.model.mlp_ratio * factor
-        yield replace(config, model=replace(config.model, mlp_ratio=ratio))
 
 
 def _count(system: System, config: Config, depth: int) -> int:

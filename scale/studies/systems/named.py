@@ -5,7 +5,6 @@ blocks and the parameter count of SCALE, so they differ in fusion and tasks, not
 initialised from a pretrained BERT or detector.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -61,48 +60,29 @@ class System:
         return replace(self, modalities=MODALITIES)
 
 
-def scale_itself() -> System:
-    """SCALE: encoders, ten contrastive losses, a joint transformer, five masked tasks.
-
-    The reference system, for which `build_system` returns a `ScaleModel`.
-    """
-    return System(
+SYSTEMS: dict[str, System] = {
+    "scale_itself": System(
         "SCALE", "Dong et al., CVPR 2022, arXiv 2109.04275", "scale", MODALITIES,
         "encoders + JCT", TASKS, contrast="SCALE",
         faithful="The model of this workbench.", adapted="See LossConfig and MissingConfig.",
-    )  # fmt: skip
-
-
-def vl_bert() -> System:
-    """VL-BERT: one Transformer over words and regions, both masked, no matching.
-
-    Its authors found that sentence-image matching does not help.
-    """
-    return System(
+    ),
+    "vl_bert": System(
         "VL-BERT", "Su et al., ICLR 2020, arXiv 1908.08530", "single-stream",
         ("text", "image"), "all", WORDS + VECTORS, "choice",
         faithful="One stream; masked words with visual clues and classified masked regions with "
         "linguistic clues; no matching task.",
         adapted="Regions are classified among the batch's masked vectors, not among a detector's "
         "classes. Words carry no whole-image feature; no text-only corpus.",
-    )  # fmt: skip
-
-
-def imagebert() -> System:
-    """ImageBERT: masked words, regression of masked regions, text-image matching."""
-    return System(
+    ),
+    "imagebert": System(
         "ImageBERT", "Qi et al., 2020, arXiv 2001.07966", "single-stream",
         ("text", "image"), "all", WORDS + VECTORS, "regression", "first",
         faithful="One stream; MLM, masked region feature regression, image-text matching, all in "
         "one step.",
         adapted="Masked object classification is left out (no detector's classes), and so are the "
         "boxes of regions and the stages over web data.",
-    )  # fmt: skip
-
-
-def videobert() -> System:
-    """VideoBERT: masked words and video tokens, both classified, and alignment."""
-    return System(
+    ),
+    "videobert": System(
         "VideoBERT", "Sun et al., ICCV 2019, arXiv 1904.01766", "single-stream",
         ("text", "video"), "all", WORDS + VECTORS, "choice", "first",
         faithful="One stream over words and video; masked words and masked video tokens are "
@@ -111,12 +91,8 @@ def videobert() -> System:
         "to be found among the batch's masked frames, the loss by which its authors replaced the "
         "k-means later (CBT, arXiv 1906.05743). Titles in place of recognised speech; no steps on "
         "text or video alone.",
-    )  # fmt: skip
-
-
-def mmt() -> System:
-    """MMT: one Transformer over video and audio, a BERT for text, and a max-margin ranking loss."""
-    return System(
+    ),
+    "mmt": System(
         "MMT", "Gabeur et al., ECCV 2020, arXiv 2007.10639", "single-stream",
         ("text", "video", "audio"), "perception", contrast="ranking",
         faithful="Several streams of features of a clip attend to one another with expert "
@@ -125,12 +101,8 @@ def mmt() -> System:
         adapted="Two experts (frames, log-mel) instead of seven pretrained ones. The aggregate "
         "token is learned, not max-pooled. Experts' similarities have equal weights, not weights "
         "that the caption predicts.",
-    )  # fmt: skip
-
-
-def hero() -> System:
-    """HERO: masked words and frames, video-text matching, frame order."""
-    return System(
+    ),
+    "hero": System(
         "HERO", "Li et al., EMNLP 2020, arXiv 2005.00200", "single-stream",
         ("text", "video"), "all", WORDS + VECTORS, "regression", "first", frame_order=True,
         faithful="MLM, masked frame modelling by regression, video-subtitle matching, and frame "
@@ -138,24 +110,16 @@ def hero() -> System:
         adapted="One Transformer in place of the hierarchy (cross-modal, then temporal): a title "
         "is not aligned with moments. So matching is global and yes-or-no, without the local "
         "part and the ranking; all tasks share a step.",
-    )  # fmt: skip
-
-
-def visualbert() -> System:
-    """VisualBERT: masked words and text-image matching."""
-    return System(
+    ),
+    "visualbert": System(
         "VisualBERT", "Li et al., 2019, arXiv 1908.03557", "single-stream",
         ("text", "image"), "all", WORDS, match="first",
-        faithful="One stream; MLM with the image in sight, regions are never masked; "
+        faithful="One stream; MLM with the image visible, regions are never masked; "
         "sentence-image prediction.",
         adapted="The paper's second caption, half of the time another image's, becomes one title "
         "(or picture) that is half of the time another product's. No task-specific pretraining.",
-    )  # fmt: skip
-
-
-def uniter() -> System:
-    """UNITER: masked words or regions (never both at once) and text-image matching."""
-    return System(
+    ),
+    "uniter": System(
         "UNITER", "Chen et al., ECCV 2020, arXiv 1909.11740", "single-stream",
         ("text", "image"), "all", WORDS + VECTORS, "regression", "first", one_at_a_time=True,
         faithful="One stream; conditional masking (one modality masked, the others complete), "
@@ -163,25 +127,17 @@ def uniter() -> System:
         adapted="Word-region alignment by optimal transport is left out, and so are region "
         "classification and its KL form (no detector's classes). Masking and matching share a "
         "step instead of taking turns.",
-    )  # fmt: skip
-
-
-def vilbert() -> System:
-    """ViLBERT: two streams with co-attention, masked words and regions, alignment."""
-    return System(
+    ),
+    "vilbert": System(
         "ViLBERT", "Lu et al., NeurIPS 2019, arXiv 1908.02265", "two-stream",
         ("text", "image"), "co-attention", WORDS + VECTORS, "choice", "product",
-        faithful="Language has layers of its own first; then co-attentional layers (queries of "
+        faithful="Language first has separate layers; then co-attentional layers (queries of "
         "one stream, keys and values of the other) and Transformer layers take turns; both sides "
         "are masked and classified; alignment from the product of both [CLS].",
         adapted="Regions are classified among the batch's masked vectors, not by a detector's "
         "distribution over classes. Both streams have the same width.",
-    )  # fmt: skip
-
-
-def lxmert() -> System:
-    """LXMERT: two streams, cross-attention then self-attention, both masked, matching."""
-    return System(
+    ),
+    "lxmert": System(
         "LXMERT", "Tan and Bansal, EMNLP 2019, arXiv 1908.07490", "two-stream",
         ("text", "image"), "cross then self", WORDS + VECTORS, "regression", "first",
         faithful="Language and vision encoders, then cross-modality layers (cross-attention with "
@@ -189,12 +145,8 @@ def lxmert() -> System:
         "masked regions; matching from the language [CLS].",
         adapted="Question answering and the classification of detected labels are left out. "
         "Depths are 2 : 1 : 1 (language, vision, cross), not 9 : 5 : 5.",
-    )  # fmt: skip
-
-
-def clip() -> System:
-    """CLIP: separate towers with a contrastive loss, no masking, no cross-attention."""
-    return System(
+    ),
+    "clip": System(
         "CLIP", "Radford et al., ICML 2021, arXiv 2103.00020", "two-tower",
         ("text", "image"), "", contrast="InfoNCE",
         faithful="A Transformer a tower, a linear projection, InfoNCE in both directions with a "
@@ -202,14 +154,6 @@ def clip() -> System:
         adapted="The text is read at [CLS], without a causal mask. On five modalities: a tower "
         "each, and the mean of all pairs' losses, as AudioCLIP (arXiv 2106.13043) did for three; "
         "not two towers, because then text and table would never be compared.",
-    )  # fmt: skip
-
-
-SYSTEMS: dict[str, Callable[[], System]] = {
-    of.__name__: of
-    for of in (
-        scale_itself, vl_bert, imagebert, videobert, mmt, hero, visualbert, uniter,
-        vilbert, lxmert, clip,
-    )
+    ),
 }  # fmt: skip
-"""By function name. The generative DALL-E is in generator.py."""
+"""The generative DALL-E is in generator.py."""

@@ -289,7 +289,7 @@ def sized_designs(config: Config, names: Sequence[str] = DESIGNS) -> list[SizedD
     """Return systems with as many parameters as SCALE has with this config."""
     designs = []
     for name in names:
-        system, sized, depth = SYSTEMS[name]().everywhere(), config, 0
+        system, sized, depth = SYSTEMS[name].everywhere(), config, 0
         if name != "scale_itself":
             sized, depth = find_size(system, config)
         designs.append(SizedDesign(system, sized.model, depth))
@@ -425,7 +425,7 @@ def _draw_masks(sources: Sources, lang: Language) -> Figure:
     product = truncate_tokens(batch, 0, MASK_TOKENS)
     reaches = []
     for name in SHOWN_SYSTEMS:
-        model = build_system(SYSTEMS[name]().everywhere(), sources.run.config, sources.seed)
+        model = build_system(SYSTEMS[name].everywhere(), sources.run.config, sources.seed)
         reaches.append(AttentionReach.of(model, product))
     return attention_masks(reaches, lang)
 

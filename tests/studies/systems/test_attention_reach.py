@@ -163,7 +163,7 @@ def test_cross_attention_as_torch_counts_it(model_config):
 
 @pytest.mark.parametrize("name", ["scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip"])
 def test_designs_as_torch_counts_them(name, config, system_model, make_batch):
-    system, model, width = SYSTEMS[name]().everywhere(), system_model(name), config.model.width
+    system, model, width = SYSTEMS[name].everywhere(), system_model(name), config.model.width
     sized, depth = (config, 0) if name == "scale_itself" else find_size(system, config)
     poolers = 5 * 2 * width**2 if name == "scale_itself" else 0
     for most in (3, 6):
