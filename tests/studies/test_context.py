@@ -88,7 +88,7 @@ def slow_losses(model, data, modality, keep):
 
 
 @each
-def test_losses_equal_the_slow_twin(situation, modality):
+def test_losses_equal_a_loop_over_products(situation, modality):
     data, model = situation
     contexts = default_contexts(modality)
     found = product_losses(model, data, modality, HALF, contexts, seed=3)
@@ -103,7 +103,7 @@ def test_losses_equal_the_slow_twin(situation, modality):
 
 
 @each
-def test_hidden_positions_are_the_same_in_every_context(situation, modality):
+def test_masked_positions_are_equal_in_all_contexts(situation, modality):
     data, _ = situation
     (first,), (again,) = (list(mask_modality(data, modality, HALF)) for _ in range(2))
     (drawn_again,) = mask_modality(data, modality, HALF, draw=1)
@@ -118,7 +118,7 @@ def test_hidden_positions_are_the_same_in_every_context(situation, modality):
 
 
 @each
-def test_what_is_left_out_is_marked_absent(situation, modality):
+def test_modalities_outside_the_context_are_missing(situation, modality):
     data, _ = situation
     (masked,) = mask_modality(data, modality, HALF)
     batch = in_context(masked, modality, NOTHING).batch
@@ -130,7 +130,7 @@ def test_what_is_left_out_is_marked_absent(situation, modality):
 
 
 @each
-def test_other_products_take_nothing_from_the_product_itself(situation, modality):
+def test_other_products_replace_all_other_modalities(situation, modality):
     data, _ = situation
     (masked,) = mask_modality(data, modality, HALF)
     batch = in_context(masked, modality, OTHER_PRODUCTS).batch
@@ -149,7 +149,7 @@ def test_other_products_take_nothing_from_the_product_itself(situation, modality
     assert any(not torch.equal(other.tokens[m].values, t.values) for m, t in batch.tokens.items())
 
 
-def test_changing_a_product_changes_no_other(situation):
+def test_prediction_depends_only_on_the_own_product(situation):
     data, model = situation
     (masked,) = mask_modality(data, "image", HALF)
     title = masked.batch.tokens["text"]
@@ -164,7 +164,7 @@ def test_changing_a_product_changes_no_other(situation):
     assert (before[own_N] - after[own_N]).abs().max() > 1e-4
 
 
-def test_draws_are_averaged(situation):
+def test_losses_are_averaged_over_draws(situation):
     data, model = situation
     contexts = {"all": EVERYTHING, "text": Context(("text",))}
     found = product_losses(model, data, "audio", HALF, contexts, draws=2)
@@ -181,7 +181,7 @@ def test_draws_are_averaged(situation):
     assert np.array_equal(np.isnan(found["text"]), without_title)
 
 
-def test_the_mode_is_restored(situation):
+def test_predict_restores_the_training_mode(situation):
     data, model = situation
     (masked,) = mask_modality(data, "text", HALF)
     model.train()
@@ -193,7 +193,7 @@ def test_the_mode_is_restored(situation):
 @pytest.mark.parametrize(
     ("modality", "loss"), [("table", masked_token_loss), ("video", masked_vector_loss)]
 )
-def test_position_losses_mean_to_the_training_loss(situation, modality, loss):
+def test_mean_of_position_losses_is_the_training_loss(situation, modality, loss):
     data, model = situation
     (masked,) = mask_modality(data, modality, HALF)
     predicted, target = predict(model, masked, modality), masked.targets[modality]
@@ -201,7 +201,7 @@ def test_position_losses_mean_to_the_training_loss(situation, modality, loss):
     torch.testing.assert_close(loss_N.mean(), loss(predicted, target))
 
 
-def test_gains_are_paired():
+def test_gains_are_paired_by_product():
     losses = {
         "none": np.array([3.0, 5.0, np.nan, 9.0]),
         "all": np.array([2.0, 4.0, 1.0, 8.0]),
@@ -238,7 +238,7 @@ def slow_guesses(masked, modality):
 
 @pytest.mark.parametrize("modality", ["image", "video", "audio"])
 @pytest.mark.parametrize("rate", [0.3, 0.99])
-def test_guesses_without_a_model_equal_loops(situation, modality, rate):
+def test_baselines_equal_loops(situation, modality, rate):
     data, _ = situation
     (masked,) = mask_modality(data, modality, MaskConfig(rate=rate))
     mean_NF, near_NF = slow_guesses(masked, modality)
@@ -246,7 +246,7 @@ def test_guesses_without_a_model_equal_loops(situation, modality, rate):
     torch.testing.assert_close(nearest_visible(masked, modality), near_NF)
 
 
-def test_nearest_of_a_single_hidden_frame_is_the_mean_of_its_neighbours(situation):
+def test_nearest_baseline_averages_both_neighbours(situation):
     data, _ = situation
     (masked,) = mask_modality(data, "video", HALF)
     values = torch.tensor([[[1.0], [0.0], [3.0], [8.0]]])
@@ -258,7 +258,7 @@ def test_nearest_of_a_single_hidden_frame_is_the_mean_of_its_neighbours(situatio
     assert visible_mean(small, "video").item() == 4
 
 
-def test_a_modality_that_nobody_has(situation):
+def test_masking_an_absent_modality_raises(situation):
     data, _ = situation
     nobody = data.subset(np.flatnonzero(~data.present_NM[:, INDEX["video"]]))
     with pytest.raises(ValueError, match="no product has video"):
@@ -277,9 +277,7 @@ def situation_vectors(small_data):
 
 
 @each_vectors
-def test_guesses_stand_at_hidden_places_and_their_losses_are_the_measured_ones(
-    situation_vectors, modality
-):
+def test_reconstructions_have_the_losses_of_product_losses(situation_vectors, modality):
     data, model, _ = situation_vectors
     rows = np.flatnonzero(data.present_NM[:, INDEX[modality]])[[5, 2]].tolist()
     found = reconstruct(model, data, modality, HALF, rows, seed=4)
@@ -304,7 +302,7 @@ def test_guesses_stand_at_hidden_places_and_their_losses_are_the_measured_ones(
                 assert loss == pytest.approx(losses[name][row], rel=1e-4)
 
 
-def test_a_product_without_the_modality_is_named(situation_vectors):
+def test_reconstruction_of_a_missing_modality_raises(situation_vectors):
     data, model, _ = situation_vectors
     row = int(np.flatnonzero(~data.present_NM[:, INDEX["video"]])[0])
     with pytest.raises(ValueError, match=data.ids[row]):
@@ -319,7 +317,7 @@ def test_best_median_and_worst():
 
 
 @each_vectors
-def test_copying_equals_a_loop(situation_vectors, modality):
+def test_copy_losses_equal_a_loop(situation_vectors, modality):
     data, _, _ = situation_vectors
     rows = np.flatnonzero(data.present_NM[:, INDEX[modality]])
     found = copy_losses(data, modality, 9)
@@ -333,7 +331,7 @@ def test_copying_equals_a_loop(situation_vectors, modality):
     assert mean_baseline_loss(data, modality) == pytest.approx(squares, rel=1e-5)
 
 
-def test_products_that_have_all(situation_vectors):
+def test_select_modalities(situation_vectors):
     data, _, _ = situation_vectors
     both = select_modalities(data, ("image", "audio"))
     assert 5 < len(both) < len(data)
@@ -342,7 +340,7 @@ def test_products_that_have_all(situation_vectors):
     assert not present_NM[:, [INDEX["text"], INDEX["table"], INDEX["video"]]].any()
 
 
-def test_training_one_task_learns_it_and_is_repeatable(situation_vectors):
+def test_train_masked_learns_and_is_deterministic(situation_vectors):
     data, _, config = situation_vectors
     models = [
         train_masked(config, data, "image", ("audio",), rate=0.5, steps=steps)

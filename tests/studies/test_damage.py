@@ -41,7 +41,7 @@ def pixels_HWC(random):
 
 
 @pytest.mark.parametrize("std", [1.0, 10.0, 25.0])
-def test_gaussian_has_the_spread_asked_for(std, random):
+def test_gaussian_has_the_requested_deviation(std, random):
     grey_HWC = np.full((200, 200, 3), 128, np.uint8)
     change_HWC = add_gaussian(grey_HWC, std, random).astype(float) - 128
     # Rounding to whole grey levels adds 1/12 to the variance.
@@ -49,7 +49,7 @@ def test_gaussian_has_the_spread_asked_for(std, random):
     assert change_HWC.mean() == pytest.approx(0, abs=0.02 * std)
 
 
-def test_gaussian_is_clipped_and_nothing_at_zero(pixels_HWC, random):
+def test_gaussian_is_clipped_and_zero_is_identity(pixels_HWC, random):
     noisy_HWC = add_gaussian(pixels_HWC, 255, random)
     assert noisy_HWC.dtype == np.uint8
     assert noisy_HWC.min() == 0
@@ -57,7 +57,7 @@ def test_gaussian_is_clipped_and_nothing_at_zero(pixels_HWC, random):
     assert np.array_equal(add_gaussian(pixels_HWC, 0, random), pixels_HWC)
 
 
-def test_blur_and_jpeg_are_pillows(pixels_HWC, random):
+def test_blur_and_jpeg_equal_pillow(pixels_HWC, random):
     picture = Image.fromarray(pixels_HWC)
     expected = np.asarray(picture.filter(ImageFilter.GaussianBlur(1.5)))
     assert np.array_equal(blur(pixels_HWC, 1.5, random), expected)
@@ -66,7 +66,7 @@ def test_blur_and_jpeg_are_pillows(pixels_HWC, random):
     assert np.array_equal(compress(pixels_HWC, 10.0, random), np.asarray(Image.open(file)))
 
 
-def test_blur_has_the_width_asked_for(random):
+def test_blur_has_the_requested_width(random):
     point_HWC = np.zeros((81, 81, 3), np.uint8)
     point_HWC[30:51, 40] = 255
     spread_W = blur(point_HWC, 4.0, random)[40, :, 0].astype(float)
@@ -75,7 +75,7 @@ def test_blur_has_the_width_asked_for(random):
 
 
 @pytest.mark.parametrize("snr", [-20.0, -5.0, 0.0, 20.0, 60.0])
-def test_measured_ratio_is_the_one_asked_for(snr, random):
+def test_white_noise_has_the_requested_snr(snr, random):
     sound_S = np.sin(np.arange(16_000) / 7).astype(np.float32) * 0.3
     noise_S = add_white_noise(sound_S, snr, random).astype(float) - sound_S
     measured = 10 * np.log10((sound_S.astype(float) ** 2).sum() / (noise_S**2).sum())
@@ -85,12 +85,12 @@ def test_measured_ratio_is_the_one_asked_for(snr, random):
     assert halves == pytest.approx(1, abs=0.15)
 
 
-def test_silence_stays_silence(random):
+def test_silence_stays_silent(random):
     assert not add_white_noise(np.zeros(100, np.float32), -60, random).any()
 
 
 @given(COUNTS, SHARES, SEEDS)
-def test_kept_places_leave_out_the_share_and_keep_one(count, share, seed):
+def test_kept_positions_remove_the_share_but_keep_one(count, share, seed):
     kept = kept_positions(count, share, np.random.default_rng(seed))
     assert len(kept) == max(count - rounded_share(count, share), min(count, 1))
     assert (np.diff(kept) > 0).all()
@@ -98,14 +98,14 @@ def test_kept_places_leave_out_the_share_and_keep_one(count, share, seed):
 
 
 @given(COUNTS, SHARES, SHARES, SEEDS)
-def test_a_larger_share_removes_the_same_and_more(count, one, two, seed):
+def test_kept_positions_are_nested_over_shares(count, one, two, seed):
     less, more = sorted((one, two))
     few = kept_positions(count, more, np.random.default_rng(seed))
     assert set(few) <= set(kept_positions(count, less, np.random.default_rng(seed)))
 
 
 @given(COUNTS, SHARES, SEEDS)
-def test_moved_places_are_a_permutation_that_moves_the_share(count, share, seed):
+def test_permuted_positions_move_the_share(count, share, seed):
     source = permuted_positions(count, share, np.random.default_rng(seed))
     moved = int((source != np.arange(count)).sum())
     assert sorted(source) == list(range(count))
@@ -113,7 +113,7 @@ def test_moved_places_are_a_permutation_that_moves_the_share(count, share, seed)
     assert moved == (0 if count < 2 else max(asked, 2) if asked else 0)
 
 
-def test_steps_are_applied_in_order_each_with_its_own_seed(random):
+def test_damage_steps_are_applied_in_order_with_their_seeds(random):
     frames_THWC = random.integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
     steps = [
         DamageStep("frame_drop", 0.4, 7),
@@ -127,7 +127,7 @@ def test_steps_are_applied_in_order_each_with_its_own_seed(random):
     assert np.array_equal(damage_signal(frames_THWC, steps), np.stack(twin))
 
 
-def test_draws_depend_on_the_name_alone_and_are_uniform():
+def test_name_uniforms_depend_only_on_the_name_and_are_uniform():
     names = [f"p{n}" for n in range(4000)]
     draws = name_uniforms(names, 3, 1)
     assert name_uniforms(names[17:18], 3, 1) == draws[17]
@@ -145,18 +145,18 @@ def seeded(seed):
     return np.random.default_rng(seed)
 
 
-def test_words_of_both_scripts():
+def test_split_words_of_both_scripts():
     assert split_words("blue  steel, pan") == ["blue", "  steel,", " pan"]
     assert split_words("蓝色Runa钢，锅 x") == ["蓝", "色", "Runa", "钢，", "锅", " x"]
 
 
 @given(TITLES)
-def test_words_joined_are_the_title(title):
+def test_joined_words_equal_the_title(title):
     assert "".join(split_words(title)) == title.rstrip()
 
 
 @given(TITLES, SHARES, SEEDS)
-def test_dropped_words_leave_the_others_in_order(title, share, seed):
+def test_dropping_words_keeps_the_order_of_the_others(title, share, seed):
     words = [word.strip() for word in split_words(title)]
     left = drop_words(title, share, seeded(seed))
     removed = min(rounded_share(len(words), share), max(len(words) - 1, 0))
@@ -171,14 +171,14 @@ def test_dropped_words_leave_the_others_in_order(title, share, seed):
 
 
 @given(st.lists(st.sampled_from(["red", "pan", "a", "中", "锅，"]), max_size=12), SHARES, SEEDS)
-def test_the_share_of_spaced_words_is_removed(words, share, seed):
+def test_drop_words_removes_the_share(words, share, seed):
     left = drop_words(" ".join(words), share, seeded(seed)).split()
     assert len(left) == max(len(words) - rounded_share(len(words), share), min(len(words), 1))
     assert not Counter(left) - Counter(words)
 
 
 @given(st.lists(st.sampled_from(["red", "pan", "a", "aa", "中", "锅"]), max_size=12), SHARES, SEEDS)
-def test_a_typo_is_one_slip_in_each_of_the_share_of_words(words, share, seed):
+def test_typos_change_one_place_in_each_of_the_share_of_words(words, share, seed):
     title = " ".join(words)
     slipped = add_typos(title, share, seeded(seed)).split(" ") if words else []
     changed = [(a, b) for a, b in zip(words, slipped, strict=True) if a != b]
@@ -192,7 +192,7 @@ def test_no_typo_at_share_zero(title, seed):
 
 
 @given(st.lists(st.sampled_from(["red", "pan", "中"]), max_size=12), SHARES, SHARES, SEEDS)
-def test_a_larger_share_keeps_the_typos_of_a_smaller_one(words, one, two, seed):
+def test_typos_are_nested_over_shares(words, one, two, seed):
     less, more = sorted((one, two))
     title = " ".join(words)
     few, many = (add_typos(title, s, seeded(seed)).split() for s in (less, more))
@@ -217,11 +217,11 @@ def test_swapped_values_stay_in_the_table(table, share, seed):
 
 
 @pytest.mark.parametrize(("share", "moved"), [(0.0, 0), (0.1, 2), (0.5, 5), (1.0, 10)])
-def test_the_share_of_values_moves(share, moved):
+def test_swap_attributes_moves_the_share(share, moved):
     table = tuple((f"a{k}", f"v{k}") for k in range(10))
     swapped = swap_attributes(table, share, seeded(0))
     assert sum(a != b for a, b in zip(table, swapped, strict=True)) == moved
 
 
-def test_one_pair_has_nothing_to_swap_with():
+def test_table_of_one_pair_is_unchanged():
     assert swap_attributes((("a", "b"),), 1.0, seeded(0)) == (("a", "b"),)

@@ -153,7 +153,7 @@ def test_figures_equal_the_loops(situation):
     assert set(figures) == names
 
 
-def test_what_training_left_out_is_left_out(situation):
+def test_diagnosis_covers_the_products_used_in_training(situation):
     """Under `drop` fewer products train, in the same order; truth follows them by id."""
     model, noisy, _ = situation
     rows = np.flatnonzero((noisy.dataset.content_id_NM >= 0).sum(1) >= 4)
@@ -165,7 +165,7 @@ def test_what_training_left_out_is_left_out(situation):
     assert found == pytest.approx(expected, nan_ok=True)
 
 
-def test_nothing_damaged_and_all_damaged_are_not_decided(situation):
+def test_diagnosis_without_good_or_damaged_pairs_is_nan(situation):
     model, noisy, _ = situation
     present_NM = noisy.dataset.content_id_NM >= 0
     nothing = NoisyDataset(noisy.dataset, present_NM, np.zeros_like(present_NM))
@@ -181,7 +181,7 @@ def test_nothing_damaged_and_all_damaged_are_not_decided(situation):
         assert figures["good text"] == good
 
 
-def test_a_modality_that_none_has_is_nan(situation):
+def test_diagnosis_of_an_absent_modality_is_nan(situation):
     model, noisy, _ = situation
     content_id_NM = noisy.dataset.content_id_NM.copy()
     content_id_NM[:, INDEX["audio"]] = -1

@@ -15,7 +15,7 @@ def settled(small_data):
     return fit_sizes(config, data), data
 
 
-def test_only_the_healthy_run_leaves_guessing(settled):
+def test_only_the_healthy_run_beats_chance(settled):
     config, dataset = settled
     batch = complete_products(dataset, 8)
     guess = math.log(8)
@@ -24,6 +24,6 @@ def test_only_the_healthy_run_leaves_guessing(settled):
     assert sum(shuffled_curve(config, batch, steps=30)[-10:]) / 10 > 0.9 * guess
 
 
-def test_too_few_complete_products_are_told(settled):
+def test_too_few_complete_products_raise(settled):
     with pytest.raises(ValueError, match="are needed"):
         complete_products(settled[1], 10_000)

@@ -77,7 +77,7 @@ def by_hand(data, model, row, modality, hidden, keep):
 
 
 @each
-def test_predictions_are_those_of_the_model_for_exactly_these_positions(situation, modality):
+def test_predictions_equal_the_models_at_the_masked_positions(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
     group_L = token_groups(data, row, modality)
@@ -96,7 +96,7 @@ def test_predictions_are_those_of_the_model_for_exactly_these_positions(situatio
 
 
 @each
-def test_hiding_changes_nothing_that_is_visible(situation, modality):
+def test_masking_changes_no_visible_token(situation, modality):
     data, _ = situation
     row = row_with(data, *MODALITIES)
     group_L = token_groups(data, row, modality)
@@ -112,7 +112,7 @@ def test_hiding_changes_nothing_that_is_visible(situation, modality):
 
 
 @each
-def test_a_modality_that_is_off_contributes_nothing(situation, modality):
+def test_excluded_modality_has_no_influence(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
     masked = mask_groups(
@@ -130,7 +130,7 @@ def test_a_modality_that_is_off_contributes_nothing(situation, modality):
     assert not torch.equal(before["on"], after["on"])
 
 
-def test_words_are_whole_and_special_pieces_are_never_hidden(situation):
+def test_groups_are_whole_words_without_special_pieces(situation):
     data, _ = situation
     row = row_with(data, "text")
     ids = data.collate([row]).tokens["text"].values[0].tolist()
@@ -144,7 +144,7 @@ def test_words_are_whole_and_special_pieces_are_never_hidden(situation):
         assert group == word
 
 
-def test_entities_are_whole_and_structure_is_never_hidden(situation):
+def test_groups_are_entities_without_structure(situation):
     data, _ = situation
     row = row_with(data, "table")
     ids = data.collate([row]).tokens["table"].values[0].tolist()
@@ -153,7 +153,7 @@ def test_entities_are_whole_and_structure_is_never_hidden(situation):
         assert (group == -1) == (piece in ("[CLS]", "[SEP]", ":", ";"))
 
 
-def test_answers_of_pieces(situation):
+def test_piece_predictions_by_hand(situation):
     data, model = situation
     row = row_with(data, "text")
     masked = mask_groups(data, row, "text", {0, 1})
@@ -174,7 +174,7 @@ def test_answers_of_pieces(situation):
 
 
 @each
-def test_losses_and_their_baselines_equal_a_loop(situation, modality):
+def test_losses_and_baselines_equal_a_loop(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
     groups = set(token_groups(data, row, modality).tolist()) - {-1}
@@ -220,7 +220,7 @@ def test_equal_contexts_are_predicted_once(situation):
     assert torch.equal(found["a"], found["b"])
 
 
-def test_drawing_takes_whole_groups_at_the_rate(situation):
+def test_draw_groups_at_the_rate(situation):
     data, _ = situation
     row = row_with(data, "audio", "table")
     group_L = token_groups(data, row, "table")
@@ -234,7 +234,7 @@ def test_drawing_takes_whole_groups_at_the_rate(situation):
     assert draw_groups(torch.full((3,), -1), 0.3, 0) == frozenset()
 
 
-def test_what_cannot_be_hidden_is_told(situation):
+def test_invalid_groups_raise(situation):
     data, _ = situation
     lacking = int(np.flatnonzero(~data.present_NM[:, INDEX["video"]])[0])
     with pytest.raises(ValueError, match=f"{data.ids[lacking]}: the product has no video"):
@@ -287,7 +287,7 @@ def shown_and_hidden(masked, modality):
 
 
 @pytest.mark.parametrize("words", [WORDS[:1], WORDS[1:], WORDS, ("thing", "number 4")])
-def test_words_are_hidden_whole_and_nothing_else(data, words):
+def test_mask_words_masks_whole_words_only(data, words):
     masked = mask_words(data, words)
     wanted = [spelled(data, word) for word in words]
     continues = {i for t, i in data.tokenizer.get_vocab().items() if t.startswith("##")}
@@ -309,7 +309,7 @@ def test_words_are_hidden_whole_and_nothing_else(data, words):
         assert shown[: len(clean)] == masks
 
 
-def test_a_word_within_a_longer_one_is_no_word(data):
+def test_prefix_of_a_longer_word_does_not_match(data):
     short = spelled(data, WORDS[0])
     assert spelled(data, WORDS[1])[: len(short)] == short
     only_longer = next(
@@ -321,7 +321,7 @@ def test_a_word_within_a_longer_one_is_no_word(data):
 
 
 @pytest.mark.parametrize("attribute", [False, True])
-def test_entities_are_hidden_whole(data, attribute):
+def test_mask_entities_masks_whole_entities(data, attribute):
     names = [data.products[k].table[0][0] for k in complete_rows(data, ("table",))[:3]]
     masked = mask_entities(data, names, attribute=attribute)
     tokens = masked.batch.tokens["table"]
@@ -334,7 +334,7 @@ def test_entities_are_hidden_whole(data, attribute):
         assert masks == expected
 
 
-def test_asked_are_predicted_and_the_others_hidden_only(data):
+def test_targets_are_predicted_and_other_names_only_masked(data):
     recorded = with_record_tables(data)
     masked = mask_entities(recorded, RECORD_ATTRIBUTES, targets=["Material"])
     every = mask_entities(recorded, RECORD_ATTRIBUTES)
@@ -348,7 +348,7 @@ def test_asked_are_predicted_and_the_others_hidden_only(data):
     assert first == spelled(data, recorded.products[0].labels["material"])
 
 
-def test_answers_of_one_product_at_a_time(situation_words):
+def test_scores_equal_a_loop_over_products(situation_words):
     data, model = situation_words
     names = {
         pair[0] for k in complete_rows(data, ("table",))[:4] for pair in data.products[k].table
@@ -385,7 +385,7 @@ def test_candidates_and_top_pieces(data):
     assert best[0][1] > best[1][1]
 
 
-def test_nothing_to_hide(data):
+def test_nothing_to_mask_raises(data):
     with pytest.raises(ValueError, match="table"):
         mask_entities(data, ["no such attribute"])
     lacking = [k for k in range(len(data)) if data.products[k].text is None]
@@ -393,7 +393,7 @@ def test_nothing_to_hide(data):
         mask_words(data, ["pot"], lacking)
 
 
-def test_titles_name_the_label_once(data):
+def test_prepend_label_adds_it_once(data):
     named = prepend_label(data, "colour")
     assert len(named) == sum(p.text is not None for p in data.products)
     before = {p.id: p.text for p in data.products}
@@ -405,7 +405,7 @@ def test_titles_name_the_label_once(data):
         assert ids[1:4] == spelled(data, product.text)[:3]
 
 
-def test_practice_learns_what_is_hidden(situation_words):
+def test_fine_tuning_learns_the_masked_words(situation_words):
     data, model = situation_words
     recorded = with_record_tables(data)
     asked = mask_entities(recorded, ["Colour"])

@@ -49,7 +49,7 @@ def numbers(record):
     return {k: "nan" if math.isnan(v) else v for k, v in (figures | queries).items()}
 
 
-def test_the_bench_holds_out_val_and_test(bench, small_catalogue):
+def test_study_data_holds_out_val_and_test(bench, small_catalogue):
     assert bench.catalogue == small_catalogue.name
     assert bench.preset == "smallest"
     assert {p.split for p in bench.train.products} == {"train"}
@@ -59,7 +59,7 @@ def test_the_bench_holds_out_val_and_test(bench, small_catalogue):
     assert load_study_data(small_catalogue, "smallest") is bench
 
 
-def test_a_record_says_what_was_run_and_where(bench):
+def test_record_holds_settings_and_provenance(bench):
     cell = Cell({"policy": "skip"}, {"missing.policy": "skip"}, tests=COMPLETE)
     record = run_cell(bench, "missing", "key", cell, 7)
     assert (record.study, record.key, record.factors, record.seed) == (
@@ -81,7 +81,7 @@ def test_a_record_says_what_was_run_and_where(bench):
     assert facts["date"].endswith("+00:00")
 
 
-def test_values_by_product_are_in_one_order_whatever_the_cell(bench):
+def test_values_by_product_have_one_order_in_all_cells(bench):
     """So that runs can be paired by product: the same length, and NaN where it cannot ask."""
     complete_N = bench.held.present_NM.all(1)
     cells = (
@@ -110,7 +110,7 @@ def test_values_by_product_are_in_one_order_whatever_the_cell(bench):
     assert not bench.held.present_NM[:, INDEX["image"]].all(), "some cannot be asked by picture"
 
 
-def test_equal_seeds_give_equal_runs_and_others_differ(bench):
+def test_runs_are_deterministic_and_depend_on_the_seed(bench):
     changes = {"noises": mismatch_everywhere(0.3), "tests": COMPLETE, "weight_fn": "shuffled",
                "settings": {"loss.weight_on": "loss", "loss.weight_uniform_share": 0.0,
                             "model.dropout": 0.1}}  # fmt: skip
@@ -125,7 +125,7 @@ def test_equal_seeds_give_equal_runs_and_others_differ(bench):
     assert numbers(uniform) != numbers(first)
 
 
-def test_the_diagnosis_is_among_the_figures(bench):
+def test_figures_include_the_diagnosis(bench):
     figures = run(bench, noises=mismatch_everywhere(0.3)).figures
     assert set(figures) == {"held out", "training"}
     diagnosed = {m for m in METRICS if m.startswith("AUC")}
@@ -135,7 +135,7 @@ def test_the_diagnosis_is_among_the_figures(bench):
     assert all(math.isnan(clean[metric]) for metric in diagnosed)
 
 
-def test_what_cannot_be_trained_is_a_record_that_says_why(bench):
+def test_cell_that_cannot_be_trained_gives_a_failed_record(bench):
     settings = {"missing.policy": "drop"}
     record = run(bench, settings=settings, noises=missing_at_random(1.0))
     assert record.status == "failed"
@@ -147,7 +147,7 @@ def test_what_cannot_be_trained_is_a_record_that_says_why(bench):
     assert run(bench, settings=settings).status == "done"
 
 
-def test_a_loss_that_is_no_number_is_a_failed_run(bench):
+def test_nonfinite_loss_gives_a_failed_record(bench):
     record = run(bench, settings={"train.learning_rate": 1e38, "train.clip_norm": 1e38})
     assert record.status == "failed"
     assert record.reason.startswith("step 3: the loss is ")
@@ -163,12 +163,12 @@ def test_a_loss_that_is_no_number_is_a_failed_run(bench):
         ({"settings": {"train.stepz": 1}}, "unknown setting train.stepz"),
     ],
 )
-def test_what_is_not_known_is_named(bench, changes, message):
+def test_unknown_names_in_a_cell_raise(bench, changes, message):
     with pytest.raises(ValueError, match=message):
         run(bench, **changes)
 
 
-def test_a_faulty_models_inputs_are_changed_in_training_and_tests(bench):
+def test_fault_changes_inputs_of_training_and_tests(bench):
     record = run(bench, model="audio axes swapped", tests=COMPLETE)
     assert record.status == "done"
     assert record.config["model"]["audio_features"] == bench.config.model.audio_features
@@ -176,7 +176,7 @@ def test_a_faulty_models_inputs_are_changed_in_training_and_tests(bench):
     assert numbers(record) != numbers(run(bench, tests=COMPLETE))
 
 
-def test_noise_in_training_leaves_the_held_out_products_alone(bench, monkeypatch):
+def test_training_noise_leaves_held_out_products_unchanged(bench, monkeypatch):
     seen, original = [], cell_module.measure
 
     def watching(model, held, *arguments):
@@ -198,7 +198,7 @@ def test_noise_in_training_leaves_the_held_out_products_alone(bench, monkeypatch
     assert np.array_equal(bench.train.content_id_NM, content_id_NM[1])
 
 
-def test_training_sees_the_noise_and_the_weight_function_its_truth(bench, monkeypatch):
+def test_weight_function_receives_the_truth_of_the_noise(bench, monkeypatch):
     seen = {}
     original = cell_module.make_weight_fn
 
@@ -218,7 +218,7 @@ def test_training_sees_the_noise_and_the_weight_function_its_truth(bench, monkey
     assert seen["oracle"].batch_size == 8
 
 
-def test_restrict_counts_the_others_as_missing(bench):
+def test_restrict_marks_other_modalities_missing(bench):
     data = bench.train
     less = restrict(data, ("text", "audio"))
     assert less.products == data.products
@@ -232,7 +232,7 @@ def test_restrict_counts_the_others_as_missing(bench):
     assert restrict(data, MODALITIES) is data
 
 
-def test_open_bench_refuses_what_is_no_bench(bench, small_catalogue, monkeypatch):
+def test_unusable_study_data_raise(bench, small_catalogue, monkeypatch):
     with pytest.raises(ValueError, match="unknown preset 'huge'; known: micro, tiny"):
         load_study_data(small_catalogue, "huge")
     whole = Catalogue.open(small_catalogue)
@@ -245,7 +245,7 @@ def test_open_bench_refuses_what_is_no_bench(bench, small_catalogue, monkeypatch
             load_study_data(small_catalogue, "smallest")
 
 
-def test_the_fingerprint_follows_the_records_and_the_media(bench, small_catalogue, tmp_path):
+def test_fingerprint_depends_on_records_and_media(bench, small_catalogue, tmp_path):
     same, fewer, edited = (
         shutil.copytree(small_catalogue, tmp_path / name) for name in ("same", "fewer", "edited")
     )
@@ -364,7 +364,7 @@ def test_figures_equal_the_loops(situation):
     assert 0.1 < figures["chance mAP@5"] < 0.35, "four categories"
 
 
-def test_products_without_modalities_do_not_ask_and_are_not_found(situation):
+def test_products_without_modalities_are_neither_queries_nor_results(situation):
     data, model = situation
     data = restrict(data, ("video", "audio"))
     empty_N = ~data.present_NM.any(1)
@@ -379,7 +379,7 @@ def test_products_without_modalities_do_not_ask_and_are_not_found(situation):
     assert np.array_equal(np.isnan(values["Recall@10"]), ~both_N)
 
 
-def test_subsets_ask_and_the_gallery_keeps_all(situation):
+def test_subset_queries_search_a_full_gallery(situation):
     data, model = situation
     found = features(model, data)
     figures = run_measure(model, data, Held("held out", subsets=True)).figures["held out"]
@@ -390,7 +390,7 @@ def test_subsets_ask_and_the_gallery_keeps_all(situation):
     equal(figures[f"mAP@5 {subset_name(MODALITIES)}"], figures["mAP@5"])
 
 
-def test_complete_keeps_the_complete_products_in_their_order(situation):
+def test_complete_test_keeps_the_complete_products_in_order(situation):
     data, model = situation
     complete_N = data.present_NM.all(1)
     assert 10 < complete_N.sum() < 40
@@ -409,7 +409,7 @@ def test_complete_keeps_the_complete_products_in_their_order(situation):
     assert len(less.queries["complete"]["mAP@5"]) == complete_N.sum()
 
 
-def test_noise_hits_what_the_test_is_about_and_follows_the_seed(situation):
+def test_noise_of_a_test_depends_on_the_seed(situation):
     data, model = situation
     noises = missing_at_random(0.5)
     before = data.content_id_NM.copy()
@@ -427,7 +427,7 @@ def test_noise_hits_what_the_test_is_about_and_follows_the_seed(situation):
     assert np.array_equal(data.content_id_NM, before)
 
 
-def test_a_test_without_products_is_left_out(situation):
+def test_test_without_products_is_omitted(situation):
     data, model = situation
     nobody_N = np.zeros(len(data), bool)
     measured = run_measure(model, data, Held("complete", complete=True), Held("held out"),
@@ -444,7 +444,7 @@ class Product(ScaleModel):
         return product_embedding(output.pooled_BMD, output.present_BM)
 
 
-def test_models_with_vectors_of_their_own_are_measured_alike(situation):
+def test_models_with_embed_product_are_measured_by_it(situation):
     data, model = situation
     data = apply_noise(data, [Noise("missing", "video")], 0).dataset
     own = Product(model.config, model.missing)

@@ -96,7 +96,7 @@ EVERYTHING = (
 )
 
 
-def test_all_noises_together_give_a_sound_dataset_twice_the_same(dataset):
+def test_all_noises_together_are_valid_and_repeatable(dataset):
     before = dataset.content_id_NM.copy()
     noisy, again = (apply_noise(dataset, EVERYTHING, 5) for _ in range(2))
     check(noisy)
@@ -107,12 +107,12 @@ def test_all_noises_together_give_a_sound_dataset_twice_the_same(dataset):
     assert np.array_equal(dataset.content_id_NM, before)
 
 
-def test_another_seed_gives_other_noise(dataset):
+def test_noise_depends_on_the_seed(dataset):
     one, other = (apply_noise(dataset, missing_at_random(0.3), seed) for seed in (0, 1))
     assert not np.array_equal(one.hit_NM, other.hit_NM)
 
 
-def test_no_noise_changes_nothing_and_shares_the_tokens(dataset):
+def test_share_zero_shares_the_tokens(dataset):
     noisy = apply_noise(dataset, [Noise("missing", "text", share=0.0)], 0)
     assert np.array_equal(noisy.true_NM, dataset.present_NM)
     assert not noisy.hit_NM.any()
@@ -121,7 +121,7 @@ def test_no_noise_changes_nothing_and_shares_the_tokens(dataset):
         assert noisy.dataset.columns[m].values is column.values
 
 
-def test_missing_at_a_rate_is_missing_at_every_higher_one(dataset):
+def test_missing_is_nested_over_rates(dataset):
     gone = [apply_noise(dataset, missing_at_random(r), 2).hit_NM for r in (0.1, 0.3, 0.6, 1.0)]
     for less, more in pairwise(gone):
         assert not (less & ~more).any()
@@ -139,7 +139,7 @@ def test_missing_keeps_the_last_modality(dataset):
     assert not left.hit_NM.any()
 
 
-def test_missing_by_category_takes_all_or_none(dataset):
+def test_missing_by_category_removes_all_or_none(dataset):
     noisy = apply_noise(dataset, [Noise("missing_category", "text", share=0.5)], 0)
     categories = np.array([p.category for p in dataset.products])
     shares = [noisy.hit_NM[categories == c, INDEX["text"]].mean() for c in np.unique(categories)]
@@ -152,7 +152,7 @@ def test_missing_by_category_takes_all_or_none(dataset):
 
 
 @pytest.mark.parametrize("m", MODALITIES)
-def test_mismatch_moves_every_content_and_doubles_none(dataset, m):
+def test_mismatch_permutes_the_contents_of_hit_products(dataset, m):
     noisy = apply_noise(dataset, [Noise("mismatch", m, share=0.6)], 1)
     check(noisy)
     place, now = INDEX[m], noisy.dataset
@@ -172,7 +172,7 @@ def test_mismatch_moves_every_content_and_doubles_none(dataset, m):
     assert np.array_equal(noisy.true_NM[others], dataset.present_NM[others])
 
 
-def test_mismatch_needs_two_products_and_exchanges_two(dataset):
+def test_mismatch_of_one_two_and_three_products(dataset):
     one = dataset.subset([1])
     noisy = apply_noise(one, mismatch_everywhere(1.0), 0)
     assert not noisy.hit_NM.any()
@@ -190,7 +190,7 @@ def test_mismatch_needs_two_products_and_exchanges_two(dataset):
 
 
 @pytest.mark.parametrize("noise", [Noise("mismatch", "text"), Noise("typo", "text", 0.5)])
-def test_products_hit_at_a_share_are_hit_at_every_larger_share(dataset, noise):
+def test_hits_are_nested_over_shares(dataset, noise):
     column = INDEX[noise.modality]
     hits = [
         apply_noise(dataset, [replace(noise, share=share)], 2).hit_NM[:, column]
@@ -202,7 +202,7 @@ def test_products_hit_at_a_share_are_hit_at_every_larger_share(dataset, noise):
     assert np.array_equal(hits[-1], dataset.present_NM[:, column])
 
 
-def test_mismatch_moves_the_recorded_hash_along(dataset):
+def test_mismatch_moves_recorded_content_hashes(dataset):
     products = [replace(p, content={"text": p.id, "x": "y"}) for p in dataset.products]
     noisy = apply_noise(replace(dataset, products=tuple(products)), [Noise("mismatch", "text")], 0)
     owner = {p.text: p.id for p in dataset.products}
@@ -210,7 +210,7 @@ def test_mismatch_moves_the_recorded_hash_along(dataset):
 
 
 @pytest.mark.parametrize("noise", DAMAGES, ids=lambda n: f"{n.kind}-{n.modality}")
-def test_damage_changes_the_hit_and_nothing_else(dataset, noise):
+def test_damage_changes_only_the_hit_products(dataset, noise):
     half = replace(noise, share=0.5)
     noisy = apply_noise(dataset, [half], 0)
     check(noisy)
@@ -225,19 +225,15 @@ def test_damage_changes_the_hit_and_nothing_else(dataset, noise):
     assert np.array_equal(noisy.dataset.content_id_NM, dataset.content_id_NM)
     assert np.array_equal(noisy.true_NM, dataset.present_NM)
     assert not np.delete(noisy.hit_NM, place, axis=1).any()
-
-
-@pytest.mark.parametrize("noise", DAMAGES, ids=lambda n: f"{n.kind}-{n.modality}")
-def test_damage_does_not_depend_on_the_other_products(dataset, noise):
-    rows = [7, 2, 40, 22, 11]
-    few = apply_noise(dataset.subset(rows), [replace(noise, share=0.6)], 9)
-    all_of_them = apply_noise(dataset, [replace(noise, share=0.6)], 9)
-    assert np.array_equal(few.hit_NM, all_of_them.hit_NM[rows])
+    # It does not depend on the other products.
+    rows = [*hit[[3, 0, 2]], *np.delete(np.arange(len(dataset)), hit)[:2]]
+    few = apply_noise(dataset.subset(rows), [half], 0)
+    assert np.array_equal(few.hit_NM, noisy.hit_NM[rows])
     for at, row in enumerate(rows):
-        assert same(few.dataset, all_of_them.dataset, noise.modality, at, row)
+        assert same(few.dataset, noisy.dataset, m, at, row)
 
 
-def test_damage_is_that_of_the_decoded_signal(dataset):
+def test_damage_equals_that_of_the_decoded_signal(dataset):
     row = int(dataset.present_NM[:, [INDEX["image"], INDEX["audio"]]].all(1).nonzero()[0][0])
     product = dataset.products[row]
     noises = [Noise("jpeg", "image", 5.0), Noise("snr", "audio", 3.0)]
@@ -253,7 +249,7 @@ def test_damage_is_that_of_the_decoded_signal(dataset):
     assert noisy.normaliser is dataset.normaliser
 
 
-def test_changed_titles_are_encoded_anew(dataset):
+def test_damaged_titles_are_tokenized_again(dataset):
     noisy = apply_noise(dataset, [Noise("word_drop", "text", 0.5)], 0).dataset
     for row, product in enumerate(noisy.products):
         assert product.text != dataset.products[row].text
@@ -261,7 +257,7 @@ def test_changed_titles_are_encoded_anew(dataset):
         assert np.array_equal(sequence(noisy, "text", row), ids_NL[0])
 
 
-def test_white_margins_are_not_damaged(tmp_path):
+def test_padding_of_images_is_not_damaged(tmp_path):
     Image.new("RGB", (40, 10), (100, 100, 100)).save(tmp_path / "wide.png")
     job = DamageJob(tmp_path / "wide.png", (DamageStep("gaussian", 50.0, 1),))
     (patches_LF,) = damaged_features("image", [job], CONFIG, FeatureCache(tmp_path))
@@ -270,21 +266,21 @@ def test_white_margins_are_not_damaged(tmp_path):
     assert pixels_HWC[3:5].std() > 25
 
 
-def test_a_file_that_is_gone_is_named(tmp_path):
+def test_missing_media_file_raises(tmp_path):
     job = DamageJob(tmp_path / "gone.png", (DamageStep("blur", 1.0, 0),))
     with pytest.raises(MediaError, match=r"gone\.png: unreadable"):
         damaged_features("image", [job], CONFIG, FeatureCache(tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["frame_drop", "frame_shuffle"])
-def test_frames_are_the_same_decoded_or_as_vectors(dataset, kind):
-    moved = Noise(kind, "video", 0.5)
-    vectors = apply_noise(dataset, [moved], 0).dataset
-    decoded = apply_noise(dataset, [moved, Noise("gaussian", "video", 0.0)], 0).dataset
-    assert all(same(vectors, decoded, "video", row) for row in range(len(dataset)))
+def test_frame_damage_of_vectors_equals_that_of_decoded_frames(dataset):
+    for kind in ("frame_drop", "frame_shuffle"):
+        moved = Noise(kind, "video", 0.5)
+        vectors = apply_noise(dataset, [moved], 0).dataset
+        decoded = apply_noise(dataset, [moved, Noise("gaussian", "video", 0.0)], 0).dataset
+        assert all(same(vectors, decoded, "video", row) for row in range(len(dataset)))
 
 
-def test_content_takes_its_damage_along_and_absence_ends_it(dataset):
+def test_damage_moves_with_its_content(dataset):
     noises = [
         Noise("typo", "text", 1.0),
         Noise("mismatch", "text"),
@@ -296,7 +292,7 @@ def test_content_takes_its_damage_along_and_absence_ends_it(dataset):
     check(apply_noise(dataset, noises, 0))
 
 
-def test_damaged_features_are_computed_once(dataset, monkeypatch):
+def test_damaged_features_are_cached(dataset, monkeypatch):
     noise = [Noise("gaussian", m, 31.0) for m in ("image", "video")]
     first = apply_noise(dataset, noise, 0)
 
@@ -310,21 +306,21 @@ def test_damaged_features_are_computed_once(dataset, monkeypatch):
         apply_noise(dataset, noise, 1)
 
 
-def test_blur_and_jpeg_share_their_features_among_seeds(dataset, monkeypatch):
+def test_deterministic_damage_is_shared_by_all_seeds(dataset, monkeypatch):
     noise = [Noise("blur", "image", 1.25), Noise("jpeg", "image", 33.0)]
     apply_noise(dataset, noise, 0)
     monkeypatch.setattr(damage, "load_media", None)
     apply_noise(dataset, noise, 1)
 
 
-def test_longest_sequences_hold_after_damage(build):
+def test_maximum_lengths_apply_after_damage(build):
     short = build(lengths={"image": 3, "text": 5, "audio": 2})
     noises = [Noise("gaussian", "image", 9.0), Noise("typo", "text"), Noise("snr", "audio", 9.0)]
     noisy = apply_noise(short, noises, 0).dataset
     assert [noisy.columns[m].length_N.max() for m in ("text", "image", "audio")] == [5, 3, 2]
 
 
-def test_a_frozen_model_sees_the_damaged_picture(dataset, monkeypatch, tmp_path):
+def test_backbone_receives_the_damaged_image(dataset, monkeypatch, tmp_path):
     class Mean:
         size = 8
 
@@ -344,7 +340,7 @@ def test_a_frozen_model_sees_the_damaged_picture(dataset, monkeypatch, tmp_path)
 
 def test_features_from_files_cannot_be_damaged(dataset):
     files = replace(dataset, config=replace(CONFIG, image_features="file"))
-    with pytest.raises(ValueError, match="image_features is 'file': there is no image to damage"):
+    with pytest.raises(ValueError, match="image_features is 'file': only features exist"):
         apply_noise(files, [Noise("blur", "image", 2.0)], 0)
     apply_noise(files, [Noise("missing", "image"), *mismatch_everywhere(0.5)], 0)
 
@@ -355,25 +351,25 @@ def test_unused_modalities_are_not_hit(build):
     assert not noisy.hit_NM[:, [INDEX[m] for m in ("table", "video", "audio")]].any()
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (("fog", "image"), "unknown noise 'fog'; known: missing, missing_category, mismatch"),
-        (("snr", "image"), "snr does not apply to 'image'; it does to: audio"),
-        (("missing", "smell"), "missing does not apply to 'smell'; it does to: text, table, image"),
-        (("jpeg", "image", 0.0), "jpeg: strength 0.0 is outside 1 to 95 JPEG quality"),
-        (("typo", "text", 1.5), "typo: strength 1.5 is outside 0 to 1 share of the words"),
-        (("missing", "text", 0.5), "missing: strength 0.5 is outside .*has no strength"),
-        (("gaussian", "image", float("nan")), "strength nan is outside"),
-        (("missing", "text", 1.0, 1.5), "missing: share 1.5 is outside 0 to 1"),
-    ],
-)
-def test_wrong_noises_say_what_is_right(values, message):
-    with pytest.raises(ValueError, match=message):
-        Noise(*values)
+INVALID = [
+    (("fog", "image"), "unknown noise 'fog'; known: missing, missing_category, mismatch"),
+    (("snr", "image"), "snr does not apply to 'image'; it does to: audio"),
+    (("missing", "smell"), "missing does not apply to 'smell'; it does to: text, table, image"),
+    (("jpeg", "image", 0.0), "jpeg: strength 0.0 is outside 1 to 95 JPEG quality"),
+    (("typo", "text", 1.5), "typo: strength 1.5 is outside 0 to 1 share of the words"),
+    (("missing", "text", 0.5), "missing: strength 0.5 is outside .*has no strength"),
+    (("gaussian", "image", float("nan")), "strength nan is outside"),
+    (("missing", "text", 1.0, 1.5), "missing: share 1.5 is outside 0 to 1"),
+]
 
 
-def test_ready_made_noises():
+def test_invalid_noises_raise():
+    for values, message in INVALID:
+        with pytest.raises(ValueError, match=message):
+            Noise(*values)
+
+
+def test_predefined_noises():
     assert [n.share for n in mismatch_uneven()] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert [n.modality for n in missing_at_random(0.2)] == list(MODALITIES)
     assert {(n.kind, n.share) for n in mismatch_everywhere(0.3)} == {("mismatch", 0.3)}

@@ -73,7 +73,7 @@ def predictions(model, batch):
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip"])
-def test_heads_on_encoder_see_one_modality_and_leave_the_jct_alone(config, make_batch, policy):
+def test_heads_on_encoder_do_not_use_the_jct(config, make_batch, policy):
     config = replace(config, missing=replace(config.missing, policy=policy))
     models = {"fault": heads_on_encoder(config), "scale": seeded_model(config)}
     weights = {name: model.state_dict() for name, model in models.items()}
@@ -98,7 +98,7 @@ def test_heads_on_encoder_see_one_modality_and_leave_the_jct_alone(config, make_
         assert gradient_coverage(model)["heads.audio"][0] > 0
 
 
-def test_heads_on_encoder_read_the_encoders_output(config, make_batch):
+def test_heads_on_encoder_use_the_encoders_output(config, make_batch):
     model = heads_on_encoder(config).eval()
     masked = mask_batch(make_batch([MODALITIES] * 3), MaskConfig(), PIECES, (0,), TASKS)
     output = model(masked.batch, masked.hidden)
@@ -119,7 +119,7 @@ def stacks(config):
     return sound.eval(), fault.eval()
 
 
-def test_scrambled_masks_hit_another_product(stacks):
+def test_misaligned_masks_affect_another_product(stacks):
     random = torch.Generator().manual_seed(0)
     tokens_BLD = torch.randn(3, 6, 16, generator=random)
     none_BL = torch.zeros(3, 6, dtype=torch.bool)
@@ -134,7 +134,7 @@ def test_scrambled_masks_hit_another_product(stacks):
         assert same_B == ([True, False, True] if name == "sound" else [False, True, False])
 
 
-def test_scrambled_masks_equal_the_loop_over_rows(stacks):
+def test_misaligned_masks_equal_a_loop_over_rows(stacks):
     """One block, its attention by hand with the mask of row r being that of product r mod B."""
     stack = stacks[1]
     attention = stack.blocks[0].attn
@@ -153,13 +153,13 @@ def test_scrambled_masks_equal_the_loop_over_rows(stacks):
             assert torch.equal(mask_BH1L[b, h, 0], ~padding_BL[(b * 2 + h) % 3])
 
 
-def test_without_padding_the_stacks_are_equal(stacks):
+def test_misaligned_masks_are_harmless_without_padding(stacks):
     tokens_BLD = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(0))
     none_BL = torch.zeros(3, 6, dtype=torch.bool)
     torch.testing.assert_close(stacks[0](tokens_BLD, none_BL), stacks[1](tokens_BLD, none_BL))
 
 
-def test_shared_layers_are_the_same_and_counted_once(config, make_batch):
+def test_shared_layers_are_shared_and_counted_once(config, make_batch):
     model, sound = shared_layers(config), seeded_model(config)
     encoders, owners = model.encoders, sound.encoders
     assert encoders["video"].stack is encoders["image"].stack
@@ -183,7 +183,7 @@ def test_shared_layers_are_the_same_and_counted_once(config, make_batch):
     assert {m: len(p) for m, p in found.items()} == {m: len(t) for m, t in masked.targets.items()}
 
 
-def test_swapped_audio_axes_equal_the_loop(data):
+def test_swapped_audio_axes_equal_a_loop(data):
     dataset, config = data
     swapped = swap_audio_axes(dataset)
     rows = np.arange(len(dataset))
@@ -207,7 +207,7 @@ def test_swapped_audio_axes_equal_the_loop(data):
     assert config.model.audio_features == bins, "the config given is left as it is"
 
 
-def test_swapped_sounds_that_are_short_end_in_zeros(data):
+def test_short_sounds_are_padded_with_zeros(data):
     """With room for more frames than any sound has."""
     dataset, config = data
     longer = replace(dataset, config=replace(config.features, audio_frames=9))
@@ -218,14 +218,14 @@ def test_swapped_sounds_that_are_short_end_in_zeros(data):
     assert values_RFL[:, :, longest - 1].any()
 
 
-def test_nothing_to_swap_without_sounds(data):
+def test_swap_without_audio_is_the_identity(data):
     dataset, _ = data
     columns = {m: c for m, c in dataset.columns.items() if m != "audio"}
     silent = replace(dataset, columns=columns)
     assert swap_audio_axes(silent) is silent
 
 
-def test_missing_as_zeros_are_present_and_each_their_own(data):
+def test_missing_as_zeros_are_present_and_distinct(data):
     dataset, _ = data
     filled = missing_as_zeros(dataset)
     lacking_NM = ~dataset.present_NM
@@ -258,7 +258,7 @@ def test_missing_as_zeros_are_present_and_each_their_own(data):
     assert dataset.present_NM.sum() < filled.present_NM.sum()
 
 
-def test_missing_as_zeros_skips_what_no_product_has(data):
+def test_missing_as_zeros_skips_absent_modalities(data):
     dataset, _ = data
     columns = {m: c for m, c in dataset.columns.items() if m != "video"}
     content_id_NM = dataset.content_id_NM.copy()
@@ -312,17 +312,17 @@ def complete(data_effects):
     return data_effects.collate(np.flatnonzero(data_effects.present_NM.all(axis=1))[:5])
 
 
-def test_few_products_are_the_first_of_training(data_effects, catalogue):
+def test_first_training_products(data_effects, catalogue):
     assert data_effects.ids == tuple(p.id for p in catalogue.split("train").products[:24])
 
 
 @pytest.mark.parametrize(("products", "heads"), [(3, 2), (6, 4), (4, 4)])
-def test_mask_owners_are_those_of_repeat(products, heads):
+def test_mask_owners_equal_repeat(products, heads):
     row_R = torch.arange(products).repeat(heads)
     assert np.array_equal(mask_owners(products, heads), row_R.view(products, heads).numpy())
 
 
-def test_cut_title_changes_one_row_of_padding(complete):
+def test_truncate_title_changes_one_row_of_padding(complete):
     cut = truncate_title(complete, 2)
     before_RL, after_RL = complete.tokens["text"].padding_RL, cut.tokens["text"].padding_RL
     same_R = (before_RL == after_RL).all(dim=1)
@@ -333,7 +333,7 @@ def test_cut_title_changes_one_row_of_padding(complete):
     assert torch.equal(cut.tokens["text"].values, complete.tokens["text"].values)
 
 
-def test_titles_reach_others_only_through_scrambled_masks(run, complete):
+def test_titles_influence_others_only_through_misaligned_masks(run, complete):
     sound_BB = title_influence(run.model, complete)
     faulty_BB = title_influence(with_misaligned_mask(run), complete)
     elsewhere_BB = ~np.eye(5, dtype=bool)
@@ -344,7 +344,7 @@ def test_titles_reach_others_only_through_scrambled_masks(run, complete):
     assert np.array_equal(faulty_BB[elsewhere_BB] > 1e-5, meets_BB[elsewhere_BB])
 
 
-def test_heads_differ_by_where_the_weight_acts(run, data_effects):
+def test_audio_heads_differ_by_the_position_of_the_weight(run, data_effects):
     fitted = fit_audio_heads(run, data_effects, steps=60)
     assert 0 < fitted.weight < 1
     assert fitted.size["prediction"] > fitted.size["loss"]
@@ -362,7 +362,7 @@ def features():
     return pooled_BMD, present_BM
 
 
-def test_effective_temperatures_equal_the_loop(features):
+def test_effective_temperatures_equal_a_loop(features):
     present_BM = features[1]
     G_BMM = inter_modality_scores(*features, row_normalise=True).weighted_BMM
     expected = [
@@ -376,7 +376,7 @@ def test_effective_temperatures_equal_the_loop(features):
     assert found.min() >= 0.07 * 2**0.5 - 1e-6
 
 
-def test_same_modality_share_equals_the_loop(features):
+def test_same_modality_share_equals_a_loop(features):
     pooled_BMD, present_BM = features
     expected = []
     for pair in PAIRS:
@@ -399,7 +399,7 @@ def test_same_modality_share_equals_the_loop(features):
     assert same_modality_share(*features) == pytest.approx(expected, rel=1e-4)
 
 
-def test_missing_sounds_are_alike_and_cannot_be_told_apart(run, data_effects):
+def test_missing_audio_as_zeros_is_indistinguishable(run, data_effects):
     found = missing_audio_effects(run, data_effects, each=3)
     assert found.present == 3
     assert found.cosine_BB.shape == (6, 6)
@@ -408,7 +408,7 @@ def test_missing_sounds_are_alike_and_cannot_be_told_apart(run, data_effects):
     assert found.loss_missing >= found.lower_bound
 
 
-def test_silent_sounds_are_zeros_and_still_there(data_effects):
+def test_zero_audio_stays_present(data_effects):
     silent = zero_audio(data_effects)
     before, after = (d.collate(range(24)).tokens["audio"] for d in (data_effects, silent))
     assert before.values.any()
@@ -417,7 +417,7 @@ def test_silent_sounds_are_zeros_and_still_there(data_effects):
     assert silent.columns["text"] is data_effects.columns["text"]
 
 
-def test_layers_never_called_are_another_modalitys(run):
+def test_uncalled_layers_are_replaced_by_another_modalitys(run):
     model = layers_never_called(run.config).eval()
     random = torch.Generator().manual_seed(0)
     tokens_BLD = torch.randn(2, 3, 16, generator=random)
@@ -428,7 +428,7 @@ def test_layers_never_called_are_another_modalitys(run):
 
 
 @pytest.mark.parametrize("name", SHORT_RUNS)
-def test_short_trainings_run_and_count_what_they_reach(run, data_effects, name):
+def test_short_trainings_and_their_gradient_coverage(run, data_effects, name):
     config = small_config(run.config)
     model, curves = train_briefly(config, data_effects, SHORT_RUNS[name], steps=2)
     assert set(curves) == {"contrastive", *TASKS, "total"}
@@ -450,7 +450,7 @@ def test_short_trainings_run_and_count_what_they_reach(run, data_effects, name):
         assert counts["jct"][0] == 0
 
 
-def test_a_small_config_differs_in_depth_loss_and_training_only(run):
+def test_small_config_differs_in_depth_loss_and_training_only(run):
     small = small_config(run.config)
     assert replace(
         small, model=run.config.model, train=run.config.train, loss=run.config.loss

@@ -4,7 +4,6 @@ import csv
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from scale.evaluation.bootstrap import Estimate
 from scale.studies.report import COLUMNS, VERDICT_WORDS, conclusion, markdown, write_report
@@ -50,7 +49,7 @@ def sentences(text):
     return {claim.claim: text.split(f"“{claim.claim}”: ")[1].split(" “")[0] for claim in CLAIMS}
 
 
-def test_the_answer_follows_each_verdict():
+def test_conclusion_states_each_verdict():
     told = sentences(conclusion(summarise(STUDY, records())))
     assert told["a beats b"].startswith("yes; mAP@5 on held out differs by +0.3")
     assert "over 4 seeds" in told["a beats b"]
@@ -60,18 +59,16 @@ def test_the_answer_follows_each_verdict():
     assert told["a beats c"].startswith("cannot be evaluated; policy = c, rate = 0.5: a|b")
 
 
-@pytest.mark.parametrize("verdict", VERDICT_WORDS)
-def test_only_its_own_verdict_is_claimed(verdict):
+def test_conclusion_states_no_other_verdict():
     summary = summarise(STUDY, records())
-    outcome = Outcome(CLAIMS[0], verdict, "a note")
-    text = conclusion(replace(summary, outcomes=(outcome,)))
-    assert f"“a beats b”: {VERDICT_WORDS[verdict]}; a note." in text
-    assert not any(
-        f": {word};" in text for word in set(VERDICT_WORDS.values()) - {VERDICT_WORDS[verdict]}
-    )
+    for verdict, words in VERDICT_WORDS.items():
+        outcome = Outcome(CLAIMS[0], verdict, "a note")
+        text = conclusion(replace(summary, outcomes=(outcome,)))
+        assert f"“a beats b”: {words}; a note." in text
+        assert not any(f": {other};" in text for other in set(VERDICT_WORDS.values()) - {words})
 
 
-def test_a_verdict_that_many_tries_could_give_says_so():
+def test_conclusion_marks_verdicts_not_significant_after_holm():
     summary = summarise(STUDY, records())
     interval = Estimate(0.1, 0.01, 0.2, 4)
     outcome = Outcome(CLAIMS[0], "supported", "", interval, interval, p=0.03, p_holm=0.12)
@@ -82,7 +79,7 @@ def test_a_verdict_that_many_tries_could_give_says_so():
     assert "Holm" not in conclusion(replace(summary, outcomes=(settled,)))
 
 
-def test_failed_and_missing_cells_are_counted_and_named():
+def test_conclusion_lists_failed_and_unfinished_cells():
     some = [r for r in records() if not (r.factors == {"policy": "b", "rate": 0.5} and r.seed)]
     summary = summarise(STUDY, some)
     text = conclusion(summary)
@@ -104,7 +101,7 @@ def tables(text):
     return found
 
 
-def test_the_tables_are_well_formed():
+def test_tables_are_well_formed():
     text = markdown(summarise(STUDY, records()))
     cells, claims = tables(text)
     assert len(cells) == 2 + len(CELLS)
@@ -116,7 +113,7 @@ def test_the_tables_are_well_formed():
     assert "4 failed: a/b is left" in cells[-1]
 
 
-def test_the_means_and_the_sources_stand_in_it():
+def test_report_contains_means_and_provenance():
     summary = summarise(STUDY, records())
     text = markdown(summary)
     e = summary.rows[0].estimate("held out", "mAP@5")
@@ -134,13 +131,13 @@ def test_the_means_and_the_sources_stand_in_it():
         assert fact in text
 
 
-def test_a_figure_on_fewer_seeds_says_so():
+def test_figure_on_fewer_seeds_is_marked():
     blank = {t.name: dict.fromkeys(STUDY.metrics, float("nan")) for t in TESTS}
     found = [replace(r, figures=blank) if r.seed == 3 else r for r in records()]
     assert "(n = 3)" in markdown(summarise(STUDY, found))
 
 
-def test_nothing_run_yet():
+def test_report_without_runs():
     summary = summarise(STUDY, [])
     text = markdown(summary)
     assert "Nothing has been trained yet." in text
@@ -163,7 +160,7 @@ def test_small_bounds_keep_their_sign():
     assert "0.000" not in text
 
 
-def test_both_files_are_written(tmp_path):
+def test_write_report_writes_both_files(tmp_path):
     summary = summarise(STUDY, records())
     paths = write_report(tmp_path / "new" / "missing.md", summary)
     assert [p.name for p in paths] == ["missing.md", "missing.csv"]
@@ -180,13 +177,13 @@ def test_both_files_are_written(tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
-def test_a_name_with_dots_is_not_cut(tmp_path):
+def test_names_with_dots_are_kept(tmp_path):
     paths = write_report(tmp_path / "missing-shop.v1.2.md", summarise(STUDY, records()))
     assert [p.name for p in paths] == ["missing-shop.v1.2.md", "missing-shop.v1.2.csv"]
     assert all(path.is_file() for path in paths)
 
 
-def test_metric_and_test_are_said_once_where_all_share_them():
+def test_shared_metric_and_test_are_stated_once():
     summary = summarise(replace(STUDY, comparisons=CLAIMS[:3]), records())
     text = conclusion(summary)
     assert text.startswith("On catalogue samples with preset tiny, by mAP@5 on held out: “a beats")
@@ -221,7 +218,7 @@ def parts(text):
     }
 
 
-def test_many_claims_are_counted_then_told_by_verdict():
+def test_many_claims_are_counted_and_listed_by_verdict():
     text = conclusion(many(VERDICTS))
     assert "of 14 claims, 2 supported, 4 contradicted, 6 not decided, 2 impossible." in text
     assert "\n" not in text
@@ -238,21 +235,21 @@ def test_many_claims_are_counted_then_told_by_verdict():
     assert "a reason" in told["impossible"]
 
 
-def test_many_claims_mark_what_so_many_tries_could_give():
+def test_many_claims_mark_those_not_significant_after_holm():
     text = conclusion(many(VERDICTS))
     assert "Of the 6 decided, 2 (marked *) are not significant after Holm's correction" in text
     assert parts(text)["supported"].count("+0.100* ") == 2
     assert "*" not in parts(text)["contradicted"]
 
 
-def test_a_note_that_all_decided_claims_share_is_told_once():
+def test_shared_note_is_stated_once():
     one = many(VERDICTS)
     assert conclusion(one).count("a reason") == 1 + 2, "once for all, and at the impossible ones"
     notes = [replace(o, note=f"reason {k}") for k, o in enumerate(one.outcomes)]
     assert "+0.150], reason 1)" in conclusion(replace(one, outcomes=tuple(notes)))
 
 
-def test_many_claims_by_two_metrics_are_told_together():
+def test_many_claims_are_grouped_over_metrics():
     text = conclusion(many(VERDICTS, ("mAP@5", "Recall@10")))
     assert "All on held out." in text
     told = parts(text)
@@ -266,13 +263,13 @@ def test_many_claims_by_two_metrics_are_told_together():
     ]  # fmt: skip
 
 
-def test_the_comparisons_table_stays_complete():
+def test_comparison_table_lists_all_claims():
     text = markdown(many(VERDICTS))
     assert sum(line.startswith(("| clean: claim", "| noisy: claim")) for line in
                text.splitlines()) == 14  # fmt: skip
 
 
-def test_tests_of_some_cells_stand_in_a_table_of_their_own():
+def test_tests_of_few_cells_have_a_separate_table():
     tests = (*TESTS, *(Held(f"blur {k}") for k in range(30)))
     cells = (replace(CELLS[0], tests=tests), *CELLS[1:])
     found = records(failed=None)
@@ -288,7 +285,7 @@ def test_tests_of_some_cells_stand_in_a_table_of_their_own():
     assert len(rare) == 2 + 30
 
 
-def test_what_is_measured_on_the_training_products_has_a_column():
+def test_training_figures_have_a_column():
     claim = Comparison("it sees", {"policy": "a"}, {"policy": "b"}, "training", "AUC")
     study = replace(STUDY, metrics=("AUC",), comparisons=(claim,))
     found = [replace(r, figures={"training": {"AUC": 0.6}}, queries={}) for r in records(None)]

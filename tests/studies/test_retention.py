@@ -31,7 +31,7 @@ def figures(by_size, metric="mAP@5"):
 HALVING = {5: 0.8, 4: 0.4, 3: 0.2, 2: 0.1, 1: 0.05}
 
 
-def test_kept_is_the_mean_of_the_subsets_over_the_whole():
+def test_retained_share_is_the_mean_over_subsets():
     assert retained_shares(figures(HALVING)) == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
     # Two of the five subsets of four differ: the mean of 0.4, 0.4, 0.4, 0.8, 0.0 over 0.8.
     odd = figures(HALVING)
@@ -41,11 +41,11 @@ def test_kept_is_the_mean_of_the_subsets_over_the_whole():
     assert retained_shares(odd)[1] == pytest.approx(0.6)
 
 
-def test_kept_may_be_more_than_all():
+def test_retained_share_can_exceed_one():
     assert retained_shares(figures(HALVING | {4: 1.0}))[1] == pytest.approx(1.25)
 
 
-def test_what_was_not_measured_is_nan():
+def test_unmeasured_share_is_nan():
     assert all(math.isnan(share) for share in retained_shares({}))
     assert all(math.isnan(share) for share in retained_shares({"mAP@5": 0.3}))
     part = figures(HALVING)
@@ -67,7 +67,7 @@ def record(policy, rate, seed, by_size, test="complete"):
     return Record("missing", "cat", "micro", key, factors, seed, figures=found)
 
 
-def test_curves_are_means_over_seeds_of_each_runs_own_share():
+def test_curves_are_means_over_seeds_of_shares():
     records = [
         record("zero", 0.5, 0, HALVING),
         record("zero", 0.5, 1, HALVING | {5: 0.4}),
@@ -88,7 +88,7 @@ def test_curves_are_means_over_seeds_of_each_runs_own_share():
     assert (curves["skip"][1].value, curves["skip"][1].low) == (1, None)
 
 
-def test_runs_without_the_test_and_studies_without_cells_have_no_curve():
+def test_no_curve_without_runs_of_the_test():
     failed = replace(record("zero", 0.5, 0, HALVING), status="failed", figures={})
     elsewhere = record("skip", 0.5, 0, HALVING, test="held out")
     assert retention_curves(STUDY, [failed, elsewhere]) == {}
@@ -118,7 +118,7 @@ def test_shapley_is_the_mean_over_all_orders(game):
     assert sum(found.values()) == pytest.approx(game[ALL] - game[EMPTY_SUBSET])
 
 
-def test_steps_are_means_over_the_subsets_that_are_there_before(game):
+def test_marginal_contributions_equal_a_loop(game):
     steps = marginal_contributions(game)["image"]
     assert steps[0] == pytest.approx(game["image"] - game[EMPTY_SUBSET])
     assert steps[4] == pytest.approx(game[ALL] - game["text+table+video+audio"])
@@ -126,7 +126,7 @@ def test_steps_are_means_over_the_subsets_that_are_there_before(game):
     assert steps[1] == pytest.approx(np.mean(singles))
 
 
-def test_values_by_query_give_shapley_by_query(game):
+def test_shapley_is_linear_in_the_queries(game):
     rng = np.random.default_rng(1)
     by_query = {subset: rng.random(7) for subset in game}
     found = shapley(by_query)
@@ -136,7 +136,7 @@ def test_values_by_query_give_shapley_by_query(game):
         assert found[m].mean() == pytest.approx(means[m])
 
 
-def test_a_modality_that_adds_nothing_gets_nothing_and_twins_get_the_same():
+def test_shapley_of_useless_and_of_equal_modalities():
     # What counts is whether text or table is there: they say the same, the others say nothing.
     game = {
         subset_key(subset): float("text" in subset or "table" in subset)
@@ -148,7 +148,7 @@ def test_a_modality_that_adds_nothing_gets_nothing_and_twins_get_the_same():
     assert [found[m] for m in MODALITIES[2:]] == pytest.approx([0, 0, 0])
 
 
-def test_a_missing_subset_is_named(game):
+def test_missing_subset_raises(game):
     del game["text+audio"]
     with pytest.raises(ValueError, match=r"no figure of 1 of 32 subsets.*text.*audio"):
         shapley(game)

@@ -80,7 +80,7 @@ def told(records):
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_records_come_cell_by_cell_and_are_in_the_file(threads, tmp_path, jobs):
+def test_records_are_ordered_by_cell_and_stored(threads, tmp_path, jobs):
     work = Work()
     records = run(study(), tmp_path, work, jobs)
     assert told(records) == [(fate, seed) for fate in FATES for seed in (0, 1)]
@@ -92,7 +92,7 @@ def test_records_come_cell_by_cell_and_are_in_the_file(threads, tmp_path, jobs):
         assert work.done == ["a0", "b0", "c0", "a1", "b1", "c1"], "seeds go round by round"
 
 
-def test_what_is_finished_is_not_run_again(threads, tmp_path):
+def test_finished_runs_are_not_repeated(threads, tmp_path):
     run(study("a", "b", seeds=1), tmp_path)
     work = Work()
     records = run(study(), tmp_path, work)
@@ -103,7 +103,7 @@ def test_what_is_finished_is_not_run_again(threads, tmp_path):
     assert work.done == []
 
 
-def test_failed_trainings_are_runs_too(threads, tmp_path):
+def test_failed_trainings_are_stored(threads, tmp_path):
     records = run(study("a", "fails"), tmp_path)
     assert [r.status for r in records] == ["done", "done", "failed", "failed"]
     assert records[2].reason == "nothing is left"
@@ -120,7 +120,7 @@ def test_failed_trainings_are_runs_too(threads, tmp_path):
         ("stops", KeyboardInterrupt, None),
     ],
 )
-def test_what_was_finished_before_an_error_is_kept(threads, tmp_path, fate, error, says):
+def test_finished_runs_survive_an_error(threads, tmp_path, fate, error, says):
     with pytest.raises(error, match=says):
         run(study("a", fate, "c"), tmp_path)
     assert ("a", 0) in told(read_records(tmp_path / "s-cat.parquet"))
@@ -129,7 +129,7 @@ def test_what_was_finished_before_an_error_is_kept(threads, tmp_path, fate, erro
     assert "a0" not in work.done
 
 
-def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
+def test_killed_worker_raises(tmp_path, monkeypatch):
     """A process of its own, killed as by the kernel where memory ends."""
     fork_workers(monkeypatch)
     made = study("a", "dies", "c", seeds=1)
@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do(tmp_path, monk
     assert kept.figures == {"held out": {"mAP@5": 0.5}}
 
 
-def test_runs_of_another_study_are_taken_over_under_the_own_name(threads, tmp_path):
+def test_runs_of_another_study_are_reused(threads, tmp_path):
     run(study("a", "b", name="other"), tmp_path)
     cells = (Cell({"letter": "b", "n": 1}), Cell({"letter": "c", "n": 1}))
     mine = Study("mine", "Is it?", ("letter", "n"), cells, (), seeds=2)
@@ -156,14 +156,14 @@ def test_runs_of_another_study_are_taken_over_under_the_own_name(threads, tmp_pa
     assert len(work.done) == 4
 
 
-def test_cells_that_are_the_same_run_are_run_once(threads, tmp_path):
+def test_equal_cells_are_run_once(threads, tmp_path):
     made, work = study("a", "b", seeds=1), Work()
     records = run_grid(made, lambda *_: "same", work, tmp_path, "cat", 1, False)
     assert work.done == ["same"]
     assert told(records) == [("a", 0), ("b", 0)]
 
 
-def test_a_smaller_grid_takes_nothing_from_the_file(threads, tmp_path):
+def test_smaller_grid_keeps_other_records(threads, tmp_path):
     """`--quick`, or fewer seeds, after hours of the whole study."""
     whole = study(seeds=3)
     run(whole, tmp_path)
@@ -180,7 +180,7 @@ def test_a_smaller_grid_takes_nothing_from_the_file(threads, tmp_path):
     ]  # fmt: skip
 
 
-def test_finished_records_are_of_the_study_as_it_is_now(threads, tmp_path):
+def test_outdated_records_are_not_loaded(threads, tmp_path):
     made = study(seeds=1)
     records = run(made, tmp_path)
     path = tmp_path / "s-cat.parquet"
@@ -196,7 +196,7 @@ def test_finished_records_are_of_the_study_as_it_is_now(threads, tmp_path):
     assert len(select_records(made, [replace(r, cell={}) for r in records])) == 3
 
 
-def test_a_strange_file_beside_is_an_error_and_no_run_is_lost(threads, tmp_path):
+def test_invalid_file_raises_without_data_loss(threads, tmp_path):
     run(study(seeds=1), tmp_path)
     before = (tmp_path / "s-cat.parquet").read_bytes()
     (tmp_path / "x-cat.parquet").write_bytes(b"no parquet")
@@ -226,9 +226,7 @@ def real(tmp_path, monkeypatch):
     load_study_data.cache_clear()
 
 
-def test_a_real_study_runs_in_another_process_and_resumes(
-    real, small_catalogue, tmp_path, monkeypatch
-):
+def test_study_runs_in_another_process_and_resumes(real, small_catalogue, tmp_path, monkeypatch):
     out = tmp_path / "out"
     fork_workers(monkeypatch)
     done, failed = run_study(real, small_catalogue, out, jobs=1, progress=False)
@@ -256,7 +254,7 @@ def test_a_real_study_runs_in_another_process_and_resumes(
     )
 
 
-def test_keys_follow_all_that_decides_a_run(real, small_catalogue, monkeypatch):
+def test_key_depends_on_everything_that_decides_a_run(real, small_catalogue, monkeypatch):
     bench, cell = load_study_data(small_catalogue, "micro"), real.cells[0]
     key = runner._key(bench, cell, 0)
     assert key == runner._key(bench, replace(cell, factors={"called": "otherwise"}), 0)
@@ -278,7 +276,7 @@ def test_keys_follow_all_that_decides_a_run(real, small_catalogue, monkeypatch):
     assert len({key, *others}) == len(others) + 1
 
 
-def test_a_study_that_cannot_start_says_so(real, small_catalogue, tmp_path):
+def test_invalid_preset_or_setting_raises(real, small_catalogue, tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'huge'"):
         run_study(real, small_catalogue, tmp_path / "out", preset="huge")
     wrong = replace(real, cells=(replace(real.cells[0], settings={"train.stepz": 1}),))

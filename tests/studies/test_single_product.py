@@ -60,7 +60,7 @@ def sequence(data, modality, row):
 
 
 @pytest.mark.parametrize(("kind", "modality"), DAMAGES)
-def test_damage_is_that_of_apply_noise(data, probe, kind, modality):
+def test_damage_equals_that_of_apply_noise(data, probe, kind, modality):
     noises = alone(kind, modality, STRENGTHS[kind])
     noisy = apply_noise(data, noises, SEED).dataset
     changed = 0
@@ -74,7 +74,7 @@ def test_damage_is_that_of_apply_noise(data, probe, kind, modality):
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_a_mismatch_takes_what_apply_noise_gives(data, probe, modality):
+def test_mismatch_equals_that_of_apply_noise(data, probe, modality):
     noisy = apply_noise(data, alone("mismatch", modality), SEED)
     compared = 0
     for row in data.present_NM[:, INDEX[modality]].nonzero()[0].tolist():
@@ -87,7 +87,7 @@ def test_a_mismatch_takes_what_apply_noise_gives(data, probe, modality):
     assert compared > 3
 
 
-def test_a_mismatch_never_takes_equal_content(data, probe):
+def test_mismatch_never_takes_equal_content(data, probe):
     for m in MODALITIES:
         for row in data.present_NM[:, INDEX[m]].nonzero()[0].tolist():
             giver = probe.donor(row, m)
@@ -95,21 +95,21 @@ def test_a_mismatch_never_takes_equal_content(data, probe):
             assert data.content_id_NM[giver, INDEX[m]] >= 0
 
 
-def test_a_mismatch_needs_another_content(data, row):
+def test_mismatch_without_other_content_raises(data, row):
     one = ProductEditor(data.subset([row]))
     assert one.donor(0, "image") is None
     with pytest.raises(ValueError, match=rf"{data.ids[row]}.*no other.*image"):
         one.content(0, "image", ModalityChange(mismatch=True))
 
 
-def test_damage_comes_after_the_mismatch(data, probe, row):
+def test_damage_is_applied_after_mismatch(data, probe, row):
     both = probe.content(row, "text", ModalityChange(mismatch=True, damage=("word_drop", 0.5)))
     other = probe.content(row, "text", ModalityChange(mismatch=True))
     assert both.donor == other.donor != row
     assert len(both.shown) < len(other.shown)
 
 
-def test_without_changes_the_batch_is_that_of_the_dataset(data, probe):
+def test_batch_without_changes_equals_the_datasets(data, probe):
     for row in range(len(data)):
         batch, expected = probe.batch(row, {}), data.collate([row])
         batch.check()
@@ -119,7 +119,7 @@ def test_without_changes_the_batch_is_that_of_the_dataset(data, probe):
             assert torch.equal(tokens.padding_RL, expected.tokens[m].padding_RL)
 
 
-def test_a_change_touches_its_own_modality_alone(probe, row):
+def test_change_affects_only_its_modality(probe, row):
     clean = probe.batch(row, {})
     changed = probe.batch(
         row, {"image": ModalityChange(damage=("blur", 2.0)), "text": ModalityChange(False)}
@@ -130,7 +130,7 @@ def test_a_change_touches_its_own_modality_alone(probe, row):
         assert torch.equal(changed.tokens[m].values, clean.tokens[m].values)
 
 
-def test_what_is_shown_is_what_was_encoded(data, probe, row):
+def test_shown_content_is_the_damaged_content(data, probe, row):
     blurred = probe.content(row, "image", ModalityChange(damage=("blur", 2.0))).shown
     sharp = probe.content(row, "image", ModalityChange()).shown
     assert blurred.shape == sharp.shape == (1, *sharp.shape[1:3], 3)
@@ -138,7 +138,7 @@ def test_what_is_shown_is_what_was_encoded(data, probe, row):
     assert blurred.std() < sharp.std()
 
 
-def test_frames_that_moved_are_shown_with_their_places(probe, row):
+def test_shuffled_frames_keep_their_positions(probe, row):
     clean = probe.content(row, "video", ModalityChange())
     moved = probe.content(row, "video", ModalityChange(damage=("frame_shuffle", 1.0)))
     assert clean.place_T.tolist() == list(range(len(clean.shown)))
@@ -147,13 +147,13 @@ def test_frames_that_moved_are_shown_with_their_places(probe, row):
     assert np.array_equal(moved.sequence, clean.sequence[moved.place_T])
 
 
-def test_entries_that_the_model_reads(data, probe, row):
+def test_entities_read_by_the_model(data, probe, row):
     read = probe.content(row, "table", ModalityChange()).entities_read
     assert read
     assert max(read) < 2 * len(data.products[row].table)
 
 
-def test_media_are_decoded_once(probe, row, monkeypatch):
+def test_decoded_media_are_cached(probe, row, monkeypatch):
     loaded = []
     load = damage.load_media
     monkeypatch.setattr(damage, "load_media", lambda *a: loaded.append(a[0]) or load(*a))
@@ -163,7 +163,7 @@ def test_media_are_decoded_once(probe, row, monkeypatch):
     assert sorted(loaded) == ["audio", "image", "video"]
 
 
-def test_of_feature_files_only_whole_vectors_can_move(data, row):
+def test_feature_files_allow_only_frame_damage(data, row):
     config = replace(data.config, video_features="file", image_features="file")
     probe = ProductEditor(replace(data, config=config))
     assert probe.kinds("image") == ()
@@ -173,25 +173,25 @@ def test_of_feature_files_only_whole_vectors_can_move(data, row):
     assert np.array_equal(moved.sequence, sequence(data, "video", row)[moved.place_T])
 
 
-def test_kinds_that_take_a_whole_modality_are_no_damage(probe):
+def test_kinds_of_damage_by_modality(probe):
     assert probe.kinds("text") == ("word_drop", "typo")
     assert probe.kinds("audio") == ("snr",)
 
 
-def test_a_file_that_is_gone_is_named(data, row, tmp_path):
+def test_missing_media_file_raises(data, row, tmp_path):
     gone = replace(data.products[row], image=tmp_path / "gone.png")
     products = (*data.products[:row], gone, *data.products[row + 1 :])
     with pytest.raises(MediaError, match=r"gone\.png"):
         ProductEditor(replace(data, products=products)).batch(row, {})
 
 
-def test_what_a_product_lacks_stays_missing(data, probe):
+def test_missing_modality_stays_missing(data, probe):
     row, m = next((r, k) for r, k in zip(*np.where(~data.present_NM), strict=True))
     change = ModalityChange(mismatch=True, damage=None)
     assert probe.content(int(row), MODALITIES[m], change) is None
 
 
-def test_a_strength_outside_its_limits_is_refused(probe, row):
+def test_strength_outside_its_limits_raises(probe, row):
     with pytest.raises(ValueError, match="outside"):
         probe.content(row, "image", ModalityChange(damage=("jpeg", 0.0)))
 
@@ -201,7 +201,7 @@ def unit(vector):
 
 
 @pytest.mark.parametrize("subset", [MODALITIES, ("text", "image", "audio"), ("video",)])
-def test_scores_are_those_of_the_slow_twin(make_model, make_batch, subset):
+def test_scores_equal_a_loop(make_model, make_batch, subset):
     model, batch = make_model(), make_batch([subset])
     reading = product_outputs(model, batch)
     with torch.no_grad():
@@ -223,7 +223,7 @@ def test_scores_are_those_of_the_slow_twin(make_model, make_batch, subset):
     assert reading.present_M.tolist() == [m in subset for m in MODALITIES]
 
 
-def test_the_policy_changes_the_fused_features_alone(make_model, make_batch):
+def test_policy_changes_only_fused_features(make_model, make_batch):
     model, batch = make_model("zero"), make_batch([("text", "image")])
     zero, skip, drop = (
         product_outputs(with_policy(model, p), batch) for p in ("zero", "skip", "drop")
@@ -236,7 +236,7 @@ def test_the_policy_changes_the_fused_features_alone(make_model, make_batch):
     assert skip.missing_token_M.sum() == 0
 
 
-def test_of_a_complete_product_no_policy_changes_anything(make_model, make_batch):
+def test_policy_is_irrelevant_for_complete_products(make_model, make_batch):
     model, batch = make_model("zero"), make_batch([MODALITIES])
     zero, skip = (product_outputs(with_policy(model, p), batch) for p in ("zero", "skip"))
     np.testing.assert_allclose(zero.fused_MD, skip.fused_MD, atol=1e-6)
@@ -244,12 +244,12 @@ def test_of_a_complete_product_no_policy_changes_anything(make_model, make_batch
     assert zero.token_M.min() > 0
 
 
-def test_learned_tokens_are_not_made_up(make_model):
+def test_learned_policy_without_learned_tokens_raises(make_model):
     with pytest.raises(ValueError, match="'zero': it has no learned tokens"):
         with_policy(make_model("zero"), "learned")
 
 
-def test_a_model_with_learned_tokens_can_do_without_them(make_model, make_batch):
+def test_learned_tokens_can_be_disabled(make_model, make_batch):
     learned, batch = make_model("learned"), make_batch([("text",)])
     zero = with_policy(learned, "zero")
     assert with_policy(learned, "learned") is learned
@@ -259,7 +259,7 @@ def test_a_model_with_learned_tokens_can_do_without_them(make_model, make_batch)
     )
 
 
-def test_another_policy_shares_the_weights_and_keeps_the_generator(make_model):
+def test_with_policy_shares_weights_and_keeps_the_generator(make_model):
     model = make_model("zero")
     torch.manual_seed(7)
     expected = torch.rand(1)
@@ -272,28 +272,28 @@ def test_another_policy_shares_the_weights_and_keeps_the_generator(make_model):
         assert weights[name].data_ptr() == weight.data_ptr()
 
 
-def test_tokens_that_stand_in_are_those_of_the_encoder(make_model):
+def test_missing_token_count_equals_the_encoders(make_model):
     model = make_model("zero")
     for m in MODALITIES:
         assert missing_token_count(model, m) == model.encoders[m].impute_zeros().shape[1]
         assert missing_token_count(make_model("skip"), m) == 0
 
 
-def test_a_model_of_fewer_modalities(make_model, make_batch):
+def test_outputs_of_a_model_of_two_modalities(make_model, make_batch):
     model = make_model("zero", modalities=("text", "image"))
     reading = product_outputs(model, make_batch([MODALITIES]).only(("text", "image")))
     assert reading.token_M.nonzero()[0].tolist() == [0, 2]
     assert reading.missing_token_M.sum() == 0
 
 
-def test_nothing_and_two_products_are_refused(make_model, make_batch):
+def test_empty_product_and_two_products_raise(make_model, make_batch):
     with pytest.raises(ValueError, match="no product"):
         product_outputs(make_model(), make_batch([()]))
     with pytest.raises(ValueError, match="expected a batch of one product, got 2"):
         product_outputs(make_model(), make_batch([("text",), ("text",)]))
 
 
-def test_threads_come_back():
+def test_one_thread_restores_the_setting():
     before = torch.get_num_threads()
     with one_thread():
         assert torch.get_num_threads() == 1
@@ -304,7 +304,7 @@ def test_threads_come_back():
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_weights_in_the_form_of_the_run(make_model, make_batch, normalise):
+def test_logged_weights_follow_the_loss_settings(make_model, make_batch, normalise):
     reading = product_outputs(make_model(), make_batch([("text", "image")]))
     loss = LossConfig(row_normalise=normalise)
     expected = reading.normalised_MM if normalise else reading.weighted_MM
@@ -314,7 +314,7 @@ def test_weights_in_the_form_of_the_run(make_model, make_batch, normalise):
     assert (fused[1] == 0).all()
 
 
-def test_neighbours_leave_the_product_itself_out():
+def test_nearest_products_exclude_the_product_itself():
     emb_GD = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
     index = SearchIndex.build(emb_GD, [f"p{k}" for k in range(9)])
     cosine_G = index.emb_GD @ index.emb_GD[3]
@@ -325,6 +325,6 @@ def test_neighbours_leave_the_product_itself_out():
     assert len(nearest_products(index, index.emb_GD[3], "p3", 20)) == 8
 
 
-def test_policies_are_those_of_the_config(make_model):
+def test_with_policy_sets_the_config(make_model):
     model = make_model("zero")
     assert with_policy(model, "skip").missing == MissingConfig("skip")

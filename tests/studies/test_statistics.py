@@ -62,7 +62,7 @@ def outcome(records, comparison=GROUPED):
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=12))
-def test_t_interval_equals_scipy(values):
+def test_seed_interval_equals_scipys_t_interval(values):
     found = seed_interval(np.array(values))
     spread = stats.sem(values)
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), max(spread, 1e-300))
@@ -70,20 +70,20 @@ def test_t_interval_equals_scipy(values):
     assert found.n == len(values)
 
 
-def test_one_seed_has_no_interval_and_none_no_value():
+def test_seed_interval_of_one_or_no_value():
     assert seed_interval(np.array([0.3])) == Estimate(0.3, None, None, 1)
     assert seed_interval(np.array([0.3, np.nan])).n == 1
     assert seed_interval(np.array([])) == NOTHING == seed_interval(np.array([np.nan]))
 
 
 @given(st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=2, max_size=9))
-def test_paired_p_equals_scipy(values):
+def test_paired_t_test_equals_scipy(values):
     if len(set(values)) > 1:
         expected = stats.ttest_1samp(values, 0.0).pvalue
         assert paired_t_test(np.array(values)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_p_of_seeds_that_all_agree():
+def test_paired_t_test_of_equal_differences():
     assert paired_t_test(np.array([0.1] * 5)) == 0.0
     assert paired_t_test(np.zeros(5)) == 1.0
     assert paired_t_test(np.array([0.1])) is None
@@ -98,7 +98,7 @@ def test_holm_by_hand():
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=8))
-def test_holm_equals_its_slow_twin(values):
+def test_holm_equals_the_definition(values):
     known = sorted(p for p in values if p is not None)
     steps = [min(1.0, (len(known) - j) * p) for j, p in enumerate(known)]
     for p, adjusted in zip(values, holm(values), strict=True):
@@ -114,37 +114,36 @@ EDGE = Estimate(0.5, 0.0, 1.0, 5)
 ALONE = Estimate(1.0, None, None, 1)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "products", "verdict", "note"),
-    [
-        (ABOVE, ABOVE, "supported", ""),
-        (BELOW, BELOW, "contradicted", ""),
-        (HOLDS, HOLDS, "not decided", ""),
-        (EDGE, EDGE, "not decided", ""),
-        (ABOVE, HOLDS, "not decided", "over seeds only: other products"),
-        (BELOW, HOLDS, "not decided", "over seeds only: other products"),
-        (ABOVE, EDGE, "not decided", "over seeds only: other products"),
-        (HOLDS, ABOVE, "not decided", "over products only: other trainings"),
-        (HOLDS, BELOW, "not decided", "over products only: other trainings"),
-        (ABOVE, BELOW, "not decided", "opposite directions"),
-        (BELOW, ABOVE, "not decided", "opposite directions"),
-        (ABOVE, None, "supported", "no values by product"),
-        (BELOW, None, "contradicted", "no values by product"),
-        (HOLDS, None, "not decided", ""),
-        (ABOVE, ALONE, "not decided", "too few products"),
-        *((ALONE, p, "not decided", "fewer than two seeds") for p in (ABOVE, BELOW, HOLDS, None)),
-        *((NOTHING, p, "not decided", "fewer than two seeds") for p in (ABOVE, ALONE, None)),
-    ],
-)
-def test_every_verdict(seeds, products, verdict, note):
-    found, said = decide(seeds, products)
-    assert found == verdict
-    assert (note in said) if note else said == ""
+VERDICTS = [
+    (ABOVE, ABOVE, "supported", ""),
+    (BELOW, BELOW, "contradicted", ""),
+    (HOLDS, HOLDS, "not decided", ""),
+    (EDGE, EDGE, "not decided", ""),
+    (ABOVE, HOLDS, "not decided", "over seeds only: other products"),
+    (BELOW, HOLDS, "not decided", "over seeds only: other products"),
+    (ABOVE, EDGE, "not decided", "over seeds only: other products"),
+    (HOLDS, ABOVE, "not decided", "over products only: other trainings"),
+    (HOLDS, BELOW, "not decided", "over products only: other trainings"),
+    (ABOVE, BELOW, "not decided", "opposite directions"),
+    (BELOW, ABOVE, "not decided", "opposite directions"),
+    (ABOVE, None, "supported", "no values by product"),
+    (BELOW, None, "contradicted", "no values by product"),
+    (HOLDS, None, "not decided", ""),
+    (ABOVE, ALONE, "not decided", "too few products"),
+    *((ALONE, p, "not decided", "fewer than two seeds") for p in (ABOVE, BELOW, HOLDS, None)),
+    *((NOTHING, p, "not decided", "fewer than two seeds") for p in (ABOVE, ALONE, None)),
+]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_paired_difference_equals_a_loop(seed):
-    records = everything(seed=seed)
+def test_verdict_of_every_pair_of_intervals():
+    for seeds, products, verdict, note in VERDICTS:
+        found, reason = decide(seeds, products)
+        assert found == verdict, (seeds, products)
+        assert (note in reason) if note else reason == "", (seeds, products)
+
+
+def test_compare_equals_a_loop():
+    records = everything()
     by = {(r.factors["policy"], r.factors["rate"], r.seed): r for r in records}
     found = outcome(records)
     for s in range(4):
@@ -171,7 +170,7 @@ def test_paired_difference_equals_a_loop(seed):
     assert found.pairs == 2
 
 
-def test_groups_are_averaged_by_hand():
+def test_contexts_are_averaged_by_hand():
     values = {("zero", 0.0): (0.8, 0.6), ("zero", 0.5): (0.4, 0.6),
               ("drop", 0.0): (0.5, 0.5), ("drop", 0.5): (0.1, 0.3)}  # fmt: skip
     records = [record(*k, s, v[s], [v[s]] * 3) for k, v in values.items() for s in (0, 1)]
@@ -183,7 +182,7 @@ def test_groups_are_averaged_by_hand():
     assert found.products.n == 3
 
 
-def test_like_is_compared_with_like():
+def test_cells_are_matched_by_their_other_factors():
     extra = Cell({"policy": "zero", "rate": 0.9})
     study = replace(STUDY, cells=(*CELLS, extra))
     contexts = matching_cells(study, GROUPED)
@@ -193,7 +192,7 @@ def test_like_is_compared_with_like():
     assert matching_cells(study, one_sided) == [(better, [("drop", 0.5)])]
 
 
-def test_sides_without_a_common_context_are_impossible():
+def test_comparison_without_common_context_is_impossible():
     cells = (Cell({"policy": "zero", "rate": 0.0}), Cell({"policy": "drop", "rate": 0.5}))
     study = Study("s", "Is it?", ("policy", "rate"), cells, (GROUPED,))
     found = compare(study, GROUPED, {})
@@ -201,7 +200,7 @@ def test_sides_without_a_common_context_are_impossible():
     assert "agree" in found.note
 
 
-def test_a_failed_cell_makes_it_impossible_with_the_reason():
+def test_failed_cell_makes_the_comparison_impossible():
     records = everything()
     broken = replace(records[-1], status="failed", reason="nothing left", figures={}, queries={})
     found = outcome([*records[:-1], broken])
@@ -209,13 +208,13 @@ def test_a_failed_cell_makes_it_impossible_with_the_reason():
     assert found.note == "policy = drop, rate = 0.5: nothing left"
 
 
-def test_a_failed_cell_of_another_comparison_does_not_matter():
+def test_failed_cell_of_another_comparison_is_ignored():
     records = [r for r in everything() if r.factors != {"policy": "drop", "rate": 0.0}]
     bad = record("drop", 0.0, 0, 0.0, status="failed", reason="no")
     assert outcome([*records, bad], SINGLE).verdict == "supported"
 
 
-def test_a_seed_counts_only_where_all_cells_have_it():
+def test_seed_counts_only_if_all_cells_have_it():
     records = everything()
     gone = [r for r in records if not (r.seed == 1 and r.factors["rate"] == 0.5)]
     assert set(outcome(gone).by_seed) == {0, 2, 3}
@@ -225,13 +224,13 @@ def test_a_seed_counts_only_where_all_cells_have_it():
     assert outcome([]).verdict == "not decided"
 
 
-def test_one_seed_decides_nothing():
+def test_one_seed_is_not_decided():
     found = outcome(everything(seeds=1))
     assert (found.verdict, found.p, found.seeds.low) == ("not decided", None, None)
     assert found.products.low > 0
 
 
-def test_without_values_by_product_the_seeds_decide():
+def test_seeds_decide_without_values_by_product():
     records = [replace(r, queries={}) for r in everything()]
     found = outcome(records)
     assert found.products is None
@@ -239,7 +238,7 @@ def test_without_values_by_product_the_seeds_decide():
     assert "no values by product" in found.note
 
 
-def test_products_that_never_asked_are_no_products():
+def test_products_that_are_no_queries_do_not_count():
     blank = [replace(r, queries={TEST: {METRIC: [float("nan")] * 30}}) for r in everything()]
     assert outcome(blank).products is None
     single = [replace(r, queries={TEST: {METRIC: [0.5]}}) for r in everything()]
@@ -247,14 +246,14 @@ def test_products_that_never_asked_are_no_products():
     assert "too few products" in outcome(single).note
 
 
-def test_runs_of_different_products_are_refused():
+def test_runs_with_different_numbers_of_products_raise():
     records = everything()
     odd = replace(records[0], queries={TEST: {METRIC: [0.5] * 7}})
     with pytest.raises(ValueError, match="products"):
         outcome([odd, *records[1:]])
 
 
-def test_records_that_do_not_belong_together_are_refused():
+def test_inconsistent_records_raise():
     records = everything()
     with pytest.raises(ValueError, match="two runs of policy = zero"):
         index_runs(STUDY, [*records, replace(records[0], key="other")])
@@ -264,7 +263,7 @@ def test_records_that_do_not_belong_together_are_refused():
     assert len(index_runs(STUDY, [*records, *others])) == len(records)
 
 
-def test_holm_runs_over_the_comparisons_that_have_a_test():
+def test_holm_covers_the_comparisons_with_a_test():
     found = compare_all(STUDY, index_runs(STUDY, everything()))
     assert [o.p_holm for o in found] == holm([o.p for o in found])
     bad = record("drop", 0.0, 9, 0.0, status="failed", reason="no")
@@ -273,7 +272,7 @@ def test_holm_runs_over_the_comparisons_that_have_a_test():
     assert second.p_holm == second.p
 
 
-def test_the_seed_interval_covers_zero_as_often_as_it_says():
+def test_seed_interval_has_nominal_coverage():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(400):
@@ -300,23 +299,20 @@ def test_spearman_equals_scipy(tied):
     assert spearman(x_N, -(x_N**3)) == pytest.approx(-1)
 
 
-def test_spearman_leaves_out_what_one_side_lacks():
+def test_spearman_ignores_nan():
     x_N, y_N = np.array([1, 2, NAN, 4, 9, 7]), np.array([1, 5, 0, 3, NAN, 9])
     assert spearman(x_N, y_N) == pytest.approx(spearmanr([1, 2, 4, 7], [1, 5, 3, 9]).statistic)
 
 
-@pytest.mark.parametrize(
-    ("x_N", "y_N"),
-    [
+def test_spearman_of_few_or_equal_values_is_nan():
+    for x_N, y_N in (
         ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]),
         ([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]),
         ([1.0, 2.0], [1.0, 2.0]),
         ([1.0, 2.0, NAN], [1.0, 2.0, 3.0]),
         ([NAN, NAN, NAN], [1.0, 2.0, 3.0]),
-    ],
-)
-def test_spearman_of_too_little_is_nan(x_N, y_N):
-    assert math.isnan(spearman(np.array(x_N), np.array(y_N)))
+    ):
+        assert math.isnan(spearman(np.array(x_N), np.array(y_N)))
 
 
 def slow_auc(values, true):
@@ -330,7 +326,7 @@ def slow_auc(values, true):
     return sum(wins) / len(wins)
 
 
-def test_auc_equals_the_double_loop(tied):
+def test_auc_equals_a_double_loop(tied):
     value_N, kind_N = tied
     true_N = kind_N > 2
     assert auc(value_N, true_N) == pytest.approx(slow_auc(value_N.tolist(), true_N.tolist()))
@@ -340,6 +336,6 @@ def test_auc_equals_the_double_loop(tied):
     assert auc([2, 1, 0], [True, False, False]) == 1
 
 
-@pytest.mark.parametrize("true_N", [[True] * 3, [False] * 3, []])
-def test_auc_without_both_kinds_is_nan(true_N):
-    assert math.isnan(auc(np.arange(len(true_N)), true_N))
+def test_auc_of_one_class_is_nan():
+    for true_N in ([True] * 3, [False] * 3, []):
+        assert math.isnan(auc(np.arange(len(true_N)), true_N))

@@ -39,7 +39,7 @@ def study(**changes):
     return Study(**(whole | changes))
 
 
-def test_config_changes_only_what_the_cell_names():
+def test_config_changes_only_the_cells_settings():
     settings = {"missing.policy": "learned", "train.steps": 7, "loss.tasks": ["MLM"],
                 "model.jct_layers": 0, "loss.temperature": 1}  # fmt: skip
     before = MICRO.to_dict()
@@ -54,26 +54,24 @@ def test_config_changes_only_what_the_cell_names():
     assert Cell({}).config(MICRO, MICRO.train.seed) == MICRO
 
 
-def test_the_seed_is_the_runs_whatever_the_cell_says():
+def test_seed_of_the_run_overrides_the_cells():
     assert Cell({}, {"train.seed": 3}).config(MICRO, 5).train.seed == 5
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["train.stepz", "trains.steps", "steps", "train.steps.more", "missing.policy.e", "train.", ""],
-)
-def test_an_unknown_setting_is_named(name):
-    with pytest.raises(ValueError, match=f"unknown setting {name}$"):
-        Cell({}, {name: 1}).config(MICRO, 0)
+def test_unknown_settings_raise():
+    wrong = "train.stepz", "trains.steps", "steps", "train.steps.more", "missing.policy.e", "train."
+    for name in (*wrong, ""):
+        with pytest.raises(ValueError, match=f"unknown setting {name}$"):
+            Cell({}, {name: 1}).config(MICRO, 0)
 
 
-def test_a_value_that_does_not_fit_is_named():
+def test_invalid_values_raise():
     for name, value in (("train.steps", "many"), ("missing.policy", "zeros"), ("train", 3)):
         with pytest.raises(ValueError, match=name):
             Cell({}, {name: value}).config(MICRO, 0)
 
 
-def test_identity_is_all_but_the_name():
+def test_identity_excludes_only_the_factors():
     cell = Cell({"a": 1}, {"train.steps": 3}, (Noise("missing", "text"),), "uniter", "rank")
     assert replace(cell, factors={"b": "2"}).identity() == cell.identity()
     assert set(cell.identity()) == {"settings", "noises", "model", "weigher", "tests"}
@@ -89,7 +87,7 @@ def test_identity_is_all_but_the_name():
     assert len({str(cell.identity()), *identities}) == len(others) + 1
 
 
-def test_matches_is_about_the_named_factors():
+def test_matches_compares_the_named_factors():
     factors = {"policy": "zero", "rate": 0.5}
     assert matches(factors, {})
     assert matches(factors, {"rate": 0.5})
@@ -97,9 +95,7 @@ def test_matches_is_about_the_named_factors():
     assert not matches(factors, {"speed": 1})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+INVALID = [
         ({"factors": ("policy",)}, r"study s: a cell has factors \('policy', 'rate'\)"),
         ({"factors": ("rate", "policy")}, "a cell has factors"),
         ({"cells": (*CELLS, Cell({"policy": "zero"}))}, "a cell has factors"),
@@ -112,14 +108,16 @@ def test_matches_is_about_the_named_factors():
         ({"seeds": 0}, "study s: seeds must be positive"),
         ({"seeds": -1}, "seeds must be positive"),
         ({"cells": (*CELLS, CELLS[0])}, "study s: two cells have {'policy': 'zero', 'rate': 0.0}"),
-    ],
-)  # fmt: skip
-def test_a_study_that_cannot_be_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        study(**changes)
+]  # fmt: skip
 
 
-def test_with_seeds_changes_the_seeds_alone():
+def test_invalid_studies_raise():
+    for changes, message in INVALID:
+        with pytest.raises(ValueError, match=message):
+            study(**changes)
+
+
+def test_with_seeds_changes_only_the_seeds():
     assert study().with_seeds(2) == study(seeds=2)
     with pytest.raises(ValueError, match="seeds must be positive"):
         study().with_seeds(0)
@@ -133,71 +131,72 @@ def measured(study, test):
     return {m for m in known if m.startswith("AUC") == (test == "training")}
 
 
-BOTH = [(name, quick) for name in STUDIES for quick in (False, True)]
+MADE = [STUDIES[name](quick) for name in STUDIES for quick in (False, True)]
 
 
-@pytest.mark.parametrize(("name", "quick"), BOTH)
-def test_studies_can_be_run_as_they_are(name, quick):
-    made = STUDIES[name](quick)
-    assert made.name == name
-    assert made.question.endswith("?")
-    assert made.figure in ("lines", "bars")
-    assert made.comparisons
-    for cell in made.cells:
+def test_studies_are_valid():
+    assert [study.name for study in MADE] == [name for name in STUDIES for _ in range(2)]
+    for made in MADE:
+        assert made.question.endswith("?"), made.name
+        assert made.figure in ("lines", "bars"), made.name
+        assert made.comparisons, made.name
+    for name, cell in [(made.name, cell) for made in MADE for cell in made.cells]:
         if name in TOY_STUDIES:
             assert _setting(cell, 3).seed == 3
             assert cell.model == "toy"
             continue
         config = cell.config(MICRO, 0)
         assert isinstance(config, Config)
-        assert set(differing_keys(config, MICRO)) <= set(cell.settings)
+        assert set(differing_keys(config, MICRO)) <= set(cell.settings), cell
         assert cell.model in MODELS
         assert cell.weight_fn in ("", *WEIGHT_FNS)
         names = [test.name for test in cell.tests]
-        assert len(set(names)) == len(names)
-        assert "training" not in names, "the diagnosis has that name among a run's figures"
+        assert len(set(names)) == len(names), cell
+        assert "training" not in names, "reserved for the diagnosis"
 
 
-@pytest.mark.parametrize(("name", "quick"), BOTH)
-def test_comparisons_are_about_what_both_sides_measure(name, quick):
-    made = STUDIES[name](quick)
-    for comparison in made.comparisons:
-        sides = [
-            [cell for cell in made.cells if matches(cell.factors, side)]
-            for side in (comparison.better, comparison.worse)
-        ]
-        assert all(sides), comparison.claim
-        assert not {id(c) for c in sides[0]} & {id(c) for c in sides[1]}, comparison.claim
-        assert comparison.metric in made.metrics
-        for cell in (*sides[0], *sides[1]):
-            assert comparison.test in {"training", *(test.name for test in cell.tests)}
-        assert comparison.metric in measured(name, comparison.test)
-    claims = [(c.claim, c.test, c.metric) for c in made.comparisons]
-    assert len(set(claims)) == len(claims)
+def test_comparisons_use_figures_of_both_sides():
+    for made in MADE:
+        for comparison in made.comparisons:
+            sides = [
+                [cell for cell in made.cells if matches(cell.factors, side)]
+                for side in (comparison.better, comparison.worse)
+            ]
+            assert all(sides), comparison.claim
+            assert not {id(c) for c in sides[0]} & {id(c) for c in sides[1]}, comparison.claim
+            assert comparison.metric in made.metrics
+            for cell in (*sides[0], *sides[1]):
+                assert comparison.test in {"training", *(test.name for test in cell.tests)}
+            assert comparison.metric in measured(made.name, comparison.test)
+        claims = [(c.claim, c.test, c.metric) for c in made.comparisons]
+        assert len(set(claims)) == len(claims), made.name
 
 
-@pytest.mark.parametrize(("name", "quick"), BOTH)
-def test_metrics_and_retention_are_measured(name, quick):
-    made = STUDIES[name](quick)
-    assert {c.metric for c in made.comparisons} <= set(made.metrics)
-    assert made.metrics[0] in {c.metric for c in made.comparisons}
-    known = measured(name, "held out") | measured(name, "training")
-    assert set(made.metrics) <= known <= set(METRICS)
-    for wanted in made.retention:
-        cells = [cell for cell in made.cells if matches(cell.factors, wanted)]
-        assert len(cells) == 1
-        assert any(t.name == "complete" and t.complete and t.subsets for t in cells[0].tests)
+def test_metrics_and_retention_are_measured():
+    for made in MADE:
+        compared = {c.metric for c in made.comparisons}
+        known = measured(made.name, "held out") | measured(made.name, "training")
+        assert made.metrics[0] in compared, made.name
+        assert compared <= set(made.metrics) <= known <= set(METRICS), made.name
+        for wanted in made.retention:
+            (cell,) = [cell for cell in made.cells if matches(cell.factors, wanted)]
+            assert any(t.name == "complete" and t.complete and t.subsets for t in cell.tests)
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_quick_is_a_smaller_part_of_the_whole(name):
-    whole, quick = STUDIES[name](False), STUDIES[name](True)
-    assert len(quick.cells) < len(whole.cells)
-    assert quick.factors == whole.factors
-    assert quick.question == whole.question
-    places = [cell.factors for cell in whole.cells]
-    assert all(cell.factors in places for cell in quick.cells)
-    assert len(quick.comparisons) <= len(whole.comparisons)
+def test_quick_studies_are_subsets():
+    for whole, quick in zip(MADE[::2], MADE[1::2], strict=True):
+        assert len(quick.cells) < len(whole.cells), whole.name
+        assert quick.factors == whole.factors, whole.name
+        assert quick.question == whole.question, whole.name
+        places = [cell.factors for cell in whole.cells]
+        assert all(cell.factors in places for cell in quick.cells), whole.name
+        assert len(quick.comparisons) <= len(whole.comparisons), whole.name
+
+
+def test_comparison_between_two_values_of_a_factor():
+    found = Comparison.between("c", "rate", 0.0, 0.5, "Recall@10", "complete", policy="zero")
+    better, worse = {"policy": "zero", "rate": 0.0}, {"policy": "zero", "rate": 0.5}
+    assert found == Comparison("c", better, worse, "complete", "Recall@10")
 
 
 NAN = float("nan")
@@ -224,7 +223,7 @@ def plain(value):
     return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
-def test_records_come_back_as_they_were(tmp_path):
+def test_records_round_trip(tmp_path):
     path = tmp_path / "new" / "runs.parquet"
     write_records(path, [DONE, FAILED])
     found = read_records(path)
@@ -242,7 +241,7 @@ def test_values_by_product_are_kept_in_single_precision(tmp_path):
     assert value == pytest.approx(0.1, rel=1e-7)
 
 
-def test_nothing_there_and_no_runs_are_both_empty(tmp_path):
+def test_missing_file_and_no_runs_are_empty(tmp_path):
     assert read_records(tmp_path / "nowhere.parquet") == []
     write_records(tmp_path / "runs.parquet", [])
     assert read_records(tmp_path / "runs.parquet") == []
@@ -250,7 +249,7 @@ def test_nothing_there_and_no_runs_are_both_empty(tmp_path):
     assert read_records(tmp_path / "runs.parquet") == [FAILED]
 
 
-def test_strange_files_are_named(tmp_path):
+def test_invalid_files_raise(tmp_path):
     path = tmp_path / "runs.parquet"
     write_records(path, [DONE])
     whole = path.read_bytes()
@@ -267,7 +266,7 @@ def test_strange_files_are_named(tmp_path):
         read_records(path)
 
 
-def test_a_file_of_another_version_is_refused(tmp_path, monkeypatch):
+def test_file_of_another_version_raises(tmp_path, monkeypatch):
     path = tmp_path / "runs.parquet"
     write_records(path, [DONE])
     monkeypatch.setattr(store, "VERSION", "99")
@@ -275,7 +274,7 @@ def test_a_file_of_another_version_is_refused(tmp_path, monkeypatch):
         read_records(path)
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+def test_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "runs.parquet"
     write_records(path, [FAILED])
     original = pq.write_table

@@ -96,7 +96,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_weights_equal_the_loop(situation, name):
+def test_weights_equal_a_loop(situation, name):
     pooled_BMD, present_BM, pairs, _ = situation
     weight_BP = WEIGHTINGS[name].weigh(*situation)
     checked = 0
@@ -109,7 +109,7 @@ def test_weights_equal_the_loop(situation, name):
     assert checked > 20
 
 
-def test_oracle_is_the_truth(situation):
+def test_oracle_equals_the_truth(situation):
     true_BM = situation[3]
     weight_BP = WEIGHTINGS["oracle"].weigh(*situation)
     expected = [[float(row[i] and row[j]) for i, j in PAIRS] for row in true_BM.tolist()]
@@ -117,14 +117,14 @@ def test_oracle_is_the_truth(situation):
     assert 0 < weight_BP.mean() < 1
 
 
-def test_every_weighting_is_in_the_loops_or_exact():
+def test_every_weighting_has_a_reference():
     controls = {name for name, weighting in WEIGHTINGS.items() if weighting.matched_to}
     assert set(SLOW) | controls | {"oracle"} == set(WEIGHTINGS)
     assert all(WEIGHTINGS[name].matched_to in WEIGHTINGS for name in controls)
 
 
 @pytest.mark.parametrize("name", REGIMES)
-def test_rates_are_right_and_test_products_are_clean(name):
+def test_rates_of_training_and_test_views(name):
     regime = REGIMES[name]
     train, test = (draw_views(regime, 4000, 4, seed=0, test=test) for test in (False, True))
     for rates, happened_BM in (
@@ -137,7 +137,7 @@ def test_rates_are_right_and_test_products_are_clean(name):
     assert not train.view_BML[~train.present_BM].any()
 
 
-def test_views_show_their_product_unless_mismatched():
+def test_only_mismatched_views_show_another_product():
     """With hardly any noise, a linear map fitted on the true pairs explains those alone."""
     regime = Regime(sigma=(1e-4,) * 5, mismatch=(0.0, 0.5, 0.0, 0.0, 0.0))
     views = draw_views(regime, 3000, 3, seed=1)
@@ -151,7 +151,7 @@ def test_views_show_their_product_unless_mismatched():
     assert explained[1] < 0
 
 
-def test_seeds_differ_and_repeat():
+def test_views_depend_on_the_seed():
     regime = REGIMES["mismatch_noise"]
     first, again, other = (draw_views(regime, 50, 4, seed).view_BML for seed in (0, 0, 1))
     assert torch.equal(first, again)
@@ -160,7 +160,7 @@ def test_seeds_differ_and_repeat():
     assert not torch.isclose(first, test).any(dim=2).all()
 
 
-def test_information_of_gaussian_views():
+def test_information_by_hand():
     regime = Regime(sigma=(0.0, 1.0, 1.0, float("inf"), 0.5), mismatch=(0, 0, 0.5, 0, 0))
     info_P, info_M = information(regime, latent=4)
     by_pair = dict(zip(PAIRS, info_P.tolist(), strict=True))
@@ -173,14 +173,14 @@ def test_information_of_gaussian_views():
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("regime", ["missing", "mismatch"])
-def test_runs_are_finite(regime, weighting):
+def test_runs_give_finite_figures(regime, weighting):
     figures = run_toy(ToySetting(regime, weighting, **SHORT))
     assert all(math.isfinite(value) for value in figures.values())
     assert {f"own_{m}" for m in MODALITIES} < set(figures)
     assert ("auc_weights" in figures) == (regime == "mismatch")
 
 
-def test_a_run_repeats_and_depends_on_its_seed():
+def test_run_is_deterministic_and_depends_on_the_seed():
     first, again, other = (
         run_toy(ToySetting("mismatch", "posterior", seed, **SHORT)) for seed in (0, 0, 1)
     )
@@ -188,7 +188,7 @@ def test_a_run_repeats_and_depends_on_its_seed():
     assert first != other
 
 
-def test_uniform_start_makes_weightings_equal_until_its_end():
+def test_weightings_are_equal_during_the_uniform_start():
     setting = {**SHORT, "steps": 3, "uniform_steps": 3}
     recalls = {
         run_toy(ToySetting("mismatch", w, **setting))["recall"] for w in ("uniform", "oracle")
@@ -196,7 +196,7 @@ def test_uniform_start_makes_weightings_equal_until_its_end():
     assert len(recalls) == 1
 
 
-def test_the_control_has_the_scale_of_the_weights_on_the_logits():
+def test_matched_control_has_the_same_mean_weight():
     weights, control = (
         run_toy(ToySetting("noise", name, **SHORT)) for name in ("logits", "logits_control")
     )
@@ -205,14 +205,14 @@ def test_the_control_has_the_scale_of_the_weights_on_the_logits():
     assert "order_weights" not in control
 
 
-def test_oracle_beats_uniform_where_products_are_mismatched():
+def test_oracle_beats_uniform_under_mismatch():
     setting = {"steps": 150, "uniform_steps": 30, "products": 4096}
     recall = {w: run_toy(ToySetting("mismatch", w, **setting)) for w in ("uniform", "oracle")}
     assert recall["oracle"]["recall"] > recall["uniform"]["recall"] + 0.08
     assert recall["oracle"]["auc_weights"] == 1
 
 
-def test_weights_collapse_only_where_the_gradient_flows():
+def test_weights_collapse_only_with_flowing_gradient():
     setting = {"steps": 150, "uniform_steps": 30, "products": 2048, "test_products": 100}
     weight = {
         name: run_toy(ToySetting("noise", name, **setting))["weight"]
@@ -236,6 +236,6 @@ def test_the_study_covers_all_regimes_and_weightings():
         ({"batch": 10_000}, "toy batch must not exceed"),
     ],
 )
-def test_wrong_settings_are_named(wrong, message):
+def test_invalid_settings_raise(wrong, message):
     with pytest.raises(ValueError, match=message):
         ToySetting(**wrong)

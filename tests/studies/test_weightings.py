@@ -140,7 +140,7 @@ def slow_own(pair_BP, present_BM):
             TRUE_NM[INDEX_B[a], i] and TRUE_NM[INDEX_B[a], j])),
     ],
 )  # fmt: skip
-def test_weights_equal_the_loop_over_products(pooled_BMD, present_BM, name, slow):
+def test_weights_equal_a_loop_over_products(pooled_BMD, present_BM, name, slow):
     weights = weigh(name, pooled_BMD, present_BM)
     expected_BP = torch.zeros(8, 10)
     for a, p, i, j in pairs_there(present_BM):
@@ -153,7 +153,7 @@ def test_weights_equal_the_loop_over_products(pooled_BMD, present_BM, name, slow
     close(weights.own_BM, own_BM / own_BM[present_BM].mean())
 
 
-def test_stranger_ranks_equal_the_double_loop(pooled_BMD, present_BM):
+def test_negative_ranks_equal_a_double_loop(pooled_BMD, present_BM):
     share_BP = negative_ranks(pooled_BMD, present_BM)
     expected_BP = torch.zeros(8, 10)
     for a, p, i, j in pairs_there(present_BM):
@@ -164,7 +164,7 @@ def test_stranger_ranks_equal_the_double_loop(pooled_BMD, present_BM):
 
 @pytest.mark.parametrize("name", ["relative", "rank", "oracle", "shuffled", "moving",
                                   "reliability", "mixture"])  # fmt: skip
-def test_mean_is_one_over_what_is_there(pooled_BMD, present_BM, name):
+def test_weights_have_a_mean_of_one(pooled_BMD, present_BM, name):
     weights = weigh(name, pooled_BMD, present_BM)
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
     assert weights.pair_BP[valid_BP].mean().item() == pytest.approx(1, abs=1e-5)
@@ -172,7 +172,7 @@ def test_mean_is_one_over_what_is_there(pooled_BMD, present_BM, name):
 
 
 @pytest.mark.parametrize("name", WEIGHT_FNS)
-def test_absent_modalities_have_weight_0_and_say_nothing(pooled_BMD, present_BM, name):
+def test_absent_modalities_have_weight_0_and_no_influence(pooled_BMD, present_BM, name):
     before = weigh(name, pooled_BMD, present_BM)
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
     assert not before.pair_BP[~valid_BP].any()
@@ -192,7 +192,7 @@ def test_no_gradient_flows_through_the_weights(pooled_BMD, present_BM, name):
     assert not weights.own_BM.requires_grad
 
 
-def test_matched_is_the_mean_of_the_scores(pooled_BMD, present_BM):
+def test_matched_equals_the_mean_of_the_scores(pooled_BMD, present_BM):
     weighted_BMM = inter_modality_scores(pooled_BMD, present_BM).weighted_BMM
     entries = [float(weighted_BMM[a, i, j]) for a, _, i, j in pairs_there(present_BM)]
     assert min(entries) < 0, "negative ones count as they are"
@@ -203,7 +203,7 @@ def test_matched_is_the_mean_of_the_scores(pooled_BMD, present_BM):
     close(weights.own_BM, sum(own) / len(own) * present_BM)
 
 
-def test_shuffled_deals_each_columns_weights_to_other_products(pooled_BMD, present_BM):
+def test_shuffled_permutes_each_column(pooled_BMD, present_BM):
     weighted_BMM = inter_modality_scores(pooled_BMD, present_BM).weighted_BMM
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
     pair_BP = weighted_BMM[:, LEFT, RIGHT].clamp(min=0) * valid_BP
@@ -219,7 +219,7 @@ def test_shuffled_deals_each_columns_weights_to_other_products(pooled_BMD, prese
         assert not torch.allclose(was_BX, is_BX)
 
 
-def test_shuffled_deals_evenly():
+def test_shuffled_permutes_uniformly():
     """Each of three valid entries goes to each of three places a third of the time."""
     weight_BX = torch.tensor([[1.0], [2.0], [9.0], [3.0]]).expand(-1, 6000)
     valid_BX = torch.tensor([[True], [True], [False], [True]]).expand(-1, 6000)
@@ -267,7 +267,7 @@ def batch_of(index, present_BM=None):
     return ProductBatch({}, present_BM, torch.tensor(index))
 
 
-def test_the_table_keeps_first_values_and_averages_later_ones():
+def test_moving_averages_by_hand():
     table = MovingAverages(TrainingTruth(torch.ones(5, 5, dtype=torch.bool), 2), keep=0.75)
     first = table.update(torch.full((2, 10), 4.0), batch_of([3, 1]))
     assert first.tolist() == [[4.0] * 10] * 2
@@ -280,7 +280,7 @@ def test_the_table_keeps_first_values_and_averages_later_ones():
 
 
 @pytest.mark.parametrize("name", ["moving", "reliability", "mixture"])
-def test_a_products_memory_is_its_own(pooled_BMD, present_BM, name, monkeypatch):
+def test_moving_averages_of_products_are_independent(pooled_BMD, present_BM, name, monkeypatch):
     """The table's values at the other products stay the same when one product's past was another
     one. (Weights are divided by the batch's mean, so only they may move, all by one factor.)"""
     tables, original = [], MovingAverages.__init__
@@ -303,7 +303,7 @@ def test_a_products_memory_is_its_own(pooled_BMD, present_BM, name, monkeypatch)
     assert factors[factors.isfinite()].std() < 1e-5
 
 
-def test_moving_averages_a_products_posterior(pooled_BMD, present_BM):
+def test_moving_averages_the_posterior_of_each_product(pooled_BMD, present_BM):
     """Two batches, the second with the products in other company."""
     weight_fn, tables = made("moving"), {}
     for round_, order in enumerate((range(8), (5, 3, 0, 6, 1))):
@@ -319,7 +319,7 @@ def test_moving_averages_a_products_posterior(pooled_BMD, present_BM):
         close(found.pair_BP, expected_BP / expected_BP[valid_BP].mean())
 
 
-def test_fit_reliability_finds_r_of_products_that_have_one():
+def test_fit_reliability_recovers_r():
     random = torch.Generator().manual_seed(0)
     own_BM = torch.rand(200, 5, generator=random) * 0.9 + 0.1
     pair_BP = own_BM[:, LEFT] * own_BM[:, RIGHT]
@@ -343,7 +343,7 @@ def test_fit_reliability_finds_r_of_products_that_have_one():
     assert not fit_reliability(torch.zeros(3, 10), torch.ones(3, 10, dtype=torch.bool)).any()
 
 
-def test_fit_reliability_is_the_best_fit_of_rank_one():
+def test_fit_reliability_is_a_local_minimum():
     """No small step from it has a smaller squared error."""
     random = torch.Generator().manual_seed(1)
     pair_BP, valid_BP = torch.rand(4, 10, generator=random).double(), torch.ones(4, 10) > 0
@@ -358,7 +358,7 @@ def test_fit_reliability_is_the_best_fit_of_rank_one():
         assert (error_B(own_BM + step_BM) >= error_B(own_BM)).all()
 
 
-def test_reliability_weighs_pairs_and_modalities_by_r(pooled_BMD, present_BM):
+def test_reliability_weights_pairs_and_modalities_by_r(pooled_BMD, present_BM):
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
     pair_BP = torch.exp(-pair_losses(pooled_BMD, present_BM, TEMPERATURE).loss_BP) * valid_BP
     r_BM = fit_reliability(pair_BP, valid_BP)
@@ -396,7 +396,7 @@ def test_mixture_finds_two_clusters_of_losses():
         assert weight_BP[~high_B[:, column], p].min() > 0.95
 
 
-def test_mixture_leaves_out_the_losses_that_are_not_there():
+def test_mixture_ignores_missing_losses():
     """Products that lack a pair have a loss of 0 in the table; they are no cluster of their own."""
     random = torch.Generator().manual_seed(0)
     valid_NP = torch.rand(60, 10, generator=random) > 0.5
@@ -410,7 +410,7 @@ def test_mixture_leaves_out_the_losses_that_are_not_there():
     assert not weights.pair_BP[~valid_NP].any()
 
 
-def test_mixture_needs_losses_that_differ():
+def test_mixture_needs_different_losses():
     assert weightings._two_gaussians(torch.ones(50), torch.ones(50) > 0) is None
     assert weightings._two_gaussians(torch.rand(19), torch.ones(19) > 0) is None
     assert weightings._two_gaussians(torch.rand(20), torch.ones(20) > 0) is not None
@@ -428,7 +428,7 @@ def test_weight_functions_are_made_by_name():
         make_weight_fn("best", truth)
 
 
-def test_own_weights_follow_from_pairs_but_in_two(pooled_BMD, present_BM):
+def test_own_weights_follow_from_pair_weights(pooled_BMD, present_BM):
     """All but oracle, matched, shuffled, gce and reliability weigh modalities by their pairs."""
     for name in ("relative", "rank", "moving", "mixture"):
         weights = weigh(name, pooled_BMD, present_BM)

@@ -50,14 +50,14 @@ def groups_LL(length, *groups):
     return of_M[owner_L][:, None] == of_M[owner_L]
 
 
-def test_first_tokens_keep_one_product_without_padding(product):
+def test_truncate_tokens_keeps_one_product_without_padding(product):
     assert len(product) == 1
     assert not any(t.padding_RL.any() for t in product.tokens.values())
     assert max(t.values.shape[1] for t in product.tokens.values()) == 4
     product.check()
 
 
-def test_a_changed_vector_changes_the_outputs_of_its_column(model, product):
+def test_reach_equals_that_of_one_changed_vector(model, product):
     reads_LL = model_reach(model, product)
     length = output_lengths(model, product)
     double = deepcopy(model).double()
@@ -81,7 +81,7 @@ def test_a_changed_vector_changes_the_outputs_of_its_column(model, product):
             assert differs_L.tolist() == reads_LL[:, starts[m] + 1 + k].tolist()
 
 
-def test_reach_composes_to_the_model_and_is_that_of_the_design(model, product):
+def test_layer_reach_composes_to_the_reach_of_the_model(model, product):
     reach = AttentionReach.of(model, product)
     layers = list(reach.layers.values())
     np.testing.assert_array_equal(compose_reach(layers), reach.whole)
@@ -108,7 +108,7 @@ def test_reach_composes_to_the_model_and_is_that_of_the_design(model, product):
         assert reach.whole[language:, language:].all()
 
 
-def test_one_after_the_other_as_a_triple_loop():
+def test_compose_reach_equals_a_triple_loop():
     rng = np.random.default_rng(0)
     first_LL, second_LL = (rng.random((6, 6)) < 0.3 for _ in range(2))
     slow_LL = np.zeros((6, 6), bool)
@@ -118,7 +118,7 @@ def test_one_after_the_other_as_a_triple_loop():
     np.testing.assert_array_equal(compose_reach([first_LL, second_LL]), slow_LL)
 
 
-def test_the_generator_reads_what_is_before():
+def test_generator_reach_is_causal():
     torch.manual_seed(0)
     config = GeneratorConfig(20, codes=8, text_length=5, side=3, width=16, heads=2, layers=2)
     text_1T = torch.tensor([[3, 19, 7, 4, 19]])
@@ -127,13 +127,13 @@ def test_the_generator_reads_what_is_before():
     np.testing.assert_array_equal(reads_LL, np.tri(14, k=-1, dtype=bool))
 
 
-def test_two_products_are_refused(system_model, make_batch):
+def test_reach_of_two_products_raises(system_model, make_batch):
     model = system_model("clip")
     with pytest.raises(ValueError, match="expected one product, got 2"):
         model_reach(model, make_batch([MODALITIES] * 2))
 
 
-def test_attention_one_operation_at_a_time():
+def test_attention_flops_equal_a_loop():
     length, width = 5, 3
     operations = 0
     for _reader in range(length):
@@ -146,14 +146,14 @@ def test_attention_one_operation_at_a_time():
 
 @pytest.mark.parametrize("length", [3, 40])
 @pytest.mark.parametrize("ratio", [2.0, 4.0])
-def test_a_layer_as_torch_counts_it(length, ratio):
+def test_layer_flops_equal_torchs_count(length, ratio):
     block = Block(16, 2, ratio, qkv_bias=True)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         block(torch.zeros(1, length, 16))
     assert counter.get_total_flops() == layer_flops(length, 16, ratio)
 
 
-def test_cross_attention_as_torch_counts_it(model_config):
+def test_cross_flops_equal_torchs_count(model_config):
     cross = CrossAttention(model_config)
     other = torch.zeros(1, 7, 16), torch.zeros(1, 7, dtype=torch.bool)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -162,7 +162,7 @@ def test_cross_attention_as_torch_counts_it(model_config):
 
 
 @pytest.mark.parametrize("name", ["scale_itself", "uniter", "vilbert", "lxmert", "mmt", "clip"])
-def test_designs_as_torch_counts_them(name, config, system_model, make_batch):
+def test_design_flops_equal_torchs_count(name, config, system_model, make_batch):
     system, model, width = SYSTEMS[name].everywhere(), system_model(name), config.model.width
     sized, depth = (config, 0) if name == "scale_itself" else find_size(system, config)
     poolers = 5 * 2 * width**2 if name == "scale_itself" else 0

@@ -53,7 +53,7 @@ def test_codebook_round_trip():
         PatchCodebook.fit(pictures, codes=49, patch=2)
 
 
-def test_a_token_changes_nothing_before_it(model, pairs):
+def test_generator_is_causal(model, pairs):
     text_BT, image_BN = pairs
     words, codes = model(text_BT, image_BN)
     assert codes.shape == (6, 9, 6)
@@ -72,7 +72,7 @@ def test_a_token_changes_nothing_before_it(model, pairs):
     assert not torch.allclose(codes_after[:, 0], codes[:, 0])
 
 
-def test_padded_text_is_not_read(model, pairs):
+def test_padded_text_has_no_influence(model, pairs):
     text_BT, image_BN = pairs
     _, codes = model(text_BT, image_BN)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_padded_text_is_not_read(model, pairs):
     torch.testing.assert_close(after, codes)
 
 
-def test_generation_is_seeded_and_is_what_the_logits_say(model, pairs):
+def test_generation_is_seeded_and_follows_the_logits(model, pairs):
     text_BT, _ = pairs
     draw = [model.generate(text_BT, 1.0, torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
     assert draw[0].shape == (6, 9)
@@ -94,7 +94,7 @@ def test_generation_is_seeded_and_is_what_the_logits_say(model, pairs):
         model.generate(text_BT, -1.0)
 
 
-def test_training_lowers_the_loss_and_learns_what_text_says():
+def test_training_learns_the_dependence_on_text():
     """Pictures of one colour that the text names: given the text nothing is left to guess."""
     random = torch.Generator().manual_seed(0)
     colour_B = torch.randint(6, (64,), generator=random)
@@ -111,7 +111,7 @@ def test_training_lowers_the_loss_and_learns_what_text_says():
     assert 2 < bits.unigram < 2.7
 
 
-def test_trains_on_a_catalogue(small_catalogue):
+def test_generator_trains_on_a_catalogue(small_catalogue):
     catalogue = Catalogue.open(small_catalogue)
     settings = GeneratorTraining(steps=3, batch_size=8, codes=8, vocab_size=80)
     run = train_generator(catalogue, settings)

@@ -36,7 +36,7 @@ def narrow():
 
 @pytest.mark.parametrize("preset", [tiny, narrow])
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_as_many_parameters_as_scale(name, preset):
+def test_systems_have_as_many_parameters_as_scale(name, preset):
     for system in (SYSTEMS[name], SYSTEMS[name].everywhere()):
         for modalities in {MODALITIES, system.modalities}:
             config = preset()
@@ -47,11 +47,11 @@ def test_as_many_parameters_as_scale(name, preset):
             assert abs(found / wanted - 1) <= TOLERANCE
 
 
-def test_the_systems_of_the_method_page():
+def test_systems_are_those_of_the_method_page():
     assert {system.name for system in SYSTEMS.values()} == METHOD
 
 
-def test_no_two_systems_are_the_same():
+def test_systems_differ():
     told = {"name", "paper", "faithful", "adapted"}
     made = [
         tuple(v for k, v in asdict(system).items() if k not in told) for system in SYSTEMS.values()
@@ -65,7 +65,7 @@ def test_no_two_systems_are_the_same():
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_every_system_says_what_it_is(name):
+def test_systems_are_documented(name):
     system = SYSTEMS[name]
     assert "arXiv" in system.paper
     assert system.faithful.endswith(".")
@@ -73,7 +73,7 @@ def test_every_system_says_what_it_is(name):
     assert system.everywhere().modalities == MODALITIES
 
 
-def test_tasks_for_the_masking():
+def test_masking_tasks_of_systems():
     of = {name: system.loss_tasks for name, system in SYSTEMS.items()}
     assert of["visualbert"] == ("MLM",)
     assert of["uniter"] == ("MLM", "MRP")
@@ -85,14 +85,14 @@ def test_tasks_for_the_masking():
         LossConfig(tasks=tasks)
 
 
-def test_scale_is_scale():
+def test_scale_itself_is_a_scale_model():
     config = narrow()
     model = build_system(SYSTEMS["scale_itself"], config, seed=0)
     assert isinstance(model, ScaleModel)
     assert model.config == config.model
 
 
-def test_what_cannot_be_built_is_an_error():
+def test_systems_that_do_not_fit_raise():
     config = narrow()
     audio = replace(config, model=replace(config.model, modalities=("audio",)))
     with pytest.raises(ValueError, match="UNITER sees"):
@@ -136,7 +136,7 @@ def model(named):
     return named[1]
 
 
-def test_every_parameter_learns(model, system, make_batch):
+def test_every_parameter_has_a_gradient(model, system, make_batch):
     batch = make_batch([MODALITIES] * 8)
     model.zero_grad(set_to_none=True)
     grown = {}
@@ -152,7 +152,7 @@ def test_every_parameter_learns(model, system, make_batch):
     assert [n for n, g in grown.items() if g == 0 and not n.endswith("key.bias")] == []
 
 
-def test_a_product_depends_on_itself_alone(model, make_batch):
+def test_embedding_depends_only_on_the_own_product(model, make_batch):
     batch = make_batch(MIXED)
     other = make_batch(MIXED, seed=1)
     joint, alone = model.embed_product(batch), model.embed(batch).pooled_BMD
@@ -164,7 +164,7 @@ def test_a_product_depends_on_itself_alone(model, make_batch):
     assert (changed[4] - joint[4]).abs().max() > 1e-3
 
 
-def test_padding_never_matters(model, make_batch):
+def test_padding_has_no_influence(model, make_batch):
     batch = make_batch(MIXED)
     before = model.embed_product(batch)
     for tokens in batch.tokens.values():
@@ -185,7 +185,7 @@ def test_a_missing_modality_contributes_nothing(model, make_batch):
     torch.testing.assert_close(joint.norm(dim=1), torch.ones(len(MIXED)))
 
 
-def test_fewer_modalities_than_the_batch_has(config, make_batch):
+def test_systems_ignore_unused_modalities(config, make_batch):
     for name in RELATIVES:
         system = SYSTEMS[name]
         model = build_system(system, config, seed=0).eval()
@@ -200,7 +200,7 @@ def test_fewer_modalities_than_the_batch_has(config, make_batch):
         model(batch.only(("audio",)).only(system.modalities))
 
 
-def test_modalities_meet_where_the_scheme_says_so(model, system, make_batch):
+def test_modalities_interact_according_to_the_scheme(model, system, make_batch):
     """Whether the picture's tokens change the words' tokens is the difference between schemes."""
     batch = make_batch([MODALITIES] * 3)
     full, less = model(batch), model(batch.only(("text", "table", "audio")))
@@ -233,7 +233,7 @@ def test_training_lowers_the_loss(config, make_batch):
 
 
 @pytest.mark.parametrize("name", ["visualbert", "vilbert"])
-def test_matching_is_learned_where_modalities_tell_of_one_another(name, config, make_batch):
+def test_matching_is_learned_from_related_modalities(name, config, make_batch):
     """Title and picture each tell which of four kinds a product is, and nothing else."""
     batches = []
     for seed in range(8):
@@ -249,7 +249,7 @@ def test_matching_is_learned_where_modalities_tell_of_one_another(name, config, 
     assert sum(of["match"] for of in losses[-10:]) / 10 < 0.3
 
 
-def test_the_seed_makes_the_weights_and_nothing_else(config):
+def test_seed_determines_the_weights_only(config):
     system = SYSTEMS["uniter"]
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -266,7 +266,7 @@ def hide_tasks(batch: ProductBatch, tasks=TASKS) -> MaskedBatch:
     return mask_batch(batch, MaskConfig(rate=0.4), PIECES, (0,), tasks)
 
 
-def test_swapping_keeps_what_is_asked_and_its_answers_together(make_batch):
+def test_swapping_keeps_masked_positions_and_targets_aligned(make_batch):
     batch = make_batch([MODALITIES] * 9 + [("image", "audio")])
     batch.content_id_BM = torch.where(batch.present_BM, torch.arange(10)[:, None], -1)
     batch.content_id_BM[1, :] = batch.content_id_BM[0, :]
@@ -298,7 +298,7 @@ def test_swapping_keeps_what_is_asked_and_its_answers_together(make_batch):
     assert seen_swap == set(MODALITIES)
 
 
-def test_one_modality_is_hidden_and_the_rest_whole(make_batch):
+def test_mask_one_modality_restores_the_others(make_batch):
     batch, chosen = make_batch(MIXED), set()
     for seed in range(25):
         torch.manual_seed(seed)
@@ -311,7 +311,7 @@ def test_one_modality_is_hidden_and_the_rest_whole(make_batch):
     assert chosen == set(MODALITIES)
 
 
-def test_shuffled_frames_know_where_they_were(make_batch):
+def test_shuffled_frames_record_their_origin(make_batch):
     batch = make_batch(MIXED)
     torch.manual_seed(0)
     example = shuffle_frames(Example.of(hide_tasks(batch, ("MLM",)), MODALITIES))
@@ -364,7 +364,7 @@ def test_ranking_loss_by_hand():
     torch.testing.assert_close(RankingLoss()(pooled, present, None), wanted)
 
 
-def test_clip_loss_is_info_nce_of_the_pairs_there_are(make_batch):
+def test_clip_loss_equals_info_nce_of_the_present_pairs(make_batch):
     batch = make_batch([("text", "image")] * 4)
     pooled = torch.randn(4, 5, 6)
     wanted = pair_losses(pooled, batch.present_BM).loss_BP[:, 1].mean()
