@@ -1,6 +1,4 @@
-"""Weighers against loops over products and against what they promise exactly.
-
-The promises for all of them: absent modalities have weight 0 and say nothing about the others."""
+"""Weight functions against loops over products, and their exact properties."""
 
 import math
 
@@ -25,7 +23,7 @@ from scale.studies.weightings import (
 
 TEMPERATURE = 0.5
 INDEX_B = torch.tensor([4, 0, 9, 7, 2, 11, 5, 1])
-"""Where the products of the batch stand in the training set of 12."""
+"""Rows of the batch's products in the training set of 12."""
 TRUE_NM = torch.rand(12, 5, generator=torch.Generator().manual_seed(7)) > 0.35
 
 
@@ -44,7 +42,7 @@ def pooled_BMD():
 
 
 def seen(pooled_BMD, present_BM, index_B=INDEX_B):
-    """What a weight_fn is given."""
+    """Return the arguments of a weight function."""
     return (
         EmbedOutput(pooled_BMD, present_BM),
         inter_modality_scores(pooled_BMD, present_BM),
@@ -64,7 +62,7 @@ def weigh(name, pooled_BMD, present_BM):
 
 
 def pairs_there(present_BM):
-    """(product, pair, i, j) of each pair that is there."""
+    """Return (product, pair, i, j) of each pair of present modalities."""
     return [
         (a, p, i, j)
         for a in range(len(present_BM))
@@ -162,13 +160,12 @@ def test_negative_ranks_equal_a_double_loop(pooled_BMD, present_BM):
     assert 0.2 < share_BP[expected_BP > 0].mean() < 0.8
 
 
-@pytest.mark.parametrize("name", ["relative", "rank", "oracle", "shuffled", "moving",
-                                  "reliability", "mixture"])  # fmt: skip
-def test_weights_have_a_mean_of_one(pooled_BMD, present_BM, name):
-    weights = weigh(name, pooled_BMD, present_BM)
+def test_weights_have_a_mean_of_one(pooled_BMD, present_BM):
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
-    assert weights.pair_BP[valid_BP].mean().item() == pytest.approx(1, abs=1e-5)
-    assert weights.own_BM[present_BM].mean().item() == pytest.approx(1, abs=1e-5)
+    for name in set(WEIGHT_FNS) - {"matched", "gce"}:
+        weights = weigh(name, pooled_BMD, present_BM)
+        assert weights.pair_BP[valid_BP].mean().item() == pytest.approx(1, abs=1e-5), name
+        assert weights.own_BM[present_BM].mean().item() == pytest.approx(1, abs=1e-5), name
 
 
 @pytest.mark.parametrize("name", WEIGHT_FNS)
@@ -185,11 +182,11 @@ def test_absent_modalities_have_weight_0_and_no_influence(pooled_BMD, present_BM
         assert torch.equal(after.own_BM, before.own_BM)
 
 
-@pytest.mark.parametrize("name", [n for n in WEIGHT_FNS if n not in ("matched", "shuffled")])
-def test_no_gradient_flows_through_the_weights(pooled_BMD, present_BM, name):
-    weights = weigh(name, pooled_BMD.requires_grad_(), present_BM)
-    assert not weights.pair_BP.requires_grad
-    assert not weights.own_BM.requires_grad
+def test_no_gradient_flows_through_the_weights(pooled_BMD, present_BM):
+    for name in set(WEIGHT_FNS) - {"matched", "shuffled"}:
+        weights = weigh(name, pooled_BMD.requires_grad_(), present_BM)
+        assert not weights.pair_BP.requires_grad, name
+        assert not weights.own_BM.requires_grad, name
 
 
 def test_matched_equals_the_mean_of_the_scores(pooled_BMD, present_BM):
@@ -281,8 +278,8 @@ def test_moving_averages_by_hand():
 
 @pytest.mark.parametrize("name", ["moving", "reliability", "mixture"])
 def test_moving_averages_of_products_are_independent(pooled_BMD, present_BM, name, monkeypatch):
-    """The table's values at the other products stay the same when one product's past was another
-    one. (Weights are divided by the batch's mean, so only they may move, all by one factor.)"""
+    """Another past of one product does not change the averages of the others. Their weights change
+    by one common factor, because weights are divided by the batch's mean."""
     tables, original = [], MovingAverages.__init__
 
     def watching(self, *arguments):
@@ -292,10 +289,10 @@ def test_moving_averages_of_products_are_independent(pooled_BMD, present_BM, nam
     monkeypatch.setattr(MovingAverages, "__init__", watching)
     weight_fn = made(name)
     weight_fn(*seen(pooled_BMD, present_BM))
-    weigher_too = made(name)
-    weigher_too(*seen(pooled_BMD, present_BM))
+    second_fn = made(name)
+    second_fn(*seen(pooled_BMD, present_BM))
     tables[1].value_NP[9] += 0.5
-    found = [w(*seen(pooled_BMD.flip(0), present_BM.flip(0))) for w in (weight_fn, weigher_too)]
+    found = [w(*seen(pooled_BMD.flip(0), present_BM.flip(0))) for w in (weight_fn, second_fn)]
     apart_N = (tables[0].value_NP != tables[1].value_NP).any(1)
     assert apart_N.tolist() == [n == 9 for n in range(12)]
     others = [b for b, n in enumerate(INDEX_B.tolist()) if n != 9]
