@@ -177,7 +177,7 @@ def gains(
 
 
 def visible_mean(masked: MaskedBatch, modality: str) -> Tensor:
-    """Baseline vectors_NF: the mean of the product's visible vectors.
+    """Return baseline vectors_NF: the mean of the product's visible vectors.
 
     0 (the training mean) if a product has no visible vector.
     """
@@ -188,7 +188,7 @@ def visible_mean(masked: MaskedBatch, modality: str) -> Tensor:
 
 
 def nearest_visible(masked: MaskedBatch, modality: str) -> Tensor:
-    """Baseline vectors_NF: the mean of the nearest visible vectors in the sequence.
+    """Return baseline vectors_NF: the mean of the nearest visible vectors in the sequence.
 
     Two vectors at equal distance are averaged, so a single masked frame becomes the mean of the
     frames before and after it. 0 if a product has no visible vector.

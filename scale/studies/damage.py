@@ -39,7 +39,7 @@ def name_hashes(names: Sequence[str], *parts: int) -> np.ndarray:
 
 
 def name_uniforms(names: Sequence[str], *parts: int) -> np.ndarray:
-    """draw_N (float64) in [0, 1): `name_hashes` / 2^64, cut to 53 bits."""
+    """Return draw_N (float64) in [0, 1): `name_hashes` / 2^64, cut to 53 bits."""
     return (name_hashes(names, *parts) >> np.uint64(11)) * 2.0**-53
 
 
@@ -71,13 +71,13 @@ def permuted_positions(count: int, share: float, random: np.random.Generator) ->
 
 
 def add_gaussian(pixels_HWC: np.ndarray, std: float, random: np.random.Generator) -> np.ndarray:
-    """x' = clip(round(x + std z), 0, 255), z ~ N(0, 1) for each pixel and colour; uint8."""
+    """Return x' = clip(round(x + std z), 0, 255), z ~ N(0, 1) for each pixel and colour; uint8."""
     noise_HWC = std * random.standard_normal(pixels_HWC.shape)
     return np.rint(pixels_HWC + noise_HWC).clip(0, 255).astype(np.uint8)
 
 
 def blur(pixels_HWC: np.ndarray, sigma: float, random: np.random.Generator) -> np.ndarray:
-    """Pillow's Gaussian blur (three box filters) of standard deviation `sigma` pixels; uint8."""
+    """Apply Pillow's Gaussian blur (three box filters), `sigma` in pixels; uint8."""
     return np.asarray(Image.fromarray(pixels_HWC).filter(ImageFilter.GaussianBlur(sigma)))
 
 
@@ -89,7 +89,7 @@ def compress(pixels_HWC: np.ndarray, quality: float, random: np.random.Generator
 
 
 def add_white_noise(sound_S: np.ndarray, snr: float, random: np.random.Generator) -> np.ndarray:
-    """x' = x + a z with white Gaussian z and a such that sum x^2 / sum (a z)^2 = 10^(snr / 10).
+    """Return x + a z with white Gaussian z and a such that sum x^2 / sum (a z)^2 = 10^(snr / 10).
 
     `snr` in dB is met exactly by the drawn samples. No clipping. Silence stays silent. float32.
     """

@@ -119,7 +119,7 @@ def _column_means(value_NX: np.ndarray, valid_NX: Bools) -> Floats:
 
 
 def _mean_auc(weight_NP: Floats, seen: _Observed) -> float:
-    """Mean AUC over the pairs of modalities with both good and damaged products."""
+    """Return the mean AUC over the pairs of modalities with both good and damaged products."""
     valid_NP, good_NP = seen.valid_NP, seen.good_NP
     return known_mean(
         [auc(weight_NP[valid_N, p], good_NP[valid_N, p]) for p, valid_N in enumerate(valid_NP.T)]

@@ -47,7 +47,7 @@ def contrastive_curve(
 def shuffled_curve(
     config: Config, batch: ProductDataset, steps: int = 25, seed: int = 0
 ) -> list[float]:
-    """`contrastive_curve` with every modality permuted among products at each step.
+    """Return `contrastive_curve` with every modality permuted among products at each step.
 
     Modalities are unrelated, so the expected loss of any model is at least that of chance.
     """

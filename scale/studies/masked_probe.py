@@ -278,7 +278,7 @@ class MaskedPrediction:
 
     @property
     def loss(self) -> dict[str, float]:
-        """Mean loss by context, and of a baseline: `even` (uniform probabilities, ln V) for
+        """Mean loss by context, and that of a baseline: `even` (uniform probabilities, ln V) for
         discrete modalities or `mean` (the training mean, 0) for continuous ones."""
         target_N = self.masked.targets[self.modality]
         baseline = "even" if SPECS[self.modality].kind == "discrete" else "mean"

@@ -41,7 +41,7 @@ class NoisePlan:
 
     @staticmethod
     def clean(present_NM: np.ndarray) -> "NoisePlan":
-        """Each product with its own content."""
+        """Return a plan in which each product has its own content."""
         own_NM = np.broadcast_to(np.arange(len(present_NM))[:, None], present_NM.shape)
         return NoisePlan(np.where(present_NM, own_NM, -1), np.zeros(present_NM.shape, bool))
 
@@ -127,7 +127,7 @@ def _damaged(
 
 
 def longest_sequence(dataset: ProductDataset, m: str) -> int | None:
-    """Tokens of a modality that are kept; None where nothing limits the vectors of a medium."""
+    """Return the maximum number of tokens of a modality; None for vectors without a limit."""
     limit = dataset.options.get("lengths", {}).get(m)
     if m not in DISCRETE:
         return limit
@@ -143,7 +143,7 @@ def _vectors(
     steps: Sequence[tuple[DamageStep, ...]],
     hit: Sequence[Product],
 ) -> list[np.ndarray]:
-    """Vectors of each row after its steps."""
+    """Return the vectors of each row after its steps."""
     features: dict[int, np.ndarray] = {}
     jobs: dict[int, DamageJob] = {}
     for row, chain, product in zip(rows, steps, hit, strict=True):
@@ -348,7 +348,7 @@ def damage_steps(noise: Noise, ids: Sequence[str], seed: int, place: int) -> lis
 
 
 def missing_at_random(rate: float) -> tuple[Noise, ...]:
-    """Each modality of each product is missing with probability `rate`, independently.
+    """Return noises: each modality of a product is missing with probability `rate`, independently.
 
     A product that would lose all modalities keeps one, so the effective rate is slightly lower.
     """
@@ -356,11 +356,11 @@ def missing_at_random(rate: float) -> tuple[Noise, ...]:
 
 
 def mismatch_everywhere(rate: float) -> tuple[Noise, ...]:
-    """Each modality of each product is another product's with probability `rate`."""
+    """Return noises: each modality of each product is another product's with probability `rate`."""
     return tuple(Noise("mismatch", m, share=rate) for m in MODALITIES)
 
 
 def mismatch_uneven(low: float = 0.1, high: float = 0.5) -> tuple[Noise, ...]:
-    """Mismatch at rates that increase linearly from `low` (text) to `high` (audio)."""
+    """Return mismatch at rates that increase linearly from `low` (text) to `high` (audio)."""
     rates = np.linspace(low, high, len(MODALITIES)).tolist()
     return tuple(Noise("mismatch", m, share=r) for m, r in zip(MODALITIES, rates, strict=True))

@@ -50,7 +50,7 @@ class HeadsOnEncoder(ScaleModel):
     """SCALE with heads on the encoders: masked tokens are predicted from their own modality."""
 
     def forward(self, batch, hidden=None, positions=None, **options) -> ScaleOutput:
-        """`ScaleModel.forward` with predictions from `encoded`."""
+        """Return `ScaleModel.forward` with predictions from `encoded`."""
         output, known = super().forward(batch, hidden, positions, **options), positions or {}
         predictions = {
             m: self._predict(m, output.encoded[m], hidden[m], known.get(m))
@@ -69,7 +69,7 @@ class MisalignedMaskEncoder(TransformerEncoder):
     def forward(
         self, tokens_BLD: Tensor, padding_BL: Tensor | None, query_BQ: None = None
     ) -> Tensor:
-        """tokens_BLD after all blocks. `query_BQ` is not supported."""
+        """Return tokens_BLD after all blocks. `query_BQ` is not supported."""
         if padding_BL is None:
             return super().forward(tokens_BLD, None, query_BQ)
         heads = self.blocks[0].attn.num_heads
@@ -131,7 +131,7 @@ def swap_audio_axes(data: ProductDataset) -> ProductDataset:
 
 
 def audio_axes_config(config: Config) -> Config:
-    """Sizes for swapped axes: a token per mel band, a feature per time frame."""
+    """Return the sizes for swapped axes: a token per mel band, a feature per time frame."""
     bins, frames = config.features.mel_bins, config.features.audio_frames
     model = replace(config.model, audio_length=bins, audio_features=frames)
     changed = replace(config)
@@ -214,7 +214,7 @@ def small_config(config: Config, loss: LossConfig | None = None) -> Config:
 
 
 def layers_never_called(config: Config) -> ScaleModel:
-    """SCALE in which video calls the image encoder's layers and table the text encoder's.
+    """Build SCALE in which video calls the image encoder's layers and table the text encoder's.
 
     Their own layers exist and are saved, but never called.
     """

@@ -145,7 +145,7 @@ def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome]
 
 
 def _sample_sizes(decided: Sequence[Outcome]) -> str:
-    """`over 5 seeds, then over 218 products`; ranges if the numbers differ."""
+    """Write `over 5 seeds, then over 218 products`; ranges if the numbers differ."""
     parts = []
     for unit, sides in (
         ("seed", [o.seeds for o in decided]),
@@ -174,7 +174,7 @@ def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
 
 
 def _numbers(o: Outcome) -> str:
-    """`+0.060* [+0.035, +0.084], [+0.058, +0.062]` if decided: seeds, then products."""
+    """Write `+0.060* [+0.035, +0.084], [+0.058, +0.062]` if decided: seeds, then products."""
     if not _decided(o) or o.seeds.value is None:
         return ""
     spread = [f"[{interval(e).replace(' to ', ', ')}]" for e in (o.seeds, o.products) if e]
@@ -192,12 +192,12 @@ def _possibly_chance(o: Outcome) -> bool:
 
 
 def count(n: int, unit: str) -> str:
-    """`1 seed`, `5 seeds`."""
+    """Write `1 seed`, `5 seeds`."""
     return f"{n} {unit}{'' if n == 1 else 's'}"
 
 
 def interval(e: Estimate) -> str:
-    """`-0.010 to +0.020`."""
+    """Write `-0.010 to +0.020`."""
     return "unknown" if e.low is None else f"{signed(e.low)} to {signed(e.high)}"
 
 
@@ -256,7 +256,7 @@ def _unfinished(summary: Summary) -> str:
 
 
 def _cell_table(summary: Summary) -> str:
-    """Table of tests that all cells have, then of tests that only some have."""
+    """Write the table of tests that all cells have, then that of tests that only some have."""
     shared = summary.shared_tests()
     columns = [column for column in summary.columns if column[0] in shared]
     heads = [*summary.study.factors, *(f"{metric}, {test}" for test, metric in columns)]
@@ -271,7 +271,7 @@ def _cell_table(summary: Summary) -> str:
 
 
 def _rare_tests(summary: Summary, shared: Sequence[str]) -> str:
-    """A row per test that only some cells have; a column per cell and metric."""
+    """Write a row per test that only some cells have; a column per cell and metric."""
     rare = list(dict.fromkeys(test for test, _ in summary.columns if test not in shared))
     pairs = [
         (row, metric)

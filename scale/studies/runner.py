@@ -1,4 +1,4 @@
-"""Trains and measures the cells of a study over seeds, in parallel, and stores finished runs.
+"""Train and measure the cells of a study over seeds, in parallel, and store finished runs.
 
 N products, Q queries, M modalities (five), P pairs (ten), D width.
 """
@@ -137,7 +137,7 @@ def _embed(model: nn.Module, batch: ProductBatch, width: int) -> Tensor:
 
 
 def _category(products: ProductArrays, query_ND: np.ndarray, gallery_ND: np.ndarray) -> Retrieval:
-    """Category retrieval over the products with nonzero vectors."""
+    """Return category retrieval over the products with nonzero vectors."""
     rows_Q = np.flatnonzero(np.abs(query_ND).sum(1) > 0)
     rows_G = np.flatnonzero(np.abs(gallery_ND).sum(1) > 0)
     labels, ids = np.array(products.labels, object), np.array(products.ids, object)
@@ -485,7 +485,7 @@ def digest(facts: Any) -> str:
 
 
 def _finished(out: Path, own: Path, catalogue: str, wanted: set[str]) -> dict[str, Record]:
-    """Runs by key, from the files of all studies on the same catalogue."""
+    """Return runs by key, from the files of all studies on the same catalogue."""
     others = sorted(out.glob(f"*-{catalogue}.parquet")) if out.is_dir() else []
     found: dict[str, Record] = {}
     for path in (*(p for p in others if p != own), own):
@@ -494,7 +494,7 @@ def _finished(out: Path, own: Path, catalogue: str, wanted: set[str]) -> dict[st
 
 
 def _ordered(study: Study, keys: Keys, done: dict[str, Record]) -> list[Record]:
-    """One record per cell and seed, under the study's own name and factors."""
+    """Return one record per cell and seed, under the study's own name and factors."""
     return [
         replace(done[key], study=study.name, factors=study.cells[index].factors)
         for (index, _), key in sorted(keys.items())

@@ -82,7 +82,7 @@ def paired_t_test(difference_S: Floats) -> float | None:
 
 
 def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float:
-    """Spearman's rank correlation over the positions where both values are finite.
+    """Return Spearman's rank correlation over the positions where both values are finite.
 
     NaN for fewer than three such positions, or where all values of one side are equal.
     """
@@ -95,7 +95,7 @@ def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float:
 
 
 def auc(value_N: ArrayLike, true_N: ArrayLike) -> float:
-    """Area under the ROC curve, P(true > false) + P(equal) / 2; NaN with only one class."""
+    """Return area under the ROC curve, P(true > false) + P(equal) / 2; NaN with one class only."""
     from sklearn.metrics import roc_auc_score
 
     true_N = np.asarray(true_N, bool)
@@ -233,7 +233,7 @@ def matching_cells(study: Study, comparison: Comparison) -> list[CellPair]:
 
 
 def describe_factors(factors: dict[str, Factor]) -> str:
-    """`policy = zero, rate = 0.3`."""
+    """Write `policy = zero, rate = 0.3`."""
     return ", ".join(f"{name} = {value}" for name, value in factors.items())
 
 
@@ -257,7 +257,7 @@ def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Com
 def _over_products(
     runs: Runs, contexts: list[CellPair], seeds: list[int], comparison: Comparison, seed: int
 ) -> Estimate | None:
-    """Paired bootstrap over products; None if a run has no values by product."""
+    """Return the paired bootstrap over products; None if a run has no values by product."""
     test, metric = comparison.test, comparison.metric
     parts = [
         [[runs[c, s].queries.get(test, {}).get(metric, []) for c in cells] for cells in context]

@@ -277,7 +277,7 @@ class ToyEncoders(nn.Module):
 def _train(
     setting: ToySetting, train: Views, weighting: Weighting, scale_T: list[float] | None = None
 ) -> tuple[ToyEncoders, list[float]]:
-    """Train; return the encoders and the mean raw weight of each step (or use `scale_T`)."""
+    """Train and return the encoders and the mean raw weight of each step (or use `scale_T`)."""
     encoders, random, means_T = ToyEncoders(setting), generator("cpu", setting.seed, 4), []
     optimiser = torch.optim.Adam(encoders.parameters(), setting.learning_rate)
     for step in range(setting.steps):
@@ -302,7 +302,7 @@ def _train(
 
 
 def _recall(setting: ToySetting, encoders: ToyEncoders) -> float:
-    """Mean R@1 of the ten pairs and both directions among held-out products."""
+    """Return the mean R@1 of the ten pairs and both directions among held-out products."""
     regime, products = REGIMES[setting.regime], setting.test_products
     test = draw_views(regime, products, setting.latent, setting.seed, test=True)
     unit_MBD = normalize(encoders(test.view_BML), dim=-1).transpose(0, 1)
@@ -313,7 +313,7 @@ def _recall(setting: ToySetting, encoders: ToyEncoders) -> float:
 
 
 def _weight_figures(setting: ToySetting, encoders: ToyEncoders, train: Views) -> dict[str, float]:
-    """Figures of `run_toy` about weights, over up to 2,048 training products."""
+    """Return the figures of `run_toy` about weights, over up to 2,048 training products."""
     # In full batches, because the posterior depends on the batch size.
     batches = max(1, min(2048, setting.products) // setting.batch)
     parts = [
@@ -336,7 +336,7 @@ def _weight_figures(setting: ToySetting, encoders: ToyEncoders, train: Views) ->
 
 
 def _observed(setting: ToySetting, encoders: ToyEncoders, batch: Views) -> dict[str, Tensor]:
-    """Weights of one batch by name, with the ground truth."""
+    """Return the weights of one batch by name, with the ground truth."""
     pooled_BMD, true_BM = encoders(batch.view_BML), batch.true_BM
     pairs = pair_losses(pooled_BMD, batch.present_BM, setting.temperature)
     weigh = {

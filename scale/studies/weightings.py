@@ -110,7 +110,7 @@ def fit_reliability(pair_BP: Tensor, valid_BP: Tensor, rounds: int = 10) -> Tens
 
 
 def pair_count(valid_BP: Tensor) -> Tensor:
-    """Number of a product's valid pairs that contain each modality, count_BM."""
+    """Return count_BM, the number of a product's valid pairs that contain each modality."""
     return valid_BP.float() @ pair_members(valid_BP.device).float()
 
 
@@ -161,7 +161,7 @@ def _two_gaussians(loss_N: Tensor, known_N: Tensor) -> Callable[[Tensor], Tensor
 
 
 def _square(pair_BP: Tensor) -> Tensor:
-    """Symmetric matrix of pair values, 0 on the diagonal."""
+    """Return the symmetric matrix of pair values, 0 on the diagonal."""
     square_BMM = pair_BP.new_zeros(len(pair_BP), len(MODALITIES), len(MODALITIES))
     square_BMM[:, LEFT, RIGHT] = pair_BP
     square_BMM[:, RIGHT, LEFT] = pair_BP
@@ -187,7 +187,7 @@ def rank(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductB
 
 
 def negative_ranks(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
-    """F_BP: share of negatives in the batch with a lower cosine than the product's own pair.
+    """Return F_BP: share of negatives in the batch with a lower cosine than the product's own pair.
 
     Mean of both directions; 0 if the product lacks one of the two modalities.
     """
@@ -258,7 +258,7 @@ def _mean_everywhere(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
 
 
 def _permute(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
-    """Randomly permute the valid entries of each column."""
+    """Permute the valid entries of each column."""
     draw_BX = torch.rand(weight_BX.shape, device=weight_BX.device)
     # Valid entries come first in both orders, so the k-th valid entry moves to the k-th valid row.
     place_BX = (~valid_BX).to(draw_BX).argsort(dim=0, stable=True)

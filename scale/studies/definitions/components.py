@@ -150,7 +150,7 @@ def fusion(quick: bool = False) -> Study:
 
 
 def _cell(name: str, modalities: tuple[str, ...]) -> Cell:
-    """Cell of a system on some modalities; with all five, `System.everywhere`."""
+    """Return the cell of a system on some modalities; with all five, `System.everywhere`."""
     everywhere = modalities == MODALITIES
     system = SYSTEMS[name].everywhere() if everywhere else SYSTEMS[name]
     tasks = [t for t in system.loss_tasks if t == "contrastive" or TASK_OF[t] in modalities]

@@ -138,9 +138,9 @@ def noise(quick: bool = False) -> Study:
 
 
 def _weightings_of(name: str) -> tuple[str, ...]:
-    """Weightings that are trained with a noise.
+    """Return the weightings that are trained with a noise.
 
-    Damage hits all products of a modality alike, so only uniform weights are trained with it.
+    Damage hits all products of a modality equally, so only uniform weights are trained with it.
     """
     if name.startswith("mismatch"):
         return tuple(WEIGHTINGS)
@@ -148,7 +148,7 @@ def _weightings_of(name: str) -> tuple[str, ...]:
 
 
 def _kinds(quick: bool) -> dict[str, tuple[Noise, ...]]:
-    """All kinds per modality at all strengths, and mismatch and missing at all shares."""
+    """Return all kinds per modality at all strengths, and mismatch and missing at all shares."""
     named = {
         f"{kind} {modality} {strength:g}": (Noise(kind, modality, strength),)
         for (kind, modality), strengths in STRENGTHS.items()
@@ -161,7 +161,7 @@ def _kinds(quick: bool) -> dict[str, tuple[Noise, ...]]:
 
 
 def _trained(quick: bool) -> dict[str, tuple[Noise, ...]]:
-    """Noises in training: the strongest of each kind, and mismatch at all shares."""
+    """Return the noises in training: the strongest of each kind, and mismatch at all shares."""
     strong = _kinds(True)
     if quick:
         return {name: strong[name] for name in ("gaussian image 120", "mismatch 0.5")}

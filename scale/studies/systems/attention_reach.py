@@ -78,7 +78,7 @@ def _by_group(
 
 
 def _cross(length: dict[str, int], layer: CoAttentionLayer, tokens_BLD: Tensor) -> Tensor:
-    """Cross-attention in both directions."""
+    """Apply cross-attention in both directions."""
     sizes = [sum(length.get(m, 0) for m in side) for side in SIDES.values()]
     streams = dict(zip(SIDES, tokens_BLD.split(sizes, dim=1), strict=True))
     met = []

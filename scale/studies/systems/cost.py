@@ -19,12 +19,12 @@ from scale.studies.systems.named import System
 
 
 def attention_flops(length: int, width: int) -> int:
-    """FLOP of the two products over all pairs of tokens, q k^T and attention v: 4 L^2 D."""
+    """Return the FLOP of q k^T and of attention times v over all pairs of tokens: 4 L^2 D."""
     return 4 * length**2 * width
 
 
 def layer_flops(length: int, width: int, mlp_ratio: float = 4.0) -> int:
-    """FLOP of a Transformer layer: 4 L^2 D + 8 L D^2 + 4 L D F.
+    """Return the FLOP of a Transformer layer: 4 L^2 D + 8 L D^2 + 4 L D F.
 
     Attention, its four linear maps (query, key, value, output), and the feed-forward part; F = 4 D
     gives 4 L^2 D + 24 L D^2.
@@ -34,12 +34,15 @@ def layer_flops(length: int, width: int, mlp_ratio: float = 4.0) -> int:
 
 
 def cross_flops(length: int, other: int, width: int) -> int:
-    """FLOP of cross-attention: 4 L K D, plus 4 L D^2 (query, output) and 4 K D^2 (key, value)."""
+    """Return the FLOP of cross-attention: 4 L K D + 4 L D^2 + 4 K D^2.
+
+    Attention; query and output; key and value.
+    """
     return 4 * length * other * width + 4 * (length + other) * width**2
 
 
 def design_flops(system: System, config: ModelConfig, depth: int, length: Mapping[str, int]) -> int:
-    """FLOP of all Transformer layers of a system for one product's forward pass.
+    """Return the FLOP of all Transformer layers of a system for one product's forward pass.
 
     Without input projections, poolers and heads.
 
@@ -67,7 +70,7 @@ def design_flops(system: System, config: ModelConfig, depth: int, length: Mappin
 
 
 def _co_attention_flops(system: System, length: Mapping[str, int], config: ModelConfig) -> int:
-    """FLOP of one co-attention layer with the accompanying layers of each stream."""
+    """Return the FLOP of one co-attention layer with the accompanying layers of each stream."""
     width, ratio = config.width, config.mlp_ratio
     language, perception = (sum(length.get(m, 0) for m in s) for s in (LANGUAGE, PERCEPTION))
     words, senses = (layer_flops(size, width, ratio) for size in (language, perception))
@@ -79,7 +82,7 @@ def _co_attention_flops(system: System, length: Mapping[str, int], config: Model
 
 
 def counted_flops(model: nn.Module, batch: ProductBatch) -> int:
-    """FLOP of a forward pass as counted by torch."""
+    """Return the FLOP of a forward pass as counted by torch."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
     return counter.get_total_flops()

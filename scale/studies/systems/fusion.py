@@ -76,7 +76,7 @@ def join(encoded: Encoded, rows: dict[str, Tensor], products: int) -> tuple[Tens
 
 
 def split(tokens_BLD: Tensor, encoded: Encoded, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Inverse of `join`: tokens_RLD by modality, with the original rows and lengths."""
+    """Invert `join`: return tokens_RLD by modality, with the original rows and lengths."""
     lengths = [padding_RL.shape[1] for _, padding_RL in encoded.values()]
     parts = tokens_BLD.split(lengths, dim=1)
     return {m: part[rows[m]] for m, part in zip(encoded, parts, strict=True)}

@@ -177,7 +177,7 @@ class FusionModel(nn.Module):
         return losses
 
     def _match_loss(self, example: Example, fused: dict[str, Tensor]) -> Tensor:
-        """Binary cross-entropy of `swapped_B` over the judged products."""
+        """Return the binary cross-entropy of `swapped_B` over the judged products."""
         cls_BMD, present_BM = self._cls(fused, example.batch)
         read_BD = _first(cls_BMD, present_BM, MODALITIES)
         if self.system.match == "product":

@@ -46,7 +46,7 @@ class System:
 
     @property
     def loss_tasks(self) -> tuple[str, ...]:
-        """Value of `LossConfig.tasks` with which `mask_batch` masks as the system requires.
+        """The value of `LossConfig.tasks` with which `mask_batch` masks as the system requires.
 
         All tasks for SCALE; ("contrastive",) for systems without masked tasks.
         """

@@ -54,7 +54,7 @@ class Example:
 
 
 def mask_one_modality(example: Example) -> Example:
-    """UNITER's conditional masking: mask only one modality per step, drawn at random.
+    """Mask only one modality per step, drawn at random (UNITER's conditional masking).
 
     `mask_batch` masks all modalities; the tokens of all but one are restored from the targets.
     """
@@ -74,7 +74,7 @@ def mask_one_modality(example: Example) -> Example:
 
 
 def swap_one_modality(example: Example) -> Example:
-    """Matching: exchange one modality, drawn per step, among half of the products.
+    """Exchange one modality, drawn per step, among half of the products (matching).
 
     Swapped products have no masked loss: their masked tokens cannot be predicted from another
     product. Equal contents count as matched. Products without both sides have no matching loss.
@@ -120,7 +120,7 @@ def swap_one_modality(example: Example) -> Example:
 
 
 def shuffle_frames(example: Example) -> Example:
-    """Frame order modelling (HERO): permute some unmasked frames along a cycle.
+    """Permute some unmasked frames along a cycle (frame order modelling, HERO).
 
     15 % of a clip's frames, at least two; clips with fewer than two unmasked frames are unchanged.
     """
