@@ -282,8 +282,8 @@ def test_moving_averages_of_products_are_independent(pooled_BMD, present_BM, nam
     by one common factor, because weights are divided by the batch's mean."""
     tables, original = [], MovingAverages.__init__
 
-    def watching(self, *arguments):
-        original(self, *arguments)
+    def watching(self, *arguments, **options):
+        original(self, *arguments, **options)
         tables.append(self)
 
     monkeypatch.setattr(MovingAverages, "__init__", watching)
