@@ -39,8 +39,9 @@ class Context(ForkServerContext):
 
 CONTEXT = Context()
 CONTEXT.set_forkserver_preload([
-    "scale.cli", "scale.training.pretrain", "scale.data.shards.writer", "scale.studies.runner",
-    "tests.training.small_data",
+    "scale.cli", "scale.commands.models", "scale.training.pretrain", "scale.data.shards.writer",
+    "scale.studies.runner", "tests.training.small_data", "av", "pandas", "tyro",
+    "torch.utils.tensorboard",
 ])  # fmt: skip
 
 

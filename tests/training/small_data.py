@@ -134,28 +134,34 @@ SHARDED = (
 """Settings that are also trained with FSDP2."""
 
 
-def two_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
-    """Return losses and norm of two steps, the gradient of the first, and the final weights.
+TWO_STEPS = ("default", "no audio", "parts of unequal size")
+"""Settings that are trained for two steps with FSDP2; the others for one."""
 
-    A batch is all products in order; each of two processes has one half.
+
+def train_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
+    """Return losses, gradient norm and weights of two steps and the gradient of the first.
+
+    A batch is all products in order; each of two processes has one half. Keys start with the
+    number of the step.
     """
     present, config = SETTINGS[name]
     config = replace(config, train=replace(config.train, fsdp=fsdp))
     training_step.batch_indices = lambda products, *_: np.arange(products)
     trainer = Trainer(config, seeded_model(config).double(), SmallData(present))
     found = {}
-    for number in range(2):
+    for number in range(1 if fsdp and name not in TWO_STEPS else 2):
         step = trainer.train_step(number)
         found |= {f"{number}/{key}": value for key, value in step.loss.losses.items()}
         found[f"{number}/S'"] = step.loss.scores.weighted_BMM
         found[f"{number}/grad_norm"] = step.grad_norm
         if number == 0:
             found |= {
-                f"gradient/{key}": full_tensor(weight.grad).clone()
+                f"0/gradient/{key}": full_tensor(weight.grad).clone()
                 for key, weight in trainer.model.named_parameters()
                 if weight.grad is not None
             }
-    found |= {f"weight/{key}": full_tensor(p) for key, p in trainer.model.named_parameters()}
+        for key, weight in trainer.model.named_parameters():
+            found[f"{number}/weight/{key}"] = full_tensor(weight.detach()).clone()
     if fsdp:
         found["local share"] = local_share(trainer)
     return {key: value.detach().clone().contiguous() for key, value in found.items()}
@@ -173,8 +179,8 @@ def local_share(trainer: Trainer) -> torch.Tensor:
 def train_all(folder: Path) -> None:
     """Train all settings in one process of several and write its results to files."""
     for number, name in enumerate(SETTINGS):
-        save_file(two_steps(name), folder / f"{number}-{rank()}.safetensors")
+        save_file(train_steps(name), folder / f"{number}-{rank()}.safetensors")
         if name in SHARDED:
-            found = two_steps(name, fsdp=True)
+            found = train_steps(name, fsdp=True)
             save_file(found, folder / f"{number}-{rank()}-fsdp.safetensors")
     destroy_processes()

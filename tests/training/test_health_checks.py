@@ -67,6 +67,14 @@ def test_falling_validation_with_falling_loss_is_overfitting(validation, loss, o
         assert found[0].best > found[0].value
 
 
+def test_overfitting_compares_means_of_the_loss():
+    """Also if it was logged more often since the best validation than before."""
+    loss = np.array([2.0, 5, 6, 7, 8]), np.array([8.0, 5, 5, 5, 5])
+    curves = {"val/Recall@10": curve(1, 2, 5, 6, 6, 5, 4, 3), "loss/total": loss}
+    (found,) = check_health(curves, 8)
+    assert (found.kind, found.step) == ("overfitting", 4)
+
+
 def points(products=40, width=8):
     random = torch.Generator().manual_seed(0)
     present_NM = torch.rand(products, 5, generator=random) > 0.3

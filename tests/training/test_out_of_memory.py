@@ -1,5 +1,6 @@
 """Out of memory: an error message, or the same step in smaller micro-batches."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,12 @@ def memory(monkeypatch):
         since = 0
         step = 0
         failures = 0
+        dropped = None
+        """Weak reference to an object of the failed step, which is part of a reference cycle."""
+
+    class Cycle:
+        def __init__(self):
+            self.itself = self
 
     limit, forward, step = Memory(), LossForward.forward, Trainer.train_step
 
@@ -31,10 +38,12 @@ def memory(monkeypatch):
         return step(self, number, micro_batch)
 
     def limited(self, batch, *arguments):
+        assert limit.dropped is None or limit.dropped() is None, "memory was not freed"
         output = forward(self, batch, *arguments)
         # Fail late: random numbers have been drawn and the graph is built.
         if limit.step >= limit.since and len(batch) > limit.products:
             limit.failures += 1
+            limit.dropped = weakref.ref(Cycle())
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return output
 
@@ -66,13 +75,14 @@ def test_resumed_run_keeps_the_smaller_micro_batch(
     small, small_catalogue, cache, same_run, memory, tmp_path, monkeypatch
 ):
     """Also if the resumed run has enough memory for the larger one."""
-    memory.since = 5
+    memory.since = 3
+    small = replace(small, train=replace(small.train, steps=8))
     whole = trained(small, small_catalogue, cache, tmp_path / "whole", auto_batch=True)
     with monkeypatch.context() as patch:
         step = Trainer.train_step
 
         def stopping(self, number, micro_batch):
-            if number == 9:
+            if number == 5:
                 raise Stopped
             return step(self, number, micro_batch)
 

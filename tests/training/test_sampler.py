@@ -71,6 +71,8 @@ def test_learning_rate_has_linear_warmup_and_cosine_decay():
     assert rates[100] == pytest.approx(0.0, abs=1e-12)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate(0, 5, 1.0, 0.0) > 0
+    assert learning_rate(3, 3, 1.0, 0.7) == pytest.approx(0.0, abs=1e-12)
+    assert learning_rate(2, 3, 1.0, 1.0) == 1.0
 
 
 def test_weight_decay_applies_to_matrices_only(make_model):
