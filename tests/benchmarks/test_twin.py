@@ -61,9 +61,9 @@ def test_a_few_steps_end_at_the_same_weights(config):
         torch.testing.assert_close(twin.step(step), total.detach(), rtol=1e-4, atol=1e-4)
 
 
-def test_the_twin_refuses_what_it_does_not_have(config):
+def test_the_twin_rejects_unsupported_settings(config):
     data = RandomProducts(config.model, presence("complete", 4))
     pieces = WordPieces.of(data.tokenizer)
     masked = mask_batch(data.collate(np.arange(4)), config.mask, pieces, (1,), ())
-    with pytest.raises(ValueError, match="negatives of the other modality"):
+    with pytest.raises(ValueError, match="cross-modal negatives"):
         twin_losses(seeded_model(config), masked, LossConfig(negatives="both"), 1.0)
