@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from scale.config import tiny
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
 from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
+from scale.studies.statistics import seed_interval
 from scale.training.pretrain import pretrain
 
 ALL = subset_name(MODALITIES)
@@ -63,12 +63,9 @@ def summarise(by_seed: list[dict]) -> dict[str, dict]:
     """Mean and t interval over the seeds, of metrics that at least two seeds have."""
     summary = {}
     for name in by_seed[0]:
-        values = np.array([row[name] for row in by_seed if row[name] is not None])
-        if len(values) < 2:
-            continue
-        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-        summary[name] = {"mean": values.mean(), "low": values.mean() - half,
-                         "high": values.mean() + half, "seeds": len(values)}  # fmt: skip
+        e = seed_interval(np.array([row[name] for row in by_seed], dtype=float))
+        if e.n > 1:
+            summary[name] = {"mean": e.value, "low": e.low, "high": e.high, "seeds": e.n}
     return summary
 
 
