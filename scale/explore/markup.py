@@ -143,8 +143,9 @@ def bar_rows(
             inside += f'<span class="bar" style="{look}"></span>'
         if np.isfinite(old):
             inside += f'<span class="before" style="left:{place(old):.1f}%"></span>'
-        sign = "+" if value - old >= 0 else ""
-        shown = f"{number(value, digits)}  ({sign}{number(value - old, digits)})"
+        change = number(value - old, digits)
+        sign = "" if change[0] in "−–" else "+"
+        shown = f"{number(value, digits)}  ({sign}{change})"
         rows.append(f'<span>{name}</span><span class="track">{inside}</span>')
         rows.append(f'<span class="value">{shown}</span>')
     return f'<div class="bars">{"".join(rows)}</div>'

@@ -43,8 +43,8 @@ LOSSES = {
     "even": "xm_even",
 }
 """Label keys of contexts and baselines, in order of display."""
-SMALL = 128
-"""Size of a reconstructed picture in pixels."""
+SMALL, SMALL_WIDE = 128, 240
+"""Width of a reconstructed picture in pixels, and of a video or a sound."""
 SHARP = 240
 """Size of the clickable picture in pixels."""
 WIDEST = 560
@@ -146,10 +146,9 @@ def answer_html(
 
 
 def smaller(sheet: Sheet) -> Sheet:
-    """Return the grid for pictures side by side."""
-    if sheet.width == sheet.height:
-        return sheet._replace(width=SMALL, height=SMALL)
-    return sheet._replace(width=sheet.width // 2, height=sheet.height // 2)
+    """Return the grid for five pictures side by side."""
+    width = SMALL if sheet.width == sheet.height else min(sheet.width // 2, SMALL_WIDE)
+    return sheet._replace(width=width, height=width * sheet.height // sheet.width)
 
 
 def losses_html(loss: Mapping[str, float], modality: str, lang: Language) -> str:

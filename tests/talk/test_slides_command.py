@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from pptx import Presentation
 from pptx.enum.shapes import PP_PLACEHOLDER
@@ -14,10 +15,11 @@ from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_json
 from scale.inference.evaluate import evaluate_run
-from scale.talk import page
+from scale.talk import material, page
 from scale.talk.deck import problems
 from scale.talk.plan import SLIDES, read_plan, standard_plan
 from scale.training.run import TrainedRun
+from scale.viz import registry
 
 STUDIES = Path(__file__).parents[2] / "figures" / "studies"
 EVERYTHING = [key for key in SLIDES if key != "map"]
@@ -66,13 +68,30 @@ def small_pictures():
         yield
 
 
+@pytest.fixture(scope="module")
+def draw_once():
+    """`draw` for two decks: the second one gets empty figures of the same sizes."""
+    sizes = {}
+
+    def draw(name, sources, lang):
+        if name in sizes:
+            return Figure(figsize=sizes[name])
+        figure = registry.draw(name, sources, lang)
+        sizes[name] = figure.get_size_inches()
+        return figure
+
+    return draw
+
+
 @pytest.fixture(scope="module", params=["en", "zh"])
-def talk(request, make, tmp_path_factory):
+def talk(request, make, draw_once, tmp_path_factory):
     """Language, and the deck with all slides."""
     folder = tmp_path_factory.mktemp("talk")
     (folder / "talk.toml").write_text(f"slides = {EVERYTHING}".replace("'", '"'))
     out = folder / "deck.pptx"
-    assert make("--lang", request.param, "--talk", folder / "talk.toml", "--out", out) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(material, "draw", draw_once)
+        assert make("--lang", request.param, "--talk", folder / "talk.toml", "--out", out) == 0
     return request.param, Presentation(str(out))
 
 
@@ -175,7 +194,7 @@ def test_own_slides(make, tmp_path):
     Image.new("RGB", (60, 40), "red").save(tmp_path / "lab.png")
     Image.new("L", (90, 20)).save(tmp_path / "wide.gif")
     (tmp_path / "talk.toml").write_text(
-        'slides = ["lab", "idea", "break", "wide"]\n'
+        'slides = ["lab", "questions", "break", "wide"]\n'
         '[own.lab]\ntitle = "Our {lab}"\npoints = ["a", "b"]\npicture = "lab.png"\n'
         'alt = "A lab"\nnotes = "Hello."\nsource = "May"\n'
         '[own.break]\ntitle = "Break"\n'
