@@ -137,7 +137,7 @@ def measure_masking(source: ExplorerSource) -> dict[str, dict[str, float]]:
         found[f"{task}, switch"] = milliseconds(
             [partial(toggle, box) for box in islice(boxes, MOVES + WARM_UP)]
         )
-        rows = [row for _, row in source.options()][1 : PRODUCTS + WARM_UP + 1]
+        rows = source.rows.tolist()[1 : PRODUCTS + WARM_UP + 1]
         found[f"{task}, product"] = milliseconds(
             [partial(panel.picker.choose, row) for row in rows]
         )

@@ -1,8 +1,7 @@
 """The embedding explorer: maps of products, and nearest neighbours in the original space."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scale.config import require
-from scale.data.catalogue import Catalogue
 from scale.data.product import Product
-from scale.evaluation.embed import embed_dataset
 from scale.explore import embedding_views as views
 from scale.explore.embedding_views import MapState
 from scale.explore.markup import note_html, status_html
@@ -34,6 +31,7 @@ from scale.explore.panel import (
 from scale.explore.point_map import HEIGHT, PointMap
 from scale.explore.projections import Grouping, MapView, Point, Projections
 from scale.explore.source import ExplorerSource
+from scale.inference.search import embed_query
 from scale.viz.words import Language, label
 
 SIDE_BY_SIDE = 390
@@ -44,34 +42,17 @@ NEAREST = 10
 """Results of a search by meaning, which has no natural end."""
 
 
-@dataclass(frozen=True)
-class ProductSearch:
-    """Search of the products, by their words or by meaning."""
+def search_by_meaning(
+    source: ExplorerSource, words: str, lang: Language = "en"
+) -> tuple[list[int], list[float]]:
+    """Return rows and cosines of the products nearest to the words, embedded as a title.
 
-    source: ExplorerSource
-
-    @cached_property
-    def _texts(self) -> list[str]:
-        fields = ((p.id, p.text or "", p.category or "") for p in self.source.data.products)
-        return ["\n".join(each).casefold() for each in fields]
-
-    def by_words(self, words: str) -> list[int]:
-        """Return the rows of products whose id, title or category contains the words (any case)."""
-        wanted = words.casefold()
-        return [int(row) for row in self.source.rows if wanted in self._texts[row]]
-
-    def by_meaning(self, words: str, lang: Language = "en") -> tuple[list[int], list[float]]:
-        """Return rows and cosines of the products nearest to the words, embedded as a title.
-
-        Raises ValueError if the model reads no text.
-        """
-        run = self.source.run
-        require("text" in run.config.model.modalities, label("xe_no_text", lang))
-        query = Catalogue(Path(), (Product(id="query", text=words),))
-        embedded = embed_dataset(run.model, run.dataset(query, strict=True), progress=False)
-        found = self.source.index.query(embedded.product().emb_ND, NEAREST)
-        rows = [self.source.row_of[name] for name in found.ids[0]]
-        return rows, found.score_QK[0].tolist()
+    Raises ValueError if the model reads no text.
+    """
+    require("text" in source.run.config.model.modalities, label("xe_no_text", lang))
+    query_D = embed_query(source.run, Product(id="query", text=words))
+    found = source.index.query(query_D[None], NEAREST)
+    return [source.row_of[name] for name in found.ids[0]], found.score_QK[0].tolist()
 
 
 class EmbeddingExplorer(Panel):
@@ -101,7 +82,7 @@ class EmbeddingExplorer(Panel):
         product: str | None = None,
     ) -> None:
         super().__init__(lang)
-        self.source, self._product_search = source, ProductSearch(source)
+        self.source = source
         self._projections = Projections(source)
         self._grouping = Grouping(self._projections, lang)
         self._states: tuple[MapState, ...] = ()
@@ -298,9 +279,9 @@ class EmbeddingExplorer(Panel):
         score: list[float] = []
         with self.showing_errors():
             if words and self.controls.by_model.value:
-                rows, score = self._product_search.by_meaning(words, self.lang)
+                rows, score = search_by_meaning(self.source, words, self.lang)
             else:
-                rows = self._product_search.by_words(words) if words else []
+                rows = self.source.find(words) if words else []
             found = views.results_html(self.source, rows, score, self.lang)
             self.panes.finds.html = found if words else ""
             self._offer(rows if words else self.source.rows)

@@ -126,14 +126,13 @@ class ProductPicker(ipywidgets.HBox):
     def __init__(
         self, source: ExplorerSource, row: int, chosen: Callable[[Any], None], lang: Language
     ) -> None:
-        self._options, self._lang = source.options(), lang
-        self._name = {each: name for name, each in self._options}
+        self._source, self._lang = source, lang
         self.find = ipywidgets.Text(
             description=label("xs_find", lang), placeholder=label("xs_find_hint", lang), style=SHORT
         )
         self.list = dropdown(label("xs_product", lang), {}, None, "440px")
         self.count = ipywidgets.Label()
-        self._offer(self._options, row)
+        self._offer(source.rows.tolist(), row)
         observe(self._search, self.find)
         observe(chosen, self.list)
         super().__init__([self.find, self.list, self.count], layout={"flex_flow": "row wrap"})
@@ -148,28 +147,24 @@ class ProductPicker(ipywidgets.HBox):
         if row in {each for _, each in self.list.options}:
             self.list.value = row
         else:
-            self._offer(self._options, row)
+            self._offer(self._source.rows.tolist(), row)
 
     def _search(self, _: Any) -> None:
-        words = self.find.value.lower().split()
-        found = [
-            (name, row) for name, row in self._options if all(w in name.lower() for w in words)
-        ]
+        found = self._source.find(self.find.value)
         if found:
-            rows = {row for _, row in found}
-            self._offer(found, self.row if self.row in rows else found[0][1])
+            self._offer(found, self.row if self.row in found else found[0])
         else:
             self.count.value = label("xs_found_none", self._lang)
 
-    def _offer(self, found: list[tuple[str, int]], row: int) -> None:
+    def _offer(self, found: list[int], row: int) -> None:
         """List products, with `row` included and chosen."""
         listed = found[:MAX_LISTED]
-        if row not in {each for _, each in listed}:
-            listed = [(self._name[row], row), *listed[: MAX_LISTED - 1]]
-        self.list.options = listed
+        if row not in listed:
+            listed = [row, *listed[: MAX_LISTED - 1]]
+        self.list.options = [(self._source.line(each), each) for each in listed]
         self.list.value = row
         key = "xs_found" if len(found) <= MAX_LISTED else "xs_first"
-        shown = {"n": min(len(found), MAX_LISTED), "all": len(self._options)}
+        shown = {"n": min(len(found), MAX_LISTED), "all": len(self._source.rows)}
         self.count.value = label(key, self._lang, **shown)
 
 

@@ -104,6 +104,19 @@ class ExplorerSource:
         require(row in self.rows, f"no product {product!r} with a modality that the model reads")
         return row
 
+    def find(self, words: str) -> list[int]:
+        """Return the rows of the products whose id, title and category contain all the words.
+
+        The case is ignored.
+        """
+        wanted = words.casefold().split()
+        return [int(row) for row in self.rows if all(word in self._texts[row] for word in wanted)]
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        fields = ((p.id, p.text or "", p.category or "") for p in self.data.products)
+        return ["\n".join(each).casefold() for each in fields]
+
     def product(self, row: int) -> Product:
         """Return the product at a row of the dataset."""
         return self.data.products[row]
@@ -116,10 +129,6 @@ class ExplorerSource:
         """Return whether two products have the same, known category."""
         category = self.product(row).category
         return category is not None and category == self.product(other).category
-
-    def options(self) -> list[tuple[str, int]]:
-        """Return the options of a drop-down: (line of text, row) of each product in `rows`."""
-        return [(self.line(row), int(row)) for row in self.rows]
 
     def line(self, row: int) -> str:
         """Return a product in one line: its id, and its title or category."""

@@ -13,7 +13,7 @@ from sklearn.metrics import silhouette_score
 from scale.evaluation.embed import Embeddings
 from scale.explore import embedding_views
 from scale.explore.embedding_views import media_uri, product_html, selection_html, write_csv
-from scale.explore.embeddings import EmbeddingExplorer, ProductSearch
+from scale.explore.embeddings import EmbeddingExplorer, search_by_meaning
 from scale.explore.point_map import PointMap
 from scale.explore.projections import (
     GREY,
@@ -241,7 +241,7 @@ def test_search_by_words(explorer, source):
 def test_search_by_meaning_uses_the_model(explorer, source):
     row = next(row for row in range(48) if source.data.present_NM[row].sum() > 1)
     title = source.product(row).text
-    rows, cosines = ProductSearch(source).by_meaning(title)
+    rows, cosines = search_by_meaning(source, title)
     text_D = PointSet.of(source.embeddings, "text").unit_PD[row]
     cosine_N = source.embeddings.product().emb_ND @ text_D
     assert rows[0] == cosine_N.argmax()
@@ -255,7 +255,7 @@ def test_a_model_without_text_cannot_search_by_meaning(explorer, source):
     model = replace(source.run.config.model, modalities=("image", "audio"))
     run = replace(source.run, config=replace(source.run.config, model=model))
     with pytest.raises(ValueError, match="reads no text"):
-        ProductSearch(ExplorerSource(run, source.data)).by_meaning("red")
+        search_by_meaning(ExplorerSource(run, source.data), "red")
 
 
 def test_a_colour_selects_its_products(explorer, source):
