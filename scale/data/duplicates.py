@@ -19,7 +19,6 @@ from scale.data.media import MediaError, MediaInfo, content_hash, read_media_inf
 from scale.data.product import Problem, Product
 from scale.modalities import MODALITIES
 
-FILES = ("image", "video", "audio")
 FIELDS = tuple(prefix + m for prefix in ("", "alt_") for m in MODALITIES)
 
 MediaInfos = dict[str, dict[str, MediaInfo]]

@@ -59,9 +59,7 @@ def to_patches(pixels_HWC: np.ndarray, patch: int) -> np.ndarray:
     height, width, _ = pixels_HWC.shape
     if height % patch or width % patch:
         raise ValueError(f"{width} x {height} pixels are not divisible into patches of {patch}")
-    grid = pixels_HWC.reshape(height // patch, patch, width // patch, patch, 3)
-    patches_LF = grid.transpose(0, 2, 1, 3, 4).reshape(-1, 3 * patch * patch)
-    return patches_LF.astype(np.float32) / 127.5 - 1.0
+    return _by_patch(pixels_HWC, patch).astype(np.float32) / 127.5 - 1.0
 
 
 def from_patches(patches_LF: np.ndarray, patch: int) -> np.ndarray:
@@ -95,10 +93,8 @@ def hog_features(pixels_HWC: np.ndarray, patch: int) -> np.ndarray:
 
 def hog_thumbnail(hog_LF: np.ndarray, patch: int) -> np.ndarray:
     """Return the colours of `hog_features` as pixels_HWC (uint8), one pixel per colour point."""
-    side, points = round(len(hog_LF) ** 0.5), patch // CELL * POINTS
-    colours = hog_LF[:, : 3 * points * points].reshape(side, side, points, points, 3)
-    pixels_HWC = colours.transpose(0, 2, 1, 3, 4).reshape(side * points, side * points, 3)
-    return np.rint((pixels_HWC + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
+    points = patch // CELL * POINTS
+    return from_patches(hog_LF[:, : 3 * points * points], points)
 
 
 def _orientation_histograms(pixels_HWC: np.ndarray) -> np.ndarray:
@@ -120,7 +116,7 @@ def _orientation_histograms(pixels_HWC: np.ndarray) -> np.ndarray:
 
 
 def _by_patch(cells: np.ndarray, side: int) -> np.ndarray:
-    """Reshape (cells down, cells across, X) to (patches, side * side * X)."""
+    """Reshape (rows, columns, X) of pixels or cells to (patches, side * side * X), row by row."""
     down, across, size = cells.shape
     grid = cells.reshape(down // side, side, across // side, side, size)
     return grid.transpose(0, 2, 1, 3, 4).reshape(-1, side * side * size)

@@ -29,15 +29,13 @@ class Moments:
     @staticmethod
     def of(parts: Iterable[np.ndarray]) -> "Moments | None":
         """Return the moments of chunks of (tokens, F), in one pass; None if there are no tokens."""
-        count, mean, squares = 0, 0.0, 0.0
+        found = None
         for part in parts:
             if len(part):
                 values = part.astype(np.float64)
-                total, own = count + len(values), values.mean(0)
-                squares = squares + ((values - own) ** 2).sum(0)
-                squares = squares + (own - mean) ** 2 * count * len(values) / total
-                mean, count = mean + (own - mean) * len(values) / total, total
-        return Moments(count, mean, squares) if count else None
+                own = Moments(len(values), values.mean(0), ((values - values.mean(0)) ** 2).sum(0))
+                found = own if found is None else found.merge(own)
+        return found
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of the union."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from scale.data.duplicates import FILES, MediaInfos, content_key
+from scale.data.duplicates import MediaInfos, content_key
 from scale.data.product import SPLITS, Problem, Product, printable, summarise_problems
-from scale.modalities import MODALITIES, parse_subset, subset_name
+from scale.modalities import CONTINUOUS, MODALITIES, parse_subset, subset_name
 
 UNSPLIT = "unsplit"
 """Split name of products without a split."""
@@ -161,11 +161,11 @@ def long_tail(counts: list[int]) -> dict[str, float]:
     }
 
 
-def describe_lengths(values: np.ndarray, bins: int = 16) -> dict[str, Any]:
-    """Return n, min, median, mean, p95, max and a histogram (counts, edges) as JSON values."""
+def describe_lengths(values: np.ndarray) -> dict[str, Any]:
+    """Return n, min, median, mean, p95, max and a histogram of 16 bins as JSON values."""
     if len(values) == 0:
         return {"n": 0}
-    counts, edges = np.histogram(values, bins=bins)
+    counts, edges = np.histogram(values, bins=16)
     low, median, p95, high = np.percentile(values, [0, 50, 95, 100]).tolist()
     return {
         "n": len(values),
@@ -219,7 +219,7 @@ def _duplicates(products: Sequence[Product], infos: MediaInfos | None) -> list[D
         holders: dict[str, list[Product]] = defaultdict(list)
         for product in products:
             # Without its hash or properties, a file would have to be decoded to be compared.
-            is_known = modality not in FILES or modality in product.content or infos
+            is_known = modality not in CONTINUOUS or modality in product.content or infos
             content = content_key(product, modality, infos) if is_known else None
             if content is not None:
                 holders[content].append(product)

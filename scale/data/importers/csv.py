@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from scale.data.product import SPLITS
 from scale.files import write_whole
+from scale.modalities import CONTINUOUS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FILES = ("image", "video", "audio")
-"""Columns with paths, relative to the media folder."""
 PLAIN = ("title", "category", "split", "name")
 """Columns that are copied unchanged."""
 NESTED = ("table", "labels", "alt", "content")
@@ -92,7 +91,7 @@ def import_csv(
     records = list(rows_to_records(header, rows, columns, str(table), imported.empty))
     for record in records:
         imported.pairs += len(record["table"] or ())
-        for modality in FILES:
+        for modality in CONTINUOUS:
             if modality in record:
                 record[modality] = _copy(record[modality], modality, media, imported)
     out.mkdir(parents=True, exist_ok=True)
@@ -167,7 +166,7 @@ def rows_to_records(
         record: dict[str, Any] = {key: cell(row, k, key) for key, k in position.items()}
         if record.get("split") is not None and record["split"].lower() in SPLITS:
             record["split"] = record["split"].lower()
-        paths = {m: record.pop(m, None) for m in FILES}
+        paths = {m: record.pop(m, None) for m in CONTINUOUS}
         pairs = [[names[k], cell(row, k, names[k])] for k in attributes]
         record["table"] = [pair for pair in pairs if pair[0] and pair[1] is not None] or None
         record |= {m: path.replace("\\", "/") for m, path in paths.items() if path is not None}
@@ -181,7 +180,7 @@ def _locate_columns(
     repeated = sorted(name for name, n in Counter(names).items() if n > 1)
     if repeated:
         raise ValueError(f"{source}: column {repeated[0]!r} occurs twice")
-    keys = ("id", *PLAIN, *FILES)
+    keys = ("id", *PLAIN, *CONTINUOUS)
     unknown = sorted(set(columns) - set(keys))
     if unknown:
         raise ValueError(f"unknown record key {unknown[0]!r}; known: {', '.join(keys)}")
