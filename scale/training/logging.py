@@ -110,7 +110,7 @@ class MetricsLogger:
 
 
 class NullLogger:
-    """Stand-in for `MetricsLogger` in all but the main process: writes nothing."""
+    """Replaces `MetricsLogger` in all but the main process; writes nothing."""
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Do nothing."""

@@ -36,7 +36,7 @@ class PreemptionHandler:
         self._longest = 0.0
 
     def reason(self) -> str | None:
-        """Return why the run must stop now, or None; call once per step.
+        """Return the reason to stop now, or None; must be called once per step.
 
         The time limit is reached when the longest interval between two calls so far (a step with
         validation and checkpoint) no longer fits into the remaining time.

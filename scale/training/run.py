@@ -102,10 +102,10 @@ class TrainedRun:
         manager = CheckpointManager(run.checkpoints)
         chosen = manager.find(which)
         if chosen is None:
-            there = ", ".join(manager.steps()) or "none yet"
+            available = ", ".join(manager.steps()) or "none yet"
             raise ValueError(
-                f"{run.checkpoint(which)}: no such checkpoint (there: {there}); continue with "
-                "scale pretrain --resume"
+                f"{run.checkpoint(which)}: no such checkpoint (available: {available}); continue "
+                "with scale pretrain --resume"
             )
         return cls(
             run,

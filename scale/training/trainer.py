@@ -378,7 +378,7 @@ class _Loop:
         return broadcast_from_main(value, self.trainer.device) if self.trainer.sharded else value
 
     def _stop_reason(self) -> str | None:
-        """Return why to stop now, or None; several processes agree at logged steps only."""
+        """Return the reason to stop now, or None; several processes agree at logged steps only."""
         accelerator = self.trainer.accelerator
         if accelerator.num_processes == 1:
             return self.preemption.reason()
