@@ -31,10 +31,10 @@ GOOD = {
 
 
 def write(folder: Path, *records: object) -> Path:
-    """A catalogue of records, or of raw lines, in a folder with two files that only exist."""
+    """Write records, or raw lines, and two files that are not images, into a folder."""
     (folder / "image").mkdir(parents=True, exist_ok=True)
     for name in ("a.jpg", "b.jpg"):
-        (folder / "image" / name).write_bytes(b"not looked into when a catalogue is opened")
+        (folder / "image" / name).write_bytes(b"not read when a catalogue is opened")
     lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
     (folder / "products.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     return folder
@@ -75,9 +75,8 @@ def test_presence_split_and_order(tmp_path):
         catalogue.split("dev")
 
 
-@pytest.mark.parametrize(
-    ("change", "field", "reason"),
-    [
+def test_a_bad_value_counts_as_missing(tmp_path):
+    cases = [
         ({"title": "  \t\u200b"}, "text", "empty title"),
         ({"title": 7}, "text", "title is not a string: 7"),
         ({"title": "\ud800"}, "text", "title is not valid Unicode: '\\ud800'"),
@@ -107,33 +106,31 @@ def test_presence_split_and_order(tmp_path):
         ({"labels": ["steel"]}, None, "labels is not an object"),
         ({"labels": {"price": float("inf")}}, None, "non-finite number in 'price'"),
         ({"sizes": [[1.0, float("nan")]]}, None, "non-finite number in 'sizes'"),
-    ],
-)
-def test_a_bad_value_counts_as_missing(tmp_path, change, field, reason):
-    folder = write(tmp_path, {"id": "p0"}, GOOD | change)
-    catalogue = Catalogue.open(folder)
-    [problem] = catalogue.problems
-    assert (problem.id, problem.modality) == ("p1", field)
-    assert problem.reason.startswith(reason)
-    [(key, value)] = change.items()
-    is_path = key == "image" and isinstance(value, str) and "\0" not in value and value
-    if is_path or field == "alt_image":
-        written = value if is_path else "image/c.jpg"
-        assert problem.path == str(folder / written)
-    elif "\0" not in str(value):
-        assert problem.path == f"{folder / 'products.jsonl'}:2"
-    good = Catalogue.open(write(tmp_path / "good", GOOD))[0]
-    product = catalogue[1]
-    assert (product.present == good.present) == (field not in ("text", "table", "image"))
-    with pytest.raises(CatalogueError) as caught:
-        Catalogue.open(folder, strict=True)
-    for part in ("p1", problem.path, reason):
-        assert part in str(caught.value)
+    ]
+    for change, field, reason in cases:
+        folder = write(tmp_path, {"id": "p0"}, GOOD | change)
+        catalogue = Catalogue.open(folder)
+        [problem] = catalogue.problems
+        assert (problem.id, problem.modality) == ("p1", field)
+        assert problem.reason.startswith(reason)
+        [(key, value)] = change.items()
+        is_path = key == "image" and isinstance(value, str) and "\0" not in value and value
+        if is_path or field == "alt_image":
+            written = value if is_path else "image/c.jpg"
+            assert problem.path == str(folder / written)
+        elif "\0" not in str(value):
+            assert problem.path == f"{folder / 'products.jsonl'}:2"
+        good = Catalogue.open(write(tmp_path / "good", GOOD))[0]
+        product = catalogue[1]
+        assert (product.present == good.present) == (field not in ("text", "table", "image"))
+        with pytest.raises(CatalogueError) as caught:
+            Catalogue.open(folder, strict=True)
+        for part in ("p1", problem.path, reason):
+            assert part in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
+def test_a_line_without_a_product_is_recorded(tmp_path):
+    cases = [
         (b"{", "malformed line: Expecting"),
         (b"[1, 2]", "record is not an object: [1, 2]"),
         (b'{"title": "no id"}', "record has no id"),
@@ -143,18 +140,17 @@ def test_a_bad_value_counts_as_missing(tmp_path, change, field, reason):
         (b'{"id": "x", "title": "a", "title": "b"}', "malformed line: key 'title' twice"),
         (b"[" * 100_000, "malformed line: "),
         (b"9" * 5000, "malformed line: "),
-    ],
-)
-def test_a_line_without_a_product_is_recorded(tmp_path, line, reason):
-    folder = write(tmp_path, GOOD, b"", line, GOOD | {"id": "p2"})
-    catalogue = Catalogue.open(folder)
-    assert [p.id for p in catalogue] == ["p1", "p2"]
-    [problem] = catalogue.problems
-    assert problem.id == "line 3"
-    assert problem.path == f"{folder / 'products.jsonl'}:3"
-    assert problem.reason.startswith(reason)
-    with pytest.raises(CatalogueError, match=r"line 3.*products\.jsonl:3"):
-        Catalogue.open(folder, strict=True)
+    ]
+    for line, reason in cases:
+        folder = write(tmp_path, GOOD, b"", line, GOOD | {"id": "p2"})
+        catalogue = Catalogue.open(folder)
+        assert [p.id for p in catalogue] == ["p1", "p2"]
+        [problem] = catalogue.problems
+        assert problem.id == "line 3"
+        assert problem.path == f"{folder / 'products.jsonl'}:3"
+        assert problem.reason.startswith(reason)
+        with pytest.raises(CatalogueError, match=r"line 3.*products\.jsonl:3"):
+            Catalogue.open(folder, strict=True)
 
 
 def test_the_first_of_two_ids_stays(tmp_path):

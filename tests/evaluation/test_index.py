@@ -73,7 +73,7 @@ def test_many_queries_run_in_blocks(gallery, few_queries, monkeypatch):
     assert index.query(few_queries, k=4).ids == whole.ids
 
 
-def test_what_cannot_be_searched_is_refused(gallery, few_queries):
+def test_invalid_galleries_and_queries_are_refused(gallery, few_queries):
     with pytest.raises(ValueError, match="with 3 ids"):
         SearchIndex.build(gallery, ["a", "b", "c"])
     with pytest.raises(ValueError, match="cannot index"):
@@ -226,36 +226,32 @@ def test_the_same_embeddings_and_seed_give_the_same_files(folder, tmp_path, flat
         assert again.manifest["files"] == built.manifest["files"]
 
 
-@pytest.mark.parametrize(
-    ("count", "width", "expected"),
-    [
+def test_defaults_by_size():
+    cases = [
         (1_000_000, 768, (4000, 64, 160_000, 62)),
         (6_000_000, 768, (9798, 64, 391_920, 153)),
         (3000, 32, (76, 8, 3000, 8)),
-    ],
-)
-def test_defaults_by_size(count, width, expected):
-    s = IndexSettings().resolved(count, width)
-    assert (s.lists, s.code_bytes, s.train_vectors, s.probes) == expected
+    ]
+    for count, width, expected in cases:
+        s = IndexSettings().resolved(count, width)
+        assert (s.lists, s.code_bytes, s.train_vectors, s.probes) == expected
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_impossible_settings_are_refused(folder, tmp_path):
+    cases = [
         (IndexSettings(code_bytes=7), "7 code bytes do not divide the width 32"),
         (IndexSettings(lists=300, train_vectors=256), "256 training vectors are too few"),
         (IndexSettings(train_vectors=100, lists=10), "100 training vectors are too few"),
         (IndexSettings(probes=-1), "negative"),
         (IndexSettings(kind="hnsw"), "unknown kind 'hnsw'; known: flat, ivfpq"),
-    ],
-)
-def test_settings_that_cannot_be(folder, tmp_path, settings, message):
-    with pytest.raises(ValueError, match=message):
-        build_index(folder, tmp_path / "x", settings)
-    assert not (tmp_path / "x").exists()
+    ]
+    for settings, message in cases:
+        with pytest.raises(ValueError, match=message):
+            build_index(folder, tmp_path / "x", settings)
+        assert not (tmp_path / "x").exists()
 
 
-def test_few_products_want_a_flat_index(tmp_path, emb_ND):
+def test_few_products_need_a_flat_index(tmp_path, emb_ND):
     write(tmp_path / "v", emb_ND[:3], ["a", "b", "c"], 2)
     with pytest.raises(ValueError, match="3 products are too few for ivfpq"):
         build_index(tmp_path / "v", tmp_path / "x", IndexSettings())
@@ -264,7 +260,7 @@ def test_few_products_want_a_flat_index(tmp_path, emb_ND):
     assert len(index.query(emb_ND[1:2], 10).ids[0]) == 3
 
 
-def test_what_cannot_be_asked(flat, ivfpq):
+def test_invalid_queries_are_refused(flat, ivfpq):
     with pytest.raises(ValueError, match=r"queries of shape \(1, 5\) in an index of width 32"):
         flat.query(np.ones((1, 5), np.float32))
     with pytest.raises(ValueError, match="k is 0"):
@@ -276,7 +272,7 @@ def test_what_cannot_be_asked(flat, ivfpq):
 
 
 @pytest.mark.parametrize("name", ["vectors.faiss", "ivfpq.faiss", "ids.arrow"])
-def test_damage_is_noticed(ivfpq, tmp_path, name, monkeypatch):
+def test_damage_is_detected(ivfpq, tmp_path, name, monkeypatch):
     out = shutil.copytree(ivfpq.folder, tmp_path / "index")
     path = out / name
     data = bytearray(path.read_bytes())

@@ -117,10 +117,11 @@ def test_info_nce_equals_the_authors_numbers(reference):
 
 
 def test_ten_pairs_and_their_gradient_equal_the_authors_numbers(reference):
-    for key, detach in [
+    cases = [
         ("grad_as_published_not_detached", False),
         ("grad_if_weights_were_detached", True),
-    ]:
+    ]
+    for key, detach in cases:
         numbers = reference["clr_loss_10_pairs"]
         pooled_MBD = torch.tensor(numbers["features_5xBxH"]).requires_grad_()
         pooled_BMD = pooled_MBD.transpose(0, 1)

@@ -153,7 +153,7 @@ def test_gradient_of_the_weights_flows_only_when_asked(make_model, make_batch):
 
 def test_every_choice_changes_the_loss_and_stays_finite(make_model, make_batch):
     default = run(make_model, make_batch, SCALE)[3].total
-    for changes in [
+    cases = [
         {"weight_on": "logits"},
         {"weight_on": "none"},
         {"weight_level": "batch"},
@@ -162,7 +162,8 @@ def test_every_choice_changes_the_loss_and_stays_finite(make_model, make_batch):
         {"negatives": "both"},
         {"pair_reduction": "mean"},
         {"regression_weight_on": "prediction"},
-    ]:
+    ]
+    for changes in cases:
         model, _, _, result = run(make_model, make_batch, replace(SCALE, **changes))
         assert not torch.allclose(result.total, default)
         result.total.backward()

@@ -158,12 +158,13 @@ def test_configured_posterior(pooled_BMD, present_BM):
 
 
 def test_configured_scores_are_negative_on_raw_logits_alone(pooled_BMD, present_BM):
-    for changes, signed in [
+    cases = [
         ({}, False),
         ({"weight_mean_one": False}, False),
         ({"weight_on": "logits"}, False),
         ({"weight_on": "logits", "weight_mean_one": False}, True),
-    ]:
+    ]
+    for changes, signed in cases:
         config = replace(SCALE, **changes)
         scores = inter_modality_scores(pooled_BMD, present_BM)
         found = configured_weights(config, scores, pair_losses(pooled_BMD, present_BM), present_BM)

@@ -43,31 +43,31 @@ def test_one_product_never_changes_another(make_model, make_batch, policy):
     assert not torch.allclose(before.fused_pooled_BMD[3], after.fused_pooled_BMD[3])
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_content_of_padding_never_matters(make_model, make_batch, policy):
-    model, batch, poisoned = make_model(policy), make_batch(MIXED), make_batch(MIXED)
-    for tokens in poisoned.tokens.values():
-        tokens.values[tokens.padding_RL] = 17 if tokens.values.dtype == torch.int64 else 1e3
-    before, after = model(batch), model(poisoned)
-    torch.testing.assert_close(before.pooled_BMD, after.pooled_BMD)
-    torch.testing.assert_close(before.fused_pooled_BMD, after.fused_pooled_BMD)
+def test_content_of_padding_never_matters(make_model, make_batch):
+    for policy in POLICIES:
+        model, batch, poisoned = make_model(policy), make_batch(MIXED), make_batch(MIXED)
+        for tokens in poisoned.tokens.values():
+            tokens.values[tokens.padding_RL] = 17 if tokens.values.dtype == torch.int64 else 1e3
+        before, after = model(batch), model(poisoned)
+        torch.testing.assert_close(before.pooled_BMD, after.pooled_BMD)
+        torch.testing.assert_close(before.fused_pooled_BMD, after.fused_pooled_BMD)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_the_length_of_the_batch_never_matters(make_model, make_batch, policy):
+def test_the_length_of_the_batch_never_matters(make_model, make_batch):
     """Sequences that are padded further, or that are shorter than imputed ones."""
-    model, batch, trimmed = make_model(policy), make_batch(MIXED), make_batch(MIXED)
-    for m, tokens in batch.tokens.items():
-        tokens.padding_RL[:, -1] = True
-        trimmed.tokens[m] = replace(
-            tokens,
-            values=tokens.values[:, :-1],
-            padding_RL=tokens.padding_RL[:, :-1],
-            entity_RL=None if tokens.entity_RL is None else tokens.entity_RL[:, :-1],
-        )
-    before, after = model(batch), model(trimmed)
-    torch.testing.assert_close(before.pooled_BMD, after.pooled_BMD)
-    torch.testing.assert_close(before.fused_pooled_BMD, after.fused_pooled_BMD)
+    for policy in POLICIES:
+        model, batch, trimmed = make_model(policy), make_batch(MIXED), make_batch(MIXED)
+        for m, tokens in batch.tokens.items():
+            tokens.padding_RL[:, -1] = True
+            trimmed.tokens[m] = replace(
+                tokens,
+                values=tokens.values[:, :-1],
+                padding_RL=tokens.padding_RL[:, :-1],
+                entity_RL=None if tokens.entity_RL is None else tokens.entity_RL[:, :-1],
+            )
+        before, after = model(batch), model(trimmed)
+        torch.testing.assert_close(before.pooled_BMD, after.pooled_BMD)
+        torch.testing.assert_close(before.fused_pooled_BMD, after.fused_pooled_BMD)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -106,14 +106,14 @@ def test_gradient_reaches_every_parameter(make_model, make_batch, policy):
     assert [n for n in silent if not n.endswith("attention.self.key.bias")] == []
 
 
-@pytest.mark.parametrize("source", MODALITIES)
-def test_each_masked_loss_reaches_the_jct_and_the_other_encoders(make_model, make_batch, source):
-    model = make_model("skip")
-    masked, output = forward_all(model, make_batch([MODALITIES] * 4))
-    task = TASKS[INDEX[source]]
-    scale_loss(output, masked, LossConfig(tasks=(task,))).total.backward()
-    for name, part in [("jct", model.jct), *model.encoders.items()]:
-        assert any(p.grad is not None and p.grad.any() for p in part.parameters()), name
+def test_each_masked_loss_reaches_the_jct_and_the_other_encoders(make_model, make_batch):
+    for source in MODALITIES:
+        model = make_model("skip")
+        masked, output = forward_all(model, make_batch([MODALITIES] * 4))
+        task = TASKS[INDEX[source]]
+        scale_loss(output, masked, LossConfig(tasks=(task,))).total.backward()
+        for name, part in [("jct", model.jct), *model.encoders.items()]:
+            assert any(p.grad is not None and p.grad.any() for p in part.parameters()), name
 
 
 def test_zero_imputation_is_a_run_of_zeros_through_the_encoder(make_model, make_batch):
