@@ -219,7 +219,7 @@ def test_feature_files_are_cached_as_they_are(cache, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 30])
-def test_joined_items_lie_one_after_the_other(cache, jobs, monkeypatch, limit):
+def test_concatenated_items_are_consecutive(cache, jobs, monkeypatch, limit):
     monkeypatch.setattr(cache_module, "IN_MEMORY_BYTES", limit)
     results = compute_features(jobs, CONFIG, cache, 1)
     items = [results[job] for job in jobs]

@@ -189,7 +189,7 @@ def test_links(tmp_path):
     assert Catalogue.open(tmp_path / "link").present_NM()[:, 2].sum() == 2
 
 
-def test_parquet_says_the_same(tmp_path):
+def test_parquet_equals_jsonl(tmp_path):
     record = GOOD | {"table": [["Brand", "Ondo"], ["Volume", "1.5"]]}
     records = [record, {"id": "p2", "title": "Blue kettle", "image": "../x.jpg"}, {"id": None}]
     by_line = Catalogue.open(write(tmp_path / "lines", *records))

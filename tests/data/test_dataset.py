@@ -108,7 +108,7 @@ def dataset(build):
     return build()
 
 
-def test_present_is_what_the_records_say_less_what_is_broken(dataset, catalogue):
+def test_present_modalities_are_those_of_the_records_without_broken_files(dataset, catalogue):
     expected = catalogue.present_NM()
     expected[[4, 5], INDEX["image"]] = False
     expected[6, INDEX["audio"]] = False

@@ -76,7 +76,7 @@ def test_products_are_found_by_id(folder):
     assert find_products(folder, []) == {}
 
 
-def test_what_cannot_be_planned_is_refused(tmp_path):
+def test_invalid_plans_are_refused(tmp_path):
     with pytest.raises(CatalogueError, match="neither"):
         plan_pieces(tmp_path, 3)
     (tmp_path / "products.jsonl").write_text("")

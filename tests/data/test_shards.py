@@ -114,7 +114,7 @@ def test_batches_have_the_bits_of_the_catalogues(shards, twin):
         assert_same_batch(mine, other)
 
 
-def test_batches_in_which_nobody_has_a_modality(shards, twin):
+def test_batches_in_which_no_product_has_a_modality(shards, twin):
     data = ShardDataset.open(shards)
     for place, m in enumerate(MODALITIES):
         rows = (~data.present_NM[:, place]).nonzero()[0]
@@ -190,7 +190,7 @@ def test_moments_of_parts_are_those_of_the_whole():
     assert Moments.of([values_TF[:0]]) is None
 
 
-def test_written_again_nothing_is_made_again(config, small_catalogue, cache, copy, monkeypatch):
+def test_finished_shards_are_not_written_again(config, small_catalogue, cache, copy, monkeypatch):
     before = contents_of(copy)
     monkeypatch.setattr(writer_module.ShardMaker, "_make", None)
     write_again(config, small_catalogue, cache, copy)
@@ -269,7 +269,7 @@ def test_a_tokenizers_fingerprint_outlives_saving(shards, tmp_path):
     )
 
 
-def test_what_differs_is_named(config, shards):
+def test_differences_are_named(config, shards):
     opened = ShardFolder.open(shards)
     settings = TokenSettings.of(config, opened.tokenizer)
     opened.check(settings)
@@ -294,7 +294,7 @@ def test_a_folder_is_written_with_one_setting(config, small_catalogue, cache, co
         write_again(config, replace(catalogue, products=renamed), cache, copy)
 
 
-def test_a_folder_with_other_things_is_left_alone(config, small_catalogue, cache, tmp_path):
+def test_a_folder_with_other_files_is_refused(config, small_catalogue, cache, tmp_path):
     (tmp_path / "letter.txt").write_text("text")
     with pytest.raises(ShardsError, match="not empty"):
         write_again(config, small_catalogue, cache, tmp_path)
@@ -421,7 +421,7 @@ def test_many_shards_with_few_open_files(shards, twin, monkeypatch):
     assert len(kept.read(10, 0)) == 10, "a file in use stays open"
 
 
-def test_the_command_writes_and_says_where(small_catalogue, cache_folder, tmp_path, capsys):
+def test_the_command_writes_shards(small_catalogue, cache_folder, tmp_path, capsys):
     out = tmp_path / "s"
     arguments = ["--catalogue", str(small_catalogue), "--out", str(out), "--workers", "1"]
     assert cli.main(["shards", *arguments, "--products-per-shard", "20"]) == 0
@@ -451,7 +451,7 @@ def sequences(draw, vocab_size: int):
 
 @settings(max_examples=100, deadline=None)
 @given(st.data(), st.sampled_from([2, 1 << 16, (1 << 16) + 1, 1 << 31]))
-def test_what_a_product_has_comes_back(data, vocab_size):
+def test_packed_products_round_trip(data, vocab_size):
     layout, had = Layout(vocab_size, SIZES), data.draw(sequences(vocab_size))
     parts = [layout.pack(m, *had[m]) if m in had else b"" for m in MODALITIES]
     lengths_M = np.array([len(had[m][0]) if m in had else 0 for m in MODALITIES])

@@ -84,7 +84,7 @@ def test_without_decoding_only_given_hashes_are_compared(catalogue):
     assert "media were not decoded" in str(found)
 
 
-def test_the_hash_of_the_record_comes_first(catalogue):
+def test_the_hash_of_the_record_takes_precedence(catalogue):
     path = catalogue.folder / "products.jsonl"
     records = [r | {"content": {"image": "one"}} if r.get("image") else r for r in RECORDS[:3]]
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -115,7 +115,7 @@ def test_content(catalogue):
     assert len(content_key(d, "table")) == 16
 
 
-def test_report_and_json_tell_the_same(catalogue):
+def test_report_and_json_agree(catalogue):
     found = catalogue.summary(progress=False)
     text = str(found)
     for part in (
@@ -153,7 +153,7 @@ def test_an_empty_catalogue(tmp_path):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_names_that_a_terminal_would_obey_are_escaped(tmp_path):
+def test_control_characters_in_names_are_escaped(tmp_path):
     record = {"id": "a", "category": "\x1b[31mred\n", "\x1b]0;x": 1, "labels": {"\n": "\x07"}}
     (tmp_path / "products.jsonl").write_text(json.dumps(record))
     text = str(Catalogue.open(tmp_path).summary())
@@ -199,7 +199,7 @@ SHARES = {
 @pytest.mark.real
 @pytest.mark.skipif(not REAL, reason="SCALE_REAL_DATA names no folder")
 @pytest.mark.parametrize("name", SHARES)
-def test_the_real_catalogues_hold_what_their_readme_says(name):
+def test_the_real_catalogues_agree_with_their_readme(name):
     products, present, complete, (categories, head, last) = SHARES[name]
     catalogue = Catalogue.open(Path(REAL) / name)
     found = catalogue.summary(workers=2, progress=False)

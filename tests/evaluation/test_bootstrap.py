@@ -65,7 +65,7 @@ def test_the_width_is_that_of_the_standard_error():
     assert found.high - found.low == pytest.approx(expected, rel=0.06)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+def test_the_interval_has_its_nominal_coverage():
     rng = np.random.default_rng(7)
     covered = 0
     for trial in range(300):

@@ -72,7 +72,7 @@ def test_clear_blobs_are_found_and_noise_is_at_chance():
     assert abs(noise.chance["ARI"].value) < 0.02
 
 
-def test_intervals_surround_the_value_although_resampling_lifts_it():
+def test_intervals_contain_the_value_although_resampling_is_biased():
     rng = np.random.default_rng(0)
     clusters, classes = rng.integers(0, 24, 60), rng.integers(0, 24, 60)
     plain, centred = (

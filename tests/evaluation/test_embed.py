@@ -64,7 +64,7 @@ def test_tensors_and_arrays_get_the_same_embedding(embeddings):
     assert (~valid).sum() == 1
 
 
-def test_what_an_absent_feature_holds_never_matters_not_even_nan(embeddings):
+def test_values_of_absent_features_have_no_effect_not_even_nan(embeddings):
     pooled = torch.from_numpy(embeddings.pooled_NMD.copy())
     present = torch.from_numpy(embeddings.present_NM)
     clean = product_embedding(pooled, present)
@@ -201,7 +201,7 @@ def folder(tmp_path, parts):
     return tmp_path
 
 
-def test_what_is_written_comes_back_in_order(folder, parts):
+def test_pieces_are_read_in_order(folder, parts):
     finish_store(folder, 3, MADE, {"seed": 1})
     store = EmbeddingStore.open(folder)
     assert (store.rows, store.width, store.made_from) == (11, 6, MADE)
@@ -224,7 +224,7 @@ def test_a_piece_is_also_a_file_of_embeddings(folder, parts):
     assert found.present_NM.all()
 
 
-def test_a_piece_is_known_by_what_it_was_made_from(folder):
+def test_a_piece_is_identified_by_its_settings(folder):
     path = folder / piece_name(2)
     assert has_piece(path, MADE | {"piece": 2})
     assert not has_piece(path, MADE | {"piece": 3})
@@ -233,7 +233,7 @@ def test_a_piece_is_known_by_what_it_was_made_from(folder):
     assert not has_piece(path, MADE | {"piece": 2}), "cut short"
 
 
-def test_what_an_earlier_catalogue_or_a_killed_process_left_is_removed(folder):
+def test_leftovers_of_earlier_catalogues_and_killed_processes_are_removed(folder):
     (folder / piece_name(3)).write_bytes(b"old")
     (folder / ".12.34.part-000001.parquet").write_bytes(b"half")
     finish_store(folder, 3, MADE, {})
@@ -241,7 +241,7 @@ def test_what_an_earlier_catalogue_or_a_killed_process_left_is_removed(folder):
     assert names == {"manifest.json", *(piece_name(n) for n in range(3))}
 
 
-def test_an_unfinished_folder_is_an_error_and_says_how_to_go_on(folder):
+def test_an_unfinished_folder_is_an_error_with_a_remedy(folder):
     with pytest.raises(StoreError, match=r"manifest\.json: no such file; scale embed --out"):
         EmbeddingStore.open(folder)
     with pytest.raises(StoreError, match=r"part-000003\.parquet: missing"):

@@ -55,7 +55,7 @@ def tree(stages):
     }
 
 
-def test_the_tree_has_the_promised_places(tree):
+def test_the_tree_has_the_documented_keys(tree):
     category = tree["retrieval"]["category"]
     assert list(category) == ["chance", "untrained", "trained"]
     assert list(category["trained"]) == [subset_name(s) for s in SUBSETS]
@@ -124,7 +124,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert json.loads((tmp_path / "r.json").read_text()) == {"a": 1}
 
 
-def test_the_frame_and_the_csv_hold_every_estimate_once(tmp_path, tree):
+def test_the_frame_and_the_csv_have_every_estimate_once(tmp_path, tree):
     frame = report.results_frame(tree | {"none": {"trained": {"mAP@1": NOTHING}}})
     assert tuple(frame.columns) == report.COLUMNS
     keys = ["task", "model", "item", "metric"]

@@ -337,7 +337,7 @@ def test_without_faiss_the_extra_is_named(folder, flat, tmp_path, monkeypatch):
             call()
 
 
-def test_our_flat_file_is_faiss_own(tmp_path, emb_ND):
+def test_the_flat_file_equals_that_of_faiss(tmp_path, emb_ND):
     import faiss
 
     blocks = [emb_ND[:10].astype(np.float16), emb_ND[10:25].astype(np.float16)]

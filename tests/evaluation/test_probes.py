@@ -76,7 +76,7 @@ def test_the_test_split_is_standardised_by_the_training_split():
     assert linear_probe(train, train, shifted).predicted == ("b", "b")
 
 
-def test_a_constant_coordinate_does_no_harm():
+def test_a_constant_coordinate_is_accepted():
     constant = [
         Examples(np.c_[b.inputs, np.full(len(b.labels), 3.0)], b.labels)
         for b in (blobs(120, 0), blobs(40, 1), blobs(60, 2))
@@ -188,7 +188,7 @@ def test_fine_tuning_learns_and_leaves_model_and_random_state_alone():
     assert again == found
 
 
-def test_fine_tuning_returns_the_best_epoch_and_stops_when_it_is_long_past():
+def test_fine_tuning_returns_the_best_epoch_and_stops_after_the_patience():
     """With constant validation labels, an early epoch is best and later ones must not count."""
     torch.manual_seed(0)
     model = Toy().eval()

@@ -155,7 +155,7 @@ def test_the_query_is_never_in_its_gallery_even_under_other_modalities(products)
             assert found.counts["without relevant"] == len(found.rows_Q) > 0
 
 
-def test_tables_hold_all_subsets_and_count_what_they_leave_out(products):
+def test_tables_have_all_subsets_and_count_left_out_products(products):
     same, full = (subset_retrievals(products, g) for g in ("same", "full"))
     assert list(same) == list(full) == [subset_name(s) for s in SUBSETS]
     # 20 products lack video, among them none that lacks all; number 5 lacks all.
@@ -199,7 +199,7 @@ def test_random_embeddings_meet_the_chance_level():
         assert abs(np.mean(means) - np.nanmean(found.chance[name])) < 4 * error + 1e-12, name
 
 
-def test_copies_of_the_content_count_as_the_answer_and_the_best_placed_gives_the_rank():
+def test_duplicates_count_as_the_answer_and_the_best_placed_determines_the_rank():
     query = np.array([[1.0, 0.0]], dtype=np.float32)
     angle = np.array([0.1, 0.2, 0.3, 0.4])
     gallery = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
@@ -275,7 +275,7 @@ def test_patterns_split_the_queries(products):
     assert whole / 58 == pytest.approx(found.values["mAP@5"].mean())
 
 
-def test_a_modality_that_nobody_has_gives_empty_results_not_errors(products):
+def test_a_modality_of_no_product_has_empty_results(products):
     present = products.present_NM.copy()
     present[:, INDEX["audio"]] = False
     without = replace(products, present_NM=present)

@@ -113,7 +113,7 @@ def test_total_equals_the_loop(make_model, make_batch):
         torch.testing.assert_close(result.total, expected)
 
 
-def test_weights_have_mean_one_over_what_is_there(make_model, make_batch):
+def test_weights_have_mean_one_over_present_entries(make_model, make_batch):
     _, output, _, result = run(make_model, make_batch, SCALE)
     weights = loss_weights(result.scores, output.present_BM, mean_one=True)
     assert weights.pair_BP[result.pairs.valid_BP].mean().item() == pytest.approx(1, abs=1e-5)
@@ -138,7 +138,7 @@ def test_uniform_at_the_start(make_model, make_batch):
     assert not torch.allclose(weighted.total, uniform.total)
 
 
-def test_gradient_of_the_weights_flows_only_when_asked(make_model, make_batch):
+def test_gradient_of_the_weights_flows_only_if_configured(make_model, make_batch):
     gradients = {}
     for flows in (False, True):
         config = replace(

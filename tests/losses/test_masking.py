@@ -125,7 +125,7 @@ def test_padded_table_positions_belong_to_no_entity_and_are_not_masked():
         assert not hidden_RL[tokens.padding_RL].any()
 
 
-def test_special_tokens_and_padding_are_never_hidden(make_batch):
+def test_special_tokens_and_padding_are_never_masked(make_batch):
     batch = make_batch(FULL * 20)
     batch.tokens["text"].values[:, 3] = 3
     masked = mask(batch, config=MaskConfig(rate=0.9))
@@ -135,7 +135,7 @@ def test_special_tokens_and_padding_are_never_hidden(make_batch):
     assert not masked.hidden["text"][:, [0, 3]].any()
 
 
-def test_table_hides_whole_attributes_or_values(make_batch):
+def test_tables_are_masked_by_whole_attributes_or_values(make_batch):
     batch = make_batch(FULL * 30)
     masked = mask(batch)
     entity_RL, hidden_RL = batch.tokens["table"].entity_RL, masked.hidden["table"]
@@ -148,7 +148,7 @@ def test_table_hides_whole_attributes_or_values(make_batch):
             assert (ids[whole] == 4).all() or (ids[whole] != 4).all(), "one fate an entity"
 
 
-def test_hidden_vectors_are_gone_and_all_else_is_untouched(make_batch):
+def test_masked_vectors_are_0_and_all_else_is_unchanged(make_batch):
     batch = make_batch(FULL)
     masked = mask(batch)
     for m in MODALITIES:
@@ -163,7 +163,7 @@ def test_hidden_vectors_are_gone_and_all_else_is_untouched(make_batch):
             assert (after[hidden] == 0).all()
 
 
-def test_a_seed_decides_and_the_callers_generator_is_left_alone(make_batch):
+def test_masks_depend_on_the_seed_and_not_on_the_global_generator(make_batch):
     batch = make_batch(FULL)
     state = torch.get_rng_state()
     first, same, other = mask(batch, 1), mask(batch, 1), mask(batch, 2)
@@ -188,13 +188,13 @@ def test_masks_of_a_product_do_not_depend_on_the_others(make_batch):
         assert torch.equal(hidden[0], a.hidden[m][0])
 
 
-def test_only_tasks_that_are_on_hide_anything(make_batch):
+def test_only_active_tasks_mask_tokens(make_batch):
     masked = mask(make_batch(FULL), tasks=("MLM", "MAM", "contrastive"))
     assert set(masked.hidden) == {"text", "audio"}
     assert torch.equal(masked.batch.tokens["image"].values, make_batch(FULL).tokens["image"].values)
 
 
-def test_rows_name_the_product_of_each_hidden_position(make_batch):
+def test_rows_are_the_products_of_the_masked_positions(make_batch):
     batch = make_batch([("text",), MODALITIES, ("audio",), MODALITIES])
     masked = mask(batch)
     for m in (*DISCRETE, *CONTINUOUS):
@@ -202,7 +202,7 @@ def test_rows_name_the_product_of_each_hidden_position(make_batch):
         assert set(masked.rows(m).tolist()) == set(batch.tokens[m].rows_R.tolist())
 
 
-def test_a_row_with_nothing_to_hide_hides_nothing(make_batch):
+def test_a_row_without_maskable_tokens_masks_nothing(make_batch):
     batch = make_batch([("text",), ("text",)])
     ids = torch.tensor([[2, 3, 0, 0, 0], [2, 9, 3, 0, 0]])
     batch.tokens["text"] = replace(batch.tokens["text"], values=ids, padding_RL=ids == 0)

@@ -42,7 +42,7 @@ def vit_folder(tmp_path):
     return folder, vit
 
 
-def test_bert_starts_both_discrete_encoders(model_config, bert_folder):
+def test_a_bert_initialises_both_discrete_encoders(model_config, bert_folder):
     folder, bert = bert_folder
     model = ScaleModel(replace(model_config, discrete_init=str(folder)))
     report = initialise_from_pretrained(model)
@@ -66,7 +66,7 @@ def test_embeddings_of_another_vocabulary_are_reported_and_not_copied(model_conf
     assert torch.equal(model.encoders["text"].word_weight, before)
 
 
-def test_vit_starts_continuous_encoders_and_jct(model_config, vit_folder):
+def test_a_vit_initialises_continuous_encoders_and_jct(model_config, vit_folder):
     folder, vit = vit_folder
     model = ScaleModel(replace(model_config, continuous_init=str(folder)))
     report = initialise_from_pretrained(model)

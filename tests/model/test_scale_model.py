@@ -82,7 +82,7 @@ def test_a_product_alone_equals_itself_in_a_batch(make_model, make_batch, policy
         torch.testing.assert_close(alone.fused_pooled_BMD[0], together.fused_pooled_BMD[b])
 
 
-def test_the_jct_lets_each_modality_see_all_others(make_model, make_batch):
+def test_in_the_jct_each_modality_attends_to_all_others(make_model, make_batch):
     model = make_model("skip")
     for source in MODALITIES:
         changed = make_batch([MODALITIES, MODALITIES])
