@@ -185,12 +185,15 @@ def write_embeddings(
     path = Path(path)
     facts = {"provenance": provenance, "left_out": list(embeddings.left_out)}
     if path.suffix == ".parquet":
-        _write_parquet(path, embeddings, facts)
+        import pyarrow.parquet as pq
+
+        with replacing(path) as partial:
+            pq.write_table(embedding_table(embeddings, facts), partial)
     elif path.suffix == ".npy":
         facts |= {"ids": list(embeddings.ids), "present": embeddings.present_NM.tolist()}
         with replacing(path) as partial:
             np.save(partial, embeddings.emb_ND, allow_pickle=False)
-            write_whole(_sidecar(path), json.dumps(facts))
+            write_whole(path.with_suffix(".json"), json.dumps(facts))
     else:
         raise ValueError(f"{path}: embeddings are written to .parquet or .npy")
 
@@ -206,7 +209,7 @@ def read_embeddings(path: str | Path) -> tuple[ProductEmbeddings, dict[str, Any]
         if path.suffix == ".parquet":
             ids, emb_ND, present_NM, facts = _read_parquet(path)
         elif path.suffix == ".npy":
-            facts = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+            facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             ids, emb_ND = facts["ids"], np.load(path, allow_pickle=False)
             present_NM = np.array(facts["present"], dtype=bool).reshape(len(ids), -1)
         else:
@@ -217,10 +220,6 @@ def read_embeddings(path: str | Path) -> tuple[ProductEmbeddings, dict[str, Any]
         return found, facts["provenance"]
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: not written by scale embed ({error})") from error
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_suffix(".json")
 
 
 def embedding_table(
@@ -246,13 +245,6 @@ def table_embeddings(table: "pa.Table") -> NDArray[Any]:
     """
     lists = table["embedding"].combine_chunks()
     return lists.flatten().to_numpy().reshape(len(table), lists.type.list_size)
-
-
-def _write_parquet(path: Path, embeddings: ProductEmbeddings, facts: dict[str, Any]) -> None:
-    import pyarrow.parquet as pq
-
-    with replacing(path) as partial:
-        pq.write_table(embedding_table(embeddings, facts), partial)
 
 
 def _read_parquet(
