@@ -173,15 +173,12 @@ HIT_STREAM, DAMAGE_STREAM, ORDER_STREAM = range(3)
 
 @dataclass(frozen=True)
 class NoiseKind:
-    """One kind of noise."""
+    """One kind of noise; docs/studies.md describes each."""
 
-    name: str
     modalities: tuple[str, ...]
     """Modalities it applies to, in canonical order."""
-    unit: str
+    unit: str = ""
     """Unit of the strength; empty if the kind has none."""
-    description: str
-    """Its effect, in one sentence."""
     low: float = 1.0
     """Limits of the strength."""
     high: float = 1.0
@@ -189,32 +186,19 @@ class NoiseKind:
 
 _VISUAL = ("image", "video")
 KINDS: dict[str, NoiseKind] = {
-    kind.name: kind
-    for kind in (
-        NoiseKind("missing", MODALITIES, "", "The product lacks the modality."),
-        NoiseKind("missing_category", MODALITIES, "",
-             "All products of a category lack the modality, in a share of the categories."),
-        NoiseKind("mismatch", MODALITIES, "", "The modality is taken from another product."),
-        NoiseKind("gaussian", _VISUAL, "grey levels of 255 (standard deviation)",
-             "Gaussian noise on each pixel and colour of the picture as fitted.", 0.0, 255.0),
-        NoiseKind("blur", _VISUAL, "pixels (standard deviation)",
-             "Gaussian blur of the picture as fitted.", 0.0, 100.0),
-        NoiseKind("jpeg", _VISUAL, "JPEG quality, lower is worse",
-             "The picture as fitted is written as JPEG and read again.", 1.0, 95.0),
-        NoiseKind("frame_drop", ("video",), "share of the frames removed",
-             "Frames that were taken from the clip are left out; at least one stays.", 0.0),
-        NoiseKind("frame_shuffle", ("video",), "share of the frames that change place",
-             "Frames that were taken from the clip move to each other's places.", 0.0),
-        NoiseKind("snr", ("audio",), "dB, power of the sound over power of the noise",
-             "White Gaussian noise on the part of the sound that is read.", -60.0, 120.0),
-        NoiseKind("word_drop", ("text",), "share of the words removed",
-             "Words are left out (a Chinese character counts as one); at least one stays.", 0.0),
-        NoiseKind("typo", ("text",), "share of the words with one slip",
-             "In a word two characters are swapped, one is left out or one is typed twice.", 0.0),
-        NoiseKind("attribute_swap", ("table",), "share of the values exchanged",
-             "Values of a table move to other attributes of the same table.", 0.0),
-    )
-}  # fmt: skip
+    "missing": NoiseKind(MODALITIES),
+    "missing_category": NoiseKind(MODALITIES),
+    "mismatch": NoiseKind(MODALITIES),
+    "gaussian": NoiseKind(_VISUAL, "grey levels of 255 (standard deviation)", 0.0, 255.0),
+    "blur": NoiseKind(_VISUAL, "pixels (standard deviation)", 0.0, 100.0),
+    "jpeg": NoiseKind(_VISUAL, "JPEG quality, lower is worse", 1.0, 95.0),
+    "frame_drop": NoiseKind(("video",), "share of the frames removed", 0.0),
+    "frame_shuffle": NoiseKind(("video",), "share of the frames that change place", 0.0),
+    "snr": NoiseKind(("audio",), "dB, power of the sound over power of the noise", -60.0, 120.0),
+    "word_drop": NoiseKind(("text",), "share of the words removed", 0.0),
+    "typo": NoiseKind(("text",), "share of the words with one typing error", 0.0),
+    "attribute_swap": NoiseKind(("table",), "share of the values exchanged", 0.0),
+}
 
 
 @dataclass(frozen=True)

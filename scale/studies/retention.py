@@ -115,16 +115,13 @@ class DamageRetention:
     """By model: figure on the test / figure of the same run on clean products, over seeds."""
 
 
-def damage_retention(
-    study: Study, records: Sequence[Record], metric: str | None = None
-) -> list[DamageRetention]:
+def damage_retention(study: Study, records: Sequence[Record]) -> list[DamageRetention]:
     """Return kept = mean over seeds of figure(damaged) / figure(clean), with t intervals.
 
-    For models trained without noise, ordered by modality and kind, then as in the study (mild to
-    strong). Runs with a clean figure of 0 are ignored. Empty if fewer than two kinds of damage were
-    measured.
+    By the study's first metric, for models trained without noise. Ordered by modality and kind,
+    then as in the study (mild to strong). Runs with a clean figure of 0 are ignored. Empty if fewer
+    than two kinds of damage were measured.
     """
-    metric = metric or study.metrics[0]
     cells = [cell for cell in study.cells if not cell.noises and _clean(cell)]
     cells = [cell for cell in cells if any(test.noises for test in cell.tests)]
     names = _names(study, cells)
@@ -133,7 +130,7 @@ def damage_retention(
         _damage(
             test,
             {
-                name: seed_interval(_ratios(cell, test.name, records, metric))
+                name: seed_interval(_ratios(cell, test.name, records, study.metrics[0]))
                 for name, cell in zip(names, cells, strict=True)
                 if test in cell.tests
             },

@@ -238,7 +238,7 @@ def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> R
 
 
 def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) -> Measurements:
-    fault = FAULTS.get(cell.model, Fault(""))
+    fault = FAULTS.get(cell.model, Fault())
     train, held = (restrict(data, config.model.modalities) for data in (bench.train, bench.held))
     noisy = apply_noise(train, cell.noises, seed)
     noisy = replace(noisy, dataset=fault.train(noisy.dataset))

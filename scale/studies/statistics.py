@@ -185,12 +185,12 @@ def cell_key(study: Study, factors: dict[str, Factor]) -> CellKey:
     return tuple(factors[name] for name in study.factors)
 
 
-def compare(study: Study, comparison: Comparison, runs: Runs, seed: int = 0) -> Outcome:
+def compare(study: Study, comparison: Comparison, runs: Runs) -> Outcome:
     """Compare two sides: d_s = mean over contexts of (mean of better cells - mean of worse cells).
 
     A seed counts if every cell has a finite figure, so that all seeds average the same cells. Over
     products, value_N is averaged over contexts and seeds with both sides, then a paired bootstrap
-    (with seed `seed`) resamples products.
+    resamples products.
 
     A failed cell or sides without a common context make the comparison `impossible`.
     """
@@ -208,14 +208,14 @@ def compare(study: Study, comparison: Comparison, runs: Runs, seed: int = 0) -> 
     by_seed = {s: _difference(runs, contexts, s, comparison) for s in seeds}
     difference_S = np.array(list(by_seed.values()))
     over = seed_interval(difference_S)
-    products = _over_products(runs, contexts, seeds, comparison, seed)
+    products = _over_products(runs, contexts, seeds, comparison)
     p = paired_t_test(difference_S)
     return Outcome(comparison, *decide(over, products), over, products, by_seed, len(contexts), p)
 
 
-def compare_all(study: Study, runs: Runs, seed: int = 0) -> list[Outcome]:
+def compare_all(study: Study, runs: Runs) -> list[Outcome]:
     """Run every comparison of the study, with Holm's p across them."""
-    outcomes = [compare(study, comparison, runs, seed) for comparison in study.comparisons]
+    outcomes = [compare(study, comparison, runs) for comparison in study.comparisons]
     adjusted = holm([outcome.p for outcome in outcomes])
     return [replace(o, p_holm=p) for o, p in zip(outcomes, adjusted, strict=True)]
 
@@ -255,7 +255,7 @@ def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Com
 
 
 def _over_products(
-    runs: Runs, contexts: list[CellPair], seeds: list[int], comparison: Comparison, seed: int
+    runs: Runs, contexts: list[CellPair], seeds: list[int], comparison: Comparison
 ) -> Estimate | None:
     """Return the paired bootstrap over products; None if a run has no values by product."""
     test, metric = comparison.test, comparison.metric
@@ -271,7 +271,7 @@ def _over_products(
     pair_A2N = np.array([[nanmean(np.array(side, dtype=float)) for side in s] for s in parts])
     # A product that is a query on one side only would be compared with other products.
     pair_A2N[np.isnan(pair_A2N).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
-    found = paired_difference(*nanmean(pair_A2N), seed)
+    found = paired_difference(*nanmean(pair_A2N))
     if found.n == 0:
         return None
     return found if found.n > 1 else replace(found, low=None, high=None)
