@@ -59,9 +59,7 @@ def tasks(quick: bool = False) -> Study:
     changes["without JCT"] = {"model.jct_layers": 0}
     cells = tuple(Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items())
     claims = tuple(
-        Comparison.between(
-            f"{name.removeprefix('without ')} helps", "objective", "all", name, metric
-        )
+        Comparison.between(f"quality is lower {name}", "objective", "all", name, metric)
         for metric in ("mAP@5", "Recall@10")
         for name in changes
         if name != "all"
@@ -94,8 +92,8 @@ def faults(quick: bool = False) -> Study:
     baselines = {"weights on regression predictions": "weights on the loss, S' unscaled"}
     claims = tuple(
         Comparison.between(
-            f"{name} costs quality", "fault", baselines.get(name, "none (as described)"), name,
-            metric,
+            f"quality is lower with {name}", "fault",
+            baselines.get(name, "none (as described)"), name, metric,
         )
         for metric in ("mAP@5", "Recall@10")
         for name in (cell.factors["fault"] for cell in cells[1:])

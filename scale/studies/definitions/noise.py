@@ -49,7 +49,7 @@ def missing(quick: bool = False) -> Study:
     ]
     claims.append(
         Comparison.between(
-            "with zero imputation, missing modalities in training cost quality (0 against 0.7)",
+            "with zero imputation, missing modalities in training lower quality (0 against 0.7)",
             "rate", 0.0, 0.7, test="complete", policy="zero",
         )
     )  # fmt: skip
@@ -115,7 +115,7 @@ def noise(quick: bool = False) -> Study:
         ]
     claims = [
         Comparison.between(
-            f"{name} in training costs quality", "noise", "none", name, weighting="uniform"
+            f"{name} in training lowers quality", "noise", "none", name, weighting="uniform"
         )
         for name in trained
     ]
