@@ -50,6 +50,11 @@ from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
 from scale.training.trainer import Trainer, TrainingError
 
 BATCH = 256
+"""Products per forward pass when measuring."""
+CHECK_EVERY = 25
+"""Steps between checks for a finite loss."""
+VERSION = 1
+"""Part of every key; increase it when training or measurement of the same cell changes."""
 
 
 @dataclass
@@ -160,10 +165,6 @@ def _instance_recall(products: ProductArrays) -> np.ndarray:
     found = direction_retrievals(products, ks=(10,)).values()
     value_AN = [_by_product(direction, "Recall@10", len(products.ids)) for direction in found]
     return nanmean(np.array(value_AN).reshape(-1, len(products.ids)))
-
-
-CHECK_EVERY = 25
-"""Steps between checks for a finite loss."""
 
 
 @dataclass(frozen=True)
@@ -292,10 +293,6 @@ def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDatase
     content_id_NM[:, unused] = -1
     columns = {m: column for m, column in data.columns.items() if m in modalities}
     return replace(data, content_id_NM=content_id_NM, columns=columns)
-
-
-VERSION = 1
-"""Part of every key; increase it when training or measurement of the same cell changes."""
 
 
 Keys = dict[tuple[int, int], str]

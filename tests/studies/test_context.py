@@ -49,7 +49,7 @@ def situation(small_data):
     data, config = small_data
     data = apply_noise(data, missing_at_random(0.2), 0).dataset
     model = seeded_model(fit_sizes(config, data)).eval()
-    # Random weights hardly look at the others; with larger ones a context shows.
+    # With small random weights the context has hardly any influence.
     with torch.no_grad():
         for parameter in model.jct.parameters():
             parameter.mul_(4)
@@ -141,7 +141,7 @@ def test_other_products_replace_all_other_modalities(situation, modality):
         if m == modality:
             assert same_R.all()
         else:
-            # Everybody's tokens are used once, by somebody else.
+            # The tokens of each product are used once, by another product.
             rows = [tuple(row.flatten().tolist()) for row in own.values]
             assert sorted(tuple(row.flatten().tolist()) for row in tokens.values) == sorted(rows)
             assert same_R.sum() <= len(rows) - len(set(rows))
@@ -260,9 +260,9 @@ def test_nearest_baseline_averages_both_neighbours(situation):
 
 def test_masking_an_absent_modality_raises(situation):
     data, _ = situation
-    nobody = data.subset(np.flatnonzero(~data.present_NM[:, INDEX["video"]]))
+    lacking = data.subset(np.flatnonzero(~data.present_NM[:, INDEX["video"]]))
     with pytest.raises(ValueError, match="no product has video"):
-        next(mask_modality(nobody, "video", HALF))
+        next(mask_modality(lacking, "video", HALF))
 
 
 each_vectors = pytest.mark.parametrize("modality", CONTINUOUS)

@@ -109,8 +109,8 @@ def test_permuted_positions_move_the_share(count, share, seed):
     source = permuted_positions(count, share, np.random.default_rng(seed))
     moved = int((source != np.arange(count)).sum())
     assert sorted(source) == list(range(count))
-    asked = rounded_share(count, share)
-    assert moved == (0 if count < 2 else max(asked, 2) if asked else 0)
+    expected = rounded_share(count, share)
+    assert moved == (0 if count < 2 else max(expected, 2) if expected else 0)
 
 
 def test_damage_steps_are_applied_in_order_with_their_seeds(random):

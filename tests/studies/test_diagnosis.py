@@ -1,4 +1,4 @@
-"""The diagnosis of a trained model's scores, where what is good and what is damaged is made up."""
+"""The diagnosis of a trained model's scores on constructed good and damaged content."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ WEIGHTS = ("S'", "posterior")
 
 @dataclass(frozen=True)
 class Products:
-    """What the diagnosis asks of a dataset: ids, presence and batches."""
+    """The part of a dataset that the diagnosis uses: ids, presence and batches."""
 
     ids: tuple[str, ...]
     content_id_NM: np.ndarray
@@ -37,7 +37,7 @@ class Products:
         return ProductBatch({}, content_id_BM >= 0, torch.as_tensor(rows), content_id_BM)
 
     def subset(self, rows):
-        """Of some rows; the model knows a product by its content's number."""
+        """Select rows; the model identifies a product by the number of its content."""
         return Products(tuple(self.ids[r] for r in rows), self.content_id_NM[rows])
 
 
@@ -74,7 +74,7 @@ def situation():
 
 
 def diagnosed(model, train, noisy, held):
-    """`diagnose` of a trainer of which only what it needs is there."""
+    """Return `diagnose` of a minimal trainer."""
     trainer = object.__new__(Trainer)
     trainer.model, trainer.train_set, trainer.device = model, train, "cpu"
     config = Config()

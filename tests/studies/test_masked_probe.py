@@ -120,8 +120,8 @@ def test_excluded_modality_has_no_influence(situation, modality):
     )
     off = "image" if modality != "image" else "text"
     own = masked.batch.tokens[off]
-    strange = torch.full_like(own.values, 7)
-    batch = replace(masked.batch, tokens={**masked.batch.tokens, off: replace(own, values=strange)})
+    other = torch.full_like(own.values, 7)
+    batch = replace(masked.batch, tokens={**masked.batch.tokens, off: replace(own, values=other)})
     others = {m for m in MODALITIES if m not in (modality, off)}
     beside = {"off": others, "on": {*others, off}}
     before = probe_masked(model, masked, modality, beside).predicted
@@ -157,8 +157,8 @@ def test_piece_predictions_by_hand(situation):
     data, model = situation
     row = row_with(data, "text")
     masked = mask_groups(data, row, "text", {0, 1})
-    asked = probe_masked(model, masked, "text", {"none": ()})
-    found, logits_NV = asked.pieces("none", data.tokenizer), asked.predicted["none"]
+    probed = probe_masked(model, masked, "text", {"none": ()})
+    found, logits_NV = probed.pieces("none", data.tokenizer), probed.predicted["none"]
     targets = masked.targets["text"].tolist()
     assert [a.place for a in found] == masked.hidden["text"][0].nonzero()[:, 0].tolist()
     for answer, logits_V, target in zip(found, logits_NV.double(), targets, strict=True):
@@ -178,9 +178,9 @@ def test_losses_and_baselines_equal_a_loop(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
     groups = set(token_groups(data, row, modality).tolist()) - {-1}
-    asked = probe_masked(model, mask_groups(data, row, modality, groups), modality, {"none": ()})
+    probed = probe_masked(model, mask_groups(data, row, modality, groups), modality, {"none": ()})
     losses, baselines = [], []
-    rows = zip(asked.predicted["none"], asked.masked.targets[modality], strict=True)
+    rows = zip(probed.predicted["none"], probed.masked.targets[modality], strict=True)
     for guess, target in rows:
         if modality in DISCRETE:
             losses.append(-guess.double().softmax(0)[target].log().item())
@@ -189,7 +189,7 @@ def test_losses_and_baselines_equal_a_loop(situation, modality):
             losses.append(np.mean([(g - t) ** 2 for g, t in zip(guess, target, strict=True)]))
             baselines.append(np.mean([t**2 for t in target]))
     name = "even" if modality in DISCRETE else "mean"
-    assert asked.loss == pytest.approx(
+    assert probed.loss == pytest.approx(
         {"none": np.mean(losses), name: np.mean(baselines)}, rel=1e-4
     )
 
@@ -198,13 +198,13 @@ def test_losses_and_baselines_equal_a_loop(situation, modality):
 def test_a_reconstruction_is_in_the_units_of_the_features(situation, modality):
     data, model = situation
     row = row_with(data, *MODALITIES)
-    asked = probe_masked(model, mask_groups(data, row, modality, {1, 2}), modality, {"none": ()})
-    found, column = asked.reconstruction(data), data.columns[modality]
-    plain_NF = asked.predicted["none"].numpy() * column.spread_F + column.mean_F
+    probed = probe_masked(model, mask_groups(data, row, modality, {1, 2}), modality, {"none": ()})
+    found, column = probed.reconstruction(data), data.columns[modality]
+    plain_NF = probed.predicted["none"].numpy() * column.spread_F + column.mean_F
     np.testing.assert_allclose(found.guess_LF["none"][[1, 2]], plain_NF, rtol=1e-5)
     np.testing.assert_allclose(found.guess_LF["mean"][1], column.mean_F, atol=1e-6)
     assert np.array_equal(found.guess_LF["none"][0], found.truth_LF[0])
-    assert found.loss == pytest.approx(asked.loss)
+    assert found.loss == pytest.approx(probed.loss)
 
 
 def test_equal_contexts_are_predicted_once(situation):
@@ -251,10 +251,15 @@ WORDS = ("red", "redge")
 
 
 def labelled(number, product):
-    """Titles in which the second word stands too, and labels as the sample shop has them."""
+    """Add the second word to some titles, and labels as in the sample shop."""
     text = f"redge {product.text}" if number % 3 == 0 else product.text
-    told = {"colour": product.text.split()[0], "material": f"k{number % 2}", "pattern": "thing"}
-    labels = {**told, "size_cm": 5.0 * (number % 9), "brand": f"number {number % 3}"}
+    labels = {
+        "colour": product.text.split()[0],
+        "material": f"k{number % 2}",
+        "pattern": "thing",
+        "size_cm": 5.0 * (number % 9),
+        "brand": f"number {number % 3}",
+    }
     return replace(product, text=None if number % 11 == 7 else text, labels=labels)
 
 
@@ -408,17 +413,17 @@ def test_prepend_label_adds_it_once(data):
 def test_fine_tuning_learns_the_masked_words(situation_words):
     data, model = situation_words
     recorded = with_record_tables(data)
-    asked = mask_entities(recorded, ["Colour"])
-    before = score_masked(model, asked, "table", len(recorded), {"": EVERYTHING})[""].loss_P
-    pupil = deepcopy(model)
+    probed = mask_entities(recorded, ["Colour"])
+    before = score_masked(model, probed, "table", len(recorded), {"": EVERYTHING})[""].loss_P
+    tuned = deepcopy(model)
     fine_tune(
-        pupil,
+        tuned,
         "table",
         lambda rows: mask_entities(recorded, ["Colour"], rows=rows),
         len(recorded),
         steps=20,
         keep=0.5,
     )
-    assert not pupil.training
-    after = score_masked(pupil, asked, "table", len(recorded), {"": EVERYTHING})[""].loss_P
+    assert not tuned.training
+    after = score_masked(tuned, probed, "table", len(recorded), {"": EVERYTHING})[""].loss_P
     assert np.nanmean(after) < np.nanmean(before) - 0.3

@@ -26,7 +26,7 @@ COMPLETE = (Held("held out"), Held("complete", complete=True))
 
 @pytest.fixture(scope="module")
 def bench(config, small_catalogue, tmp_path_factory):
-    """The small catalogue under a preset of 3 steps, with a cache of its own."""
+    """The small catalogue under a preset of 3 steps, with a separate cache."""
     train = replace(config.train, steps=3, batch_size=8, learning_rate=1e-3, device="cpu")
     smallest = replace(config, train=train)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def test_record_holds_settings_and_provenance(bench):
 
 
 def test_values_by_product_have_one_order_in_all_cells(bench):
-    """So that runs can be paired by product: the same length, and NaN where it cannot ask."""
+    """Runs can be paired by product: equal lengths, NaN for products that are no query."""
     complete_N = bench.held.present_NM.all(1)
     cells = (
         Cell({"a": 1}, tests=COMPLETE),
@@ -107,7 +107,7 @@ def test_values_by_product_have_one_order_in_all_cells(bench):
                 expected = np.nanmean(value_N) if not np.isnan(value_N).all() else math.nan
                 found = record.figures[test][metric]
                 assert found == pytest.approx(expected, nan_ok=True)
-    assert not bench.held.present_NM[:, INDEX["image"]].all(), "some cannot be asked by picture"
+    assert not bench.held.present_NM[:, INDEX["image"]].all(), "some products have no image"
 
 
 def test_runs_are_deterministic_and_depend_on_the_seed(bench):
@@ -236,12 +236,15 @@ def test_unusable_study_data_raise(bench, small_catalogue, monkeypatch):
     with pytest.raises(ValueError, match="unknown preset 'huge'; known: micro, tiny"):
         load_study_data(small_catalogue, "huge")
     whole = Catalogue.open(small_catalogue)
-    for split, says in (("train", "30 products to train on and 0 held out"), ("val", "no title")):
+    for split, message in (
+        ("train", "30 products to train on and 0 held out"),
+        ("val", "no title"),
+    ):
         products = [p for p in whole.products if p.split == split]
         left = replace(whole, products=tuple(products))
         monkeypatch.setattr(cell_module, "with_splits", lambda catalogue, left=left: left)
         load_study_data.cache_clear()
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             load_study_data(small_catalogue, "smallest")
 
 
@@ -403,7 +406,7 @@ def test_complete_test_keeps_the_complete_products_in_order(situation):
         == run_measure(model, kept, Held("held out")).figures["held out"]
     )
     assert len(measured.queries["held out"]["mAP@5"]) == len(data)
-    # Which are complete is told: a model that sees less is asked about the same products.
+    # Completeness is an argument: a model of fewer modalities is tested on the same products.
     less = run_measure(model, restrict(data, ("text",)), Held("complete", complete=True),
                complete_N=complete_N)  # fmt: skip
     assert len(less.queries["complete"]["mAP@5"]) == complete_N.sum()
@@ -429,9 +432,9 @@ def test_noise_of_a_test_depends_on_the_seed(situation):
 
 def test_test_without_products_is_omitted(situation):
     data, model = situation
-    nobody_N = np.zeros(len(data), bool)
+    none_N = np.zeros(len(data), bool)
     measured = run_measure(model, data, Held("complete", complete=True), Held("held out"),
-                   complete_N=nobody_N)  # fmt: skip
+                   complete_N=none_N)  # fmt: skip
     assert set(measured.figures) == set(measured.queries) == {"held out"}
 
 
@@ -452,8 +455,8 @@ def test_models_with_embed_product_are_measured_by_it(situation):
     own.train()
     tests = (Held("held out", subsets=True),)
     expected, found = (run_measure(m, data, *tests) for m in (model, own))
-    assert own.training, "the mode is given back"
+    assert own.training, "the mode is restored"
     expected, found = expected.figures["held out"], found.figures["held out"]
-    assert math.isnan(found.pop("mAP@5 video")), "none has any"
+    assert math.isnan(found.pop("mAP@5 video")), "all videos are missing"
     assert math.isnan(expected.pop("mAP@5 video"))
     assert found == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Noise on datasets: who is hit, what moves, what is damaged, and that all else stays."""
+"""Noise on datasets: hits, exchange and damage, and no other changes."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -75,7 +75,7 @@ def same(one, other, m, row, other_row=None):
 
 
 def check(noisy):
-    """Every batch is well formed, and products, columns and contents agree on what is there."""
+    """Check that batches are valid and that products, columns and contents agree on presence."""
     dataset = noisy.dataset
     for batch in dataset.batches(20):
         batch.check()

@@ -1,4 +1,4 @@
-"""The report says what the verdicts say, no more, and its tables are tables."""
+"""Reports: the conclusion agrees with the verdicts, and the tables are valid."""
 
 import csv
 from dataclasses import replace
@@ -50,13 +50,13 @@ def sentences(text):
 
 
 def test_conclusion_states_each_verdict():
-    told = sentences(conclusion(summarise(STUDY, records())))
-    assert told["a beats b"].startswith("yes; mAP@5 on held out differs by +0.3")
-    assert "over 4 seeds" in told["a beats b"]
-    assert "over 40 products" in told["a beats b"]
-    assert told["b beats a"].startswith("no, the opposite; mAP@5 on held out differs by -0.3")
-    assert told["a beats itself later"].startswith("the data do not decide; ")
-    assert told["a beats c"].startswith("cannot be evaluated; policy = c, rate = 0.5: a|b")
+    stated = sentences(conclusion(summarise(STUDY, records())))
+    assert stated["a beats b"].startswith("yes; mAP@5 on held out differs by +0.3")
+    assert "over 4 seeds" in stated["a beats b"]
+    assert "over 40 products" in stated["a beats b"]
+    assert stated["b beats a"].startswith("no, the opposite; mAP@5 on held out differs by -0.3")
+    assert stated["a beats itself later"].startswith("the data do not decide; ")
+    assert stated["a beats c"].startswith("cannot be evaluated; policy = c, rate = 0.5: a|b")
 
 
 def test_conclusion_states_no_other_verdict():
@@ -208,7 +208,7 @@ VERDICTS = ("supported",) + ("contradicted",) * 2 + ("not decided",) * 3 + ("imp
 
 
 def parts(text):
-    """What is said of each verdict."""
+    """Return the part of the conclusion on each verdict."""
     heads = {v: f"{v.capitalize()} ({words}): " for v, words in VERDICT_WORDS.items()}
     assert [text.count(head) for head in heads.values()] == [1] * 4
     ends = sorted([*(text.index(head) for head in heads.values()), len(text)])
@@ -222,17 +222,17 @@ def test_many_claims_are_counted_and_listed_by_verdict():
     text = conclusion(many(VERDICTS))
     assert "of 14 claims, 2 supported, 4 contradicted, 6 not decided, 2 impossible." in text
     assert "\n" not in text
-    told = parts(text)
+    stated = parts(text)
     for k, verdict in enumerate(VERDICTS):
-        for other, said in told.items():
-            assert said.count(f"claim {k}”") == (2 if other == verdict else 0)
+        for other, sentence in stated.items():
+            assert sentence.count(f"claim {k}”") == (2 if other == verdict else 0)
     for verdict in ("supported", "contradicted"):
-        assert ("clean – " in told[verdict]) == (VERDICTS.count(verdict) > 1)
+        assert ("clean – " in stated[verdict]) == (VERDICTS.count(verdict) > 1)
         numbers = "[+0.050, +0.150], [+0.050, +0.150]"
-        assert told[verdict].count(numbers) == 2 * VERDICTS.count(verdict)
+        assert stated[verdict].count(numbers) == 2 * VERDICTS.count(verdict)
     assert "over 5 seeds, then over 40 products" in text
-    assert "+0.1" not in told["not decided"] + told["impossible"]
-    assert "a reason" in told["impossible"]
+    assert "+0.1" not in stated["not decided"] + stated["impossible"]
+    assert "a reason" in stated["impossible"]
 
 
 def test_many_claims_mark_those_not_significant_after_holm():
@@ -252,10 +252,10 @@ def test_shared_note_is_stated_once():
 def test_many_claims_are_grouped_over_metrics():
     text = conclusion(many(VERDICTS, ("mAP@5", "Recall@10")))
     assert "All on held out." in text
-    told = parts(text)
-    assert told["supported"].count("claim 0”") == 2
+    stated = parts(text)
+    assert stated["supported"].count("claim 0”") == 2
     assert "(mAP@5 +0.100* [+0.050, +0.150], [+0.050, +0.150]; Recall@10" in text
-    assert "mAP@5" not in told["not decided"]
+    assert "mAP@5" not in stated["not decided"]
     one = many(VERDICTS, ("mAP@5", "Recall@10"))
     changed = [replace(o, verdict="supported") if k == 4 else o for k, o in enumerate(one.outcomes)]
     assert "claim 4” (Recall@10)" in parts(conclusion(replace(one, outcomes=tuple(changed))))[

@@ -137,7 +137,7 @@ def test_shapley_is_linear_in_the_queries(game):
 
 
 def test_shapley_of_useless_and_of_equal_modalities():
-    # What counts is whether text or table is there: they say the same, the others say nothing.
+    # The value depends only on the presence of text or table, which are redundant.
     game = {
         subset_key(subset): float("text" in subset or "table" in subset)
         for subset in ((), *SUBSETS)

@@ -1,4 +1,4 @@
-"""Studies over cells and seeds: what is finished stays, and what is not is run, however it ends."""
+"""Studies over cells and seeds: finished runs are kept and only missing ones are run."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +75,7 @@ def run(made, out, work=None, jobs=1):
     return run_grid(made, key_of, work, Path(out), "cat", jobs, False)
 
 
-def told(records):
+def runs_of(records):
     return [(r.factors["fate"], r.seed) for r in records]
 
 
@@ -83,7 +83,7 @@ def told(records):
 def test_records_are_ordered_by_cell_and_stored(threads, tmp_path, jobs):
     work = Work()
     records = run(study(), tmp_path, work, jobs)
-    assert told(records) == [(fate, seed) for fate in FATES for seed in (0, 1)]
+    assert runs_of(records) == [(fate, seed) for fate in FATES for seed in (0, 1)]
     assert [r.figures["held out"]["mAP@5"] for r in records] == [0.5, 1.5] * 3
     written = read_records(tmp_path / "s-cat.parquet")
     assert [r.key for r in written] == [r.key for r in records]
@@ -113,24 +113,24 @@ def test_failed_trainings_are_stored(threads, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fate", "error", "says"),
+    ("fate", "error", "message"),
     [
         ("raises", StudyError, r"s: cell {'fate': 'raises'}, seed 0: KeyError: 'no such thing'"),
         ("refuses", ValueError, "unknown weight 'best'"),
         ("stops", KeyboardInterrupt, None),
     ],
 )
-def test_finished_runs_survive_an_error(threads, tmp_path, fate, error, says):
-    with pytest.raises(error, match=says):
+def test_finished_runs_survive_an_error(threads, tmp_path, fate, error, message):
+    with pytest.raises(error, match=message):
         run(study("a", fate, "c"), tmp_path)
-    assert ("a", 0) in told(read_records(tmp_path / "s-cat.parquet"))
+    assert ("a", 0) in runs_of(read_records(tmp_path / "s-cat.parquet"))
     work = Work()
     run(study("a", "c"), tmp_path, work)
     assert "a0" not in work.done
 
 
 def test_killed_worker_raises(tmp_path, monkeypatch):
-    """A process of its own, killed as by the kernel where memory ends."""
+    """A separate process, killed as by the kernel when memory is exhausted."""
     fork_workers(monkeypatch)
     made = study("a", "dies", "c", seeds=1)
     with pytest.raises(StudyError, match=r"s: a worker process died .* fewer --jobs"):
@@ -160,7 +160,7 @@ def test_equal_cells_are_run_once(threads, tmp_path):
     made, work = study("a", "b", seeds=1), Work()
     records = run_grid(made, lambda *_: "same", work, tmp_path, "cat", 1, False)
     assert work.done == ["same"]
-    assert told(records) == [("a", 0), ("b", 0)]
+    assert runs_of(records) == [("a", 0), ("b", 0)]
 
 
 def test_smaller_grid_keeps_other_records(threads, tmp_path):
@@ -168,14 +168,14 @@ def test_smaller_grid_keeps_other_records(threads, tmp_path):
     whole = study(seeds=3)
     run(whole, tmp_path)
     smaller = study("a", "new", seeds=1)
-    assert told(run(smaller, tmp_path)) == [("a", 0), ("new", 0)]
+    assert runs_of(run(smaller, tmp_path)) == [("a", 0), ("new", 0)]
     assert len(read_records(tmp_path / "s-cat.parquet")) == 9 + 1
     work = Work()
-    assert told(run(whole, tmp_path, work)) == [(f, s) for f in FATES for s in (0, 1, 2)]
+    assert runs_of(run(whole, tmp_path, work)) == [(f, s) for f in FATES for s in (0, 1, 2)]
     assert work.done == []
     found = load_finished(whole, tmp_path / "cat", tmp_path)
-    assert told(found) == [(f, s) for f in FATES for s in (0, 1, 2)]
-    assert told(load_finished(smaller, tmp_path / "cat", tmp_path)) == [
+    assert runs_of(found) == [(f, s) for f in FATES for s in (0, 1, 2)]
+    assert runs_of(load_finished(smaller, tmp_path / "cat", tmp_path)) == [
         ("a", 0), ("a", 1), ("a", 2), ("new", 0),
     ]  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_paired_t_test_of_equal_differences():
 
 
 def test_holm_by_hand():
-    # 4 x 0.01, 3 x 0.02, then 2 x 0.03 and 1 x 0.04 raised to what stands before them.
+    # 4 x 0.01, 3 x 0.02, then 2 x 0.03 and 1 x 0.04 raised to the maximum of the earlier ones.
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.9, None, 0.6]) == [1.0, None, 1.0]
     assert holm([0.02]) == [0.02]

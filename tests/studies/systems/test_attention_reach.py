@@ -77,7 +77,7 @@ def test_reach_equals_that_of_one_changed_vector(model, product):
     for (m, k), after_LD in outputs.items():
         if m:
             differs_L = (after_LD - outputs[None, 0]).abs().amax(1) > 1e-9
-            # A vector stands behind its modality's [CLS].
+            # Vectors follow their modality's [CLS].
             assert differs_L.tolist() == reads_LL[:, starts[m] + 1 + k].tolist()
 
 

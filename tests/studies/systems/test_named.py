@@ -51,13 +51,13 @@ def test_systems_are_those_of_the_method_page():
 
 
 def test_systems_differ():
-    told = {"name", "paper", "faithful", "adapted"}
+    texts = {"name", "paper", "faithful", "adapted"}
     made = [
-        tuple(v for k, v in asdict(system).items() if k not in told) for system in SYSTEMS.values()
+        tuple(v for k, v in asdict(system).items() if k not in texts) for system in SYSTEMS.values()
     ]
     assert len(set(made)) == len(made)
     everywhere = [
-        tuple(v for k, v in asdict(system).items() if k not in told | {"modalities"})
+        tuple(v for k, v in asdict(system).items() if k not in texts | {"modalities"})
         for system in SYSTEMS.values()
     ]
     assert len(set(everywhere)) == len(everywhere)
@@ -147,7 +147,7 @@ def test_every_parameter_has_a_gradient(model, system, make_batch):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         grown[name] = float(parameter.grad.abs().max())
-    # Softmax cancels what a key's bias adds, so its gradient is 0 but for rounding.
+    # Softmax cancels the bias of the keys, so its gradient is 0 except for rounding.
     assert [n for n, g in grown.items() if g == 0 and not n.endswith("key.bias")] == []
 
 
@@ -233,7 +233,7 @@ def test_training_lowers_the_loss(config, make_batch):
 
 @pytest.mark.parametrize("name", ["visualbert", "vilbert"])
 def test_matching_is_learned_from_related_modalities(name, config, make_batch):
-    """Title and picture each tell which of four kinds a product is, and nothing else."""
+    """Title and image each contain the product's kind (of four) and nothing else."""
     batches = []
     for seed in range(8):
         batch = make_batch([("text", "image")] * 32, seed=seed)
