@@ -21,12 +21,12 @@ class Ablate:
     (.svg, .png) beside it. If interrupted, the same command continues.
 
     missing: policies for missing modalities. weighting: S', alternatives and controls in five
-    regimes, with the contrastive losses only. harmony: the main ones with the whole objective.
-    memorising: recognition of wrong pairs as training gets longer. noise: each kind of noise by
-    strength. modalities: one more at a time, and all subsets. tasks: the objective without each of
-    its parts. fusion: SCALE and related architectures. faults: those of the released code. toy:
-    weights on synthetic data with known truth, without a catalogue. scarcity: toy with ever fewer
-    products.
+    regimes, with the contrastive losses only. harmony: the main weightings with the whole
+    objective. memorising: recognition of wrong pairs as training gets longer. noise: each kind of
+    noise by strength. modalities: one more at a time, and all subsets. tasks: the objective without
+    each of its parts. fusion: SCALE and related architectures. faults: those of the released code.
+    toy: weights on synthetic data with known truth, without a catalogue. scarcity: toy with ever
+    fewer products.
 
     Example: scale ablate missing --catalogue data_samples --seeds 5
     """
