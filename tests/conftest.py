@@ -30,6 +30,14 @@ def default_interrupts():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_fsync():
+    """Skip syncing to disk, which protects against power failures only and takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_threads():
     """Restore the number of threads after each test: it affects rounding."""

@@ -28,6 +28,7 @@ class Child(ForkServerProcess):
     def run(self) -> None:
         os.environ.clear()
         os.environ.update(self.environment)
+        os.fsync = lambda handle: None  # As `no_fsync` in conftest.py.
         super().run()
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from scale import files
 from scale.config import MissingConfig, ModelConfig
 from scale.model.scale import ScaleModel
 from scale.model.storage import CheckpointError
@@ -143,6 +144,16 @@ def test_failed_write_keeps_the_earlier_checkpoint(make_model, tmp_path, monkeyp
         save(make_model, tmp_path, 20)
     assert [p.name for p in tmp_path.iterdir()] == ["last"]
     assert restored(make_model, tmp_path) == ("last", 10)
+
+
+def test_files_are_synced_before_the_rename(make_model, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        files, "_to_disk", lambda path: synced.append((path.name, (tmp_path / "last").exists()))
+    )
+    save(make_model, tmp_path, 10)
+    before = {(name, False) for name in (*FILES, SUMS, "last.new")}
+    assert set(synced) == before | {(tmp_path.name, True)}
 
 
 def kill_at(operation: int, folder: Path) -> None:

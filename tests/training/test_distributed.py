@@ -1,13 +1,12 @@
 """Two processes (gloo, CPU) equal one process, whatever products each of them has."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.commands.launch import launch_command, launch_command_parser
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
@@ -19,14 +18,8 @@ from scale.training.distributed import make_accelerator
 from scale.training.logging import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
 from scale.training.trainer import Trainer
-from tests.processes import run_two
+from tests.processes import run_two, start
 from tests.training import small_data
-
-ACCELERATE = (
-    sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-    "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-    "--main_process_port", "0",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +152,11 @@ def test_launched_pretraining_equals_one_process_and_resumes_bit_identically(
 ):
     """The whole run with accelerate launch, then its second half."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    two, resumed = tmp_path / "two", tmp_path / "resumed"
-    launched = subprocess.run(
-        [*ACCELERATE, "-m", "scale.cli", *command, str(two)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert launched.returncode == 0, launched.stderr[-3000:]
-    assert launched.stdout.count("trained:") == 1
+    two, resumed, log = tmp_path / "two", tmp_path / "resumed", tmp_path / "log"
+    launched = start(accelerate_launch, "-m", "scale.cli", *command, str(two), log=log)
+    launched.join()
+    assert launched.exitcode == 0, log.read_text()[-3000:]
+    assert log.read_text().count("trained:") == 1
     check_metrics(one, two)
     assert len(read_scores(two)) == len(read_scores(one))
     assert files(two) == files(one)
@@ -192,6 +183,15 @@ def test_sharded_pretraining_equals_one_process_and_resumes_bit_identically(
     remove_step_4(resumed)
     assert main([*command, str(resumed), "--resume"]) == 0
     check_metrics(one, resumed)
+
+
+def accelerate_launch(*arguments: str) -> None:
+    """Run `accelerate launch` with two processes."""
+    options = (
+        "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+        "--dynamo_backend", "no", "--main_process_port", "0",
+    )  # fmt: skip
+    launch_command(launch_command_parser().parse_args([*options, *arguments]))
 
 
 def run_command(*arguments: str) -> None:
