@@ -395,7 +395,7 @@ class ProductDataset:
         Continuous vectors are standardised float32. The rows of a product do not depend on the
         other products, except for the amount of padding.
         """
-        index_B = np.array(indices, np.int64)
+        index_B = np.asarray(indices, np.int64).copy()
         tokens = {m: column.gather(index_B) for m, column in self.columns.items()}
         return replace(self.facts(index_B), tokens=tokens)
 

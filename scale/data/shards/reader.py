@@ -278,7 +278,7 @@ class ShardDataset:
 
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
         """As `ProductDataset.collate`, bit-identical. Raises ShardsError if bytes are damaged."""
-        batch = self.facts(np.array(indices, np.int64))
+        batch = self.facts(np.asarray(indices, np.int64).copy())
         numbers_B = self.number_N[batch.index_B.numpy()]
         length_BM = self.shards.length_NM[numbers_B]
         parts = [split_product(product) for product in self.shards.read(numbers_B, length_BM)]
