@@ -30,7 +30,7 @@ class Estimate:
     """Queries or products that the value is computed from."""
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """`{value, low, high, n}`."""
+        """Return `{value, low, high, n}`."""
         return asdict(self)
 
 
@@ -40,7 +40,7 @@ NOTHING = Estimate(None, None, None, 0)
 def estimates(
     values: dict[K, Floats], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[K, Estimate]:
-    """Mean over queries of several values per query, each with a 95 % percentile interval.
+    """Return the mean of each value over the queries, with a 95 % percentile interval.
 
     NaN marks a query that is left out; n is the number kept. Values with equal n share the
     resampled queries and are computed by one matrix product.
@@ -53,7 +53,9 @@ def estimates(
     for n in {len(kept_Q) for kept_Q in kept.values()} - {0}:
         names = [name for name, kept_Q in kept.items() if len(kept_Q) == n]
         values_QV = np.stack([kept[name] for name in names], axis=1)
-        draws_RV = np.concatenate([w_RQ @ values_QV / n for w_RQ in weights(n, seed, resamples)])
+        draws_RV = np.concatenate(
+            [w_RQ @ values_QV / n for w_RQ in draw_weights(n, seed, resamples)]
+        )
         result |= zip(names, _intervals(values_QV.mean(0), draws_RV, n), strict=True)
     return result
 
@@ -61,23 +63,23 @@ def estimates(
 def estimate_items(
     items: dict[str, dict[str, Floats]], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Estimate]]:
-    """`estimates` of the values of several items: `{item: {name: value_Q}}`."""
+    """Return `estimates` of the values of several items: `{item: {name: value_Q}}`."""
     flat = {(item, name): v for item, values in items.items() for name, v in values.items()}
     found = estimates(flat, seed, resamples)
     return {item: {name: found[item, name] for name in values} for item, values in items.items()}
 
 
 def estimate(value_Q: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """`estimates` of a single value."""
+    """Return `estimates` of a single value."""
     return estimates({"value": value_Q}, seed, resamples)["value"]
 
 
 def paired_difference(
     a_Q: Floats, b_Q: Floats, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Mean of a - b over the queries that have both, with a narrower interval than each alone.
+    """Return the mean of a - b over the queries that have both.
 
-    If the interval excludes 0, a and b differ by more than the sampling of queries explains.
+    Its interval is narrower than those of a and b. If it excludes 0, a and b differ by more than the sampling of queries explains.
 
     Raises:
         ValueError: a and b have different numbers of queries.
@@ -94,7 +96,7 @@ def estimate_weighted(
     resamples: int = RESAMPLES,
     centre: bool = False,
 ) -> dict[str, Estimate]:
-    """Intervals of statistics that are not means: macro-F1, NMI, purity.
+    """Return intervals of statistics that are not means: macro-F1, NMI, purity.
 
     Args:
         statistics: maps weights_RQ (how often each product was drawn) to a value_R per name.
@@ -104,7 +106,7 @@ def estimate_weighted(
             upwards, so that an uncorrected interval can exclude the value.
     """
     value = statistics(np.ones((1, n), dtype=np.int64))
-    draws = [statistics(weights_RQ) for weights_RQ in weights(n, seed, resamples)]
+    draws = [statistics(weights_RQ) for weights_RQ in draw_weights(n, seed, resamples)]
     value_V = np.array([value[name][0] for name in value])
     draws_RV = np.stack([np.concatenate([d[name] for d in draws]) for name in value], axis=1)
     if centre:
@@ -112,7 +114,7 @@ def estimate_weighted(
     return dict(zip(value, _intervals(value_V, draws_RV, n), strict=True))
 
 
-def weights(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+def draw_weights(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
     """Yield how often each query was drawn, as weights_RQ with Q = n, in blocks of resamples.
 
     Deterministic in its arguments.

@@ -41,7 +41,7 @@ class Clustering:
 
 
 def cluster(emb_ND: NDArray[np.float32], labels: Sequence[str | None], seed: int = 0) -> Clustering:
-    """k-means with k = number of categories, n_init = 10, on the labelled products.
+    """Run k-means on the labelled products, with k = number of categories and n_init = 10.
 
     k is at most the number of distinct embeddings.
     """
@@ -64,14 +64,14 @@ def cluster(emb_ND: NDArray[np.float32], labels: Sequence[str | None], seed: int
 
 
 def purity(cluster_N: Ints, class_N: Ints) -> float:
-    """sum_k max_c |cluster k and class c| / N."""
+    """Return sum_k max_c |cluster k and class c| / N."""
     return float(
         agreement(np.ones((1, len(class_N)), dtype=np.int64), cluster_N, class_N)["purity"][0]
     )
 
 
 def agreement(weights_RN: Ints, cluster_N: Ints, class_N: Ints) -> dict[str, Floats]:
-    """NMI, adjusted Rand index and purity, for R weightings of the products at once.
+    """Return NMI, adjusted Rand index and purity, for R weightings of the products at once.
 
     NMI = (H(k) + H(c) - H(k, c)) / ((H(k) + H(c)) / 2), 1 where both are one group.
     ARI = (T - E) / ((P_k + P_c) / 2 - E) with T, P_k, P_c the pairs of products in the same cell,
@@ -123,6 +123,6 @@ def _pairs(count_RJ: Floats) -> Floats:
 
 
 def _ratio(above_R: Floats, below_R: Floats) -> Floats:
-    """above / below; 1 where below is 0, since both partitions are then trivial and equal."""
+    """Return above / below; 1 where below is 0: both partitions are then trivial and equal."""
     trivial_R = np.abs(below_R) < 1e-12
     return np.where(trivial_R, 1.0, above_R / np.where(trivial_R, 1.0, below_R))

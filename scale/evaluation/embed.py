@@ -80,15 +80,15 @@ class ProductEmbeddings:
 
 
 def unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    """x / |x| along the last axis; zeros stay zeros."""
+    """Return x / |x| along the last axis; zeros stay zeros."""
     norm_N1 = np.linalg.norm(vectors_ND, axis=-1, keepdims=True)
     return vectors_ND / np.maximum(norm_N1, 1e-12, dtype=vectors_ND.dtype)
 
 
 def product_embedding(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
-    """e = unit(mean over the present modalities m of unit(f_m)), unit(x) = x / |x|.
+    """Return e = unit(mean over the present modalities m of unit(f_m)), unit(x) = x / |x|.
 
-    Returns emb_BD of unit length; zeros for a product without any modality. Differentiable; the
+    emb_BD has unit length; zeros for a product without any modality. Differentiable; the
     features of absent modalities are ignored.
     """
     unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
@@ -99,7 +99,7 @@ def product_embedding(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
 def subset_embedding(
     pooled_NMD: NDArray[np.float32], present_NM: NDArray[np.bool_], subset: tuple[str, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """`product_embedding` from the modalities of `subset` alone, on arrays.
+    """Return `product_embedding` from the modalities of `subset` alone, on arrays.
 
     Returns:
         emb_ND, and valid_N: False for products without any modality of the subset (their embedding
@@ -334,7 +334,7 @@ class EmbeddingStore:
 
 
 def piece_name(number: int) -> str:
-    """File name of a piece."""
+    """Return the file name of a piece."""
     return f"part-{number:06d}.parquet"
 
 
@@ -435,7 +435,7 @@ def _hashes(ids: "pa.Array") -> NDArray[np.uint64]:
 
 
 def _piece_facts(path: Path) -> dict[str, Any] | None:
-    """Metadata of a piece; None if the file is missing or not a piece."""
+    """Return the metadata of a piece; None if the file is missing or not a piece."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -196,7 +196,7 @@ class ProductIndex:
         return self.ids[part][int(place - self.starts[part])].as_py()
 
     def _search_lists(self, unit_QD: Singles, count: int, probes: int) -> tuple[Singles, Ints]:
-        """Scores and places of IVF-PQ."""
+        """Return scores and places of IVF-PQ."""
         faiss = import_faiss()
         if probes < 1:
             raise ValueError(f"{probes} probes; at least 1 list must be visited")
@@ -205,7 +205,7 @@ class ProductIndex:
         return np.where(place_QR < 0, -np.inf, score_QR), place_QR
 
     def _exact_scores(self, unit_QD: Singles, place_QR: Ints) -> Singles:
-        """Cosine of each query with its candidates; -inf for missing ones."""
+        """Return the cosine of each query with its candidates; -inf for missing ones."""
         score_QR = np.full(place_QR.shape, -np.inf, dtype=np.float32)
         for unit_D, place_R, score_R in zip(unit_QD, place_QR, score_QR, strict=True):
             found_R = place_R >= 0
@@ -266,7 +266,7 @@ def read_ids(path: Path) -> list:
 
 
 def _checked(query_QD: Singles, k: int, size: int) -> tuple[Singles, int]:
-    """Unit queries and min(k, size). Raises ValueError for k < 1 or queries that are not finite."""
+    """Return unit queries and min(k, size). Raises ValueError for k < 1 or non-finite queries."""
     if k < 1 or not np.isfinite(query_QD).all():
         raise ValueError(f"k is {k}, or a query is not finite")
     return np.ascontiguousarray(unit(query_QD), dtype=np.float32), min(k, size)
@@ -494,7 +494,7 @@ def to_float32(emb_BD: Halves | Singles) -> Singles:
 
 
 def _header(count: int, width: int) -> bytes:
-    """Header of an index of one vector, with its counts replaced."""
+    """Return the header of an index of one vector, with its counts replaced."""
     faiss = import_faiss()
     one = faiss.IndexScalarQuantizer(
         width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT

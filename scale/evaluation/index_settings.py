@@ -59,6 +59,6 @@ class IndexSettings:
 
 
 def _code_bytes(width: int) -> int:
-    """One byte per 12 dimensions, at least 8 in all; a divisor of the width."""
+    """Return one byte per 12 dimensions, at least 8 in all; a divisor of the width."""
     most = max(width // 12, min(width, 8))
     return max(d for d in range(1, most + 1) if width % d == 0)

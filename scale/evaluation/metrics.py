@@ -22,13 +22,13 @@ regardless of how many were missed."""
 
 
 def precision_at_k(rel_QK: Bools, relevant_Q: Ints, k: int) -> Floats:
-    """P@k = hits among the first k / k. A list shorter than k is padded with misses."""
+    """Return P@k = hits among the first k / k. A list shorter than k is padded with misses."""
     hits_Q = _complete(rel_QK, relevant_Q, k)[:, :k].sum(1)
     return _where_relevant(hits_Q / k, relevant_Q)
 
 
 def recall_at_k(rel_QK: Bools, relevant_Q: Ints, k: int) -> Floats:
-    """R@k = hits among the first k / relevant items."""
+    """Return R@k = hits among the first k / relevant items."""
     hits_Q = _complete(rel_QK, relevant_Q, k)[:, :k].sum(1)
     return _where_relevant(hits_Q / np.maximum(relevant_Q, 1), relevant_Q)
 
@@ -39,7 +39,7 @@ def average_precision_at_k(
     k: int,
     denominator: Denominator = "min(k, relevant)",
 ) -> Floats:
-    """AP@k = sum_{i<=k} rel_i P@i / denominator.
+    """Return AP@k = sum_{i<=k} rel_i P@i / denominator.
 
     Args:
         rel_QK: whether the item at each place is relevant; K >= k, or the list is the whole
@@ -66,7 +66,7 @@ def average_precision_at_k(
 
 
 def authors_metrics_at_k(rel_QK: Bools, relevant_Q: Ints, k: int) -> tuple[Floats, Floats]:
-    """AP@k and P@k as computed by the authors' released script, for comparison with its numbers.
+    """Return AP@k and P@k as computed by the authors' script, for comparison with its numbers.
 
     Three differences from ours: k is reduced to min(k, relevant + 1, K), where the 1 is the query
     itself, which the script counts in its class; AP is divided by the hits found; and a query
@@ -81,14 +81,14 @@ def authors_metrics_at_k(rel_QK: Bools, relevant_Q: Ints, k: int) -> tuple[Float
 
 
 def chance_precision_at_k(relevant_Q: Ints, gallery_Q: Ints, k: int) -> Floats:
-    """E[P@k] = min(k, G) / k * R / G, over random orders of G items of which R are relevant."""
+    """Return E[P@k] = min(k, G) / k * R / G over random orders of G items, R of them relevant."""
     _check_k(k)
     share_Q = relevant_Q / np.maximum(gallery_Q, 1)
     return _where_relevant(np.minimum(k, gallery_Q) / k * share_Q, relevant_Q)
 
 
 def chance_recall_at_k(relevant_Q: Ints, gallery_Q: Ints, k: int) -> Floats:
-    """E[R@k] = min(k, G) / G."""
+    """Return E[R@k] = min(k, G) / G."""
     _check_k(k)
     return _where_relevant(np.minimum(k, gallery_Q) / np.maximum(gallery_Q, 1), relevant_Q)
 
@@ -99,7 +99,7 @@ def chance_average_precision_at_k(
     k: int | Ints,
     denominator: Denominator = "min(k, relevant)",
 ) -> Floats:
-    """Exact expectation of AP@k under a random order; k is one number or one per query.
+    """Return the exact expectation of AP@k under a random order; k: a number, or one per query.
 
     E[sum_{i<=k} rel_i P@i] = sum_{i<=min(k, G)} (R/G) / i * (1 + (i - 1) (R - 1) / (G - 1)),
     divided by the denominator if it is constant. With `hits`: given h hits, the first k places are
@@ -124,7 +124,7 @@ def chance_average_precision_at_k(
 
 
 def chance_authors_average_precision_at_k(relevant_Q: Ints, gallery_Q: Ints, k: int) -> Floats:
-    """Expected first value of `authors_metrics_at_k` under a random order of the gallery."""
+    """Return the expected AP of `authors_metrics_at_k` under a random order of the gallery."""
     _check_k(k)
     cut_Q = np.minimum(np.minimum(k, relevant_Q + 1), gallery_Q)
     cut_Q = np.maximum(cut_Q, 1)
@@ -132,7 +132,7 @@ def chance_authors_average_precision_at_k(relevant_Q: Ints, gallery_Q: Ints, k: 
 
 
 def chance_first_rank(relevant_Q: Ints, gallery_Q: Ints, k: int) -> Floats:
-    """P(the first relevant item is at rank i), i = 1 .. k, under a random order, as first_QK.
+    """Return P(first relevant item at rank i), i = 1 .. k, under a random order, as first_QK.
 
     NaN if nothing is relevant.
     """
@@ -146,19 +146,19 @@ def chance_first_rank(relevant_Q: Ints, gallery_Q: Ints, k: int) -> Floats:
 
 
 def chance_mean_rank(relevant_Q: Ints, gallery_Q: Ints) -> Floats:
-    """E[rank of the first relevant item] = (G + 1) / (R + 1) under a random order."""
+    """Return E[rank of the first relevant item] = (G + 1) / (R + 1) under a random order."""
     return _where_relevant((gallery_Q + 1) / (relevant_Q + 1), relevant_Q)
 
 
 def _expected_sum(single_Q: Floats, pair_Q: Floats, cut_Q: Ints) -> Floats:
-    """sum_{i<=cut} (single + (i - 1) pair) / i: E[rel_i] is single, E[rel_i rel_j] is pair."""
+    """Return sum_{i<=cut} (single + (i - 1) pair) / i, single = E[rel_i], pair = E[rel_i rel_j]."""
     place_K = np.arange(1, np.max(cut_Q, initial=0) + 1)
     terms_QK = (single_Q[:, None] + (place_K - 1) * pair_Q[:, None]) / place_K
     return np.where(place_K <= cut_Q[:, None], terms_QK, 0.0).sum(1)
 
 
 def _precision_sum(rel_QK: Bools) -> Floats:
-    """sum_i rel_i P@i."""
+    """Return sum_i rel_i P@i."""
     precision_QK = np.cumsum(rel_QK, axis=1) / np.arange(1, rel_QK.shape[1] + 1)
     return (precision_QK * rel_QK).sum(1)
 

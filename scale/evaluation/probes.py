@@ -37,11 +37,11 @@ class Examples:
     """Class; None if unknown: left out and counted."""
 
     def known(self) -> list[int]:
-        """Rows that have a class."""
+        """Return the rows that have a class."""
         return [row for row, label in enumerate(self.labels) if label is not None]
 
     def known_labels(self) -> list[str]:
-        """Classes of the rows that have one."""
+        """Return the classes of the rows that have one."""
         return [label for label in self.labels if label is not None]
 
 
@@ -65,7 +65,7 @@ def linear_probe(
     strengths: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
     seed: int = 0,
 ) -> Classification:
-    """Multinomial logistic regression on standardised embeddings.
+    """Fit and score a multinomial logistic regression on standardised embeddings.
 
     Mean and standard deviation are those of the training split. C, the inverse of the L2 penalty,
     is the smallest of `strengths` with the best accuracy on `val` (1.0 if `val` has no label).
@@ -96,7 +96,7 @@ def linear_probe(
 def classification_scores(
     true: Sequence[str], predicted: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Accuracy and macro-F1 with intervals by bootstrap over the products.
+    """Return accuracy and macro-F1 with intervals by bootstrap over the products.
 
     F1_c = 2 tp_c / (true_c + predicted_c); macro-F1 is the mean over classes that are true or
     predicted.

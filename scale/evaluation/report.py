@@ -228,7 +228,7 @@ def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str
 
 
 def _paired(a: Retrieval, b: Retrieval) -> dict[str, NDArray[np.float64]]:
-    """a - b per query, over the queries of both."""
+    """Return a - b per query, over the queries of both."""
     _, in_a, in_b = np.intersect1d(a.rows_Q, b.rows_Q, return_indices=True)
     return {m: a.values[m][in_a] - b.values[m][in_b] for m in a.values}
 

@@ -137,7 +137,7 @@ def _equal(code_Q: Ints, code_G: Ints) -> Bools:
 
 
 def _first_rank(scores_QG: Singles, hit_QG: Bools) -> Ints:
-    """Rank of the best placed hit: 1 + items above it + ties before it; 0 without a hit."""
+    """Return the rank of the best placed hit: 1 + items above + ties before; 0 without a hit."""
     best_Q1 = np.where(hit_QG, scores_QG, -np.inf).max(1, keepdims=True)
     tie_QG = scores_QG == best_Q1
     index_Q1 = np.argmax(hit_QG & tie_QG, axis=1)[:, None]
@@ -170,7 +170,7 @@ def category_retrieval(
     gallery_ids: Sequence[str],
     ks: Sequence[int] = KS,
 ) -> Retrieval:
-    """Retrieval in which every other product of the query's category is relevant.
+    """Score retrieval in which every other product of the query's category is relevant.
 
     The query itself (equal id) is excluded from its gallery, whatever modalities represent it
     there. Queries and gallery items without a category are left out and counted.
@@ -210,7 +210,7 @@ def instance_retrieval(
     gallery_content: Sequence[int] | None = None,
     ks: Sequence[int] = KS,
 ) -> Retrieval:
-    """Retrieval of the same product in another modality or view.
+    """Score retrieval of the same product in another modality or view.
 
     The one correct answer is the gallery item of equal id. Items of equal content are duplicates
     of it, so the best placed of them determines the rank: Recall@k = [rank <= k],
@@ -278,7 +278,7 @@ class ProductArrays:
         return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_id_NM, alt)
 
     def content(self, modality: str) -> Ints:
-        """Content numbers of one modality; all -1 if contents are unknown."""
+        """Return the content numbers of one modality; all -1 if contents are unknown."""
         if self.content_id_NM is None:
             return np.full(len(self.ids), -1)
         return self.content_id_NM[:, INDEX[modality]]
@@ -287,7 +287,7 @@ class ProductArrays:
 def subset_retrievals(
     products: ProductArrays, gallery: Literal["same", "full"], ks: Sequence[int] = KS
 ) -> dict[str, Retrieval]:
-    """Category retrieval for all 31 query subsets, by name of the subset.
+    """Score category retrieval for all 31 query subsets, by name of the subset.
 
     Args:
         gallery: `same`: gallery items are represented by the query's subset; `full`: by all
@@ -316,7 +316,7 @@ def subset_retrievals(
 
 
 def direction_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str, Retrieval]:
-    """Instance retrieval in the 20 directions, by `from->to`.
+    """Score instance retrieval in the 20 directions, by `from->to`.
 
     Queries and gallery are the products that have both modalities, so every query has its answer
     and the chance level is k / n.
@@ -331,7 +331,7 @@ def direction_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dic
 
 
 def alt_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str, Retrieval]:
-    """Instance retrieval of a product by its second view, by `alt_image->image` and so on.
+    """Score instance retrieval of a product by its second view, by `alt_image->image` and so on.
 
     Queries are the products that have the modality in both views; the gallery is every product's
     first view. Empty if the catalogue has no second views.

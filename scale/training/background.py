@@ -41,7 +41,7 @@ class BackgroundRun:
             self.process.wait()
 
     def error_message(self) -> str:
-        """Last line of the log if the process exited with an error; otherwise an empty string."""
+        """Return the last line of the log if the process failed, otherwise an empty string."""
         code = self.process.poll() or 0
         if code <= 0 or code == EXIT_CODE:
             return ""

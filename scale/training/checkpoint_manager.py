@@ -123,7 +123,7 @@ class CheckpointManager:
         return None
 
     def steps(self) -> dict[str, int]:
-        """Names of all readable checkpoints and their steps, earliest first."""
+        """Return the names of all readable checkpoints and their steps, earliest first."""
         steps = {path.name: _step(path) for path in self._folders()}
         found = {n: step for n, step in steps.items() if step is not None and not n.endswith(OLD)}
         return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
@@ -140,7 +140,7 @@ class CheckpointManager:
         return next((self.folder / n for n in names if (self.folder / n).is_dir()), None)
 
     def resumable(self) -> list[Path]:
-        """Checkpoints with optimizer state, newest first; those with unreadable state lead."""
+        """Return checkpoints with optimizer state: unreadable ones first, then from the newest."""
         steps = {p: _step(p) for p in self._folders() if not p.name.startswith("step-")}
 
         def newest(path: Path) -> tuple[float, bool]:
@@ -196,7 +196,7 @@ class CheckpointManager:
             log.warning("%s; renamed to %s; continuing from %s", reason, aside, taken)
 
     def _folders(self) -> list[Path]:
-        """Complete checkpoint folders, including those being replaced."""
+        """Return complete checkpoint folders, including those being replaced."""
         if not self.folder.is_dir():
             return []
         found = (p for p in self.folder.iterdir() if NAME.fullmatch(p.name.removesuffix(OLD)))

@@ -120,7 +120,7 @@ def require_finite(step: int, metrics: Mapping[str, float], precision: str) -> N
 
 
 def alignment(pooled_NMD: Tensor, present_NM: Tensor) -> float:
-    """Mean squared distance between the modalities of one product, over all present pairs.
+    """Return the mean squared distance between modalities of one product, over all present pairs.
 
     E || z_i - z_j ||^2 with unit features z (Wang and Isola, 2020); 0 is perfect alignment, 2
     unrelated. NaN if no product has two modalities.
@@ -135,7 +135,7 @@ def alignment(pooled_NMD: Tensor, present_NM: Tensor) -> float:
 
 
 def uniformity(pooled_NMD: Tensor, present_NM: Tensor) -> float:
-    """log E exp(-2 || x - y ||^2) over different products, mean over modalities (ibid.).
+    """Return log E exp(-2 || x - y ||^2) over different products, mean over modalities (ibid.).
 
     0 means that all features are equal, about -4 that they cover the whole sphere. NaN if no
     modality has two products.
@@ -148,7 +148,7 @@ def uniformity(pooled_NMD: Tensor, present_NM: Tensor) -> float:
 
 
 def mean_cosine(pooled_NMD: Tensor, present_NM: Tensor) -> dict[str, float]:
-    """Mean cosine between different products, by modality; values near 1 indicate collapse."""
+    """Return the mean cosine between different products by modality; near 1 indicates collapse."""
     cosines = {}
     for m, unit_ND in _by_modality(pooled_NMD, present_NM).items():
         count = len(unit_ND)
@@ -201,7 +201,7 @@ def duplicate_warnings(content_id_NM: Tensor, batch_size: int, ignored: bool) ->
 
 
 def _by_modality(pooled_NMD: Tensor, present_NM: Tensor) -> dict[str, Tensor]:
-    """Unit features of each modality that at least two products have."""
+    """Return unit features of each modality that at least two products have."""
     unit_NMD = normalize(pooled_NMD.float(), dim=-1)
     return {
         name: unit_NMD[present_NM[:, m], m]
@@ -211,7 +211,7 @@ def _by_modality(pooled_NMD: Tensor, present_NM: Tensor) -> dict[str, Tensor]:
 
 
 def _mean_between(curve: Curve, low: float, high: float) -> float:
-    """Mean of the finite values at steps in (low, high]; NaN if there is none."""
+    """Return the mean of the finite values at steps in (low, high]; NaN if there is none."""
     step_T, value_T = curve
     here_T = (step_T > low) & (step_T <= high) & np.isfinite(value_T)
     return float(value_T[here_T].mean()) if here_T.any() else np.nan

@@ -70,7 +70,7 @@ class RunFolder:
         return self.folder / "checkpoint"
 
     def checkpoint(self, which: str) -> Path:
-        """Folder of the checkpoint `last`, `best` or e.g. `step-000100`."""
+        """Return the folder of the checkpoint `last`, `best` or e.g. `step-000100`."""
         return self.checkpoints / which
 
 
@@ -116,7 +116,7 @@ class TrainedRun:
         )
 
     def checkpoints(self) -> dict[str, int]:
-        """Checkpoint names for `load(which=...)` and their steps, earliest first.
+        """Return checkpoint names for `load(which=...)` and their steps, earliest first.
 
         With `train.keep_every`, they include `step-000100` and so on.
         """

@@ -116,7 +116,7 @@ class RunLog:
         return self.lines[-1]["step"] if self.lines else 0
 
     def curves(self) -> dict[str, Curve]:
-        """Steps and values of each logged metric, in order of appearance; null becomes NaN."""
+        """Return steps and values of each metric, in order of appearance; null becomes NaN."""
         return {key: tuple(map(np.array, points)) for key, points in self._points.items()}
 
     def progress(self, alive: bool | None = None) -> Progress:
@@ -146,7 +146,7 @@ class RunLog:
         return Progress(state, self.step, train.steps if train else None, speed, left, idle)
 
     def idle_seconds(self) -> float:
-        """Seconds since metrics.jsonl was last written; 0 if it does not exist."""
+        """Return the seconds since metrics.jsonl was last written; 0 if it does not exist."""
         try:
             return max(0.0, time.time() - self._tail.path.stat().st_mtime)
         except OSError:

@@ -49,6 +49,6 @@ def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean without NaN; NaN if nothing is left."""
+    """Return the mean without NaN; NaN if nothing is left."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan

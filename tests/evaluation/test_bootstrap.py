@@ -84,7 +84,7 @@ def test_a_centred_interval_is_the_plain_one_moved_to_the_value():
         bootstrap.estimate_weighted(distinct, 40, seed=1, centre=centre)["share"]
         for centre in (False, True)
     )
-    drawn = np.concatenate([distinct(w)["share"] for w in bootstrap.weights(40, 1, 1000)])
+    drawn = np.concatenate([distinct(w)["share"] for w in bootstrap.draw_weights(40, 1, 1000)])
     shift = 1 - drawn.mean()
     assert plain.value == centred.value == 1
     assert (centred.low, centred.high) == pytest.approx((plain.low + shift, plain.high + shift))

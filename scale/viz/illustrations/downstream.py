@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from scale.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, estimate, weights
+from scale.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, draw_weights, estimate
 from scale.evaluation.clustering import NAMES, agreement, cluster
 from scale.evaluation.embed import embed_dataset
 from scale.evaluation.metrics import Denominator, average_precision_at_k
@@ -119,7 +119,7 @@ def _denominator_bars(
 def resampled_means(value_Q: ArrayLike, seed: int = 0) -> Floats:
     """Return mean_R of R resampled sets of queries, with the draws of `bootstrap.estimate`."""
     value_Q = np.asarray(value_Q, dtype=float)
-    draws = [w_RQ @ value_Q for w_RQ in weights(len(value_Q), seed, RESAMPLES)]
+    draws = [w_RQ @ value_Q for w_RQ in draw_weights(len(value_Q), seed, RESAMPLES)]
     return np.concatenate(draws) / len(value_Q)
 
 
