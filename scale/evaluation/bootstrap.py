@@ -53,9 +53,8 @@ def estimates(
     for n in {len(kept_Q) for kept_Q in kept.values()} - {0}:
         names = [name for name, kept_Q in kept.items() if len(kept_Q) == n]
         values_QV = np.stack([kept[name] for name in names], axis=1)
-        draws_RV = np.concatenate(
-            [w_RQ @ values_QV / n for w_RQ in draw_weights(n, seed, resamples)]
-        )
+        drawn = draw_weights(n, seed, resamples)
+        draws_RV = np.concatenate([weights_RQ @ values_QV / n for weights_RQ in drawn])
         result |= zip(names, _intervals(values_QV.mean(0), draws_RV, n), strict=True)
     return result
 
@@ -79,7 +78,8 @@ def paired_difference(
 ) -> Estimate:
     """Return the mean of a - b over the queries that have both.
 
-    Its interval is narrower than those of a and b. If it excludes 0, a and b differ by more than the sampling of queries explains.
+    Its interval is narrower than those of a and b. If it excludes 0, a and b differ by more than
+    the sampling of queries explains.
 
     Raises:
         ValueError: a and b have different numbers of queries.
