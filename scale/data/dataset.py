@@ -404,11 +404,6 @@ class ProductDataset:
         content_id_BM = torch.from_numpy(self.content_id_NM[indices])
         return ProductBatch({}, content_id_BM >= 0, torch.from_numpy(indices), content_id_BM)
 
-    def batches(self, batch_size: int) -> Iterator[ProductBatch]:
-        """Yield all products in order, `batch_size` at a time; the last batch may be smaller."""
-        for start in range(0, len(self), batch_size):
-            yield self.collate(np.arange(start, min(start + batch_size, len(self))))
-
     def subset(self, indices: Sequence[int] | np.ndarray) -> "ProductDataset":
         """Return the products at `indices`, in that order, with shared tokens and content numbers.
 

@@ -218,16 +218,13 @@ def test_statistics_are_of_training_products_only(dataset, catalogue, build):
     assert torch.equal(ours.values, theirs.values)
 
 
-def test_subset_and_batches_keep_order_and_tokens(dataset):
+def test_a_subset_keeps_order_and_tokens(dataset):
     subset = dataset.subset([7, 0, 3])
     assert subset.ids == ("p7", "p0", "p3")
     ours, theirs = subset.collate([2, 0]), dataset.collate([3, 7])
     for m in MODALITIES:
         assert torch.equal(ours.tokens[m].values, theirs.tokens[m].values)
     assert torch.equal(ours.content_id_BM, theirs.content_id_BM)
-    batches = list(dataset.batches(4))
-    assert torch.cat([b.index_B for b in batches]).tolist() == list(range(9))
-    assert [len(b) for b in batches] == [4, 4, 1]
 
 
 def test_the_second_view_is_a_dataset_of_the_same_ids(dataset, folder):
@@ -308,7 +305,8 @@ def test_real_catalogues_become_batches(name, cache):
     tokenizer = train_tokenizer(catalogue.split("train"), config.vocab_size)
     data = ProductDataset.build(catalogue, config, tokenizer, cache=cache)
     assert np.array_equal(data.present_NM, catalogue.without(data.problems).present_NM())
-    for batch in data.batches(128):
+    for start in range(0, len(data), 128):
+        batch = data.collate(np.arange(start, min(start + 128, len(data))))
         batch.check()
         for m in CONTINUOUS:
             assert torch.isfinite(batch.tokens[m].values).all()

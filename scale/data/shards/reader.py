@@ -7,7 +7,7 @@ modality, L length of a sequence, F features of a vector.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -270,11 +270,6 @@ class ShardDataset:
         return ProductBatch(
             {}, content_id_BM >= 0, torch.from_numpy(np.array(indices)), content_id_BM
         )
-
-    def batches(self, batch_size: int) -> Iterator[ProductBatch]:
-        """Yield all products in order, `batch_size` at a time; the last batch may be smaller."""
-        for start in range(0, len(self), batch_size):
-            yield self.collate(np.arange(start, min(start + batch_size, len(self))))
 
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
         """As `ProductDataset.collate`, bit-identical. Raises ShardsError if bytes are damaged."""
