@@ -14,7 +14,16 @@ from scale.data.summary import CatalogueSummary
 from scale.modalities import MODALITIES, parse_subset
 from scale.viz import typeset
 from scale.viz.registry import Sources, figure
-from scale.viz.theme import MODALITY_COLOURS, POSITIVE, drawn, new_figure, points, shade, tint
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    POSITIVE,
+    drawn,
+    new_figure,
+    points,
+    shade,
+    strip,
+    tint,
+)
 from scale.viz.words import Language, label
 
 NAMED = 50
@@ -251,11 +260,9 @@ def share_bars(axes: Axes, have: Sequence[int], total: int, lang: Language) -> N
     axes.set(xlim=(1.45, 0), ylim=(4.5, -0.5), xticks=[])
     axes.yaxis.tick_right()
     axes.set_yticks(range(5), [label(m, lang) for m in MODALITIES])
-    axes.tick_params(length=0)
+    strip(axes)
     title = {"loc": "right", "fontweight": "normal", "fontsize": points(8)}
     axes.set_title(label("products_with", lang), **title)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
 
 
 def dot_matrix(
@@ -274,6 +281,4 @@ def dot_matrix(
         axes.scatter([x] * len(has), has, s=points(6.5) ** 2, color=colours, zorder=3)
     axes.set(ylim=(4.5, -0.5), xticks=[])
     axes.set_yticks(range(5), [label(m, lang) for m in MODALITIES] if names else [])
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    strip(axes)

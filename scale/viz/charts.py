@@ -198,6 +198,15 @@ def cell_text(
     axes.text(column + 0.5, row + 0.5, text, **place, **style)
 
 
+def frame_cell(
+    axes: Axes, row: float, column: float, colour: str, width: float, margin: float = 0.05
+) -> None:
+    """Draw a frame in a cell of a heat map; `width` of its line in points."""
+    frame = {"fill": False, "edgecolor": colour, "linewidth": points(width), "zorder": 2}
+    side = 1 - 2 * margin
+    axes.add_patch(Rectangle((column + margin, row + margin), side, side, **frame))
+
+
 def modality_ticks(axes: Axes, lang: Language) -> None:
     """Write modality names in their colours, above columns and left of rows of a heat map."""
     at, names = np.arange(len(MODALITIES)) + 0.5, [label(m, lang) for m in MODALITIES]

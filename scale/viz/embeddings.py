@@ -35,6 +35,7 @@ from scale.viz.theme import (
     new_figure,
     points,
     shade,
+    strip,
 )
 from scale.viz.words import LABELS, Language, label
 
@@ -161,8 +162,7 @@ def _draw_map(
             here = xy_N2[group_N == group].T
             axes.scatter(*here, color=colours[group], label=_name(group, lang), **look)
     axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    strip(axes)
     axes.margins(0.06)
     if len(colours) > LEGEND:
         order = [g for g in colours if g in there]

@@ -10,7 +10,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from scale.config import require
@@ -19,7 +18,7 @@ from scale.modalities import MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.training.logging import read_score_means
 from scale.training.run import TrainedRun
-from scale.viz.charts import heatmap, modality_ticks, note_below
+from scale.viz.charts import frame_cell, heatmap, modality_ticks, note_below
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -90,9 +89,8 @@ def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
     for i in np.flatnonzero(present_M):
         colour = MODALITY_COLOURS[MODALITIES[i]]
         # A margin in the colour of the page separates the frame from a cell of similar colour.
-        for edge, width in ((shade(0.0), 5.0), (colour, 2.6)):
-            frame = {"fill": False, "edgecolor": edge, "linewidth": points(width)}
-            axes.add_patch(Rectangle((i + 0.05, i + 0.05), 0.9, 0.9, **frame))
+        frame_cell(axes, i, i, shade(0.0), 5.0)
+        frame_cell(axes, i, i, colour, 2.6)
     # Outline of the upper triangle, from the top left corner of the first pair.
     x = [*np.repeat(np.arange(1, COUNT + 1), 2), 1]
     y = [0, *np.repeat(np.arange(1, COUNT), 2), 0, 0]

@@ -79,9 +79,9 @@ def _precision_curve(axes: Axes, rel_K: NDArray[np.bool_], k: int, lang: Languag
     precision_K = np.cumsum(rel_K) / place_K
     axes.plot(place_K, precision_K, color=shade(0.5), lw=points(1.2), zorder=2)
     for place, hit, precision in zip(place_K, rel_K, precision_K, strict=True):
-        style = {"facecolor": tint(HIT, 0.25) if hit else shade(0.03)}
-        style["edgecolor"] = HIT if hit else shade(0.35)
-        axes.add_patch(Rectangle((place - 0.36, 1.26), 0.72, 0.3, lw=points(1.4), **style))
+        face, edge = (tint(HIT, 0.25), HIT) if hit else (shade(0.03), shade(0.35))
+        style = {"facecolor": face, "edgecolor": edge, "linewidth": points(1.4)}
+        axes.add_patch(Rectangle((place - 0.36, 1.26), 0.72, 0.3, **style))
         mark = {"ha": "center", "va": "center", "fontsize": points(11), "fontweight": "bold"}
         axes.text(place, 1.41, "✓" if hit else "", color=HIT, **mark)
         look = {"color": HIT if hit else shade(0.0), "edgecolor": HIT if hit else shade(0.5)}

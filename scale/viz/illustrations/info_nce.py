@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
@@ -21,7 +20,7 @@ from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import Embedder
 from scale.losses.contrastive import pair_losses
 from scale.training.run import TrainedRun
-from scale.viz.charts import colour_ticks, heatmap
+from scale.viz.charts import colour_ticks, frame_cell, heatmap
 from scale.viz.illustrations.contrastive import IMAGE, PAIR, TEXT, gaussian_logits
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -88,8 +87,7 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
     count, norm = len(values_BB), Normalize(0, most)
     heatmap(axes, values_BB.numpy(), sequential(), norm, digits=0 if most > 1 else 2)
     for place in range(count):
-        frame = {"facecolor": "none", "edgecolor": POSITIVE, "linewidth": points(1.8)}
-        axes.add_patch(Rectangle((place + 0.03, place + 0.03), 0.94, 0.94, **frame, zorder=3))
+        frame_cell(axes, place, place, POSITIVE, 1.8, 0.03)
     axes.set_ylim(count + 0.5, 0)
     at, numbers = np.arange(count) + 0.5, range(1, count + 1)
     axes.set_xticks(at, [label("contrast_picture_n", lang, n=n) for n in numbers])

@@ -33,7 +33,7 @@ from scale.studies.released_code import (
     train_briefly,
     with_misaligned_mask,
 )
-from scale.viz.charts import cell_text, framed, heatmap
+from scale.viz.charts import cell_text, frame_cell, framed, heatmap
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -185,7 +185,7 @@ def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
         weight = "bold" if owner == b else "normal"
         cell_text(axes, b, h, owner + 1, fills(owner), fontweight=weight)
         if owner != b:
-            _frame_cell(axes, b, h)
+            frame_cell(axes, b, h, NEGATIVE, 1.4)
     products, heads = owner_BH.shape
     _number(axes, heads, products)
     axes.set(title=label("fault_owner", lang), xlabel=label("fault_head_number", lang))
@@ -202,14 +202,9 @@ def _draw_changes(axes: Axes, change_BB: np.ndarray, lang: Language) -> None:
             axes.add_patch(Rectangle((j, i), 1, 1, facecolor=fill, edgecolor=shade(0)))
         cell_text(axes, i, j, f"{value:.1f}" if value >= 0.05 else "0", fill, 8)
         if i != j and value >= 0.05:
-            _frame_cell(axes, i, j)
+            frame_cell(axes, i, j, NEGATIVE, 1.4)
     _number(axes, len(change_BB), len(change_BB))
     axes.set_xlabel(label("fault_cut_of", lang))
-
-
-def _frame_cell(axes: Axes, row: int, column: int) -> None:
-    frame = {"fill": False, "edgecolor": NEGATIVE, "linewidth": points(1.4)}
-    axes.add_patch(Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, **frame))
 
 
 def _number(axes: Axes, columns: int, rows: int) -> None:

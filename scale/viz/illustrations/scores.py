@@ -9,14 +9,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from scale.data.product import Product
 from scale.modalities import MODALITIES
 from scale.model.scores import Scores, inter_modality_scores
 from scale.viz import typeset
-from scale.viz.charts import heatmap
+from scale.viz.charts import frame_cell, heatmap
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.scores import score_colours
@@ -71,9 +70,7 @@ def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figur
         typeset.write(axes, left, TOP - 26, label(title, lang), 12, fontweight="bold")
         panel = _path_matrix(axes, left, matrix_MM, shown_MM, *look)
         if pair:
-            row, column = pair
-            frame = {"fill": False, "edgecolor": shade(0.95), "linewidth": points(2.4)}
-            panel.add_patch(Rectangle((column + 0.03, row + 0.04), 0.94, 0.92, **frame))
+            frame_cell(panel, *pair, shade(0.95), 2.4)
         if k:
             middle = TOP + COUNT * HIGH / 2
             start, end = (left - BETWEEN + 8, middle), (left - 13, middle)
