@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -307,11 +307,7 @@ def kept_umap(
 
 
 def _umap_key(emb_ND: NDArray[np.float32], seed: int, neighbours: int) -> str:
-    try:
-        by = version("umap-learn")
-    except PackageNotFoundError:
-        by = "none"
-    settings = [UMAP_VERSION, by, emb_ND.shape, seed, neighbours]
+    settings = [UMAP_VERSION, version("umap-learn"), emb_ND.shape, seed, neighbours]
     return sha256(json.dumps(settings).encode() + emb_ND.tobytes()).hexdigest()
 
 

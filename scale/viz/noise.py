@@ -235,8 +235,13 @@ def crowd_sources(noises: Sequence[Noise], seed: int) -> np.ndarray:
     )
     content_id_NM = np.full((len(products), len(MODALITIES)), -1, np.int64)
     content_id_NM[:, [INDEX["text"], INDEX["image"]]] = np.arange(len(products))[:, None]
-    crowd = ProductDataset(products, FeatureConfig(), None, Normaliser({}, {}), {}, content_id_NM)
+    crowd = synthetic_dataset(products, content_id_NM)
     return apply_noise(crowd, noises, seed).dataset.content_id_NM[:, INDEX["image"]]
+
+
+def synthetic_dataset(products: tuple[Product, ...], content_id_NM: np.ndarray) -> ProductDataset:
+    """Return products without content, only with its ids (-1: missing), for kinds of noise."""
+    return ProductDataset(products, FeatureConfig(), None, Normaliser({}, {}), {}, content_id_NM)
 
 
 @figure("noise")

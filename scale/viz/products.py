@@ -145,7 +145,7 @@ def thumbnail(
         _wave(axes, content, box, colour)
     else:
         text = content if modality == "text" else "; ".join(f"{a}: {v}" for a, v in content)
-        inner = Box(box.x + 5, box.y + 4, box.width - 10, box.height - 8)
+        inner = Box(box.x + 5, box.y + 3, box.width - 10, box.height - 6)
         tiles.draw_text(axes, text, inner, lang, size=text_size)
     return None
 

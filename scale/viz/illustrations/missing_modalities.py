@@ -13,9 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy import stats
 
-from scale.config import FeatureConfig, require
-from scale.data.dataset import ProductDataset
-from scale.data.normaliser import Normaliser
+from scale.config import require
 from scale.data.product import Product
 from scale.evaluation.bootstrap import LEVEL, Estimate
 from scale.modalities import MODALITIES
@@ -23,6 +21,7 @@ from scale.studies.noise import apply_noise, missing_at_random
 from scale.studies.statistics import seed_interval
 from scale.viz import typeset
 from scale.viz.charts import dot, framed, lay_flat
+from scale.viz.noise import synthetic_dataset
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -168,7 +167,7 @@ def simulate_presence(rate: float, products: int = CROWD, seed: int = CROWD_SEED
     """Return present_NM of simulated products that lack each modality with probability `rate`."""
     names = tuple(Product(id=f"{row}") for row in range(products))
     content_id_NM = np.arange(products)[:, None] * np.ones(len(MODALITIES), np.int64)
-    crowd = ProductDataset(names, FeatureConfig(), None, Normaliser({}, {}), {}, content_id_NM)
+    crowd = synthetic_dataset(names, content_id_NM)
     return apply_noise(crowd, missing_at_random(rate), seed).dataset.present_NM
 
 
