@@ -150,9 +150,9 @@ def _neighbour(
     row, modality = state.points.point(int(near.index_K[k]))
     fact = f"<b>{number(float(near.cosine_K[k]), 3)}</b>"
     if modality:
-        fact += f" {modality_name(modality, lang)}<br>"
+        fact += f" {modality_name(modality, lang)}"
     if near.far_K[k]:
-        fact += f' <span class="xe-far">{label("xe_far", lang)}</span>'
+        fact += f'<br><span class="xe-far">{label("xe_far", lang)}</span>'
     hit = source.same_category(point.row, row)
     card = source.card(row, fact, hit=hit, pick=True, lang=lang)
     far = "true" if near.far_K[k] else "false"

@@ -5,8 +5,6 @@ Everything logged, also learning rate, gradient norm and throughput, is in Tenso
 
     pip install tensorboard          # before the training, which then writes RUN/tensorboard
     tensorboard --logdir RUN
-
-T logged steps, M modalities (five).
 """
 
 import asyncio
@@ -17,37 +15,20 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 import traitlets
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from scale.explore.markup import data_uri, figure_png, note_html
 from scale.explore.panel import AUTO, ClickableHtml, PageColour, Panel, button, observe
-from scale.modalities import MODALITIES, PAIRS, SPECS
 from scale.training.background import BackgroundRun
-from scale.training.health_checks import Curve, HealthIssue, check_health
+from scale.training.health_checks import HealthIssue, check_health
 from scale.training.run_log import Progress, RunLog
-from scale.viz.charts import heatmap, modality_ticks
-from scale.viz.theme import (
-    MODALITY_COLOURS,
-    category_colours,
-    diverging,
-    drawn,
-    is_light,
-    new_figure,
-    points,
-    shade,
-    tint,
-    use_style,
-)
-from scale.viz.training import LOSS, VALIDATION, panels_of, running_mean, window_of
-from scale.viz.words import LABELS, Language, label
+from scale.viz.theme import is_light, use_style
+from scale.viz.training import LOSS, VALIDATION, key_name, training_figure, value_at
+from scale.viz.words import Language, label
 
 FRAMES = 40
 """Steps shown in a whole replay."""
 FRAME_MS = 300
-GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.86, "hspace": 0.42}
-"""Layout of the figure; legends are right of the axes."""
 QUIET = 10.0
 """Seconds without a new log line after which the time is shown."""
 
@@ -290,125 +271,6 @@ class TrainingMonitor(Panel):
             self.refresh()
             if self.progress.state == "finished":
                 self.watching.value = False
-
-
-@drawn
-def training_figure(log: RunLog, until: float, lang: Language = "en") -> Figure:
-    """Draw losses, validation and S' of a run, with a cursor at the step `until`.
-
-    Top: losses (light: as logged; heavy: running mean up to `until`), retrieval, and alignment and
-    uniformity. Bottom: S' at the last logged step up to `until`, its diagonal and its ten pairs.
-    Legends carry the values at `until`.
-    """
-    curves = log.curves()
-    groups = panels_of(curves)
-    panels = {
-        "xt_losses": [key for keys in groups.values() for key in keys if key.startswith(LOSS)],
-        "retrieval_validation": groups.get("retrieval_validation", []),
-        "geometry": groups.get("geometry", []),
-    }
-    figure = new_figure(13.2, 6.4)
-    # A constrained layout would double the time of a move of the slider.
-    figure.set_layout_engine("none")
-    grid = figure.subplots(2, 3, gridspec_kw=GRID)
-    for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
-        smooth = title == "xt_losses"
-        colours = loss_colours(keys) if smooth else category_colours(len(keys))
-        for key, colour in zip(keys, colours, strict=True):
-            name = f"{short_name(key, lang)} {value_at(curves[key], until)}"
-            _curve(axes, curves[key], until, colour, name, smooth)
-        _finish(axes, label(title, lang), until, log, lang)
-    losses_T = np.concatenate([np.zeros(0), *(curves[key][1] for key in panels["xt_losses"])])
-    losses_T = losses_T[np.isfinite(losses_T)]
-    if len(losses_T) and losses_T.min() > 0:
-        grid[0, 0].set_yscale("log")
-        grid[0, 0].yaxis.set_major_formatter("{x:g}")
-    _draw_scores(grid[1], log, until, lang)
-    return figure
-
-
-def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Language) -> None:
-    heat, diagonal, pairs = axes_3
-    if not len(log.step_T):
-        for axes in axes_3:
-            axes.set_axis_off()
-        return
-    last = max(int(np.searchsorted(log.step_T, until, side="right")) - 1, 0)
-    mean_MM = log.mean_TMM[last]
-    most = max(float(np.nanmax(np.abs(log.mean_TMM), initial=0.0)), 1e-6)
-    shown_M = np.isfinite(mean_MM.diagonal())
-    shown_MM = shown_M[:, None] & shown_M[None, :]
-    heatmap(heat, mean_MM, diverging(), Normalize(-most, most), shown_MM)
-    modality_ticks(heat, lang)
-    heat.set_title(label("xt_scores_at", lang, step=int(log.step_T[last])), pad=points(18))
-    for m, modality in enumerate(MODALITIES):
-        curve = log.step_T, log.mean_TMM[:, m, m]
-        name = f"{label(modality, lang)} {value_at(curve, until)}"
-        _curve(diagonal, curve, until, MODALITY_COLOURS[modality], name)
-    for i, j in PAIRS:
-        curve = log.step_T, log.mean_TMM[:, i, j]
-        for m, dashes in ((i, ()), (j, (3, 3))):
-            _curve(pairs, curve, until, MODALITY_COLOURS[MODALITIES[m]], dashes=dashes)
-    _finish(diagonal, label("xt_diagonal", lang), until, log, lang)
-    _finish(pairs, label("xt_pairs", lang), until, log, lang)
-
-
-def _curve(
-    axes: Axes,
-    curve: Curve,
-    until: float,
-    colour: str,
-    name: str = "",
-    smooth: bool = False,
-    dashes: tuple[int, ...] = (),
-) -> None:
-    """Draw a curve light, and heavy up to the step `until`; values not finite leave a gap."""
-    step_T, value_T = curve[0], np.where(np.isfinite(curve[1]), curve[1], np.nan)
-    heavy_T = running_mean(value_T, window_of(len(value_T))) if smooth else value_T
-    past_T = step_T <= until
-    axes.plot(step_T, value_T, color=tint(colour, 0.35), linewidth=points(0.8), dashes=dashes)
-    marker = "." if past_T.sum() < 2 else None
-    axes.plot(
-        step_T[past_T], heavy_T[past_T], color=colour, label=name or None, dashes=dashes,
-        marker=marker,
-    )  # fmt: skip
-
-
-def _finish(axes: Axes, title: str, until: float, log: RunLog, lang: Language) -> None:
-    axes.set_title(title)
-    axes.set_xlabel(label("step", lang))
-    axes.set_xlim(0, max(log.step, 1))
-    axes.axvline(until, color=shade(0.5), linewidth=points(0.8), linestyle=":")
-    if axes.get_legend_handles_labels()[0]:
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03)}
-        axes.legend(**beside, fontsize=points(7), labelcolor=shade(0.85), handlelength=1.2)
-
-
-def loss_colours(keys: Sequence[str]) -> list[str]:
-    """Return a colour per loss: that of the modality for a pretext task, greys for the others."""
-    by_task = {LOSS + SPECS[m].task: MODALITY_COLOURS[m] for m in MODALITIES}
-    greys = iter([shade(0.9), shade(0.55), *category_colours(len(keys))])
-    return [by_task.get(key) or next(greys) for key in keys]
-
-
-def key_name(key: str, lang: Language) -> str:
-    """Return the label of a key of metrics.jsonl."""
-    short = key.removeprefix(LOSS).removeprefix(VALIDATION)
-    return label(short, lang) if short in LABELS[lang] else short
-
-
-def short_name(key: str, lang: Language) -> str:
-    """Return the name of a key without its explanation, e.g. MLM."""
-    return key_name(key, lang).replace("：", ":").split(":")[0]
-
-
-def value_at(curve: Curve, step: float) -> str:
-    """Return the newest value up to a step with four significant digits; a dash without one."""
-    step_T, value_T = curve
-    last = int(np.searchsorted(step_T, step, side="right")) - 1
-    if last < 0 or not np.isfinite(value_T[last]):
-        return "–"
-    return f"{value_T[last]:.4g}".replace("-", "−")
 
 
 def state_html(now: Progress, log: RunLog, certain: bool, lang: Language) -> str:

@@ -1,6 +1,6 @@
-"""Figures of a run's metrics.jsonl.
+"""Figures of a run's log: metrics.jsonl, and S' during training.
 
-T logged lines, W width of the smoothing window.
+T logged lines, M modalities (five), W width of the smoothing window.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from scale.config import require
-from scale.modalities import MODALITIES, SPECS
+from scale.modalities import MODALITIES, PAIRS, SPECS
+from scale.training.health_checks import Curve
 from scale.training.logging import read_metrics
 from scale.training.run import TrainedRun
+from scale.training.run_log import RunLog
+from scale.viz.charts import heatmap, modality_ticks
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
     category_colours,
+    diverging,
     drawn,
     new_figure,
     points,
@@ -27,9 +32,6 @@ from scale.viz.theme import (
 )
 from scale.viz.words import LABELS, Language, label
 
-Curve = tuple[np.ndarray, np.ndarray]
-"""Steps and values, both (T,)."""
-
 LOSS, VALIDATION = "loss/", "val/"
 LOSS_ORDER = ("total", "contrastive", *(SPECS[m].task for m in MODALITIES))
 GEOMETRY = ("alignment", "uniformity")
@@ -37,6 +39,8 @@ SINGLE = ("learning_rate", "grad_norm", "products_per_second")
 """Keys with a separate panel."""
 COLUMNS = 4
 MARKERS = "osD^v"
+GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.86, "hspace": 0.42}
+"""Layout of the figure; legends are right of the axes."""
 
 
 @drawn
@@ -120,8 +124,7 @@ def _panel(axes: Axes, title: str, curves: dict[str, Curve], lang: Language) -> 
     colours = _colours(title, len(curves))
     for number, (key, (step_T, value_T)) in enumerate(curves.items()):
         value_T = np.where(np.isfinite(value_T), value_T, np.nan)
-        colour, name = colours[number], key.removeprefix(VALIDATION)
-        name = label(name, lang) if name in LABELS[lang] else name
+        colour, name = colours[number], key_name(key, lang)
         if title in ("retrieval_validation", "geometry", "other", "learning_rate"):
             marker = MARKERS[number % len(MARKERS)] if len(step_T) < 30 else None
             axes.plot(step_T, value_T, color=colour, label=name, marker=marker, ms=points(3.5))
@@ -150,6 +153,125 @@ def _colours(title: str, count: int) -> list[str]:
     if count == 1:
         return [by_task.get(title, shade(0.75))]
     return category_colours(count)
+
+
+@drawn
+def training_figure(log: RunLog, until: float, lang: Language = "en") -> Figure:
+    """Draw losses, validation and S' of a run, with a cursor at the step `until`.
+
+    Top: losses (light: as logged; heavy: running mean up to `until`), retrieval, and alignment and
+    uniformity. Bottom: S' at the last logged step up to `until`, its diagonal and its ten pairs.
+    Legends carry the values at `until`.
+    """
+    curves = log.curves()
+    groups = panels_of(curves)
+    panels = {
+        "xt_losses": [key for keys in groups.values() for key in keys if key.startswith(LOSS)],
+        "retrieval_validation": groups.get("retrieval_validation", []),
+        "geometry": groups.get("geometry", []),
+    }
+    figure = new_figure(13.2, 6.4)
+    # A constrained layout would double the time of a move of the slider.
+    figure.set_layout_engine("none")
+    grid = figure.subplots(2, 3, gridspec_kw=GRID)
+    for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
+        smooth = title == "xt_losses"
+        colours = loss_colours(keys) if smooth else category_colours(len(keys))
+        for key, colour in zip(keys, colours, strict=True):
+            name = f"{short_name(key, lang)} {value_at(curves[key], until)}"
+            _curve(axes, curves[key], until, colour, name, smooth)
+        _finish(axes, label(title, lang), until, log, lang)
+    losses_T = np.concatenate([np.zeros(0), *(curves[key][1] for key in panels["xt_losses"])])
+    losses_T = losses_T[np.isfinite(losses_T)]
+    if len(losses_T) and losses_T.min() > 0:
+        grid[0, 0].set_yscale("log")
+        grid[0, 0].yaxis.set_major_formatter("{x:g}")
+    _draw_scores(grid[1], log, until, lang)
+    return figure
+
+
+def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Language) -> None:
+    heat, diagonal, pairs = axes_3
+    if not len(log.step_T):
+        for axes in axes_3:
+            axes.set_axis_off()
+        return
+    last = max(int(np.searchsorted(log.step_T, until, side="right")) - 1, 0)
+    mean_MM = log.mean_TMM[last]
+    most = max(float(np.nanmax(np.abs(log.mean_TMM), initial=0.0)), 1e-6)
+    shown_M = np.isfinite(mean_MM.diagonal())
+    shown_MM = shown_M[:, None] & shown_M[None, :]
+    heatmap(heat, mean_MM, diverging(), Normalize(-most, most), shown_MM)
+    modality_ticks(heat, lang)
+    heat.set_title(label("xt_scores_at", lang, step=int(log.step_T[last])), pad=points(18))
+    for m, modality in enumerate(MODALITIES):
+        curve = log.step_T, log.mean_TMM[:, m, m]
+        name = f"{label(modality, lang)} {value_at(curve, until)}"
+        _curve(diagonal, curve, until, MODALITY_COLOURS[modality], name)
+    for i, j in PAIRS:
+        curve = log.step_T, log.mean_TMM[:, i, j]
+        for m, dashes in ((i, ()), (j, (3, 3))):
+            _curve(pairs, curve, until, MODALITY_COLOURS[MODALITIES[m]], dashes=dashes)
+    _finish(diagonal, label("xt_diagonal", lang), until, log, lang)
+    _finish(pairs, label("xt_pairs", lang), until, log, lang)
+
+
+def _curve(
+    axes: Axes,
+    curve: Curve,
+    until: float,
+    colour: str,
+    name: str = "",
+    smooth: bool = False,
+    dashes: tuple[int, ...] = (),
+) -> None:
+    """Draw a curve light, and heavy up to the step `until`; values not finite leave a gap."""
+    step_T, value_T = curve[0], np.where(np.isfinite(curve[1]), curve[1], np.nan)
+    heavy_T = running_mean(value_T, window_of(len(value_T))) if smooth else value_T
+    past_T = step_T <= until
+    axes.plot(step_T, value_T, color=tint(colour, 0.35), linewidth=points(0.8), dashes=dashes)
+    marker = "." if past_T.sum() < 2 else None
+    axes.plot(
+        step_T[past_T], heavy_T[past_T], color=colour, label=name or None, dashes=dashes,
+        marker=marker,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, title: str, until: float, log: RunLog, lang: Language) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(label("step", lang))
+    axes.set_xlim(0, max(log.step, 1))
+    axes.axvline(until, color=shade(0.5), linewidth=points(0.8), linestyle=":")
+    if axes.get_legend_handles_labels()[0]:
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03)}
+        axes.legend(**beside, fontsize=points(7), labelcolor=shade(0.85), handlelength=1.2)
+
+
+def loss_colours(keys: Sequence[str]) -> list[str]:
+    """Return a colour per loss: that of the modality for a pretext task, greys for the others."""
+    by_task = {LOSS + SPECS[m].task: MODALITY_COLOURS[m] for m in MODALITIES}
+    greys = iter([shade(0.9), shade(0.55), *category_colours(len(keys))])
+    return [by_task.get(key) or next(greys) for key in keys]
+
+
+def key_name(key: str, lang: Language) -> str:
+    """Return the label of a key of metrics.jsonl."""
+    short = key.removeprefix(LOSS).removeprefix(VALIDATION)
+    return label(short, lang) if short in LABELS[lang] else short
+
+
+def short_name(key: str, lang: Language) -> str:
+    """Return the name of a key without its explanation, e.g. MLM."""
+    return key_name(key, lang).replace("：", ":").split(":")[0]
+
+
+def value_at(curve: Curve, step: float) -> str:
+    """Return the newest value up to a step with four significant digits; a dash without one."""
+    step_T, value_T = curve
+    last = int(np.searchsorted(step_T, step, side="right")) - 1
+    if last < 0 or not np.isfinite(value_T[last]):
+        return "–"
+    return f"{value_T[last]:.4g}".replace("-", "−")
 
 
 def draw_losses(run: TrainedRun, lang: Language = "en") -> Figure:

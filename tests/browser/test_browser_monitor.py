@@ -2,9 +2,9 @@
 
 from playwright.sync_api import expect
 
-from scale.explore.monitor import value_at
 from scale.notebook import demo_folder
 from scale.training.run_log import RunLog
+from scale.viz.training import value_at
 
 
 def test_the_slider_goes_back_in_the_run(open_notebook):

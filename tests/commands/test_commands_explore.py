@@ -26,7 +26,7 @@ def test_the_page_is_a_notebook_whose_cell_is_python(tmp_path):
     notebook = json.loads(page.read_text(encoding="utf-8"))
     (cell,) = notebook["cells"]
     found: list[tuple] = []
-    source = cell["source"].replace("from scale.explore.page import ExplorerPage", "")
+    source = "".join(cell["source"]).replace("from scale.explore.page import ExplorerPage", "")
     exec(source, {"ExplorerPage": lambda *given: found.append(given)})
     assert found == [(str(tmp_path / "it's"), str(tmp_path / "a\\b"), None, "zh")]
 

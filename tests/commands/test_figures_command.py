@@ -153,7 +153,7 @@ def test_one_broken_picture_stops_no_other(sources, tmp_path, monkeypatch, capsy
                      "--out", str(tmp_path)])  # fmt: skip
     assert code == 2
     told = capsys.readouterr()
-    assert "written: 1 pictures" in told.out
+    assert "written: 1 figures" in told.out
     assert "1 of 2 figures were not drawn: ZeroDivisionError: by zero (scores)" in told.err
     assert (tmp_path / "weight_effects_en.pdf").is_file()
     assert not (tmp_path / "scores_en.json").is_file()
@@ -218,5 +218,6 @@ def test_a_character_without_a_glyph_is_told_once_with_its_product(tmp_path, cap
         written = write_pictures(("product", "contact_sheet"), thai, tmp_path / "out")
     assert written.failed == {}
     lines = [record.getMessage() for record in caplog.records if "U+0E01" in record.getMessage()]
-    assert lines == ["product: the shipped fonts lack 'ก' (U+0E01) of product t0; a box stands in "
-                     "its place"]  # fmt: skip
+    assert lines == [
+        "product: the shipped fonts lack 'ก' (U+0E01) of product t0; it is drawn as a box"
+    ]

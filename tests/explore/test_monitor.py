@@ -11,11 +11,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from scale.explore import monitor as monitor_module
-from scale.explore.monitor import TrainingMonitor, clock, training_figure, value_at
+from scale.explore.monitor import TrainingMonitor, clock
 from scale.training.logging import METRICS, SCORES, read_metrics, read_score_means
 from scale.training.run_log import RunLog
 from scale.viz.theme import MODALITY_COLOURS
-from scale.viz.training import running_mean, window_of
+from scale.viz.training import running_mean, training_figure, value_at, window_of
 
 
 @pytest.fixture
