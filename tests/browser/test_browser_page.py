@@ -9,7 +9,8 @@ PANELS = (".scale-score-explorer", ".scale-masking", ".scale-embeddings", ".scal
 
 def test_every_panel_is_in_its_tab(explored, watched):
     address = urlsplit(explored)
-    watched.page.goto(f"{address.scheme}://{address.netloc}/")
+    # The page is sent when its kernel has imported the package.
+    watched.page.goto(f"{address.scheme}://{address.netloc}/", timeout=90_000)
     tabs = watched.page.locator(".scale-page .lm-TabBar-tab")
     expect(tabs).to_have_count(len(PANELS), timeout=90_000)
     for number, panel in enumerate(PANELS):
