@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from scale.config import LossConfig, official_loss
 from scale.data.catalogue import Catalogue
 from scale.losses import total
+from scale.modalities import INDEX
 from scale.training import trainer as training_step
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
@@ -143,6 +144,10 @@ def test_drop_trains_on_complete_products_only(small, small_catalogue, cache, tm
     complete = int(data.present_NM.all(axis=1).sum())
     assert 0 < complete < len(data)
     assert len(training_step.trainable(data, config)) == complete
+    assert len(training_step.trainable(data, small)) == len(data)
+    audio = replace(small, model=replace(small.model, modalities=("audio",)))
+    has_audio = data.present_NM[:, INDEX["audio"]].sum()
+    assert 0 < len(training_step.trainable(data, audio)) == has_audio < len(data)
     rows = read_scores(tmp_path / "run")
     assert {row["products"] for row in rows if row["step"] == 1} == {8}
 
