@@ -61,6 +61,8 @@ class Mutant:
     after: str
     killed: bool | None = None
     """None: not run."""
+    killer: str = ""
+    """First test that failed."""
     seconds: float = 0.0
 
 
@@ -154,6 +156,7 @@ def passes(tree: Path, tests: list[str], seconds: float, test_seconds: float = 6
 
     Writes their durations to `times.xml` in the tree.
     """
+    (tree / "times.xml").unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
                f"--timeout={test_seconds:.0f}", "--junitxml=times.xml", *tests]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
@@ -179,6 +182,17 @@ def durations_by_file(tree: Path) -> dict[str, list[float]]:
         path = f"{case.get('classname', '').replace('.', '/')}.py"
         found.setdefault(path, []).append(float(case.get("time", 0)))
     return found
+
+
+def failed_test(tree: Path) -> str:
+    """Return the test that failed in the last run, marked if it timed out."""
+    if not (tree / "times.xml").exists():
+        return "the run did not end"
+    for case in ElementTree.parse(tree / "times.xml").iter("testcase"):
+        for problem in (*case.iter("failure"), *case.iter("error")):
+            late = " (timeout)" if "Timeout" in problem.get("message", "") else ""
+            return f"{case.get('classname')}.{case.get('name')}{late}"
+    return ""
 
 
 def ordered_tests(tree: Path, module: str, seconds: dict[str, list[float]]) -> list[str]:
@@ -219,7 +233,9 @@ def run_room(room: str, count: int, seed: int, tree: Path) -> Iterator[Mutant]:
         started = time.perf_counter()
         killed = not passes(tree, ordered_tests(tree, mutant.file, seconds), limit, test_limit)
         path.write_text(original, encoding="utf-8")
-        yield replace(mutant, killed=killed, seconds=time.perf_counter() - started)
+        killer = failed_test(tree) if killed else ""
+        seconds_taken = time.perf_counter() - started
+        yield replace(mutant, killed=killed, killer=killer, seconds=seconds_taken)
 
 
 def main() -> None:
