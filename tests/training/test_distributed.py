@@ -103,6 +103,9 @@ def test_rank_and_size_of_a_single_process():
     rows = torch.ones(2, 3)
     assert distributed.gather(rows) is rows
     assert torch.equal(distributed.all_reduce_sum(rows), rows)
+    for value in (True, False):
+        assert distributed.broadcast_from_main(value, torch.device("cpu")) is value
+    distributed.barrier()
 
 
 def test_indivisible_batch_raises(monkeypatch):
