@@ -1,6 +1,7 @@
 """Training end to end on the CPU: it learns, validates, and reports failures."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -107,6 +108,21 @@ def test_existing_run_is_not_overwritten_or_resumed_with_other_settings(
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="but no run"):
         pretrain(small, small_catalogue, tmp_path, cache=cache)
+
+
+def test_folder_without_a_checkpoint_to_resume_starts_anew(
+    small, small_catalogue, cache, whole_run, tmp_path
+):
+    """Its numbered checkpoints are removed, and other settings are accepted."""
+    out = tmp_path / "run"
+    shutil.copytree(whole_run, out)
+    checkpoints = RunFolder(out).checkpoints
+    (checkpoints / "last").rename(checkpoints / "step-000099")
+    shutil.rmtree(checkpoints / "best")
+    config = replace(small, train=replace(small.train, steps=1))
+    pretrain(config, small_catalogue, out, cache=cache, progress=False)
+    assert {p.name for p in checkpoints.iterdir()} == {"best", "last"}
+    assert TrainedRun.load(out).config.train.steps == 1
 
 
 def test_non_finite_loss_stops_at_once_and_names_step_loss_and_checkpoint(
