@@ -38,6 +38,7 @@ from scale.evaluation.retrieval import (
     direction_retrievals,
 )
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
+from scale.studies.clean_contrast import CLEAN_CONTRAST, CleanContrastModel
 from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyDataset, apply_noise
 from scale.studies.released_code import FAULTS, Fault
@@ -278,8 +279,10 @@ def _build(name: str, fault: Fault, config: Config) -> nn.Module:
         made = SYSTEMS[system]
         made = made if name == system else made.everywhere()
         return build_system(made, config, config.train.seed)
+    if name == CLEAN_CONTRAST:
+        return CleanContrastModel(config)
     if name not in ("scale", *FAULTS):
-        known = ", ".join(("scale", *FAULTS, *SYSTEMS))
+        known = ", ".join(("scale", CLEAN_CONTRAST, *FAULTS, *SYSTEMS))
         raise ValueError(f"unknown model {name!r}; known: {known}")
     return fault.build(config)
 

@@ -58,7 +58,8 @@ class Cell:
     noises: tuple[Noise, ...] = ()
     """Applied to the training products, seeded by the run's seed."""
     model: str = "scale"
-    """`scale`, a name in `SYSTEMS` (with suffix ` everywhere`: all modalities) or in `FAULTS`."""
+    """`scale`, `clean contrast`, a name in `SYSTEMS` (with suffix ` everywhere`: all modalities) or
+    in `FAULTS`."""
     weight_fn: str = ""
     """A name in `WEIGHT_FNS` for weights that LossConfig does not offer; empty: none."""
     tests: tuple[Test, ...] = (Test("held out"),)

@@ -20,7 +20,7 @@ from scale.data.dataset import ProductDataset
 from scale.data.shards.reader import ShardDataset
 from scale.losses.masking import MaskedBatch, Part, WordPieces, mask_batch
 from scale.losses.total import LossOutput, WeightFn, scale_loss
-from scale.modalities import INDEX
+from scale.modalities import INDEX, TASKS
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
@@ -215,7 +215,7 @@ class Trainer:
             self.config.mask,
             self.word_pieces,
             (self.config.train.seed, MASK_STREAM, step),
-            self.config.loss.tasks,
+            TASKS if self.config.mask.always else self.config.loss.tasks,
             Part(start, len(rows_B)),
         ).to(self.device)
 

@@ -9,6 +9,7 @@ import pytest
 
 from scale.config import PRESETS, Config
 from scale.studies import study as store
+from scale.studies.clean_contrast import CLEAN_CONTRAST
 from scale.studies.definitions import STUDIES
 from scale.studies.definitions.toy import TOY_STUDIES, _setting
 from scale.studies.noise import Noise
@@ -29,7 +30,7 @@ from scale.studies.weightings import WEIGHT_FNS
 from scale.training.run import differing_keys
 
 MICRO = PRESETS["micro"]()
-MODELS = ("scale", *FAULTS, *SYSTEMS, *(f"{name} everywhere" for name in SYSTEMS))
+MODELS = ("scale", CLEAN_CONTRAST, *FAULTS, *SYSTEMS, *(f"{name} everywhere" for name in SYSTEMS))
 CELLS = tuple(Cell({"policy": p, "rate": r}) for p in ("zero", "drop") for r in (0.0, 0.5))
 
 

@@ -2,6 +2,7 @@
 
 from scale.config import LossConfig
 from scale.modalities import MODALITIES, SPECS, TASKS, parse_subset, subset_name
+from scale.studies.clean_contrast import CLEAN_CONTRAST
 from scale.studies.definitions.weighting import official_settings
 from scale.studies.released_code import FAULTS
 from scale.studies.study import Cell, Comparison, Study, Test
@@ -47,26 +48,43 @@ def modalities(quick: bool = False) -> Study:
 
 
 def tasks(quick: bool = False) -> Study:
-    """The full objective, and without each component: five pretext tasks, contrast, JCT."""
+    """The full objective, and without each component: five pretext tasks, contrast, JCT.
+
+    Without a task, its inputs are not masked either. Masks augment the contrastive loss, so each
+    such cell has a control, `..., masked`, in which all inputs are masked as before
+    (`mask.always`). `clean contrast` is the opposite: S and the contrastive loss on clean inputs,
+    the masked losses on masked ones, in two passes.
+    """
     every = LossConfig().tasks
-    changes = {"all": {}}
-    changes |= {
+    removed = {
         f"without {task}": {"loss.tasks": [t for t in every if t != task]}
-        for task in ("contrastive", *TASKS)
-        if not quick or task in ("contrastive", "MLM")
+        for task in (("MLM",) if quick else TASKS)
     }
-    changes["without masked tasks"] = {"loss.tasks": ["contrastive"]}
-    changes["without JCT"] = {"model.jct_layers": 0}
-    cells = tuple(Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items())
+    removed["without masked tasks"] = {"loss.tasks": ["contrastive"]}
+    contrast = [task for task in every if task != "contrastive"]
+    changes = {"all": {}, "without contrastive": {"loss.tasks": contrast}}
+    changes |= removed | {"without JCT": {"model.jct_layers": 0}}
+    controls = {f"{name}, masked": removed[name] | {"mask.always": True} for name in removed}
+    cells = [Cell({"objective": n}, s, tests=BOTH) for n, s in (changes | controls).items()]
+    cells.append(Cell({"objective": CLEAN_CONTRAST}, model=CLEAN_CONTRAST, tests=BOTH))
+    pairs = [(f"quality is lower {name}", "all", name) for name in changes if name != "all"]
+    pairs += [
+        (f"quality is lower {name}, with its inputs still masked", "all", f"{name}, masked")
+        for name in removed
+    ]
+    only = "without masked tasks"
+    pairs += [
+        ("masked inputs help the contrastive losses alone", f"{only}, masked", only),
+        ("the contrastive losses are better on clean inputs", CLEAN_CONTRAST, "all"),
+        ("with contrast on clean inputs, the masked tasks help", CLEAN_CONTRAST, only),
+    ]
     claims = tuple(
-        Comparison.between(f"quality is lower {name}", "objective", "all", name, metric)
+        Comparison.between(claim, "objective", better, worse, metric)
         for metric in ("mAP@5", "Recall@10")
-        for name in changes
-        if name != "all"
+        for claim, better, worse in pairs
     )
-    return Study(
-        "tasks", "Which parts of the objective help?", ("objective",), cells, claims, figure="bars"
-    )
+    question = "Which parts of the objective help?"
+    return Study("tasks", question, ("objective",), tuple(cells), claims, figure="bars")
 
 
 def faults(quick: bool = False) -> Study:
