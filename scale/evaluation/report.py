@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scale.evaluation import clustering, probes, retrieval
-from scale.evaluation.bootstrap import Estimate, estimate_items
+from scale.evaluation.bootstrap import Estimate, category_codes, estimate_items
 from scale.evaluation.clustering import Clustering
 from scale.evaluation.probes import Classification
 from scale.evaluation.retrieval import (
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of the package `scale`."""
 STAGES = ("chance", "majority", "untrained", "trained")
-COLUMNS = ("task", "model", "item", "metric", "value", "low", "high", "n")
+BOUNDS = ("category_low", "category_high")
+COLUMNS = ("task", "model", "item", "metric", "value", "low", "high", "n", *BOUNDS)
 ALL = subset_name(MODALITIES)
 
 DEFINITIONS = {
@@ -50,6 +51,9 @@ DEFINITIONS = {
     "retrieval.category_by_pattern": "query and gallery by all modalities; queries grouped by the "
     "modalities that they have",
     "retrieval.differences": "paired over the queries of both; first minus second",
+    "category interval": "percentile bootstrap over the categories of the queries, each with all "
+    "of its queries; a query without a category is one of its own. For retrieval only: macro-F1 "
+    "and the agreement of clusters are computed by category themselves",
     "retrieval.counts": "queries and gallery items used, and the number left out by reason",
 }
 
@@ -72,13 +76,14 @@ def retrieval_results(
     same = {s: subset_retrievals(p, "same", ks) for s, p in stages.items()}
     full = {s: subset_retrievals(p, "full", ks) for s, p in stages.items()}
     instance = {s: direction_retrievals(p, ks) | alt_retrievals(p, ks) for s, p in stages.items()}
-    patterns = {s: by_pattern(r[ALL], first.present_NM, seed) for s, r in same.items()}
+    code_N = category_codes(first.labels)
+    patterns = {s: by_pattern(r[ALL], first.present_NM, seed, code_N) for s, r in same.items()}
     return {
-        "category": _with_chance(same, seed),
-        "category_full_gallery": _with_chance(full, seed),
+        "category": _with_chance(same, code_N, seed),
+        "category_full_gallery": _with_chance(full, code_N, seed),
         "category_by_pattern": patterns,
-        "instance": _with_chance(instance, seed),
-        "differences": _differences(same, seed),
+        "instance": _with_chance(instance, code_N, seed),
+        "differences": _differences(same, code_N, seed),
         "counts": {
             "category": _counts(same),
             "category_full_gallery": _counts(full),
@@ -163,19 +168,21 @@ def results_frame(tree: dict[str, Any]) -> "pd.DataFrame":
         metric: e.g. `mAP@1`, `Recall@10`, `accuracy`.
         value, low, high: the estimate with its 95 % interval; NaN where nothing was measured.
         n: queries or products that the value is computed from.
+        category_low, category_high: the 95 % interval over categories; NaN where not computed.
     """
     import pandas as pd
 
     frame = pd.DataFrame(_rows(plain(tree)), columns=COLUMNS)
-    return frame.astype(dict.fromkeys(("value", "low", "high"), float))
+    return frame.astype(dict.fromkeys(("value", "low", "high", *BOUNDS), float))
 
 
 def _rows(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if tree.keys() == {"value", "low", "high", "n"}:
+    if tree.keys() - set(BOUNDS) == {"value", "low", "high", "n"}:
         *parts, metric = path
         at = next((i for i, part in enumerate(parts) if part in STAGES), len(parts))
         task, model, item = parts[:at], parts[at : at + 1], parts[at + 1 :]
-        yield (".".join(task), *(model or [""]), ".".join(item), metric, *tree.values())
+        numbers = map(tree.get, COLUMNS[4:])
+        yield (".".join(task), *(model or [""]), ".".join(item), metric, *numbers)
         return
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -197,12 +204,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _with_chance(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
+def _with_chance(
+    stages: dict[str, dict[str, Retrieval]], code_N: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
     """Add chance, which depends on the products alone and is taken from any stage."""
     items = {item: r for by_item in stages.values() for item, r in by_item.items()}
-    tree = {"chance": estimate_items({item: r.chance for item, r in items.items()}, seed)}
+    codes = {item: code_N[r.rows_Q] for item, r in items.items()}
+    chance = {item: r.chance for item, r in items.items()}
+    tree = {"chance": estimate_items(chance, seed, categories=codes)}
     for stage, by_item in stages.items():
-        tree[stage] = estimate_items({item: r.values for item, r in by_item.items()}, seed)
+        values = {item: r.values for item, r in by_item.items()}
+        codes = {item: code_N[r.rows_Q] for item, r in by_item.items()}
+        tree[stage] = estimate_items(values, seed, categories=codes)
     return tree
 
 
@@ -210,7 +223,9 @@ def _counts(stages: dict[str, dict[str, Retrieval]]) -> dict[str, dict[str, int]
     return {item: r.counts for by_item in stages.values() for item, r in by_item.items()}
 
 
-def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str, Any]:
+def _differences(
+    stages: dict[str, dict[str, Retrieval]], code_N: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
     """Compare all modalities with each one alone, and trained with untrained."""
     pairs = {
         stage: {f"{ALL} - {m}": (by_subset[ALL], by_subset[m]) for m in MODALITIES}
@@ -221,14 +236,17 @@ def _differences(stages: dict[str, dict[str, Retrieval]], seed: int) -> dict[str
             f"trained - untrained {name}": (trained, stages["untrained"][name])
             for name, trained in stages["trained"].items()
         }
-    return {
-        stage: estimate_items({name: _paired(*pair) for name, pair in by_name.items()}, seed)
-        for stage, by_name in pairs.items()
-    }
+    tree = {}
+    for stage, by_name in pairs.items():
+        values = {name: _paired(*pair) for name, pair in by_name.items()}
+        both = {name: np.intersect1d(a.rows_Q, b.rows_Q) for name, (a, b) in by_name.items()}
+        codes = {name: code_N[rows_Q] for name, rows_Q in both.items()}
+        tree[stage] = estimate_items(values, seed, categories=codes)
+    return tree
 
 
 def _paired(a: Retrieval, b: Retrieval) -> dict[str, NDArray[np.float64]]:
-    """Return a - b per query, over the queries of both."""
+    """Return a - b per query, over the queries of both in ascending order."""
     _, in_a, in_b = np.intersect1d(a.rows_Q, b.rows_Q, return_indices=True)
     return {m: a.values[m][in_a] - b.values[m][in_b] for m in a.values}
 

@@ -350,21 +350,23 @@ def alt_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str,
 
 
 def by_pattern(
-    retrieval: Retrieval, present_NM: Bools, seed: int = 0
+    retrieval: Retrieval, present_NM: Bools, seed: int = 0, category_N: Ints | None = None
 ) -> dict[str, dict[str, Estimate]]:
     """Estimate the metrics by the modalities that the query has: `text+table+image` and so on.
 
     Missing modalities depend on the category, so a mean over all products mixes patterns of
-    different difficulty.
+    different difficulty. `category_N` (`bootstrap.category_codes`) adds intervals over categories.
     """
     present_QM = present_NM[retrieval.rows_Q]
     patterns_PM, which_Q = np.unique(present_QM, axis=0, return_inverse=True)
-    items = {}
+    items, codes = {}, {}
     for p, present_M in enumerate(patterns_PM):
         rows = which_Q.ravel() == p
         name = "+".join(m for m in MODALITIES if present_M[INDEX[m]])
         items[name] = {metric: value_Q[rows] for metric, value_Q in retrieval.values.items()}
-    return estimate_items(items, seed)
+        if category_N is not None:
+            codes[name] = category_N[retrieval.rows_Q[rows]]
+    return estimate_items(items, seed, categories=codes or None)
 
 
 def _instance(

@@ -10,7 +10,7 @@ from typing import Any
 
 from scale.evaluation.bootstrap import NOTHING, Estimate
 from scale.files import write_whole
-from scale.studies.statistics import Outcome, Summary, describe_factors
+from scale.studies.statistics import ALPHA, Outcome, Summary, decide, describe_factors
 from scale.studies.study import METRICS
 
 _HEAD = re.compile(r"(.+?)(?:: |, )(.+)")
@@ -54,7 +54,6 @@ VERDICT_WORDS = {
     "supported": "yes", "contradicted": "no, the opposite",
     "not decided": "the data do not decide", "impossible": "cannot be evaluated",
 }  # fmt: skip
-ALPHA = 0.05
 FEW = 12
 """Up to this number, each comparison gets its own sentence."""
 
@@ -98,10 +97,10 @@ def _sentence(o: Outcome, shared: bool) -> str:
         spread = [f"{interval(o.seeds)} over {count(o.seeds.n, 'seed')}"]
         if o.products:
             spread.append(f"{interval(o.products)} over {count(o.products.n, 'product')}")
+        if o.categories:
+            spread.append(f"{interval(o.categories)} over {count(o.categories.n, 'category')}")
         text += f"; {at}differs by {signed(o.seeds.value)}, 95 % interval {', '.join(spread)}"
     text += f"; {o.note}" if o.note else ""
-    if _possibly_chance(o):
-        text += f"; not significant after Holm's correction (p = {o.p_holm:.2g})"
     return f"{text}."
 
 
@@ -114,10 +113,11 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
     sentences = [f"of {len(outcomes)} claims, {counts}."]
     if decided:
         sentences.append(f"Differences with 95 % intervals {_sample_sizes(decided)}.")
-    if chance := sum(map(_possibly_chance, decided)):
+    if chance := sum(map(_fails_only_holm, found["not decided"])):
         sentences.append(
-            f"Of the {len(decided)} decided, {chance} (marked *) {'is' if chance == 1 else 'are'} "
-            f"not significant after Holm's correction (p above {ALPHA:g})."
+            f"Of the {len(found['not decided'])} not decided, {chance} "
+            f"{'has' if chance == 1 else 'have'} all intervals on one side of 0, but "
+            f"p above {ALPHA:g} after Holm's correction."
         )
     tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "metric"))
     if len(tests) == 1 < len(metrics):
@@ -145,15 +145,16 @@ def _without_shared_note(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome]
 
 
 def _sample_sizes(decided: Sequence[Outcome]) -> str:
-    """Write `over 5 seeds, then over 218 products`; ranges if the numbers differ."""
+    """Write `over 5 seeds, then over 218 products`, and so on; ranges if the numbers differ."""
     parts = []
     for unit, sides in (
         ("seed", [o.seeds for o in decided]),
         ("product", [o.products for o in decided if o.products]),
+        ("category", [o.categories for o in decided if o.categories]),
     ):
         if sizes := sorted({side.n for side in sides}):
             span = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
-            parts.append(f"over {span} {unit}{'' if sizes == [1] else 's'}")
+            parts.append(f"over {span} {unit if sizes == [1] else plural(unit)}")
     return ", then ".join(parts)
 
 
@@ -174,26 +175,34 @@ def _claim(claim: Claim, name_test: bool, metrics: set[str]) -> str:
 
 
 def _numbers(o: Outcome) -> str:
-    """Write `+0.060* [+0.035, +0.084], [+0.058, +0.062]` if decided: seeds, then products."""
+    """Write `+0.060 [+0.035, +0.084], [+0.058, +0.062], [+0.041, +0.077]` if decided: intervals
+    over seeds, products, categories."""
     if not _decided(o) or o.seeds.value is None:
         return ""
-    spread = [f"[{interval(e).replace(' to ', ', ')}]" for e in (o.seeds, o.products) if e]
+    known = filter(None, (o.seeds, o.products, o.categories))
+    spread = [f"[{interval(e).replace(' to ', ', ')}]" for e in known]
     note = f", {o.note}" if o.note else ""
-    return f"{signed(o.seeds.value)}{'*' * _possibly_chance(o)} {', '.join(spread)}{note}"
+    return f"{signed(o.seeds.value)} {', '.join(spread)}{note}"
 
 
 def _decided(o: Outcome) -> bool:
     return o.verdict in ("supported", "contradicted")
 
 
-def _possibly_chance(o: Outcome) -> bool:
-    """Return whether a decided outcome is not significant after Holm's correction."""
-    return _decided(o) and o.p_holm is not None and o.p_holm > ALPHA
+def _fails_only_holm(o: Outcome) -> bool:
+    """Return whether only Holm's correction prevents a verdict."""
+    alone, _ = decide(o.seeds, o.products, o.categories)
+    return o.verdict == "not decided" != alone
 
 
 def count(n: int, unit: str) -> str:
-    """Write `1 seed`, `5 seeds`."""
-    return f"{n} {unit}{'' if n == 1 else 's'}"
+    """Write `1 seed`, `5 seeds`, `5 categories`."""
+    return f"{n} {unit if n == 1 else plural(unit)}"
+
+
+def plural(unit: str) -> str:
+    """Return the plural of a noun."""
+    return f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
 
 
 def interval(e: Estimate) -> str:
@@ -209,10 +218,12 @@ def signed(x: float) -> str:
 COLUMNS = ("test", "metric", "value", "low", "high", "seeds", "failed", "reason")
 COMPARISON_NOTE = (
     "Differences are better minus worse according to the claim. Over seeds: 95 % t interval of the "
-    "paired difference. Over products: 95 % interval of a paired bootstrap. A claim is supported "
-    "if both lie above 0 and contradicted if both lie below 0. p: paired t test over seeds. Holm: "
-    "p adjusted for the family-wise error rate over these comparisons (variation of training "
-    "only)."
+    "paired difference. Over products: 95 % interval of a paired bootstrap. Over categories: of a "
+    "paired bootstrap that resamples categories with all of their products. p: paired t test over "
+    "seeds. Holm: p adjusted for the family-wise error rate over these comparisons (variation of "
+    "training only). A claim is supported if all intervals lie above 0 and Holm's p is at most "
+    f"{ALPHA:g}, contradicted if all lie below 0 with the same p, and otherwise not decided; the "
+    "note names what is missing."
 )
 DASH = "–"
 
@@ -285,11 +296,11 @@ def _rare_tests(summary: Summary, shared: Sequence[str]) -> str:
 
 
 def _comparison_table(summary: Summary) -> str:
-    heads = ("claim", "figure", "difference", "over seeds", "over products", "verdict", "p", "Holm",
-             "note")  # fmt: skip
+    heads = ("claim", "figure", "difference", "over seeds", "over products", "over categories",
+             "verdict", "p", "Holm", "note")  # fmt: skip
     lines = []
     for o in summary.outcomes:
-        sides = (o.seeds, o.products or NOTHING)
+        sides = (o.seeds, o.products or NOTHING, o.categories or NOTHING)
         spread = [f"{interval(e)} (n = {e.n})" if e.n else DASH for e in sides]
         p = [DASH if p is None else f"{p:.2g}" for p in (o.p, o.p_holm)]
         difference = DASH if o.seeds.value is None else signed(o.seeds.value)

@@ -65,6 +65,8 @@ class Measurements:
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """value_N by product for intervals over products; NaN if it is no query."""
+    categories: dict[str, list[str | None]] = field(default_factory=dict)
+    """Category of each product by test."""
 
 
 def measure(
@@ -108,6 +110,7 @@ def measure(
         found.figures[test.name] = {name: known_mean(v) for name, v in values.items()}
         kept = ("mAP@5", "Recall@10")
         found.queries[test.name] = {name: values[name].tolist() for name in kept}
+        found.categories[test.name] = [product.category for product in data.products]
     return found
 
 
@@ -234,7 +237,7 @@ def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> R
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return Record(
         study, bench.catalogue, bench.preset, key, cell.factors, seed, status, reason,
-        found.figures, found.queries, config.to_dict(), cell.identity(),
+        found.figures, found.queries, found.categories, config.to_dict(), cell.identity(),
         run_facts(seed, started, device),
     )  # fmt: skip
 

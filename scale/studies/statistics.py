@@ -1,7 +1,8 @@
 """Statistics of a study's runs: intervals over seeds and products, tests, verdicts, summary.
 
-Two sources of variation are kept apart: training (seeds) and the choice of held-out products. A
-verdict needs both intervals.
+Two sources of variation are kept apart: training (seeds) and the choice of held-out products, which
+are resampled one by one and by category. A verdict needs all three intervals and Holm's correction
+over the comparisons of the study.
 
 S seeds, C contexts (values of the factors that neither side of a comparison names), K cells of one
 side in one context, N held-out products.
@@ -18,16 +19,26 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from scale.config import require
-from scale.evaluation.bootstrap import LEVEL, NOTHING, Estimate, paired_difference
+from scale.evaluation.bootstrap import (
+    LEVEL,
+    NOTHING,
+    Estimate,
+    category_codes,
+    category_estimates,
+    estimate,
+)
 from scale.studies.study import Comparison, Factor, Record, Study, done_runs, matches
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 CellKey = tuple[Factor, ...]
 Runs = dict[tuple[CellKey, int], Record]
 """By cell (its factors in the order of the study's columns) and seed."""
 CellPair = tuple[list[CellKey], list[CellKey]]
 """Cells of the better and of the worse side whose other factors agree."""
 Verdict = Literal["supported", "contradicted", "not decided", "impossible"]
+ALPHA = 0.05
+"""Largest adjusted p of a decided comparison."""
 VERDICTS: dict[int, Verdict] = {1: "supported", 0: "not decided", -1: "contradicted"}
 
 
@@ -44,6 +55,9 @@ class Outcome:
     products: Estimate | None = None
     """Mean over products with a bootstrap interval; None if the metric has no values by product. It
     can differ slightly from `seeds` if products have different numbers of queries."""
+    categories: Estimate | None = None
+    """The same with a bootstrap interval over categories (n: their number); None if the runs have
+    no categories."""
     by_seed: dict[int, float] | None = None
     """d_s of each seed."""
     pairs: int = 0
@@ -133,27 +147,46 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else next(adjusted) for p in values]
 
 
-def decide(seeds: Estimate, products: Estimate | None) -> tuple[Verdict, str]:
-    """Return the verdict of two intervals of better minus worse, and a note.
+def decide(
+    seeds: Estimate,
+    products: Estimate | None,
+    categories: Estimate | None = None,
+    p_holm: float | None = None,
+) -> tuple[Verdict, str]:
+    """Return the verdict on better minus worse, and a note on what restricts or prevents it.
 
-    `supported`: all intervals lie above 0; `contradicted`: all lie below 0; else `not decided`. An
-    interval that ends at 0 contains 0. If `products` is None (no values by product), the seeds
-    alone decide, and the note states it.
+    `supported`: the intervals over seeds, over products and over categories lie above 0 and
+    p_holm <= ALPHA. `contradicted`: all intervals lie below 0, and the same p. Else `not decided`.
+    An interval that ends at 0 contains 0. Evidence that is None (no values by product, no
+    categories, no correction) is not required, and the note names missing intervals.
     """
-    seed_side, product_side = _side(seeds), _side(products) if products else 0
+    known = {"seeds": seeds, "products": products, "categories": categories}
+    intervals = {name: e for name, e in known.items() if e is not None}
     if seeds.low is None:
         return "not decided", "fewer than two seeds have all cells of both sides"
+    if few := [name for name, e in intervals.items() if e.low is None]:
+        return "not decided", f"too few {few[0]} for an interval"
+    sides = {name: _side(e) for name, e in intervals.items()}
+    if not any(sides.values()):
+        return "not decided", ""
+    if {1, -1} <= set(sides.values()):
+        above, below = (_listed(n for n, side in sides.items() if side == s) for s in (1, -1))
+        return "not decided", f"above 0 over {above}, below 0 over {below}"
+    missing = [f"interval over {name} contains 0" for name, side in sides.items() if not side]
+    if p_holm is not None and p_holm > ALPHA:
+        missing.append(f"p = {p_holm:.2g} after Holm's correction")
+    if missing:
+        return "not decided", "; ".join(missing)
+    note = ""
     if products is None:
         note = "over seeds only: no values by product"
-        return VERDICTS[seed_side], note if seed_side else ""
-    if products.low is None:
-        return "not decided", "too few products for an interval"
-    if seed_side == product_side:
-        return VERDICTS[seed_side], ""
-    if seed_side and product_side:
-        return "not decided", "seeds and products point in opposite directions"
-    only, other = ("seeds", "products") if seed_side else ("products", "trainings")
-    return "not decided", f"over {only} only: other {other} might give another verdict"
+    elif categories is None:
+        note = "over seeds and products only: no categories"
+    return VERDICTS[sides["seeds"]], note
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(names)
 
 
 def index_runs(study: Study, records: Iterable[Record]) -> Runs:
@@ -190,7 +223,8 @@ def compare(study: Study, comparison: Comparison, runs: Runs) -> Outcome:
 
     A seed counts if every cell has a finite figure, so that all seeds average the same cells. Over
     products, value_N is averaged over contexts and seeds with both sides, then a paired bootstrap
-    resamples products.
+    resamples products, and another one categories. The verdict is that of a single comparison;
+    `compare_all` corrects it for their number.
 
     A failed cell or sides without a common context make the comparison `impossible`.
     """
@@ -208,16 +242,25 @@ def compare(study: Study, comparison: Comparison, runs: Runs) -> Outcome:
     by_seed = {s: _difference(runs, contexts, s, comparison) for s in seeds}
     difference_S = np.array(list(by_seed.values()))
     over = seed_interval(difference_S)
-    products = _over_products(runs, contexts, seeds, comparison)
+    products, categories = _over_products(runs, contexts, seeds, comparison)
+    verdict, note = decide(over, products, categories)
     p = paired_t_test(difference_S)
-    return Outcome(comparison, *decide(over, products), over, products, by_seed, len(contexts), p)
+    return Outcome(comparison, verdict, note, over, products, categories, by_seed, len(contexts), p)
 
 
 def compare_all(study: Study, runs: Runs) -> list[Outcome]:
-    """Run every comparison of the study, with Holm's p across them."""
+    """Run every comparison of the study, with Holm's p across them, which the verdicts need."""
     outcomes = [compare(study, comparison, runs) for comparison in study.comparisons]
     adjusted = holm([outcome.p for outcome in outcomes])
-    return [replace(o, p_holm=p) for o, p in zip(outcomes, adjusted, strict=True)]
+    return [_corrected(o, p) for o, p in zip(outcomes, adjusted, strict=True)]
+
+
+def _corrected(o: Outcome, p_holm: float | None) -> Outcome:
+    """Return an outcome with Holm's p and the verdict that takes it into account."""
+    if o.verdict == "impossible":
+        return o
+    verdict, note = decide(o.seeds, o.products, o.categories, p_holm)
+    return replace(o, verdict=verdict, note=note, p_holm=p_holm)
 
 
 def matching_cells(study: Study, comparison: Comparison) -> list[CellPair]:
@@ -256,8 +299,11 @@ def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Com
 
 def _over_products(
     runs: Runs, contexts: list[CellPair], seeds: list[int], comparison: Comparison
-) -> Estimate | None:
-    """Return the paired bootstrap over products; None if a run has no values by product."""
+) -> tuple[Estimate | None, Estimate | None]:
+    """Return the paired bootstraps over products and over categories.
+
+    None if a run has no values by product, or none has categories.
+    """
     test, metric = comparison.test, comparison.metric
     parts = [
         [[runs[c, s].queries.get(test, {}).get(metric, []) for c in cells] for cells in context]
@@ -266,15 +312,33 @@ def _over_products(
     ]
     sizes = {len(value_N) for sides in parts for side in sides for value_N in side}
     if not sizes or 0 in sizes:
-        return None
+        return None, None
     require(len(sizes) == 1, f"{test}: runs with {sorted(sizes)} products")
     pair_A2N = np.array([[nanmean(np.array(side, dtype=float)) for side in s] for s in parts])
     # A product that is a query on one side only would be compared with other products.
     pair_A2N[np.isnan(pair_A2N).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
-    found = paired_difference(*nanmean(pair_A2N))
+    better_N, worse_N = nanmean(pair_A2N)
+    found = estimate(better_N - worse_N)
     if found.n == 0:
-        return None
-    return found if found.n > 1 else replace(found, low=None, high=None)
+        return None, None
+    found = found if found.n > 1 else replace(found, low=None, high=None)
+    code_N = _category_codes(runs, contexts, seeds, test)
+    if code_N is None:
+        return found, None
+    require(len(code_N) == len(better_N), f"{test}: {len(code_N)} categories of {sizes} products")
+    difference = {"difference": better_N - worse_N}
+    return found, category_estimates(difference, {"difference": code_N})["difference"]
+
+
+def _category_codes(
+    runs: Runs, contexts: list[CellPair], seeds: list[int], test: str
+) -> Ints | None:
+    """Return code_N of the held-out products; None if no run has stored their categories."""
+    cells = [cell for context in contexts for side in context for cell in side]
+    stored = [runs[cell, s].categories.get(test) for s in seeds for cell in cells]
+    distinct = {tuple(labels) for labels in stored if labels}
+    require(len(distinct) < 2, f"{test}: runs with different categories of the products")
+    return category_codes(distinct.pop()) if distinct else None
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,9 @@ class Record:
     queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """By test, then by metric: value_N of each held-out product, NaN if it is no query. Products
     and their order are the same in every run of a catalogue and test."""
+    categories: dict[str, list[str | None]] = field(default_factory=dict)
+    """By test: category of each held-out product, in the order of `queries`; None if it has none.
+    Empty in files of earlier versions."""
     config: dict[str, Any] = field(default_factory=dict)
     """All settings of the run."""
     cell: dict[str, Any] = field(default_factory=dict)
@@ -208,14 +211,15 @@ def done_runs(records: Iterable[Record], factors: dict[str, Factor]) -> list[Rec
 QUERIES = pa.list_(
     pa.struct([("test", pa.string()), ("metric", pa.string()), ("values", pa.list_(pa.float32()))])
 )
+CATEGORIES = pa.list_(pa.struct([("test", pa.string()), ("values", pa.list_(pa.string()))]))
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("study", "catalogue", "preset", "key", "factors")]
     + [("seed", pa.int64()), ("status", pa.string()), ("reason", pa.string())]
-    + [("figures", pa.string()), ("queries", QUERIES)]
+    + [("figures", pa.string()), ("queries", QUERIES), ("categories", CATEGORIES)]
     + [(name, pa.string()) for name in ("config", "cell", "provenance")],
     metadata={"scale_studies": VERSION},
 )
-"""Nested fields are JSON, except the values by product, which are lists of numbers."""
+"""Nested fields are JSON, except the values and categories by product, which are lists."""
 
 JSON_FIELDS = ("factors", "figures", "config", "cell", "provenance")
 
@@ -253,6 +257,7 @@ def _row(record: Record) -> dict[str, Any]:
         for test, by_metric in record.queries.items()
         for metric, values in by_metric.items()
     ]
+    row["categories"] = [{"test": t, "values": values} for t, values in record.categories.items()]
     return row
 
 
@@ -260,5 +265,6 @@ def _record(row: dict[str, Any]) -> Record:
     queries: dict[str, dict[str, list[float]]] = {}
     for entry in row.pop("queries"):
         queries.setdefault(entry["test"], {})[entry["metric"]] = entry["values"]
+    row["categories"] = {e["test"]: e["values"] for e in row.get("categories") or []}
     parsed = {name: json.loads(row.pop(name)) for name in JSON_FIELDS}
     return Record(**row, **parsed, queries=queries)

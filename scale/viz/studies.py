@@ -444,11 +444,12 @@ CLAIM_ROWS = 36
 
 
 def comparison_figures(summary: Summary, lang: Language = "en") -> list[Figure]:
-    """Draw forest plots: the paired difference of each claim with both intervals, and the verdict.
+    """Draw forest plots: the paired difference of each claim with its intervals, and the verdict.
 
     A panel per metric, claims with a common beginning under one heading, at most about CLAIM_ROWS
-    rows per figure. Thick: t interval over seeds, with the mean. Thin, below it: bootstrap interval
-    over products. Raises ValueError for a study without comparisons.
+    rows per figure. Thick: t interval over seeds, with the mean. Thin, below it: bootstrap
+    intervals over products, then over categories. Raises ValueError for a study without
+    comparisons.
     """
     require(bool(summary.outcomes), f"study {summary.study.name} has no comparisons")
     claims = group_by_claim(summary.outcomes)
@@ -492,7 +493,7 @@ def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: L
         axes.margins(x=0.08)
         lay_flat(axes)
     name_rows(panels[0], blocks)
-    sizes = {"over_seeds": (3.2, "o"), "over_products": (1.2, "|")}
+    sizes = {"over_seeds": (3.2, "o"), "over_products": (1.2, "|"), "over_categories": (0.8, "x")}
     handles = [
         Line2D([], [], color=shade(0.6), lw=points(w), marker=m, ms=points(6), label=label(k, lang))
         for k, (w, m) in sizes.items()
@@ -504,7 +505,11 @@ def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: L
 def _forest_row(axes: Axes, y: float, outcome: Outcome, lang: Language) -> None:
     colours = {"supported": POSITIVE, "contradicted": NEGATIVE}
     colour = colours.get(outcome.verdict, shade(0.55))
-    parts = ((outcome.seeds, y - 0.12, 3.2, "o", 5), (outcome.products, y + 0.2, 1.2, "|", 5))
+    parts = (
+        (outcome.seeds, y - 0.2, 3.2, "o", 5),
+        (outcome.products, y + 0.08, 1.2, "|", 5),
+        (outcome.categories, y + 0.3, 0.8, "x", 3),
+    )
     for found, at, width, marker, size in parts:
         if found is not None:
             dot(axes, at, found, colour, marker=marker, ms=points(size), elinewidth=points(width))

@@ -1,10 +1,19 @@
 """Intervals against a slow twin, a formula, and their promise of coverage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scale.evaluation import bootstrap
-from scale.evaluation.bootstrap import NOTHING, estimate, estimates, paired_difference
+from scale.evaluation.bootstrap import (
+    NOTHING,
+    category_codes,
+    category_estimates,
+    estimate,
+    estimates,
+    paired_difference,
+)
 
 
 def slow_interval(values: list[float], seed: int, resamples: int) -> tuple[float, float]:
@@ -111,3 +120,80 @@ def test_group_sum_equals_the_slow_twin():
         for q in range(30):
             expected[r, code_Q[q]] += weights_RQ[r, q]
     assert np.array_equal(bootstrap.group_sum(weights_RQ, code_Q, 8), expected)
+
+
+def slow_category_interval(values, labels, seed: int, resamples: int) -> tuple[float, float]:
+    """Draw categories; the queries of a category drawn twice count twice."""
+    kept = [(v, c) for v, c in zip(values, labels, strict=True) if not np.isnan(v)]
+    groups = {}
+    for value, label in kept:
+        groups.setdefault(label, []).append(value)
+    names = sorted(groups)
+    means = []
+    for row in np.random.default_rng(seed).integers(0, len(names), (resamples, len(names))):
+        drawn = [value for index in row for value in groups[names[index]]]
+        means.append(sum(drawn) / len(drawn))
+    return tuple(np.percentile(means, [2.5, 97.5]))
+
+
+def test_category_interval_equals_the_slow_twin(monkeypatch):
+    rng = np.random.default_rng(1)
+    code_Q = rng.integers(0, 7, 60)
+    one_Q, other_Q = rng.random(60), rng.random(60)
+    one_Q[rng.random(60) < 0.2] = np.nan
+    other_Q[code_Q == 3] = np.nan
+    values, codes = {"one": one_Q, "other": other_Q}, {"one": code_Q, "other": code_Q}
+    found = category_estimates(values, codes, seed=5, resamples=300)
+    for name, n in (("one", 7), ("other", 6)):
+        e = found[name]
+        expected = slow_category_interval(values[name], code_Q.tolist(), 5, 300)
+        assert (e.low, e.high) == pytest.approx(expected)
+        assert (e.value, e.n) == (pytest.approx(np.nanmean(values[name])), n)
+    monkeypatch.setattr(bootstrap, "_PIECE", 7 * 11)
+    assert category_estimates(values, codes, seed=5, resamples=300) == found
+
+
+def test_category_interval_covers_new_categories_where_that_over_queries_does_not():
+    """Queries of one category share a level of difficulty. Truth: 0."""
+    rng, covered = np.random.default_rng(0), {"queries": 0, "categories": 0}
+    code_Q = np.repeat(np.arange(25), 8)
+    for trial in range(200):
+        value_Q = rng.normal(size=25)[code_Q] + 0.5 * rng.normal(size=200)
+        (e,) = estimates({0: value_Q}, trial, 300, {0: code_Q}).values()
+        covered["queries"] += e.low <= 0 <= e.high
+        covered["categories"] += e.category_low <= 0 <= e.category_high
+    assert covered["categories"] / 200 > 0.87
+    assert covered["queries"] / 200 < 0.7
+
+
+def test_queries_without_a_category_are_categories_of_their_own():
+    labels = ["cup", None, "hat", "cup", None]
+    assert category_codes(labels).tolist() == [0, 1, 2, 0, 3]
+    assert len(category_codes([])) == 0
+    value_Q = np.random.default_rng(0).random(30)
+    found = category_estimates({"x": value_Q}, {"x": category_codes([None] * 30)}, seed=4)["x"]
+    assert found == estimate(value_Q, seed=4)
+
+
+def test_single_category_has_no_interval():
+    value_Q, nan_Q = np.array([0.0, 1.0, np.nan]), np.full(3, np.nan)
+    code_Q = np.array([4, 4, 9])
+    found = category_estimates({"x": value_Q, "none": nan_Q}, {"x": code_Q, "none": code_Q})
+    assert (found["x"].value, found["x"].low, found["x"].high, found["x"].n) == (0.5, None, None, 1)
+    assert found["none"] == NOTHING
+
+
+def test_category_bounds_are_added_to_those_over_queries():
+    rng = np.random.default_rng(0)
+    values = {"a": {"x": rng.random(9), "y": rng.random(9)}, "b": {"x": np.full(5, np.nan)}}
+    codes = {"a": np.arange(9) % 4, "b": np.arange(5)}
+    plain, found = (bootstrap.estimate_items(values, 2, 1000, c) for c in (None, codes))
+    for item, name in (("a", "x"), ("a", "y"), ("b", "x")):
+        e = found[item][name]
+        code_Q = codes[item]
+        expected = category_estimates({0: values[item][name]}, {0: code_Q}, 2)[0]
+        assert (e.category_low, e.category_high) == (expected.low, expected.high)
+        assert replace(e, category_low=None, category_high=None) == plain[item][name]
+    bounds = {"category_low", "category_high"}
+    assert found["a"]["x"].to_dict().keys() == plain["a"]["x"].to_dict().keys() | bounds
+    assert found["b"]["x"].to_dict().keys() == {"value", "low", "high", "n"}

@@ -133,13 +133,19 @@ def test_the_frame_and_the_csv_have_every_estimate_once(tmp_path, tree):
     by_key = frame.set_index(keys).sort_index()
     found = by_key.loc["retrieval.category", "trained", ALL, "mAP@5"]
     expected = tree["retrieval"]["category"]["trained"][ALL]["mAP@5"]
-    assert tuple(found) == (expected.value, expected.low, expected.high, expected.n)
+    assert found.to_dict() == expected.to_dict()
+    assert expected.category_high - expected.category_low > expected.high - expected.low > 0
+    probe = by_key.loc["classification.linear_probe", "trained", "", "accuracy"]
+    assert probe[["category_low", "category_high"]].isna().all()
     assert ("classification.linear_probe", "majority", "", "accuracy") in by_key.index
-    assert by_key.loc["none", "trained", "", "mAP@1"].isna().tolist() == [True, True, True, False]
+    assert by_key.loc["none", "trained", "", "mAP@1"].isna().tolist() == [
+        *[True] * 3, False, *[True] * 2
+    ]  # fmt: skip
     report.write_csv(tmp_path / "r.csv", tree)
     with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["section", "stage", "item", "metric", "value", "low", "high", "n"]
+    before = ["section", "stage", "item", "metric", "value", "low", "high", "n"]
+    assert list(rows[0]) == [*before, "category_low", "category_high"]
     assert len(rows) == len(frame) - 1
     assert [float(row["value"]) for row in rows] == frame["value"].to_list()[:-1]
 

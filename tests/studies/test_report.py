@@ -68,15 +68,14 @@ def test_conclusion_states_no_other_verdict():
         assert not any(f": {other};" in text for other in set(VERDICT_WORDS.values()) - {words})
 
 
-def test_conclusion_marks_verdicts_not_significant_after_holm():
-    summary = summarise(STUDY, records())
-    interval = Estimate(0.1, 0.01, 0.2, 4)
-    outcome = Outcome(CLAIMS[0], "supported", "", interval, interval, p=0.03, p_holm=0.12)
-    assert "not significant after Holm's correction (p = 0.12)" in conclusion(
-        replace(summary, outcomes=(outcome,))
-    )
-    settled = replace(outcome, p_holm=0.04)
-    assert "Holm" not in conclusion(replace(summary, outcomes=(settled,)))
+def test_conclusion_names_what_a_verdict_lacks():
+    e = Estimate(0.1, 0.01, 0.2, 4)
+    note = "p = 0.12 after Holm's correction"
+    outcome = Outcome(CLAIMS[0], "not decided", note, e, e, replace(e, n=7), p=0.03, p_holm=0.12)
+    text = conclusion(replace(summarise(STUDY, records()), outcomes=(outcome,)))
+    assert "+0.010 to +0.200 over 4 products, +0.010 to +0.200 over 7 categories" in text
+    assert f"; {note}." in text
+    assert "the data do not decide" in text
 
 
 def test_conclusion_lists_failed_and_unfinished_cells():
@@ -196,7 +195,7 @@ def many(verdicts, metrics=("mAP@5",)):
     e = Estimate(0.1, 0.05, 0.15, 5)
     outcomes = [
         Outcome(Comparison(f"{regime}: claim {k}", {}, {}, metric=metric), verdict, "a reason",
-                e, replace(e, n=40), p=0.01, p_holm=0.2 if k == 0 else 0.01)
+                e, replace(e, n=40), replace(e, n=9), p=0.01, p_holm=0.01)
         for metric in metrics
         for regime in ("clean", "noisy")
         for k, verdict in enumerate(verdicts)
@@ -228,18 +227,21 @@ def test_many_claims_are_counted_and_listed_by_verdict():
             assert sentence.count(f"claim {k}”") == (2 if other == verdict else 0)
     for verdict in ("supported", "contradicted"):
         assert ("clean – " in stated[verdict]) == (VERDICTS.count(verdict) > 1)
-        numbers = "[+0.050, +0.150], [+0.050, +0.150]"
+        numbers = ", ".join(["[+0.050, +0.150]"] * 3)
         assert stated[verdict].count(numbers) == 2 * VERDICTS.count(verdict)
-    assert "over 5 seeds, then over 40 products" in text
+    assert "over 5 seeds, then over 40 products, then over 9 categories" in text
     assert "+0.1" not in stated["not decided"] + stated["impossible"]
     assert "a reason" in stated["impossible"]
 
 
-def test_many_claims_mark_those_not_significant_after_holm():
-    text = conclusion(many(VERDICTS))
-    assert "Of the 6 decided, 2 (marked *) are not significant after Holm's correction" in text
-    assert parts(text)["supported"].count("+0.100* ") == 2
-    assert "*" not in parts(text)["contradicted"]
+def test_many_claims_count_those_that_fail_only_holm():
+    one = many(VERDICTS)
+    assert "6 not decided" in conclusion(one)
+    wide = [replace(o, categories=Estimate(0.1, -0.1, 0.3, 9)) if k in (3, 4) else o
+            for k, o in enumerate(one.outcomes)]  # fmt: skip
+    text = conclusion(replace(one, outcomes=tuple(wide)))
+    assert ("Of the 6 not decided, 4 have all intervals on one side of 0, but p above 0.05 after "
+            "Holm's correction.") in text  # fmt: skip
 
 
 def test_shared_note_is_stated_once():
@@ -254,7 +256,8 @@ def test_many_claims_are_grouped_over_metrics():
     assert "All on held out." in text
     stated = parts(text)
     assert stated["supported"].count("claim 0”") == 2
-    assert "(mAP@5 +0.100* [+0.050, +0.150], [+0.050, +0.150]; Recall@10" in text
+    intervals = ", ".join(["[+0.050, +0.150]"] * 3)
+    assert f"(mAP@5 +0.100 {intervals}; Recall@10" in text
     assert "mAP@5" not in stated["not decided"]
     one = many(VERDICTS, ("mAP@5", "Recall@10"))
     changed = [replace(o, verdict="supported") if k == 4 else o for k, o in enumerate(one.outcomes)]

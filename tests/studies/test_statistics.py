@@ -13,7 +13,13 @@ from scipy import stats
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from scale.evaluation.bootstrap import NOTHING, Estimate, paired_difference
+from scale.evaluation.bootstrap import (
+    NOTHING,
+    Estimate,
+    category_codes,
+    category_estimates,
+    paired_difference,
+)
 from scale.studies.statistics import (
     auc,
     compare,
@@ -115,31 +121,44 @@ ALONE = Estimate(1.0, None, None, 1)
 
 
 VERDICTS = [
-    (ABOVE, ABOVE, "supported", ""),
-    (BELOW, BELOW, "contradicted", ""),
-    (HOLDS, HOLDS, "not decided", ""),
-    (EDGE, EDGE, "not decided", ""),
-    (ABOVE, HOLDS, "not decided", "over seeds only: other products"),
-    (BELOW, HOLDS, "not decided", "over seeds only: other products"),
-    (ABOVE, EDGE, "not decided", "over seeds only: other products"),
-    (HOLDS, ABOVE, "not decided", "over products only: other trainings"),
-    (HOLDS, BELOW, "not decided", "over products only: other trainings"),
-    (ABOVE, BELOW, "not decided", "opposite directions"),
-    (BELOW, ABOVE, "not decided", "opposite directions"),
-    (ABOVE, None, "supported", "no values by product"),
-    (BELOW, None, "contradicted", "no values by product"),
-    (HOLDS, None, "not decided", ""),
-    (ABOVE, ALONE, "not decided", "too few products"),
-    *((ALONE, p, "not decided", "fewer than two seeds") for p in (ABOVE, BELOW, HOLDS, None)),
-    *((NOTHING, p, "not decided", "fewer than two seeds") for p in (ABOVE, ALONE, None)),
-]
+    (ABOVE, ABOVE, ABOVE, 0.04, "supported", ""),
+    (ABOVE, ABOVE, ABOVE, 0.05, "supported", ""),
+    (ABOVE, ABOVE, ABOVE, None, "supported", ""),
+    (BELOW, BELOW, BELOW, 0.04, "contradicted", ""),
+    (HOLDS, HOLDS, HOLDS, 0.9, "not decided", ""),
+    (EDGE, EDGE, EDGE, 0.01, "not decided", ""),
+    (ABOVE, HOLDS, ABOVE, 0.01, "not decided", "interval over products contains 0"),
+    (BELOW, EDGE, BELOW, 0.01, "not decided", "interval over products contains 0"),
+    (ABOVE, ABOVE, HOLDS, 0.01, "not decided", "interval over categories contains 0"),
+    (BELOW, BELOW, EDGE, 0.01, "not decided", "interval over categories contains 0"),
+    (HOLDS, ABOVE, ABOVE, 0.9, "not decided",
+     "interval over seeds contains 0; p = 0.9 after Holm's correction"),
+    (HOLDS, BELOW, HOLDS, 0.01, "not decided",
+     "interval over seeds contains 0; interval over categories contains 0"),
+    (ABOVE, ABOVE, ABOVE, 0.051, "not decided", "p = 0.051 after Holm's correction"),
+    (BELOW, BELOW, BELOW, 0.2, "not decided", "p = 0.2 after Holm's correction"),
+    (ABOVE, BELOW, BELOW, 0.01, "not decided",
+     "above 0 over seeds, below 0 over products and categories"),
+    (ABOVE, ABOVE, BELOW, 0.01, "not decided",
+     "above 0 over seeds and products, below 0 over categories"),
+    (ABOVE, None, None, 0.01, "supported", "over seeds only: no values by product"),
+    (BELOW, None, None, 0.01, "contradicted", "over seeds only: no values by product"),
+    (ABOVE, None, None, 0.3, "not decided", "p = 0.3 after Holm's correction"),
+    (HOLDS, None, None, 0.01, "not decided", ""),
+    (ABOVE, ABOVE, None, 0.01, "supported", "over seeds and products only: no categories"),
+    (ABOVE, ALONE, ABOVE, 0.01, "not decided", "too few products for an interval"),
+    (ABOVE, ABOVE, ALONE, 0.01, "not decided", "too few categories for an interval"),
+    *((ALONE, p, p, None, "not decided", "fewer than two seeds have all cells of both sides")
+      for p in (ABOVE, BELOW, HOLDS, None)),
+    *((NOTHING, p, p, None, "not decided", "fewer than two seeds have all cells of both sides")
+      for p in (ABOVE, ALONE, None)),
+]  # fmt: skip
 
 
-def test_verdict_of_every_pair_of_intervals():
-    for seeds, products, verdict, note in VERDICTS:
-        found, reason = decide(seeds, products)
-        assert found == verdict, (seeds, products)
-        assert (note in reason) if note else reason == "", (seeds, products)
+def test_verdict_needs_all_intervals_and_holms_p():
+    for seeds, products, categories, p, verdict, note in VERDICTS:
+        found = decide(seeds, products, categories, p)
+        assert found == (verdict, note), (seeds, products, categories, p)
 
 
 def test_compare_equals_a_loop():
@@ -168,6 +187,58 @@ def test_compare_equals_a_loop():
     assert (found.products.low, found.products.high) == pytest.approx((twin.low, twin.high))
     assert found.verdict == "supported"
     assert found.pairs == 2
+    assert found.categories is None
+    assert found.note == "over seeds and products only: no categories"
+
+
+def with_categories(records, labels):
+    return [replace(r, categories={TEST: labels}) for r in records]
+
+
+def test_categories_are_resampled_with_all_of_their_products():
+    records = everything()
+    labels = [None if n % 7 == 0 else f"kind {n % 4}" for n in range(30)]
+    found = outcome(with_categories(records, labels))
+    assert found.products == outcome(records).products
+    complete = []
+    for r in records:
+        value_N = np.nan_to_num(r.queries[TEST][METRIC])
+        complete.append(replace(r, queries={TEST: {METRIC: value_N.tolist()}}))
+    found = outcome(with_categories(complete, labels))
+    better_N, worse_N = (
+        np.mean([r.queries[TEST][METRIC] for r in complete if r.factors["policy"] == p], axis=0)
+        for p in ("zero", "drop")
+    )
+    codes = {0: category_codes(labels)}
+    assert found.categories == category_estimates({0: better_N - worse_N}, codes)[0]
+    assert found.categories.n == 4 + 5
+    assert (found.verdict, found.note) == ("supported", "")
+
+
+def test_claim_that_one_category_carries_is_not_decided():
+    """Half of the products, all of one category, gain; over products this looks certain."""
+    records = with_categories(everything(), ["cup"] * 15 + ["hat"] * 5 + ["pen"] * 5 + ["bag"] * 5)
+    for r in records:
+        gain_N = np.array([0.5] * 15 + [0.0] * 15) * (r.factors["policy"] == "zero")
+        noise_N = 0.01 * np.random.default_rng(r.seed).normal(size=30)
+        r.queries[TEST][METRIC] = (gain_N + noise_N).tolist()
+    found = outcome(records)
+    assert found.seeds.low > 0
+    assert found.products.low > 0
+    assert found.verdict == "not decided"
+    assert found.note == "interval over categories contains 0"
+
+
+def test_runs_with_different_categories_raise():
+    records = with_categories(everything(), ["cup"] * 30)
+    other = replace(records[0], categories={TEST: ["hat"] * 30})
+    with pytest.raises(ValueError, match="different categories"):
+        outcome([other, *records[1:]])
+    with pytest.raises(ValueError, match="29 categories"):
+        outcome(with_categories(records, ["cup"] * 29))
+    # Runs of earlier versions have none.
+    old = [replace(records[0], categories={}), *with_categories(records, ["a", "b"] * 15)[1:]]
+    assert outcome(old).categories.n == 2
 
 
 def test_contexts_are_averaged_by_hand():
@@ -261,6 +332,20 @@ def test_inconsistent_records_raise():
         index_runs(STUDY, [replace(records[0], preset="small"), *records[1:]])
     others = [record("skip", 0.0, 0, 1.0), replace(records[0], factors={"size": 1})]
     assert len(index_runs(STUDY, [*records, *others])) == len(records)
+
+
+def test_verdicts_of_a_study_need_holms_p():
+    """Two claims with p = 0.03: alone each is decided, together (p = 0.06) neither."""
+    values = {"zero": (0.4, 0.6, 0.8), "drop": (0.0, 0.0, 0.0)}
+    records = [record(p, r, s, values[p][s], [values[p][s]] * 4)
+               for p in values for r in (0.0, 0.5) for s in range(3)]  # fmt: skip
+    records = with_categories(records, ["a", "a", "b", "b"])
+    runs = index_runs(STUDY, records)
+    alone = [compare(STUDY, c, runs) for c in STUDY.comparisons]
+    assert all(o.verdict == "supported" and 0.025 < o.p < 0.05 for o in alone), alone
+    found = compare_all(STUDY, runs)
+    assert [o.verdict for o in found] == ["not decided"] * 2
+    assert all(o.note.endswith("after Holm's correction") for o in found)
 
 
 def test_holm_covers_the_comparisons_with_a_test():

@@ -205,6 +205,7 @@ DONE = Record(
     "missing", "samples", "micro", "ab12", {"policy": "zero", "rate": 0.5, "deep": True, "n": 3}, 7,
     figures={"held out": {"mAP@5": 0.25, "Recall@10": NAN}, "complete": {"mAP@5": 1 / 3}},
     queries={"held out": {"mAP@5": [0.5, NAN, 0.0], "Recall@10": [1.0]}, "complete": {"mAP@5": []}},
+    categories={"held out": ["杯子", None, "hat"], "complete": []},
     config={"train": {"steps": 3, "learning_rate": 1e-3}, "loss": {"tasks": ["contrastive"]}},
     cell={"model": "scale", "noises": [{"kind": "missing", "share": 0.1}]},
     provenance={"versions": {"torch": "2"}, "commit": None, "dirty": True, "seconds": 1.5},
@@ -240,6 +241,16 @@ def test_values_by_product_are_kept_in_single_precision(tmp_path):
     write_records(tmp_path / "r.parquet", [record])
     (value,) = read_records(tmp_path / "r.parquet")[0].queries["held out"]["mAP@5"]
     assert value == pytest.approx(0.1, rel=1e-7)
+
+
+def test_files_without_categories_are_read(tmp_path):
+    """Files of earlier versions have no such column."""
+    path = tmp_path / "runs.parquet"
+    write_records(path, [DONE])
+    old = pq.read_table(path).drop_columns("categories")
+    pq.write_table(old, path)
+    (found,) = read_records(path)
+    assert plain(vars(found)) == plain(vars(replace(DONE, categories={})))
 
 
 def test_missing_file_and_no_runs_are_empty(tmp_path):
