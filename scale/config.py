@@ -134,7 +134,7 @@ class MaskConfig:
     always: bool = False
     """Mask the inputs of modalities whose task is inactive, too. Without it, removing a task also
     removes the masks of its inputs, so that the effect of the loss and that of the masks, which
-    augment the contrastive loss, cannot be separated (study `tasks`)."""
+    augment the contrastive loss, cannot be separated (study `masking`)."""
 
     def __post_init__(self) -> None:
         require(0.0 < self.rate < 1.0, "mask.rate must lie between 0 and 1")

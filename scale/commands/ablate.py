@@ -8,7 +8,7 @@ import tyro
 
 StudyName = Literal[
     "toy", "scarcity", "missing", "weighting", "harmony", "memorising", "noise", "modalities",
-    "tasks", "fusion", "faults",
+    "tasks", "masking", "fusion", "faults",
 ]  # fmt: skip
 """Names of `scale.studies.definitions.STUDIES`, repeated because that import is slow."""
 
@@ -24,9 +24,9 @@ class Ablate:
     regimes, with the contrastive losses only. harmony: the main weightings with the whole
     objective. memorising: recognition of wrong pairs as training gets longer. noise: each kind of
     noise by strength. modalities: one more at a time, and all subsets. tasks: the objective without
-    each of its parts. fusion: SCALE and related architectures. faults: those of the released code.
-    toy: weights on synthetic data with known truth, without a catalogue. scarcity: toy with ever
-    fewer products.
+    each of its parts. masking: the effect of the masked losses and that of masked inputs, apart.
+    fusion: SCALE and related architectures. faults: those of the released code. toy: weights on
+    synthetic data with known truth, without a catalogue. scarcity: toy with ever fewer products.
 
     Example: scale ablate missing --catalogue data_samples --seeds 5
     """

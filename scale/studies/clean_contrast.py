@@ -2,7 +2,7 @@
 
 By default one pass over masked inputs serves all losses (`losses.total.scale_loss`), while
 retrieval embeds clean inputs. This variant has two passes of the encoders. It is measured in the
-study `tasks` only.
+study `masking` only.
 
 B products, R rows (products that have one modality), L length, N masked positions.
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from scale.studies.definitions.components import faults, fusion, modalities, tasks
+from scale.studies.definitions.components import faults, fusion, masking, modalities, tasks
 from scale.studies.definitions.noise import missing, noise
 from scale.studies.definitions.toy import scarcity, toy
 from scale.studies.definitions.weighting import harmony, memorising, weighting
@@ -18,6 +18,7 @@ STUDIES: dict[str, Callable[[bool], Study]] = {
     "noise": noise,
     "modalities": modalities,
     "tasks": tasks,
+    "masking": masking,
     "fusion": fusion,
     "faults": faults,
 }

@@ -1,4 +1,4 @@
-"""Studies of the method's components: `modalities`, `tasks`, `faults`, `fusion`."""
+"""Studies of the method's components: `modalities`, `tasks`, `masking`, `faults`, `fusion`."""
 
 from scale.config import LossConfig
 from scale.modalities import MODALITIES, SPECS, TASKS, parse_subset, subset_name
@@ -50,41 +50,64 @@ def modalities(quick: bool = False) -> Study:
 def tasks(quick: bool = False) -> Study:
     """The full objective, and without each component: five pretext tasks, contrast, JCT.
 
-    Without a task, its inputs are not masked either. Masks augment the contrastive loss, so each
-    such cell has a control, `..., masked`, in which all inputs are masked as before
-    (`mask.always`). `clean contrast` is the opposite: S and the contrastive loss on clean inputs,
-    the masked losses on masked ones, in two passes.
+    A task that is off does not mask its inputs either, and masks augment the contrastive losses;
+    the study `masking` separates the two.
+    """
+    every = LossConfig().tasks
+    changes = {"all": {}}
+    changes |= {
+        f"without {task}": {"loss.tasks": [t for t in every if t != task]}
+        for task in ("contrastive", *TASKS)
+        if not quick or task in ("contrastive", "MLM")
+    }
+    changes["without masked tasks"] = {"loss.tasks": ["contrastive"]}
+    changes["without JCT"] = {"model.jct_layers": 0}
+    cells = tuple(Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items())
+    claims = tuple(
+        Comparison.between(f"quality is lower {name}", "objective", "all", name, metric)
+        for metric in ("mAP@5", "Recall@10")
+        for name in changes
+        if name != "all"
+    )
+    return Study(
+        "tasks", "Which parts of the objective help?", ("objective",), cells, claims, figure="bars"
+    )
+
+
+def masking(quick: bool = False) -> Study:
+    """`tasks` with controls: is the effect of a masked task that of its loss or of its masks?
+
+    `without MLM` removes the loss and its masks, `without MLM, masked` the loss only
+    (`mask.always`). In `clean contrast`, S and the contrastive losses use clean inputs, as
+    retrieval does, and the masked losses masked ones, in two passes (`studies.clean_contrast`).
     """
     every = LossConfig().tasks
     removed = {
         f"without {task}": {"loss.tasks": [t for t in every if t != task]}
         for task in (("MLM",) if quick else TASKS)
     }
-    removed["without masked tasks"] = {"loss.tasks": ["contrastive"]}
-    contrast = [task for task in every if task != "contrastive"]
-    changes = {"all": {}, "without contrastive": {"loss.tasks": contrast}}
-    changes |= removed | {"without JCT": {"model.jct_layers": 0}}
+    none = "without masked tasks"
+    removed[none] = {"loss.tasks": ["contrastive"]}
     controls = {f"{name}, masked": removed[name] | {"mask.always": True} for name in removed}
-    cells = [Cell({"objective": n}, s, tests=BOTH) for n, s in (changes | controls).items()]
+    changes = {"all": {}} | removed | controls
+    cells = [Cell({"objective": n}, settings, tests=BOTH) for n, settings in changes.items()]
     cells.append(Cell({"objective": CLEAN_CONTRAST}, model=CLEAN_CONTRAST, tests=BOTH))
-    pairs = [(f"quality is lower {name}", "all", name) for name in changes if name != "all"]
-    pairs += [
-        (f"quality is lower {name}, with its inputs still masked", "all", f"{name}, masked")
+    pairs = [
+        (f"quality is lower {name} but with its inputs masked", "all", f"{name}, masked")
         for name in removed
     ]
-    only = "without masked tasks"
     pairs += [
-        ("masked inputs help the contrastive losses alone", f"{only}, masked", only),
+        ("masked inputs help the contrastive losses alone", f"{none}, masked", none),
         ("the contrastive losses are better on clean inputs", CLEAN_CONTRAST, "all"),
-        ("with contrast on clean inputs, the masked tasks help", CLEAN_CONTRAST, only),
+        ("masked tasks help beside contrastive losses on clean inputs", CLEAN_CONTRAST, none),
     ]
     claims = tuple(
         Comparison.between(claim, "objective", better, worse, metric)
         for metric in ("mAP@5", "Recall@10")
         for claim, better, worse in pairs
     )
-    question = "Which parts of the objective help?"
-    return Study("tasks", question, ("objective",), tuple(cells), claims, figure="bars")
+    question = "Do the masked tasks help by their losses, or by masking inputs?"
+    return Study("masking", question, ("objective",), tuple(cells), claims, figure="bars")
 
 
 def faults(quick: bool = False) -> Study:
