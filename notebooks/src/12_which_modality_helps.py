@@ -358,6 +358,7 @@ claims = [o for o in outcomes if o.comparison.test == "held out"]
 table = pd.DataFrame(index=[o.comparison.claim for o in claims])
 table["difference, over seeds"] = [format_estimate(o.seeds) for o in claims]
 table["over products"] = [format_estimate(o.products) for o in claims]
+table["over categories"] = [format_estimate(o.categories) for o in claims]
 table["verdict"] = [o.verdict for o in claims]
 table
 

@@ -5,7 +5,14 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
-        "bootstrap": ["Estimate", "estimate", "estimates", "paired_difference"],
+        "bootstrap": [
+            "Estimate",
+            "category_codes",
+            "category_estimates",
+            "estimate",
+            "estimates",
+            "paired_difference",
+        ],
         "clustering": ["agreement", "cluster", "purity"],
         "embed": [
             "Embeddings",

@@ -52,6 +52,10 @@ def scale_loss(
 ) -> LossOutput:
     """Return all losses of a batch, weighted according to `LossConfig`.
 
+    One pass serves all losses, so S and the contrastive losses are computed from masked inputs,
+    while evaluation embeds clean ones (compared in the study `masking`, docs/findings.md). A
+    modality whose task is inactive is not masked, unless `MaskConfig.always`.
+
     Args:
         output: output of the model for `masked.batch`.
         masked: masked batch and targets.
