@@ -116,6 +116,7 @@ class Run(TrainedRun):
         split: str = "test",
         *,
         fine_tune: bool = False,
+        allow_train: bool = False,
         seed: int = 0,
         progress: bool = False,
     ) -> "pd.DataFrame":
@@ -125,9 +126,10 @@ class Run(TrainedRun):
 
         Args:
             catalogue: the products; those of `split` are queries and gallery. Probes are trained
-                on `train` and selected on `val`.
+                on `train` and selected on `val`; for the split `val`, nothing is selected.
             split: `train`, `val` or `test`.
             fine_tune: also classify by fine-tuning, the slowest part.
+            allow_train: accept the split `train`, whose figures measure memorisation.
             seed: of the bootstrap, k-means and fine-tuning.
             progress: show progress bars.
 
@@ -136,15 +138,18 @@ class Run(TrainedRun):
             `scale.evaluation.report.results_frame`).
 
         Raises:
-            ValueError: the split has fewer than two products.
+            ValueError: the split has fewer than two products, or it is `train` without
+                `allow_train`.
         """
         from scale.evaluation.report import results_frame
         from scale.inference.evaluate import evaluate_run
 
         catalogue = _opened(catalogue)
-        return results_frame(
-            evaluate_run(self, catalogue, split, tune=fine_tune, seed=seed, progress=progress)
-        )
+        results = evaluate_run(
+            self, catalogue, split, tune=fine_tune, allow_train=allow_train, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+        return results_frame(results)
 
     def scores(self, product: Product) -> Scores:
         """Compute S, softmax(S) and S' of one product (paper, section 4.3).

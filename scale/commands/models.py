@@ -76,6 +76,8 @@ class Evaluate:
     """Also write the results to this file."""
     fine_tune: bool = True
     """Also classify by fine-tuning (the slowest part)."""
+    allow_train: bool = False
+    """Accept the split train, whose figures measure memorisation."""
     figures: bool = True
     """Also draw the figures."""
     lang: Literal["en", "zh"] = "en"
@@ -91,7 +93,10 @@ class Evaluate:
         from scale.viz.writing import draw_run
 
         run, catalogue = scale.load(self.directory), scale.open(self.catalogue)
-        results = evaluate_run(run, catalogue, self.split, tune=self.fine_tune, seed=self.seed)
+        results = evaluate_run(
+            run, catalogue, self.split, tune=self.fine_tune, allow_train=self.allow_train,
+            seed=self.seed,
+        )  # fmt: skip
         targets = [run.folder.results, *([self.json] if self.json else [])]
         for path in targets:
             write_json(path, results)

@@ -8,7 +8,8 @@ import hashlib
 import json
 import reprlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from scale.data.duplicates import check_media
+from scale.data.duplicates import check_media, content_key
 from scale.data.importers.csv import frame_to_records, read_csv, rows_to_records
 from scale.data.product import (
     SPLITS,
@@ -38,6 +39,10 @@ INFO_KEYS = ("name", "language", "licence", "source")
 
 SPLIT_BOUNDS = (("test", 0.2), ("val", 0.3), ("train", 1.0))
 """Upper bounds of the hash: 20 % test, 10 % validation, 70 % training."""
+SPLIT_RULE = "title, table and picture"
+"""Name of the rule of `assign_splits`, stored with a run on a catalogue without splits."""
+PLACEHOLDER = 20
+"""Number of products above which a shared picture may be a placeholder."""
 
 
 @dataclass(frozen=True)
@@ -182,30 +187,97 @@ def _drop(product: Product, fields: set[str]) -> Product:
     return replace(product, **absent(product, ""), alt=alt)
 
 
-def with_splits(catalogue: Catalogue, has_splits: bool | None = None) -> Catalogue:
+def has_splits(catalogue: Catalogue) -> bool:
+    """Return whether the catalogue assigns a split to any product."""
+    return any(p.split is not None for p in catalogue.products)
+
+
+def with_splits(catalogue: Catalogue, splits: Mapping[str, str] | None = None) -> Catalogue:
     """Return the catalogue with a split for each product.
 
-    A catalogue without splits is divided 70/10/20 by a hash of title and table: a product keeps its
-    split when others are added, and products with equal title and table share one. In a catalogue
-    that assigns some splits, products without one belong to training.
-
-    has_splits: whether the catalogue assigns any, for a catalogue that is part of a larger one;
-    None: whether a product has one.
+    splits: split by product id, if the catalogue is part of a larger one; None: `assign_splits`.
     """
-    if has_splits is None:
-        has_splits = any(p.split is not None for p in catalogue.products)
-    products = tuple(
-        replace(p, split=p.split or ("train" if has_splits else _hashed_split(p)))
-        for p in catalogue.products
-    )
+    splits = assign_splits(catalogue.products) if splits is None else splits
+    products = tuple(replace(p, split=splits[p.id]) for p in catalogue.products)
     return replace(catalogue, products=products)
 
 
-def _hashed_split(product: Product) -> str:
-    key = repr((product.text, product.table)) if product.text or product.table else product.id
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    draw = int.from_bytes(digest, "big") / 2**64
-    return next(name for name, bound in SPLIT_BOUNDS if draw < bound)
+def assign_splits(products: Iterable[Product]) -> dict[str, str]:
+    """Return the split of each product by id.
+
+    If the catalogue assigns splits to some products, the others belong to training. Otherwise
+    products are divided 70/10/20 in groups, so that no test product has a copy among the training
+    products. A group shares its title and table, up to case, white space and Unicode form, or a
+    picture (in either view), directly or through other products. Its split is a hash of its
+    content, so products keep theirs when unrelated ones are added.
+
+    A picture of more than `PLACEHOLDER` products and 5 % of all is taken as a placeholder, which
+    forms no group.
+    """
+    ids, given, words, pictures = [], [], [], []
+    for row, product in enumerate(products):
+        ids.append(product.id)
+        given.append(product.split)
+        words.append(_words_key(product))
+        pictures += [(row, key) for key in _pictures(product)]
+    if any(given):
+        return {name: split or "train" for name, split in zip(ids, given, strict=True)}
+    digest_N = np.array([_number(key) for key in words], np.uint64)
+    group_N = _groups(digest_N, pictures)
+    first_G = np.full(len(ids), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first_G, group_N, digest_N)
+    draws = (_number(str(first_G[group])) / 2**64 for group in group_N)
+    hashed = [next(name for name, bound in SPLIT_BOUNDS if draw < bound) for draw in draws]
+    return dict(zip(ids, hashed, strict=True))
+
+
+def _groups(digest_N: np.ndarray, pictures: Sequence[tuple[int, str | Path]]) -> np.ndarray:
+    """Return group_N: equal for products that share words or a picture, also through others."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(digest_N)
+    _, words_N = np.unique(digest_N, return_inverse=True)
+    same = _same_files({path for _, path in pictures if isinstance(path, Path)})
+    keys = [same.get(key, key) for _, key in pictures]
+    common = {key for key, n in Counter(keys).items() if n > max(PLACEHOLDER, count / 20)}
+    shared = [(row, key) for (row, _), key in zip(pictures, keys, strict=True) if key not in common]
+    number = {key: i for i, key in enumerate(dict.fromkeys(key for _, key in shared))}
+    # A graph of products, words and pictures.
+    left = np.concatenate([np.arange(count), [row for row, _ in shared]]).astype(np.int64)
+    right = np.concatenate([count + words_N, [2 * count + number[key] for _, key in shared]])
+    size = 2 * count + len(number)
+    edges = coo_array((np.ones(len(left)), (left, right.astype(np.int64))), shape=(size, size))
+    return connected_components(edges, directed=False)[1][:count]
+
+
+def _same_files(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return a hash by path for files that may have a copy: those of a size that occurs twice."""
+    by_size: dict[int, list[Path]] = {}
+    for path in paths:
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    return {
+        path: hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        for same in by_size.values()
+        if len(same) > 1
+        for path in same
+    }
+
+
+def _words_key(product: Product) -> str:
+    """Return a string that is equal for products of equal title and table after normalisation."""
+    keys = [content_key(product, m) for m in ("text", "table")]
+    return repr(keys) if any(keys) else f"id {product.id}"
+
+
+def _pictures(product: Product) -> list[str | Path]:
+    """Return the pictures of both views: the hash in the record, or the path."""
+    fields = {"image": product.image, "alt_image": product.alt.image}
+    return [product.content.get(name, path) for name, path in fields.items() if path is not None]
+
+
+def _number(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
 def find_source(path: Path) -> Path:

@@ -8,6 +8,7 @@ modality, L length of a sequence, F features of a vector, T tokens of all produc
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -223,6 +224,8 @@ class TokenizedProducts:
     """By modality, in the order of MODALITIES; without those that no product has."""
     contents: dict[str, list[str | None]]
     """By modality, a string per product that is equal for equal content; None where absent."""
+    digests: tuple[str, ...]
+    """Hash of each product: id, split, category, and the exact contents of its used modalities."""
     problems: list[Problem]
     """Media that cannot be used."""
     cut: dict[str, int]
@@ -270,7 +273,18 @@ def tokenize_products(
         for m, items in media.items()
         if m in lengths
     }
-    return TokenizedProducts(products, columns, contents, named, cut)
+    digests = tuple(
+        _digest(p, {m: getattr(p, m) for m in ("text", "table") if m in columns}
+                | {m: items[row].key for m, items in media.items() if row in items})
+        for row, p in enumerate(products)
+    )  # fmt: skip
+    return TokenizedProducts(products, columns, contents, digests, named, cut)
+
+
+def _digest(product: Product, contents: Mapping[str, Any]) -> str:
+    """Return a hash of a product; the contents of media are the keys of their features."""
+    facts = [product.id, product.split, product.category, sorted(contents.items())]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
 def number_contents(read: TokenizedProducts) -> np.ndarray:
@@ -284,14 +298,12 @@ def number_contents(read: TokenizedProducts) -> np.ndarray:
     return content_id_NM
 
 
-def fingerprint(ids: Iterable[str], content_id_NM: np.ndarray) -> str:
-    """Return a hash of the products, their present modalities and their contents."""
-    digest = hashlib.blake2b(digest_size=16)
-    for place, product_id in enumerate(ids):
-        digest.update((f"\n{product_id}" if place else product_id).encode())
-    digest.update((content_id_NM >= 0).tobytes())
-    digest.update(content_id_NM.tobytes())
-    return digest.hexdigest()
+def fingerprint(digests: Iterable[str]) -> str:
+    """Return a hash of the products, in order, from `TokenizedProducts.digests`."""
+    total = hashlib.blake2b(digest_size=16)
+    for digest in digests:
+        total.update(digest.encode())
+    return total.hexdigest()
 
 
 def _contents(
@@ -317,6 +329,8 @@ class ProductDataset:
     """By modality, in the order of MODALITIES; without those that no product has."""
     content_id_NM: np.ndarray
     """int64: equal numbers in a column mean equal content; -1 where absent."""
+    digests: tuple[str, ...] = ()
+    """Hash of each product, see `TokenizedProducts`."""
     problems: list[Problem] = field(default_factory=list)
     """Media that cannot be used, in addition to the problems of the catalogue."""
     cut: dict[str, int] = field(default_factory=dict)
@@ -377,8 +391,8 @@ class ProductDataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the products, their present modalities and their contents."""
-        return fingerprint(self.ids, self.content_id_NM)
+        """Hash of the products, their splits, categories and exact contents, in order."""
+        return fingerprint(self.digests)
 
     def rows_of(self, split: str) -> np.ndarray:
         """Return the positions of the products of a split."""
@@ -415,6 +429,7 @@ class ProductDataset:
             products=tuple(self.products[i] for i in rows),
             columns={m: c.select(rows) for m, c in self.columns.items()},
             content_id_NM=self.content_id_NM[rows],
+            digests=tuple(self.digests[i] for i in rows) if self.digests else (),
         )
 
     def view(self, name: str) -> "ProductDataset":
@@ -457,6 +472,7 @@ def _build(
         normaliser,
         standardise(read.columns, normaliser),
         number_contents(read),
+        read.digests,
         read.problems,
         read.cut,
         options,

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from scale.data.catalogue import (
     Catalogue,
+    assign_splits,
     collect_products,
     decode_line,
     find_source,
     read_records,
 )
-from scale.data.product import SPLITS, CatalogueError, Product, parse_record
+from scale.data.product import CatalogueError, Product, parse_record
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,19 @@ def read_piece(folder: Path | str, piece: Piece) -> Catalogue:
     return Catalogue(source.parent, products, {}, problems)
 
 
-def has_splits(folder: Path | str) -> bool:
-    """Return whether any product of the catalogue has a split (see `with_splits`)."""
-    return any(
-        isinstance(record, dict) and record.get("split") in SPLITS
-        for _, record in read_records(_find_source(folder))
-    )
+def find_splits(folder: Path | str) -> dict[str, str]:
+    """Return the split of each product by id, as `with_splits` of the whole catalogue would."""
+    source = _find_source(folder)
+
+    def products() -> Iterator[Product]:
+        seen: set[str] = set()
+        for line, record in read_records(source):
+            product, _ = parse_record(record, source.parent, f"{source}:{line}", line)
+            if product is not None and product.id not in seen:
+                seen.add(product.id)
+                yield product
+
+    return assign_splits(products())
 
 
 def find_products(folder: Path | str, ids: Collection[str]) -> dict[str, Product]:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import with_splits
-from scale.data.pieces import Piece, has_splits, plan_pieces, read_piece
+from scale.data.pieces import Piece, find_splits, plan_pieces, read_piece
 from scale.data.product import summarise_problems
 from scale.evaluation.embed import (
     MANIFEST,
@@ -80,7 +81,10 @@ def embed_pieces(
         "piece_size": piece_size,
     }
     pieces = plan_pieces(catalogue, piece_size)
-    given = split is not None and has_splits(catalogue)
+    splits = None if split is None else find_splits(catalogue)
+    if splits is not None:
+        listed = json.dumps(sorted(splits.items())).encode()
+        made_from["splits"] = hashlib.blake2b(listed, digest_size=16).hexdigest()
     facts = [made_from | {"piece": p.number, "records": p.digest} for p in pieces]
     paths = [out / piece_name(p.number) for p in pieces]
     todo = [i for i in range(len(pieces)) if not has_piece(paths[i], facts[i])]
@@ -92,7 +96,7 @@ def embed_pieces(
                 log.info("%s: %d of %d pieces exist", out, len(pieces) - len(todo), len(pieces))
     own = todo[rank() :: world_size()]
     for i in tqdm(own, desc="pieces", disable=not progress or rank() > 0):
-        found = _embed_piece(run, catalogue, pieces[i], subset, split, given, batch_size, cache)
+        found = _embed_piece(run, catalogue, pieces[i], subset, split, splits, batch_size, cache)
         write_piece(paths[i], found, facts[i])
     barrier()  # All pieces are written.
     if rank() > 0:
@@ -122,7 +126,7 @@ def _embed_piece(
     piece: Piece,
     subset: tuple[str, ...],
     split: str | None,
-    given: bool,
+    splits: Mapping[str, str] | None,
     batch_size: int,
     cache: FeatureCache | None,
 ) -> ProductEmbeddings:
@@ -130,7 +134,7 @@ def _embed_piece(
     subset."""
     catalogue = read_piece(folder, piece)
     if split is not None:
-        catalogue = with_splits(catalogue, given).split(split)
+        catalogue = with_splits(catalogue, splits).split(split)
     problems = list(catalogue.problems)
     present = False
     if len(catalogue):

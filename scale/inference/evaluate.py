@@ -3,6 +3,7 @@
 N products, M modalities (five), D width.
 """
 
+import json
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue, with_splits
+from scale.data.catalogue import Catalogue, has_splits, with_splits
 from scale.data.dataset import ProductDataset
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import embed_dataset, subset_embedding
@@ -39,6 +40,7 @@ class Splits:
 
     train: ProductDataset
     val: ProductDataset
+    """Empty if it is tested itself."""
     test: ProductDataset
     alt: ProductDataset | None
 
@@ -49,6 +51,7 @@ def evaluate_run(
     split: str = "test",
     *,
     tune: bool = True,
+    allow_train: bool = False,
     seed: int = 0,
     cache: FeatureCache | None = None,
     progress: bool = True,
@@ -59,8 +62,9 @@ def evaluate_run(
         run: trained model.
         catalogue: the products, or their folder.
         split: `train`, `val` or `test`; its products are queries and gallery. Probes are trained
-            on `train` and selected on `val`.
+            on `train` and selected on `val`; for the split `val`, nothing is selected.
         tune: also classify by fine-tuning, the slowest part.
+        allow_train: accept the split `train`, whose figures measure memorisation.
         seed: of the bootstrap, k-means and fine-tuning.
         cache: features of media files, to be reused.
         progress: show progress bars.
@@ -69,11 +73,17 @@ def evaluate_run(
         The tree of results.json.
 
     Raises:
-        ValueError: the split has fewer than two products.
+        ValueError: the split has fewer than two products, or it is `train` without `allow_train`.
     """
     started = time.perf_counter()
+    if split == "train" and not allow_train:
+        raise ValueError(
+            "the model was trained on the split 'train', so its figures would measure "
+            "memorisation; choose val or test, or allow_train=True (--allow-train)"
+        )
     if not isinstance(catalogue, Catalogue):
         catalogue = Catalogue.open(catalogue)
+    _check_origin(run, catalogue)
     splits = _splits(run, with_splits(catalogue), split, cache)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = {"untrained": run.untrained(), "trained": run.model}
@@ -138,7 +148,20 @@ def _splits(
     alt = test.view("alt") if any(p.alt.present for p in test.products) else None
     if alt is not None:
         alt = alt.subset(np.flatnonzero(alt.present_NM.any(axis=1)))
-    return Splits(parts["train"], parts["val"], test, alt if alt is not None and len(alt) else None)
+    # Settings of a probe chosen on the products that it is scored on would flatter it.
+    chosen_on = parts["val"].subset([]) if split == "val" else parts["val"]
+    return Splits(parts["train"], chosen_on, test, alt if alt is not None and len(alt) else None)
+
+
+def _check_origin(run: TrainedRun, catalogue: Catalogue) -> None:
+    """Warn about splits that have changed since the run was trained."""
+    stored = json.loads(run.folder.data.read_text(encoding="utf-8"))
+    if "splits" not in stored and not has_splits(catalogue):
+        log.warning(
+            "%s: of an earlier version, which divided catalogues without splits differently: if it "
+            "was trained on this catalogue, some products tested here were trained on",
+            run.folder.folder,
+        )
 
 
 def _classification(

@@ -11,14 +11,13 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import Config
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue, with_splits
+from scale.data.catalogue import SPLIT_RULE, Catalogue, has_splits, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
 from scale.data.product import summarise_problems, write_problems
 from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
-from scale.model.pretrained import initialise_from_pretrained
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.distributed import init_processes, main_first, rank
 from scale.training.health_checks import duplicate_warnings
@@ -31,7 +30,7 @@ from scale.training.run import (
     differing_keys,
     fit_sizes,
     fit_vocabulary,
-    seeded_model,
+    initial_model,
 )
 from scale.training.trainer import Trainer
 
@@ -85,8 +84,7 @@ def pretrain(
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
     train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
-    model = seeded_model(config)
-    copied = initialise_from_pretrained(model)
+    model, copied = initial_model(config)
     if rank() == 0:
         contents_NM, ignored = torch.from_numpy(train.content_id_NM), config.loss.ignore_duplicates
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
@@ -120,7 +118,7 @@ def _prepare(
     The main process runs first. The other processes then treat the folder as a run to resume: they
     read its files and check that they have the same settings and products.
     """
-    source = _open(catalogue, options["strict"])
+    source, rule = _open(catalogue, options["strict"])
     started = rank() > 0 or _check_folder(run, resume)
     run.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(config, source, run)
@@ -134,7 +132,7 @@ def _prepare(
         data = build_dataset(source, config, tokenizer, normaliser, **options)
         problems = [*source.problems, *data.problems]
     config = fit_sizes(config, data)
-    _write_or_check(run, config, data, started)
+    _write_or_check(run, config, data, started, rule)
     if rank() == 0:
         write_problems(problems, run.problems)
         if problems:
@@ -142,13 +140,13 @@ def _prepare(
     return config, data
 
 
-def _open(catalogue: Catalogue | Path | str, strict: bool) -> Catalogue | ShardFolder:
-    """Open the catalogue and assign a split to each product."""
+def _open(catalogue: Catalogue | Path | str, strict: bool) -> tuple[Catalogue | ShardFolder, str]:
+    """Open the catalogue and assign a split to each product; return also the rule of the splits."""
     if not isinstance(catalogue, Catalogue):
         if is_shards(catalogue):
-            return ShardFolder.open(catalogue)
+            return ShardFolder.open(catalogue), "shards"
         catalogue = Catalogue.open(catalogue, strict=strict)
-    return with_splits(catalogue)
+    return with_splits(catalogue), "catalogue" if has_splits(catalogue) else SPLIT_RULE
 
 
 def _check_folder(run: RunFolder, resume: bool) -> bool:
@@ -183,10 +181,10 @@ def _tokenizer(
 
 
 def _write_or_check(
-    run: RunFolder, config: Config, data: ProductDataset | ShardDataset, started: bool
+    run: RunFolder, config: Config, data: ProductDataset | ShardDataset, started: bool, rule: str
 ) -> None:
     """Write config, normaliser and data fingerprint; for a run to resume, compare them."""
-    facts = {"products": len(data), "fingerprint": data.fingerprint}
+    facts = {"products": len(data), "fingerprint": data.fingerprint, "splits": rule}
     if not started:
         data.normaliser.save(run.normaliser)
         run.data.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -196,5 +194,14 @@ def _write_or_check(
     different = [key for key in keys if key not in SESSION]
     if different:
         raise ValueError(f"{run.config}: differs from the run to resume in {', '.join(different)}")
-    if json.loads(run.data.read_text(encoding="utf-8")) != facts:
+    stored = json.loads(run.data.read_text(encoding="utf-8"))
+    if "splits" not in stored:
+        # Fingerprints of earlier versions ignore contents, and their splits ignored case.
+        if rule == SPLIT_RULE or stored["products"] != len(data):
+            raise ValueError(
+                f"{run.data}: the run was started by an earlier version on other products, or with "
+                "other splits; start a new run"
+            )
+        log.warning("%s: of an earlier version; contents are not compared", run.data)
+    elif stored != facts:
         raise ValueError(f"{run.data}: the catalogue differs from that of the run to resume")

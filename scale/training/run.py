@@ -16,6 +16,7 @@ from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
+from scale.model.pretrained import initialise_from_pretrained
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
 from scale.training.checkpoint_manager import CheckpointManager, load_model
@@ -139,8 +140,22 @@ class TrainedRun:
         return dataset
 
     def untrained(self) -> ScaleModel:
-        """Return the same model with random weights (from the run's seed), as a baseline."""
-        return seeded_model(self.config)
+        """Return the model as it was before the first step, as a baseline.
+
+        Weights are random, from the run's seed, except those that `model.discrete_init` and
+        `model.continuous_init` take from a pretrained model. Raises ValueError if that model can
+        no longer be read.
+        """
+        return initial_model(self.config)[0]
+
+
+def initial_model(config: Config) -> tuple[ScaleModel, list[str]]:
+    """Return the model of step 0, with pretrained weights if configured, and messages for the log.
+
+    Raises ValueError if the pretrained model cannot be read or does not fit.
+    """
+    model = seeded_model(config)
+    return model, initialise_from_pretrained(model)
 
 
 def seeded_model(config: Config) -> ScaleModel:

@@ -173,7 +173,7 @@ def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str
 def write_metadata(
     read: TokenizedProducts, layout: Layout, packed: list[list[bytes]], target: Path
 ) -> None:
-    """Write a row per product: id, split, category, first byte, CRC-32, lengths and contents."""
+    """Write a row per product: id, split, category, digest, first byte, CRC-32, lengths, contents."""
     bytes_NM = np.array([[len(part) for part in parts] for parts in packed], np.int64)
     each_M = np.array([max(1, layout.token_bytes(m)) for m in MODALITIES])
     taken_N = HEADER_BYTES + bytes_NM.sum(1)
@@ -182,6 +182,7 @@ def write_metadata(
         "id": pa.array([p.id for p in read.products], pa.string()),
         "split": pa.array([p.split for p in read.products], pa.string()),
         "category": pa.array([p.category for p in read.products], pa.string()),
+        "digest": pa.array(read.digests, pa.string()),
         "start": pa.array(start_N, pa.uint32()),
         "crc": pa.array([checksum(header(parts), *parts) for parts in packed], pa.uint32()),
     }
@@ -248,7 +249,9 @@ def finish(
     found = [*problems, *(Problem(**p) for record in records for p in record.problems)]
     write_problems(found, folder / PROBLEMS)
     _write_litdata_index(folder, records)
-    ids = (str(product) for table in tables for product in table["id"])
+    if any("digest" not in table.column_names for table in tables):
+        raise ShardsError(f"{folder}: shards of an earlier version: write them into a new folder")
+    digests = (str(digest) for table in tables for digest in table["digest"])
     present_M = (arrays["content_NM"] >= 0).sum(0)
     names = [*(f"{name}.npy" for name in ARRAYS), NORMALISER, PROBLEMS]
     manifest = Manifest(
@@ -258,7 +261,7 @@ def finish(
         sizes=sizes,
         present={m: int(present_M[INDEX[m]]) for m in MODALITIES if present_M[INDEX[m]]},
         splits=splits,
-        fingerprint=fingerprint(ids, arrays["content_NM"]),
+        fingerprint=fingerprint(digests),
         shards=[{"products": r.products, "files": r.files} for r in records],
         files={name: FileChecksum.of(folder / name) for name in names},
         cut=dict(sum((Counter(r.cut) for r in records), Counter())),
