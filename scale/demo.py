@@ -1,6 +1,5 @@
 """`scale demo`: train, evaluate and draw a model of the sample shop, in stages."""
 
-import ast
 import hashlib
 import json
 import shutil
@@ -15,7 +14,7 @@ import scale
 from scale.config import tiny
 from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_csv, write_json
-from scale.files import write_whole
+from scale.files import hash_code, write_whole
 from scale.inference.evaluate import evaluate_run, headline
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
@@ -116,23 +115,8 @@ def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
 def fingerprint(catalogue: Catalogue, sources: Iterable[Path]) -> str:
     """Return a hash of the products and of the code in `sources` (modules and folders)."""
     digest = hashlib.blake2b((catalogue.folder / "products.jsonl").read_bytes(), digest_size=16)
-    for source in sources:
-        for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
-            digest.update(code_only(path.read_text(encoding="utf-8")).encode())
+    digest.update(hash_code(sources).encode())
     return digest.hexdigest()
-
-
-def code_only(source: str) -> str:
-    """Return the syntax tree of a module as text, without docstrings, comments and layout."""
-    return ast.dump(_WithoutDocstrings().visit(ast.parse(source)))
-
-
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Removes all statements that are only a string, also below attributes."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        value = node.value
-        return None if isinstance(value, ast.Constant) and isinstance(value.value, str) else node
 
 
 def _empty(folder: Path) -> None:

@@ -1,12 +1,17 @@
 """The front door: `scale.open`, `scale.pretrain`, `scale.load` and the methods of `Run`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 import scale
 from scale.config import configure, tiny
 from scale.data.product import CatalogueError
+from scale.evaluation.embed import embed_dataset
+from scale.inference import evaluate as evaluate_module
 from scale.modalities import MODALITIES
 
 
@@ -70,7 +75,9 @@ def test_scores_are_those_of_the_product(run, shop):
 
 
 def test_evaluate_returns_a_row_per_number(run, shop):
-    found = run.evaluate(shop, split="train")
+    with pytest.raises(ValueError, match="memorisation; choose val or test"):
+        run.evaluate(shop, split="train")
+    found = run.evaluate(shop, split="train", allow_train=True)
     rows = found[
         (found.task == "retrieval.category")
         & (found.item == "+".join(MODALITIES))
@@ -79,6 +86,63 @@ def test_evaluate_returns_a_row_per_number(run, shop):
     value = rows.set_index("model").value
     assert value["trained"] > value["chance"] + 0.2
     assert (found.low.dropna() <= found.high.dropna()).all()
+
+
+def test_probes_choose_nothing_on_the_products_they_are_scored_on(run, shop, monkeypatch):
+    seen = {}
+
+    def probe(train, val, test, seed):
+        seen[len(test.labels)] = (len(train.labels), len(val.labels), seed)
+        return linear_probe(train, val, test, seed=seed)
+
+    linear_probe = evaluate_module.linear_probe
+    monkeypatch.setattr(evaluate_module, "linear_probe", probe)
+    sizes = {split: len(shop.split(split)) for split in ("train", "val", "test")}
+    for split, chosen_on in (("test", sizes["val"]), ("val", 0)):
+        results = evaluate_module.evaluate_run(run, shop, split, tune=False, seed=3, progress=False)
+        assert seen[sizes[split]] == (sizes["train"], chosen_on, 3)
+        assert (results["split"], results["products"]) == (split, sizes[split])
+        facts = results["classification"]["linear_probe"]["settings"]["trained"]
+        assert facts["chosen on"] == ("val" if chosen_on else "nothing")
+
+
+def test_the_untrained_model_is_the_model_of_step_0(run, shop, tmp_path):
+    """Also if it began with pretrained weights."""
+    config = run.config
+    torch.manual_seed(3)
+    width = config.model.width
+    sizes = {"hidden_size": width, "intermediate_size": int(config.model.mlp_ratio * width)}
+    heads = config.model.heads
+    bert = BertModel(
+        BertConfig(vocab_size=40, num_hidden_layers=2, num_attention_heads=heads, **sizes)
+    )
+    bert.save_pretrained(tmp_path / "bert")
+    started = replace(config, model=replace(config.model, discrete_init=str(tmp_path / "bert")))
+    untrained = replace(run, config=started).untrained()
+    for m in ("text", "table"):
+        layer = untrained.encoders[m].bert.encoder.layer[0].state_dict()
+        for name, weight in bert.encoder.layer[0].state_dict().items():
+            assert torch.equal(layer[name], weight), name
+    random = run.untrained().state_dict()
+    names = [n for n in random if not n.startswith(("encoders.text", "encoders.table"))]
+    assert all(torch.equal(random[n], untrained.state_dict()[n]) for n in names)
+
+
+def test_evaluate_compares_with_the_untrained_model(run, shop):
+    arrays = {}
+
+    def retrieval(stages, seed):
+        arrays.update(stages)
+        return retrieval_results(stages, seed)
+
+    retrieval_results = evaluate_module.retrieval_results
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_module, "retrieval_results", retrieval)
+        evaluate_module.evaluate_run(run, shop, tune=False, progress=False)
+    data = run.dataset(shop, "test")
+    for stage, model in (("trained", run.model), ("untrained", run.untrained())):
+        wanted = embed_dataset(model, data, progress=False).pooled_NMD
+        np.testing.assert_allclose(arrays[stage].pooled_NMD, wanted, atol=1e-5)
 
 
 def test_pretrain_changes_settings_and_load_reads_the_run(config, shop, cache_folder, tmp_path):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from scale.modalities import PAIRS
+from scale.model.scores import to_float32
 
 LEFT: tuple[int, ...] = tuple(i for i, _ in PAIRS)
 RIGHT: tuple[int, ...] = tuple(j for _, j in PAIRS)
@@ -77,7 +78,9 @@ def pair_losses(
             large batch needs no (P, B, B) logits at once (training/gradient_cache.py). The losses
             and `logit_weight_BP` then have A rows. None: all products.
     """
-    unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
+    # Half precision would round the cosines by 1 %, and 0 / max(0, 1e-12) would be NaN in fp16.
+    pooled_BMD = to_float32(pooled_BMD).masked_fill(~present_BM[:, :, None], 0.0)
+    unit_BMD = normalize(pooled_BMD, dim=-1)
     left_PBD, right_PBD = unit_BMD[:, LEFT].transpose(0, 1), unit_BMD[:, RIGHT].transpose(0, 1)
     has_left_PB, has_right_PB = present_BM[:, LEFT].T, present_BM[:, RIGHT].T
     rows = slice(0, len(pooled_BMD)) if anchors is None else anchors
@@ -136,9 +139,4 @@ def _cross_entropy(logits_PAC: Tensor, weight_AP: Tensor | None, rows: slice) ->
         logits_PAC = weighted_PAC.masked_fill(excluded_PAC, float("-inf"))
     own_A1 = torch.arange(logits_PAC.shape[2], device=logits_PAC.device)[rows, None]
     target_AP = own_A1.expand(-1, logits_PAC.shape[0])
-    return cross_entropy(to_float32(logits_PAC.permute(1, 2, 0)), target_AP, reduction="none")
-
-
-def to_float32(values: Tensor) -> Tensor:
-    """Convert half precision to float32, for logarithms and sums; other dtypes are unchanged."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return cross_entropy(logits_PAC.permute(1, 2, 0), target_AP, reduction="none")

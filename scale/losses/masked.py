@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from scale.losses.contrastive import to_float32
+from scale.model.scores import to_float32
 
 
 def masked_token_loss(

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from scale.config import LossConfig
 from scale.losses.contrastive import LEFT, RIGHT, PairLosses
 from scale.modalities import MODALITIES
-from scale.model.scores import Scores
+from scale.model.scores import Scores, to_float32
 
 
 @dataclass
@@ -64,7 +64,7 @@ def relative_weights(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
     mu_ij is the mean cosine of modality i of one product with modality j of another product of the
     batch. 0 means no better than a mismatched pair, 1 identical. Without gradient.
     """
-    features_BMD = pooled_BMD.detach().masked_fill(~present_BM[:, :, None], 0.0)
+    features_BMD = to_float32(pooled_BMD.detach()).masked_fill(~present_BM[:, :, None], 0.0)
     unit_BMD = normalize(features_BMD, dim=-1)
     valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
     own_BP = (unit_BMD[:, LEFT] * unit_BMD[:, RIGHT]).sum(-1)

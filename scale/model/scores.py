@@ -32,7 +32,8 @@ def inter_modality_scores(
     """Return S_ij = cos(f_i, f_j), softmax_j(S), and S' = S * softmax_j(S) (paper, section 4.3).
 
     Args:
-        pooled_BMD: pooled features f_1 .. f_5 of each product, of any scale and float dtype.
+        pooled_BMD: pooled features f_1 .. f_5 of each product, of any scale; half precision is
+            converted to float32.
         present_BM: True where the product has the modality; None: everywhere. Rows and columns of
             missing modalities are 0, and the softmax runs over present ones, so values of missing
             features (zeros, NaN) have no effect. A feature of length zero has cosine 0.
@@ -55,7 +56,9 @@ def inter_modality_scores(
         )
     both_BMM = present_BM[:, :, None] & present_BM[:, None, :]
     # Missing features are replaced before the norm: 0 * NaN is NaN, also in the gradient.
-    unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
+    # Half precision would round the cosines by 1 %, and 0 / max(0, 1e-12) would be NaN in fp16.
+    pooled_BMD = to_float32(pooled_BMD).masked_fill(~present_BM[:, :, None], 0.0)
+    unit_BMD = normalize(pooled_BMD, dim=-1)
     cosine_BMM = unit_BMD @ unit_BMD.transpose(1, 2)
     if level == "batch":
         count_MM = both_BMM.sum(0).clamp(min=1)
@@ -70,3 +73,8 @@ def inter_modality_scores(
     if row_normalise:
         weighted_BMM = normalize(weighted_BMM, dim=-1)
     return Scores(cosine_BMM, softmax_BMM, weighted_BMM)
+
+
+def to_float32(values: Tensor) -> Tensor:
+    """Convert half precision to float32, for logarithms and sums; other dtypes are unchanged."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

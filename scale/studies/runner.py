@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from scale.evaluation.retrieval import (
     category_retrieval,
     direction_retrievals,
 )
+from scale.files import hash_code
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.studies.clean_contrast import CLEAN_CONTRAST, CleanContrastModel
 from scale.studies.diagnosis import diagnose
@@ -183,7 +184,7 @@ class StudyData:
     """Validation and test products: a study selects nothing on either, and more products give
     narrower intervals."""
     fingerprint: str
-    """Hash of the catalogue's records and the presence of its media."""
+    """Hash of the products, their splits, categories and exact contents."""
 
 
 @lru_cache(maxsize=2)
@@ -209,12 +210,8 @@ def load_study_data(folder: Path, preset: str) -> StudyData:
             f"{folder}: {len(train)} products to train on and {len(held)} held out; a study needs "
             "at least 2 of either"
         )
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.glob("products.*")):
-        digest.update(path.read_bytes())
-    digest.update(data.present_NM.tobytes() + data.content_id_NM.tobytes())
     name = folder.resolve().name
-    return StudyData(name, preset, config, train, held, digest.hexdigest())
+    return StudyData(name, preset, config, train, held, data.fingerprint)
 
 
 def run_facts(seed: int, started: float, device: str = "cpu") -> dict[str, Any]:
@@ -299,6 +296,17 @@ def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDatase
     content_id_NM[:, unused] = -1
     columns = {m: column for m, column in data.columns.items() if m in modalities}
     return replace(data, content_id_NM=content_id_NM, columns=columns)
+
+
+CODE = (
+    "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
+    "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
+    "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py", "data/normaliser.py",
+    "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py", "evaluation/retrieval.py",
+    "studies/runner.py", "studies/noise.py", "studies/damage.py", "studies/diagnosis.py",
+    "studies/weightings.py", "studies/released_code.py", "studies/systems", "studies/toy.py",
+)  # fmt: skip
+"""Modules and folders that determine the result of a run; part of every key."""
 
 
 Keys = dict[tuple[int, int], str]
@@ -472,7 +480,6 @@ def _work(job: Job, folder: Path, preset: str) -> Record:
 def _key(bench: StudyData, cell: Cell, seed: int) -> str:
     """Hash of products, settings, cell and seed."""
     facts = [
-        VERSION,
         bench.fingerprint,
         cell.config(bench.config, seed).to_dict(),
         cell.identity(),
@@ -482,8 +489,8 @@ def _key(bench: StudyData, cell: Cell, seed: int) -> str:
 
 
 def digest(facts: Any) -> str:
-    """Return the key of a run from everything that decides its result (JSON values)."""
-    text = json.dumps(facts, sort_keys=True)
+    """Return the key of a run: a hash of the facts (JSON values) and of the code of the studies."""
+    text = json.dumps([code_version(), facts], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -503,3 +510,9 @@ def _ordered(study: Study, keys: Keys, done: dict[str, Record]) -> list[Record]:
         for (index, _), key in sorted(keys.items())
         if key in done
     ]
+
+
+@cache
+def code_version() -> str:
+    """Return a hash of `CODE`."""
+    return hash_code(Path(__file__).parents[1] / name for name in CODE)

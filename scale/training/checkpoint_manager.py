@@ -55,6 +55,9 @@ class TrainState:
     best_value: float | None = None
     """Best validation metric so far; None before the first validation."""
     best_step: int | None = None
+    """Step of that validation; the latest one of equal values."""
+    best_by: str | None = None
+    """Name of that metric; None: `val/Recall@10` of earlier versions."""
     micro_batch: int | None = None
     """`train.micro_batch` as lowered by `train.auto_batch`; None where it was not lowered."""
     scaler: dict | None = None

@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
-from scale.losses.contrastive import LEFT, RIGHT, PairLosses, to_float32
+from scale.losses.contrastive import LEFT, RIGHT, PairLosses
 from scale.losses.masking import MaskedBatch
 from scale.losses.total import (
     LossOutput,
@@ -43,6 +43,7 @@ from scale.losses.total import (
 from scale.losses.weighting import Weights, configured_weights
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel, ScaleOutput
+from scale.model.scores import to_float32
 from scale.training.distributed import all_reduce_sum, gather, is_sharded, world_size
 
 

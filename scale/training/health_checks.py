@@ -19,8 +19,15 @@ from scale.modalities import MODALITIES, PAIRS
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, both (T,)."""
-BEST_BY = "val/Recall@10"
-"""Validation metric by which the best checkpoint is chosen."""
+BEST_BY = "val/MRR_above_chance"
+"""Validation metric by which the best checkpoint is chosen; see `validation.validate`."""
+RECALL = "val/Recall@10"
+"""That of earlier versions, still logged."""
+FEW_PRODUCTS = 50
+"""Number of validation products below which the choice of a checkpoint is unreliable."""
+SKIPPED_STEPS = 15
+"""Number of consecutive steps without an update, under fp16, after which training ends. From the
+gradient scaler's initial 2^16, as many halvings leave a scale of 2."""
 COLLAPSED = 0.98
 """Mean cosine between different products above which features are considered collapsed."""
 AVERAGED = 3
@@ -53,7 +60,8 @@ def check_health(curves: Mapping[str, Curve], steps: int | None) -> list[HealthI
     """Run all checks on the logged curves of a run of `steps` steps (None: unknown)."""
     found = [check_not_finite(key, *curve) for key, curve in curves.items()]
     found += [check_collapse(*curves.get("val/uniformity", _EMPTY), steps)]
-    found += [check_overfitting(curves.get(BEST_BY, _EMPTY), curves.get("loss/total", _EMPTY))]
+    key = BEST_BY if BEST_BY in curves else RECALL
+    found += [check_overfitting(curves.get(key, _EMPTY), curves.get("loss/total", _EMPTY), key)]
     return [issue for issue in found if issue is not None]
 
 
@@ -84,7 +92,7 @@ def check_collapse(
     return HealthIssue("collapse", "val/uniformity", int(step_T[since]), float(value_T[-1]))
 
 
-def check_overfitting(validation: Curve, loss: Curve) -> HealthIssue | None:
+def check_overfitting(validation: Curve, loss: Curve, key: str = BEST_BY) -> HealthIssue | None:
     """Find a falling validation metric while the training loss still falls.
 
     Compares means over `AVERAGED` validations: the latest is `DROP` below the best, and the mean
@@ -95,14 +103,12 @@ def check_overfitting(validation: Curve, loss: Curve) -> HealthIssue | None:
         return None
     mean_T = np.convolve(value_T, np.ones(AVERAGED) / AVERAGED, mode="valid")
     best = int(mean_T.argmax())
-    if mean_T[-1] >= (1 - DROP) * mean_T[best]:
+    if mean_T[best] <= 0 or mean_T[-1] >= (1 - DROP) * mean_T[best]:
         return None
     turn, end = step_T[best + AVERAGED // 2], step_T[-1]
     if not _mean_between(loss, turn, end) < _mean_between(loss, 2 * turn - end, turn):
         return None
-    return HealthIssue(
-        "overfitting", BEST_BY, int(turn), float(mean_T[-1]), best=float(mean_T[best])
-    )
+    return HealthIssue("overfitting", key, int(turn), float(mean_T[-1]), best=float(mean_T[best]))
 
 
 def require_finite(step: int, metrics: Mapping[str, float], precision: str) -> None:
@@ -117,6 +123,28 @@ def require_finite(step: int, metrics: Mapping[str, float], precision: str) -> N
             "longer train.warmup_share, train.precision bf16 instead of fp16, loss.weight_on none, "
             "or look for extreme features with scale inspect."
         )
+
+
+def require_updates(step: int, skipped: int) -> None:
+    """Raise TrainingError after `SKIPPED_STEPS` consecutive steps with a non-finite gradient."""
+    if skipped >= SKIPPED_STEPS:
+        raise TrainingError(
+            f"step {step}: the gradient overflowed in {skipped} consecutive steps, so no weight was "
+            "updated, although the gradient scaler halved the loss scale each time. Use "
+            "train.precision bf16 or no instead of fp16."
+        )
+
+
+def small_validation_warning(products: int, split: str = "val") -> str | None:
+    """Return a message if few products choose the best checkpoint, or None."""
+    if products >= FEW_PRODUCTS:
+        return None
+    if products < 2:
+        return f"{products} products in the split {split}: nothing is validated, best is the last"
+    return (
+        f"only {products} products in the split {split}: the best checkpoint is chosen by a noisy "
+        "figure; compare it with the last one (scale.load(run, 'last')), or enlarge the split"
+    )
 
 
 def alignment(pooled_NMD: Tensor, present_NM: Tensor) -> float:

@@ -20,7 +20,7 @@ from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.distributed import init_processes, main_first, rank
-from scale.training.health_checks import duplicate_warnings
+from scale.training.health_checks import duplicate_warnings, small_validation_warning
 from scale.training.logging import MetricsLogger, NullLogger
 from scale.training.preemption import PreemptionHandler
 from scale.training.run import (
@@ -90,6 +90,9 @@ def pretrain(
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
         for message in (*warnings, *copied):
             log.info("%s", message)
+        few = small_validation_warning(len(val)) if config.train.eval_every else None
+        if few:
+            log.warning("%s", few)
     fit_run(Trainer(config, model, train), val, run, preemption, progress)
     return TrainedRun.load(run.folder)
 

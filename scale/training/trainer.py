@@ -34,7 +34,7 @@ from scale.training.distributed import (
     world_size,
 )
 from scale.training.gradient_cache import GradientCache, LossForward, MicroBatch
-from scale.training.health_checks import BEST_BY, TrainingError, require_finite
+from scale.training.health_checks import BEST_BY, TrainingError, require_finite, require_updates
 from scale.training.logging import Clock, MetricsBuffer, MetricsLogger, NullLogger
 from scale.training.optimizer import learning_rate, make_optimizer
 from scale.training.out_of_memory import OutOfMemoryRetry
@@ -278,6 +278,7 @@ class _Loop:
         self.logger, self.preemption = logger, preemption
         self.settings = trainer.config.train
         self.buffer = MetricsBuffer()
+        self.skipped = 0
         self.clock = Clock(trainer.state.step)
         several = trainer.accelerator.num_processes > 1
         enabled = self.settings.auto_batch and not several
@@ -347,6 +348,8 @@ class _Loop:
         values: dict[str, float] = {}
         for step, values in self.buffer.fetch():
             require_finite(step, values, self.settings.precision)
+            self.skipped = 0 if math.isfinite(values["grad_norm"]) else self.skipped + 1
+            require_updates(step, self.skipped)
         return values
 
     def _validate(self) -> None:
@@ -368,9 +371,12 @@ class _Loop:
         if result.warning and trainer.state.step >= self.settings.steps // 4:
             log.warning("step %d: %s", trainer.state.step, result.warning)
         value, best = result.values[BEST_BY], trainer.state.best_value
-        if not math.isfinite(value) or (best is not None and value <= best):
+        # A run of an earlier version may have chosen by another metric.
+        comparable = best is not None and trainer.state.best_by == BEST_BY
+        if not math.isfinite(value) or (comparable and value < best):
             return False
-        trainer.state = replace(trainer.state, best_value=value, best_step=trainer.state.step)
+        step = trainer.state.step
+        trainer.state = replace(trainer.state, best_value=value, best_step=step, best_by=BEST_BY)
         return True
 
     def _on_main(self, value: bool) -> bool:

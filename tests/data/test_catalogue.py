@@ -1,6 +1,7 @@
 """Opening a catalogue: accepted values, and a report of every rejected one."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scale.data.catalogue import Catalogue
-from scale.data.product import CatalogueError, Problem, View
+from scale.data.catalogue import PLACEHOLDER, Catalogue, assign_splits
+from scale.data.product import CatalogueError, Problem, Product, View
 
 GOOD = {
     "id": "p1",
@@ -289,3 +290,41 @@ def test_sources_that_cannot_be_opened_are_named(tmp_path):
     ]
     with pytest.raises(KeyError, match="no product '2' among 1"):
         found["2"]
+
+
+def test_splits_keep_copies_together(tmp_path):
+    """Case-only twins, equal files under two names, and chains of both share a split."""
+    products = []
+    for n in range(200):
+        for name in ("a", "b"):
+            (tmp_path / f"{n}{name}.png").write_bytes(b"picture %d" % n)
+        first, second = tmp_path / f"{n}a.png", tmp_path / f"{n}b.png"
+        products += [
+            Product(id=f"{n}", text=f"Red Cup {n}", table=(("Size", "L"),)),
+            Product(id=f"{n} twin", text=f"red  cup {n}", table=(("size", "l"),), image=first),
+            Product(id=f"{n} picture", text=f"mug {n}", alt=View(image=second)),
+        ]
+    splits = assign_splits(products)
+    for n in range(200):
+        assert len({splits[f"{n}{end}"] for end in ("", " twin", " picture")}) == 1
+    counts = Counter(splits.values())
+    assert counts["train"] == pytest.approx(420, abs=60)
+    assert counts["test"] == pytest.approx(120, abs=50)
+    others = [Product(id=f"new {n}", text=f"bowl {n}") for n in range(50)]
+    assert assign_splits([*others, *products[::-1]]).items() >= splits.items()
+
+
+def test_a_placeholder_picture_does_not_join_the_products(tmp_path):
+    (tmp_path / "none.png").write_bytes(b"no picture yet")
+    count = 10 * PLACEHOLDER
+    shared = [
+        Product(id=f"{n}", text=f"cup {n}", image=tmp_path / "none.png") for n in range(count)
+    ]
+    assert len(set(assign_splits(shared).values())) == 3
+    alone = [replace(product, image=None) for product in shared]
+    assert assign_splits(shared) == assign_splits(alone)
+
+
+def test_given_splits_are_kept():
+    products = [Product(id="a", text="x", split="test"), Product(id="b", text="x")]
+    assert assign_splits(products) == {"a": "test", "b": "train"}

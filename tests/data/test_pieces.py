@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scale.data.catalogue import Catalogue, with_splits
-from scale.data.pieces import find_products, has_splits, plan_pieces, read_piece
+from scale.data.pieces import find_products, find_splits, plan_pieces, read_piece
 from scale.data.product import CatalogueError
 
 
@@ -53,19 +53,19 @@ def test_a_piece_has_another_digest_only_where_its_lines_change(folder):
 
 
 def test_splits_of_a_part_are_those_of_the_whole(folder):
-    assert not has_splits(folder)
+    splits = find_splits(folder)
     whole = {p.id: p.split for p in with_splits(Catalogue.open(folder))}
+    assert splits == whole
     for piece in plan_pieces(folder, 6):
-        for product in with_splits(read_piece(folder, piece), has_splits=False):
+        for product in with_splits(read_piece(folder, piece), splits):
             assert product.split == whole[product.id]
 
 
 def test_splits_given_far_behind_count_for_all(tmp_path):
     lines = [json.dumps(record(n, **({"split": "test"} if n == 9 else {}))) for n in range(10)]
     (tmp_path / "products.jsonl").write_text("\n".join(lines))
-    assert has_splits(tmp_path)
     first = read_piece(tmp_path, plan_pieces(tmp_path, 5)[0])
-    assert {p.split for p in with_splits(first, has_splits=True)} == {"train"}
+    assert {p.split for p in with_splits(first, find_splits(tmp_path))} == {"train"}
 
 
 def test_products_are_found_by_id(folder):

@@ -178,3 +178,23 @@ def test_duplicates_are_not_negatives_of_each_other():
     assert (aware[:2][:, with_audio] < plain[:2][:, with_audio]).all()
     torch.testing.assert_close(aware[:, without], plain[:, without])
     torch.testing.assert_close(aware[2], plain[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_converted_before_the_norm(dtype):
+    """Loss and gradient are those of float32, also with missing modalities and tiny features."""
+    random = torch.Generator().manual_seed(0)
+    pooled_BMD = torch.randn(6, 5, 8, generator=random).to(dtype)
+    pooled_BMD[0, 1] *= 1e-4
+    present_BM = torch.rand(6, 5, generator=random) < 0.7
+    weight_BP = torch.rand(6, 10, generator=random)
+    found = []
+    for features_BMD in (pooled_BMD, pooled_BMD.float()):
+        leaf_BMD = features_BMD.clone().requires_grad_()
+        scores = inter_modality_scores(leaf_BMD, present_BM)
+        loss_P = pair_losses(leaf_BMD, present_BM, 0.07).mean_P(weight_BP)
+        (loss_P.sum() + scores.weighted_BMM.sum()).backward()
+        found.append((loss_P.detach(), scores.weighted_BMM.detach(), leaf_BMD.grad.to(dtype)))
+    for half, single in zip(*found, strict=True):
+        torch.testing.assert_close(half, single, rtol=0, atol=0)
+    assert found[0][2].isfinite().all()

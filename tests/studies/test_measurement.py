@@ -249,15 +249,24 @@ def test_unusable_study_data_raise(bench, small_catalogue, monkeypatch):
 
 
 def test_fingerprint_depends_on_records_and_media(bench, small_catalogue, tmp_path):
-    same, fewer, edited = (
-        shutil.copytree(small_catalogue, tmp_path / name) for name in ("same", "fewer", "edited")
-    )
-    next(fewer.glob("*.png")).unlink()
-    records = (edited / "products.jsonl").read_text()
-    (edited / "products.jsonl").write_text(records.replace("number 7", "number 77"))
-    prints = [load_study_data(folder, "smallest").fingerprint for folder in (same, fewer, edited)]
-    assert prints[0] == bench.fingerprint
-    assert len({*prints}) == 3
+    folders = {
+        name: shutil.copytree(small_catalogue, tmp_path / name)
+        for name in ("same", "without a picture", "another picture", "title", "case", "category")
+    }
+    next(folders["without a picture"].glob("*.png")).unlink()
+    first, second, *_ = sorted(folders["another picture"].glob("*.png"))
+    shutil.copy(second, first)
+    changes = {
+        "title": ("number 7", "number 77"),
+        "case": ("number 7", "Number 7"),
+        "category": ('"category": "c3"', '"category": "c4"'),
+    }
+    for name, (old, new) in changes.items():
+        path = folders[name] / "products.jsonl"
+        path.write_text(path.read_text().replace(old, new, 1))
+    prints = {name: load_study_data(f, "smallest").fingerprint for name, f in folders.items()}
+    assert prints.pop("same") == bench.fingerprint
+    assert len({bench.fingerprint, *prints.values()}) == len(folders)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from scale.training.health_checks import (
+    BEST_BY,
     COLLAPSED,
+    FEW_PRODUCTS,
     alignment,
     check_health,
     collapse_warning,
     duplicate_warnings,
     mean_cosine,
+    small_validation_warning,
     uniformity,
 )
 
@@ -60,11 +63,12 @@ def test_collapse_limit_corresponds_to_the_mean_cosine():
     ],
 )
 def test_falling_validation_with_falling_loss_is_overfitting(validation, loss, overfitting):
-    curves = {"val/Recall@10": curve(*validation), "loss/total": curve(*loss)}
-    found = check_health(curves, 8)
-    assert [each.kind for each in found] == ["overfitting"] * overfitting
-    if overfitting:
-        assert found[0].best > found[0].value
+    for key in (BEST_BY, "val/Recall@10"):
+        curves = {key: curve(*validation), "loss/total": curve(*loss)}
+        found = check_health(curves, 8)
+        assert [(each.kind, each.key) for each in found] == [("overfitting", key)] * overfitting
+        if overfitting:
+            assert found[0].best > found[0].value
 
 
 def test_overfitting_compares_means_of_the_loss():
@@ -121,3 +125,9 @@ def test_duplicate_warning_has_the_expected_number_of_false_negatives():
     assert "about 1.00 false negatives" in sentence
     assert "excluded from the loss" in sentence
     assert "counted as negatives" in duplicate_warnings(content_id_NM, 6, ignored=False)[0]
+
+
+def test_a_small_validation_split_is_reported():
+    assert small_validation_warning(FEW_PRODUCTS) is None
+    assert "only 9 products in the split val" in small_validation_warning(9)
+    assert "best is the last" in small_validation_warning(1)

@@ -105,6 +105,15 @@ def test_existing_run_is_not_overwritten_or_resumed_with_other_settings(
     fewer = replace(fewer, products=fewer.products[:-1])
     with pytest.raises(ValueError, match="the catalogue differs"):
         pretrain(small, fewer, whole_run, resume=True, cache=cache)
+    whole = Catalogue.open(small_catalogue)
+    replaced = (
+        {"text": "another"}, {"text": whole[0].text.upper()}, {"table": (("a", "b"),)},
+        {"category": "other"}, {"split": "val"}, {"image": whole[4].image},
+    )  # fmt: skip
+    for change in replaced:
+        changed = replace(whole, products=(replace(whole[0], **change), *whole.products[1:]))
+        with pytest.raises(ValueError, match="the catalogue differs"):
+            pretrain(small, changed, whole_run, resume=True, cache=cache)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="but no run"):
         pretrain(small, small_catalogue, tmp_path, cache=cache)

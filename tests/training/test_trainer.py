@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from scale.config import LossConfig
 from scale.seeding import derived_seed
 from scale.training import trainer as training_step
 from scale.training.checkpoint_manager import read_state
-from scale.training.health_checks import BEST_BY
+from scale.training.health_checks import BEST_BY, SKIPPED_STEPS, TrainingError
 from scale.training.optimizer import learning_rate
 from scale.training.pretrain import fit_run
 from scale.training.run import RunFolder, seeded_model
@@ -77,7 +78,7 @@ def test_dropout_is_seeded_by_run_step_and_micro_batch():
 def test_best_checkpoint_has_the_weights_of_the_best_validation(
     small_dataset, tmp_path, monkeypatch
 ):
-    """The first of equal values counts, NaN never; a resumed run continues the comparison."""
+    """The last of equal values counts, NaN never; a resumed run continues the comparison."""
     config, data = small_dataset
     values, validated = iter([0.3, 0.5, math.nan, 0.5, 0.4]), []
 
@@ -95,12 +96,12 @@ def test_best_checkpoint_has_the_weights_of_the_best_validation(
     assert all(dataset is val_set for dataset in validated)
     run = RunFolder(tmp_path)
     best = read_state(run.checkpoint("best"))
-    assert (best.step, best.best_step, best.best_value) == (2, 2, 0.5)
-    assert read_state(run.checkpoint("last")).best_step == 2
+    assert (best.step, best.best_step, best.best_value) == (4, 4, 0.5)
+    assert read_state(run.checkpoint("last")).best_step == 4
     weights = {n: load_file(run.checkpoint(n) / "model.safetensors")
-               for n in ("best", "last", "step-000002", "step-000005")}  # fmt: skip
+               for n in ("best", "last", "step-000004", "step-000005")}  # fmt: skip
     for name in weights["best"]:
-        assert torch.equal(weights["best"][name], weights["step-000002"][name])
+        assert torch.equal(weights["best"][name], weights["step-000004"][name])
         assert torch.equal(weights["last"][name], weights["step-000005"][name])
     assert any(not torch.equal(weights["best"][n], weights["last"][n]) for n in weights["best"])
 
@@ -113,3 +114,41 @@ def test_progress_bar_is_shown_if_enabled(small_dataset, tmp_path, capsys):
         fit_run(trainer, None, RunFolder(tmp_path / str(progress)), progress=progress)
         message = capsys.readouterr().err
         assert ("pretrain" in message and "loss=" in message) == progress
+
+
+def test_training_ends_if_fp16_never_updates(small_dataset, tmp_path, monkeypatch):
+    """A gradient that overflows now and then is tolerated, one that always does is not."""
+    config, data = small_dataset
+    monkeypatch.setattr(training_step, "make_accelerator", lambda device, _: Accelerator(cpu=True))
+    train = replace(config.train, precision="fp16", steps=60, eval_every=0, log_every=7)
+
+    def run(overflows, out):
+        trainer = Trainer(replace(config, train=train), seeded_model(config), data)
+        plain = trainer.train_step
+        first = plain(0)
+
+        def step(number, micro_batch=None):
+            norm = torch.tensor(math.nan if overflows(number) else 1.0)
+            return replace(first, grad_norm=norm)
+
+        monkeypatch.setattr(trainer, "train_step", step)
+        return fit_run(trainer, None, RunFolder(tmp_path / out))
+
+    assert run(lambda step: step % SKIPPED_STEPS, "sometimes").step == 60
+    with pytest.raises(TrainingError, match=r"step 24: .* in 15 .* bf16 or no instead of fp16"):
+        run(lambda step: step > 8, "always")
+
+
+def test_bf16_has_the_gradient_of_the_micro_batches(small_dataset):
+    """Scores and contrastive loss are computed in float32 in every path."""
+    config, data = small_dataset
+    config = replace(config, loss=LossConfig(tasks=("contrastive",)))
+    gradients = {}
+    for micro_batch in (0, 4):
+        train = replace(config.train, precision="bf16", micro_batch=micro_batch, clip_norm=1e9)
+        trainer = Trainer(replace(config, train=train), seeded_model(config), data)
+        trainer.train_step(0)
+        named = trainer.model.named_parameters()
+        gradients[micro_batch] = {n: p.grad.clone() for n, p in named if p.grad is not None}
+    whole, parts = (torch.cat([g.flatten() for g in gradients[k].values()]) for k in (0, 4))
+    assert ((whole - parts).norm() / whole.norm()).item() < 0.005

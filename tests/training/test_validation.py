@@ -9,7 +9,7 @@ import torch
 from scale.data.batch import ProductBatch
 from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import EmbedOutput
-from scale.training.health_checks import alignment, uniformity
+from scale.training.health_checks import RECALL, alignment, uniformity
 from scale.training.validation import BEST_BY, validate
 
 COUNT = 30
@@ -54,29 +54,34 @@ def features():
 
 def test_recall_is_the_mean_over_the_twenty_directions(features):
     pooled_NMD, present_NM = features
-    recalls = []
+    recalls, gains = [], []
     for a in MODALITIES:
         for b in MODALITIES:
             if a == b:
                 continue
             i, j = INDEX[a], INDEX[b]
             both = [n for n in range(COUNT) if present_NM[n, i] and present_NM[n, j]]
-            found = 0
+            found, reciprocal = 0, 0.0
             for n in both:
                 query = pooled_NMD[n, i]
                 cosine = {g: query @ pooled_NMD[g, j] / np.linalg.norm(pooled_NMD[g, j])
                           for g in both}  # fmt: skip
-                found += n in sorted(both, key=lambda g, c=cosine: -c[g])[:10]
+                ranked = sorted(both, key=lambda g, c=cosine: -c[g])
+                found += n in ranked[:10]
+                reciprocal += 1 / (1 + ranked.index(n))
             recalls.append(found / len(both))
+            chance = sum(1 / rank for rank in range(1, len(both) + 1)) / len(both)
+            gains.append(reciprocal / len(both) - chance)
     assert len(recalls) == 20
     products = Products(present_NM, [None] * COUNT)
     result = validate(Features(torch.from_numpy(pooled_NMD)), products, torch.device("cpu"))
-    assert result.values[BEST_BY] == pytest.approx(np.mean(recalls), abs=1e-9)
+    assert result.values[RECALL] == pytest.approx(np.mean(recalls), abs=1e-9)
+    assert result.values[BEST_BY] == pytest.approx(np.mean(gains), abs=1e-9)
     assert len(set(np.round(recalls, 6))) > 10, "a mean over fewer directions must differ"
     masked = torch.from_numpy(pooled_NMD * present_NM[:, :, None]), torch.from_numpy(present_NM)
     assert result.values["val/alignment"] == pytest.approx(alignment(*masked))
     assert result.values["val/uniformity"] == pytest.approx(uniformity(*masked))
-    assert result.values.keys() == {BEST_BY, "val/alignment", "val/uniformity"}
+    assert result.values.keys() == {BEST_BY, RECALL, "val/alignment", "val/uniformity"}
     assert result.warning is None
 
 

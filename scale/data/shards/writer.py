@@ -173,7 +173,7 @@ def write_chunk(packed: list[list[bytes]], work: Path, target: Path) -> dict[str
 def write_metadata(
     read: TokenizedProducts, layout: Layout, packed: list[list[bytes]], target: Path
 ) -> None:
-    """Write a row per product: id, split, category, digest, first byte, CRC-32, lengths, contents."""
+    """Write a row per product: its facts, digest, first byte, CRC-32, lengths and contents."""
     bytes_NM = np.array([[len(part) for part in parts] for parts in packed], np.int64)
     each_M = np.array([max(1, layout.token_bytes(m)) for m in MODALITIES])
     taken_N = HEADER_BYTES + bytes_NM.sum(1)
