@@ -129,8 +129,8 @@ def require_updates(step: int, skipped: int) -> None:
     """Raise TrainingError after `SKIPPED_STEPS` consecutive steps with a non-finite gradient."""
     if skipped >= SKIPPED_STEPS:
         raise TrainingError(
-            f"step {step}: the gradient overflowed in {skipped} consecutive steps, so no weight was "
-            "updated, although the gradient scaler halved the loss scale each time. Use "
+            f"step {step}: the gradient overflowed in {skipped} consecutive steps, so no weight "
+            "was updated, although the gradient scaler halved the loss scale each time. Use "
             "train.precision bf16 or no instead of fp16."
         )
 
