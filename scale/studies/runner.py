@@ -55,8 +55,15 @@ BATCH = 256
 """Products per forward pass when measuring."""
 CHECK_EVERY = 25
 """Steps between checks for a finite loss."""
-VERSION = 1
-"""Part of every key; increase it when training or measurement of the same cell changes."""
+CODE = (
+    "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
+    "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
+    "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py", "data/normaliser.py",
+    "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py", "evaluation/retrieval.py",
+    "studies/runner.py", "studies/noise.py", "studies/damage.py", "studies/diagnosis.py",
+    "studies/weightings.py", "studies/released_code.py", "studies/systems", "studies/toy.py",
+)  # fmt: skip
+"""Modules and folders that determine the result of a run; part of every key."""
 
 
 @dataclass
@@ -296,17 +303,6 @@ def restrict(data: ProductDataset, modalities: tuple[str, ...]) -> ProductDatase
     content_id_NM[:, unused] = -1
     columns = {m: column for m, column in data.columns.items() if m in modalities}
     return replace(data, content_id_NM=content_id_NM, columns=columns)
-
-
-CODE = (
-    "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
-    "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
-    "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py", "data/normaliser.py",
-    "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py", "evaluation/retrieval.py",
-    "studies/runner.py", "studies/noise.py", "studies/damage.py", "studies/diagnosis.py",
-    "studies/weightings.py", "studies/released_code.py", "studies/systems", "studies/toy.py",
-)  # fmt: skip
-"""Modules and folders that determine the result of a run; part of every key."""
 
 
 Keys = dict[tuple[int, int], str]

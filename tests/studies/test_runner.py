@@ -1,5 +1,6 @@
 """Studies over cells and seeds: finished runs are kept and only missing ones are run."""
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -271,9 +272,32 @@ def test_key_depends_on_everything_that_decides_a_run(real, small_catalogue, mon
     # A preset's own settings count, also those that the cell does not name.
     larger = replace(bench.config, mask=replace(bench.config.mask, rate=0.3))
     others.append(runner._key(replace(bench, config=larger), cell, 0))
-    monkeypatch.setattr(runner, "VERSION", 99)
+    monkeypatch.setattr(runner, "code_version", lambda: "other code")
     others.append(runner._key(bench, cell, 0))
     assert len({key, *others}) == len(others) + 1
+
+
+def test_code_of_every_room_that_decides_a_run_is_part_of_the_key(tmp_path, monkeypatch):
+    package = Path(runner.__file__).parents[1]
+    copy = shutil.copytree(
+        package, tmp_path / "scale", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    monkeypatch.setattr(runner, "__file__", str(copy / "studies" / "runner.py"))
+    before = runner.code_version.__wrapped__()
+    for name in (
+        "losses/contrastive.py",
+        "model/scores.py",
+        "studies/noise.py",
+        "data/features.py",
+    ):
+        source = (copy / name).read_text()
+        (copy / name).write_text(f"# A comment.\n{source}")
+        assert runner.code_version.__wrapped__() == before
+        (copy / name).write_text(f"{source}\nNEW = 1\n")
+        assert runner.code_version.__wrapped__() != before
+        (copy / name).write_text(source)
+    (copy / "viz" / "theme.py").write_text("")
+    assert runner.code_version.__wrapped__() == before
 
 
 def test_invalid_preset_or_setting_raises(real, small_catalogue, tmp_path):
