@@ -181,8 +181,8 @@ scale.plot.catalogue(catalogue)
 # ## Splits
 #
 # Our CSV has no column for the **split** (划分) into training, validation and test products. So a hash of title and
-# table decides, 70 / 10 / 20. The same product is always in the same split, also after products are added; and two
-# products with the same words are in the same split, so they cannot leak.
+# table decides, 70 / 10 / 20. The same product is always in the same split, also after products are added. Products
+# with the same words (up to case and white space) or the same picture share a split, so they cannot leak.
 
 # %%
 names = [p.split for p in scale.data.with_splits(catalogue)]
