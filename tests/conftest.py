@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,10 @@ from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.model.scale import ScaleModel
 from scale.training.pretrain import pretrain
 from tests.training.small_data import FEATURES, MODEL
+
+# On a loaded machine any example may be slow.
+hypothesis.settings.register_profile("scale", deadline=None)
+hypothesis.settings.load_profile("scale")
 
 
 @pytest.fixture(scope="session", autouse=True)

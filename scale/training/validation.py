@@ -41,7 +41,7 @@ def validate(model: ScaleModel, dataset: ProductDataset, device: torch.device) -
     embeddings = embed_dataset(model, dataset, device=device, progress=False)
     arrays = ProductArrays.of(dataset, embeddings)
     labels, ids = arrays.labels, arrays.ids
-    longest = max(1, min(len(dataset), LONGEST))
+    longest = max(1, min(len(ids), LONGEST))
     found = direction_retrievals(arrays, ks=(10, longest)).values()
     # With one correct item, average precision is the reciprocal rank.
     mrr = f"mAP@{longest}"

@@ -178,7 +178,7 @@ def test_collate_agrees_with_a_slow_twin(dataset):
     assert (table.entity_RL[table.padding_RL] == -1).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(indices=st.lists(st.integers(0, 8), min_size=1, max_size=12))
 def test_a_product_does_not_depend_on_the_rest_of_its_batch(dataset, indices):
     batch = dataset.collate(indices)

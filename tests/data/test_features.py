@@ -38,7 +38,7 @@ def sine(hertz, seconds, rate=16_000):
     return np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate).astype(np.float32)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(side=st.integers(1, 5), patch=st.integers(1, 8), seed=st.integers(0, 99))
 def test_patches_round_trip(side, patch, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (side * patch, side * patch, 3), np.uint8)
@@ -113,7 +113,7 @@ def test_a_uniform_image_has_no_gradients():
     assert not hog_features(np.full((16, 16, 3), 77, np.uint8), 16)[0, 48:].any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.integers(1, 40))
 def test_a_fitted_image_keeps_its_aspect_on_white(width, height, size):
     pixels = fit_image(Image.new("RGB", (width, height), "black"), size)
@@ -134,7 +134,7 @@ def test_a_frame_is_one_vector():
     assert vectors_LF[0].min() == -1.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(frames=st.integers(1, 100), seconds=st.floats(0.5, 2.5))
 def test_audio_seconds_have_audio_frames(frames, seconds):
     config = FeatureConfig(audio_seconds=seconds, audio_frames=frames, mel_bins=20)

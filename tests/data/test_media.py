@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -162,7 +162,6 @@ def test_a_summary_needs_neither_av_nor_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@settings(deadline=None)
 @given(data=st.data(), modality=st.sampled_from(["image", "video", "audio"]))
 def test_damage_gives_content_or_media_error(tmp_path_factory, whole, data, modality):
     """Flipped bytes and cut files, mostly in the header; never another exception."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scale.data.catalogue import decode_json
@@ -62,7 +62,6 @@ def shop(tmp_path_factory) -> Path:
     return folder
 
 
-@settings(deadline=None)
 @given(record=RECORDS)
 @example(record={"id": "p", "alt": {"smell": 1, "image": "in/a.jpg"}, "labels": {"x": None}})
 def test_every_value_is_used_reported_or_null(shop, record):
@@ -88,7 +87,6 @@ def test_every_value_is_used_reported_or_null(shop, record):
     assert not RECORD_KEYS & set(product.extra)
 
 
-@settings(deadline=None)
 @given(value=JSON)
 def test_any_value_is_read_as_a_record(shop, value):
     product, problems = parse_record(value, shop, "products.jsonl:4", 4)
@@ -98,7 +96,6 @@ def test_any_value_is_read_as_a_record(shop, value):
         assert product.id == value["id"]
 
 
-@settings(deadline=None)
 @given(path=PATHS)
 @example(path="image/a.jpg")
 @example(path="in/../image/a.jpg")
@@ -122,7 +119,6 @@ def test_only_files_inside_are_accepted(shop, path):
         assert os.path.realpath(accepted) == real
 
 
-@settings(deadline=None)
 @given(value=JSON)
 def test_json_is_read_as_it_was_written(value):
     # NaN is not equal to itself, so the written forms are compared.
@@ -130,7 +126,6 @@ def test_json_is_read_as_it_was_written(value):
     assert json.dumps(decode_json(written.encode())) == written
 
 
-@settings(deadline=None)
 @given(line=st.binary(max_size=40))
 def test_any_bytes_are_json_or_a_value_error(line):
     """Any other exception would stop the reading of the whole catalogue."""

@@ -447,7 +447,7 @@ def sequences(draw, vocab_size: int):
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from([2, 1 << 16, (1 << 16) + 1, 1 << 31]))
 def test_packed_products_round_trip(data, vocab_size):
     layout, had = Layout(vocab_size, SIZES), data.draw(sequences(vocab_size))
@@ -481,7 +481,7 @@ def test_a_product_by_hand():
     assert layout.product_bytes(np.array([[3, 1, 0, 0, 2]])).tolist() == [HEADER_BYTES + 14]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60))
 def test_any_other_bytes_are_refused_or_add_up(raw):
     try:

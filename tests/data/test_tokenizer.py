@@ -118,7 +118,7 @@ def test_special_tokens_in_a_title_are_plain_characters():
     assert not np.isin(ids_NL[0, 1:-1], [0, 2, 3, 4]).any()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(batch=tables, length=st.integers(3, 40))
 def test_tables_agree_with_a_slow_twin(batch, length):
     ids_NL, padding_NL, entity_NL = encode_tables(TOKENIZER, batch, length)
@@ -132,7 +132,7 @@ def test_tables_agree_with_a_slow_twin(batch, length):
         assert (entity_L[padding_L] == -1).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(batch=tables.filter(bool))
 def test_a_table_reads_back_from_its_entities(batch):
     ids_NL, padding_NL, entity_NL = encode_tables(TOKENIZER, batch, 500)

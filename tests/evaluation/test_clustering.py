@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -24,7 +24,6 @@ pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=2, ma
 
 
 @given(pairs)
-@settings(deadline=None)
 def test_agreement_equals_scikit_learn_and_the_slow_twin(pairs):
     clusters, classes = (np.array(side) for side in zip(*pairs, strict=True))
     found = agreement(np.ones((1, len(pairs)), dtype=np.int64), clusters, classes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
@@ -41,7 +41,6 @@ full_lists = arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 12)))
 
 
 @given(rel_QK=full_lists, k=st.integers(1, 15))
-@settings(deadline=None)
 def test_all_metrics_equal_the_slow_twin(rel_QK, k):
     relevant_Q = rel_QK.sum(1)
     found = {d: metrics.average_precision_at_k(rel_QK, relevant_Q, k, d) for d in DENOMINATORS}

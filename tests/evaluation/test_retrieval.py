@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -38,7 +38,6 @@ coarse = arrays(
 
 
 @given(scores_QG=coarse, k=st.integers(1, 14))
-@settings(deadline=None)
 def test_top_k_equals_a_stable_sort(scores_QG, k):
     expected = np.argsort(-scores_QG, axis=1, kind="stable")[:, :k]
     assert np.array_equal(top_k(scores_QG, k), expected)

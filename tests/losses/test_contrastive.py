@@ -194,7 +194,9 @@ def test_half_precision_is_converted_before_the_norm(dtype):
         scores = inter_modality_scores(leaf_BMD, present_BM)
         loss_P = pair_losses(leaf_BMD, present_BM, 0.07).mean_P(weight_BP)
         (loss_P.sum() + scores.weighted_BMM.sum()).backward()
-        found.append((loss_P.detach(), scores.weighted_BMM.detach(), leaf_BMD.grad.to(dtype)))
-    for half, single in zip(*found, strict=True):
-        torch.testing.assert_close(half, single, rtol=0, atol=0)
-    assert found[0][2].isfinite().all()
+        found.append((loss_P.detach(), scores.weighted_BMM.detach(), leaf_BMD.grad.float()))
+    (*half, half_gradient), (*single, gradient) = found
+    for values, expected in zip(half, single, strict=True):
+        torch.testing.assert_close(values, expected, rtol=0, atol=0)
+    # The gradients of loss and scores are rounded before they are added.
+    torch.testing.assert_close(half_gradient, gradient, rtol=0.02, atol=0.002)

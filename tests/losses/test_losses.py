@@ -192,3 +192,18 @@ def test_official_loss_of_a_whole_batch_is_the_sum_of_the_authors_parts(make_mod
         else:
             expected = torch.nn.functional.mse_loss(prediction * weight_N1, masked.targets[m])
         torch.testing.assert_close(result.losses[SPECS[m].task], expected)
+
+
+def test_total_leaves_out_duplicates_only_if_configured(make_model, make_batch):
+    """Products that share a picture are no negatives of each other, in the pairs with images."""
+    batch = make_batch([MODALITIES] * 3)
+    content_id_BM = torch.arange(3)[:, None].repeat(1, 5)
+    content_id_BM[1, INDEX["image"]] = 0
+    masked = mask_batch(replace(batch, content_id_BM=content_id_BM), MaskConfig(), PIECES, (0,), ())
+    output = make_model()(masked.batch)
+    for ignored in (False, True):
+        config = LossConfig(tasks=("contrastive",), ignore_duplicates=ignored)
+        contents = content_id_BM if ignored else None
+        pairs = pair_losses(output.pooled_BMD, batch.present_BM, content_id_BM=contents)
+        total = scale_loss(output, masked, config).total
+        torch.testing.assert_close(total, pairs.mean_P().sum())

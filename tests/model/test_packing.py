@@ -124,7 +124,7 @@ def batches(draw):
     return layouts, products, missing, read, draw(st.sampled_from([0.0, 5.0, 100.0, 1e9]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(batches())
 def test_every_token_has_one_place(made):
     layouts, products, missing, read, overhead = made
@@ -166,7 +166,7 @@ def test_every_token_has_one_place(made):
             assert encoded_L == sorted(encoded_L)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 6 * STEP), min_size=1, max_size=12), st.sampled_from([0, 9, 60]))
 def test_groups_are_the_cheapest_cuts(counts, overhead):
     count_N = np.array(counts)

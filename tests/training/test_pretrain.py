@@ -85,6 +85,9 @@ def test_files_of_a_run_folder(whole_run):
 def test_logged_metrics_are_those_of_the_validation_split(whole_run, small_catalogue, cache):
     """Recomputed from the checkpoints `last` and `best`."""
     lines = {line["step"]: line for line in read_metrics(whole_run) if BEST_BY in line}
+    best = TrainedRun.load(whole_run, "best").model.state_dict()
+    default = TrainedRun.load(whole_run).model.state_dict()
+    assert all(torch.equal(weight, best[name]) for name, weight in default.items())
     for which in ("last", "best"):
         run = TrainedRun.load(whole_run, which)
         val_set = run.dataset(Catalogue.open(small_catalogue), "val", cache=cache)

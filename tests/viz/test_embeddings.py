@@ -75,7 +75,7 @@ def overlaps(centre_G2, extent_G2):
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=24),
     st.integers(10, 60),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_boxes_part_and_stay_in_the_frame(places, width):
     place_G2 = np.array(places, dtype=float)
     extent_G2 = np.tile([float(width), 12.0], (len(places), 1))

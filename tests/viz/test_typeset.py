@@ -10,7 +10,7 @@ TEXTS = st.text(alphabet="abcWi 　,.-模态缺失，。（）、1$_\n", max_siz
 
 
 @given(TEXTS, st.floats(30, 200), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wrapped_lines_fit(text, width, lines):
     wrapped = typeset.wrap(text, width, 9, lines)
     assert 1 <= len(wrapped) <= lines
@@ -19,7 +19,7 @@ def test_wrapped_lines_fit(text, width, lines):
 
 
 @given(TEXTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wrapping_loses_nothing_where_there_is_room(text):
     wrapped = typeset.wrap(text, 60, 9, lines=200)
     shown = "".join("".join(line.split()) for line in wrapped)
