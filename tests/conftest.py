@@ -1,7 +1,11 @@
 """Fixtures for all tests."""
 
-import json
 import os
+
+# As in `make test`. Tests that fork would wait forever for the threads of OpenMP.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
 import signal
 import wave
 from dataclasses import replace
