@@ -1,10 +1,10 @@
-# For users: make demo, make lab. For maintainers: make test-fast, make test (CONTRIBUTING.md).
+# For users: make demo, make lab. For maintainers: make test-fast, make test-quick, make test (CONTRIBUTING.md).
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-fast test-notebooks test-browser notebooks api lab lint clean
+.PHONY: demo test test-fast test-quick test-notebooks test-browser notebooks api lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
@@ -14,6 +14,10 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) test-notebooks
+
+# All tests but the slow ones, without notebooks.
+test-quick: $(STAMP) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not slow"
 
 # The core, in under 90 seconds: the inner loop of development.
 test-fast: $(STAMP) lint

@@ -21,6 +21,8 @@ from scale.talk.plan import SLIDES, read_plan, standard_plan
 from scale.training.run import TrainedRun
 from scale.viz import registry
 
+pytestmark = pytest.mark.slow
+
 STUDIES = Path(__file__).parents[2] / "figures" / "studies"
 EVERYTHING = [key for key in SLIDES if key != "map"]
 """All but the map, whose UMAP takes half a minute."""

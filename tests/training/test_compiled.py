@@ -13,6 +13,8 @@ from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
 from scale.training.transforms import checkpoint_activations, compile_layers, compiled_modules
 
+pytestmark = pytest.mark.slow
+
 SUBSETS = [("text",), ("table", "audio"), ("image", "video"), MODALITIES, ("text", "video")]
 USED = ("text", "image", "audio")
 """A modality of each kind of encoder and head, and two sizes of continuous features."""

@@ -68,6 +68,8 @@ def test_two_processes_equal_one_in_losses_gradient_and_weights(two_processes, o
             torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", small_data.SHARDED)
 def test_sharded_training_equals_one_process(sharded, one_process, name):
     """With FSDP2, each process holds half of the weights and of the moments."""
@@ -150,6 +152,8 @@ def one(command, cache_folder, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_launched_pretraining_equals_one_process_and_resumes_bit_identically(
     command, one, same_run, tmp_path, monkeypatch
 ):
@@ -170,6 +174,8 @@ def test_launched_pretraining_equals_one_process_and_resumes_bit_identically(
     same_run(resumed, two)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_sharded_pretraining_equals_one_process_and_resumes_bit_identically(
     command, one, same_run, tmp_path
 ):

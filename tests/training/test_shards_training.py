@@ -83,6 +83,7 @@ def test_run_from_the_catalogue_resumes_from_shards(
     same_run(out, whole_run)
 
 
+@pytest.mark.slow
 def test_run_with_shuffled_shards_resumes_bit_identically(
     small, small_catalogue, shards, sharded_run, same_run, tmp_path
 ):
@@ -154,6 +155,7 @@ def train_one_of_two(config: Config, shards: Path, out: Path) -> None:
     destroy_processes()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(small, shards, tmp_path):
     """Each reads its half of every batch."""
     train = replace(small.train, device="cpu", steps=4)
