@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from scale.evaluation import report
-from scale.evaluation.bootstrap import NOTHING, Estimate
+from scale.evaluation.bootstrap import NOTHING, Estimate, category_codes, category_estimates
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import Embeddings
 from scale.evaluation.probes import Examples, linear_probe
-from scale.evaluation.retrieval import ProductArrays
+from scale.evaluation.retrieval import ProductArrays, direction_retrievals, subset_retrievals
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 
 ALL = subset_name(MODALITIES)
@@ -89,6 +89,44 @@ def test_the_numbers_order_as_they_must(tree):
     assert gain.low > 0
     patterns = tree["retrieval"]["category_by_pattern"]["trained"]
     assert sum(p["mAP@1"].n for p in patterns.values()) == best.n
+
+
+def test_category_intervals_are_those_of_the_queries_categories(stages, tree):
+    products = stages["trained"]
+    code_N = category_codes(products.labels)
+
+    def bounds(e):
+        return e.category_low, e.category_high
+
+    def expected(value_Q, rows_Q):
+        e = category_estimates({0: value_Q}, {0: code_N[rows_Q]})[0]
+        return pytest.approx((e.low, e.high))
+
+    found = tree["retrieval"]
+    first = direction_retrievals(products)["image->audio"]
+    assert len(first.rows_Q) < len(code_N)
+    instance = found["instance"]
+    assert bounds(instance["trained"]["image->audio"]["mAP@1"]) == expected(
+        first.values["mAP@1"], first.rows_Q
+    )
+    assert bounds(instance["chance"]["image->audio"]["mAP@5"]) == expected(
+        first.chance["mAP@5"], first.rows_Q
+    )
+    some = subset_retrievals(products, "same")
+    whole, image = some[ALL], some["image"]
+    at = np.searchsorted(whole.rows_Q, image.rows_Q)
+    difference_Q = whole.values["mAP@5"][at] - image.values["mAP@5"]
+    assert bounds(found["differences"]["trained"][f"{ALL} - image"]["mAP@5"]) == expected(
+        difference_Q, image.rows_Q
+    )
+    pattern = "text+table+image+video"
+    has = [MODALITIES.index(m) for m in pattern.split("+")]
+    present_N5 = np.zeros((len(code_N), 5), bool)
+    present_N5[:, has] = True
+    mine_Q = (products.present_NM == present_N5).all(1)[whole.rows_Q]
+    assert bounds(found["category_by_pattern"]["trained"][pattern]["mAP@5"]) == expected(
+        whole.values["mAP@5"][mine_Q], whole.rows_Q[mine_Q]
+    )
 
 
 def test_stages_of_different_products_are_refused(stages):

@@ -98,6 +98,8 @@ def test_values_by_product_have_one_order_in_all_cells(bench):
         has_N = bench.held.present_NM[:, [INDEX[m] for m in used]].any(1)
         complete = [p.category for p in bench.held.subset(np.flatnonzero(complete_N)).products]
         asks_N = np.array([complete.count(category) > 1 for category in complete])
+        held = [p.category for p in bench.held.products]
+        assert record.categories == {"held out": held, "complete": complete}
         for test, here_N in (("held out", has_N), ("complete", asks_N)):
             values = record.queries[test]
             assert set(values) == {"mAP@5", "Recall@10"} < set(METRICS)
@@ -157,7 +159,7 @@ def test_nonfinite_loss_gives_a_failed_record(bench):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "scales"}, "unknown model 'scales'; known: scale, heads on encoder"),
+        ({"model": "scales"}, "unknown model 'scales'; known: scale, clean contrast, heads"),
         ({"model": "scale everywhere"}, "unknown model 'scale everywhere'"),
         ({"weight_fn": "best"}, "unknown weight function 'best'; known: relative"),
         ({"settings": {"train.stepz": 1}}, "unknown setting train.stepz"),
