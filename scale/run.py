@@ -134,7 +134,8 @@ class Run(TrainedRun):
             progress: show progress bars.
 
         Returns:
-            DataFrame, a row per number: task, model, item, metric, value, low, high, n (see
+            DataFrame, a row per number: task, model, item, metric, value, low, high, n,
+            category_low, category_high (see
             `scale.evaluation.report.results_frame`).
 
         Raises:

@@ -49,7 +49,7 @@ def test_evaluate_writes_what_others_rely_on(run_folder, small_catalogue, tmp_pa
     best = category["trained"][subset_name(MODALITIES)]["mAP@1"]["value"]
     assert best > category["chance"][subset_name(MODALITIES)]["mAP@1"]["value"] + 0.2
     rows = (run_folder / "results.csv").read_text().splitlines()
-    assert rows[0] == "section,stage,item,metric,value,low,high,n"
+    assert rows[0] == "section,stage,item,metric,value,low,high,n,category_low,category_high"
     assert len(rows) > 1000
     assert not (run_folder / "figures").exists()
     assert "mAP@1 by category, train split" in capsys.readouterr().out
