@@ -327,7 +327,7 @@ np.testing.assert_allclose(
 
 # %% [markdown]
 # **A bootstrap over queries does not show** whether another *training* (another seed) would give the same winner.
-# That needs several trainings; our studies use five, and make a claim only if both intervals agree (notebooks 11
+# That needs several trainings; our studies use five, and make a claim only if all intervals agree (notebooks 11
 # and 12).
 #
 # ## 31 query subsets and 20 directions

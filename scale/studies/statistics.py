@@ -1,4 +1,4 @@
-"""Statistics of a study's runs: intervals over seeds and products, tests, verdicts, summary.
+"""Statistics of a study's runs: intervals over seeds, products and categories, tests, verdicts.
 
 Two sources of variation are kept apart: training (seeds) and the choice of held-out products, which
 are resampled one by one and by category. A verdict needs all three intervals and Holm's correction
