@@ -476,11 +476,10 @@ scale.plot.study_figure(summary)
 # %%
 rows = []
 for outcome in summary.outcomes:
-    claim = outcome.comparison
+    claim, chance = outcome.comparison, f"{outcome.p_holm:.2f}"
     intervals = (outcome.seeds, outcome.products, outcome.categories)
     if claim.better["inputs"] == "text+table+image+video+audio":
         shown = [f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]" for e in intervals]
-        chance = f"{outcome.p_holm:.2f}"
         rows.append((claim.worse["system"], claim.metric, *shown, outcome.verdict, chance))
 columns = ["SCALE against", "metric", "over seeds", "over products", "over categories"]
 columns += ["SCALE is better?", "Holm p"]
