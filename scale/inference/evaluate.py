@@ -155,7 +155,8 @@ def _splits(
 
 def _check_origin(run: TrainedRun, catalogue: Catalogue) -> None:
     """Warn about splits that have changed since the run was trained."""
-    stored = json.loads(run.folder.data.read_text(encoding="utf-8"))
+    path = run.folder.data
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if "splits" not in stored and not has_splits(catalogue):
         log.warning(
             "%s: of an earlier version, which divided catalogues without splits differently: if it "
