@@ -193,7 +193,7 @@ assert [p.split for p in again][::-1] == names
 # %% [markdown]
 # ## Train
 #
-# 111 products are very few, so we start with the smallest preset, `micro`, and change three things.
+# 109 products are very few, so we start with the smallest preset, `micro`, and change three things.
 #
 # - `modalities`: there are no clips and no sounds, so no encoders for them.
 # - `tasks`: the **contrastive** losses (对比学习) only. They train the features that search uses, and take half of the
