@@ -61,7 +61,8 @@ CODE = (
     "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py", "data/normaliser.py",
     "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py", "evaluation/retrieval.py",
     "studies/runner.py", "studies/noise.py", "studies/damage.py", "studies/diagnosis.py",
-    "studies/weightings.py", "studies/released_code.py", "studies/systems", "studies/toy.py",
+    "studies/weightings.py", "studies/released_code.py", "studies/clean_contrast.py",
+    "studies/systems", "studies/toy.py",
 )  # fmt: skip
 """Modules and folders that determine the result of a run; part of every key."""
 
