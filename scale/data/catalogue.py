@@ -40,7 +40,7 @@ INFO_KEYS = ("name", "language", "licence", "source")
 SPLIT_BOUNDS = (("test", 0.2), ("val", 0.3), ("train", 1.0))
 """Upper bounds of the hash: 20 % test, 10 % validation, 70 % training."""
 SPLIT_RULE = "title, table and picture"
-"""Name of the rule of `assign_splits`, stored with a run on a catalogue without splits."""
+"""Name of the rule of `assign_splits`, stored with each run; earlier versions had another one."""
 PLACEHOLDER = 20
 """Number of products above which a shared picture may be a placeholder."""
 

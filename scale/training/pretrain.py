@@ -121,7 +121,7 @@ def _prepare(
     The main process runs first. The other processes then treat the folder as a run to resume: they
     read its files and check that they have the same settings and products.
     """
-    source, rule = _open(catalogue, options["strict"])
+    source, divided = _open(catalogue, options["strict"])
     started = rank() > 0 or _check_folder(run, resume)
     run.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(config, source, run)
@@ -135,7 +135,7 @@ def _prepare(
         data = build_dataset(source, config, tokenizer, normaliser, **options)
         problems = [*source.problems, *data.problems]
     config = fit_sizes(config, data)
-    _write_or_check(run, config, data, started, rule)
+    _write_or_check(run, config, data, started, divided)
     if rank() == 0:
         write_problems(problems, run.problems)
         if problems:
@@ -143,13 +143,16 @@ def _prepare(
     return config, data
 
 
-def _open(catalogue: Catalogue | Path | str, strict: bool) -> tuple[Catalogue | ShardFolder, str]:
-    """Open the catalogue and assign a split to each product; return also the rule of the splits."""
+def _open(catalogue: Catalogue | Path | str, strict: bool) -> tuple[Catalogue | ShardFolder, bool]:
+    """Open the catalogue and assign a split to each product.
+
+    Return also whether it was divided by `SPLIT_RULE`, because it assigns no split itself.
+    """
     if not isinstance(catalogue, Catalogue):
         if is_shards(catalogue):
-            return ShardFolder.open(catalogue), "shards"
+            return ShardFolder.open(catalogue), False
         catalogue = Catalogue.open(catalogue, strict=strict)
-    return with_splits(catalogue), "catalogue" if has_splits(catalogue) else SPLIT_RULE
+    return with_splits(catalogue), not has_splits(catalogue)
 
 
 def _check_folder(run: RunFolder, resume: bool) -> bool:
@@ -184,10 +187,14 @@ def _tokenizer(
 
 
 def _write_or_check(
-    run: RunFolder, config: Config, data: ProductDataset | ShardDataset, started: bool, rule: str
+    run: RunFolder,
+    config: Config,
+    data: ProductDataset | ShardDataset,
+    started: bool,
+    divided: bool,
 ) -> None:
     """Write config, normaliser and data fingerprint; for a run to resume, compare them."""
-    facts = {"products": len(data), "fingerprint": data.fingerprint, "splits": rule}
+    facts = {"products": len(data), "fingerprint": data.fingerprint, "splits": SPLIT_RULE}
     if not started:
         data.normaliser.save(run.normaliser)
         run.data.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -200,7 +207,7 @@ def _write_or_check(
     stored = json.loads(run.data.read_text(encoding="utf-8"))
     if "splits" not in stored:
         # Fingerprints of earlier versions ignore contents, and their splits ignored case.
-        if rule == SPLIT_RULE or stored["products"] != len(data):
+        if divided or stored["products"] != len(data):
             raise ValueError(
                 f"{run.data}: the run was started by an earlier version on other products, or with "
                 "other splits; start a new run"

@@ -100,6 +100,7 @@ FIGURES: dict[str, str] = {
     "study_noise": "studies",
     "study_modalities": "studies",
     "study_tasks": "studies",
+    "study_masking": "studies",
     "study_fusion": "studies",
     "study_faults": "studies",
     "weight_diagnosis": "studies",
@@ -133,7 +134,8 @@ CORE: tuple[str, ...] = (
     "losses", "scores_over_time", "retrieval_sheet", "retrieval_sheet_text", "retrieval_by_subset",
     "retrieval_by_direction", "study_toy", "study_scarcity", "study_missing", "study_weighting",
     "study_harmony", "study_memorising", "study_noise", "study_modalities", "study_tasks",
-    "study_fusion", "study_faults", "weight_diagnosis", "embedding_map", "umap_modality",
+    "study_masking", "study_fusion", "study_faults", "weight_diagnosis", "embedding_map",
+    "umap_modality",
 )  # fmt: skip
 """Figures of a talk about the paper and a run, in its order; of the studies, the finished ones."""
 

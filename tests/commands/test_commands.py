@@ -27,7 +27,7 @@ from scale.viz import embeddings
 def test_evaluate_writes_what_others_rely_on(run_folder, small_catalogue, tmp_path, capsys):
     code = cli.main(
         ["evaluate", str(run_folder), "--catalogue", str(small_catalogue), "--split", "train",
-         "--json", str(tmp_path / "copy.json"), "--no-figures"]
+         "--allow-train", "--json", str(tmp_path / "copy.json"), "--no-figures"]
     )  # fmt: skip
     assert code == 0
     results = json.loads((run_folder / "results.json").read_text())
