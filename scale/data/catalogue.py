@@ -10,6 +10,7 @@ import reprlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -252,16 +253,19 @@ def _groups(digest_N: np.ndarray, pictures: Sequence[tuple[int, str | Path]]) ->
 
 
 def _same_files(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return a hash by path for files that may have a copy: those of a size that occurs twice."""
+    """Return a hash by path for files that may have a copy: those of a size that occurs twice.
+
+    Unreadable files are left out; they are reported when their features are computed.
+    """
     by_size: dict[int, list[Path]] = {}
     for path in paths:
-        by_size.setdefault(path.stat().st_size, []).append(path)
-    return {
-        path: hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-        for same in by_size.values()
-        if len(same) > 1
-        for path in same
-    }
+        with suppress(OSError):
+            by_size.setdefault(path.stat().st_size, []).append(path)
+    hashes = {}
+    for path in (path for same in by_size.values() if len(same) > 1 for path in same):
+        with suppress(OSError), path.open("rb") as file:
+            hashes[path] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return hashes
 
 
 def _words_key(product: Product) -> str:

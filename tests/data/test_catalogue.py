@@ -325,6 +325,13 @@ def test_a_placeholder_picture_does_not_join_the_products(tmp_path):
     assert assign_splits(shared) == assign_splits(alone)
 
 
+def test_unreadable_pictures_do_not_stop_the_assignment_of_splits(tmp_path):
+    (tmp_path / "0.png").mkdir()
+    (tmp_path / "1.png").mkdir()
+    lost = [Product(id=f"{n}", text=f"cup {n}", image=tmp_path / f"{n}.png") for n in range(3)]
+    assert assign_splits(lost) == assign_splits([replace(p, image=None) for p in lost])
+
+
 def test_given_splits_are_kept():
     products = [Product(id="a", text="x", split="test"), Product(id="b", text="x")]
     assert assign_splits(products) == {"a": "test", "b": "train"}
