@@ -57,7 +57,7 @@ CHECK_EVERY = 25
 """Steps between checks for a finite loss."""
 CODE = (
     "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
-    "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
+    "training/run.py", "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
     "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py", "data/normaliser.py",
     "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py", "evaluation/retrieval.py",
     "studies/runner.py", "studies/noise.py", "studies/damage.py", "studies/diagnosis.py",

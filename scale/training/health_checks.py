@@ -135,14 +135,14 @@ def require_updates(step: int, skipped: int) -> None:
         )
 
 
-def small_validation_warning(products: int, split: str = "val") -> str | None:
+def small_validation_warning(products: int) -> str | None:
     """Return a message if few products choose the best checkpoint, or None."""
     if products >= FEW_PRODUCTS:
         return None
     if products < 2:
-        return f"{products} products in the split {split}: nothing is validated, best is the last"
+        return f"{products} products in the split val: nothing is validated, best is the last"
     return (
-        f"only {products} products in the split {split}: the best checkpoint is chosen by a noisy "
+        f"only {products} products in the split val: the best checkpoint is chosen by a noisy "
         "figure; compare it with the last one (scale.load(run, 'last')), or enlarge the split"
     )
 
