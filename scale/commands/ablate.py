@@ -18,7 +18,8 @@ class Ablate:
     """Run a study: small trainings on a grid of settings and seeds, with intervals.
 
     Writes the runs to <out>/<study>-<catalogue>.parquet, with a report (.md, .csv) and figures
-    (.svg, .png) beside it. If interrupted, the same command continues.
+    (.svg, .png) beside it (<study>-<catalogue>-val with --held-out val). If interrupted, the same
+    command continues.
 
     missing: policies for missing modalities. weighting: S', alternatives and controls in five
     regimes, with the contrastive losses only. harmony: the main weightings with the whole
@@ -43,6 +44,9 @@ class Ablate:
     """Fewer cells and seeds, in about five minutes."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "micro"
     """Base settings of all cells: micro (seconds per run) or tiny (minutes per run)."""
+    held_out: Literal["test", "val", "val+test"] | None = None
+    """Products to measure on: choose a default on val, report it on test. Default: test; with
+    --report-only, the split of the stored runs, test first. val+test: reports of earlier runs."""
     jobs: int | None = None
     """Number of processes; default: one per GPU, else one per core."""
     report_only: bool = False
@@ -68,12 +72,17 @@ class Ablate:
         from scale.studies.runner import load_finished, run_study
 
         if self.study in TOY_STUDIES:
+            if self.held_out is not None:
+                raise ValueError(f"the study {self.study} has no splits: omit --held-out")
             return run_toy_study(study, self.out, jobs=self.jobs, train=not self.report_only)
         if self.catalogue is None:
             raise ValueError(f"the study {self.study} needs --catalogue FOLDER")
         if self.report_only:
-            return load_finished(study, self.catalogue, self.out, self.preset)
-        return run_study(study, self.catalogue, self.out, preset=self.preset, jobs=self.jobs)
+            return load_finished(study, self.catalogue, self.out, self.preset, self.held_out)
+        held_out = self.held_out or "test"
+        return run_study(
+            study, self.catalogue, self.out, preset=self.preset, held_out=held_out, jobs=self.jobs
+        )
 
 
 def write_study(study, records, out: Path, lang: str) -> tuple:
@@ -88,7 +97,7 @@ def write_study(study, records, out: Path, lang: str) -> tuple:
     if not records:
         raise ValueError(f"no finished runs of the study {study.name} in {out}")
     summary = summarise(study, records)
-    stem = f"{study.name}-{records[0].catalogue}"
+    stem = f"{study.name}-{records[0].catalogue}" + "-val" * (records[0].held_out == "val")
     paths = write_report(out / f"{stem}.md", summary)
     suffix = "" if lang == "en" else f"-{lang}"
     for name, figure in _pictures(summary, records, lang).items():

@@ -54,6 +54,11 @@ VERDICT_WORDS = {
     "supported": "yes", "contradicted": "no, the opposite",
     "not decided": "the data do not decide", "impossible": "cannot be evaluated",
 }  # fmt: skip
+SPLITS = {
+    "test": "the test products",
+    "val": "the validation products",
+    "val+test": "validation and test products together",
+}
 FEW = 12
 """Up to this number, each comparison gets its own sentence."""
 
@@ -69,7 +74,8 @@ def conclusion(summary: Summary) -> str:
     outcomes = summary.outcomes
     same = {(o.comparison.metric, o.comparison.test) for o in outcomes}
     figure = ", by {} on {}".format(*same.pop()) if len(same) == 1 else ""
-    sentences = [f"On catalogue {summary.catalogue} with preset {summary.preset}{figure}:"]
+    where = f", measured on {SPLITS[summary.held_out]}" if summary.held_out else ""
+    sentences = [f"On catalogue {summary.catalogue} with preset {summary.preset}{where}{figure}:"]
     if len(outcomes) > FEW:
         sentences += _by_verdict(outcomes)
     else:
@@ -312,7 +318,8 @@ def _comparison_table(summary: Summary) -> str:
 def _sources(summary: Summary) -> str:
     facts = {**summary.provenance}
     products, seconds = facts.pop("products"), facts.pop("seconds")
-    facts["held-out products"] = [f"{n} ({test})" for test, n in products.items()]
+    held = f"held-out products, {summary.held_out}" if summary.held_out else "held-out products"
+    facts[held] = [f"{n} ({test})" for test, n in products.items()]
     facts["training and measuring"] = [f"{seconds:.0f} s in total"]
     lines = [f"- {name}: {', '.join(map(str, values)) or DASH}" for name, values in facts.items()]
     known = {m: METRICS.get(m, "measured in each cell") for m in summary.study.metrics}

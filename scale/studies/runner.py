@@ -44,7 +44,16 @@ from scale.studies.diagnosis import diagnose
 from scale.studies.noise import NoisyDataset, apply_noise
 from scale.studies.released_code import FAULTS, Fault
 from scale.studies.statistics import known_mean, nanmean
-from scale.studies.study import Cell, Record, Study, Test, read_records, write_records
+from scale.studies.study import (
+    EARLIER_HELD_OUT,
+    HELD_OUT,
+    Cell,
+    Record,
+    Study,
+    Test,
+    read_records,
+    write_records,
+)
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 from scale.studies.weightings import TrainingTruth, make_weight_fn
@@ -65,6 +74,8 @@ CODE = (
     "studies/systems", "studies/toy.py",
 )  # fmt: skip
 """Modules and folders that determine the result of a run; part of every key."""
+READ_ORDER = ("test", EARLIER_HELD_OUT, "val")
+"""Order in which `load_finished` looks for a split."""
 
 
 @dataclass
@@ -189,19 +200,24 @@ class StudyData:
     config: Config
     train: ProductDataset
     held: ProductDataset
-    """Validation and test products: a study selects nothing on either, and more products give
-    narrower intervals."""
+    """Products of the split `held_out`."""
     fingerprint: str
     """Hash of the products, their splits, categories and exact contents."""
+    held_out: str = "test"
 
 
 @lru_cache(maxsize=2)
-def load_study_data(folder: Path, preset: str) -> StudyData:
+def load_study_data(folder: Path, preset: str, held_out: str = "test") -> StudyData:
     """Load features, tokenizer and splits of a catalogue, once per process.
 
-    Raises ValueError for an unknown preset or a catalogue with fewer than two training or held-out
-    products.
+    `held_out` is the split to measure on: data that chose a default must not report it, so choose
+    on `val` and report on `test`.
+
+    Raises ValueError for an unknown preset or split, or a catalogue with fewer than two training or
+    held-out products.
     """
+    if held_out not in HELD_OUT:
+        raise ValueError(f"studies measure on {' or '.join(HELD_OUT)}, not on {held_out!r}")
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
     catalogue, config = with_splits(Catalogue.open(folder)), PRESETS[preset]()
@@ -209,17 +225,17 @@ def load_study_data(folder: Path, preset: str) -> StudyData:
     config = fit_vocabulary(config, tokenizer)
     data = build_dataset(catalogue, config, tokenizer, None)
     config = fit_sizes(config, data)
-    training_N = np.array([p.split == "train" for p in data.products])
+    split_N = np.array([p.split for p in data.products])
     usable_N = data.present_NM.any(axis=1)
-    train = data.subset(np.flatnonzero(training_N & usable_N))
-    held = data.subset(np.flatnonzero(~training_N & usable_N))
+    train = data.subset(np.flatnonzero((split_N == "train") & usable_N))
+    held = data.subset(np.flatnonzero((split_N == held_out) & usable_N))
     if len(train) < 2 or len(held) < 2:
         raise ValueError(
-            f"{folder}: {len(train)} products to train on and {len(held)} held out; a study needs "
-            "at least 2 of either"
+            f"{folder}: {len(train)} products to train on and {len(held)} held out ({held_out}); "
+            "a study needs at least 2 of either"
         )
     name = folder.resolve().name
-    return StudyData(name, preset, config, train, held, data.fingerprint)
+    return StudyData(name, preset, config, train, held, data.fingerprint, held_out)
 
 
 def run_facts(seed: int, started: float, device: str = "cpu") -> dict[str, Any]:
@@ -243,7 +259,7 @@ def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> R
     return Record(
         study, bench.catalogue, bench.preset, key, cell.factors, seed, status, reason,
         found.figures, found.queries, found.categories, config.to_dict(), cell.identity(),
-        run_facts(seed, started, device),
+        run_facts(seed, started, device), bench.held_out,
     )  # fmt: skip
 
 
@@ -330,6 +346,7 @@ def run_study(
     out: Path | str,
     *,
     preset: str = "micro",
+    held_out: str = "test",
     jobs: int | None = None,
     progress: bool = True,
 ) -> list[Record]:
@@ -344,15 +361,17 @@ def run_study(
         folder: the catalogue's folder.
         out: folder of the parquet file.
         preset: settings that the cells change.
+        held_out: split to measure on, `test` or `val`; runs of different splits never mix.
         jobs: number of processes; default one per GPU, else one per core.
 
     Raises:
-        ValueError: unusable catalogue, or a cell with an unknown setting or model.
+        ValueError: unusable catalogue or split, or a cell with an unknown setting or model.
         StudyError: a worker died, or a cell raised an unexpected error.
     """
     # Load here first to fill the feature cache for the workers.
-    bench = load_study_data(Path(folder), preset)
-    key, work = partial(_key, bench), partial(_work, folder=Path(folder), preset=preset)
+    bench = load_study_data(Path(folder), preset, held_out)
+    key = partial(_key, bench)
+    work = partial(_work, folder=Path(folder), preset=preset, held_out=held_out)
     return run_grid(study, key, work, Path(out), bench.catalogue, jobs, progress)
 
 
@@ -396,18 +415,31 @@ def records_path(out: Path, study: str, catalogue: str) -> Path:
 
 
 def load_finished(
-    study: Study, folder: Path | str, out: Path | str, preset: str = "micro"
+    study: Study,
+    folder: Path | str,
+    out: Path | str,
+    preset: str = "micro",
+    held_out: str | None = None,
 ) -> list[Record]:
-    """Load the finished runs of a study."""
+    """Load the finished runs of a study, all measured on one split.
+
+    Args:
+        held_out: `test`, `val`, or `val+test` for runs of earlier versions; None: the first of
+            `test`, `val+test` and `val` that any of the runs was measured on.
+    """
     path = records_path(Path(out), study.name, Path(folder).resolve().name)
-    return select_records(study, [r for r in read_records(path) if r.preset == preset])
+    found = select_records(study, [r for r in read_records(path) if r.preset == preset])
+    if held_out is None:
+        measured = {record.held_out for record in found}
+        held_out = next((split for split in READ_ORDER if split in measured), "")
+    return [record for record in found if record.held_out == held_out]
 
 
 def select_records(study: Study, records: Iterable[Record]) -> list[Record]:
     """Select the records of the study's current cells.
 
     Files can also hold cells of the full grid (for a quick study) and outdated cells. Of several
-    records with the same factors and seed, the first counts.
+    records with the same factors, seed and split, the first counts.
     """
     # Through JSON, because stored records have lists in place of tuples.
     cells = [(cell.factors, json.loads(json.dumps(cell.identity()))) for cell in study.cells]
@@ -417,7 +449,8 @@ def select_records(study: Study, records: Iterable[Record]) -> list[Record]:
             record.factors == factors and record.cell in (identity, {})
             for factors, identity in cells
         )
-        again = any((r.factors, r.seed) == (record.factors, record.seed) for r in found)
+        same = (record.factors, record.seed, record.held_out)
+        again = any((r.factors, r.seed, r.held_out) == same for r in found)
         if mine and not again:
             found.append(record)
     return found
@@ -470,14 +503,16 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(job: Job, folder: Path, preset: str) -> Record:
-    return run_cell(load_study_data(folder, preset), job.study, job.key, job.cell, job.seed)
+def _work(job: Job, folder: Path, preset: str, held_out: str) -> Record:
+    bench = load_study_data(folder, preset, held_out)
+    return run_cell(bench, job.study, job.key, job.cell, job.seed)
 
 
 def _key(bench: StudyData, cell: Cell, seed: int) -> str:
-    """Hash of products, settings, cell and seed."""
+    """Hash of products, split to measure on, settings, cell and seed."""
     facts = [
         bench.fingerprint,
+        bench.held_out,
         cell.config(bench.config, seed).to_dict(),
         cell.identity(),
         torch.cuda.is_available(),

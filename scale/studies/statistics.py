@@ -192,8 +192,8 @@ def _listed(names: Iterable[str]) -> str:
 def index_runs(study: Study, records: Iterable[Record]) -> Runs:
     """Index the records of the study's cells by factors and seed; other cells are ignored.
 
-    Raises ValueError for records of several catalogues or presets, and for two records of the same
-    cell and seed.
+    Raises ValueError for records of several catalogues, presets or splits, and for two records of
+    the same cell and seed.
     """
     places = {cell_key(study, cell.factors) for cell in study.cells}
     runs: Runs = {}
@@ -207,7 +207,7 @@ def index_runs(study: Study, records: Iterable[Record]) -> Runs:
         )
         if key[0] in places:
             runs[key] = record
-    for name in ("catalogue", "preset"):
+    for name in ("catalogue", "preset", "held_out"):
         found = sorted({getattr(record, name) for record in runs.values()})
         require(len(found) < 2, f"study {study.name}: runs of more than one {name}: {found}")
     return runs
@@ -377,6 +377,8 @@ class Summary:
     provenance: dict[str, Any]
     """seeds, device, threads, versions, commit (with `(changed)` for a modified checkout): lists;
     seconds: total; products: number by test."""
+    held_out: str = ""
+    """Split of the products measured (`Record.held_out`)."""
 
     def unfinished(self) -> list[CellSummary]:
         """Return cells with fewer runs than seeds, except those that failed."""
@@ -413,6 +415,7 @@ def summarise(study: Study, records: Sequence[Record]) -> Summary:
         tuple(compare_all(study, runs)),
         columns,
         _provenance(list(runs.values())),
+        next((record.held_out for record in runs.values()), ""),
     )
 
 

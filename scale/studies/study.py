@@ -166,6 +166,10 @@ def matches(factors: dict[str, Factor], wanted: dict[str, Factor]) -> bool:
 
 VERSION = "1"
 """Version of the file layout."""
+HELD_OUT = ("test", "val")
+"""Splits to measure on: a default is chosen on `val` and reported on `test`."""
+EARLIER_HELD_OUT = "val+test"
+"""Products of the runs stored before 30 November 2026; read, no longer measured."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ class Record:
     """`Cell.identity`: settings, noises, model, weight function and tests."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Versions, commit, dirty, device, threads, seconds, date."""
+    held_out: str = ""
+    """Split of the products measured: one of HELD_OUT or EARLIER_HELD_OUT; empty for the toy."""
 
     def figure(self, test: str, metric: str) -> float:
         """Return a figure; NaN if it was not measured."""
@@ -216,7 +222,7 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("study", "catalogue", "preset", "key", "factors")]
     + [("seed", pa.int64()), ("status", pa.string()), ("reason", pa.string())]
     + [("figures", pa.string()), ("queries", QUERIES), ("categories", CATEGORIES)]
-    + [(name, pa.string()) for name in ("config", "cell", "provenance")],
+    + [(name, pa.string()) for name in ("config", "cell", "provenance", "held_out")],
     metadata={"scale_studies": VERSION},
 )
 """Nested fields are JSON, except the values and categories by product, which are lists."""
@@ -266,5 +272,7 @@ def _record(row: dict[str, Any]) -> Record:
     for entry in row.pop("queries"):
         queries.setdefault(entry["test"], {})[entry["metric"]] = entry["values"]
     row["categories"] = {e["test"]: e["values"] for e in row.get("categories") or []}
+    if row.get("held_out") is None:
+        row["held_out"] = "" if row["preset"] == "toy" else EARLIER_HELD_OUT
     parsed = {name: json.loads(row.pop(name)) for name in JSON_FIELDS}
     return Record(**row, **parsed, queries=queries)

@@ -114,6 +114,9 @@ def test_failures_are_one_plain_line_and_two(small_catalogue, tmp_path, capsys):
         (["toy", "--seeds", "0"], "study toy: seeds must be positive"),
         (["toy", "--seeds", "-1"], "study toy: seeds must be positive"),
         (["toy", "--lang", "fr"], "fr"),
+        (["toy", "--held-out", "val"], "the study toy has no splits: omit --held-out"),
+        (["missing", "--catalogue", str(small_catalogue), "--held-out", "val+test"],
+         "studies measure on test or val, not on 'val+test'"),
     ):  # fmt: skip
         assert cli.main(["ablate", *arguments, "--out", str(tmp_path / "out")]) == 2, arguments
         printed = capsys.readouterr()
@@ -130,7 +133,7 @@ def test_help_names_every_study(capsys):
     for name in STUDIES:
         assert name in printed
         assert f"{name}:" in printed, "the help says what each study asks"
-    for option in ("--catalogue", "--seeds", "--quick", "--report-only", "--jobs"):
+    for option in ("--catalogue", "--seeds", "--quick", "--report-only", "--jobs", "--held-out"):
         assert option in printed
 
 

@@ -19,8 +19,8 @@ from scale.studies.study import METRICS, Cell
 from scale.studies.study import Test as Held
 from scale.training.run import fit_sizes, seeded_model
 
-HELD = 18
-"""Of the small catalogue's 48 products."""
+HELD = 9
+"""Test products of the small catalogue's 48; 30 are training products."""
 COMPLETE = (Held("held out"), Held("complete", complete=True))
 
 
@@ -49,12 +49,19 @@ def numbers(record):
     return {k: "nan" if math.isnan(v) else v for k, v in (figures | queries).items()}
 
 
-def test_study_data_holds_out_val_and_test(bench, small_catalogue):
+def test_study_data_holds_out_one_split(bench, small_catalogue):
     assert bench.catalogue == small_catalogue.name
     assert bench.preset == "smallest"
     assert {p.split for p in bench.train.products} == {"train"}
-    assert {p.split for p in bench.held.products} == {"val", "test"}
-    assert (len(bench.train), len(bench.held)) == (48 - HELD, HELD)
+    assert {p.split for p in bench.held.products} == {"test"}
+    assert (len(bench.train), len(bench.held)) == (30, HELD)
+    val = load_study_data(small_catalogue, "smallest", "val")
+    assert {p.split for p in val.held.products} == {"val"}
+    assert (val.train.ids, val.fingerprint) == (bench.train.ids, bench.fingerprint)
+    assert run(val).held_out == val.held_out == "val"
+    assert run(bench).held_out == bench.held_out == "test"
+    with pytest.raises(ValueError, match=r"studies measure on test or val, not on 'val\+test'"):
+        load_study_data(small_catalogue, "smallest", "val+test")
     assert bench.config.model.vocab_size == len(bench.train.tokenizer)
     assert load_study_data(small_catalogue, "smallest") is bench
 
@@ -100,7 +107,9 @@ def test_values_by_product_have_one_order_in_all_cells(bench):
         asks_N = np.array([complete.count(category) > 1 for category in complete])
         held = [p.category for p in bench.held.products]
         assert record.categories == {"held out": held, "complete": complete}
-        for test, here_N in (("held out", has_N), ("complete", asks_N)):
+        with_any = np.array(held, object)[has_N].tolist()
+        pair_N = has_N & np.array([with_any.count(category) > 1 for category in held])
+        for test, here_N in (("held out", pair_N), ("complete", asks_N)):
             values = record.queries[test]
             assert set(values) == {"mAP@5", "Recall@10"} < set(METRICS)
             assert {len(v) for v in values.values()} == {len(here_N)}
@@ -239,7 +248,7 @@ def test_unusable_study_data_raise(bench, small_catalogue, monkeypatch):
         load_study_data(small_catalogue, "huge")
     whole = Catalogue.open(small_catalogue)
     for split, message in (
-        ("train", "30 products to train on and 0 held out"),
+        ("train", r"30 products to train on and 0 held out \(test\)"),
         ("val", "no title"),
     ):
         products = [p for p in whole.products if p.split == split]

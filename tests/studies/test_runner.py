@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from scale.studies import runner
 from scale.studies.noise import missing_at_random
+from scale.studies.report import markdown
 from scale.studies.runner import (
     Job,
     StudyError,
@@ -21,6 +23,7 @@ from scale.studies.runner import (
     run_study,
     select_records,
 )
+from scale.studies.statistics import summarise
 from scale.studies.study import Cell, Record, Study, read_records, write_records
 from scale.studies.study import Test as Held
 from tests.processes import fork_workers
@@ -197,6 +200,27 @@ def test_outdated_records_are_not_loaded(threads, tmp_path):
     assert len(select_records(made, [replace(r, cell={}) for r in records])) == 3
 
 
+def test_runs_of_different_splits_never_mix(threads, tmp_path):
+    """A default is chosen on val and reported on test; earlier files measured both together."""
+    made, path = study("a", seeds=1), tmp_path / "s-cat.parquet"
+    (record,) = run(made, tmp_path)
+    splits = ("val", "val+test", "test")
+    write_records(path, [replace(record, key=split, held_out=split) for split in splits])
+    for split in splits:
+        assert [r.key for r in load_finished(made, "cat", tmp_path, held_out=split)] == [split]
+    assert [r.key for r in load_finished(made, "cat", tmp_path)] == ["test"]
+    mixed = [replace(r, seed=n) for n, r in enumerate(read_records(path))]
+    with pytest.raises(ValueError, match="more than one held_out"):
+        summarise(made, mixed)
+    # Files of earlier versions have no such column.
+    table = pq.read_table(path).drop_columns(["held_out"])
+    pq.write_table(table.slice(0, 1), path)
+    (old,) = load_finished(made, "cat", tmp_path)
+    assert old.held_out == "val+test"
+    assert "validation and test products together" in markdown(summarise(made, [old]))
+    assert "held-out products, val+test" in markdown(summarise(made, [old]))
+
+
 def test_invalid_file_raises_without_data_loss(threads, tmp_path):
     run(study(seeds=1), tmp_path)
     before = (tmp_path / "s-cat.parquet").read_bytes()
@@ -234,7 +258,7 @@ def test_study_runs_in_another_process_and_resumes(real, small_catalogue, tmp_pa
     assert (done.status, failed.status) == ("done", "failed")
     assert "products can be used for training" in failed.reason
     assert set(done.figures) == {"held out", "complete", "training"}
-    assert len(done.queries["held out"]["mAP@5"]) == 18
+    assert len(done.queries["held out"]["mAP@5"]) == 9
     assert done.catalogue == small_catalogue.name
     assert done.preset == "micro"
     assert done.config["train"]["steps"] == 2
@@ -262,6 +286,7 @@ def test_key_depends_on_everything_that_decides_a_run(real, small_catalogue, mon
     others = [
         runner._key(bench, cell, 1),
         runner._key(replace(bench, fingerprint="x"), cell, 0),
+        runner._key(replace(bench, held_out="val"), cell, 0),
         runner._key(bench, replace(cell, settings=TINY | {"train.steps": 3}), 0),
         runner._key(bench, replace(cell, noises=missing_at_random(0.5)), 0),
         runner._key(bench, replace(cell, noises=missing_at_random(0.6)), 0),
