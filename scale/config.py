@@ -19,6 +19,7 @@ from scale.modalities import MODALITIES, TASKS, parse_subset
 log = logging.getLogger(__name__)
 
 MissingPolicy = Literal["zero", "skip", "learned", "drop"]
+Contrast = Literal["pairwise", "siglip", "symile", "gram", "confu", "rince"]
 RENAMED = {"train.lean": "train.loss_positions_only"}
 """Old names of settings that are still read, with their new names."""
 
@@ -106,6 +107,8 @@ class ModelConfig:
     """Hub name or local folder of a transformers BERT that initialises text and table."""
     continuous_init: str = ""
     """timm name or local folder of a ViT that initialises image, video, audio and the JCT."""
+    contrast_parameters: tuple[str, ...] = ()
+    """Learned parameters of the contrastive loss. `Config` sets it according to `LossConfig`."""
 
     def __post_init__(self) -> None:
         require(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
@@ -152,13 +155,31 @@ class LossConfig:
 
     tasks: tuple[str, ...] = ("contrastive", *TASKS)
     """Active losses. An inactive loss is absent from the sum, not multiplied by zero."""
+    contrast: Contrast = "pairwise"
+    """Contrastive loss. `pairwise`: InfoNCE of the ten pairs of modalities, as in the paper. Of
+    other authors (losses/alternatives.py): `siglip`, `rince` on the same pairs; `symile`, `gram` on
+    all modalities of a product at once; `confu` on the pairs, and on fused pairs with a third one.
+    """
     temperature: float = 0.07
-    """Temperature of InfoNCE."""
+    """Temperature of the logits; of all losses in `contrast`."""
+    temperature_learned: bool = False
+    """Learn the temperature, and the bias of `siglip`, from the configured values. The logit scale
+    1 / temperature is limited to 100, as in CLIP."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all candidates of the softmax (0.1 in GRAM)."""
+    siglip_bias: float = -10.0
+    """Bias of the logits in `siglip`."""
+    rince_q: float = 0.1
+    """q of `rince`: 0 is InfoNCE, 1 is most robust to wrong pairs."""
+    rince_share: float = 0.01
+    """lambda of `rince`: weight of the candidates in relation to the positive pair."""
+    confu_share: float = 0.5
+    """lambda of `confu`: weight of the fused pairs; that of the pairs is 1 - lambda."""
     negatives: Literal["cross", "both"] = "cross"
     """`cross`: the negatives of an anchor of modality i are modality j of the other products.
     `both`: also their modality i, as in the released code (2B - 2 negatives)."""
     pair_reduction: Literal["sum", "mean"] = "sum"
-    """Reduction over the ten pairs; the released code uses `mean`."""
+    """Reduction over the ten pairs (or other terms of the loss); the released code uses `mean`."""
     ignore_duplicates: bool = True
     """Exclude products with identical content from each other's negatives (false negatives)."""
     weight_on: Literal["loss", "logits", "none"] = "none"
@@ -207,6 +228,43 @@ class LossConfig:
             self.weight_by == "scores" or self.weight_on != "logits",
             "loss.weight_by posterior weighs the loss: set loss.weight_on to loss",
         )
+        self._check_contrast()
+
+    def _check_contrast(self) -> None:
+        contrast, of_pairs = self.contrast, self.contrast in ("pairwise", "siglip", "rince")
+        require(0 <= self.label_smoothing < 1, "loss.label_smoothing must lie in [0, 1)")
+        require(
+            not self.label_smoothing or contrast not in ("siglip", "rince"),
+            f"loss.contrast {contrast} has no softmax: set loss.label_smoothing to 0",
+        )
+        require(
+            self.weight_on == "none" or of_pairs,
+            f"loss.contrast {contrast} has no pairs to weight: set loss.weight_on to none",
+        )
+        require(
+            self.weight_on != "logits" or contrast == "pairwise",
+            "loss.weight_on logits is available with loss.contrast pairwise only",
+        )
+        require(
+            self.negatives == "cross" or of_pairs,
+            f"loss.negatives both is not available with loss.contrast {contrast}",
+        )
+        require(0 < self.rince_q <= 1, "loss.rince_q must lie in (0, 1]")
+        require(self.rince_share > 0, "loss.rince_share must be positive")
+        require(
+            contrast != "rince" or self.rince_q <= 80 * self.temperature,
+            "exp(loss.rince_q / loss.temperature) overflows: increase loss.temperature",
+        )
+        require(0 <= self.confu_share <= 1, "loss.confu_share must lie in [0, 1]")
+
+    @property
+    def contrast_parameters(self) -> tuple[str, ...]:
+        """Learned parameters of the contrastive loss (`model.scale.ContrastParameters`)."""
+        if "contrastive" not in self.tasks:
+            return ()
+        learned = ("temperature", "bias") if self.contrast == "siglip" else ("temperature",)
+        fusion = ("fusion",) if self.contrast == "confu" else ()
+        return (learned if self.temperature_learned else ()) + fusion
 
 
 @dataclass(frozen=True)
@@ -321,7 +379,9 @@ class Config:
                 "it follows from the features",
             )
         derived = {n: size for n, size in (exact | estimated).items() if not sizes[n]}
-        object.__setattr__(self, "model", replace(self.model, **derived))
+        parameters = self.loss.contrast_parameters
+        model = replace(self.model, **derived, contrast_parameters=parameters)
+        object.__setattr__(self, "model", model)
 
     def with_features(self, **changes: Any) -> "Config":
         """Return a copy with changed `FeatureConfig` fields and the model sizes derived anew."""

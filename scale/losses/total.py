@@ -2,7 +2,7 @@
 
 L = sum_{i<j} L_CL(S'_ij) + sum_i L_Mi(S'_ii)                       (paper, section 4.3)
 
-B products, M modalities (five), P pairs (ten), N masked positions.
+B products, A of them anchors, M modalities (five), P pairs (ten), N masked positions.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scale.config import LossConfig
+from scale.config import LossConfig, require
 from scale.data.batch import ProductBatch
+from scale.losses.alternatives import (
+    confu_losses,
+    gram_losses,
+    rince_losses,
+    siglip_losses,
+    symile_losses,
+    valid_terms,
+)
 from scale.losses.contrastive import PairLosses, pair_losses
 from scale.losses.masked import masked_token_loss, masked_vector_loss
 from scale.losses.masking import MaskedBatch
 from scale.losses.weighting import Weights, configured_weights
 from scale.modalities import INDEX, SPECS
-from scale.model.scale import ScaleOutput
+from scale.model.scale import ContrastOutput, ScaleOutput
 from scale.model.scores import Scores, inter_modality_scores
+
+MAX_SCALE = 100.0
+"""Largest learned logit scale."""
 
 
 @dataclass
@@ -31,7 +42,8 @@ class LossOutput:
     scores: Scores | None
     """None for models without scores (studies/systems)."""
     pairs: PairLosses | None
-    """Unweighted InfoNCE of each pair; None if the contrastive task is inactive."""
+    """Unweighted InfoNCE of each pair, without label smoothing; None if the contrastive task is
+    inactive or another loss."""
 
     @property
     def total(self) -> Tensor:
@@ -67,7 +79,11 @@ def scale_loss(
     batch = masked.batch
     features = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
     scores = batch_scores(features, batch.present_BM, config)
-    pairs = batch_pairs(output.pooled_BMD, batch, config)
+    pairs = None
+    if uses_pairs(config):
+        # Other losses use InfoNCE for their weights only.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_info_nce(config)):
+            pairs = batch_pairs(output.pooled_BMD, output.contrast, batch, config)
     weights = None
     if weights_act(config, progress):
         if weight_fn is not None:
@@ -78,10 +94,13 @@ def scale_loss(
     losses = {}
     if "contrastive" in config.tasks:
         pair_BP = None if weights is None else weights.pair_BP
-        losses["contrastive"] = contrastive_loss(output.pooled_BMD, batch, config, pair_BP, pairs)
+        losses["contrastive"] = contrastive_loss(
+            output.pooled_BMD, output.contrast, batch, config, pair_BP, pairs
+        )
     own_BM = weights.own_BM if weights is not None and config.weight_masked else None
     losses |= masked_losses(output.predictions, masked, config, own_BM)
-    return LossOutput(losses, scores, pairs if "contrastive" in config.tasks else None)
+    logged = "contrastive" in config.tasks and config.contrast == "pairwise"
+    return LossOutput(losses, scores, pairs if logged else None)
 
 
 def weights_act(config: LossConfig, progress: float) -> bool:
@@ -100,48 +119,107 @@ def batch_scores(features: dict[str, Tensor], present_BM: Tensor, config: LossCo
     )
 
 
+def is_info_nce(config: LossConfig) -> bool:
+    """Return whether the contrastive loss is InfoNCE of the pairs, as `batch_pairs` computes it."""
+    return config.contrast == "pairwise" and not config.label_smoothing
+
+
+def uses_pairs(config: LossConfig) -> bool:
+    """Return whether `batch_pairs` is needed: as the loss, for weights, or to be logged."""
+    return config.contrast == "pairwise" or config.weight_on != "none"
+
+
+def temperature_of(contrast: ContrastOutput, config: LossConfig) -> float | Tensor:
+    """Return t, or exp(-s) t with the learned s; then 1 / t is at most 100."""
+    if contrast.log_scale_1 is None:
+        return config.temperature
+    scale_1 = contrast.log_scale_1.exp() / config.temperature
+    # A clamp would stop the gradient, which must be able to lower the scale again.
+    return 1 / (scale_1 - (scale_1 - MAX_SCALE).clamp(min=0).detach())
+
+
 def batch_pairs(
     pooled_BMD: Tensor,
+    contrast: ContrastOutput,
     batch: ProductBatch,
     config: LossConfig,
     logit_weight_BP: Tensor | None = None,
     anchors: slice | None = None,
+    label_smoothing: float = 0.0,
 ) -> PairLosses:
     """Return `pair_losses` according to `LossConfig`."""
     return pair_losses(
         pooled_BMD,
         batch.present_BM,
-        config.temperature,
+        temperature_of(contrast, config),
         config.negatives,
         logit_weight_BP,
         batch.content_id_BM if config.ignore_duplicates else None,
         anchors,
+        label_smoothing,
     )
+
+
+def batch_terms(
+    pooled_BMD: Tensor,
+    contrast: ContrastOutput,
+    batch: ProductBatch,
+    config: LossConfig,
+    logit_weight_BP: Tensor | None = None,
+    anchors: slice | None = None,
+) -> PairLosses:
+    """Return the terms of the contrastive loss `config.contrast`, see alternatives.py."""
+    smoothing = config.label_smoothing
+    if config.contrast == "pairwise":
+        return batch_pairs(pooled_BMD, contrast, batch, config, logit_weight_BP, anchors, smoothing)
+    content_id_BM = batch.content_id_BM if config.ignore_duplicates else None
+    temperature = temperature_of(contrast, config)
+    shared = {"content_id_BM": content_id_BM, "anchors": anchors}
+    present_BM, negatives = batch.present_BM, config.negatives
+    if config.contrast == "siglip":
+        bias = config.siglip_bias
+        bias = bias if contrast.bias_1 is None else bias + contrast.bias_1
+        return siglip_losses(pooled_BMD, present_BM, temperature, bias, negatives, **shared)
+    if config.contrast == "rince":
+        options = config.rince_q, config.rince_share, negatives
+        return rince_losses(pooled_BMD, present_BM, temperature, *options, **shared)
+    shared["label_smoothing"] = smoothing
+    if config.contrast == "confu":
+        require(
+            contrast.fused_BPD is not None,
+            "loss.contrast confu needs a model with the fusion of pairs: build it from the Config",
+        )
+        features = pooled_BMD, contrast.fused_BPD
+        return confu_losses(*features, present_BM, temperature, config.confu_share, **shared)
+    losses = symile_losses if config.contrast == "symile" else gram_losses
+    return losses(pooled_BMD, present_BM, temperature, **shared)
 
 
 def contrastive_loss(
     pooled_BMD: Tensor,
+    contrast: ContrastOutput,
     batch: ProductBatch,
     config: LossConfig,
     pair_BP: Tensor | None,
     pairs: PairLosses | None = None,
     anchors: slice | None = None,
-    count_P: Tensor | None = None,
 ) -> Tensor:
-    """Return the weighted total of the ten pairs.
+    """Return the weighted total of the ten pairs, or of the terms of `config.contrast`.
 
     Args:
         pair_BP: weight of each pair, a row per anchor; None: 1.
-        pairs: the unweighted losses, if they are known.
-        anchors: products whose losses are summed, see `pair_losses`; None: all.
-        count_P: products of the whole batch that have the pair, if `anchors` is a part of it: the
-            totals of all parts then add up to that of the batch.
+        pairs: `batch_pairs`, if they are known.
+        anchors: products whose losses are summed, see `pair_losses`; None: all. The totals of all
+            parts of a batch add up to that of the batch.
     """
     on_logits = pair_BP is not None and config.weight_on == "logits"
-    if on_logits or pairs is None:
-        pairs = batch_pairs(pooled_BMD, batch, config, pair_BP if on_logits else None, anchors)
-    mean_P = pairs.mean_P(None if on_logits else pair_BP, count_P)
-    return mean_P.mean() if config.pair_reduction == "mean" else mean_P.sum()
+    terms = pairs if is_info_nce(config) and not on_logits else None
+    if terms is None:
+        logit_weight_BP = pair_BP if on_logits else None
+        terms = batch_terms(pooled_BMD, contrast, batch, config, logit_weight_BP, anchors)
+    count_T = valid_terms(config.contrast, batch.present_BM).sum(0)
+    mean_T = terms.mean_P(None if on_logits else pair_BP, count_T)
+    return mean_T.mean() if config.pair_reduction == "mean" else mean_T.sum()
 
 
 def masked_losses(

@@ -4,7 +4,7 @@ B products, M modalities (five), R rows (products that have one modality), L len
 N masked positions, V vocabulary, F features.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,22 @@ from torch.nn.functional import linear
 
 from scale.config import MissingConfig, ModelConfig, require
 from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to_device
-from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.modalities import INDEX, MODALITIES, PAIRS, SPECS, subset_name
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
 from scale.model.storage import load_weights, read_settings, write_model
+
+
+@dataclass
+class ContrastOutput:
+    """Learned parts of the contrastive loss; None where it has none."""
+
+    log_scale_1: Tensor | None = None
+    """Logarithm of the factor on the configured logit scale; 0 at first."""
+    bias_1: Tensor | None = None
+    """Addition to the configured bias; 0 at first."""
+    fused_BPD: Tensor | None = None
+    """Fusion of each pair of pooled features."""
 
 
 @dataclass
@@ -27,6 +39,7 @@ class EmbedOutput:
     pooled_BMD: Tensor
     """f_1 .. f_5: pooled [CLS] features; 0 where the modality is missing."""
     present_BM: Tensor
+    contrast: ContrastOutput = field(default_factory=ContrastOutput, kw_only=True)
 
 
 @dataclass
@@ -71,6 +84,7 @@ class ScaleModel(nn.Module):
             self.poolers[m] = nn.Linear(config.width, config.width)
         self.poolers.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
+        self.contrast = ContrastParameters(config) if config.contrast_parameters else None
 
     def forward(
         self,
@@ -122,6 +136,7 @@ class ScaleModel(nn.Module):
             fused=fused,
             fused_pooled_BMD=fused_pooled_BMD,
             predictions={m: self._head(m, fused_ND) for m, fused_ND in at_masked.items()},
+            contrast=self._contrast(pooled_BMD),
         )
 
     def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
@@ -130,7 +145,8 @@ class ScaleModel(nn.Module):
         encoded = self._encode(batch, hidden or {})
         rows, _ = _rows_and_layouts(batch, encoded)
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        return EmbedOutput(self._pool(tokens, rows, len(batch)), batch.present_BM)
+        pooled_BMD = self._pool(tokens, rows, len(batch))
+        return EmbedOutput(pooled_BMD, batch.present_BM, contrast=self._contrast(pooled_BMD))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights and the settings to `model.safetensors` and `config.json`."""
@@ -177,6 +193,9 @@ class ScaleModel(nn.Module):
         """Return f_m = W_m cls_m + b_m as pooled_BMD."""
         pooled = {m: self.poolers[m](tokens_RLD[:, 0]) for m, tokens_RLD in tokens.items()}
         return _by_product(pooled, rows, products)
+
+    def _contrast(self, pooled_BMD: Tensor) -> ContrastOutput:
+        return ContrastOutput() if self.contrast is None else self.contrast(pooled_BMD)
 
     def _fuse_at(
         self,
@@ -241,6 +260,39 @@ class ContinuousHead(nn.Module):
     def forward(self, fused_ND: Tensor) -> Tensor:
         """Return predicted_NF."""
         return self.project(self.transform(fused_ND))
+
+
+class ContrastParameters(nn.Module):
+    """Learned parameters of the contrastive loss, those that `config.contrast_parameters` names.
+
+    `temperature` and `bias` (CLIP, SigLIP); `fusion`: a network for each pair of modalities, from
+    both pooled features to one (ConFu).
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        names, width = config.contrast_parameters, config.width
+        # Of one dimension, because FSDP2 cannot shard scalars.
+        self.log_scale = nn.Parameter(torch.zeros(1)) if "temperature" in names else None
+        self.bias = nn.Parameter(torch.zeros(1)) if "bias" in names else None
+        self.fusion = nn.ModuleDict()
+        for i, j in PAIRS if "fusion" in names else ():
+            if {MODALITIES[i], MODALITIES[j]} <= set(config.modalities):
+                layers = nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width)
+                self.fusion[subset_name((MODALITIES[i], MODALITIES[j]))] = nn.Sequential(*layers)
+        self.fusion.apply(initialise)
+
+    def forward(self, pooled_BMD: Tensor) -> ContrastOutput:
+        """Return the parameters and the fused pairs; 0 for pairs without a network."""
+        fused_BPD = None
+        if len(self.fusion):
+            fused = [torch.zeros_like(pooled_BMD[:, 0])] * len(PAIRS)
+            for p, (i, j) in enumerate(PAIRS):
+                name = subset_name((MODALITIES[i], MODALITIES[j]))
+                if name in self.fusion:
+                    fused[p] = self.fusion[name](pooled_BMD[:, [i, j]].flatten(1))
+            fused_BPD = torch.stack(fused, dim=1)
+        return ContrastOutput(self.log_scale, self.bias, fused_BPD)
 
 
 def _transform(width: int) -> nn.Sequential:

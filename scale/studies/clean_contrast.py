@@ -35,7 +35,7 @@ class CleanContrastModel(ScaleModel):
         """Return `scale_loss` with pooled_BMD of the clean inputs (a `LossFn` of the trainer)."""
         output = self(masked.batch, masked.hidden, masked.positions)
         clean = self.embed(unmask(masked))
-        output = replace(output, pooled_BMD=clean.pooled_BMD)
+        output = replace(output, pooled_BMD=clean.pooled_BMD, contrast=clean.contrast)
         return scale_loss(output, masked, self.loss_config, progress)
 
 

@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scale.config import LossConfig
 from scale.data.batch import ProductBatch
-from scale.losses.contrastive import LEFT, RIGHT, PairLosses
+from scale.losses.contrastive import PairLosses, valid_pairs
 from scale.losses.masking import MaskedBatch
 from scale.losses.total import (
     LossOutput,
@@ -38,11 +38,12 @@ from scale.losses.total import (
     batch_scores,
     contrastive_loss,
     masked_losses,
+    uses_pairs,
     weights_act,
 )
 from scale.losses.weighting import Weights, configured_weights
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.model.scale import ScaleModel, ScaleOutput
+from scale.model.scale import ContrastOutput, EmbedOutput, ScaleModel, ScaleOutput
 from scale.model.scores import to_float32
 from scale.training.distributed import all_reduce_sum, gather, is_sharded, world_size
 
@@ -63,7 +64,8 @@ class OutputSpec:
     """Outputs of the model that the losses use."""
 
     features: tuple[str, ...]
-    """Pooled features: `encoder`, and `fused` if S is computed from them."""
+    """Pooled features: `encoder`, `fused` if S is computed from them, and `fused_pairs` if the
+    contrastive loss fuses pairs."""
     gradients: tuple[str, ...]
     """Features that receive a gradient."""
     predictions: bool = True
@@ -77,6 +79,8 @@ class OutputSpec:
         if config.weight_gradient and weighted:
             learning.add(config.weight_features)
         used = ("encoder", "fused") if config.weight_features == "fused" else ("encoder",)
+        if "fusion" in config.contrast_parameters:
+            used, learning = (*used, "fused_pairs"), learning | {"fused_pairs"}
         return OutputSpec(used, tuple(name for name in used if name in learning))
 
 
@@ -90,6 +94,19 @@ class LossInputs:
     """As `ScaleOutput.predictions`."""
     zero: Tensor = field(default_factory=lambda: torch.zeros(()))
     """0, connected to parameters that must receive a gradient (of 0) in every process."""
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    """Learned numbers of the contrastive loss, by their names in `ContrastOutput`."""
+
+    @staticmethod
+    def of(output: EmbedOutput, names: Sequence[str]) -> "LossInputs":
+        """Return the named pooled features of a model's output, and the learned numbers."""
+        contrast = output.contrast
+        shared = {"log_scale_1": contrast.log_scale_1, "bias_1": contrast.bias_1}
+        pooled = {"encoder": output.pooled_BMD, "fused_pairs": contrast.fused_BPD}
+        if isinstance(output, ScaleOutput):
+            pooled["fused"] = output.fused_pooled_BMD
+        features = {name: pooled[name] for name in names}
+        return LossInputs(features, shared={n: v for n, v in shared.items() if v is not None})
 
 
 class LossForward(nn.Module):
@@ -116,18 +133,17 @@ class LossForward(nn.Module):
         model, options = self.model, {"loss_positions_only": self.loss_positions_only}
         if spec is None:
             return model(batch, hidden, positions, fused_pooled=self.fused, **options)
-        if not spec.predictions and spec.features == ("encoder",):
-            return LossInputs({"encoder": model.embed(batch, hidden).pooled_BMD})
+        if not spec.predictions and "fused" not in spec.features:
+            return LossInputs.of(model.embed(batch, hidden), spec.features)
         options["fused_pooled"] = "fused" in spec.features or model.run_all_encoders
         output = model(batch, hidden, positions, predictions=spec.predictions, **options)
-        pooled = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
-        features = {name: pooled[name] for name in spec.features}
-        for name in set(features) - set(spec.gradients):
-            features[name] = features[name].detach()
+        inputs = LossInputs.of(output, spec.features)
+        for name in set(spec.features) - set(spec.gradients):
+            inputs.features[name] = inputs.features[name].detach()
         if not spec.predictions:
-            return LossInputs(features)
+            return inputs
         zero = self._zero(output) if world_size() > 1 else output.pooled_BMD.new_zeros(())
-        return LossInputs(features, output.predictions, zero)
+        return replace(inputs, predictions=output.predictions, zero=zero)
 
     def _zero(self, output: ScaleOutput) -> Tensor:
         """Return 0, connected to one parameter, or under FSDP2 to all of them.
@@ -180,14 +196,17 @@ class GradientCache:
         # A single micro-batch reuses its first forward pass.
         first = self._forward(parts[0]) if len(parts) == 1 else None
 
-        own = self._own_features(parts, first)
+        own, shared = self._own_features(parts, first)
         features = {name: gather(own_RMD) for name, own_RMD in own.items()}
+        contrast = ContrastOutput(**shared, fused_BPD=features.get("fused_pairs"))
         scores = batch_scores(features, whole.present_BM, self.config)
-        pairs = self._unweighted_pairs(features["encoder"], whole, parts)
+        pairs = None
+        if uses_pairs(self.config):
+            pairs = self._unweighted_pairs(features["encoder"], contrast, whole, parts)
         weights = None
         if self.weighted:
             weights = configured_weights(self.config, scores, pairs, whole.present_BM)
-        contrastive = self._contrastive(features["encoder"], whole, parts, pairs, weights)
+        contrastive = self._contrastive(features["encoder"], contrast, whole, parts, weights)
 
         joint = contrastive
         if weights is not None and weights.own_BM.requires_grad and self.config.weight_masked:
@@ -195,14 +214,15 @@ class GradientCache:
             joint = joint + (weights.own_BM * gradient_BM).sum()
         if joint.requires_grad:
             joint.backward()
-        sums = self._backward_parts(weights, parts, first, own, masked_counts)
+        sums = self._backward_parts(weights, parts, first, own, shared, masked_counts)
 
         values = [sums.get(task, joint.new_zeros(())) for task in tasks]
         names, on = list(tasks), "contrastive" in self.config.tasks
         if on:
             names, values = ["contrastive", *names], [contrastive.detach(), *values]
         losses = dict(zip(names, all_reduce_sum(torch.stack(values)), strict=True))
-        return LossOutput(losses, scores, pairs if on else None)
+        logged = on and self.config.contrast == "pairwise"
+        return LossOutput(losses, scores, pairs if logged else None)
 
     def _forward(self, part: MicroBatch, predictions: bool = True) -> LossInputs:
         torch.manual_seed(part.seed)
@@ -211,32 +231,40 @@ class GradientCache:
 
     def _own_features(
         self, parts: Sequence[MicroBatch], first: LossInputs | None
-    ) -> dict[str, Tensor]:
-        """Pass 1: return own_RMD by name, as leaves that collect dL/df."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Pass 1: return own_RMD and shared numbers by name, as leaves that collect dL/df."""
         with torch.no_grad():
             found = [first] if first else [self._forward(part, predictions=False) for part in parts]
         own = {
             name: to_float32(torch.cat([inputs.features[name].detach() for inputs in found]))
             for name in self.spec.features
         }
-        return {n: own_RMD.requires_grad_(n in self.spec.gradients) for n, own_RMD in own.items()}
+        own = {n: own_RMD.requires_grad_(n in self.spec.gradients) for n, own_RMD in own.items()}
+        shared = found[0].shared
+        return own, {n: v.detach().clone().requires_grad_() for n, v in shared.items()}
 
     def _unweighted_pairs(
-        self, pooled_BMD: Tensor, whole: ProductBatch, parts: Sequence[MicroBatch]
+        self,
+        pooled_BMD: Tensor,
+        contrast: ContrastOutput,
+        whole: ProductBatch,
+        parts: Sequence[MicroBatch],
     ) -> PairLosses:
         """Return InfoNCE of all products and pairs, without gradient."""
         with torch.no_grad():
-            chunks = [batch_pairs(pooled_BMD, whole, self.config, None, p.place) for p in parts]
+            chunks = [
+                batch_pairs(pooled_BMD, contrast, whole, self.config, None, part.place)
+                for part in parts
+            ]
             own_RP = torch.cat([chunk.loss_BP for chunk in chunks])
-        present_BM = whole.present_BM
-        return PairLosses(gather(own_RP), present_BM[:, LEFT] & present_BM[:, RIGHT])
+        return PairLosses(gather(own_RP), valid_pairs(whole.present_BM))
 
     def _contrastive(
         self,
         pooled_BMD: Tensor,
+        contrast: ContrastOutput,
         whole: ProductBatch,
         parts: Sequence[MicroBatch],
-        pairs: PairLosses,
         weights: Weights | None,
     ) -> Tensor:
         """Return this process's share of the contrastive loss.
@@ -247,13 +275,11 @@ class GradientCache:
         total = pooled_BMD.new_zeros(())
         if "contrastive" not in self.config.tasks:
             return total
-        count_P = pairs.valid_BP.sum(0)
-
         for part in parts:
             weight_RP = None if weights is None else weights.pair_BP[part.place]
             total = total + checkpoint(
                 contrastive_loss,
-                *(pooled_BMD, whole, self.config, weight_RP, None, part.place, count_P),
+                *(pooled_BMD, contrast, whole, self.config, weight_RP, None, part.place),
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
@@ -297,6 +323,7 @@ class GradientCache:
         parts: Sequence[MicroBatch],
         first: LossInputs | None,
         own: dict[str, Tensor],
+        shared: dict[str, Tensor],
         masked_counts: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         """Pass 3: return this process's share of the masked losses by task."""
@@ -313,6 +340,10 @@ class GradientCache:
                     (to_float32(inputs.features[name]) * own[name].grad[rows]).sum()
                     for name in self.spec.gradients
                     if own[name].grad is not None
+                ]
+                joint += [
+                    (value * shared[name].grad).sum() / len(parts)
+                    for name, value in inputs.shared.items()
                 ]
                 total = torch.stack([inputs.zero, *joint, *losses.values()]).sum()
                 if total.requires_grad:

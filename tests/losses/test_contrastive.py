@@ -14,7 +14,9 @@ from scale.model.scores import inter_modality_scores
 AUTHORS_ORDER = [0, 2, 1, 3, 4]
 
 
-def slow_pair_loss(pooled_BMD, present_BM, pair, a, *, temperature, both, weight, content_id_BM):
+def slow_pair_loss(
+    pooled_BMD, present_BM, pair, a, *, temperature, both, weight, content_id_BM, smoothing
+):
     """Return InfoNCE of product a and one pair in both directions, candidate by candidate."""
 
     def cosine(x, y):
@@ -27,15 +29,18 @@ def slow_pair_loss(pooled_BMD, present_BM, pair, a, *, temperature, both, weight
 
     total = 0.0
     for i, j in (pair, pair[::-1]):
-        anchor, sums = pooled_BMD[a, i], 0.0
+        anchor, candidates = pooled_BMD[a, i], [pooled_BMD[a, j]]
         for b in range(len(pooled_BMD)):
-            if b != a and false_negative(b):
+            if b == a or false_negative(b):
                 continue
             if present_BM[b, j]:
-                sums += math.exp(weight * cosine(anchor, pooled_BMD[b, j]) / temperature)
-            if both and b != a and present_BM[b, i]:
-                sums += math.exp(weight * cosine(anchor, pooled_BMD[b, i]) / temperature)
-        total += math.log(sums) - weight * cosine(anchor, pooled_BMD[a, j]) / temperature
+                candidates.append(pooled_BMD[b, j])
+            if both and present_BM[b, i]:
+                candidates.append(pooled_BMD[b, i])
+        logits = [weight * cosine(anchor, candidate) / temperature for candidate in candidates]
+        for n, logit in enumerate(logits):
+            share = smoothing / len(logits) + (1 - smoothing) * (n == 0)
+            total += share * (math.log(sum(map(math.exp, logits))) - logit)
     return total / 2
 
 
@@ -45,8 +50,9 @@ def slow_pair_loss(pooled_BMD, present_BM, pair, a, *, temperature, both, weight
     both=st.booleans(),
     weighted=st.booleans(),
     duplicates=st.booleans(),
+    smoothing=st.sampled_from((0.0, 0.1)),
 )
-def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates):
+def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates, smoothing):
     random = torch.Generator().manual_seed(seed)
     pooled_BMD = torch.randn(len(bits), 5, 6, generator=random)
     present_BM = torch.tensor([[bool(b >> m & 1) for m in range(5)] for b in bits])
@@ -56,8 +62,9 @@ def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates):
         content_id_BM = torch.randint(0, 3, (len(bits), 5), generator=random)
         content_id_BM[~present_BM] = -1
     pairs = pair_losses(
-        pooled_BMD, present_BM, 0.5, "both" if both else "cross", weight_BP, content_id_BM
-    )
+        pooled_BMD, present_BM, 0.5, "both" if both else "cross", weight_BP, content_id_BM,
+        label_smoothing=smoothing,
+    )  # fmt: skip
     for p, pair in enumerate(PAIRS):
         for a in range(len(bits)):
             valid = bool(present_BM[a, pair[0]] and present_BM[a, pair[1]])
@@ -67,7 +74,7 @@ def test_equals_the_triple_loop(seed, bits, both, weighted, duplicates):
                 expected = slow_pair_loss(
                     pooled_BMD, present_BM, pair, a, temperature=0.5, both=both,
                     weight=1.0 if weight_BP is None else float(weight_BP[a, p]),
-                    content_id_BM=content_id_BM,
+                    content_id_BM=content_id_BM, smoothing=smoothing,
                 )  # fmt: skip
             assert pairs.loss_BP[a, p].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 

@@ -44,12 +44,20 @@ VARIANTS = {
         ACTIVE, weight_gradient=True, regression_weight_on="prediction"
     ),
     "uniform": LossConfig(weight_on="loss", weight_gradient=True, weight_uniform_share=1.0),
+    "smoothed, learned temperature": replace(
+        ACTIVE, label_smoothing=0.1, temperature_learned=True, weight_by="posterior"
+    ),
+    "siglip": replace(ACTIVE, contrast="siglip", temperature_learned=True),
+    "rince": replace(ACTIVE, contrast="rince", temperature=0.5, weight_by="posterior"),
+    "confu": LossConfig(contrast="confu", temperature_learned=True, label_smoothing=0.1),
+    "symile": LossConfig(contrast="symile", label_smoothing=0.1),
+    "gram": LossConfig(contrast="gram", temperature_learned=True, pair_reduction="mean"),
 }
 PLAIN, WEIGHTED = "none, no gradient, sample, encoder", "logits, with gradient, batch, fused"
 
 
-def model_of(policy="zero", dropout=0.0):
-    return seeded_model(setting(MIXED, LossConfig(), policy, dropout)[1]).double().train()
+def model_of(policy="zero", dropout=0.0, loss=None):
+    return seeded_model(setting(MIXED, loss or LossConfig(), policy, dropout)[1]).double().train()
 
 
 def corrupt(data, loss, place=WHOLE):
@@ -84,7 +92,7 @@ def assert_same(found, gradient, wanted, wanted_gradient):
 )
 def test_micro_batches_have_losses_and_gradient_of_the_whole_batch(name, size):
     loss, data = VARIANTS[name], SmallData(MIXED)
-    whole, parted = model_of("learned"), model_of("learned")
+    whole, parted = model_of("learned", loss=loss), model_of("learned", loss=loss)
     masked = corrupt(data, loss)
     wanted = scale_loss(whole(masked.batch, masked.hidden), masked, loss, 0.5)
     wanted.total.backward()
@@ -93,6 +101,9 @@ def test_micro_batches_have_losses_and_gradient_of_the_whole_batch(name, size):
     assert_same(found, gradients(parted), wanted, gradients(whole))
     torch.testing.assert_close(found.scores.weighted_BMM, wanted.scores.weighted_BMM)
     assert (found.pairs is None) == (wanted.pairs is None)
+    learned = [g for n, g in gradients(parted).items() if n.startswith("contrast.")]
+    assert all(g.any() for g in learned)
+    assert bool(learned) == bool(loss.contrast_parameters)
 
 
 @pytest.mark.parametrize("policy", ["zero", "skip"])
