@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from scale.data.catalogue import Catalogue, with_splits
-from scale.data.features import fit_image
-from scale.data.media import load_image
+from scale.data.media import fit_image, load_image
 from scale.evaluation.report import provenance, write_json
 from scale.files import write_whole
 from scale.seeding import generator

@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scale.files import write_whole
-from scale.modalities import MODALITIES, TASKS, parse_subset
+from scale.modalities import DISCRETE, MODALITIES, SPECS, TASKS, parse_subset
 
 log = logging.getLogger(__name__)
 
 MissingPolicy = Literal["zero", "skip", "learned", "drop"]
 Contrast = Literal["pairwise", "siglip", "symile", "gram", "confu", "rince"]
+CLIP_PREFIX = "clip:"
+"""Prefix of the name of a CLIP-like dual encoder, a source of features for text and images."""
+OWN_SOURCES = {
+    "text": ("pieces",),
+    "table": ("pieces",),
+    "image": ("patches", "hog", "file"),
+    "video": ("frames", "hog", "file"),
+    "audio": ("logmel", "file"),
+}
+"""Sources of features by modality that need no model; any other name is a frozen public model."""
 RENAMED = {"train.lean": "train.loss_positions_only"}
 """Old names of settings that are still read, with their new names."""
 
@@ -35,9 +45,9 @@ class FeatureConfig:
     """Conversion of a product's media into tokens (data/features.py). Part of the cache key."""
 
     text_length: int = 36
-    """Maximum number of word pieces of a title, including [CLS] and [SEP]."""
+    """Maximum number of word pieces of a title, including [CLS] and [SEP]; or of its vectors."""
     table_length: int = 64
-    """Maximum number of word pieces of a table, including [CLS] and [SEP]."""
+    """Maximum number of word pieces of a table, including [CLS] and [SEP]; or of its vectors."""
     image_size: int = 224
     """Side in pixels to which an image is resized (padded to a square, never cropped)."""
     patch_size: int = 16
@@ -54,21 +64,44 @@ class FeatureConfig:
     """Maximum number of log-mel frames, one vector each."""
     mel_bins: int = 80
     """Number of mel bands."""
+    text_features: str = "pieces"
+    """`pieces`: word pieces of the run's tokenizer. Otherwise the vectors of a frozen transformers
+    encoder for each word piece of a title, by hub name, local folder or the packaged name `minilm`
+    (data/weights.py), or those of `clip:NAME`, a CLIP-like dual encoder. They are computed once and
+    cached. A vector depends on the whole title, so the neighbours of a masked word contain
+    information about it: masked tasks on them are easier than on word pieces."""
+    table_features: str = "pieces"
+    """As `text_features`, for a table written as "attribute: value; ..."."""
     image_features: str = "patches"
     """`patches`: raw pixels of patches. `hog`: their colours and oriented gradients, which suffice
     for learning from a few hundred products (data/features.py). `file`: one .npy of (L, F) per
-    product, e.g. detector regions. Otherwise the name of a timm model, or a local folder, whose
-    frozen tokens are used, e.g. `vit_small_patch16_224.dino`."""
+    product, e.g. detector regions. Otherwise a timm model, whose frozen tokens are used, e.g.
+    `vit_small_patch16_224.dino`, a local folder, the packaged name `efficientnet-lite0`; or
+    `clip:NAME`, where the first token is the embedding of the image."""
     video_features: str = "frames"
-    """`frames`: raw pixels of frames. `hog`, `file` and timm names as for images, with one vector
+    """`frames`: raw pixels of frames. `hog`, `file` and models as for images, with one vector
     per frame."""
     audio_features: str = "logmel"
-    """`logmel`, or `file`."""
+    """`logmel`, `file`, or a transformers audio encoder (AST, CLAP, Whisper, wav2vec 2.0) by hub
+    name or local folder, whose tokens are averaged to at most `audio_frames`."""
+    backbone_size: int = 0
+    """Side in pixels of the input of the image and video models; 0: their own."""
+    image_grid: int = 0
+    """Average the tokens of an image model to n x n regions; 0: all tokens, 1: one mean vector."""
     tokenizer: str = ""
     """Empty: a WordPiece tokenizer trained on the training split. Otherwise a transformers
     tokenizer, by hub name or local folder."""
     vocab_size: int = 4096
     """Maximum vocabulary size of a trained WordPiece tokenizer."""
+
+    def __post_init__(self) -> None:
+        require(self.backbone_size >= 0, "features.backbone_size must not be negative")
+        require(self.image_grid >= 0, "features.image_grid must not be negative")
+
+    def backbone(self, modality: str) -> str:
+        """Return the name of the frozen model that a modality's features come from; empty: none."""
+        source = getattr(self, f"{modality}_features")
+        return "" if source in OWN_SOURCES[modality] else source
 
 
 @dataclass(frozen=True)
@@ -99,6 +132,9 @@ class ModelConfig:
     audio_length: int = 0
     vocab_size: int = 0
     """V: number of word pieces, shared by text and table. Training sets it to the tokenizer's."""
+    text_features: int = 0
+    """F: size of a text vector of a frozen model; 0: word pieces. Likewise below."""
+    table_features: int = 0
     image_features: int = 0
     """F: size of an image vector; likewise below."""
     video_features: int = 0
@@ -119,8 +155,12 @@ class ModelConfig:
         return getattr(self, f"{modality}_length")
 
     def feature_size(self, modality: str) -> int:
-        """Return the size of a continuous modality's input vectors."""
+        """Return the size of a modality's input vectors; 0: word pieces."""
         return getattr(self, f"{modality}_features")
+
+    def continuous(self, modality: str) -> bool:
+        """Return whether the tokens of a modality are vectors, not word pieces."""
+        return SPECS[modality].kind == "continuous" or self.feature_size(modality) > 0
 
 
 @dataclass(frozen=True)
@@ -435,6 +475,10 @@ def _sizes(features: FeatureConfig) -> tuple[dict[str, int], dict[str, int]]:
     """Return the sizes of `ModelConfig` that the features determine, and defaults for others."""
     exact = {"text_length": features.text_length, "table_length": features.table_length}
     open_sizes = {"vocab_size": features.vocab_size}
+    for m in DISCRETE:
+        # Known when the vectors are computed; until then, MiniLM's.
+        target, size = (open_sizes, 384) if features.backbone(m) else (exact, 0)
+        target[f"{m}_features"] = size
     visual = {
         "image": (features.image_features, (features.image_size // features.patch_size) ** 2,
                   features.patch_size),
@@ -445,6 +489,10 @@ def _sizes(features: FeatureConfig) -> tuple[dict[str, int], dict[str, int]]:
         target = exact if computed else open_sizes
         target[f"{m}_length"] = length
         target[f"{m}_features"] = vector_size(source, side)
+    if features.backbone("image") and features.image_grid:
+        # CLIP-like models add the embedding of the whole image.
+        embedding = features.image_features.startswith(CLIP_PREFIX)
+        open_sizes["image_length"] = features.image_grid**2 + embedding
     target = exact if features.audio_features == "logmel" else open_sizes
     target |= {"audio_length": features.audio_frames, "audio_features": features.mel_bins}
     return exact, open_sizes

@@ -98,3 +98,10 @@ class _WithoutDocstrings(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         value = node.value
         return None if isinstance(value, ast.Constant) and isinstance(value.value, str) else node
+
+
+def default_cache_folder() -> Path:
+    """Return $SCALE_CACHE, or else $XDG_CACHE_HOME/scale, or else ~/.cache/scale."""
+    if os.environ.get("SCALE_CACHE"):
+        return Path(os.environ["SCALE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scale"

@@ -11,7 +11,8 @@ class Modality:
 
     name: str
     kind: Literal["discrete", "continuous"]
-    """discrete: a sequence of word-piece ids; continuous: a sequence of vectors."""
+    """discrete: a sequence of word-piece ids; continuous: a sequence of vectors. Text and table are
+    continuous too if their features come from a frozen model (`ModelConfig.continuous`)."""
     task: str
     """Abbreviation of its pretext task (paper, section 4.2)."""
     task_title: str

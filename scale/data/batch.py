@@ -20,13 +20,13 @@ class Tokens:
     """Tokens of one modality, with rows only for the products that have it."""
 
     values: Tensor
-    """ids_RL (int64) of a discrete modality, feats_RLF (float32) of a continuous one."""
+    """ids_RL (int64) of word pieces, or feats_RLF (float32)."""
     padding_RL: Tensor
     """True at positions without a token."""
     rows_R: Tensor
     """Index in the batch of each row's product, ascending."""
     entity_RL: Tensor | None = None
-    """Table only: number of the attribute or value that a word piece belongs to, counted from 0
+    """Table only: number of the attribute or value that a token belongs to, counted from 0
     in each row; attributes are even, values odd; -1 for structure, [CLS], [SEP] and padding."""
     host: "TokenLayout | None" = None
     """CPU copy of row indices and padding, for tokens on another device."""
@@ -49,6 +49,11 @@ class Tokens:
         if self.host is not None:
             return self.host
         return TokenLayout(self.rows_R.cpu().numpy(), self.padding_RL.cpu().numpy())
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the tokens are vectors."""
+        return self.values.ndim == 3
 
     @property
     def padded(self) -> bool:

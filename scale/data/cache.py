@@ -8,37 +8,51 @@ import io
 import json
 import multiprocessing
 import os
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from scale.config import FeatureConfig
-from scale.data.features import Backbone, backbone_identity, extract
+from scale.data.backbones import PICTURES, TEXTS, Backbone, backbone_identity, load_backbone
+from scale.data.features import extract, load_media
 from scale.data.media import MediaError, content_hash
-from scale.files import replacing
+from scale.data.tokenizer import write_table
+from scale.files import default_cache_folder, replacing
+from scale.modalities import CONTINUOUS
 
 VERSION = 1
 """Part of every key; increase it when the code computes different features from the same file."""
 
 PICTURE, CLIP = ("image_size", "patch_size"), ("video_frames", "frame_size")
-OWN_SOURCES = {
+SOUND = ("audio_seconds", "audio_frames")
+SETTINGS = {
     "image": {"patches": PICTURE, "hog": PICTURE},
     "video": {"frames": CLIP, "hog": CLIP},
-    "audio": {"logmel": ("sample_rate", "audio_seconds", "audio_frames", "mel_bins")},
+    "audio": {"logmel": ("sample_rate", *SOUND, "mel_bins")},
 }
-"""Feature sources that need neither a model nor a feature file, and the settings they depend on;
-cached features stay valid when other settings change."""
+"""Settings that the features of a source depend on; cached features stay valid when other settings
+change."""
+MODEL_SETTINGS = {
+    "text": ("text_length",),
+    "table": ("table_length",),
+    "image": ("backbone_size", "image_grid"),
+    "video": ("video_frames", "backbone_size"),
+    "audio": SOUND,
+}
+"""Likewise for the features of a frozen model."""
 
 IN_MEMORY_BYTES = 4 << 30
 """Concatenated features above this size are memory-mapped instead of read."""
 
 CHECKSUM_BYTES = 16
-FILES_AT_ONCE = 4096
+AHEAD = 128
+"""Files that are decoded ahead of the slowest step."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder)
+        self.folder = default_cache_folder() if folder is None else Path(folder)
 
     def path(self, key: str) -> Path:
         """Return the path of the file of a key, which need not exist."""
@@ -134,13 +148,6 @@ class FeatureCache:
         return values_TF
 
 
-def default_folder() -> Path:
-    """Return $SCALE_CACHE, or else $XDG_CACHE_HOME/scale, or else ~/.cache/scale."""
-    if os.environ.get("SCALE_CACHE"):
-        return Path(os.environ["SCALE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scale"
-
-
 def compute_features(
     jobs: Iterable[FeatureJob],
     config: FeatureConfig,
@@ -151,28 +158,69 @@ def compute_features(
 
     Uses threads, because decoders, resizing and models release the GIL and scripts then need no
     `if __name__ == "__main__"`. `workers` defaults to the number of cores; 1 works in the calling
-    thread. Each finished file is stored at once, so interrupted work continues where it stopped.
-    Failures are not stored; the next call retries them.
+    thread. Frozen models run in the calling thread, in batches. Finished files are stored at once,
+    so interrupted work continues where it stopped. Failures are not stored; the next call retries
+    them.
     """
     jobs = list(dict.fromkeys(jobs))
     extractor = _Extractor(config, cache)
     results: dict[FeatureJob, CachedFeatures | MediaError] = {}
+    waiting: dict[str, list[_Decoded]] = {}
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    # In a worker process, the parent shows the progress.
-    silent = multiprocessing.parent_process() is not None
-    with tqdm(total=len(jobs), desc="features", unit=" files", delay=1, disable=silent) as bar:
+
+    with _progress(len(jobs), "features", " files") as bar:
+
+        def encode(modality: str) -> None:
+            found = extractor.encode(modality, waiting.pop(modality, []))
+            results.update(found)
+            bar.update(len(found))
+
         pool = ThreadPoolExecutor(workers) if workers > 1 else None
         try:
-            for at in range(0, len(jobs), FILES_AT_ONCE):
-                chunk = jobs[at : at + FILES_AT_ONCE]
-                made = pool.map(extractor.extract, chunk) if pool else map(extractor.extract, chunk)
-                for job, result in zip(chunk, made, strict=True):
-                    results[job] = result
+            for job, found in zip(jobs, _map(pool, extractor.extract, jobs), strict=True):
+                if isinstance(found, _Decoded):
+                    waiting.setdefault(job.modality, []).append(found)
+                    if len(waiting[job.modality]) == PICTURES:
+                        encode(job.modality)
+                else:
+                    results[job] = found
                     bar.update()
+            for modality in list(waiting):
+                encode(modality)
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)
+            extractor.release()
     return results
+
+
+def _map(pool: Executor | None, function: Callable, values: Sequence) -> Iterator:
+    """Yield function(value) in order; a pool is at most AHEAD values ahead, to bound memory."""
+    if pool is None:
+        yield from map(function, values)
+        return
+    running = deque(pool.submit(function, value) for value in values[:AHEAD])
+    for value in values[AHEAD:]:
+        yield running.popleft().result()
+        running.append(pool.submit(function, value))
+    while running:
+        yield running.popleft().result()
+
+
+def _progress(total: int, name: str, unit: str) -> tqdm:
+    # In a worker process, the parent shows the progress.
+    silent = multiprocessing.parent_process() is not None
+    return tqdm(total=total, desc=name, unit=unit, delay=1, disable=silent)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A media file that a frozen model has to encode."""
+
+    job: FeatureJob
+    key: str
+    content: str
+    prepared: Any
 
 
 class _Extractor:
@@ -180,11 +228,11 @@ class _Extractor:
 
     def __init__(self, config: FeatureConfig, cache: FeatureCache) -> None:
         self.config, self.cache = config, cache
-        self.settings = {m: feature_settings(m, config) for m in OWN_SOURCES}
-        self.models: dict[str, Backbone] = {}
-        self.lock = threading.Lock()
+        self.settings = {m: feature_settings(m, config) for m in CONTINUOUS}
+        self.used: set[Backbone] = set()
 
-    def extract(self, job: FeatureJob) -> CachedFeatures | MediaError:
+    def extract(self, job: FeatureJob) -> CachedFeatures | MediaError | _Decoded:
+        """Return cached features, or compute them; files for a frozen model are only decoded."""
         try:
             with job.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "blake2b").hexdigest()
@@ -192,20 +240,44 @@ class _Extractor:
             return MediaError(job.path, f"unreadable: {error.strerror}")
         key = _key(digest, self.settings[job.modality])
         try:
-            features_LF = self.cache.get_or_compute(key, lambda: self._features(job))
+            features_LF, prepared = self.cache.load(key), None
+            if features_LF is None and self.config.backbone(job.modality):
+                media = load_media(job.modality, job.path, self.config)
+                prepared = self._backbone(job.modality).prepare(job.modality, media)
+            elif features_LF is None:
+                features_LF = _half(extract(job.modality, job.path, self.config), job.path)
+                self.cache.store(key, features_LF)
             content = self._content(job, digest) if job.hashed else ""
         except MediaError as error:
             return error
+        if features_LF is None:
+            return _Decoded(job, key, content, prepared)
         return CachedFeatures(key, *features_LF.shape, content)
 
-    def _features(self, job: FeatureJob) -> np.ndarray:
-        features_LF = extract(job.modality, job.path, self.config, self._model(job.modality))
-        # Values beyond float16 become infinite, which is checked below.
-        with np.errstate(over="ignore"):
-            half_LF = features_LF.astype(np.float16)
-        if not np.isfinite(half_LF).all():
-            raise MediaError(job.path, "non-finite features: a value does not fit into float16")
-        return half_LF
+    def encode(
+        self, modality: str, decoded: Sequence[_Decoded]
+    ) -> dict[FeatureJob, CachedFeatures | MediaError]:
+        """Encode and store the features of some files of a modality; return them by job."""
+        distinct = {found.key: found for found in decoded}
+        prepared = [found.prepared for found in distinct.values()]
+        encoded = self._backbone(modality).encode(modality, prepared, self.config)
+        made = dict(zip(distinct, encoded, strict=True))
+        results: dict[FeatureJob, CachedFeatures | MediaError] = {}
+        for found in decoded:
+            try:
+                half_LF = _half(made[found.key], found.job.path)
+            except MediaError as error:
+                results[found.job] = error
+                continue
+            if distinct[found.key] is found:
+                self.cache.store(found.key, half_LF)
+            results[found.job] = CachedFeatures(found.key, *half_LF.shape, found.content)
+        return results
+
+    def release(self) -> None:
+        """Free the memory of the device."""
+        for backbone in self.used:
+            backbone.release()
 
     def _content(self, job: FeatureJob, digest: str) -> str:
         if job.path.suffix == ".npy":
@@ -216,26 +288,97 @@ class _Extractor:
         )
         return str(found)
 
-    def _model(self, modality: str) -> Backbone | None:
-        source = getattr(self.config, f"{modality}_features")
-        if source in OWN_SOURCES[modality] or source == "file":
-            return None
-        with self.lock:
-            if source not in self.models:
-                self.models[source] = Backbone(source)
-            return self.models[source]
+    def _backbone(self, modality: str) -> Backbone:
+        backbone = load_backbone(modality, self.config)
+        self.used.add(backbone)
+        return backbone
+
+
+def compute_text_features(
+    modality: str, values: Sequence[Any], config: FeatureConfig, cache: FeatureCache
+) -> tuple[list[CachedFeatures], list[np.ndarray]]:
+    """Encode titles or tables with a frozen model, in batches, into the cache.
+
+    Returns the cached features of each value, and entity_L (int16) of its vectors: as
+    `Tokens.entity_RL` for tables, -1 for titles. Equal values share cached features.
+    """
+    written = {v: _text_key(v, modality, config) for v in dict.fromkeys(values)}
+    shapes = {v: _load_text(cache, key) for v, key in written.items()}
+    todo = [value for value, found in shapes.items() if found is None]
+    if todo:
+        # Texts of similar length are encoded together.
+        todo.sort(key=lambda value: len(str(value)))
+        backbone = load_backbone(modality, config)
+        try:
+            with _progress(len(todo), modality, " texts") as bar:
+                for at in range(0, len(todo), TEXTS):
+                    part = todo[at : at + TEXTS]
+                    for value, made in zip(
+                        part, _encode_texts(modality, part, config, backbone), strict=True
+                    ):
+                        key = written[value]
+                        cache.store(_entity_key(key), made[1])
+                        cache.store(key, made[0])
+                        shapes[value] = made[0].shape, made[1]
+                    bar.update(len(part))
+        finally:
+            backbone.release()
+    found = [(CachedFeatures(written[v], *shapes[v][0], ""), shapes[v][1]) for v in values]
+    return [item for item, _ in found], [entity_L for _, entity_L in found]
+
+
+def _text_key(value: Any, modality: str, config: FeatureConfig) -> str:
+    digest = _digest(json.dumps(value).encode()).hex()
+    return _key(digest, feature_settings(modality, config))
+
+
+def _entity_key(key: str) -> str:
+    return _digest(f"entities of {key}".encode()).hex()
+
+
+def _load_text(cache: FeatureCache, key: str) -> tuple[tuple[int, int], np.ndarray] | None:
+    features_LF, entity_L = cache.load(key), cache.load(_entity_key(key))
+    return None if features_LF is None or entity_L is None else (features_LF.shape, entity_L)
+
+
+def _encode_texts(
+    modality: str, values: Sequence[Any], config: FeatureConfig, backbone: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield features_LF (float16) and entity_L of each title or table."""
+    written = [(v, np.full(len(v), -1, np.int16)) if isinstance(v, str) else write_table(v)
+               for v in values]  # fmt: skip
+    if modality == "table" and not backbone.tokenizer.is_fast:
+        raise ValueError(
+            f"table_features {backbone.name!r}: its tokenizer does not locate tokens in the text"
+        )
+    length = getattr(config, f"{modality}_length")
+    encoded = backbone.encode_texts([text for text, _ in written], length)
+    for (text, entity_C), found in zip(written, encoded, strict=True):
+        # The last entry is for vectors of the whole text, whose index is -1.
+        entity_L = np.append(entity_C, np.int16(-1))[found.last_L]
+        yield _half(found.vectors_LF, f"{modality} {text[:40]!r}"), entity_L
+
+
+def _half(features_LF: np.ndarray, path: Path | str) -> np.ndarray:
+    """Convert features to float16; raise MediaError if a value does not fit."""
+    # Values beyond float16 become infinite, which is checked below.
+    with np.errstate(over="ignore"):
+        half_LF = features_LF.astype(np.float16)
+    if not np.isfinite(half_LF).all():
+        raise MediaError(path, "non-finite features: a value does not fit into float16")
+    return half_LF
 
 
 def feature_settings(modality: str, config: FeatureConfig) -> dict[str, object]:
     """Return the settings that the features of a modality depend on: part of their key."""
-    source = getattr(config, f"{modality}_features")
-    names = OWN_SOURCES[modality].get(source, ())
-    if source not in OWN_SOURCES[modality] and source != "file":
-        if modality == "audio":
-            raise ValueError(f"audio_features is {source!r}; known: logmel, file")
-        names = ("video_frames",) if modality == "video" else ()
+    source, model = getattr(config, f"{modality}_features"), config.backbone(modality)
+    names = MODEL_SETTINGS[modality] if model else SETTINGS[modality].get(source, ())
+    settings = {n: getattr(config, n) for n in names}
+    if model:
         source = backbone_identity(source)
-    return {"modality": modality, "source": source, **{n: getattr(config, n) for n in names}}
+        # Absent at 0, so that features of earlier versions stay valid.
+        settings = {n: value for n, value in settings.items() if value}
+    return {"modality": modality, "source": source, **settings}
 
 
 def _key(digest: str, settings: dict[str, object]) -> str:

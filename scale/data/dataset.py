@@ -22,7 +22,13 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import FeatureConfig
 from scale.data.batch import ProductBatch, Tokens
-from scale.data.cache import CachedFeatures, FeatureCache, FeatureJob, compute_features
+from scale.data.cache import (
+    CachedFeatures,
+    FeatureCache,
+    FeatureJob,
+    compute_features,
+    compute_text_features,
+)
 from scale.data.catalogue import Catalogue
 from scale.data.duplicates import content_key
 from scale.data.media import MediaError
@@ -50,7 +56,7 @@ class Column:
     entity_T: np.ndarray | None = None
     """Table only: as `Tokens.entity_RL`."""
     mean_F: np.ndarray | None = None
-    """Continuous only: standardisation, x' = (x - mean_F) / spread_F."""
+    """Vectors only: standardisation, x' = (x - mean_F) / spread_F."""
     spread_F: np.ndarray | None = None
 
     @property
@@ -94,13 +100,20 @@ class Column:
             yield self.values[at : at + CHUNK][wanted_T[at : at + CHUNK]]
 
 
-def discrete_column(
+def language_column(
     modality: str,
     products: Sequence[View],
+    config: FeatureConfig,
     tokenizer: PreTrainedTokenizerBase,
     longest: int,
+    cache: FeatureCache,
 ) -> Column | None:
-    """Return titles or tables as sequences of at most `longest` ids; None if no product has one."""
+    """Return titles or tables as sequences of at most `longest` tokens; None if there are none.
+
+    Word pieces of `tokenizer`, or vectors of a frozen model (from the cache, or added to it).
+    """
+    if config.backbone(modality):
+        return _text_vectors(modality, products, config, longest, cache)[0]
     rows = [i for i, product in enumerate(products) if getattr(product, modality) is not None]
     if not rows:
         return None
@@ -116,6 +129,29 @@ def discrete_column(
         fill=tokenizer.pad_token_id,
         entity_T=entity[0][~padding_RL] if entity else None,
     )
+
+
+def _text_vectors(
+    modality: str,
+    products: Sequence[View],
+    config: FeatureConfig,
+    longest: int,
+    cache: FeatureCache,
+) -> tuple[Column | None, dict[int, CachedFeatures]]:
+    """Return the vectors of titles or tables, and the cached features by row."""
+    values = {
+        row: value
+        for row, product in enumerate(products)
+        if (value := getattr(product, modality)) is not None
+    }
+    found, entities = compute_text_features(modality, list(values.values()), config, cache)
+    items = dict(zip(values, found, strict=True))
+    column = continuous_column(items, len(products), cache, longest)
+    if column is not None and modality == "table":
+        distinct = dict(zip((item.key for item in found), entities, strict=True))
+        entity_T = np.concatenate([entity_L[:longest] for entity_L in distinct.values()])
+        column = replace(column, entity_T=entity_T)
+    return column, items
 
 
 def read_media(
@@ -264,14 +300,17 @@ def tokenize_products(
         else:
             longest = getattr(config, f"{m}_length")
             longest = min(longest, lengths.get(m, longest))
-            column = discrete_column(m, products, tokenizer, longest)
+            if config.backbone(m):
+                column, media[m] = _text_vectors(m, products, config, longest, cache)
+            else:
+                column = language_column(m, products, config, tokenizer, longest, cache)
         if column is not None:
             columns[m] = column
     contents = {m: _contents(products, m, c, media.get(m, {})) for m, c in columns.items()}
     cut = {
         m: sum(item.length > lengths[m] for item in items.values())
         for m, items in media.items()
-        if m in lengths
+        if m in lengths and m in CONTINUOUS
     }
     digests = tuple(
         _digest(p, {m: getattr(p, m) for m in ("text", "table") if m in columns}
@@ -400,8 +439,8 @@ class ProductDataset:
 
     @property
     def feature_sizes(self) -> dict[str, int]:
-        """F of each continuous modality that occurs, as required in ModelConfig."""
-        return {m: self.columns[m].values.shape[1] for m in CONTINUOUS if m in self.columns}
+        """F of each modality of vectors that occurs, as required in ModelConfig."""
+        return {m: c.values.shape[1] for m, c in self.columns.items() if c.continuous}
 
     def collate(self, indices: Sequence[int] | np.ndarray | Tensor) -> ProductBatch:
         """Return the batch of the products at `indices`, in that order.

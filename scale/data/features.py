@@ -1,24 +1,20 @@
-"""Feature vectors of media: patches, HOG descriptors, log-mel, and frozen timm backbones.
+"""Feature vectors of media: patches, HOG descriptors, log-mel, feature files, frozen models.
 
 H, W height and width in pixels, C three colours, T frames of a video, S samples of audio, K cells,
 O orientations, L length of a sequence, F features of one vector.
 """
 
-import hashlib
-import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from safetensors import SafetensorError
-from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
-from scale.data.media import MediaError, load_audio, load_image, load_video
+from scale.data.backbones import Backbone, audio_rate
+from scale.data.media import MediaError, fit_image, load_audio, load_image, load_video
 
 FLOOR_DB = -100.0
 """Level (relative to full scale) below which audio counts as silence."""
@@ -30,24 +26,6 @@ ORIENTATIONS = 9
 """Bins of unsigned orientation, 20 degrees each."""
 POINTS = 2
 """Colour points along the side of a cell."""
-
-
-def resize_image(picture: Image.Image, size: int) -> Image.Image:
-    """Return the image as RGB with longer side `size`, without change of aspect or padding."""
-    scale = size / max(picture.size)
-    width, height = (max(1, round(side * scale)) for side in picture.size)
-    return picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-
-
-def fit_image(picture: Image.Image, size: int) -> np.ndarray:
-    """Return pixels_HWC (uint8) of a size x size square: aspect kept, centred on white.
-
-    An image that `resize_image` resized to this size is padded and otherwise unchanged.
-    """
-    fitted = resize_image(picture, size)
-    square = Image.new("RGB", (size, size), "white")
-    square.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
-    return np.asarray(square)
 
 
 def to_patches(pixels_HWC: np.ndarray, patch: int) -> np.ndarray:
@@ -193,99 +171,6 @@ def _mel_tools(sample_rate: int, hop: int, mel_bins: int) -> tuple[np.ndarray, n
     return window / window.sum(), filters
 
 
-class Backbone:
-    """A frozen timm model: patch tokens of an image, one pooled vector per frame of a video.
-
-    Images are fitted to the input size of the model (aspect kept, padded with white, not cropped)
-    and normalised by its mean and standard deviation.
-    """
-
-    def __init__(self, name: str, device: torch.device | str = "auto") -> None:
-        """Load a model.
-
-        Args:
-            name: a timm model such as `vit_small_patch16_224.dino` or `hf-hub:owner/model`, with
-                weights from the hub; or a local folder with timm's config.json and safetensors
-                (as written by `timm.models.save_for_hf`).
-            device: `auto` is CUDA if available, otherwise the CPU.
-
-        Raises ValueError with the name of the model and the reason if it does not load.
-        """
-        import timm
-
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.name = name
-        self.device = torch.device(device)
-        self.identity = backbone_identity(name)
-        self.lock = threading.Lock()
-        """One call at a time: several threads decode, but the model already uses every core."""
-        self.model = load_timm(name).eval().requires_grad_(False).to(self.device)
-        settings = timm.data.resolve_model_data_config(self.model)
-        self.size: int = settings["input_size"][-1]
-        self.mean_C = torch.tensor(settings["mean"], device=self.device)
-        self.spread_C = torch.tensor(settings["std"], device=self.device)
-
-    def tokens(self, picture: Image.Image) -> np.ndarray:
-        """Return tokens_LF (float32) of an image from the last layer, without [CLS] and registers.
-
-        Tokens of a convolutional model are the L = H W positions of its feature map, row by row.
-        """
-        with self.lock, torch.inference_mode():
-            features = self.model.forward_features(self._inputs([picture]))
-        if features.ndim == 4 and getattr(self.model, "output_fmt", "NCHW") == "NCHW":
-            features = features.permute(0, 2, 3, 1)
-        prefix = getattr(self.model, "num_prefix_tokens", 0) if features.ndim == 3 else 0
-        tokens_LF = features[0].reshape(-1, features.shape[-1])[prefix:]
-        return tokens_LF.float().cpu().numpy()
-
-    def pooled(self, frames_THWC: np.ndarray) -> np.ndarray:
-        """Return vectors_TF (float32): each frame (uint8 RGB) pooled as the model does."""
-        inputs = self._inputs([Image.fromarray(frame) for frame in frames_THWC])
-        with self.lock, torch.inference_mode():
-            pooled_TF = self.model(inputs)
-        return pooled_TF.float().cpu().numpy()
-
-    def _inputs(self, pictures: list[Image.Image]) -> Tensor:
-        pixels_BHWC = np.stack([fit_image(picture, self.size) for picture in pictures])
-        values = torch.from_numpy(pixels_BHWC).to(self.device).float() / 255.0
-        return ((values - self.mean_C) / self.spread_C).permute(0, 3, 1, 2).contiguous()
-
-
-def load_timm(name: str) -> nn.Module:
-    """Load a timm model with its weights, without classifier, by hub name or local folder.
-
-    Raises ValueError with the name of the model if it does not load.
-    """
-    import timm
-
-    source = f"local-dir:{name}" if Path(name).is_dir() else name
-    try:
-        return timm.create_model(source, pretrained=True, num_classes=0)
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError, SafetensorError) as error:
-        raise ValueError(f"timm model {name!r} does not load: {error}") from error
-
-
-def backbone_identity(name: str) -> str:
-    """Return a string that identifies the weights: part of the key of the feature cache.
-
-    The name of a published model, or a hash of configuration and weights of a local folder.
-    Raises ValueError if a folder lacks config.json or safetensors; other formats of weights can
-    execute code when they are loaded.
-    """
-    folder = Path(name)
-    if not folder.is_dir():
-        return name
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    if not files[0].is_file() or len(files) == 1:
-        raise ValueError(f"timm model {name!r}: the folder lacks config.json or *.safetensors")
-    digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        with file.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "blake2b").digest())
-    return digest.hexdigest()
-
-
 def read_vectors(path: Path) -> np.ndarray:
     """Load features_LF (float32) from a .npy file, e.g. the regions of a detector.
 
@@ -312,7 +197,7 @@ def extract(
 ) -> np.ndarray:
     """Return features_LF (float32) of one media file, from the source set in `config`.
 
-    backbone: the loaded model, if the source is a timm model.
+    backbone: the loaded model, if the source is one (`load_backbone`).
     Raises MediaError with path and reason if the file cannot be used.
     """
     if getattr(config, f"{modality}_features") == "file":
@@ -324,7 +209,7 @@ def load_media(modality: str, path: Path, config: FeatureConfig) -> Image.Image 
     """Decode a media file as far as its features require.
 
     Returns an image for `image`, frames_THWC (uint8, at most `video_frames`) for `video`, sound_S
-    (float32 at `sample_rate`, at most `audio_seconds`) for `audio`. Raises MediaError.
+    (float32 at `audio_rate`, at most `audio_seconds`) for `audio`. Raises MediaError.
     """
     if path.suffix == ".npy":
         source = getattr(config, f"{modality}_features")
@@ -333,7 +218,7 @@ def load_media(modality: str, path: Path, config: FeatureConfig) -> Image.Image 
         return load_image(path)
     if modality == "video":
         return load_video(path, config.video_frames)
-    return load_audio(path, config.sample_rate, config.audio_seconds)
+    return load_audio(path, audio_rate(config), config.audio_seconds)
 
 
 def features_of(
@@ -346,13 +231,11 @@ def features_of(
 
     backbone: as in `extract`. The source `file` has no media and is handled by `extract`.
     """
+    if backbone is not None:
+        return backbone.encode(modality, [backbone.prepare(modality, media)], config)[0]
     cut = hog_features if getattr(config, f"{modality}_features") == "hog" else to_patches
     if modality == "image":
-        if backbone is not None:
-            return backbone.tokens(media)
         return cut(fit_image(media, config.image_size), config.patch_size)
     if modality == "video":
-        if backbone is not None:
-            return backbone.pooled(media)
         return to_frame_vectors(media, config.frame_size, cut)
     return log_mel(media, config)

@@ -93,6 +93,24 @@ def load_audio(path: Path | str, sample_rate: int, seconds: float) -> np.ndarray
     return np.concatenate(blocks)[:limit]
 
 
+def resize_image(picture: Image.Image, size: int) -> Image.Image:
+    """Return the image as RGB with longer side `size`, without change of aspect or padding."""
+    scale = size / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def fit_image(picture: Image.Image, size: int) -> np.ndarray:
+    """Return pixels_HWC (uint8) of a size x size square: aspect kept, centred on white.
+
+    An image that `resize_image` resized to this size is padded and otherwise unchanged.
+    """
+    fitted = resize_image(picture, size)
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
+    return np.asarray(square)
+
+
 @dataclass(frozen=True)
 class MediaInfo:
     """Properties of a decoded file; None where they do not apply to the modality."""

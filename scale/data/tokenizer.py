@@ -139,6 +139,19 @@ def encode_tables(
     return ids_NL, padding_NL, entity_NL
 
 
+def write_table(table: Sequence[tuple[str, str]]) -> tuple[str, np.ndarray]:
+    """Return a table as "attribute: value; attribute: value", and the entity of each character.
+
+    entity_C (int16): as in `encode_tables`, by character.
+    """
+    parts, entities = [], []
+    for number, text in enumerate(text for pair in table for text in pair):
+        parts += [text, f"{(AFTER_ATTRIBUTE, AFTER_VALUE)[number % 2]} "]
+        entities += [number] * len(text) + [-1, -1]
+    text = "".join(parts).removesuffix(f"{AFTER_VALUE} ")
+    return text, np.array(entities[: len(text)], np.int16)
+
+
 @dataclass(frozen=True)
 class _TablePlan:
     """Positions of E entities (attributes and values) in the sequences of their tables."""

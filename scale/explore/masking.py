@@ -55,7 +55,7 @@ def answer_lines(
         label("xm_sum_loss", lang, name=label(LOSSES[name], lang), value=loss)
         for name, loss in prediction.loss.items()
     ]
-    if prediction.modality in DRAW:
+    if prediction.continuous:
         return lines
     for piece in prediction.pieces("chosen", data.tokenizer):
         facts = {"probability": piece.probability, "rank": piece.rank}

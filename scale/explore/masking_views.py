@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from scale.config import FeatureConfig
+from scale.data.backbones import vector_pieces
 from scale.data.dataset import ProductDataset
-from scale.data.features import fit_image, hop_length, load_media, to_pixels
-from scale.data.media import MediaError
+from scale.data.features import hop_length, load_media, to_pixels
+from scale.data.media import MediaError, fit_image
 from scale.explore.markup import (
     bar_rows,
     jpeg_uri,
@@ -27,7 +28,7 @@ from scale.explore.markup import (
     table_html,
 )
 from scale.explore.source import ExplorerSource
-from scale.modalities import SPECS
+from scale.modalities import CONTINUOUS
 from scale.studies.context import Reconstruction
 from scale.studies.masked_probe import MaskedPrediction, TokenPrediction, token_groups
 from scale.viz.theme import HIT, MODALITY_COLOURS
@@ -130,6 +131,9 @@ def answer_html(
     sheet: grid of the content for image, video and audio; None for text and table.
     """
     modality, losses = prediction.modality, losses_html(prediction.loss, prediction.modality, lang)
+    if prediction.continuous and sheet is None:
+        source = getattr(data.config, f"{modality}_features")
+        return losses + note_html(label("xm_no_words", lang, source=escape(source)))
     if sheet is None:
         found = prediction.pieces("chosen", data.tokenizer)
         guesses = predictions_html(found, len(data.tokenizer), lang)
@@ -258,7 +262,7 @@ class MaskableContent:
         entries = _entries(source, place.row) if place.modality == "table" else ()
         names = _names(source, place, group_L, entries, lang)
         sheet, uri = None, ""
-        if SPECS[place.modality].kind == "continuous":
+        if place.modality in CONTINUOUS:
             uri = _picture(source, place, len(group_L))
             sheet = _sheet(place.modality, len(group_L))
         others = [m for m in source.modalities(place.row) if m != place.modality]
@@ -322,6 +326,9 @@ def _names(
     lang: Language,
 ) -> dict[int, str]:
     groups = sorted(set(group_L.tolist()) - {-1})
+    if place.modality == "text" and source.data.columns["text"].continuous:
+        pieces = vector_pieces(source.product(place.row).text, source.data.config)
+        return {group: pieces[group] for group in groups}
     if place.modality == "text":
         ids_L = source.data.collate([place.row]).tokens["text"].values[0]
         tokenizer = source.data.tokenizer

@@ -35,6 +35,13 @@ from scale.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
 
+ADDED = {
+    "text_features": ("pieces", 0), "table_features": ("pieces", 0), "backbone_size": (0,),
+    "image_grid": (0,),
+}  # fmt: skip
+"""Settings added later, with the values at which fingerprints ignore them: indexes built before
+remain usable."""
+
 
 def embed_pieces(
     run: TrainedRun,
@@ -109,6 +116,7 @@ def run_fingerprint(run: TrainedRun) -> str:
     features, tokenizer, normaliser."""
     digest = hashlib.blake2b(digest_size=16)
     settings = [asdict(run.config.model), asdict(run.config.features), asdict(run.config.missing)]
+    settings = [{n: v for n, v in s.items() if v not in ADDED.get(n, ())} for s in settings]
     vocabulary = sorted(run.tokenizer.get_vocab().items())
     digest.update(json.dumps([settings, vocabulary], sort_keys=True).encode())
     for name, weight in sorted(run.model.state_dict().items()):

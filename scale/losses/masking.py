@@ -126,7 +126,9 @@ def mask_batch(
 
     Text: single word pieces; `mask_share` of them become [MASK], `random_share` random word pieces,
     and the rest is unchanged (80/10/10). Table: whole attributes or whole values, with the same
-    shares of entities. Image, video, audio: vectors become 0 (the encoder inserts its mask token).
+    shares of entities. Image, video, audio: vectors become 0 (the encoder inserts its mask token);
+    likewise text and table if their tokens are vectors of a frozen model, where the vectors of
+    other words, computed from the whole text, still depend on the masked ones.
 
     Args:
         batch: preferably on the CPU: the masks then do not depend on the device, and their number
@@ -145,10 +147,10 @@ def mask_batch(
         if SPECS[m].task not in tasks or not len(clean.rows_R):
             continue
         stream = (*seed, INDEX[m])
-        if SPECS[m].kind == "discrete":
-            tokens[m], hidden[m] = _mask_pieces(clean, part, config, pieces, stream)
-        else:
+        if clean.continuous:
             tokens[m], hidden[m] = _mask_vectors(clean, part, config, stream)
+        else:
+            tokens[m], hidden[m] = _mask_pieces(clean, part, config, pieces, stream)
         positions[m] = positions_of(hidden[m])
         targets[m] = clean.values.flatten(0, 1)[torch.from_numpy(positions[m])]
     return MaskedBatch(replace(batch, tokens=tokens), hidden, targets, positions)
@@ -157,7 +159,7 @@ def mask_batch(
 def _mask_pieces(
     clean: Tokens, part: Part, config: MaskConfig, pieces: WordPieces, seed: tuple[int, ...]
 ) -> tuple[Tokens, Tensor]:
-    """Return masked tokens and hidden_RL of a discrete modality."""
+    """Return masked tokens and hidden_RL of word pieces."""
     ids_RL = clean.values
     if clean.entity_RL is not None:
         group_RL = clean.entity_RL.long()
@@ -180,9 +182,12 @@ def _mask_pieces(
 def _mask_vectors(
     clean: Tokens, part: Part, config: MaskConfig, seed: tuple[int, ...]
 ) -> tuple[Tokens, Tensor]:
-    """Return masked tokens and hidden_RL of a continuous modality."""
+    """Return masked tokens and hidden_RL of vectors."""
     draw = _draws(clean, part, 2, seed)
-    group_RL = _single_groups(~clean.padding_RL)
+    if clean.entity_RL is not None:
+        group_RL = clean.entity_RL.long()
+    else:
+        group_RL = _single_groups(~clean.padding_RL)
     hidden_RL = choose_groups(group_RL, config.rate, draw[0][:, 0], draw[1])
     return replace(clean, values=clean.values.masked_fill(hidden_RL[:, :, None], 0.0)), hidden_RL
 

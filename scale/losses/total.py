@@ -242,7 +242,7 @@ def _masked_loss(
 ) -> Tensor:
     target = masked.targets[modality]
     weight_N = None if own_BM is None else own_BM[masked.rows(modality), INDEX[modality]]
-    if SPECS[modality].kind == "discrete":
+    if not masked.batch.tokens[modality].continuous:
         on = "logits" if config.weight_on == "logits" else "loss"
         return masked_token_loss(prediction, target, weight_N, on)
     return masked_vector_loss(prediction, target, weight_N, config.regression_weight_on)

@@ -68,7 +68,10 @@ class DiscreteEncoder(nn.Module):
 
 
 class ContinuousEncoder(nn.Module):
-    """Encoder of vectors (image, video, audio): projection, [CLS], positions, timm blocks."""
+    """Encoder of vectors: projection, [CLS], positions, timm blocks.
+
+    Of image, video and audio, and of text and table if their tokens come from a frozen model.
+    """
 
     def __init__(self, config: ModelConfig, modality: str):
         super().__init__()

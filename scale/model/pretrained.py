@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
-from scale.data.features import backbone_identity, load_timm
+from scale.data.backbones import backbone_identity, load_timm
 from scale.model.encoders import DiscreteEncoder, TransformerEncoder
 from scale.model.scale import ScaleModel
 

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from scale.config import MissingConfig, ModelConfig, require
 from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to_device
-from scale.modalities import INDEX, MODALITIES, PAIRS, SPECS, subset_name
+from scale.modalities import INDEX, MODALITIES, PAIRS, subset_name
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
 from scale.model.storage import load_weights, read_settings, write_model
@@ -54,7 +54,7 @@ class ScaleOutput(EmbedOutput):
     fused_pooled_BMD: Tensor
     """[CLS] of each modality after the JCT; 0 where the modality is missing."""
     predictions: dict[str, Tensor]
-    """Outputs of the heads at masked positions, row by row: logits_NV (text, table) or
+    """Outputs of the heads at masked positions, row by row: logits_NV (word pieces) or
     vectors_NF."""
 
 
@@ -67,8 +67,9 @@ class ScaleModel(nn.Module):
     def __init__(self, config: ModelConfig, missing: MissingConfig | None = None):
         """Raises ValueError if a size is not set; the `model` of a `Config` has all sizes."""
         super().__init__()
-        sizes = ["vocab_size"] + [f"{m}_length" for m in config.modalities]
-        sizes += [f"{m}_features" for m in config.modalities if SPECS[m].kind == "continuous"]
+        vectors = [m for m in config.modalities if config.continuous(m)]
+        sizes = [f"{m}_length" for m in config.modalities] + [f"{m}_features" for m in vectors]
+        sizes += ["vocab_size"] if len(vectors) < len(config.modalities) else []
         unset = [f"model.{name}" for name in sizes if not getattr(config, name)]
         require(not unset, f"{', '.join(unset)} not set: a Config derives them from its features")
         self.config = config
@@ -77,10 +78,9 @@ class ScaleModel(nn.Module):
         self.heads = nn.ModuleDict()
         self.poolers = nn.ModuleDict()
         for m in config.modalities:
-            discrete = SPECS[m].kind == "discrete"
-            encoder = DiscreteEncoder if discrete else ContinuousEncoder
-            self.encoders[m] = encoder(config, m)
-            self.heads[m] = DiscreteHead(config) if discrete else ContinuousHead(config, m)
+            vectors = config.continuous(m)
+            self.encoders[m] = (ContinuousEncoder if vectors else DiscreteEncoder)(config, m)
+            self.heads[m] = ContinuousHead(config, m) if vectors else DiscreteHead(config)
             self.poolers[m] = nn.Linear(config.width, config.width)
         self.poolers.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
@@ -229,9 +229,9 @@ class ScaleModel(nn.Module):
 
     def _head(self, modality: str, fused_ND: Tensor) -> Tensor:
         """Return the head's output at N positions."""
-        if SPECS[modality].kind == "discrete":
-            return self.heads[modality](fused_ND, self.encoders[modality].word_weight)
-        return self.heads[modality](fused_ND)
+        if self.config.continuous(modality):
+            return self.heads[modality](fused_ND)
+        return self.heads[modality](fused_ND, self.encoders[modality].word_weight)
 
 
 class DiscreteHead(nn.Module):

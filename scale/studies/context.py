@@ -111,12 +111,12 @@ def predict(model: ScaleModel, masked: MaskedBatch, modality: str) -> Tensor:
     return found
 
 
-def position_losses(modality: str, predicted: Tensor, target: Tensor) -> Tensor:
+def position_losses(predicted: Tensor, target: Tensor) -> Tensor:
     """Return loss_N, whose mean is the unweighted `masked_token_loss` or `masked_vector_loss`.
 
-    CE(logits_n, target_n) of a discrete modality, mean_f (p_nf - t_nf)^2 of a continuous one.
+    CE(logits_n, target_n) of word pieces target_N, mean_f (p_nf - t_nf)^2 of vectors target_NF.
     """
-    if SPECS[modality].kind == "discrete":
+    if target.ndim == 1:
         return cross_entropy(predicted.float(), target, reduction="none")
     return (predicted.float() - target).square().mean(dim=1)
 
@@ -149,9 +149,7 @@ def product_losses(
             index_B = masked.batch.index_B.numpy()
             for name, context in contexts.items():
                 shown = in_context(masked, modality, context, seed + draw)
-                loss_N = position_losses(
-                    modality, predict(model, shown, modality), masked.targets[modality]
-                )
+                loss_N = position_losses(predict(model, shown, modality), masked.targets[modality])
                 mean_B = by_product(loss_N, masked.rows(modality), len(index_B)).numpy()
                 before_B = loss[name][index_B] if draw else 0.0
                 loss[name][index_B] = before_B + mean_B / draws
@@ -294,7 +292,7 @@ def reconstruction_of(
         guesses[name] = truth_LF.copy()
         plain_NF = all_NF[own_N].numpy() * column.spread_F + column.mean_F
         guesses[name][hidden_L] = plain_NF
-        losses[name] = position_losses(modality, all_NF[own_N], target_NF).mean().item()
+        losses[name] = position_losses(all_NF[own_N], target_NF).mean().item()
     return Reconstruction(data.products[index], truth_LF, hidden_L, guesses, losses)
 
 
@@ -306,7 +304,7 @@ def baseline_losses(
     for masked in mask_modality(data, modality, config, seed):
         index_B, target_NF = masked.batch.index_B.numpy(), masked.targets[modality]
         for name, guess in BASELINES.items():
-            loss_N = position_losses(modality, guess(masked, modality), target_NF)
+            loss_N = position_losses(guess(masked, modality), target_NF)
             mean_B = by_product(loss_N, masked.rows(modality), len(index_B))
             losses[name][index_B] = mean_B.numpy()
     return losses

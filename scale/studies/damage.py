@@ -21,10 +21,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from scale.config import FeatureConfig
-from scale.data.cache import OWN_SOURCES, VERSION, FeatureCache, feature_settings
+from scale.data.backbones import Backbone, load_backbone
+from scale.data.cache import VERSION, FeatureCache, feature_settings
 from scale.data.dataset import Column
-from scale.data.features import Backbone, features_of, load_media, resize_image
-from scale.data.media import MediaError
+from scale.data.features import features_of, load_media
+from scale.data.media import MediaError, resize_image
 from scale.seeding import derived_seed
 
 
@@ -240,7 +241,7 @@ def damaged_features(
     features = {job: cache.load(key) for job, key in keys.items()}
     missing = [job for job, found in features.items() if found is None]
     if missing:
-        backbone = None if source in OWN_SOURCES[modality] else Backbone(source)
+        backbone = load_backbone(modality, config) if config.backbone(modality) else None
 
         def compute(job: DamageJob) -> np.ndarray:
             signal = fitted_signal(modality, job.path, config, backbone)

@@ -19,7 +19,7 @@ from scale.config import require
 from scale.data.batch import ProductBatch
 from scale.data.dataset import ProductDataset
 from scale.losses.masking import MaskedBatch, choose_groups
-from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.seeding import generator
 from scale.studies.context import (
@@ -33,6 +33,9 @@ from scale.studies.context import (
     reconstruction_of,
 )
 
+NO_PIECES = (
+    "its tokens are vectors of a frozen model, not word pieces, so no words are masked or predicted"
+)
 Find = Callable[[ProductBatch], Tensor]
 """Returns hidden_RL of a batch."""
 
@@ -43,8 +46,10 @@ def mask_words(
     """Mask all word pieces of the given words in titles; products without them are left out.
 
     A word matches where all its pieces occur and no piece continues it. `index_B` of the batch
-    refers to `data`. Raises ValueError if no title of `rows` (default: all) contains a word.
+    refers to `data`. Raises ValueError if no title of `rows` (default: all) contains a word, or if
+    titles are vectors.
     """
+    require_pieces(data, "text")
     tokenizer = data.tokenizer
     spelled = [
         tokenizer(word, add_special_tokens=False)["input_ids"] for word in dict.fromkeys(words)
@@ -67,6 +72,12 @@ def mask_words(
         return hidden_RL
 
     return _mask_found(data, "text", find, rows)
+
+
+def require_pieces(data: ProductDataset, modality: str) -> None:
+    """Raise ValueError if a modality's tokens are vectors of a frozen model."""
+    column = data.columns.get(modality)
+    require(column is None or not column.continuous, f"{modality}: {NO_PIECES}")
 
 
 def mask_entities(
@@ -116,10 +127,8 @@ def _mask_found(
     if not rows:
         raise ValueError(f"no tokens to mask in the {modality} of these products")
     batch = data.collate(rows)
-    values_RL = batch.tokens[modality].values.masked_fill(
-        (find_all or find)(batch), data.tokenizer.mask_token_id
-    )
-    return _with_masked(batch, modality, find(batch), values_RL)
+    values = _hide(data, batch, modality, (find_all or find)(batch))
+    return _with_masked(batch, modality, find(batch), values)
 
 
 def _with_masked(
@@ -166,7 +175,7 @@ def score_masked(
     for name, context in (contexts or default_contexts(modality)).items():
         shown = in_context(masked, modality, context, seed)
         logits_NV = restrict_candidates(predict(model, shown, modality), candidates)
-        loss_N = position_losses(modality, logits_NV, target_N)
+        loss_N = position_losses(logits_NV, target_N)
         wrong_N = logits_NV.argmax(1) != target_N
         loss_P, correct_P = np.full(products, np.nan), np.full(products, np.nan)
         loss_P[index_B] = by_product(loss_N, rows_N, len(index_B)).numpy()
@@ -200,17 +209,17 @@ def token_groups(data: ProductDataset, row: int, modality: str) -> Tensor:
     """Return group_L, the group of each position; the tokens of a group are masked together.
 
     Text: words from 0, with `##...` pieces in the group of their word. Table: `Tokens.entity_RL`.
-    Image, video, audio: each vector alone. -1: never masked ([CLS], [SEP], structure). Raises
-    ValueError if the product lacks the modality.
+    Image, video, audio, and text as vectors of a frozen model: each vector alone. -1: never masked
+    ([CLS], [SEP], structure). Raises ValueError if the product lacks the modality.
     """
     has = bool(data.present_NM[row, INDEX[modality]])
     require(has, f"{data.ids[row]}: the product has no {modality}")
     tokens = data.collate([row]).tokens[modality]
     length = int((~tokens.padding_RL[0]).sum())
-    if SPECS[modality].kind == "continuous":
-        return torch.arange(length)
     if tokens.entity_RL is not None:
         return tokens.entity_RL[0]
+    if tokens.continuous:
+        return torch.arange(length)
     pieces = data.tokenizer.convert_ids_to_tokens(tokens.values[0].tolist())
     begins_L = torch.tensor([not piece.startswith("##") for piece in pieces])
     fixed_L = torch.zeros(length, dtype=torch.bool)
@@ -243,11 +252,15 @@ def mask_groups(
     require(not unknown, f"{data.ids[row]}: its {modality} has no group {unknown} to mask")
     batch = data.collate([row])
     hidden_RL = torch.isin(group_L, torch.tensor(sorted(wanted)))[None]
-    if SPECS[modality].kind == "discrete":
-        values = batch.tokens[modality].values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
-    else:
-        values = batch.tokens[modality].values.masked_fill(hidden_RL[:, :, None], 0.0)
-    return _with_masked(batch, modality, hidden_RL, values)
+    return _with_masked(batch, modality, hidden_RL, _hide(data, batch, modality, hidden_RL))
+
+
+def _hide(data: ProductDataset, batch: ProductBatch, modality: str, hidden_RL: Tensor) -> Tensor:
+    """Return the values of a modality, masked at `hidden_RL`."""
+    tokens = batch.tokens[modality]
+    if tokens.continuous:
+        return tokens.values.masked_fill(hidden_RL[:, :, None], 0.0)
+    return tokens.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
 
 
 @dataclass(frozen=True)
@@ -277,24 +290,33 @@ class MaskedPrediction:
     """logits_NV or vectors_NF at the masked positions, by context."""
 
     @property
+    def continuous(self) -> bool:
+        """Whether vectors are predicted, not word pieces."""
+        return self.masked.batch.tokens[self.modality].continuous
+
+    @property
     def loss(self) -> dict[str, float]:
         """Mean loss by context, and that of a baseline: `even` (uniform probabilities, ln V) for
-        discrete modalities or `mean` (the training mean, 0) for continuous ones."""
+        word pieces or `mean` (the training mean, 0) for vectors."""
         target_N = self.masked.targets[self.modality]
-        baseline = "even" if SPECS[self.modality].kind == "discrete" else "mean"
+        baseline = "mean" if self.continuous else "even"
         any_NX = next(iter(self.predicted.values()))
         guesses = {**self.predicted, baseline: torch.zeros_like(any_NX)}
         return {
-            name: position_losses(self.modality, guess_NX, target_N).mean().item()
+            name: position_losses(guess_NX, target_N).mean().item()
             for name, guess_NX in guesses.items()
         }
 
     def pieces(
         self, context: str, tokenizer: PreTrainedTokenizerBase, count: int = 5
     ) -> list[TokenPrediction]:
-        """Return the prediction of each masked piece of text or table in a context, in order."""
+        """Return the prediction of each masked piece of text or table in a context, in order.
+
+        Raises ValueError if its tokens are vectors.
+        """
+        require(not self.continuous, f"{self.modality}: {NO_PIECES}")
         logits_NV, target_N = self.predicted[context], self.masked.targets[self.modality]
-        loss_N = position_losses(self.modality, logits_NV, target_N)
+        loss_N = position_losses(logits_NV, target_N)
         rank_N = 1 + (logits_NV > logits_NV.gather(1, target_N[:, None])).sum(1)
         places = self.masked.hidden[self.modality][0].nonzero()[:, 0].tolist()
         words = tokenizer.convert_ids_to_tokens(target_N.tolist())

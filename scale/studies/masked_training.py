@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from scale.config import Config, MaskConfig
-from scale.data.dataset import ProductDataset, discrete_column
+from scale.data.dataset import ProductDataset, language_column, standardise
 from scale.data.product import Product
 from scale.losses.masked import masked_token_loss
 from scale.losses.masking import MaskedBatch
@@ -142,8 +142,11 @@ def _rewritten(
     data: ProductDataset, modality: str, products: tuple[Product, ...]
 ) -> ProductDataset:
     longest = getattr(data.config, f"{modality}_length")
-    column = discrete_column(modality, products, data.tokenizer, longest)
-    return replace(data, products=products, columns=data.columns | {modality: column})
+    column = language_column(
+        modality, products, data.config, data.tokenizer, longest, data.options["cache"]
+    )
+    columns = standardise({modality: column}, data.normaliser)
+    return replace(data, products=products, columns=data.columns | columns)
 
 
 def complete_rows(data: ProductDataset, modalities: Sequence[str]) -> list[int]:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from scale.data.dataset import Column, ProductDataset, discrete_column
+from scale.data.dataset import Column, ProductDataset, language_column
 from scale.data.product import Product
 from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.studies.damage import (
@@ -119,7 +119,9 @@ def _damaged(
     rows, longest = sorted(steps), longest_sequence(dataset, m)
     hit = [products[row] for row in rows]
     if m in DISCRETE:
-        damaged = discrete_column(m, hit, dataset.tokenizer, longest)
+        damaged = language_column(
+            m, hit, dataset.config, dataset.tokenizer, longest, dataset.options["cache"]
+        )
     else:
         features = _vectors(dataset, m, column, rows, [steps[row] for row in rows], hit)
         damaged = pack_column(features, longest)

@@ -67,11 +67,11 @@ CHECK_EVERY = 25
 CODE = (
     "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
     "training/run.py", "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
-    "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py", "data/normaliser.py",
-    "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py", "evaluation/retrieval.py",
-    "studies/runner.py", "studies/noise.py", "studies/damage.py", "studies/diagnosis.py",
-    "studies/weightings.py", "studies/released_code.py", "studies/clean_contrast.py",
-    "studies/systems", "studies/toy.py",
+    "data/backbones.py", "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py",
+    "data/normaliser.py", "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py",
+    "evaluation/retrieval.py", "studies/runner.py", "studies/noise.py", "studies/damage.py",
+    "studies/diagnosis.py", "studies/weightings.py", "studies/released_code.py",
+    "studies/clean_contrast.py", "studies/systems", "studies/toy.py",
 )  # fmt: skip
 """Modules and folders that determine the result of a run; part of every key."""
 READ_ORDER = ("test", EARLIER_HELD_OUT, "val")

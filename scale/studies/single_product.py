@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 from scale.config import LossConfig, MissingConfig, MissingPolicy
+from scale.data.backbones import Backbone, load_backbone
 from scale.data.batch import ProductBatch
-from scale.data.cache import OWN_SOURCES
-from scale.data.dataset import Column, ProductDataset, discrete_column
-from scale.data.features import Backbone
+from scale.data.dataset import Column, ProductDataset, language_column, standardise
 from scale.evaluation.embed import product_embedding
 from scale.evaluation.index import SearchIndex
-from scale.modalities import DISCRETE, INDEX, MODALITIES, SPECS
+from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores
 from scale.studies.damage import (
@@ -89,7 +88,6 @@ class ProductEditor:
         self.data, self.seed = data, seed
         self.content = lru_cache(KEPT)(self._content)
         self._signal = lru_cache(KEPT)(self._decode)
-        self._backbone = lru_cache(2)(Backbone)
         self._ring = lru_cache(len(MODALITIES))(self._draw_ring)
 
     def kinds(self, modality: str) -> tuple[str, ...]:
@@ -167,7 +165,11 @@ class ProductEditor:
         value = TEXT_DAMAGE[step.kind](clean.shown, step.strength, np.random.default_rng(step.seed))
         product = replace(self.data.products[clean.donor], **{modality: value})
         longest = longest_sequence(self.data, modality)
-        column = discrete_column(modality, [product], self.data.tokenizer, longest)
+        data = self.data
+        column = language_column(
+            modality, [product], data.config, data.tokenizer, longest, data.options["cache"]
+        )
+        column = standardise({modality: column}, data.normaliser)[modality]
         return replace(clean, shown=value, column=column)
 
     def _damaged_media(
@@ -204,8 +206,8 @@ class ProductEditor:
         return getattr(self.data.config, f"{modality}_features")
 
     def _frozen(self, modality: str) -> Backbone | None:
-        source = self._source(modality)
-        return None if source in OWN_SOURCES[modality] else self._backbone(source)
+        config = self.data.config
+        return load_backbone(modality, config) if config.backbone(modality) else None
 
     def _draw_ring(self, modality: str) -> np.ndarray:
         (row_R,) = self.data.present_NM[:, INDEX[modality]].nonzero()
@@ -295,7 +297,7 @@ def missing_token_count(model: ScaleModel, modality: str) -> int:
         return 1
     if model.missing.policy != "zero":
         return 0
-    return model.config.length(modality) + (SPECS[modality].kind == "continuous")
+    return model.config.length(modality) + model.config.continuous(modality)
 
 
 def with_policy(model: ScaleModel, policy: MissingPolicy) -> ScaleModel:

@@ -195,7 +195,7 @@ def build_dataset(
 
 
 def fit_sizes(config: Config, dataset: ProductDataset) -> Config:
-    """Set the feature sizes that depend on the data: feature files and timm models."""
+    """Set the feature sizes that depend on the data: feature files and frozen models."""
     found = {f"{m}_features": size for m, size in dataset.feature_sizes.items()}
     return replace(config, model=replace(config.model, **found))
 

@@ -17,10 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
-from scale.data.cache import default_folder
 from scale.data.dataset import ProductDataset
 from scale.evaluation.embed import embed_dataset
-from scale.files import replacing
+from scale.files import default_cache_folder, replacing
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
 from scale.training.run import TrainedRun
@@ -290,10 +289,11 @@ def kept_umap(
     does.
 
     Args:
-        folder: of the cached maps; None: `maps` in the user's cache (`data.cache.default_folder`).
+        folder: of the cached maps; None: `maps` in the user's cache (`files.default_cache_folder`).
     """
     emb_ND = np.ascontiguousarray(emb_ND, dtype=np.float32)
-    path = (folder or default_folder() / "maps") / f"{_umap_key(emb_ND, seed, neighbours)}.npy"
+    folder = folder or default_cache_folder() / "maps"
+    path = folder / f"{_umap_key(emb_ND, seed, neighbours)}.npy"
     kept_N2 = _load_umap(path, len(emb_ND))
     if kept_N2 is not None:
         return kept_N2

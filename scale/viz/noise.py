@@ -13,8 +13,7 @@ from PIL import Image
 
 from scale.config import FeatureConfig
 from scale.data.dataset import ProductDataset
-from scale.data.features import resize_image
-from scale.data.media import MediaError
+from scale.data.media import MediaError, resize_image
 from scale.data.normaliser import Normaliser
 from scale.data.product import Product
 from scale.modalities import INDEX, MODALITIES

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from scale.config import FeatureConfig
+from scale.data import backbones
 from scale.data import cache as cache_module
 from scale.data.cache import (
     FeatureCache,
     FeatureJob,
     compute_features,
-    default_folder,
+    default_cache_folder,
     feature_settings,
 )
 from scale.data.features import extract
@@ -50,12 +51,12 @@ def decoded(monkeypatch):
     return paths
 
 
-def test_default_folder(monkeypatch, tmp_path):
+def test_default_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("SCALE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_folder() == Path.home() / ".cache" / "scale"
+    assert default_cache_folder() == Path.home() / ".cache" / "scale"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "scale"
+    assert default_cache_folder() == tmp_path / "scale"
     monkeypatch.setenv("SCALE_CACHE", str(tmp_path / "mine"))
     assert FeatureCache().folder == tmp_path / "mine"
 
@@ -103,8 +104,8 @@ def test_only_the_settings_of_a_modality_change_its_key():
     assert changed(mel_bins=3) == changed(audio_seconds=3.0) == {"audio"}
     assert changed(image_features="file") == {"image"}
     assert changed(text_length=9, vocab_size=99) == set()
-    with pytest.raises(ValueError, match="audio_features is 'wav2vec'"):
-        changed(audio_features="wav2vec")
+    assert changed(image_features="vit", image_grid=2) == {"image"}
+    assert changed(audio_features="wav2vec") == {"audio"}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -241,8 +242,8 @@ def test_a_timm_model_is_loaded_only_when_it_is_needed(cache, jobs, monkeypatch,
     save_for_hf(model, folder, safe_serialization=True, data_config=size)
     config = FeatureConfig(image_features=str(folder))
     loads = []
-    real = cache_module.Backbone
-    monkeypatch.setattr(cache_module, "Backbone", lambda name: loads.append(name) or real(name))
+    real = backbones.load_timm
+    monkeypatch.setattr(backbones, "load_timm", lambda name: loads.append(name) or real(name))
     results = compute_features(jobs, config, cache, 2)
     assert {(r.length, r.size) for r in results.values()} == {(4, model.num_features)}
     assert loads == [str(folder)]

@@ -1,20 +1,15 @@
-"""Patches, HOG, frame vectors, log-mel, feature files, timm backbones, standardisation."""
+"""Patches, HOG, frame vectors, log-mel, feature files, standardisation."""
 
 import numpy as np
 import pytest
-import timm
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import save_file
-from timm.models import save_for_hf
 
 from scale.config import FeatureConfig, vector_size
 from scale.data.features import (
     CELL,
     ORIENTATIONS,
-    Backbone,
     extract,
     fit_image,
     from_patches,
@@ -236,94 +231,6 @@ def test_an_image_file_becomes_patches(tmp_path):
     patches_LF = extract("image", tmp_path / "x.png", CONFIG)
     assert patches_LF.shape == (16, 192)
     assert patches_LF.reshape(-1, 3)[0].tolist() == [1, -1, -1]
-
-
-def save_model(folder, name, **settings):
-    torch.manual_seed(0)
-    model = timm.create_model(name, pretrained=False, **settings).eval()
-    size = {"input_size": (3, 48, 48)}
-    save_for_hf(model, folder, safe_serialization=True, data_config=size)
-    return model
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    """A backbone from a local folder."""
-    folder = tmp_path_factory.mktemp("vit")
-    save_model(folder, "test_vit", img_size=48)
-    return Backbone(str(folder))
-
-
-@pytest.fixture
-def picture():
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8))
-
-
-def test_tokens_are_those_of_the_model_without_its_prefix(vit, picture):
-    tokens_LF = vit.tokens(picture)
-    data = timm.data.resolve_model_data_config(vit.model)
-    pixels = torch.from_numpy(fit_image(picture, 48).astype(np.float32) / 255)
-    inputs = (pixels - torch.tensor(data["mean"])) / torch.tensor(data["std"])
-    twin = timm.create_model("test_vit", pretrained=False, img_size=48, num_classes=0).eval()
-    twin.load_state_dict(vit.model.state_dict())
-    with torch.no_grad():
-        expected = twin.forward_features(inputs.permute(2, 0, 1)[None])[0, 1:]
-    assert vit.size == 48
-    assert tokens_LF.shape == (9, vit.model.num_features)
-    np.testing.assert_allclose(tokens_LF, expected.numpy(), atol=1e-5)
-
-
-def test_backbone_weights_are_those_of_the_folder(tmp_path, picture):
-    model = save_model(tmp_path, "test_vit", img_size=48)
-    before = Backbone(str(tmp_path))
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    state["norm.bias"] += 1.0
-    save_file(state, tmp_path / "model.safetensors")
-    after = Backbone(str(tmp_path))
-    assert before.identity != after.identity
-    np.testing.assert_allclose(after.tokens(picture), before.tokens(picture) + 1.0, atol=1e-5)
-
-
-def test_a_frame_is_one_pooled_vector_that_does_not_depend_on_other_frames(vit):
-    frames_THWC = np.random.default_rng(0).integers(0, 256, (3, 20, 40, 3), dtype=np.uint8)
-    pooled_TF = vit.pooled(frames_THWC)
-    alone = np.concatenate([vit.pooled(frame[None]) for frame in frames_THWC])
-    assert pooled_TF.shape == (3, vit.model.num_features)
-    np.testing.assert_allclose(pooled_TF, alone, atol=1e-5)
-    assert np.abs(pooled_TF[0] - pooled_TF[1]).max() > 1e-4
-
-
-def test_a_convolutional_map_becomes_tokens_row_by_row(tmp_path, picture):
-    save_model(tmp_path, "test_efficientnet")
-    backbone = Backbone(str(tmp_path))
-    with torch.no_grad():
-        map_CHW = backbone.model.forward_features(backbone._inputs([picture]))[0]
-    tokens_LF = backbone.tokens(picture)
-    channels, height, width = map_CHW.shape
-    assert tokens_LF.shape == (height * width, channels)
-    np.testing.assert_allclose(tokens_LF[1], map_CHW[:, 0, 1].numpy(), atol=1e-5)
-
-
-def test_the_backbone_is_frozen(vit):
-    assert not vit.model.training
-    assert not any(p.requires_grad for p in vit.model.parameters())
-
-
-def test_a_backbone_without_safetensors_is_refused(tmp_path):
-    model = save_model(tmp_path, "test_vit")
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"lacks config.json or \*.safetensors"):
-        Backbone(str(tmp_path))
-
-
-def test_damaged_and_unknown_backbones_are_named(tmp_path):
-    save_model(tmp_path, "test_vit")
-    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(ValueError, match="does not load"):
-        Backbone(str(tmp_path))
-    with pytest.raises(ValueError, match="'no_such_model' does not load"):
-        Backbone("no_such_model")
 
 
 def test_normaliser_makes_mean_0_and_spread_1(tmp_path):

@@ -171,7 +171,7 @@ def test_losses_are_averaged_over_draws(situation):
     singles = []
     for draw in range(2):
         (masked,) = mask_modality(data, "audio", HALF, 0, draw)
-        loss_N = position_losses("audio", predict(model, masked, "audio"), masked.targets["audio"])
+        loss_N = position_losses(predict(model, masked, "audio"), masked.targets["audio"])
         singles.append(by_product(loss_N, masked.rows("audio"), len(masked.batch)).numpy())
     kept = masked.batch.index_B.numpy()
     lonely = ~data.present_NM[kept][:, :4].any(1)
@@ -197,7 +197,7 @@ def test_mean_of_position_losses_is_the_training_loss(situation, modality, loss)
     data, model = situation
     (masked,) = mask_modality(data, modality, HALF)
     predicted, target = predict(model, masked, modality), masked.targets[modality]
-    loss_N = position_losses(modality, predicted, target)
+    loss_N = position_losses(predicted, target)
     torch.testing.assert_close(loss_N.mean(), loss(predicted, target))
 
 

@@ -11,8 +11,8 @@ from scale.config import FeatureConfig
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
-from scale.data.features import fit_image, from_patches, load_media, log_mel, to_patches
-from scale.data.media import MediaError
+from scale.data.features import from_patches, load_media, log_mel, to_patches
+from scale.data.media import MediaError, fit_image
 from scale.data.tokenizer import encode_texts, train_tokenizer
 from scale.modalities import INDEX, MODALITIES
 from scale.studies import damage
@@ -323,13 +323,13 @@ def test_backbone_receives_the_damaged_image(dataset, monkeypatch, tmp_path):
     class Mean:
         size = 8
 
-        def __init__(self, name):
-            pass
+        def prepare(self, modality, picture):
+            return np.asarray(picture, np.float32)
 
-        def tokens(self, picture):
-            return np.asarray(picture, np.float32).mean(axis=(0, 1))[None]
+        def encode(self, modality, prepared, config):
+            return [pixels_HWC.mean(axis=(0, 1))[None] for pixels_HWC in prepared]
 
-    monkeypatch.setattr(damage, "Backbone", Mean)
+    monkeypatch.setattr(damage, "load_backbone", lambda modality, config: Mean())
     config = replace(CONFIG, image_features="some_model")
     path = dataset.products[1].image or dataset.products[2].image
     job = DamageJob(path, (DamageStep("blur", 1.0, 0),))

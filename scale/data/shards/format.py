@@ -12,7 +12,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,12 +47,12 @@ class ShardsError(ValueError):
 class Layout:
     """Byte layout of the tokens of each modality.
 
-    text: ids. table: ids, then entity numbers (int16). Continuous modalities: float16 vectors.
+    Word pieces: ids. Modalities in `sizes`: float16 vectors. table: then entity numbers (int16).
     """
 
     vocab_size: int
     sizes: dict[str, int]
-    """F by continuous modality that some product has."""
+    """F by modality of vectors that some product has."""
 
     @property
     def id_type(self) -> np.dtype:
@@ -61,27 +61,27 @@ class Layout:
 
     def token_bytes(self, modality: str) -> int:
         """Return the bytes of one token; 0 for a modality that no product has."""
-        if modality in CONTINUOUS:
-            return 2 * self.sizes.get(modality, 0)
-        return self.id_type.itemsize + (2 if modality == "table" else 0)
+        entity = 2 if modality == "table" else 0
+        if modality in self.sizes:
+            return 2 * self.sizes[modality] + entity
+        return 0 if modality in CONTINUOUS else self.id_type.itemsize + entity
 
     def pack(self, modality: str, values: np.ndarray, entity_L: np.ndarray | None) -> bytes:
         """Return the bytes of one sequence: ids_L or feats_LF (float16), and table entities."""
-        if modality in CONTINUOUS:
-            return values.astype("<f2", copy=False).tobytes()
-        ids = values.astype(self.id_type).tobytes()
-        return ids if entity_L is None else ids + entity_L.astype("<i2").tobytes()
+        kind = "<f2" if modality in self.sizes else self.id_type
+        packed = values.astype(kind, copy=False).tobytes()
+        return packed if entity_L is None else packed + entity_L.astype("<i2").tobytes()
 
     def unpack(
         self, modality: str, raw: bytes | memoryview
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Inverse of `pack`, without a copy."""
-        if modality in CONTINUOUS:
-            return np.frombuffer(raw, "<f2").reshape(-1, self.sizes[modality]), None
-        length = len(raw) // self.token_bytes(modality)
-        entity_L = None
+        length, entity_L = len(raw) // self.token_bytes(modality), None
         if modality == "table":
-            entity_L = np.frombuffer(raw, "<i2", length, length * self.id_type.itemsize)
+            entity_L = np.frombuffer(raw, "<i2", length, len(raw) - 2 * length)
+        if modality in self.sizes:
+            size = self.sizes[modality]
+            return np.frombuffer(raw, "<f2", length * size).reshape(length, size), entity_L
         return np.frombuffer(raw, self.id_type, length), entity_L
 
     def product_bytes(self, length_BM: np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ class ShardRecord:
     files: dict[str, FileChecksum]
     """The shard, its metadata and its moments, by name in the folder."""
     sizes: dict[str, int]
-    """F by continuous modality that occurs in it."""
+    """F by modality of vectors that occurs in it."""
     cut: dict[str, int]
     """Number of media whose vectors were cut, by modality."""
     problems: list[dict[str, Any]]
@@ -236,7 +236,7 @@ class Manifest:
     products: int
     products_per_shard: int
     sizes: dict[str, int]
-    """F by continuous modality that some product has."""
+    """F by modality of vectors that some product has."""
     present: dict[str, int]
     """Number of products by modality; without modalities that no product has."""
     splits: dict[str, int]
@@ -275,7 +275,8 @@ class Manifest:
             raise ShardsError(f"{path}: not a manifest of shards in format {FORMAT}")
         try:
             settings = TokenSettings(**values.pop("settings"))
-            FeatureConfig(**settings.features)
+            # Settings that were added later have their defaults.
+            settings = replace(settings, features=asdict(FeatureConfig(**settings.features)))
             files = {n: FileChecksum(**f) for n, f in values.pop("files").items()}
             shards = [
                 s | {"files": {n: FileChecksum(**f) for n, f in s["files"].items()}}

@@ -38,7 +38,7 @@ from scale.data.shards.format import (
     tokenizer_fingerprint,
 )
 from scale.data.tokenizer import load_tokenizer
-from scale.modalities import CONTINUOUS, INDEX
+from scale.modalities import INDEX
 
 OPEN_FILES = 256
 """Maximum number of shards that stay open."""
@@ -232,7 +232,7 @@ class ShardDataset:
 
     @property
     def feature_sizes(self) -> dict[str, int]:
-        """F of each continuous modality that occurs."""
+        """F of each modality of vectors that occurs."""
         return dict(self.shards.manifest.sizes)
 
     @property
@@ -280,7 +280,7 @@ class ShardDataset:
         for m in self.shards.manifest.present:
             (rows_R,) = length_BM[:, INDEX[m]].nonzero()
             raw = [parts[row][INDEX[m]] for row in rows_R]
-            gather = self._vectors if m in CONTINUOUS else self._ids
+            gather = self._vectors if m in self.shards.manifest.sizes else self._ids
             batch.tokens[m] = gather(m, raw, rows_R, length_BM[rows_R, INDEX[m]])
         return batch
 
@@ -289,8 +289,11 @@ class ShardDataset:
     ) -> Tokens:
         layout, longest = self.shards.manifest.layout, int(length_R.max(initial=1))
         half_RLF = np.zeros((len(raw), longest, layout.sizes[modality]), np.float16)
-        for half_LF, part, length in zip(half_RLF, raw, length_R.tolist(), strict=True):
-            half_LF[:length], _ = layout.unpack(modality, part)
+        entity_RL = np.full((len(raw), longest), -1, np.int64)
+        for row, (part, length) in enumerate(zip(raw, length_R.tolist(), strict=True)):
+            half_RLF[row, :length], entity_L = layout.unpack(modality, part)
+            if entity_L is not None:
+                entity_RL[row, :length] = entity_L
         # numpy requests huge pages, which halve the cost of the first write.
         values = torch.from_numpy(np.empty(half_RLF.shape, np.float32))
         values.copy_(torch.from_numpy(half_RLF))
@@ -299,7 +302,8 @@ class ShardDataset:
             values -= torch.from_numpy(self.normaliser.mean[modality])
             values /= torch.from_numpy(self.normaliser.spread[modality])
             values[padding_RL] = 0.0
-        return Tokens(values, padding_RL, torch.from_numpy(rows_R))
+        entity = torch.from_numpy(entity_RL) if modality == "table" else None
+        return Tokens(values, padding_RL, torch.from_numpy(rows_R), entity)
 
     def _ids(
         self, modality: str, raw: list[memoryview], rows_R: np.ndarray, length_R: np.ndarray

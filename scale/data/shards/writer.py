@@ -56,7 +56,7 @@ from scale.data.shards.format import (
 )
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import replacing, write_whole
-from scale.modalities import CONTINUOUS, INDEX, MODALITIES
+from scale.modalities import INDEX, MODALITIES
 
 PRODUCTS_PER_SHARD = 1024
 CONTINUE = "Finished shards are kept: the same command continues"
@@ -101,7 +101,7 @@ class ShardMaker:
 
     def _make(self, number: int, products: Sequence[Product], work: Path) -> ShardRecord:
         read = self._read(products, work)
-        sizes = {m: c.values.shape[1] for m, c in read.columns.items() if m in CONTINUOUS}
+        sizes = {m: c.values.shape[1] for m, c in read.columns.items() if c.continuous}
         layout = Layout(len(self.tokenizer), sizes)
         packed = [pack_product(layout, read, row) for row in range(len(products))]
         index = write_chunk(packed, work, work / "chunk")
@@ -217,7 +217,7 @@ def read_moments(path: Path) -> dict[str, Moments]:
     found = load_file(path)
     return {
         m: Moments(int(found[f"{m}.count"][0]), found[f"{m}.mean"], found[f"{m}.squares"])
-        for m in CONTINUOUS
+        for m in MODALITIES
         if f"{m}.count" in found
     }
 
@@ -308,7 +308,7 @@ def _common_sizes(records: Sequence[ShardRecord]) -> dict[str, int]:
                     f"{record.number}: the catalogue mixes feature sources"
                 )
             first.setdefault(m, record.number)
-    return {m: sizes[m] for m in CONTINUOUS if m in sizes}
+    return {m: sizes[m] for m in MODALITIES if m in sizes}
 
 
 def _normaliser(folder: Path, records: Sequence[ShardRecord], training: int) -> Normaliser:

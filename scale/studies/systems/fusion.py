@@ -21,7 +21,7 @@ from torch.nn.functional import normalize, relu, scaled_dot_product_attention
 from scale.config import ModelConfig
 from scale.data.batch import ProductBatch
 from scale.losses.contrastive import pair_losses
-from scale.modalities import INDEX, SPECS
+from scale.modalities import INDEX
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
 
@@ -46,9 +46,9 @@ class Inputs(nn.Module):
         self.width = config.width
         self.encoders = nn.ModuleDict()
         for m, depth in layers.items():
-            encoder = DiscreteEncoder if SPECS[m].kind == "discrete" else ContinuousEncoder
+            encoder = ContinuousEncoder if config.continuous(m) else DiscreteEncoder
             self.encoders[m] = encoder(replace(config, encoder_layers=depth), m)
-            if SPECS[m].kind == "continuous" and m not in masked:
+            if config.continuous(m) and m not in masked:
                 # An unused mask token would never be trained.
                 self.encoders[m].mask_token = None
 

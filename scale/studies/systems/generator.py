@@ -29,8 +29,8 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import require
 from scale.data.catalogue import Catalogue
-from scale.data.features import fit_image, from_patches, to_patches
-from scale.data.media import load_image
+from scale.data.features import from_patches, to_patches
+from scale.data.media import fit_image, load_image
 from scale.data.product import View
 from scale.data.tokenizer import encode_texts, train_tokenizer
 from scale.model.encoders import initialise

@@ -60,7 +60,7 @@ class FusionModel(nn.Module):
         self.inputs = Inputs(model, layers, masked)
         self.fusion = self._make_fusion(model, depth)
         self.heads = nn.ModuleDict(
-            {m: DiscreteHead(model) if SPECS[m].kind == "discrete" else ContinuousHead(model, m)
+            {m: ContinuousHead(model, m) if model.continuous(m) else DiscreteHead(model)
              for m in masked}
         )  # fmt: skip
         width = model.width
@@ -166,7 +166,7 @@ class FusionModel(nn.Module):
             if m not in example.predicted:
                 continue
             predicted_RL, target = example.predicted[m], example.targets[m]
-            if SPECS[m].kind == "discrete":
+            if target.ndim == 1:
                 word_weight_VD = self.inputs.encoders[m].word_weight
                 loss = masked_token_loss(head(fused[m][predicted_RL], word_weight_VD), target)
             else:

@@ -31,7 +31,13 @@ from scale.studies.context import (
     in_context,
     predict,
 )
-from scale.studies.masked_probe import mask_entities, mask_words, score_masked, top_tokens
+from scale.studies.masked_probe import (
+    mask_entities,
+    mask_words,
+    require_pieces,
+    score_masked,
+    top_tokens,
+)
 from scale.studies.masked_training import (
     RECORD_ATTRIBUTES,
     complete_rows,
@@ -339,6 +345,7 @@ WORD_STEPS, TABLE_STEPS = 60, 100
 
 @figure("word_masking")
 def _word_masking(sources: Sources, lang: Language) -> Figure:
+    require_pieces(sources.test, "text")
     clean = sources.test.collate(complete_rows(sources.test, MODALITIES)[:1])
     tokenizer, draws = sources.test.tokenizer, []
     for draw in range(4):
@@ -353,6 +360,7 @@ def _word_masking(sources: Sources, lang: Language) -> Figure:
 def _whole_value_masking(sources: Sources, lang: Language) -> Figure:
     """Mask the first product whose table has a value of several pieces in its second pair."""
     data = sources.test
+    require_pieces(data, "table")
     tokens = data.collate(range(len(data))).tokens["table"]
     length_R = (tokens.entity_RL == 3).sum(1)
     row = int((length_R > 1).int().argmax())
@@ -407,6 +415,7 @@ def _table_model(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
 
 @figure("entity_prediction")
 def _entity_prediction(sources: Sources, lang: Language) -> Figure:
+    require_pieces(sources.test, "table")
     model, test = _table_model(sources)
     row = complete_rows(test, MODALITIES)[0]
     one = mask_entities(test, RECORD_ATTRIBUTES, rows=[row], targets=["Material"])

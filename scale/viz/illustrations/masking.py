@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from scale.config import FeatureConfig, require
 from scale.data.dataset import ProductDataset
-from scale.data.features import fit_image, to_pixels
+from scale.data.features import to_pixels
+from scale.data.media import fit_image
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES, SPECS
 from scale.studies.context import (
@@ -542,7 +543,7 @@ def _draw_pretext_tasks(sources: Sources, lang: Language) -> Figure:
         chosen = draw_groups(group_L, run.config.mask.rate, sources.seed, INDEX[m])
         found = probe_masked(run.model, mask_groups(test, row, m, chosen), m, {"all": MODALITIES})
         content = found.reconstruction(test) if m in CONTINUOUS else _pieces_of(test, row, found)
-        baseline = "mean" if m in CONTINUOUS else "even"
+        baseline = "mean" if found.continuous else "even"
         views[m] = TaskView(content, found.loss["all"], found.loss[baseline])
     return pretext_tasks(views, run.config.features, lang)
 

@@ -79,14 +79,14 @@ def architecture(
 
 def token_count(config: ModelConfig, modality: str) -> int:
     """Return the maximum number of tokens of a modality in the JCT, including [CLS]."""
-    # The configured length includes [CLS] for discrete modalities only.
-    return config.length(modality) + (SPECS[modality].kind == "continuous")
+    # The configured length includes [CLS] for word pieces only.
+    return config.length(modality) + config.continuous(modality)
 
 
 def _column(axes: Axes, x: float, k: int, m: str, config: ModelConfig, lang: Language) -> None:
     """Draw a modality from its input down to its head."""
     spec, colour, middle = SPECS[m], MODALITY_COLOURS[m], x + COLUMN / 2
-    discrete = spec.kind == "discrete"
+    discrete = not config.continuous(m)
     size = config.vocab_size if discrete else config.feature_size(m)
     style = {"ha": "center", "color": colour, "fontweight": "bold"}
     typeset.write(axes, middle, NAME, label(m, lang), 14, **style)

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from scale.config import Config, ModelConfig, base
-from scale.data.features import fit_image
-from scale.data.media import load_image
+from scale.data.media import fit_image, load_image
 from scale.modalities import INDEX, MODALITIES
 from scale.seeding import derived_seed
 from scale.studies.systems.attention_reach import (
