@@ -280,6 +280,8 @@ class EncodedText:
     """Token vectors of a text."""
 
     vectors_LF: np.ndarray
+    piece_L: np.ndarray
+    """Id (int32) of each token in the vocabulary of the model; -1: of the whole text."""
     last_L: np.ndarray
     """Index in the text of each token's last character; -1: of the whole text, or unknown."""
 
@@ -358,11 +360,12 @@ def encode_texts(
             some = word_BL[b].any() or whole_BF is not None
             kept_L = word_BL[b] if some else attend_BL[b].numpy()
             vectors_LF = hidden_BLF[b][kept_L]
+            piece_L = batch["input_ids"][b].numpy()[kept_L].astype(np.int32)
             last_L = end_BL[b].numpy()[kept_L] - 1
             if whole_BF is not None:
                 vectors_LF = np.concatenate([whole_BF[b : b + 1], vectors_LF])
-                last_L = np.concatenate([[-1], last_L])
-            found[row] = EncodedText(vectors_LF[:length], last_L[:length])
+                piece_L, last_L = (np.insert(number_L, 0, -1) for number_L in (piece_L, last_L))
+            found[row] = EncodedText(vectors_LF[:length], piece_L[:length], last_L[:length])
     return [found[row] for row in range(len(texts))]
 
 
@@ -431,7 +434,7 @@ class ClipBackbone(VisualBackbone):
         if not padded:
             return encode_texts(self, texts, length, limit, hidden)
         return [
-            EncodedText(found.vectors_LF[:length], found.last_L[:length])
+            EncodedText(found.vectors_LF[:length], found.piece_L[:length], found.last_L[:length])
             for found in encode_texts(self, texts, limit, limit, hidden, padding="max_length")
         ]
 

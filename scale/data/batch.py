@@ -30,19 +30,31 @@ class Tokens:
     in each row; attributes are even, values odd; -1 for structure, [CLS], [SEP] and padding."""
     host: "TokenLayout | None" = None
     """CPU copy of row indices and padding, for tokens on another device."""
+    pieces_RL: Tensor | None = None
+    """Text and table as vectors of a frozen model only: id of each vector's word piece in the
+    model's vocabulary; -1 at padding, at masked positions and for vectors of the whole text."""
 
     def select(self, keep_R: Tensor) -> "Tokens":
         """Return the rows at the indices or mask `keep_R`."""
-        entity = None if self.entity_RL is None else self.entity_RL[keep_R]
-        return Tokens(self.values[keep_R], self.padding_RL[keep_R], self.rows_R[keep_R], entity)
+        values, padding_RL, rows_R, entity, pieces = (
+            None if tensor is None else tensor[keep_R] for tensor in self._tensors()
+        )
+        return Tokens(values, padding_RL, rows_R, entity, pieces_RL=pieces)
 
     def to(self, device: torch.device | str) -> "Tokens":
         """Return a copy on a device."""
-        entity = None if self.entity_RL is None else to_device(self.entity_RL, device)
-        values, padding_RL, rows_R = (
-            to_device(tensor, device) for tensor in (self.values, self.padding_RL, self.rows_R)
+        values, padding_RL, rows_R, entity, pieces = (
+            None if tensor is None else to_device(tensor, device) for tensor in self._tensors()
         )
-        return Tokens(values, padding_RL, rows_R, entity, self.on_host())
+        return Tokens(values, padding_RL, rows_R, entity, self.on_host(), pieces)
+
+    def _tensors(self) -> tuple[Tensor | None, ...]:
+        return self.values, self.padding_RL, self.rows_R, self.entity_RL, self.pieces_RL
+
+    @property
+    def piece_ids(self) -> Tensor | None:
+        """Word-piece ids of text or table, also where the tokens are vectors; else None."""
+        return self.pieces_RL if self.continuous else self.values
 
     def on_host(self) -> "TokenLayout":
         """Return row indices and padding on the CPU; synchronises only if they are not kept."""

@@ -299,32 +299,30 @@ def compute_text_features(
 ) -> tuple[list[CachedFeatures], list[np.ndarray]]:
     """Encode titles or tables with a frozen model, in batches, into the cache.
 
-    Returns the cached features of each value, and entity_L (int16) of its vectors: as
-    `Tokens.entity_RL` for tables, -1 for titles. Equal values share cached features.
+    Returns, by value, the cached features and number_2L (int32): for each vector the entity of a
+    table (as `Tokens.entity_RL`; -1 for titles) and the word piece (as `Tokens.pieces_RL`). Equal
+    values share cached features.
     """
-    written = {v: _text_key(v, modality, config) for v in dict.fromkeys(values)}
-    shapes = {v: _load_text(cache, key) for v, key in written.items()}
-    todo = [value for value, found in shapes.items() if found is None]
+    keys = {value: _text_key(value, modality, config) for value in dict.fromkeys(values)}
+    found = {value: _load_text(cache, key) for value, key in keys.items()}
+    # Texts of similar length are encoded together.
+    todo = sorted((v for v in keys if found[v] is None), key=lambda value: len(str(value)))
     if todo:
-        # Texts of similar length are encoded together.
-        todo.sort(key=lambda value: len(str(value)))
         backbone = load_backbone(modality, config)
         try:
             with _progress(len(todo), modality, " texts") as bar:
                 for at in range(0, len(todo), TEXTS):
                     part = todo[at : at + TEXTS]
-                    for value, made in zip(
-                        part, _encode_texts(modality, part, config, backbone), strict=True
-                    ):
-                        key = written[value]
-                        cache.store(_entity_key(key), made[1])
-                        cache.store(key, made[0])
-                        shapes[value] = made[0].shape, made[1]
+                    encoded = _encode_texts(modality, part, config, backbone)
+                    for value, (features_LF, number_2L) in zip(part, encoded, strict=True):
+                        cache.store(_number_key(keys[value]), number_2L)
+                        cache.store(keys[value], features_LF)
+                        item = CachedFeatures(keys[value], *features_LF.shape, "")
+                        found[value] = item, number_2L
                     bar.update(len(part))
         finally:
             backbone.release()
-    found = [(CachedFeatures(written[v], *shapes[v][0], ""), shapes[v][1]) for v in values]
-    return [item for item, _ in found], [entity_L for _, entity_L in found]
+    return [found[value][0] for value in values], [found[value][1] for value in values]
 
 
 def _text_key(value: Any, modality: str, config: FeatureConfig) -> str:
@@ -332,19 +330,21 @@ def _text_key(value: Any, modality: str, config: FeatureConfig) -> str:
     return _key(digest, feature_settings(modality, config))
 
 
-def _entity_key(key: str) -> str:
-    return _digest(f"entities of {key}".encode()).hex()
+def _number_key(key: str) -> str:
+    return _digest(f"entities and word pieces of {key}".encode()).hex()
 
 
-def _load_text(cache: FeatureCache, key: str) -> tuple[tuple[int, int], np.ndarray] | None:
-    features_LF, entity_L = cache.load(key), cache.load(_entity_key(key))
-    return None if features_LF is None or entity_L is None else (features_LF.shape, entity_L)
+def _load_text(cache: FeatureCache, key: str) -> tuple[CachedFeatures, np.ndarray] | None:
+    features_LF, number_2L = cache.load(key), cache.load(_number_key(key))
+    if features_LF is None or number_2L is None:
+        return None
+    return CachedFeatures(key, *features_LF.shape, ""), number_2L
 
 
 def _encode_texts(
     modality: str, values: Sequence[Any], config: FeatureConfig, backbone: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield features_LF (float16) and entity_L of each title or table."""
+    """Yield features_LF (float16) and number_2L of each title or table."""
     written = [(v, np.full(len(v), -1, np.int16)) if isinstance(v, str) else write_table(v)
                for v in values]  # fmt: skip
     if modality == "table" and not backbone.tokenizer.is_fast:
@@ -356,7 +356,8 @@ def _encode_texts(
     for (text, entity_C), found in zip(written, encoded, strict=True):
         # The last entry is for vectors of the whole text, whose index is -1.
         entity_L = np.append(entity_C, np.int16(-1))[found.last_L]
-        yield _half(found.vectors_LF, f"{modality} {text[:40]!r}"), entity_L
+        half_LF = _half(found.vectors_LF, f"{modality} {text[:40]!r}")
+        yield half_LF, np.stack([entity_L, found.piece_L]).astype(np.int32)
 
 
 def _half(features_LF: np.ndarray, path: Path | str) -> np.ndarray:

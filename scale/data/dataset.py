@@ -55,6 +55,8 @@ class Column:
     """Id at padded positions; continuous vectors are zero there."""
     entity_T: np.ndarray | None = None
     """Table only: as `Tokens.entity_RL`."""
+    piece_T: np.ndarray | None = None
+    """int32: as `Tokens.pieces_RL`."""
     mean_F: np.ndarray | None = None
     """Vectors only: standardisation, x' = (x - mean_F) / spread_F."""
     spread_F: np.ndarray | None = None
@@ -81,13 +83,14 @@ class Column:
             values -= self.mean_F
             values /= self.spread_F
         values[padding_RL] = self.fill
-        entity_RL = None
-        if self.entity_T is not None:
-            entity_RL = self.entity_T[at_RL].astype(np.int64)
-            entity_RL[padding_RL] = -1
-            entity_RL = torch.from_numpy(entity_RL)
+        entity_RL, piece_RL = (
+            None
+            if number_T is None
+            else torch.from_numpy(np.where(padding_RL, -1, number_T[at_RL]).astype(np.int64))
+            for number_T in (self.entity_T, self.piece_T)
+        )
         values, padding, rows = map(torch.from_numpy, (values, padding_RL, rows_R))
-        return Tokens(values, padding, rows, entity_RL)
+        return Tokens(values, padding, rows, entity_RL, pieces_RL=piece_RL)
 
     def chunks(self, rows_N: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the values of the products where `rows_N` is True, in chunks of CHUNK tokens."""
@@ -144,13 +147,14 @@ def _text_vectors(
         for row, product in enumerate(products)
         if (value := getattr(product, modality)) is not None
     }
-    found, entities = compute_text_features(modality, list(values.values()), config, cache)
+    found, numbers = compute_text_features(modality, list(values.values()), config, cache)
     items = dict(zip(values, found, strict=True))
     column = continuous_column(items, len(products), cache, longest)
-    if column is not None and modality == "table":
-        distinct = dict(zip((item.key for item in found), entities, strict=True))
-        entity_T = np.concatenate([entity_L[:longest] for entity_L in distinct.values()])
-        column = replace(column, entity_T=entity_T)
+    if column is not None:
+        distinct = dict(zip((item.key for item in found), numbers, strict=True))
+        entity_T, piece_T = np.concatenate([n_2L[:, :longest] for n_2L in distinct.values()], 1)
+        entity_T = entity_T.astype(np.int16) if modality == "table" else None
+        column = replace(column, entity_T=entity_T, piece_T=piece_T)
     return column, items
 
 

@@ -189,7 +189,17 @@ def _mask_vectors(
     else:
         group_RL = _single_groups(~clean.padding_RL)
     hidden_RL = choose_groups(group_RL, config.rate, draw[0][:, 0], draw[1])
-    return replace(clean, values=clean.values.masked_fill(hidden_RL[:, :, None], 0.0)), hidden_RL
+    return hide_vectors(clean, hidden_RL), hidden_RL
+
+
+def hide_vectors(clean: Tokens, hidden_RL: Tensor) -> Tokens:
+    """Return tokens whose vectors at `hidden_RL` are 0, and their word pieces -1."""
+    pieces_RL = clean.pieces_RL
+    return replace(
+        clean,
+        values=clean.values.masked_fill(hidden_RL[:, :, None], 0.0),
+        pieces_RL=None if pieces_RL is None else pieces_RL.masked_fill(hidden_RL, -1),
+    )
 
 
 def _single_groups(open_RL: Tensor) -> Tensor:

@@ -318,7 +318,7 @@ def replace_sequences(column: Column, rows_R: np.ndarray, damaged: Column) -> Co
     start_N, length_N = column.start_N.copy(), column.length_N.copy()
     start_N[rows_R], length_N[rows_R] = 0, 0
     old = slice(None) if length_N.any() else slice(0)
-    values, entity_T = column.values[old], column.entity_T
+    values = column.values[old]
     start_N[rows_R] = len(values) + damaged.start_N
     length_N[rows_R] = damaged.length_N
     return replace(
@@ -326,5 +326,9 @@ def replace_sequences(column: Column, rows_R: np.ndarray, damaged: Column) -> Co
         values=np.concatenate([values, damaged.values]),
         start_N=start_N,
         length_N=length_N,
-        entity_T=None if entity_T is None else np.concatenate([entity_T[old], damaged.entity_T]),
+        **{
+            name: np.concatenate([number_T[old], getattr(damaged, name)])
+            for name in ("entity_T", "piece_T")
+            if (number_T := getattr(column, name)) is not None
+        },
     )

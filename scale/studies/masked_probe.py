@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import require
-from scale.data.batch import ProductBatch
+from scale.data.batch import ProductBatch, Tokens
 from scale.data.dataset import ProductDataset
-from scale.losses.masking import MaskedBatch, choose_groups
+from scale.losses.masking import MaskedBatch, choose_groups, hide_vectors
 from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.seeding import generator
@@ -127,16 +127,16 @@ def _mask_found(
     if not rows:
         raise ValueError(f"no tokens to mask in the {modality} of these products")
     batch = data.collate(rows)
-    values = _hide(data, batch, modality, (find_all or find)(batch))
-    return _with_masked(batch, modality, find(batch), values)
+    shown = _hide(data, batch, modality, (find_all or find)(batch))
+    return _with_masked(batch, modality, find(batch), shown)
 
 
 def _with_masked(
-    batch: ProductBatch, modality: str, hidden_RL: Tensor, values: Tensor
+    batch: ProductBatch, modality: str, hidden_RL: Tensor, shown: Tokens
 ) -> MaskedBatch:
-    """Replace a modality's values by masked ones; the targets are the values at `hidden_RL`."""
+    """Replace a modality's tokens by masked ones; the targets are the values at `hidden_RL`."""
     clean = batch.tokens[modality]
-    tokens = {**batch.tokens, modality: replace(clean, values=values)}
+    tokens = {**batch.tokens, modality: shown}
     targets = {modality: clean.values[hidden_RL]}
     return MaskedBatch(replace(batch, tokens=tokens), {modality: hidden_RL}, targets)
 
@@ -255,12 +255,13 @@ def mask_groups(
     return _with_masked(batch, modality, hidden_RL, _hide(data, batch, modality, hidden_RL))
 
 
-def _hide(data: ProductDataset, batch: ProductBatch, modality: str, hidden_RL: Tensor) -> Tensor:
-    """Return the values of a modality, masked at `hidden_RL`."""
+def _hide(data: ProductDataset, batch: ProductBatch, modality: str, hidden_RL: Tensor) -> Tokens:
+    """Return the tokens of a modality, masked at `hidden_RL`."""
     tokens = batch.tokens[modality]
     if tokens.continuous:
-        return tokens.values.masked_fill(hidden_RL[:, :, None], 0.0)
-    return tokens.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
+        return hide_vectors(tokens, hidden_RL)
+    values = tokens.values.masked_fill(hidden_RL, data.tokenizer.mask_token_id)
+    return replace(tokens, values=values)
 
 
 @dataclass(frozen=True)

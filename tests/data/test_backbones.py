@@ -306,18 +306,21 @@ def test_table_vectors_have_the_entities_of_their_characters(bert, tmp_path):
     assert write_table(table)[0] == "size: 4; kind: dark red"
     config = FeatureConfig(table_features=str(bert), text_features=str(bert), table_length=20)
     cache = FeatureCache(tmp_path)
-    (item, again), (entity_L, _) = compute_text_features("table", [table, table], config, cache)
+    (item, again), (number_2L, _) = compute_text_features("table", [table, table], config, cache)
     assert item == again
     #                             size  :  4  ;  kind  :  dark red
-    assert entity_L.tolist() == [0, -1, 1, -1, 2, -1, 3, 3]
+    assert number_2L[0].tolist() == [0, -1, 1, -1, 2, -1, 3, 3]
+    tokenizer = TextBackbone(str(bert)).tokenizer
+    assert tokenizer.convert_ids_to_tokens(number_2L[1].tolist()) == [
+        "size", ":", "4", ";", "kind", ":", "dark", "red"]  # fmt: skip
     assert cache.load(item.key).shape == (item.length, item.size) == (8, 16)
     short = replace(config, table_length=3)
-    (cut,), (entity_L,) = compute_text_features("table", [table], short, cache)
+    (cut,), (number_2L,) = compute_text_features("table", [table], short, cache)
     assert cut.length == 3
-    assert entity_L.tolist() == [0, -1, 1]
-    (title,), (entity_L,) = compute_text_features("text", ["size: 4"], config, cache)
+    assert number_2L[0].tolist() == [0, -1, 1]
+    (title,), (number_2L,) = compute_text_features("text", ["size: 4"], config, cache)
     assert title.length == 3
-    assert entity_L.tolist() == [-1] * 3
+    assert number_2L[0].tolist() == [-1] * 3
 
 
 def test_texts_are_encoded_once(bert, tmp_path, monkeypatch):
@@ -371,6 +374,9 @@ def test_a_dataset_shares_the_vectors_of_equal_texts(bert, tmp_path):
     batch = data.collate([2, 0])
     assert batch.tokens["table"].entity_RL.tolist() == [
         [0, -1, 1, -1, 2, -1, 3], [0, -1, 1, -1, -1, -1, -1]]  # fmt: skip
+    ids = data.collate([0]).tokens["text"].piece_ids[0].tolist()
+    assert TextBackbone(name).tokenizer.decode(ids) == "red thing"
+    assert (batch.tokens["table"].piece_ids[1] == -1).tolist() == [False] * 3 + [True] * 4
     assert batch.tokens["table"].padding_RL[1].tolist() == [False] * 3 + [True] * 4
     changed = build((replace(products[0], text="red view"), *products[1:]))
     same = [a == b for a, b in zip(data.digests, changed.digests, strict=True)]
@@ -392,7 +398,7 @@ def test_clip_embeds_texts_images_and_frames_in_one_space(clip, picture):
         unit_F = made.vectors_LF[0] / np.linalg.norm(made.vectors_LF[0])
         np.testing.assert_allclose(unit_F, expected, atol=1e-5)
         assert made.vectors_LF.shape == (1 + len(text.split()), 12)
-        assert made.last_L[0] == -1
+        assert made.last_L[0] == made.piece_L[0] == -1
         assert made.last_L[-1] == len(text) - 1
     assert backbone.encode_texts(texts[1:], 3)[0].vectors_LF.shape == (3, 12)
     tokens_LF = tokens(backbone, picture)

@@ -432,25 +432,30 @@ SIZES = {"image": 3, "video": 1, "audio": 5}
 
 
 @st.composite
-def sequences(draw, vocab_size: int):
+def sequences(draw, vocab_size: int, sizes: dict[str, int]):
     """Tokens by modality, any of them absent."""
     found = {}
+    entities = arrays.arrays(np.int16, 6, elements=st.integers(-1, 2**15 - 1))
+    pieces = arrays.arrays(np.int32, 6, elements=st.integers(-1, 2**31 - 1))
     for m in draw(st.sets(st.sampled_from(MODALITIES))):
         length = draw(st.integers(1, 6))
-        if m in CONTINUOUS:
+        entity_L = draw(entities)[:length] if m == "table" else None
+        if m in sizes:
             half = st.floats(width=16, allow_nan=False, allow_infinity=False)
-            found[m] = draw(arrays.arrays(np.float16, (length, SIZES[m]), elements=half)), None
+            piece_L = None if m in CONTINUOUS else draw(pieces)[:length]
+            values = draw(arrays.arrays(np.float16, (length, sizes[m]), elements=half))
+            found[m] = values, entity_L, piece_L
             continue
         ids = draw(arrays.arrays(np.int32, length, elements=st.integers(0, vocab_size - 1)))
-        numbers = arrays.arrays(np.int16, length, elements=st.integers(-1, 2**15 - 1))
-        found[m] = ids, draw(numbers) if m == "table" else None
+        found[m] = ids, entity_L, None
     return found
 
 
 @settings(max_examples=100)
-@given(st.data(), st.sampled_from([2, 1 << 16, (1 << 16) + 1, 1 << 31]))
-def test_packed_products_round_trip(data, vocab_size):
-    layout, had = Layout(vocab_size, SIZES), data.draw(sequences(vocab_size))
+@given(st.data(), st.sampled_from([2, 1 << 16, (1 << 16) + 1, 1 << 31]), st.booleans())
+def test_packed_products_round_trip(data, vocab_size, vectors):
+    sizes = {"text": 2, "table": 3} | SIZES if vectors else SIZES
+    layout, had = Layout(vocab_size, sizes), data.draw(sequences(vocab_size, sizes))
     parts = [layout.pack(m, *had[m]) if m in had else b"" for m in MODALITIES]
     lengths_M = np.array([len(had[m][0]) if m in had else 0 for m in MODALITIES])
     product = header(parts) + b"".join(parts)
@@ -460,11 +465,9 @@ def test_packed_products_round_trip(data, vocab_size):
         if m not in had:
             assert len(raw) == 0, "absence takes no bytes"
             continue
-        values, entity_L = layout.unpack(m, raw)
-        assert np.array_equal(values, had[m][0])
-        assert (entity_L is None) == (m != "table")
-        if m == "table":
-            assert np.array_equal(entity_L, had[m][1])
+        for found, expected in zip(layout.unpack(m, raw), had[m], strict=True):
+            assert (found is None) == (expected is None)
+            assert found is None or np.array_equal(found, expected)
 
 
 def test_a_product_by_hand():

@@ -68,7 +68,13 @@ def test_every_modality_is_a_regression(run, small_catalogue):
         assert chosen
         assert -1 not in chosen
         assert torch.equal(torch.isin(entity_L, torch.tensor(sorted(chosen))), hidden_L)
-    assert bool((masked.batch.tokens["table"].values[hidden_RL] == 0).all())
+    shown = masked.batch.tokens["table"]
+    assert bool((shown.values[hidden_RL] == 0).all())
+    # Nor do the word pieces contain the hidden ones.
+    assert bool((shown.pieces_RL[hidden_RL] == -1).all())
+    assert torch.equal(shown.pieces_RL[~hidden_RL], table.pieces_RL[~hidden_RL])
+    part = table.select(torch.tensor([1, 0])).to("cpu")
+    assert torch.equal(part.pieces_RL, table.pieces_RL[[1, 0]])
 
 
 def test_search_scores_and_evaluation(run, small_catalogue):
@@ -115,6 +121,8 @@ def test_shards_hold_the_same_vectors(run, small_catalogue, cache_folder, tmp_pa
         assert torch.equal(tokens.rows_R, expected.rows_R)
         if m == "table":
             assert torch.equal(tokens.entity_RL, expected.entity_RL)
+        if m in ("text", "table"):
+            assert torch.equal(tokens.pieces_RL, expected.pieces_RL)
 
 
 def test_damaged_words_become_vectors(run, small_catalogue):
@@ -122,6 +130,7 @@ def test_damaged_words_become_vectors(run, small_catalogue):
     noisy = apply_noise(data, [Noise("typo", "text", 1.0), Noise("attribute_swap", "table")], 0)
     clean, changed = (d.collate([0]).tokens for d in (data, noisy.dataset))
     assert changed["text"].values.shape[2] == 16
+    assert changed["text"].pieces_RL.shape == changed["text"].padding_RL.shape
     assert not torch.equal(changed["text"].values, clean["text"].values)
     # Standardised like the clean ones.
     assert changed["text"].values.abs().max() < 3 * clean["text"].values.abs().max()

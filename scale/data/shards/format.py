@@ -21,7 +21,7 @@ import numpy as np
 
 from scale.config import Config, FeatureConfig
 from scale.files import write_whole
-from scale.modalities import CONTINUOUS, MODALITIES
+from scale.modalities import CONTINUOUS, DISCRETE, MODALITIES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +47,8 @@ class ShardsError(ValueError):
 class Layout:
     """Byte layout of the tokens of each modality.
 
-    Word pieces: ids. Modalities in `sizes`: float16 vectors. table: then entity numbers (int16).
+    Word pieces: ids. Modalities in `sizes`: float16 vectors. Then the entity numbers of a table
+    (int16), then the word pieces of vectors of text and table (int32).
     """
 
     vocab_size: int
@@ -61,28 +62,46 @@ class Layout:
 
     def token_bytes(self, modality: str) -> int:
         """Return the bytes of one token; 0 for a modality that no product has."""
-        entity = 2 if modality == "table" else 0
+        numbers = sum(np.dtype(kind).itemsize for kind in self._numbers(modality))
         if modality in self.sizes:
-            return 2 * self.sizes[modality] + entity
-        return 0 if modality in CONTINUOUS else self.id_type.itemsize + entity
+            return 2 * self.sizes[modality] + numbers
+        return 0 if modality in CONTINUOUS else self.id_type.itemsize + numbers
 
-    def pack(self, modality: str, values: np.ndarray, entity_L: np.ndarray | None) -> bytes:
-        """Return the bytes of one sequence: ids_L or feats_LF (float16), and table entities."""
+    def _numbers(self, modality: str) -> tuple[str, ...]:
+        """Return the types of the numbers of each token: table entity, word piece of a vector."""
+        entity = ("<i2",) if modality == "table" else ()
+        return (*entity, "<i4") if modality in self.sizes and modality in DISCRETE else entity
+
+    def pack(
+        self,
+        modality: str,
+        values: np.ndarray,
+        entity_L: np.ndarray | None,
+        piece_L: np.ndarray | None = None,
+    ) -> bytes:
+        """Return the bytes of one sequence: ids_L or feats_LF (float16), entities, word pieces."""
         kind = "<f2" if modality in self.sizes else self.id_type
-        packed = values.astype(kind, copy=False).tobytes()
-        return packed if entity_L is None else packed + entity_L.astype("<i2").tobytes()
+        numbers = [number_L for number_L in (entity_L, piece_L) if number_L is not None]
+        packed = [
+            number_L.astype(number)
+            for number_L, number in zip(numbers, self._numbers(modality), strict=True)
+        ]
+        return b"".join(part.tobytes() for part in (values.astype(kind, copy=False), *packed))
 
     def unpack(
         self, modality: str, raw: bytes | memoryview
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Inverse of `pack`, without a copy."""
-        length, entity_L = len(raw) // self.token_bytes(modality), None
-        if modality == "table":
-            entity_L = np.frombuffer(raw, "<i2", length, len(raw) - 2 * length)
-        if modality in self.sizes:
-            size = self.sizes[modality]
-            return np.frombuffer(raw, "<f2", length * size).reshape(length, size), entity_L
-        return np.frombuffer(raw, self.id_type, length), entity_L
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Return values, entities and word pieces: the inverse of `pack`, without a copy."""
+        length, size = len(raw) // self.token_bytes(modality), self.sizes.get(modality)
+        if size is None:
+            values = np.frombuffer(raw, self.id_type, length)
+        else:
+            values = np.frombuffer(raw, "<f2", length * size).reshape(length, size)
+        at, found = values.nbytes, {}
+        for kind in self._numbers(modality):
+            found[kind] = np.frombuffer(raw, kind, length, at)
+            at += found[kind].nbytes
+        return values, found.get("<i2"), found.get("<i4")
 
     def product_bytes(self, length_BM: np.ndarray) -> np.ndarray:
         """Return the bytes of products with these numbers of tokens."""

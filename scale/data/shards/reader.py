@@ -38,7 +38,7 @@ from scale.data.shards.format import (
     tokenizer_fingerprint,
 )
 from scale.data.tokenizer import load_tokenizer
-from scale.modalities import INDEX
+from scale.modalities import DISCRETE, INDEX
 
 OPEN_FILES = 256
 """Maximum number of shards that stay open."""
@@ -289,11 +289,13 @@ class ShardDataset:
     ) -> Tokens:
         layout, longest = self.shards.manifest.layout, int(length_R.max(initial=1))
         half_RLF = np.zeros((len(raw), longest, layout.sizes[modality]), np.float16)
-        entity_RL = np.full((len(raw), longest), -1, np.int64)
+        entity_RL, piece_RL = np.full((2, len(raw), longest), -1, np.int64)
         for row, (part, length) in enumerate(zip(raw, length_R.tolist(), strict=True)):
-            half_RLF[row, :length], entity_L = layout.unpack(modality, part)
+            half_RLF[row, :length], entity_L, piece_L = layout.unpack(modality, part)
             if entity_L is not None:
                 entity_RL[row, :length] = entity_L
+            if piece_L is not None:
+                piece_RL[row, :length] = piece_L
         # numpy requests huge pages, which halve the cost of the first write.
         values = torch.from_numpy(np.empty(half_RLF.shape, np.float32))
         values.copy_(torch.from_numpy(half_RLF))
@@ -303,7 +305,8 @@ class ShardDataset:
             values /= torch.from_numpy(self.normaliser.spread[modality])
             values[padding_RL] = 0.0
         entity = torch.from_numpy(entity_RL) if modality == "table" else None
-        return Tokens(values, padding_RL, torch.from_numpy(rows_R), entity)
+        pieces = torch.from_numpy(piece_RL) if modality in DISCRETE else None
+        return Tokens(values, padding_RL, torch.from_numpy(rows_R), entity, pieces_RL=pieces)
 
     def _ids(
         self, modality: str, raw: list[memoryview], rows_R: np.ndarray, length_R: np.ndarray
@@ -312,7 +315,7 @@ class ShardDataset:
         ids_RL = np.full((len(raw), longest), self.tokenizer.pad_token_id, np.int64)
         entity_RL = np.full((len(raw), longest), -1, np.int64)
         for row, (part, length) in enumerate(zip(raw, length_R.tolist(), strict=True)):
-            ids_RL[row, :length], entity_L = layout.unpack(modality, part)
+            ids_RL[row, :length], entity_L, _ = layout.unpack(modality, part)
             if entity_L is not None:
                 entity_RL[row, :length] = entity_L
         return Tokens(

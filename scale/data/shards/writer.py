@@ -141,8 +141,11 @@ def pack_product(layout: Layout, read: TokenizedProducts, row: int) -> list[byte
             continue
         start = column.start_N[row]
         place = slice(start, start + column.length_N[row])
-        entity_L = None if column.entity_T is None else column.entity_T[place]
-        parts.append(layout.pack(m, column.values[place], entity_L))
+        entity_L, piece_L = (
+            None if number_T is None else number_T[place]
+            for number_T in (column.entity_T, column.piece_T)
+        )
+        parts.append(layout.pack(m, column.values[place], entity_L, piece_L))
     return parts
 
 
