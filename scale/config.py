@@ -189,12 +189,20 @@ class MaskConfig:
         )
 
 
+FUSED_TASKS: tuple[str, ...] = ("fused_contrastive", "imputed_contrastive")
+"""Losses on the output of the JCT for two halves of the modalities; not part of the paper."""
+
+
 @dataclass(frozen=True)
 class LossConfig:
     """Options of L = sum_{i<j} L_CL(S'_ij) + sum_i L_Mi(S'_ii) (paper, section 4.3)."""
 
     tasks: tuple[str, ...] = ("contrastive", *TASKS)
-    """Active losses. An inactive loss is absent from the sum, not multiplied by zero."""
+    """Active losses. An inactive loss is absent from the sum, not multiplied by zero. Beside the
+    paper's, off by default (losses/fused.py): `fused_contrastive`, InfoNCE between the fused
+    embeddings of two random halves of a product's modalities, and `imputed_contrastive`, InfoNCE
+    between the feature that the JCT predicts at an imputed modality and the real one. Each has
+    weight 1, and together they cost one more pass of the JCT over both halves."""
     contrast: Contrast = "pairwise"
     """Contrastive loss. `pairwise`: InfoNCE of the ten pairs of modalities, as in the paper. Of
     other authors (losses/alternatives.py): `siglip`, `rince` on the same pairs; `symile`, `gram` on
@@ -256,7 +264,7 @@ class LossConfig:
     """`prediction` reproduces a fault of the released code, for its reference numbers only."""
 
     def __post_init__(self) -> None:
-        known = ("contrastive", *TASKS)
+        known = ("contrastive", *TASKS, *FUSED_TASKS)
         for task in self.tasks:
             require(
                 task in known, f"unknown task {task!r} in loss.tasks; known: {', '.join(known)}"
@@ -410,6 +418,12 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        require(
+            "imputed_contrastive" not in self.loss.tasks
+            or self.missing.policy in ("zero", "learned"),
+            f"loss.tasks imputed_contrastive needs tokens in place of a missing modality: "
+            f"missing.policy zero or learned, not {self.missing.policy}",
+        )
         sizes = asdict(self.model)
         exact, estimated = _sizes(self.features)
         for name, size in exact.items():

@@ -8,7 +8,7 @@ import torch
 
 from scale.data.catalogue import Catalogue
 from scale.data.product import Product
-from scale.evaluation.embed import ProductEmbeddings, embed_dataset
+from scale.evaluation.embed import Features, ProductEmbeddings, embed_dataset
 from scale.modalities import parse_subset
 from scale.model.scores import Scores, inter_modality_scores
 from scale.training.run import TrainedRun
@@ -84,6 +84,7 @@ class Run(TrainedRun):
         subset: str = "all",
         split: str | None = None,
         *,
+        features: Features = "encoder",
         batch_size: int = 64,
         progress: bool = False,
     ) -> ProductEmbeddings:
@@ -95,6 +96,10 @@ class Run(TrainedRun):
             catalogue: the products.
             subset: modalities to use, e.g. `text+image`.
             split: only the products of `train`, `val` or `test`.
+            features: `encoder`: as above. `fused`: the same of the JCT's [CLS] of all modalities
+                with tokens, also imputed ones; `fused_present`: of the present modalities only.
+                `both`: `encoder` and `fused` side by side. `completed`: `encoder`, with features
+                of missing modalities predicted by the JCT.
             batch_size: products per forward pass.
             progress: show a progress bar.
 
@@ -103,11 +108,11 @@ class Run(TrainedRun):
             `left_out`, the ids of the products that have no modality of the subset.
 
         Raises:
-            ValueError: an unknown modality, or no product has a modality of the subset.
+            ValueError: an unknown modality or feature, or no product has a modality of the subset.
         """
         modalities, data = parse_subset(subset), self.dataset(_opened(catalogue), split)
         device = next(self.model.parameters()).device
-        found = embed_dataset(self.model, data, batch_size, modalities, device, progress)
+        found = embed_dataset(self.model, data, batch_size, modalities, device, progress, features)
         return found.product(modalities)
 
     def evaluate(
@@ -115,6 +120,7 @@ class Run(TrainedRun):
         catalogue: Catalogue | str | PathLike,
         split: str = "test",
         *,
+        features: Features = "encoder",
         fine_tune: bool = False,
         allow_train: bool = False,
         seed: int = 0,
@@ -128,6 +134,9 @@ class Run(TrainedRun):
             catalogue: the products; those of `split` are queries and gallery. Probes are trained
                 on `train` and selected on `val`; for the split `val`, nothing is selected.
             split: `train`, `val` or `test`.
+            features: source of all embeddings, as in `embed`. Other ones than `encoder` are
+                computed for each subset of the modalities, and the prediction of missing
+                modalities is measured too.
             fine_tune: also classify by fine-tuning, the slowest part.
             allow_train: accept the split `train`, whose figures measure memorisation.
             seed: of the bootstrap, k-means and fine-tuning.
@@ -148,7 +157,7 @@ class Run(TrainedRun):
         catalogue = _opened(catalogue)
         results = evaluate_run(
             self, catalogue, split, tune=fine_tune, allow_train=allow_train, seed=seed,
-            progress=progress,
+            progress=progress, features=features,
         )  # fmt: skip
         return results_frame(results)
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 StudyName = Literal[
-    "toy", "scarcity", "missing", "weighting", "harmony", "memorising", "noise", "modalities",
-    "tasks", "masking", "fusion", "faults",
+    "toy", "scarcity", "missing", "fused", "weighting", "harmony", "memorising", "noise",
+    "modalities", "tasks", "masking", "fusion", "faults",
 ]  # fmt: skip
 """Names of `scale.studies.definitions.STUDIES`, repeated because that import is slow."""
 
@@ -21,7 +21,8 @@ class Ablate:
     (.svg, .png) beside it (<study>-<catalogue>-val with --held-out val). If interrupted, the same
     command continues.
 
-    missing: policies for missing modalities. weighting: S', alternatives and controls in five
+    missing: policies for missing modalities. fused: embeddings after the joint transformer, and
+    the prediction of missing modalities. weighting: S', alternatives and controls in five
     regimes, with the contrastive losses only. harmony: the main weightings with the whole
     objective. memorising: recognition of wrong pairs as training gets longer. noise: each kind of
     noise by strength. modalities: one more at a time, and all subsets. tasks: the objective without

@@ -10,6 +10,8 @@ from scale.config import PRESETS, Config, tiny
 from scale.evaluation.index_settings import IndexSettings
 
 Split = Literal["train", "val", "test"]
+Features = Literal["encoder", "fused", "fused_present", "both", "completed"]
+"""As `scale.evaluation.embed.Features`, repeated because that import is slow."""
 
 
 @dataclass
@@ -72,6 +74,11 @@ class Evaluate:
     """Folder of the catalogue."""
     split: Split = "test"
     """Products that are queries and gallery."""
+    features: Features = "encoder"
+    """Source of all embeddings: the encoders, the fused [CLS] of all modalities with tokens (fused)
+    or of the present ones (fused_present), encoders and fused side by side (both), or the encoders
+    with predicted features of missing modalities (completed). Other ones than encoder are written
+    to results-FEATURES.json, without figures."""
     json: Path | None = None
     """Also write the results to this file."""
     fine_tune: bool = True
@@ -95,15 +102,18 @@ class Evaluate:
         run, catalogue = scale.load(self.directory), scale.open(self.catalogue)
         results = evaluate_run(
             run, catalogue, self.split, tune=self.fine_tune, allow_train=self.allow_train,
-            seed=self.seed,
+            seed=self.seed, features=self.features,
         )  # fmt: skip
-        targets = [run.folder.results, *([self.json] if self.json else [])]
+        target = run.folder.results
+        if self.features != "encoder":
+            target = target.with_name(f"results-{self.features}.json")
+        targets = [target, *([self.json] if self.json else [])]
         for path in targets:
             write_json(path, results)
-        write_csv(run.folder.results.with_suffix(".csv"), results)
+        write_csv(target.with_suffix(".csv"), results)
         print(headline(results))
         print("written: " + ", ".join(str(path) for path in targets))
-        if self.figures:
+        if self.figures and self.features == "encoder":
             paths = draw_run(run, run.dataset(catalogue, self.split), results, self.lang, self.seed)
             print(f"written: {len(paths)} figures in {run.folder.figures}")
 
@@ -129,6 +139,10 @@ class Embed:
     """Modalities to use, e.g. text+image."""
     split: Split | None = None
     """Only the products of one split."""
+    features: Features = "encoder"
+    """Source of the embedding: the encoders, the fused [CLS] of all modalities with tokens (fused)
+    or of the present ones (fused_present), encoders and fused side by side (both), or the encoders
+    with predicted features of missing modalities (completed)."""
     batch_size: int = 64
     """Products per forward pass."""
     piece_size: int = 8192
@@ -159,15 +173,16 @@ class Embed:
         if to_folder:
             store = embed_pieces(
                 run, self.catalogue, self.out, subset, self.split,
-                batch_size=self.batch_size, piece_size=self.piece_size,
+                batch_size=self.batch_size, piece_size=self.piece_size, features=self.features,
             )  # fmt: skip
             if rank() == 0:
                 left_out = sum(piece.left_out for piece in store.pieces)
                 self._report(f"{store.rows} products in {len(store.pieces)} pieces", left_out)
         else:
             found = run.embed(
-                self.catalogue, self.subset, self.split, batch_size=self.batch_size, progress=True
-            )
+                self.catalogue, self.subset, self.split, features=self.features,
+                batch_size=self.batch_size, progress=True,
+            )  # fmt: skip
             write_embeddings(self.out, found, provenance(run.config.train.seed, started))
             self._report(f"{len(found.ids)} products", len(found.left_out))
         destroy_processes()

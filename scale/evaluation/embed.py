@@ -9,17 +9,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from scale.data.batch import ProductBatch
 from scale.files import replacing, sha256, write_whole
 from scale.modalities import INDEX, MODALITIES, parse_subset
+from scale.model.scores import product_embedding
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the folder format; raised when older readers cannot read it."""
 MANIFEST = "manifest.json"
+
+
+Features = Literal["encoder", "fused", "fused_present", "both", "completed"]
+"""Source of a product's embedding. `encoder`: pooled features of the encoders. `fused`: [CLS] of
+the JCT of all modalities with tokens, own or imputed. `fused_present`: the same of the present
+modalities only. `both`: `encoder` and `fused` side by side. `completed`: `encoder`, with the
+features of missing modalities predicted by the JCT."""
+FEATURES: tuple[str, ...] = get_args(Features)
 
 
 class Embedder(Protocol):
@@ -58,10 +66,24 @@ class Embeddings:
     """0 where the modality is missing."""
     present_NM: NDArray[np.bool_]
     ids: tuple[str, ...]
+    mixed_ND: NDArray[np.float32] | None = None
+    """Embedding of each product from other features than `encoder`, which mix the modalities."""
+    subset: tuple[str, ...] = MODALITIES
+    """Modalities that the model was given."""
 
     def product(self, subset: tuple[str, ...] = MODALITIES) -> "ProductEmbeddings":
-        """Return one vector per product from a subset of modalities (see `subset_embedding`)."""
-        emb_ND, valid_N = subset_embedding(self.pooled_NMD, self.present_NM, subset)
+        """Return one vector per product from a subset of modalities (see `subset_embedding`).
+
+        Raises ValueError if the features mix the modalities and were computed from other ones.
+        """
+        if self.mixed_ND is None:
+            emb_ND, valid_N = subset_embedding(self.pooled_NMD, self.present_NM, subset)
+        elif set(subset) == set(self.subset):
+            emb_ND, valid_N = self.mixed_ND, self.present_NM.any(1)
+        else:
+            raise ValueError(
+                f"fused features mix the modalities: embed with subset {'+'.join(subset)}"
+            )
         ids = np.asarray(self.ids, dtype=object)
         return ProductEmbeddings(
             tuple(ids[valid_N]), emb_ND[valid_N], self.present_NM[valid_N], tuple(ids[~valid_N])
@@ -85,15 +107,41 @@ def unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors_ND / np.maximum(norm_N1, 1e-12, dtype=vectors_ND.dtype)
 
 
-def product_embedding(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
-    """Return e = unit(mean over the present modalities m of unit(f_m)), unit(x) = x / |x|.
+def product_vectors(model: Embedder, batch: ProductBatch, features: Features) -> Tensor:
+    """Return the embedding of each product as unit emb_BD (2D wide for `both`); differentiable.
 
-    emb_BD has unit length; zeros for a product without any modality. Differentiable; the
-    features of absent modalities are ignored.
+        encoder        e = unit(sum over the present modalities m of unit(f_m))
+        fused          c = unit(sum over the modalities m with tokens of unit(c_m))
+        fused_present  the same over the present modalities m
+        both           (e, c) / sqrt(2)
+        completed      unit(sum over the modalities m with tokens of unit(g_m)), g_m = f_m if m is
+                       present, else W_m c_m + b_m
+
+    with the pooled features f_m of the encoders, [CLS] c_m of the JCT and the poolers (W_m, b_m).
+    Zeros for products without any modality.
+
+    Raises:
+        ValueError: unknown features, or a model without a JCT.
     """
-    unit_BMD = normalize(pooled_BMD.masked_fill(~present_BM[:, :, None], 0.0), dim=-1)
-    # The divisor of the mean cancels in the outer normalisation.
-    return normalize(unit_BMD.sum(1), dim=-1)
+    if features not in FEATURES:
+        raise ValueError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
+    if features == "encoder":
+        output = model.embed(batch)
+        return product_embedding(output.pooled_BMD, output.present_BM)
+    if not hasattr(model, "embed_fused"):
+        raise ValueError(f"{type(model).__name__} has no joint transformer: features 'encoder'")
+    output = model.embed_fused(batch)
+    any_B = output.present_BM.any(dim=1, keepdim=True)
+    used_BM = output.present_BM if features == "fused_present" else output.token_BM & any_B
+    if features == "completed":
+        here_BM1 = output.present_BM[:, :, None]
+        completed_BMD = torch.where(here_BM1, output.pooled_BMD, output.projected_BMD)
+        return product_embedding(completed_BMD, used_BM)
+    fused_BD = product_embedding(output.fused_BMD, used_BM)
+    if features != "both":
+        return fused_BD
+    encoder_BD = product_embedding(output.pooled_BMD, output.present_BM)
+    return torch.cat([encoder_BD, fused_BD], dim=1) / 2**0.5
 
 
 def subset_embedding(
@@ -128,6 +176,7 @@ def embed_dataset(
     subset: tuple[str, ...] = MODALITIES,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    features: Features = "encoder",
 ) -> Embeddings:
     """Compute the pooled features of every product, in batches, without gradient.
 
@@ -135,38 +184,47 @@ def embed_dataset(
         model: moved to `device` and evaluated in evaluation mode; its mode is restored.
         subset: modalities given to the model; the others count as missing.
         progress: show a progress bar.
+        features: of the embedding by `Embeddings.product` (see `Features`).
 
     Raises:
-        ValueError: no product has a modality of `subset`.
+        ValueError: no product has a modality of `subset`, or as `product_vectors`.
     """
     from tqdm.auto import trange
 
     ids = dataset.ids
     training = getattr(model, "training", False)
     model.to(device).eval()
-    pooled, present = [], []
+    pooled, present, mixed = [], [], []
     with torch.no_grad():
         for start in trange(0, len(ids), batch_size, desc="embed", disable=not progress):
             rows = list(range(start, min(start + batch_size, len(ids))))
             batch = dataset.collate(rows).only(subset)
             present.append(batch.present_BM.cpu())
             # The model cannot run on a batch without any modality.
-            has_any = bool(batch.present_BM.any())
-            pooled.append(model.embed(batch.to(device)).pooled_BMD.float().cpu() if has_any else 0)
+            has_any, batch = bool(batch.present_BM.any()), batch.to(device)
+            pooled.append(model.embed(batch).pooled_BMD.float().cpu() if has_any else 0)
+            if features != "encoder":
+                vectors = product_vectors(model, batch, features).float().cpu() if has_any else 0
+                mixed.append(vectors)
     model.train(training)
-    return Embeddings(_join(pooled, present), torch.cat(present).numpy(), ids)
+    pooled_NMD, present_NM = _join(pooled, present), torch.cat(present).numpy()
+    mixed_ND = _join(mixed, [p.any(dim=1) for p in present]) if mixed else None
+    return Embeddings(pooled_NMD, present_NM, ids, mixed_ND, subset)
 
 
 def _join(pooled: list[Tensor | int], present: list[Tensor]) -> NDArray[np.float32]:
-    """Concatenate the features of all batches; zeros for batches without any modality."""
-    width = next((p.shape[2] for p in pooled if isinstance(p, Tensor)), None)
+    """Concatenate the features of all batches; zeros where nothing is present.
+
+    `pooled`: 0 for a batch without any modality.
+    """
+    width = next((p.shape[-1] for p in pooled if isinstance(p, Tensor)), None)
     if width is None:
         raise ValueError("no product has any of the modalities to embed")
     filled = [
-        p.masked_fill(~has_BM[:, :, None], 0.0)
+        p.masked_fill(~has[..., None], 0.0)
         if isinstance(p, Tensor)
-        else torch.zeros(*has_BM.shape, width)
-        for p, has_BM in zip(pooled, present, strict=True)
+        else torch.zeros(*has.shape, width)
+        for p, has in zip(pooled, present, strict=True)
     ]
     return torch.cat(filled).numpy()
 

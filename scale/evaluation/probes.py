@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from scale.evaluation.bootstrap import NOTHING, Estimate, estimate_weighted, group_sum
-from scale.evaluation.embed import product_embedding
+from scale.evaluation.embed import Features, product_vectors
 from scale.evaluation.retrieval import shared_codes
 
 DEFINITIONS = {
@@ -141,16 +141,17 @@ def fine_tune(
     config: FineTuneConfig | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    features: Features = "encoder",
 ) -> Classification:
     """Train a copy of the model and a linear classifier on its product embedding.
 
-    logits = W (sqrt(D) e) + b with e from `product_embedding`: the coordinates of sqrt(D) e have
+    logits = W (sqrt(D) e) + b with e from `product_vectors`: the coordinates of sqrt(D) e have
     variance 1. Cross-entropy, AdamW; the epoch with the best validation accuracy
-    is used (the last one if `val` has no label). The given model and torch's global random state
-    are unchanged.
+    is used (the last one if `val` has no label). With other `features` than `encoder`, the JCT is
+    trained too. The given model and torch's global random state are unchanged.
 
     Raises:
-        ValueError: the training split has fewer than two classes.
+        ValueError: the training split has fewer than two classes, or as `product_vectors`.
         FloatingPointError: a loss is not finite; the message names the epoch.
     """
     from tqdm.auto import trange
@@ -161,7 +162,8 @@ def fine_tune(
     classes = sorted(set(train.known_labels()))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
-        tuned = _Classifier(copy.deepcopy(model).to(device), train, len(classes)).to(device)
+        tuned = _Classifier(copy.deepcopy(model).to(device), train, len(classes), features)
+        tuned = tuned.to(device)
         groups = [
             {"params": tuned.model.parameters(), "lr": config.learning_rate},
             {"params": tuned.head.parameters(), "lr": config.head_learning_rate},
@@ -185,12 +187,12 @@ def fine_tune(
 class _Classifier(nn.Module):
     """A model with a linear classifier on its product embedding."""
 
-    def __init__(self, model: nn.Module, train: Examples, classes: int):
+    def __init__(self, model: nn.Module, train: Examples, classes: int, features: Features):
         super().__init__()
-        self.model = model
+        self.model, self.features = model, features
         with torch.no_grad():
-            first = model.embed(train.inputs.collate(train.known()[:1]).to(self.device))
-        width = first.pooled_BMD.shape[2]
+            first = train.inputs.collate(train.known()[:1]).to(self.device)
+            width = product_vectors(model, first, features).shape[1]
         self.scale = width**0.5
         self.head = nn.Linear(width, classes)
 
@@ -200,8 +202,8 @@ class _Classifier(nn.Module):
 
     def forward(self, examples: Examples, rows: list[int]) -> Tensor:
         """Return logits_BC of the products at `rows`."""
-        output = self.model.embed(examples.inputs.collate(rows).to(self.device))
-        emb_BD = product_embedding(output.pooled_BMD, output.present_BM)
+        batch = examples.inputs.collate(rows).to(self.device)
+        emb_BD = product_vectors(self.model, batch, self.features)
         return self.head(self.scale * emb_BD.to(self.head.weight.dtype))
 
     def run_epoch(

@@ -54,6 +54,9 @@ DEFINITIONS = {
     "category interval": "percentile bootstrap over the categories of the queries, each with all "
     "of its queries; a query without a category is one of its own. For retrieval only: macro-F1 "
     "and the agreement of clusters are computed by category themselves",
+    "imputation": "query by the feature of the item's modality predicted from the product's other "
+    "modalities (imputed: by the JCT; mean_of_others: mean of their unit features), gallery the "
+    "real features of that modality; instance retrieval",
     "retrieval.counts": "queries and gallery items used, and the number left out by reason",
 }
 
@@ -89,6 +92,20 @@ def retrieval_results(
             "category_full_gallery": _counts(full),
             "instance": _counts(instance),
         },
+    }
+
+
+def imputation_results(
+    stages: dict[str, dict[str, dict[str, Retrieval]]], labels: Sequence[str | None], seed: int = 0
+) -> dict[str, Any]:
+    """Return the `imputation` part: by query (`imputed`, `mean_of_others`), stage and modality.
+
+    `stages`: `evaluation.imputation.imputed_retrievals` of each model; `labels`: of the products.
+    """
+    code_N, queries = category_codes(labels), next(iter(stages.values()))
+    return {
+        query: _with_chance({stage: found[query] for stage, found in stages.items()}, code_N, seed)
+        for query in queries
     }
 
 

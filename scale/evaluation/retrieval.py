@@ -256,6 +256,9 @@ class ProductArrays:
     """A number per distinct content of a modality, -1 if absent or unknown."""
     alt: Embeddings | None = None
     """Second views of some of these products, under the same ids."""
+    mixed: dict[tuple[str, ...], Singles] | None = None
+    """emb_ND by subset of the modalities, for features that mix them; pooled_NMD then holds those
+    of single modalities. None: embeddings follow from pooled_NMD."""
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -277,6 +280,13 @@ class ProductArrays:
         pooled_NMD, present_NM = embeddings.pooled_NMD, embeddings.present_NM
         return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_id_NM, alt)
 
+    def embedding(self, subset: tuple[str, ...] = MODALITIES) -> tuple[Singles, Bools]:
+        """Return emb_ND of the products from a subset, and valid_N, as `subset_embedding`."""
+        if self.mixed is None:
+            return subset_embedding(self.pooled_NMD, self.present_NM, subset)
+        valid_N = self.present_NM[:, [INDEX[m] for m in subset]].any(1)
+        return self.mixed[subset], valid_N
+
     def content(self, modality: str) -> Ints:
         """Return the content numbers of one modality; all -1 if contents are unknown."""
         if self.content_id_NM is None:
@@ -294,10 +304,10 @@ def subset_retrievals(
             modalities that they have. Products without any modality of the subset are left out
             and counted as `lacking`.
     """
-    emb_GD, valid_G = subset_embedding(products.pooled_NMD, products.present_NM, MODALITIES)
+    emb_GD, valid_G = products.embedding()
     result = {}
     for subset in SUBSETS:
-        emb_ND, valid_N = subset_embedding(products.pooled_NMD, products.present_NM, subset)
+        emb_ND, valid_N = products.embedding(subset)
         if gallery == "same":
             emb_GD, valid_G = emb_ND, valid_N
         rows_Q, rows_G = np.flatnonzero(valid_N), np.flatnonzero(valid_G)
@@ -328,6 +338,22 @@ def direction_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dic
         query_QD = products.pooled_NMD[rows_Q, INDEX[start]]
         result[f"{start}->{end}"] = _instance(products, query_QD, rows_Q, both_N, end, ks)
     return result
+
+
+def modality_retrieval(
+    products: ProductArrays,
+    query_ND: Singles,
+    valid_N: Bools,
+    modality: str,
+    ks: Sequence[int] = KS,
+) -> Retrieval:
+    """Score instance retrieval among the features of one modality by given queries.
+
+    Queries are the valid products that have the modality; the gallery is all products that have it.
+    """
+    has_N = products.present_NM[:, INDEX[modality]]
+    rows_Q = np.flatnonzero(valid_N & has_N)
+    return _instance(products, query_ND[rows_Q], rows_Q, has_N, modality, ks)
 
 
 def alt_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str, Retrieval]:

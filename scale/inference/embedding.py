@@ -20,6 +20,7 @@ from scale.data.product import summarise_problems
 from scale.evaluation.embed import (
     MANIFEST,
     EmbeddingStore,
+    Features,
     ProductEmbeddings,
     StoreError,
     embed_dataset,
@@ -54,6 +55,7 @@ def embed_pieces(
     piece_size: int = 8192,
     cache: FeatureCache | None = None,
     progress: bool = True,
+    features: Features = "encoder",
 ) -> EmbeddingStore | None:
     """Embed the pieces that are missing or out of date; the main process then writes the manifest.
 
@@ -71,6 +73,7 @@ def embed_pieces(
         piece_size: products per piece.
         cache: features of media files, to be reused.
         progress: show a progress bar.
+        features: source of the embedding, see `Run.embed`.
 
     Returns:
         EmbeddingStore of the finished folder in the main process; None in the others.
@@ -87,6 +90,8 @@ def embed_pieces(
         "split": split,
         "piece_size": piece_size,
     }
+    if features != "encoder":
+        made_from["features"] = features
     pieces = plan_pieces(catalogue, piece_size)
     splits = None if split is None else find_splits(catalogue)
     if splits is not None:
@@ -103,7 +108,9 @@ def embed_pieces(
                 log.info("%s: %d of %d pieces exist", out, len(pieces) - len(todo), len(pieces))
     own = todo[rank() :: world_size()]
     for i in tqdm(own, desc="pieces", disable=not progress or rank() > 0):
-        found = _embed_piece(run, catalogue, pieces[i], subset, split, splits, batch_size, cache)
+        found = _embed_piece(
+            run, catalogue, pieces[i], subset, split, splits, batch_size, cache, features
+        )
         write_piece(paths[i], found, facts[i])
     barrier()  # All pieces are written.
     if rank() > 0:
@@ -137,6 +144,7 @@ def _embed_piece(
     splits: Mapping[str, str] | None,
     batch_size: int,
     cache: FeatureCache | None,
+    features: Features,
 ) -> ProductEmbeddings:
     """Return the embeddings of a piece; empty if none of its products has a modality of the
     subset."""
@@ -153,9 +161,9 @@ def _embed_piece(
         log.warning("piece %d: %s", piece.number, summarise_problems(problems))
     if present:
         return embed_dataset(
-            run.model, data, batch_size, subset, _device(), progress=False
+            run.model, data, batch_size, subset, _device(), progress=False, features=features
         ).product(subset)
-    nothing_ND = np.zeros((0, run.model.config.width), np.float32)
+    nothing_ND = np.zeros((0, run.model.config.width * (1 + (features == "both"))), np.float32)
     nothing_NM = np.zeros((0, len(MODALITIES)), bool)
     return ProductEmbeddings((), nothing_ND, nothing_NM, tuple(p.id for p in catalogue))
 

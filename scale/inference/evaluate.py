@@ -6,6 +6,7 @@ N products, M modalities (five), D width.
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,18 +17,20 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, has_splits, with_splits
 from scale.data.dataset import ProductDataset
 from scale.evaluation.clustering import cluster
-from scale.evaluation.embed import embed_dataset, subset_embedding
+from scale.evaluation.embed import Embeddings, Features, embed_dataset
+from scale.evaluation.imputation import imputed_retrievals
 from scale.evaluation.probes import Examples, FineTuneConfig, fine_tune, linear_probe
 from scale.evaluation.report import (
     DEFINITIONS,
     classification_results,
     clustering_results,
+    imputation_results,
     plain,
     provenance,
     retrieval_results,
 )
 from scale.evaluation.retrieval import ProductArrays
-from scale.modalities import MODALITIES, subset_name
+from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.model.scale import ScaleModel
 from scale.training.run import TrainedRun
 
@@ -55,6 +58,7 @@ def evaluate_run(
     seed: int = 0,
     cache: FeatureCache | None = None,
     progress: bool = True,
+    features: Features = "encoder",
 ) -> dict:
     """Measure retrieval, classification and clustering with the trained and the untrained model.
 
@@ -68,6 +72,8 @@ def evaluate_run(
         seed: of the bootstrap, k-means and fine-tuning.
         cache: features of media files, to be reused.
         progress: show progress bars.
+        features: source of all embeddings (`evaluation.embed.Features`). For others than `encoder`,
+            each subset of the modalities is fused anew, and `imputation` is measured too.
 
     Returns:
         The tree of results.json.
@@ -88,7 +94,8 @@ def evaluate_run(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = {"untrained": run.untrained(), "trained": run.model}
     arrays = {
-        stage: {name: product_arrays(model, data, device, splits.alt if name == "test" else None)
+        stage: {name: product_arrays(model, data, device, splits.alt if name == "test" else None,
+                                     features, SUBSETS if name == "test" else (MODALITIES,))
                 for name, data in (("train", splits.train), ("val", splits.val),
                                    ("test", splits.test))}
         for stage, model in models.items()
@@ -96,18 +103,24 @@ def evaluate_run(
     test = {stage: by_split["test"] for stage, by_split in arrays.items()}
     results = {
         "split": split,
+        "features": features,
         "products": len(splits.test),
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "retrieval": retrieval_results(test, seed),
-        "classification": _classification(run, splits, arrays, tune, seed, device, progress),
+        "classification": _classification(
+            run, splits, arrays, tune, seed, device, progress, features
+        ),
         "clustering": clustering_results(
-            {stage: cluster(_product(a)[0], list(a.labels), seed) for stage, a in test.items()}
+            {stage: cluster(a.embedding()[0], list(a.labels), seed) for stage, a in test.items()}
         )
         if _labelled(test["trained"])
         else {},
         "definitions": DEFINITIONS,
         "problems": len(catalogue.problems) + len(splits.test.problems),
     }
+    if features != "encoder":
+        measured = {s: imputed_retrievals(m, splits.test, device) for s, m in models.items()}
+        results["imputation"] = imputation_results(measured, test["trained"].labels, seed)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     facts = provenance(run.config.train.seed, started, name)
     return plain({"provenance": facts | {"evaluation_seed": seed}} | results)
@@ -118,13 +131,46 @@ def product_arrays(
     data: ProductDataset,
     device: torch.device,
     alt: ProductDataset | None = None,
+    features: Features = "encoder",
+    subsets: Sequence[tuple[str, ...]] = SUBSETS,
 ) -> ProductArrays:
-    """Embed a data set, and optionally its second views, for the evaluation functions."""
+    """Embed a data set, and optionally its second views, for the evaluation functions.
+
+    `features`: as in `evaluate_run`; other ones than `encoder` are computed for each of `subsets`.
+    """
     if not len(data):
         nothing = np.zeros((0, len(MODALITIES), model.config.width), np.float32)
         return ProductArrays((), nothing, nothing[:, :, 0] > 0, ())
-    second = embed_dataset(model, alt, device=device, progress=False) if alt is not None else None
-    return ProductArrays.of(data, embed_dataset(model, data, device=device, progress=False), second)
+    embeddings, mixed = _embeddings(model, data, device, features, subsets)
+    singles = [subset for subset in subsets if len(subset) == 1]
+    second = None if alt is None else _embeddings(model, alt, device, features, singles)[0]
+    return replace(ProductArrays.of(data, embeddings, second), mixed=mixed)
+
+
+def _embeddings(
+    model: ScaleModel,
+    data: ProductDataset,
+    device: torch.device,
+    features: Features,
+    subsets: Sequence[tuple[str, ...]],
+) -> tuple[Embeddings, dict[tuple[str, ...], np.ndarray] | None]:
+    """Return the embeddings by single modalities, and for mixed features those by subset."""
+    embeddings = embed_dataset(model, data, device=device, progress=False)
+    if features == "encoder":
+        return embeddings, None
+    mixed = {}
+    for subset in subsets:
+        present_N = embeddings.present_NM[:, [INDEX[m] for m in subset]].any(1)
+        if present_N.any():
+            found = embed_dataset(
+                model, data, subset=subset, device=device, progress=False, features=features
+            )
+            mixed[subset] = found.mixed_ND
+    width = next(iter(mixed.values())).shape[1]
+    nothing_ND = np.zeros((len(data), width), np.float32)
+    mixed = {subset: mixed.get(subset, nothing_ND) for subset in subsets}
+    alone = [mixed.get((m,), nothing_ND) for m in MODALITIES]
+    return replace(embeddings, pooled_NMD=np.stack(alone, axis=1)), mixed
 
 
 def _splits(
@@ -173,6 +219,7 @@ def _classification(
     seed: int,
     device: torch.device,
     progress: bool,
+    features: Features,
 ) -> dict:
     """Return linear probes of both models, and fine-tuning; empty for fewer than two classes."""
     names = ("train", "val", "test")
@@ -192,20 +239,16 @@ def _classification(
             examples.append(Examples(part, [p.category for p in part.products]))
         config = replace(FineTuneConfig(), seed=seed)
         methods["fine_tuning"]["trained"] = fine_tune(
-            run.model, *examples, config, device, progress
+            run.model, *examples, config, device, progress, features
         )
     return classification_results({k: v for k, v in methods.items() if v})
 
 
 def _examples(products: ProductArrays) -> Examples:
-    emb_ND, valid_N = _product(products)
+    emb_ND, valid_N = products.embedding()
     labels = [label if valid else None
               for label, valid in zip(products.labels, valid_N, strict=True)]  # fmt: skip
     return Examples(emb_ND, labels)
-
-
-def _product(products: ProductArrays) -> tuple[np.ndarray, np.ndarray]:
-    return subset_embedding(products.pooled_NMD, products.present_NM, MODALITIES)
 
 
 def _labelled(products: ProductArrays) -> bool:

@@ -15,7 +15,7 @@ from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.data.pieces import find_products
 from scale.data.product import CatalogueError, Product
-from scale.evaluation.embed import embed_dataset
+from scale.evaluation.embed import Features, embed_dataset
 from scale.evaluation.index import ProductIndex, SearchIndex
 from scale.inference.embedding import run_fingerprint
 from scale.training.run import TrainedRun
@@ -104,10 +104,15 @@ def query_batch(run: TrainedRun, query: Product) -> ProductBatch:
     return query_dataset(run, query).collate([0]).to(model_device(run))
 
 
-def embed_query(run: TrainedRun, query: Product, cache: FeatureCache | None = None) -> np.ndarray:
+def embed_query(
+    run: TrainedRun,
+    query: Product,
+    cache: FeatureCache | None = None,
+    features: Features = "encoder",
+) -> np.ndarray:
     """Return the embedding of one product, emb_D; raises as `query_dataset`."""
-    data = query_dataset(run, query, cache)
-    found = embed_dataset(run.model, data, device=model_device(run), progress=False)
+    data, device = query_dataset(run, query, cache), model_device(run)
+    found = embed_dataset(run.model, data, device=device, progress=False, features=features)
     return found.product().emb_ND[0]
 
 
@@ -131,9 +136,10 @@ def search_index(
     """
     if not isinstance(index, ProductIndex):
         index = ProductIndex.open(Path(index))
-    emb_D = embed_query(run, query)
+    made_from = index.manifest["made_from"]
+    emb_D = embed_query(run, query, features=made_from.get("features", "encoder"))
     matches = index.query(emb_D[None], k, probes, candidates)
-    if index.manifest["made_from"].get("run") != run_fingerprint(run):
+    if made_from.get("run") != run_fingerprint(run):
         raise ValueError(
             f"{index.folder}: built from another run than {run.folder.folder}, or from an earlier "
             "state of it: embed and index again"

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
             "confu_losses", "gram_losses", "rince_losses", "siglip_losses", "symile_losses",
         ],
         "contrastive": ["PairLosses", "info_nce", "pair_losses"],
+        "fused": ["draw_halves", "fused_contrastive_loss", "imputed_contrastive_loss"],
         "masked": ["masked_token_loss", "masked_vector_loss"],
         "masking": ["MaskedBatch", "WordPieces", "mask_batch"],
         "total": ["LossOutput", "contrastive_loss", "scale_loss"],

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scale.config import MaskConfig
+from scale.config import FUSED_TASKS, MaskConfig
 from scale.data.batch import ProductBatch, Tokens, positions_of, to_device
+from scale.losses.fused import draw_halves
 from scale.modalities import INDEX, SPECS
 from scale.seeding import generator
 
@@ -68,6 +69,8 @@ class MaskedBatch:
     positions: dict[str, np.ndarray] = field(default_factory=dict)
     """position_N by modality: flat positions of `hidden` in row-major order, on the CPU, so that no
     step has to synchronise with the device for them."""
+    halves_BM: Tensor | None = None
+    """True for the modalities of each product's first half; None if no loss uses halves."""
 
     def __post_init__(self) -> None:
         for m in self.hidden.keys() - self.positions.keys():
@@ -85,7 +88,8 @@ class MaskedBatch:
             {m: to_device(tensor, device) for m, tensor in fact.items()}
             for fact in (self.hidden, self.targets)
         )
-        return MaskedBatch(self.batch.to(device), hidden, targets, self.positions)
+        halves_BM = None if self.halves_BM is None else to_device(self.halves_BM, device)
+        return MaskedBatch(self.batch.to(device), hidden, targets, self.positions, halves_BM)
 
 
 def choose_groups(
@@ -137,7 +141,8 @@ def mask_batch(
         pieces: of the tokenizer.
         seed: e.g. (seed, step). A product's masks depend on the seed and on its place in the batch,
             not on the other products.
-        tasks: active tasks; other modalities are unchanged.
+        tasks: active tasks; other modalities are unchanged. With one of FUSED_TASKS, the
+            modalities of each product are also divided into two halves.
         part: if the products are part of a batch: their place in it. They get the same masks as in
             the whole batch.
     """
@@ -153,7 +158,17 @@ def mask_batch(
             tokens[m], hidden[m] = _mask_pieces(clean, part, config, pieces, stream)
         positions[m] = positions_of(hidden[m])
         targets[m] = clean.values.flatten(0, 1)[torch.from_numpy(positions[m])]
-    return MaskedBatch(replace(batch, tokens=tokens), hidden, targets, positions)
+    halves_BM = _halves(batch, part, seed) if set(tasks) & set(FUSED_TASKS) else None
+    return MaskedBatch(replace(batch, tokens=tokens), hidden, targets, positions, halves_BM)
+
+
+def _halves(batch: ProductBatch, part: Part, seed: tuple[int, ...]) -> Tensor:
+    """Return halves_BM, which depends on the seed and on the place of a product in the batch."""
+    device, columns = batch.present_BM.device, batch.present_BM.shape[1]
+    random = generator(device, *seed, columns)
+    draw_PX = torch.rand(part.products, columns + 1, generator=random, device=device)
+    draw_BX = draw_PX[part.first : part.first + len(batch)]
+    return draw_halves(batch.present_BM, draw_BX[:, 0], draw_BX[:, 1:])
 
 
 def _mask_pieces(

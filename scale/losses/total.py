@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scale.config import LossConfig, require
+from scale.config import FUSED_TASKS, LossConfig, require
 from scale.data.batch import ProductBatch
 from scale.losses.alternatives import (
     confu_losses,
@@ -22,6 +22,7 @@ from scale.losses.alternatives import (
     valid_terms,
 )
 from scale.losses.contrastive import PairLosses, pair_losses
+from scale.losses.fused import fused_features, fused_losses
 from scale.losses.masked import masked_token_loss, masked_vector_loss
 from scale.losses.masking import MaskedBatch
 from scale.losses.weighting import Weights, configured_weights
@@ -99,6 +100,9 @@ def scale_loss(
         )
     own_BM = weights.own_BM if weights is not None and config.weight_masked else None
     losses |= masked_losses(output.predictions, masked, config, own_BM)
+    if tasks := [task for task in config.tasks if task in FUSED_TASKS]:
+        require(bool(output.halves), f"{' and '.join(tasks)}: the model needs halves_BM")
+        losses |= fused_losses(features | fused_features(output.halves, tasks), batch, config)
     logged = "contrastive" in config.tasks and config.contrast == "pairwise"
     return LossOutput(losses, scores, pairs if logged else None)
 

@@ -131,6 +131,7 @@ class TransformerEncoder(nn.Module):
 
     def __init__(self, width: int, heads: int, depth: int, mlp_ratio: float, dropout: float):
         super().__init__()
+        self.width = width
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_ratio, qkv_bias=True, proj_drop=dropout, attn_drop=dropout)
             for _ in range(depth)
@@ -149,8 +150,10 @@ class TransformerEncoder(nn.Module):
         full = self.blocks if query_BQ is None else self.blocks[:-1]
         for block in full:
             tokens_BLD = block(tokens_BLD, attn_mask=attend_B11L)
-        if query_BQ is not None:
+        if query_BQ is not None and len(self.blocks):
             tokens_BLD = _query_block(self.blocks[-1], tokens_BLD, query_BQ, attend_B11L)
+        elif query_BQ is not None:
+            tokens_BLD = tokens_BLD.gather(1, query_BQ[:, :, None].expand(-1, -1, self.width))
         return self.norm(tokens_BLD)
 
     def each(self, groups: Iterable[tuple[Tensor, Tensor | None, Tensor | None]]) -> list[Tensor]:

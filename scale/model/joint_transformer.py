@@ -1,6 +1,8 @@
 """The joint co-transformer (JCT): all modalities of a product in one sequence (paper, 4.1).
 
-B products, R rows (products that have the modality), L length, D width, N positions.
+B products, R rows (products that have the modality), L length, D width, N positions, V views of the
+products, M modalities (five), Q modalities of
+the model.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +14,7 @@ from torch.nn.functional import pad
 
 from scale.config import MissingPolicy, ModelConfig
 from scale.data.batch import TokenLayout, to_device
+from scale.modalities import INDEX, MODALITIES
 from scale.model.encoders import TransformerEncoder, initialise
 from scale.model.packing import CPU_OVERHEAD, CUDA_OVERHEAD, pack
 
@@ -112,26 +115,95 @@ class JointCoTransformer(nn.Module):
     ) -> dict[str, Tensor]:
         """Concatenate the modalities of all products, each padded to its longest sequence."""
         parts, paddings = [], []
-        for m, embedding_D in self.modality_embedding.items():
-            missing_LD = missing_tokens(m)
-            length = max(len(missing_LD), encoded[m][0].shape[1] if m in encoded else 0)
-            tokens_LD = pad(missing_LD, (0, 0, 0, length - len(missing_LD)))
-            padding_L = torch.arange(length, device=missing_LD.device) >= len(missing_LD)
-            tokens_BLD = tokens_LD.expand(products, -1, -1)
-            padding_BL = padding_L.expand(products, -1)
-            if m in encoded:
-                own_RLD, own_padding_RL = encoded[m]
-                extra = length - own_RLD.shape[1]
-                own_RLD = pad(own_RLD + embedding_D, (0, 0, 0, extra))
-                own_padding_RL = pad(own_padding_RL, (0, extra), value=True)
-                tokens_BLD = tokens_BLD.to(own_RLD.dtype).index_copy(0, rows[m], own_RLD)
-                padding_BL = padding_BL.index_copy(0, rows[m], own_padding_RL)
+        for m in self.modality_embedding:
+            tokens_BLD, padding_BL, _ = self._padded(m, encoded, rows, products, missing_tokens(m))
             parts.append(tokens_BLD)
             paddings.append(padding_BL)
         fused_BLD = self.stack(torch.cat(parts, dim=1), torch.cat(paddings, dim=1))
         lengths = [tokens_BLD.shape[1] for tokens_BLD in parts]
         fused = dict(zip(self.modality_embedding, fused_BLD.split(lengths, dim=1), strict=True))
         return {m: fused[m][rows[m], : encoded[m][0].shape[1]] for m in encoded}
+
+    def cls_of_views(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        keep_VBM: Tensor,
+        encoders: nn.ModuleDict,
+    ) -> tuple[Tensor, Tensor]:
+        """Fuse several views of the products and return every [CLS], also of imputed modalities.
+
+        In view v, product b has the modalities of keep_VBM[v, b]; the policy replaces all others
+        with the tokens of a missing modality. One pass, whose last layer runs at [CLS] only.
+
+        Args:
+            encoded, rows, encoders: as in `forward`.
+            keep_VBM: True where the view has the modality; False where the product lacks it.
+
+        Returns:
+            cls_VBMD, and token_VBM: True where the modality has tokens, its own or imputed ones;
+            the [CLS] is 0 elsewhere.
+        """
+        views, products, _ = keep_VBM.shape
+        parts, paddings, starts, start = [], [], [], 0
+        for m in self.modality_embedding:
+            missing_LD = self._missing_tokens(m, encoders[m], lacking=True)
+            own_BLD, own_padding_BL, (missing_LD, missing_L) = self._padded(
+                m, encoded, rows, products, missing_LD
+            )
+            keep_VB = keep_VBM[:, :, INDEX[m]]
+            parts.append(torch.where(keep_VB[:, :, None, None], own_BLD, missing_LD))
+            paddings.append(torch.where(keep_VB[:, :, None], own_padding_BL, missing_L))
+            # A modality without positions shares one with the next; its [CLS] becomes 0 below.
+            starts.append(start)
+            start += own_BLD.shape[1]
+        tokens_BLD = torch.cat(parts, dim=2).flatten(0, 1)
+        padding_BL = torch.cat(paddings, dim=2).flatten(0, 1)
+        # Attention over nothing would be NaN.
+        padding_BL = padding_BL & ~padding_BL.all(dim=1, keepdim=True)
+        query_Q = to_device(torch.tensor(starts).clamp(max=start - 1), tokens_BLD.device)
+        query_BQ = query_Q.expand(len(tokens_BLD), -1)
+        (cls_BQD,) = self.stack.each([(tokens_BLD, padding_BL, query_BQ)])
+
+        cls_VBQD = cls_BQD.unflatten(0, (views, products))
+        cls_VBMD = cls_BQD.new_zeros(views, products, len(MODALITIES), self.width)
+        token_VBM = torch.zeros_like(keep_VBM)
+        for q, m in enumerate(self.modality_embedding):
+            cls_VBMD[:, :, INDEX[m]] = cls_VBQD[:, :, q]
+            token_VBM[:, :, INDEX[m]] = keep_VBM[:, :, INDEX[m]] | self.imputes
+        return cls_VBMD.masked_fill(~token_VBM[:, :, :, None], 0.0), token_VBM
+
+    @property
+    def imputes(self) -> bool:
+        """Whether a missing modality has tokens."""
+        return self.policy in ("zero", "learned")
+
+    def _padded(
+        self,
+        modality: str,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        products: int,
+        missing_LD: Tensor,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Pad the sequences of a modality to the longest one.
+
+        Returns:
+            tokens_BLD and padding_BL of all products, and (tokens_LD, padding_L) of a missing one.
+        """
+        length = max(len(missing_LD), encoded[modality][0].shape[1] if modality in encoded else 0)
+        tokens_LD = pad(missing_LD, (0, 0, 0, length - len(missing_LD)))
+        padding_L = torch.arange(length, device=missing_LD.device) >= len(missing_LD)
+        tokens_BLD = tokens_LD.expand(products, -1, -1)
+        padding_BL = padding_L.expand(products, -1)
+        if modality in encoded:
+            own_RLD, own_padding_RL = encoded[modality]
+            extra = length - own_RLD.shape[1]
+            own_RLD = pad(own_RLD + self.modality_embedding[modality], (0, 0, 0, extra))
+            own_padding_RL = pad(own_padding_RL, (0, extra), value=True)
+            tokens_BLD = tokens_BLD.to(own_RLD.dtype).index_copy(0, rows[modality], own_RLD)
+            padding_BL = padding_BL.index_copy(0, rows[modality], own_padding_RL)
+        return tokens_BLD, padding_BL, (tokens_LD, padding_L)
 
     def _forward_packed(
         self,

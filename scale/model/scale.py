@@ -1,7 +1,7 @@
 """SCALE: five encoders, the joint co-transformer and the pretext heads (paper, section 4).
 
 B products, M modalities (five), R rows (products that have one modality), L length, D width,
-N masked positions, V vocabulary, F features.
+N masked positions, V vocabulary or views of the products, F features.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -43,6 +43,19 @@ class EmbedOutput:
 
 
 @dataclass
+class FusedOutput(EmbedOutput):
+    """Output of the encoders and [CLS] of the JCT, for one view of the products."""
+
+    fused_BMD: Tensor
+    """[CLS] of each modality after the JCT, also where its tokens are imputed; 0 without tokens."""
+    token_BM: Tensor
+    """True where the modality has tokens: present, or imputed by the policy `zero` or `learned`."""
+    projected_BMD: Tensor
+    """The modality's pooler applied to `fused_BMD`, in the space of `pooled_BMD`: at an imputed
+    modality, a prediction of its feature from the others. 0 without tokens."""
+
+
+@dataclass
 class ScaleOutput(EmbedOutput):
     """Output of the whole model."""
 
@@ -56,6 +69,8 @@ class ScaleOutput(EmbedOutput):
     predictions: dict[str, Tensor]
     """Outputs of the heads at masked positions, row by row: logits_NV (word pieces) or
     vectors_NF."""
+    halves: tuple[FusedOutput, ...] = ()
+    """Both halves of the modalities, with `halves_BM`."""
 
 
 class ScaleModel(nn.Module):
@@ -92,6 +107,7 @@ class ScaleModel(nn.Module):
         hidden: dict[str, Tensor] | None = None,
         positions: dict[str, np.ndarray] | None = None,
         *,
+        halves_BM: Tensor | None = None,
         loss_positions_only: bool = False,
         fused_pooled: bool = True,
         predictions: bool = True,
@@ -104,6 +120,8 @@ class ScaleModel(nn.Module):
                 nothing is masked, and no head runs.
             positions: flat positions of `hidden` in row-major order, by modality. They are computed
                 for modalities left out, which synchronises with the device.
+            halves_BM: True for the modalities of each product's first half; the present others are
+                its second half. Both are fused apart, in a further pass of the JCT.
             loss_positions_only: run the last layer of the JCT only where a loss uses its output;
                 `fused` is then empty. Equal up to rounding and dropout.
             fused_pooled: with `loss_positions_only`, whether `fused_pooled_BMD` is needed; else it
@@ -115,6 +133,8 @@ class ScaleModel(nn.Module):
         rows, layouts = _rows_and_layouts(batch, encoded)
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
         pooled_BMD = self._pool(tokens, rows, products)
+        # Before the main pass, whose use of random numbers depends on the outputs requested.
+        halves = self._fuse_halves(encoded, rows, pooled_BMD, batch.present_BM, halves_BM)
 
         masked = {
             m: _positions_with_cls(tokens_RLD, hidden[m], positions.get(m))
@@ -137,16 +157,32 @@ class ScaleModel(nn.Module):
             fused_pooled_BMD=fused_pooled_BMD,
             predictions={m: self._head(m, fused_ND) for m, fused_ND in at_masked.items()},
             contrast=self._contrast(pooled_BMD),
+            halves=halves,
         )
 
     def embed(self, batch: ProductBatch, hidden: dict[str, Tensor] | None = None) -> EmbedOutput:
         """Return the pooled features of the encoders, without the JCT. `hidden`: as in
         `forward`."""
-        encoded = self._encode(batch, hidden or {})
+        return self.embed_halves(batch, hidden or {}, None)[0]
+
+    def embed_fused(self, batch: ProductBatch) -> FusedOutput:
+        """Return the features of the encoders and, after the JCT, [CLS] of all modalities."""
+        encoded = self._encode(batch, {})
         rows, _ = _rows_and_layouts(batch, encoded)
-        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        pooled_BMD = self._pool(tokens, rows, len(batch))
-        return EmbedOutput(pooled_BMD, batch.present_BM, contrast=self._contrast(pooled_BMD))
+        pooled_BMD = self._pool({m: t for m, (t, _) in encoded.items()}, rows, len(batch))
+        (output,) = self._fuse_views(encoded, rows, pooled_BMD, batch.present_BM[None])
+        return output
+
+    def embed_halves(
+        self, batch: ProductBatch, hidden: dict[str, Tensor], halves_BM: Tensor | None
+    ) -> tuple[EmbedOutput, tuple[FusedOutput, ...]]:
+        """Return the features of the encoders, and both halves after the JCT, as in `forward`."""
+        encoded = self._encode(batch, hidden)
+        rows, _ = _rows_and_layouts(batch, encoded)
+        pooled_BMD = self._pool({m: t for m, (t, _) in encoded.items()}, rows, len(batch))
+        halves = self._fuse_halves(encoded, rows, pooled_BMD, batch.present_BM, halves_BM)
+        output = EmbedOutput(pooled_BMD, batch.present_BM, contrast=self._contrast(pooled_BMD))
+        return output, halves
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights and the settings to `model.safetensors` and `config.json`."""
@@ -196,6 +232,37 @@ class ScaleModel(nn.Module):
 
     def _contrast(self, pooled_BMD: Tensor) -> ContrastOutput:
         return ContrastOutput() if self.contrast is None else self.contrast(pooled_BMD)
+
+    def _fuse_halves(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        pooled_BMD: Tensor,
+        present_BM: Tensor,
+        halves_BM: Tensor | None,
+    ) -> tuple[FusedOutput, ...]:
+        """Return the fused halves; nothing without `halves_BM`."""
+        if halves_BM is None:
+            return ()
+        keep_VBM = torch.stack([present_BM & halves_BM, present_BM & ~halves_BM])
+        return self._fuse_views(encoded, rows, pooled_BMD, keep_VBM)
+
+    def _fuse_views(
+        self,
+        encoded: dict[str, tuple[Tensor, Tensor]],
+        rows: dict[str, Tensor],
+        pooled_BMD: Tensor,
+        keep_VBM: Tensor,
+    ) -> tuple[FusedOutput, ...]:
+        """Return the output of each view, in which products have the modalities of keep_VBM."""
+        fused_VBMD, token_VBM = self.jct.cls_of_views(encoded, rows, keep_VBM, self.encoders)
+        projected_VBMD = torch.zeros_like(fused_VBMD)
+        for m, pooler in self.poolers.items():
+            projected_VBMD[:, :, INDEX[m]] = pooler(fused_VBMD[:, :, INDEX[m]])
+        projected_VBMD = projected_VBMD.masked_fill(~token_VBM[:, :, :, None], 0.0)
+        pooled_VBMD = pooled_BMD.masked_fill(~keep_VBM[:, :, :, None], 0.0)
+        views = zip(pooled_VBMD, keep_VBM, fused_VBMD, token_VBM, projected_VBMD, strict=True)
+        return tuple(FusedOutput(*view) for view in views)
 
     def _fuse_at(
         self,

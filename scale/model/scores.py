@@ -75,6 +75,17 @@ def inter_modality_scores(
     return Scores(cosine_BMM, softmax_BMM, weighted_BMM)
 
 
+def product_embedding(pooled_BMD: Tensor, present_BM: Tensor) -> Tensor:
+    """Return e = unit(mean over the present modalities m of unit(f_m)), unit(x) = x / |x|.
+
+    emb_BD has unit length; zeros for a product without any modality. Differentiable; the
+    features of absent modalities are ignored.
+    """
+    pooled_BMD = to_float32(pooled_BMD).masked_fill(~present_BM[:, :, None], 0.0)
+    # The divisor of the mean cancels in the outer normalisation.
+    return normalize(normalize(pooled_BMD, dim=-1).sum(1), dim=-1)
+
+
 def to_float32(values: Tensor) -> Tensor:
     """Convert half precision to float32, for logarithms and sums; other dtypes are unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

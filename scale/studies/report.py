@@ -32,7 +32,7 @@ def group_by_claim(outcomes: Sequence[Outcome]) -> list[Claim]:
     for outcome in outcomes:
         c = outcome.comparison
         claim = found.setdefault((c.claim, c.test), Claim(c.claim, c.test, {}))
-        claim.by_metric[c.metric] = outcome
+        claim.by_metric[c.figure] = outcome
     return list(found.values())
 
 
@@ -72,7 +72,7 @@ def conclusion(summary: Summary) -> str:
     if not summary.catalogue:
         return "Nothing has been trained yet."
     outcomes = summary.outcomes
-    same = {(o.comparison.metric, o.comparison.test) for o in outcomes}
+    same = {(o.comparison.figure, o.comparison.test) for o in outcomes}
     figure = ", by {} on {}".format(*same.pop()) if len(same) == 1 else ""
     where = f", measured on {SPLITS[summary.held_out]}" if summary.held_out else ""
     sentences = [f"On catalogue {summary.catalogue} with preset {summary.preset}{where}{figure}:"]
@@ -99,7 +99,7 @@ def _sentence(o: Outcome, shared: bool) -> str:
     """Write verdict, difference and intervals of a claim; metric and test unless shared."""
     text = f"“{o.comparison.claim}”: {VERDICT_WORDS[o.verdict]}"
     if o.seeds.value is not None:
-        at = "" if shared else f"{o.comparison.metric} on {o.comparison.test} "
+        at = "" if shared else f"{o.comparison.figure} on {o.comparison.test} "
         spread = [f"{interval(o.seeds)} over {count(o.seeds.n, 'seed')}"]
         if o.products:
             spread.append(f"{interval(o.products)} over {count(o.products.n, 'product')}")
@@ -125,7 +125,7 @@ def _by_verdict(outcomes: Sequence[Outcome]) -> list[str]:
             f"{'has' if chance == 1 else 'have'} all intervals on one side of 0, but "
             f"p above {ALPHA:g} after Holm's correction."
         )
-    tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "metric"))
+    tests, metrics = ({getattr(o.comparison, n) for o in outcomes} for n in ("test", "figure"))
     if len(tests) == 1 < len(metrics):
         sentences.append(f"All on {min(tests)}.")
     if shared:
@@ -310,7 +310,7 @@ def _comparison_table(summary: Summary) -> str:
         spread = [f"{interval(e)} (n = {e.n})" if e.n else DASH for e in sides]
         p = [DASH if p is None else f"{p:.2g}" for p in (o.p, o.p_holm)]
         difference = DASH if o.seeds.value is None else signed(o.seeds.value)
-        figures = (f"{o.comparison.metric}, {o.comparison.test}", difference, *spread)
+        figures = (f"{o.comparison.figure}, {o.comparison.test}", difference, *spread)
         lines.append([o.comparison.claim, *figures, o.verdict, *p, o.note or DASH])
     return _table(heads, lines)
 

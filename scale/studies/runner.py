@@ -30,6 +30,7 @@ from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import embed_dataset, subset_embedding
+from scale.evaluation.imputation import imputed_retrievals
 from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import (
     ProductArrays,
@@ -46,6 +47,7 @@ from scale.studies.released_code import FAULTS, Fault
 from scale.studies.statistics import known_mean, nanmean
 from scale.studies.study import (
     EARLIER_HELD_OUT,
+    EMBEDDINGS,
     HELD_OUT,
     Cell,
     Record,
@@ -68,10 +70,10 @@ CODE = (
     "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
     "training/run.py", "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
     "data/backbones.py", "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py",
-    "data/normaliser.py", "data/tokenizer.py", "evaluation/embed.py", "evaluation/metrics.py",
-    "evaluation/retrieval.py", "studies/runner.py", "studies/noise.py", "studies/damage.py",
-    "studies/diagnosis.py", "studies/weightings.py", "studies/released_code.py",
-    "studies/clean_contrast.py", "studies/systems", "studies/toy.py",
+    "data/normaliser.py", "data/tokenizer.py", "evaluation/embed.py", "evaluation/imputation.py",
+    "evaluation/metrics.py", "evaluation/retrieval.py", "studies/runner.py", "studies/noise.py",
+    "studies/damage.py", "studies/diagnosis.py", "studies/weightings.py",
+    "studies/released_code.py", "studies/clean_contrast.py", "studies/systems", "studies/toy.py",
 )  # fmt: skip
 """Modules and folders that determine the result of a run; part of every key."""
 READ_ORDER = ("test", EARLIER_HELD_OUT, "val")
@@ -101,7 +103,8 @@ def measure(
 
     mAP@5 and mAP@1: category retrieval by all present modalities. Recall@10: mean over products of
     the share of a product's cross-modal directions (up to 20) in which its own other modality is
-    among the first ten. `mAP@5 text+image`: query by these modalities, gallery by all.
+    among the first ten. `mAP@5 text+image`: query by these modalities, gallery by all. With
+    `Test.fused`: also the metrics of `EMBEDDINGS` and of `imputed_retrievals`.
 
     Args:
         complete_N: held-out products with all modalities of the catalogue, for `Test.complete`.
@@ -127,11 +130,31 @@ def measure(
                 values[name] = _by_product(
                     _category(products, query_ND, emb_ND), "mAP@5", len(data)
                 )
+        kept = ["mAP@5", "Recall@10"]
+        if test.fused:
+            fused = _fused_values(model, data, products, device)
+            values |= fused
+            kept += ["mAP@1", *fused]
         found.figures[test.name] = {name: known_mean(v) for name, v in values.items()}
-        kept = ("mAP@5", "Recall@10")
         found.queries[test.name] = {name: values[name].tolist() for name in kept}
         found.categories[test.name] = [product.category for product in data.products]
     return found
+
+
+def _fused_values(
+    model: nn.Module, data: ProductDataset, products: ProductArrays, device: Any
+) -> dict[str, np.ndarray]:
+    """Return value_N by metric of the fused embeddings, and of predicted modalities."""
+    values = {}
+    for features in EMBEDDINGS:
+        found = embed_dataset(model, data, BATCH, device=device, progress=False, features=features)
+        category = _category(products, found.mixed_ND, found.mixed_ND)
+        for metric in ("mAP@5", "mAP@1"):
+            values[f"{metric} {features}"] = _by_product(category, metric, len(data))
+    for query, by_modality in imputed_retrievals(model, data, device, ks=(10,)).items():
+        value_MN = [_by_product(found, "Recall@10", len(data)) for found in by_modality.values()]
+        values[f"Recall@10 {query.replace('_', ' ')}"] = nanmean(np.array(value_MN))
+    return values
 
 
 def product_vectors(

@@ -236,9 +236,20 @@ def compare(study: Study, comparison: Comparison, runs: Runs) -> Outcome:
         if cell in needed and record.status == "failed":
             reason = f"{describe_factors(record.factors)}: {record.reason}"
             return Outcome(comparison, "impossible", reason)
-    test, metric = comparison.test, comparison.metric
-    known = {key for key, record in runs.items() if isfinite(record.figure(test, metric))}
-    seeds = [s for s in sorted({s for _, s in runs}) if all((c, s) in known for c in needed)]
+    sides = [
+        (cell, metric)
+        for context in contexts
+        for cells, metric in zip(context, comparison.metrics, strict=True)
+        for cell in cells
+    ]
+    known = {
+        (cell, seed, metric)
+        for (cell, seed), record in runs.items()
+        for metric in set(comparison.metrics)
+        if isfinite(record.figure(comparison.test, metric))
+    }
+    every = sorted({s for _, s in runs})
+    seeds = [s for s in every if all((cell, s, metric) in known for cell, metric in sides)]
     by_seed = {s: _difference(runs, contexts, s, comparison) for s in seeds}
     difference_S = np.array(list(by_seed.values()))
     over = seed_interval(difference_S)
@@ -289,9 +300,11 @@ def _side(interval: Estimate) -> int:
 
 def _difference(runs: Runs, contexts: list[CellPair], seed: int, comparison: Comparison) -> float:
     """Return d_s of one seed."""
-    test, metric = comparison.test, comparison.metric
     pair_C2 = [
-        [np.mean([runs[cell, seed].figure(test, metric) for cell in cells]) for cells in context]
+        [
+            np.mean([runs[cell, seed].figure(comparison.test, metric) for cell in cells])
+            for cells, metric in zip(context, comparison.metrics, strict=True)
+        ]
         for context in contexts
     ]
     return float(np.mean([better - worse for better, worse in pair_C2]))
@@ -304,9 +317,12 @@ def _over_products(
 
     None if a run has no values by product, or none has categories.
     """
-    test, metric = comparison.test, comparison.metric
+    test = comparison.test
     parts = [
-        [[runs[c, s].queries.get(test, {}).get(metric, []) for c in cells] for cells in context]
+        [
+            [runs[c, s].queries.get(test, {}).get(metric, []) for c in cells]
+            for cells, metric in zip(context, comparison.metrics, strict=True)
+        ]
         for s in seeds
         for context in contexts
     ]

@@ -29,8 +29,27 @@ METRICS: dict[str, str] = {
     "damaged pair of the same modalities; 0.5 is chance",
     "AUC S' held out": "the same for held-out products with the same kinds of damage",
 }
+EMBEDDINGS = {
+    "fused": "the fused [CLS] of all modalities with tokens, own or imputed",
+    "fused_present": "the fused [CLS] of the present modalities",
+    "both": "the encoders' and the fused embedding side by side",
+    "completed": "the encoders' features, those of missing modalities predicted by the JCT",
+}
+"""Product embeddings beside that of the encoders, measured by tests with `fused`."""
+METRICS |= {
+    f"{metric} {features}": f"the same as {metric} by {text}"
+    for metric in ("mAP@5", "mAP@1")
+    for features, text in EMBEDDINGS.items()
+} | {
+    "mAP@1": "category retrieval by all modalities: share of queries whose first result has their "
+    "category",
+    "Recall@10 imputed": "retrieval of a product's feature of a modality among those of all "
+    "products, by the feature that the JCT predicts from its other modalities; mean over products "
+    "of the share of its modalities found among the first ten",
+    "Recall@10 mean of others": "the same by the mean of the unit features of the other modalities",
+}
 """Definitions of the metrics by which comparisons are decided. The first two are measured in every
-cell of a catalogue and also have values by product."""
+cell of a catalogue and also have values by product; the last ones by tests with `fused`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,8 @@ class Test:
     """Keep only products that have all modalities (before `noises`)."""
     subsets: bool = False
     """Also measure category retrieval for each of the 31 subsets of modalities."""
+    fused: bool = False
+    """Also measure the fused embeddings, and the prediction of missing modalities."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,10 @@ class Cell:
         fields = {name: value for name, value in asdict(self).items() if name != "factors"}
         # Stored runs hold this dictionary under the field's earlier name.
         fields["weigher"] = fields.pop("weight_fn")
+        for test in fields["tests"]:
+            # Runs of before this field keep their identity.
+            if not test["fused"]:
+                del test["fused"]
         return fields
 
 
@@ -97,6 +122,18 @@ class Comparison:
     """Factors of the other cell."""
     test: str = "held out"
     metric: str = "mAP@5"
+    worse_metric: str = ""
+    """Metric of the other side, if it is another one."""
+
+    @property
+    def metrics(self) -> tuple[str, str]:
+        """Metrics of the better and of the worse side."""
+        return self.metric, self.worse_metric or self.metric
+
+    @property
+    def figure(self) -> str:
+        """Name of the figure that is compared."""
+        return " against ".join(dict.fromkeys(self.metrics))
 
     @staticmethod
     def between(

@@ -28,9 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scale.config import LossConfig
+from scale.config import FUSED_TASKS, LossConfig
 from scale.data.batch import ProductBatch
 from scale.losses.contrastive import PairLosses, valid_pairs
+from scale.losses.fused import FUSED_FEATURES, fused_features, fused_losses
 from scale.losses.masking import MaskedBatch
 from scale.losses.total import (
     LossOutput,
@@ -43,7 +44,13 @@ from scale.losses.total import (
 )
 from scale.losses.weighting import Weights, configured_weights
 from scale.modalities import INDEX, MODALITIES, SPECS
-from scale.model.scale import ContrastOutput, EmbedOutput, ScaleModel, ScaleOutput
+from scale.model.scale import (
+    ContrastOutput,
+    EmbedOutput,
+    FusedOutput,
+    ScaleModel,
+    ScaleOutput,
+)
 from scale.model.scores import to_float32
 from scale.training.distributed import all_reduce_sum, gather, is_sharded, world_size
 
@@ -64,24 +71,32 @@ class OutputSpec:
     """Outputs of the model that the losses use."""
 
     features: tuple[str, ...]
-    """Pooled features: `encoder`, `fused` if S is computed from them, and `fused_pairs` if the
-    contrastive loss fuses pairs."""
+    """Pooled features: `encoder`, `fused` if S is computed from them, `fused_pairs` if the
+    contrastive loss fuses pairs, and those of `losses.fused.fused_features`."""
     gradients: tuple[str, ...]
     """Features that receive a gradient."""
     predictions: bool = True
     """Whether the masked losses are computed."""
+    fused_tasks: tuple[str, ...] = ()
+    """Active losses of FUSED_TASKS."""
 
     @staticmethod
     def of(config: LossConfig, progress: float) -> "OutputSpec":
         """Return the outputs used by a loss at a share `progress` of the training."""
-        learning = {"encoder"} if "contrastive" in config.tasks else set()
+        fused_tasks = tuple(task for task in FUSED_TASKS if task in config.tasks)
+        halves = tuple(name for task in fused_tasks for name in FUSED_FEATURES[task])
+        learning = set(halves)
+        if {"contrastive", "imputed_contrastive"} & set(config.tasks):
+            learning.add("encoder")
         weighted = config.weight_by == "scores" and weights_act(config, progress)
         if config.weight_gradient and weighted:
             learning.add(config.weight_features)
         used = ("encoder", "fused") if config.weight_features == "fused" else ("encoder",)
+        used += halves
         if "fusion" in config.contrast_parameters:
             used, learning = (*used, "fused_pairs"), learning | {"fused_pairs"}
-        return OutputSpec(used, tuple(name for name in used if name in learning))
+        learned = tuple(name for name in used if name in learning)
+        return OutputSpec(used, learned, fused_tasks=fused_tasks)
 
 
 @dataclass
@@ -98,14 +113,15 @@ class LossInputs:
     """Learned numbers of the contrastive loss, by their names in `ContrastOutput`."""
 
     @staticmethod
-    def of(output: EmbedOutput, names: Sequence[str]) -> "LossInputs":
-        """Return the named pooled features of a model's output, and the learned numbers."""
+    def of(output: EmbedOutput, halves: Sequence[FusedOutput], spec: OutputSpec) -> "LossInputs":
+        """Return the features of a model's output that `spec` names, and the learned numbers."""
         contrast = output.contrast
         shared = {"log_scale_1": contrast.log_scale_1, "bias_1": contrast.bias_1}
         pooled = {"encoder": output.pooled_BMD, "fused_pairs": contrast.fused_BPD}
         if isinstance(output, ScaleOutput):
             pooled["fused"] = output.fused_pooled_BMD
-        features = {name: pooled[name] for name in names}
+        pooled |= fused_features(halves, spec.fused_tasks)
+        features = {name: pooled[name] for name in spec.features}
         return LossInputs(features, shared={n: v for n, v in shared.items() if v is not None})
 
 
@@ -128,16 +144,21 @@ class LossForward(nn.Module):
         hidden: dict[str, Tensor],
         positions: dict[str, np.ndarray] | None = None,
         spec: OutputSpec | None = None,
+        halves_BM: Tensor | None = None,
     ) -> ScaleOutput | LossInputs:
         """Return the outputs named by `spec`, or everything without a spec."""
         model, options = self.model, {"loss_positions_only": self.loss_positions_only}
         if spec is None:
-            return model(batch, hidden, positions, fused_pooled=self.fused, **options)
+            options |= {"fused_pooled": self.fused, "halves_BM": halves_BM}
+            return model(batch, hidden, positions, **options)
+        if not spec.fused_tasks:
+            halves_BM = None
         if not spec.predictions and "fused" not in spec.features:
-            return LossInputs.of(model.embed(batch, hidden), spec.features)
+            return LossInputs.of(*model.embed_halves(batch, hidden, halves_BM), spec)
+        options["halves_BM"] = halves_BM
         options["fused_pooled"] = "fused" in spec.features or model.run_all_encoders
         output = model(batch, hidden, positions, predictions=spec.predictions, **options)
-        inputs = LossInputs.of(output, spec.features)
+        inputs = LossInputs.of(output, output.halves, spec)
         for name in set(spec.features) - set(spec.gradients):
             inputs.features[name] = inputs.features[name].detach()
         if not spec.predictions:
@@ -208,7 +229,9 @@ class GradientCache:
             weights = configured_weights(self.config, scores, pairs, whole.present_BM)
         contrastive = self._contrastive(features["encoder"], contrast, whole, parts, weights)
 
-        joint = contrastive
+        fused = self._fused(features, whole, parts)
+
+        joint = torch.stack([contrastive, *fused.values()]).sum()
         if weights is not None and weights.own_BM.requires_grad and self.config.weight_masked:
             gradient_BM = self._masked_weight_gradient(weights, parts, first, masked_counts)
             joint = joint + (weights.own_BM * gradient_BM).sum()
@@ -217,7 +240,8 @@ class GradientCache:
         sums = self._backward_parts(weights, parts, first, own, shared, masked_counts)
 
         values = [sums.get(task, joint.new_zeros(())) for task in tasks]
-        names, on = list(tasks), "contrastive" in self.config.tasks
+        names, on = [*tasks, *fused], "contrastive" in self.config.tasks
+        values += [loss.detach() for loss in fused.values()]
         if on:
             names, values = ["contrastive", *names], [contrastive.detach(), *values]
         losses = dict(zip(names, all_reduce_sum(torch.stack(values)), strict=True))
@@ -227,7 +251,8 @@ class GradientCache:
     def _forward(self, part: MicroBatch, predictions: bool = True) -> LossInputs:
         torch.manual_seed(part.seed)
         spec = replace(self.spec, predictions=predictions)
-        return self.forward(part.masked.batch, part.masked.hidden, part.masked.positions, spec)
+        masked = part.masked
+        return self.forward(masked.batch, masked.hidden, masked.positions, spec, masked.halves_BM)
 
     def _own_features(
         self, parts: Sequence[MicroBatch], first: LossInputs | None
@@ -284,6 +309,13 @@ class GradientCache:
                 preserve_rng_state=False,
             )
         return total
+
+    def _fused(
+        self, features: dict[str, Tensor], whole: ProductBatch, parts: Sequence[MicroBatch]
+    ) -> dict[str, Tensor]:
+        """Return this process's share of the losses of FUSED_TASKS."""
+        own = slice(parts[0].place.start, parts[-1].place.stop)
+        return fused_losses(features, whole, self.config, own)
 
     def _masked(
         self,

@@ -156,7 +156,9 @@ class Trainer:
         return StepOutput(loss, present_BM, full_tensor(norm), rate)
 
     def _scale_loss(self, masked: MaskedBatch, progress: float) -> LossOutput:
-        output = self.forward(masked.batch, masked.hidden, masked.positions)
+        output = self.forward(
+            masked.batch, masked.hidden, masked.positions, halves_BM=masked.halves_BM
+        )
         return scale_loss(output, masked, self.config.loss, progress, self.weight_fn)
 
     def _gradient_cache(self, progress: float) -> GradientCache:
@@ -215,7 +217,7 @@ class Trainer:
             self.config.mask,
             self.word_pieces,
             (self.config.train.seed, MASK_STREAM, step),
-            TASKS if self.config.mask.always else self.config.loss.tasks,
+            (*self.config.loss.tasks, *(TASKS if self.config.mask.always else ())),
             Part(start, len(rows_B)),
         ).to(self.device)
 

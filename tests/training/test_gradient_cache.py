@@ -1,6 +1,6 @@
 """Gradient caching equals the whole batch for every loss, to 1e-10 in float64."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from scale.config import LossConfig, MaskConfig, official_loss
 from scale.losses.masking import Part, WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES
-from scale.model.scale import ScaleOutput
+from scale.model.scale import FusedOutput, ScaleOutput
 from scale.training import trainer as training_step
 from scale.training.gradient_cache import GradientCache, LossForward, MicroBatch
 from scale.training.run import seeded_model
@@ -42,6 +42,20 @@ VARIANTS = {
     "mean of pairs": LossConfig(pair_reduction="mean", temperature=0.5),
     "weights on predictions": replace(
         ACTIVE, weight_gradient=True, regression_weight_on="prediction"
+    ),
+    "fused": LossConfig(tasks=("MLM", "fused_contrastive")),
+    "fused and imputed": LossConfig(
+        tasks=("contrastive", "imputed_contrastive", "MRP", "fused_contrastive"),
+        weight_on="loss",
+        weight_gradient=True,
+        weight_uniform_share=0.0,
+    ),
+    "imputed, fused scores": replace(
+        ACTIVE,
+        tasks=("contrastive", "MFP", "imputed_contrastive"),
+        weight_features="fused",
+        weight_gradient=True,
+        ignore_duplicates=False,
     ),
     "uniform": LossConfig(weight_on="loss", weight_gradient=True, weight_uniform_share=1.0),
     "smoothed, learned temperature": replace(
@@ -88,13 +102,21 @@ def assert_same(found, gradient, wanted, wanted_gradient):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [(name, 3) for name in VARIANTS] + [(WEIGHTED, 1), (WEIGHTED, 8), ("posterior", 8)],
+    [(name, 3) for name in VARIANTS]
+    + [
+        (WEIGHTED, 1),
+        (WEIGHTED, 8),
+        ("posterior", 8),
+        ("fused and imputed", 1),
+        ("fused and imputed", 8),
+    ],
 )
 def test_micro_batches_have_losses_and_gradient_of_the_whole_batch(name, size):
     loss, data = VARIANTS[name], SmallData(MIXED)
     whole, parted = model_of("learned", loss=loss), model_of("learned", loss=loss)
     masked = corrupt(data, loss)
-    wanted = scale_loss(whole(masked.batch, masked.hidden), masked, loss, 0.5)
+    output = whole(masked.batch, masked.hidden, halves_BM=masked.halves_BM)
+    wanted = scale_loss(output, masked, loss, 0.5)
     wanted.total.backward()
     found = GradientCache(LossForward(parted), loss, 0.5)(cut(data, loss, size), data.facts(ALL))
     assert sum(g.abs().sum() for g in gradients(whole).values()) > 1
@@ -118,7 +140,7 @@ def test_other_policies_for_missing_modalities(policy):
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
-@pytest.mark.parametrize("name", [PLAIN, WEIGHTED])
+@pytest.mark.parametrize("name", [PLAIN, WEIGHTED, "fused"])
 def test_every_pass_has_the_same_dropout(name, recomputed):
     """Compared with one graph over all micro-batches, each with its seed."""
     loss, data = VARIANTS[name], SmallData(MIXED)
@@ -126,15 +148,23 @@ def test_every_pass_has_the_same_dropout(name, recomputed):
     parts, masked, outputs = cut(data, loss, 3), corrupt(data, loss), []
     for part in parts:
         torch.manual_seed(part.seed)
-        outputs.append(whole(part.masked.batch, part.masked.hidden))
+        masks = part.masked
+        outputs.append(whole(masks.batch, masks.hidden, halves_BM=masks.halves_BM))
     features = {
         name: torch.cat([getattr(output, name) for output in outputs])
         for name in ("pooled_BMD", "fused_pooled_BMD", "present_BM")
     }
     predictions = {
-        m: torch.cat([o.predictions[m] for o in outputs if m in o.predictions]) for m in MODALITIES
+        m: torch.cat([o.predictions[m] for o in outputs if m in o.predictions])
+        for m in MODALITIES
+        if any(m in o.predictions for o in outputs)
     }
-    joint = ScaleOutput(**features, encoded={}, fused={}, predictions=predictions)
+    names = [field.name for field in fields(FusedOutput) if field.name != "contrast"]
+    halves = tuple(
+        FusedOutput(**{name: torch.cat([getattr(h, name) for h in half]) for name in names})
+        for half in zip(*(output.halves for output in outputs), strict=True)
+    )
+    joint = ScaleOutput(**features, encoded={}, fused={}, predictions=predictions, halves=halves)
     wanted = scale_loss(joint, masked, loss)
     wanted.total.backward()
     if recomputed:

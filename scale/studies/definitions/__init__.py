@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from scale.studies.definitions.components import faults, fusion, masking, modalities, tasks
-from scale.studies.definitions.noise import missing, noise
+from scale.studies.definitions.noise import fused, missing, noise
 from scale.studies.definitions.toy import scarcity, toy
 from scale.studies.definitions.weighting import harmony, memorising, weighting
 from scale.studies.study import Study
@@ -12,6 +12,7 @@ STUDIES: dict[str, Callable[[bool], Study]] = {
     "toy": toy,
     "scarcity": scarcity,
     "missing": missing,
+    "fused": fused,
     "weighting": weighting,
     "harmony": harmony,
     "memorising": memorising,

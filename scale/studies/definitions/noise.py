@@ -1,5 +1,7 @@
-"""Studies `missing` (missing-modality policies) and `noise` (kinds and strengths of noise)."""
+"""Studies `missing` (missing-modality policies), `fused` (the same with the fused embedding) and
+`noise` (kinds and strengths of noise)."""
 
+from scale.config import LossConfig
 from scale.studies.definitions.weighting import CONTRAST, POSTERIOR, SCORES
 from scale.studies.noise import Noise, mismatch_everywhere, missing_at_random
 from scale.studies.study import Cell, Comparison, Study, Test
@@ -67,6 +69,100 @@ def missing(quick: bool = False) -> Study:
             if not quick
         ),
     )
+
+
+OBJECTIVES = {
+    "paper": (),
+    "fused": ("fused_contrastive",),
+    "imputed": ("fused_contrastive", "imputed_contrastive"),
+}
+"""Losses beside those of the paper."""
+FUSED_TESTS = (
+    Test("held out", fused=True),
+    *(Test(f"missing {r:g}", missing_at_random(r), fused=True) for r in (0.3, 0.5, 0.7)),
+)
+"""Unmodified held-out products, and with a further share of their modalities removed."""
+
+
+def fused(quick: bool = False) -> Study:
+    """Embeddings after the joint transformer, which all other studies of the method leave out.
+
+    Objectives: the paper's; with `fused_contrastive`; with `imputed_contrastive` too, which needs
+    tokens in place of missing modalities (`zero`, `learned`).
+    """
+    places = [
+        ("paper", "zero", 0.0), ("fused", "zero", 0.0), ("fused", "skip", 0.0),
+        ("fused", "drop", 0.0), ("imputed", "zero", 0.0), ("imputed", "learned", 0.0),
+        ("imputed", "zero", 0.5),
+    ]  # fmt: skip
+    if not quick:
+        places += [("paper", policy, 0.0) for policy in ("skip", "learned", "drop")]
+        places += [("paper", policy, 0.5) for policy in ("zero", "skip", "learned")]
+        places += [("fused", "zero", 0.5), ("fused", "skip", 0.5), ("imputed", "learned", 0.5)]
+    places.sort(key=lambda place: (list(OBJECTIVES).index(place[0]), place[2]))
+    every = LossConfig().tasks
+    cells = [
+        Cell(
+            {"objective": objective, "policy": policy, "rate": rate},
+            {"missing.policy": policy, "loss.tasks": [*every, *OBJECTIVES[objective]]},
+            missing_at_random(rate) if rate else (),
+            tests=FUSED_TESTS,
+        )
+        for objective, policy, rate in places
+    ]
+    return Study(
+        "fused",
+        "Does an embedding after the joint transformer beat that of the encoders, and does "
+        "imputation of missing modalities matter there?",
+        ("objective", "policy", "rate"),
+        tuple(cells),
+        tuple(_fused_claims()),
+        metrics=("mAP@5", "mAP@5 fused", "mAP@5 both", "mAP@5 completed", "mAP@1", "mAP@1 fused",
+                 "mAP@1 both", "Recall@10", "Recall@10 imputed", "Recall@10 mean of others"),
+        figure="bars",
+    )  # fmt: skip
+
+
+def _fused_claims() -> list[Comparison]:
+    """Return the claims of `fused`: embeddings of one model, then objectives, then policies."""
+    claims, zero = [], {"policy": "zero", "rate": 0.0}
+    for objective in OBJECTIVES:
+        side = zero | {"objective": objective}
+        named = {"fused": "the fused embedding", "both": "both side by side"}
+        named |= {"completed": "completing missing features"} if objective == "imputed" else {}
+        claims += [
+            Comparison(f"{objective}: {text} beats the encoders", side, side, test,
+                       f"mAP@5 {features}", "mAP@5")
+            for features, text in named.items()
+            for test in ("held out", "missing 0.5")
+            if features != "completed" or test != "held out"
+        ]  # fmt: skip
+    imputed, paper = zero | {"objective": "imputed"}, zero | {"objective": "paper"}
+    for features, text in (("fused", "the fused embedding"), ("both", "both side by side")):
+        claim = f"{text}, from a model trained for it, beats the encoders of the paper's objective"
+        claims.append(Comparison(claim, imputed, paper, "held out", f"mAP@5 {features}", "mAP@5"))
+    claims += [
+        Comparison(
+            "both losses on the JCT improve the encoders", imputed, paper, "held out", metric
+        )
+        for metric in ("mAP@5", "Recall@10")
+    ]
+    claims += [
+        Comparison(f"imputed, {policy}: the predicted feature beats the mean of the others",
+                   side, side, test, "Recall@10 imputed", "Recall@10 mean of others")
+        for policy in ("zero", "learned")
+        for test in ("held out", "missing 0.5")
+        for side in ({"objective": "imputed", "policy": policy, "rate": 0.0},)
+    ]  # fmt: skip
+    claims += [
+        Comparison.between(
+            f"{objective}, fused embedding: zero imputation beats {other}", "policy", "zero",
+            other, "mAP@5 fused", test, objective=objective, rate=0.0,
+        )
+        for other, objective in (("skip", "fused"), ("drop", "fused"), ("learned", "imputed"))
+        for test in ("held out", "missing 0.5")
+    ]  # fmt: skip
+    return claims
 
 
 STRENGTHS: dict[tuple[str, str], tuple[float, ...]] = {
