@@ -45,6 +45,8 @@ class LossOutput:
     pairs: PairLosses | None
     """Unweighted InfoNCE of each pair, without label smoothing; None if the contrastive task is
     inactive or another loss."""
+    temperature: Tensor | None = None
+    """Learned temperature; None if it is fixed."""
 
     @property
     def total(self) -> Tensor:
@@ -104,7 +106,9 @@ def scale_loss(
         require(bool(output.halves), f"{' and '.join(tasks)}: the model needs halves_BM")
         losses |= fused_losses(features | fused_features(output.halves, tasks), batch, config)
     logged = "contrastive" in config.tasks and config.contrast == "pairwise"
-    return LossOutput(losses, scores, pairs if logged else None)
+    return LossOutput(
+        losses, scores, pairs if logged else None, learned_temperature(output.contrast, config)
+    )
 
 
 def weights_act(config: LossConfig, progress: float) -> bool:
@@ -140,6 +144,12 @@ def temperature_of(contrast: ContrastOutput, config: LossConfig) -> float | Tens
     scale_1 = contrast.log_scale_1.exp() / config.temperature
     # A clamp would stop the gradient, which must be able to lower the scale again.
     return 1 / (scale_1 - (scale_1 - MAX_SCALE).clamp(min=0).detach())
+
+
+def learned_temperature(contrast: ContrastOutput, config: LossConfig) -> Tensor | None:
+    """Return the learned temperature as a number to log; None if it is fixed."""
+    value = temperature_of(contrast, config)
+    return value.detach().squeeze() if isinstance(value, Tensor) else None
 
 
 def batch_pairs(

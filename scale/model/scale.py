@@ -359,7 +359,9 @@ class ContrastParameters(nn.Module):
                 if name in self.fusion:
                     fused[p] = self.fusion[name](pooled_BMD[:, [i, j]].flatten(1))
             fused_BPD = torch.stack(fused, dim=1)
-        return ContrastOutput(self.log_scale, self.bias, fused_BPD)
+        # Copies: DDP takes a parameter that is itself an output for an unused one.
+        numbers = (None if p is None else p.clone() for p in (self.log_scale, self.bias))
+        return ContrastOutput(*numbers, fused_BPD)
 
 
 def _transform(width: int) -> nn.Sequential:

@@ -38,6 +38,7 @@ from scale.losses.total import (
     batch_pairs,
     batch_scores,
     contrastive_loss,
+    learned_temperature,
     masked_losses,
     uses_pairs,
     weights_act,
@@ -246,7 +247,8 @@ class GradientCache:
             names, values = ["contrastive", *names], [contrastive.detach(), *values]
         losses = dict(zip(names, all_reduce_sum(torch.stack(values)), strict=True))
         logged = on and self.config.contrast == "pairwise"
-        return LossOutput(losses, scores, pairs if logged else None)
+        temperature = learned_temperature(contrast, self.config)
+        return LossOutput(losses, scores, pairs if logged else None, temperature)
 
     def _forward(self, part: MicroBatch, predictions: bool = True) -> LossInputs:
         torch.manual_seed(part.seed)

@@ -70,6 +70,8 @@ class StepOutput:
         named = {"loss/total": self.loss.total}
         named |= {f"loss/{name}": value for name, value in self.loss.losses.items()}
         named["grad_norm"] = self.grad_norm
+        if self.loss.temperature is not None:
+            named["temperature"] = self.loss.temperature
         return {name: value.detach().float() for name, value in named.items()}
 
 

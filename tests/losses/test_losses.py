@@ -194,6 +194,30 @@ def test_official_loss_of_a_whole_batch_is_the_sum_of_the_authors_parts(make_mod
         torch.testing.assert_close(result.losses[SPECS[m].task], expected)
 
 
+def test_learned_temperature_starts_at_the_configured_one_and_is_limited(make_model, make_batch):
+    config = LossConfig(tasks=("contrastive",), temperature=0.2, temperature_learned=True)
+    model = make_model(contrast_parameters=config.contrast_parameters)
+    masked = mask_batch(make_batch([MODALITIES] * 4), MaskConfig(), PIECES, (0,), ())
+    fixed = scale_loss(model(masked.batch), masked, replace(config, temperature_learned=False))
+    learned = scale_loss(model(masked.batch), masked, config)
+    torch.testing.assert_close(learned.total, fixed.total)
+    learned.total.backward()
+    assert model.contrast.log_scale.grad.abs() > 0
+
+    model.zero_grad()
+    model.contrast.log_scale.data += 10
+    limited = scale_loss(model(masked.batch), masked, config)
+    torch.testing.assert_close(limited.temperature, torch.tensor(0.01))
+    limited.total.backward()
+    assert model.contrast.log_scale.grad.abs() > 0, "else the scale could not fall again"
+
+
+def test_confu_without_fusion_raises(make_model, make_batch):
+    masked = mask_batch(make_batch([MODALITIES] * 4), MaskConfig(), PIECES, (0,), ())
+    with pytest.raises(ValueError, match="confu needs a model with the fusion of pairs"):
+        scale_loss(make_model()(masked.batch), masked, LossConfig(contrast="confu"))
+
+
 def test_total_leaves_out_duplicates_only_if_configured(make_model, make_batch):
     """Products that share a picture are no negatives of each other, in the pairs with images."""
     batch = make_batch([MODALITIES] * 3)

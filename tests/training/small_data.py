@@ -119,6 +119,10 @@ SETTINGS = {
     ),
     "dropout": setting(MIXED, WEIGHT_GRADIENT, policy="skip", dropout=0.3, micro_batch=2),
     "parts of unequal size": setting(MIXED, WEIGHTED, micro_batch=3, activation_checkpointing=True),
+    "confu, learned temperature": setting(
+        MIXED, LossConfig(contrast="confu", temperature_learned=True, label_smoothing=0.1),
+        micro_batch=2,
+    ),
     "loss positions, skip": setting(
         [*NO_MEDIA, *MIXED[:4]], LossConfig(), policy="skip", loss_positions_only=True
     ),
@@ -128,8 +132,8 @@ SETTINGS = {
 }  # fmt: skip
 SHARDED = (
     "default", "one process without media", "one process without a task", "no audio",
-    "contrast only", "logits", "dropout", "parts of unequal size", "loss positions, skip",
-    "loss positions, zero",
+    "contrast only", "logits", "dropout", "parts of unequal size", "confu, learned temperature",
+    "loss positions, skip", "loss positions, zero",
 )  # fmt: skip
 """Settings that are also trained with FSDP2."""
 

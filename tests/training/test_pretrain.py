@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from scale.config import LossConfig, official_loss
+from scale.cli import main
+from scale.config import Contrast, LossConfig, official_loss
 from scale.data.catalogue import Catalogue
 from scale.losses import total
 from scale.modalities import INDEX
@@ -199,6 +201,28 @@ def test_other_losses_train_and_are_logged(small, small_catalogue, cache, tmp_pa
         named = {k.removeprefix("loss/") for k in line if k.startswith("loss/")} - {"total"}
         assert named == set(loss.tasks)
     assert len(read_scores(tmp_path / "run")) == 3 * 25
+
+
+def test_every_contrast_trains_from_the_command_line(small_catalogue, cache_folder, tmp_path):
+    """With the preset tiny; a model has parameters for its loss only if the loss learns them."""
+    for contrast in get_args(Contrast):
+        learned = contrast in ("siglip", "gram")
+        command = [
+            "pretrain", "--catalogue", str(small_catalogue), "--preset", "tiny", "--loss.contrast",
+            contrast, "--train.steps", "2", "--train.batch-size", "16", "--train.log-every", "1",
+            "--train.eval-every", "0", "--out", str(tmp_path / contrast),
+            *(["--loss.temperature-learned"] if learned else []),
+        ]  # fmt: skip
+        assert main(command) == 0, contrast
+        lines = read_metrics(tmp_path / contrast)[:2]
+        assert all(line["loss/contrastive"] != 0 for line in lines)
+        if learned:
+            assert lines[0]["temperature"] == pytest.approx(0.07)
+            assert lines[1]["temperature"] != lines[0]["temperature"]
+        model = TrainedRun.load(tmp_path / contrast).model
+        found = {name.split(".")[1] for name in model.state_dict() if "contrast." in name}
+        expected = {"siglip": {"log_scale", "bias"}, "gram": {"log_scale"}, "confu": {"fusion"}}
+        assert found == expected.get(contrast, set())
 
 
 def test_frozen_backbone_from_a_local_timm_folder(small, small_catalogue, cache, tmp_path, caplog):
