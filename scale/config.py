@@ -237,10 +237,21 @@ class LossConfig:
     formula; an inverse temperature). Regression losses are weighted on the loss in both cases: a
     weight w on a prediction p moves the optimum of (w p - t)^2 to t / w, so the model would learn
     wrong features."""
-    weight_by: Literal["scores", "posterior"] = "scores"
+    weight_by: Literal["scores", "posterior", "agreement"] = "scores"
     """Source of the weights. `scores`: S', as in the paper. `posterior`: the probability that
     InfoNCE assigns to the product's own pair among the batch, on the loss and without gradient; the
-    weight of a modality is the mean over its pairs (losses/weighting.py)."""
+    weight of a modality is the mean over its pairs (losses/weighting.py). `agreement`: fixed
+    weights of each training product, from models that were not trained on it
+    (training/cross_fit.py); they act on the loss, from the first step, also if `weight_on` is
+    `none`. For catalogues with wrong pairs."""
+    agreement_folds: int = 4
+    """K: number of folds of the cross-fitting behind `weight_by` agreement."""
+    agreement_repeats: int = 2
+    """Repetitions with other folds; K trainings each, weighted by the repeats before them. More
+    repeats give more precise weights."""
+    agreement_steps: int = 0
+    """Training steps of each of its models; 0: a quarter of `train.steps`. Longer training finds
+    fewer wrong pairs, not more."""
     weight_power: float = 1.0
     """Exponent of the posterior: 0 is uniform, 1 the probability itself."""
     weight_masked: bool = True
@@ -274,8 +285,11 @@ class LossConfig:
         require(self.weight_power >= 0, "loss.weight_power must not be negative")
         require(
             self.weight_by == "scores" or self.weight_on != "logits",
-            "loss.weight_by posterior weighs the loss: set loss.weight_on to loss",
+            f"loss.weight_by {self.weight_by} weighs the loss: set loss.weight_on to loss",
         )
+        require(self.agreement_folds > 1, "loss.agreement_folds must be at least 2")
+        require(self.agreement_repeats > 0, "loss.agreement_repeats must be positive")
+        require(self.agreement_steps >= 0, "loss.agreement_steps must not be negative")
         self._check_contrast()
 
     def _check_contrast(self) -> None:
@@ -286,8 +300,9 @@ class LossConfig:
             f"loss.contrast {contrast} has no softmax: set loss.label_smoothing to 0",
         )
         require(
-            self.weight_on == "none" or of_pairs,
-            f"loss.contrast {contrast} has no pairs to weight: set loss.weight_on to none",
+            of_pairs or (self.weight_on == "none" and self.weight_by != "agreement"),
+            f"loss.contrast {contrast} has no pairs to weight: set loss.weight_on to none and "
+            "loss.weight_by to scores",
         )
         require(
             self.weight_on != "logits" or contrast == "pairwise",

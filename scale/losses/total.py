@@ -64,6 +64,7 @@ def scale_loss(
     config: LossConfig,
     progress: float = 1.0,
     weight_fn: WeightFn | None = None,
+    fixed: Weights | None = None,
 ) -> LossOutput:
     """Return all losses of a batch, weighted according to `LossConfig`.
 
@@ -78,6 +79,7 @@ def scale_loss(
         progress: completed share of the training; weights are uniform until
             `config.weight_uniform_share`.
         weight_fn: replaces the weights of `config.weight_by`.
+        fixed: weights of all training products, for `config.weight_by` agreement.
     """
     batch = masked.batch
     features = {"encoder": output.pooled_BMD, "fused": output.fused_pooled_BMD}
@@ -92,7 +94,9 @@ def scale_loss(
         if weight_fn is not None:
             weights = weight_fn(output, scores, pairs, batch)
         else:
-            weights = configured_weights(config, scores, pairs, batch.present_BM)
+            weights = configured_weights(
+                config, scores, pairs, batch.present_BM, fixed and fixed.select(batch.index_B)
+            )
 
     losses = {}
     if "contrastive" in config.tasks:
@@ -113,6 +117,8 @@ def scale_loss(
 
 def weights_act(config: LossConfig, progress: float) -> bool:
     """Return whether weights apply at this share of the training."""
+    if config.weight_by == "agreement":
+        return True
     return config.weight_on != "none" and progress >= config.weight_uniform_share
 
 

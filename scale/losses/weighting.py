@@ -24,6 +24,14 @@ class Weights:
     own_BM: Tensor
     """Of modality i's masked loss."""
 
+    def select(self, index_B: Tensor) -> "Weights":
+        """Return the weights of the products at `index_B`."""
+        return Weights(self.pair_BP[index_B], self.own_BM[index_B])
+
+    def to(self, device: torch.device | str) -> "Weights":
+        """Return a copy on a device."""
+        return Weights(self.pair_BP.to(device), self.own_BM.to(device))
+
 
 def loss_weights(
     scores: Scores, present_BM: Tensor, mean_one: bool = True, signed: bool = False
@@ -112,9 +120,23 @@ def mean_one(weight_BX: Tensor, valid_BX: Tensor) -> Tensor:
 
 
 def configured_weights(
-    config: LossConfig, scores: Scores, pairs: PairLosses, present_BM: Tensor
+    config: LossConfig,
+    scores: Scores,
+    pairs: PairLosses,
+    present_BM: Tensor,
+    fixed: Weights | None = None,
 ) -> Weights:
-    """Return the weights according to `LossConfig`."""
+    """Return the weights of a batch according to `LossConfig`.
+
+    `fixed`: the batch's weights for `weight_by` agreement. Raises ValueError if they are missing.
+    """
+    if config.weight_by == "agreement":
+        if fixed is None:
+            raise ValueError(
+                "loss.weight_by agreement needs the weights of the training products: train with "
+                "scale.pretrain, or pass weights to Trainer (training/cross_fit.py)"
+            )
+        return fixed
     if config.weight_by == "scores":
         # In the released code, negative scores may flip the sign of logits.
         signed = config.weight_on == "logits" and not config.weight_mean_one

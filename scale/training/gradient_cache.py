@@ -193,6 +193,7 @@ class GradientCache:
         progress: float,
         backward: Callable[[Tensor], None] = Tensor.backward,
         no_sync: Callable[[], AbstractContextManager] = nullcontext,
+        fixed: Weights | None = None,
     ):
         """
         Args:
@@ -200,7 +201,9 @@ class GradientCache:
             config, progress: as in `scale_loss`.
             backward: called with a scalar, e.g. `accelerator.backward`.
             no_sync: context manager without gradient exchange between processes.
+            fixed: as in `scale_loss`.
         """
+        self.fixed = fixed
         self.forward, self.config, self.backward, self.no_sync = forward, config, backward, no_sync
         self.spec = OutputSpec.of(config, progress)
         self.weighted = weights_act(config, progress)
@@ -227,7 +230,10 @@ class GradientCache:
             pairs = self._unweighted_pairs(features["encoder"], contrast, whole, parts)
         weights = None
         if self.weighted:
-            weights = configured_weights(self.config, scores, pairs, whole.present_BM)
+            weights = configured_weights(
+                self.config, scores, pairs, whole.present_BM,
+                self.fixed and self.fixed.select(whole.index_B),
+            )  # fmt: skip
         contrastive = self._contrastive(features["encoder"], contrast, whole, parts, weights)
 
         fused = self._fused(features, whole, parts)

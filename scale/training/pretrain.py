@@ -18,7 +18,9 @@ from scale.data.product import summarise_problems, write_problems
 from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
+from scale.losses.weighting import Weights
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
+from scale.training.cross_fit import cross_fit
 from scale.training.distributed import init_processes, main_first, rank
 from scale.training.health_checks import duplicate_warnings, small_validation_warning
 from scale.training.logging import MetricsLogger, NullLogger
@@ -32,7 +34,7 @@ from scale.training.run import (
     fit_vocabulary,
     initial_model,
 )
-from scale.training.trainer import Trainer
+from scale.training.trainer import Trainer, trainable
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +95,24 @@ def pretrain(
         few = small_validation_warning(len(val)) if config.train.eval_every else None
         if few:
             log.warning("%s", few)
-    fit_run(Trainer(config, model, train), val, run, preemption, progress)
+    train, weights = _judged(config, train, run, preemption, progress)
+    fit_run(Trainer(config, model, train, weights=weights), val, run, preemption, progress)
     return TrainedRun.load(run.folder)
+
+
+def _judged(
+    config: Config,
+    train: ProductDataset | ShardDataset,
+    run: RunFolder,
+    preemption: PreemptionHandler,
+    progress: bool,
+) -> tuple[ProductDataset | ShardDataset, Weights | None]:
+    """Return the products used for training and, for `weight_by` agreement, their weights."""
+    if config.loss.weight_by != "agreement":
+        return train, None
+    train = trainable(train, config)
+    found = cross_fit(train, config, run.agreement, preemption, progress)
+    return train, found.weights(train.present_NM)
 
 
 def fit_run(

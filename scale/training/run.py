@@ -56,6 +56,11 @@ class RunFolder:
         return self.folder / "problems.jsonl"
 
     @property
+    def agreement(self) -> Path:
+        """Cross-fitted agreement of the training products (`LossConfig.weight_by` agreement)."""
+        return self.folder / "agreement.parquet"
+
+    @property
     def results(self) -> Path:
         """Results of `scale evaluate`."""
         return self.folder / "results.json"

@@ -20,6 +20,7 @@ from scale.data.dataset import ProductDataset
 from scale.data.shards.reader import ShardDataset
 from scale.losses.masking import MaskedBatch, Part, WordPieces, mask_batch
 from scale.losses.total import LossOutput, WeightFn, scale_loss
+from scale.losses.weighting import Weights
 from scale.modalities import INDEX, TASKS
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
@@ -90,12 +91,15 @@ class Trainer:
         model: nn.Module,
         train_set: ProductDataset | ShardDataset,
         weight_fn: WeightFn | None = None,
+        weights: Weights | None = None,
     ):
         """
         Args:
             model: a ScaleModel, or a model with a method `objective` (LossFn), which is minimised.
             train_set: incomplete products are left out under the policy `drop`.
             weight_fn: replaces the weights of `LossConfig`, see `scale_loss`.
+            weights: of the products used for training (`trainable`), a row each, for
+                `LossConfig.weight_by` agreement.
         """
         settings = config.train
         self.config, self.weight_fn = config, weight_fn
@@ -104,6 +108,7 @@ class Trainer:
         self.word_pieces = WordPieces.of(train_set.tokenizer)
         self.accelerator = make_accelerator(settings.device, settings.precision)
         self.device = self.accelerator.device
+        self.weights = None if weights is None else weights.to(self.device)
         self.model = model.to(self.device)
         if settings.activation_checkpointing:
             checkpoint_activations(self.model)
@@ -161,13 +166,15 @@ class Trainer:
         output = self.forward(
             masked.batch, masked.hidden, masked.positions, halves_BM=masked.halves_BM
         )
-        return scale_loss(output, masked, self.config.loss, progress, self.weight_fn)
+        return scale_loss(output, masked, self.config.loss, progress, self.weight_fn, self.weights)
 
     def _gradient_cache(self, progress: float) -> GradientCache:
         # With FSDP2, gradients are reduced after each part, so that none is ever whole.
         no_sync = nullcontext if self.sharded else lambda: self.accelerator.no_sync(self.forward)
         backward = self.accelerator.backward
-        return GradientCache(self.forward, self.config.loss, progress, backward, no_sync)
+        return GradientCache(
+            self.forward, self.config.loss, progress, backward, no_sync, self.weights
+        )
 
     def _rows(self, step: int) -> np.ndarray:
         settings = self.config.train

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from scale.config import Config, FeatureConfig, LossConfig, ModelConfig, official_loss
 from scale.data.batch import ProductBatch, Tokens
+from scale.losses.weighting import Weights
 from scale.modalities import INDEX, MODALITIES, SPECS
 from scale.training import trainer as training_step
 from scale.training.distributed import destroy_processes, full_tensor, rank
@@ -110,6 +111,8 @@ SETTINGS = {
     ),
     "official": setting(MIXED, official_loss()),
     "posterior": setting(MIXED, replace(WEIGHTED, weight_by="posterior"), micro_batch=2),
+    "agreement": setting(MIXED, replace(WEIGHTED, weight_by="agreement", weight_on="none"),
+                         micro_batch=2),
     "logits": setting(
         [*MIXED[:4], *NO_MEDIA],
         replace(
@@ -142,6 +145,13 @@ TWO_STEPS = ("default", "no audio", "parts of unequal size")
 """Settings that are trained for two steps with FSDP2; the others for one."""
 
 
+def product_weights(present: list[tuple[str, ...]]) -> Weights:
+    """Return random weights of each product, for `weight_by` agreement."""
+    random = torch.Generator().manual_seed(4)
+    pair_NP, own_NM = (torch.rand(len(present), n, generator=random) for n in (10, 5))
+    return Weights(pair_NP.double(), own_NM.double())
+
+
 def train_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
     """Return losses, gradient norm and weights of two steps and the gradient of the first.
 
@@ -151,7 +161,8 @@ def train_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
     present, config = SETTINGS[name]
     config = replace(config, train=replace(config.train, fsdp=fsdp))
     training_step.batch_indices = lambda products, *_: np.arange(products)
-    trainer = Trainer(config, seeded_model(config).double(), SmallData(present))
+    model, weights = seeded_model(config).double(), product_weights(present)
+    trainer = Trainer(config, model, SmallData(present), weights=weights)
     found = {}
     for number in range(1 if fsdp and name not in TWO_STEPS else 2):
         step = trainer.train_step(number)

@@ -21,7 +21,7 @@ def stop_in_step(
     """End the run in the step of this number, counted from 0, by `way(trainer, step, original)`."""
     original = Trainer.train_step
 
-    def stopping(trainer, step, micro_batch):
+    def stopping(trainer, step, micro_batch=None):
         if step == number:
             return way(trainer, step, lambda t, n: original(t, n, micro_batch))
         return original(trainer, step, micro_batch)

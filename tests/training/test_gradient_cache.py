@@ -17,7 +17,7 @@ from scale.training.gradient_cache import GradientCache, LossForward, MicroBatch
 from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
 from scale.training.transforms import checkpoint_activations
-from tests.training.small_data import MIXED, SETTINGS, SmallData, setting
+from tests.training.small_data import MIXED, SETTINGS, SmallData, product_weights, setting
 
 MASK, PIECES = MaskConfig(rate=0.4), WordPieces.of(SmallData.tokenizer)
 ALL, WHOLE = np.arange(len(MIXED)), slice(0, len(MIXED))
@@ -33,6 +33,7 @@ VARIANTS = {
 } | {
     "official": official_loss(),
     "posterior": replace(ACTIVE, weight_by="posterior", weight_power=0.7),
+    "agreement": LossConfig(weight_by="agreement"),
     "contrast only": LossConfig(tasks=("contrastive",)),
     "prediction only": LossConfig(tasks=("MLM", "MAM"), weight_on="loss", weight_gradient=True),
     "contrastive loss weighted only": replace(ACTIVE, weight_gradient=True, weight_masked=False),
@@ -114,11 +115,12 @@ def assert_same(found, gradient, wanted, wanted_gradient):
 def test_micro_batches_have_losses_and_gradient_of_the_whole_batch(name, size):
     loss, data = VARIANTS[name], SmallData(MIXED)
     whole, parted = model_of("learned", loss=loss), model_of("learned", loss=loss)
-    masked = corrupt(data, loss)
+    masked, fixed = corrupt(data, loss), product_weights(MIXED)
     output = whole(masked.batch, masked.hidden, halves_BM=masked.halves_BM)
-    wanted = scale_loss(output, masked, loss, 0.5)
+    wanted = scale_loss(output, masked, loss, 0.5, fixed=fixed)
     wanted.total.backward()
-    found = GradientCache(LossForward(parted), loss, 0.5)(cut(data, loss, size), data.facts(ALL))
+    cached = GradientCache(LossForward(parted), loss, 0.5, fixed=fixed)
+    found = cached(cut(data, loss, size), data.facts(ALL))
     assert sum(g.abs().sum() for g in gradients(whole).values()) > 1
     assert_same(found, gradients(parted), wanted, gradients(whole))
     torch.testing.assert_close(found.scores.weighted_BMM, wanted.scores.weighted_BMM)
