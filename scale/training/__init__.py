@@ -7,6 +7,15 @@ __getattr__, __dir__, __all__ = attach(
     submod_attrs={
         "background": ["pretrain_in_background"],
         "checkpoint_manager": ["CheckpointManager", "TrainState"],
+        "cross_fit": [
+            "Agreement",
+            "agreement_weights",
+            "cross_fit",
+            "modality_agreement",
+            "pair_agreement",
+            "pair_percentiles",
+            "read_agreement",
+        ],
         "health_checks": [
             "HealthIssue",
             "TrainingError",

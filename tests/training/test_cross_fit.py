@@ -297,14 +297,19 @@ def test_a_run_stopped_in_a_fold_and_in_training_ends_with_the_same_bits(
     np.testing.assert_array_equal(agreements[0].r_NP, agreements[1].r_NP)
 
 
+ONCE = replace(
+    JUDGING, loss=replace(JUDGING.loss, agreement_folds=2, agreement_repeats=1, agreement_steps=20)
+)
+
+
 def judge_in_process(folder):
-    found = cross_fit(HiddenFactors(), JUDGING, folder / "two.parquet")
+    found = cross_fit(HiddenFactors(), ONCE, folder / "two.parquet")
     np.save(folder / f"{rank()}.npy", found.r_NP)
 
 
 def test_two_processes_judge_as_one(tmp_path):
     run_two(judge_in_process, tmp_path)
-    one = cross_fit(HiddenFactors(), JUDGING).r_NP
+    one = cross_fit(HiddenFactors(), ONCE).r_NP
     both = [np.load(tmp_path / f"{number}.npy") for number in range(2)]
     np.testing.assert_array_equal(*both)
     known = ~np.isnan(one)
