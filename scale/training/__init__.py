@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "cross_fit": [
             "Agreement",
             "agreement_weights",
-            "cross_fit",
+            "cross_fit_agreement",
             "modality_agreement",
             "pair_agreement",
             "pair_percentiles",

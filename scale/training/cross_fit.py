@@ -211,7 +211,7 @@ class Agreement:
         return Weights(found.pair_BP.float(), found.own_BM.float())
 
 
-def cross_fit(
+def cross_fit_agreement(
     train_set: ProductDataset | ShardDataset,
     config: Config,
     path: Path | None = None,

@@ -20,7 +20,7 @@ from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.losses.weighting import Weights
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
-from scale.training.cross_fit import cross_fit
+from scale.training.cross_fit import cross_fit_agreement
 from scale.training.distributed import init_processes, main_first, rank
 from scale.training.health_checks import duplicate_warnings, small_validation_warning
 from scale.training.logging import MetricsLogger, NullLogger
@@ -111,7 +111,7 @@ def _judged(
     if config.loss.weight_by != "agreement":
         return train, None
     train = trainable(train, config)
-    found = cross_fit(train, config, run.agreement, preemption, progress)
+    found = cross_fit_agreement(train, config, run.agreement, preemption, progress)
     return train, found.weights(train.present_NM)
 
 

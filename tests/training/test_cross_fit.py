@@ -17,7 +17,7 @@ from scale.training import cross_fit as module
 from scale.training.cross_fit import (
     agreement_weights,
     content_folds,
-    cross_fit,
+    cross_fit_agreement,
     modality_agreement,
     pair_percentiles,
     read_agreement,
@@ -199,7 +199,7 @@ def judges(monkeypatch):
 
 def test_planted_wrong_pictures_have_the_lowest_agreement():
     wrong = list(range(0, 96, 8))
-    found = cross_fit(HiddenFactors(wrong=wrong), JUDGING)
+    found = cross_fit_agreement(HiddenFactors(wrong=wrong), JUDGING)
     image_N = modality_agreement(torch.from_numpy(found.r_NP))[:, INDEX["image"]]
     lowest = image_N.argsort()[: len(wrong)].tolist()
     assert len(set(lowest) & set(wrong)) >= 10
@@ -216,7 +216,7 @@ def test_a_product_does_not_influence_the_model_that_judges_it(judges):
     once = replace(JUDGING, loss=replace(JUDGING.loss, agreement_repeats=1, agreement_steps=5))
     data, changed = HiddenFactors(wrong=[7]), HiddenFactors(wrong=[7])
     changed.tokens["image"][[7, 8]] += 1.0  # p7 has the picture of p8.
-    before, after = (cross_fit(products, once).r_NP for products in (data, changed))
+    before, after = (cross_fit_agreement(products, once).r_NP for products in (data, changed))
     for (_, judged, weights), products, (_, _, new) in zip(
         found[:4], trained[:4], found[4:], strict=True
     ):
@@ -231,13 +231,13 @@ def test_the_second_repeat_is_weighted_by_the_first(judges):
     """Without it, the models of both repeats would not depend on the first one's result."""
     found, _ = judges
     loss = replace(JUDGING.loss, agreement_steps=3)
-    cross_fit(HiddenFactors(wrong=[7]), replace(JUDGING, loss=loss))
+    cross_fit_agreement(HiddenFactors(wrong=[7]), replace(JUDGING, loss=loss))
     whole = [weights for *_, weights in found]
     found.clear()
     original = module.agreement_weights
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "agreement_weights", lambda r, has: original(torch.ones_like(r), has))
-        cross_fit(HiddenFactors(wrong=[7]), replace(JUDGING, loss=loss))
+        cross_fit_agreement(HiddenFactors(wrong=[7]), replace(JUDGING, loss=loss))
     for number, (one, (*_, other)) in enumerate(zip(whole, found, strict=True)):
         same = all(torch.equal(one[name], other[name]) for name in one)
         assert same == (number < 4)
@@ -246,7 +246,7 @@ def test_the_second_repeat_is_weighted_by_the_first(judges):
 def test_finished_folds_are_kept(tmp_path, judges):
     found, _ = judges
     config = replace(JUDGING, loss=replace(JUDGING.loss, agreement_steps=4))
-    whole = cross_fit(HiddenFactors(), config, tmp_path / "whole.parquet")
+    whole = cross_fit_agreement(HiddenFactors(), config, tmp_path / "whole.parquet")
     found.clear()
     with pytest.MonkeyPatch.context() as patch:
         calls = []
@@ -260,16 +260,16 @@ def test_finished_folds_are_kept(tmp_path, judges):
         record = module.percentiles_of
         patch.setattr(module, "percentiles_of", third)
         with pytest.raises(Stopped):
-            cross_fit(HiddenFactors(), config, tmp_path / "a.parquet")
+            cross_fit_agreement(HiddenFactors(), config, tmp_path / "a.parquet")
     found.clear()
-    resumed = cross_fit(HiddenFactors(), config, tmp_path / "a.parquet")
+    resumed = cross_fit_agreement(HiddenFactors(), config, tmp_path / "a.parquet")
     assert len(found) == 6
     np.testing.assert_array_equal(resumed.r_NP, whole.r_NP)
     again = read_agreement(tmp_path / "a.parquet")
     assert again.ids == whole.ids
     np.testing.assert_allclose(again.r_NP, whole.r_NP, rtol=1e-12)
     found.clear()
-    cross_fit(HiddenFactors(wrong=[3]), config, tmp_path / "a.parquet")
+    cross_fit_agreement(HiddenFactors(wrong=[3]), config, tmp_path / "a.parquet")
     assert len(found) == 8, "of other products"
     table = pq.read_table(tmp_path / "a.parquet")
     assert len(table) == 2 * 96
@@ -303,13 +303,13 @@ ONCE = replace(
 
 
 def judge_in_process(folder):
-    found = cross_fit(HiddenFactors(), ONCE, folder / "two.parquet")
+    found = cross_fit_agreement(HiddenFactors(), ONCE, folder / "two.parquet")
     np.save(folder / f"{rank()}.npy", found.r_NP)
 
 
 def test_two_processes_judge_as_one(tmp_path):
     run_two(judge_in_process, tmp_path)
-    one = cross_fit(HiddenFactors(), ONCE).r_NP
+    one = cross_fit_agreement(HiddenFactors(), ONCE).r_NP
     both = [np.load(tmp_path / f"{number}.npy") for number in range(2)]
     np.testing.assert_array_equal(*both)
     known = ~np.isnan(one)
