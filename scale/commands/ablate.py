@@ -8,7 +8,7 @@ import tyro
 
 StudyName = Literal[
     "toy", "scarcity", "missing", "fused", "weighting", "harmony", "memorising", "noise",
-    "modalities", "tasks", "masking", "fusion", "faults",
+    "modalities", "tasks", "masking", "fusion", "faults", "contrast", "contrast_tuning",
 ]  # fmt: skip
 """Names of `scale.studies.definitions.STUDIES`, repeated because that import is slow."""
 
@@ -27,7 +27,8 @@ class Ablate:
     objective. memorising: recognition of wrong pairs as training gets longer. noise: each kind of
     noise by strength. modalities: one more at a time, and all subsets. tasks: the objective without
     each of its parts. masking: the effect of the masked losses and that of masked inputs, apart.
-    fusion: SCALE and related architectures. faults: those of the released code. toy: weights on
+    fusion: SCALE and related architectures. faults: those of the released code. contrast: losses of
+    other authors. contrast_tuning: their temperatures, for --held-out val. toy: weights on
     synthetic data with known truth, without a catalogue. scarcity: toy with ever fewer products.
 
     Example: scale ablate missing --catalogue data_samples --seeds 5

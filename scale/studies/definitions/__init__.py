@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from scale.studies.definitions.components import faults, fusion, masking, modalities, tasks
+from scale.studies.definitions.contrast import contrast, contrast_tuning
 from scale.studies.definitions.noise import fused, missing, noise
 from scale.studies.definitions.toy import scarcity, toy
 from scale.studies.definitions.weighting import harmony, memorising, weighting
@@ -22,4 +23,6 @@ STUDIES: dict[str, Callable[[bool], Study]] = {
     "masking": masking,
     "fusion": fusion,
     "faults": faults,
+    "contrast": contrast,
+    "contrast_tuning": contrast_tuning,
 }
