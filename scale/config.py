@@ -246,7 +246,7 @@ class LossConfig:
     `none`. For catalogues with wrong pairs."""
     agreement_folds: int = 4
     """K: number of folds of the cross-fitting behind `weight_by` agreement."""
-    agreement_repeats: int = 2
+    agreement_repeats: int = 3
     """Repetitions with other folds; K trainings each, weighted by the repeats before them. More
     repeats give more precise weights."""
     agreement_steps: int = 0

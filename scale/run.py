@@ -183,6 +183,37 @@ class Run(TrainedRun):
             *(t.cpu() for t in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM))
         )
 
+    def mismatches(
+        self,
+        catalogue: Catalogue | str | PathLike,
+        top: int = 50,
+        *,
+        progress: bool = False,
+    ) -> "pd.DataFrame":
+        """List the products with a modality that probably belongs to another product.
+
+        Products of the split train are judged by cross-fitting, which takes several short trainings
+        at the first call and is then read from the run folder; the others by the run's model.
+
+        Args:
+            catalogue: the products; splits as in training.
+            top: number of products to list.
+            progress: show a progress bar.
+
+        Returns:
+            DataFrame, lowest agreement first: id, title, modality, agreement (0 to 1; about 0.5 or
+            less for a wrong content), other_id and other_title (the product that the content fits
+            best), judged. `attrs["shares"]` holds the estimated share of wrong contents.
+
+        Raises:
+            ValueError: no product has two modalities of the model.
+        """
+        from scale.inference.mismatch import find_mismatches
+
+        found = find_mismatches(self, _opened(catalogue), top, progress=progress)
+        found.frame.attrs["shares"] = found.shares
+        return found.frame
+
     def explore(
         self,
         catalogue: Catalogue | str | PathLike,

@@ -60,6 +60,9 @@ class Import:
 class Inspect:
     """Report and draw the contents of a catalogue and its problems.
 
+    With --mismatch RUN, list the products with a modality that probably belongs to another product
+    instead, judged by models that were not trained on them.
+
     Example: scale inspect data_samples --json inspection.json
     """
 
@@ -75,9 +78,21 @@ class Inspect:
     """Decode every media file, which finds broken files and duplicates."""
     strict: bool = False
     """Stop at the first problem instead of counting problems."""
+    mismatch: Path | None = None
+    """Run folder: list suspicious products, by the agreement of their modalities. Products that the
+    run was trained on take several short trainings, whose result is kept in the run folder."""
+    top: int = 50
+    """Number of products that --mismatch lists."""
+    out: Path | None = None
+    """Write the list of --mismatch to this file (.csv or .json)."""
 
     def run(self) -> None:
         """Print the report and write the files."""
+        if self.mismatch is not None:
+            self._list_mismatches(self.mismatch)
+            return
+        if self.out is not None:
+            raise ValueError("--out is the file of --mismatch; the report goes to --json")
         from scale.data.catalogue import Catalogue
         from scale.evaluation.report import write_json
         from scale.viz.catalogue import inspect_figure
@@ -93,6 +108,25 @@ class Inspect:
         with use_style("paper"):
             drawn = inspect_figure(summary, self.lang)
             print(f"written: {save_figure(drawn, figure.with_suffix(''), ('png',))[0]}")
+
+    def _list_mismatches(self, folder: Path) -> None:
+        import scale
+        from scale.files import replacing
+        from scale.inference.mismatch import find_mismatches
+
+        suffix = self.out.suffix if self.out else ""
+        if suffix not in ("", ".csv", ".json"):
+            raise ValueError(f"{self.out}: the list is written to .csv or .json")
+        catalogue = scale.open(self.folder, strict=self.strict)
+        found = find_mismatches(scale.load(folder), catalogue, self.top)
+        print(found)
+        if self.out is not None:
+            with replacing(self.out) as partial:
+                if suffix == ".json":
+                    found.frame.to_json(partial, orient="records", indent=2, force_ascii=False)
+                else:
+                    found.frame.to_csv(partial, index=False)
+            print(f"written: {self.out}")
 
 
 @dataclass

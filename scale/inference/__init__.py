@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     submod_attrs={
         "embedding": ["embed_pieces"],
         "evaluate": ["evaluate_run"],
+        "mismatch": ["Mismatches", "find_mismatches", "planted_precision"],
         "search": ["Gallery", "parse_query", "search_index"],
     },
 )

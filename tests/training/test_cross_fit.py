@@ -21,6 +21,7 @@ from scale.training.cross_fit import (
     modality_agreement,
     pair_percentiles,
     read_agreement,
+    wrong_shares,
 )
 from scale.training.distributed import rank
 from scale.training.preemption import TrainingStopped
@@ -97,6 +98,10 @@ def test_weights_and_modality_agreement_by_hand():
     wrong = [(0.4 + 0.7 * 0.45) / 2, (1.0 + 0.7 * 0.75) / 2, (0.5 + 0.45 * 0.75) / 2]
     plain = np.maximum(2 * np.array([right, wrong]) - 1, 0.02)
     assert (plain[1, [0, 2]] == 0.02).all()
+    # One image of two is below 1/2: 2 P = 1, so no pair with an image is trusted; sound and text
+    # are, which gives their pair the weight 1.
+    assert wrong_shares(r_NP).tolist() == [0, 0, 1, 0, 0]
+    plain[:, 1] = 1.0
     places = [text_image, text_audio, image_audio]
     np.testing.assert_allclose(found.pair_BP[:, places], plain / plain.mean(), rtol=1e-5)
     assert found.pair_BP.sum().item() == pytest.approx(6)
