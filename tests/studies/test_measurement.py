@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from scale.data.catalogue import Catalogue
-from scale.evaluation.embed import product_embedding
+from scale.evaluation.embed import embed_dataset, product_embedding, unit
+from scale.evaluation.imputation import IMPUTED, MEAN, imputed_retrievals
 from scale.modalities import INDEX, MODALITIES, SUBSETS, parse_subset, subset_name
 from scale.model.scale import ScaleModel
 from scale.studies import runner as cell_module
 from scale.studies.noise import Noise, apply_noise, mismatch_everywhere, missing_at_random
 from scale.studies.runner import load_study_data, measure, restrict, run_cell
-from scale.studies.study import METRICS, Cell
+from scale.studies.study import EMBEDDINGS, METRICS, Cell
 from scale.studies.study import Test as Held
 from scale.training.run import fit_sizes, seeded_model
 
@@ -385,6 +386,37 @@ def test_figures_equal_the_loops(situation):
     equal(figures["Recall@10"], mean(recall))
     assert set(figures) == {"mAP@5", "mAP@1", "chance mAP@5", "Recall@10"}
     assert 0.1 < figures["chance mAP@5"] < 0.35, "four categories"
+
+
+def test_fused_embeddings_are_measured_by_product(situation):
+    data, model = situation
+    data = apply_noise(data, missing_at_random(0.4), 0).dataset
+    measured = run_measure(model, data, Held("held out", fused=True))
+    values, figures = measured.queries["held out"], measured.figures["held out"]
+    plain = run_measure(model, data, Held("held out"))
+    assert {name: figures[name] for name in plain.figures["held out"]} == plain.figures["held out"]
+    labels = [product.category for product in data.products]
+    for features in EMBEDDINGS:
+        # Untrained [CLS] tokens are so similar that rounding could decide: the same batches.
+        emb_ND = embed_dataset(model, data, 256, progress=False, features=features).mixed_ND
+        rows = [n for n, emb_D in enumerate(emb_ND) if np.abs(emb_D).sum() and labels[n]]
+        score_QG = unit(emb_ND[rows]) @ unit(emb_ND[rows]).T
+        np.fill_diagonal(score_QG, -np.inf)
+        expected = np.full(len(data), np.nan)
+        for n, best in zip(rows, score_QG.argmax(1), strict=True):
+            if sum(labels[g] == labels[n] for g in rows) > 1:
+                expected[n] = labels[rows[best]] == labels[n]
+        equal(values[f"mAP@1 {features}"], expected)
+        assert figures[f"mAP@1 {features}"] == pytest.approx(np.nanmean(expected))
+    assert len({figures[f"mAP@5 {features}"] for features in EMBEDDINGS}) == len(EMBEDDINGS)
+    by_modality = imputed_retrievals(model, data, ks=(10,))
+    for query, name in ((IMPUTED, "imputed"), (MEAN, "mean of others")):
+        value_MN = np.full((5, len(data)), np.nan)
+        for m, found in by_modality[query].items():
+            value_MN[INDEX[m], found.rows_Q] = found.values["Recall@10"]
+        known_N = ~np.isnan(value_MN).all(0)
+        equal(np.array(values[f"Recall@10 {name}"])[known_N], np.nanmean(value_MN[:, known_N], 0))
+        assert np.isnan(np.array(values[f"Recall@10 {name}"])[~known_N]).all()
 
 
 def test_products_without_modalities_are_neither_queries_nor_results(situation):

@@ -424,3 +424,29 @@ def test_auc_equals_a_double_loop(tied):
 def test_auc_of_one_class_is_nan():
     for true_N in ([True] * 3, [False] * 3, []):
         assert math.isnan(auc(np.arange(len(true_N)), true_N))
+
+
+def test_two_metrics_of_the_same_models_are_compared():
+    """A claim such as: the fused embedding beats the encoders."""
+    rng, records = np.random.default_rng(5), []
+    values_SN2 = rng.random((4, 30, 2)) + np.array([0.1, 0.0])
+    for seed, values_N2 in enumerate(values_SN2):
+        made = record("zero", 0.0, seed, 0.0)
+        names = (f"{METRIC} fused", METRIC)
+        by_metric = dict(zip(names, values_N2.T.tolist(), strict=True))
+        figures = {name: float(np.mean(values)) for name, values in by_metric.items()}
+        records.append(replace(made, figures={TEST: figures}, queries={TEST: by_metric}))
+    side = {"policy": "zero", "rate": 0.0}
+    comparison = Comparison("fused beats encoders", side, side, TEST, f"{METRIC} fused", METRIC)
+    found = outcome(records, comparison)
+    difference_SN = values_SN2[:, :, 0] - values_SN2[:, :, 1]
+    expected = seed_interval(difference_SN.mean(1))
+    for name in ("value", "low", "high"):
+        assert getattr(found.seeds, name) == pytest.approx(getattr(expected, name))
+    assert found.products.value == pytest.approx(difference_SN.mean())
+    assert found.by_seed == pytest.approx(dict(enumerate(difference_SN.mean(1))))
+    opposite = replace(comparison, metric=METRIC, worse_metric=f"{METRIC} fused")
+    assert outcome(records, opposite).seeds.value == pytest.approx(-difference_SN.mean())
+    # A seed without the figure of one side does not count.
+    del records[0].figures[TEST][METRIC]
+    assert set(outcome(records, comparison).by_seed) == {1, 2, 3}
