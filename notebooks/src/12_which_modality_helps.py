@@ -17,6 +17,7 @@
 # %%
 import numpy as np
 import pandas as pd
+import torch
 
 import scale
 from scale.evaluation import ProductArrays, embed_dataset, subset_embedding, subset_retrievals
@@ -416,6 +417,32 @@ table.map(approx)
 # 2) and queried with text, mAP@5: text model 0.041; five-modality model with a gallery of texts 0.076, with the full
 # gallery 0.097. So of the factor 2.4 about 1.9 is due to training, and the rest to the gallery.
 #
+# ### The joint transformer has no part in this
+#
+# All numbers of this notebook combine features of the encoders; a missing modality is left out, not imputed. Noise in
+# place of the whole JCT therefore changes none of them. Embeddings after the JCT exist too (`features="fused"`), and
+# the study `fused` compares them with these (docs/findings.md).
+
+# %%
+import copy
+
+noisy = copy.deepcopy(run.model).cpu()
+torch.manual_seed(0)
+with torch.no_grad():
+    for weight in noisy.jct.parameters():
+        weight.normal_()
+trained, asked = run.model.cpu(), ("text", "image")
+for features in ("encoder", "fused"):
+    found = [
+        embed_dataset(m, complete, subset=asked, progress=False, features=features)
+        for m in (trained, noisy)
+    ]
+    one_ND, other_ND = (embeddings.product(asked).emb_ND for embeddings in found)
+    moved = np.abs(one_ND - other_ND).max()
+    print(f"{features}: moved by noise in the JCT: {moved > 1e-6}")
+    assert (moved > 1e-6) == (features == "fused")
+
+# %% [markdown]
 # ## Other shops
 #
 # The same two lines as numbers, for all catalogues on which the study has been run. (The table grows as more studies
@@ -494,6 +521,7 @@ table.map(approx)
 # - The first modality adds most, the last least, whichever it is. The Shapley value is the mean over all orders; the
 #   values sum to "all less nothing".
 # - A modality can help in training but hardly in the query. The order of adding is not a ranking.
+# - These embeddings read the encoders only. What the joint transformer adds is another question (study `fused`).
 #
 # ## Five questions
 #

@@ -94,6 +94,7 @@ FIGURES: dict[str, str] = {
     "study_toy": "studies",
     "study_scarcity": "studies",
     "study_missing": "studies",
+    "study_fused": "studies",
     "study_weighting": "studies",
     "study_harmony": "studies",
     "study_memorising": "studies",
@@ -132,10 +133,10 @@ CORE: tuple[str, ...] = (
     "contrastive_idea", "product", "data_sets", "combinations", "long_tail", "streams",
     "architecture", "architecture_base", "pretext_tasks", "score_path", "scores", "total_loss",
     "losses", "scores_over_time", "retrieval_sheet", "retrieval_sheet_text", "retrieval_by_subset",
-    "retrieval_by_direction", "study_toy", "study_scarcity", "study_missing", "study_weighting",
-    "study_harmony", "study_memorising", "study_noise", "study_modalities", "study_tasks",
-    "study_masking", "study_fusion", "study_faults", "weight_diagnosis", "embedding_map",
-    "umap_modality",
+    "retrieval_by_direction", "study_toy", "study_scarcity", "study_missing", "study_fused",
+    "study_weighting", "study_harmony", "study_memorising", "study_noise", "study_modalities",
+    "study_tasks", "study_masking", "study_fusion", "study_faults", "weight_diagnosis",
+    "embedding_map", "umap_modality",
 )  # fmt: skip
 """Figures of a talk about the paper and a run, in its order; of the studies, the finished ones."""
 

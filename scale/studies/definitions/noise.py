@@ -113,7 +113,7 @@ def fused(quick: bool = False) -> Study:
         ("objective", "policy", "rate"),
         tuple(cells),
         tuple(_fused_claims(("zero",) if quick else ("zero", "learned"))),
-        metrics=("mAP@5", "mAP@5 fused", "mAP@5 both", "mAP@5 completed", "mAP@1", "mAP@1 fused",
+        metrics=("mAP@5 fused", "mAP@5", "mAP@5 both", "mAP@5 completed", "mAP@1", "mAP@1 fused",
                  "mAP@1 both", "Recall@10", "Recall@10 imputed", "Recall@10 mean of others"),
         figure="bars",
     )  # fmt: skip
