@@ -139,6 +139,22 @@ class ModelConfig:
     """F: size of an image vector; likewise below."""
     video_features: int = 0
     audio_features: int = 0
+    pooling: Literal["cls", "projection"] = "cls"
+    """Pooled features f_m. `cls`: the encoder's [CLS] (the paper). `projection`: projections of the
+    mean input vector of the modality, for vectors of public models and few products
+    (model/projection.py): a multi-view CCA and `projection_heads` small networks."""
+    projection_width: int = 128
+    """Width of a part of the projected features."""
+    projection_heads: int = 2
+    """Number of small networks, each with a contrastive loss of its own."""
+    projection_inputs: int = 256
+    """Number of principal components that are projected."""
+    projection_dropout: float = 0.3
+    """Dropout probability in the small networks."""
+    projection_ridge: float = 2.0
+    """Ridge of the multi-view CCA, in units of the mean variance of a modality."""
+    lexical_pieces: int = 2048
+    """Number of word pieces of titles and tables whose TF-IDF is projected beside the vectors."""
     discrete_init: str = ""
     """Hub name or local folder of a transformers BERT that initialises text and table."""
     continuous_init: str = ""
@@ -153,6 +169,18 @@ class ModelConfig:
     def length(self, modality: str) -> int:
         """Return the maximum sequence length of a modality."""
         return getattr(self, f"{modality}_length")
+
+    @property
+    def pooled_width(self) -> int:
+        """Size of the pooled features f_m."""
+        if self.pooling == "cls":
+            return self.width
+        return self.projection_width * self.pooled_parts
+
+    @property
+    def pooled_parts(self) -> int:
+        """Number of equal parts of the pooled features that have a contrastive loss each."""
+        return 1 if self.pooling == "cls" else 1 + self.projection_heads
 
     def feature_size(self, modality: str) -> int:
         """Return the size of a modality's input vectors; 0: word pieces."""
@@ -223,6 +251,9 @@ class LossConfig:
     """lambda of `rince`: weight of the candidates in relation to the positive pair."""
     confu_share: float = 0.5
     """lambda of `confu`: weight of the fused pairs; that of the pairs is 1 - lambda."""
+    parts: int = 0
+    """Number of equal parts of the pooled features; the contrastive loss is the mean over them.
+    0: derived by `Config` from `model.pooling`."""
     negatives: Literal["cross", "both"] = "cross"
     """`cross`: the negatives of an anchor of modality i are modality j of the other products.
     `both`: also their modality i, as in the released code (2B - 2 negatives)."""
@@ -451,6 +482,12 @@ class Config:
         parameters = self.loss.contrast_parameters
         model = replace(self.model, **derived, contrast_parameters=parameters)
         object.__setattr__(self, "model", model)
+        parts = self.model.pooled_parts
+        require(
+            self.loss.parts in (0, parts),
+            f"model.pooling makes {parts} parts but loss.parts is {self.loss.parts}: leave it out",
+        )
+        object.__setattr__(self, "loss", replace(self.loss, parts=parts))
 
     def with_features(self, **changes: Any) -> "Config":
         """Return a copy with changed `FeatureConfig` fields and the model sizes derived anew."""
@@ -467,6 +504,7 @@ class Config:
         copy = replace(self)
         model = replace(self.model, **{n: 0 for n, size in known.items() if own[n] == size})
         object.__setattr__(copy, "model", model)
+        object.__setattr__(copy, "loss", replace(self.loss, parts=0))
         return copy
 
     def to_dict(self) -> dict[str, Any]:

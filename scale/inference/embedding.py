@@ -163,7 +163,10 @@ def _embed_piece(
         return embed_dataset(
             run.model, data, batch_size, subset, _device(), progress=False, features=features
         ).product(subset)
-    nothing_ND = np.zeros((0, run.model.config.width * (1 + (features == "both"))), np.float32)
+    settings = run.model.config
+    width = {"encoder": settings.pooled_width, "fused": settings.width}
+    size = width.get(features, sum(width.values()))
+    nothing_ND = np.zeros((0, size), np.float32)
     nothing_NM = np.zeros((0, len(MODALITIES)), bool)
     return ProductEmbeddings((), nothing_ND, nothing_NM, tuple(p.id for p in catalogue))
 

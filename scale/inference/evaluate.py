@@ -139,7 +139,7 @@ def product_arrays(
     `features`: as in `evaluate_run`; other ones than `encoder` are computed for each of `subsets`.
     """
     if not len(data):
-        nothing = np.zeros((0, len(MODALITIES), model.config.width), np.float32)
+        nothing = np.zeros((0, len(MODALITIES), model.config.pooled_width), np.float32)
         return ProductArrays((), nothing, nothing[:, :, 0] > 0, ())
     embeddings, mixed = _embeddings(model, data, device, features, subsets)
     singles = [subset for subset in subsets if len(subset) == 1]

@@ -6,7 +6,7 @@ B products, A of them anchors, M modalities (five), P pairs (ten), N masked posi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -167,17 +167,28 @@ def batch_pairs(
     anchors: slice | None = None,
     label_smoothing: float = 0.0,
 ) -> PairLosses:
-    """Return `pair_losses` according to `LossConfig`."""
-    return pair_losses(
-        pooled_BMD,
-        batch.present_BM,
-        temperature_of(contrast, config),
-        config.negatives,
-        logit_weight_BP,
-        batch.content_id_BM if config.ignore_duplicates else None,
-        anchors,
-        label_smoothing,
+    """Return `pair_losses` according to `LossConfig`, the mean over the parts of the features."""
+    return _mean_over_parts(
+        [
+            pair_losses(
+                part_BMD,
+                batch.present_BM,
+                temperature_of(contrast, config),
+                config.negatives,
+                logit_weight_BP,
+                batch.content_id_BM if config.ignore_duplicates else None,
+                anchors,
+                label_smoothing,
+            )
+            for part_BMD in pooled_BMD.chunk(max(config.parts, 1), dim=2)
+        ]
     )
+
+
+def _mean_over_parts(parts: list[PairLosses]) -> PairLosses:
+    if len(parts) == 1:
+        return parts[0]
+    return replace(parts[0], loss_BP=torch.stack([part.loss_BP for part in parts]).mean(0))
 
 
 def batch_terms(
@@ -188,10 +199,33 @@ def batch_terms(
     logit_weight_BP: Tensor | None = None,
     anchors: slice | None = None,
 ) -> PairLosses:
-    """Return the terms of the contrastive loss `config.contrast`, see alternatives.py."""
-    smoothing = config.label_smoothing
+    """Return the terms of the contrastive loss `config.contrast`, see alternatives.py.
+
+    With features in several parts, the mean over the parts.
+    """
     if config.contrast == "pairwise":
+        smoothing = config.label_smoothing
         return batch_pairs(pooled_BMD, contrast, batch, config, logit_weight_BP, anchors, smoothing)
+    count = max(config.parts, 1)
+    fused = contrast.fused_BPD
+    fused_parts = [None] * count if fused is None else fused.chunk(count, dim=2)
+    parts = zip(pooled_BMD.chunk(count, dim=2), fused_parts, strict=True)
+    return _mean_over_parts(
+        [
+            _alternative_terms(pooled, replace(contrast, fused_BPD=fused), batch, config, anchors)
+            for pooled, fused in parts
+        ]
+    )
+
+
+def _alternative_terms(
+    pooled_BMD: Tensor,
+    contrast: ContrastOutput,
+    batch: ProductBatch,
+    config: LossConfig,
+    anchors: slice | None,
+) -> PairLosses:
+    smoothing = config.label_smoothing
     content_id_BM = batch.content_id_BM if config.ignore_duplicates else None
     temperature = temperature_of(contrast, config)
     shared = {"content_id_BM": content_id_BM, "anchors": anchors}

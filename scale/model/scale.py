@@ -17,6 +17,7 @@ from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to
 from scale.modalities import INDEX, MODALITIES, PAIRS, subset_name
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
+from scale.model.projection import Projection
 from scale.model.storage import load_weights, read_settings, write_model
 
 
@@ -92,12 +93,17 @@ class ScaleModel(nn.Module):
         self.encoders = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         self.poolers = nn.ModuleDict()
+        self.projections = nn.ModuleDict()
         for m in config.modalities:
             vectors = config.continuous(m)
             self.encoders[m] = (ContinuousEncoder if vectors else DiscreteEncoder)(config, m)
             self.heads[m] = ContinuousHead(config, m) if vectors else DiscreteHead(config)
-            self.poolers[m] = nn.Linear(config.width, config.width)
+            if config.pooling == "cls":
+                self.poolers[m] = nn.Linear(config.width, config.width)
+            else:
+                self.projections[m] = Projection(config, m)
         self.poolers.apply(initialise)
+        self.projections.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
         self.contrast = ContrastParameters(config) if config.contrast_parameters else None
 
@@ -132,7 +138,7 @@ class ScaleModel(nn.Module):
         encoded = self._encode(batch, hidden)
         rows, layouts = _rows_and_layouts(batch, encoded)
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        pooled_BMD = self._pool(tokens, rows, products)
+        pooled_BMD = self._pool(batch, hidden, tokens, rows)
         # Before the main pass, whose use of random numbers depends on the outputs requested.
         halves = self._fuse_halves(encoded, rows, pooled_BMD, batch.present_BM, halves_BM)
 
@@ -148,7 +154,11 @@ class ScaleModel(nn.Module):
             fused = self.jct(encoded, rows, products, self.encoders, layouts)
             cls = {m: fused_RLD[:, 0] for m, fused_RLD in fused.items()}
             at_masked = {m: _at(fused[m], position_N) for m, position_N in masked.items()}
-        fused_pooled_BMD = _by_product(cls, rows, products) if cls else torch.zeros_like(pooled_BMD)
+        fused_pooled_BMD = (
+            _by_product(cls, rows, products)
+            if cls
+            else pooled_BMD.new_zeros(*pooled_BMD.shape[:2], self.config.width)
+        )
         return ScaleOutput(
             pooled_BMD=pooled_BMD,
             present_BM=batch.present_BM,
@@ -169,7 +179,8 @@ class ScaleModel(nn.Module):
         """Return the features of the encoders and, after the JCT, [CLS] of all modalities."""
         encoded = self._encode(batch, {})
         rows, _ = _rows_and_layouts(batch, encoded)
-        pooled_BMD = self._pool({m: t for m, (t, _) in encoded.items()}, rows, len(batch))
+        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        pooled_BMD = self._pool(batch, {}, tokens, rows)
         (output,) = self._fuse_views(encoded, rows, pooled_BMD, batch.present_BM[None])
         return output
 
@@ -177,9 +188,11 @@ class ScaleModel(nn.Module):
         self, batch: ProductBatch, hidden: dict[str, Tensor], halves_BM: Tensor | None
     ) -> tuple[EmbedOutput, tuple[FusedOutput, ...]]:
         """Return the features of the encoders, and both halves after the JCT, as in `forward`."""
-        encoded = self._encode(batch, hidden)
+        # Projections read the input tokens.
+        encoded = {} if self.projections and halves_BM is None else self._encode(batch, hidden)
         rows, _ = _rows_and_layouts(batch, encoded)
-        pooled_BMD = self._pool({m: t for m, (t, _) in encoded.items()}, rows, len(batch))
+        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
+        pooled_BMD = self._pool(batch, hidden, tokens, rows)
         halves = self._fuse_halves(encoded, rows, pooled_BMD, batch.present_BM, halves_BM)
         output = EmbedOutput(pooled_BMD, batch.present_BM, contrast=self._contrast(pooled_BMD))
         return output, halves
@@ -225,10 +238,21 @@ class ScaleModel(nn.Module):
                 encoded[m] = empty_0LD, empty_0LD.new_zeros(empty_0LD.shape[:2], dtype=torch.bool)
         return encoded
 
-    def _pool(self, tokens: dict[str, Tensor], rows: dict[str, Tensor], products: int) -> Tensor:
-        """Return f_m = W_m cls_m + b_m as pooled_BMD."""
-        pooled = {m: self.poolers[m](tokens_RLD[:, 0]) for m, tokens_RLD in tokens.items()}
-        return _by_product(pooled, rows, products)
+    def _pool(
+        self,
+        batch: ProductBatch,
+        hidden: dict[str, Tensor],
+        tokens: dict[str, Tensor],
+        rows: dict[str, Tensor],
+    ) -> Tensor:
+        """Return pooled_BMD: f_m = W_m cls_m + b_m, or the projection of the input tokens."""
+        if self.projections:
+            read = {m: t for m, t in batch.tokens.items() if m in self.projections and len(t.rows_R)}
+            rows = {m: t.rows_R for m, t in read.items()}
+            pooled = {m: self.projections[m](t, hidden.get(m)) for m, t in read.items()}
+        else:
+            pooled = {m: self.poolers[m](tokens_RLD[:, 0]) for m, tokens_RLD in tokens.items()}
+        return _by_product(pooled, rows, len(batch))
 
     def _contrast(self, pooled_BMD: Tensor) -> ContrastOutput:
         return ContrastOutput() if self.contrast is None else self.contrast(pooled_BMD)
@@ -338,7 +362,7 @@ class ContrastParameters(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        names, width = config.contrast_parameters, config.width
+        names, width = config.contrast_parameters, config.pooled_width
         # Of one dimension, because FSDP2 cannot shard scalars.
         self.log_scale = nn.Parameter(torch.zeros(1)) if "temperature" in names else None
         self.bias = nn.Parameter(torch.zeros(1)) if "bias" in names else None

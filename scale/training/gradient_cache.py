@@ -149,6 +149,8 @@ class LossForward(nn.Module):
     ) -> ScaleOutput | LossInputs:
         """Return the outputs named by `spec`, or everything without a spec."""
         model, options = self.model, {"loss_positions_only": self.loss_positions_only}
+        if spec is None and not hidden and not self.fused and not model.run_all_encoders:
+            return self._unfused(batch)
         if spec is None:
             options |= {"fused_pooled": self.fused, "halves_BM": halves_BM}
             return model(batch, hidden, positions, **options)
@@ -166,6 +168,14 @@ class LossForward(nn.Module):
             return inputs
         zero = self._zero(output) if world_size() > 1 else output.pooled_BMD.new_zeros(())
         return replace(inputs, predictions=output.predictions, zero=zero)
+
+    def _unfused(self, batch: ProductBatch) -> ScaleOutput:
+        """Return the pooled features alone: no loss uses the output of the JCT."""
+        found = self.model.embed(batch)
+        empty_BMD = found.pooled_BMD.new_zeros(*found.present_BM.shape, self.model.config.width)
+        return ScaleOutput(
+            found.pooled_BMD, found.present_BM, {}, {}, empty_BMD, {}, contrast=found.contrast
+        )
 
     def _zero(self, output: ScaleOutput) -> Tensor:
         """Return 0, connected to one parameter, or under FSDP2 to all of them.

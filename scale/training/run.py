@@ -149,9 +149,13 @@ class TrainedRun:
 
         Weights are random, from the run's seed, except those that `model.discrete_init` and
         `model.continuous_init` take from a pretrained model. Raises ValueError if that model can
-        no longer be read.
+        no longer be read. With `model.pooling` projection, the inputs of the projections are kept
+        (standardisation, principal components), and the projections are random.
         """
-        return initial_model(self.config)[0]
+        model = initial_model(self.config)[0]
+        for m, projection in model.projections.items():
+            projection.copy_inputs(self.model.projections[m])
+        return model
 
 
 def initial_model(config: Config) -> tuple[ScaleModel, list[str]]:
