@@ -212,7 +212,7 @@ def multiview_cca(
     """
     names = [m for m in MODALITIES if m in inputs]
     whiten = {m: _whitening(inputs[m], ridge) for m in names}
-    white = {m: inputs[m] @ whiten[m] for m in names}
+    white = {m: inputs[m].double() @ whiten[m] for m in names}
     blocks = [[_cross_covariance(white, present_NM, i, j) for j in names] for i in names]
     if not blocks:
         return {}
@@ -221,8 +221,7 @@ def multiview_cca(
     value_D, vector_D = value_D.flip(0)[:width].clamp(min=0), vector_D.flip(1)[:, :width]
     parts = vector_D.split([white[m].shape[1] for m in names])
     return {
-        m: (whiten[m] @ part * value_D.sqrt()).float()
-        for m, part in zip(names, parts, strict=True)
+        m: (whiten[m] @ part * value_D.sqrt()).float() for m, part in zip(names, parts, strict=True)
     }
 
 

@@ -247,7 +247,9 @@ class ScaleModel(nn.Module):
     ) -> Tensor:
         """Return pooled_BMD: f_m = W_m cls_m + b_m, or the projection of the input tokens."""
         if self.projections:
-            read = {m: t for m, t in batch.tokens.items() if m in self.projections and len(t.rows_R)}
+            read = {
+                m: t for m, t in batch.tokens.items() if m in self.projections and len(t.rows_R)
+            }
             rows = {m: t.rows_R for m, t in read.items()}
             pooled = {m: self.projections[m](t, hidden.get(m)) for m, t in read.items()}
         else:

@@ -1,0 +1,136 @@
+"""Projections of mean input vectors: multi-view CCA, TF-IDF, and networks beside them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch.nn.functional import cosine_similarity, normalize
+
+from scale.config import ModelConfig
+from scale.data.batch import Tokens
+from scale.model.projection import Projection, fit_projections, multiview_cca, training_batches
+from scale.training.pretrain import pretrain
+from scale.training.run import TrainedRun
+from tests.training.test_pretrain import assert_same_bits, weights
+
+
+def views(products=200, noise=0.5, seed=0):
+    """Return three centred views of two shared factors, by modality, and their presence."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(products, 2))
+    present_NM = torch.zeros(products, 5, dtype=torch.bool)
+    inputs = {}
+    for column, (m, size) in enumerate({"text": 4, "table": 5, "image": 6}.items()):
+        x = shared @ rng.normal(size=(2, size)) + noise * rng.normal(size=(products, size))
+        inputs[m] = torch.tensor(x - x.mean(0))
+        present_NM[:, column] = True
+    return inputs, present_NM
+
+
+def test_multiview_cca_solves_the_generalised_eigenproblem():
+    """C w = lambda D w: C the covariances between modalities, D the regularised ones within."""
+    ridge, (inputs, present_NM) = 0.7, views()
+    maps = multiview_cca(inputs, present_NM, ridge, width=3)
+
+    joint = np.concatenate([x.numpy() for x in inputs.values()], axis=1)
+    covariance = joint.T @ joint / len(joint)
+    within, at = np.zeros_like(covariance), 0
+    for x in inputs.values():
+        size = x.shape[1]
+        block = covariance[at : at + size, at : at + size]
+        mean_variance = np.trace(block) / size
+        within[at : at + size, at : at + size] = block + ridge * mean_variance * np.eye(size)
+        covariance[at : at + size, at : at + size] = 0
+        at += size
+    values, vectors = scipy.linalg.eigh(covariance, within)
+    expected = vectors[:, ::-1][:, :3] * np.sqrt(values[::-1][:3])
+
+    found = torch.cat(list(maps.values())).numpy()
+    signs = np.sign((found * expected).sum(0))
+    np.testing.assert_allclose(found * signs, expected, atol=1e-5)
+
+
+def test_covariances_are_of_the_products_that_have_both_modalities():
+    inputs, present_NM = views()
+    fewer_NM = present_NM.clone()
+    fewer_NM[150:, 2] = False
+    fewer = inputs | {"image": inputs["image"][:150]}
+    maps = multiview_cca(fewer, fewer_NM, 0.7, width=2)
+    # Values of the absent image rows have no place in the input; text and table keep all rows.
+    text, image = inputs["text"] @ maps["text"].double(), fewer["image"] @ maps["image"].double()
+    assert cosine_similarity(text[:150, 0], image[:, 0], dim=0).abs() > 0.8
+    # A modality that shares no product with another one has nothing to maximise.
+    apart_NM = present_NM.clone()
+    apart_NM[:, 2] = False
+    lonely = multiview_cca(inputs | {"image": inputs["image"][:0]}, apart_NM, 0.7, width=2)
+    assert lonely["image"].shape[0] == 6
+    assert not lonely["image"].any()
+
+
+def model_settings(**changes):
+    defaults = {"pooling": "projection", "lexical_pieces": 8, "projection_width": 4,
+                "projection_inputs": 6}  # fmt: skip
+    return ModelConfig(width=16, heads=2, **(defaults | changes))
+
+
+def test_tf_idf_is_that_of_scikit_learn():
+    documents = [[3, 3, 5, 9], [3, 7, 7, 7], [5, 9, 11], [3, 5]]
+    length = max(map(len, documents))
+    ids_RL = torch.tensor([ids + [-1] * (length - len(ids)) for ids in documents])
+    tokens = Tokens(ids_RL, ids_RL < 0, torch.arange(len(documents)))
+    projection = Projection(model_settings(), "text")
+    fitted = torch.nn.ModuleDict({"text": projection})
+    batch = type("Batch", (), {"tokens": {"text": tokens},
+                               "present_BM": torch.tensor([[True] + [False] * 4] * 4)})()  # fmt: skip
+    fit_projections(fitted, [batch, batch], model_settings(), seed=0)
+    found = projection.features(None, ids_RL)
+
+    # Twice, as in the fit; pieces of one product alone would be left out.
+    words = [" ".join(f"w{i:02d}" for i in ids) for ids in documents * 2]
+    twin = TfidfVectorizer(sublinear_tf=True).fit(words)
+    expected = twin.transform(words[:4]).toarray()
+    slots = [projection.piece_P.tolist().index(i) for i in (3, 5, 7, 9, 11)]
+    np.testing.assert_allclose(found[:, slots], expected, atol=1e-5)
+
+
+def test_cosine_is_the_mean_over_parts_with_the_linear_part_as_heavy_as_all_networks():
+    projection = Projection(model_settings(projection_heads=3), "text").eval()
+    ids_RL = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    tokens = Tokens(ids_RL, ids_RL < 0, torch.arange(2))
+    pooled_RD = projection(tokens)
+    linear, *networks = normalize(pooled_RD, dim=-1).view(2, 4, 4).unbind(1)
+    parts = [cosine_similarity(part[0], part[1], dim=0) for part in (linear, *networks)]
+    expected = (3 * parts[0] + sum(parts[1:])) / 6
+    torch.testing.assert_close(cosine_similarity(pooled_RD[0], pooled_RD[1], dim=0), expected)
+
+
+@pytest.fixture(scope="module")
+def projected(small):
+    model = replace(small.model, pooling="projection", projection_width=8, projection_inputs=16,
+                    lexical_pieces=64)  # fmt: skip
+    return replace(small, model=model, loss=replace(small.loss, parts=0))
+
+
+def test_run_with_projections(projected, small_catalogue, cache, tmp_path):
+    """It stops and resumes to the bit, and its linear part was fitted on the training split."""
+    short = replace(projected, train=replace(projected.train, steps=4, checkpoint_every=2))
+    whole = pretrain(short, small_catalogue, tmp_path / "whole", cache=cache, progress=False)
+    half = replace(short, train=replace(short.train, max_minutes=1e-9))
+    with pytest.raises(Exception, match="continue with"):
+        pretrain(half, small_catalogue, tmp_path / "half", cache=cache, progress=False)
+    pretrain(short, small_catalogue, tmp_path / "half", resume=True, cache=cache, progress=False)
+    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "half"))
+
+    untrained = whole.untrained()
+    trained = TrainedRun.load(tmp_path / "whole").model
+    data = whole.dataset(small_catalogue, "train", cache=cache)
+    fitted = {name: b.clone() for name, b in trained.projections.named_buffers()}
+    fit_projections(trained.projections, training_batches(data), short.model, seed=123)
+    refitted = dict(trained.projections.named_buffers())
+    torch.testing.assert_close(refitted["image.mean_G"], fitted["image.mean_G"])
+    assert torch.equal(untrained.projections["image"].mean_G, fitted["image.mean_G"])
+    assert not torch.equal(untrained.projections["image"].cca_CD, fitted["image.cca_CD"])
+    assert trained.embed(data.collate(range(4))).pooled_BMD.shape == (4, 5, 24)
