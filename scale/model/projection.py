@@ -58,6 +58,8 @@ class Projection(nn.Module):
         components_XC = torch.randn(self.statistics + count, inputs) / inputs**0.5
         self.register_buffer("components_XC", components_XC)
         self.register_buffer("cca_CD", torch.randn(inputs, width) / inputs**0.5)
+        # PyTorch's initialisation: with biases of 0, an input of 0 would have no direction, and the
+        # gradient of its normalisation would be infinite.
         self.networks = nn.ModuleList(
             nn.Sequential(
                 nn.Dropout(config.projection_dropout),

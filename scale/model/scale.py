@@ -98,12 +98,11 @@ class ScaleModel(nn.Module):
             vectors = config.continuous(m)
             self.encoders[m] = (ContinuousEncoder if vectors else DiscreteEncoder)(config, m)
             self.heads[m] = ContinuousHead(config, m) if vectors else DiscreteHead(config)
-            if config.pooling == "cls":
-                self.poolers[m] = nn.Linear(config.width, config.width)
-            else:
+            # With projections, for the fused [CLS] alone.
+            self.poolers[m] = nn.Linear(config.width, config.pooled_width)
+            if config.pooling == "projection":
                 self.projections[m] = Projection(config, m)
         self.poolers.apply(initialise)
-        self.projections.apply(initialise)
         self.jct = JointCoTransformer(config, self.missing.policy)
         self.contrast = ContrastParameters(config) if config.contrast_parameters else None
 
@@ -282,7 +281,7 @@ class ScaleModel(nn.Module):
     ) -> tuple[FusedOutput, ...]:
         """Return the output of each view, in which products have the modalities of keep_VBM."""
         fused_VBMD, token_VBM = self.jct.cls_of_views(encoded, rows, keep_VBM, self.encoders)
-        projected_VBMD = torch.zeros_like(fused_VBMD)
+        projected_VBMD = fused_VBMD.new_zeros(*fused_VBMD.shape[:3], self.config.pooled_width)
         for m, pooler in self.poolers.items():
             projected_VBMD[:, :, INDEX[m]] = pooler(fused_VBMD[:, :, INDEX[m]])
         projected_VBMD = projected_VBMD.masked_fill(~token_VBM[:, :, :, None], 0.0)

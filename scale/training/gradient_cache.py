@@ -149,7 +149,8 @@ class LossForward(nn.Module):
     ) -> ScaleOutput | LossInputs:
         """Return the outputs named by `spec`, or everything without a spec."""
         model, options = self.model, {"loss_positions_only": self.loss_positions_only}
-        if spec is None and not hidden and not self.fused and not model.run_all_encoders:
+        unused = not hidden and not self.fused and halves_BM is None
+        if spec is None and unused and not model.run_all_encoders:
             return self._unfused(batch)
         if spec is None:
             options |= {"fused_pooled": self.fused, "halves_BM": halves_BM}

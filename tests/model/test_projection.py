@@ -1,20 +1,14 @@
 """Projections of mean input vectors: multi-view CCA, TF-IDF, and networks beside them."""
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 import scipy.linalg
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch.nn.functional import cosine_similarity, normalize
 
 from scale.config import ModelConfig
-from scale.data.batch import Tokens
-from scale.model.projection import Projection, fit_projections, multiview_cca, training_batches
-from scale.training.pretrain import pretrain
-from scale.training.run import TrainedRun
-from tests.training.test_pretrain import assert_same_bits, weights
+from scale.data.batch import ProductBatch, Tokens
+from scale.model.projection import Projection, fit_projections, multiview_cca
 
 
 def views(products=200, noise=0.5, seed=0):
@@ -62,12 +56,6 @@ def test_covariances_are_of_the_products_that_have_both_modalities():
     # Values of the absent image rows have no place in the input; text and table keep all rows.
     text, image = inputs["text"] @ maps["text"].double(), fewer["image"] @ maps["image"].double()
     assert cosine_similarity(text[:150, 0], image[:, 0], dim=0).abs() > 0.8
-    # A modality that shares no product with another one has nothing to maximise.
-    apart_NM = present_NM.clone()
-    apart_NM[:, 2] = False
-    lonely = multiview_cca(inputs | {"image": inputs["image"][:0]}, apart_NM, 0.7, width=2)
-    assert lonely["image"].shape[0] == 6
-    assert not lonely["image"].any()
 
 
 def model_settings(**changes):
@@ -83,8 +71,8 @@ def test_tf_idf_is_that_of_scikit_learn():
     tokens = Tokens(ids_RL, ids_RL < 0, torch.arange(len(documents)))
     projection = Projection(model_settings(), "text")
     fitted = torch.nn.ModuleDict({"text": projection})
-    batch = type("Batch", (), {"tokens": {"text": tokens},
-                               "present_BM": torch.tensor([[True] + [False] * 4] * 4)})()  # fmt: skip
+    present_BM = torch.tensor([[True] + [False] * 4] * len(documents))
+    batch = ProductBatch({"text": tokens}, present_BM, torch.arange(len(documents)))
     fit_projections(fitted, [batch, batch], model_settings(), seed=0)
     found = projection.features(None, ids_RL)
 
@@ -105,32 +93,3 @@ def test_cosine_is_the_mean_over_parts_with_the_linear_part_as_heavy_as_all_netw
     parts = [cosine_similarity(part[0], part[1], dim=0) for part in (linear, *networks)]
     expected = (3 * parts[0] + sum(parts[1:])) / 6
     torch.testing.assert_close(cosine_similarity(pooled_RD[0], pooled_RD[1], dim=0), expected)
-
-
-@pytest.fixture(scope="module")
-def projected(small):
-    model = replace(small.model, pooling="projection", projection_width=8, projection_inputs=16,
-                    lexical_pieces=64)  # fmt: skip
-    return replace(small, model=model, loss=replace(small.loss, parts=0))
-
-
-def test_run_with_projections(projected, small_catalogue, cache, tmp_path):
-    """It stops and resumes to the bit, and its linear part was fitted on the training split."""
-    short = replace(projected, train=replace(projected.train, steps=4, checkpoint_every=2))
-    whole = pretrain(short, small_catalogue, tmp_path / "whole", cache=cache, progress=False)
-    half = replace(short, train=replace(short.train, max_minutes=1e-9))
-    with pytest.raises(Exception, match="continue with"):
-        pretrain(half, small_catalogue, tmp_path / "half", cache=cache, progress=False)
-    pretrain(short, small_catalogue, tmp_path / "half", resume=True, cache=cache, progress=False)
-    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "half"))
-
-    untrained = whole.untrained()
-    trained = TrainedRun.load(tmp_path / "whole").model
-    data = whole.dataset(small_catalogue, "train", cache=cache)
-    fitted = {name: b.clone() for name, b in trained.projections.named_buffers()}
-    fit_projections(trained.projections, training_batches(data), short.model, seed=123)
-    refitted = dict(trained.projections.named_buffers())
-    torch.testing.assert_close(refitted["image.mean_G"], fitted["image.mean_G"])
-    assert torch.equal(untrained.projections["image"].mean_G, fitted["image.mean_G"])
-    assert not torch.equal(untrained.projections["image"].cca_CD, fitted["image.cca_CD"])
-    assert trained.embed(data.collate(range(4))).pooled_BMD.shape == (4, 5, 24)

@@ -16,6 +16,7 @@ from scale.config import Contrast, LossConfig, official_loss
 from scale.data.catalogue import Catalogue
 from scale.losses import total
 from scale.modalities import INDEX
+from scale.model.projection import fit_projections, training_batches
 from scale.training import trainer as training_step
 from scale.training.logging import read_metrics, read_scores
 from scale.training.pretrain import pretrain
@@ -273,3 +274,32 @@ PINNED = {
     "skip": [31.83112, 29.77767, 28.61518],
     "learned": [31.83145, 29.78138, 28.61477],
 }
+
+
+@pytest.fixture
+def projected(small):
+    model = replace(small.model, pooling="projection", projection_width=8, projection_inputs=16,
+                    lexical_pieces=64)  # fmt: skip
+    return replace(small, model=model, loss=replace(small.loss, parts=0))
+
+
+def test_run_with_projections(projected, small_catalogue, cache, tmp_path):
+    """It stops and resumes to the bit, and its linear part was fitted on the training split."""
+    short = replace(projected, train=replace(projected.train, steps=4, checkpoint_every=2))
+    whole = pretrain(short, small_catalogue, tmp_path / "whole", cache=cache, progress=False)
+    half = replace(short, train=replace(short.train, max_minutes=1e-9))
+    with pytest.raises(Exception, match="continue with"):
+        pretrain(half, small_catalogue, tmp_path / "half", cache=cache, progress=False)
+    pretrain(short, small_catalogue, tmp_path / "half", resume=True, cache=cache, progress=False)
+    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "half"))
+
+    untrained = whole.untrained()
+    trained = TrainedRun.load(tmp_path / "whole").model
+    data = whole.dataset(small_catalogue, "train", cache=cache)
+    fitted = {name: b.clone() for name, b in trained.projections.named_buffers()}
+    fit_projections(trained.projections, training_batches(data), short.model, seed=123)
+    refitted = dict(trained.projections.named_buffers())
+    torch.testing.assert_close(refitted["image.mean_G"], fitted["image.mean_G"])
+    assert torch.equal(untrained.projections["image"].mean_G, fitted["image.mean_G"])
+    assert not torch.equal(untrained.projections["image"].cca_CD, fitted["image.cca_CD"])
+    assert trained.embed(data.collate(range(4))).pooled_BMD.shape == (4, 5, 24)
