@@ -339,7 +339,8 @@ def train_judge(
     if weights is not None:
         config = replace(config, loss=replace(config.loss, weight_by="agreement"))
         weights = weights.select(torch.from_numpy(rows))
-    trainer = Trainer(config, initial_model(config)[0], data.subset(rows), weights=weights)
+    train = data.subset(rows)
+    trainer = Trainer(config, initial_model(config, train)[0], train, weights=weights)
     for step in range(config.train.steps):
         loss = trainer.train_step(step).loss.total
         if after_step is not None:

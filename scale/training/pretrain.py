@@ -19,8 +19,6 @@ from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.losses.weighting import Weights
-from scale.model.projection import fit_projections, training_batches
-from scale.seeding import derived_seed
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.cross_fit import cross_fit_agreement
 from scale.training.distributed import init_processes, main_first, rank
@@ -88,11 +86,9 @@ def pretrain(
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
     train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
-    model, copied = initial_model(config)
-    if model.projections and not CheckpointManager(run.checkpoints).steps():
-        # A run that continues has them in its checkpoint.
-        batches = training_batches(train)
-        fit_projections(model.projections, batches, config.model, derived_seed(config.train.seed))
+    # A run that continues has the fitted projections in its checkpoint.
+    resumed = bool(CheckpointManager(run.checkpoints).steps())
+    model, copied = initial_model(config, None if resumed else train)
     if rank() == 0:
         contents_NM, ignored = torch.from_numpy(train.content_id_NM), config.loss.ignore_duplicates
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)

@@ -17,6 +17,7 @@ from scale.data.normaliser import Normaliser
 from scale.data.tokenizer import load_tokenizer
 from scale.modalities import CONTINUOUS
 from scale.model.pretrained import initialise_from_pretrained
+from scale.model.projection import fit_projections, training_batches
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
 from scale.training.checkpoint_manager import CheckpointManager, load_model
@@ -158,13 +159,21 @@ class TrainedRun:
         return model
 
 
-def initial_model(config: Config) -> tuple[ScaleModel, list[str]]:
+def initial_model(
+    config: Config, train: ProductDataset | None = None
+) -> tuple[ScaleModel, list[str]]:
     """Return the model of step 0, with pretrained weights if configured, and messages for the log.
 
+    train: training products, on which the closed-form part of `model.pooling` projection is fitted;
+        None: it is random.
     Raises ValueError if the pretrained model cannot be read or does not fit.
     """
     model = seeded_model(config)
-    return model, initialise_from_pretrained(model)
+    messages = initialise_from_pretrained(model)
+    if model.projections and train is not None:
+        seed = derived_seed(config.train.seed)
+        fit_projections(model.projections, training_batches(train), config.model, seed)
+    return model, messages
 
 
 def seeded_model(config: Config) -> ScaleModel:

@@ -295,7 +295,7 @@ def test_run_with_projections(projected, small_catalogue, cache, tmp_path):
 
     untrained = whole.untrained()
     trained = TrainedRun.load(tmp_path / "whole").model
-    data = whole.dataset(small_catalogue, "train", cache=cache)
+    data = whole.dataset(Catalogue.open(small_catalogue), "train", cache=cache)
     fitted = {name: b.clone() for name, b in trained.projections.named_buffers()}
     fit_projections(trained.projections, training_batches(data), short.model, seed=123)
     refitted = dict(trained.projections.named_buffers())
