@@ -59,7 +59,7 @@ from scale.studies.study import (
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 from scale.studies.weightings import TrainingTruth, make_weight_fn
-from scale.training.run import build_dataset, fit_sizes, fit_vocabulary
+from scale.training.run import build_dataset, fit_closed_form, fit_sizes, fit_vocabulary
 from scale.training.trainer import Trainer, TrainingError
 
 BATCH = 256
@@ -303,7 +303,9 @@ def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) 
 
 def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Trainer:
     """Train a cell's model on damaged products. Raises TrainingError if the loss diverges."""
-    trainer = Trainer(config, _build(cell.model, fault, config), noisy.dataset)
+    model = _build(cell.model, fault, config)
+    fit_closed_form(model, noisy.dataset, config)
+    trainer = Trainer(config, model, noisy.dataset)
     true_NM = torch.from_numpy(noisy.true_NM[noisy.rows(trainer.train_set.ids)])
     truth = TrainingTruth(true_NM, config.train.batch_size)
     trainer.weight_fn = make_weight_fn(cell.weight_fn, truth)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from scale.config import Config
@@ -170,10 +171,16 @@ def initial_model(
     """
     model = seeded_model(config)
     messages = initialise_from_pretrained(model)
-    if model.projections and train is not None:
+    if train is not None:
+        fit_closed_form(model, train, config)
+    return model, messages
+
+
+def fit_closed_form(model: nn.Module, train: ProductDataset, config: Config) -> None:
+    """Fit the projections of a model on training products; nothing for a model without them."""
+    if getattr(model, "projections", None):
         seed = derived_seed(config.train.seed)
         fit_projections(model.projections, training_batches(train), config.model, seed)
-    return model, messages
 
 
 def seeded_model(config: Config) -> ScaleModel:
