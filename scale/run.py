@@ -123,6 +123,7 @@ class Run(TrainedRun):
         features: Features = "encoder",
         fine_tune: bool = False,
         allow_train: bool = False,
+        baselines: bool = False,
         seed: int = 0,
         progress: bool = False,
     ) -> "pd.DataFrame":
@@ -139,6 +140,8 @@ class Run(TrainedRun):
                 modalities is measured too.
             fine_tune: also classify by fine-tuning, the slowest part.
             allow_train: accept the split `train`, whose figures measure memorisation.
+            baselines: also measure linear methods on hand-made features (model `handmade`) and on
+                the frozen features of the run (`frozen`), tuned on `val`.
             seed: of the bootstrap, k-means and fine-tuning.
             progress: show progress bars.
 
@@ -156,8 +159,8 @@ class Run(TrainedRun):
 
         catalogue = _opened(catalogue)
         results = evaluate_run(
-            self, catalogue, split, tune=fine_tune, allow_train=allow_train, seed=seed,
-            progress=progress, features=features,
+            self, catalogue, split, tune=fine_tune, allow_train=allow_train, baselines=baselines,
+            seed=seed, progress=progress, features=features,
         )  # fmt: skip
         return results_frame(results)
 

@@ -62,7 +62,8 @@ class Pretrain:
 class Evaluate:
     """Measure retrieval, classification and clustering of a trained run.
 
-    Every number has a 95 % interval and is reported beside chance and the same model untrained.
+    Every number has a 95 % interval and is reported beside chance and the same model untrained,
+    with --baselines also beside hand-made features and the frozen features of the run.
     Writes results.json, results.csv and figures/ into the run folder.
 
     Example: scale evaluate runs/mine --catalogue data_samples --split test
@@ -85,6 +86,8 @@ class Evaluate:
     """Also classify by fine-tuning (the slowest part)."""
     allow_train: bool = False
     """Accept the split train, whose figures measure memorisation."""
+    baselines: bool = False
+    """Also measure linear methods on hand-made and on frozen features, tuned on the split val."""
     figures: bool = True
     """Also draw the figures."""
     lang: Literal["en", "zh"] = "en"
@@ -102,7 +105,7 @@ class Evaluate:
         run, catalogue = scale.load(self.directory), scale.open(self.catalogue)
         results = evaluate_run(
             run, catalogue, self.split, tune=self.fine_tune, allow_train=self.allow_train,
-            seed=self.seed, features=self.features,
+            baselines=self.baselines, seed=self.seed, features=self.features,
         )  # fmt: skip
         target = run.folder.results
         if self.features != "encoder":

@@ -5,12 +5,21 @@ from lazy_loader import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     submod_attrs={
+        "baselines": [
+            "Baseline",
+            "cca_retrieval",
+            "fit_baseline",
+            "fit_cca",
+            "frozen_vectors",
+            "handmade_vectors",
+        ],
         "bootstrap": [
             "Estimate",
             "category_codes",
             "category_estimates",
             "estimate",
             "estimates",
+            "mean_of_means",
             "paired_difference",
         ],
         "clustering": ["agreement", "cluster", "purity"],
@@ -34,6 +43,7 @@ __getattr__, __dir__, __all__ = attach(
         "report": ["plain", "results_frame", "retrieval_results"],
         "retrieval": [
             "ProductArrays",
+            "RetrievalTables",
             "category_retrieval",
             "direction_retrievals",
             "instance_retrieval",

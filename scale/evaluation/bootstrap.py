@@ -111,6 +111,53 @@ def category_estimates(
     return result
 
 
+def mean_of_means(
+    values_ND: Floats,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    category_N: Ints | None = None,
+) -> Estimate:
+    """Return the mean over D lists of the mean of each list, with an interval over products.
+
+    m = 1/D sum_d (sum_n w_n v_nd / sum_n w_n [v_nd is known]), with w_n = 1 for the value and the
+    number of times that product n was drawn in a resample, in which a list without a drawn product
+    is left out. A product is drawn with its values in all lists: they are not independent. The
+    difference of two models is `mean_of_means(a_ND - b_ND)`.
+
+    Args:
+        values_ND: the metric of product n as a query of list d, e.g. a direction; NaN where it is
+            none. Lists and products without any value are left out.
+        category_N: `category_codes` of the products; adds the interval over categories.
+    """
+    known_ND = ~np.isnan(values_ND)
+    rows_N, lists_D = known_ND.any(1), known_ND.any(0)
+    if not rows_N.any():
+        return NOTHING
+    count_ND = known_ND[rows_N][:, lists_D].astype(float)
+    sum_ND = np.nan_to_num(values_ND[rows_N][:, lists_D])
+
+    def interval(sum_GD: Floats, count_GD: Floats) -> Estimate:
+        def mean(weights_RG: Floats) -> Floats:
+            with np.errstate(invalid="ignore"):
+                return np.nanmean((weights_RG @ sum_GD) / (weights_RG @ count_GD), axis=1)
+
+        groups = len(sum_GD)
+        draws_R = np.concatenate([mean(w_RG) for w_RG in draw_weights(groups, seed, resamples)])
+        return _intervals(mean(np.ones((1, groups))), draws_R[:, None], len(sum_ND))[0]
+
+    found = interval(sum_ND, count_ND)
+    if category_N is None:
+        return found
+    code_N = np.unique(category_N[rows_N], return_inverse=True)[1]
+    if code_N.max() == 0:
+        return found
+    totals = np.zeros((2, code_N.max() + 1, sum_ND.shape[1]))
+    np.add.at(totals[0], code_N, sum_ND)
+    np.add.at(totals[1], code_N, count_ND)
+    by_category = interval(*totals)
+    return replace(found, category_low=by_category.low, category_high=by_category.high)
+
+
 def category_codes(labels: Sequence[Hashable | None]) -> Ints:
     """Return code_Q, equal for equal labels. A query without a label is a category of its own."""
     codes: dict[Hashable, int] = {}

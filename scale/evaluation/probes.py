@@ -54,6 +54,8 @@ class Classification:
     majority: dict[str, Estimate]
     predicted: tuple[str, ...]
     """Of the labelled test products, in order."""
+    right: tuple[bool, ...]
+    """Whether each prediction is correct."""
     counts: dict[str, int]
     settings: dict[str, Any]
 
@@ -64,11 +66,18 @@ def linear_probe(
     test: Examples,
     strengths: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
     seed: int = 0,
+    *,
+    standardise: bool = True,
+    default: float = 1.0,
 ) -> Classification:
     """Fit and score a multinomial logistic regression on standardised embeddings.
 
     Mean and standard deviation are those of the training split. C, the inverse of the L2 penalty,
-    is the smallest of `strengths` with the best accuracy on `val` (1.0 if `val` has no label).
+    is the smallest of `strengths` with the best accuracy on `val`.
+
+    Args:
+        standardise: False uses the embeddings as they are.
+        default: C if `val` has no label.
 
     Raises:
         ValueError: the training split has fewer than two classes.
@@ -81,16 +90,17 @@ def linear_probe(
         return examples.inputs[examples.known()]
 
     def fitted(strength: float) -> Any:
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+        regression = LogisticRegression(C=strength, max_iter=2000)
+        probe = make_pipeline(StandardScaler(), regression) if standardise else regression
         return probe.fit(rows(train), train.known_labels())
 
     _check_classes(train.known_labels())
-    best, settings = 1.0, {"chosen on": "nothing"}
+    best, settings = default, {"chosen on": "nothing"}
     if val.known():
         accuracy = {c: fitted(c).score(rows(val), val.known_labels()) for c in strengths}
         best, settings = max(accuracy, key=accuracy.get), {"chosen on": "val"}
     predicted = fitted(best).predict(rows(test)) if test.known() else []
-    return _assess(train, test, predicted, settings | {"C": best}, seed)
+    return assess(train, test, predicted, settings | {"C": best}, seed)
 
 
 def classification_scores(
@@ -181,7 +191,7 @@ def fine_tune(
         tuned.load_state_dict(state)
         predicted = tuned.predict(test, classes, config.batch_size)
     settings = {"best epoch": best_epoch + 1, "chosen on": "val" if val.known() else "nothing"}
-    return _assess(train, test, predicted, settings, config.seed)
+    return assess(train, test, predicted, settings, config.seed)
 
 
 class _Classifier(nn.Module):
@@ -244,7 +254,7 @@ class _Classifier(nn.Module):
         return float(np.mean(np.array(predicted) == examples.known_labels())) if predicted else 0.0
 
 
-def _assess(
+def assess(
     train: Examples, test: Examples, predicted: Sequence[str], settings: dict[str, Any], seed: int
 ) -> Classification:
     """Score the predictions for the labelled products of `test` and count special cases."""
@@ -263,7 +273,8 @@ def _assess(
     predicted = [str(label) for label in predicted]
     scores = classification_scores(true, predicted, seed)
     baseline = classification_scores(true, majority, seed)
-    return Classification(scores, baseline, tuple(predicted), counts, settings)
+    right = tuple(a == b for a, b in zip(true, predicted, strict=True))
+    return Classification(scores, baseline, tuple(predicted), right, counts, settings)
 
 
 def _check_classes(labels: Sequence[str]) -> None:

@@ -16,18 +16,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scale.evaluation import clustering, probes, retrieval
-from scale.evaluation.bootstrap import Estimate, category_codes, estimate_items
+from scale.evaluation import baselines, clustering, probes, retrieval
+from scale.evaluation.bootstrap import (
+    Estimate,
+    category_codes,
+    estimate_items,
+    mean_of_means,
+    paired_difference,
+)
 from scale.evaluation.clustering import Clustering
 from scale.evaluation.probes import Classification
 from scale.evaluation.retrieval import (
+    DIRECTIONS,
     KS,
     ProductArrays,
     Retrieval,
-    alt_retrievals,
+    RetrievalTables,
     by_pattern,
-    direction_retrievals,
-    subset_retrievals,
 )
 from scale.files import write_whole
 from scale.modalities import MODALITIES, subset_name
@@ -37,20 +42,27 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of the package `scale`."""
-STAGES = ("chance", "majority", "untrained", "trained")
+STAGES = ("chance", "majority", "untrained", "handmade", "frozen", "trained")
 BOUNDS = ("category_low", "category_high")
 COLUMNS = ("task", "model", "item", "metric", "value", "low", "high", "n", *BOUNDS)
 ALL = subset_name(MODALITIES)
+MEAN = "mean over directions"
 
 DEFINITIONS = {
     **retrieval.DEFINITIONS,
     **probes.DEFINITIONS,
     **clustering.DEFINITIONS,
+    **baselines.DEFINITIONS,
     "retrieval.category": "query and gallery by the same subset of modalities",
     "retrieval.category_full_gallery": "query by the subset, gallery by all modalities",
     "retrieval.category_by_pattern": "query and gallery by all modalities; queries grouped by the "
     "modalities that they have",
     "retrieval.differences": "paired over the queries of both; first minus second",
+    "retrieval.instance_mean": "mean over the directions between two modalities that have a query "
+    "(up to 20) of the mean over the queries of each; percentile bootstrap over products, each "
+    "with all of its queries; n counts products",
+    "retrieval.instance_differences": "trained minus another stage, over the same queries: by "
+    f"direction, and their mean ({MEAN}) as in instance_mean",
     "category interval": "percentile bootstrap over the categories of the queries, each with all "
     "of its queries; a query without a category is one of its own. For retrieval only: macro-F1 "
     "and the agreement of clusters are computed by category themselves",
@@ -62,13 +74,17 @@ DEFINITIONS = {
 
 
 def retrieval_results(
-    stages: dict[str, ProductArrays], seed: int = 0, ks: Sequence[int] = KS
+    stages: dict[str, ProductArrays],
+    seed: int = 0,
+    ks: Sequence[int] = KS,
+    baselines: dict[str, RetrievalTables] | None = None,
 ) -> dict[str, Any]:
     """Return the `retrieval` part of results.json.
 
     Args:
         stages: `trained` and, if available, `untrained`: the same products with the features of
             each model. Chance is added.
+        baselines: retrievals of the same products by other features, e.g. `handmade`.
 
     Raises:
         ValueError: the stages have different products.
@@ -76,9 +92,11 @@ def retrieval_results(
     first = next(iter(stages.values()))
     if any(list(products.ids) != list(first.ids) for products in stages.values()):
         raise ValueError("the stages to compare have different products")
-    same = {s: subset_retrievals(p, "same", ks) for s, p in stages.items()}
-    full = {s: subset_retrievals(p, "full", ks) for s, p in stages.items()}
-    instance = {s: direction_retrievals(p, ks) | alt_retrievals(p, ks) for s, p in stages.items()}
+    tables = {s: RetrievalTables.of(products, ks) for s, products in stages.items()}
+    tables |= baselines or {}
+    tables = {s: tables[s] for s in sorted(tables, key=lambda s: s == "trained")}
+    same, full = {s: t.same for s, t in tables.items()}, {s: t.full for s, t in tables.items()}
+    instance = {s: t.instance for s, t in tables.items()}
     code_N = category_codes(first.labels)
     patterns = {s: by_pattern(r[ALL], first.present_NM, seed, code_N) for s, r in same.items()}
     return {
@@ -86,7 +104,9 @@ def retrieval_results(
         "category_full_gallery": _with_chance(full, code_N, seed),
         "category_by_pattern": patterns,
         "instance": _with_chance(instance, code_N, seed),
+        "instance_mean": _direction_means(instance, code_N, seed),
         "differences": _differences(same, code_N, seed),
+        "instance_differences": _direction_differences(instance, code_N, seed),
         "counts": {
             "category": _counts(same),
             "category_full_gallery": _counts(full),
@@ -110,7 +130,7 @@ def imputation_results(
 
 
 def classification_results(
-    methods: dict[str, dict[str, Classification]],
+    methods: dict[str, dict[str, Classification]], seed: int = 0
 ) -> dict[str, Any]:
     """Return the `classification` part: by method (`linear_probe`, `fine_tuning`) and stage."""
     tree: dict[str, Any] = {}
@@ -120,6 +140,8 @@ def classification_results(
         tree[method] |= {stage: result.scores for stage, result in by_stage.items()}
         tree[method] |= {"counts": last.counts}
         tree[method] |= {"settings": {stage: r.settings for stage, r in by_stage.items()}}
+        if differences := _accuracy_differences(by_stage, seed):
+            tree[method] |= {"differences": {"trained": differences}}
     return tree
 
 
@@ -179,7 +201,7 @@ def results_frame(tree: dict[str, Any]) -> "pd.DataFrame":
 
     Columns:
         task: e.g. `retrieval.category`, `retrieval.instance`, `classification.linear_probe`.
-        model: `trained`, `untrained`, or the baseline `chance` or `majority`.
+        model: `trained`, `untrained`, or the baseline `chance`, `majority`, `handmade`, `frozen`.
         item: modality subset (`text+image`), direction (`text->image`) or difference; empty where
             the task has one item.
         metric: e.g. `mAP@1`, `Recall@10`, `accuracy`.
@@ -243,14 +265,14 @@ def _counts(stages: dict[str, dict[str, Retrieval]]) -> dict[str, dict[str, int]
 def _differences(
     stages: dict[str, dict[str, Retrieval]], code_N: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """Compare all modalities with each one alone, and trained with untrained."""
+    """Compare all modalities with each one alone, and trained with the other stages."""
     pairs = {
         stage: {f"{ALL} - {m}": (by_subset[ALL], by_subset[m]) for m in MODALITIES}
         for stage, by_subset in stages.items()
     }
-    if "trained" in stages and "untrained" in stages:
+    for other in _others(stages):
         pairs["trained"] |= {
-            f"trained - untrained {name}": (trained, stages["untrained"][name])
+            f"trained - {other} {name}": (trained, stages[other][name])
             for name, trained in stages["trained"].items()
         }
     tree = {}
@@ -260,6 +282,65 @@ def _differences(
         codes = {name: code_N[rows_Q] for name, rows_Q in both.items()}
         tree[stage] = estimate_items(values, seed, categories=codes)
     return tree
+
+
+def _others(stages: dict[str, Any]) -> list[str]:
+    """Return the stages with which `trained` is compared; none without it."""
+    return [stage for stage in stages if stage != "trained"] if "trained" in stages else []
+
+
+def _direction_values(
+    by_item: dict[str, Retrieval], n: int, chance: bool = False
+) -> dict[str, NDArray[np.float64]]:
+    """Return values_ND by metric: those of N products in D directions; NaN where it is no query."""
+    found = [by_item[f"{a}->{b}"] for a, b in DIRECTIONS if f"{a}->{b}" in by_item]
+    result = {metric: np.full((n, len(found)), np.nan) for metric in found[0].values}
+    for column, r in enumerate(found):
+        for metric, value_Q in (r.chance if chance else r.values).items():
+            result[metric][r.rows_Q, column] = value_Q
+    return result
+
+
+def _direction_means(
+    instance: dict[str, dict[str, Retrieval]], code_N: NDArray[np.int64], seed: int
+) -> dict[str, dict[str, Estimate]]:
+    """Return the mean over directions of every metric, by stage, with chance."""
+    n, first = len(code_N), next(iter(instance.values()))
+    values = {"chance": _direction_values(first, n, chance=True)}
+    values |= {stage: _direction_values(by_item, n) for stage, by_item in instance.items()}
+    return {
+        stage: {m: mean_of_means(v_ND, seed, category_N=code_N) for m, v_ND in by_metric.items()}
+        for stage, by_metric in values.items()
+    }
+
+
+def _direction_differences(
+    instance: dict[str, dict[str, Retrieval]], code_N: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
+    """Compare trained with the other stages in each direction, and in the mean over directions."""
+    tree: dict[str, dict[str, Estimate]] = {}
+    for other in _others(instance):
+        a, b = instance["trained"], instance[other]
+        shared = {name: _paired(a[name], b[name]) for name in a if name in b}
+        both = {name: np.intersect1d(a[name].rows_Q, b[name].rows_Q) for name in shared}
+        codes = {name: code_N[rows_Q] for name, rows_Q in both.items()}
+        ours, theirs = (_direction_values(by_item, len(code_N)) for by_item in (a, b))
+        tree[f"trained - {other} {MEAN}"] = {
+            m: mean_of_means(ours[m] - theirs[m], seed, category_N=code_N) for m in ours
+        }
+        found = estimate_items(shared, seed, categories=codes)
+        tree |= {f"trained - {other} {name}": by_metric for name, by_metric in found.items()}
+    return {"trained": tree} if tree else {}
+
+
+def _accuracy_differences(by_stage: dict[str, Classification], seed: int) -> dict[str, Any]:
+    """Compare the accuracy of trained with that of the other stages, over the same products."""
+    others = _others(by_stage)
+    right = {stage: np.array(r.right, dtype=float) for stage, r in by_stage.items()}
+    return {
+        f"trained - {other}": {"accuracy": paired_difference(right["trained"], right[other], seed)}
+        for other in others
+    }
 
 
 def _paired(a: Retrieval, b: Retrieval) -> dict[str, NDArray[np.float64]]:

@@ -4,7 +4,7 @@ Q queries, G gallery items, K places of a ranked list, N products, M modalities 
 D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ Keys = tuple[Sequence[Any], Sequence[Any]]
 """One key per query and one per gallery item; None and -1 equal nothing."""
 
 KS = (1, 5, 10)
+DIRECTIONS = tuple((a, b) for a in MODALITIES for b in MODALITIES if a != b)
+"""The 20 directions of instance retrieval: from, to."""
 BLOCK = 4_000_000
 """Number of scores that are held at once."""
 
@@ -295,7 +297,10 @@ class ProductArrays:
 
 
 def subset_retrievals(
-    products: ProductArrays, gallery: Literal["same", "full"], ks: Sequence[int] = KS
+    products: ProductArrays,
+    gallery: Literal["same", "full"],
+    ks: Sequence[int] = KS,
+    embed: Callable[[tuple[str, ...]], tuple[Singles, Bools]] | None = None,
 ) -> dict[str, Retrieval]:
     """Score category retrieval for all 31 query subsets, by name of the subset.
 
@@ -303,11 +308,14 @@ def subset_retrievals(
         gallery: `same`: gallery items are represented by the query's subset; `full`: by all
             modalities that they have. Products without any modality of the subset are left out
             and counted as `lacking`.
+        embed: returns emb_ND and valid_N from a subset of modalities; default:
+            `products.embedding`.
     """
-    emb_GD, valid_G = products.embedding()
+    embed = embed or products.embedding
+    emb_GD, valid_G = embed(MODALITIES)
     result = {}
     for subset in SUBSETS:
-        emb_ND, valid_N = products.embedding(subset)
+        emb_ND, valid_N = embed(subset)
         if gallery == "same":
             emb_GD, valid_G = emb_ND, valid_N
         rows_Q, rows_G = np.flatnonzero(valid_N), np.flatnonzero(valid_G)
@@ -325,14 +333,18 @@ def subset_retrievals(
     return result
 
 
-def direction_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str, Retrieval]:
-    """Score instance retrieval in the 20 directions, by `from->to`.
+def direction_retrievals(
+    products: ProductArrays,
+    ks: Sequence[int] = KS,
+    directions: Sequence[tuple[str, str]] = DIRECTIONS,
+) -> dict[str, Retrieval]:
+    """Score instance retrieval in the 20 directions, or in some of them, by `from->to`.
 
     Queries and gallery are the products that have both modalities, so every query has its answer
     and the chance level is k / n.
     """
     result = {}
-    for start, end in ((a, b) for a in MODALITIES for b in MODALITIES if a != b):
+    for start, end in directions:
         both_N = products.present_NM[:, INDEX[start]] & products.present_NM[:, INDEX[end]]
         rows_Q = np.flatnonzero(both_N)
         query_QD = products.pooled_NMD[rows_Q, INDEX[start]]
@@ -373,6 +385,25 @@ def alt_retrievals(products: ProductArrays, ks: Sequence[int] = KS) -> dict[str,
         query_QD = products.alt.pooled_NMD[queries_N, INDEX[m]]
         result[f"alt_{m}->{m}"] = _instance(products, query_QD, alt_N[queries_N], has_N, m, ks)
     return result
+
+
+@dataclass(frozen=True)
+class RetrievalTables:
+    """All retrievals of one model or baseline."""
+
+    same: dict[str, Retrieval]
+    """By query subset, the gallery represented by the same subset."""
+    full: dict[str, Retrieval]
+    """By query subset, the gallery represented by all modalities."""
+    instance: dict[str, Retrieval]
+    """By direction, second views included."""
+
+    @classmethod
+    def of(cls, products: ProductArrays, ks: Sequence[int] = KS) -> "RetrievalTables":
+        """Score the features of a model."""
+        instance = direction_retrievals(products, ks) | alt_retrievals(products, ks)
+        same, full = (subset_retrievals(products, gallery, ks) for gallery in ("same", "full"))
+        return cls(same, full, instance)
 
 
 def by_pattern(

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, has_splits, with_splits
 from scale.data.dataset import ProductDataset
+from scale.evaluation.baselines import Baseline, fit_baseline, frozen_vectors, handmade_vectors
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import Embeddings, Features, embed_dataset
 from scale.evaluation.imputation import imputed_retrievals
@@ -29,7 +31,7 @@ from scale.evaluation.report import (
     provenance,
     retrieval_results,
 )
-from scale.evaluation.retrieval import ProductArrays
+from scale.evaluation.retrieval import DIRECTIONS, ProductArrays
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.model.scale import ScaleModel
 from scale.training.run import TrainedRun
@@ -55,6 +57,7 @@ def evaluate_run(
     *,
     tune: bool = True,
     allow_train: bool = False,
+    baselines: bool = False,
     seed: int = 0,
     cache: FeatureCache | None = None,
     progress: bool = True,
@@ -69,8 +72,10 @@ def evaluate_run(
             on `train` and selected on `val`; for the split `val`, nothing is selected.
         tune: also classify by fine-tuning, the slowest part.
         allow_train: accept the split `train`, whose figures measure memorisation.
+        baselines: also measure linear methods on hand-made features (stage `handmade`) and on the
+            run's frozen features (`frozen`), on the same products and queries.
         seed: of the bootstrap, k-means and fine-tuning.
-        cache: features of media files, to be reused.
+        cache: features of media files and fitted baselines, to be reused.
         progress: show progress bars.
         features: source of all embeddings (`evaluation.embed.Features`). For others than `encoder`,
             each subset of the modalities is fused anew, and `imputation` is measured too.
@@ -101,20 +106,29 @@ def evaluate_run(
         for stage, model in models.items()
     }  # fmt: skip
     test = {stage: by_split["test"] for stage, by_split in arrays.items()}
+    others = _baselines(splits, arrays["trained"], seed, cache, progress) if baselines else {}
+    tables = {name: found.retrievals(test["trained"]) for name, found in others.items()}
+    vectors = {"untrained": test["untrained"].embedding()[0]}
+    vectors |= {name: found.embed(test["trained"].present_NM)[0] for name, found in others.items()}
+    vectors |= {"trained": test["trained"].embedding()[0]}
     results = {
         "split": split,
         "features": features,
         "products": len(splits.test),
         "parameters": sum(p.numel() for p in run.model.parameters()),
-        "retrieval": retrieval_results(test, seed),
+        "retrieval": retrieval_results(test, seed, baselines=tables),
         "classification": _classification(
-            run, splits, arrays, tune, seed, device, progress, features
+            run, splits, arrays, others, tune, seed, device, progress, features
         ),
         "clustering": clustering_results(
-            {stage: cluster(a.embedding()[0], list(a.labels), seed) for stage, a in test.items()}
+            {
+                stage: cluster(emb_ND, list(test["trained"].labels), seed)
+                for stage, emb_ND in vectors.items()
+            }
         )
         if _labelled(test["trained"])
         else {},
+        **({"baselines": {n: found.settings for n, found in others.items()}} if others else {}),
         "definitions": DEFINITIONS,
         "problems": len(catalogue.problems) + len(splits.test.problems),
     }
@@ -173,6 +187,31 @@ def _embeddings(
     return replace(embeddings, pooled_NMD=np.stack(alone, axis=1)), mixed
 
 
+def _baselines(
+    splits: Splits,
+    arrays: dict[str, ProductArrays],
+    seed: int,
+    cache: FeatureCache | None,
+    progress: bool,
+) -> dict[str, Baseline]:
+    """Return the baselines fitted on the training split, by stage."""
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    if splits.alt is not None:
+        parts["alt"] = splits.alt
+    found = {}
+    for name, made in (
+        ("handmade", partial(handmade_vectors, progress=progress)),
+        ("frozen", frozen_vectors),
+    ):
+        started = time.perf_counter()
+        vectors, sources = made(parts, cache)
+        baseline = fit_baseline(vectors, arrays, seed, cache)
+        seconds = round(time.perf_counter() - started, 1)
+        settings = {"vectors": sources, **baseline.settings, "seconds": seconds}
+        found[name] = replace(baseline, settings=settings)
+    return found
+
+
 def _splits(
     run: TrainedRun, catalogue: Catalogue, split: str, cache: FeatureCache | None
 ) -> Splits:
@@ -215,13 +254,14 @@ def _classification(
     run: TrainedRun,
     splits: Splits,
     arrays: dict[str, dict[str, ProductArrays]],
+    baselines: dict[str, Baseline],
     tune: bool,
     seed: int,
     device: torch.device,
     progress: bool,
     features: Features,
 ) -> dict:
-    """Return linear probes of both models, and fine-tuning; empty for fewer than two classes."""
+    """Return linear probes of all stages, and fine-tuning; empty for fewer than two classes."""
     names = ("train", "val", "test")
     classes = set(arrays["trained"]["train"].labels) - {None}
     if len(classes) < 2 or not _labelled(arrays["trained"]["test"]):
@@ -230,6 +270,12 @@ def _classification(
     for stage, by_split in arrays.items():
         examples = [_examples(by_split[name]) for name in names]
         methods["linear_probe"][stage] = linear_probe(*examples, seed=seed)
+    trained = methods["linear_probe"].pop("trained")
+    for name, baseline in baselines.items():
+        products = (arrays["trained"][split] for split in ("train", "test"))
+        if found := baseline.classification(*products, seed):
+            methods["linear_probe"][name] = found
+    methods["linear_probe"]["trained"] = trained
     if tune:
         data = {"train": splits.train, "val": splits.val, "test": splits.test}
         examples = []
@@ -241,7 +287,7 @@ def _classification(
         methods["fine_tuning"]["trained"] = fine_tune(
             run.model, *examples, config, device, progress, features
         )
-    return classification_results({k: v for k, v in methods.items() if v})
+    return classification_results({k: v for k, v in methods.items() if v}, seed)
 
 
 def _examples(products: ProductArrays) -> Examples:
@@ -256,8 +302,9 @@ def _labelled(products: ProductArrays) -> bool:
 
 
 def headline(results: dict) -> str:
-    """Return the main numbers as text: mAP@1 by category, Recall@10 by direction."""
-    return "\n".join([*_category_lines(results), *_instance_lines(results)])
+    """Return the main numbers as text: mAP@1 by category, Recall@10 by direction, baselines."""
+    lines = [*_category_lines(results), *_instance_lines(results), *_mean_lines(results)]
+    return "\n".join(lines + (_baseline_lines(results) if "baselines" in results else []))
 
 
 def _category_lines(results: dict) -> list[str]:
@@ -298,6 +345,44 @@ def _instance_lines(results: dict) -> list[str]:
                 known = value is not None and chance is not None
                 cells.append(f"{end} {value:.2f} ({chance:.2f})" if known else f"{end} -")
         lines.append(f"  from {start:<6} to  " + "   ".join(cells))
+    return lines
+
+
+def _mean_lines(results: dict) -> list[str]:
+    """Return the mean Recall@10 over all directions, by stage."""
+    mean = results["retrieval"]["instance_mean"]
+    cells = [f"{s} {_cell(mean[s]['Recall@10'])}" for s in ("trained", "untrained", "chance")]
+    return ["Recall@10, mean over directions", "  " + "   ".join(cells)]
+
+
+def _baseline_lines(results: dict) -> list[str]:
+    """Return a row per stage, then a line per direction with the best baseline."""
+    retrieval, names = results["retrieval"], results["baselines"]
+    probes = results["classification"].get("linear_probe", {})
+    stages = ("chance", "untrained", *names, "trained")
+    header = ("", "Recall@10, mean over directions", "mAP@1 by category", "linear accuracy")
+    rows = [header]
+    for stage in stages:
+        accuracy = probes.get("majority" if stage == "chance" else stage, {}).get("accuracy")
+        found = (retrieval["instance_mean"][stage]["Recall@10"],
+                 retrieval["category"][stage][subset_name(MODALITIES)]["mAP@1"])  # fmt: skip
+        cells = [_cell(estimate) for estimate in (*found, accuracy or {"value": None})]
+        rows.append(("SCALE" if stage == "trained" else stage, *cells))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = ["beside the baselines (accuracy of chance: the most frequent category)"]
+    lines += ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+              for row in rows]  # fmt: skip
+    lines.append("Recall@10 by direction: SCALE, the best baseline, and SCALE minus it")
+    for direction in (f"{a}->{b}" for a, b in DIRECTIONS):
+        value = {s: retrieval["instance"][s][direction]["Recall@10"]["value"] for s in stages}
+        if value["trained"] is None:
+            continue
+        best = max(names, key=value.get)
+        pair = retrieval["instance_differences"]["trained"][f"trained - {best} {direction}"]
+        lines.append(
+            f"  {direction:<14} {value['trained']:.2f}   {best} {value[best]:.2f}   "
+            f"{_cell(pair['Recall@10'], '+')}"
+        )
     return lines
 
 
