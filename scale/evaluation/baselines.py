@@ -122,8 +122,8 @@ def frozen_vectors(
     """Return one vector per product and modality from a run's own features.
 
     The mean over the tokens of a continuous column, standardised on `train`; mean and standard
-    deviation side by side if they are no model's (log-mel, HOG, pixels). Word pieces have no features
-    without a trained model; TF-IDF takes their place.
+    deviation side by side if no model computed them (log-mel, HOG, pixels). Word pieces have no
+    features without a trained model; TF-IDF takes their place.
 
     Returns:
         The vectors, and the name of their source by modality.
