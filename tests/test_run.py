@@ -131,9 +131,9 @@ def test_the_untrained_model_is_the_model_of_step_0(run, shop, tmp_path):
 def test_evaluate_compares_with_the_untrained_model(run, shop):
     arrays = {}
 
-    def retrieval(stages, seed):
+    def retrieval(stages, seed, **options):
         arrays.update(stages)
-        return retrieval_results(stages, seed)
+        return retrieval_results(stages, seed, **options)
 
     retrieval_results = evaluate_module.retrieval_results
     with pytest.MonkeyPatch.context() as patch:

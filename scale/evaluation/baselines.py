@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scale.config import FeatureConfig
+from scale.config import CLIP_PREFIX, FeatureConfig
 from scale.data.cache import FeatureCache
 from scale.data.dataset import ProductDataset
 from scale.data.features import fit_image, hog_features, log_mel, read_vectors
@@ -121,9 +121,10 @@ def frozen_vectors(
 ) -> tuple[Vectors, dict[str, str]]:
     """Return one vector per product and modality from a run's own features.
 
-    The mean over the tokens of a continuous column, standardised on `train`; mean and standard
-    deviation side by side if no model computed them (log-mel, HOG, pixels). Word pieces have no
-    features without a trained model; TF-IDF takes their place.
+    The mean over the tokens of a continuous column, standardised on `train`; the embedding, if the
+    source is a CLIP-like dual encoder; mean and standard deviation side by side if no model
+    computed the tokens (log-mel, HOG, pixels). Word pieces have no features without a trained
+    model; TF-IDF takes their place.
 
     Returns:
         The vectors, and the name of their source by modality.
@@ -136,9 +137,11 @@ def frozen_vectors(
             continue
         source = getattr(parts["train"].config, f"{m}_features")
         spread = source != "file" and not parts["train"].config.backbone(m)
-        made = {name: _token_means(m, part, spread) for name, part in parts.items()}
-        vectors[m] = _standardised(made)
-        names[m] = f"{'mean and spread' if spread else 'mean'} of {source}"
+        # Its first vector is the embedding; of a video, every vector is that of a frame.
+        first = source.startswith(CLIP_PREFIX) and m != "video"
+        kind = "first vector" if first else "mean and spread" if spread else "mean"
+        made = {name: _summaries(m, part, kind) for name, part in parts.items()}
+        vectors[m], names[m] = _standardised(made), f"{kind} of {source}"
     return vectors, names
 
 
@@ -247,11 +250,15 @@ def _media_vectors(
     return {name: np.array([by_path[path] for path in rows]) for name, rows in paths.items()}
 
 
-def _token_means(modality: str, part: ProductDataset, spread: bool) -> Singles:
+def _summaries(modality: str, part: ProductDataset, kind: str) -> Singles:
     column, rows = part.columns.get(modality), _rows(part, modality)
     if not len(rows):
         return np.zeros((0, 0), np.float32)
-    reduce = _mean_and_spread if spread else partial(np.mean, axis=0)
+    reduce = {
+        "mean": partial(np.mean, axis=0),
+        "mean and spread": _mean_and_spread,
+        "first vector": lambda vectors_LF: vectors_LF[0],
+    }[kind]
     ends = zip(column.start_N[rows], column.length_N[rows], strict=True)
     return np.array(
         [reduce(column.values[at : at + length].astype(np.float32)) for at, length in ends]

@@ -55,6 +55,30 @@ def test_evaluate_writes_what_others_rely_on(run_folder, small_catalogue, tmp_pa
     assert "mAP@1 by category, train split" in capsys.readouterr().out
 
 
+def test_evaluate_prints_and_writes_the_baselines(run_folder, small_catalogue, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    code = cli.main(
+        ["evaluate", str(run_folder), "--catalogue", str(small_catalogue), "--baselines",
+         "--no-fine-tune", "--no-figures", "--json", str(out)]
+    )  # fmt: skip
+    assert code == 0
+    results, printed = json.loads(out.read_text()), capsys.readouterr().out
+    stages = ("untrained", "handmade", "frozen", "trained")
+    for part in ("category", "instance", "instance_mean"):
+        assert list(results["retrieval"][part]) == ["chance", *stages]
+    assert results["classification"]["linear_probe"].keys() >= {*stages, "majority"}
+    assert results["clustering"].keys() >= set(stages)
+    assert set(results["baselines"]) == {"handmade", "frozen"}
+    for stage, name in zip(("chance", *stages), ("chance", *stages[:-1], "SCALE"), strict=True):
+        mean = results["retrieval"]["instance_mean"][stage]["Recall@10"]["value"]
+        assert re.search(rf"^  {name} +{mean:.3f} \[", printed, re.M), name
+    value = {s: results["retrieval"]["instance"][s]["text->table"]["Recall@10"]["value"]
+             for s in stages}  # fmt: skip
+    best = max(("handmade", "frozen"), key=value.get)
+    line = rf"^  text->table +{value['trained']:.2f}   {best} {value[best]:.2f}   [+-]"
+    assert re.search(line, printed, re.M)
+
+
 def test_evaluate_refuses_an_empty_split(run_folder, small_catalogue):
     catalogue = Catalogue.open(small_catalogue)
     catalogue = replace(catalogue, products=catalogue.split("train").products)

@@ -12,6 +12,7 @@ from scale.evaluation.bootstrap import (
     category_estimates,
     estimate,
     estimates,
+    mean_of_means,
     paired_difference,
 )
 
@@ -197,3 +198,31 @@ def test_category_bounds_are_added_to_those_over_queries():
     bounds = {"category_low", "category_high"}
     assert found["a"]["x"].to_dict().keys() == plain["a"]["x"].to_dict().keys() | bounds
     assert found["b"]["x"].to_dict().keys() == {"value", "low", "high", "n"}
+
+
+def test_the_mean_of_means_equals_resampling_by_hand(monkeypatch):
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random((12, 4)) < 0.5, np.nan, rng.random((12, 4)))
+    values[:, 2], values[5] = np.nan, np.nan
+    values[3, 3], values[np.arange(12) != 3, 3] = 0.25, np.nan
+    category_N = category_codes(list("aabbccddaabb"))
+
+    def slow(rows):
+        """Mean over the lists that have a value of the mean of each."""
+        lists = [[values[n, d] for n in rows if not np.isnan(values[n, d])] for d in range(4)]
+        return np.mean([np.mean(each) for each in lists if each])
+
+    monkeypatch.setattr(bootstrap, "_PIECE", 9 * 7)
+    found = mean_of_means(values, seed=3, resamples=300, category_N=category_N)
+    kept = np.flatnonzero((~np.isnan(values)).any(1))
+    assert found.n == len(kept) == 9
+    assert found.value == pytest.approx(slow(kept))
+    drawn = np.random.default_rng(3).integers(0, 9, (300, 9))
+    wanted = np.percentile([slow(kept[row]) for row in drawn], [2.5, 97.5])
+    assert (found.low, found.high) == pytest.approx(tuple(wanted))
+    groups = [kept[category_N[kept] == c] for c in np.unique(category_N[kept])]
+    drawn = np.random.default_rng(3).integers(0, len(groups), (300, len(groups)))
+    resampled = [slow(np.concatenate([groups[c] for c in row])) for row in drawn]
+    wanted = np.percentile(resampled, [2.5, 97.5])
+    assert (found.category_low, found.category_high) == pytest.approx(tuple(wanted))
+    assert mean_of_means(np.full((3, 2), np.nan)) == NOTHING

@@ -10,11 +10,22 @@ import numpy as np
 import pytest
 
 from scale.evaluation import report
-from scale.evaluation.bootstrap import NOTHING, Estimate, category_codes, category_estimates
+from scale.evaluation.bootstrap import (
+    NOTHING,
+    Estimate,
+    category_codes,
+    category_estimates,
+    paired_difference,
+)
 from scale.evaluation.clustering import cluster
 from scale.evaluation.embed import Embeddings
 from scale.evaluation.probes import Examples, linear_probe
-from scale.evaluation.retrieval import ProductArrays, direction_retrievals, subset_retrievals
+from scale.evaluation.retrieval import (
+    ProductArrays,
+    RetrievalTables,
+    direction_retrievals,
+    subset_retrievals,
+)
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 
 ALL = subset_name(MODALITIES)
@@ -222,3 +233,59 @@ def test_provenance_names_versions_and_commit(monkeypatch, tmp_path):
     inside.parent.mkdir(parents=True)
     monkeypatch.setattr(report, "PACKAGE", inside.parent)
     assert report.provenance(0, 0.0)["commit"] is None
+
+
+def test_the_mean_over_directions_and_its_differences_are_those_of_the_directions(stages, tree):
+    found = tree["retrieval"]
+    means, instance = found["instance_mean"], found["instance"]
+    names = [f"{a}->{b}" for a in MODALITIES for b in MODALITIES if a != b]
+    for stage in ("chance", "untrained", "trained"):
+        directions = [instance[stage][name]["Recall@10"].value for name in names]
+        assert means[stage]["Recall@10"].value == pytest.approx(np.mean(directions))
+        assert means[stage]["Recall@10"].category_low is not None
+    mean = means["trained"]["Recall@10"]
+    assert mean.low < mean.value < mean.high
+    gains = found["instance_differences"]["trained"]
+    assert list(gains) == [f"trained - untrained {n}" for n in ("mean over directions", *names)]
+    gain = gains["trained - untrained mean over directions"]["Recall@10"]
+    each = [gains[f"trained - untrained {name}"]["Recall@10"].value for name in names]
+    both = means["trained"]["Recall@10"].value - means["untrained"]["Recall@10"].value
+    assert gain.value == pytest.approx(np.mean(each)) == pytest.approx(both)
+
+
+def test_baselines_are_stages_between_the_untrained_and_the_trained_model(stages):
+    rng = np.random.default_rng(5)
+    other = replace(
+        stages["trained"], pooled_NMD=rng.normal(size=(150, 5, 8)).astype(np.float32), alt=None
+    )
+    found = report.retrieval_results(stages, baselines={"frozen": RetrievalTables.of(other)})
+    for part in ("category", "instance", "instance_mean"):
+        assert list(found[part]) == ["chance", "untrained", "frozen", "trained"]
+    assert found["instance"]["frozen"]["text->image"]["mAP@1"].value < 0.1
+    gains = found["instance_differences"]["trained"]
+    gain = gains["trained - frozen text->image"]["mAP@5"].value
+    pair = (found["instance"][s]["text->image"]["mAP@5"].value for s in ("trained", "frozen"))
+    assert gain == pytest.approx(next(pair) - next(pair))
+    category = found["differences"]["trained"]
+    assert f"trained - frozen {ALL}" in category
+    assert f"trained - untrained {ALL}" in category
+    frame = report.results_frame({"retrieval": found})
+    assert set(frame["model"]) == {"chance", "untrained", "frozen", "trained"}
+    rows = frame[frame["task"] == "retrieval.instance_mean"]
+    assert set(rows["item"]) == {""}
+
+
+def test_the_difference_of_accuracies_is_paired_over_the_test_products(stages):
+    products = stages["trained"]
+    labels = products.labels
+    good, poor = (Examples(s.pooled_NMD[:, 0], labels) for s in (products, stages["untrained"]))
+    some = Examples(poor.inputs, [label if n % 3 else "c0" for n, label in enumerate(labels)])
+    probes = {"frozen": linear_probe(some, some, poor), "trained": linear_probe(good, good, good)}
+    tree = report.classification_results({"linear_probe": probes})["linear_probe"]
+    gain = tree["differences"]["trained"]["trained - frozen"]["accuracy"]
+    right = [np.array(probes[s].predicted) == labels for s in ("trained", "frozen")]
+    found = paired_difference(*(each.astype(float) for each in right))
+    assert (gain.value, gain.low, gain.high, gain.n) == pytest.approx(
+        (found.value, found.low, found.high, 150)
+    )
+    assert gain.value > 0.1
