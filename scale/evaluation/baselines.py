@@ -62,7 +62,7 @@ RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SIZES = (8, 16, 32, 64, 128)
 PAIR_DEFAULT = (1.0, 32)
 """Ridge and size if nothing is selected."""
-SHARED_QUERIES = 20
+SHARED_QUERIES = 100
 """Weight, in queries, of the mean over all pairs in the selection for one pair."""
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 STRENGTH_DEFAULT = 100.0
