@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 StudyName = Literal[
-    "toy", "scarcity", "missing", "fused", "weighting", "harmony", "memorising", "noise",
-    "modalities", "tasks", "masking", "fusion", "faults", "contrast", "contrast_tuning",
+    "toy", "scarcity", "missing", "fused", "weighting", "agreement", "harmony", "memorising",
+    "noise", "modalities", "tasks", "masking", "fusion", "faults", "contrast", "contrast_tuning",
 ]  # fmt: skip
 """Names of `scale.studies.definitions.STUDIES`, repeated because that import is slow."""
 
@@ -21,9 +21,10 @@ class Ablate:
     (.svg, .png) beside it (<study>-<catalogue>-val with --held-out val). If interrupted, the same
     command continues.
 
-    missing: policies for missing modalities. fused: embeddings after the joint transformer, and
-    the prediction of missing modalities. weighting: S', alternatives and controls in five
-    regimes, with the contrastive losses only. harmony: the main weightings with the whole
+    missing: policies for missing modalities. fused: embeddings after the joint transformer, and the
+    prediction of missing modalities. weighting: S', alternatives and controls in five regimes, with
+    the contrastive losses only. agreement: weights judged by models that have not seen the product,
+    in the same regimes (--preset pretrained). harmony: the main weightings with the whole
     objective. memorising: recognition of wrong pairs as training gets longer. noise: each kind of
     noise by strength. modalities: one more at a time, and all subsets. tasks: the objective without
     each of its parts. masking: the effect of the masked losses and that of masked inputs, apart.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from scale.evaluation.retrieval import (
     category_retrieval,
     direction_retrievals,
 )
-from scale.files import hash_code
+from scale.files import default_cache_folder, hash_code
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.studies.clean_contrast import CLEAN_CONTRAST, CleanContrastModel
 from scale.studies.diagnosis import diagnose
@@ -59,8 +59,9 @@ from scale.studies.study import (
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 from scale.studies.weightings import TrainingTruth, make_weight_fn
+from scale.training.cross_fit import Agreement, cross_fit_agreement
 from scale.training.run import build_dataset, fit_closed_form, fit_sizes, fit_vocabulary
-from scale.training.trainer import Trainer, TrainingError
+from scale.training.trainer import Trainer, TrainingError, trainable
 
 BATCH = 256
 """Products per forward pass when measuring."""
@@ -68,7 +69,8 @@ CHECK_EVERY = 25
 """Steps between checks for a finite loss."""
 CODE = (
     "config.py", "modalities.py", "seeding.py", "model", "losses", "training/trainer.py",
-    "training/run.py", "training/gradient_cache.py", "training/sampler.py", "training/optimizer.py",
+    "training/cross_fit.py", "training/run.py", "training/gradient_cache.py",
+    "training/sampler.py", "training/optimizer.py",
     "data/backbones.py", "data/batch.py", "data/dataset.py", "data/features.py", "data/media.py",
     "data/normaliser.py", "data/tokenizer.py", "evaluation/embed.py", "evaluation/imputation.py",
     "evaluation/metrics.py", "evaluation/retrieval.py", "studies/runner.py", "studies/noise.py",
@@ -303,11 +305,16 @@ def _train_and_measure(bench: StudyData, cell: Cell, config: Config, seed: int) 
 
 def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -> Trainer:
     """Train a cell's model on damaged products. Raises TrainingError if the loss diverges."""
+    r_NP = weights = None
+    if config.loss.weight_by == "agreement":
+        found = _agreement(config, cell, noisy.dataset)
+        weights = found.weights(trainable(noisy.dataset, config).present_NM)
+        r_NP = torch.from_numpy(found.r_NP)
     model = _build(cell.model, fault, config)
     fit_closed_form(model, noisy.dataset, config)
-    trainer = Trainer(config, model, noisy.dataset)
+    trainer = Trainer(config, model, noisy.dataset, weights=weights)
     true_NM = torch.from_numpy(noisy.true_NM[noisy.rows(trainer.train_set.ids)])
-    truth = TrainingTruth(true_NM, config.train.batch_size)
+    truth = TrainingTruth(true_NM, config.train.batch_size, r_NP)
     trainer.weight_fn = make_weight_fn(cell.weight_fn, truth)
     for number in range(config.train.steps):
         step = trainer.train_step(number)
@@ -316,6 +323,20 @@ def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -
             if not math.isfinite(loss):
                 raise TrainingError(f"step {number + 1}: the loss is {loss}")
     return trainer
+
+
+def _agreement(config: Config, cell: Cell, data: ProductDataset) -> Agreement:
+    """Cross-fit the products of a cell, once for all cells of the same noises, settings and seed.
+
+    The result is kept in the user's cache folder; a lock lets other processes wait for it.
+    """
+    from filelock import FileLock
+
+    facts = [data.fingerprint, config.to_dict(), [asdict(noise) for noise in cell.noises]]
+    path = default_cache_folder() / "agreement" / f"{digest(facts)}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        return cross_fit_agreement(data, config, path)
 
 
 def _build(name: str, fault: Fault, config: Config) -> nn.Module:

@@ -26,6 +26,7 @@ from scale.losses.weighting import (
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleOutput
 from scale.model.scores import Scores
+from scale.training.cross_fit import modality_agreement
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class TrainingTruth:
     true_NM: Tensor
     """True where a modality is the product's own; known because the noise is synthetic."""
     batch_size: int
+    r_NP: Tensor | None = None
+    """Cross-fitted percentiles (training/cross_fit.py), for `LossConfig.weight_by` agreement."""
 
 
 def from_pairs(pair_BP: Tensor, present_BM: Tensor) -> Weights:
@@ -220,6 +223,25 @@ def oracle(training: TrainingTruth) -> WeightFn:
     return weigh
 
 
+def agreement_alone(training: TrainingTruth) -> WeightFn:
+    """w_ij = max(2 r_ij - 1, 0.02) of the cross-fitted percentiles r, pair by pair."""
+    return _fixed((2 * training.r_NP - 1).clamp(min=0.02))
+
+
+def agreement_product(training: TrainingTruth) -> WeightFn:
+    """w_ij = (m_i m_j)^2 with the modalities' mean percentiles m: one reliability per modality."""
+    mean_NM = modality_agreement(training.r_NP)
+    return _fixed((mean_NM[:, LEFT] * mean_NM[:, RIGHT]).square())
+
+
+def _fixed(pair_NP: Tensor) -> WeightFn:
+    def weigh(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch):
+        pair_BP = pair_NP[batch.index_B.cpu()].to(pairs.loss_BP.device, torch.float32)
+        return from_pairs(pair_BP.nan_to_num() * pairs.valid_BP, batch.present_BM)
+
+    return weigh
+
+
 def matched(output: ScaleOutput, scores: Scores, pairs: PairLosses, batch: ProductBatch) -> Weights:
     """Each weight replaced by the batch mean of S': uniform weights at the same mean scale.
 
@@ -271,6 +293,8 @@ WEIGHT_FNS: dict[str, Callable[[TrainingTruth], WeightFn]] = {
     "relative": lambda training: relative,
     "rank": lambda training: rank,
     "oracle": oracle,
+    "agreement alone": agreement_alone,
+    "agreement product": agreement_product,
     "matched": lambda training: matched,
     "shuffled": lambda training: shuffled,
     "gce": lambda training: gce,

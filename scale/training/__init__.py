@@ -12,9 +12,11 @@ __getattr__, __dir__, __all__ = attach(
             "agreement_weights",
             "cross_fit_agreement",
             "modality_agreement",
-            "pair_agreement",
             "pair_percentiles",
+            "pair_probability",
             "read_agreement",
+            "right_probability",
+            "wrong_shares",
         ],
         "health_checks": [
             "HealthIssue",

@@ -8,13 +8,13 @@ gets the percentile of its cosine among the other products of the fold:
     r_ij = mean of P_b(cos(z_ai, z_bj) < cos(z_ai, z_aj)) and P_b(cos(z_bi, z_aj) < cos(z_ai, z_aj))
 
 over products b of the fold; 1/2 on average for a wrong pair, near 1 for a right one. A modality
-that belongs to another product disagrees with all its partners, so r_ij is averaged with the
-product of the modalities' mean agreements m_i = mean of r_ij over j:
+that belongs to another product disagrees with all its partners, so its mean agreement m_i, the mean
+of r_ij over j, counts as well. Both become probabilities by `right_probability`, and the weight is
 
-    q_ij = (r_ij + m_i m_j) / 2,    w_ij = max(2 q_ij - 1, 0.02)
+    w_ij = max((P(r_ij) + P(m_i) P(m_j)) / 2, 0.02)
 
-These weights of the loss (`LossConfig.weight_by` agreement) are fixed, a row for each product; the
-fewer wrong pairs there seem to be, the closer they are to uniform (`agreement_weights`).
+divided by its mean. The weights of the loss (`LossConfig.weight_by` agreement) are fixed, a row for
+each product, and almost uniform where hardly any pair is wrong.
 Cross-fitting is repeated with other folds; the models of a repeat are trained with the weights from
 the repeats before it, and r is the mean over all repeats.
 
@@ -66,6 +66,8 @@ FOLD_STREAM, JUDGE_STREAM = 4, 5
 BLOCK = 8192
 """Products among which percentiles are computed; larger folds are cut into blocks."""
 ANCHORS = 256
+BANDWIDTH = 0.07
+"""Of the kernel density in `right_probability`."""
 EMBED_BATCH = 256
 IRRELEVANT = (
     "auto_batch", "checkpoint_every", "eval_every", "fsdp", "keep_every", "keep_last", "log_every",
@@ -136,10 +138,38 @@ def modality_agreement(r_NP: Tensor) -> Tensor:
     return r_NP.nan_to_num() @ member_PM / count_NM.masked_fill(count_NM == 0, float("nan"))
 
 
-def pair_agreement(r_NP: Tensor) -> Tensor:
-    """Return q_NP = (r_ij + m_i m_j) / 2 with the modalities' agreements m; NaN where r is."""
+def right_probability(agreement_N: Tensor) -> Tensor:
+    """Return P_N = max(0, 1 - h(1 - x) / h(x)), the estimated probability that a content is right.
+
+    h is the density of the values x. Those of wrong contents are symmetric about 1/2, and right
+    ones are rarely below 1/2, so h(1 - x) at x > 1/2 estimates the density of the wrong ones at x
+    (the target-decoy estimate of proteomics). 0 up to 1/2, never decreasing; NaN stays NaN.
+
+    Args:
+        agreement_N: percentiles or their means, in [0, 1].
+    """
+    known_N = ~agreement_N.isnan()
+    grid_G = torch.linspace(0, 1, 101, dtype=torch.float64, device=agreement_N.device)
+    density_G = torch.zeros_like(grid_G)
+    for part_N in agreement_N[known_N].double().split(1 << 16):
+        density_G += (((grid_G[:, None] - part_N) / BANDWIDTH).square() / -2).exp().sum(1)
+    right_G = (1 - density_G.flip(0) / density_G.clamp(min=1e-9)).clamp(min=0)
+    right_G = right_G.masked_fill(grid_G <= 0.5, 0.0).cummax(0).values
+    place_N = (agreement_N.double().nan_to_num() * 100).clamp(0, 100)
+    low_N = place_N.floor().long().clamp(max=99)
+    found_N = torch.lerp(right_G[low_N], right_G[low_N + 1], place_N - low_N)
+    return found_N.to(agreement_N.dtype).masked_fill(~known_N, float("nan"))
+
+
+def pair_probability(r_NP: Tensor) -> Tensor:
+    """Return (P(r_ij) + P(m_i) P(m_j)) / 2 with the modalities' agreements m; NaN where r is.
+
+    P is `right_probability` of each pair of modalities, and of each modality.
+    """
     mean_NM = modality_agreement(r_NP)
-    return (r_NP + mean_NM[:, LEFT] * mean_NM[:, RIGHT]) / 2
+    own_NM = torch.stack([right_probability(mean_N) for mean_N in mean_NM.T], dim=1)
+    pair_NP = torch.stack([right_probability(r_N) for r_N in r_NP.T], dim=1)
+    return (pair_NP + own_NM[:, LEFT] * own_NM[:, RIGHT]) / 2
 
 
 def wrong_shares(r_NP: Tensor) -> Tensor:
@@ -155,17 +185,12 @@ def wrong_shares(r_NP: Tensor) -> Tensor:
 
 
 def agreement_weights(r_NP: Tensor, present_NM: Tensor, floor: float = 0.02) -> Weights:
-    """Return w_ij = 1 - l_ij (1 - max(2 q_ij - 1, floor)), divided by the mean over all products.
+    """Return w_ij = max(`pair_probability`, floor), divided by the mean of all products and pairs.
 
-    q is `pair_agreement`, and l_ij = min(1, 2 (1 - (1 - s_i) (1 - s_j))) with the `wrong_shares`
-    s: 1 where half of the pairs may be wrong, near 0 where hardly any is, so that a clean catalogue
-    keeps almost uniform weights. The weight of a modality is the mean over its pairs; 1 if it has
-    none.
+    The weight of a modality is the mean over its pairs; 1 if it has none. The floor leaves a loss
+    on every pair.
     """
-    right_M = 1 - wrong_shares(r_NP)
-    trust_P = (2 * (1 - right_M[LEFT,] * right_M[RIGHT,])).clamp(max=1)
-    full_NP = (2 * pair_agreement(r_NP) - 1).clamp(min=floor)
-    pair_NP = (1 - trust_P * (1 - full_NP)).nan_to_num()
+    pair_NP = pair_probability(r_NP).clamp(min=floor).nan_to_num()
     weights = Weights(pair_NP, own_from_pairs(pair_NP, present_NM))
     return with_mean_one(weights, present_NM)
 

@@ -18,6 +18,7 @@ from scale.studies.noise import Noise, apply_noise, mismatch_everywhere, missing
 from scale.studies.runner import load_study_data, measure, restrict, run_cell
 from scale.studies.study import EMBEDDINGS, METRICS, Cell
 from scale.studies.study import Test as Held
+from scale.training import cross_fit
 from scale.training.run import fit_sizes, seeded_model
 
 HELD = 9
@@ -512,3 +513,27 @@ def test_models_with_embed_product_are_measured_by_it(situation):
     assert math.isnan(found.pop("mAP@5 video")), "all videos are missing"
     assert math.isnan(expected.pop("mAP@5 video"))
     assert found == pytest.approx(expected)
+
+
+def test_cells_of_one_seed_and_noise_share_the_cross_fitting(bench, tmp_path, monkeypatch):
+    """Other weights from it, too; not other noise on the same products."""
+    monkeypatch.setenv("SCALE_CACHE", str(tmp_path))
+    judged, original = [], cross_fit.percentiles_of
+
+    def recording(*arguments):
+        judged.append(0)
+        return original(*arguments)
+
+    monkeypatch.setattr(cross_fit, "percentiles_of", recording)
+    settings = {"loss.weight_by": "agreement", "loss.agreement_folds": 2,
+                "loss.agreement_repeats": 1, "loss.tasks": ["contrastive"]}  # fmt: skip
+    noise = (Noise("gaussian", "image", 80.0, share=0.5),)
+    counts, found = [], []
+    for noises, weight_fn in ((), ""), ((), "agreement alone"), (noise, ""), (noise, ""):
+        record = run(bench, settings=settings, noises=noises, weight_fn=weight_fn)
+        assert record.status == "done"
+        counts.append(len(judged))
+        found.append(numbers(record))
+    assert counts == [2, 2, 4, 4]
+    assert found[0] != found[1]
+    assert found[2] == found[3]

@@ -24,6 +24,7 @@ from scale.studies.weightings import (
 TEMPERATURE = 0.5
 INDEX_B = torch.tensor([4, 0, 9, 7, 2, 11, 5, 1])
 """Rows of the batch's products in the training set of 12."""
+R_NP = torch.rand(12, 10, generator=torch.Generator().manual_seed(3))
 TRUE_NM = torch.rand(12, 5, generator=torch.Generator().manual_seed(7)) > 0.35
 
 
@@ -53,7 +54,7 @@ def seen(pooled_BMD, present_BM, index_B=INDEX_B):
 
 def made(name):
     """A fresh weight_fn for the training set of 12."""
-    return WEIGHT_FNS[name](TrainingTruth(TRUE_NM, batch_size=6))
+    return WEIGHT_FNS[name](TrainingTruth(TRUE_NM, batch_size=6, r_NP=R_NP))
 
 
 def weigh(name, pooled_BMD, present_BM):
@@ -158,6 +159,22 @@ def test_negative_ranks_equal_a_double_loop(pooled_BMD, present_BM):
         expected_BP[a, p] = slow_share(pooled_BMD, present_BM, a, i, j)
     close(share_BP, expected_BP)
     assert 0.2 < share_BP[expected_BP > 0].mean() < 0.8
+
+
+def test_agreement_by_hand(pooled_BMD, present_BM):
+    """Each batch's rows of the fixed weights, divided by the mean over its present pairs."""
+    valid_BP = present_BM[:, LEFT] & present_BM[:, RIGHT]
+    r_BP = R_NP[INDEX_B]
+    pairs_of = [[p for p, pair in enumerate(PAIRS) if m in pair] for m in range(5)]
+    mean_NM = torch.stack([R_NP[:, places].mean(1) for places in pairs_of], dim=1)
+    product_BP = torch.stack(
+        [(mean_NM[INDEX_B, i] * mean_NM[INDEX_B, j]) ** 2 for i, j in PAIRS], 1
+    )
+    expected = {"agreement alone": (2 * r_BP - 1).clamp(min=0.02), "agreement product": product_BP}
+    for name, pair_BP in expected.items():
+        kept_BP = pair_BP * valid_BP
+        weights = weigh(name, pooled_BMD, present_BM)
+        close(weights.pair_BP, kept_BP / kept_BP[valid_BP].mean())
 
 
 def test_weights_have_a_mean_of_one(pooled_BMD, present_BM):

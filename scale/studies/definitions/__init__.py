@@ -6,7 +6,7 @@ from scale.studies.definitions.components import faults, fusion, masking, modali
 from scale.studies.definitions.contrast import contrast, contrast_tuning
 from scale.studies.definitions.noise import fused, missing, noise
 from scale.studies.definitions.toy import scarcity, toy
-from scale.studies.definitions.weighting import harmony, memorising, weighting
+from scale.studies.definitions.weighting import agreement, harmony, memorising, weighting
 from scale.studies.study import Study
 
 STUDIES: dict[str, Callable[[bool], Study]] = {
@@ -15,6 +15,7 @@ STUDIES: dict[str, Callable[[bool], Study]] = {
     "missing": missing,
     "fused": fused,
     "weighting": weighting,
+    "agreement": agreement,
     "harmony": harmony,
     "memorising": memorising,
     "noise": noise,

@@ -1,4 +1,4 @@
-"""Studies `weighting`, `harmony` and `memorising`: do weights by S' help on noisy products?"""
+"""Studies of weights: `weighting`, `agreement`, `harmony` and `memorising`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -39,6 +39,7 @@ SCORES = {
     **LATE,
 }
 POSTERIOR = SCORES | {"loss.weight_by": "posterior"}
+AGREEMENT = {"loss.weight_by": "agreement", "loss.weight_on": "loss"}
 
 
 def official_settings() -> dict[str, Any]:
@@ -114,6 +115,68 @@ def weighting(quick: bool = False) -> Study:
         cells,
         tuple(_weighting_claims(regimes, names)),
         metrics=METRICS,
+        figure="bars",
+    )
+
+
+JUDGED: dict[str, tuple[dict[str, Any], str]] = {
+    "uniform": WEIGHTINGS["uniform"],
+    "S'": WEIGHTINGS["S'"],
+    "logits (paper)": WEIGHTINGS["logits (paper)"],
+    "posterior": WEIGHTINGS["posterior"],
+    "agreement": (AGREEMENT, ""),
+    "agreement, one repeat": (AGREEMENT | {"loss.agreement_repeats": 1}, ""),
+    "agreement alone": (AGREEMENT, "agreement alone"),
+    "agreement product": (AGREEMENT, "agreement product"),
+    "oracle": WEIGHTINGS["oracle"],
+}
+"""Weightings of the study `agreement`, like WEIGHTINGS."""
+
+
+def agreement(quick: bool = False) -> Study:
+    """Weights judged by models that were not trained on the product, in the five regimes.
+
+    `agreement` is `LossConfig.weight_by` agreement (training/cross_fit.py); `agreement alone` uses
+    each pair's own percentile only, without weights in the cross-fitting's result that depend on
+    the estimated share of wrong pairs; `agreement product` one reliability per modality. On the ten
+    contrastive losses alone; cells of one regime and seed share the cross-fitting. Meant for the
+    preset `pretrained`, whose features mean something before training.
+    """
+    names = tuple(JUDGED)
+    if quick:
+        names = ("uniform", "S'", "posterior", "agreement", "oracle")
+    regimes = ("clean", "mismatch") if quick else tuple(REGIMES)
+    cells = tuple(
+        Cell(
+            {"regime": regime, "weighting": name},
+            JUDGED[name][0] | CONTRAST,
+            REGIMES[regime],
+            weight_fn=JUDGED[name][1],
+        )
+        for regime in regimes
+        for name in names
+    )
+    others = [name for name in names if name != "uniform"]
+    claims = [
+        Comparison.between(f"over all regimes: {name} beats uniform weights", "weighting", name,
+                           "uniform", metric)
+        for metric in METRICS for name in others
+    ]  # fmt: skip
+    for metric in METRICS:
+        pairs = [(f"{name} beats uniform weights", name, "uniform") for name in others]
+        pairs += [
+            ("agreement beats S'", "agreement", "S'"),
+            ("agreement beats the posterior", "agreement", "posterior"),
+        ]
+        claims += _claims_by_regime([(r, *pair) for r in regimes for pair in pairs], metric)
+    return Study(
+        "agreement",
+        "Do weights help that come from models which have not seen the product?",
+        ("regime", "weighting"),
+        cells,
+        tuple(claims),
+        metrics=METRICS,
+        seeds=10,
         figure="bars",
     )
 
