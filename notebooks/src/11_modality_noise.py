@@ -189,7 +189,7 @@ assert moved > 0.01
 #
 # Retrieval, probes and clustering read the features $f_m$, in which a missing modality has no row. So we may replace
 # **all** weights of the JCT by noise, and no result of the study `missing` changes: it measures neither imputation nor
-# fusion (融合). An embedding from the fused [CLS] tokens, `features="fused"`, does depend on the JCT; the study `fused`
+# fusion. An embedding from the fused [CLS] tokens, `features="fused"`, does depend on the JCT; the study `fused`
 # measures the policies there.
 
 # %%

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from scale.config import Config, FeatureConfig, LossConfig, ModelConfig, official_loss
+from scale.config import FUSED_TASKS, Config, FeatureConfig, LossConfig, ModelConfig, official_loss
 from scale.data.batch import ProductBatch, Tokens
 from scale.losses.weighting import Weights
 from scale.modalities import INDEX, MODALITIES, SPECS
@@ -126,6 +126,10 @@ SETTINGS = {
         MIXED, LossConfig(contrast="confu", temperature_learned=True, label_smoothing=0.1),
         micro_batch=2,
     ),
+    "fused": setting(
+        [*NO_MEDIA, *MIXED[:4]], LossConfig(tasks=(*LossConfig().tasks, *FUSED_TASKS)),
+        micro_batch=2,
+    ),
     "loss positions, skip": setting(
         [*NO_MEDIA, *MIXED[:4]], LossConfig(), policy="skip", loss_positions_only=True
     ),
@@ -136,7 +140,7 @@ SETTINGS = {
 SHARDED = (
     "default", "one process without media", "one process without a task", "no audio",
     "contrast only", "logits", "dropout", "parts of unequal size", "confu, learned temperature",
-    "loss positions, skip", "loss positions, zero",
+    "fused", "loss positions, skip", "loss positions, zero",
 )  # fmt: skip
 """Settings that are also trained with FSDP2."""
 
