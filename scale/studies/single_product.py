@@ -312,7 +312,7 @@ def with_policy(model: ScaleModel, policy: MissingPolicy) -> ScaleModel:
             f"the model was trained with policy {model.missing.policy!r}: it has no learned tokens"
         )
     with torch.random.fork_rng(devices=[]):
-        other = ScaleModel(model.config, MissingConfig(policy))
+        other = ScaleModel(model.config, MissingConfig(policy), model.architectures)
     weights = {
         k: v for k, v in model.state_dict().items() if not k.startswith("jct.missing_token.")
     }

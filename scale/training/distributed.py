@@ -27,6 +27,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from scale.model.backbone_encoders import BackboneEncoder
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
 
@@ -158,7 +159,8 @@ def shard(module: nn.Module, model: ScaleModel, device: torch.device) -> None:
     DTensors, so the optimizer must be created afterwards.
     """
     mesh = init_device_mesh(device.type, (world_size(),))
-    for unit in (*map(_layers, model.encoders.values()), model.jct.stack, module):
+    layers = (layer for encoder in model.encoders.values() for layer in _layers(encoder))
+    for unit in (*layers, model.jct.stack, module):
         fully_shard(unit, mesh=mesh)
     register_fsdp_forward_method(model.jct.stack, "each")
     model.jct.run_all_encoders = True
@@ -183,7 +185,7 @@ def full_model(model: ScaleModel) -> ScaleModel:
         return model
     weights = get_model_state_dict(model, options=_FULL)
     with torch.random.fork_rng(devices=[]):
-        copy = ScaleModel(model.config, model.missing)
+        copy = ScaleModel(model.config, model.missing, model.architectures)
     if rank() == 0:
         copy.load_state_dict(weights)
     return copy.to(next(model.parameters()).device)
@@ -236,8 +238,10 @@ def load_optimizer_state(
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
 
 
-def _layers(encoder: nn.Module) -> nn.Module:
-    return encoder.bert.encoder if isinstance(encoder, DiscreteEncoder) else encoder.stack
+def _layers(encoder: nn.Module) -> list[nn.Module]:
+    if isinstance(encoder, BackboneEncoder):
+        return encoder.layers
+    return [encoder.bert.encoder if isinstance(encoder, DiscreteEncoder) else encoder.stack]
 
 
 def _initialized() -> bool:

@@ -5,16 +5,22 @@ import math
 import torch
 from torch import nn
 
+from scale.model.backbone_encoders import BackboneEncoder
+
 BETAS = (0.9, 0.98)
 
 
 def make_optimizer(
-    model: nn.Module, learning_rate: float, weight_decay: float
+    model: nn.Module, learning_rate: float, weight_decay: float, backbone_learning_rate: float = 0.0
 ) -> torch.optim.AdamW:
-    """Return AdamW with decoupled weight decay on matrices only, betas 0.9 and 0.98."""
+    """Return AdamW with decoupled weight decay on matrices only, betas 0.9 and 0.98.
+
+    backbone_learning_rate: that of public models inside the encoders; 0: the same.
+    """
     device = next(model.parameters()).device
+    share = backbone_learning_rate / learning_rate if backbone_learning_rate else 1.0
     return torch.optim.AdamW(
-        parameter_groups(model, weight_decay),
+        parameter_groups(model, weight_decay, share),
         lr=learning_rate,
         betas=BETAS,
         fused=device.type in ("cpu", "cuda"),
@@ -34,18 +40,36 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
     return peak / 2 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Return two groups: matrices with weight decay; vectors, embeddings and tokens without."""
+def parameter_groups(
+    model: nn.Module, weight_decay: float, backbone_share: float = 1.0
+) -> list[dict]:
+    """Return two groups: matrices with weight decay; vectors, embeddings and tokens without.
+
+    With another `backbone_share`, two more groups contain the weights of public models inside the
+    encoders; `share` of a group is the factor on the learning rate. Frozen weights are left out.
+    """
     embeddings = {
         id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
     }
-    decayed, free = [], []
+    public = {
+        id(p)
+        for m in model.modules()
+        if isinstance(m, BackboneEncoder) and backbone_share != 1.0
+        for p in m.backbone.parameters()
+    }
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(False, True): [], (False, False): []}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         learned_token = name.endswith(("cls_token", "mask_token", "position"))
         matrix = parameter.dim() >= 2 and "missing_token" not in name
         decays = matrix and not learned_token and id(parameter) not in embeddings
-        (decayed if decays else free).append(parameter)
+        groups.setdefault((id(parameter) in public, decays), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "weight_decay": weight_decay if decays else 0.0,
+            "share": backbone_share if is_public else 1.0,
+        }
+        for (is_public, decays), parameters in groups.items()
     ]

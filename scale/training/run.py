@@ -149,12 +149,14 @@ class TrainedRun:
     def untrained(self) -> ScaleModel:
         """Return the model as it was before the first step, as a baseline.
 
-        Weights are random, from the run's seed, except those that `model.discrete_init` and
-        `model.continuous_init` take from a pretrained model. Raises ValueError if that model can
-        no longer be read. With `model.pooling` projection, the inputs of the projections are kept
-        (standardisation, principal components), and the projections are random.
+        Weights are random, from the run's seed, except those of a pretrained model
+        (`model.discrete_init`, `model.continuous_init`, `model.text_backbone` etc.). Raises
+        ValueError if that model can no longer be read. With `model.pooling` projection, the inputs
+        of the projections are kept (standardisation, principal components), and the projections are
+        random.
         """
         model = initial_model(self.config)[0]
+        model.set_normaliser(self.normaliser)
         for m, projection in model.projections.items():
             projection.copy_inputs(self.model.projections[m])
         return model
@@ -165,13 +167,14 @@ def initial_model(
 ) -> tuple[ScaleModel, list[str]]:
     """Return the model of step 0, with pretrained weights if configured, and messages for the log.
 
-    train: training products, on which the closed-form part of `model.pooling` projection is fitted;
-        None: it is random.
+    train: training products, on which the closed-form part of `model.pooling` projection is fitted
+        (None: it is random), and whose standardisation encoders that read pixels need.
     Raises ValueError if the pretrained model cannot be read or does not fit.
     """
     model = seeded_model(config)
     messages = initialise_from_pretrained(model)
     if train is not None:
+        model.set_normaliser(train.normaliser)
         fit_closed_form(model, train, config)
     return model, messages
 

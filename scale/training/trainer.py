@@ -119,7 +119,12 @@ class Trainer:
         self.sharded = settings.fsdp and world_size() > 1
         if self.sharded:
             shard(forward, self.model, self.device)
-        self.optimizer = make_optimizer(self.model, settings.learning_rate, settings.weight_decay)
+        self.optimizer = make_optimizer(
+            self.model,
+            settings.learning_rate,
+            settings.weight_decay,
+            settings.backbone_learning_rate,
+        )
         # `evaluation_mode` disables DDP and nothing else.
         self.forward = self.accelerator.prepare_model(forward, evaluation_mode=self.sharded)
         self.scaled_optimizer = self.accelerator.prepare_optimizer(self.optimizer)
@@ -158,7 +163,7 @@ class Trainer:
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.scaled_optimizer.step()
         return StepOutput(loss, present_BM, full_tensor(norm), rate)
 

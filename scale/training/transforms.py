@@ -10,6 +10,7 @@ import torch._dynamo
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from scale.model.backbone_encoders import BackboneEncoder
 from scale.model.encoders import DiscreteEncoder, TransformerEncoder
 from scale.model.scale import ContinuousHead, DiscreteHead
 
@@ -17,12 +18,13 @@ RECOMPILE_LIMIT = 64
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Store only the input of every Transformer layer of encoders and JCT.
+    """Store only the input of every layer of encoders (and public models in them) and JCT.
 
     Activations inside are recomputed in the backward pass with the same dropout: same gradient,
     less memory, more time.
     """
-    for layer in _layers(model):
+    public = (m.layers for m in model.modules() if isinstance(m, BackboneEncoder))
+    for layer in (*_layers(model), *(layer for layers in public for layer in layers)):
         layer.forward = partial(_recomputed, layer.forward)
 
 

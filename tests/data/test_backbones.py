@@ -71,6 +71,7 @@ def save_bert(folder, width=16):
     config = BertConfig(
         vocab_size=size, hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=64, initializer_range=0.5,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder

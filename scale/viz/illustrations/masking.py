@@ -4,7 +4,7 @@ D distances; F features; H, W, C height, width and colours of a picture; L lengt
 are points (viz/typeset.py); y grows downwards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -318,7 +318,7 @@ def pretext_tasks(
         below = boxes[-1].y + TASK_ROW + 15
         loss = label("fig_task_loss", lang, loss=view.loss)
         typeset.write(axes, x, below, loss, 10, fontweight="bold")
-        baseline = "fig_even" if SPECS[modality].kind == "discrete" else "fig_mean"
+        baseline = "fig_mean" if isinstance(view.content, Reconstruction) else "fig_even"
         text = label(baseline, lang, loss=view.baseline)
         typeset.write(axes, x, below + 14, text, 10, color=shade(0.7))
     return figure
@@ -419,7 +419,11 @@ ROW_HEIGHT = 0.3
 
 
 @drawn
-def context_gain(gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "en") -> Figure:
+def context_gain(
+    gains: Mapping[str, Mapping[str, Estimate]],
+    lang: Language = "en",
+    vectors: Collection[str] = CONTINUOUS,
+) -> Figure:
     """Draw how much each context lowers the masked loss, a panel per task.
 
     The reduction is relative to the loss without other modalities. Each panel has its own scale,
@@ -427,6 +431,7 @@ def context_gain(gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "
 
     Args:
         gains: result of `studies.context.gains` by modality; missing contexts have no row.
+        vectors: modalities whose loss is a squared error (`ModelConfig.continuous`).
 
     Raises:
         ValueError: there are no gains.
@@ -437,14 +442,19 @@ def context_gain(gains: Mapping[str, Mapping[str, Estimate]], lang: Language = "
     figure = new_figure(max(5.6, 2.6 + 2.3 * len(shown)), 1.75 + ROW_HEIGHT * len(names))
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, modality in zip(panels, shown, strict=True):
-        _gain_panel(axes, modality, gains[modality], names, lang)
+        _gain_panel(axes, modality, gains[modality], names, modality in vectors, lang)
     panels[0].set_yticks(range(len(names)), [_context_name(name, lang) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     return framed(figure, label("mask_gain_title", lang), label("mask_gain_note", lang))
 
 
 def _gain_panel(
-    axes: Axes, modality: str, found: Mapping[str, Estimate], names: list[str], lang: Language
+    axes: Axes,
+    modality: str,
+    found: Mapping[str, Estimate],
+    names: list[str],
+    squared: bool,
+    lang: Language,
 ) -> None:
     rows = [(y, name, found[name]) for y, name in enumerate(names) if name in found]
     found_G = [estimate for _, _, estimate in rows]
@@ -459,8 +469,7 @@ def _gain_panel(
     axes.axvline(0, color=shade(0.6), lw=points(0.9))
     lay_flat(axes)
     axes.locator_params(axis="x", nbins=4)
-    discrete = SPECS[modality].kind == "discrete"
-    unit = "mask_gain_axis_pieces" if discrete else "mask_gain_axis_vectors"
+    unit = "mask_gain_axis_vectors" if squared else "mask_gain_axis_pieces"
     axes.set_xlabel(label(unit, lang), fontsize=points(8))
     most = max((estimate.n for _, _, estimate in rows), default=0)
     counted = label("mask_count", lang, n=most)
@@ -507,7 +516,9 @@ def _draw_context_gain(sources: Sources, lang: Language) -> Figure:
         m: product_losses(run.model, sources.test, m, run.config.mask, seed=sources.seed)
         for m in MODALITIES
     }
-    return context_gain({m: gains(loss, seed=sources.seed) for m, loss in losses.items()}, lang)
+    vectors = [m for m in MODALITIES if run.config.model.continuous(m)]
+    found = {m: gains(loss, seed=sources.seed) for m, loss in losses.items()}
+    return context_gain(found, lang, vectors)
 
 
 def _ranked(sources: Sources, modality: str) -> Ranked:
