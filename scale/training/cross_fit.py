@@ -11,10 +11,11 @@ over products b of the fold; 1/2 on average for a wrong pair, near 1 for a right
 that belongs to another product disagrees with all its partners, so its mean agreement m_i, the mean
 of r_ij over j, counts as well. Both become probabilities by `right_probability`, and the weight is
 
-    w_ij = max((P(r_ij) + P(m_i) P(m_j)) / 2, 0.02)
+    w_ij = 1 - l_ij (1 - q_ij),    q_ij = max((P(r_ij) + P(m_i) P(m_j)) / 2, 0.02)
 
-divided by its mean. The weights of the loss (`LossConfig.weight_by` agreement) are fixed, a row for
-each product, and almost uniform where hardly any pair is wrong.
+divided by its mean, where l_ij, between 0 and 1, grows with the estimated share of wrong contents:
+a clean catalogue has almost uniform weights. The weights of the loss (`LossConfig.weight_by`
+agreement) are fixed, a row for each product.
 Cross-fitting is repeated with other folds; the models of a repeat are trained with the weights from
 the repeats before it, and r is the mean over all repeats.
 
@@ -185,12 +186,17 @@ def wrong_shares(r_NP: Tensor) -> Tensor:
 
 
 def agreement_weights(r_NP: Tensor, present_NM: Tensor, floor: float = 0.02) -> Weights:
-    """Return w_ij = max(`pair_probability`, floor), divided by the mean of all products and pairs.
+    """Return w_ij = 1 - l_ij (1 - max(q_ij, floor)), divided by the mean of all products and pairs.
 
-    The weight of a modality is the mean over its pairs; 1 if it has none. The floor leaves a loss
-    on every pair.
+    q is `pair_probability`. A low r may also be a right but difficult pair, the more likely, the
+    fewer contents are wrong: hence l_ij = min(1, 2 (1 - (1 - s_i) (1 - s_j))), with the
+    `wrong_shares` s, which is 1 if half of the pairs may be wrong. The weight of a modality is the
+    mean over its pairs; 1 if it has none. The floor leaves a loss on every pair.
     """
-    pair_NP = pair_probability(r_NP).clamp(min=floor).nan_to_num()
+    right_M = 1 - wrong_shares(r_NP)
+    trust_P = (2 * (1 - right_M[LEFT,] * right_M[RIGHT,])).clamp(max=1)
+    pair_NP = 1 - trust_P * (1 - pair_probability(r_NP).clamp(min=floor))
+    pair_NP = pair_NP.nan_to_num()
     weights = Weights(pair_NP, own_from_pairs(pair_NP, present_NM))
     return with_mean_one(weights, present_NM)
 

@@ -132,10 +132,13 @@ def test_weights_equal_the_definition(features):
     plain_NP = np.full((40, 10), np.nan)
     for p, (i, j) in enumerate(PAIRS):
         both_N = right_probability(r_NP[:, p]) + own_NM[:, i] * own_NM[:, j]
-        plain_NP[:, p] = (both_N / 2).clamp(min=0.02).numpy()
+        wrong_N = 1 - (both_N / 2).clamp(min=0.02)
+        share_i, share_j = wrong_shares(r_NP)[[i, j]].tolist()
+        trust = min(1, 2 * (1 - (1 - share_i) * (1 - share_j)))
+        plain_NP[:, p] = (1 - trust * wrong_N).numpy()
     found = agreement_weights(r_NP, present_NM)
     valid_NP = ~np.isnan(plain_NP)
-    assert (plain_NP[valid_NP] == 0.02).any()
+    assert 0.02 <= plain_NP[valid_NP].min() < 0.5
     pair_NP = plain_NP / plain_NP[valid_NP].mean()
     np.testing.assert_allclose(found.pair_BP, np.nan_to_num(pair_NP), rtol=1e-6)
     pairs_of = [[p for p, pair in enumerate(PAIRS) if m in pair] for m in range(5)]
@@ -238,18 +241,17 @@ def judges(monkeypatch):
 
 
 def test_planted_wrong_pictures_have_the_lowest_agreement():
-    wrong = list(range(0, 96, 8))
+    wrong = list(range(0, 96, 5))
     found = cross_fit_agreement(HiddenFactors(wrong=wrong), JUDGING)
     image_N = modality_agreement(torch.from_numpy(found.r_NP))[:, INDEX["image"]]
     lowest = image_N.argsort()[: len(wrong)].tolist()
-    assert len(set(lowest) & set(wrong)) >= 10
+    assert len(set(lowest) & set(wrong)) >= 15, "of 20"
     weights = found.weights(HiddenFactors(wrong=wrong).present_NM)
     pair = PAIRS.index((INDEX["image"], INDEX["audio"]))
     right = np.setdiff1d(np.arange(96), wrong)
-    assert weights.pair_BP[wrong, pair].mean() < 0.5
-    assert weights.pair_BP[right, pair].std() < 0.2, "nearly uniform"
+    assert weights.pair_BP[wrong, pair].mean() < 0.75 * weights.pair_BP[right, pair].mean()
     other = PAIRS.index((INDEX["video"], INDEX["audio"]))
-    assert weights.pair_BP[wrong, other].mean() > 0.6
+    assert weights.pair_BP[:, other].std() < 0.1, "nearly uniform"
 
 
 def test_a_product_does_not_influence_the_model_that_judges_it(judges):
