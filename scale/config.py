@@ -154,7 +154,9 @@ class ModelConfig:
     projection_ridge: float = 2.0
     """Ridge of the multi-view CCA, in units of the mean variance of a modality."""
     lexical_pieces: int = 2048
-    """Number of word pieces of titles and tables whose TF-IDF is projected beside the vectors."""
+    """Number of word pieces of tables whose TF-IDF is projected beside the vectors: sentence
+    encoders are weak on numbers, units and invented words. Not for titles, to which the words of a
+    search are compared: these should match by meaning."""
     discrete_init: str = ""
     """Hub name or local folder of a transformers BERT that initialises text and table."""
     continuous_init: str = ""

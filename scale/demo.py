@@ -1,4 +1,8 @@
-"""`scale demo`: train, evaluate and draw a model of the sample shop, in stages."""
+"""`scale demo`: train, evaluate and draw two models of the sample shop, in stages.
+
+`tiny` is trained from nothing, the lesson of the notebooks; `pretrained` projects the features of
+public models, the way for real catalogues.
+"""
 
 import hashlib
 import json
@@ -6,13 +10,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import scale
-from scale.config import tiny
-from scale.data.catalogue import Catalogue
+from scale.config import Config, pretrained, tiny
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.dataset import ProductDataset
 from scale.evaluation.report import write_csv, write_json
 from scale.files import hash_code, write_whole
 from scale.inference.evaluate import evaluate_run, headline
@@ -71,17 +77,31 @@ class Stages:
         return True
 
 
+def pretrained_folder(out: Path) -> Path:
+    """Return the folder of the run on public models, beside the run `out` from nothing."""
+    return out.with_name(f"{out.name}_pretrained")
+
+
+def demo_config() -> Config:
+    """Return the preset `pretrained` with fewer and smaller frames, to save a minute."""
+    return pretrained().with_features(video_frames=4, backbone_size=160)
+
+
 def demo(out: Path, progress: bool = True) -> None:
     """Inspect, train, evaluate and draw the sample shop, and print a summary."""
     catalogue = Catalogue.open(samples_folder())
     folder = train_demo(catalogue, out, progress)
-    inputs, stages = fingerprint(catalogue, [Path(scale.__file__).parent]), Stages(folder)
+    public = train_pretrained_demo(catalogue, pretrained_folder(out), progress)
+    inputs = fingerprint(catalogue, [Path(scale.__file__).parent])
+    stages, more = Stages(folder), Stages(public)
     drawn = folder.figures / "catalogue_en.png"
     stages.run("inspect", inputs, drawn, lambda: _inspect(catalogue, folder))
-    stages.run("evaluate", inputs, folder.results, lambda: _evaluate(catalogue, out, progress))
+    for each in (stages, more):
+        results, run_folder = each.folder.results, each.folder.folder
+        each.run("evaluate", inputs, results, partial(_evaluate, catalogue, run_folder, progress))
     drawn = folder.figures / "scores_en.png"
     stages.run("draw", inputs, drawn, lambda: _draw(catalogue, out))
-    print(_summary(folder))
+    print(_summary(folder, public))
 
 
 def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFolder:
@@ -89,6 +109,15 @@ def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFol
 
     A stopped training is resumed. A run of other products or other code is removed first.
     """
+    return _train_stage(catalogue, out, tiny(), progress)
+
+
+def train_pretrained_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFolder:
+    """As `train_demo`, with `demo_config`."""
+    return _train_stage(catalogue, out, demo_config(), progress)
+
+
+def _train_stage(catalogue: Catalogue, out: Path, config: Config, progress: bool) -> RunFolder:
     folder, package = RunFolder(out), Path(scale.__file__).parent
     modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
     inputs = fingerprint(catalogue, [*modules, *(package / room for room in TRAINING)])
@@ -99,15 +128,19 @@ def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFol
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(inputs + "\n", encoding="utf-8")
     last = folder.checkpoint("last")
-    Stages(folder).run("train", inputs, last, lambda: _train(catalogue, out, progress))
+    name = "train" if config == tiny() else "train on public models"
+    Stages(folder).run(name, inputs, last, lambda: _train(catalogue, out, config, progress))
     return folder
 
 
-def _train(catalogue: Catalogue, out: Path, progress: bool) -> None:
+def _train(catalogue: Catalogue, out: Path, config: Config, progress: bool) -> None:
+    if config.features.backbone("image"):
+        # Public models need all cores; their features are cached.
+        ProductDataset.build(with_splits(catalogue), config.features, None)
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
-        pretrain(tiny(), catalogue, out, resume=True, progress=progress)
+        pretrain(config, catalogue, out, resume=True, progress=progress)
     finally:
         torch.set_num_threads(before)
 
@@ -148,19 +181,24 @@ def _draw(catalogue: Catalogue, out: Path) -> None:
     draw_run(run, run.dataset(catalogue, "test"), results)
 
 
-def _summary(folder: RunFolder) -> str:
+def _summary(folder: RunFolder, public: RunFolder) -> str:
     results = json.loads(folder.results.read_text(encoding="utf-8"))
+    better = json.loads(public.results.read_text(encoding="utf-8"))
     return f"""
+From nothing ({folder.folder})
 {headline(results)}
+
+On public models ({public.folder})
+{headline(better)}
 
 Written
   {folder.folder / "inspection.txt"}: the catalogue in numbers
   {folder.figures}: figures, as PNG and SVG
   {folder.results}: all results with intervals; results.csv: the same as a table
-  {folder.checkpoint("best")}: the model
+  {folder.checkpoint("best")}: the model; the one on public models: {public.checkpoint("best")}
 Next
   {folder.figures / "product_en.png"}: one product in five modalities
   {folder.figures / "scores_en.png"}: S, softmax(S) and S' of that product
   {folder.figures / "retrieval_sheet_en.png"}: queries and their nearest products
-  scale search "a warm drink on a cold morning" --run {folder.folder} --catalogue data_samples
+  scale search "a warm drink on a cold morning" --run {public.folder} --catalogue data_samples
   scale explore {folder.folder}"""

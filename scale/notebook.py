@@ -6,6 +6,7 @@ trains it into `runs/demo` of the project, like `make demo`; the others load it 
 
 import os
 import random
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
@@ -18,7 +19,7 @@ import torch
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
-from scale.demo import samples_folder, train_demo
+from scale.demo import pretrained_folder, samples_folder, train_demo, train_pretrained_demo
 from scale.evaluation.bootstrap import Estimate
 from scale.run import Run
 from scale.training.run import RunFolder
@@ -95,12 +96,22 @@ def demo_run() -> Run:
     It is trained first (one to two minutes) if it is out of date. If two notebooks need it at the
     same time, the second one waits for the first.
     """
+    return _trained_once(demo_folder(), train_demo)
+
+
+@cache
+def pretrained_demo_run() -> Run:
+    """Return the model on features of public models, as `demo_run`; its features are computed
+    first (about a minute)."""
+    return _trained_once(pretrained_folder(demo_folder()), train_pretrained_demo)
+
+
+def _trained_once(folder: Path, train: Callable[..., RunFolder]) -> Run:
     from filelock import FileLock
 
-    folder = demo_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "train.lock"), redirect_stdout(StringIO()):
-        train_demo(samples(), folder, progress=not RunFolder(folder).checkpoint("last").exists())
+        train(samples(), folder, progress=not RunFolder(folder).checkpoint("last").exists())
     run = Run.load(folder)
     run.model.eval().to(device())
     return run

@@ -167,13 +167,16 @@ def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_p
     small = replace(config, train=replace(config.train, steps=20, batch_size=8))
     monkeypatch.setattr(demo_module, "samples_folder", lambda: small_catalogue)
     monkeypatch.setattr(demo_module, "tiny", lambda: small)
+    model = replace(small.model, pooling="projection", projection_width=8, lexical_pieces=64)
+    projected = replace(small, model=model, loss=replace(small.loss, parts=0))
+    monkeypatch.setattr(demo_module, "demo_config", lambda: projected)
     # UMAP compiles for 20 seconds; tests/viz/test_embeddings.py runs it.
     monkeypatch.setattr(embeddings, "umap_coordinates", lambda emb_ND, *_: emb_ND[:, :2])
     out = tmp_path / "demo"
     demo_module.demo(out, progress=False)
     printed = capsys.readouterr().out
     named = re.findall(rf"{re.escape(str(out))}[\w/.]*", printed)
-    assert len(named) >= 6
+    assert len(named) >= 8
     for path in named:
         assert os.path.exists(path), f"the summary names {path}"  # noqa: PTH110
     assert {p.name for p in out.iterdir()} >= {
@@ -189,14 +192,14 @@ def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_p
     }  # fmt: skip
     before = (RunFolder(out).results).stat().st_mtime_ns
     demo_module.demo(out, progress=False)
-    assert capsys.readouterr().out.count("up to date") == 4
+    assert capsys.readouterr().out.count("up to date") == 6
     assert RunFolder(out).results.stat().st_mtime_ns == before
     results = json.loads(RunFolder(out).results.read_text())
     RunFolder(out).results.unlink()
     monkeypatch.setattr(demo_module, "evaluate_run", lambda *_, **__: results)
     demo_module.demo(out, progress=False)
     assert json.loads(RunFolder(out).results.read_text()) == results
-    assert capsys.readouterr().out.count("up to date") == 3, "only what is gone is made again"
+    assert capsys.readouterr().out.count("up to date") == 5, "only what is gone is made again"
 
 
 def test_documentation_does_not_change_the_fingerprint_of_the_code(small_catalogue, tmp_path):

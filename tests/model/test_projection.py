@@ -69,10 +69,10 @@ def test_tf_idf_is_that_of_scikit_learn():
     length = max(map(len, documents))
     ids_RL = torch.tensor([ids + [-1] * (length - len(ids)) for ids in documents])
     tokens = Tokens(ids_RL, ids_RL < 0, torch.arange(len(documents)))
-    projection = Projection(model_settings(), "text")
-    fitted = torch.nn.ModuleDict({"text": projection})
-    present_BM = torch.tensor([[True] + [False] * 4] * len(documents))
-    batch = ProductBatch({"text": tokens}, present_BM, torch.arange(len(documents)))
+    projection = Projection(model_settings(), "table")
+    fitted = torch.nn.ModuleDict({"table": projection})
+    present_BM = torch.tensor([[False, True, False, False, False]] * len(documents))
+    batch = ProductBatch({"table": tokens}, present_BM, torch.arange(len(documents)))
     fit_projections(fitted, [batch, batch], model_settings(), seed=0)
     found = projection.features(None, ids_RL)
 
@@ -85,7 +85,7 @@ def test_tf_idf_is_that_of_scikit_learn():
 
 
 def test_cosine_is_the_mean_over_parts_with_the_linear_part_as_heavy_as_all_networks():
-    projection = Projection(model_settings(projection_heads=3), "text").eval()
+    projection = Projection(model_settings(projection_heads=3), "table").eval()
     ids_RL = torch.tensor([[1, 2, 3], [4, 5, 6]])
     tokens = Tokens(ids_RL, ids_RL < 0, torch.arange(2))
     pooled_RD = projection(tokens)
