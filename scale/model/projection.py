@@ -39,8 +39,8 @@ class Projection(nn.Module):
     """Pooled features f_m of one modality (R, (K + 1) D), from its input tokens.
 
     x = A [z; t] with z the standardised mean of the token vectors (audio: also their standard
-    deviation), t the TF-IDF of the word pieces of a table, and A the principal components of the
-    training split; then f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))], u(v) = v / |v|.
+    deviation), t the TF-IDF of the word pieces of a table (and of a title without vectors), and
+    A the principal components of the training split; then f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))], u(v) = v / |v|.
     A and W are buffers, set by `fit_projections`.
     """
 
@@ -48,7 +48,8 @@ class Projection(nn.Module):
         super().__init__()
         self.deviation = modality == "audio"
         self.statistics = config.feature_size(modality) * (2 if self.deviation else 1)
-        self.pieces = config.lexical_pieces if modality == "table" else 0
+        lexical = modality == "table" or not config.continuous(modality)
+        self.pieces = config.lexical_pieces if lexical else 0
         inputs, width, count = config.projection_inputs, config.projection_width, self.pieces
         self.register_buffer("mean_G", torch.zeros(self.statistics))
         self.register_buffer("scale_G", torch.ones(self.statistics))
