@@ -1,6 +1,7 @@
-"""The tiny preset on a catalogue over several seeds: mean and 95 % interval of each metric.
+"""A preset on a catalogue over several seeds: mean and 95 % interval of each metric.
 
     python benchmarks/seeds.py data_samples --seeds 5 --out runs/seeds-samples
+    python benchmarks/seeds.py data_samples --preset pretrained --baselines --out runs/seeds-public
 
 Each seed is a separate run (order, masks and weights differ; the split is the catalogue's).
 Finished runs are kept, so the command can be interrupted and repeated. Writes summary.json and
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scale.config import tiny
+from scale.config import PRESETS
 from scale.data.catalogue import Catalogue
-from scale.evaluation.report import write_json
+from scale.evaluation.report import MEAN, write_json
 from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
 from scale.studies.statistics import seed_interval
@@ -25,20 +26,22 @@ from scale.training.pretrain import pretrain
 ALL = subset_name(MODALITIES)
 
 
-def measure(catalogue: Catalogue, out: Path, seed: int) -> dict:
+def measure(catalogue: Catalogue, out: Path, seed: int, preset: str, baselines: bool) -> dict:
     """Return results.json of one seed; train and evaluate if it does not exist."""
     path = out / str(seed) / "results.json"
     if not path.is_file():
-        config = replace(tiny(), train=replace(tiny().train, seed=seed))
+        config = PRESETS[preset]()
+        config = replace(config, train=replace(config.train, seed=seed))
         run = pretrain(config, catalogue, path.parent, resume=True, progress=False)
-        write_json(path, evaluate_run(run, catalogue, tune=False, seed=seed, progress=False))
+        options = {"tune": False, "baselines": baselines, "progress": False}
+        write_json(path, evaluate_run(run, catalogue, seed=seed, **options))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def rows(results: dict) -> dict[str, float | None]:
     """Metrics of one seed by name."""
     retrieval, named = results["retrieval"], {}
-    for stage in ("trained", "untrained", "chance"):
+    for stage in retrieval["category"]:
         for subset in (ALL, *MODALITIES):
             name = "all five" if subset == ALL else subset
             entry = retrieval["category"][stage][subset]["mAP@1"]
@@ -48,14 +51,23 @@ def rows(results: dict) -> dict[str, float | None]:
         if pair:
             named[f"mAP@1, all five minus {single}, same queries"] = pair["mAP@1"]["value"]
     probe = results["classification"].get("linear_probe", {})
-    for stage in ("trained", "untrained", "majority"):
+    for stage in ("trained", "untrained", "majority", "handmade", "frozen"):
         for metric in ("accuracy", "macro-F1"):
             if stage in probe:
                 named[f"linear probe {metric}, {stage}"] = probe[stage][metric]["value"]
+    for stage, entry in retrieval["instance_mean"].items():
+        named[f"mean Recall@10 over directions, {stage}"] = entry["Recall@10"]["value"]
+    for other, entry in retrieval["instance_differences"].items():
+        value = entry[MEAN]["Recall@10"]["value"]
+        named[f"mean Recall@10 over directions, trained minus {other}"] = value
     for direction, entry in retrieval["instance"]["trained"].items():
         chance = retrieval["instance"]["chance"][direction]["Recall@10"]["value"]
         named[f"instance Recall@10, {direction}, trained"] = entry["Recall@10"]["value"]
         named[f"instance Recall@10, {direction}, chance"] = chance
+        for stage in ("handmade", "frozen"):
+            if stage in retrieval["instance"]:
+                value = retrieval["instance"][stage][direction]["Recall@10"]["value"]
+                named[f"instance Recall@10, {direction}, {stage}"] = value
     return named
 
 
@@ -75,10 +87,15 @@ def main() -> None:
     parser.add_argument("catalogue", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--preset", choices=PRESETS, default="tiny")
+    parser.add_argument("--baselines", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     catalogue = Catalogue.open(arguments.catalogue)
-    found = [measure(catalogue, arguments.out, arguments.first + s) for s in range(arguments.seeds)]
+    found = [
+        measure(catalogue, arguments.out, seed, arguments.preset, arguments.baselines)
+        for seed in range(arguments.first, arguments.first + arguments.seeds)
+    ]
     summary = summarise([rows(results) for results in found])
     facts = [results["provenance"] for results in found]
     write_json(arguments.out / "summary.json", {"provenance": facts, "figures": summary})

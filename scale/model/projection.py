@@ -39,8 +39,11 @@ class Projection(nn.Module):
     """Pooled features f_m of one modality (R, (K + 1) D), from its input tokens.
 
     x = A [z; t] with z the standardised mean of the token vectors (audio: also their standard
-    deviation), t the TF-IDF of the word pieces of a table (and of a title without vectors), and
-    A the principal components of the training split; then f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))], u(v) = v / |v|.
+    deviation), t the TF-IDF of the word pieces of a table (and of a title without vectors), and A
+    the principal components of the training split; then, with u(v) = v / |v|,
+
+        f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))].
+
     A and W are buffers, set by `fit_projections`.
     """
 
