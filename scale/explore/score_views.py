@@ -95,6 +95,24 @@ def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> 
     return f'<div class="row">{"".join(sides)}</div>{note}'
 
 
+def agreement_bars(
+    now_P: np.ndarray, before_P: np.ndarray, judged_P: np.ndarray | None, lang: Language
+) -> str:
+    """Return the percentile r of each pair as bars: by the model, and by cross-fitting if known."""
+    names = [pair_name(i, j, lang) for i, j in PAIRS]
+    colours = [_blend(i, j) for i, j in PAIRS]
+    sides = {"xs_r_model": (now_P, before_P)}
+    if judged_P is not None:
+        sides["xs_r_judged"] = (judged_P, judged_P)
+    found = [
+        f'<div class="side" data-bars="{key}"><h4>{label(key, lang)}</h4>'
+        f"{bar_rows(names, new_P.tolist(), old_P.tolist(), colours, 0.0, 1.0)}</div>"
+        for key, (new_P, old_P) in sides.items()
+    ]
+    note = "xs_r_note" if judged_P is None else "xs_r_trained"
+    return f'<div class="row">{"".join(found)}</div>{note_html(label(note, lang))}'
+
+
 def _known(outputs: ProductOutputs) -> np.ndarray:
     """Return S', with NaN for missing modalities."""
     both_MM = outputs.present_M[:, None] & outputs.present_M[None, :]

@@ -1,11 +1,12 @@
 """The score explorer: change the modalities of one product and read the effect on S'."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import ipywidgets
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from scale.explore import score_views as views
@@ -33,6 +34,7 @@ from scale.studies.single_product import (
     nearest_products,
     product_outputs,
 )
+from scale.training.cross_fit import pair_percentiles, read_agreement
 from scale.training.logging import read_score_means
 from scale.viz.scores import score_matrices
 from scale.viz.words import Language, label
@@ -183,8 +185,9 @@ MODEL_NAMES = {"untrained": "untrained", "best": "xs_best", "last": "xs_last"}
 
 class ScoreExplorer(Panel):
     """Switch modalities of a product off, add noise, or take them from another product; compare
-    contents, S, softmax(S), S' and its form in the authors' code, the 15 weights, the sequence of
-    the joint transformer, and the five nearest products, before and after.
+    contents, S, softmax(S), S' and its form in the authors' code, the 15 weights, the agreement
+    among the other products, the sequence of the joint transformer, and the five nearest products,
+    before and after.
 
     The model runs on the changed product (`ProductEditor`) after every move.
     """
@@ -245,6 +248,7 @@ class ScoreExplorer(Panel):
 
     def _make_panes(self) -> None:
         self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
+        self.agreement = ClickableHtml()
         self.near_before = ClickableHtml(picked=self._choose)
         self.near_now = ClickableHtml(picked=self._choose)
         self.near_note, self.training = ClickableHtml(), ClickableHtml()
@@ -255,7 +259,7 @@ class ScoreExplorer(Panel):
         near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
         return [
-            *(self.picker, top, contents, self.matrices, self.bars),
+            *(self.picker, top, contents, self.matrices, self.bars, self.agreement),
             *(near, self.near_note, self.policy, self.jct, *training),
         ]
 
@@ -293,6 +297,7 @@ class ScoreExplorer(Panel):
         self._outputs = now
         self.matrices.html = views.matrices(now, self.lang)
         self.bars.html = views.weight_bars(now, before, self.lang)
+        self._show_agreement(row, now, before)
         self._show_jct(now, before)
         self._show_nearest(row, now, before)
         self._show_training(now)
@@ -312,6 +317,29 @@ class ScoreExplorer(Panel):
         donor = self.source.data.ids[content.donor] if other else ""
         tile = Tile(modality, content, clean, donor, playing)
         return tile.html(self.source.data.config, self.lang)
+
+    def _show_agreement(self, row: int, now: ProductOutputs, before: ProductOutputs) -> None:
+        """Show the percentile of each pair's cosine among the other products."""
+        now_P, before_P = (self._percentiles(row, outputs) for outputs in (now, before))
+        judged_P = self._judged.get(self.source.data.ids[row])
+        self.agreement.html = views.agreement_bars(now_P, before_P, judged_P, self.lang)
+
+    def _percentiles(self, row: int, outputs: ProductOutputs) -> np.ndarray:
+        features = self.models.features(self.model.value)
+        pooled_NMD, present_NM = features.pooled_NMD.copy(), features.present_NM.copy()
+        pooled_NMD[row], present_NM[row] = outputs.pooled_MD, outputs.present_M
+        arrays = pooled_NMD, present_NM, self.source.data.content_id_NM
+        r_1P = pair_percentiles(*map(torch.from_numpy, arrays), slice(row, row + 1))
+        return r_1P[0].numpy()
+
+    @cached_property
+    def _judged(self) -> dict[str, np.ndarray]:
+        """Cross-fitted r_P of the run's training products by id; empty without the file."""
+        try:
+            found = read_agreement(self.source.run.folder.agreement)
+        except ValueError:
+            return {}
+        return dict(zip(found.ids, found.r_NP, strict=True)) if found else {}
 
     def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
         head = f"<h4>{self.word('xs_jct')}</h4>"

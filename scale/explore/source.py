@@ -197,6 +197,7 @@ class CheckpointModels:
         """The checkpoint of `source.run.model`."""
         self.names = tuple(dict.fromkeys([UNTRAINED, *self.steps, self.shown]))
         self.under = lru_cache(8)(self._under)
+        self.features = lru_cache(4)(self._features)
         self.index = lru_cache(4)(self._index)
         self._model = lru_cache(4)(self._load)
 
@@ -208,8 +209,14 @@ class CheckpointModels:
         """Return the search index of the products, embedded by a model."""
         if name == self.shown:
             return self._source.index
-        found = embed_dataset(self._model(name), self._source.data, progress=False).product()
+        found = self.features(name).product()
         return SearchIndex.build(found.emb_ND, found.ids)
+
+    def _features(self, name: str) -> Embeddings:
+        """Return the features of every product and modality, by a model."""
+        if name == self.shown:
+            return self._source.embeddings
+        return embed_dataset(self._model(name), self._source.data, progress=False)
 
     def _load(self, name: str) -> ScaleModel:
         if name == self.shown:

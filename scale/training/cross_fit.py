@@ -79,7 +79,9 @@ PAIR_NAMES = tuple(f"{MODALITIES[i]}-{MODALITIES[j]}" for i, j in PAIRS)
 """Columns of agreement.parquet."""
 
 
-def pair_percentiles(pooled_NMD: Tensor, present_NM: Tensor, content_id_NM: Tensor) -> Tensor:
+def pair_percentiles(
+    pooled_NMD: Tensor, present_NM: Tensor, content_id_NM: Tensor, anchors: slice | None = None
+) -> Tensor:
     """Return r_NP, the percentile of each product's own cosine among the other products.
 
     r = (share of products b with cos(z_ai, z_bj) < c + share with cos(z_bi, z_aj) < c) / 2 with the
@@ -90,16 +92,18 @@ def pair_percentiles(pooled_NMD: Tensor, present_NM: Tensor, content_id_NM: Tens
         pooled_NMD: features of any scale; values of missing modalities are ignored.
         present_NM: True where the product has the modality.
         content_id_NM: number of each distinct content; -1 where missing.
+        anchors: products whose percentiles are computed, among all N; None: all.
 
     Returns:
-        r_NP in [0, 1]; NaN where the product lacks one of the two modalities.
+        r_NP in [0, 1], a row per anchor; NaN where the product lacks one of the two modalities.
     """
+    first, last, _ = (anchors or slice(None)).indices(len(pooled_NMD))
     unit_NMD = normalize(to_float32(pooled_NMD).masked_fill(~present_NM[:, :, None], 0.0), dim=-1)
     found = [
-        _percentiles(unit_NMD, present_NM, content_id_NM, slice(at, at + ANCHORS))
-        for at in range(0, len(unit_NMD), ANCHORS)
+        _percentiles(unit_NMD, present_NM, content_id_NM, slice(at, min(at + ANCHORS, last)))
+        for at in range(first, last, ANCHORS)
     ]
-    both_NP = present_NM[:, LEFT] & present_NM[:, RIGHT]
+    both_NP = (present_NM[:, LEFT] & present_NM[:, RIGHT])[first:last]
     return torch.cat(found).masked_fill(~both_NP, float("nan"))
 
 

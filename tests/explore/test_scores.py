@@ -23,6 +23,7 @@ from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
 from scale.studies.noise import KINDS, Noise, apply_noise
 from scale.studies.single_product import ProductEditor, product_outputs
+from scale.training.cross_fit import pair_percentiles
 from scale.training.logging import SCORES, read_score_means
 from scale.training.run import RunFolder, TrainedRun
 
@@ -390,3 +391,28 @@ def test_media_uris_contain_frames_and_samples():
 
 def _wave_of(uri):
     return wave.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+def test_agreement_is_the_percentile_among_the_products(explorer, source):
+    row, both = explorer.picker.row, source.embeddings
+    expected_NP = pair_percentiles(
+        *map(torch.from_numpy, (both.pooled_NMD, both.present_NM, source.data.content_id_NM))
+    )
+    shown = bars(explorer.agreement.html, "xs_r_model")
+    np.testing.assert_allclose([value for value, _ in shown], expected_NP[row], atol=0.0051)
+    assert "xs_r_judged" not in explorer.agreement.html
+    explorer.columns["image"].mismatch.value = True
+    explorer.flush()
+    changes = [change for _, change in bars(explorer.agreement.html, "xs_r_model")]
+    for (i, j), change in zip(PAIRS, changes, strict=True):
+        assert np.isnan(change) or INDEX["image"] in (i, j) or change == 0
+    assert any(abs(change) > 0.01 for change in changes)
+
+
+def test_cross_fitted_agreement_of_a_training_product_is_shown_beside_it(explorer, source):
+    name = source.data.ids[explorer.picker.row]
+    explorer._judged[name] = np.linspace(0.1, 1.0, 10)
+    explorer.changed()
+    explorer.flush()
+    shown = [value for value, _ in bars(explorer.agreement.html, "xs_r_judged")]
+    np.testing.assert_allclose(shown, np.linspace(0.1, 1.0, 10), atol=0.0051)

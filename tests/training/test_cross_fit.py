@@ -13,6 +13,7 @@ from torch.nn.functional import cosine_similarity
 
 from scale.config import Config, LossConfig, TrainConfig
 from scale.data.batch import ProductBatch, Tokens
+from scale.data.normaliser import Normaliser
 from scale.losses.contrastive import LEFT, RIGHT
 from scale.modalities import INDEX, PAIRS
 from scale.training import cross_fit as module
@@ -176,7 +177,7 @@ JUDGING = Config(
 class HiddenFactors:
     """Products whose picture, clip and sound are linear in three hidden numbers."""
 
-    tokenizer, fingerprint = SmallTokenizer(), "hidden"
+    tokenizer, fingerprint, normaliser = SmallTokenizer(), "hidden", Normaliser({}, {})
 
     def __init__(self, count=96, wrong=()):
         random = np.random.default_rng(0)
