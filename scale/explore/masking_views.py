@@ -338,8 +338,8 @@ def _names(
         return {g: "".join(piece.removeprefix("##") for piece in p) for g, p in words.items()}
     if place.modality == "table":
         return {group: entries[group] for group in groups}
-    if place.modality == "audio":
-        config = source.data.config
+    config = source.data.config
+    if place.modality == "audio" and not config.backbone("audio"):
         step = hop_length(config) / config.sample_rate
         return {g: label("xm_time", lang, start=g * step, end=(g + 1) * step) for g in groups}
     key = "xm_region" if place.modality == "image" else "xm_frame"
@@ -371,6 +371,8 @@ def _picture(source: ExplorerSource, place: ProductModality, length: int) -> str
     if features == "file" or (place.modality == "image" and features not in ("patches", "hog")):
         return ""
     if place.modality == "audio":
+        if config.backbone("audio"):
+            return ""
         return png_uri(mel_pixels(_features(source, place)))
     try:
         media = load_media(place.modality, path, config)

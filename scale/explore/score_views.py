@@ -4,7 +4,7 @@ M modalities (five); T frames, H, W, C height, width and colours of a picture, S
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
 from html import escape
@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.colors import Colormap, Normalize
 
 from scale.config import FeatureConfig
+from scale.data.backbones import audio_rate
+from scale.data.features import log_mel
 from scale.explore.markup import (
     bar_rows,
     heat_table,
@@ -297,9 +299,13 @@ def _clip(frames_THWC: np.ndarray, place_T: np.ndarray, playing: bool, lang: Lan
 
 
 def _sound(content: ModalityContent, config: FeatureConfig, lang: Language) -> str:
-    """Return the log-mel spectrogram that the model receives, and a player."""
-    name = label("audio", lang)
-    sound = sound_uri(content.shown, config.sample_rate)
-    picture = png_uri(mel_pixels(content.sequence))
+    """Return the log-mel spectrogram, which the model receives unless its features come from a
+    frozen model, and a player."""
+    name, rate = label("audio", lang), audio_rate(config)
+    sound = sound_uri(content.shown, rate)
+    mel_LF = content.sequence
+    if config.backbone("audio"):
+        mel_LF = log_mel(content.shown, replace(config, sample_rate=rate))
+    picture = png_uri(mel_pixels(mel_LF))
     player = f'<audio controls preload="none" aria-label="{name}" src="{sound}"></audio>'
     return f'<img class="mel" alt="{name}" src="{picture}">{player}'

@@ -11,6 +11,7 @@ from scale.data.catalogue import Catalogue
 from scale.data.shards.reader import ShardDataset
 from scale.data.shards.writer import write_shards
 from scale.explore.masking import MaskingExplorer
+from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
 from scale.losses.masking import WordPieces, mask_batch
 from scale.modalities import MODALITIES, TASKS
@@ -148,6 +149,12 @@ def test_the_masking_explorer_shows_losses_and_says_why_there_are_no_words(run, 
     assert "no words to predict" in explorer.answer.html
     with pytest.raises(ValueError, match="vectors of a frozen model"):
         explorer.picture()
+    explorer.task.value = "MAM"
+    explorer.flush()
+    assert "contain no colours" in explorer.answer.html
+    with pytest.raises(ValueError, match="no spectrogram to draw"):
+        explorer.picture()
+    assert "audio" in ScoreExplorer(source, "p01").summary()
     with pytest.raises(ValueError, match="vectors of a frozen model"):
         mask_words(source.data, ["red"])
     assert mask_entities(source.data, ["kind"]).targets["table"].shape[1] == 16

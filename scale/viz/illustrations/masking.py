@@ -161,7 +161,12 @@ def mask_audio(
     lang: Language = "en",
     guesses: Sequence[str] = ("with", "without", "nearest"),
 ) -> Figure:
-    """Draw masked time frames of log-mel, a column per product, time to the right, pitch up."""
+    """Draw masked time frames of log-mel, a column per product, time to the right, pitch up.
+
+    Raises ValueError if the features are those of a frozen model.
+    """
+    source = config.audio_features
+    require(not config.backbone("audio"), f"features {source!r} are no spectrogram to draw")
     versions = ("truth", "hidden", *guesses)
     figure, axes, boxes = _columns(rows, versions, 62.0, "mask_audio_title", lang)
     for (_, found), column in zip(rows, boxes, strict=True):
