@@ -10,10 +10,10 @@ Q queries, L length of a sequence.
 import hashlib
 import io
 import json
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import combinations
@@ -42,8 +42,6 @@ from scale.evaluation.retrieval import (
 )
 from scale.files import hash_code
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
-
-log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -76,7 +74,7 @@ DEFINITIONS = {
     "and spread of 64 log-mel bands for a sound",
     "frozen": "means over the tokens of the run's frozen features, standardised on train; mean and "
     "spread where they come from no backbone (log-mel, HOG, pixels); TF-IDF where title or table "
-    "are word pieces. settings.frozen.vectors names the source of each modality",
+    "are word pieces. baselines.frozen.vectors names the source of each modality",
     "handmade, frozen: retrieval.category": "cosine of the modalities' unit vectors side by side, "
     f"each reduced to at most {COMPONENTS} principal components of train",
     "handmade, frozen: retrieval.instance": "regularised canonical correlation analysis, fitted "
@@ -174,18 +172,20 @@ def _tfidf(train: list[str], texts: list[str]) -> Singles:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    def fitted(min_df: int) -> list[TfidfVectorizer]:
-        common = {"sublinear_tf": True, "max_features": TERMS, "min_df": min_df}
-        words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **common)
-        characters = TfidfVectorizer(ngram_range=(2, 4), analyzer="char_wb", **common)
-        return [words.fit(train), characters.fit(train)]
+    def fitted(**settings: Any) -> list[TfidfVectorizer]:
+        for min_df in (2, 1):
+            terms = TfidfVectorizer(
+                sublinear_tf=True, max_features=TERMS, min_df=min_df, **settings
+            )
+            with suppress(ValueError):  # No term is left, e.g. of titles without letters.
+                return [terms.fit(train)]
+        return []
 
-    try:
-        terms = fitted(2)
-    except ValueError:  # No term is in two products.
-        terms = fitted(1)
+    words = fitted(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
+    terms = [*words, *fitted(ngram_range=(2, 4), analyzer="char_wb")]
     x_RF = hstack([each.transform(train) for each in terms]).tocsr()
-    svd = TruncatedSVD(min(COMPONENTS, min(x_RF.shape) - 1), random_state=0).fit(x_RF)
+    size = max(1, min(COMPONENTS, min(x_RF.shape) - 1))
+    svd = TruncatedSVD(size, random_state=0).fit(x_RF)
     reduced = svd.transform(hstack([each.transform(texts) for each in terms]).tocsr())
     return reduced.astype(np.float32)
 
@@ -493,7 +493,6 @@ class Baseline:
 def fit_baseline(
     vectors: Vectors,
     arrays: Mapping[str, ProductArrays],
-    seed: int = 0,
     cache: FeatureCache | None = None,
 ) -> Baseline:
     """Fit CCA of all pairs and logistic regression on `train`, with settings selected on `val`.
@@ -506,11 +505,11 @@ def fit_baseline(
             and contents; their features are not used.
     """
     cache = cache or FeatureCache()
-    key = _key(["baseline", _code(), _fingerprint(vectors, arrays), seed])
-    return _unpack(cache.get_or_compute(key, lambda: _pack(_fit(vectors, arrays, seed))))
+    key = _key(["baseline", _code(), _fingerprint(vectors, arrays)])
+    return _unpack(cache.get_or_compute(key, lambda: _pack(_fit(vectors, arrays))))
 
 
-def _fit(vectors: Vectors, arrays: Mapping[str, ProductArrays], seed: int) -> Baseline:
+def _fit(vectors: Vectors, arrays: Mapping[str, ProductArrays]) -> Baseline:
     vectors = {m: _principal(by_part) for m, by_part in vectors.items()}
     pairs = [pair for pair in combinations(MODALITIES, 2) if set(pair) <= vectors.keys()]
     fits = {pair: found for pair in pairs if (found := _fit_pair(vectors, arrays, pair))}
@@ -532,9 +531,7 @@ def _fit(vectors: Vectors, arrays: Mapping[str, ProductArrays], seed: int) -> Ba
         examples.append(Examples(emb_ND, _usable_labels(arrays[name])))
     predicted: tuple[str, ...] = ()
     if len(set(examples[0].known_labels())) > 1:
-        probe = linear_probe(
-            *examples, STRENGTHS, seed, standardise=False, default=STRENGTH_DEFAULT
-        )
+        probe = linear_probe(*examples, STRENGTHS, standardise=False, default=STRENGTH_DEFAULT)
         predicted, settings["linear_probe"] = probe.predicted, probe.settings
     alt = {m: by_part["alt"] for m, by_part in units.items() if "alt" in by_part}
     test = {m: by_part["test"] for m, by_part in units.items()}

@@ -106,7 +106,7 @@ def evaluate_run(
         for stage, model in models.items()
     }  # fmt: skip
     test = {stage: by_split["test"] for stage, by_split in arrays.items()}
-    others = _baselines(splits, arrays["trained"], seed, cache, progress) if baselines else {}
+    others = _baselines(splits, arrays["trained"], cache, progress) if baselines else {}
     tables = {name: found.retrievals(test["trained"]) for name, found in others.items()}
     vectors = {"untrained": test["untrained"].embedding()[0]}
     vectors |= {name: found.embed(test["trained"].present_NM)[0] for name, found in others.items()}
@@ -190,7 +190,6 @@ def _embeddings(
 def _baselines(
     splits: Splits,
     arrays: dict[str, ProductArrays],
-    seed: int,
     cache: FeatureCache | None,
     progress: bool,
 ) -> dict[str, Baseline]:
@@ -205,7 +204,7 @@ def _baselines(
     ):
         started = time.perf_counter()
         vectors, sources = made(parts, cache)
-        baseline = fit_baseline(vectors, arrays, seed, cache)
+        baseline = fit_baseline(vectors, arrays, cache)
         seconds = round(time.perf_counter() - started, 1)
         settings = {"vectors": sources, **baseline.settings, "seconds": seconds}
         found[name] = replace(baseline, settings=settings)

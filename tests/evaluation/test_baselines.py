@@ -273,6 +273,10 @@ def test_vectors_are_those_of_the_products_and_fitted_on_train(parts, tmp_path):
                 assert np.isfinite(x_RF).all()
             if m not in ("text", "table"):
                 np.testing.assert_allclose(by_part["train"].mean(0), 0, atol=1e-5)
+    signs = {name: replace(part, products=tuple(
+                 replace(p, text="!?"[n % 2]) for n, p in enumerate(part.products)
+             )) for name, part in parts.items()}  # fmt: skip
+    assert len(np.unique(handmade_vectors(signs, cache)[0]["text"]["test"].round(4), axis=0)) == 2
     assert made["frozen"][1]["text"] == "TF-IDF, in place of word pieces"
     assert made["frozen"][1]["audio"] == "mean and spread of logmel"
     other = replace(parts["test"], products=tuple(
