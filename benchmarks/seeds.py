@@ -57,9 +57,11 @@ def rows(results: dict) -> dict[str, float | None]:
                 named[f"linear probe {metric}, {stage}"] = probe[stage][metric]["value"]
     for stage, entry in retrieval["instance_mean"].items():
         named[f"mean Recall@10 over directions, {stage}"] = entry["Recall@10"]["value"]
-    for other, entry in retrieval["instance_differences"].items():
-        value = entry[MEAN]["Recall@10"]["value"]
-        named[f"mean Recall@10 over directions, trained minus {other}"] = value
+    for name, entry in retrieval["instance_differences"]["trained"].items():
+        if name.endswith(f" {MEAN}"):
+            other = name.removeprefix("trained - ").removesuffix(f" {MEAN}")
+            value = entry["Recall@10"]["value"]
+            named[f"mean Recall@10 over directions, trained minus {other}"] = value
     for direction, entry in retrieval["instance"]["trained"].items():
         chance = retrieval["instance"]["chance"][direction]["Recall@10"]["value"]
         named[f"instance Recall@10, {direction}, trained"] = entry["Recall@10"]["value"]
