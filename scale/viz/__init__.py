@@ -115,7 +115,7 @@ __getattr__, __dir__, __all__ = attach(
             "sized_designs",
             "streams",
         ],
-        "noise": ["noise_sheet"],
+        "noise": ["agreement_histogram", "noise_sheet"],
         "products": ["contact_sheet", "product_card"],
         "registry": ["FIGURES"],
         "retrieval": ["direction_matrix", "retrieval_bars", "retrieval_sheet"],

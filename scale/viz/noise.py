@@ -7,6 +7,7 @@ bands, L time frames. Lengths are points of the `paper` style.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,9 +20,10 @@ from scale.data.product import Product
 from scale.modalities import INDEX, MODALITIES
 from scale.studies.damage import TEXT_DAMAGE, DamageStep, damage_signal
 from scale.studies.noise import Noise, apply_noise
+from scale.training.cross_fit import right_probability
 from scale.viz import tiles, typeset
 from scale.viz.registry import Sources, figure, most_complete
-from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, shade, tint
+from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, new_figure, shade, tint
 from scale.viz.tiles import DECIBELS, Box, log_mel
 from scale.viz.words import Language, label
 
@@ -249,3 +251,37 @@ def draw_noise(sources: Sources, lang: Language) -> Figure:
     products, row = sources.test.products, most_complete(sources.test)
     other = next(p for k, p in enumerate(products) if k != row and p.image is not None)
     return noise_sheet(products[row], other, lang, sources.seed)
+
+
+@drawn
+def agreement_histogram(
+    agreement_N: np.ndarray, right_N: np.ndarray, lang: Language = "en"
+) -> Figure:
+    """Draw the agreement of right and of wrong contents, and the estimated probability of a right
+    one (`training.cross_fit.right_probability`), which does not use the truth.
+
+    Args:
+        agreement_N: percentiles, or their means, in [0, 1]; NaN is left out.
+        right_N: whether each content is right.
+    """
+    known_N = ~np.isnan(agreement_N)
+    agreement_N, right_N = agreement_N[known_N], right_N[known_N]
+    figure = new_figure(5.2, 2.6)
+    axes = figure.add_subplot()
+    good, bad = category_colours(2)
+    sides = {"agreement_right": (right_N, good), "agreement_wrong": (~right_N, bad)}
+    axes.hist(
+        [agreement_N[chosen_N] for chosen_N, _ in sides.values()], np.linspace(0, 1, 21),
+        stacked=True, color=[colour for _, colour in sides.values()],
+        label=[label(key, lang) for key in sides],
+    )  # fmt: skip
+    axes.set(xlabel=label("agreement", lang), ylabel=label("agreement_count", lang), xlim=(0, 1))
+    order_N = np.argsort(agreement_N)
+    right = right_probability(torch.from_numpy(agreement_N)).numpy()
+    beside = axes.twinx()
+    beside.plot(agreement_N[order_N], right[order_N], color=shade(0.8),
+                label=label("agreement_probability", lang))  # fmt: skip
+    beside.set(ylim=(0, 1.05), ylabel=label("agreement_probability", lang))
+    beside.grid(visible=False)
+    axes.legend(loc="upper left")
+    return figure
