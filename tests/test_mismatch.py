@@ -9,9 +9,10 @@ import pytest
 
 import scale
 from scale.cli import main
+from scale.commands.demo import examine_catalogue
 from scale.data.catalogue import with_splits
 from scale.inference import mismatch as module
-from scale.inference.mismatch import Mismatches, find_mismatches, planted_precision
+from scale.inference.mismatch import describe_shares, find_mismatches, planted_precision
 from scale.modalities import INDEX
 from scale.training.cross_fit import percentiles_of
 
@@ -78,11 +79,17 @@ def test_the_owner_is_named_by_a_model_that_was_not_trained_on_the_listed(judged
 
 
 def test_shares_and_recommendation():
-    frame = pd.DataFrame({"id": ["a"], "judged": ["cross-fitted"]})
-    few, many = (Mismatches(frame, {"text": s, "image": 0.1}) for s in (0.1, 0.5))
-    assert "weight-by agreement" in str(many)
-    assert "weight-by agreement" not in str(few)
-    assert "text 50%, image 10%" in str(many)
+    few, many = (describe_shares({"text": s, "image": 0.1}) for s in (0.1, 0.5))
+    assert "weight-by agreement" in many
+    assert "weight-by agreement" not in few
+    assert "text 50%, image 10%" in many
+
+
+def test_doctor_estimates_the_share_of_wrong_contents(judged, small_catalogue):
+    run, shop, *_ = judged
+    check = examine_catalogue(run.folder.folder, small_catalogue)
+    assert check.passed
+    assert check.detail == describe_shares(find_mismatches(run, shop, 1, progress=False).shares)
 
 
 def test_run_returns_the_frame(judged):

@@ -260,6 +260,32 @@ scale.plot.scores_over_time(run)
 # (`loss.weight_on = "none"`), which is our default because no study of ours found S′ to be better. The order of
 # the pairs is a by-product of InfoNCE. Notebook 11 presents those studies.
 #
+# ## Agreement compared with other products
+#
+# S compares a product's modalities with each other only. Is a cosine of 0.5 high or low? That depends on what *other*
+# products reach. The **agreement** (一致性) $r_{ij}$ is the share of other products $b$ whose cosine with this product
+# is lower than its own, mean of both directions. For a wrong pair it is 1/2 on average, for a right one near 1. All
+# test products were unknown to the model, which matters: a model memorises its training pairs, wrong ones too
+# (notebook 11). We exchange the sounds of all products and compare S and r before and after.
+
+# %%
+found = scale.evaluation.embed_dataset(run.model, test, device=device(), progress=False)
+pooled_NMD, present_NM = torch.from_numpy(found.pooled_NMD), torch.from_numpy(found.present_NM)
+content_NM = torch.from_numpy(test.content_id_NM)
+has_N = present_NM[:, 4].nonzero().squeeze(1)
+wrong_NMD = pooled_NMD.clone()
+wrong_NMD[has_N, 4] = pooled_NMD[has_N.roll(1), 4]  # the sound of the product before
+sounds = [p for p, pair in enumerate(scale.PAIRS) if 4 in pair]
+for name, features_NMD in (("right", pooled_NMD), ("wrong", wrong_NMD)):
+    r_NP = scale.training.pair_percentiles(features_NMD, present_NM, content_NM)[:, sounds]
+    S_N4 = inter_modality_scores(features_NMD, present_NM).cosine_BMM[has_N, 4, :4]
+    print(f"{name} sound: S {approx(S_N4[S_N4 != 0].mean())}, r {approx(r_NP.nanmean())}")
+assert abs(r_NP.nanmean() - 0.5) < 0.1
+
+# %% [markdown]
+# S falls as well, but from where to where depends on the pair and the model; r of a wrong pair is 1/2 whatever the
+# model. The panel below shows it under the weights.
+#
 # ## Try it yourself
 #
 # The panel below runs the model after every change. Switch the sound off; blur the picture; take the title from

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from scale.config import Config, tiny
 
@@ -54,6 +56,9 @@ class Doctor:
     """Catalogue of the batch; default: the sample shop."""
     steps: int = 120
     """Training steps on the batch."""
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Run folder: also estimate the share of wrong contents in the catalogue, which takes several
+    short trainings, and recommend weights."""
 
     def run(self) -> None:
         """Print a line per check. Raises RuntimeError if a check fails."""
@@ -65,6 +70,8 @@ class Doctor:
             for check in checks:
                 print(check)
                 failed += not check.passed
+        if self.run_folder is not None:
+            print(examine_catalogue(self.run_folder, folder))
         if failed:
             raise RuntimeError(f"{failed} checks failed (lines that begin with FAIL)")
 
@@ -99,6 +106,15 @@ def examine_installation() -> Iterator[Check]:
     device = make_accelerator("auto", "no").device
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     yield Check("device", True, f"{name}, {torch.get_num_threads()} CPU threads")
+
+
+def examine_catalogue(run: Path, catalogue: Path) -> Check:
+    """Estimate the share of wrong contents (training/cross_fit.py). Never fails."""
+    import scale
+    from scale.inference.mismatch import describe_shares, estimate_shares
+
+    shares = estimate_shares(scale.load(run), scale.open(catalogue))
+    return Check("agreement of the modalities", True, describe_shares(shares))
 
 
 def overfit_one_batch(

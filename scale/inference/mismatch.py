@@ -5,6 +5,7 @@ N products, T products of split train, M modalities (five), P pairs (ten), D wid
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,21 +50,40 @@ class Mismatches:
     shares: dict[str, float]
     """By modality, see `wrong_shares`."""
 
-    @property
-    def noisy(self) -> bool:
-        """Whether weights by agreement are recommended."""
-        return sum(self.shares.values()) > NOISY * max(1, len(self.shares))
-
     def __str__(self) -> str:
-        shares = ", ".join(f"{m} {share:.0%}" for m, share in self.shares.items())
-        lines = [f"estimated share of wrong contents, at most: {shares}"]
-        if self.noisy:
-            lines.append(
-                "many pairs seem to be wrong: train with --loss.weight-by agreement, or repair the "
-                "products below"
-            )
         shown = self.frame.drop(columns="judged")
-        return "\n".join([*lines, shown.to_string(index=False, max_colwidth=40)])
+        lines = describe_shares(self.shares), shown.to_string(index=False, max_colwidth=40)
+        return "\n".join(lines)
+
+
+def describe_shares(shares: Mapping[str, float]) -> str:
+    """Return the estimated shares of wrong contents in words, with a recommendation if high."""
+    listed = ", ".join(f"{m} {share:.0%}" for m, share in shares.items())
+    text = f"estimated share of wrong contents, at most: {listed}"
+    if sum(shares.values()) > NOISY * len(shares):
+        text += "; high: train with --loss.weight-by agreement, or repair the products that "
+        text += "scale inspect --mismatch lists"
+    return text
+
+
+def estimate_shares(
+    run: TrainedRun,
+    catalogue: Catalogue,
+    *,
+    cache: FeatureCache | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Return the estimated share of wrong contents by modality, judged as `find_mismatches`."""
+    data = run.dataset(with_splits(catalogue), cache=cache)
+    return _shares(_agreement(run, data, progress)[0])
+
+
+def _shares(r_NP: NDArray[np.float64]) -> dict[str, float]:
+    """Return `wrong_shares` of the modalities that some product has in a pair."""
+    r_NP = torch.from_numpy(r_NP)
+    used_M = ~modality_agreement(r_NP).isnan().all(0)
+    found = zip(MODALITIES, wrong_shares(r_NP).tolist(), used_M.tolist(), strict=True)
+    return {m: share for m, share, used in found if used}
 
 
 def find_mismatches(
@@ -102,10 +122,7 @@ def find_mismatches(
     rows = rows[np.isfinite(lowest_N[rows].min(1))]
     columns = lowest_N[rows].argmin(1)
     others = _owners(run, data, rows, columns)
-    shares_M = wrong_shares(torch.from_numpy(r_NP)).tolist()
-    used_M = ~np.isnan(mean_NM).all(0)
-    shares = {m: s for m, s, used in zip(MODALITIES, shares_M, used_M, strict=True) if used}
-    return Mismatches(_frame(data, rows, columns, mean_NM, others, judged_N), shares)
+    return Mismatches(_frame(data, rows, columns, mean_NM, others, judged_N), _shares(r_NP))
 
 
 def _agreement(

@@ -7,7 +7,7 @@ import pytest
 
 from scale.modalities import MODALITIES
 from scale.studies.noise import KINDS, Noise
-from scale.viz.noise import CROWD, crowd_sources, noise_sheet
+from scale.viz.noise import CROWD, agreement_histogram, crowd_sources, noise_sheet
 from scale.viz.words import LABELS, label
 
 
@@ -45,3 +45,17 @@ def test_crowd_is_under_the_real_noise():
     swapped = crowd_sources([Noise("mismatch", "image", share=0.5)], 1)
     assert sorted(swapped) == own.tolist()
     assert 10 < (swapped != own).sum() < 50
+
+
+@pytest.mark.parametrize(("look", "lang"), [("paper", "en"), ("dark", "zh")])
+def test_agreement_histogram_counts_right_and_wrong_contents(checked, look, lang):
+    random = np.random.default_rng(0)
+    agreement_N = np.concatenate([random.beta(9, 1, 300), random.beta(4, 4, 100), [np.nan] * 5])
+    right_N = np.arange(405) < 300
+    figure, texts = checked(agreement_histogram, look, agreement_N, right_N, lang)
+    assert {label(f"agreement_{key}", lang) for key in ("right", "wrong")} <= set(texts)
+    bars = figure.axes[0].containers
+    assert [round(sum(bar.get_height() for bar in side)) for side in bars] == [300, 100]
+    (line,) = figure.axes[1].lines
+    assert (np.diff(line.get_ydata()) >= -1e-9).all()
+    assert line.get_ydata()[-1] > 0.9
