@@ -218,6 +218,8 @@ def _share(row: dict[str, float], first: dict[str, float], name: str) -> Estimat
 
 def _weighting(loss: LossConfig, terms: dict[str, str]) -> str:
     """Return the description of the run's loss weights."""
+    if loss.weight_by == "agreement":
+        return terms["agreement"]
     if loss.weight_on == "none":
         return terms["none"]
     if loss.weight_by == "posterior":

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
-from scale.config import ModelConfig, base
+from scale.config import LossConfig, ModelConfig, base
 from scale.losses.masking import WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES, PAIRS, SPECS
@@ -363,17 +363,24 @@ def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
     masked = mask_batch(batch, run.config.mask, pieces, (0, 0), run.config.loss.tasks)
     with torch.no_grad():
         found = scale_loss(run.untrained().eval()(masked.batch, masked.hidden), masked,
-                           run.config.loss)  # fmt: skip
+                           _without_agreement(run.config.loss))  # fmt: skip
     losses = {name: float(v) for name, v in found.losses.items() if name != "contrastive"}
     guess_P = found.pairs.valid_BP.sum(0).clamp(min=1).log()
     return loss_terms(found.pairs.mean_P(), guess_P, losses, lang)
+
+
+def _without_agreement(config: LossConfig) -> LossConfig:
+    """Replace weights by agreement, which belong to products of the training, by uniform ones."""
+    if config.weight_by != "agreement":
+        return config
+    return replace(config, weight_by="scores", weight_on="none")
 
 
 @figure("total_loss")
 def draw_total_loss(sources: Sources, lang: Language) -> Figure:
     """Draw the losses of a training batch after training, as weighted by the run's config."""
     run, data = sources.run, sources.train
-    config, batch = run.config.loss, data.collate(range(min(64, len(data))))
+    config, batch = _without_agreement(run.config.loss), data.collate(range(min(64, len(data))))
     pieces = WordPieces.of(data.tokenizer)
     masked = mask_batch(batch, run.config.mask, pieces, (0, 0), config.tasks)
     with torch.no_grad():
