@@ -29,6 +29,8 @@ from scale.data.weights import local_name, packaged_identity
 
 PICTURES, TEXTS = 32, 64
 """Values per forward pass: images and frames (or sounds), texts."""
+PICTURES_ON_CPU = 8
+"""With more, the activations of a convolutional model do not fit into the caches."""
 LOADED = 4
 """Models that stay in memory after use; on the CPU."""
 UNREADABLE = (RuntimeError, ValueError, OSError, KeyError, TypeError, ImportError, SafetensorError)
@@ -185,9 +187,10 @@ class VisualBackbone(Backbone):
     ) -> list[np.ndarray]:
         """Return tokens_LF of each image, or vectors_TF of each clip."""
         pixels_NHWC = np.concatenate(prepared)
+        step = PICTURES_ON_CPU if self.device.type == "cpu" else PICTURES
         found = np.concatenate([
-            self._run(partial(self._features, modality, pixels_NHWC[at : at + PICTURES], config))
-            for at in range(0, len(pixels_NHWC), PICTURES)
+            self._run(partial(self._features, modality, pixels_NHWC[at : at + step], config))
+            for at in range(0, len(pixels_NHWC), step)
         ])  # fmt: skip
         if modality == "image":
             return list(found)
@@ -198,7 +201,7 @@ class VisualBackbone(Backbone):
     ) -> np.ndarray:
         values = torch.from_numpy(pixels_BHWC).to(self.device).float() / 255.0
         mean, spread = (torch.tensor(v, device=self.device) for v in (self.mean, self.spread))
-        inputs = ((values - mean) / spread).permute(0, 3, 1, 2).contiguous()
+        inputs = ((values - mean) / spread).permute(0, 3, 1, 2)
         image = modality == "image"
         found = self._tokens(inputs, config.image_grid) if image else self._pooled(inputs)
         return found.float().cpu().numpy()
@@ -276,6 +279,8 @@ class TimmBackbone(VisualBackbone):
         # Raises for a local folder whose weights are not safetensors.
         backbone_identity(name)
         super().__init__(name, load_timm(name), device)
+        # Convolutions then take about half the time, on the CPU too.
+        self.model.to(memory_format=torch.channels_last)
         settings = timm.data.resolve_model_data_config(self.model)
         own = settings["input_size"][-1]
         self.size = size or own
