@@ -9,7 +9,8 @@
 #   two-tower model (双塔模型) and SCALE, *measured*, not just drawn;
 # - the cost of each, by formula and by counting, against the number of tokens and modalities;
 # - a table of the masking, matching and contrastive losses of the named systems (UNITER, ViLBERT, CLIP, …);
-# - the reason why some of them can search a million products and others cannot.
+# - the reason why some of them can search a million products and others cannot;
+# - the contrastive losses that came after SCALE, each on three products.
 #
 # Paper: section 2 (related work) and 4.1. Code: `scale/studies/systems/`. About 25 seconds.
 
@@ -544,6 +545,161 @@ scale.plot.picture_words(pixels_HWC, codebook, reads_LL)
 # it needs only 1 % more. It has learned the look of pictures, but little about the content of titles: 720
 # products are far too few.
 #
+# ## What came after SCALE
+#
+# In all of these designs the towers meet in a loss, and in SCALE this loss compares **pairs**: ten InfoNCE
+# losses (notebook 01). Newer losses change one thing each. All of them are options of SCALE
+# (`scale pretrain --loss.contrast gram`), and missing modalities leave them as they leave the pairs. Here is
+# each of them on three products with text, picture and sound, whose features are three numbers of length 1.
+
+# %%
+z_BMD = torch.tensor([
+    [[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.6, 0.0, 0.8]],  # a mug: text, picture, sound
+    [[0.0, 1.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.8, 0.6]],  # a bell
+    [[0.0, 0.0, 1.0], [0.0, 0.6, 0.8], [0.8, 0.0, 0.6]],  # a lamp
+])  # fmt: skip
+text_BD, image_BD, audio_BD = z_BMD.unbind(1)
+pooled_BMD = torch.zeros(3, 5, 3)
+pooled_BMD[:, [0, 2, 4]] = z_BMD
+present_BM = torch.tensor([True, False, True, False, True]).expand(3, 5)
+text_image = scale.modalities.PAIRS.index((0, 2))
+cos_BB = text_BD @ image_BD.T
+cos_BB
+
+# %% [markdown]
+# Row 1: the mug's text has cosine 0.8 with its own picture, 0.6 with the bell's and 0 with the lamp's.
+#
+# **SigLIP** (2023) drops the softmax. Each cell of this table is a yes-or-no question of its own, answered by a
+# **sigmoid loss** (Sigmoid 损失): yes on the diagonal ($y$ = 1), no elsewhere ($y$ = −1), with a bias $b$ because
+# there are so many more noes.
+#
+# $$L = \frac1B \sum_{a,b} \log\left(1 + e^{-y_{ab}\,(\cos_{ab} / t \,+\, b)}\right)$$
+
+# %%
+t, bias = 0.1, -5.0
+sign_BB = 2 * torch.eye(3) - 1
+by_hand = torch.log1p(torch.exp(-sign_BB * (cos_BB / t + bias))).sum() / 3
+losses = scale.losses.siglip_losses(pooled_BMD, present_BM, t, bias)
+torch.testing.assert_close(losses.mean_P()[text_image], by_hand)
+print(f"SigLIP {by_hand:.3f}")
+
+# %% [markdown]
+# No logarithm contains a sum over the batch, so a huge batch can be computed in parts that do not wait for each
+# other.
+#
+# **RINCE** (2022) is for catalogues with wrong pairs: a **robust loss** (鲁棒损失). With $s = \cos / t$ and the
+# numbers $q$ and $\lambda$,
+#
+# $$L_a = -\frac{e^{q s_{aa}}}{q} + \frac{\left(\lambda \sum_b e^{s_{ab}}\right)^q}{q}$$
+#
+# The cell also measures the pull on an own pair that fits badly (logit −5, one other product at 0).
+
+# %%
+t, q, share = 0.3, 0.5, 0.1
+s_BB = cos_BB / t
+sums_2B = torch.stack([s_BB.exp().sum(1), s_BB.exp().sum(0)])  # both directions
+by_hand = (-(q * s_BB.diagonal()).exp() / q + (share * sums_2B) ** q / q).mean()
+losses = scale.losses.rince_losses(pooled_BMD, present_BM, t, q, share)
+torch.testing.assert_close(losses.mean_P()[text_image], by_hand)
+
+own = torch.tensor(-5.0, requires_grad=True)
+info_nce = -own + (own.exp() + 1).log()
+rince = -(q * own).exp() / q + (share * (own.exp() + 1)) ** q / q
+pulls = [-torch.autograd.grad(loss, own)[0] for loss in (info_nce, rince)]
+print(f"RINCE {by_hand:.3f}; pull on a misfit: InfoNCE {pulls[0]:.2f}, RINCE {pulls[1]:.2f}")
+
+# %% [markdown]
+# InfoNCE pulls hardest where a pair fits worst, which is right for hard pairs and wrong for wrong ones; RINCE
+# gives such a pair up.
+#
+# The others leave pairs behind. If text and sound are coin flips and the picture shows whether they differ
+# (XOR), all pairs are independent, and a loss of pairs can learn nothing. **Symile** (2024) therefore scores all
+# modalities at once, by the **multilinear inner product** (多线性内积): multiply their vectors number by number and
+# sum up. One modality after the other is the anchor, and its negatives combine modalities of other products:
+#
+# $$L_{a,\text{text}} = -\log \text{softmax}_b\left(\langle \text{text}_a, \text{image}_b, \text{audio}_{b+1} \rangle / t\right)_a$$
+
+# %%
+t, own_B = 0.5, torch.arange(3)
+names, terms = {"text": text_BD, "image": image_BD, "audio": audio_BD}, {}
+positive_B = z_BMD.prod(1).sum(1)  # 1 * 0.8 * 0.6 = 0.48 for the mug
+for anchor, anchor_BD in names.items():
+    first_BD, second_BD = (v for name, v in names.items() if name != anchor)
+    negative_BB = anchor_BD @ (first_BD * second_BD.roll(-1, 0)).T
+    score_BB = torch.where(torch.eye(3).bool(), positive_B, negative_BB)
+    logits_BB = 3**0.5 * score_BB / t  # times sqrt(D): see the docstring
+    terms[anchor] = -logits_BB.log_softmax(1).diagonal().mean()
+found_M = scale.losses.symile_losses(pooled_BMD, present_BM, t).mean_P()[[0, 2, 4]]
+torch.testing.assert_close(found_M, torch.stack(list(terms.values())))
+print("Symile", ", ".join(f"{anchor} {loss:.3f}" for anchor, loss in terms.items()))
+
+# %% [markdown]
+# With two modalities Symile is InfoNCE; with five, a product is a match only if all five agree, and one bad
+# sound spoils it.
+#
+# **GRAM** (2025) replaces the cosine by a **volume** (体积): that of the box that the vectors span, the square root
+# of the determinant of their **Gram matrix** (格拉姆矩阵) of cosines. It is 0 when they agree and 1 when they are
+# orthogonal; the mug's is 1 · 0.6 · 0.8 = 0.48. Text is the anchor, against the rest of another product.
+#
+# $$L_a = -\tfrac12 \log \text{softmax}_b(-V(\text{text}_a, \text{rest}_b) / t)_a - \tfrac12 \log \text{softmax}_b(-V(\text{text}_b, \text{rest}_a) / t)_a$$
+
+# %%
+t, V_BB = 0.1, torch.zeros(3, 3)
+for a in range(3):
+    for b in range(3):
+        vectors_MD = torch.stack([text_BD[a], image_BD[b], audio_BD[b]])
+        V_BB[a, b] = torch.linalg.det(vectors_MD @ vectors_MD.T).clamp(min=0).sqrt()
+by_hand = (-V_BB / t).log_softmax(1).diagonal() / -2 + (-V_BB / t).log_softmax(0).diagonal() / -2
+losses = scale.losses.gram_losses(pooled_BMD, present_BM, t)
+torch.testing.assert_close(losses.loss_BP[:, 0], by_hand, atol=1e-4, rtol=0)
+V_BB
+
+# %% [markdown]
+# The mug's own volume, 0.48, is *not* the smallest of its row. The lamp's box has 0.36, because its sound has
+# cosine 0.8 with the mug's text: one close pair is enough to flatten a box.
+#
+# **Contrastive fusion** (对比融合; ConFu, 2026) keeps the pairs and adds that each *fused* pair, a small learned
+# network of two features, must find the third modality:
+#
+# $$L = (1 - \lambda) \sum_{i<j} L_{CL}(z_i, z_j) + \lambda \sum_{i<j} \sum_{k} L_{CL}(g_{ij}(z_i, z_j), z_k)$$
+#
+# Here the network is simply the sum of both vectors.
+
+# %%
+left, right = zip(*scale.modalities.PAIRS, strict=True)
+fused_BPD = pooled_BMD[:, left] + pooled_BMD[:, right]
+of_pairs = torch.stack([
+    scale.losses.info_nce(a, b) for a, b in
+    ((text_BD, image_BD), (text_BD, audio_BD), (image_BD, audio_BD))
+])  # fmt: skip
+of_triples = torch.stack([
+    scale.losses.info_nce(a + b, c) for a, b, c in
+    ((text_BD, image_BD, audio_BD), (text_BD, audio_BD, image_BD), (image_BD, audio_BD, text_BD))
+])  # fmt: skip
+losses = scale.losses.confu_losses(pooled_BMD, fused_BPD, present_BM, share=0.4).mean_P()
+torch.testing.assert_close(losses.sum(), 0.6 * of_pairs.sum() + 0.4 * of_triples.sum())
+print(f"ConFu {losses.sum():.3f}: pairs {of_pairs.mean():.3f}, triples {of_triples.mean():.3f}")
+
+# %% [markdown]
+# Two features together find the third modality more easily (0.93) than one finds another (1.72), and the pairs
+# stay searchable.
+#
+# GRAM's gains were reported with a second change, **label smoothing** (标签平滑): the target gives a share $e$ to all
+# candidates alike, so no pair is pushed to certainty. It fits every softmax, so here it is an option of its own
+# (`--loss.label-smoothing 0.1`), and the study `contrast` separates the two.
+
+# %%
+logits_BB, e = cos_BB / 0.07, 0.1
+target_BB = (1 - e) * torch.eye(3) + e / 3
+both = [-(target_BB * logits_BB.log_softmax(d)).sum(d).mean() for d in (1, 0)]
+losses = scale.losses.pair_losses(pooled_BMD, present_BM, 0.07, label_smoothing=e)
+torch.testing.assert_close(losses.mean_P()[text_image], sum(both) / 2)
+print(f"InfoNCE with smoothing {sum(both) / 2:.3f}")
+
+# %% [markdown]
+# Even with perfect features this loss would not fall to 0: it is lowest when the own candidate is ahead by a
+# finite margin.
+#
 # ## Exercise 1
 #
 # LXMERT is the other two-stream model. In ViLBERT only the *words* have separate layers before the streams
@@ -600,6 +756,8 @@ print(f"perception reads words: {mmt.whole[words:, :words].any()}")
 # - Features that depend on one modality only can be stored and searched. The mask permits it, the
 #   contrastive loss trains it.
 # - In our study SCALE beats UNITER, ViLBERT and MMT on five modalities; against CLIP nothing is decided.
+# - Newer losses change the question (SigLIP), the trust in a pair (RINCE), or the number of modalities that are
+#   compared at once (Symile, GRAM, ConFu).
 #
 # ## Five questions
 #

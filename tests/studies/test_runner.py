@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scale.studies import runner
+from scale.studies.definitions.contrast import contrast
 from scale.studies.noise import missing_at_random
 from scale.studies.report import markdown
 from scale.studies.runner import (
@@ -277,6 +278,17 @@ def test_study_runs_in_another_process_and_resumes(real, small_catalogue, tmp_pa
     np.testing.assert_array_equal(
         taken.queries["held out"]["mAP@5"], np.float32(done.queries["held out"]["mAP@5"])
     )
+
+
+def test_every_loss_of_the_study_contrast_trains(real, small_catalogue):
+    bench = load_study_data(small_catalogue, "micro")
+    cells = [cell for cell in contrast().cells if cell.factors["catalogue"] == "30 % missing"]
+    assert len(cells) == 10
+    for cell in cells:
+        cell = replace(cell, settings=cell.settings | TINY)
+        found = runner.run_cell(bench, "contrast", "key", cell, seed=0)
+        assert found.status == "done", found.reason
+        assert np.isfinite(found.figure("held out", "Recall@10"))
 
 
 def test_key_depends_on_everything_that_decides_a_run(real, small_catalogue, monkeypatch):

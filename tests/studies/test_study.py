@@ -11,6 +11,7 @@ from scale.config import PRESETS, Config
 from scale.studies import study as store
 from scale.studies.clean_contrast import CLEAN_CONTRAST
 from scale.studies.definitions import STUDIES
+from scale.studies.definitions.contrast import CHOSEN, TRIALS, VARIANTS, best_trials
 from scale.studies.definitions.toy import TOY_STUDIES, _setting
 from scale.studies.noise import Noise
 from scale.studies.released_code import FAULTS
@@ -306,3 +307,23 @@ def test_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_records(path, [DONE, FAILED])
     assert read_records(path) == [FAILED]
     assert [p.name for p in tmp_path.iterdir()] == ["runs.parquet"]
+
+
+def test_best_trials_are_chosen_on_validation_products():
+    def tuning(setting, values, seed, held_out="val"):
+        factors = {"catalogue": "as it is", "loss": "gram", "smoothing": 0.1, "setting": setting}
+        figures = {"held out": dict(zip(("Recall@10", "mAP@5"), values, strict=True))}
+        return replace(DONE, factors=factors, figures=figures, seed=seed, held_out=held_out)
+
+    # The second has the better mean of both metrics and seeds.
+    runs = [tuning("t 0.07", (0.9, 0.1), 0), tuning("t 0.07", (0.5, 0.1), 1)]
+    runs += [tuning("t 0.15", (0.4, 0.5), seed) for seed in (0, 1)]
+    assert best_trials(runs) == {("gram", 0.1): "t 0.15"}
+    with pytest.raises(ValueError, match="measured on test, not on val"):
+        best_trials([*runs, tuning("t 0.3", (1.0, 1.0), 0, "test")])
+
+
+def test_every_variant_of_contrast_has_a_chosen_setting_of_its_own_trials():
+    assert set(CHOSEN) == set(VARIANTS)
+    assert all(CHOSEN[loss, smoothing] in TRIALS[loss] for loss, smoothing in VARIANTS)
+    assert {len(trials) for trials in TRIALS.values()} == {5}, "each loss is tuned equally"
