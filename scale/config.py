@@ -268,7 +268,8 @@ class LossConfig:
     """Learn the temperature, and the bias of `siglip`, from the configured values. The logit scale
     1 / temperature is limited to 100, as in CLIP."""
     label_smoothing: float = 0.0
-    """Share of the target that is spread over all candidates of the softmax (0.1 in GRAM)."""
+    """Share of the target that is spread over all candidates of the softmax in `contrast` (0.1 in
+    GRAM); 0: none."""
     siglip_bias: float = -10.0
     """Bias of the logits in `siglip`."""
     rince_q: float = 0.1

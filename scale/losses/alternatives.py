@@ -3,7 +3,8 @@
 Each returns its terms as `PairLosses`: one loss of each product and term, 0 where the product lacks
 a modality of the term. A missing modality is never a negative and its values have no influence; a
 product with fewer than two modalities has no loss. On complete products, the mean over products and
-terms equals the authors' loss. `tests/reference/contrast_reference.json` has their numbers.
+terms equals the authors' loss (Symile's at another temperature); their numbers are in
+`tests/reference/contrast_reference.json`.
 
 B products, A of them anchors, M modalities (five), D width, T terms, P pairs (ten), C candidates.
 """
@@ -82,8 +83,8 @@ def rince_losses(
 
     For product a and direction i -> j, with s_ab = z_ai . z_bj / t and the share lambda:
         L_a = -exp(q s_aa) / q + (lambda sum_b exp(s_ab))^q / q
-    where b runs over a itself and its negatives. q -> 0 is InfoNCE, up to log lambda; q = 1 has a
-    symmetric gradient: a wrong pair pulls no more than a negative pushes.
+    where b runs over a itself and its negatives. q -> 0 is InfoNCE plus log lambda; q = 1 meets the
+    symmetry condition of losses that are robust to wrong labels.
 
     Source: Chuang et al. (2022), arXiv 2201.04309; chingyaoc/RINCE, ImageNet/simclr/
     simclr_module.py (`negatives` both) and ImageNet/moco-v3/moco/builder.py (cross).
