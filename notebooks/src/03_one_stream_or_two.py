@@ -620,7 +620,7 @@ print(f"RINCE {by_hand:.3f}; pull on a misfit: InfoNCE {pulls[0]:.2f}, RINCE {pu
 # $$L_{a,\text{text}} = -\log \text{softmax}_b\left(\langle \text{text}_a, \text{image}_b, \text{audio}_{b+1} \rangle / t\right)_a$$
 
 # %%
-t, own_B = 0.5, torch.arange(3)
+t = 0.5
 names, terms = {"text": text_BD, "image": image_BD, "audio": audio_BD}, {}
 positive_B = z_BMD.prod(1).sum(1)  # 1 * 0.8 * 0.6 = 0.48 for the mug
 for anchor, anchor_BD in names.items():
