@@ -477,7 +477,7 @@ def _claim_text(claim: Claim, name_test: bool) -> str:
 
 @drawn
 def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: Language) -> Figure:
-    metrics = list(dict.fromkeys(o.comparison.metric for o in summary.outcomes))
+    metrics = list(dict.fromkeys(_scale(o) for o in summary.outcomes))
     lines = [line for b in blocks for text in b.texts for line in text.split("\n")]
     names = max(typeset.text_width(line, 8) for line in [*lines, *(b.heading for b in blocks)])
     height = 1.3 + 0.27 * max(3.0, total_height(blocks))
@@ -486,8 +486,9 @@ def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: L
     for axes, metric in zip(panels, metrics, strict=True):
         for _, block, places in placed(blocks):
             for y, claim in zip(places, block.rows, strict=True):
-                if metric in claim.by_metric:
-                    _forest_row(axes, y, claim.by_metric[metric], lang)
+                for outcome in claim.by_metric.values():
+                    if _scale(outcome) == metric:
+                        _forest_row(axes, y, outcome, lang)
         axes.axvline(0, color=shade(0.6), lw=points(0.9), zorder=1)
         axes.set_xlabel(label("difference_of", lang, metric=metric) + test)
         axes.margins(x=0.08)
@@ -500,6 +501,12 @@ def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: L
     ]
     title = label("comparisons", lang, name=summary.study.name) + page
     return framed(figure, title, label("comparison_note", lang), handles)
+
+
+def _scale(outcome: Outcome) -> str:
+    """Return the metric of an outcome without the embedding it is measured by: that of its axis."""
+    metric = outcome.comparison.metric
+    return next((m for m in ("mAP@5", "mAP@1", "Recall@10") if metric.startswith(m)), metric)
 
 
 def _forest_row(axes: Axes, y: float, outcome: Outcome, lang: Language) -> None:
