@@ -180,6 +180,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
         require(self.frozen_layers >= -1, "model.frozen_layers must be -1 or more")
+        for name in ("projection_width", "projection_heads", "projection_inputs"):
+            require(getattr(self, name) > 0, f"model.{name} must be positive")
+        require(0 <= self.projection_dropout < 1, "model.projection_dropout must lie in [0, 1)")
+        require(self.projection_ridge >= 0, "model.projection_ridge must not be negative")
         object.__setattr__(self, "modalities", parse_subset("+".join(self.modalities)))
 
     def length(self, modality: str) -> int:
