@@ -1,7 +1,7 @@
 """Search with words, an image, a video or an audio file, in a catalogue or an index on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,8 +110,15 @@ def embed_query(
     cache: FeatureCache | None = None,
     features: Features = "encoder",
 ) -> np.ndarray:
-    """Return the embedding of one product, emb_D; raises as `query_dataset`."""
+    """Return the embedding of one product, emb_D; raises as `query_dataset`.
+
+    Words alone are a search: their meaning is compared, and not the TF-IDF of their word pieces
+    (model/projection.py), by which titles with the same words would come first.
+    """
     data, device = query_dataset(run, query, cache), model_device(run)
+    if query.present == ("text",) and data.columns["text"].piece_T is not None:
+        column = replace(data.columns["text"], piece_T=None)
+        data = replace(data, columns=data.columns | {"text": column})
     found = embed_dataset(run.model, data, device=device, progress=False, features=features)
     return found.product().emb_ND[0]
 

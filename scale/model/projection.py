@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 
 from scale.config import ModelConfig
 from scale.data.batch import ProductBatch, Tokens
-from scale.modalities import INDEX, MODALITIES
+from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.model.scores import to_float32
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ class Projection(nn.Module):
     """Pooled features f_m of one modality (R, (K + 1) D), from its input tokens.
 
     x = A [z; t] with z the standardised mean of the token vectors (audio: also their standard
-    deviation), t the TF-IDF of the word pieces of a table (and of a title without vectors), and A
-    the principal components of the training split; then, with u(v) = v / |v|,
+    deviation), t the TF-IDF of the word pieces of a title or table, and A the principal
+    components of the training split; then, with u(v) = v / |v|,
 
         f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))].
 
@@ -51,8 +51,7 @@ class Projection(nn.Module):
         super().__init__()
         self.deviation = modality == "audio"
         self.statistics = config.feature_size(modality) * (2 if self.deviation else 1)
-        lexical = modality == "table" or not config.continuous(modality)
-        self.pieces = config.lexical_pieces if lexical else 0
+        self.pieces = config.lexical_pieces if modality in DISCRETE else 0
         inputs, width, count = config.projection_inputs, config.projection_width, self.pieces
         self.register_buffer("mean_G", torch.zeros(self.statistics))
         self.register_buffer("scale_G", torch.ones(self.statistics))
@@ -93,7 +92,10 @@ class Projection(nn.Module):
         if self.statistics:
             z_RG = (raw_RG - self.mean_G) * self.scale_G
             parts.append(z_RG.clamp(-CLIP, CLIP) / self.statistics**0.5)
-        if self.pieces:
+        if self.pieces and ids_RL is None:
+            # The mean, so that t has no influence.
+            parts.append(self.centre_X[self.statistics :].expand(len(raw_RG), -1))
+        elif self.pieces:
             parts.append(self._tf_idf(ids_RL))
         return torch.cat(parts, dim=1)
 

@@ -1,5 +1,7 @@
 """Projections of mean input vectors: multi-view CCA, TF-IDF, and networks beside them."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.linalg
 import torch
@@ -93,3 +95,16 @@ def test_cosine_is_the_mean_over_parts_with_the_linear_part_as_heavy_as_all_netw
     parts = [cosine_similarity(part[0], part[1], dim=0) for part in (linear, *networks)]
     expected = (3 * parts[0] + sum(parts[1:])) / 6
     torch.testing.assert_close(cosine_similarity(pooled_RD[0], pooled_RD[1], dim=0), expected)
+
+
+def test_without_word_pieces_only_the_vectors_count():
+    """As for the words of a search: the TF-IDF is at its mean, whatever the words."""
+    projection = Projection(model_settings(text_features=3), "text").eval()
+    projection.centre_X.normal_()
+    values_RLF, padding_RL = torch.randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.bool)
+    words = Tokens(values_RLF, padding_RL, torch.arange(2))
+    x_RC = projection.inputs(*projection.read(words))
+    z_RG = projection.features(*projection.read(words))[:, :3] - projection.centre_X[:3]
+    torch.testing.assert_close(x_RC, z_RG @ projection.components_XC[:3])
+    titled = replace(words, pieces_RL=torch.tensor([[1, 2, 3, 4], [5, 6, 7, 1]]))
+    assert not torch.equal(projection.inputs(*projection.read(titled)), x_RC)
