@@ -62,7 +62,7 @@ def measure(catalogue: Catalogue, share: float, seed: int, out: Path) -> dict:
         damaged, preset="pretrained", out=out / path.stem, seed=seed, resume=True, progress=False
     )
     judged = time.perf_counter()
-    found = find_mismatches(run, damaged, top=max(KS), progress=False)
+    found = find_mismatches(run, damaged, top=2 * max(KS), progress=False)
     frame = found.frame[found.frame.judged == "cross-fitted"]
     named = [
         owners[id, m] == other

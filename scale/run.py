@@ -204,7 +204,7 @@ class Run(TrainedRun):
             progress: show a progress bar.
 
         Returns:
-            DataFrame, lowest agreement first: id, title, modality, agreement (0 to 1; about 0.5 or
+            DataFrame, most suspicious first: id, title, modality, agreement (0 to 1; about 0.5 or
             less for a wrong content), other_id and other_title (the product that the content fits
             best), judged. `attrs["shares"]` holds the estimated share of wrong contents.
 

@@ -663,8 +663,8 @@ print(f"of the 20 lowest contents, {approx(planted, 1)} are of another product")
 assert planted > 0.6
 
 # %% [markdown]
-# In your own shop: `scale inspect SHOP --mismatch RUN` prints this list, with the product to which each content
-# probably belongs, and an upper estimate of the share of wrong contents. If that is high, train with
+# In your own shop: `scale inspect SHOP --mismatch RUN` prints such a list, with the product that each content fits
+# best, and an upper estimate of the share of wrong contents. If that is high, train with
 # `--loss.weight-by agreement`. On clean products these weights are almost uniform. What they gain, and what they
 # cost, is in `docs/findings.md`.
 #

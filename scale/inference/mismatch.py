@@ -46,7 +46,7 @@ class Mismatches:
     """Products in order of suspicion, and the estimated share of wrong contents."""
 
     frame: "pd.DataFrame"
-    """Lowest agreement first: id, title, modality, agreement, other_id, other_title, judged."""
+    """Most suspicious first: id, title, modality, agreement, other_id, other_title, judged."""
     shares: dict[str, float]
     """By modality, see `wrong_shares`."""
 
@@ -96,11 +96,14 @@ def find_mismatches(
 ) -> Mismatches:
     """List the products with the lowest agreement of one modality with the others.
 
+    Lowest in comparison with the same modality of other products.
+
     Products of the split train are judged by cross-fitting, because a model memorises wrong pairs:
     this takes `agreement_repeats` times `agreement_folds` short trainings, whose result is kept in
     the run folder if the run was trained on this catalogue. All other products are judged by the
     run's model. `other_id` is the product whose remaining modalities fit the suspicious one best,
-    according to a model that was not trained on the listed products.
+    according to a model that was not trained on the listed products: a hint at what the content
+    shows, seldom its owner (docs/findings.md).
 
     Args:
         run: its settings, and its model.
@@ -117,12 +120,26 @@ def find_mismatches(
     mean_NM = modality_agreement(torch.from_numpy(r_NP)).numpy()
     if np.isnan(mean_NM).all():
         raise ValueError("no product has two modalities of the model: nothing to compare")
-    lowest_N = np.where(np.isnan(mean_NM), np.inf, mean_NM)
-    rows = lowest_N.min(1).argsort(kind="stable")[:top]
-    rows = rows[np.isfinite(lowest_N[rows].min(1))]
-    columns = lowest_N[rows].argmin(1)
+    place_NM = _places(mean_NM)
+    rows = place_NM.min(1).argsort(kind="stable")[:top]
+    rows = rows[np.isfinite(place_NM[rows].min(1))]
+    columns = place_NM[rows].argmin(1)
     others = _owners(run, data, rows, columns)
     return Mismatches(_frame(data, rows, columns, mean_NM, others, judged_N), _shares(r_NP))
+
+
+def _places(mean_NM: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the quantile of each content's agreement among those of its modality; inf for NaN.
+
+    Agreement is lower in some modalities than in others, so its value alone would list their right
+    contents first. Equal quantiles are ordered by the agreement.
+    """
+    place_NM = np.full(mean_NM.shape, np.inf)
+    for m, mean_N in enumerate(mean_NM.T):
+        (known,) = (~np.isnan(mean_N)).nonzero()
+        rank = mean_N[known].argsort(kind="stable").argsort(kind="stable")
+        place_NM[known, m] = (rank + mean_N[known]) / max(len(known), 1)
+    return place_NM
 
 
 def _agreement(

@@ -54,6 +54,7 @@ __getattr__, __dir__, __all__ = attach(
             "apply_noise",
             "apply_plan",
             "mismatch_everywhere",
+            "mismatch_uneven",
             "missing_at_random",
         ],
         "released_code": [
