@@ -30,7 +30,8 @@ class Pretrain:
     out: Path
     """Run folder to write."""
     preset: Literal[tuple(PRESETS)] = "tiny"
-    """Default settings: micro (studies), tiny (laptop), small (one GPU) or base (the paper)."""
+    """Default settings: tiny (the lesson, from nothing), pretrained (a catalogue of your own, on
+    public models), finetune, small (one GPU), base (the paper) or micro (studies)."""
     resume: bool = False
     """Continue the run in `out`."""
     max_time: str = ""
