@@ -193,9 +193,7 @@ assert moved > 0.01
 # measures the policies there.
 
 # %%
-import copy
-
-noisy = copy.deepcopy(model)
+noisy = scale.load(run.folder.folder).model.eval()
 torch.manual_seed(0)
 with torch.no_grad():
     for weight in noisy.jct.parameters():
@@ -566,9 +564,7 @@ assert table["logits (paper)", "Recall@10"]["clean"].verdict == "contradicted"
 # computed once, in about a minute). First we take 10 to 50 % of each modality from other products.
 
 # %%
-from scale.studies.runner import load_study_data
-
-bench = load_study_data(samples().folder, "pretrained")
+bench = scale.studies.load_study_data(samples().folder, "pretrained")
 noisy = apply_noise(bench.train, scale.studies.mismatch_uneven(0.1, 0.5), seed=0)
 shop, config = noisy.dataset, bench.config
 left, right = np.array(scale.PAIRS).T
@@ -577,21 +573,18 @@ true_NP = noisy.true_NM[:, left] & noisy.true_NM[:, right]
 print(f"{len(shop)} products, {1 - true_NP[valid_NP].mean():.2f} of the pairs are wrong")
 
 # %% [markdown]
-# A model trained on *all* of them, in full length, and its S′:
+# A model trained on *all* of them, in full length, on the contrastive losses, and its S′:
 
 # %%
 from dataclasses import replace
 
-from scale.studies.statistics import auc
-from scale.training.cross_fit import content_folds, judge_config, train_judge
-
-short = judge_config(config, len(shop), 0, 0)  # contrastive losses only, a quarter of the steps
+short = scale.training.judge_config(config, len(shop), 0, 0)  # a quarter of the steps
 full = replace(short, train=replace(short.train, steps=config.train.steps))
-trained = train_judge(shop, np.arange(len(shop)), full)
+trained = scale.training.train_judge(shop, np.arange(len(shop)), full)
 seen = scale.evaluation.embed_dataset(trained.model, shop, device=device(), progress=False)
 features = torch.from_numpy(seen.pooled_NMD), torch.from_numpy(seen.present_NM)
 own_NP = scale.model.inter_modality_scores(*features).weighted_BMM[:, left, right].numpy()
-by_itself = auc(own_NP[valid_NP], true_NP[valid_NP])
+by_itself = scale.studies.auc(own_NP[valid_NP], true_NP[valid_NP])
 print(f"S' of the model that was trained on the pairs: AUC {approx(by_itself)}")
 
 # %% [markdown]
@@ -599,9 +592,9 @@ print(f"S' of the model that was trained on the pairs: AUC {approx(by_itself)}")
 # was trained on.
 
 # %%
-fold_N = content_folds(shop.content_id_NM, folds=4, seed=0)
+fold_N = scale.training.content_folds(shop.content_id_NM, folds=4, seed=0)
 held = shop.subset(np.flatnonzero(fold_N == 0))
-stranger = train_judge(shop, np.flatnonzero(fold_N != 0), short)
+stranger = scale.training.train_judge(shop, np.flatnonzero(fold_N != 0), short)
 found = scale.evaluation.embed_dataset(stranger.model, held, device=device(), progress=False)
 arrays = [torch.from_numpy(a) for a in (found.pooled_NMD, found.present_NM, held.content_id_NM)]
 r_NP = scale.training.pair_percentiles(*arrays)
@@ -636,8 +629,8 @@ for a in np.flatnonzero(has_title & has_picture):
 # %%
 judged = scale.training.cross_fit_agreement(shop, config)
 weights_NP = judged.weights(shop.present_NM).pair_BP.numpy()
-by_strangers = auc(judged.r_NP[valid_NP], true_NP[valid_NP])
-weighed = auc(weights_NP[valid_NP], true_NP[valid_NP])
+by_strangers = scale.studies.auc(judged.r_NP[valid_NP], true_NP[valid_NP])
+weighed = scale.studies.auc(weights_NP[valid_NP], true_NP[valid_NP])
 print(f"S' {approx(by_itself)}; r {approx(by_strangers)}; weights {approx(weighed)}")
 assert weighed > by_strangers - 0.01
 assert by_strangers > by_itself + 0.03

@@ -82,8 +82,8 @@ __getattr__, __dir__, __all__ = attach(
             "shapley",
             "subset_key",
         ],
-        "runner": ["load_finished", "run_grid", "run_study"],
-        "statistics": ["compare", "compare_all", "index_runs", "seed_interval", "summarise"],
+        "runner": ["load_finished", "load_study_data", "run_grid", "run_study"],
+        "statistics": ["auc", "compare", "compare_all", "index_runs", "seed_interval", "summarise"],
         "study": ["Cell", "Comparison", "Record", "Study", "read_records", "write_records"],
         "systems.attention_reach": [
             "AttentionReach",

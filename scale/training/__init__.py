@@ -10,12 +10,15 @@ __getattr__, __dir__, __all__ = attach(
         "cross_fit": [
             "Agreement",
             "agreement_weights",
+            "content_folds",
             "cross_fit_agreement",
+            "judge_config",
             "modality_agreement",
             "pair_percentiles",
             "pair_probability",
             "read_agreement",
             "right_probability",
+            "train_judge",
             "wrong_shares",
         ],
         "health_checks": [
