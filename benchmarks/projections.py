@@ -73,7 +73,7 @@ def figures(held: ProductDataset, embeddings: Embeddings) -> list[float]:
     labels, ids = np.array(products.labels, object), np.array(products.ids, object)
     emb_QD, labels, ids = emb_ND[valid_N], labels[valid_N].tolist(), ids[valid_N].tolist()
     category = category_retrieval(emb_QD, emb_QD, labels, labels, ids, ids, ks=(1,))
-    return [float(recall), float(category.values["mAP@1"].mean())]
+    return [float(recall), float(np.nanmean(category.values["mAP@1"]))]
 
 
 def main() -> None:
