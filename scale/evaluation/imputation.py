@@ -39,7 +39,8 @@ def imputed_features(
     """
     others = tuple(m for m in MODALITIES if m != modality)
     size, column = len(data.ids), INDEX[modality]
-    feature_ND, valid_N = np.zeros((size, model.config.width), np.float32), np.zeros(size, bool)
+    feature_ND = np.zeros((size, model.config.pooled_width), np.float32)
+    valid_N = np.zeros(size, bool)
     training = model.training
     model.to(device).eval()
     with torch.no_grad():

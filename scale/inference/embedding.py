@@ -165,8 +165,9 @@ def _embed_piece(
             run.model, data, batch_size, subset, _device(), progress=False, features=features
         ).product(subset)
     settings = run.model.config
-    width = {"encoder": settings.pooled_width, "fused": settings.width}
-    size = width.get(features, sum(width.values()))
+    both, narrow = settings.pooled_width + settings.width, settings.pooled_width
+    widths = {"both": both, "encoder": narrow, "completed": narrow}
+    size = widths.get(features, settings.width)
     nothing_ND = np.zeros((0, size), np.float32)
     nothing_NM = np.zeros((0, len(MODALITIES)), bool)
     return ProductEmbeddings((), nothing_ND, nothing_NM, tuple(p.id for p in catalogue))
