@@ -433,10 +433,8 @@ with torch.no_grad():
         weight.normal_()
 trained, asked = run.model.cpu(), ("text", "image")
 for features in ("encoder", "fused"):
-    found = [
-        embed_dataset(m, complete, subset=asked, progress=False, features=features)
-        for m in (trained, noisy)
-    ]
+    settings = {"subset": asked, "progress": False, "features": features}
+    found = [embed_dataset(m, complete, **settings) for m in (trained, noisy)]
     one_ND, other_ND = (embeddings.product(asked).emb_ND for embeddings in found)
     moved = np.abs(one_ND - other_ND).max()
     print(f"{features}: moved by noise in the JCT: {moved > 1e-6}")

@@ -37,9 +37,9 @@ def memory(monkeypatch):
         limit.step = number
         return step(self, number, micro_batch)
 
-    def limited(self, batch, *arguments):
+    def limited(self, batch, *arguments, **options):
         assert limit.dropped is None or limit.dropped() is None, "memory was not freed"
-        output = forward(self, batch, *arguments)
+        output = forward(self, batch, *arguments, **options)
         # Fail late: random numbers have been drawn and the graph is built.
         if limit.step >= limit.since and len(batch) > limit.products:
             limit.failures += 1
@@ -125,7 +125,7 @@ def test_failed_optimizer_step_is_not_retried(small, small_catalogue, cache, tmp
 
 
 def test_other_errors_are_raised_unchanged(small, small_catalogue, cache, tmp_path, monkeypatch):
-    def broken(self, *arguments):
+    def broken(self, *arguments, **options):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(LossForward, "forward", broken)
