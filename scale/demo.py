@@ -109,15 +109,17 @@ def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFol
 
     A stopped training is resumed. A run of other products or other code is removed first.
     """
-    return _train_stage(catalogue, out, tiny(), progress)
+    return _train_stage("train", catalogue, out, tiny(), progress)
 
 
 def train_pretrained_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFolder:
     """As `train_demo`, with `demo_config`."""
-    return _train_stage(catalogue, out, demo_config(), progress)
+    return _train_stage("train on public models", catalogue, out, demo_config(), progress)
 
 
-def _train_stage(catalogue: Catalogue, out: Path, config: Config, progress: bool) -> RunFolder:
+def _train_stage(
+    name: str, catalogue: Catalogue, out: Path, config: Config, progress: bool
+) -> RunFolder:
     folder, package = RunFolder(out), Path(scale.__file__).parent
     modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
     inputs = fingerprint(catalogue, [*modules, *(package / room for room in TRAINING)])
@@ -128,7 +130,6 @@ def _train_stage(catalogue: Catalogue, out: Path, config: Config, progress: bool
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(inputs + "\n", encoding="utf-8")
     last = folder.checkpoint("last")
-    name = "train" if config == tiny() else "train on public models"
     Stages(folder).run(name, inputs, last, lambda: _train(catalogue, out, config, progress))
     return folder
 

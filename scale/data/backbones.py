@@ -10,6 +10,7 @@ L length of a sequence, F features of a vector, B values in a batch.
 
 import hashlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -131,7 +132,11 @@ def _from_pretrained(kind: Any, name: str, **options: Any) -> Any:
 
 
 class Backbone:
-    """A frozen model that extracts features: prepare each value, then encode many."""
+    """A frozen model that extracts features.
+
+    Models of media `prepare` each decoded file, in any thread, and `encode` many; those of text
+    have `encode_texts`.
+    """
 
     model: nn.Module
 
@@ -145,16 +150,6 @@ class Backbone:
         self.lock = threading.Lock()
         """One forward pass at a time: the model already uses every core."""
 
-    def prepare(self, modality: str, media: Any) -> Any:
-        """Convert a decoded value to the model's input; in any thread."""
-        raise NotImplementedError
-
-    def encode(
-        self, modality: str, prepared: Sequence[Any], config: FeatureConfig
-    ) -> list[np.ndarray]:
-        """Return features_LF (float32) of each value."""
-        raise NotImplementedError
-
     def release(self) -> None:
         """Move the model to the CPU; it returns to its device when it is used."""
         with self.lock:
@@ -166,7 +161,7 @@ class Backbone:
             return function()
 
 
-class VisualBackbone(Backbone):
+class VisualBackbone(Backbone, ABC):
     """Tokens of an image, one pooled vector per frame of a video.
 
     Images are fitted to the input size of the model (aspect kept, padded with white, not cropped)
@@ -206,13 +201,13 @@ class VisualBackbone(Backbone):
         found = self._tokens(inputs, config.image_grid) if image else self._pooled(inputs)
         return found.float().cpu().numpy()
 
+    @abstractmethod
     def _tokens(self, inputs: Tensor, grid: int) -> Tensor:
         """Return tokens_BLF of a batch of images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pooled(self, inputs: Tensor) -> Tensor:
         """Return vectors_BF of a batch of frames."""
-        raise NotImplementedError
 
 
 def pool_grid(tokens_BLF: Tensor, grid: int, height: int = 0) -> Tensor:

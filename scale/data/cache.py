@@ -19,7 +19,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scale.config import FeatureConfig
-from scale.data.backbones import PICTURES, TEXTS, Backbone, backbone_identity, load_backbone
+from scale.data.backbones import (
+    PICTURES,
+    TEXTS,
+    AudioBackbone,
+    Backbone,
+    VisualBackbone,
+    backbone_identity,
+    load_backbone,
+)
 from scale.data.features import extract, load_media
 from scale.data.media import MediaError, content_hash
 from scale.data.tokenizer import write_table
@@ -288,7 +296,7 @@ class _Extractor:
         )
         return str(found)
 
-    def _backbone(self, modality: str) -> Backbone:
+    def _backbone(self, modality: str) -> VisualBackbone | AudioBackbone:
         backbone = load_backbone(modality, self.config)
         self.used.add(backbone)
         return backbone

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from scale.data.duplicates import check_media, content_key
+from scale.data.duplicates import check_media, content_key, linked_groups
 from scale.data.importers.csv import frame_to_records, read_csv, rows_to_records
 from scale.data.product import (
     SPLITS,
@@ -234,9 +234,6 @@ def assign_splits(products: Iterable[Product]) -> dict[str, str]:
 
 def _groups(digest_N: np.ndarray, pictures: Sequence[tuple[int, str | Path]]) -> np.ndarray:
     """Return group_N: equal for products that share words or a picture, also through others."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     count = len(digest_N)
     _, words_N = np.unique(digest_N, return_inverse=True)
     same = _same_files({path for _, path in pictures if isinstance(path, Path)})
@@ -244,12 +241,9 @@ def _groups(digest_N: np.ndarray, pictures: Sequence[tuple[int, str | Path]]) ->
     common = {key for key, n in Counter(keys).items() if n > max(PLACEHOLDER, count / 20)}
     shared = [(row, key) for (row, _), key in zip(pictures, keys, strict=True) if key not in common]
     number = {key: i for i, key in enumerate(dict.fromkeys(key for _, key in shared))}
-    # A graph of products, words and pictures.
-    left = np.concatenate([np.arange(count), [row for row, _ in shared]]).astype(np.int64)
-    right = np.concatenate([count + words_N, [2 * count + number[key] for _, key in shared]])
-    size = 2 * count + len(number)
-    edges = coo_array((np.ones(len(left)), (left, right.astype(np.int64))), shape=(size, size))
-    return connected_components(edges, directed=False)[1][:count]
+    rows = np.concatenate([np.arange(count), [row for row, _ in shared]]).astype(np.int64)
+    contents = np.concatenate([words_N, [count + number[key] for _, key in shared]])
+    return linked_groups(count, rows, contents.astype(np.int64))
 
 
 def _same_files(paths: Iterable[Path]) -> dict[Path, str]:

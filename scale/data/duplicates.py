@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from scale.data.media import MediaError, MediaInfo, content_hash, read_media_info
@@ -23,6 +24,22 @@ FIELDS = tuple(prefix + m for prefix in ("", "alt_") for m in MODALITIES)
 
 MediaInfos = dict[str, dict[str, MediaInfo]]
 """Product id -> field -> properties of the decoded file."""
+
+
+def linked_groups(count: int, rows: np.ndarray, contents: np.ndarray) -> np.ndarray:
+    """Return group_N: equal for products that share a content, directly or through others.
+
+    Args:
+        count: number of products N; groups are numbered by first appearance.
+        rows, contents: product and number of each of its contents that links products.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    # A graph of products and contents.
+    size = count + int(contents.max(initial=-1)) + 1
+    edges = coo_array((np.ones(len(rows)), (rows, count + contents)), shape=(size, size))
+    return connected_components(edges, directed=False)[1][:count]
 
 
 def field_value(product: Product, field: str) -> Any:

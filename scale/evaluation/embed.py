@@ -107,7 +107,7 @@ def unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors_ND / np.maximum(norm_N1, 1e-12, dtype=vectors_ND.dtype)
 
 
-def product_vectors(model: Embedder, batch: ProductBatch, features: Features) -> Tensor:
+def embed_batch(model: Embedder, batch: ProductBatch, features: Features) -> Tensor:
     """Return the embedding of each product as unit emb_BD (2D wide for `both`); differentiable.
 
         encoder        e = unit(sum over the present modalities m of unit(f_m))
@@ -123,14 +123,24 @@ def product_vectors(model: Embedder, batch: ProductBatch, features: Features) ->
     Raises:
         ValueError: unknown features, or a model without a JCT.
     """
+    return _mix(_outputs(model, batch, features), features)
+
+
+def _outputs(model: Embedder, batch: ProductBatch, features: Features) -> Any:
+    """Return the outputs of the model that `features` need; raises as `embed_batch`."""
     if features not in FEATURES:
         raise ValueError(f"unknown features {features!r}; known: {', '.join(FEATURES)}")
     if features == "encoder":
-        output = model.embed(batch)
-        return product_embedding(output.pooled_BMD, output.present_BM)
+        return model.embed(batch)
     if not hasattr(model, "embed_fused"):
         raise ValueError(f"{type(model).__name__} has no joint transformer: features 'encoder'")
-    output = model.embed_fused(batch)
+    return model.embed_fused(batch)
+
+
+def _mix(output: Any, features: Features) -> Tensor:
+    """Return emb_BD from the result of `_outputs`."""
+    if features == "encoder":
+        return product_embedding(output.pooled_BMD, output.present_BM)
     any_B = output.present_BM.any(dim=1, keepdim=True)
     used_BM = output.present_BM if features == "fused_present" else output.token_BM & any_B
     if features == "completed":
@@ -187,7 +197,7 @@ def embed_dataset(
         features: of the embedding by `Embeddings.product` (see `Features`).
 
     Raises:
-        ValueError: no product has a modality of `subset`, or as `product_vectors`.
+        ValueError: no product has a modality of `subset`, or as `embed_batch`.
     """
     from tqdm.auto import trange
 
@@ -201,11 +211,11 @@ def embed_dataset(
             batch = dataset.collate(rows).only(subset)
             present.append(batch.present_BM.cpu())
             # The model cannot run on a batch without any modality.
-            has_any, batch = bool(batch.present_BM.any()), batch.to(device)
-            pooled.append(model.embed(batch).pooled_BMD.float().cpu() if has_any else 0)
+            has_any = bool(batch.present_BM.any())
+            output = _outputs(model, batch.to(device), features) if has_any else None
+            pooled.append(output.pooled_BMD.float().cpu() if has_any else 0)
             if features != "encoder":
-                vectors = product_vectors(model, batch, features).float().cpu() if has_any else 0
-                mixed.append(vectors)
+                mixed.append(_mix(output, features).float().cpu() if has_any else 0)
     model.train(training)
     pooled_NMD, present_NM = _join(pooled, present), torch.cat(present).numpy()
     mixed_ND = _join(mixed, [p.any(dim=1) for p in present]) if mixed else None

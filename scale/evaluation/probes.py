@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from scale.evaluation.bootstrap import NOTHING, Estimate, estimate_weighted, group_sum
-from scale.evaluation.embed import Features, product_vectors
+from scale.evaluation.embed import Features, embed_batch
 from scale.evaluation.retrieval import shared_codes
 
 DEFINITIONS = {
@@ -155,13 +155,13 @@ def fine_tune(
 ) -> Classification:
     """Train a copy of the model and a linear classifier on its product embedding.
 
-    logits = W (sqrt(D) e) + b with e from `product_vectors`: the coordinates of sqrt(D) e have
+    logits = W (sqrt(D) e) + b with e from `embed_batch`: the coordinates of sqrt(D) e have
     variance 1. Cross-entropy, AdamW; the epoch with the best validation accuracy
     is used (the last one if `val` has no label). With other `features` than `encoder`, the JCT is
     trained too. The given model and torch's global random state are unchanged.
 
     Raises:
-        ValueError: the training split has fewer than two classes, or as `product_vectors`.
+        ValueError: the training split has fewer than two classes, or as `embed_batch`.
         FloatingPointError: a loss is not finite; the message names the epoch.
     """
     from tqdm.auto import trange
@@ -202,7 +202,7 @@ class _Classifier(nn.Module):
         self.model, self.features = model, features
         with torch.no_grad():
             first = train.inputs.collate(train.known()[:1]).to(self.device)
-            width = product_vectors(model, first, features).shape[1]
+            width = embed_batch(model, first, features).shape[1]
         self.scale = width**0.5
         self.head = nn.Linear(width, classes)
 
@@ -213,7 +213,7 @@ class _Classifier(nn.Module):
     def forward(self, examples: Examples, rows: list[int]) -> Tensor:
         """Return logits_BC of the products at `rows`."""
         batch = examples.inputs.collate(rows).to(self.device)
-        emb_BD = product_vectors(self.model, batch, self.features)
+        emb_BD = embed_batch(self.model, batch, self.features)
         return self.head(self.scale * emb_BD.to(self.head.weight.dtype))
 
     def run_epoch(

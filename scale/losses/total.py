@@ -7,6 +7,7 @@ B products, A of them anchors, M modalities (five), P pairs (ten), N masked posi
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -168,27 +169,14 @@ def batch_pairs(
     label_smoothing: float = 0.0,
 ) -> PairLosses:
     """Return `pair_losses` according to `LossConfig`, the mean over the parts of the features."""
-    return _mean_over_parts(
-        [
-            pair_losses(
-                part_BMD,
-                batch.present_BM,
-                temperature_of(contrast, config),
-                config.negatives,
-                logit_weight_BP,
-                batch.content_id_BM if config.ignore_duplicates else None,
-                anchors,
-                label_smoothing,
-            )
-            for part_BMD in pooled_BMD.chunk(max(config.parts, 1), dim=2)
-        ]
-    )
+    content_id_BM = batch.content_id_BM if config.ignore_duplicates else None
 
+    def losses(part_BMD: Tensor, contrast: ContrastOutput) -> PairLosses:
+        temperature = temperature_of(contrast, config)
+        options = config.negatives, logit_weight_BP, content_id_BM, anchors, label_smoothing
+        return pair_losses(part_BMD, batch.present_BM, temperature, *options)
 
-def _mean_over_parts(parts: list[PairLosses]) -> PairLosses:
-    if len(parts) == 1:
-        return parts[0]
-    return replace(parts[0], loss_BP=torch.stack([part.loss_BP for part in parts]).mean(0))
+    return _mean_over_parts(losses, pooled_BMD, contrast, config)
 
 
 def batch_terms(
@@ -206,16 +194,26 @@ def batch_terms(
     if config.contrast == "pairwise":
         smoothing = config.label_smoothing
         return batch_pairs(pooled_BMD, contrast, batch, config, logit_weight_BP, anchors, smoothing)
-    count = max(config.parts, 1)
-    fused = contrast.fused_BPD
+    terms = partial(_alternative_terms, batch=batch, config=config, anchors=anchors)
+    return _mean_over_parts(terms, pooled_BMD, contrast, config)
+
+
+def _mean_over_parts(
+    losses: Callable[[Tensor, ContrastOutput], PairLosses],
+    pooled_BMD: Tensor,
+    contrast: ContrastOutput,
+    config: LossConfig,
+) -> PairLosses:
+    """Return the mean of `losses` over the parts of the features (`LossConfig.parts`)."""
+    count, fused = max(config.parts, 1), contrast.fused_BPD
     fused_parts = [None] * count if fused is None else fused.chunk(count, dim=2)
-    parts = zip(pooled_BMD.chunk(count, dim=2), fused_parts, strict=True)
-    return _mean_over_parts(
-        [
-            _alternative_terms(pooled, replace(contrast, fused_BPD=fused), batch, config, anchors)
-            for pooled, fused in parts
-        ]
-    )
+    found = [
+        losses(part_BMD, replace(contrast, fused_BPD=fused_part))
+        for part_BMD, fused_part in zip(pooled_BMD.chunk(count, dim=2), fused_parts, strict=True)
+    ]
+    if count == 1:
+        return found[0]
+    return replace(found[0], loss_BP=torch.stack([part.loss_BP for part in found]).mean(0))
 
 
 def _alternative_terms(
@@ -225,7 +223,6 @@ def _alternative_terms(
     config: LossConfig,
     anchors: slice | None,
 ) -> PairLosses:
-    smoothing = config.label_smoothing
     content_id_BM = batch.content_id_BM if config.ignore_duplicates else None
     temperature = temperature_of(contrast, config)
     shared = {"content_id_BM": content_id_BM, "anchors": anchors}
@@ -237,7 +234,7 @@ def _alternative_terms(
     if config.contrast == "rince":
         options = config.rince_q, config.rince_share, negatives
         return rince_losses(pooled_BMD, present_BM, temperature, *options, **shared)
-    shared["label_smoothing"] = smoothing
+    shared["label_smoothing"] = config.label_smoothing
     if config.contrast == "confu":
         require(
             contrast.fused_BPD is not None,

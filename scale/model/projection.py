@@ -12,7 +12,6 @@ F features of a token, G statistics of a modality's vectors, P word pieces, X = 
 projection, D width of a part.
 """
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,8 +23,6 @@ from scale.config import ModelConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.modalities import DISCRETE, INDEX, MODALITIES
 from scale.model.scores import to_float32
-
-log = logging.getLogger(__name__)
 
 CLIP = 8.0
 """Standard deviations beyond which a statistic is clipped."""
@@ -77,7 +74,7 @@ class Projection(nn.Module):
     def forward(self, tokens: Tokens, hidden_RL: Tensor | None = None) -> Tensor:
         """Return the pooled features of the rows; vectors at `hidden_RL` are left out."""
         x_RC = self.inputs(*self.read(tokens, hidden_RL))
-        linear_RD = normalize(x_RC @ self.cca_CD, dim=-1) * max(len(self.networks), 1) ** 0.5
+        linear_RD = normalize(x_RC @ self.cca_CD, dim=-1) * len(self.networks) ** 0.5
         return torch.cat(
             [linear_RD, *(normalize(to_float32(g(x_RC)), dim=-1) for g in self.networks)], dim=1
         )

@@ -168,7 +168,7 @@ class ScaleModel(nn.Module):
         encoded = self._encode(batch, hidden)
         rows, layouts = _rows_and_layouts(batch, encoded)
         tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        pooled_BMD = self._pool(batch, hidden, tokens, rows)
+        pooled_BMD = self._pool(batch, hidden, encoded, rows)
         # Before the main pass, whose use of random numbers depends on the outputs requested.
         halves = self._fuse_halves(encoded, rows, pooled_BMD, batch.present_BM, halves_BM)
 
@@ -209,8 +209,7 @@ class ScaleModel(nn.Module):
         """Return the features of the encoders and, after the JCT, [CLS] of all modalities."""
         encoded = self._encode(batch, {})
         rows, _ = _rows_and_layouts(batch, encoded)
-        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        pooled_BMD = self._pool(batch, {}, tokens, rows)
+        pooled_BMD = self._pool(batch, {}, encoded, rows)
         (output,) = self._fuse_views(encoded, rows, pooled_BMD, batch.present_BM[None])
         return output
 
@@ -221,8 +220,7 @@ class ScaleModel(nn.Module):
         # Projections read the input tokens.
         encoded = {} if self.projections and halves_BM is None else self._encode(batch, hidden)
         rows, _ = _rows_and_layouts(batch, encoded)
-        tokens = {m: tokens_RLD for m, (tokens_RLD, _) in encoded.items()}
-        pooled_BMD = self._pool(batch, hidden, tokens, rows)
+        pooled_BMD = self._pool(batch, hidden, encoded, rows)
         halves = self._fuse_halves(encoded, rows, pooled_BMD, batch.present_BM, halves_BM)
         output = EmbedOutput(pooled_BMD, batch.present_BM, contrast=self._contrast(pooled_BMD))
         return output, halves
@@ -287,7 +285,7 @@ class ScaleModel(nn.Module):
         self,
         batch: ProductBatch,
         hidden: dict[str, Tensor],
-        tokens: dict[str, Tensor],
+        encoded: dict[str, tuple[Tensor, Tensor]],
         rows: dict[str, Tensor],
     ) -> Tensor:
         """Return pooled_BMD: f_m = W_m cls_m + b_m, or the projection of the input tokens."""
@@ -298,7 +296,9 @@ class ScaleModel(nn.Module):
             rows = {m: t.rows_R for m, t in read.items()}
             pooled = {m: self.projections[m](t, hidden.get(m)) for m, t in read.items()}
         else:
-            pooled = {m: self.poolers[m](tokens_RLD[:, 0]) for m, tokens_RLD in tokens.items()}
+            pooled = {
+                m: self.poolers[m](tokens_RLD[:, 0]) for m, (tokens_RLD, _) in encoded.items()
+            }
         return _by_product(pooled, rows, len(batch))
 
     def _contrast(self, pooled_BMD: Tensor) -> ContrastOutput:

@@ -119,7 +119,7 @@ def measure(
             continue
         pooled = embed_dataset(model, data, BATCH, device=device, progress=False)
         products = ProductArrays.of(data, pooled)
-        emb_ND = product_vectors(model, data, MODALITIES, products, device)
+        emb_ND = subset_vectors(model, data, MODALITIES, products, device)
         category = _category(products, emb_ND, emb_ND)
         values = {"mAP@5": _by_product(category, "mAP@5", len(data))}
         values["mAP@1"] = _by_product(category, "mAP@1", len(data))
@@ -127,7 +127,7 @@ def measure(
         values["Recall@10"] = _instance_recall(products)
         if test.subsets:
             for subset in SUBSETS:
-                query_ND = product_vectors(model, data, subset, products, device)
+                query_ND = subset_vectors(model, data, subset, products, device)
                 name = f"mAP@5 {subset_name(subset)}"
                 values[name] = _by_product(
                     _category(products, query_ND, emb_ND), "mAP@5", len(data)
@@ -159,7 +159,7 @@ def _fused_values(
     return values
 
 
-def product_vectors(
+def subset_vectors(
     model: nn.Module,
     data: ProductDataset,
     subset: tuple[str, ...],

@@ -42,6 +42,7 @@ from tqdm.auto import tqdm
 from scale.config import Config
 from scale.data.catalogue import PLACEHOLDER
 from scale.data.dataset import ProductDataset
+from scale.data.duplicates import linked_groups
 from scale.data.shards.reader import ShardDataset
 from scale.evaluation.embed import embed_dataset
 from scale.files import replacing
@@ -230,24 +231,16 @@ def _content_groups(content_id_NM: NDArray[np.int64]) -> NDArray[np.int64]:
 
     A title or picture of more than `PLACEHOLDER` products and 5 % of all forms no group.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(content_id_NM)
-    left, right, nodes = [], [], count
+    count, first = len(content_id_NM), 0
+    rows, contents = [], []
     for m in ("text", "image"):
         content_N = content_id_NM[:, INDEX[m]]
         size_C = np.bincount(content_N[content_N >= 0], minlength=1)
         linked_N = (content_N >= 0) & (size_C[content_N] <= max(PLACEHOLDER, count / 20))
-        left.append(linked_N.nonzero()[0])
-        right.append(nodes + content_N[linked_N])
-        nodes += len(size_C)
-    ends = np.concatenate(left), np.concatenate(right)
-    edges = coo_array((np.ones(len(ends[0])), ends), shape=(nodes, nodes))
-    _, group_N = np.unique(
-        connected_components(edges, directed=False)[1][:count], return_inverse=True
-    )
-    return group_N
+        rows.append(linked_N.nonzero()[0])
+        contents.append(first + content_N[linked_N])
+        first += len(size_C)
+    return linked_groups(count, np.concatenate(rows), np.concatenate(contents))
 
 
 @dataclass(frozen=True)
