@@ -1,4 +1,4 @@
-"""Atomic writes (a file or folder is complete or absent, even after a kill), and checksums."""
+"""Atomic writes (a file or folder is complete or absent, even after a kill), checksums, arrays."""
 
 import ast
 import hashlib
@@ -8,6 +8,19 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+
+# Several versions of `ast` count the depth of recursion across threads, so two headers parsed at
+# the same time can end in SystemError (python/cpython#106905).
+_HEADERS = threading.Lock()
+
+
+def load_array(source: Path | IO[bytes], mmap_mode: Literal["c"] | None = None) -> np.ndarray:
+    """Return the array of a .npy file, as np.load without unpickling, from any thread."""
+    with _HEADERS:
+        return np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from scale.data.backbones import (
 from scale.data.features import extract, load_media
 from scale.data.media import MediaError, content_hash
 from scale.data.tokenizer import write_table
-from scale.files import default_cache_folder, replacing
+from scale.files import default_cache_folder, load_array, replacing
 from scale.modalities import CONTINUOUS
 
 VERSION = 1
@@ -107,7 +107,7 @@ class FeatureCache:
         body, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
         if _digest(body) != checksum:
             return None
-        return np.load(io.BytesIO(body), allow_pickle=False)
+        return load_array(io.BytesIO(body))
 
     def store(self, key: str, values: np.ndarray) -> None:
         """Write the array of a key."""
@@ -140,7 +140,7 @@ class FeatureCache:
             with replacing(target) as partial:
                 mapped_TF = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
                 self._fill(mapped_TF, items, longest).flush()
-        return np.load(target, mmap_mode="c", allow_pickle=False)
+        return load_array(target, mmap_mode="c")
 
     def _fill(
         self, values_TF: np.ndarray, items: Sequence[CachedFeatures], longest: int

@@ -15,6 +15,7 @@ from transformers.audio_utils import mel_filter_bank, spectrogram
 from scale.config import FeatureConfig
 from scale.data.backbones import Backbone, audio_rate
 from scale.data.media import MediaError, fit_image, load_audio, load_image, load_video
+from scale.files import load_array
 
 FLOOR_DB = -100.0
 """Level (relative to full scale) below which audio counts as silence."""
@@ -179,7 +180,7 @@ def read_vectors(path: Path) -> np.ndarray:
     if path.suffix != ".npy":
         raise MediaError(path, "not a feature file: a name that ends in .npy is expected")
     try:
-        values = np.load(path, allow_pickle=False)
+        values = load_array(path)
     except (ValueError, EOFError, OSError) as error:
         raise MediaError(path, f"feature file does not load: {error}") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or 0 in values.shape:

@@ -1,6 +1,9 @@
 """The feature cache: keys, damage, interruption, failures, joining."""
 
+import gc
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from scale.data.cache import (
 )
 from scale.data.features import extract
 from scale.data.media import MediaError
+from scale.files import load_array
 from tests.processes import start
 
 CONFIG = FeatureConfig(image_size=16, patch_size=8)
@@ -251,3 +255,30 @@ def test_a_timm_model_is_loaded_only_when_it_is_needed(cache, jobs, monkeypatch,
     assert len(loads) == 1
     save_for_hf(timm.create_model("test_vit", img_size=32), folder, safe_serialization=True)
     assert compute_features(jobs[:1], config, cache, 1)[jobs[0]] != results[jobs[0]]
+
+
+def test_arrays_load_in_threads_while_finalizers_run(tmp_path):
+    """A switch of threads within the parsing of a header is harmless (python/cpython#106905)."""
+
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            sum(range(200))
+
+    def load_often(_):
+        for _ in range(1000):
+            Cycle()
+            load_array(tmp_path / "values.npy")
+
+    np.save(tmp_path / "values.npy", np.zeros((4, 12), np.float16))
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(load_often, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
