@@ -146,7 +146,8 @@ class ModelConfig:
     projection_width: int = 128
     """Width of a part of the projected features."""
     projection_heads: int = 2
-    """Number of small networks, each with a contrastive loss of its own."""
+    """Number of small networks, each with a contrastive loss of its own. Without any, there is
+    nothing to train."""
     projection_inputs: int = 256
     """Number of principal components that are projected."""
     projection_dropout: float = 0.3
@@ -180,8 +181,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.width % self.heads == 0, "model.width must be a multiple of model.heads")
         require(self.frozen_layers >= -1, "model.frozen_layers must be -1 or more")
-        for name in ("projection_width", "projection_heads", "projection_inputs"):
+        for name in ("projection_width", "projection_inputs"):
             require(getattr(self, name) > 0, f"model.{name} must be positive")
+        require(self.projection_heads >= 0, "model.projection_heads must not be negative")
         require(0 <= self.projection_dropout < 1, "model.projection_dropout must lie in [0, 1)")
         require(self.projection_ridge >= 0, "model.projection_ridge must not be negative")
         object.__setattr__(self, "modalities", parse_subset("+".join(self.modalities)))
@@ -312,8 +314,8 @@ class LossConfig:
     """Repetitions with other folds; K trainings each, weighted by the repeats before them. More
     repeats give more precise weights."""
     agreement_steps: int = 0
-    """Training steps of each of its models; 0: a quarter of `train.steps`. Longer training finds
-    fewer wrong pairs, not more."""
+    """Training steps of each of its models; 0: a quarter of `train.steps`, and with `model.pooling`
+    projection the closed-form part alone. Longer training finds fewer wrong pairs, not more."""
     weight_power: float = 1.0
     """Exponent of the posterior: 0 is uniform, 1 the probability itself."""
     weight_masked: bool = True

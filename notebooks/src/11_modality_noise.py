@@ -581,7 +581,7 @@ from dataclasses import replace
 short = scale.training.judge_config(config, len(shop), 0, 0)  # a quarter of the steps
 full = replace(short, train=replace(short.train, steps=config.train.steps))
 trained = scale.training.train_judge(shop, np.arange(len(shop)), full)
-seen = scale.evaluation.embed_dataset(trained.model, shop, device=device(), progress=False)
+seen = scale.evaluation.embed_dataset(trained, shop, device=device(), progress=False)
 features = torch.from_numpy(seen.pooled_NMD), torch.from_numpy(seen.present_NM)
 own_NP = scale.model.inter_modality_scores(*features).weighted_BMM[:, left, right].numpy()
 by_itself = scale.studies.auc(own_NP[valid_NP], true_NP[valid_NP])
@@ -595,7 +595,7 @@ print(f"S' of the model that was trained on the pairs: AUC {approx(by_itself)}")
 fold_N = scale.training.content_folds(shop.content_id_NM, folds=4, seed=0)
 held = shop.subset(np.flatnonzero(fold_N == 0))
 stranger = scale.training.train_judge(shop, np.flatnonzero(fold_N != 0), short)
-found = scale.evaluation.embed_dataset(stranger.model, held, device=device(), progress=False)
+found = scale.evaluation.embed_dataset(stranger, held, device=device(), progress=False)
 arrays = [torch.from_numpy(a) for a in (found.pooled_NMD, found.present_NM, held.content_id_NM)]
 r_NP = scale.training.pair_percentiles(*arrays)
 print(f"{len(held)} products judged by a model of {(fold_N != 0).sum()} others")

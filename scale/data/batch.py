@@ -20,7 +20,8 @@ class Tokens:
     """Tokens of one modality, with rows only for the products that have it."""
 
     values: Tensor
-    """ids_RL (int64) of word pieces, or feats_RLF (float32)."""
+    """ids_RL (int64) of word pieces, feats_RLF (float32), or, in place of all tokens of a product,
+    x_RC (float32), the input of its projection (`ProjectionInputs`)."""
     padding_RL: Tensor
     """True at positions without a token."""
     rows_R: Tensor
@@ -66,6 +67,11 @@ class Tokens:
     def continuous(self) -> bool:
         """Whether the tokens are vectors."""
         return self.values.ndim == 3
+
+    @property
+    def projected(self) -> bool:
+        """Whether the values are inputs of a projection."""
+        return self.values.ndim == 2 and self.values.is_floating_point()
 
     @property
     def padded(self) -> bool:

@@ -176,12 +176,12 @@ def _owners(
     """
     train = np.setdiff1d(data.rows_of("train"), rows)
     train = train[data.present_NM[train].any(1)]
-    model, device = run.model, model_device(run)
+    model = run.model
     if len(train) > 1:
         clean = trainable(data.subset(train), run.config)
         config = judge_config(run.config, len(clean), 0, 0)
-        trainer = train_judge(clean, np.arange(len(clean)), config)
-        model, device = trainer.model, trainer.device
+        model = train_judge(clean, np.arange(len(clean)), config)
+    device = next(model.parameters()).device
     pooled = embed_dataset(model, data, 256, device=device, progress=False)
     unit_NMD = unit(pooled.pooled_NMD) * pooled.present_NM[:, :, None]
     found = []

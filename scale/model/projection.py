@@ -14,6 +14,7 @@ projection, D width of a part.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,13 @@ from torch.nn.functional import normalize
 
 from scale.config import ModelConfig
 from scale.data.batch import ProductBatch, Tokens
-from scale.modalities import DISCRETE, INDEX, MODALITIES
+from scale.modalities import DISCRETE, INDEX, MODALITIES, PAIRS
 from scale.model.scores import to_float32
 
 CLIP = 8.0
 """Standard deviations beyond which a statistic is clipped."""
+BATCH = 256
+"""Products read at once."""
 FIT_PRODUCTS = 20_000
 """Products that the closed-form part is fitted on, at most; further ones hardly change it."""
 FEWEST = 5
@@ -39,7 +42,7 @@ class Projection(nn.Module):
     deviation), t the TF-IDF of the word pieces of a title or table, and A the principal
     components of the training split; then, with u(v) = v / |v|,
 
-        f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))].
+        f = [sqrt(K) u(W x); u(g_1(x)); ..; u(g_K(x))],    f = u(W x) if K = 0.
 
     A and W are buffers, set by `fit_projections`.
     """
@@ -73,8 +76,8 @@ class Projection(nn.Module):
 
     def forward(self, tokens: Tokens, hidden_RL: Tensor | None = None) -> Tensor:
         """Return the pooled features of the rows; vectors at `hidden_RL` are left out."""
-        x_RC = self.inputs(*self.read(tokens, hidden_RL))
-        linear_RD = normalize(x_RC @ self.cca_CD, dim=-1) * len(self.networks) ** 0.5
+        x_RC = tokens.values if tokens.projected else self.inputs(*self.read(tokens, hidden_RL))
+        linear_RD = normalize(x_RC @ self.cca_CD, dim=-1) * max(1, len(self.networks)) ** 0.5
         return torch.cat(
             [linear_RD, *(normalize(to_float32(g(x_RC)), dim=-1) for g in self.networks)], dim=1
         )
@@ -129,8 +132,45 @@ class Projection(nn.Module):
         return normalize(weight_RP, dim=-1)
 
 
+@dataclass(frozen=True)
+class ProjectionInputs:
+    """The inputs x of all projections on a data set, computed once: they are not trained."""
+
+    x: dict[str, Tensor]
+    """x_RC by modality, a row for each product that has it."""
+    row_NM: Tensor
+    """Row in x of each product."""
+
+    @classmethod
+    def compute(cls, projections: nn.ModuleDict, dataset) -> "ProjectionInputs":
+        """Read all products of a data set, in order; about a second per thousand products."""
+        parts, device = {m: [] for m in projections}, next(projections.buffers()).device
+        with torch.no_grad():
+            for rows_B in torch.arange(len(dataset)).split(BATCH):
+                for m, tokens in dataset.collate(rows_B).tokens.items():
+                    if m in projections and len(tokens.rows_R):
+                        read = projections[m].read(tokens.to(device))
+                        parts[m].append(projections[m].inputs(*read).cpu())
+        present_NM = torch.from_numpy(dataset.present_NM)
+        return cls({m: torch.cat(p) for m, p in parts.items() if p}, present_NM.cumsum(0) - 1)
+
+    def add_to(self, facts: ProductBatch) -> ProductBatch:
+        """Return a batch without tokens (`ProductDataset.facts`) with the inputs as its tokens."""
+        tokens = {}
+        for m, x_RC in self.x.items():
+            (rows_R,) = facts.present_BM[:, INDEX[m]].nonzero(as_tuple=True)
+            input_RC = x_RC[self.row_NM[facts.index_B[rows_R], INDEX[m]]]
+            padding_RL = torch.zeros(len(rows_R), 1, dtype=torch.bool)
+            tokens[m] = Tokens(input_RC, padding_RL, rows_R)
+        return replace(facts, tokens=tokens)
+
+
 def fit_projections(
-    projections: nn.ModuleDict, batches: Iterable[ProductBatch], config: ModelConfig, seed: int
+    projections: nn.ModuleDict,
+    batches: Iterable[ProductBatch],
+    config: ModelConfig,
+    seed: int,
+    weight_NP: Tensor | None = None,
 ) -> None:
     """Fit the preprocessing and the linear part of all modalities on training products.
 
@@ -138,10 +178,12 @@ def fit_projections(
         projections: a `Projection` by modality; its buffers are set.
         batches: products of the training split, not masked.
         seed: of the randomised principal components.
+        weight_NP: of each product's pairs of modalities in the linear part, by `index_B`.
     """
-    read, present = {m: [] for m in projections}, []
+    read, present, index = {m: [] for m in projections}, [], []
     for batch in batches:
         present.append(batch.present_BM)
+        index.append(batch.index_B)
         for m, projection in projections.items():
             if m in batch.tokens and len(batch.tokens[m].rows_R):
                 read[m].append(projection.read(batch.tokens[m]))
@@ -155,9 +197,10 @@ def fit_projections(
             inputs[m] = _fit_components(
                 projections[m], torch.cat([projections[m].features(*part) for part in parts])
             )
-        maps = multiview_cca(
-            inputs, torch.cat(present), config.projection_ridge, config.projection_width
-        )
+        if weight_NP is not None:
+            weight_NP = weight_NP[torch.cat(index)]
+        ridge, width = config.projection_ridge, config.projection_width
+        maps = multiview_cca(inputs, torch.cat(present), ridge, width, weight_NP)
         for m, cca_CD in maps.items():
             projections[m].cca_CD.zero_()[:, : cca_CD.shape[1]] = cca_CD
 
@@ -200,25 +243,33 @@ def _fit_components(projection: Projection, feature_NX: Tensor) -> Tensor:
 
 
 def multiview_cca(
-    inputs: dict[str, Tensor], present_NM: Tensor, ridge: float, width: int
+    inputs: dict[str, Tensor],
+    present_NM: Tensor,
+    ridge: float,
+    width: int,
+    weight_NP: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the linear maps W_CD of a regularised multi-view CCA, by modality.
 
     Maximises sum_{i != j} cov(a_i x_i, a_j x_j) subject to sum_i a_i (C_ii + ridge v_i I) a_i = 1,
-    with v_i the mean variance of modality i (SUMCOR with one constraint; Kettenring, 1971). Each
-    covariance is of the products that have both modalities. Component k is scaled by the square
-    root of its eigenvalue, so that weakly shared components count less.
+    with v_i the mean variance of modality i (SUMCOR with one constraint; Kettenring, 1971). The
+    covariance of two modalities is that of the products that have both, each with its weight.
+    Component k is scaled by the square root of its eigenvalue, so that weakly shared components
+    count less.
 
     Args:
         inputs: centred x_RC by modality, a row for each product that has it, in order.
         present_NM: True where a product has a modality.
         ridge: 0 is none.
         width: number of components D.
+        weight_NP: weight of each product in the covariance of a pair; None: equal.
     """
     names = [m for m in MODALITIES if m in inputs]
     whiten = {m: _whitening(inputs[m], ridge) for m in names}
     white = {m: inputs[m].double() @ whiten[m] for m in names}
-    blocks = [[_cross_covariance(white, present_NM, i, j) for j in names] for i in names]
+    if weight_NP is None:
+        weight_NP = torch.ones(len(present_NM), len(PAIRS))
+    blocks = [[_cross_covariance(white, present_NM, weight_NP, i, j) for j in names] for i in names]
     if not blocks:
         return {}
     matrix = torch.cat([torch.cat(row, dim=1) for row in blocks])
@@ -239,19 +290,23 @@ def _whitening(x_RC: Tensor, ridge: float) -> Tensor:
     return vector_CC[:, kept] / (value_C + ridge * value_C.mean()).sqrt()
 
 
-def _cross_covariance(white: dict[str, Tensor], present_NM: Tensor, i: str, j: str) -> Tensor:
-    """Return the covariance of two modalities over the products that have both; 0 if i = j."""
+def _cross_covariance(
+    white: dict[str, Tensor], present_NM: Tensor, weight_NP: Tensor, i: str, j: str
+) -> Tensor:
+    """Return sum w x_i x_j^T / sum w over the products that have both; 0 if i = j."""
     left_RC, right_RC = white[i], white[j]
     both_N = present_NM[:, INDEX[i]] & present_NM[:, INDEX[j]]
-    count = int(both_N.sum())
-    if i == j or count < FEWEST:
+    if i == j or int(both_N.sum()) < FEWEST:
         return left_RC.new_zeros(left_RC.shape[1], right_RC.shape[1])
     left_QC = left_RC[both_N[present_NM[:, INDEX[i]]]]
     right_QC = right_RC[both_N[present_NM[:, INDEX[j]]]]
-    return left_QC.T @ right_QC / count
+    weight_Q1 = weight_NP[both_N, PAIRS.index(tuple(sorted((INDEX[i], INDEX[j]))))].double()[
+        :, None
+    ]
+    return left_QC.T @ (weight_Q1 * right_QC) / weight_Q1.sum()
 
 
-def training_batches(dataset, size: int = 256) -> Iterator[ProductBatch]:
+def training_batches(dataset, size: int = BATCH) -> Iterator[ProductBatch]:
     """Yield the products of a data set, at most FIT_PRODUCTS evenly spaced ones, in batches."""
     count = min(len(dataset), FIT_PRODUCTS)
     rows_N = torch.linspace(0, len(dataset) - 1, count).long()

@@ -39,6 +39,8 @@ from scale.evaluation.retrieval import (
     direction_retrievals,
 )
 from scale.files import default_cache_folder, hash_code
+from scale.losses.contrastive import LEFT, RIGHT
+from scale.losses.weighting import Weights
 from scale.modalities import INDEX, MODALITIES, SUBSETS, subset_name
 from scale.studies.clean_contrast import CLEAN_CONTRAST, CleanContrastModel
 from scale.studies.diagnosis import diagnose
@@ -311,9 +313,11 @@ def train_model(config: Config, cell: Cell, fault: Fault, noisy: NoisyDataset) -
         weights = found.weights(trainable(noisy.dataset, config).present_NM)
         r_NP = torch.from_numpy(found.r_NP)
     model = _build(cell.model, fault, config)
-    fit_closed_form(model, noisy.dataset, config)
     trainer = Trainer(config, model, noisy.dataset, weights=weights)
     true_NM = torch.from_numpy(noisy.true_NM[noisy.rows(trainer.train_set.ids)])
+    if cell.weight_fn == "oracle":
+        weights = Weights((true_NM[:, LEFT] & true_NM[:, RIGHT]).float(), true_NM.float())
+    fit_closed_form(model, trainer.train_set, config, weights)
     truth = TrainingTruth(true_NM, config.train.batch_size, r_NP)
     trainer.weight_fn = make_weight_fn(cell.weight_fn, truth)
     for number in range(config.train.steps):

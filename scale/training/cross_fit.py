@@ -49,6 +49,7 @@ from scale.files import replacing
 from scale.losses.contrastive import LEFT, RIGHT
 from scale.losses.weighting import Weights, own_from_pairs, pair_members, with_mean_one
 from scale.modalities import INDEX, MODALITIES, PAIRS
+from scale.model.scale import ScaleModel
 from scale.model.scores import to_float32
 from scale.seeding import derived_seed
 from scale.training.distributed import all_reduce_sum, barrier, full_model, rank, world_size
@@ -312,16 +313,21 @@ def judge_config(config: Config, products: int, repeat: int, fold: int) -> Confi
 
     Those of the run, with the contrastive losses of clean inputs alone and, in the first repeat,
     uniform weights. The number of steps is `LossConfig.agreement_steps`, or a quarter of the run's.
+    With `model.pooling` projection and no `agreement_steps`, the closed-form part alone judges:
+    almost as well, in a quarter of the time (docs/findings.md).
     """
     loss, train = config.loss, config.train
     seed = derived_seed(train.seed, JUDGE_STREAM, repeat, fold) % 2**31
     each = min(train.batch_size, products) // world_size()
+    model = replace(config.model, jct_layers=0)
+    if model.pooling == "projection" and not loss.agreement_steps:
+        model = replace(model, projection_heads=0)
     return replace(
         config,
         loss=replace(loss, tasks=("contrastive",), weight_on="none", weight_by="scores",
                      weight_features="encoder"),
         mask=replace(config.mask, always=False),
-        model=replace(config.model, jct_layers=0),
+        model=model,
         train=replace(train, steps=loss.agreement_steps or max(1, train.steps // 4), seed=seed,
                       batch_size=max(2, each * world_size()), compile=False),
     )  # fmt: skip
@@ -343,14 +349,15 @@ def _judge_fold(
         if world_size() == 1:
             _stop(preemption.reason(), preemption, store)
 
-    trainer = train_judge(data, rows, judge_config(config, len(rows), *place), weights, stop_early)
+    model = train_judge(data, rows, judge_config(config, len(rows), *place), weights, stop_early)
+    device = next(model.parameters()).device
     if world_size() > 1:
         reason = preemption.reason()
-        stops = all_reduce_sum(torch.tensor(float(reason is not None), device=trainer.device))
+        stops = all_reduce_sum(torch.tensor(float(reason is not None), device=device))
         if stops:
             _stop(reason or "another process was stopped", preemption, store)
-    model = full_model(trainer.model)
-    return percentiles_of(model, data, held, trainer.device) if rank() == 0 else None
+    model = full_model(model)
+    return percentiles_of(model, data, held, device) if rank() == 0 else None
 
 
 def train_judge(
@@ -359,8 +366,8 @@ def train_judge(
     config: Config,
     weights: Weights | None = None,
     after_step: Callable[[], None] | None = None,
-) -> Trainer:
-    """Train a model with the settings of `judge_config` on the products at `rows`.
+) -> ScaleModel:
+    """Return a model with the settings of `judge_config`, trained on the products at `rows`.
 
     `weights`: of all products of `data`; None: uniform. Raises TrainingError if the loss diverges.
     """
@@ -368,14 +375,17 @@ def train_judge(
         config = replace(config, loss=replace(config.loss, weight_by="agreement"))
         weights = weights.select(torch.from_numpy(rows))
     train = data.subset(rows)
-    trainer = Trainer(config, initial_model(config, train)[0], train, weights=weights)
+    model = initial_model(config, train, weights)[0]
+    if model.projections and not config.model.projection_heads:
+        return model
+    trainer = Trainer(config, model, train, weights=weights)
     for step in range(config.train.steps):
         loss = trainer.train_step(step).loss.total
         if after_step is not None:
             after_step()
     if not math.isfinite(loss.item()):
         raise TrainingError(f"cross-fitting: the loss is {loss.item()} after {step + 1} steps")
-    return trainer
+    return trainer.model
 
 
 def percentiles_of(

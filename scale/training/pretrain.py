@@ -86,9 +86,10 @@ def pretrain(
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
     train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
+    train, weights = _judged(config, train, run, preemption, progress)
     # A run that continues has the fitted projections in its checkpoint.
     resumed = bool(CheckpointManager(run.checkpoints).steps())
-    model, copied = initial_model(config, None if resumed else train)
+    model, copied = initial_model(config, None if resumed else train, weights)
     if rank() == 0:
         contents_NM, ignored = torch.from_numpy(train.content_id_NM), config.loss.ignore_duplicates
         warnings = duplicate_warnings(contents_NM, config.train.batch_size, ignored)
@@ -97,7 +98,6 @@ def pretrain(
         few = small_validation_warning(len(val)) if config.train.eval_every else None
         if few:
             log.warning("%s", few)
-    train, weights = _judged(config, train, run, preemption, progress)
     fit_run(Trainer(config, model, train, weights=weights), val, run, preemption, progress)
     return TrainedRun.load(run.folder)
 
@@ -110,9 +110,9 @@ def _judged(
     progress: bool,
 ) -> tuple[ProductDataset | ShardDataset, Weights | None]:
     """Return the products used for training and, for `weight_by` agreement, their weights."""
+    train = trainable(train, config)
     if config.loss.weight_by != "agreement":
         return train, None
-    train = trainable(train, config)
     found = cross_fit_agreement(train, config, run.agreement, preemption, progress)
     return train, found.weights(train.present_NM)
 

@@ -16,6 +16,7 @@ from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.normaliser import Normaliser
 from scale.data.tokenizer import load_tokenizer
+from scale.losses.weighting import Weights
 from scale.modalities import CONTINUOUS
 from scale.model.pretrained import initialise_from_pretrained
 from scale.model.projection import fit_projections, training_batches
@@ -163,27 +164,31 @@ class TrainedRun:
 
 
 def initial_model(
-    config: Config, train: ProductDataset | None = None
+    config: Config, train: ProductDataset | None = None, weights: Weights | None = None
 ) -> tuple[ScaleModel, list[str]]:
     """Return the model of step 0, with pretrained weights if configured, and messages for the log.
 
     train: training products, on which the closed-form part of `model.pooling` projection is fitted
         (None: it is random), and whose standardisation encoders that read pixels need.
+    weights: of these products in the closed-form part.
     Raises ValueError if the pretrained model cannot be read or does not fit.
     """
     model = seeded_model(config)
     messages = initialise_from_pretrained(model)
     if train is not None:
         model.set_normaliser(train.normaliser)
-        fit_closed_form(model, train, config)
+        fit_closed_form(model, train, config, weights)
     return model, messages
 
 
-def fit_closed_form(model: nn.Module, train: ProductDataset, config: Config) -> None:
+def fit_closed_form(
+    model: nn.Module, train: ProductDataset, config: Config, weights: Weights | None = None
+) -> None:
     """Fit the projections of a model on training products; nothing for a model without them."""
     if getattr(model, "projections", None):
         seed = derived_seed(config.train.seed)
-        fit_projections(model.projections, training_batches(train), config.model, seed)
+        weight_NP = None if weights is None else weights.pair_BP
+        fit_projections(model.projections, training_batches(train), config.model, seed, weight_NP)
 
 
 def seeded_model(config: Config) -> ScaleModel:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from scale.losses.masking import MaskedBatch, Part, WordPieces, mask_batch
 from scale.losses.total import LossOutput, WeightFn, scale_loss
 from scale.losses.weighting import Weights
 from scale.modalities import INDEX, TASKS
+from scale.model.projection import ProjectionInputs
 from scale.model.scale import ScaleModel
 from scale.seeding import derived_seed
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
@@ -102,6 +104,8 @@ class Trainer:
                 `LossConfig.weight_by` agreement.
         """
         settings = config.train
+        if config.model.pooling == "projection" and not config.model.projection_heads:
+            raise ValueError("model.projection_heads 0 leaves nothing to train")
         self.config, self.weight_fn = config, weight_fn
         self.train_set = trainable(train_set, config)
         self.blocks = shuffle_blocks(self.train_set, settings.shuffle_shards)
@@ -130,6 +134,13 @@ class Trainer:
         self.scaled_optimizer = self.accelerator.prepare_optimizer(self.optimizer)
         self.loss_fn: LossFn = getattr(model, "objective", self._scale_loss)
         self._own_share(min(settings.batch_size, len(self.train_set)))
+        self._projects = (
+            bool(getattr(model, "projections", None))
+            and config.loss.tasks == ("contrastive",)
+            and not (config.mask.always or fused)
+            and self.loss_fn == self._scale_loss
+            and isinstance(self.train_set, ProductDataset)
+        )
         # On a CPU, a thread would only compete for the cores.
         self.prefetcher = Prefetcher(self._masked_batch) if self.device.type == "cuda" else None
         self.state = TrainState(step=0)
@@ -226,14 +237,24 @@ class Trainer:
         """Return the masked products from `start` to `stop` of a step's batch."""
         step, start, stop = key
         rows_B = self._rows(step)
+        own_B = rows_B[start:stop]
+        if self._projects:
+            batch = self._projection_inputs.add_to(self.train_set.facts(own_B))
+        else:
+            batch = self.train_set.collate(own_B)
         return mask_batch(
-            self.train_set.collate(rows_B[start:stop]),
+            batch,
             self.config.mask,
             self.word_pieces,
             (self.config.train.seed, MASK_STREAM, step),
             (*self.config.loss.tasks, *(TASKS if self.config.mask.always else ())),
             Part(start, len(rows_B)),
         ).to(self.device)
+
+    @cached_property
+    def _projection_inputs(self) -> ProjectionInputs:
+        # Computed at the first step: a checkpoint has been restored by then.
+        return ProjectionInputs.compute(self.model.projections, self.train_set)
 
     def restore(self, checkpoints: CheckpointManager) -> str | None:
         """Load the newest good checkpoint; return its name, or None if there is none."""

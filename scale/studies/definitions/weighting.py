@@ -120,32 +120,41 @@ def weighting(quick: bool = False) -> Study:
 
 
 JUDGED: dict[str, tuple[dict[str, Any], str]] = {
-    "uniform": WEIGHTINGS["uniform"],
-    "S'": WEIGHTINGS["S'"],
-    "logits (paper)": WEIGHTINGS["logits (paper)"],
-    "posterior": WEIGHTINGS["posterior"],
+    **{name: WEIGHTINGS[name] for name in ("uniform", "S'", "logits (paper)", "posterior")},
     "agreement": (AGREEMENT, ""),
+    "logits control": WEIGHTINGS["logits control"],
+    "oracle": WEIGHTINGS["oracle"],
     "agreement, one repeat": (AGREEMENT | {"loss.agreement_repeats": 1}, ""),
+    "agreement, trained": (AGREEMENT | {"loss.agreement_steps": 37}, ""),
     "agreement alone": (AGREEMENT, "agreement alone"),
     "agreement product": (AGREEMENT, "agreement product"),
-    "oracle": WEIGHTINGS["oracle"],
 }
-"""Weightings of the study `agreement`, like WEIGHTINGS."""
+"""Weightings of the study `agreement`, like WEIGHTINGS: the first five in all regimes, the next one
+in two, the oracle where pairs are wrong, the others under mismatch only."""
+
+
+def _judged_in(regime: str) -> tuple[str, ...]:
+    """Return the weightings of the study `agreement` in a regime."""
+    if regime == "mismatch":
+        return tuple(JUDGED)
+    further = {"clean": ("logits control",), LAST: ("oracle",)}.get(regime, ())
+    return (*tuple(JUDGED)[:5], *further)
 
 
 def agreement(quick: bool = False) -> Study:
     """Weights judged by models that were not trained on the product, in the five regimes.
 
-    `agreement` is `LossConfig.weight_by` agreement (training/cross_fit.py); `agreement alone` uses
-    each pair's own percentile only, without weights in the cross-fitting's result that depend on
-    the estimated share of wrong pairs; `agreement product` one reliability per modality. On the ten
-    contrastive losses alone; cells of one regime and seed share the cross-fitting. Meant for the
-    preset `pretrained`, whose features mean something before training.
+    `agreement` is `LossConfig.weight_by` agreement (training/cross_fit.py); `trained` has judges
+    trained for 37 steps in place of the closed-form part alone; `agreement alone` uses each pair's
+    own percentile only; `agreement product` one reliability per modality, `one repeat` one division
+    into folds. On the ten contrastive losses alone; cells of one regime and seed share the
+    cross-fitting. `agreement` and the oracle also weight the closed-form part of projections. Meant
+    for the preset `pretrained`, whose features mean something before training.
     """
-    names = tuple(JUDGED)
+    regimes, quickly = tuple(REGIMES), ("uniform", "S'", "posterior", "agreement", "oracle")
     if quick:
-        names = ("uniform", "S'", "posterior", "agreement", "oracle")
-    regimes = ("clean", "mismatch") if quick else tuple(REGIMES)
+        regimes = ("clean", "mismatch")
+    by_regime = {r: [n for n in _judged_in(r) if not quick or n in quickly] for r in regimes}
     cells = tuple(
         Cell(
             {"regime": regime, "weighting": name},
@@ -153,22 +162,25 @@ def agreement(quick: bool = False) -> Study:
             REGIMES[regime],
             weight_fn=JUDGED[name][1],
         )
-        for regime in regimes
+        for regime, names in by_regime.items()
         for name in names
     )
-    others = [name for name in names if name != "uniform"]
+    everywhere = [n for n in tuple(JUDGED)[1:5] if n in by_regime["clean"]]
     claims = [
         Comparison.between(f"over all regimes: {name} beats uniform weights", "weighting", name,
                            "uniform", metric)
-        for metric in METRICS for name in others
+        for metric in METRICS for name in everywhere
     ]  # fmt: skip
+    further = (
+        ("agreement beats S'", "agreement", "S'"),
+        ("agreement beats the posterior", "agreement", "posterior"),
+        ("S' on the logits beats its matched control", "logits (paper)", "logits control"),
+    )
     for metric in METRICS:
-        pairs = [(f"{name} beats uniform weights", name, "uniform") for name in others]
-        pairs += [
-            ("agreement beats S'", "agreement", "S'"),
-            ("agreement beats the posterior", "agreement", "posterior"),
-        ]
-        claims += _claims_by_regime([(r, *pair) for r in regimes for pair in pairs], metric)
+        for regime, names in by_regime.items():
+            pairs = [(f"{n} beats uniform weights", n, "uniform") for n in names if n != "uniform"]
+            pairs += [claim for claim in further if {*claim[1:]} <= {*names}]
+            claims += _claims_by_regime([(regime, *pair) for pair in pairs], metric)
     return Study(
         "agreement",
         "Do weights help that come from models which have not seen the product?",
