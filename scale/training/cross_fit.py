@@ -325,7 +325,7 @@ def judge_config(config: Config, products: int, repeat: int, fold: int) -> Confi
     return replace(
         config,
         loss=replace(loss, tasks=("contrastive",), weight_on="none", weight_by="scores",
-                     weight_features="encoder"),
+                     weight_features="encoder", parts=0),
         mask=replace(config.mask, always=False),
         model=model,
         train=replace(train, steps=loss.agreement_steps or max(1, train.steps // 4), seed=seed,

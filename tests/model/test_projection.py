@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import scipy.linalg
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -10,6 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from scale.config import ModelConfig
 from scale.data.batch import ProductBatch, Tokens
+from scale.modalities import PAIRS
 from scale.model.projection import Projection, fit_projections, multiview_cca
 
 
@@ -26,17 +28,26 @@ def views(products=200, noise=0.5, seed=0):
     return inputs, present_NM
 
 
-def test_multiview_cca_solves_the_generalised_eigenproblem():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_multiview_cca_solves_the_generalised_eigenproblem(weighted):
     """C w = lambda D w: C the covariances between modalities, D the regularised ones within."""
     ridge, (inputs, present_NM) = 0.7, views()
-    maps = multiview_cca(inputs, present_NM, ridge, width=3)
+    weight_NP = torch.rand(len(present_NM), len(PAIRS)) if weighted else None
+    maps = multiview_cca(inputs, present_NM, ridge, 3, weight_NP)
 
     joint = np.concatenate([x.numpy() for x in inputs.values()], axis=1)
-    covariance = joint.T @ joint / len(joint)
+    unweighted = joint.T @ joint / len(joint)
+    covariance, owner = np.zeros_like(unweighted), np.repeat([0, 1, 2], [4, 5, 6])
+    for row, column in np.ndindex(covariance.shape):
+        covariance[row, column] = unweighted[row, column]
+        if weighted and owner[row] != owner[column]:
+            pair = PAIRS.index(tuple(sorted((owner[row], owner[column]))))
+            products = joint[:, row] * joint[:, column]
+            covariance[row, column] = np.average(products, weights=weight_NP[:, pair])
     within, at = np.zeros_like(covariance), 0
     for x in inputs.values():
         size = x.shape[1]
-        block = covariance[at : at + size, at : at + size]
+        block = unweighted[at : at + size, at : at + size]
         mean_variance = np.trace(block) / size
         within[at : at + size, at : at + size] = block + ridge * mean_variance * np.eye(size)
         covariance[at : at + size, at : at + size] = 0

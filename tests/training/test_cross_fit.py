@@ -241,9 +241,18 @@ def judges(monkeypatch):
     return found, trained
 
 
-def test_planted_wrong_pictures_have_the_lowest_agreement():
+PROJECTED = replace(
+    JUDGING,
+    model=replace(JUDGING.model, pooling="projection", projection_width=8, projection_inputs=16),
+    loss=replace(JUDGING.loss, agreement_steps=0, parts=0),
+)
+
+
+@pytest.mark.parametrize("config", [JUDGING, PROJECTED], ids=["trained", "closed form"])
+def test_planted_wrong_pictures_have_the_lowest_agreement(config, judges):
     wrong = list(range(0, 96, 5))
-    found = cross_fit_agreement(HiddenFactors(wrong=wrong), JUDGING)
+    found = cross_fit_agreement(HiddenFactors(wrong=wrong), config)
+    assert bool(judges[1]) == (config is JUDGING), "the closed form is not trained"
     image_N = modality_agreement(torch.from_numpy(found.r_NP))[:, INDEX["image"]]
     lowest = image_N.argsort()[: len(wrong)].tolist()
     assert len(set(lowest) & set(wrong)) >= 15, "of 20"

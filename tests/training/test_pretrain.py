@@ -14,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from scale.cli import main
 from scale.config import Contrast, LossConfig, official_loss
 from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
 from scale.losses import total
 from scale.modalities import INDEX
 from scale.model.projection import fit_projections, training_batches
@@ -281,6 +282,29 @@ def projected(small):
     model = replace(small.model, pooling="projection", projection_width=8, projection_inputs=16,
                     lexical_pieces=64)  # fmt: skip
     return replace(small, model=model, loss=replace(small.loss, parts=0))
+
+
+def test_inputs_of_projections_are_computed_once(
+    projected, small_catalogue, cache, tmp_path, monkeypatch
+):
+    """A batch of them has the pooled features of the products' tokens; masks need the tokens."""
+    short = replace(projected, loss=replace(projected.loss, tasks=("contrastive",)),
+                    train=replace(projected.train, steps=1))  # fmt: skip
+    run = pretrain(short, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    config, data = run.config, run.dataset(Catalogue.open(small_catalogue), cache=cache)
+    trainer = training_step.Trainer(config, run.model, data)
+    collated, original = [], ProductDataset.collate
+    monkeypatch.setattr(ProductDataset, "collate", lambda data, rows: (
+        collated.append(rows), original(data, rows))[1])  # fmt: skip
+    batches = [trainer._masked_batch((step, 2, 8)).batch for step in (0, 1)]
+    assert len(collated) == 1
+    model = trainer.model.eval()
+    assert not batches[0].present_BM.all()
+    for batch in batches:
+        expected = model.embed(data.collate(batch.index_B)).pooled_BMD
+        torch.testing.assert_close(model.embed(batch).pooled_BMD, expected)
+    masked = replace(config, mask=replace(config.mask, always=True))
+    assert training_step.Trainer(masked, model, data)._masked_batch((0, 0, 8)).positions
 
 
 def test_run_with_projections(projected, small_catalogue, cache, tmp_path):
