@@ -27,6 +27,7 @@ from scale.data.product import (
     Problem,
     Product,
     View,
+    check_splits,
     parse_record,
     read_value,
 )
@@ -197,7 +198,10 @@ def with_splits(catalogue: Catalogue, splits: Mapping[str, str] | None = None) -
     """Return the catalogue with a split for each product.
 
     splits: split by product id, if the catalogue is part of a larger one; None: `assign_splits`.
+
+    Raises CatalogueError if the catalogue assigns an unknown split: it would be used for training.
     """
+    check_splits(catalogue.problems)
     splits = assign_splits(catalogue.products) if splits is None else splits
     products = tuple(replace(p, split=splits[p.id]) for p in catalogue.products)
     return replace(catalogue, products=products)

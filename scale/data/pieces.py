@@ -18,7 +18,7 @@ from scale.data.catalogue import (
     find_source,
     read_records,
 )
-from scale.data.product import CatalogueError, Product, parse_record
+from scale.data.product import CatalogueError, Product, check_splits, parse_record
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ def find_splits(folder: Path | str) -> dict[str, str]:
     def products() -> Iterator[Product]:
         seen: set[str] = set()
         for line, record in read_records(source):
-            product, _ = parse_record(record, source.parent, f"{source}:{line}", line)
+            product, problems = parse_record(record, source.parent, f"{source}:{line}", line)
             if product is not None and product.id not in seen:
+                check_splits(problems)
                 seen.add(product.id)
                 yield product
 

@@ -21,6 +21,17 @@ from scale.files import write_whole
 from scale.modalities import MODALITIES
 
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = dict(zip(SPLITS, SPLITS, strict=True)) | {
+    "training": "train",
+    "validation": "val",
+    "valid": "val",
+    "dev": "val",
+    "testing": "test",
+}
+"""Split by the names that catalogues use, in any case."""
+UNKNOWN_SPLIT = "unknown split"
+"""Kind of the problem of a split with another name. Training such products would be a silent error,
+so whatever needs the splits raises (`catalogue.with_splits`)."""
 
 KEYS: dict[str, str] = {m: "title" if m == "text" else m for m in MODALITIES}
 """Record key of each modality."""
@@ -267,10 +278,19 @@ def read_string(key: str, value: Any) -> str:
 
 
 def read_split(value: Any) -> str:
-    """Return `train`, `val` or `test`."""
-    if value not in SPLITS:
-        raise InvalidValue(f"unknown split: {reprlib.repr(value)}; known: {', '.join(SPLITS)}")
-    return value
+    """Return `train`, `val` or `test`; see `SPLIT_NAMES`."""
+    split = SPLIT_NAMES.get(value.strip().lower()) if isinstance(value, str) else None
+    if split is None:
+        known = ", ".join(SPLIT_NAMES)
+        raise InvalidValue(f"{UNKNOWN_SPLIT}: {reprlib.repr(value)}; known: {known}")
+    return split
+
+
+def check_splits(problems: Iterable[Problem]) -> None:
+    """Raise CatalogueError if a product has an unknown split."""
+    unknown = [p for p in problems if p.kind == UNKNOWN_SPLIT]
+    if unknown:
+        raise CatalogueError.of(unknown)
 
 
 def read_table(value: Any) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scale.data.catalogue import PLACEHOLDER, Catalogue, assign_splits
+from scale.data.catalogue import PLACEHOLDER, Catalogue, assign_splits, with_splits
+from scale.data.pieces import find_splits
 from scale.data.product import CatalogueError, Problem, Product, View
 
 GOOD = {
@@ -103,7 +104,7 @@ def test_a_bad_value_counts_as_missing(tmp_path):
         ({"content": {"smell": "00"}}, None, "unknown modality in content: 'smell'"),
         ({"content": {"image": 3}}, None, "content of image is not a string: 3"),
         ({"category": 3}, None, "category is not a string: 3"),
-        ({"split": "dev"}, None, "unknown split: 'dev'; known: train, val, test"),
+        ({"split": "query"}, None, "unknown split: 'query'; known: train, val, test, training,"),
         ({"labels": ["steel"]}, None, "labels is not an object"),
         ({"labels": {"price": float("inf")}}, None, "non-finite number in 'price'"),
         ({"sizes": [[1.0, float("nan")]]}, None, "non-finite number in 'sizes'"),
@@ -335,3 +336,18 @@ def test_unreadable_pictures_do_not_stop_the_assignment_of_splits(tmp_path):
 def test_given_splits_are_kept():
     products = [Product(id="a", text="x", split="test"), Product(id="b", text="x")]
     assert assign_splits(products) == {"a": "test", "b": "train"}
+
+
+def test_split_names_of_other_catalogues_are_mapped_and_unknown_ones_stop(tmp_path):
+    """Products of an unknown split would be trained on."""
+    names = ["train", "Validation", "valid", "dev", "val", "testing", "TEST", "training"]
+    lines = [json.dumps({"id": str(i), "title": "a", "split": s}) for i, s in enumerate(names)]
+    (tmp_path / "products.jsonl").write_text("\n".join(lines))
+    catalogue = with_splits(Catalogue.open(tmp_path))
+    expected = ["train", "val", "val", "val", "val", "test", "test", "train"]
+    assert [p.split for p in catalogue] == expected
+    lines.append(json.dumps({"id": "x", "title": "a", "split": "query"}))
+    (tmp_path / "products.jsonl").write_text("\n".join(lines))
+    for open_splits in (lambda folder: with_splits(Catalogue.open(folder)), find_splits):
+        with pytest.raises(CatalogueError, match="'x': unknown split: 'query'"):
+            open_splits(tmp_path)
