@@ -8,9 +8,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+"""Beginnings of cells that spreadsheets take as formulas."""
 
 # Several versions of `ast` count the depth of recursion across threads, so two headers parsed at
 # the same time can end in SystemError (python/cpython#106905).
@@ -87,6 +90,11 @@ def write_whole(target: Path, text: str) -> None:
     """Write a text file as UTF-8 atomically."""
     with replacing(target) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def escape_formula(value: Any) -> Any:
+    """Return a value of a CSV cell; text that a spreadsheet would execute begins with '."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 """A trained run: search, embeddings, evaluation, scores and interactive panels."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scale.evaluation.index import ProductIndex
+    from scale.inference.search import Query
 
 
 class Run(TrainedRun):
@@ -29,7 +31,7 @@ class Run(TrainedRun):
 
     def search(
         self,
-        query: str | PathLike | Product,
+        query: "Query",
         catalogue: Catalogue | str | PathLike | None = None,
         k: int = 5,
         *,
@@ -37,46 +39,75 @@ class Run(TrainedRun):
         index: "ProductIndex | str | PathLike | None" = None,
         probes: int | None = None,
         candidates: int | None = None,
+        where: str = "",
+        modality: str = "",
+        backbones: Mapping[str, str] | None = None,
     ) -> "pd.DataFrame":
         """Find the products nearest to a query by the cosine of their embeddings.
 
         The catalogue is embedded at the first search in it; for millions of products, build an
-        index with `scale embed` and `scale index`.
+        index with `scale embed` and `scale index`. A product that contains the media file of the
+        query comes first, with similarity 1, if the file is the whole query.
 
         Args:
-            query: words, the path of an image, video or audio file, or a Product.
+            query: words; the path of an image, video or audio file; a list of words and files,
+                which together are one query; a Product; or vectors (an array or a .npy file) of
+                shape (width,) or (queries, width).
             catalogue: the products to search; with `index`, where to read their titles.
             k: number of products to return.
             subset: modalities by which the products are embedded, e.g. `image` or `text+image`.
             index: an index on disk, or its folder, to search instead of the catalogue.
             probes: lists of an IVF-PQ index to visit; None: the index's own setting.
             candidates: products of an IVF-PQ index to rank by exact cosine; None: its own setting.
+            where: condition on the products, e.g. `category == 'mug' and price < 20`
+                (docs/search.md). The products that fulfil it are searched exactly.
+            modality: modality of the files of the query; empty: by their suffix.
+            backbones: by modality, the model that computed the feature files on which the run was
+                trained, so that media files can be queries; default: `backbones` in the
+                catalogue's catalogue.json.
 
         Returns:
-            DataFrame, nearest first: id, title, category, similarity.
+            DataFrame, nearest first: id, title, category, similarity; with a first column `query`
+            for vectors of shape (queries, width).
 
         Raises:
             CatalogueError: the query is empty, its file cannot be read, or the model does not read
                 its modality.
-            ValueError: neither a catalogue nor an index is given, or the index was built from
-                another model.
+            ValueError: neither a catalogue nor an index is given, the index was built from another
+                model, or the condition is invalid.
         """
-        from scale.inference.search import Gallery, hits_frame, parse_query, search_index
+        import numpy as np
 
-        query = query if isinstance(query, Product) else parse_query(str(query))
+        from scale.inference import search
+
+        query = search.read_query(query, modality)
+        vectors = query if isinstance(query, np.ndarray) else None
         if index is not None:
             if subset != "all":
                 raise ValueError("an index has its own subset: omit the option subset")
-            return hits_frame(search_index(self, index, query, k, catalogue, probes, candidates))
+            if vectors is not None and vectors.ndim == 2:
+                found = search.nearest_in_index(
+                    index, vectors, k, catalogue, probes, candidates, where
+                )
+            else:
+                found = search.search_index(
+                    self, index, query, k, catalogue, probes, candidates, where, backbones
+                )
+            return search.hits_frame(found)
         if catalogue is None:
             raise ValueError("give a catalogue or an index to search in")
         catalogue, modalities = _opened(catalogue), parse_subset(subset)
         key = (id(catalogue), modalities)
         if key not in self._galleries:
             data = self.dataset(catalogue)
-            built = Gallery.build(self, data, modalities, progress=False)
+            built = search.Gallery.build(self, data, modalities, progress=False)
             self._galleries[key] = (catalogue, built)
-        return hits_frame(self._galleries[key][1].search(query, k))
+        gallery = self._galleries[key][1]
+        if vectors is None:
+            known = {**search.catalogue_backbones(catalogue), **(backbones or {})}
+            return search.hits_frame(gallery.search(query, k, where, known))
+        found = gallery.nearest(np.atleast_2d(vectors), k, where)
+        return search.hits_frame(found if vectors.ndim == 2 else found[0])
 
     def embed(
         self,

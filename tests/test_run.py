@@ -1,5 +1,7 @@
 """The front door: `scale.open`, `scale.pretrain`, `scale.load` and the methods of `Run`."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +10,14 @@ import torch
 from transformers import BertConfig, BertModel
 
 import scale
-from scale.config import configure, tiny
+from scale.config import FeatureConfig, configure, tiny
+from scale.data.backbones import load_backbone
+from scale.data.features import extract
 from scale.data.product import CatalogueError
 from scale.evaluation.embed import embed_dataset
 from scale.inference import evaluate as evaluate_module
 from scale.modalities import MODALITIES
+from tests.data.test_backbones import save_model
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,93 @@ def test_search_returns_the_nearest_products(run, shop, small_catalogue):
     assert run.search(product, shop, k=1).id[0] == product.id
     with pytest.raises(ValueError, match="give a catalogue or an index"):
         run.search("green thing")
+
+
+def test_a_picture_of_the_catalogue_finds_its_product(run, shop, small_catalogue, tmp_path):
+    """By all modalities too, where another product can be nearer."""
+    products = [p for p in shop if p.image][:8]
+    for product in products:
+        found = run.search(product.image, shop, k=3)
+        assert (found.id[0], found.similarity[0]) == (product.id, 1.0)
+        assert found.id.is_unique
+        assert found.similarity.is_monotonic_decreasing
+    assert run.search(products[0].image, shop, where=f"id != '{products[0].id}'").id[0] != (
+        products[0].id
+    )
+    copied = shutil.copy(products[1].image, tmp_path / "mine.png")
+    assert run.search(copied, small_catalogue, k=1).id[0] == products[1].id
+    with_words = run.search(["dark thing", products[1].image], shop, k=1)
+    assert with_words.similarity[0] < 1, "words and a picture are one query"
+    query = scale.Product(id="q", text="dark thing", image=products[1].image)
+    assert with_words.equals(run.search(query, shop, k=1))
+
+
+def test_search_among_products_that_fulfil_a_condition(run, shop):
+    everything = run.search("green thing", shop, k=48)
+    sizes = {p.id: int(dict(p.table)["size"]) for p in shop if p.table}
+    few = run.search("green thing", shop, k=48, where="size >= 3 and category != 'c1'")
+    large = np.array([sizes.get(id, 0) >= 3 for id in everything.id])
+    chosen = large & (everything.category != "c1")
+    assert list(few.id) == list(everything.id[chosen])
+    np.testing.assert_allclose(few.similarity, everything.similarity[chosen], rtol=1e-6)
+    assert len(run.search("green thing", shop, where="size > 99")) == 0
+    with pytest.raises(ValueError, match="no product has colour; names here"):
+        run.search("green thing", shop, where="colour == 'red'")
+
+
+def test_vectors_are_queries(run, shop, tmp_path):
+    found = run.embed(shop)
+    np.save(tmp_path / "two.npy", found.emb_ND[[4, 2]] * 3)
+    several = run.search(tmp_path / "two.npy", shop, k=2)
+    assert list(several.columns) == ["query", "id", "title", "category", "similarity"]
+    assert several.groupby("query").id.first().tolist() == [found.ids[4], found.ids[2]]
+    one = run.search(found.emb_ND[4], shop, k=2)
+    assert list(one.id) == list(several.id[several["query"] == 0])
+    assert one.similarity[0] == pytest.approx(1)
+    for vectors, message in (
+        (np.zeros(16), "zero or not finite"),
+        (np.full((1, 16), np.nan), "zero or not finite"),
+        (np.array(["a"]), "numbers of shape"),
+        (np.ones((1, 3)), "queries of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run.search(vectors, shop)
+    (tmp_path / "bad.npy").write_bytes(b"no")
+    with pytest.raises(CatalogueError, match=r"bad.npy: not vectors"):
+        run.search(tmp_path / "bad.npy", shop)
+
+
+def test_pictures_are_queries_of_a_run_on_feature_files(shop, tmp_path, cache_folder):
+    """The model that computed the files is named in catalogue.json or by the argument."""
+    folder = tmp_path / "vit"
+    folder.mkdir()
+    save_model(folder, "test_vit", img_size=48)
+    features = FeatureConfig(image_features=str(folder))
+    backbone = load_backbone("image", features)
+    records, media = [], tmp_path / "shop"
+    media.mkdir()
+    products = [p for p in shop if p.image][:12]
+    for product in products:
+        np.save(media / f"{product.id}.npy", extract("image", product.image, features, backbone))
+        records.append({"id": product.id, "title": product.text, "image": f"{product.id}.npy"})
+    (media / "products.jsonl").write_text("\n".join(map(json.dumps, records)))
+    files = scale.open(media)
+    run = scale.pretrain(
+        files, preset="micro", out=tmp_path / "run", steps=1, batch_size=4, progress=False,
+        features={"image_features": "file"}, model={"modalities": ("text", "image"),
+        "image_length": 64},
+    )  # fmt: skip
+    with pytest.raises(CatalogueError, match=r"name the model .*--backbones image=NAME"):
+        run.search(products[3].image, files, subset="image")
+    found = run.search(products[3].image, files, k=1, subset="image",
+                       backbones={"image": str(folder)})  # fmt: skip
+    assert found.id[0] == products[3].id
+    assert found.similarity[0] == pytest.approx(1, abs=1e-3)
+    (media / "catalogue.json").write_text(json.dumps({"backbones": {"image": str(folder)}}))
+    again = run.search(products[3].image, scale.open(media), k=1, subset="image")
+    assert again.equals(found)
+    as_file = run.search([str(media / f"{products[3].id}.npy")], files, k=1, modality="image")
+    assert as_file.id[0] == products[3].id
 
 
 def test_a_shop_is_embedded_once(run, shop, monkeypatch):

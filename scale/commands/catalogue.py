@@ -111,7 +111,7 @@ class Inspect:
 
     def _list_mismatches(self, folder: Path) -> None:
         import scale
-        from scale.files import replacing
+        from scale.files import escape_formula, replacing
         from scale.inference.mismatch import find_mismatches
 
         suffix = self.out.suffix if self.out else ""
@@ -125,7 +125,7 @@ class Inspect:
                 if suffix == ".json":
                     found.frame.to_json(partial, orient="records", indent=2, force_ascii=False)
                 else:
-                    found.frame.to_csv(partial, index=False)
+                    found.frame.map(escape_formula).to_csv(partial, index=False)
             print(f"written: {self.out}")
 
 

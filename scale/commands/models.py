@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from scale.config import PRESETS, Config, tiny
 from scale.evaluation.index_settings import IndexSettings
+from scale.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scale.evaluation.index import ProductIndex
 
 Split = Literal["train", "val", "test"]
 Features = Literal["encoder", "fused", "fused_present", "both", "completed"]
@@ -200,27 +206,58 @@ class Embed:
 class Index:
     """Build a search index on disk from embeddings and report its recall against exact search.
 
+    With --add or --remove, change the existing index in OUT instead, without building it again.
+
     Example: scale index runs/mine/vectors --out runs/mine/index --kind ivfpq
     """
 
-    embeddings: tyro.conf.Positional[Path]
-    """Folder of pieces, from scale embed --out FOLDER."""
     out: Path
     """Folder of the index; an existing index is replaced once the new one is complete."""
+    embeddings: tyro.conf.Positional[Path | None] = None
+    """Folder of pieces, from scale embed --out FOLDER."""
+    add: Path | None = None
+    """Add these embeddings (a folder of pieces, of the same run) to the index in OUT."""
+    remove: tuple[str, ...] = ()
+    """Remove the products with these ids from the index in OUT, before --add."""
+    remove_list: Path | None = None
+    """Remove the products whose ids this text file lists, one per line."""
     settings: Annotated[IndexSettings, tyro.conf.arg(name="")] = field(
         default_factory=IndexSettings
     )
 
     def run(self) -> None:
-        """Build the index, and print its size and recall."""
+        """Build or change the index, and print its size and recall."""
         from scale.evaluation.index import build_index
+        from scale.evaluation.index_update import update_index
 
-        index = build_index(self.embeddings, self.out, self.settings)
+        removed = list(self.remove)
+        if self.remove_list is not None:
+            lines = self.remove_list.read_text(encoding="utf-8-sig").splitlines()
+            removed += [line for line in lines if line.strip()]
+        changes = self.add is not None or bool(removed) or self.remove_list is not None
+        if changes == (self.embeddings is not None):
+            raise ValueError(
+                "give the folder of embeddings to build an index, or --add or --remove to change "
+                f"the one in {self.out}"
+            )
+        if changes and self.settings != IndexSettings():
+            raise ValueError("an existing index keeps its settings: omit them with --add, --remove")
+        if changes:
+            index = update_index(self.out, self.add, removed)
+        else:
+            index = build_index(self.embeddings, self.out, self.settings)
+        self._report(index)
+
+    def _report(self, index: "ProductIndex") -> None:
         facts = index.manifest
         mebibytes = sum(file["bytes"] for file in facts["files"].values()) / 2**20
         seconds = ", ".join(f"{name} {value:.1f}" for name, value in facts["seconds"].items())
+        updates = facts.get("updates")
+        changed = "" if updates is None else (
+            f" ({updates['added']} added and {updates['removed']} removed since it was built)"
+        )  # fmt: skip
         print(
-            f"written: {index.folder}, {facts['kind']}, {facts['rows']} products of width "
+            f"written: {index.folder}, {facts['kind']}, {facts['rows']} products{changed} of width "
             f"{facts['width']}, {mebibytes:.1f} MiB, seconds: {seconds}"
         )
         for found in facts["recall"]:
@@ -233,15 +270,15 @@ class Index:
 
 @dataclass
 class Search:
-    """Find products for words, or for the path of an image, video or audio file.
+    """Find products for words, for an image, video or audio file, or for words and a file.
 
     Searches a catalogue, which is embedded first, or an index on disk (see scale index).
 
-    Example: scale search "red cotton dress" --run runs/mine --catalogue data_samples --k 5
+    Example: scale search "in red" mug.jpg --run runs/mine --in data_samples --where "price < 20"
     """
 
-    query: tyro.conf.Positional[str]
-    """Words, or the path of a file."""
+    query: tyro.conf.Positional[tuple[str, ...]]
+    """Words and paths of files, which together are one query; or a .npy file of vectors."""
     catalogue: Annotated[Path | None, tyro.conf.arg(aliases=["--in"])] = None
     """Folder of the catalogue to search; with --index: the source of the titles."""
     index: Path | None = None
@@ -250,6 +287,9 @@ class Search:
     """Run folder of the model."""
     k: int = 10
     """Number of products to show."""
+    where: str = ""
+    """Condition on the products, e.g. "category == 'mug' and price < 20" (docs/search.md); the
+    products that fulfil it are searched exactly."""
     subset: str = "all"
     """Modalities that the products are embedded by, e.g. image; an index has its own subset."""
     probes: int | None = None
@@ -258,20 +298,60 @@ class Search:
     """Products of an IVF-PQ index to rank by exact cosine; default: the index's setting."""
     verify: bool = False
     """Verify the checksums of the index, whatever its size."""
+    modality: Literal["", "image", "video", "audio"] = ""
+    """Modality of the files of the query, e.g. image for a .npy of features; default: by suffix."""
+    backbones: tuple[str, ...] = ()
+    """Models that computed the feature files of the run's training data, e.g.
+    image=efficientnet-lite0, so that pictures can be queries; default: backbones in
+    catalogue.json."""
+    json: Path | None = None
+    """Write the products to this JSON file; - prints JSON instead of the table."""
+    csv: Path | None = None
+    """Write the products to this CSV file; - prints CSV. Cells that a spreadsheet would execute as
+    formulas begin with '."""
 
     def run(self) -> None:
-        """Search and print a table."""
+        """Search, and print or write the products."""
+        import numpy as np
+
         import scale
         from scale.evaluation.index import ProductIndex
-        from scale.inference.search import parse_query, result_table
+        from scale.inference import search
 
-        query = parse_query(self.query)
+        query = search.read_query(self.query, self.modality)
         if self.index is None and self.catalogue is None:
             raise ValueError("give --catalogue or --index, the products to search")
-        run = scale.load(self.run_folder)
+        wrong = [part for part in self.backbones if "=" not in part]
+        if wrong:
+            raise ValueError(f"--backbones {wrong[0]}: write MODALITY=MODEL")
         index = None if self.index is None else ProductIndex.open(self.index, self.verify)
-        found = run.search(
-            query, self.catalogue, self.k, subset=self.subset, index=index,
-            probes=self.probes, candidates=self.candidates,
-        )  # fmt: skip
-        print(result_table(found, titles=self.catalogue is not None))
+        if index is not None and isinstance(query, np.ndarray):
+            if self.subset != "all":
+                raise ValueError("an index has its own subset: omit the option subset")
+            found = search.hits_frame(search.nearest_in_index(
+                index, np.atleast_2d(query), self.k, self.catalogue, self.probes,
+                self.candidates, self.where,
+            ))  # fmt: skip
+        else:
+            found = scale.load(self.run_folder).search(
+                query, self.catalogue, self.k, subset=self.subset, index=index,
+                probes=self.probes, candidates=self.candidates, where=self.where,
+                backbones=dict(part.split("=", 1) for part in self.backbones),
+            )  # fmt: skip
+        self._report(found)
+
+    def _report(self, found: "pd.DataFrame") -> None:
+        from scale.inference.search import result_table, to_csv, to_json
+
+        printed = False
+        for path, convert in ((self.json, to_json), (self.csv, to_csv)):
+            if path == Path("-"):
+                print(convert(found), end="")
+                printed = True
+            elif path is not None:
+                write_whole(path, convert(found))
+        if not printed:
+            if not len(found):
+                print("no product" + (f" fulfils {self.where!r}" if self.where else ""))
+            else:
+                print(result_table(found, titles=self.catalogue is not None))

@@ -18,5 +18,6 @@ __getattr__, __dir__, __all__ = attach(
         "shards.writer": ["write_shards"],
         "summary": ["CatalogueSummary", "long_tail", "summarise"],
         "tokenizer": ["encode_tables", "encode_texts", "load_tokenizer", "train_tokenizer"],
+        "where": ["ProductFilter"],
     },
 )

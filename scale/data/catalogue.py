@@ -102,7 +102,7 @@ class Catalogue:
             return _collect(records, folder, path, {"name": path.stem}, strict)
         if columns:
             raise CatalogueError(f"{path}: columns can only be renamed in CSV and data frames")
-        info = _read_info(path.parent / "catalogue.json")
+        info = read_info(path.parent / "catalogue.json")
         return _collect(read_records(path), folder, path, info, strict)
 
     def __len__(self) -> int:
@@ -343,7 +343,7 @@ def _collect(
     return Catalogue(folder, products, dict(info or {}), problems)
 
 
-def _read_info(path: Path) -> dict[str, Any]:
+def read_info(path: Path) -> dict[str, Any]:
     """Return the content of catalogue.json; empty if there is no such file."""
     if not path.is_file():
         return {}

@@ -5,6 +5,7 @@ lines if some of them are blank or malformed.
 """
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -80,18 +81,44 @@ def read_piece(folder: Path | str, piece: Piece) -> Catalogue:
 
 def find_splits(folder: Path | str) -> dict[str, str]:
     """Return the split of each product by id, as `with_splits` of the whole catalogue would."""
-    source = _find_source(folder)
+    return assign_splits(iterate_products(folder, splits=True))
 
-    def products() -> Iterator[Product]:
-        seen: set[str] = set()
-        for line, record in read_records(source):
-            product, problems = parse_record(record, source.parent, f"{source}:{line}", line)
-            if product is not None and product.id not in seen:
+
+def iterate_products(
+    folder: Path | str, without: Collection[str] = (), splits: bool = False
+) -> Iterator[Product]:
+    """Yield the products in order, without holding them; the first of each id.
+
+    without: keys of records to ignore, e.g. those of media, whose files are then not looked up.
+    splits: raise CatalogueError for an unknown split.
+    """
+    source, seen = _find_source(folder), set()
+    for line, record in read_records(source):
+        if isinstance(record, dict):
+            record = {key: value for key, value in record.items() if key not in without}
+        product, problems = parse_record(record, source.parent, f"{source}:{line}", line)
+        if product is not None and product.id not in seen:
+            if splits:
                 check_splits(problems)
-                seen.add(product.id)
-                yield product
+            seen.add(product.id)
+            yield product
 
-    return assign_splits(products())
+
+def find_holders(folder: Path | str, modality: str, path: Path) -> list[str]:
+    """Return the ids of the products whose media file is `path`, a file inside the folder."""
+    source = _find_source(folder)
+    root = source.parent.resolve()
+    if not path.resolve().is_relative_to(root):
+        return []
+    wanted = os.path.relpath(path.resolve(), root)
+    return [
+        str(record["id"])
+        for _, record in read_records(source)
+        if isinstance(record, dict)
+        and isinstance(name := record.get(modality), str)
+        and os.path.normpath(name) == wanted
+        and "id" in record
+    ]
 
 
 def find_products(folder: Path | str, ids: Collection[str]) -> dict[str, Product]:

@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = attach(
             "write_embeddings",
         ],
         "index": ["ProductIndex", "build_index"],
+        "index_update": ["update_index"],
         "metrics": [
             "authors_metrics_at_k",
             "average_precision_at_k",

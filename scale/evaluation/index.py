@@ -82,17 +82,20 @@ class SearchIndex:
             raise ValueError("an embedding is not finite")
         return cls(tuple(ids), np.ascontiguousarray(unit(emb_GD), dtype=np.float32))
 
-    def query(self, query_QD: Singles, k: int = 10) -> Matches:
+    def query(self, query_QD: Singles, k: int = 10, places: Ints | None = None) -> Matches:
         """Return the min(k, G) nearest items of each query, ties by place.
+
+        Args:
+            places: rows to search among, ascending; None: all.
 
         Raises:
             ValueError: another width than the gallery's, rows that are not finite, or k < 1.
         """
         if query_QD.ndim != 2 or query_QD.shape[1] != self.emb_GD.shape[1]:
             raise ValueError(f"queries of shape {query_QD.shape} in {self.emb_GD.shape}")
-        unit_QD, k = _checked(query_QD, k, len(self.ids))
+        unit_QD, k = _checked(query_QD, k, len(self.ids) if places is None else len(places))
         block = max(1, BLOCK // max(len(unit_QD), 1))
-        score_QK, place_QK = exact_search(self.emb_GD, unit_QD, k, block)
+        score_QK, place_QK = exact_search(self.emb_GD, unit_QD, k, block, places)
         ids = tuple(tuple(self.ids[place] for place in place_K) for place_K in place_QK)
         return Matches(score_QK, place_QK, ids)
 
@@ -128,7 +131,7 @@ class ProductIndex:
             StoreError: a file is missing or damaged, or the folder contains no index.
             ImportError: faiss is missing.
         """
-        faiss, folder = import_faiss(), Path(folder)
+        faiss, folder = import_faiss(), _existing(Path(folder))
         manifest = read_manifest(folder)
         _check_files(folder, manifest["files"], verify)
         try:
@@ -158,6 +161,7 @@ class ProductIndex:
         k: int = 10,
         probes: int | None = None,
         candidates: int | None = None,
+        places: Ints | None = None,
     ) -> Matches:
         """Return the min(k, N) nearest products of each query.
 
@@ -167,6 +171,7 @@ class ProductIndex:
             probes: lists of an IVF-PQ index to visit; None: the index's own setting.
             candidates: products nearest by IVF-PQ that are ranked again by exact cosine; 0: none,
                 scores are then those of IVF-PQ. None: the index's own setting.
+            places: rows to search among, ascending: exactly, in any kind of index. None: all.
 
         Raises:
             ValueError: another width than the index's, rows that are not finite, or k < 1.
@@ -176,8 +181,10 @@ class ProductIndex:
                 f"{self.folder}: queries of shape {query_QD.shape} in an index of width "
                 f"{self.emb_ND.shape[1]}: it was built from another run"
             )
-        unit_QD, k = _checked(query_QD, k, len(self))
-        if self.ivfpq is None:
+        unit_QD, k = _checked(query_QD, k, len(self) if places is None else len(places))
+        if places is not None:
+            score_QR, place_QR = exact_search(self.emb_ND, unit_QD, k, places=places)
+        elif self.ivfpq is None:
             score_QR, place_QR = self.flat.search(unit_QD, k)
         else:
             built = self.manifest["settings"]
@@ -194,6 +201,18 @@ class ProductIndex:
         """Return the id of the product at a place."""
         part = int(np.searchsorted(self.starts, place, side="right")) - 1
         return self.ids[part][int(place - self.starts[part])].as_py()
+
+    def places(self, ids: Iterable[str]) -> Ints:
+        """Return the places of the products with these ids, ascending; unknown ids are ignored."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pa.array(ids, pa.string())
+        found = [
+            np.flatnonzero(pc.is_in(part, value_set=wanted).to_numpy(zero_copy_only=False)) + start
+            for part, start in zip(self.ids, self.starts, strict=False)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int64)
 
     def _search_lists(self, unit_QD: Singles, count: int, probes: int) -> tuple[Singles, Ints]:
         """Return scores and places of IVF-PQ."""
@@ -214,17 +233,27 @@ class ProductIndex:
 
 
 def exact_search(
-    emb_ND: Halves | Singles, query_QD: Singles, k: int, block: int = VECTOR_BLOCK
+    emb_ND: Halves | Singles,
+    query_QD: Singles,
+    k: int,
+    block: int = VECTOR_BLOCK,
+    places: Ints | None = None,
 ) -> tuple[Singles, Ints]:
     """Return score_QK and place_QK of the k best by inner product, ties by place.
 
-    Works in blocks of vectors; only one block is held as float32.
+    Works in blocks of vectors; only one block is held as float32. `places`: rows to search among,
+    ascending; None: all.
     """
     score_QK = np.zeros((len(query_QD), 0), dtype=np.float32)
     place_QK = np.zeros((len(query_QD), 0), dtype=np.int64)
-    for first in range(0, len(emb_ND), block):
-        score_QB = query_QD @ to_float32(emb_ND[first : first + block]).T
-        place_B = np.arange(first, first + score_QB.shape[1])
+    for first in range(0, len(emb_ND if places is None else places), block):
+        if places is None:
+            place_B = np.arange(first, min(first + block, len(emb_ND)))
+            emb_BD = emb_ND[first : first + block]
+        else:
+            place_B = places[first : first + block]
+            emb_BD = emb_ND[place_B]
+        score_QB = query_QD @ to_float32(emb_BD).T
         if score_QK.shape[1] == k:
             # Only few vectors are above the last place so far; ties with it have a later place.
             above_B = (score_QB > score_QK[:, -1:]).any(0)
@@ -235,6 +264,17 @@ def exact_search(
         score_QK = np.take_along_axis(score_QR, best_QK, 1)
         place_QK = np.take_along_axis(place_QR, best_QK, 1)
     return score_QK, place_QK
+
+
+def earlier_folder(folder: Path) -> Path:
+    """Return the name that an index has while another one replaces it."""
+    return folder.with_name(f"{folder.name}.old")
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the earlier index if a process was killed between two renames."""
+    earlier = earlier_folder(folder)
+    return earlier if not folder.exists() and (earlier / MANIFEST).is_file() else folder
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -305,7 +345,7 @@ def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings
         ImportError: faiss is missing.
     """
     started, out = time.perf_counter(), Path(out)
-    faiss = import_faiss()
+    import_faiss()
     store = EmbeddingStore.open(embeddings)
     settings = settings.resolved(store.rows, store.width)
     if out.exists():
@@ -313,13 +353,9 @@ def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings
             raise StoreError(f"{out}: contains something other than an index: choose another")
         if any(out.iterdir()):
             read_manifest(out)
-    old = out.with_name(f"{out.name}.old")
+    old = earlier_folder(out)
     with replacing_folder(out, old) as fresh:
         seconds = _write_files(store, fresh, settings)
-        files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path in sorted(fresh.iterdir())
-        }
         manifest = {
             "format": FORMAT,
             "kind": settings.kind,
@@ -327,18 +363,36 @@ def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings
             "width": store.width,
             "made_from": store.made_from,
             "settings": asdict(settings),
-            "files": files,
         }
-        _write_manifest(fresh, manifest)
-        checked = time.perf_counter()
-        recall = measure_recall(ProductIndex.open(fresh), settings.queries, settings.seed)
-        seconds["recall"] = round(time.perf_counter() - checked, 3)
-        source = provenance(settings.seed, started)
-        source["versions"]["faiss"] = faiss.__version__
-        facts = {"definition": RECALL, "recall": recall, "seconds": seconds, "provenance": source}
-        _write_manifest(fresh, manifest | facts)
+        finish_index(fresh, manifest, seconds, started)
     remove_folder(old)
     return ProductIndex.open(out)
+
+
+def finish_index(
+    folder: Path, manifest: dict[str, Any], seconds: dict[str, float], started: float
+) -> None:
+    """Measure the recall of the index files in a folder and write its manifest.
+
+    Args:
+        manifest: kind, rows, width, origin and settings; checksums and recall are added.
+        seconds: of the steps before.
+        started: `time.perf_counter()` at the start of the build.
+    """
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    manifest = manifest | {"files": files}
+    settings = IndexSettings(**manifest["settings"])
+    _write_manifest(folder, manifest)
+    checked = time.perf_counter()
+    recall = measure_recall(ProductIndex.open(folder), settings.queries, settings.seed)
+    seconds["recall"] = round(time.perf_counter() - checked, 3)
+    source = provenance(settings.seed, started)
+    source["versions"]["faiss"] = import_faiss().__version__
+    facts = {"definition": RECALL, "recall": recall, "seconds": seconds, "provenance": source}
+    _write_manifest(folder, manifest | facts)
 
 
 def measure_recall(index: ProductIndex, queries: int, seed: int = 0) -> list[dict[str, Any]]:

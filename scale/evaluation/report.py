@@ -34,7 +34,7 @@ from scale.evaluation.retrieval import (
     RetrievalTables,
     by_pattern,
 )
-from scale.files import write_whole
+from scale.files import escape_formula, write_whole
 from scale.modalities import MODALITIES, subset_name
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def write_csv(path: str | Path, tree: dict[str, Any]) -> None:
     The columns `task` and `model` keep their names in the file: `section` and `stage`.
     """
     frame = results_frame(tree).rename(columns={"task": "section", "model": "stage"})
-    write_whole(Path(path), frame.to_csv(index=False, lineterminator="\n"))
+    text = frame.map(escape_formula).to_csv(index=False, lineterminator="\n")
+    write_whole(Path(path), text)
 
 
 def results_frame(tree: dict[str, Any]) -> "pd.DataFrame":

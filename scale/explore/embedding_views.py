@@ -27,7 +27,7 @@ from scale.explore.markup import (
 )
 from scale.explore.projections import Groups, MapView, Neighbours, Point, PointSet
 from scale.explore.source import ExplorerSource, picture_uri
-from scale.files import replacing
+from scale.files import escape_formula, replacing
 from scale.modalities import INDEX, MODALITIES
 from scale.viz.embeddings import embedding_map, embedding_maps
 from scale.viz.words import Language, label
@@ -226,7 +226,8 @@ def write_csv(
             for row in rows:
                 p = source.product(row)
                 modalities = "+".join(source.modalities(row))
-                writer.writerow([p.id, p.text or "", p.category or "", modalities])
+                cells = p.id, p.text or "", p.category or "", modalities
+                writer.writerow(map(escape_formula, cells))
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(label("xe_unwritable", lang, path=path, reason=reason)) from error

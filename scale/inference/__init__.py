@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = attach(
         "embedding": ["embed_pieces"],
         "evaluate": ["evaluate_run"],
         "mismatch": ["Mismatches", "find_mismatches", "planted_precision"],
-        "search": ["Gallery", "parse_query", "search_index"],
+        "search": ["Gallery", "nearest_in_index", "parse_query", "read_query", "search_index"],
     },
 )

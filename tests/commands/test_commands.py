@@ -1,5 +1,6 @@
 """The commands end to end on a small catalogue, as a user types them."""
 
+import csv
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import scale
 from scale import cli
 from scale import demo as demo_module
 from scale.commands.demo import LEARNED, overfit_one_batch
@@ -117,12 +119,90 @@ def test_search_by_words_and_by_picture(run_folder, small_catalogue, capsys):
     assert " 1.000 " in first
 
 
-def test_queries_that_cannot_be_asked():
+def test_search_writes_json_and_safe_csv(run_folder, tmp_path, capsys):
+    records = [
+        {"id": "a", "title": "=HYPERLINK(1)", "category": "@x", "table": [["price", "3 €"]]},
+        {"id": "-b", "title": "\x1b[2J red", "price": 7},
+    ]
+    (tmp_path / "products.jsonl").write_text("\n".join(map(json.dumps, records)))
+    common = ["search", "green", "thing", "--run", str(run_folder), "--in", str(tmp_path)]
+    assert cli.main([*common, "--json", "-", "--where", "price < 5"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert list(found) == ["rank", "id", "title", "category", "similarity"]
+    assert (found["rank"], found["id"], found["title"]) == (1, "a", "=HYPERLINK(1)")
+    path = tmp_path / "found.csv"
+    assert cli.main([*common, "--csv", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\\x1b[2J red" in printed
+    rows = {row["id"]: row for row in csv.DictReader(path.open())}
+    assert (rows["a"]["title"], rows["a"]["category"]) == ("'=HYPERLINK(1)", "'@x")
+    assert rows["'-b"]["category"] == ""
+    float(rows["a"]["similarity"])
+    assert cli.main([*common, "--where", "price > 9"]) == 0
+    assert capsys.readouterr().out == "no product fulfils 'price > 9'\n"
+    assert cli.main([*common, "--where", "cost > 9"]) == 2
+    assert "no product has cost; names here" in capsys.readouterr().err
+
+
+def test_search_in_an_index_by_condition_file_and_vectors(
+    run_folder, small_catalogue, tmp_path, capsys
+):
+    run, shop = ["--run", str(run_folder)], str(small_catalogue)
+    vectors, index = str(tmp_path / "vectors"), str(tmp_path / "index")
+    assert cli.main(["embed", *run[1:], "--catalogue", shop, "--out", vectors]) == 0
+    assert cli.main(["index", vectors, "--out", index, "--kind", "flat"]) == 0
+    within = ["--index", index, "--in", shop, "--json", "-"]
+
+    def search(*arguments):
+        capsys.readouterr()
+        assert cli.main(["search", *arguments, *within]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    expected = scale.load(run_folder).search("green thing", shop, k=4, where="size == 3")
+    found = search("green thing", *run, "--k", "4", "--where", "size == 3")
+    assert [hit["id"] for hit in found] == list(expected.id)
+    picture = next(p for p in Catalogue.open(small_catalogue) if p.image)
+    for where, first in (("", True), (f"id != '{picture.id}'", False)):
+        found = search(str(picture.image), *run, "--where", where)
+        assert (found[0]["id"] == picture.id) is first
+    np.save(tmp_path / "q.npy", scale.load(run_folder).embed(shop).emb_ND[:2])
+    found = search(str(tmp_path / "q.npy"), "--k", "1", "--run", "nowhere")
+    assert [hit["query"] for hit in found] == [0, 1]
+    assert found[1]["id"] == "p01"
+    (tmp_path / "ids.txt").write_text("p01\n")
+    remove = ["--remove", "p00", "--remove-list", str(tmp_path / "ids.txt")]
+    assert cli.main(["index", "--out", index, *remove]) == 0
+    assert "46 products (0 added and 2 removed" in capsys.readouterr().out
+    left = {hit["id"] for hit in search(str(tmp_path / "q.npy"), "--k", "48")}
+    assert (len(left), left & {"p00", "p01"}) == (46, set())
+    for arguments, message in (
+        ([], "give the folder of embeddings to build an index, or --add or --remove"),
+        ([vectors, "--add", vectors], "give the folder of embeddings"),
+        (["--remove", "p02", "--lists", "3"], "an existing index keeps its settings"),
+        (["--add", vectors], "product id 'p02' is in"),
+    ):
+        assert cli.main(["index", "--out", index, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert cli.main(["search", "x", *run, "--index", index, "--where", "size == 1"]) == 2
+    assert "give the catalogue, too" in capsys.readouterr().err
+
+
+def test_queries_that_cannot_be_asked(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         parse_query("nowhere.png")
     with pytest.raises(ValueError, match="empty"):
         parse_query("  ")
-    assert parse_query("a cup, 3.5 cm").text == "a cup, 3.5 cm"
+    for text in ("a cup, 3.5 cm", "shop.com.au", "mug v2.0"):
+        assert parse_query(text).text == text
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a file")
+    with pytest.raises(ValueError, match=r"notes.txt: a file of unknown kind"):
+        parse_query(str(notes))
+    with pytest.raises(ValueError, match="two image files"):
+        parse_query(str(notes), "x", str(notes), modality="image")
+    both = parse_query("red", str(notes), "mug", modality="audio")
+    assert (both.text, both.audio) == ("red mug", notes)
 
 
 def test_inspect_prints_and_draws(small_catalogue, tmp_path, capsys):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image
 
 from scale import cli
 from scale.data.catalogue import Catalogue
@@ -176,8 +177,10 @@ def test_the_pieces_of_a_product_twice_are_named(run, tmp_path):
 def test_search_from_disk_equals_search_in_memory(
     run_folder, small_catalogue, folder, flat, tmp_path, capsys
 ):
-    picture = str(next(p for p in Catalogue.open(small_catalogue) if p.image).image)
-    for query in ("green thing", picture):
+    picture = next(p for p in Catalogue.open(small_catalogue) if p.image).image
+    # Another file: products that contain the file of the query come first, if they are known.
+    Image.open(picture).save(tmp_path / "picture.bmp")
+    for query in ("green thing", str(tmp_path / "picture.bmp")):
         capsys.readouterr()
         command = ["search", query, "--run", str(run_folder), "--k", "6"]
         assert cli.main([*command, "--catalogue", str(small_catalogue)]) == 0

@@ -27,6 +27,7 @@ from scale.evaluation.index import (
     overlap,
     sample,
 )
+from scale.evaluation.index_update import update_index
 
 
 @pytest.fixture
@@ -290,6 +291,91 @@ def test_damage_is_detected(ivfpq, tmp_path, name, monkeypatch):
     path.unlink()
     with pytest.raises(StoreError, match=f"{name}: missing"):
         ProductIndex.open(out)
+
+
+def test_search_among_some_places_is_exact_in_any_index(flat, ivfpq, emb_ND, queries):
+    places = np.arange(1, COUNT, 7)
+    expected = places[slow_search(emb_ND[places], queries, 9)]
+    for built in (flat, ivfpq):
+        found = built.query(queries, 9, probes=1, candidates=0, places=places)
+        assert np.array_equal(found.place_QK, expected)
+    memory = SearchIndex.build(emb_ND, [f"p{i}" for i in range(COUNT)])
+    expected = places[slow_search(memory.emb_GD[places], queries, 9)]
+    assert np.array_equal(memory.query(queries, 9, places).place_QK, expected)
+    assert flat.query(queries[:1], 9, places=places[:4]).place_QK.shape == (1, 4)
+    assert flat.query(queries[:1], 9, places=places[:0]).ids == ((),)
+    assert ivfpq.places(["p9", "p2999", "p700", "unknown"]).tolist() == [9, 700, 2999]
+
+
+@pytest.fixture(scope="module")
+def changed(folder, emb_ND, tmp_path_factory):
+    """Embeddings of 200 new products, ids to remove, and the folder of all that remain."""
+    base = tmp_path_factory.mktemp("changed")
+    new_ND = unit(np.random.default_rng(5).normal(size=(200, WIDTH)).astype(np.float32))
+    new_ND = new_ND.astype(np.float16).astype(np.float32)
+    write(base / "new", new_ND, [f"n{i}" for i in range(200)], 90)
+    removed = [f"p{i}" for i in range(0, COUNT, 11)]
+    kept = [i for i in range(COUNT) if i % 11]
+    ids = [f"p{i}" for i in kept] + [f"n{i}" for i in range(200)]
+    write(base / "all", np.concatenate([emb_ND[kept], new_ND]), ids, 777)
+    return base / "new", removed, base / "all"
+
+
+def test_adding_and_removing_equals_a_rebuild(flat, ivfpq, changed, queries, tmp_path):
+    new, removed, whole = changed
+    rebuilt = build_index(whole, tmp_path / "rebuilt", IndexSettings("flat", queries=50))
+    for built in (flat, ivfpq):
+        out = shutil.copytree(built.folder, tmp_path / built.manifest["kind"])
+        update_index(out, remove=removed)
+        found = update_index(out, new)
+        exact = found.query(queries, 9, probes=30, candidates=len(found))
+        expected = rebuilt.query(queries, 9)
+        assert np.array_equal(exact.place_QK, expected.place_QK)
+        assert exact.ids == expected.ids
+        assert exact.score_QK == pytest.approx(expected.score_QK, abs=1e-5)
+        assert found.manifest["updates"] == {"added": 200, "removed": len(removed)}
+        assert found.manifest["recall"] == measure_recall(
+            found, found.manifest["settings"]["queries"]
+        )
+    files = (ProductIndex.open(tmp_path / "flat").manifest["files"], rebuilt.manifest["files"])
+    assert files[0]["vectors.faiss"] == files[1]["vectors.faiss"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flat", "ivfpq", "rebuilt"]
+
+
+def test_a_product_is_replaced_by_one_command(flat, folder, tmp_path, emb_ND):
+    out = shutil.copytree(flat.folder, tmp_path / "index")
+    write(tmp_path / "new", -emb_ND[:1], ["p3"], 1)
+    found = update_index(out, tmp_path / "new", remove=["p3"])
+    assert len(found) == COUNT
+    assert found.query(-emb_ND[:1], 1).ids == (("p3",),)
+
+
+def test_impossible_updates_change_nothing(flat, changed, tmp_path, emb_ND):
+    out = shutil.copytree(flat.folder, tmp_path / "index")
+    before = (out / "manifest.json").read_bytes()
+    write(tmp_path / "again", emb_ND[:2], ["x", "p4"], 1)
+    other = shutil.copytree(changed[0], tmp_path / "other")
+    facts = json.loads((other / "manifest.json").read_text())
+    facts["made_from"]["run"] = "s"
+    (other / "manifest.json").write_text(json.dumps(facts))
+    for arguments, message in (
+        ({"remove": ["p1", "q"]}, "does not contain 1 of the 2 ids to remove, e.g. 'q'"),
+        ({"remove": [f"p{i}" for i in range(COUNT)]}, "no product would remain"),
+        ({"add": tmp_path / "again"}, "product id 'p4' is in .* already"),
+        ({"add": other}, "embedded with another run than the products of .*: s, not r"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            update_index(out, **arguments)
+        assert (out / "manifest.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "index", "other"]
+
+
+def test_an_index_killed_between_two_renames_opens(flat, tmp_path, changed):
+    """Its earlier state has another name then."""
+    shutil.copytree(flat.folder, tmp_path / "index.old")
+    assert len(ProductIndex.open(tmp_path / "index")) == COUNT
+    assert len(update_index(tmp_path / "index", changed[0])) == COUNT + 200
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 def test_another_manifest_is_refused(tmp_path):
