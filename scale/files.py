@@ -1,12 +1,15 @@
-"""Atomic writes (a file or folder is complete or absent, even after a kill), checksums, arrays."""
+"""Atomic writes (a file or folder is complete or absent, even after a kill), locks, checksums,
+arrays.
+"""
 
 import ast
 import hashlib
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -14,6 +17,8 @@ import numpy as np
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """Beginnings of cells that spreadsheets take as formulas."""
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 # Several versions of `ast` count the depth of recursion across threads, so two headers parsed at
 # the same time can end in SystemError (python/cpython#106905).
@@ -37,6 +42,7 @@ def replacing(target: Path) -> Iterator[Path]:
     partial = target.with_name(f".{os.getpid()}.{threading.get_ident()}.{target.name}")
     try:
         yield partial
+        apply_umask(partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -56,6 +62,7 @@ def replacing_folder(target: Path, keep_as: Path) -> Iterator[Path]:
     try:
         yield fresh
         for path in (*fresh.rglob("*"), fresh):
+            apply_umask(path)
             _to_disk(path)
         if target.exists():
             remove_folder(keep_as)
@@ -64,6 +71,58 @@ def replacing_folder(target: Path, keep_as: Path) -> Iterator[Path]:
         _to_disk(target.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def apply_umask(path: Path) -> None:
+    """Give a file the mode of the umask (safetensors writes files that only the owner can read)."""
+    if path.is_file() and not path.is_symlink():
+        path.chmod(0o666 & ~_UMASK)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which is created; the lock ends with the process, also after a kill.
+
+    Raises ValueError that names the process which holds it. No lock where the system has none.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    try:
+        with _lock(path):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    finally:
+        if is_new:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"{path.parent} is in use by {file.read().strip() or 'another process'}: wait for "
+                "it, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # A file system without locks.
+        file.truncate(0)
+        user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"user {os.getuid()}"
+        file.write(f"process {os.getpid()} of {user} on {socket.gethostname()}")
+        file.flush()
+        yield
 
 
 def remove_folder(folder: Path) -> None:

@@ -91,6 +91,10 @@ class Normaliser:
         """Inverse of `save`. Raises ValueError that names the file if it cannot be read."""
         try:
             tensors = load_file(path)
+        except FileNotFoundError as error:
+            # safetensors also raises it for files that the user may not read.
+            reason = "not readable: permission denied" if path.exists() else "no such file"
+            raise ValueError(f"{path}: {reason}") from error
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path}: not a normaliser: {error}") from error
         names = {name.split(".")[0] for name in tensors}

@@ -80,6 +80,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return {_current_name(name): tensor for name, tensor in load_file(path).items()}
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged ({error})") from error
+    except OSError as error:
+        # safetensors reports files that the user may not read as missing.
+        raise CheckpointError(f"{path}: not readable: permission denied") from error
 
 
 def _current_name(name: str) -> str:

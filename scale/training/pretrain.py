@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from scale.data.product import summarise_problems, write_problems
 from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
+from scale.files import locked
 from scale.losses.weighting import Weights
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.cross_fit import cross_fit_agreement
@@ -73,8 +75,8 @@ def pretrain(
         The run, with the best checkpoint by validation loaded.
 
     Raises:
-        ValueError: `out` already contains a run and `resume` is off; or config or catalogue differ
-            from those of the run to resume.
+        ValueError: `out` already contains a run and `resume` is off, or another process trains in
+            it; or config or catalogue differ from those of the run to resume.
         TrainingError: a loss is not finite, memory or disk is full, or there are no products to
             train on; the last good checkpoint is kept.
         TrainingStopped: after SIGTERM or SIGUSR1, or `train.max_minutes` from this call; a
@@ -83,6 +85,22 @@ def pretrain(
     preemption = PreemptionHandler(config.train.max_minutes)
     init_processes(config.train.device)
     run = RunFolder(Path(out))
+    with locked(run.folder) if rank() == 0 else nullcontext():
+        _pretrain(config, catalogue, run, resume, strict, cache, preemption, progress)
+    return TrainedRun.load(run.folder)
+
+
+def _pretrain(
+    config: Config,
+    catalogue: Catalogue | Path | str,
+    run: RunFolder,
+    resume: bool,
+    strict: bool,
+    cache: FeatureCache | None,
+    preemption: PreemptionHandler,
+    progress: bool,
+) -> None:
+    """Train in a locked run folder; arguments as for `pretrain`."""
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
     train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
@@ -99,7 +117,6 @@ def pretrain(
         if few:
             log.warning("%s", few)
     fit_run(Trainer(config, model, train, weights=weights), val, run, preemption, progress)
-    return TrainedRun.load(run.folder)
 
 
 def _judged(

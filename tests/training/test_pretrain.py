@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from typing import get_args
 
@@ -15,6 +17,7 @@ from scale.cli import main
 from scale.config import Contrast, LossConfig, official_loss
 from scale.data.catalogue import Catalogue
 from scale.data.dataset import ProductDataset
+from scale.files import locked
 from scale.losses import total
 from scale.modalities import INDEX
 from scale.model.projection import fit_projections, training_batches
@@ -327,3 +330,28 @@ def test_run_with_projections(projected, small_catalogue, cache, tmp_path):
     assert torch.equal(untrained.projections["image"].mean_G, fitted["image.mean_G"])
     assert not torch.equal(untrained.projections["image"].cca_CD, fitted["image.cca_CD"])
     assert trained.embed(data.collate(range(4))).pooled_BMD.shape == (4, 5, 24)
+
+
+def test_a_second_process_in_a_run_folder_is_refused(small, small_catalogue, cache, tmp_path):
+    """Two processes would overwrite each other's checkpoints."""
+    hold = (
+        "import sys, pathlib; from scale.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match=f"run is in use by process {other.pid} of "):
+            pretrain(small, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+        other.kill()
+    with locked(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run/.lock").exists()
+
+
+def test_files_of_a_run_have_the_mode_of_the_umask(run_folder):
+    """safetensors writes files that colleagues cannot read."""
+    expected = (run_folder / "config.json").stat().st_mode
+    files = [path for path in run_folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {path.name: path.stat().st_mode for path in files} == {p.name: expected for p in files}

@@ -55,7 +55,7 @@ from scale.data.shards.format import (
     read_metadata,
 )
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
-from scale.files import replacing, write_whole
+from scale.files import apply_umask, replacing, write_whole
 from scale.modalities import INDEX, MODALITIES
 
 PRODUCTS_PER_SHARD = 1024
@@ -213,6 +213,7 @@ def write_moments(read: TokenizedProducts, target: Path) -> None:
             tensors |= {f"{m}.count": np.array([moments.count]), f"{m}.mean": moments.mean_F,
                         f"{m}.squares": moments.squares_F}  # fmt: skip
     save_file(tensors, target)
+    apply_umask(target)
 
 
 def read_moments(path: Path) -> dict[str, Moments]:
