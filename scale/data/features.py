@@ -14,7 +14,14 @@ from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
 from scale.data.backbones import Backbone, audio_rate
-from scale.data.media import MediaError, fit_image, load_audio, load_image, load_video
+from scale.data.media import (
+    MediaError,
+    describe_foreign,
+    fit_image,
+    load_audio,
+    load_image,
+    load_video,
+)
 from scale.files import load_array
 
 FLOOR_DB = -100.0
@@ -182,7 +189,8 @@ def read_vectors(path: Path) -> np.ndarray:
     try:
         values = load_array(path)
     except (ValueError, EOFError, OSError) as error:
-        raise MediaError(path, f"feature file does not load: {error}") from error
+        reason = describe_foreign(path) or f"feature file does not load: {error}"
+        raise MediaError(path, reason) from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or 0 in values.shape:
         raise MediaError(path, f"wrong shape: {getattr(values, 'shape', None)}, not (L, F)")
     if values.dtype.kind not in "fiu":

@@ -4,16 +4,20 @@ T frames, H height, W width, C colour channels (three: RGB), S samples, A audio 
 """
 
 import hashlib
+import io
 import itertools
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 MAX_PIXELS = 89_478_485
 """Largest image or frame that is decoded (Pillow's own limit, a quarter of a GiB of RGB)."""
@@ -25,6 +29,39 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000",
 AV_FORMATS = (
     "mov,matroska,webm,avi,ogg,wav,w64,mp3,flac,aac,aiff,au,caf,gif,apng,mpeg,mpegts,flv,asf,amr"
 )
+
+ANIMATION_FRAMES = 100
+"""Frames of an animation among which one with content is searched."""
+ROTATIONS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+             4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+             6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+             8: Image.Transpose.ROTATE_90}  # fmt: skip
+"""By orientation in EXIF, as in Pillow."""
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNKS = (
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"gAMA",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+    b"IDAT",
+    b"IEND",
+    b"eXIf",
+)
+"""Chunks with the pixels and the orientation."""
+FOREIGN = {
+    "Git LFS pointer": ("not the file itself: run git lfs pull", r"version https://git-lfs"),
+    "SVG image": ("convert it to PNG", r"(<\?xml.*)?\s*(<!--.*-->\s*)?(<!DOCTYPE svg.*)?<svg\b"),
+    "HTML page": ("the download failed, or the address is not that of a file",
+                  r"(<\?xml.*)?(<!--.*-->\s*)?<(!DOCTYPE html|html|head|body)\b"),
+    "HEIC image": ("convert it to JPEG", r".{4}ftyp(heic|heix|hevc|hevx|heim|heis|mif1|msf1)"),
+    "PDF": ("convert it to JPEG", r"%PDF-"),
+}  # fmt: skip
+"""Kinds of files that are often found in place of media: advice, and a pattern of their start."""
+PLANES = 7
+"""Most audio channels that are read as separate planes."""
 
 _IMAGE_ERRORS = (
     *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError),
@@ -47,13 +84,97 @@ class MediaError(ValueError):
 def load_image(path: Path | str) -> Image.Image:
     """Load an image as RGB, rotated by its EXIF tag, transparency composited on white.
 
-    16-bit grey is divided by 256; of an animation, the first frame is loaded.
+    16-bit grey is divided by 256, or by less if it has at most 12 bits. Of an animation, the first
+    frame is loaded that is not of a single colour. A picture that would be white on white is
+    composited on black. Damaged metadata are ignored.
     Raises MediaError if the file does not decode, is truncated, or exceeds MAX_PIXELS pixels.
     """
-    with _reported(path, _IMAGE_ERRORS), Image.open(path, formats=_known_formats()) as image:
+    with _reported(path, _IMAGE_ERRORS):
+        try:
+            return _read_image(path, path)
+        except MediaError:
+            raise
+        except _IMAGE_ERRORS:
+            bare = _without_metadata(Path(path).read_bytes())
+            if bare is None:
+                raise
+            return _read_image(path, io.BytesIO(bare))
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Return whether an RGB image has a single colour, up to the rounding of JPEG."""
+    return all(high - low <= 2 for low, high in image.getextrema())
+
+
+def _read_image(path: Path | str, source: Path | str | IO[bytes]) -> Image.Image:
+    with Image.open(source, formats=_known_formats()) as image:
         _check_pixels(path, image.width, image.height)
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        found = _brightened(image, _to_rgb(_upright(image)))
+        if is_blank(found) and getattr(image, "is_animated", False):
+            return _first_visible(path, image) or found
+        return found
+
+
+def _brightened(image: Image.Image, found: Image.Image) -> Image.Image:
+    """Return the RGB pixels of a TIFF scaled if it has at most 12 bits in 16: nearly black."""
+    highest = max(high for _, high in found.getextrema())
+    if image.format != "TIFF" or 16 not in image.tag_v2.get(258, ()) or not 0 < highest < 16:
+        return found
+    factor = 255 // ((1 << highest.bit_length()) - 1)
+    return found.point(lambda value: value * factor)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image rotated by its EXIF tag, as far as the metadata can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _IMAGE_ERRORS:
+        pass  # Pillow cannot write another tag; the rotation may be intact.
+    try:
+        turn = ROTATIONS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except _IMAGE_ERRORS:
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _first_visible(path: Path | str, image: Image.Image) -> Image.Image | None:
+    """Return the first of the later frames that is not of a single colour, if there is one."""
+    for number in range(1, ANIMATION_FRAMES):
+        try:
+            image.seek(number)
+            _check_pixels(path, image.width, image.height)
+            frame = _to_rgb(_upright(image))
+        except _IMAGE_ERRORS:
+            return None
+        if not is_blank(frame):
+            return frame
+    return None
+
+
+def _without_metadata(data: bytes) -> bytes | None:
+    """Return a PNG or JPEG without the parts that do not affect the pixels; None for other files.
+
+    Pillow refuses e.g. text chunks above 1 MiB, where cameras and editors put XMP.
+    """
+    if data.startswith(PNG):
+        at, kept = len(PNG), [PNG]
+        while at + 8 <= len(data):
+            end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+            if data[at + 4 : at + 8] in PNG_CHUNKS:
+                kept.append(data[at:end])
+            at = end
+        return b"".join(kept)
+    if data.startswith(b"\xff\xd8"):
+        at, kept = 2, [b"\xff\xd8"]
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            # APP0 (JFIF) and APP14 (Adobe) determine the colours; other APPn and comments do not.
+            if data[at + 1] not in (*range(0xE1, 0xEE), 0xEF, 0xFE):
+                kept.append(data[at:end])
+            at = end
+        return b"".join([*kept, data[at:]])
+    return None
 
 
 def load_video(path: Path | str, frames: int) -> np.ndarray:
@@ -190,13 +311,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels without a known range")
     if image.mode.startswith("I"):
-        grey_HW = np.clip(np.asarray(image, dtype=np.int64) // 256, 0, 255)
+        values_HW = np.asarray(image, dtype=np.int64)
+        # Cameras and scanners store 10 or 12 bits in 16 without scaling: nearly black.
+        bits = max(8, int(values_HW.max()).bit_length())
+        grey_HW = np.clip(values_HW >> ((bits if bits <= 12 else 16) - 8), 0, 255)
         return Image.fromarray(grey_HW.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        shown = _on_background(image, "white")
+        low, high = image.getchannel("A").getextrema()
+        return _on_background(image, "black") if low < high and is_blank(shown) else shown
     return image.convert("RGB")
+
+
+def _on_background(image: Image.Image, colour: str) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("RGB")
 
 
 def _check_pixels(path: Path | str, width: int, height: int) -> None:
@@ -218,13 +347,32 @@ def _reported(path: Path | str, errors: tuple[type[Exception], ...]) -> Iterator
     except MediaError:
         raise
     except errors as error:
+        foreign = describe_foreign(path)
+        if foreign is not None:
+            raise MediaError(path, foreign) from error
         # FFmpeg's message without the path, which MediaError adds.
         detail = getattr(error, "strerror", None) or error
         raise MediaError(path, f"does not decode: {type(error).__name__}: {detail}") from error
 
 
+def describe_foreign(path: Path | str) -> str | None:
+    """Return what a file is that is no medium (e.g. an HTML page); None if it is not recognised."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(2048).removeprefix(b"\xef\xbb\xbf")
+    except OSError:
+        return None
+    if not start:
+        return "empty file: 0 bytes"
+    text = start.decode("latin-1").lstrip()
+    for kind, (advice, pattern) in FOREIGN.items():
+        if re.match(pattern, text, re.DOTALL | re.IGNORECASE):
+            return f"{kind}: {advice}"
+    return None
+
+
 def _decode(path: Path | str, kind: str) -> Iterator:
-    """Yield the decoded frames of the first `video` or `audio` stream."""
+    """Yield the decoded frames of the first `video` or `audio` stream that is no cover art."""
     import av
 
     options = {"format_whitelist": AV_FORMATS}
@@ -233,31 +381,57 @@ def _decode(path: Path | str, kind: str) -> Iterator:
         streams = getattr(container.streams, kind)
         if not streams:
             raise MediaError(path, f"no {kind} stream")
-        yield from container.decode(streams[0])
+        clips = _clips(streams)
+        if not clips:
+            raise MediaError(path, "no video stream: the file only has cover art")
+        yield from container.decode(clips[0])
 
 
 def _frame_arrays(path: Path | str, frames: Iterator) -> Iterator[np.ndarray]:
-    """Yield uint8 (H, W, C) per frame, in the size of the first, rotated by the metadata."""
+    """Yield uint8 (H, W, C) per frame, in the size of the first, with square pixels, upright."""
     size = None
     for frame in frames:
         _check_pixels(path, frame.width, frame.height)
-        size = size or (frame.width, frame.height)
+        if size is None:
+            ratio = _pixel_ratio(path)
+            size = round(frame.width * max(ratio, 1)), round(frame.height / min(ratio, 1))
+            _check_pixels(path, *size)
         frame_HWC = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
         yield np.rot90(frame_HWC, frame.rotation // 90)
+
+
+def _pixel_ratio(path: Path | str) -> Fraction:
+    """Return width / height of a pixel of a clip: not 1 for anamorphic recordings (DV, DVD)."""
+    import av
+
+    with av.open(str(path), container_options={"format_whitelist": AV_FORMATS},
+                 metadata_errors="replace") as container:  # fmt: skip
+        return _clips(container.streams.video)[0].sample_aspect_ratio or Fraction(1)
+
+
+def _clips(streams: Iterable) -> list:
+    """Return the streams that are no cover art."""
+    import av
+
+    return [s for s in streams if not s.disposition & av.stream.Disposition.attached_pic]
 
 
 def _audio_blocks(path: Path | str, sample_rate: int) -> Iterator[np.ndarray]:
     """Yield float32 (S, A) blocks of the first audio stream at a sample rate."""
     import av
 
-    resampler = av.AudioResampler(format="fltp", rate=sample_rate)
-    decoded = False
+    resampler = None
     for frame in itertools.chain(_decode(path, "audio"), (None,)):
-        if frame is None and not decoded:
-            return
-        decoded = True
+        if resampler is None:
+            if frame is None:
+                return
+            channels = frame.layout.nb_channels
+            # PyAV reads beyond the planes of frames with more than 7, which crashes the process.
+            kind = "fltp" if channels <= PLANES else "flt"
+            resampler = av.AudioResampler(format=kind, rate=sample_rate)
         for block in resampler.resample(frame):
-            block_SA = block.to_ndarray().T
+            values = block.to_ndarray()
+            block_SA = values.T if kind == "fltp" else values.reshape(-1, channels)
             if not np.isfinite(block_SA).all():
                 raise MediaError(path, "audio is not finite: it contains NaN or infinity")
             yield block_SA

@@ -1,11 +1,13 @@
 """Decoding of images, video and audio: known values, content hashes, and MediaError for damage."""
 
 import io
+import json
 import pickle
 import struct
 import subprocess
 import sys
 import wave
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from scale.data import media
 from scale.data.media import (
@@ -127,7 +130,8 @@ def test_images_that_are_refused(tmp_path, monkeypatch):
     for name, broken in cases.items():
         bad = tmp_path / f"{name}.png"
         bad.write_bytes(broken)
-        with pytest.raises(MediaError, match="does not decode") as caught:
+        reason = "empty file" if name == "empty" else "does not decode"
+        with pytest.raises(MediaError, match=reason) as caught:
             load_image(bad)
         assert caught.value.path == bad
     save(tmp_path / "float.tiff", np.ones((4, 4), dtype=np.float32))
@@ -155,6 +159,71 @@ def test_of_an_animation_the_first_frame_is_loaded(tmp_path):
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     (tmp_path / "a.gif").write_bytes(buffer.getvalue())
     assert load_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_blank_first_frames_logos_and_12_bits_are_decoded_usefully(tmp_path):
+    """Otherwise each is of a single colour: nothing to learn from, without a word."""
+    dot = Image.new("RGB", (8, 8), "white")
+    dot.paste("red", (2, 2, 6, 6))
+    blank = Image.new("RGB", (8, 8), "white")
+    blank.save(tmp_path / "a.gif", save_all=True, append_images=[blank, dot], duration=100)
+    assert load_image(tmp_path / "a.gif").getpixel((4, 4)) == (255, 0, 0)
+    logo_HWC = np.full((8, 8, 4), 255, np.uint8)
+    logo_HWC[:, :4, 3] = 0
+    logo = load_image(save(tmp_path / "logo.png", logo_HWC))
+    assert (logo.getpixel((0, 0)), logo.getpixel((7, 0))) == ((0, 0, 0), (255, 255, 255))
+    for bits, suffix in ((10, "png"), (12, "tiff"), (16, "tiff")):
+        ramp_HW = np.linspace(0, (1 << bits) - 1, 64).astype(np.uint16).reshape(8, 8)
+        grey = load_image(save(tmp_path / f"{bits}.{suffix}", ramp_HW))
+        assert grey.convert("L").getextrema() == (0, 255), bits
+    dark = _rgb48_tiff(tmp_path / "rgb.tiff", np.full((4, 4, 3), 4095, "<u2"))
+    assert load_image(dark).getpixel((0, 0)) == (255, 255, 255)
+
+
+def _rgb48_tiff(path: Path, values_HWC: np.ndarray) -> Path:
+    """An uncompressed TIFF of 16 bits a colour."""
+    height, width, _ = values_HWC.shape
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8 + 2 + 12 * 8 + 4),
+            (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 116), (277, 3, 1, 3),
+            (279, 4, 1, values_HWC.nbytes)]  # fmt: skip
+    body = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    directory = struct.pack("<H", len(tags)) + body + struct.pack("<I", 0)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<HHH", 16, 16, 16)
+                     + values_HWC.tobytes())  # fmt: skip
+    return path
+
+
+def test_damaged_metadata_do_not_cost_the_pixels(tmp_path):
+    """EXIF that Pillow cannot write again, and XMP larger than it accepts."""
+    entries = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0) + struct.pack("<HHI", 282, 2, 4) + b"abc\0"
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
+    turned = load_image(save(tmp_path / "a.png", NOISE_HWC, exif=exif))
+    np.testing.assert_array_equal(np.asarray(turned), np.rot90(NOISE_HWC, -1))
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    whole = load_image(save(tmp_path / "b.png", NOISE_HWC, pnginfo=info))
+    np.testing.assert_array_equal(np.asarray(whole), NOISE_HWC)
+    jpeg = save(tmp_path / "c.jpg", NOISE_HWC).read_bytes()
+    bad = b"\xff\xe2" + struct.pack(">H", 20) + b"MPF\0II*\0" + b"\xff" * 10
+    (tmp_path / "d.jpg").write_bytes(jpeg[:2] + bad + b"\xff\xfe\0\4ab" + jpeg[2:])
+    assert media._without_metadata((tmp_path / "d.jpg").read_bytes()) == jpeg
+    assert load_image(tmp_path / "d.jpg").tobytes() == load_image(tmp_path / "c.jpg").tobytes()
+
+
+def test_other_files_in_place_of_media_are_named(tmp_path):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    for start, kind in {
+        b"": "empty file: 0 bytes",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n": "Git LFS pointer",
+        b"\xef\xbb\xbf\n<!doctype HTML><title>404</title>": "HTML page",
+        b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>": "SVG image",
+        heic: "HEIC image",
+    }.items():
+        path = tmp_path / "a.jpg"
+        path.write_bytes(start)
+        for load in (load_image, lambda p: load_video(p, 2), lambda p: load_audio(p, 8000, 1.0)):
+            with pytest.raises(MediaError, match=kind):
+                load(path)
 
 
 def test_a_summary_needs_neither_av_nor_torch():
@@ -234,6 +303,46 @@ def test_a_playlist_cannot_name_other_files(tmp_path):
     for name in ("a.ffconcat", "a.m3u8"):
         with pytest.raises(MediaError, match="does not decode"):
             load_video(tmp_path / name, 2)
+
+
+def test_cover_art_is_not_the_clip_and_pixels_become_square(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        sound, cover = container.add_stream("aac", rate=8000), container.add_stream("png", rate=10)
+        cover.disposition = av.stream.Disposition.attached_pic
+        cover.height = cover.width = 8
+        cover.pix_fmt = "rgb24"
+        frame_HWC = np.zeros((8, 8, 3), np.uint8)
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        block.sample_rate = 8000
+        container.mux(sound.encode(block))
+        container.mux([*cover.encode(), *sound.encode()])
+    with pytest.raises(MediaError, match="the file only has cover art"):
+        load_video(tmp_path / "a.mp4", 1)
+    with av.open(str(tmp_path / "b.mov"), "w") as container:
+        stream = container.add_stream("png", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 12, 16, "rgb24"
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+        frame_HWC = np.zeros((12, 16, 3), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        container.mux(stream.encode())
+    assert load_video(tmp_path / "b.mov", 1).shape == (1, 12, 32, 3)
+
+
+def test_many_channels_do_not_crash_the_process(tmp_path):
+    """PyAV reads beyond the planes of frames with more than 7 channels."""
+    script = (
+        "import sys; from scale.data.media import load_audio, read_media_info\n"
+        "for path in sys.argv[1:]: print(load_audio(path, 8000, 60.0).tolist())\n"
+        "read_media_info('audio', path)"
+    )
+    samples_SA = RNG.integers(-9999, 9999, (50, 24), dtype=np.int16)
+    paths = [save_wave(tmp_path / f"{n}.wav", samples_SA[:, :n]) for n in (7, 8, 24)]
+    done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for n, line in zip((7, 8, 24), done.stdout.splitlines(), strict=True):
+        expected_S = samples_SA[:, :n].mean(axis=1) / 2**15
+        np.testing.assert_allclose(json.loads(line), expected_S, atol=1e-6)
 
 
 def test_samples_are_the_mean_of_the_channels(tmp_path):
