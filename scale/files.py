@@ -5,6 +5,7 @@ arrays.
 import ast
 import hashlib
 import os
+import re
 import shutil
 import socket
 import threading
@@ -29,6 +30,20 @@ def load_array(source: Path | IO[bytes], mmap_mode: Literal["c"] | None = None) 
     """Return the array of a .npy file, as np.load without unpickling, from any thread."""
     with _HEADERS:
         return np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
+
+
+ROWS = re.compile(r"(.+\.npy)#(\d{1,15})(?::(\d{1,15}))?", re.DOTALL)
+"""A path of rows of a matrix: `features/image.npy#12`, or `#12:49` for rows 12 to 48."""
+
+
+def split_rows(path: Path) -> tuple[Path, slice | None]:
+    """Return the file of a path and the rows of its matrix; None if the path is a whole file."""
+    found = ROWS.fullmatch(path.name)
+    if found is None:
+        return path, None
+    name, start, stop = found.groups()
+    rows = slice(int(start), int(start) + 1 if stop is None else int(stop))
+    return path.with_name(name), rows
 
 
 @contextmanager

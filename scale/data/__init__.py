@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = attach(
         "shards.reader": ["ShardDataset"],
         "shards.writer": ["write_shards"],
         "summary": ["CatalogueSummary", "long_tail", "summarise"],
+        "vectors": ["pack_vectors", "read_vectors"],
         "tokenizer": ["encode_tables", "encode_texts", "load_tokenizer", "train_tokenizer"],
         "where": ["ProductFilter"],
     },

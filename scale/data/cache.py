@@ -31,7 +31,8 @@ from scale.data.backbones import (
 from scale.data.features import extract, load_media
 from scale.data.media import MediaError, content_hash
 from scale.data.tokenizer import write_table
-from scale.files import default_cache_folder, load_array, replacing
+from scale.data.vectors import hash_vectors, is_vectors, map_matrix, read_vectors
+from scale.files import default_cache_folder, load_array, replacing, split_rows
 from scale.modalities import CONTINUOUS
 
 VERSION = 1
@@ -82,6 +83,8 @@ class CachedFeatures:
     size: int
     content: str
     """Hash of the decoded content; empty if not requested."""
+    source: Path | None = None
+    """Rows of a packed matrix (`scale.data.vectors`), which are not copied into the cache."""
 
 
 class FeatureCache:
@@ -147,13 +150,37 @@ class FeatureCache:
     ) -> np.ndarray:
         at = 0
         for item in items:
-            features_LF = self.load(item.key)
+            if item.source is not None:
+                features_LF = _half(read_vectors(item.source), item.source)
+            else:
+                features_LF = self.load(item.key)
             if features_LF is None:
                 raise RuntimeError(f"{self.path(item.key)} was removed while it was in use")
             cut_LF = features_LF[:longest]
             values_TF[at : at + len(cut_LF)] = cut_LF
             at += len(cut_LF)
         return values_TF
+
+
+def map_packed(
+    items: Sequence[CachedFeatures], longest: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the memory map values_TF of a packed matrix and the first row of each item.
+
+    None unless all items are rows of one matrix of float16 and exceed IN_MEMORY_BYTES: then copies
+    are faster or needed.
+    """
+    size = items[0].size
+    if 2 * size * sum(min(item.length, longest) for item in items) <= IN_MEMORY_BYTES:
+        return None
+    places = [split_rows(item.source) for item in items if item.source is not None]
+    files = {file for file, _ in places}
+    if len(places) < len(items) or len(files) > 1:
+        return None
+    values_TF = map_matrix(files.pop())
+    if values_TF.dtype != np.float16 or not values_TF.flags.c_contiguous:
+        return None
+    return values_TF, np.array([rows.start for _, rows in places if rows is not None])
 
 
 def compute_features(
@@ -241,6 +268,8 @@ class _Extractor:
 
     def extract(self, job: FeatureJob) -> CachedFeatures | MediaError | _Decoded:
         """Return cached features, or compute them; files for a frozen model are only decoded."""
+        if split_rows(job.path)[1] is not None:
+            return self._packed(job)
         try:
             with job.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "blake2b").hexdigest()
@@ -287,8 +316,19 @@ class _Extractor:
         for backbone in self.used:
             backbone.release()
 
+    def _packed(self, job: FeatureJob) -> CachedFeatures | MediaError:
+        """Check and hash rows of a packed matrix, which stay there."""
+        try:
+            features_LF = _half(extract(job.modality, job.path, self.config), job.path)
+        except MediaError as error:
+            return error
+        digest = hash_vectors(features_LF)
+        key = _key(digest, self.settings[job.modality])
+        content = digest if job.hashed else ""
+        return CachedFeatures(key, *features_LF.shape, content, source=job.path)
+
     def _content(self, job: FeatureJob, digest: str) -> str:
-        if job.path.suffix == ".npy":
+        if is_vectors(job.path):
             return digest
         key = _key(digest, {"content": job.modality})
         found = self.cache.get_or_compute(

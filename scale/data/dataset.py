@@ -28,6 +28,7 @@ from scale.data.cache import (
     FeatureJob,
     compute_features,
     compute_text_features,
+    map_packed,
 )
 from scale.data.catalogue import Catalogue
 from scale.data.duplicates import content_key
@@ -94,13 +95,19 @@ class Column:
 
     def chunks(self, rows_N: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the values of the products where `rows_N` is True, in chunks of CHUNK tokens."""
+        rows_N = rows_N & (self.length_N > 0)
+        if not rows_N.any():
+            return
         start_R, length_R = self.start_N[rows_N], self.length_N[rows_N]
-        edges_T = np.zeros(len(self.values) + 1, np.int64)
-        np.add.at(edges_T, start_R, 1)
-        np.add.at(edges_T, start_R + length_R, -1)
+        # A packed matrix may also contain the vectors of many other products.
+        first, last = int(start_R.min()) // CHUNK * CHUNK, int((start_R + length_R).max())
+        edges_T = np.zeros(last - first + 1, np.int64)
+        np.add.at(edges_T, start_R - first, 1)
+        np.add.at(edges_T, start_R - first + length_R, -1)
         wanted_T = np.cumsum(edges_T)[:-1] > 0
-        for at in range(0, len(self.values), CHUNK):
-            yield self.values[at : at + CHUNK][wanted_T[at : at + CHUNK]]
+        for at in range(0, last - first, CHUNK):
+            values = self.values[first + at : first + min(at + CHUNK, last - first)]
+            yield values[wanted_T[at : at + CHUNK]]
 
 
 def language_column(
@@ -211,7 +218,8 @@ def continuous_column(
 ) -> Column | None:
     """Return the features of `count` products; `items` has those of some rows. None if it is empty.
 
-    Equal files are stored once. At most the first `longest` vectors of each are used.
+    Equal files are stored once; a large packed matrix is used in place. At most the first `longest`
+    vectors of each are used.
     """
     if not items:
         return None
@@ -220,9 +228,14 @@ def continuous_column(
     length_D = np.array([min(item.length, limit) for item in distinct.values()])
     place = {key: i for i, key in enumerate(distinct)}
     distinct_R = np.array([place[item.key] for item in items.values()])
-    start_R, length_R = (np.cumsum(length_D) - length_D)[distinct_R], length_D[distinct_R]
-    start_N, length_N = _spread(count, list(items), start_R, length_R)
-    return Column(cache.concatenate(list(distinct.values()), limit), start_N, length_N)
+    packed = map_packed(list(distinct.values()), limit)
+    if packed is not None:
+        values_TF, start_D = packed
+    else:
+        values_TF = cache.concatenate(list(distinct.values()), limit)
+        start_D = np.cumsum(length_D) - length_D
+    start_N, length_N = _spread(count, list(items), start_D[distinct_R], length_D[distinct_R])
+    return Column(values_TF, start_N, length_N)
 
 
 def fit_normaliser(columns: Mapping[str, Column], rows_N: np.ndarray) -> Normaliser:

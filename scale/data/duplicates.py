@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from scale.data.media import MediaError, MediaInfo, content_hash, read_media_info
 from scale.data.product import Problem, Product
+from scale.data.vectors import is_vectors, vectors_info
 from scale.modalities import MODALITIES
 
 FIELDS = tuple(prefix + m for prefix in ("", "alt_") for m in MODALITIES)
@@ -64,7 +65,11 @@ def content_key(product: Product, field: str, infos: MediaInfos | None = None) -
     if not isinstance(value, Path):
         return _hash_text(value)
     known = (infos or {}).get(product.id, {}).get(field)
-    return known.content if known else content_hash(field.removeprefix("alt_"), value)
+    if known:
+        return known.content
+    if is_vectors(value):
+        return vectors_info(value).content
+    return content_hash(field.removeprefix("alt_"), value)
 
 
 def _hash_text(value: str | tuple[tuple[str, str], ...]) -> str:
@@ -119,6 +124,6 @@ def _read_all(files: Iterable[tuple[str, Path]], workers: int) -> Iterator[Media
 def _read_one(file: tuple[str, Path]) -> MediaInfo | str:
     """Return the properties of a file, or the reason why it cannot be used."""
     try:
-        return read_media_info(*file)
+        return vectors_info(file[1]) if is_vectors(file[1]) else read_media_info(*file)
     except MediaError as error:
         return error.reason

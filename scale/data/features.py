@@ -14,19 +14,11 @@ from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
 from scale.data.backbones import Backbone, audio_rate
-from scale.data.media import (
-    MediaError,
-    describe_foreign,
-    fit_image,
-    load_audio,
-    load_image,
-    load_video,
-)
-from scale.files import load_array
+from scale.data.media import MediaError, fit_image, load_audio, load_image, load_video
+from scale.data.vectors import is_vectors, read_vectors
 
 FLOOR_DB = -100.0
 """Level (relative to full scale) below which audio counts as silence."""
-FLOAT16_LIMIT = float(np.finfo(np.float16).max)
 
 CELL = 8
 """Side of a HOG cell in pixels."""
@@ -179,28 +171,6 @@ def _mel_tools(sample_rate: int, hop: int, mel_bins: int) -> tuple[np.ndarray, n
     return window / window.sum(), filters
 
 
-def read_vectors(path: Path) -> np.ndarray:
-    """Load features_LF (float32) from a .npy file, e.g. the regions of a detector.
-
-    Raises MediaError unless it is a non-empty, finite, two-dimensional array of numbers.
-    """
-    if path.suffix != ".npy":
-        raise MediaError(path, "not a feature file: a name that ends in .npy is expected")
-    try:
-        values = load_array(path)
-    except (ValueError, EOFError, OSError) as error:
-        reason = describe_foreign(path) or f"feature file does not load: {error}"
-        raise MediaError(path, reason) from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or 0 in values.shape:
-        raise MediaError(path, f"wrong shape: {getattr(values, 'shape', None)}, not (L, F)")
-    if values.dtype.kind not in "fiu":
-        raise MediaError(path, f"wrong type: {values.dtype}, not numbers")
-    # Also false for NaN.
-    if not (np.abs(values) <= FLOAT16_LIMIT).all():
-        raise MediaError(path, "non-finite: a value is not finite, or beyond float16's range")
-    return values.astype(np.float32)
-
-
 def extract(
     modality: str, path: Path, config: FeatureConfig, backbone: Backbone | None = None
 ) -> np.ndarray:
@@ -220,7 +190,7 @@ def load_media(modality: str, path: Path, config: FeatureConfig) -> Image.Image 
     Returns an image for `image`, frames_THWC (uint8, at most `video_frames`) for `video`, sound_S
     (float32 at `audio_rate`, at most `audio_seconds`) for `audio`. Raises MediaError.
     """
-    if path.suffix == ".npy":
+    if is_vectors(path):
         source = getattr(config, f"{modality}_features")
         raise MediaError(path, f"unexpected feature file: {modality}_features is {source!r}")
     if modality == "image":

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from scale.files import write_whole
+from scale.files import split_rows, write_whole
 from scale.modalities import MODALITIES
 
 SPLITS = ("train", "val", "test")
@@ -345,7 +345,7 @@ def read_value(key: str, value: Any) -> Any:
 
 
 def read_path(value: Any, folder: Path) -> Path:
-    """Return the path of a file inside the folder, from its relative path.
+    """Return the path of a file inside the folder, or of rows of one, from its relative path.
 
     Links are followed: the target must lie inside the folder too.
     """
@@ -358,7 +358,7 @@ def read_path(value: Any, folder: Path) -> Path:
         raise InvalidValue("absolute path")
     try:
         root = folder.resolve()
-        target = (root / value).resolve()
+        target = split_rows(root / value)[0].resolve()
         found, is_file = target.exists(), target.is_file()
     except (OSError, RuntimeError, ValueError) as error:
         raise InvalidValue(f"unusable path: {printable(str(error))}") from error

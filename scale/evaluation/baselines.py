@@ -27,8 +27,9 @@ from PIL import Image
 from scale.config import CLIP_PREFIX, FeatureConfig
 from scale.data.cache import FeatureCache
 from scale.data.dataset import ProductDataset
-from scale.data.features import fit_image, hog_features, log_mel, read_vectors
+from scale.data.features import fit_image, hog_features, log_mel
 from scale.data.media import load_audio, load_image, load_video
+from scale.data.vectors import is_vectors, read_vectors
 from scale.evaluation.embed import unit
 from scale.evaluation.probes import Classification, Examples, assess, linear_probe
 from scale.evaluation.retrieval import (
@@ -40,7 +41,7 @@ from scale.evaluation.retrieval import (
     direction_retrievals,
     subset_retrievals,
 )
-from scale.files import hash_code
+from scale.files import hash_code, split_rows
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 
 Floats = NDArray[np.float64]
@@ -197,7 +198,7 @@ def media_vector(modality: str, path: Path) -> Singles:
     of these over 8 frames. Audio: mean and standard deviation of 64 log-mel bands. Raises
     MediaError.
     """
-    if path.suffix == ".npy":
+    if is_vectors(path):
         return _mean_and_spread(read_vectors(path))
     if modality == "image":
         return _picture_vector(load_image(path))
@@ -229,9 +230,11 @@ def _media_vectors(
     from tqdm.auto import tqdm
 
     def vector(path: Path) -> Singles:
+        if split_rows(path)[1] is not None:
+            return media_vector(m, path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").hexdigest()
-        kind = "vectors" if path.suffix == ".npy" else m
+        kind = "vectors" if is_vectors(path) else m
         key = _key(["handmade", VERSION, kind, digest])
         return cache.get_or_compute(key, lambda: media_vector(m, path))
 

@@ -17,12 +17,12 @@ from scale.data.features import (
     hog_thumbnail,
     hop_length,
     log_mel,
-    read_vectors,
     to_frame_vectors,
     to_patches,
 )
 from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
+from scale.data.vectors import read_vectors
 
 CONFIG = FeatureConfig(
     image_size=32, patch_size=8, frame_size=8, audio_seconds=1.0, audio_frames=20, mel_bins=40
@@ -196,7 +196,7 @@ def test_no_mel_band_is_empty_at_the_presets(recwarn):
 def test_bad_feature_files_are_refused_with_path_and_reason(tmp_path):
     path = tmp_path / "x.npy"
     cases = [
-        (np.zeros(3), "wrong shape"),
+        (np.zeros((2, 3, 4)), "wrong shape"),
         (np.zeros((0, 4)), "wrong shape"),
         (np.array([[0.0, np.nan]]), "non-finite"),
         (np.array([[0.0, np.inf]]), "non-finite"),
