@@ -137,7 +137,7 @@ class Trainer:
         self._projects = (
             bool(getattr(model, "projections", None))
             and config.loss.tasks == ("contrastive",)
-            and not (config.mask.always or fused)
+            and not (config.mask.always or fused or self.sharded)
             and self.loss_fn == self._scale_loss
             and isinstance(self.train_set, ProductDataset)
         )
