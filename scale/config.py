@@ -47,7 +47,11 @@ class FeatureConfig:
     text_length: int = 36
     """Maximum number of word pieces of a title, including [CLS] and [SEP]; or of its vectors."""
     table_length: int = 64
-    """Maximum number of word pieces of a table, including [CLS] and [SEP]; or of its vectors."""
+    """Maximum number of word pieces of a table, including [CLS] and [SEP]; or of its vectors.
+    `scale inspect` recommends lengths for a catalogue."""
+    table_columns: tuple[str, ...] = ()
+    """Attributes of the tables to use, in this order; the name `...` is for all others. Empty: all,
+    in the order of the record. What exceeds `table_length` is cut at the end."""
     image_size: int = 224
     """Side in pixels to which an image is resized (padded to a square, never cropped)."""
     patch_size: int = 16

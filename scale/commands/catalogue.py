@@ -1,13 +1,17 @@
 """`scale import`, `scale inspect` and `scale shards`: commands on catalogues."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from scale.config import PRESETS, Config, tiny
+
+if TYPE_CHECKING:
+    from scale.data.catalogue import Catalogue
+    from scale.data.text_loss import TextLoss
 
 
 @dataclass
@@ -74,6 +78,8 @@ class Inspect:
     """File of the figure (PNG); default: catalogue-<folder>.png in the working directory."""
     lang: Literal["en", "zh"] = "en"
     """Language of the figure."""
+    preset: Literal[tuple(PRESETS)] = "tiny"
+    """Preset whose lengths and tokenizer the loss of titles and tables is reported for."""
     media: bool = True
     """Decode every media file, which finds broken files and duplicates."""
     strict: bool = False
@@ -101,13 +107,28 @@ class Inspect:
         catalogue = Catalogue.open(self.folder, self.strict)
         summary = catalogue.summary(self.media, workers=os.cpu_count() or 1)
         print(summary)
+        losses = self._text_losses(catalogue)
+        lost = "\n".join(str(loss) for loss in losses if str(loss)) or "nothing is lost"
+        title = f"Titles and tables as tokens, preset {self.preset}"
+        print(f"{title}\n{'-' * len(title)}\n{lost}\n")
         if self.json is not None:
-            write_json(self.json, summary.to_dict())
+            write_json(self.json, summary.to_dict() | {"texts": [asdict(loss) for loss in losses]})
             print(f"written: {self.json}")
         figure = self.figure or Path(f"catalogue-{self.folder.resolve().stem}.png")
         with use_style("paper"):
             drawn = inspect_figure(summary, self.lang)
             print(f"written: {save_figure(drawn, figure.with_suffix(''), ('png',))[0]}")
+
+    def _text_losses(self, catalogue: "Catalogue") -> list["TextLoss"]:
+        from scale.data.text_loss import SAMPLE, text_losses
+        from scale.data.tokenizer import make_tokenizer
+
+        features = PRESETS[self.preset]().features
+        training = [p for p in catalogue if p.split in (None, "train")] or catalogue.products
+        training = [p for p in training if p.text is not None or p.table is not None][:SAMPLE]
+        if not training:
+            return []
+        return text_losses(catalogue.products, features, make_tokenizer(training, features))
 
     def _list_mismatches(self, folder: Path) -> None:
         import scale

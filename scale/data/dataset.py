@@ -35,7 +35,7 @@ from scale.data.duplicates import content_key
 from scale.data.media import MediaError
 from scale.data.normaliser import Normaliser
 from scale.data.product import CatalogueError, Problem, Product, View
-from scale.data.tokenizer import encode_tables, encode_texts
+from scale.data.tokenizer import encode_tables, encode_texts, select_columns
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 
 CHUNK = 1 << 16
@@ -303,6 +303,8 @@ def tokenize_products(
     `normaliser` only determines the required size of vectors. `prefix` is prepended to the name of
     the modality in problems.
     """
+    chosen = tuple(select_columns(product, config.table_columns) for product in catalogue)
+    catalogue = replace(catalogue, products=chosen)
     media, problems = read_media(
         catalogue, config, normaliser, cache=cache, modalities=modalities, workers=workers
     )

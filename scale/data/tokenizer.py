@@ -5,16 +5,19 @@ N products, L length of the longest sequence in the call, P pieces of all string
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from scale.config import FeatureConfig
 from scale.data.product import View
 from scale.data.weights import local_name
+
+T = TypeVar("T", bound=View)
 
 SPECIAL = {
     "pad_token": "[PAD]",
@@ -26,23 +29,49 @@ SPECIAL = {
 """Special tokens of a trained tokenizer, in the order of their ids from 0."""
 AFTER_ATTRIBUTE, AFTER_VALUE = ":", ";"
 
+STRIPPED = r"(?<=\p{Latin})\p{Mn}+|[\x{FE00}-\x{FE0F}]"
+"""Characters that a trained tokenizer drops, in NFD: accents of Latin letters, and selectors of
+emoji styles."""
+UNSPACED = "|".join(
+    [
+        r"[\p{Katakana}\x{30FC}]+",
+        r"\p{Hiragana}+",
+        r"[\x{0E40}-\x{0E44}\x{0EC0}-\x{0EC4}]?[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+        r"[\p{M}\x{0E30}\x{0E32}\x{0E33}\x{0E45}\x{0EB0}\x{0EB2}\x{0EB3}]*"
+        r"(?:[\x{17D2}\x{1039}][\p{Khmer}\p{Myanmar}]\p{M}*)*",
+    ]
+)
+"""Words of scripts without spaces, beside the Chinese characters that BERT's normaliser isolates:
+runs of a Japanese script; a leading vowel, a letter, and its vowels, marks and stacked letters."""
+REST = "..."
+"""Name in `FeatureConfig.table_columns` of all other attributes."""
+LONGEST_WORD = 1000
+"""Characters above which a word is [UNK]."""
+
 
 def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a WordPiece tokenizer on the titles and tables of `products` (the training split).
 
-    Text is lower-cased, accents are stripped, and each Chinese character is one word (BERT's
-    normaliser). The vocabulary does not depend on the order of the products. It has at most
-    `vocab_size` entries, including special tokens and characters, so rare characters may become
-    [UNK].
+    Text is lower-cased, and accents of Latin letters are stripped; the marks of other scripts
+    distinguish words, so they are kept. Scripts without spaces are divided into words: each Chinese
+    character, runs of the two Japanese scripts, each cluster of a consonant, its vowels and its
+    marks in Thai, Lao, Khmer and Burmese. The vocabulary does not depend on the order of the
+    products. It has at most `vocab_size` entries, including special tokens and characters, so rare
+    characters may become [UNK].
 
-    Raises ValueError if no product has a title or table, or if `vocab_size` has no room for
-    characters.
+    Raises ValueError if there is no product, none has a title or table, or all words consist of
+    characters without meaning, or if `vocab_size` has no room for characters.
     """
+    products = list(products)
     texts = [text for product in products for text in _strings(product)]
     tokenizer = _bare_tokenizer({})
     words = _words(tokenizer, texts)
-    if not words:
+    if not products:
+        raise ValueError("no training product to train a tokenizer on: the split train is empty")
+    if not texts:
         raise ValueError("no title and no table to train a tokenizer on")
+    if not words:
+        raise ValueError("no word to train a tokenizer on: titles and tables are not printable")
     initial, continuing = _alphabet(words, vocab_size - len(SPECIAL))
     # The trainer numbers the "##c" pieces in the order of a hash map, and breaks ties between
     # merges by number. Declaring them beforehand makes the vocabulary a function of the counts.
@@ -65,7 +94,8 @@ def make_tokenizer(products: Iterable[View], features: FeatureConfig) -> PreTrai
     """
     if features.tokenizer:
         return load_tokenizer(features.tokenizer)
-    return train_tokenizer(products, features.vocab_size)
+    columns = features.table_columns
+    return train_tokenizer((select_columns(p, columns) for p in products), features.vocab_size)
 
 
 def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
@@ -103,10 +133,10 @@ def encode_texts(
     title. A special token that is spelled out in a title is read as ordinary characters.
     """
     room = _room(length)
-    pieces = _encode(tokenizer, titles)
+    pieces = encode_strings(tokenizer, titles)
     kept_N = np.minimum(pieces.count, room)
     ids_NL, padding_NL = _frame(tokenizer, kept_N)
-    row_P, within_P = _ranges(kept_N)
+    row_P, within_P = count_ranges(kept_N)
     ids_NL[row_P, 1 + within_P] = pieces.flat[pieces.start[row_P] + within_P]
     return ids_NL, padding_NL
 
@@ -127,12 +157,12 @@ def encode_tables(
     names = [text for table in tables for pair in table for text in pair]
     number = {text: i for i, text in enumerate(dict.fromkeys(names))}
     string_E = np.fromiter((number[text] for text in names), np.int64, len(names))
-    pieces = _encode(tokenizer, list(number))
-    plan = _plan_tables(pieces.count[string_E], [2 * len(table) for table in tables], room)
+    pieces = encode_strings(tokenizer, list(number))
+    plan = plan_tables(pieces.count[string_E], [2 * len(table) for table in tables], room)
     ids_NL, padding_NL = _frame(tokenizer, plan.used_N)
     entity_NL = np.full(ids_NL.shape, -1, np.int16)
 
-    entity_P, within_P = _ranges(plan.kept_E)
+    entity_P, within_P = count_ranges(plan.kept_E)
     at = plan.row_E[entity_P], 1 + plan.start_E[entity_P] + within_P
     ids_NL[at] = pieces.flat[pieces.start[string_E[entity_P]] + within_P]
     entity_NL[at] = plan.number_E[entity_P]
@@ -140,6 +170,17 @@ def encode_tables(
     at = plan.row_E[closed_E], 1 + plan.start_E[closed_E] + plan.kept_E[closed_E]
     ids_NL[at] = _structure_ids(tokenizer)[plan.number_E[closed_E] % 2]
     return ids_NL, padding_NL, entity_NL
+
+
+def select_columns(product: T, columns: Sequence[str]) -> T:
+    """Return a product with the attributes of `FeatureConfig.table_columns` in its table."""
+    if not columns or product.table is None:
+        return product
+    place = {name: i for i, name in enumerate(columns)}
+    rest = place.get(REST)
+    chosen = [p for p in product.table if p[0] in place or rest is not None]
+    table = tuple(sorted(chosen, key=lambda pair: place.get(pair[0], rest)))
+    return replace(product, table=table or None)
 
 
 def write_table(table: Sequence[tuple[str, str]]) -> tuple[str, np.ndarray]:
@@ -156,7 +197,7 @@ def write_table(table: Sequence[tuple[str, str]]) -> tuple[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class _TablePlan:
+class TablePlan:
     """Positions of E entities (attributes and values) in the sequences of their tables."""
 
     row_E: np.ndarray
@@ -173,8 +214,12 @@ class _TablePlan:
     """Number of positions of each table between [CLS] and [SEP]."""
 
 
-def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _TablePlan:
-    row_E, number_E = _ranges(np.asarray(entities_N, np.int64))
+def plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> TablePlan:
+    """Return the positions of E entities of `count_E` pieces in sequences of `room` positions.
+
+    entities_N: number of entities of each table.
+    """
+    row_E, number_E = count_ranges(np.asarray(entities_N, np.int64))
     taken_E = count_E + 1
     before_E = np.cumsum(taken_E) - taken_E
     first_N = (np.cumsum(entities_N) - entities_N).astype(np.int64)
@@ -188,11 +233,11 @@ def _plan_tables(count_E: np.ndarray, entities_N: list[int], room: int) -> _Tabl
     used_N = np.zeros(len(entities_N), np.int64)
     written_E = (start_E + kept_E + closed_E) * ((kept_E > 0) | closed_E)
     np.maximum.at(used_N, row_E, written_E)
-    return _TablePlan(row_E, number_E, start_E, kept_E, closed_E, used_N)
+    return TablePlan(row_E, number_E, start_E, kept_E, closed_E, used_N)
 
 
 @dataclass(frozen=True)
-class _Pieces:
+class Pieces:
     """Concatenated word pieces of many strings."""
 
     flat: np.ndarray
@@ -200,13 +245,14 @@ class _Pieces:
     count: np.ndarray
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> _Pieces:
+def encode_strings(tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> Pieces:
+    """Return the word pieces of many strings, without special tokens."""
     check_tokenizer(tokenizer)
     how = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     encoded = tokenizer(list(strings), **how)["input_ids"] if strings else []
     count = np.fromiter(map(len, encoded), np.int64, len(encoded))
     flat = np.fromiter((i for ids in encoded for i in ids), np.int32, int(count.sum()))
-    return _Pieces(flat, np.cumsum(count) - count, count)
+    return Pieces(flat, np.cumsum(count) - count, count)
 
 
 def _frame(
@@ -220,7 +266,7 @@ def _frame(
     return ids_NL, np.arange(width) > inner_N[:, None] + 1
 
 
-def _ranges(count_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def count_ranges(count_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For counts (2, 0, 3), return owners (0, 0, 2, 2, 2) and positions (0, 1, 0, 1, 2)."""
     row_P = np.repeat(np.arange(len(count_N)), count_N)
     within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_N) - count_N, count_N)
@@ -232,7 +278,7 @@ def _structure_ids(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
 
     Raises ValueError if the tokenizer has neither sign, because pairs would run together.
     """
-    pieces = _encode(tokenizer, [AFTER_ATTRIBUTE, AFTER_VALUE])
+    pieces = encode_strings(tokenizer, [AFTER_ATTRIBUTE, AFTER_VALUE])
     if (pieces.count == 0).any():
         raise ValueError(f"the tokenizer has no piece for {AFTER_ATTRIBUTE!r} or {AFTER_VALUE!r}")
     return pieces.flat[pieces.start + pieces.count - 1]
@@ -246,9 +292,23 @@ def _room(length: int) -> int:
 
 
 def _bare_tokenizer(vocab: dict[str, int]) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=SPECIAL["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    model = models.WordPiece(
+        vocab, unk_token=SPECIAL["unk_token"], max_input_chars_per_word=LONGEST_WORD
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.BertNormalizer(
+                handle_chinese_chars=True, strip_accents=False, lowercase=True
+            ),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(STRIPPED), ""),
+            normalizers.NFC(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex(UNSPACED), "isolated")]
+    )
     return tokenizer
 
 

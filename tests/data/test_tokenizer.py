@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scale.data.product import View
+from scale.data.text_loss import measure_text_loss
 from scale.data.tokenizer import (
     SPECIAL,
     _bare_tokenizer,
@@ -17,6 +18,7 @@ from scale.data.tokenizer import (
     encode_tables,
     encode_texts,
     load_tokenizer,
+    select_columns,
     train_tokenizer,
 )
 
@@ -67,6 +69,55 @@ def test_special_tokens_have_the_first_ids():
 def test_chinese_title_splits_by_character_and_latin_is_lowered():
     assert TOKENIZER.convert_ids_to_tokens(pieces("红色 RED 棉")) == ["红", "色", "red", "棉"]
     assert TOKENIZER.decode(pieces("Crème")) == "creme"
+
+
+def test_marks_outside_latin_are_kept_and_unspaced_scripts_are_divided():
+    """BERT's normaliser makes パン (bread) and バン (van) one word, and long runs [UNK]."""
+    titles = ("ガラス カラス パン バン ข้าว ข่าว йогурт 한국", "Crème ÅNGSTRÖM İ ễ ❤️")
+    tokenizer = train_tokenizer([View(text=title) for title in titles], 400)
+    for a, b in (("ガラス", "カラス"), ("パン", "バン"), ("ข้าว", "ข่าว"), ("й", "и")):
+        assert tokenizer.tokenize(a) != tokenizer.tokenize(b)
+    assert tokenizer.decode(tokenizer(titles[1], add_special_tokens=False)["input_ids"]) == (
+        "creme angstrom i e ❤"
+    )
+    split = _bare_tokenizer({}).pre_tokenizer.pre_tokenize_str
+    assert [w for w, _ in split("ガラスのコップです")] == ["ガラス", "の", "コップ", "です"]
+    assert [w for w, _ in split("ข้าวแท้")] == ["ข้า", "ว", "แท้"]
+    for run in ("ラス" * 60, "ข้าวข่าว" * 60, "reme" * 60):
+        assert tokenizer.unk_token not in tokenizer.tokenize(run)
+
+
+def test_losses_of_titles_and_tables_are_counted():
+    """Against the sequences themselves: what is not in them is reported, by attribute."""
+    products = [
+        View(text="red " * 40, table=(("colour", "red"), ("material", "cotton"), ("size", "XXL"))),
+        View(text="steel 猫", table=(("size", "1.5 l"),)),
+    ]
+    for length in (8, 12, 16, 20):
+        _, _, entity_NL = encode_tables(TOKENIZER, [p.table for p in products], length)
+        kept = [(e % 2 == 1) & (e >= 0) for e in map(np.unique, entity_NL)]
+        loss = measure_text_loss("table", products, TOKENIZER, length)
+        assert sum(loss.lost.values()) == 4 - sum(k.sum() for k in kept), length
+        assert loss.cut == (sum(loss.lost.values()) > 0)
+    loss = measure_text_loss("table", products, TOKENIZER, 8)
+    assert loss.lost == {"material": 1, "size": 1}
+    assert str(measure_text_loss("table", products, TOKENIZER, loss.recommended)) == ""
+    assert "1 of 2 tables (50.0%) are longer than 8 word pieces" in str(loss)
+    assert "with 2 of 4 pairs (50.0%): material 1, size 1." in str(loss)
+    loss = measure_text_loss("text", products, TOKENIZER, 10)
+    assert (loss.cut, loss.unknown, loss.pieces) == (1, 1, 42)
+    assert "2.38% of the word pieces of titles are [UNK]" in str(loss)
+
+
+def test_columns_of_tables_are_chosen_and_ordered():
+    table = (("colour", "red"), ("size", "XL"), ("colour", "blue"), ("brand", "A"))
+    product = View(table=table)
+    assert select_columns(product, ()).table == table
+    assert select_columns(product, ("brand", "colour")).table == (table[3], table[0], table[2])
+    assert select_columns(product, ("size", "...", "colour")).table == (
+        table[1], table[3], table[0], table[2],
+    )  # fmt: skip
+    assert select_columns(product, ("none",)).table is None
 
 
 def test_vocabulary_does_not_depend_on_order_or_process():

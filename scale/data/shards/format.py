@@ -164,11 +164,13 @@ class TokenSettings:
 
     def differences(self, other: "TokenSettings") -> list[str]:
         """Return the names of settings that differ, as in the config."""
-        changed = [
-            f"features.{name}"
-            for name in sorted(self.features.keys() | other.features.keys())
-            if self.features.get(name) != other.features.get(name)
-        ]
+        # Settings added after the shards were written had their defaults; JSON has no tuples.
+        mine, others = (
+            json.loads(json.dumps(asdict(FeatureConfig()) | each.features))
+            for each in (self, other)
+        )
+        names = sorted(mine.keys() | others.keys())
+        changed = [f"features.{n}" for n in names if mine.get(n) != others.get(n)]
         changed += [f"model.{m}_length" for m in CONTINUOUS if self.lengths[m] != other.lengths[m]]
         if tuple(self.modalities) != tuple(other.modalities):
             changed.append("model.modalities")
