@@ -16,7 +16,7 @@ The subpackages are attributes, with their public names: `scale.losses.pair_loss
 its first use.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -54,24 +54,30 @@ def __dir__() -> list[str]:
 
 
 def open(
-    source: "str | PathLike | Catalogue | pd.DataFrame",
+    source: "str | PathLike | Catalogue | pd.DataFrame | Iterable[Mapping[str, Any]]",
     strict: bool = False,
     *,
     media: str | PathLike | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    format: str | None = None,
+    **options: Any,
 ) -> "Catalogue":
     """Open a catalogue of products.
 
     Args:
-        source: a folder with products.jsonl or products.parquet and the media files; a .csv or .tsv
-            file or a data frame, whose columns id, title, category, split, name, image, video and
-            audio have that meaning and whose other columns are attributes of the table; or a
-            Catalogue, which is returned unchanged.
+        source: a folder with products.jsonl or products.parquet and the media files; any other
+            source of `scale import` (docs/importing.md), which is read in place; a data frame
+            (pandas, polars) or an iterable of dictionaries; or a Catalogue, which is returned
+            unchanged.
         strict: raise at any problem. Otherwise an unusable value counts as missing, and
             `Catalogue.problems` lists it.
         media: folder that media paths are relative to; default: the folder of `source`, or the
             working directory for a data frame.
-        columns: columns whose names differ, e.g. `{"title": "Product"}`.
+        columns: columns whose names differ, e.g. `{"title": "Product"}`; also of `table`, `labels`,
+            `kept` and `ignored`.
+        format: name of the format; None: detected.
+        **options: encoding, delimiter, decimal, language, variants, html and pattern, where what is
+            detected is wrong.
 
     Returns:
         Catalogue, a sequence of products: `shop[0]`, `shop["p0012"]`, `shop.split("test")`.
@@ -83,7 +89,7 @@ def open(
 
     if isinstance(source, Catalogue):
         return source
-    return Catalogue.open(source, strict, media=media, columns=columns)
+    return Catalogue.open(source, strict, media=media, columns=columns, format=format, **options)
 
 
 def load(folder: str | PathLike, which: str = "best") -> "Run":

@@ -16,45 +16,73 @@ if TYPE_CHECKING:
 
 @dataclass
 class Import:
-    """Make a catalogue from a CSV file and a folder of images, videos and audio files.
+    """Make a catalogue from a file or folder of another format, and its media.
 
-    The CSV needs a header. The columns id, title, category, split, name, image, video and audio
-    have that meaning; every other column becomes an attribute of the table. An empty cell, or NaN,
-    means that the product lacks the value. Then run: scale inspect FOLDER.
+    The format, encoding, delimiter and the meaning of each column are detected and printed before
+    anything is written. Columns without a known name become attributes of the table, but never
+    labels, descriptions and addresses. docs/importing.md lists the formats. Then run: scale inspect
+    FOLDER.
 
     Example: scale import products.csv --images pictures --out my_shop --columns title=Product
     """
 
-    csv: tyro.conf.Positional[Path]
-    """CSV file."""
-    images: Annotated[Path, tyro.conf.arg(aliases=["--media"])]
-    """Folder that the paths in the CSV are relative to."""
-    out: Path
-    """Folder of the new catalogue."""
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    """File (CSV, Excel, JSON, parquet, XML, tar) or folder."""
+    out: Path | None = None
+    """Folder of the new catalogue. Without it, only print the format and the columns."""
+    images: Annotated[Path | None, tyro.conf.arg(aliases=["--media"])] = None
+    """Folder that the paths in the source are relative to; default: that of the source."""
+    format: str | None = None
+    """Format; default: detected."""
     columns: tuple[str, ...] = ()
-    """Names of columns that differ, e.g. id=SKU title=Product image=Photo."""
-    delimiter: str = ","
-    """Character between cells; often ; in European files."""
-    encoding: str = "utf-8-sig"
-    """Encoding of the CSV; gb18030 for Chinese Excel."""
-    language: str = "en"
-    """Language of the titles, for catalogue.json."""
+    """Columns whose names differ, e.g. id=SKU title=Product image=Photo; table=COLUMN makes an
+    attribute of one, labels=COLUMN a target, kept=COLUMN neither; title=Brand+Name joins two."""
+    picture: str | None = None
+    """Path of the picture by column, e.g. 'images/{id:.3}/{id}.jpg'."""
+    delimiter: str | None = None
+    """Character between cells, e.g. ';' or tab; default: detected."""
+    encoding: str | None = None
+    """Encoding of a text file, e.g. gb18030; default: detected."""
+    decimal: Literal[",", "."] | None = None
+    """Decimal sign of numbers in text; a comma is replaced by a point. Default: detected."""
+    clean_html: bool | None = None
+    """Remove HTML tags and entities from texts; default: for the formats of shops."""
+    variants: Literal["merge", "separate"] | None = None
+    """Whether variants (colours, sizes) are one product or several; default: by the format."""
+    mode: Literal["copy", "link", "in-place"] = "copy"
+    """Copy the media, link them (hard links), or use them where they are."""
+    fetch: bool = False
+    """Download the files that the source names by address; once, also over several calls."""
+    language: str | None = None
+    """Language of the titles, e.g. de; chosen where a source has several."""
     licence: str = ""
     """Licence of the data, for catalogue.json."""
     source: str = ""
     """Origin of the data, for catalogue.json."""
 
     def run(self) -> None:
-        """Import the file and print a report."""
-        from scale.data.importers.csv import import_csv
+        """Print the columns, import the source and print a report."""
+        from scale.data.importers.importer import import_catalogue, open_rows
+        from scale.data.importers.rows import Options
 
-        wrong = [c for c in self.columns if "=" not in c]
-        if wrong:
-            raise ValueError(f"--columns {wrong[0]}: write MEANING=COLUMN, e.g. title=Product")
+        columns: dict[str, list[str]] = {}
+        for column in self.columns:
+            key, equals, name = column.partition("=")
+            if not equals:
+                raise ValueError(f"--columns {column}: write MEANING=COLUMN, e.g. title=Product")
+            columns.setdefault(key, []).append(name)
+        opened = open_rows(
+            self.path, columns, format=self.format, html=self.clean_html, pattern=self.picture,
+            options=Options(self.encoding, self.delimiter, self.decimal, self.language,
+                            self.variants),
+        )  # fmt: skip
+        print(opened, flush=True)
+        if self.out is None:
+            print("nothing is written: give --out FOLDER")
+            return
         facts = {"language": self.language, "licence": self.licence, "source": self.source}
-        imported = import_csv(
-            self.csv, self.images, self.out, dict(c.split("=", 1) for c in self.columns),
-            encoding=self.encoding, delimiter=self.delimiter,
+        imported = import_catalogue(
+            opened, self.out, media=self.images, mode=self.mode, fetch=self.fetch,
             info={key: value for key, value in facts.items() if value},
         )  # fmt: skip
         print(f"{imported}\nnext: scale inspect {self.out}")
@@ -71,7 +99,7 @@ class Inspect:
     """
 
     folder: tyro.conf.Positional[Path]
-    """Folder with products.jsonl or products.parquet, or a CSV file."""
+    """Folder with products.jsonl or products.parquet, or another source of `scale import`."""
     json: Path | None = None
     """Write the report as JSON to this file."""
     figure: Path | None = None
@@ -105,6 +133,8 @@ class Inspect:
         from scale.viz.theme import save_figure, use_style
 
         catalogue = Catalogue.open(self.folder, self.strict)
+        notes = [note for note in catalogue.notes if not note.startswith("warning: ")]
+        print("\n".join([*notes, ""] if notes else []), end="")
         summary = catalogue.summary(self.media, workers=os.cpu_count() or 1)
         print(summary)
         losses = self._text_losses(catalogue)

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "catalogue": ["Catalogue", "with_splits"],
         "dataset": ["ProductDataset"],
         "features": ["hog_features", "hop_length", "log_mel"],
-        "importers.csv": ["import_csv"],
+        "importers.importer": ["import_catalogue", "import_csv", "open_rows"],
         "media": ["fit_image", "load_audio", "load_image", "load_video"],
         "normaliser": ["Normaliser"],
         "product": ["CatalogueError", "Problem", "Product"],

@@ -6,8 +6,9 @@ N products in the order of the source, M modalities (five). docs/catalogue.md do
 import difflib
 import hashlib
 import json
+import logging
+import os
 import reprlib
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,8 +21,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scale.data.duplicates import check_media, content_key, linked_groups
-from scale.data.importers.csv import frame_to_records, read_csv, rows_to_records
+from scale.data.importers.columns import map_columns
+from scale.data.importers.formats import detect_format
+from scale.data.importers.importer import OpenedSource, open_rows, records_in_place
+from scale.data.importers.rows import Options
 from scale.data.product import (
+    KEYS,
+    RECORD_KEYS,
     SPLITS,
     CatalogueError,
     Problem,
@@ -29,6 +35,7 @@ from scale.data.product import (
     View,
     check_splits,
     parse_record,
+    printable,
     read_value,
 )
 from scale.data.summary import CatalogueSummary, summarise
@@ -37,7 +44,12 @@ from scale.modalities import MODALITIES
 if TYPE_CHECKING:
     import pandas as pd
 
-INFO_KEYS = ("name", "language", "licence", "source")
+LOG = logging.getLogger(__name__)
+
+INFO_KEYS = ("name", "language", "licence", "source", "media")
+MEDIA_ROOTS = "SCALE_MEDIA_ROOT"
+"""Environment variable with the folders outside a catalogue that its media may be in (separated as
+in PATH). Without it a downloaded catalogue could name any folder of the machine."""
 
 SPLIT_BOUNDS = (("test", 0.2), ("val", 0.3), ("train", 1.0))
 """Upper bounds of the hash: 20 % test, 10 % validation, 70 % training."""
@@ -61,49 +73,69 @@ class Catalogue:
     """catalogue.json: name, language, licence, source, and any other key."""
     problems: list[Problem] = field(default_factory=list)
     """Values that count as missing, and lines without a product."""
+    notes: list[str] = field(default_factory=list)
+    """How the source was read: its format, the meaning of its columns, numbers taken as text; and
+    warnings, e.g. of a modality that no product has."""
 
     @classmethod
     def open(
         cls,
-        source: "Path | str | pd.DataFrame",
+        source: "Path | str | pd.DataFrame | Iterable[Mapping[str, Any]]",
         strict: bool = False,
         *,
         media: Path | str | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        format: str | None = None,
+        **options: Any,
     ) -> "Catalogue":
         """Read a catalogue and check everything that needs no decoding.
 
         Args:
-            source: a folder with products.jsonl or products.parquet; or such a file itself; or a
-                .csv or .tsv file or a pandas data frame, whose columns `id`, `title`, `category`,
-                `split`, `name`, `image`, `video` and `audio` have that meaning and whose other
-                columns become attributes of the table (see `scale.data.importers.csv`).
+            source: a folder with products.jsonl or products.parquet; such a file; any other source
+                of `scale import` (docs/importing.md), read in place; or a data frame or an iterable
+                of dictionaries.
             strict: any problem raises. Otherwise an unusable value counts as missing, a line
                 without a usable id or with a duplicate one is skipped, and `problems` lists each.
             media: folder that media paths are relative to; default: the folder of `source`, or the
                 current one for a data frame.
-            columns: column of a record key, where the names differ (`{"title": "Product"}`).
+            columns: columns of a record key, where the names differ (`{"title": "Product"}`), and
+                of `table`, `labels`, `kept` and `ignored`.
+            format: name of the format; None: detected.
+            options: encoding, delimiter, decimal, language, variants, html and pattern, as in
+                `scale.data.importers.importer.open_rows`.
 
         Raises:
             CatalogueError: no catalogue at `source`, or it is malformed; in strict mode any
                 problem, with product id, path and reason of the first and the number of all.
         """
-        pandas = sys.modules.get("pandas")
-        if pandas is not None and isinstance(source, pandas.DataFrame):
-            try:
-                records = enumerate(frame_to_records(source, columns), start=1)
-            except ValueError as error:
-                raise CatalogueError(str(error)) from error
-            return _collect(records, Path(media or "."), "data frame", strict=strict)
-        path = find_source(Path(source))
-        folder = Path(media) if media is not None else path.parent
-        if path.suffix in (".csv", ".tsv"):
-            records = _read_csv_records(path, columns)
-            return _collect(records, folder, path, {"name": path.stem}, strict)
-        if columns:
-            raise CatalogueError(f"{path}: columns can only be renamed in CSV and data frames")
+        if not isinstance(source, Path | str):
+            opened = _open_rows(source, columns, format, options)
+            return _collect_rows(opened, Path(media or "."), opened.name, {}, strict)
+        path = find_source(Path(source), format)
+        if format or columns or options or not is_native(path):
+            opened = _open_rows(path, columns, format, options)
+            folder = Path(media) if media is not None else opened.rows.media or path.parent
+            info = read_info(path.parent / "catalogue.json") or {"name": path.stem}
+            return _collect_rows(opened, folder, path, info, strict)
         info = read_info(path.parent / "catalogue.json")
+        folder = Path(media) if media is not None else media_folder(path.parent, info)
         return _collect(read_records(path), folder, path, info, strict)
+
+    @classmethod
+    def from_records(
+        cls,
+        records: "pd.DataFrame | Iterable[Mapping[str, Any]]",
+        strict: bool = False,
+        *,
+        media: Path | str | None = None,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        **options: Any,
+    ) -> "Catalogue":
+        """Return the catalogue of a data frame (pandas, polars) or an iterable of dictionaries.
+
+        Arguments and errors as for `open`.
+        """
+        return cls.open(records, strict, media=media, columns=columns, **options)
 
     def __len__(self) -> int:
         return len(self.products)
@@ -282,25 +314,119 @@ def _number(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
-def find_source(path: Path) -> Path:
-    """Return the file with the products: `path` itself, or the one in the folder `path`."""
-    if path.is_file():
-        if path.suffix not in (".jsonl", ".parquet", ".csv", ".tsv"):
-            raise CatalogueError(f"{path}: not a .jsonl, .parquet, .csv or .tsv file")
-        return path
-    if not path.is_dir():
+def find_source(path: Path, format: str | None = None) -> Path:
+    """Return the file with the products: `path` itself, or the one in the folder `path`.
+
+    A folder of another format (or of the one that is given) is returned as it is.
+    """
+    if not path.exists():
         raise CatalogueError(f"{path}: no such {'file' if path.suffix else 'folder'}")
+    if path.is_file() or format:
+        return path
     sources = [path / "products.jsonl", path / "products.parquet"]
     found = [source for source in sources if source.is_file()]
-    if not found and (path / "manifest.json").is_file():
+    if len(found) == 1:
+        return found[0]
+    if (path / "manifest.json").is_file() and not found:
         raise CatalogueError(
             f"{path}: a folder of shards, which only scale pretrain reads: give the catalogue "
             "that they were written from"
         )
-    if len(found) != 1:
-        names = "both products.jsonl and" if found else "neither products.jsonl nor"
-        raise CatalogueError(f"{path}: {names} products.parquet is there; one is needed")
-    return found[0]
+    if found:
+        raise CatalogueError(
+            f"{path}: both products.jsonl and products.parquet are there; one is needed"
+        )
+    try:
+        detect_format(path)
+    except ValueError as error:
+        raise CatalogueError(
+            f"{path}: neither products.jsonl nor products.parquet, nor a known format, is there"
+        ) from error
+    return path
+
+
+def is_native(path: Path) -> bool:
+    """Return whether a file has catalogue records: lines of JSON, or their keys as columns.
+
+    A parquet file of plain columns, some of which are no record keys, is a data frame instead.
+    """
+    if path.suffix == ".jsonl":
+        return True
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise CatalogueError(f"{path}: not a readable parquet file: {error}") from error
+    keys = set(schema.names)
+    return bool(keys & {"table", "alt", "labels", "content"}) or keys <= RECORD_KEYS
+
+
+def media_folder(folder: Path, info: Mapping[str, Any] | None = None) -> Path:
+    """Return the folder of the media: the catalogue's, or the one that catalogue.json names.
+
+    info: the content of catalogue.json, if it is already read.
+
+    Raises CatalogueError if the user has not allowed that one.
+    """
+    info = read_info(folder / "catalogue.json") if info is None else info
+    if not info.get("media"):
+        return folder
+    root = Path(info["media"]).resolve()
+    allowed = [Path(p).resolve() for p in os.environ.get(MEDIA_ROOTS, "").split(os.pathsep) if p]
+    if not any(root.is_relative_to(path) for path in (*allowed, folder.resolve())):
+        raise CatalogueError(
+            f"{folder / 'catalogue.json'}: the media are in {printable(str(root))}; allow it with "
+            f"the environment variable {MEDIA_ROOTS}={printable(str(root))} or with media="
+        )
+    return root
+
+
+def _open_rows(
+    source: Any,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    format: str | None,
+    options: Mapping[str, Any],
+) -> OpenedSource:
+    texts = {key: options[key] for key in ("html", "pattern") if key in options}
+    try:
+        others = Options(**{k: v for k, v in options.items() if k not in texts})
+        return open_rows(source, columns, format=format, options=others, **texts)
+    except (ValueError, TypeError) as error:
+        raise CatalogueError(str(error)) from error
+
+
+def _collect_rows(
+    opened: OpenedSource,
+    folder: Path,
+    source: Path | str,
+    info: Mapping[str, Any],
+    strict: bool,
+) -> Catalogue:
+    """Return the catalogue of a foreign source; rows that cannot be read become problems."""
+
+    def records() -> Iterator[tuple[int, Any]]:
+        yield from records_in_place(opened, folder)
+        yield from ((n, MalformedLine(f"malformed line: {why}")) for n, why in opened.rows.bad)
+
+    try:
+        found = _collect(records(), folder, source, info, strict)
+    except ValueError as error:
+        raise error if isinstance(error, CatalogueError) else CatalogueError(str(error)) from error
+    repaired = [f"warning: {n} rows: {why}" for why, n in opened.rows.repaired.items() if n]
+    return replace(found, notes=[*found.notes, *_said([*str(opened).splitlines(), *repaired])])
+
+
+def _said(lines: Iterable[str]) -> list[str]:
+    """Return the lines; the warnings among them are logged."""
+    lines = [line.strip() for line in lines]
+    for line in lines:
+        if "warning: " in line:
+            LOG.warning(line)
+    return lines
 
 
 def collect_products(
@@ -336,11 +462,49 @@ def _collect(
     info: Mapping[str, Any] | None = None,
     strict: bool = False,
 ) -> Catalogue:
-    shown = tqdm(records, desc="catalogue", unit=" products", delay=2)
+    keys = _Keys()
+    shown = tqdm(keys.counted(records), desc="catalogue", unit=" products", delay=2)
     products, problems = collect_products(shown, folder, source)
     if strict and problems:
         raise CatalogueError.of(problems)
-    return Catalogue(folder, products, dict(info or {}), problems)
+    return Catalogue(folder, products, dict(info or {}), problems, _said(keys.notes()))
+
+
+class _Keys:
+    """Counts what the records of a catalogue contain but a product does not show."""
+
+    SAMPLE = 1000
+
+    def __init__(self) -> None:
+        self.sample: list[dict[str, Any]] = []
+        self.keys: Counter[str] = Counter()
+        self.numbers: Counter[str] = Counter()
+
+    def counted(self, records: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yield the records."""
+        for number, record in records:
+            if isinstance(record, dict):
+                if len(self.sample) < self.SAMPLE:
+                    self.sample.append(record)
+                self.keys.update(key for key, value in record.items() if value is not None)
+                self.numbers.update(k for k in ("id", "category") if type(record.get(k)) is int)
+            yield number, record
+
+    def notes(self) -> list[str]:
+        """Return notes on numbers taken as text, and warnings of modalities without a key."""
+        found = [f"{key}: {n} numbers taken as text" for key, n in self.numbers.items()]
+        keys = set(KEYS.values())
+        if self.keys.keys() >= keys or not self.keys.keys() - RECORD_KEYS:
+            return found
+        names = list(dict.fromkeys(name for record in self.sample for name in record))
+        mapping = map_columns(names, self.sample, {k: k for k in RECORD_KEYS & set(names)})
+        for name, key in mapping.roles.items():
+            if name != key and key in keys and not self.keys[key]:
+                found.append(
+                    f"warning: key {name!r} is not used and no product has the key {key!r}; read "
+                    f"it with columns={{{key!r}: {name!r}}} or scale import"
+                )
+        return found
 
 
 def read_info(path: Path) -> dict[str, Any]:
@@ -417,14 +581,3 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, row
     except (pyarrow.ArrowException, OSError) as error:
         raise CatalogueError(f"{path}: not a readable parquet file: {error}") from error
-
-
-def _read_csv_records(
-    path: Path, columns: Mapping[str, str] | None
-) -> list[tuple[int, dict[str, Any]]]:
-    try:
-        header, rows = read_csv(path, delimiter="\t" if path.suffix == ".tsv" else ",")
-        records = rows_to_records(header, [row for _, row in rows], columns, str(path))
-        return [(line, record) for (line, _), record in zip(rows, records, strict=True)]
-    except ValueError as error:
-        raise CatalogueError(str(error)) from error

@@ -17,6 +17,8 @@ from scale.data.catalogue import (
     collect_products,
     decode_line,
     find_source,
+    is_native,
+    media_folder,
     read_records,
 )
 from scale.data.product import CatalogueError, Product, check_splits, parse_record
@@ -75,8 +77,9 @@ def read_piece(folder: Path | str, piece: Piece) -> Catalogue:
         records = [(number, decode_line(line)) for number, line in numbered if line.strip()]
     if digest != piece.digest:
         raise CatalogueError(f"{source}: changed while it was read (from line {piece.first + 1})")
-    products, problems = collect_products(records, source.parent, source)
-    return Catalogue(source.parent, products, {}, problems)
+    folder = media_folder(source.parent)
+    products, problems = collect_products(records, folder, source)
+    return Catalogue(folder, products, {}, problems)
 
 
 def find_splits(folder: Path | str) -> dict[str, str]:
@@ -93,10 +96,11 @@ def iterate_products(
     splits: raise CatalogueError for an unknown split.
     """
     source, seen = _find_source(folder), set()
+    media = media_folder(source.parent)
     for line, record in read_records(source):
         if isinstance(record, dict):
             record = {key: value for key, value in record.items() if key not in without}
-        product, problems = parse_record(record, source.parent, f"{source}:{line}", line)
+        product, problems = parse_record(record, media, f"{source}:{line}", line)
         if product is not None and product.id not in seen:
             if splits:
                 check_splits(problems)
@@ -107,7 +111,7 @@ def iterate_products(
 def find_holders(folder: Path | str, modality: str, path: Path) -> list[str]:
     """Return the ids of the products whose media file is `path`, a file inside the folder."""
     source = _find_source(folder)
-    root = source.parent.resolve()
+    root = media_folder(source.parent).resolve()
     if not path.resolve().is_relative_to(root):
         return []
     wanted = os.path.relpath(path.resolve(), root)
@@ -125,10 +129,13 @@ def find_products(folder: Path | str, ids: Collection[str]) -> dict[str, Product
     """Return the products with these ids, by id; stops reading when all are found."""
     source, wanted = _find_source(folder), set(ids)
     found: dict[str, Product] = {}
+    media = media_folder(source.parent)
     for line, record in read_records(source) if wanted else ():
         id = record.get("id") if isinstance(record, dict) else None
+        if type(id) is int:
+            id = str(id)
         if isinstance(id, str) and id in wanted and id not in found:
-            product, _ = parse_record(record, source.parent, f"{source}:{line}", line)
+            product, _ = parse_record(record, media, f"{source}:{line}", line)
             if product is not None:
                 found[product.id] = product
             if len(found) == len(wanted):
@@ -138,8 +145,10 @@ def find_products(folder: Path | str, ids: Collection[str]) -> dict[str, Product
 
 def _find_source(path: Path | str) -> Path:
     source = find_source(Path(path))
-    if source.suffix not in (".jsonl", ".parquet"):
-        raise CatalogueError(f"{source}: only .jsonl and .parquet files are read in pieces")
+    if not is_native(source):
+        raise CatalogueError(
+            f"{source}: only catalogues are read in pieces: import it first (scale import)"
+        )
     return source
 
 

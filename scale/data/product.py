@@ -8,7 +8,9 @@ becomes a Problem; null and absent keys are not problems. In a Product, None mea
 import json
 import math
 import os
+import re
 import reprlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -35,6 +37,9 @@ so whatever needs the splits raises (`catalogue.with_splits`)."""
 
 KEYS: dict[str, str] = {m: "title" if m == "text" else m for m in MODALITIES}
 """Record key of each modality."""
+
+MEDIA_KEYS = frozenset(KEYS.values()) - {"title", "table"}
+"""Keys whose values are paths."""
 
 RECORD_KEYS = frozenset(
     {"id", "name", "category", "split", "labels", "alt", "content", *KEYS.values()}
@@ -153,6 +158,12 @@ def summarise_problems(problems: Iterable[Problem]) -> str:
     return "\n".join(lines)
 
 
+CONTROLS = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]"
+)
+"""Terminal sequences, control characters, and characters that XML forbids; not tab and newline."""
+
+
 def printable(text: str) -> str:
     """Return the text with unprintable characters (control codes, lone surrogates) escaped."""
     return text if text.isprintable() else text.encode("unicode_escape", "replace").decode()
@@ -174,12 +185,44 @@ def parse_record(
 
     The product is None if the record has no usable id.
     """
+    record, cleaned = _without_controls(record)
     try:
         product_id = _read_id(record)
     except InvalidValue as error:
         return None, [Problem(f"line {line}", None, where, str(error))]
     parser = _Parser(product_id, folder, where)
+    if cleaned:
+        parser.reject(f"control characters: replaced by blanks in {', '.join(cleaned)}")
     return parser.product(record), parser.problems
+
+
+def _without_controls(record: Any) -> tuple[Any, list[str]]:
+    """Return the record without control characters in texts, and the keys that had some.
+
+    They would break figures, slides and the terminal. Paths keep theirs: files may be named so.
+    """
+    if not isinstance(record, dict):
+        return record, []
+    cleaned = {}
+    for key, value in record.items():
+        if key not in MEDIA_KEYS and key != "content":
+            new = _blanked(value)
+            if new is not value:
+                cleaned[key] = new
+    return (record | cleaned, list(map(printable, cleaned))) if cleaned else (record, [])
+
+
+def _blanked(value: Any) -> Any:
+    """Return the value with blanks for control characters; the same object if it has none."""
+    if isinstance(value, str):
+        return CONTROLS.sub(" ", value) if CONTROLS.search(value) else value
+    if isinstance(value, list | tuple):
+        items = [_blanked(item) for item in value]
+        return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+    if isinstance(value, dict):
+        items = [(k, v if k in MEDIA_KEYS else _blanked(v)) for k, v in value.items()]
+        return dict(items) if any(v is not value[k] for k, v in items) else value
+    return value
 
 
 class _Parser:
@@ -194,7 +237,7 @@ class _Parser:
         return Product(
             id=self.id,
             **self.view(record),
-            category=self.take(record, "category", partial(read_string, "category")),
+            category=self.take(record, "category", lambda v: read_string("category", _as_text(v))),
             split=self.take(record, "split", read_split),
             name=self.take(record, "name", partial(read_string, "name")),
             labels=self.values(self.mapping(record, "labels")),
@@ -263,7 +306,12 @@ def _read_id(record: Any) -> str:
         raise InvalidValue(f"record is not an object: {reprlib.repr(record)}")
     if record.get("id") is None:
         raise InvalidValue("record has no id")
-    return read_string("id", record["id"])
+    return read_string("id", _as_text(record["id"]))
+
+
+def _as_text(value: Any) -> Any:
+    """Return an integer as text: ids and categories of data frames are often numbers."""
+    return str(value) if type(value) is int and abs(value) < 10**30 else value
 
 
 def read_string(key: str, value: Any) -> str:
@@ -349,17 +397,26 @@ def read_path(value: Any, folder: Path) -> Path:
 
     Links are followed: the target must lie inside the folder too.
     """
+    if isinstance(value, dict) and "bytes" in value:
+        raise InvalidValue("media inside another file: scale import writes them to files")
     if not isinstance(value, str):
         raise InvalidValue(f"path is not a string: {reprlib.repr(value)}")
     if not value.strip():
         raise InvalidValue("empty path")
+    if re.match(r"(?i)(https?|ftp)://", value):
+        raise InvalidValue("address of a file: scale import --fetch downloads it")
     # PureWindowsPath also recognises `/etc`, so the check is the same on every system.
     if PureWindowsPath(value).anchor:
         raise InvalidValue("absolute path")
     try:
         root = folder.resolve()
-        target = split_rows(root / value)[0].resolve()
-        found, is_file = target.exists(), target.is_file()
+        for form in (None, "NFC", "NFD"):
+            # File systems and archives differ in the Unicode form of names.
+            spelled = value if form is None else unicodedata.normalize(form, value)
+            target = split_rows(root / spelled)[0].resolve()
+            found, is_file = target.exists(), target.is_file()
+            if found:
+                break
     except (OSError, RuntimeError, ValueError) as error:
         raise InvalidValue(f"unusable path: {printable(str(error))}") from error
     if not target.is_relative_to(root):
@@ -367,4 +424,4 @@ def read_path(value: Any, folder: Path) -> Path:
         raise InvalidValue("path leaves the folder" if leaves else "link leads out of the folder")
     if not is_file:
         raise InvalidValue("not a file" if found else "missing file")
-    return folder / value
+    return folder / spelled

@@ -103,7 +103,7 @@ def test_a_bad_value_counts_as_missing(tmp_path):
         ({"alt": "image/b.jpg"}, None, "alt is not an object"),
         ({"content": {"smell": "00"}}, None, "unknown modality in content: 'smell'"),
         ({"content": {"image": 3}}, None, "content of image is not a string: 3"),
-        ({"category": 3}, None, "category is not a string: 3"),
+        ({"category": 3.5}, None, "category is not a string: 3.5"),
         ({"split": "query"}, None, "unknown split: 'query'; known: train, val, test, training,"),
         ({"labels": ["steel"]}, None, "labels is not an object"),
         ({"labels": {"price": float("inf")}}, None, "non-finite number in 'price'"),
@@ -136,7 +136,7 @@ def test_a_line_without_a_product_is_recorded(tmp_path):
         (b"{", "malformed line: Expecting"),
         (b"[1, 2]", "record is not an object: [1, 2]"),
         (b'{"title": "no id"}', "record has no id"),
-        (b'{"id": 5}', "id is not a string: 5"),
+        (b'{"id": 5.5}', "id is not a string: 5.5"),
         (b'{"id": " "}', "empty id"),
         (b'{"id": "x", "title": "\xff"}', "malformed line: 'utf-8' codec"),
         (b'{"id": "x", "title": "a", "title": "b"}', "malformed line: key 'title' twice"),
@@ -275,17 +275,17 @@ def test_a_catalogue_opens_from_files_and_data_frames(tmp_path):
 
 def test_sources_that_cannot_be_opened_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / "shop.csv").write_text("sku,image\n1,2.png\n")
+    (tmp_path / "shop.csv").write_text("artno,image\n1,2.png\n")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for source, message in (
         (tmp_path / "none", "none: no such folder"),
         (tmp_path / "none.csv", "none.csv: no such file"),
-        (tmp_path / "notes.txt", "notes.txt: not a .jsonl, .parquet, .csv or .tsv file"),
-        (tmp_path / "shop.csv", "shop.csv: no column 'id'"),
-        (pd.DataFrame({"title": ["x"]}), "data frame: no column 'id'"),
+        (tmp_path / "notes.txt", "notes.txt: not a table"),
+        (tmp_path / "a.png", "a.png: not a table, JSON, XML, parquet or tar file"),
     ):
         with pytest.raises(CatalogueError, match=message):
             Catalogue.open(source)
-    found = Catalogue.open(tmp_path / "shop.csv", columns={"id": "sku"})
+    found = Catalogue.open(tmp_path / "shop.csv", columns={"id": "artno"})
     assert [(p.id, p.modality, p.reason) for p in found.problems] == [
         ("1", "image", "missing file")
     ]
