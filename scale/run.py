@@ -226,7 +226,7 @@ class Run(TrainedRun):
     ) -> "pd.DataFrame":
         """List the products with a modality that probably belongs to another product.
 
-        Products of the split train are judged by cross-fitting, which takes several short trainings
+        Products of the split train are judged by cross-fitting, which fits a dozen small models
         at the first call and is then read from the run folder; the others by the run's model.
 
         Args:

@@ -114,7 +114,7 @@ class Inspect:
     """Stop at the first problem instead of counting problems."""
     mismatch: Path | None = None
     """Run folder: list suspicious products, by the agreement of their modalities. Products that the
-    run was trained on take several short trainings, whose result is kept in the run folder."""
+    run was trained on are judged by a dozen small models; the result is kept in the run folder."""
     top: int = 50
     """Number of products that --mismatch lists."""
     out: Path | None = None

@@ -57,8 +57,8 @@ class Doctor:
     steps: int = 120
     """Training steps on the batch."""
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Run folder: also estimate the share of wrong contents in the catalogue, which takes several
-    short trainings, and recommend weights."""
+    """Run folder: also estimate the share of wrong contents in the catalogue, which fits a dozen
+    small models, and recommend weights."""
 
     def run(self) -> None:
         """Print a line per check. Raises RuntimeError if a check fails."""

@@ -99,7 +99,7 @@ def find_mismatches(
     Lowest in comparison with the same modality of other products.
 
     Products of the split train are judged by cross-fitting, because a model memorises wrong pairs:
-    this takes `agreement_repeats` times `agreement_folds` short trainings, whose result is kept in
+    this fits `agreement_repeats` times `agreement_folds` models, and the result is kept in
     the run folder if the run was trained on this catalogue. All other products are judged by the
     run's model. `other_id` is the product whose remaining modalities fit the suspicious one best,
     according to a model that was not trained on the listed products: a hint at what the content
