@@ -137,7 +137,7 @@ def map_columns(
                 mapping.roles[name] = "labels"
         mapping.roles |= dict.fromkeys(present, role)
     _map_by_name(mapping, names, filled, fixed or {})
-    if mapping.rest == "table" and any(_is_nested(filled[c]) for c in mapping.of("table")):
+    if mapping.rest == "table" and any(_has_pairs(filled[c]) for c in mapping.of("table")):
         mapping.rest = "kept"
     for name in names:
         if name not in mapping.roles:
@@ -189,6 +189,13 @@ def _fits(role: str, synonym: str, values: list[Any]) -> bool:
 
 def _is_nested(values: Iterable[Any], kinds: Any = (list, tuple, dict)) -> bool:
     return any(isinstance(v, kinds) or (hasattr(v, "tolist") and v.ndim) for v in values)
+
+
+def _has_pairs(values: Iterable[Any]) -> bool:
+    """Return whether the values are tables: dictionaries, or lists of pairs or dictionaries."""
+    return any(
+        isinstance(v, dict) or (_is_nested([v]) and _is_nested(item for item in v)) for v in values
+    )
 
 
 def _is_media(value: Any, modality: str) -> bool:

@@ -136,13 +136,12 @@ class Converter:
     def _table(self, row: Row, names: Sequence[str]) -> list[list[str]]:
         pairs: list[list[str]] = []
         for name in names:
-            for attribute, value in _pairs(name, row[name]):
+            cell = _with_points(row[name]) if self.rows.decimal == "," else row[name]
+            for attribute, value in _pairs(name, cell):
                 text, attribute = self.clean(value), self.clean(attribute)
                 if text.lower() in EMPTY or not attribute:
                     self.empty[name] += 1
                     continue
-                if self.rows.decimal == "," and isinstance(value, str):
-                    text = with_decimal_point(text)
                 pairs.append([attribute, text])
         return pairs
 
@@ -206,6 +205,13 @@ def _pairs_of_item(name: str, item: Any) -> Iterator[tuple[str, Any]]:
         yield from _pairs(name, item)
     else:
         yield name, _joined(item)
+
+
+def _with_points(value: Any) -> Any:
+    """Return text, or a list of texts, with decimal points instead of commas."""
+    if isinstance(value, list):
+        return [_with_points(item) for item in value]
+    return with_decimal_point(value.strip()) if isinstance(value, str) else value
 
 
 def _joined(value: Any) -> Any:

@@ -13,7 +13,9 @@ from pathlib import Path
 from scale.data.importers.media import suffix_of
 from scale.data.importers.rows import Options, Rows
 
-FORMATS = ("xlsx", "jsonl", "parquet", "csv")
+FORMATS = (
+    "shopify", "woocommerce", "magento", "merchant", "bmecat", "xlsx", "jsonl", "parquet", "csv",
+)  # fmt: skip
 """In the order of detection."""
 HEAD = 1 << 16
 

@@ -38,6 +38,8 @@ class Imported:
     """Paths that name no file inside the media folder, by modality; written all the same."""
     addresses: Counter = field(default_factory=Counter)
     """Addresses that were not downloaded, by modality."""
+    further: int = 0
+    """Files beyond the second of a product, of which only the names are kept."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reason by address, for downloads that failed."""
     guessed: Counter = field(default_factory=Counter)
@@ -67,6 +69,8 @@ class Imported:
             if counts:
                 listed = ", ".join(f"{key} {n}" for key, n in counts.most_common(20))
                 lines.append(f"  {name}: {listed}")
+        if self.further:
+            lines.append(f"  further files, kept by name only: {self.further}")
         if self.bad:
             number, reason = self.bad[0]
             lines.append(f"  rows skipped: {len(self.bad)}, e.g. {number}: {reason}")
@@ -176,6 +180,7 @@ def import_catalogue(
         for record in _placed(opened.converter, writer, downloads):
             imported.products += 1
             imported.pairs += len(record.get("table") or ())
+            imported.further += sum(len(record.get(f"more_{m}", ())) for m in CONTINUOUS)
             imported.present.update(k for k, v in record.items() if v is not None)
             file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     imported.copied, imported.not_found = writer.copied, writer.not_found
