@@ -60,6 +60,10 @@ class FeatureConfig:
     """Number of frames sampled from a clip, evenly spaced."""
     frame_size: int = 64
     """Side in pixels to which a frame is resized; a frame is one vector of 3 frame_size^2."""
+    blank_media: Literal["keep", "missing"] = "keep"
+    """Use of pictures and clips of one colour, of sounds that are silent or constant within
+    `audio_seconds`, and of a picture that more than 20 products and 5 % of all share (a
+    placeholder): as any other file, or as missing. They are listed in problems.jsonl."""
     sample_rate: int = 16_000
     """Hz."""
     audio_seconds: float = 12.0

@@ -29,7 +29,7 @@ from scale.data.backbones import (
     load_backbone,
 )
 from scale.data.features import extract, load_media
-from scale.data.media import MediaError, content_hash
+from scale.data.media import MediaError, read_media_info
 from scale.data.tokenizer import write_table
 from scale.data.vectors import hash_vectors, is_vectors, map_matrix, read_vectors
 from scale.files import default_cache_folder, load_array, replacing, split_rows
@@ -85,6 +85,8 @@ class CachedFeatures:
     """Hash of the decoded content; empty if not requested."""
     source: Path | None = None
     """Rows of a packed matrix (`scale.data.vectors`), which are not copied into the cache."""
+    onset: float | None = 0.0
+    """As in `MediaInfo`; 0 if the content was not hashed."""
 
 
 class FeatureCache:
@@ -255,6 +257,7 @@ class _Decoded:
     job: FeatureJob
     key: str
     content: str
+    onset: float | None
     prepared: Any
 
 
@@ -284,12 +287,12 @@ class _Extractor:
             elif features_LF is None:
                 features_LF = _half(extract(job.modality, job.path, self.config), job.path)
                 self.cache.store(key, features_LF)
-            content = self._content(job, digest) if job.hashed else ""
+            content, onset = self._content(job, digest) if job.hashed else ("", 0.0)
         except MediaError as error:
             return error
         if features_LF is None:
-            return _Decoded(job, key, content, prepared)
-        return CachedFeatures(key, *features_LF.shape, content)
+            return _Decoded(job, key, content, onset, prepared)
+        return CachedFeatures(key, *features_LF.shape, content, onset=onset)
 
     def encode(
         self, modality: str, decoded: Sequence[_Decoded]
@@ -308,7 +311,9 @@ class _Extractor:
                 continue
             if distinct[found.key] is found:
                 self.cache.store(found.key, half_LF)
-            results[found.job] = CachedFeatures(found.key, *half_LF.shape, found.content)
+            results[found.job] = CachedFeatures(
+                found.key, *half_LF.shape, found.content, onset=found.onset
+            )
         return results
 
     def release(self) -> None:
@@ -327,14 +332,19 @@ class _Extractor:
         content = digest if job.hashed else ""
         return CachedFeatures(key, *features_LF.shape, content, source=job.path)
 
-    def _content(self, job: FeatureJob, digest: str) -> str:
+    def _content(self, job: FeatureJob, digest: str) -> tuple[str, float | None]:
+        """Return the hash of the decoded content, and the onset."""
         if is_vectors(job.path):
-            return digest
+            return digest, 0.0
         key = _key(digest, {"content": job.modality})
-        found = self.cache.get_or_compute(
-            key, lambda: np.array(content_hash(job.modality, job.path))
-        )
-        return str(found)
+        # Entries of earlier versions have no onset.
+        stored = self.cache.load(key)
+        content, _, onset = ("" if stored is None else str(stored)).partition(" ")
+        if not onset:
+            info = read_media_info(job.modality, job.path)
+            content, onset = info.content, "None" if info.onset is None else repr(info.onset)
+            self.cache.store(key, np.array(f"{content} {onset}"))
+        return content, None if onset == "None" else float(onset)
 
     def _backbone(self, modality: str) -> VisualBackbone | AudioBackbone:
         backbone = load_backbone(modality, self.config)

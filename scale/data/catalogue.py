@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from scale.data.duplicates import check_media, content_key, linked_groups
+from scale.data.duplicates import PLACEHOLDER as PLACEHOLDER
+from scale.data.duplicates import check_media, content_key, is_placeholder, linked_groups
 from scale.data.importers.columns import map_columns
 from scale.data.importers.formats import detect_format
 from scale.data.importers.importer import OpenedSource, open_rows, records_in_place
@@ -55,8 +56,6 @@ SPLIT_BOUNDS = (("test", 0.2), ("val", 0.3), ("train", 1.0))
 """Upper bounds of the hash: 20 % test, 10 % validation, 70 % training."""
 SPLIT_RULE = "title, table and picture"
 """Name of the rule of `assign_splits`, stored with each run; earlier versions had another one."""
-PLACEHOLDER = 20
-"""Number of products above which a shared picture may be a placeholder."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +273,7 @@ def _groups(digest_N: np.ndarray, pictures: Sequence[tuple[int, str | Path]]) ->
     _, words_N = np.unique(digest_N, return_inverse=True)
     same = _same_files({path for _, path in pictures if isinstance(path, Path)})
     keys = [same.get(key, key) for _, key in pictures]
-    common = {key for key, n in Counter(keys).items() if n > max(PLACEHOLDER, count / 20)}
+    common = {key for key, n in Counter(keys).items() if is_placeholder(n, count)}
     shared = [(row, key) for (row, _), key in zip(pictures, keys, strict=True) if key not in common]
     number = {key: i for i, key in enumerate(dict.fromkeys(key for _, key in shared))}
     rows = np.concatenate([np.arange(count), [row for row, _ in shared]]).astype(np.int64)

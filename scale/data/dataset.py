@@ -31,8 +31,8 @@ from scale.data.cache import (
     map_packed,
 )
 from scale.data.catalogue import Catalogue
-from scale.data.duplicates import content_key
-from scale.data.media import MediaError
+from scale.data.duplicates import content_key, is_placeholder
+from scale.data.media import BLANK, MediaError, MediaInfo
 from scale.data.normaliser import Normaliser
 from scale.data.product import CatalogueError, Problem, Product, View
 from scale.data.tokenizer import encode_tables, encode_texts, select_columns
@@ -177,8 +177,8 @@ def read_media(
     """Compute the features of all media files.
 
     Returns the cached features by modality and row of the product, and the files that cannot be
-    used. Vectors must have the size of the training data (`normaliser`), if it is given, and
-    otherwise the most frequent size.
+    used; blank files that are used have a problem without a modality. Vectors must have the size of
+    the training data (`normaliser`), if it is given, and otherwise the most frequent size.
     """
     jobs = {
         (m, row): FeatureJob(m, path, hashed=m not in product.content)
@@ -196,12 +196,36 @@ def read_media(
             problems.append(Problem(catalogue[row].id, m, str(job.path), result.reason))
         else:
             media[m][row] = result
+    for (m, row), reason in _blank_media(catalogue, media, config).items():
+        missing = config.blank_media == "missing"
+        if missing:
+            media[m].pop(row)
+        path = str(jobs[m, row].path)
+        problems.append(Problem(catalogue[row].id, m if missing else None, path, reason))
     for m, items in media.items():
         size = _feature_size(m, items, normaliser)
         for row in [row for row, item in items.items() if item.size != size]:
             reason = f"wrong size: vectors of {items.pop(row).size}, not {size}"
             problems.append(Problem(catalogue[row].id, m, str(jobs[m, row].path), reason))
     return media, problems
+
+
+def _blank_media(
+    catalogue: Catalogue, media: Mapping[str, Mapping[int, CachedFeatures]], config: FeatureConfig
+) -> dict[tuple[str, int], str]:
+    """Return the reason by modality and row for media without content (`blank_media`)."""
+    found = {}
+    shared = {row: item.content or catalogue[row].content.get("image", "")
+              for row, item in media["image"].items()}  # fmt: skip
+    counts = Counter(shared.values())
+    for row, content in shared.items():
+        if is_placeholder(counts[content], len(catalogue)):
+            found["image", row] = f"placeholder picture: shared by {counts[content]} products"
+    for m, items in media.items():
+        for row, item in items.items():
+            if MediaInfo(item.content, onset=item.onset).is_blank(config.audio_seconds):
+                found[m, row] = BLANK[m].format(seconds=config.audio_seconds)
+    return found
 
 
 def _feature_size(
@@ -308,9 +332,10 @@ def tokenize_products(
     media, problems = read_media(
         catalogue, config, normaliser, cache=cache, modalities=modalities, workers=workers
     )
-    named = [replace(p, modality=f"{prefix}{p.modality}") for p in problems]
-    if strict and named:
-        raise CatalogueError.of(named)
+    named = [p if p.modality is None else replace(p, modality=f"{prefix}{p.modality}")
+             for p in problems]  # fmt: skip
+    if strict and any(p.modality is not None for p in problems):
+        raise CatalogueError.of([p for p in named if p.modality is not None])
     products = catalogue.without(problems).products
     columns: dict[str, Column] = {}
     for m in modalities:

@@ -27,6 +27,15 @@ MediaInfos = dict[str, dict[str, MediaInfo]]
 """Product id -> field -> properties of the decoded file."""
 
 
+PLACEHOLDER = 20
+"""Number of products above which a shared picture may be a placeholder."""
+
+
+def is_placeholder(products: int, total: int) -> bool:
+    """Return whether a picture that `products` of `total` share is taken as a placeholder."""
+    return products > max(PLACEHOLDER, total / 20)
+
+
 def linked_groups(count: int, rows: np.ndarray, contents: np.ndarray) -> np.ndarray:
     """Return group_N: equal for products that share a content, directly or through others.
 

@@ -60,6 +60,14 @@ FOREIGN = {
     "PDF": ("convert it to JPEG", r"%PDF-"),
 }  # fmt: skip
 """Kinds of files that are often found in place of media: advice, and a pattern of their start."""
+BLANK = {
+    "image": "blank picture: of one colour",
+    "video": "blank clip: of one colour in each frame",
+    "audio": "silent sound: constant within the first {seconds:g} s",
+}
+"""Reason of the problem of a blank file, by modality."""
+SILENCE = 1e-4
+"""Deviation of samples that counts as silence: -80 dB, a few steps of 16 bits."""
 PLANES = 7
 """Most audio channels that are read as separate planes."""
 
@@ -242,6 +250,13 @@ class MediaInfo:
     height: int | None = None
     frames: int | None = None
     seconds: float | None = None
+    onset: float | None = 0.0
+    """Second of the first sample that differs from the beginning; 0 for pictures and clips. None
+    for blank files: one colour, or a silent or constant sound."""
+
+    def is_blank(self, seconds: float) -> bool:
+        """Return whether the file is blank, as far as `seconds` of sound are used."""
+        return self.onset is None or (self.onset > 0 and self.onset >= seconds)
 
 
 def read_media_info(modality: str, path: Path | str) -> MediaInfo:
@@ -261,37 +276,43 @@ def content_hash(modality: str, path: Path | str) -> str:
 def _image_info(path: Path | str) -> MediaInfo:
     image = load_image(path)
     digest = _digest(np.asarray(image))
-    return MediaInfo(digest.hexdigest(), width=image.width, height=image.height)
+    onset = None if is_blank(image) else 0.0
+    return MediaInfo(digest.hexdigest(), image.width, image.height, onset=onset)
 
 
 def _video_info(path: Path | str) -> MediaInfo:
-    digest, times, size = _digest(), [], (0, 0)
+    digest, times, size, blank = _digest(), [], (0, 0), True
     with _reported(path, _av_errors()):
         timed, shown = itertools.tee(_decode(path, "video"))
         for frame, frame_HWC in zip(timed, _frame_arrays(path, shown), strict=True):
             digest.update(frame_HWC.tobytes())
             times.append(frame.time or 0.0)
             size = frame_HWC.shape[:2]
+            blank = blank and is_blank(Image.fromarray(frame_HWC))
     if not times:
         raise MediaError(path, "video has no frame")
     count = len(times)
     digest.update(repr((count, *size)).encode())
     # Each of the n frames lasts one interval; the timestamps span n - 1 of them.
     seconds = (times[-1] - times[0]) * count / max(count - 1, 1)
-    return MediaInfo(digest.hexdigest(), size[1], size[0], count, seconds)
+    onset = None if blank else 0.0
+    return MediaInfo(digest.hexdigest(), size[1], size[0], count, seconds, onset)
 
 
 def _audio_info(path: Path | str) -> MediaInfo:
-    digest, length, rate = _digest(), 0, 1
+    digest, length, rate, first_A, onset = _digest(), 0, 1, None, None
     with _reported(path, _av_errors()):
         rate = next((f.sample_rate for f in _decode(path, "audio")), 1)
         for block_SA in _audio_blocks(path, rate):
             digest.update(np.ascontiguousarray(block_SA).tobytes())
+            first_A = block_SA[:1] if first_A is None else first_A
+            if onset is None and (varies_S := (np.abs(block_SA - first_A) > SILENCE).any(1)).any():
+                onset = (length + int(varies_S.argmax())) / rate
             length += len(block_SA)
     if length == 0:
         raise MediaError(path, "audio is empty")
     digest.update(repr((length, rate)).encode())
-    return MediaInfo(digest.hexdigest(), seconds=length / rate)
+    return MediaInfo(digest.hexdigest(), seconds=length / rate, onset=onset)
 
 
 def _digest(array: np.ndarray | None = None) -> "hashlib.blake2b":

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from scale.data.duplicates import MediaInfos, content_key
+from scale.config import FeatureConfig
+from scale.data.duplicates import MediaInfos, content_key, is_placeholder
 from scale.data.product import SPLITS, Problem, Product, printable, summarise_problems
 from scale.modalities import CONTINUOUS, MODALITIES, parse_subset, subset_name
 
@@ -67,6 +68,9 @@ class CatalogueSummary:
     """Groups of at least two products, by modality, largest first."""
     leakage: dict[str, int]
     """By modality, val and test products whose content also occurs in another split."""
+    blank: dict[str, list[str]]
+    """Ids of the products whose `image`, `video` or `audio` is blank (`MediaInfo.is_blank`) or, as
+    `placeholder`, whose picture many products share."""
     problems: list[Problem]
     """Everything that cannot be used, including media that do not decode."""
     labels: dict[str, dict[str, int]]
@@ -128,6 +132,7 @@ def summarise(
         lengths=_lengths(products, infos or {}),
         duplicates=groups,
         leakage=_leakage(products, groups),
+        blank=_blank(products, infos or {}, groups),
         problems=list(problems),
         labels=_labels(products),
         extra=_count(key for p in products for key in p.extra),
@@ -241,6 +246,21 @@ def _leakage(products: Sequence[Product], groups: list[DuplicateGroup]) -> dict[
     return leakage
 
 
+def _blank(
+    products: Sequence[Product], infos: MediaInfos, groups: list[DuplicateGroup]
+) -> dict[str, list[str]]:
+    seconds = FeatureConfig().audio_seconds
+    found = {
+        m: [p.id for p in products if (f := infos.get(p.id, {}).get(m)) and f.is_blank(seconds)]
+        for m in CONTINUOUS
+    }
+    shared = [
+        g for g in groups if g.modality == "image" and is_placeholder(len(g.ids), len(products))
+    ]
+    found["placeholder"] = [id for group in shared for id in group.ids]
+    return {name: ids for name, ids in found.items() if ids}
+
+
 def _labels(products: Sequence[Product]) -> dict[str, dict[str, int]]:
     values: dict[str, list[str]] = defaultdict(list)
     for product in products:
@@ -259,6 +279,7 @@ def _report(summary: CatalogueSummary) -> str:
         ("Categories", _category_lines(summary)),
         ("Lengths", _length_lines(summary)),
         ("Same content in several products", _duplicate_lines(summary)),
+        ("Media without content", _blank_lines(summary)),
         ("Labels", _label_lines(summary)),
         (
             "Other keys of the records",
@@ -354,6 +375,18 @@ def _duplicate_lines(summary: CatalogueSummary) -> list[str]:
     if not summary.media_checked:
         lines.append("media were not decoded: of files, only hashes in the records are compared")
     return lines or ["none"]
+
+
+def _blank_lines(summary: CatalogueSummary) -> list[str]:
+    nouns = {"image": "pictures of one colour", "video": "clips of one colour",
+             "audio": "silent or constant sounds",
+             "placeholder": "products share a picture with many others"}  # fmt: skip
+    lines = []
+    for name, ids in summary.blank.items():
+        first = ", ".join(printable(id) for id in ids[:3])
+        lines.append(f"{len(ids):>7,} {nouns[name]}: {first[:50]}{', ...' if ids[3:] else ''}")
+    advice = "--features.blank-media missing treats them as missing; problems.jsonl lists them"
+    return [*lines, advice] if lines else []
 
 
 def _label_lines(summary: CatalogueSummary) -> list[str]:

@@ -40,6 +40,7 @@ ADDED = {
     "text_features": ("pieces", 0), "table_features": ("pieces", 0), "backbone_size": (0,),
     "image_grid": (0,), "text_backbone": ("",), "table_backbone": ("",), "image_backbone": ("",),
     "video_backbone": ("",), "frozen_layers": (0,), "table_columns": ((),),
+    "blank_media": ("keep",),
 }  # fmt: skip
 """Settings added later, with the values at which fingerprints ignore them: indexes built before
 remain usable."""

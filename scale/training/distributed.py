@@ -6,6 +6,7 @@ Each of W processes works on its share of the batch. By default every process ha
 W processes, B products of the batch, R = B / W of one process.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,12 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    TorchDynamoPlugin,
+)
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -31,8 +37,15 @@ from scale.model.backbone_encoders import BackboneEncoder
 from scale.model.encoders import DiscreteEncoder
 from scale.model.scale import ScaleModel
 
+log = logging.getLogger(__name__)
+
 TIMEOUT = timedelta(hours=2)
 """Maximum time that a process waits for another one, e.g. for validation in the main process."""
+
+IGNORED = ("ACCELERATE_GRADIENT_ACCUMULATION", "ACCELERATE_DYNAMO_", "ACCELERATE_MIXED_PRECISION")
+"""Settings in the environment that training replaces with its own."""
+UNSET = ("", "1", "no", "false", "default")
+"""Values of these settings, written by `accelerate launch`, that change nothing."""
 
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 """accelerate's modes that training supports: one process, or several plain ones."""
@@ -41,8 +54,11 @@ SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULT
 def make_accelerator(device: str, precision: str) -> Accelerator:
     """Return accelerate's Accelerator for a device by name; `auto` is the best available.
 
+    Settings of accelerate in the environment (`ACCELERATE_...`) must not change the result: those
+    of gradient accumulation, compilation and precision are ignored, others are logged.
+
     Raises ValueError for an unavailable device, and if accelerate is configured for anything but
-    plain processes (its own FSDP, DeepSpeed).
+    plain processes (its own FSDP, DeepSpeed) or for another device.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(),
                  "mps": torch.backends.mps.is_available()}  # fmt: skip
@@ -55,8 +71,19 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     # The products of one process may lack a modality that those of another have.
     exchange = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
-        cpu=init_processes(device), mixed_precision=precision, kwargs_handlers=[exchange]
+        cpu=init_processes(device),
+        mixed_precision=precision,
+        # Both are read from the environment unless they are given as plugins.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        dynamo_plugin=TorchDynamoPlugin(backend="no"),
+        kwargs_handlers=[exchange],
     )
+    _log_environment()
+    if device != "auto" and accelerator.device.type != device:
+        raise ValueError(
+            f"train.device is {device!r}, but accelerate chose {accelerator.device.type!r} by the "
+            "environment (ACCELERATE_USE_CPU, ACCELERATE_TORCH_DEVICE): remove the variable"
+        )
     if accelerator.distributed_type not in SUPPORTED:
         raise ValueError(
             f"accelerate is configured for {accelerator.distributed_type.value}, which training "
@@ -64,6 +91,18 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
             "weights with --train.fsdp (docs/scaling.md)"
         )
     return accelerator
+
+
+def _log_environment() -> None:
+    """Log the settings of accelerate in the environment, in the main process."""
+    given = {k: v for k, v in os.environ.items() if k.startswith("ACCELERATE_")}
+    ignored = {k: v for k, v in given.items() if k.startswith(IGNORED) and v.lower() not in UNSET}
+    if rank() == 0:
+        for name, value in ignored.items():
+            log.warning("%s=%s in the environment is ignored", name, value)
+        rest = [f"{k}={v}" for k, v in sorted(given.items()) if not k.startswith(IGNORED)]
+        if rest:
+            log.info("accelerate's environment: %s", " ".join(rest))
 
 
 def init_processes(device: str) -> bool:

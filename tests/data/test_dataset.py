@@ -311,3 +311,41 @@ def test_real_catalogues_become_batches(name, cache):
         for m in CONTINUOUS:
             assert torch.isfinite(batch.tokens[m].values).all()
             assert batch.tokens[m].values.abs().max() < 40
+
+
+def test_blank_media_are_listed_and_missing_on_demand(tmp_path):
+    """A picture of one colour, a sound that begins after the seconds that are read, a placeholder
+    that many products share; a sound that begins earlier and a varied picture are not."""
+    rng = np.random.default_rng(0)
+    Image.new("RGB", (12, 16), "white").save(tmp_path / "blank.jpg")
+    save_picture(tmp_path / "shared.png", rng)
+    for name, start in (("late", 9000), ("early", 7000)):
+        samples_S = np.zeros(10_000, np.int16)
+        samples_S[start:] = rng.normal(0, 3000, 10_000 - start)
+        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(samples_S.tobytes())
+    records = [{"title": "a", "image": "blank.jpg", "audio": "late.wav"},
+               {"title": "b", "audio": "early.wav"}]  # fmt: skip
+    records += [{"title": "c", "image": "shared.png"}] * 21
+    lines = [json.dumps({"id": str(i), **record}) for i, record in enumerate(records)]
+    (tmp_path / "products.jsonl").write_text("\n".join(lines))
+    catalogue = Catalogue.open(tmp_path)
+    tokenizer = train_tokenizer(catalogue, 100)
+    for policy in ("keep", "missing", "keep"):
+        data = ProductDataset.build(
+            catalogue, replace(CONFIG, blank_media=policy), tokenizer,
+            cache=FeatureCache(tmp_path / "cache"), strict=policy == "keep",
+        )  # fmt: skip
+        assert sorted({(p.id, p.kind) for p in data.problems if int(p.id) < 3}) == [
+            ("0", "blank picture"), ("0", "silent sound"), ("2", "placeholder picture"),
+        ]  # fmt: skip
+        assert {p.modality for p in data.problems} <= (
+            {None} if policy == "keep" else {"image", "audio"}
+        )
+        image, audio = (data.present_NM[:, INDEX[m]].sum() for m in ("image", "audio"))
+        assert (image, audio) == ((22, 2) if policy == "keep" else (0, 1))
+    found = catalogue.summary(progress=False)
+    placeholders = [str(i) for i in range(2, 23)]
+    assert found.blank == {"image": ["0"], "placeholder": placeholders}
+    assert "1 pictures of one colour: 0" in str(found)

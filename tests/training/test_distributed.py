@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.commands.launch import launch_command, launch_command_parser
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, DynamoBackend
 from safetensors.torch import load_file
 
 from scale.cli import main
@@ -225,3 +225,16 @@ def remove_step_4(run: Path) -> None:
 def files(folder: Path) -> set[Path]:
     found = {path.relative_to(folder) for path in folder.rglob("*")}
     return {path for path in found if path.parts[0] != "tensorboard"}
+
+
+def test_the_environment_of_accelerate_does_not_change_training(monkeypatch, caplog):
+    """With 4 accumulated steps, accelerate divides the gradient by 4."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    accelerator = make_accelerator("cpu", "no")
+    weight = torch.ones(1, requires_grad=True)
+    accelerator.backward(2 * weight.sum())
+    assert weight.grad.item() == 2
+    assert accelerator.state.dynamo_plugin.backend == DynamoBackend.NO
+    assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4 in the environment is ignored" in caplog.text
+    assert "ACCELERATE_DYNAMO_BACKEND=EAGER in the environment is ignored" in caplog.text
