@@ -347,10 +347,13 @@ def find_source(path: Path, format: str | None = None) -> Path:
 def is_native(path: Path) -> bool:
     """Return whether a file has catalogue records: lines of JSON, or their keys as columns.
 
-    A parquet file of plain columns, some of which are no record keys, is a data frame instead.
+    A file with another name whose first record has no `id` has another format; a parquet file of
+    plain columns, some of which are no record keys, is a data frame.
     """
     if path.suffix == ".jsonl":
-        return True
+        with path.open("rb") as file:
+            first = decode_line(file.readline(1 << 20))
+        return path.name == "products.jsonl" or not isinstance(first, dict) or "id" in first
     if path.suffix != ".parquet" or not path.is_file():
         return False
     import pyarrow

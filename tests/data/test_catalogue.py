@@ -280,7 +280,7 @@ def test_sources_that_cannot_be_opened_are_named(tmp_path):
     for source, message in (
         (tmp_path / "none", "none: no such folder"),
         (tmp_path / "none.csv", "none.csv: no such file"),
-        (tmp_path / "notes.txt", "notes.txt: not a table"),
+        (tmp_path / "notes.txt", "notes.txt: no known format"),
         (tmp_path / "a.png", "a.png: not a table, JSON, XML, parquet or tar file"),
     ):
         with pytest.raises(CatalogueError, match=message):

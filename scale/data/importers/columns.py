@@ -280,7 +280,7 @@ def _article(modality: str) -> str:
 
 def _likely(modality: str, mapping: ColumnMapping, filled: Mapping[str, list[Any]]) -> list[str]:
     """Return up to three columns that may hold a modality, most likely first."""
-    free = [n for n, role in mapping.roles.items() if role in ("table", "kept", "ignored") and n]
+    free = [n for n, role in mapping.roles.items() if role in ("table", "kept") and n]
     if modality in CONTINUOUS:
         found = [n for n in free if any(_is_media(v, modality) for v in filled.get(n, []))]
         found += [n for n in free if modality in plain_name(n) and n not in found]

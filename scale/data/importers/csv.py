@@ -20,8 +20,9 @@ SAMPLE_LINES = 1000
 
 
 def matches(probe: Probe) -> bool:
-    """Return whether the source is a text file with a header."""
-    return probe.kind == "csv"
+    """Return whether the source is a text file whose header has several columns, or named so."""
+    named = probe.path.suffix.lower() in (".csv", ".tsv")
+    return probe.kind == "csv" and (named or len(probe.names) > 1)
 
 
 def read(path: Path, options: Options) -> Rows:

@@ -14,7 +14,9 @@ from scale.data.importers.media import suffix_of
 from scale.data.importers.rows import Options, Rows
 
 FORMATS = (
-    "shopify", "woocommerce", "magento", "merchant", "bmecat", "xlsx", "jsonl", "parquet", "csv",
+    "shopify", "woocommerce", "magento", "merchant", "bmecat", "flipkart", "hm", "rakuten",
+    "product1m", "sop", "abo", "amazon_reviews", "xlsx", "jsonl", "webdataset", "parquet",
+    "imagefolder", "csv",
 )  # fmt: skip
 """In the order of detection."""
 HEAD = 1 << 16
@@ -105,8 +107,6 @@ def _probe_csv(path: Path) -> Probe:
     delimiter = detect_delimiter(head, "\t" if path.suffix == ".tsv" else ",")
     row = next((row for _, row, _ in parse_rows(head, delimiter) if row), [])
     names = frozenset(cell.strip().lower() for cell in row)
-    if len(names) < 2 and path.suffix.lower() not in (".csv", ".tsv"):
-        _refuse(path, "not a table: its first line has no delimiter")
     return Probe(path, "csv", "".join(head)[:HEAD], names)
 
 
@@ -140,4 +140,4 @@ def detect_format(path: Path) -> str:
 
 
 def _module(name: str):
-    return importlib.import_module(f"scale.data.importers.{name.replace('-', '_')}")
+    return importlib.import_module(f"scale.data.importers.{name}")

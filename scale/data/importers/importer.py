@@ -182,7 +182,8 @@ def import_catalogue(
             imported.pairs += len(record.get("table") or ())
             imported.further += sum(len(record.get(f"more_{m}", ())) for m in CONTINUOUS)
             imported.present.update(k for k, v in record.items() if v is not None)
-            file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            present = {key: value for key, value in record.items() if value is not None}
+            file.write(json.dumps(present, ensure_ascii=False, default=str) + "\n")
     imported.copied, imported.not_found = writer.copied, writer.not_found
     imported.addresses, imported.guessed = writer.addresses, writer.folder.guessed
     imported.empty, imported.failed = opened.converter.empty, downloads.failed
