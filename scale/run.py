@@ -118,6 +118,7 @@ class Run(TrainedRun):
         features: Features = "encoder",
         batch_size: int = 64,
         progress: bool = False,
+        allow_missing: bool = False,
     ) -> ProductEmbeddings:
         """Embed every product as one unit vector.
 
@@ -133,15 +134,25 @@ class Run(TrainedRun):
                 of missing modalities predicted by the JCT.
             batch_size: products per forward pass.
             progress: show a progress bar.
+            allow_missing: accept that all values of a modality are lost, or many more than in
+                training (broken or missing files).
 
         Returns:
             ProductEmbeddings: `ids`, `emb_ND` (float32, rows of length 1), `present_NM`, and
             `left_out`, the ids of the products that have no modality of the subset.
 
         Raises:
-            ValueError: an unknown modality or feature, or no product has a modality of the subset.
+            ValueError: an unknown modality or feature, or no product has a modality of the subset,
+                or one is lost (see `allow_missing`).
         """
-        modalities, data = parse_subset(subset), self.dataset(_opened(catalogue), split)
+        from scale.inference.embedding import LossCounter
+
+        modalities, catalogue = parse_subset(subset), _opened(catalogue)
+        data = self.dataset(catalogue, split)
+        if not allow_missing:
+            losses = LossCounter(self, modalities)
+            losses.add(catalogue, data)
+            losses.check()
         device = next(self.model.parameters()).device
         found = embed_dataset(self.model, data, batch_size, modalities, device, progress, features)
         return found.product(modalities)

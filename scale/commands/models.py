@@ -157,6 +157,8 @@ class Embed:
     """Products per forward pass."""
     piece_size: int = 8192
     """Products per piece, if `out` is a folder."""
+    allow_missing: bool = False
+    """Accept that all values of a modality are lost, or many more than in training."""
 
     def run(self) -> None:
         """Embed and write."""
@@ -184,6 +186,7 @@ class Embed:
             store = embed_pieces(
                 run, self.catalogue, self.out, subset, self.split,
                 batch_size=self.batch_size, piece_size=self.piece_size, features=self.features,
+                allow_missing=self.allow_missing,
             )  # fmt: skip
             if rank() == 0:
                 left_out = sum(piece.left_out for piece in store.pieces)
@@ -191,7 +194,7 @@ class Embed:
         else:
             found = run.embed(
                 self.catalogue, self.subset, self.split, features=self.features,
-                batch_size=self.batch_size, progress=True,
+                batch_size=self.batch_size, progress=True, allow_missing=self.allow_missing,
             )  # fmt: skip
             write_embeddings(self.out, found, provenance(run.config.train.seed, started))
             self._report(f"{len(found.ids)} products", len(found.left_out))

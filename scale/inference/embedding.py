@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from tqdm.auto import tqdm
 
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import with_splits
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.dataset import ProductDataset
 from scale.data.pieces import Piece, find_splits, plan_pieces, read_piece
-from scale.data.product import summarise_problems
+from scale.data.product import Problem, read_problems, summarise_problems
 from scale.evaluation.embed import (
     MANIFEST,
     EmbeddingStore,
@@ -46,6 +48,54 @@ ADDED = {
 remain usable."""
 
 
+LOST = 0.25
+"""Share of the files of a modality that may be lost in addition to that in training."""
+FEW = 20
+"""Files below which the share in a piece is not judged."""
+
+
+class LossCounter:
+    """Counts present and lost values by modality, and stops at losses that training did not have.
+
+    Vectors without a modality look as good as others, and would replace better ones.
+    """
+
+    def __init__(self, run: TrainedRun, subset: tuple[str, ...]) -> None:
+        self.used = [m for m in subset if m in run.config.model.modalities]
+        self.kept: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.first: dict[str, Problem] = {}
+        self.trained: Counter[str] = Counter()
+        if run.folder.problems.is_file() and run.folder.data.is_file():
+            facts = json.loads(run.folder.data.read_text(encoding="utf-8"))
+            found = Counter(p.modality for p in read_problems(run.folder.problems))
+            self.trained = Counter({m: n / facts["products"] for m, n in found.items()})
+
+    def add(self, catalogue: Catalogue, data: ProductDataset) -> None:
+        """Count the values of some products."""
+        ids = set(data.ids)
+        for problem in dict.fromkeys([*catalogue.problems, *data.problems]):
+            if problem.id in ids and problem.modality in self.used:
+                self.lost[problem.modality] += 1
+                self.first.setdefault(problem.modality, problem)
+        for m in self.used:
+            self.kept[m] += int(data.present_NM[:, INDEX[m]].sum())
+
+    def check(self, few: int = 0) -> None:
+        """Raise ValueError if a modality lost everything, or much more than in training.
+
+        few: number of values up to which nothing is judged.
+        """
+        for m, lost in self.lost.items():
+            total = lost + self.kept[m]
+            if total > few and (lost == total or lost / total > self.trained[m] + LOST):
+                raise ValueError(
+                    f"{m}: {lost:,} of {total:,} are lost ({self.trained[m]:.1%} in training), "
+                    f"e.g. {self.first[m]}. Vectors without them are poorer: repair the files, "
+                    f"select other modalities with --subset, or accept it with --allow-missing"
+                )
+
+
 def embed_pieces(
     run: TrainedRun,
     catalogue: Path,
@@ -58,6 +108,7 @@ def embed_pieces(
     cache: FeatureCache | None = None,
     progress: bool = True,
     features: Features = "encoder",
+    allow_missing: bool = False,
 ) -> EmbeddingStore | None:
     """Embed the pieces that are missing or out of date; the main process then writes the manifest.
 
@@ -76,13 +127,14 @@ def embed_pieces(
         cache: features of media files, to be reused.
         progress: show a progress bar.
         features: source of the embedding, see `Run.embed`.
+        allow_missing: as for `Run.embed`.
 
     Returns:
         EmbeddingStore of the finished folder in the main process; None in the others.
 
     Raises:
         StoreError: `out` is a file or contains other files, or an id occurs twice.
-        ValueError: no product of the catalogue has a modality of the subset.
+        ValueError: no product of the catalogue has a modality of the subset, or one is lost.
     """
     started = time.perf_counter()
     _check_folder(out)
@@ -109,11 +161,14 @@ def embed_pieces(
             if len(todo) < len(pieces):
                 log.info("%s: %d of %d pieces exist", out, len(pieces) - len(todo), len(pieces))
     own = todo[rank() :: world_size()]
+    losses = None if allow_missing else LossCounter(run, subset)
     for i in tqdm(own, desc="pieces", disable=not progress or rank() > 0):
         found = _embed_piece(
-            run, catalogue, pieces[i], subset, split, splits, batch_size, cache, features
+            run, catalogue, pieces[i], subset, split, splits, batch_size, cache, features, losses
         )
         write_piece(paths[i], found, facts[i])
+    if losses is not None:
+        losses.check()
     barrier()  # All pieces are written.
     if rank() > 0:
         return None
@@ -147,6 +202,7 @@ def _embed_piece(
     batch_size: int,
     cache: FeatureCache | None,
     features: Features,
+    losses: LossCounter | None,
 ) -> ProductEmbeddings:
     """Return the embeddings of a piece; empty if none of its products has a modality of the
     subset."""
@@ -158,6 +214,9 @@ def _embed_piece(
     if len(catalogue):
         data = run.dataset(catalogue, cache=cache)
         problems += data.problems
+        if losses is not None:
+            losses.add(catalogue, data)
+            losses.check(FEW)
         present = bool(data.present_NM[:, [INDEX[m] for m in subset]].any())
     if problems:
         log.warning("piece %d: %s", piece.number, summarise_problems(problems))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -273,3 +274,24 @@ def test_one_file_is_not_for_several_processes(run_folder, small_catalogue, tmp_
 def test_a_piece_in_float16_takes_half_the_bytes(folder):
     schema = pq.read_schema(next(folder.glob("*.parquet")))
     assert str(schema.field("embedding").type) == "fixed_size_list<element: halffloat>[16]"
+
+
+@pytest.mark.parametrize("name", ["v", "v.parquet"])
+def test_a_lost_modality_stops_and_keeps_the_earlier_vectors(
+    run_folder, small_catalogue, tmp_path, capsys, name
+):
+    """Links that leave the folder make all pictures missing: vectors of the rest look as good."""
+    shop = tmp_path / "shop"
+    shutil.copytree(small_catalogue, shop)
+    command = ["embed", str(run_folder), "--catalogue", str(shop), "--out", str(tmp_path / name)]
+    assert cli.main(command) == 0
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.parquet")}
+    (tmp_path / "elsewhere").mkdir()
+    for path in shop.glob("*.png"):
+        path.symlink_to(path.rename(tmp_path / "elsewhere" / path.name))
+    (shop / "products.jsonl").write_text((shop / "products.jsonl").read_text() + "\n")
+    assert cli.main(command) == 2
+    assert "image: 40 of 40 are lost (0.0% in training), e.g." in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.parquet")} == before
+    assert cli.main([*command, "--subset", "text"]) == 0
+    assert cli.main([*command, "--allow-missing"]) == 0
