@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from scale.config import PRESETS, Config, tiny
+from scale.data.importers.m5product import M5Sources
 
 if TYPE_CHECKING:
     from scale.data.catalogue import Catalogue
@@ -59,12 +60,17 @@ class Import:
     """Licence of the data, for catalogue.json."""
     source: str = ""
     """Origin of the data, for catalogue.json."""
+    m5: M5Sources = field(default_factory=M5Sources)
 
     def run(self) -> None:
         """Print the columns, import the source and print a report."""
+        from scale.data.importers.formats import detect_format
         from scale.data.importers.importer import import_catalogue, open_rows
         from scale.data.importers.rows import Options
 
+        if (self.format or detect_format(self.path)) == "m5product":
+            self._import_m5product()
+            return
         columns: dict[str, list[str]] = {}
         for column in self.columns:
             key, equals, name = column.partition("=")
@@ -86,6 +92,19 @@ class Import:
             info={key: value for key, value in facts.items() if value},
         )  # fmt: skip
         print(f"{imported}\nnext: scale inspect {self.out}")
+
+    def _import_m5product(self) -> None:
+        """Import M5Product's files; `path` is the JSON file of annotations."""
+        from scale.data.importers.m5product import import_m5product
+
+        if self.out is None:
+            raise ValueError("annotations of M5Product: give --out FOLDER, and --m5.regions etc.")
+        facts = {"language": self.language, "licence": self.licence, "source": self.source}
+        info = {key: value for key, value in facts.items() if value}
+        imported = import_m5product(self.path, self.out, self.m5, info)
+        print(imported)
+        command = f"scale pretrain --catalogue {self.out} --out RUN{imported.options}"
+        print(f"next: scale inspect {self.out}\n      {command}")
 
 
 @dataclass

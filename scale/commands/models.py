@@ -82,6 +82,11 @@ class Evaluate:
     """Folder of the catalogue."""
     split: Split = "test"
     """Products that are queries and gallery."""
+    queries: Path | None = None
+    """List of the ids of the queries, instead of a split: a JSON list, a JSON object of labels by
+    id, or lines. Then only retrieval by label is measured, and written to results-lists.json."""
+    gallery: Path | None = None
+    """List of the ids of the gallery, with --queries."""
     features: Features = "encoder"
     """Source of all embeddings: the encoders, the fused [CLS] of all modalities with tokens (fused)
     or of the present ones (fused_present), encoders and fused side by side (both), or the encoders
@@ -109,6 +114,9 @@ class Evaluate:
         from scale.inference.evaluate import evaluate_run, headline
         from scale.viz.writing import draw_run
 
+        if self.queries is not None or self.gallery is not None:
+            self._evaluate_lists()
+            return
         run, catalogue = scale.load(self.directory), scale.open(self.catalogue)
         results = evaluate_run(
             run, catalogue, self.split, tune=self.fine_tune, allow_train=self.allow_train,
@@ -126,6 +134,29 @@ class Evaluate:
         if self.figures and self.features == "encoder":
             paths = draw_run(run, run.dataset(catalogue, self.split), results, self.lang, self.seed)
             print(f"written: {len(paths)} figures in {run.folder.figures}")
+
+    def _evaluate_lists(self) -> None:
+        import scale
+        from scale.evaluation.report import write_csv, write_json
+        from scale.inference.list_retrieval import evaluate_lists, list_headline
+
+        if self.queries is None or self.gallery is None:
+            raise ValueError("give both --queries and --gallery")
+        if self.baselines:
+            raise ValueError("--baselines are measured on a split, not on lists")
+        run = scale.load(self.directory)
+        results = evaluate_lists(
+            run, scale.open(self.catalogue), self.queries, self.gallery,
+            allow_train=self.allow_train, seed=self.seed, features=self.features,
+        )  # fmt: skip
+        suffix = "" if self.features == "encoder" else f"-{self.features}"
+        target = run.folder.results.with_name(f"results-lists{suffix}.json")
+        targets = [target, *([self.json] if self.json else [])]
+        for path in targets:
+            write_json(path, results)
+        write_csv(target.with_suffix(".csv"), results)
+        print(list_headline(results))
+        print("written: " + ", ".join(str(path) for path in targets))
 
 
 @dataclass

@@ -214,7 +214,8 @@ def _lengths(products: Sequence[Product], infos: MediaInfos) -> dict[str, np.nda
     for name in ("image_width", "image_height", "video_frames", "video_seconds", "audio_seconds"):
         modality, measure = name.split("_")
         measured = (infos.get(p.id, {}).get(modality) for p in products)
-        lengths[name] = [getattr(f, measure) for f in measured if f is not None]
+        found = (getattr(f, measure) for f in measured if f is not None)
+        lengths[name] = [value for value in found if value is not None]
     return {name: np.asarray(values, dtype=float) for name, values in lengths.items()}
 
 

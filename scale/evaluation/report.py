@@ -115,6 +115,26 @@ def retrieval_results(
     }
 
 
+def list_retrieval_results(
+    same: dict[str, dict[str, Retrieval]],
+    full: dict[str, dict[str, Retrieval]],
+    labels: Sequence[str | None],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the `retrieval` part for queries and a gallery that are different products.
+
+    same, full: `evaluation.retrieval.subset_retrievals` with `items`, by stage; labels: of the
+    queries.
+    """
+    code_N = category_codes(labels)
+    return {
+        "category": _with_chance(same, code_N, seed),
+        "category_full_gallery": _with_chance(full, code_N, seed),
+        "differences": _differences(same, code_N, seed),
+        "counts": {"category": _counts(same), "category_full_gallery": _counts(full)},
+    }
+
+
 def imputation_results(
     stages: dict[str, dict[str, dict[str, Retrieval]]], labels: Sequence[str | None], seed: int = 0
 ) -> dict[str, Any]:

@@ -301,6 +301,7 @@ def subset_retrievals(
     gallery: Literal["same", "full"],
     ks: Sequence[int] = KS,
     embed: Callable[[tuple[str, ...]], tuple[Singles, Bools]] | None = None,
+    items: ProductArrays | None = None,
 ) -> dict[str, Retrieval]:
     """Score category retrieval for all 31 query subsets, by name of the subset.
 
@@ -310,22 +311,25 @@ def subset_retrievals(
             and counted as `lacking`.
         embed: returns emb_ND and valid_N from a subset of modalities; default:
             `products.embedding`.
+        items: the gallery; default: the products themselves.
     """
     embed = embed or products.embedding
-    emb_GD, valid_G = embed(MODALITIES)
+    embed_items = embed if items is None else items.embedding
+    items = products if items is None else items
+    emb_GD, valid_G = embed_items(MODALITIES)
     result = {}
     for subset in SUBSETS:
         emb_ND, valid_N = embed(subset)
         if gallery == "same":
-            emb_GD, valid_G = emb_ND, valid_N
+            emb_GD, valid_G = (emb_ND, valid_N) if items is products else embed_items(subset)
         rows_Q, rows_G = np.flatnonzero(valid_N), np.flatnonzero(valid_G)
         found = category_retrieval(
             emb_ND[rows_Q],
             emb_GD[rows_G],
             _take(products.labels, rows_Q),
-            _take(products.labels, rows_G),
+            _take(items.labels, rows_G),
             _take(products.ids, rows_Q),
-            _take(products.ids, rows_G),
+            _take(items.ids, rows_G),
             ks,
         )
         counts = found.counts | {"lacking": int((~valid_N).sum())}

@@ -302,20 +302,21 @@ def _labelled(products: ProductArrays) -> bool:
 
 def headline(results: dict) -> str:
     """Return the main numbers as text: mAP@1 by category, Recall@10 by direction, baselines."""
-    lines = [*_category_lines(results), *_instance_lines(results), *_mean_lines(results)]
+    title = (
+        f"mAP@1 by category, {results['split']} split ({results['products']} products), "
+        "value [95 % interval]"
+    )
+    lines = [title, *category_lines(results), *_instance_lines(results), *_mean_lines(results)]
     return "\n".join(lines + (_baseline_lines(results) if "baselines" in results else []))
 
 
-def _category_lines(results: dict) -> list[str]:
+def category_lines(results: dict) -> list[str]:
     """Return a line per modality, then its difference to all five on their common queries.
 
     The lines of two modalities are measured on different products: those that have the modality."""
     category, everything = results["retrieval"]["category"], subset_name(MODALITIES)
     paired = results["retrieval"]["differences"].get("trained", {})
-    lines = [
-        f"mAP@1 by category, {results['split']} split ({results['products']} products), "
-        "value [95 % interval]"
-    ]
+    lines = []
     for subset in (everything, *MODALITIES):
         cells = [
             f"{stage} {_cell(category[stage][subset]['mAP@1'])}"

@@ -14,8 +14,8 @@ from scale.data.importers.media import suffix_of
 from scale.data.importers.rows import Options, Rows
 
 FORMATS = (
-    "shopify", "woocommerce", "magento", "merchant", "bmecat", "flipkart", "hm", "rakuten",
-    "product1m", "sop", "abo", "amazon_reviews", "xlsx", "jsonl", "webdataset", "parquet",
+    "m5product", "shopify", "woocommerce", "magento", "merchant", "bmecat", "flipkart", "hm",
+    "rakuten", "product1m", "sop", "abo", "amazon_reviews", "xlsx", "jsonl", "webdataset", "parquet",
     "imagefolder", "csv",
 )  # fmt: skip
 """In the order of detection."""
