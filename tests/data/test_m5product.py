@@ -9,6 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 
+import scale
 from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.data.importers import regions as regions_module
@@ -309,6 +310,14 @@ for folder in map(Path, sys.argv[1:]):
 """
 
 
+def test_annotations_alone_open_in_place(tmp_path):
+    files = Files(tmp_path)
+    shop = scale.open(files.annotations)
+    assert [p.id for p in shop] == files.ids
+    assert shop[1].table == (("品牌", "B1"), ("类型", "dress"))
+    assert shop[1].category == "dress"
+
+
 def test_ten_thousand_products_are_imported_in_constant_memory(tmp_path):
     sizes = (200, 10_000)
     for count in sizes:
@@ -337,7 +346,8 @@ def test_ten_thousand_products_are_imported_in_constant_memory(tmp_path):
 def test_the_command_imports_and_prints_the_next_one(tmp_path, capsys):
     files = Files(tmp_path)
     out = tmp_path / "out"
-    arguments = ["import", str(files.annotations), "--out", str(out), "--format", "m5product",
+    # The format is detected.
+    arguments = ["import", str(files.annotations), "--out", str(out),
                  "--m5.regions", str(files.regions),
                  "--m5.video", str(tmp_path / "video")]  # fmt: skip
     assert cli.main(arguments) == 0

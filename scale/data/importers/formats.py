@@ -15,8 +15,8 @@ from scale.data.importers.rows import Options, Rows
 
 FORMATS = (
     "m5product", "shopify", "woocommerce", "magento", "merchant", "bmecat", "flipkart", "hm",
-    "rakuten", "product1m", "sop", "abo", "amazon_reviews", "xlsx", "jsonl", "webdataset", "parquet",
-    "imagefolder", "csv",
+    "rakuten", "product1m", "sop", "abo", "amazon_reviews", "xlsx", "jsonl", "webdataset",
+    "parquet", "imagefolder", "csv",
 )  # fmt: skip
 """In the order of detection."""
 HEAD = 1 << 16
