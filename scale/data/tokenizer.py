@@ -3,6 +3,7 @@
 N products, L length of the longest sequence in the call, P pieces of all strings together.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from scale.config import FeatureConfig
 from scale.data.product import View
 from scale.data.weights import local_name
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=View)
 
@@ -59,8 +62,11 @@ def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedToke
     products. It has at most `vocab_size` entries, including special tokens and characters, so rare
     characters may become [UNK].
 
-    Raises ValueError if there is no product, none has a title or table, or all words consist of
-    characters without meaning, or if `vocab_size` has no room for characters.
+    If no product has a title or table, the tokenizer has special tokens only: models of pictures
+    and sounds alone need no words.
+
+    Raises ValueError if there is no product, all words consist of characters without meaning, or
+    `vocab_size` has no room for characters.
     """
     products = list(products)
     texts = [text for product in products for text in _strings(product)]
@@ -69,7 +75,9 @@ def train_tokenizer(products: Iterable[View], vocab_size: int) -> PreTrainedToke
     if not products:
         raise ValueError("no training product to train a tokenizer on: the split train is empty")
     if not texts:
-        raise ValueError("no title and no table to train a tokenizer on")
+        log.warning("no title and no table in the training split: training without text")
+        special = _bare_tokenizer({token: k for k, token in enumerate(SPECIAL.values())})
+        return PreTrainedTokenizerFast(tokenizer_object=special, **SPECIAL)
     if not words:
         raise ValueError("no word to train a tokenizer on: titles and tables are not printable")
     initial, continuing = _alphabet(words, vocab_size - len(SPECIAL))

@@ -18,6 +18,7 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, find_source, read_info
 from scale.data.dataset import ProductDataset
 from scale.data.pieces import find_holders, find_products, iterate_products
+from scale.data.tokenizer import SPECIAL
 from scale.data.product import CatalogueError, Product, printable
 from scale.data.where import ProductFilter
 from scale.evaluation.embed import Features, embed_dataset
@@ -156,6 +157,8 @@ def embed_query(
         backbones: by modality, the model that the feature files (`features.image_features` file)
             were computed with; pictures, videos and sounds can then be queries.
     """
+    if query.text is not None and len(run.tokenizer) <= len(SPECIAL):
+        raise CatalogueError("query: the run was trained without text: search with a media file")
     data, device = query_dataset(_reading(run, query, backbones), query, cache), model_device(run)
     if query.present == ("text",) and data.columns["text"].piece_T is not None:
         column = replace(data.columns["text"], piece_T=None)

@@ -144,9 +144,14 @@ def test_vocabulary_stays_within_its_size_even_when_characters_do_not_fit():
     assert (ids_NL == small.unk_token_id).any()
 
 
-def test_no_text_or_no_room_is_an_error():
-    with pytest.raises(ValueError, match="no title and no table"):
-        train_tokenizer([View()], 100)
+def test_without_text_there_are_special_tokens_only():
+    special = train_tokenizer([View()], 100)
+    assert sorted(special.get_vocab(), key=special.get_vocab().get) == list(SPECIAL.values())
+
+
+def test_no_product_or_no_room_is_an_error():
+    with pytest.raises(ValueError, match="no training product"):
+        train_tokenizer([], 100)
     with pytest.raises(ValueError, match="no room"):
         train_tokenizer(PRODUCTS, 7)
     with pytest.raises(ValueError, match="leaves no room"):
