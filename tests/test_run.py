@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import BertConfig, BertModel
 
 import scale
@@ -18,6 +19,7 @@ from scale.evaluation.embed import embed_dataset
 from scale.inference import evaluate as evaluate_module
 from scale.modalities import MODALITIES
 from tests.data.test_backbones import save_model
+from tests.data.test_media import save_wave
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +276,22 @@ def test_open_takes_folders_files_frames_and_catalogues(shop, small_catalogue):
     frame = pd.DataFrame({"id": ["a"], "title": ["Red mug"], "Colour": ["red"]})
     (product,) = scale.open(frame)
     assert (product.text, product.table) == ("Red mug", (("Colour", "red"),))
+
+
+def test_pictures_and_sounds_train_without_any_text(tmp_path):
+    """From the rows of a data frame to retrieval and a search with a picture."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": n, "image": f"{n}.png", "audio": f"{n}.wav", "split": split}
+        for n, split in enumerate(["train"] * 8 + ["val"] * 2 + ["test"] * 4)
+    ]
+    for row in rows:
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / row["image"])
+        save_wave(tmp_path / row["audio"], rng.integers(-3000, 3000, 8000).astype(np.int16))
+    shop = scale.data.Catalogue.from_records(rows, media=tmp_path)
+    run = scale.pretrain(shop, "micro", out=tmp_path / "run", steps=2, progress=False)
+    found = scale.load(tmp_path / "run").search(tmp_path / "3.png", shop, k=2)
+    assert (found.id[0], found.similarity[0]) == ("3", 1.0)
+    assert run.embed(shop).emb_ND.shape[0] == len(shop)
+    with pytest.raises(CatalogueError, match="trained without text"):
+        run.search("a cup", shop)

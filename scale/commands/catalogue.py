@@ -54,6 +54,9 @@ class Import:
     """Copy the media, link them (hard links), or use them where they are."""
     fetch: bool = False
     """Download the files that the source names by address; once, also over several calls."""
+    vectors: tuple[str, ...] = ()
+    """Vectors of all products instead of media files, e.g. image=clip.npy with the ids in
+    clip.ids.txt; also .npz with ids, or parquet with a column id."""
     language: str | None = None
     """Language of the titles, e.g. de; chosen where a source has several."""
     licence: str = ""
@@ -77,6 +80,10 @@ class Import:
             if not equals:
                 raise ValueError(f"--columns {column}: write MEANING=COLUMN, e.g. title=Product")
             columns.setdefault(key, []).append(name)
+        wrong = [text for text in self.vectors if "=" not in text]
+        if wrong:
+            raise ValueError(f"--vectors {wrong[0]}: write MODALITY=FILE, e.g. image=clip.npy")
+        vectors = {m: Path(path) for m, path in (text.split("=", 1) for text in self.vectors)}
         opened = open_rows(
             self.path, columns, format=self.format, html=self.clean_html, pattern=self.picture,
             options=Options(self.encoding, self.delimiter, self.decimal, self.language,
@@ -89,6 +96,7 @@ class Import:
         facts = {"language": self.language, "licence": self.licence, "source": self.source}
         imported = import_catalogue(
             opened, self.out, media=self.images, mode=self.mode, fetch=self.fetch,
+            vectors=vectors,
             info={key: value for key, value in facts.items() if value},
         )  # fmt: skip
         print(f"{imported}\nnext: scale inspect {self.out}")

@@ -18,8 +18,8 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, find_source, read_info
 from scale.data.dataset import ProductDataset
 from scale.data.pieces import find_holders, find_products, iterate_products
-from scale.data.tokenizer import SPECIAL
 from scale.data.product import CatalogueError, Product, printable
+from scale.data.tokenizer import SPECIAL
 from scale.data.where import ProductFilter
 from scale.evaluation.embed import Features, embed_dataset
 from scale.evaluation.index import Matches, ProductIndex, SearchIndex

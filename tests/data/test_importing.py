@@ -7,6 +7,7 @@ import threading
 import unicodedata
 from contextlib import contextmanager
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import polars as pl
@@ -29,6 +30,7 @@ from scale.data.importers.text import (
     plain_text,
 )
 from scale.data.product import CatalogueError
+from scale.data.vectors import read_vectors
 
 CSV = """id,title,category,Colour,Size,image
 a,Red mug,mug,red,9 cm,a.png
@@ -433,3 +435,31 @@ def test_addresses_are_downloaded_once_and_only_on_demand(shop):
         requests.clear()
         import_catalogue(open_rows(rows), shop / "out", media=shop / "empty", fetch=True)
         assert "/a.png?v=2" not in requests
+
+
+def test_vectors_of_all_products_in_one_matrix(shop):
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.save(shop / "clip.npy", values)
+    (shop / "clip.ids.txt").write_text("c\nb\nx\n")
+    np.savez(shop / "clip.npz", ids=np.array(["c", "b", "x"]), emb=values)
+    frame = pd.DataFrame({"id": ["c", "b", "x"], "emb": list(values)})
+    frame.to_parquet(shop / "clip.parquet")
+    rows = [{"id": name, "title": name, "image": "a.png"} for name in "abc"]
+    for file in ("clip.npy", "clip.npz", "clip.parquet"):
+        out = shop / f"out-{file}"
+        made = import_catalogue(open_rows(rows), out, vectors={"image": shop / file})
+        assert made.copied == {"image vectors": 2}
+        assert made.not_found == {"image vectors": 1}
+        assert "warning: 1 rows of image vectors fit no product" in str(made)
+        a, b, c = scale.open(out, strict=True)
+        assert a.image is None
+        np.testing.assert_array_equal(read_vectors(b.image), values[1:2])
+        np.testing.assert_array_equal(read_vectors(c.image), values[:1])
+    (shop / "clip.ids.txt").unlink()
+    import_catalogue(open_rows(rows), shop / "in-order", vectors={"image": shop / "clip.npy"})
+    np.testing.assert_array_equal(read_vectors(scale.open(shop / "in-order")[2].image), values[2:])
+    for ids, message in (("a\n", "1 ids for 3 rows"), ("a\na\nb\n", "1 ids occur twice")):
+        (shop / "clip.ids.txt").write_text(ids)
+        with pytest.raises(ValueError, match=message):
+            import_catalogue(open_rows(rows), shop / "bad", vectors={"image": shop / "clip.npy"})
+    assert not (shop / "bad").exists()

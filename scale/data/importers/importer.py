@@ -3,7 +3,8 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from scale.data.importers import frame
 from scale.data.importers.columns import ColumnMapping
 from scale.data.importers.convert import Converter
 from scale.data.importers.formats import open_source
+from scale.data.importers.matrix import read_vector_table
 from scale.data.importers.media import Downloads, MediaFolder, MediaWriter, Mode, is_address
 from scale.data.importers.rows import Blob, Options, Rows
+from scale.data.vectors import pack_vectors
 from scale.files import replacing, write_whole
 from scale.modalities import CONTINUOUS
 
@@ -69,6 +72,7 @@ class Imported:
             if counts:
                 listed = ", ".join(f"{key} {n}" for key, n in counts.most_common(20))
                 lines.append(f"  {name}: {listed}")
+        lines += [f"  {fact}" for fact in self.facts if fact.startswith("warning: ")]
         if self.further:
             lines.append(f"  further files, kept by name only: {self.further}")
         if self.bad:
@@ -139,6 +143,7 @@ def import_catalogue(
     media: Path | None = None,
     mode: Mode = "copy",
     fetch: bool = False,
+    vectors: Mapping[str, Path] | None = None,
     info: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Imported:
@@ -152,6 +157,8 @@ def import_catalogue(
         mode: `copy` the media, `link` them (hard links, copies on another disk), or use them
             `in-place`; then catalogue.json names their folder (see `scale.data.catalogue`).
         fetch: download the files that the source names by address.
+        vectors: file with the vectors of all products, by modality, instead of media files; see
+            `scale.data.importers.matrix.read_vector_table`.
         info: entries of catalogue.json; `name` defaults to that of the source.
 
     Raises ValueError if `out` contains a catalogue, or as `open_rows`.
@@ -167,7 +174,12 @@ def import_catalogue(
     writer, downloads = MediaWriter(out, MediaFolder(root), mode), Downloads(out, fetch)
     if fetch and writer.base != out:
         raise ValueError("downloads cannot be used in place: choose copy")
-    imported = Imported(out, opened.mapping, opened.rows.facts)
+    imported = Imported(out, opened.mapping, list(opened.rows.facts))
+    if unknown := set(vectors or ()) - set(CONTINUOUS):
+        raise ValueError(f"vectors of {unknown.pop()!r}: known are {', '.join(CONTINUOUS)}")
+    if vectors and writer.base != out:
+        raise ValueError("vectors are copied, so media cannot be used in place")
+    tables = {modality: read_vector_table(path) for modality, path in (vectors or {}).items()}
     out.mkdir(parents=True, exist_ok=True)
     info = {"name": Path(opened.name).stem, **(info or {})}
     if writer.base != out:
@@ -176,15 +188,32 @@ def import_catalogue(
     with (
         replacing(out / "products.jsonl") as partial,
         partial.open("w", encoding="utf-8", errors="surrogatepass") as file,
+        ExitStack() as stack,
     ):
-        for record in _placed(opened.converter, writer, downloads):
+        packed = {
+            modality: stack.enter_context(pack_vectors(out / "features" / f"{modality}.npy"))
+            for modality in tables
+        }
+        for record in _placed(opened.converter, writer, downloads, tables):
+            for modality, table in tables.items():
+                values = table.of(str(record["id"]), imported.products)
+                if values is None:
+                    imported.not_found[f"{modality} vectors"] += 1
+                    continue
+                record[modality] = packed[modality].append(values)
+                imported.copied[f"{modality} vectors"] += 1
             imported.products += 1
             imported.pairs += len(record.get("table") or ())
             imported.further += sum(len(record.get(f"more_{m}", ())) for m in CONTINUOUS)
             imported.present.update(k for k, v in record.items() if v is not None)
             present = {key: value for key, value in record.items() if value is not None}
             file.write(json.dumps(present, ensure_ascii=False, default=str) + "\n")
-    imported.copied, imported.not_found = writer.copied, writer.not_found
+    imported.copied += writer.copied
+    imported.not_found += writer.not_found
+    for modality, table in tables.items():
+        if table.used < len(table.values):
+            unused = len(table.values) - table.used
+            imported.facts.append(f"warning: {unused} rows of {modality} vectors fit no product")
     imported.addresses, imported.guessed = writer.addresses, writer.folder.guessed
     imported.empty, imported.failed = opened.converter.empty, downloads.failed
     imported.bad, imported.repaired = opened.rows.bad, +opened.rows.repaired
@@ -192,11 +221,19 @@ def import_catalogue(
 
 
 def _placed(
-    converter: Converter, writer: MediaWriter, downloads: Downloads
+    converter: Converter,
+    writer: MediaWriter,
+    downloads: Downloads,
+    without: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Yield the records with their media written; addresses are downloaded in batches."""
+    """Yield the records with their media written; addresses are downloaded in batches.
+
+    without: modalities whose files are not written.
+    """
     source = iter(converter)
     while records := [record for _, record in itertools.islice(source, BATCH)]:
+        for record, modality in itertools.product(records, without):
+            record.pop(modality, None)
         if downloads.fetch:
             missing = [
                 (value, m)
