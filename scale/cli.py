@@ -4,13 +4,17 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from scale.commands import MODULES
 from scale.config import RENAMED
+from scale.files import NOT_WRITABLE, default_cache_folder
 from scale.training.preemption import EXIT_CODE, TrainingStopped
 
 NAMES = tuple(MODULES)
@@ -45,9 +49,26 @@ class ArgumentError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    0: success. 2: an error, with one plain line on stderr. A training that --resume continues: 75
-    if it was stopped by a signal or by --max-time, 130 if it was stopped by Ctrl-C.
+    0: success. 2: an error, with one plain line on stderr (with SCALE_DEBUG=1, after a traceback).
+    A training that --resume continues: 75 if it was stopped by a signal or by --max-time, 130 if it
+    was stopped by Ctrl-C. 141: nobody reads the output any more (`scale inspect X | head`).
     """
+    # Terminals without Unicode get replacements instead of losing the report.
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")
+        sys.stderr.reconfigure(errors="backslashreplace")
+    try:
+        code = _main(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes once more at its end.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
@@ -73,9 +94,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingStopped as stop:
         print(f"scale {name}: {stop}", file=sys.stderr)
         return EXIT_CODE
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        return _fail(f"scale {name}: {error}")
+        return _fail(f"scale {name}: {error}{_hint(error)}")
+    except Exception as error:
+        if os.environ.get("SCALE_DEBUG"):
+            traceback.print_exc()
+        return _fail(
+            f"scale {name}: internal error, {type(error).__name__}: {error}; SCALE_DEBUG=1 prints "
+            "the place"
+        )
     return 0
+
+
+def _hint(error: Exception) -> str:
+    """Return the variable to set if a folder of the user cannot be written."""
+    place = getattr(error, "filename", None)
+    if not isinstance(error, OSError) or error.errno not in NOT_WRITABLE or place is None:
+        return ""
+    inside = Path(str(place)).is_relative_to(default_cache_folder())
+    return "; set SCALE_CACHE to a folder that can be written" if inside else ""
 
 
 def _parse(name: str, arguments: list[str]) -> Any:

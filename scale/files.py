@@ -3,6 +3,7 @@ arrays.
 """
 
 import ast
+import errno
 import hashlib
 import os
 import re
@@ -18,6 +19,8 @@ import numpy as np
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """Beginnings of cells that spreadsheets take as formulas."""
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of folders that the user may only read."""
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
@@ -199,4 +202,7 @@ def default_cache_folder() -> Path:
     """Return $SCALE_CACHE, or else $XDG_CACHE_HOME/scale, or else ~/.cache/scale."""
     if os.environ.get("SCALE_CACHE"):
         return Path(os.environ["SCALE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scale"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scale"
+    except RuntimeError as error:
+        raise RuntimeError("no home folder: set SCALE_CACHE to a folder for features") from error

@@ -174,7 +174,12 @@ class Inspect:
         figure = self.figure or Path(f"catalogue-{self.folder.resolve().stem}.png")
         with use_style("paper"):
             drawn = inspect_figure(summary, self.lang)
-            print(f"written: {save_figure(drawn, figure.with_suffix(''), ('png',))[0]}")
+            try:
+                print(f"written: {save_figure(drawn, figure.with_suffix(''), ('png',))[0]}")
+            except OSError as error:
+                if self.figure is not None:
+                    raise
+                print(f"no figure: {error}; --figure names another file")
 
     def _text_losses(self, catalogue: "Catalogue") -> list["TextLoss"]:
         from scale.data.text_loss import SAMPLE, text_losses

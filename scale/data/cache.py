@@ -6,8 +6,13 @@ L length of a sequence, F features of a vector, T tokens of many sequences, conc
 import hashlib
 import io
 import json
+import logging
 import multiprocessing
 import os
+import shutil
+import tempfile
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -32,8 +37,10 @@ from scale.data.features import extract, load_media
 from scale.data.media import MediaError, read_media_info
 from scale.data.tokenizer import write_table
 from scale.data.vectors import hash_vectors, is_vectors, map_matrix, read_vectors
-from scale.files import default_cache_folder, load_array, replacing, split_rows
+from scale.files import NOT_WRITABLE, default_cache_folder, load_array, replacing, split_rows
 from scale.modalities import CONTINUOUS
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Part of every key; increase it when the code computes different features from the same file."""
@@ -58,6 +65,8 @@ MODEL_SETTINGS = {
 
 IN_MEMORY_BYTES = 4 << 30
 """Concatenated features above this size are memory-mapped instead of read."""
+
+_OVERFLOW = threading.Lock()
 
 CHECKSUM_BYTES = 16
 AHEAD = 128
@@ -98,6 +107,8 @@ class FeatureCache:
 
     def __init__(self, folder: Path | str | None = None) -> None:
         self.folder = default_cache_folder() if folder is None else Path(folder)
+        self.overflow: FeatureCache | None = None
+        """Temporary cache of new features, if the folder can only be read."""
 
     def path(self, key: str) -> Path:
         """Return the path of the file of a key, which need not exist."""
@@ -107,8 +118,8 @@ class FeatureCache:
         """Return the array of a key; None if it is absent or damaged."""
         try:
             stored = self.path(key).read_bytes()
-        except FileNotFoundError:
-            return None
+        except (FileNotFoundError, PermissionError):
+            return None if self.overflow is None else self.overflow.load(key)
         body, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
         if _digest(body) != checksum:
             return None
@@ -119,8 +130,25 @@ class FeatureCache:
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         body = buffer.getvalue()
-        with replacing(self.path(key)) as partial:
-            partial.write_bytes(body + _digest(body))
+        try:
+            with replacing(self.path(key)) as partial:
+                partial.write_bytes(body + _digest(body))
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                raise
+            self._temporary().store(key, values)
+
+    def _temporary(self) -> "FeatureCache":
+        with _OVERFLOW:
+            if self.overflow is None:
+                log.warning(
+                    "%s cannot be written: features are computed again next time, unless "
+                    "SCALE_CACHE names another folder", self.folder,
+                )  # fmt: skip
+                folder = tempfile.mkdtemp(prefix="scale-cache-")
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                self.overflow = FeatureCache(folder)
+            return self.overflow
 
     def get_or_compute(self, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the array of a key; compute and store it if it is absent."""
@@ -140,7 +168,8 @@ class FeatureCache:
         if 2 * shape[0] * shape[1] <= IN_MEMORY_BYTES:
             return self._fill(np.empty(shape, np.float16), items, longest)
         name = _digest(json.dumps([VERSION, longest, [item.key for item in items]]).encode()).hex()
-        target = self.folder / "joined" / f"{name}.npy"
+        folder = self.folder if self.overflow is None else self.overflow.folder
+        target = folder / "joined" / f"{name}.npy"
         if not target.exists():
             with replacing(target) as partial:
                 mapped_TF = np.lib.format.open_memmap(partial, "w+", np.float16, shape)

@@ -1,6 +1,7 @@
 """The commands end to end on a small catalogue, as a user types them."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +21,7 @@ from scale import demo as demo_module
 from scale.commands.demo import LEARNED, overfit_one_batch
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
+from scale.files import default_cache_folder
 from scale.inference.evaluate import evaluate_run
 from scale.inference.search import parse_query
 from scale.modalities import MODALITIES, SUBSETS, subset_name
@@ -320,6 +323,39 @@ def test_failures_are_one_plain_line_and_two(run_folder, small_catalogue, tmp_pa
         lines = [line for line in capsys.readouterr().err.splitlines() if message in line]
         assert len(lines) == 1, arguments
         assert "Traceback" not in lines[0]
+
+
+def test_no_traceback_no_lost_report_and_the_variable_to_set(monkeypatch, capsys):
+    """Errors that nobody foresaw; a terminal without Unicode; a home folder that is read-only."""
+
+    def command(run):
+        monkeypatch.setattr(cli, "_parse", lambda name, rest: SimpleNamespace(run=run))
+        return cli.main(["inspect"])
+
+    assert command(lambda: {}["x"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert error.startswith("scale inspect: internal error, KeyError: 'x'")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert command(lambda: print("Cr\u00e8me \u2581\u2582")) == 0
+    assert sys.stdout.buffer.getvalue() == b"Cr?me ??\n"
+    monkeypatch.undo()
+
+    def refused():
+        raise PermissionError(13, "Permission denied", str(default_cache_folder() / "weights"))
+
+    assert command(refused) == 2
+    assert "set SCALE_CACHE" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_quiet():
+    """`scale --help | head -1`."""
+    command = [sys.executable, "-m", "scale.cli", "--help"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_the_command_in_a_process_of_its_own():

@@ -1,5 +1,6 @@
 """The feature cache: keys, damage, interruption, failures, joining."""
 
+import errno
 import gc
 import sys
 import time
@@ -282,3 +283,28 @@ def test_arrays_load_in_threads_while_finalizers_run(tmp_path):
     finally:
         sys.setswitchinterval(interval)
         gc.set_threshold(*thresholds)
+
+
+def test_a_folder_that_can_only_be_read_is_no_obstacle(jobs, tmp_path, monkeypatch, caplog):
+    """A colleague's cache, or the home folder of a container: new features are temporary."""
+    folder = tmp_path / "cache"
+    (first,) = compute_features(jobs[:1], CONFIG, FeatureCache(folder)).values()
+    replacing = cache_module.replacing
+
+    def refusing(target):
+        if target.is_relative_to(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
+        return replacing(target)
+
+    monkeypatch.setattr(cache_module, "replacing", refusing)
+    cache = FeatureCache(folder)
+    found = compute_features(jobs, CONFIG, cache, workers=3)
+    assert found[jobs[0]] == first
+    values_TF = cache.concatenate(list(found.values()), 99)
+    assert len(values_TF) == sum(item.length for item in found.values())
+    assert caplog.text.count("SCALE_CACHE") == 1
+    temporary = cache.overflow.folder
+    assert len(list(temporary.rglob("*.npy"))) == 5
+    del cache, values_TF
+    gc.collect()
+    assert not temporary.exists()
