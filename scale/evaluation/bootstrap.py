@@ -252,6 +252,8 @@ def group_sum(weights_RQ: NDArray[np.int64], code_Q: NDArray[np.int64], size: in
 def _intervals(value_V: Floats, draws_RV: Floats, n: int) -> list[Estimate]:
     tail = 100 * (1 - LEVEL) / 2
     low_V, high_V = np.percentile(draws_RV, [tail, 100 - tail], axis=0)
-    # Without rounding, the bounds of a constant differ from it by 1e-17.
+    # Rounding errors must not part the bounds of a constant from it.
+    constant_V = np.ptp(draws_RV, axis=0) <= 1e-12 * np.abs(value_V)
+    low_V, high_V = (np.where(constant_V, value_V, x_V) for x_V in (low_V, high_V))
     columns = (np.round(x_V, 12).tolist() for x_V in (value_V, low_V, high_V))
     return [Estimate(value, low, high, n) for value, low, high in zip(*columns, strict=True)]

@@ -181,6 +181,8 @@ def _enlarged(count: int) -> float:
 
 def _name(group: str | int, lang: Language) -> str:
     text = str(group)
+    # matplotlib leaves names that begin with an underscore out of legends.
+    text = f" {text}" if text.startswith("_") else text
     return label(text, lang) if text in MODALITIES and text in LABELS[lang] else text
 
 

@@ -226,3 +226,10 @@ def test_the_mean_of_means_equals_resampling_by_hand(monkeypatch):
     wanted = np.percentile(resampled, [2.5, 97.5])
     assert (found.category_low, found.category_high) == pytest.approx(tuple(wanted))
     assert mean_of_means(np.full((3, 2), np.nan)) == NOTHING
+
+
+def test_the_interval_of_a_constant_is_the_constant():
+    """Of any size: the bounds of prices differed from their mean by rounding errors."""
+    for value in (0.0, -0.002, 1 / 3, 19_999.99, 123_456.789):
+        found = estimate(np.full(100, value))
+        assert found.low == found.value == found.high == pytest.approx(value)

@@ -48,6 +48,13 @@ def test_few_groups_get_a_legend_and_modalities_their_colours(readable):
     assert colours == {MODALITY_COLOURS[m].lower() for m in ("text", "image", "audio")}
 
 
+def test_categories_that_begin_with_an_underscore_are_in_the_legend():
+    xy_N2, which = clusters(2, 10)
+    figure = embedding_map(xy_N2, [("_other", "mugs")[k] for k in which])
+    texts = figure.axes[0].get_legend().get_texts()
+    assert sorted(text.get_text().strip() for text in texts) == ["_other", "mugs"]
+
+
 def test_every_point_is_drawn_once_unknown_ones_too():
     xy_N2, which = clusters(12, 5)
     groups = [None if k == 3 else f"g{k}" for k in which]
