@@ -26,6 +26,7 @@ from scale.data.importers.columns import map_columns
 from scale.data.importers.formats import detect_format
 from scale.data.importers.importer import OpenedSource, open_rows, records_in_place
 from scale.data.importers.rows import Options
+from scale.data.media import describe_foreign
 from scale.data.product import (
     KEYS,
     RECORD_KEYS,
@@ -320,12 +321,16 @@ def find_source(path: Path, format: str | None = None) -> Path:
     """
     if not path.exists():
         raise CatalogueError(f"{path}: no such {'file' if path.suffix else 'folder'}")
-    if path.is_file() or format:
-        return path
     sources = [path / "products.jsonl", path / "products.parquet"]
     found = [source for source in sources if source.is_file()]
-    if len(found) == 1:
-        return found[0]
+    if path.is_file() or (len(found) == 1 and not format):
+        source = path if path.is_file() else found[0]
+        foreign = describe_foreign(source, tables=True)
+        if foreign is not None:
+            raise CatalogueError(f"{source}: {foreign}")
+        return source
+    if format:
+        return path
     if (path / "manifest.json").is_file() and not found:
         raise CatalogueError(
             f"{path}: a folder of shards, which only scale pretrain reads: give the catalogue "

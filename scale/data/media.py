@@ -376,16 +376,21 @@ def _reported(path: Path | str, errors: tuple[type[Exception], ...]) -> Iterator
         raise MediaError(path, f"does not decode: {type(error).__name__}: {detail}") from error
 
 
-def describe_foreign(path: Path | str) -> str | None:
-    """Return what a file is that is no medium (e.g. an HTML page); None if it is not recognised."""
+def describe_foreign(path: Path | str, tables: bool = False) -> str | None:
+    """Return what a file is that is no medium (e.g. an HTML page); None if it is not recognised.
+
+    tables: of a file with the products, which may be empty or XML.
+    """
     try:
         with Path(path).open("rb") as file:
             start = file.read(2048).removeprefix(b"\xef\xbb\xbf")
     except OSError:
         return None
     if not start:
-        return "empty file: 0 bytes"
+        return None if tables else "empty file: 0 bytes"
     text = start.decode("latin-1").lstrip()
+    if tables and text.startswith("<?xml"):
+        return None
     for kind, (advice, pattern) in FOREIGN.items():
         if re.match(pattern, text, re.DOTALL | re.IGNORECASE):
             return f"{kind}: {advice}"

@@ -351,3 +351,18 @@ def test_split_names_of_other_catalogues_are_mapped_and_unknown_ones_stop(tmp_pa
     for open_splits in (lambda folder: with_splits(Catalogue.open(folder)), find_splits):
         with pytest.raises(CatalogueError, match="'x': unknown split: 'query'"):
             open_splits(tmp_path)
+
+
+def test_pointers_and_pages_in_place_of_the_products_are_named(tmp_path):
+    """A pointer has two lines: two malformed records, or a header and a product of a CSV."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\n"
+    for name, text, kind in (
+        ("products.jsonl", pointer, "Git LFS pointer: not the file itself: run git lfs pull"),
+        ("shop.csv", pointer, "Git LFS pointer"),
+        ("shop.tsv", "<!DOCTYPE html><title>404</title>", "HTML page: the download failed"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(CatalogueError, match=kind):
+            Catalogue.open(tmp_path / name)
+    with pytest.raises(CatalogueError, match="Git LFS pointer"):
+        Catalogue.open(tmp_path)

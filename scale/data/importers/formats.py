@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scale.data.importers.media import suffix_of
 from scale.data.importers.rows import Options, Rows
+from scale.data.media import describe_foreign
 
 FORMATS = (
     "m5product", "shopify", "woocommerce", "magento", "merchant", "bmecat", "flipkart", "hm",
@@ -131,6 +132,9 @@ def open_source(
 
 def detect_format(path: Path) -> str:
     """Return the name of the first format that fits. Raises ValueError if none does."""
+    foreign = describe_foreign(path, tables=True) if path.is_file() else None
+    if foreign is not None:
+        raise ValueError(f"{path}: {foreign}")
     found = probe(path)
     name = next((name for name in FORMATS if _module(name).matches(found)), None)
     if name is None:
