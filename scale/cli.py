@@ -21,7 +21,7 @@ NAMES = tuple(MODULES)
 
 USAGE = """usage: scale COMMAND [options]
 
-  import    make a catalogue from a CSV file and a folder of media
+  import    make a catalogue from CSV, Excel, JSON, parquet, XML, tar, a shop or a data set
   inspect   report the contents and the problems of a catalogue
   shards    write the tokens of a catalogue once, for training on millions of products
   pretrain  train SCALE on a catalogue
