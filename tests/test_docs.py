@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+from scale.data.importers.formats import FORMATS
 from scale.studies.definitions import STUDIES
 from scale.studies.noise import KINDS
 from scale.studies.systems.named import SYSTEMS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+PAGE_OF_IMPORTERS = Path(__file__).parent.parent / "docs" / "importing.md"
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -41,3 +43,8 @@ def test_the_example_study_builds():
     exec(code, scope)
     for quick in (False, True):
         assert scope["temperature"](quick).cells
+
+
+def test_every_format_is_listed():
+    page = PAGE_OF_IMPORTERS.read_text(encoding="utf-8").split("## Formats\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", page, re.M)) == set(FORMATS)

@@ -206,8 +206,7 @@ def import_catalogue(
             imported.pairs += len(record.get("table") or ())
             imported.further += sum(len(record.get(f"more_{m}", ())) for m in CONTINUOUS)
             imported.present.update(k for k, v in record.items() if v is not None)
-            present = {key: value for key, value in record.items() if value is not None}
-            file.write(json.dumps(present, ensure_ascii=False, default=str) + "\n")
+            file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     imported.copied += writer.copied
     imported.not_found += writer.not_found
     for modality, table in tables.items():
