@@ -54,7 +54,7 @@ CHOSEN: dict[tuple[str, float], str] = {
     ("siglip", 0.0): "t 0.07, bias -7.1",
     ("rince", 0.0): "t 0.15, q 0.1",
 }
-"""Settings of the study `contrast`: those of `best_trials` after `contrast_tuning --quick`, one seed,
+"""Settings of the study `contrast`: `best_trials` after `contrast_tuning --quick`, one seed,
 preset `pretrained`, on the validation products of data_samples. Most differences are below 0.02."""
 
 
