@@ -13,11 +13,14 @@ with the next input. An input is a function of (target, seed, number).
 --giants reads a few inputs that are large or claim to be (GIANTS), one per process.
 """
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Forks inherit no threads.
+
 import argparse
 import faulthandler
 import io
 import json
-import os
 import random
 import resource
 import shutil
@@ -61,6 +64,10 @@ ALLOWED = (ValueError, OSError, RuntimeError, ImportError)
 """Errors that `scale.cli.main` reports in one line. Fewer are allowed in a catalogue, whose
 problems are listed instead: CatalogueError, a ValueError."""
 SECONDS = 10
+"""Processor time of an input. The limit of the elapsed time is PATIENCE, as machines are shared."""
+PATIENCE = 60
+ROWS_SECONDS = 300
+"""Limit for a million rows, whose progress is shown."""
 MEMORY = 3 << 30
 """Address space above that of the imports; the largest allowed picture takes 1.2 GB."""
 FEATURES = FeatureConfig(
@@ -390,11 +397,20 @@ def read_condition_drawn(folder: Path, drawn: str) -> None:
 
 
 def conditions() -> st.SearchStrategy:
-    """Return conditions and texts like them."""
-    words = ("price", "title", "table['x']", "'a'", "3", "1e999", "None", "is", "in", "not", "and",
-             "or", "(", ")", "==", "<", "[", "]", ",", "lower(", "ﬁ", "\x00", "-", "*",
-             ".")  # fmt: skip
-    return st.lists(st.sampled_from(words) | st.text(max_size=3), max_size=12).map(" ".join)
+    """Return conditions, valid ones and texts like them."""
+    operands = st.sampled_from(("price", "title", "table['x']", "'a'", "3", "-1e999", "lower(id)",
+                                "('a', 2)", "ﬁ", "None", "image"))  # fmt: skip
+    operators = st.sampled_from(("==", "!=", "<", ">=", "in", "not in", "is", "is not"))
+    comparison = st.tuples(operands, operators, operands).map(" ".join)
+    valid = st.recursive(
+        comparison,
+        lambda inner: (
+            st.tuples(inner, st.sampled_from(("and", "or")), inner).map(" ".join)
+            | inner.map("not ({})".format)
+        ),
+    )
+    words = ("price", "(", ")", "==", "[", "]", ",", "lower(", "\x00", "*", ".", "not", "if", ":=")
+    return valid | st.lists(st.sampled_from(words) | st.text(max_size=3), max_size=12).map(" ".join)
 
 
 def configs() -> st.SearchStrategy:
@@ -540,11 +556,11 @@ def outcomes(
         restore(target, originals)
         if number:
             (target.folder / name).write_bytes(mutate(originals[name], draw))
-        started = time.perf_counter()
+        started = time.process_time()
         found = outcome(lambda: target.read(target.folder))
         if not number and found != "ok":
             found = f"fault: the valid input: {found}"
-        yield number, found, time.perf_counter() - started
+        yield number, found, time.process_time() - started
 
 
 def restore(target: Target, originals: dict[str, bytes]) -> None:
@@ -567,9 +583,9 @@ def drawn_outcomes(
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(strategy())
     def draw(drawn: Any) -> None:
-        started = time.perf_counter()
+        started = time.process_time()
         said = outcome(lambda: read(folder, drawn))
-        found.append((len(found), said, time.perf_counter() - started))
+        found.append((len(found), said, time.process_time() - started))
 
     draw()
     yield from found
@@ -584,11 +600,11 @@ def limit_memory() -> None:
 
 
 def in_child(
-    work: Callable[[], Iterator[tuple[int, str, float]]], report: Path
+    work: Callable[[], Iterator[tuple[int, str, float]]], report: Path, patience: int = PATIENCE
 ) -> tuple[list[tuple[int, str, float]], int]:
     """Run an iterator in a fork with limits; return its values and the exit status.
 
-    The child is killed SECONDS after its last value.
+    The child is killed `patience` seconds after its last value.
     """
     report.write_text("")
     child = os.fork()
@@ -599,11 +615,11 @@ def in_child(
             limit_memory()
             with report.open("w") as out, Path(os.devnull).open("w") as null, redirect_stderr(null):
                 os.dup2(null.fileno(), 2)
-                faulthandler.dump_traceback_later(SECONDS, exit=True, file=null)
+                faulthandler.dump_traceback_later(patience, exit=True, file=null)
                 for value in work():
                     out.write(json.dumps(value) + "\n")
                     out.flush()
-                    faulthandler.dump_traceback_later(SECONDS, exit=True, file=null)
+                    faulthandler.dump_traceback_later(patience, exit=True, file=null)
                 faulthandler.cancel_dump_traceback_later()
                 out.write(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) + "\n")
             code = 0
@@ -625,7 +641,7 @@ class Tally:
     examples: dict[str, str] = field(default_factory=dict)
     """One message by type of error."""
 
-    def add(self, target: str, values: list) -> int:
+    def add(self, target: str, values: list, limit: float = SECONDS) -> int:
         """Count the outcomes of a child; return their number."""
         if values and not isinstance(values[-1], list):
             self.peak_mib = max(self.peak_mib, values.pop() / 1024)
@@ -633,8 +649,8 @@ class Tally:
             self.examples.setdefault(said.split(": ")[1] if ": " in said else said, said)
             self.counts[said.split(":")[0]] += 1
             self.slowest = max(self.slowest, seconds)
-            if said.startswith("fault"):
-                self.faults.append(f"{target} {number}: {said}")
+            if said.startswith("fault") or seconds > limit:
+                self.faults.append(f"{target} {number}: {said} ({seconds:.1f} s)")
         return len(values)
 
 
@@ -642,7 +658,7 @@ def death(status: int) -> str:
     """Return the cause of a child's death."""
     if os.WIFSIGNALED(status):
         return f"fault: {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"fault: no result after {SECONDS} s, or the interpreter ended"
+    return f"fault: no result after {PATIENCE} s or more, or the interpreter ended"
 
 
 def fuzz(target: Target, seed_number: int, count: int, report: Path) -> Tally:
@@ -697,13 +713,13 @@ def giants(folder: Path) -> dict[str, Tally]:
         write(place / file)
 
         def work(place: Path = place, read: Callable = read) -> Iterator[tuple[int, str, float]]:
-            started = time.perf_counter()
-            yield 0, outcome(lambda: read(place)), time.perf_counter() - started
+            started = time.process_time()
+            yield 0, outcome(lambda: read(place)), time.process_time() - started
 
-        # A million rows take longer than SECONDS on a slow machine, and report their progress.
-        values, status = in_child(work, folder / "report.jsonl")
+        limits = (ROWS_SECONDS, 10 * ROWS_SECONDS) if "million" in name else (SECONDS, PATIENCE)
+        values, status = in_child(work, folder / "report.jsonl", limits[1])
         found[name] = Tally(Counter(), [])
-        found[name].add(name, values)
+        found[name].add(name, values, limits[0])
         if status:
             found[name].counts["fault"] += 1
             found[name].faults.append(f"{name}: {death(status)}")

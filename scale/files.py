@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -30,9 +31,25 @@ _HEADERS = threading.Lock()
 
 
 def load_array(source: Path | IO[bytes], mmap_mode: Literal["c"] | None = None) -> np.ndarray:
-    """Return the array of a .npy file, as np.load without unpickling, from any thread."""
-    with _HEADERS:
-        return np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
+    """Return the array of a .npy file, as np.load without unpickling, from any thread.
+
+    Raises ValueError or OSError if it is damaged, or anything else than an array.
+    """
+    try:
+        with _HEADERS:
+            found = np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
+    except (TokenError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
+        # numpy parses the header as Python, and allocates the size that it claims.
+        raise ValueError(f"damaged header: {error}") from error
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise ValueError("a zip archive, not one array")
+    return found
+
+
+def is_plain_name(name: Any) -> bool:
+    """Return whether a name in a manifest is that of a file directly in its folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0:")
 
 
 ROWS = re.compile(r"(.+\.npy)#(\d{1,15})(?::(\d{1,15}))?", re.DOTALL)

@@ -116,8 +116,8 @@ def load_tokenizer(name_or_folder: str | Path) -> PreTrainedTokenizerBase:
     """
     name = str(name_or_folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(local_name(name))
-    except (OSError, KeyError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(local_name(name), trust_remote_code=False)
+    except Exception as error:  # `tokenizers` raises plain exceptions for damaged files.
         raise ValueError(f"tokenizer {name!r} does not load: {error}") from error
     check_tokenizer(tokenizer)
     return tokenizer

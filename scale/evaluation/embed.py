@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scale.data.batch import ProductBatch
-from scale.files import replacing, sha256, write_whole
+from scale.files import is_plain_name, replacing, sha256, write_whole
 from scale.modalities import INDEX, MODALITIES, parse_subset
 from scale.model.scores import product_embedding
 
@@ -381,6 +381,9 @@ class EmbeddingStore:
             if facts["format"] != FORMAT or facts["kind"] != "embeddings":
                 raise StoreError(f"{path}: {facts['kind']}, format {facts['format']}")
             pieces = tuple(PieceFile(**piece) for piece in facts["pieces"])
+            for piece in pieces:
+                if not is_plain_name(piece.file):
+                    raise ValueError(f"{piece.file!r} is not the name of a piece")
             return EmbeddingStore(Path(folder), facts["made_from"], facts["width"], pieces)
         except FileNotFoundError as error:
             raise StoreError(

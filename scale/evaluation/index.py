@@ -24,7 +24,7 @@ from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_i
 from scale.evaluation.index_settings import IndexSettings
 from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import BLOCK, top_k
-from scale.files import remove_folder, replacing_folder, sha256
+from scale.files import is_plain_name, remove_folder, replacing_folder, sha256
 
 Singles = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -134,18 +134,16 @@ class ProductIndex:
         faiss, folder = import_faiss(), _existing(Path(folder))
         manifest = read_manifest(folder)
         _check_files(folder, manifest["files"], verify)
-        try:
-            flat = faiss.read_index(str(folder / VECTORS), faiss.IO_FLAG_MMAP_IFC)
-            ivfpq = (
-                faiss.read_index(str(folder / IVFPQ), faiss.IO_FLAG_MMAP)
-                if IVFPQ in manifest["files"]
-                else None
-            )
-        except RuntimeError as error:
-            raise StoreError(f"{folder}: faiss cannot read it: {error}") from error
-        ids = read_ids(folder / IDS)
-        starts = np.cumsum([0, *map(len, ids)])
         shape = (manifest["rows"], manifest["width"])
+        _check_header(folder / VECTORS, *shape)
+        flat = _read_faiss(folder / VECTORS, faiss.IO_FLAG_MMAP_IFC)
+        ivfpq = None
+        if manifest["kind"] == "ivfpq":
+            ivfpq = _read_faiss(folder / IVFPQ, faiss.IO_FLAG_MMAP)
+            if type(ivfpq) is not faiss.IndexIVFPQ:
+                raise StoreError(f"{folder / IVFPQ}: {type(ivfpq).__name__}, not IndexIVFPQ")
+        ids = read_ids(folder / IDS, verify or _size(manifest) <= VERIFIED_BYTES)
+        starts = np.cumsum([0, *map(len, ids)])
         sizes = {(i.ntotal, i.d) for i in (flat, ivfpq) if i is not None}
         if sizes != {shape} or starts[-1] != shape[0]:
             raise StoreError(f"{folder}: its files do not match; build it again")
@@ -221,6 +219,8 @@ class ProductIndex:
             raise ValueError(f"{probes} probes; at least 1 list must be visited")
         settings = faiss.SearchParametersIVF(nprobe=min(probes, self.ivfpq.nlist))
         score_QR, place_QR = self.ivfpq.search(unit_QD, min(count, len(self)), params=settings)
+        if (place_QR >= len(self)).any():
+            raise StoreError(f"{self.folder / IVFPQ}: it names products that do not exist")
         return np.where(place_QR < 0, -np.inf, score_QR), place_QR
 
     def _exact_scores(self, unit_QD: Singles, place_QR: Ints) -> Singles:
@@ -285,8 +285,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if manifest["format"] != FORMAT or manifest["kind"] not in ("flat", "ivfpq"):
             raise ValueError(f"kind {manifest['kind']}, format {manifest['format']}")
         lacking = {"rows", "width", "made_from", "settings", "files"} - manifest.keys()
-        if lacking or not {VECTORS, IDS} <= manifest["files"].keys():
+        needed = {VECTORS, IDS} | ({IVFPQ} if manifest["kind"] == "ivfpq" else set())
+        if lacking or not needed <= manifest["files"].keys():
             raise ValueError(f"it lacks {', '.join(sorted(lacking)) or 'files'}")
+        IndexSettings(**manifest["settings"])
+        for name, facts in manifest["files"].items():
+            if (
+                not is_plain_name(name)
+                or not isinstance(facts["bytes"], int)
+                or (not isinstance(facts["sha256"], str))
+            ):
+                raise ValueError(f"files: {name!r}")
+        sizes = manifest["rows"], manifest["width"]
+        if not all(type(n) is int and 0 < n < 2**40 for n in sizes):
+            raise ValueError(f"rows and width are {sizes}")
+        if not isinstance(manifest["made_from"], dict):
+            raise ValueError("made_from is not an object")
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such file; scale index writes it") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -294,13 +308,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_ids(path: Path) -> list:
-    """Return the ids as memory-mapped Arrow arrays. Raises StoreError if unreadable."""
+def read_ids(path: Path, verify: bool = False) -> list:
+    """Return the ids as memory-mapped Arrow arrays. Raises StoreError if unreadable.
+
+    verify: check all offsets and characters, which reads the file.
+    """
     import pyarrow as pa
 
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        return [reader.get_batch(i).column(0) for i in range(reader.num_record_batches)]
+        if reader.schema != pa.schema([("id", pa.string())]):
+            raise StoreError(f"{path}: not a column of ids")
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        for batch in batches:
+            batch.validate(full=verify)
+        return [batch.column(0) for batch in batches]
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from error
 
@@ -318,8 +340,35 @@ def _sorted(score_QR: Singles, place_QR: Ints) -> tuple[Singles, Ints]:
     return np.take_along_axis(score_QR, order_QR, 1), np.take_along_axis(place_QR, order_QR, 1)
 
 
+def _read_faiss(path: Path, flags: int) -> Any:
+    """Read an index file of faiss. Raises StoreError if it is damaged."""
+    faiss = import_faiss()
+    before = faiss.get_deserialization_vector_byte_limit()
+    try:
+        # A damaged size must not be allocated.
+        faiss.set_deserialization_vector_byte_limit(max(path.stat().st_size, 1 << 20))
+        return faiss.read_index(str(path), flags)
+    except (RuntimeError, MemoryError) as error:
+        raise StoreError(f"{path.parent}: faiss cannot read it: {error}") from error
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before)
+
+
+def _check_header(path: Path, count: int, width: int) -> None:
+    """Raise StoreError unless a flat file is exactly one of this size."""
+    header = _header(count, width)
+    with path.open("rb") as file:
+        same = file.read(len(header)) == header
+    if not same or path.stat().st_size != len(header) + 2 * count * width:
+        raise StoreError(f"{path}: not a flat index of {count} products of width {width}")
+
+
+def _size(manifest: dict[str, Any]) -> int:
+    return sum(facts["bytes"] for facts in manifest["files"].values())
+
+
 def _check_files(folder: Path, files: dict[str, dict[str, Any]], verify: bool) -> None:
-    verify = verify or sum(facts["bytes"] for facts in files.values()) <= VERIFIED_BYTES
+    verify = verify or _size({"files": files}) <= VERIFIED_BYTES
     for name, facts in files.items():
         path = folder / name
         if not path.is_file():

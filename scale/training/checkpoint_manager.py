@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from scale.files import remove_folder, replacing_folder, sha256
+from scale.files import is_plain_name, remove_folder, replacing_folder, sha256
 from scale.model.scale import ScaleModel
 from scale.model.storage import CONFIG, WEIGHTS, CheckpointError, read_weights
 from scale.training.distributed import (
@@ -253,6 +253,8 @@ def verify(folder: Path, names: tuple[str, ...] | None = None) -> None:
         path = folder / name
         if names is not None and name not in names:
             continue
+        if not is_plain_name(name):
+            raise CheckpointError(f"{folder / SUMS}: {name!r} is not a file of the checkpoint")
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file, but {SUMS} lists it")
         if sha256(path) != expected:
