@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # Forks inherit no threads.
 
 import argparse
 import faulthandler
+import gzip
 import io
 import json
 import random
@@ -41,6 +42,7 @@ from typing import Any
 
 import av
 import numpy as np
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -51,6 +53,7 @@ import scale
 from scale.config import Config, FeatureConfig
 from scale.data.catalogue import Catalogue
 from scale.data.features import extract, read_vectors
+from scale.data.importers.importer import import_catalogue
 from scale.data.media import read_media_info
 from scale.data.product import RECORD_KEYS, Problem
 from scale.data.where import ProductFilter
@@ -129,6 +132,18 @@ def _is_line(problem: Problem) -> bool:
 def read_csv(folder: Path) -> None:
     """Open a CSV file."""
     str(scale.open(folder / "products.csv").summary(media=False, progress=False)).encode()
+
+
+def read_import(folder: Path) -> None:
+    """Import a file of any format."""
+    (path,) = (p for p in folder.iterdir() if p.is_file())
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        import_catalogue(path, out)
+        read_catalogue(out)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
 
 
 def read_media(modality: str) -> Callable[[Path], None]:
@@ -238,6 +253,8 @@ def make_targets(folder: Path, run: Path | None = None) -> list[Target]:
     add("catalogue.json", {"products.jsonl": lines.encode(),
         "catalogue.json": json.dumps(info).encode()}, read_catalogue, "catalogue.json")  # fmt: skip
     add("csv", {"products.csv": csv.encode()}, read_csv)
+    for name, content in make_tables(records).items():
+        add(name, {f"products.{name}": content}, read_import)
     for modality, files in make_media().items():
         for name, content in files.items():
             add(name, {f"x.{name}": content}, read_media(modality))
@@ -279,6 +296,26 @@ def run_targets(folder: Path, run: Path, lines: str) -> list[Target]:
         names = tuple(name for name in names if name != "manifest.json")
         targets.append(Target(forged.name, forged, names, read_forged_index))
     return targets
+
+
+def make_tables(records: list[dict]) -> dict[str, bytes]:
+    """Return the products in the formats of `scale import`, by suffix."""
+    plain = [{k: str(r.get(k) or "") for k in ("id", "title", "category")} for r in records]
+    lines = "".join(json.dumps(r) + "\n" for r in records).encode()
+    return {
+        "tsv": "\n".join(map("\t".join, [plain[0], *(r.values() for r in plain)])).encode("utf-16"),
+        "jsonl.gz": gzip.compress(lines),
+        "xlsx": _workbook([list(plain[0]), *(list(row.values()) for row in plain)]),
+        "json": json.dumps(records).encode(),
+    }
+
+
+def _workbook(rows: list[list[str]]) -> bytes:
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    for row in rows:
+        book.active.append(row)
+    book.save(file)
+    return file.getvalue()
 
 
 def make_media() -> dict[str, dict[str, bytes]]:

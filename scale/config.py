@@ -588,7 +588,7 @@ class Config:
         """Inverse of `save`. Raises ValueError that contains the path and the invalid key."""
         try:
             return Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: {error}") from error
 
 

@@ -389,7 +389,7 @@ class EmbeddingStore:
             raise StoreError(
                 f"{path}: no such file; scale embed --out {folder} writes it when all pieces exist"
             ) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{path}: not the manifest of embeddings ({error})") from error
 
     def blocks(self) -> Iterator[Block]:

@@ -303,7 +303,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError("made_from is not an object")
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such file; scale index writes it") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not the manifest of an index ({error})") from error
     return manifest
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
+from scale.data.product import printable
 from scale.evaluation.embed import embed_dataset, unit
 from scale.inference.search import model_device
 from scale.losses.contrastive import LEFT
@@ -52,6 +53,7 @@ class Mismatches:
 
     def __str__(self) -> str:
         shown = self.frame.drop(columns="judged")
+        shown = shown.map(lambda value: printable(value) if isinstance(value, str) else value)
         lines = describe_shares(self.shares), shown.to_string(index=False, max_colwidth=40)
         return "\n".join(lines)
 
