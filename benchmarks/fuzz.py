@@ -617,6 +617,12 @@ def outcomes(
         yield number, found, time.process_time() - started
 
 
+def contents(target: Target) -> dict[str, bytes]:
+    """Return the files of a target."""
+    files = (path for path in target.folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(target.folder)): path.read_bytes() for path in files}
+
+
 def restore(target: Target, originals: dict[str, bytes]) -> None:
     """Write the valid files of a target."""
     for name, content in originals.items():
@@ -718,8 +724,7 @@ def death(status: int) -> str:
 def fuzz(target: Target, seed_number: int, count: int, report: Path) -> Tally:
     """Read `count` changed inputs of a target, in as many children as needed."""
     tally, first = Tally(Counter(), []), 0
-    files = (path for path in target.folder.rglob("*") if path.is_file())
-    originals = {str(path.relative_to(target.folder)): path.read_bytes() for path in files}
+    originals = contents(target)
     while first < count:
         work = partial(outcomes, target, originals, seed_number, range(first, count))
         values, status = in_child(work, report)
