@@ -28,6 +28,7 @@ import shutil
 import signal
 import struct
 import sys
+import tarfile
 import tempfile
 import time
 import warnings
@@ -307,7 +308,23 @@ def make_tables(records: list[dict]) -> dict[str, bytes]:
         "jsonl.gz": gzip.compress(lines),
         "xlsx": _workbook([list(plain[0]), *(list(row.values()) for row in plain)]),
         "json": json.dumps(records).encode(),
+        "xml": (
+            b'<?xml version="1.0"?><rss xmlns:g="http://base.google.com/ns/1.0"><channel>'
+            b"<item><g:id>a</g:id><g:title>Mug &amp; cup</g:title><g:price>3 EUR</g:price></item>"
+            b"<item><g:id>b</g:id><g:title>Vase</g:title></item></channel></rss>"
+        ),
+        "tar": _tar({"a.txt": b"Red mug", "a.json": b'{"price": 3}', "b.txt": b"Vase"}),
     }
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
 
 
 def _workbook(rows: list[list[str]]) -> bytes:

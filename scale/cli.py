@@ -14,6 +14,7 @@ from typing import Any
 
 from scale.commands import MODULES
 from scale.config import RENAMED
+from scale.data.product import printable
 from scale.files import NOT_WRITABLE, default_cache_folder
 from scale.training.preemption import EXIT_CODE, TrainingStopped
 
@@ -170,7 +171,8 @@ def _current_name(argument: str) -> str:
 
 
 def _fail(message: str) -> int:
-    print(" ".join(message.split()), file=sys.stderr)
+    # A file name may contain the escape sequences of terminals.
+    print("".join(map(printable, " ".join(message.split()))), file=sys.stderr)
     return 2
 
 

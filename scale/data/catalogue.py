@@ -35,6 +35,7 @@ from scale.data.product import (
     Problem,
     Product,
     View,
+    blank_controls,
     check_splits,
     parse_record,
     printable,
@@ -527,7 +528,7 @@ def read_info(path: Path) -> dict[str, Any]:
     for key in INFO_KEYS:
         if not isinstance(info.get(key, ""), str):
             raise CatalogueError(f"{path}: {key} is {info[key]!r}, not a string")
-    return info
+    return {key: value if key == "media" else blank_controls(value) for key, value in info.items()}
 
 
 @dataclass(frozen=True)

@@ -206,21 +206,21 @@ def _without_controls(record: Any) -> tuple[Any, list[str]]:
     cleaned = {}
     for key, value in record.items():
         if key not in MEDIA_KEYS and key != "content":
-            new = _blanked(value)
+            new = blank_controls(value)
             if new is not value:
                 cleaned[key] = new
     return (record | cleaned, list(map(printable, cleaned))) if cleaned else (record, [])
 
 
-def _blanked(value: Any) -> Any:
+def blank_controls(value: Any) -> Any:
     """Return the value with blanks for control characters; the same object if it has none."""
     if isinstance(value, str):
         return CONTROLS.sub(" ", value) if CONTROLS.search(value) else value
     if isinstance(value, list | tuple):
-        items = [_blanked(item) for item in value]
+        items = [blank_controls(item) for item in value]
         return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
     if isinstance(value, dict):
-        items = [(k, v if k in MEDIA_KEYS else _blanked(v)) for k, v in value.items()]
+        items = [(k, v if k in MEDIA_KEYS else blank_controls(v)) for k, v in value.items()]
         return dict(items) if any(v is not value[k] for k, v in items) else value
     return value
 
