@@ -1,7 +1,7 @@
 """`scale import`, `scale inspect` and `scale shards`: commands on catalogues."""
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -109,7 +109,8 @@ class Import:
             raise ValueError("annotations of M5Product: give --out FOLDER, and --m5.regions etc.")
         facts = {"language": self.language, "licence": self.licence, "source": self.source}
         info = {key: value for key, value in facts.items() if value}
-        imported = import_m5product(self.path, self.out, self.m5, info)
+        sources = replace(self.m5, media=self.m5.media or self.images)
+        imported = import_m5product(self.path, self.out, sources, info, mode=self.mode)
         print(imported)
         command = f"scale pretrain --catalogue {self.out} --out RUN{imported.options}"
         print(f"next: scale inspect {self.out}\n      {command}")

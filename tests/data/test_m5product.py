@@ -151,16 +151,20 @@ def test_products_without_annotation_keep_their_regions(tmp_path):
     assert made.counts["products of the region files without annotation, kept"] == 1
 
 
-def test_raw_media_are_linked_where_there_are_no_features(tmp_path):
+def test_raw_media_are_taken_where_there_are_no_features(tmp_path):
     files = Files(tmp_path)
     for folder, suffix in (("images", "jpg"), ("audios", "mp3")):
         (tmp_path / "raw" / folder).mkdir(parents=True)
         (tmp_path / "raw" / folder / f"{files.ids[0]}.{suffix}").write_bytes(b"medium")
-    _, shop = imported(files, media=tmp_path / "raw", audio=None)
-    first = shop[0]
-    assert first.audio == shop.folder / "audios" / f"{first.id}.mp3"
-    assert first.audio.samefile(tmp_path / "raw" / "audios" / f"{first.id}.mp3")
-    assert first.image.name.startswith("image.npy#")
+    for mode, linked in (("copy", False), ("link", True)):
+        out = tmp_path / mode
+        given = sources(files, media=tmp_path / "raw", audio=None)
+        import_m5product(files.annotations, out, given, mode=mode, progress=False)
+        first = Catalogue.open(out, strict=True)[0]
+        assert first.audio == out / "audios" / f"{first.id}.mp3"
+        assert first.audio.read_bytes() == b"medium"
+        assert first.audio.samefile(tmp_path / "raw" / "audios" / f"{first.id}.mp3") is linked
+        assert first.image.name.startswith("image.npy#")
 
 
 def test_pv_is_parsed_exactly():

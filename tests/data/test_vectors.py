@@ -100,6 +100,13 @@ def test_bad_rows_are_refused_with_path_and_reason(tmp_path):
             read_vectors(tmp_path / name)
         assert caught.value.path == tmp_path / name
     assert read_vectors(tmp_path / "m.npy#2").tolist() == [[1, 1]]
+    # Headers that numpy's parser answers with other exceptions than ValueError.
+    whole = (tmp_path / "m.npy").read_bytes()
+    for damage in (b"(3, 2(", b"(" + b"9" * 40 + b", 2), }"):
+        (tmp_path / "x.npy").write_bytes(whole.replace(b"(3, 2), }".ljust(len(damage)), damage))
+        for name in ("x.npy", "x.npy#0"):
+            with pytest.raises(MediaError, match="does not load"):
+                read_vectors(tmp_path / name)
 
 
 def test_a_matrix_that_is_replaced_is_read_again(tmp_path):

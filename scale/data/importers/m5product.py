@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,8 +55,8 @@ class M5Sources:
     audio: Path | None = None
     """Folder of spectrograms, ID.npy of (80, time) or (time, 80)."""
     media: Path | None = None
-    """Folder with images/ID.jpg, videos/ID.mp4 and audios/ID.mp3, for the modalities that have no
-    features; hard links, or copies on another disk."""
+    """Folder with images/ID.jpg, videos/ID.mp4 and audios/ID.mp3, which are copied or linked
+    (--mode) for the modalities that have no features."""
     train: tuple[Path, ...] = ()
     """Lists of the ids of the split train: JSON lists, JSON objects of labels by id, or lines.
     With any list, products that are in none are left out."""
@@ -134,6 +134,7 @@ def import_m5product(
     out: Path,
     sources: M5Sources | None = None,
     info: Mapping[str, str] | None = None,
+    mode: Literal["copy", "link", "in-place"] = "copy",
     progress: bool = True,
 ) -> ImportedM5:
     """Write a catalogue folder: products.jsonl, features/*.npy, problems.jsonl, catalogue.json.
@@ -145,16 +146,22 @@ def import_m5product(
         annotations: JSON object of {"title", "pv", "label"} by product id.
         out: folder of the new catalogue; must not contain one yet.
         info: entries of catalogue.json.
+        mode: `copy` raw media, or `link` them (hard links; copies on another disk). Features are
+            packed into the folder, so `in-place` is refused.
 
     Raises ValueError if a file is missing or malformed as a whole, or `out` has a catalogue.
     """
     sources = sources or M5Sources()
+    if mode == "in-place":
+        raise ValueError(
+            "features of M5Product are packed into the new folder: --mode copy or link"
+        )
     _check_paths(annotations, out, sources)
     started, work = time.perf_counter(), out / WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        imported = _Import(annotations, out, work, sources, progress).run()
+        imported = _Import(annotations, out, work, sources, mode, progress).run()
         for path in sorted((work / "features").glob("*.npy")):
             (out / "features").mkdir(exist_ok=True)
             path.replace(out / "features" / path.name)
@@ -242,7 +249,7 @@ def parse_pv(text: str) -> tuple[list[list[str]], list[str]]:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Return the finite numbers of a .npy file of two dimensions. Raises InvalidValue."""
+    """Return the numbers of a .npy file of two dimensions. Raises InvalidValue."""
     try:
         size = path.stat().st_size
         if size > LARGEST_VECTORS:
@@ -250,8 +257,10 @@ def read_array(path: Path) -> np.ndarray:
         values = np.array(map_matrix(path))
     except InvalidValue:
         raise
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except (ValueError, EOFError, OSError) as error:
         raise InvalidValue(f"does not load: {error}") from error
+    if values.dtype.kind not in "fiu":
+        raise InvalidValue(f"wrong type: {values.dtype}, not numbers")
     if values.ndim != 2 or 0 in values.shape:
         raise InvalidValue(f"wrong shape: {values.shape}")
     return values
@@ -261,10 +270,11 @@ class _Import:
     """One import: the open files, and the database that joins the sources by id."""
 
     def __init__(
-        self, annotations: Path, out: Path, work: Path, sources: M5Sources, progress: bool
-    ) -> None:
+        self, annotations: Path, out: Path, work: Path, sources: M5Sources,
+        mode: str, progress: bool,
+    ) -> None:  # fmt: skip
         self.annotations, self.out, self.work, self.sources = annotations, out, work, sources
-        self.progress = progress
+        self.mode, self.progress = mode, progress
         self.imported = ImportedM5(out)
         self.split, self.label = self._read_lists()
         self.classes = _read_classes(sources.classes)
@@ -534,7 +544,7 @@ class _Import:
             raise InvalidValue(f"wrong shape: {values.shape}, no axis of {MEL_BINS} bands")
         values_LF = values if values.shape[1] == MEL_BINS else values.T
         frames = self.sources.audio_frames
-        if not frames or len(values_LF) <= frames or values_LF.dtype.kind not in "fiu":
+        if not frames or len(values_LF) <= frames:
             return values_LF
         return np.stack([part.mean(0) for part in np.array_split(values_LF, frames)])
 
@@ -550,7 +560,7 @@ class _Import:
         if not source.is_file():
             return {}
         name = f"{folder}/{product}{suffix}"
-        _link(source, self.out / name)
+        _take(source, self.out / name, self.mode)
         return {modality: name}
 
     def _check_lists(self) -> None:
@@ -600,13 +610,14 @@ def _read_classes(path: Path | None) -> dict[str, str]:
     return {str(i): name for i, name in enumerate(texts)} | {name: name for name in texts}
 
 
-def _link(source: Path, target: Path) -> None:
-    """Make a hard link, or a copy where the file system has none."""
+def _take(source: Path, target: Path, mode: str) -> None:
+    """Copy a file, or make a hard link where the file system can."""
     if target.exists() and target.samefile(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    if mode == "link":
+        with suppress(OSError):
+            os.link(source.resolve(), target)
+            return
+    shutil.copyfile(source, target)
