@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from scale.config import PRESETS, Config, tiny
-from scale.data.importers.m5product import M5Sources
+from scale.data.importers.m5_sources import M5Sources
 
 if TYPE_CHECKING:
     from scale.data.catalogue import Catalogue

@@ -13,7 +13,8 @@ import scale
 from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.data.importers import regions as regions_module
-from scale.data.importers.m5product import M5Sources, import_m5product, parse_pv, read_annotations
+from scale.data.importers.m5_sources import M5Sources
+from scale.data.importers.m5product import import_m5product, parse_pv, read_annotations
 from scale.data.importers.regions import read_regions
 from scale.data.product import InvalidValue, read_problems
 from scale.data.vectors import read_vectors
@@ -303,7 +304,8 @@ def test_annotations_with_a_byte_order_mark_are_read(tmp_path):
 PEAKS = """
 import re, sys
 from pathlib import Path
-from scale.data.importers.m5product import M5Sources, import_m5product
+from scale.data.importers.m5_sources import M5Sources
+from scale.data.importers.m5product import import_m5product
 
 for folder in map(Path, sys.argv[1:]):
     sources = M5Sources((folder / "r.lmdb",))
