@@ -70,6 +70,8 @@ def test_woocommerce(shop):
     assert tee.extra["SKU"] == ["tee", "tee-b", "tee-g"]
     assert (belt.text, belt.table) == ("Belt", (("Regular price", "5"),))
     assert len(imported(shop, "wc.csv", WOOCOMMERCE, variants="separate")) == 4
+    header, _, rest = WOOCOMMERCE.partition("\n")
+    assert imported(shop, "wc.csv", f"{header.upper()}\n{rest}")[0].table == tee.table
 
 
 MAGENTO = """sku,store_view_code,attribute_set_code,product_type,categories,name,description,price,\

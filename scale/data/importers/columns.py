@@ -126,8 +126,10 @@ def map_columns(
             for name in _find(column, names, role):
                 mapping.roles[name] = role
     taken = set(mapping.roles.values())
+    spelling = {name.casefold(): name for name in reversed(names)}
     for role, columns in (fixed or {}).items():
-        present = [c for c in columns if c in names and c not in mapping.roles]
+        present = [spelling[c.casefold()] for c in columns if c.casefold() in spelling]
+        present = [name for name in present if name not in mapping.roles]
         if role in ("id", "title", "category", "split", "name"):
             if role in taken:
                 continue

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from scale.data.importers.formats import Probe
@@ -25,8 +25,13 @@ def matches(probe: Probe) -> bool:
     return probe.kind == "csv" and (named or len(probe.names) > 1)
 
 
-def read(path: Path, options: Options) -> Rows:
-    """Open the file. Raises ValueError if it has no header or another encoding."""
+def read(path: Path, options: Options, names: Iterable[str] = ()) -> Rows:
+    """Open the file.
+
+    names: columns in the spelling that a format expects; they are found in any case.
+
+    Raises ValueError if the file has no header or another encoding.
+    """
     encoding, lines = read_text(path, options.encoding)
     head, size = [], 0
     for line in lines:
@@ -40,14 +45,15 @@ def read(path: Path, options: Options) -> Rows:
         given, skipped = given or head[0][4], 1
         del head[0]
     delimiter = given or detect_delimiter(head, "\t" if path.suffix == ".tsv" else ",")
-    names = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
+    shown = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
     rows = parse_rows(itertools.chain(head, lines), delimiter)
     header = next((row for _, row, _ in rows if any(cell.strip() for cell in row)), None)
     if header is None:
         raise ValueError(f"{path}: no header")
-    header, notes = unique_names(header)
+    spelling = {name.casefold(): name for name in names}
+    header, notes = unique_names([spelling.get(c.strip().casefold(), c) for c in header])
     opened = Rows((), decimal=options.decimal or ".")
-    opened.facts = [f"encoding {encoding}", f"delimiter {names.get(delimiter, delimiter)}", *notes]
+    opened.facts = [f"encoding {encoding}", f"delimiter {shown.get(delimiter, delimiter)}", *notes]
     cells = _cells(rows, header, skipped, opened)
     sample = list(itertools.islice(cells, SAMPLE_LINES))
     if options.decimal is None:

@@ -10,6 +10,7 @@ from scale.data.importers import csv
 from scale.data.importers.formats import Probe
 from scale.data.importers.rows import Options, Row, Rows
 
+NAMES = ("product_category_tree", "image", "product_specifications")
 RUBY = re.compile(r'("(?:[^"\\]|\\.)*")|=>|\bnil\b')
 """A string, or what Ruby writes in another way than JSON."""
 
@@ -21,7 +22,7 @@ def matches(probe: Probe) -> bool:
 
 def read(path: Path, options: Options) -> Rows:
     """Open the file. The category is the first level of the tree; the path is a label."""
-    rows = csv.read(path, options)
+    rows = csv.read(path, options, NAMES)
     rows.rows = _prepared(rows.rows)
     rows.columns = {
         "id": ["uniq_id", "pid"], "title": ["product_name"], "category": ["category"],

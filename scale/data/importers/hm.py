@@ -6,6 +6,7 @@ from scale.data.importers import csv
 from scale.data.importers.formats import Probe
 from scale.data.importers.rows import Options, Rows, merge_rows
 
+NAMES = ("article_id", "product_code", "prod_name", "product_type_name")
 LABELS = ("product_group_name", "department_name", "index_name", "index_group_name", "section_name",
           "garment_group_name", "product_code")  # fmt: skip
 
@@ -18,7 +19,7 @@ def matches(probe: Probe) -> bool:
 
 def read(path: Path, options: Options) -> Rows:
     """Open the articles: one product each, unless variants (colours) are to be merged."""
-    rows = csv.read(path / "articles.csv" if path.is_dir() else path, options)
+    rows = csv.read(path / "articles.csv" if path.is_dir() else path, options, NAMES)
     if options.variants == "merge":
         rows.rows = merge_rows(rows.rows, lambda row: row["product_code"])
     else:

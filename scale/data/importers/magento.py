@@ -8,6 +8,10 @@ from scale.data.importers import csv
 from scale.data.importers.formats import Probe
 from scale.data.importers.rows import Options, Row, Rows, merge_rows, split_list
 
+NAMES = (
+    "sku", "store_view_code", "categories", "name", "description", "short_description", "price",
+    "base_image", "additional_images", "additional_attributes", "configurable_variations",
+)  # fmt: skip
 NONE = ("", "no_selection")
 """Cells of a missing picture."""
 
@@ -21,7 +25,7 @@ def matches(probe: Probe) -> bool:
 
 def read(path: Path, options: Options) -> Rows:
     """Open the export. Store views fill gaps of the default one; children join their parent."""
-    rows = csv.read(path, options)
+    rows = csv.read(path, options, NAMES)
     views = sorted(rows.rows, key=lambda item: _rank(item[1], options.language))
     products = list(merge_rows(views, lambda row: row.get("sku"), fill=True))
     products.sort(key=lambda item: item[0])

@@ -7,6 +7,8 @@ from scale.data.importers import csv
 from scale.data.importers.formats import Probe
 from scale.data.importers.rows import Options, Row, Rows
 
+NAMES = ("designation", "description", "productid", "imageid")
+
 
 def matches(probe: Probe) -> bool:
     """Return whether the columns, or a file of the folder, are those of the challenge."""
@@ -21,7 +23,7 @@ def _texts(path: Path) -> list[Path]:
 def read(path: Path, options: Options) -> Rows:
     """Open the texts; the classes in a file Y_... beside them become the category."""
     files = _texts(path)[:1] if path.is_dir() else [path]
-    rows = csv.read(files[0], options)
+    rows = csv.read(files[0], options, NAMES)
     classes = sorted(
         files[0].parent.glob(files[0].stem.replace("X_", "Y_").split("_update")[0] + "*")
     )

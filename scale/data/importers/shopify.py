@@ -9,6 +9,11 @@ from scale.data.importers.formats import Probe
 from scale.data.importers.rows import Options, Row, Rows, merge_rows
 
 OPTIONS = 3
+NAMES = (
+    "Handle", "Title", "Body (HTML)", "Vendor", "Type", "Product Category", "Tags", "Image Src",
+    "Variant SKU", "Variant Barcode", "Variant Price", "Variant Image",
+    *(f"Option{k} {part}" for k in range(1, OPTIONS + 1) for part in ("Name", "Value")),
+)  # fmt: skip
 
 
 def matches(probe: Probe) -> bool:
@@ -20,7 +25,7 @@ def matches(probe: Probe) -> bool:
 
 def read(path: Path, options: Options) -> Rows:
     """Open the export. Rows of one handle become one product."""
-    rows = csv.read(path, options)
+    rows = csv.read(path, options, NAMES)
     merged = _with_options(rows.rows)
     if options.variants == "separate":
         rows.rows = _variants(merge_rows(merged, lambda row: row["Handle"]), path, options)
@@ -64,7 +69,7 @@ def _variants(
 ) -> Iterator[tuple[int, Row]]:
     """Yield one row per variant, with the texts of its product."""
     shared = {row["Handle"]: row for _, row in products}
-    for number, row in _with_options(csv.read(path, options).rows):
+    for number, row in _with_options(csv.read(path, options, NAMES).rows):
         if row.get("Variant SKU") or row.get("Variant Price"):
             product = shared[row["Handle"]]
             first = {k: v[0] if isinstance(v, list) else v for k, v in product.items()}

@@ -8,8 +8,14 @@ from scale.data.importers import csv
 from scale.data.importers.formats import Probe
 from scale.data.importers.rows import Options, Row, Rows, merge_rows, split_list
 
+NAMES = (
+    "ID", "Type", "SKU", "Name", "Images", "Parent", "Categories", "Description",
+    "Short description", "Regular price", "Tags", "Brands",
+    *(f"Attribute {k} {part}" for k in range(1, 21) for part in ("name", "value(s)")),
+)  # fmt: skip
 TECHNICAL = re.compile(
-    r"Type|Published|Is featured\?|Visibility in catalog|Date sale price.*|Tax .*|In stock\?|Stock"
+    r"(?i)Type"
+    r"|Published|Is featured\?|Visibility in catalog|Date sale price.*|Tax .*|In stock\?|Stock"
     r"|Low stock amount|Backorders allowed\?|Sold individually\?|Allow customer reviews\?"
     r"|Purchase note|Sale price|Shipping class|Download .*|Parent|Grouped products|Upsells"
     r"|Cross-sells|External URL|Button text|Position|Meta: .*"
@@ -23,9 +29,9 @@ def matches(probe: Probe) -> bool:
 
 def read(path: Path, options: Options) -> Rows:
     """Open the export. Variations are merged into their parent."""
-    rows = csv.read(path, options)
+    rows = csv.read(path, options, NAMES)
     found = list(rows.rows)
-    ids = {row.get("SKU"): row["ID"] for _, row in found if row.get("SKU") and row.get("ID")}
+    ids = {row["SKU"]: row["ID"] for _, row in found if row.get("SKU") and row.get("ID")}
 
     def parent(row: Row) -> str:
         name = row.get("Parent", "")
@@ -54,7 +60,7 @@ def read(path: Path, options: Options) -> Rows:
 def _with_attributes(rows: list[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
     """Replace `Attribute 1 name` and `Attribute 1 value(s)` by a column of that name."""
     for number, row in rows:
-        plain = {k: v for k, v in row.items() if not re.match(r"Attribute \d+ ", k)}
+        plain = {k: v for k, v in row.items() if not re.match(r"(?i)Attribute \d+ ", k)}
         for k, name in row.items():
             if re.fullmatch(r"Attribute \d+ name", k) and name:
                 values = split_list(row.get(k.replace("name", "value(s)")))
