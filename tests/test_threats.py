@@ -188,14 +188,16 @@ def test_nothing_is_unpickled(run_folder, tmp_path, monkeypatch):
 
 
 def test_huge_json_takes_linear_time(tmp_path):
-    """A repeated key is found without a search per key; long integers are refused."""
+    """Repeated keys, long keys, and long integers, which are refused."""
     pairs = [f'"k{n}": 1' for n in range(100_000)]
     started = time.process_time()
     line = decode_line(("{" + ",".join([*pairs, '"k99999": 2']) + "}").encode())
     assert "key 'k99999' twice" in line.reason
     assert time.process_time() - started < 5, "quadratic: minutes"
-    folder = shop(tmp_path / "shop", b'{"id": "a", "n": ' + b"9" * 10**6 + b"}", {"id": "b"})
+    long_key = {"id": "b", "[" * 3000: 1}
+    folder = shop(tmp_path / "shop", b'{"id": "a", "n": ' + b"9" * 10**6 + b"}", long_key)
     catalogue = Catalogue.open(folder)
+    assert time.process_time() - started < 5, "a pattern that tries all divisions of a name"
     assert [p.id for p in catalogue] == ["b"]
     assert len(catalogue.problems) == 1
 

@@ -211,6 +211,22 @@ def test_bad_feature_files_are_refused_with_path_and_reason(tmp_path):
         assert caught.value.path == path
 
 
+def test_damaged_headers_and_archives_are_refused(tmp_path):
+    """numpy parses the header as Python, allocates what it claims, and opens zip archives."""
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((6, 4), np.float32))
+    valid = path.read_bytes()
+    np.savez(tmp_path / "z.npz", a=np.ones(3))
+    for content in (
+        valid.replace(b"(6, 4)", b"(6, 4 "),
+        valid.replace(b"(6, 4), }".ljust(20), b"(9" + b"0" * 12 + b", 4), }"),
+        (tmp_path / "z.npz").read_bytes(),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(MediaError, match="does not load"):
+            read_vectors(path)
+
+
 def test_feature_files_are_read_and_others_are_not(tmp_path):
     values = np.random.default_rng(0).normal(size=(36, 5))
     np.save(tmp_path / "x.npy", values)

@@ -463,3 +463,21 @@ def test_vectors_of_all_products_in_one_matrix(shop):
         with pytest.raises(ValueError, match=message):
             import_catalogue(open_rows(rows), shop / "bad", vectors={"image": shop / "clip.npy"})
     assert not (shop / "bad").exists()
+
+
+def test_a_workbook_with_damaged_compression_is_refused(tmp_path):
+    """openpyxl raises zlib.error, and not an error of its own."""
+    import zipfile
+
+    import openpyxl
+
+    book, path = openpyxl.Workbook(), tmp_path / "x.xlsx"
+    for row in (["id", "title"], ["a", "Mug"]):
+        book.active.append(row)
+    book.save(path)
+    (info,) = (i for i in zipfile.ZipFile(path).infolist() if i.filename.endswith("sheet1.xml"))
+    content, at = bytearray(path.read_bytes()), info.header_offset + 30 + len(info.filename)
+    content[at : at + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="not a readable workbook"):
+        import_catalogue(path, tmp_path / "out")

@@ -246,3 +246,12 @@ def test_a_tokenizer_without_mask_is_refused_by_name(tmp_path):
         load_tokenizer(tmp_path)
     with pytest.raises(ValueError, match="does not load"):
         load_tokenizer(tmp_path / "nothing")
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path):
+    """`tokenizers` raises a plain Exception."""
+    TOKENIZER.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"version": "1.0"', '"version": "q.0"'))
+    with pytest.raises(ValueError, match="does not load: Unknown tokenizer version"):
+        load_tokenizer(tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 import sys
 from dataclasses import replace
 
@@ -28,6 +29,7 @@ from scale.evaluation.index import (
     sample,
 )
 from scale.evaluation.index_update import update_index
+from scale.files import sha256
 
 
 @pytest.fixture
@@ -376,6 +378,29 @@ def test_an_index_killed_between_two_renames_opens(flat, tmp_path, changed):
     assert len(ProductIndex.open(tmp_path / "index")) == COUNT
     assert len(update_index(tmp_path / "index", changed[0])) == COUNT + 200
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_forged_files_with_fitting_checksums_are_refused(ivfpq, tmp_path):
+    """Sizes, offsets and places that faiss and Arrow would follow out of their memory."""
+    sizes = {
+        "vectors.faiss": (8, 2**40),  # the number of vectors
+        "ivfpq.faiss": (60, 2**40),  # the number of values of a vector
+        "ids.arrow": (None, 2**31 - 1),  # the first offset of an id
+    }
+    for name, (at, value) in sizes.items():
+        out = shutil.copytree(ivfpq.folder, tmp_path / name)
+        content = bytearray((out / name).read_bytes())
+        if at is None:
+            at = content.index(struct.pack("<3i", 0, 2, 4)) + 4
+            content[at : at + 4] = struct.pack("<i", value)
+        else:
+            content[at : at + 8] = struct.pack("<q", value)
+        (out / name).write_bytes(content)
+        facts = json.loads((out / "manifest.json").read_text())
+        facts["files"][name]["sha256"] = sha256(out / name)
+        (out / "manifest.json").write_text(json.dumps(facts))
+        with pytest.raises(StoreError):
+            ProductIndex.open(out)
 
 
 def test_another_manifest_is_refused(tmp_path):

@@ -217,7 +217,9 @@ def _role_of(name: str, values: list[Any], mapping: ColumnMapping) -> str:
     if LABEL.search(plain):
         return "labels"
     for modality in CONTINUOUS:
-        further = FURTHER.fullmatch(re.sub(r"\W", "_", name.casefold()))
+        # The time of the pattern grows with the fourth power of the length.
+        short = re.sub(r"\W", "_", name[:100].casefold())
+        further = FURTHER.fullmatch(short)
         base = plain_name(further[2]) if further else ""
         known = base in SYNONYMS[modality].split() and mapping.of(modality)
         if known and any(isinstance(v, dict) or _is_media(v, modality) for v in values):

@@ -2,7 +2,6 @@
 
 import datetime
 import itertools
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ def read(path: Path, options: Options) -> Rows:
         sheet = book.worksheets[0]
         rows = enumerate(sheet.iter_rows(values_only=True), start=1)
         header = next((row for _, row in rows if any(cell is not None for cell in row)), None)
-    except (zipfile.BadZipFile, KeyError, ValueError, IndexError, OSError) as error:
+    except Exception as error:  # openpyxl and its parsers raise many kinds for damaged files.
         raise ValueError(f"{path}: not a readable workbook: {error}") from error
     if header is None:
         raise ValueError(f"{path}: no header")
@@ -36,10 +35,18 @@ def read(path: Path, options: Options) -> Rows:
     facts = [f"sheet {sheet.title!r}", *notes]
     if len(book.worksheets) > 1:
         facts.append(f"{len(book.worksheets) - 1} other sheets are not read")
-    return Rows(_cells(rows, names), facts=facts)
+    return Rows(_cells(_reported(rows, path), names), facts=facts)
 
 
-def _cells(rows: Any, names: list[str]) -> Iterator[tuple[int, Row]]:
+def _reported(rows: Iterator[Any], path: Path) -> Iterator[Any]:
+    """Yield the rows. Raises ValueError if the sheet is damaged further on."""
+    try:
+        yield from rows
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable workbook: {error}") from error
+
+
+def _cells(rows: Iterator[Any], names: list[str]) -> Iterator[tuple[int, Row]]:
     for number, row in rows:
         if not all(is_absent(value) for value in row):
             values = [_to_value(value) for value in row[: len(names)]]
