@@ -3,6 +3,7 @@
 N products, P pieces of all strings, S distinct strings, E attributes and values of all tables.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from scale.config import CLIP_PREFIX, FeatureConfig
+from scale.config import CLIP_PREFIX, Config, FeatureConfig
 from scale.data.backbones import model_tokenizer
 from scale.data.product import View, printable
 from scale.data.tokenizer import count_ranges, encode_strings, plan_tables, select_columns
 from scale.modalities import DISCRETE
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 20_000
 """Products, evenly spaced, that `text_losses` measures."""
@@ -133,3 +136,12 @@ def text_losses(
         length = getattr(features, f"{m}_length")
         found.append(measure_text_loss(m, chosen, used, length, framed=not name))
     return [loss for loss in found if loss is not None]
+
+
+def warn_of_text_losses(
+    products: Sequence[View], config: Config, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Log the losses of the titles and tables that the model reads."""
+    for loss in text_losses(products, config.features, tokenizer):
+        if str(loss) and loss.modality in config.model.modalities:
+            log.warning("%s", loss)

@@ -18,7 +18,7 @@ from scale.data.normaliser import Normaliser
 from scale.data.product import summarise_problems, write_problems
 from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
-from scale.data.text_loss import text_losses
+from scale.data.text_loss import warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import locked
 from scale.losses.weighting import Weights
@@ -165,9 +165,7 @@ def _prepare(
     tokenizer = _tokenizer(config, source, run)
     config = fit_vocabulary(config, tokenizer)
     if rank() == 0 and isinstance(source, Catalogue):
-        for loss in text_losses(source.split("train").products, config.features, tokenizer):
-            if str(loss) and loss.modality in config.model.modalities:
-                log.warning("%s", loss)
+        warn_of_text_losses(source.split("train").products, config, tokenizer)
     normaliser = Normaliser.load(run.normaliser) if started else None
     if isinstance(source, ShardFolder):
         source.check(TokenSettings.of(config, tokenizer))

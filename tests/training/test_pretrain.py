@@ -1,6 +1,7 @@
 """Training end to end on the CPU: it learns, validates, and reports failures."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -355,3 +356,21 @@ def test_files_of_a_run_have_the_mode_of_the_umask(run_folder):
     files = [path for path in run_folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".safetensors" for path in files)
     assert {path.name: path.stat().st_mode for path in files} == {p.name: expected for p in files}
+
+
+def test_cut_titles_and_tables_are_said(small, small_catalogue, cache, tmp_path, caplog):
+    features = replace(small.features, text_length=5, table_length=8, table_columns=("size", "..."))
+    config = replace(small, features=features, train=replace(small.train, steps=1, eval_every=0),
+                     model=replace(small.model, text_length=5, table_length=8))  # fmt: skip
+    run = pretrain(config, small_catalogue, tmp_path / "run", cache=cache, progress=False)
+    assert "titles (100.0%) are longer than 5 word pieces and cut" in caplog.text
+    assert re.search(r"tables \(100.0%\) are longer than 8 .* pairs \(.*\): kind 24", caplog.text)
+    data = run.dataset(Catalogue.open(small_catalogue), cache=cache)
+    assert [name for name, _ in data.products[0].table] == ["size", "kind", "weight"]
+
+
+def test_an_empty_training_split_is_not_taken_for_missing_text(small, small_catalogue, tmp_path):
+    shop = Catalogue.open(small_catalogue)
+    shop = replace(shop, products=tuple(replace(p, split="test") for p in shop))
+    with pytest.raises(ValueError, match="the split train is empty"):
+        pretrain(small, shop, tmp_path / "run", progress=False)

@@ -54,6 +54,7 @@ from scale.data.shards.format import (
     metadata_name,
     read_metadata,
 )
+from scale.data.text_loss import warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import apply_umask, replacing, write_whole
 from scale.modalities import INDEX, MODALITIES
@@ -418,6 +419,7 @@ def _begin(
             raise ShardsError(f"{out} is not empty and contains no shards: choose another folder")
         train = catalogue.split("train").products
         make_tokenizer(train, config.features).save_pretrained(folder)
+        warn_of_text_losses(train, config, load_tokenizer(folder))
     tokenizer = load_tokenizer(folder)
     settings = TokenSettings.of(config, tokenizer)
     source = _source(catalogue)
