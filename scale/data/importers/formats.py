@@ -12,7 +12,6 @@ from pathlib import Path
 
 from scale.data.importers.media import suffix_of
 from scale.data.importers.rows import Options, Rows
-from scale.data.media import describe_foreign
 
 FORMATS = (
     "m5product", "shopify", "woocommerce", "magento", "merchant", "bmecat", "flipkart", "hm",
@@ -134,6 +133,9 @@ def open_source(
 
 def detect_format(path: Path) -> str:
     """Return the name of the first format that fits. Raises ValueError if none does."""
+    # Imported here: Pillow is slow, and --help needs this module.
+    from scale.data.media import describe_foreign
+
     foreign = describe_foreign(path, tables=True) if path.is_file() else None
     if foreign is not None:
         raise ValueError(f"{path}: {foreign}")
