@@ -125,7 +125,7 @@ def test_search_by_words_and_by_picture(run_folder, small_catalogue, capsys):
 def test_search_writes_json_and_safe_csv(run_folder, tmp_path, capsys):
     records = [
         {"id": "a", "title": "=HYPERLINK(1)", "category": "@x", "table": [["price", "3 €"]]},
-        {"id": "-b", "title": "\x1b[2J red", "price": 7},
+        {"id": "-b", "title": "\u202e red", "price": 7},
     ]
     (tmp_path / "products.jsonl").write_text("\n".join(map(json.dumps, records)))
     common = ["search", "green", "thing", "--run", str(run_folder), "--in", str(tmp_path)]
@@ -136,8 +136,8 @@ def test_search_writes_json_and_safe_csv(run_folder, tmp_path, capsys):
     path = tmp_path / "found.csv"
     assert cli.main([*common, "--csv", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "\x1b" not in printed
-    assert "\\x1b[2J red" in printed
+    assert "\u202e" not in printed
+    assert "\\u202e red" in printed
     rows = {row["id"]: row for row in csv.DictReader(path.open())}
     assert (rows["a"]["title"], rows["a"]["category"]) == ("'=HYPERLINK(1)", "'@x")
     assert rows["'-b"]["category"] == ""
