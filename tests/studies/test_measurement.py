@@ -251,7 +251,7 @@ def test_unusable_study_data_raise(bench, small_catalogue, monkeypatch):
     whole = Catalogue.open(small_catalogue)
     for split, message in (
         ("train", r"30 products to train on and 0 held out \(test\)"),
-        ("val", "no title"),
+        ("val", "the split train is empty"),
     ):
         products = [p for p in whole.products if p.split == split]
         left = replace(whole, products=tuple(products))
