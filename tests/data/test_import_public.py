@@ -256,3 +256,17 @@ def test_other_folders_are_refused(tmp_path, name):
         (tmp_path / "notes.txt").write_text("no table")
     with pytest.raises(ValueError, match="no known format"):
         detect_format(tmp_path)
+
+
+def test_the_only_table_of_a_folder_is_read_with_its_media(tmp_path):
+    """Pictures in a subfolder beside a table are no class folders: its titles would be lost."""
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pictures/a.png")
+    (tmp_path / "shop.csv").write_text("id,title,image\n1,Red mug,pictures/a.png\n")
+    assert detect_format(tmp_path) == "csv"
+    (product,) = scale.open(tmp_path).products
+    assert product.text == "Red mug"
+    assert product.image == tmp_path / "pictures/a.png"
+    (tmp_path / "other.csv").write_text("id\n2\n")
+    with pytest.raises(ValueError, match=r"several tables; name one: other\.csv, shop\.csv"):
+        detect_format(tmp_path)

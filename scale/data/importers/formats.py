@@ -20,6 +20,8 @@ FORMATS = (
 )  # fmt: skip
 """In the order of detection."""
 HEAD = 1 << 16
+TABLES = (".csv", ".tsv", ".xlsx", ".jsonl", ".jsonl.gz", ".json.gz", ".parquet", ".xml")
+"""Ends of the names of tables that may lie beside their media in a folder."""
 
 
 @dataclass
@@ -33,6 +35,11 @@ class Probe:
     """First characters of a text."""
     names: frozenset[str] = field(default_factory=frozenset)
     """Columns or keys of the first record, in lower case."""
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables in a folder, sorted."""
+        return sorted(f for f in self.files if f.lower().endswith(TABLES) and f[0] != ".")
 
     @cached_property
     def files(self) -> frozenset[str]:
@@ -121,18 +128,29 @@ def open_source(
     """
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
+    table = path
     if format_name is None:
-        format_name = detect_format(path)
+        format_name, table = _detect(path)
     if format_name not in FORMATS:
         raise ValueError(f"unknown format {format_name!r}; known: {', '.join(FORMATS)}")
-    rows = _module(format_name).read(path, options or Options())
+    rows = _module(format_name).read(table, options or Options())
+    if table != path:
+        rows.facts.insert(0, f"the table {table.name} of the folder")
     if rows.media is None:
         rows.media = path if path.is_dir() else path.parent
     return format_name, rows
 
 
 def detect_format(path: Path) -> str:
-    """Return the name of the first format that fits. Raises ValueError if none does."""
+    """Return the name of the first format that fits. Raises ValueError if none does.
+
+    A folder of no format with one table is read as that table.
+    """
+    return _detect(path)[0]
+
+
+def _detect(path: Path) -> tuple[str, Path]:
+    """Return the format, and the file or folder to read."""
     # Imported here: Pillow is slow, and --help needs this module.
     from scale.data.media import describe_foreign
 
@@ -141,10 +159,14 @@ def detect_format(path: Path) -> str:
         raise ValueError(f"{path}: {foreign}")
     found = probe(path)
     name = next((name for name in FORMATS if _module(name).matches(found)), None)
-    if name is None:
-        known = ", ".join(FORMATS)
-        raise ValueError(f"{path}: no known format; choose one with --format: {known}")
-    return name
+    if name is not None:
+        return name, path
+    if len(found.tables) > 1:
+        raise ValueError(f"{path}: several tables; name one: {', '.join(found.tables)}")
+    if found.tables:
+        return _detect(path / found.tables[0])
+    known = ", ".join(FORMATS)
+    raise ValueError(f"{path}: no known format; choose one with --format: {known}")
 
 
 def _module(name: str):

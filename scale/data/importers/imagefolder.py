@@ -18,10 +18,12 @@ DEPTH = 3
 
 
 def matches(probe: Probe) -> bool:
-    """Return whether a folder has metadata, or holds media only in its subfolders."""
+    """Return whether a folder has metadata, or media in its subfolders and no other table."""
     if probe.kind != "folder":
         return False
-    return bool(_metadata(probe.path)) or next(_media_files(probe.path), None) is not None
+    if _metadata(probe.path):
+        return True
+    return not probe.tables and next(_media_files(probe.path), None) is not None
 
 
 def read(path: Path, options: Options) -> Rows:
