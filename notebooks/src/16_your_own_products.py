@@ -134,8 +134,9 @@ written = Path("my_shop/products.jsonl").read_text(encoding="utf-8").splitlines(
 assert [json.loads(line) for line in written] == records
 
 # %% [markdown]
-# Both wrote the same records. For a CSV file from a Chinese Excel, use `--encoding gb18030`; for semicolons between
-# the cells, `--delimiter ";"`; for clips and sounds, columns `video` and `audio`, with files in the same folder.
+# Both wrote the same records. Encoding and delimiter are detected and printed, and `--encoding gb18030` or
+# `--delimiter ";"` overrides them. Clips and sounds are columns `video` and `audio`, with files in the same folder. Exports
+# of shops and public data sets need no `--columns`: docs/importing.md lists the formats.
 #
 # ## Its problems
 #
