@@ -6,13 +6,14 @@ N products, T products of split train, M modalities (five), P pairs (ten), D wid
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scale.config import Config
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
@@ -157,7 +158,7 @@ def _agreement(
         path = run.folder.agreement if own == data.fingerprint else None
         if path is None or not path.is_file():
             log.info("products of the split train are judged by cross-fitting, which takes time")
-        found = cross_fit_agreement(part, run.config, path, progress=progress)
+        found = cross_fit_agreement(part, _settings(run.config), path, progress=progress)
         row_of = {id: row for row, id in zip(train.tolist(), part.ids, strict=True)}
         rows = [row_of[id] for id in found.ids]
         r_NP[rows], judged_N[rows] = found.r_NP, "cross-fitted"
@@ -181,7 +182,7 @@ def _owners(
     model = run.model
     if len(train) > 1:
         clean = trainable(data.subset(train), run.config)
-        config = judge_config(run.config, len(clean), 0, 0)
+        config = judge_config(_settings(run.config), len(clean), 0, 0)
         model = train_judge(clean, np.arange(len(clean)), config)
     device = next(model.parameters()).device
     pooled = embed_dataset(model, data, 256, device=device, progress=False)
@@ -195,6 +196,19 @@ def _owners(
         best = int(mean_N.argmax())
         found.append(best if np.isfinite(mean_N[best]) else -1)
     return np.array(found, np.int64)
+
+
+def _settings(config: Config) -> Config:
+    """Return the settings of the cross-fitting: those of the run, with trained judges.
+
+    Of few wrong contents, the closed form of projections finds fewer (docs/findings.md). A run with
+    weights by agreement has its judges' result already.
+    """
+    loss = config.loss
+    if loss.weight_by == "agreement" or config.model.pooling != "projection":
+        return config
+    steps = loss.agreement_steps or max(1, config.train.steps // 4)
+    return replace(config, loss=replace(loss, agreement_steps=steps))
 
 
 def _frame(
