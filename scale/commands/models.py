@@ -110,7 +110,6 @@ class Evaluate:
     def run(self) -> None:
         """Measure, write the files and print the main numbers."""
         import scale
-        from scale.evaluation.report import write_csv, write_json
         from scale.inference.evaluate import evaluate_run, headline
         from scale.viz.writing import draw_run
 
@@ -125,19 +124,13 @@ class Evaluate:
         target = run.folder.results
         if self.features != "encoder":
             target = target.with_name(f"results-{self.features}.json")
-        targets = [target, *([self.json] if self.json else [])]
-        for path in targets:
-            write_json(path, results)
-        write_csv(target.with_suffix(".csv"), results)
-        print(headline(results))
-        print("written: " + ", ".join(str(path) for path in targets))
+        self._write(results, target, headline(results))
         if self.figures and self.features == "encoder":
             paths = draw_run(run, run.dataset(catalogue, self.split), results, self.lang, self.seed)
             print(f"written: {len(paths)} figures in {run.folder.figures}")
 
     def _evaluate_lists(self) -> None:
         import scale
-        from scale.evaluation.report import write_csv, write_json
         from scale.inference.list_retrieval import evaluate_lists, list_headline
 
         if self.queries is None or self.gallery is None:
@@ -151,11 +144,17 @@ class Evaluate:
         )  # fmt: skip
         suffix = "" if self.features == "encoder" else f"-{self.features}"
         target = run.folder.results.with_name(f"results-lists{suffix}.json")
+        self._write(results, target, list_headline(results))
+
+    def _write(self, results: dict, target: Path, summary: str) -> None:
+        """Write the results to the run folder and to `json`; print the summary and the paths."""
+        from scale.evaluation.report import write_csv, write_json
+
         targets = [target, *([self.json] if self.json else [])]
         for path in targets:
             write_json(path, results)
         write_csv(target.with_suffix(".csv"), results)
-        print(list_headline(results))
+        print(summary)
         print("written: " + ", ".join(str(path) for path in targets))
 
 
