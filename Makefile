@@ -3,8 +3,11 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
+NBVAL := -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 240 \
+	--nbval-sanitize-with notebooks/sanitize.cfg
 
-.PHONY: demo test test-fast test-quick test-notebooks test-browser notebooks api lab lint clean
+.PHONY: demo test test-fast test-quick test-notebooks test-notebooks-zh test-browser notebooks notebooks-zh \
+	api lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
@@ -28,8 +31,12 @@ test-fast: $(STAMP) lint
 # whether they appear depends on the speed of the machine.
 test-notebooks: $(STAMP)
 	$(BIN)/scale demo
-	TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks -n 2 --dist loadfile --nbval --nbval-current-env \
-		--nbval-cell-timeout 240 --nbval-sanitize-with notebooks/sanitize.cfg
+	TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks --ignore notebooks/zh $(NBVAL)
+
+# The Chinese edition has the same code: once a week, and before a release.
+test-notebooks-zh: $(STAMP)
+	$(BIN)/scale demo
+	SCALE_LANG=zh TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks/zh $(NBVAL)
 
 # The explorers in JupyterLab and in Voilà. Needs Debian's chromium and fonts-noto-cjk; screenshots are
 # written to build/browser.
@@ -40,6 +47,10 @@ test-browser: $(STAMP)
 # Execute notebooks/src; ONLY="09 13" selects some.
 notebooks: $(STAMP)
 	$(BIN)/python tools/notebooks.py $(ONLY)
+
+# The Chinese edition, from notebooks/src/zh; `tools/notebooks.py --translate 09` creates or updates its texts.
+notebooks-zh: $(STAMP)
+	$(BIN)/python tools/notebooks.py --lang zh $(ONLY)
 
 # docs/api.md, from the docstrings.
 api: $(STAMP)

@@ -5,12 +5,15 @@
     scale.plot.losses(run).savefig("losses.png")
 
 The public names of `scale.viz` are available here too, e.g. `scale.plot.product_card`. Every
-function takes `lang`, "en" or "zh". Inside `with scale.plot.use_style("slides"):` figures are drawn
+function takes `lang`, "en" or "zh"; its default is the environment variable SCALE_LANG, else "en".
+Inside `with scale.plot.use_style("slides"):` figures are drawn
 for a projector, with "dark" for a dark page. `scale figures` writes figures with captions.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from scale.viz.words import LANG
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,28 +41,28 @@ def __getattr__(name: str) -> Any:
     return getattr(viz, name)
 
 
-def product(product: "Product", lang: "Language" = "en") -> "Figure":
+def product(product: "Product", lang: "Language" = LANG) -> "Figure":
     """Plot all modalities of a product on one page."""
     from scale.viz.products import product_card
 
     return product_card(product, lang)
 
 
-def products(products: "Sequence[Product]", columns: int = 8, lang: "Language" = "en") -> "Figure":
+def products(products: "Sequence[Product]", columns: int = 8, lang: "Language" = LANG) -> "Figure":
     """Plot thumbnails of products, with their titles and modalities."""
     from scale.viz.products import contact_sheet
 
     return contact_sheet(products, columns, lang)
 
 
-def catalogue(catalogue: "Catalogue", lang: "Language" = "en") -> "Figure":
+def catalogue(catalogue: "Catalogue", lang: "Language" = LANG) -> "Figure":
     """Plot a summary of a catalogue: modalities, categories, lengths, duplicates and problems."""
     from scale.viz.catalogue import inspect_figure
 
     return inspect_figure(catalogue.summary(progress=False), lang)
 
 
-def scores(scores: "Scores", row: int = 0, lang: "Language" = "en") -> "Figure":
+def scores(scores: "Scores", row: int = 0, lang: "Language" = LANG) -> "Figure":
     """Plot S, softmax(S) and S' of one product as heat maps.
 
     Args:
@@ -76,14 +79,14 @@ def scores(scores: "Scores", row: int = 0, lang: "Language" = "en") -> "Figure":
     return score_matrices(cosine_MM, softmax_MM, weighted_MM, softmax_MM.diagonal() > 0, lang)
 
 
-def scores_over_time(run: "TrainedRun", lang: "Language" = "en") -> "Figure":
+def scores_over_time(run: "TrainedRun", lang: "Language" = LANG) -> "Figure":
     """Plot the mean S' during training. Raises ValueError if the run logged no scores."""
     from scale.viz.scores import draw_scores_over_time
 
     return draw_scores_over_time(run, lang)
 
 
-def losses(run: "TrainedRun", lang: "Language" = "en") -> "Figure":
+def losses(run: "TrainedRun", lang: "Language" = LANG) -> "Figure":
     """Plot everything a run logged over its steps. Raises ValueError if it logged nothing."""
     from scale.viz.training import draw_losses
 
@@ -99,7 +102,7 @@ def search(
     split: str = "test",
     rows: int = 6,
     seed: int = 0,
-    lang: "Language" = "en",
+    lang: "Language" = LANG,
 ) -> "Figure":
     """Plot random queries with their five nearest products.
 
@@ -115,7 +118,7 @@ def search(
 
 
 def retrieval(
-    results: "pd.DataFrame | Mapping[str, Any]", metric: str = "mAP@1", lang: "Language" = "en"
+    results: "pd.DataFrame | Mapping[str, Any]", metric: str = "mAP@1", lang: "Language" = LANG
 ) -> "Figure":
     """Plot category retrieval by query subset, with intervals, untrained model and chance.
 
@@ -130,7 +133,7 @@ def retrieval(
 
 
 def directions(
-    results: "pd.DataFrame | Mapping[str, Any]", metric: str = "Recall@10", lang: "Language" = "en"
+    results: "pd.DataFrame | Mapping[str, Any]", metric: str = "Recall@10", lang: "Language" = LANG
 ) -> "Figure":
     """Plot instance retrieval from each modality to each other one.
 
@@ -147,7 +150,7 @@ def embeddings(
     *,
     neighbours: int = 15,
     seed: int = 0,
-    lang: "Language" = "en",
+    lang: "Language" = LANG,
 ) -> "Figure":
     """Plot embeddings as a two-dimensional UMAP, coloured by group.
 

@@ -263,14 +263,14 @@ class Run(TrainedRun):
         self,
         catalogue: Catalogue | str | PathLike,
         split: str | None = "test",
-        lang: str = "en",
+        lang: str | None = None,
     ) -> Any:
         """Show the interactive panels in a notebook: scores, masking, embedding space, training.
 
         Args:
             catalogue: the products to show.
             split: `train`, `val`, `test`, or None for all products.
-            lang: language of the labels, `en` or `zh`.
+            lang: language of the labels, `en` or `zh`; by default that of SCALE_LANG, else English.
 
         Returns:
             A widget with a tab per panel.

@@ -5,6 +5,7 @@ stored, and that nbval fails on a changed number.
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import nbformat
 import pytest
 
 from scale.viz.registry import FIGURES
+from tools import notebooks
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
+CHINESE = [path for path in SOURCES if notebooks.translation_file(path).exists()]
 MOST_LINES, MOST_BYTES = 15, 1_500_000
 SHOWS = re.compile(
     r"^(print|display)\(|^(?!setup|torch\.testing|np\.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$"
@@ -163,6 +166,79 @@ def test_imports_few_names_of_the_package(path):
         if isinstance(node, ast.Import)
         for alias in node.names
     )
+
+
+@pytest.mark.parametrize("path", CHINESE, ids=lambda path: path.stem)
+def test_chinese_edition_is_up_to_date(path):
+    """Its text has no TODO and no missing or stale block; its code is that of the English source.
+
+    Only its own target executes it (`make test-notebooks-zh`), so its outputs are checked here.
+    """
+    source = notebooks.read_chinese(path)
+    made = FOLDER / "zh" / f"{path.stem}.ipynb"
+    assert made.exists(), f"make notebooks-zh ONLY={path.stem[:2]}"
+    assert [(c.cell_type, c.source) for c in read(made).cells] == [
+        (c.cell_type, c.source) for c in source.cells
+    ], f"make notebooks-zh ONLY={path.stem[:2]}"
+    test_cells_were_run_in_order_and_have_outputs(made)
+    test_outputs_are_clean(made)
+    for target in re.findall(r"\]\(([^)#\s]+)", prose(made)):
+        assert target.startswith("http") or (made.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", CHINESE, ids=lambda path: path.stem)
+def test_chinese_text_keeps_code_formulas_and_links(path):
+    """A translation may reorder words, but loses no command, link, displayed formula or heading."""
+    parts = re.compile(
+        r"^```.*?^```$|\]\([^)\s]+\)|\$\$.*?\$\$|^#+ |^\d+\. |^- |</?details>", re.M | re.S
+    )
+    english = notebooks.english_blocks(notebooks.read_source(path))
+    chinese = notebooks.read_blocks(notebooks.translation_file(path).read_text(encoding="utf-8"))
+    for block, translation in zip(english, chinese, strict=True):
+        kept = sorted(parts.findall(translation.text))
+        assert kept == sorted(parts.findall(block.text)), f"cell {block.place:03d}"
+        words = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "", translation.text, flags=re.S)
+        half = re.findall(r"[一-鿿][,;:?!.](?!\w)", words)
+        assert not half, f"cell {block.place:03d}: half-width punctuation {half}"
+        close = re.findall(r"[一-鿿][A-Za-z0-9]|[A-Za-z0-9][一-鿿]", words)
+        assert not close, f"cell {block.place:03d}: no blank between Chinese and Latin: {close}"
+
+
+def test_changed_english_text_makes_its_translation_stale():
+    """The block of a changed cell is to be translated again; all others keep their text."""
+
+    def english(*texts):
+        cells = [nbformat.v4.new_markdown_cell(text) for text in texts]
+        return notebooks.english_blocks(nbformat.v4.new_notebook(cells=cells))
+
+    first = notebooks.update_blocks(english("a", "b", "c"), [])
+    assert [block.text for block in first] == ["TODO\n\na", "TODO\n\nb", "TODO\n\nc"]
+    text = "\n".join(map(str, first)).replace("TODO\n\n", "译")
+    done = notebooks.read_blocks(text)
+    assert notebooks.update_blocks(english("a", "b", "c"), done) == done
+    again = notebooks.update_blocks(english("c", "new", "a", "b changed"), done)
+    assert [block.text for block in again if block.text in ("译a", "译c")] == ["译c", "译a"]
+    assert again[1].text.startswith("TODO\n\nnew")
+    assert again[3].text == "TODO\n\nb changed\n\nBEFORE\n\n译b"
+    assert [block.place for block in again] == [0, 1, 2, 3]
+
+
+def test_figures_follow_the_language_of_the_edition():
+    """SCALE_LANG=zh changes the default of every figure; an explicit `lang` is kept."""
+    script = (
+        "from scale.viz import words\n"
+        "print(words.label('text'), words.label('text', 'en'), words.LANG)\n"
+        "import inspect, scale\n"
+        "print(inspect.signature(scale.plot.scores).parameters['lang'].default)\n"
+    )
+    for lang, shown in (("zh", "文本 text zh\nzh\n"), ("en", "text text en\nen\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            encoding="utf-8",
+            env=os.environ | {"SCALE_LANG": lang, "PYTHONUTF8": "1"},
+        )
+        assert done.stdout == shown, done.stderr
 
 
 def test_sanitising_file_is_ascii():

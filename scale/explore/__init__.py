@@ -29,7 +29,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str = "en") -> Any:
+def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str | None = None) -> Any:
     """Return all panels of a run as the tabs of one widget (`page.ExplorerPage`).
 
     A tab is built when it is first selected.
@@ -38,11 +38,12 @@ def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str = "e
         run: a `TrainedRun` or the path of a run folder.
         catalogue: a `Catalogue` or the path of a catalogue folder.
         split: shown products: `train`, `val`, `test`, or None for all.
-        lang: language of the labels, `en` or `zh`.
+        lang: language of the labels, `en` or `zh`; by default that of SCALE_LANG, else English.
 
     Raises:
         ImportError: ipywidgets, anywidget or jupyter-scatter is missing.
     """
     from scale.explore.page import ExplorerPage
+    from scale.viz.words import LANG
 
-    return ExplorerPage(run, catalogue, split, lang)
+    return ExplorerPage(run, catalogue, split, lang or LANG)

@@ -30,7 +30,7 @@ from scale.explore.source import ExplorerSource, picture_uri
 from scale.files import escape_formula, replacing
 from scale.modalities import INDEX, MODALITIES
 from scale.viz.embeddings import embedding_map, embedding_maps
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 MODEL_NAMES = {"best": "trained", "untrained": "untrained"}
 KIND_NAMES = {"product": "xe_kind_product", "each": "xe_kind_each"} | {m: m for m in MODALITIES}
@@ -208,7 +208,7 @@ def _selection_row(source: ExplorerSource, row: int, lang: Language) -> str:
 
 
 def write_csv(
-    source: ExplorerSource, rows: Sequence[int], path: Path, lang: Language = "en"
+    source: ExplorerSource, rows: Sequence[int], path: Path, lang: Language = LANG
 ) -> None:
     """Write id, title, category and modalities (joined by +) of the products, atomically.
 

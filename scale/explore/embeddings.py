@@ -32,7 +32,7 @@ from scale.explore.point_map import HEIGHT, PointMap
 from scale.explore.projections import Grouping, MapView, Point, Projections
 from scale.explore.source import ExplorerSource
 from scale.inference.search import embed_query
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 SIDE_BY_SIDE = 390
 """Height of each of two maps in pixels."""
@@ -43,7 +43,7 @@ NEAREST = 10
 
 
 def search_by_meaning(
-    source: ExplorerSource, words: str, lang: Language = "en"
+    source: ExplorerSource, words: str, lang: Language = LANG
 ) -> tuple[list[int], list[float]]:
     """Return rows and cosines of the products nearest to the words, embedded as a title.
 
@@ -74,7 +74,7 @@ class EmbeddingExplorer(Panel):
     def __init__(
         self,
         source: ExplorerSource,
-        lang: Language = "en",
+        lang: Language = LANG,
         kind: str = "product",
         colour: str = "category",
         projection: str = "umap",

@@ -34,7 +34,7 @@ from scale.studies.masked_probe import MaskedPrediction, draw_groups, mask_group
 from scale.viz.illustrations.masked_words import top_predictions
 from scale.viz.illustrations.masking import mask_audio, mask_image, mask_video
 from scale.viz.products import product_card
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 AROUND = 3
 """Word pieces shown before and after a masked one."""
@@ -48,7 +48,7 @@ MODEL_NAMES = {"best": "xm_best", "untrained": "untrained"}
 
 
 def answer_lines(
-    prediction: MaskedPrediction, data: ProductDataset, lang: Language = "en"
+    prediction: MaskedPrediction, data: ProductDataset, lang: Language = LANG
 ) -> list[str]:
     """Return the loss by context and baseline, and probability and rank of each masked piece."""
     lines = [
@@ -64,7 +64,7 @@ def answer_lines(
 
 
 def answer_figure(
-    prediction: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language = "en"
+    prediction: MaskedPrediction, data: ProductDataset, beside: bool, lang: Language = LANG
 ) -> Figure:
     """Draw the predictions with the chosen modalities, with none, and the training mean.
 
@@ -123,7 +123,7 @@ class MaskingExplorer(Panel):
         source: ExplorerSource,
         product: str | None = None,
         task: str = "MLM",
-        lang: Language = "en",
+        lang: Language = LANG,
     ) -> None:
         super().__init__(lang)
         require(task in TASKS, f"unknown task {task!r}; known: {', '.join(TASKS)}")

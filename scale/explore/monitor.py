@@ -24,7 +24,7 @@ from scale.training.health_checks import HealthIssue, check_health
 from scale.training.run_log import Progress, RunLog
 from scale.viz.theme import is_light, use_style
 from scale.viz.training import LOSS, VALIDATION, key_name, training_figure, value_at
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 FRAMES = 40
 """Steps shown in a whole replay."""
@@ -45,7 +45,7 @@ class TrainingMonitor(Panel):
     def __init__(
         self,
         run_folder: Path | str,
-        lang: Language = "en",
+        lang: Language = LANG,
         every: float = 1.0,
         live: bool = True,
         process: BackgroundRun | None = None,

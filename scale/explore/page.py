@@ -15,7 +15,7 @@ from scale.explore.panel import USER_ERRORS, ClickableHtml
 from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
 from scale.training.run import TrainedRun
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 PANELS = ("scores", "masking", "embeddings", "training")
 """Names in the order of the tabs; `xp_<name>` is the label of the title."""
@@ -33,7 +33,7 @@ class ExplorerPage(ipywidgets.Tab):
         run: TrainedRun | Path | str,
         catalogue: Catalogue | Path | str,
         split: str | None = "test",
-        lang: Language = "en",
+        lang: Language = LANG,
     ) -> None:
         source = cache(lambda: ExplorerSource.open(run, catalogue, split))
         folder = run.folder.folder if isinstance(run, TrainedRun) else run

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from scale.explore.markup import error_html, figure_png
 from scale.explore.source import ExplorerSource
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class Panel(ipywidgets.VBox):
     `self.changed`, and call `start`.
     """
 
-    def __init__(self, lang: Language = "en") -> None:
+    def __init__(self, lang: Language = LANG) -> None:
         super().__init__()
         self.lang: Language = lang
         self.changed = Throttle(self._update)

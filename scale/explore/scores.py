@@ -37,7 +37,7 @@ from scale.studies.single_product import (
 from scale.training.cross_fit import pair_percentiles, read_agreement
 from scale.training.logging import read_score_means
 from scale.viz.scores import score_matrices
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 PERCENT = tuple(round(0.05 * k, 2) for k in range(1, 21))
 STRENGTHS: dict[str, tuple[float, ...]] = {
@@ -196,7 +196,7 @@ class ScoreExplorer(Panel):
         self,
         source: ExplorerSource,
         product: str | None = None,
-        lang: Language = "en",
+        lang: Language = LANG,
         seed: int = 0,
     ) -> None:
         """

@@ -26,7 +26,7 @@ from scale.model.scale import ScaleModel
 from scale.studies.single_product import with_policy
 from scale.training.run import TrainedRun
 from scale.viz import tiles
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class ExplorerSource:
         return cache(lambda row: picture_uri(self.product(row)))
 
     def card(
-        self, row: int, fact: str = "", hit: bool = False, pick: bool = False, lang: Language = "en"
+        self, row: int, fact: str = "", hit: bool = False, pick: bool = False, lang: Language = LANG
     ) -> str:
         """Return a product as a small HTML card: picture, title, category and a fact (HTML).
 

@@ -24,7 +24,7 @@ from scale.viz.theme import (
     strip,
     tint,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 NAMED = 50
 """Up to this number of categories are drawn as named bars; more as a curve."""
@@ -39,7 +39,7 @@ LENGTHS = {
 
 
 @drawn
-def long_tail(categories: Mapping[str, int], lang: Language = "en") -> Figure:
+def long_tail(categories: Mapping[str, int], lang: Language = LANG) -> Figure:
     """Draw products by category, largest first: named bars, or a curve for over 50 categories.
 
     The darker bars (the filled area) are the fewest categories that contain half of all products.
@@ -121,7 +121,7 @@ def _length_histograms(
 
 
 @drawn
-def inspect_figure(inspection: CatalogueSummary, lang: Language = "en") -> Figure:
+def inspect_figure(inspection: CatalogueSummary, lang: Language = LANG) -> Figure:
     """Draw a summary page: combinations, long tail, lengths, duplicates and problems."""
     categories = inspection.categories
     named = len(categories) if len(categories) <= NAMED else 24
@@ -195,7 +195,7 @@ Combination = tuple[str, ...]
 
 @drawn
 def combination_picture(
-    combinations: Mapping[Combination, int], lang: Language = "en", most: int = 15
+    combinations: Mapping[Combination, int], lang: Language = LANG, most: int = 15
 ) -> Figure:
     """Draw the number of products by set of modalities (an UpSet plot).
 

@@ -30,7 +30,7 @@ from scale.viz.theme import (
     text_on,
     unit,
 )
-from scale.viz.words import Language, label, term
+from scale.viz.words import LANG, Language, label, term
 
 Colour = str | tuple[float, ...]
 MARKERS = "osD^vP"
@@ -264,7 +264,7 @@ def series_styles(names: Sequence[str]) -> list[dict]:
     ]
 
 
-def factor_name(factors: Mapping[str, Factor], shown: Sequence[str], lang: Language = "en") -> str:
+def factor_name(factors: Mapping[str, Factor], shown: Sequence[str], lang: Language = LANG) -> str:
     """Return the factors of a cell in words; numbers are preceded by the name of the factor."""
     values = [(name, factors[name]) for name in shown]
     parts = [term(v, lang) if isinstance(v, str) else f"{term(n, lang)} = {v}" for n, v in values]

@@ -36,7 +36,7 @@ from scale.viz.theme import (
     shade,
     strip,
 )
-from scale.viz.words import LABELS, Language, label
+from scale.viz.words import LABELS, LANG, Language, label
 
 LEAST = 5
 """Fewest embeddings that UMAP can map."""
@@ -80,7 +80,7 @@ def embedding_map(
     coordinates_N2: ArrayLike,
     colour_by: Sequence[str | int | None],
     names: Sequence[str] | None = None,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw points in the plane, coloured by group.
 
@@ -107,7 +107,7 @@ def embedding_map(
 
 @drawn
 def embedding_maps(
-    maps: Mapping[str, tuple[ArrayLike, Sequence[str | None]]], lang: Language = "en"
+    maps: Mapping[str, tuple[ArrayLike, Sequence[str | None]]], lang: Language = LANG
 ) -> Figure:
     """Draw maps side by side; a group has the same colour on all of them.
 

@@ -25,7 +25,7 @@ from scale.viz import tiles, typeset
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, new_figure, shade, tint
 from scale.viz.tiles import DECIBELS, Box, log_mel
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 MARGIN, WIDTH, CAPTION = 20.0, 720.0, 11.0
 INNER = WIDTH - 2 * MARGIN
@@ -52,7 +52,7 @@ CROWD = (10, 6)
 
 
 @drawn
-def noise_sheet(product: Product, other: Product, lang: Language = "en", seed: int = 0) -> Figure:
+def noise_sheet(product: Product, other: Product, lang: Language = LANG, seed: int = 0) -> Figure:
     """Draw `product` clean and under each kind of noise, and its mismatch with `other`.
 
     Noise is added to images of 160 pixels and frames of 64; missing and undecodable modalities are
@@ -255,7 +255,7 @@ def draw_noise(sources: Sources, lang: Language) -> Figure:
 
 @drawn
 def agreement_histogram(
-    agreement_N: np.ndarray, right_N: np.ndarray, lang: Language = "en"
+    agreement_N: np.ndarray, right_N: np.ndarray, lang: Language = LANG
 ) -> Figure:
     """Draw the agreement of right and of wrong contents, and the estimated probability of a right
     one (`training.cross_fit.right_probability`), which does not use the truth.

@@ -17,14 +17,14 @@ from scale.viz import tiles, typeset
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import MODALITY_COLOURS, drawn, points, shade, tint
 from scale.viz.tiles import Box
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 MARGIN = 20.0
 
 
 @drawn
 def product_card(
-    product: Product, lang: Language = "en", frames: int = 8, seconds: float = 12.0
+    product: Product, lang: Language = LANG, frames: int = 8, seconds: float = 12.0
 ) -> Figure:
     """Draw all five modalities of a product on one page.
 
@@ -73,7 +73,7 @@ def _heading(axes: Axes, product: Product, width: float, lang: Language) -> None
 
 
 @drawn
-def contact_sheet(products: Sequence[Product], columns: int = 8, lang: Language = "en") -> Figure:
+def contact_sheet(products: Sequence[Product], columns: int = 8, lang: Language = LANG) -> Figure:
     """Draw thumbnails of products, each with its title and its modalities."""
     side, gap, caption = 78.0, 10.0, 42.0
     rows = -(-len(products) // columns)
@@ -119,7 +119,7 @@ def thumbnail(
     axes: Axes,
     product: View,
     box: Box,
-    lang: Language = "en",
+    lang: Language = LANG,
     subset: tuple[str, ...] = ("image", "video", "text", "table", "audio"),
     text_size: float = 6.5,
 ) -> None:
@@ -181,7 +181,7 @@ def generator_sheet(
     originals: Sequence[np.ndarray],
     rebuilt: Sequence[np.ndarray],
     generated: Sequence[Sequence[np.ndarray]],
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw a row per product: title, image, its reconstruction from the codebook, generated images.
 

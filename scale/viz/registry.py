@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from scale.config import require
-from scale.viz.words import Language
+from scale.viz.words import LANG, Language
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,7 +156,7 @@ def figure(name: str) -> Callable[[Drawing], Drawing]:
     return register
 
 
-def draw(name: str, sources: "Sources", lang: Language = "en") -> "Figure":
+def draw(name: str, sources: "Sources", lang: Language = LANG) -> "Figure":
     """Return a figure by name. Raises ValueError for an unknown name and for missing sources."""
     require_known([name])
     import_module(f"scale.viz.{FIGURES[name]}")

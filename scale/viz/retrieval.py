@@ -37,7 +37,7 @@ from scale.viz.theme import (
     shade,
 )
 from scale.viz.tiles import Box
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 Estimates = Mapping[str, Mapping[str, float]]
 Tree = Mapping[str, Mapping[str, Estimates]]
@@ -58,7 +58,7 @@ def retrieval_sheet(
     queries: Sequence[Product],
     results: Sequence[Sequence[tuple[Product, float]]],
     hits: Sequence[Sequence[bool]],
-    lang: Language = "en",
+    lang: Language = LANG,
     query_subset: Sequence[str] = QUERY_ORDER,
 ) -> Figure:
     """Draw a row per query: the query, then its results, nearest first.
@@ -137,7 +137,7 @@ def _caption(axes: Axes, product: Product, box: Box, colour: str, fact: str) -> 
 
 
 @drawn
-def retrieval_bars(results_tree: Tree, lang: Language = "en", metric: str = "mAP@1") -> Figure:
+def retrieval_bars(results_tree: Tree, lang: Language = LANG, metric: str = "mAP@1") -> Figure:
     """Draw a bar per query subset with its interval, the untrained model and chance.
 
     Args:
@@ -195,7 +195,7 @@ def _estimates(tree: Tree, kind: str, metric: str) -> dict[str, Estimate]:
 
 
 @drawn
-def direction_matrix(results: Tree, lang: Language = "en", metric: str = "Recall@10") -> Figure:
+def direction_matrix(results: Tree, lang: Language = LANG, metric: str = "Recall@10") -> Figure:
     """Draw instance retrieval from each modality (row) to each other one (column).
 
     Args:

@@ -29,7 +29,7 @@ from scale.viz.theme import (
     sequential,
     shade,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 COUNT = len(MODALITIES)
 
@@ -40,7 +40,7 @@ def score_matrices(
     softmax_MM: ArrayLike,
     weighted_MM: ArrayLike,
     present_M: ArrayLike,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw S, softmax(S) and S' = S * softmax(S) side by side, with a number in each cell.
 
@@ -99,7 +99,7 @@ def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
 
 @drawn
 def scores_over_time(
-    steps: Sequence[int], mean_weighted_TMM: ArrayLike, lang: Language = "en"
+    steps: Sequence[int], mean_weighted_TMM: ArrayLike, lang: Language = LANG
 ) -> Figure:
     """Draw S' (batch mean) during training, one curve per weight.
 
@@ -146,7 +146,7 @@ def _weight_curve(axes: Axes, steps: Sequence[int], weight_T: np.ndarray, i: int
     axes.text(0.98, 0.98, text, **corner, fontsize=points(8), color=shade(0.8))
 
 
-def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language = "en") -> Figure:
+def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language = LANG) -> Figure:
     """Draw S, softmax(S) and S' of one product."""
     with torch.no_grad():
         output = run.model.embed(data.collate([row]))
@@ -160,7 +160,7 @@ def draw_scores(run: TrainedRun, data: ProductDataset, row: int, lang: Language 
     )
 
 
-def draw_scores_over_time(run: TrainedRun, lang: Language = "en") -> Figure:
+def draw_scores_over_time(run: TrainedRun, lang: Language = LANG) -> Figure:
     """Draw the mean S' during training, from the run's scores.parquet.
 
     Raises ValueError if the run logged no scores.

@@ -46,7 +46,7 @@ from scale.viz.theme import (
     shade,
     tint,
 )
-from scale.viz.words import Language, label, term
+from scale.viz.words import LANG, Language, label, term
 
 BASELINES = ("uniform", "SCALE", "none (as described)", "all", "none")
 """Names of baseline rows."""
@@ -62,7 +62,7 @@ Drawn = tuple[Figure, list[str], list[Line2D]]
 
 
 @drawn
-def study_figure(summary: Summary, metric: str | None = None, lang: Language = "en") -> Figure:
+def study_figure(summary: Summary, metric: str | None = None, lang: Language = LANG) -> Figure:
     """Draw the mean of each cell with its t interval over seeds, a panel per test of all cells.
 
     `lines` (Study.figure): over the last factor, a line per combination of the others. `bars`: a
@@ -270,7 +270,7 @@ DAMAGE_ROWS = 24
 @drawn
 def damage_figure(
     damages: Sequence[DamageRetention],
-    lang: Language = "en",
+    lang: Language = LANG,
     name: str = "noise",
     metric: str = "mAP@5",
 ) -> Figure:
@@ -349,7 +349,7 @@ AUC_LOOKS = {"S'": ("s", POSITIVE, "of_scores"), "posterior": ("D", NEGATIVE, "o
 
 @drawn
 def score_figure(
-    study: Study, records: Sequence[Record], lang: Language = "en", regime: str = "mismatch"
+    study: Study, records: Sequence[Record], lang: Language = LANG, regime: str = "mismatch"
 ) -> Figure:
     """Draw own weights S'_ii by regime (left) and AUC of S' and the posterior (right).
 
@@ -443,7 +443,7 @@ CLAIM_ROWS = 36
 """Rows per figure; more go onto further figures."""
 
 
-def comparison_figures(summary: Summary, lang: Language = "en") -> list[Figure]:
+def comparison_figures(summary: Summary, lang: Language = LANG) -> list[Figure]:
     """Draw forest plots: the paired difference of each claim with its intervals, and the verdict.
 
     A panel per metric, claims with a common beginning under one heading, at most about CLAIM_ROWS
@@ -528,7 +528,7 @@ def _forest_row(axes: Axes, y: float, outcome: Outcome, lang: Language) -> None:
 @drawn
 def retention_curve(
     curves: Mapping[str, Mapping[float, Estimate]],
-    lang: Language = "en",
+    lang: Language = LANG,
     metric: str = "mAP@5",
 ) -> Figure:
     """Draw the share of the result on complete products that is retained without some modalities.

@@ -15,7 +15,7 @@ from scale.data.media import MediaError, load_audio, load_image, load_video
 from scale.data.product import View
 from scale.viz import typeset
 from scale.viz.theme import MODALITY_COLOURS, points, shade
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 HOP_SECONDS, WINDOW_SECONDS = 0.010, 0.032
 DECIBELS = 80.0
@@ -49,7 +49,7 @@ def log_mel(wave_T: np.ndarray, sample_rate: int, mel_bins: int = 64) -> np.ndar
 
 
 def draw_spectrogram(
-    axes: Axes, decibel_FL: np.ndarray, sample_rate: int, lang: Language = "en"
+    axes: Axes, decibel_FL: np.ndarray, sample_rate: int, lang: Language = LANG
 ) -> None:
     """Draw `log_mel` with seconds, kilohertz at mel positions and a colour bar in decibels."""
     seconds = decibel_FL.shape[1] * HOP_SECONDS

@@ -30,7 +30,7 @@ from scale.viz.theme import (
     shade,
     tint,
 )
-from scale.viz.words import LABELS, Language, label
+from scale.viz.words import LABELS, LANG, Language, label
 
 LOSS, VALIDATION = "loss/", "val/"
 LOSS_ORDER = ("total", "contrastive", *(SPECS[m].task for m in MODALITIES))
@@ -44,7 +44,7 @@ GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.8
 
 
 @drawn
-def loss_curves(metrics: Sequence[dict[str, Any]], lang: Language = "en") -> Figure:
+def loss_curves(metrics: Sequence[dict[str, Any]], lang: Language = LANG) -> Figure:
     """Draw every number of a metrics.jsonl over steps, as small multiples.
 
     Args:
@@ -156,7 +156,7 @@ def _colours(title: str, count: int) -> list[str]:
 
 
 @drawn
-def training_figure(log: RunLog, until: float, lang: Language = "en") -> Figure:
+def training_figure(log: RunLog, until: float, lang: Language = LANG) -> Figure:
     """Draw losses, validation and S' of a run, with a cursor at the step `until`.
 
     Top: losses (light: as logged; heavy: running mean up to `until`), retrieval, and alignment and
@@ -274,7 +274,7 @@ def value_at(curve: Curve, step: float) -> str:
     return f"{value_T[last]:.4g}".replace("-", "−")
 
 
-def draw_losses(run: TrainedRun, lang: Language = "en") -> Figure:
+def draw_losses(run: TrainedRun, lang: Language = LANG) -> Figure:
     """Draw everything that a run logged. Raises ValueError if it logged nothing."""
     folder = run.folder.folder
     lines = read_metrics(folder)

@@ -39,7 +39,7 @@ from scale.viz.retrieval import direction_matrix, draw_sheet, retrieval_bars
 from scale.viz.scores import draw_scores, draw_scores_over_time
 from scale.viz.theme import Style, lacking_characters, save_figure, use_style
 from scale.viz.training import loss_curves
-from scale.viz.words import Language, caption, label
+from scale.viz.words import LANG, Language, caption, label
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Written:
 
 
 def write_pictures(
-    names: Sequence[str], sources: Sources, out: Path, lang: Language = "en", style: Style = "paper"
+    names: Sequence[str], sources: Sources, out: Path, lang: Language = LANG, style: Style = "paper"
 ) -> Written:
     """Write figures with their captions into `out`, then the index of all figures there.
 
@@ -172,7 +172,7 @@ COLUMNS = 3
 """Thumbnails per row."""
 
 
-def write_index(folder: Path, order: Sequence[str], lang: Language = "en") -> Path:
+def write_index(folder: Path, order: Sequence[str], lang: Language = LANG) -> Path:
     """Write `index_<lang>.md` of the figures in `folder` with a caption file in a language.
 
     Thumbnails first, then each figure with its caption, files and command.
@@ -229,7 +229,7 @@ def _png(record: dict[str, Any]) -> str:
 
 
 def draw_run(
-    run: TrainedRun, data: ProductDataset, results: dict, lang: Language = "en", seed: int = 0
+    run: TrainedRun, data: ProductDataset, results: dict, lang: Language = LANG, seed: int = 0
 ) -> list[Path]:
     """Write the figures of a run into its `figures/` and return the PNG files.
 

@@ -29,7 +29,7 @@ from scale.viz.theme import (
     shade,
     tint,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 TEXT, IMAGE = INDEX["text"], INDEX["image"]
 PAIR = PAIRS.index((TEXT, IMAGE))
@@ -180,7 +180,7 @@ INSIDE, OUTSIDE = 0.91, 1.09
 
 @figure("pull_and_push")
 @drawn
-def pull_and_push(lang: Language = "en") -> Figure:
+def pull_and_push(lang: Language = LANG) -> Figure:
     """Draw three products on a circle: the forces on one title, one step, and many steps."""
     path = walk(*(on_circle(degrees) for degrees in START), max(SHOWN), RATE, TEMPERATURE)
     figure = new_figure(9.6, 5.4)
@@ -200,7 +200,7 @@ def pull_and_push(lang: Language = "en") -> Figure:
 
 @figure("false_negatives")
 @drawn
-def false_negatives(lang: Language = "en") -> Figure:
+def false_negatives(lang: Language = LANG) -> Figure:
     """Draw a product entered twice: at the start, as its own negative, and excluded."""
     figure = new_figure(9.6, 3.6)
     start, counted, left_out = figure.subplots(1, 3)
@@ -228,7 +228,7 @@ def twin_walks(steps: int = 200) -> tuple[Walk, Walk]:
 
 @figure("alignment_uniformity")
 @drawn
-def alignment_uniformity(lang: Language = "en") -> Figure:
+def alignment_uniformity(lang: Language = LANG) -> Figure:
     """Four arrangements of eight products: aligned or not, spread or not, with both measures."""
     figure = new_figure(9.6, 3.7)
     for axes, (key, text_B2, image_B2) in zip(figure.subplots(1, 4), arrangements(), strict=True):
@@ -373,7 +373,7 @@ COLLAPSE_ROWS = (("contrast_pull_only", False, NEGATIVE), ("contrast_pull_push",
 
 @figure("collapse")
 @drawn
-def collapse(lang: Language = "en", walks: tuple[Walk, Walk] | None = None) -> Figure:
+def collapse(lang: Language = LANG, walks: tuple[Walk, Walk] | None = None) -> Figure:
     """Draw trainings without and with negatives: points at four steps, and the mean cosine.
 
     Args:

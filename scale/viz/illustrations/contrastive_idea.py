@@ -16,7 +16,7 @@ from matplotlib.transforms import Affine2D
 from scale.viz import typeset
 from scale.viz.registry import figure
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, mix, points, shade, tint
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 WIDTH, HEIGHT = 720.0, 390.0
 COLUMN, MARGIN, STEP = 226.0, 21.0, 70.0
@@ -34,7 +34,7 @@ def _grey(axes: Axes, x: float, y: float, size: float) -> None:
 
 @figure("contrastive_idea")
 @drawn
-def contrastive_idea(lang: Language = "en") -> Figure:
+def contrastive_idea(lang: Language = LANG) -> Figure:
     """Draw two rows of three scenes: the input, pull and push, the resulting neighbourhoods.
 
     The first row shows a child with two cats and a dog; the second a model with a title, its

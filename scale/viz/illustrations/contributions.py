@@ -23,7 +23,7 @@ from scale.viz.charts import dot, framed, intervals, lay_flat, series_styles
 from scale.viz.registry import Sources, figure
 from scale.viz.retrieval import retrieval_bars
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
-from scale.viz.words import Language, label, term
+from scale.viz.words import LANG, Language, label, term
 
 
 @drawn
@@ -31,7 +31,7 @@ def shapley_figure(
     steps: Mapping[str, Sequence[Estimate]],
     shares: Mapping[str, Estimate],
     ends: tuple[float, float],
-    lang: Language = "en",
+    lang: Language = LANG,
     metric: str = "mAP@5",
     trainings: int = 0,
 ) -> Figure:
@@ -84,7 +84,7 @@ def _share_bars(axes: Axes, shares: Mapping[str, Estimate], lang: Language, metr
 def added_modalities(
     trained: Sequence[Estimate],
     queried: Sequence[Estimate],
-    lang: Language = "en",
+    lang: Language = LANG,
     metric: str = "mAP@5",
     test: str = "held out",
 ) -> Figure:

@@ -34,7 +34,7 @@ from scale.viz.theme import (
     strip,
     tint,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def plain(number: int | None, over: bool = False) -> str:
 
 
 @drawn
-def data_set_picture(data_sets: Sequence[DataSet], lang: Language = "en") -> Figure:
+def data_set_picture(data_sets: Sequence[DataSet], lang: Language = LANG) -> Figure:
     """Draw a row per data set: dots for modalities, bars for instances and categories (log scale).
 
     A number that is not stated is a hatched bar.
@@ -217,7 +217,7 @@ def lorenz(sizes_K: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def with_zipf(
-    sizes_K: Sequence[int], lang: Language = "en", categories: int = 6000
+    sizes_K: Sequence[int], lang: Language = LANG, categories: int = 6000
 ) -> dict[str, ArrayLike]:
     """Return the category sizes of a shop and of Zipf's law by name, for `tail_curves`."""
     return {
@@ -227,7 +227,7 @@ def with_zipf(
 
 
 @drawn
-def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure:
+def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = LANG) -> Figure:
     """Draw one to three lists of category sizes, by name.
 
     Left: share of all products against rank, both logarithmic. Right: Lorenz curves.
@@ -258,7 +258,7 @@ def tail_curves(sizes: Mapping[str, ArrayLike], lang: Language = "en") -> Figure
 
 @drawn
 def tail_metric(
-    names: Sequence[str], queries_K: ArrayLike, right_K: ArrayLike, lang: Language = "en"
+    names: Sequence[str], queries_K: ArrayLike, right_K: ArrayLike, lang: Language = LANG
 ) -> Figure:
     """Draw the share of correct answers by category, largest first, and its two means.
 
@@ -349,7 +349,7 @@ def chance_chi_square(
 
 @drawn
 def presence_maps(
-    present_NM: Bools, category_N: Sequence[str], lang: Language = "en", seed: int = 0
+    present_NM: Bools, category_N: Sequence[str], lang: Language = LANG, seed: int = 0
 ) -> Figure:
     """Draw the share of products with each modality by category, observed and permuted.
 
@@ -382,7 +382,7 @@ def _share_map(axes: Axes, share_KM: Floats, lang: Language) -> None:
 
 
 @drawn
-def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = "en") -> Figure:
+def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = LANG) -> Figure:
     """Draw chi-square of the permutations (bars) and of the catalogue (line), a panel per modality.
 
     p = (1 + permutations that reach the observed value) / (1 + R), the p-value of a permutation
@@ -411,7 +411,7 @@ def independence_picture(real_M: Floats, chance_RM: Floats, lang: Language = "en
 
 
 @drawn
-def expected_combinations(present_NM: Bools, lang: Language = "en", most: int = 10) -> Figure:
+def expected_combinations(present_NM: Bools, lang: Language = LANG, most: int = 10) -> Figure:
     """Draw the most frequent combinations of modalities beside their expected counts.
 
     Expected under independence: N times the product over modalities of p_m (present) or

@@ -26,7 +26,7 @@ from scale.viz.charts import dot, framed, lay_flat
 from scale.viz.embeddings import product_vectors
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import HIT, NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 Floats = NDArray[np.float64]
 
@@ -39,13 +39,13 @@ DIVISORS: dict[Denominator, str] = {
 
 
 @figure("ap_denominators")
-def one_list(lang: Language = "en") -> Figure:
+def one_list(lang: Language = LANG) -> Figure:
     """Draw `ap_denominators` of a list with hits at ranks 1, 3, 6 and 8 relevant items."""
     return ap_denominators({label("dn_one", lang): (1, 0, 1, 0, 0, 1, 0, 0, 0, 0)}, 8, lang)
 
 
 @figure("ap_two_systems")
-def two_systems(lang: Language = "en") -> Figure:
+def two_systems(lang: Language = LANG) -> Figure:
     """Draw `ap_denominators` of two lists whose order depends on the denominator."""
     lists = {"A": (1, 0, 0, 0, 0), "B": (0, 1, 1, 1, 1)}
     named = {label("dn_system", lang, name=name): rel_K for name, rel_K in lists.items()}
@@ -54,7 +54,7 @@ def two_systems(lang: Language = "en") -> Figure:
 
 @drawn
 def ap_denominators(
-    rankings: Mapping[str, Sequence[bool]], relevant: int, lang: Language = "en", k: int = 5
+    rankings: Mapping[str, Sequence[bool]], relevant: int, lang: Language = LANG, k: int = 5
 ) -> Figure:
     """Draw ranked lists, the precision along each, and AP@k with three denominators.
 
@@ -128,7 +128,7 @@ def bootstrap_figure(
     a_Q: ArrayLike,
     b_Q: ArrayLike,
     names: tuple[str, str] | None = None,
-    lang: Language = "en",
+    lang: Language = LANG,
     seed: int = 0,
 ) -> Figure:
     """Draw values per query, resampled means, and paired and unpaired differences of systems.
@@ -275,7 +275,7 @@ def tail_scores(
     train_C: ArrayLike,
     f1_C: ArrayLike,
     scores: Mapping[str, float],
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw training products per class (bars, largest first) and test F1 per class (dots).
 
@@ -310,7 +310,7 @@ def purity_figure(
     clusters_K: Sequence[int],
     curves: Mapping[str, Mapping[str, ArrayLike]],
     categories: int,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw NMI, ARI and purity against the number of clusters; a line marks `categories`.
 
@@ -342,7 +342,7 @@ def purity_figure(
 
 @drawn
 def task_figure(
-    results: Mapping[str, Mapping[str, Estimate | None]], lang: Language = "en"
+    results: Mapping[str, Mapping[str, Estimate | None]], lang: Language = LANG
 ) -> Figure:
     """Draw chance, untrained and trained with intervals, a row per metric.
 

@@ -35,7 +35,7 @@ from scale.viz.theme import (
     sequential,
     shade,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 TABLE = ((0.8, 0.2, 0.0), (0.4, 0.6, 0.2), (0.0, 0.2, 0.4))
 """Cosines of three titles (rows) and three pictures; divided by 0.2 they are whole numbers."""
@@ -54,7 +54,7 @@ BATCHES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 def info_nce_table(
     cosine_BB: Sequence[Sequence[float]] = TABLE,
     temperature: float = TABLE_TEMPERATURE,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw cosines, logits and the softmax in both directions with the loss per row and column."""
     cosine_BB = torch.tensor(cosine_BB, dtype=torch.float64)
@@ -100,7 +100,7 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
 
 @figure("temperature")
 @drawn
-def temperature(lang: Language = "en") -> Figure:
+def temperature(lang: Language = LANG) -> Figure:
     """Draw the softmax over six cosines at four temperatures and the share of each negative."""
     figure = new_figure(10.2, 3.1)
     *bars, curve = figure.subplots(1, len(TEMPERATURES) + 1, width_ratios=[1, 1, 1, 1, 1.9])
@@ -157,7 +157,7 @@ def _push_curves(axes: Axes, cosine_C: Tensor, lang: Language) -> None:
 
 @figure("batch_size")
 @drawn
-def batch_size(lang: Language = "en") -> Figure:
+def batch_size(lang: Language = LANG) -> Figure:
     """Draw loss and mutual information bound of an optimal model against the batch size."""
     figure = new_figure(8.6, 3.1)
     harder, bound = figure.subplots(1, 2)
@@ -237,7 +237,7 @@ def tables_of(run: TrainedRun, seen: ProductDataset, unseen: ProductDataset) -> 
 
 
 @drawn
-def batch_table(tables: Sequence[BatchTable], lang: Language = "en") -> Figure:
+def batch_table(tables: Sequence[BatchTable], lang: Language = LANG) -> Figure:
     """Draw three heat maps of cosines: untrained, trained on seen and on unseen products.
 
     Raises ValueError if there are not three tables.

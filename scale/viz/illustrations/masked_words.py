@@ -64,7 +64,7 @@ from scale.viz.theme import (
     tint,
 )
 from scale.viz.tiles import Box
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 Fate = Literal["plain", "structure", "mask", "random", "kept"]
 """Fate of a word piece; the last three are chosen for prediction."""
@@ -105,7 +105,7 @@ def piece_rows(
     title: str,
     rows: Sequence[tuple[str, Pieces]],
     note: str,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw rows of a name and word pieces in boxes coloured by fate.
 
@@ -127,14 +127,14 @@ def piece_rows(
     return figure
 
 
-def word_fates(draws: Sequence[Pieces], lang: Language = "en") -> Figure:
+def word_fates(draws: Sequence[Pieces], lang: Language = LANG) -> Figure:
     """Draw a title masked several times by the 80/10/10 rule."""
     rows = [(label("masking_draw", lang, n=n), pieces) for n, pieces in enumerate(draws, start=1)]
     return piece_rows(label("masking_title", lang), rows, label("masking_note", lang), lang)
 
 
 def masking_schemes(
-    pieces: Pieces, values: Pieces, attribute: Pieces, lang: Language = "en"
+    pieces: Pieces, values: Pieces, attribute: Pieces, lang: Language = LANG
 ) -> Figure:
     """Draw a table with single pieces, whole values and a whole attribute masked."""
     rows = [
@@ -191,7 +191,7 @@ def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -
             x += 15 + typeset.text_width(name, 8) + 18
 
 
-def condition(shown: str, lang: Language = "en") -> str:
+def condition(shown: str, lang: Language = LANG) -> str:
     """Return the name of a panel of `top_predictions`.
 
     Args:
@@ -204,7 +204,7 @@ def condition(shown: str, lang: Language = "en") -> str:
     return label(names[shown], lang)
 
 
-def blank_value(attribute: str, lang: Language = "en") -> str:
+def blank_value(attribute: str, lang: Language = LANG) -> str:
     """Return the question for a masked value."""
     return label("guess_blank", lang, attribute=attribute)
 
@@ -215,7 +215,7 @@ def top_predictions(
     question: str,
     guesses: Mapping[str, Sequence[Guess]],
     answer: str,
-    lang: Language = "en",
+    lang: Language = LANG,
     shows: str = "image",
 ) -> Figure:
     """Draw the most probable words for a masked position, a panel per condition, one scale.
@@ -266,7 +266,7 @@ Gains = Mapping[str, Mapping[str, Estimate]]
 
 
 @drawn
-def attribute_matrix(panels: Mapping[str, Gains], lang: Language = "en", note: str = "") -> Figure:
+def attribute_matrix(panels: Mapping[str, Gains], lang: Language = LANG, note: str = "") -> Figure:
     """Draw matrices of gains, attributes in rows and shown modalities in columns.
 
     The 95 % interval is written below each gain. A cell is coloured and bold only if the interval
@@ -296,7 +296,7 @@ def attribute_matrix(panels: Mapping[str, Gains], lang: Language = "en", note: s
     return framed(figure, label("attribute_title", lang), text)
 
 
-def before_and_after(before: Gains, after: Gains, lang: Language = "en") -> Figure:
+def before_and_after(before: Gains, after: Gains, lang: Language = LANG) -> Figure:
     """Draw the gains of a model before and after further training, in nats of cross-entropy."""
     panels = {label("attribute_before", lang): before, label("attribute_after", lang): after}
     return attribute_matrix(panels, lang, label("attribute_unit", lang))

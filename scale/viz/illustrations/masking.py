@@ -39,7 +39,7 @@ from scale.viz.charts import framed, intervals, lay_flat, spread
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, drawn, new_figure, points, shade, tint
 from scale.viz.tiles import Box
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 MARGIN, GAP, CAPTION, HEADING = 16.0, 12.0, 13.0, 30.0
 SHARP = 240
@@ -64,7 +64,7 @@ Ranked = Sequence[tuple[str, Reconstruction]]
 def mask_image(
     rows: Ranked,
     config: FeatureConfig,
-    lang: Language = "en",
+    lang: Language = LANG,
     guesses: Sequence[str] = ("with", "without", "mean"),
 ) -> Figure:
     """Draw masked regions of pictures, a row per product: picture, colours, mask, predictions.
@@ -122,7 +122,7 @@ def _draw_regions(
 def mask_video(
     rows: Ranked,
     config: FeatureConfig,
-    lang: Language = "en",
+    lang: Language = LANG,
     guesses: Sequence[str] = ("with", "without", "nearest"),
 ) -> Figure:
     """Draw masked frames of clips, a column per product, time from left to right; colours only.
@@ -158,7 +158,7 @@ def _frames(
 def mask_audio(
     rows: Ranked,
     config: FeatureConfig,
-    lang: Language = "en",
+    lang: Language = LANG,
     guesses: Sequence[str] = ("with", "without", "nearest"),
 ) -> Figure:
     """Draw masked time frames of log-mel, a column per product, time to the right, pitch up.
@@ -291,7 +291,7 @@ class TaskView:
 
 @drawn
 def pretext_tasks(
-    views: Mapping[str, TaskView], config: FeatureConfig, lang: Language = "en"
+    views: Mapping[str, TaskView], config: FeatureConfig, lang: Language = LANG
 ) -> Figure:
     """Draw the five tasks on one product, a column each: original, masked, predicted.
 
@@ -426,7 +426,7 @@ ROW_HEIGHT = 0.3
 @drawn
 def context_gain(
     gains: Mapping[str, Mapping[str, Estimate]],
-    lang: Language = "en",
+    lang: Language = LANG,
     vectors: Collection[str] = CONTINUOUS,
 ) -> Figure:
     """Draw how much each context lowers the masked loss, a panel per task.
@@ -490,7 +490,7 @@ def _context_name(name: str, lang: Language) -> str:
 
 @drawn
 def copy_curve(
-    losses: Mapping[str, np.ndarray], means: Mapping[str, float], lang: Language = "en"
+    losses: Mapping[str, np.ndarray], means: Mapping[str, float], lang: Language = LANG
 ) -> Figure:
     """Draw the error of copying the vector d positions away against d, and of the training mean.
 

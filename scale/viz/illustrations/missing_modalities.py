@@ -35,7 +35,7 @@ from scale.viz.theme import (
     shade,
     tint,
 )
-from scale.viz.words import Language, label, term
+from scale.viz.words import LANG, Language, label, term
 
 MARGIN, WIDTH, ROW = 18.0, 720.0, 42.0
 NAMES, STRIP, HEIGHT = 138.0, 384.0, 17.0
@@ -55,7 +55,7 @@ def missing_policies(
     lengths: Mapping[str, int],
     present: Sequence[str],
     imputed: Mapping[str, int],
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw a row per policy: the tokens of a product in the JCT, and its number of losses.
 
@@ -184,7 +184,7 @@ def remaining_shares(present_NM: Bools, after_NM: Bools) -> tuple[float, float]:
 @drawn
 def complete_share(
     measured: Mapping[float, tuple[float, float]],
-    lang: Language = "en",
+    lang: Language = LANG,
     rates: Sequence[float] = RATES,
 ) -> Figure:
     """Draw simulated products at three rates, and remaining modalities, pairs and products.
@@ -249,7 +249,7 @@ def paired_runs(
     better_S: Floats,
     worse_S: Floats,
     names: Sequence[str],
-    lang: Language = "en",
+    lang: Language = LANG,
     metric: str = "mAP@5",
 ) -> Figure:
     """Draw a line per seed between two settings, and the differences with both intervals.

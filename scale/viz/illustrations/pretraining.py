@@ -35,7 +35,7 @@ from scale.viz.theme import (
     tint,
 )
 from scale.viz.tiles import Box
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 WIDTH, HEIGHT, MARGIN = 740.0, 470.0, 14.0
 COLUMN, STEP = 108.0, 115.0
@@ -50,7 +50,7 @@ SQUARE, SQUARES = 8.0, 10
 
 @drawn
 def architecture(
-    config: ModelConfig, parameters: int, preset: str, lang: Language = "en"
+    config: ModelConfig, parameters: int, preset: str, lang: Language = LANG
 ) -> Figure:
     """Draw five encoders, the contrast of their [CLS] features, the JCT, five heads (figure 4).
 
@@ -161,7 +161,7 @@ def _labelled_box(
 
 @drawn
 def loss_terms(
-    pair_P: ArrayLike, guess_P: ArrayLike, masked: Mapping[str, float], lang: Language = "en"
+    pair_P: ArrayLike, guess_P: ArrayLike, masked: Mapping[str, float], lang: Language = LANG
 ) -> Figure:
     """Draw the ten contrastive and the masked losses of one batch as bars.
 
@@ -199,7 +199,7 @@ def loss_terms(
 
 @drawn
 def broken_runs(
-    curves: Mapping[str, Sequence[float]], floor: float, lang: Language = "en"
+    curves: Mapping[str, Sequence[float]], floor: float, lang: Language = LANG
 ) -> Figure:
     """Draw the contrastive loss of several runs over steps; the first is the correct one.
 
@@ -256,7 +256,7 @@ class LossTerms:
 
 
 @drawn
-def total_loss(terms: LossTerms, lang: Language = "en") -> Figure:
+def total_loss(terms: LossTerms, lang: Language = LANG) -> Figure:
     """Draw each loss with its mean weight at the weight's position in S', and the sums."""
     figure, axes = typeset.page(WIDTH, TOTAL_HEIGHT)
     typeset.write(axes, MARGIN, 26, label("fig_total", lang), 14, fontweight="bold")

@@ -48,7 +48,7 @@ from scale.viz.theme import (
     shade,
     tint,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 VERSIONS = {
     "as described": "fault_none",
@@ -67,7 +67,7 @@ LOSS_COLUMNS = 4
 
 
 @drawn
-def fault_losses(curves: Mapping[str, Sequence[float]], lang: Language = "en") -> Figure:
+def fault_losses(curves: Mapping[str, Sequence[float]], lang: Language = LANG) -> Figure:
     """Draw the total loss relative to the first step, a panel per fault, the reference in grey.
 
     Args:
@@ -104,7 +104,7 @@ def _relative(losses: Sequence[float]) -> np.ndarray:
 
 @drawn
 def fault_gradients(
-    counts: Mapping[str, Mapping[str, tuple[int, int]]], lang: Language = "en"
+    counts: Mapping[str, Mapping[str, tuple[int, int]]], lang: Language = LANG
 ) -> Figure:
     """Draw parameters by part of the model: those with a gradient, and those without.
 
@@ -149,7 +149,7 @@ def _part_name(part: str, lang: Language) -> str:
 
 @drawn
 def fault_mask(
-    owner_BH: np.ndarray, sound_BB: np.ndarray, faulty_BB: np.ndarray, lang: Language = "en"
+    owner_BH: np.ndarray, sound_BB: np.ndarray, faulty_BB: np.ndarray, lang: Language = LANG
 ) -> Figure:
     """Draw the owner of each head's mask, and the effect on product i of cutting j's title.
 
@@ -221,7 +221,7 @@ COLDEST = 0.07 * 2**0.5
 
 
 @drawn
-def fault_regression(fitted: AudioHeadFit, lang: Language = "en") -> Figure:
+def fault_regression(fitted: AudioHeadFit, lang: Language = LANG) -> Figure:
     """Draw the optimal prediction by weight, and a sound with predictions of two trained heads."""
     figure = new_figure(10.4, 3.1)
     curve, *tiles = figure.subplots(1, 4, width_ratios=(1.15, 1, 1, 1))
@@ -258,7 +258,7 @@ def _draw_sound(
 
 @drawn
 def fault_temperature(
-    temperature_X: np.ndarray, share_P: np.ndarray, lang: Language = "en"
+    temperature_X: np.ndarray, share_P: np.ndarray, lang: Language = LANG
 ) -> Figure:
     """Draw effective temperatures of a batch, and the weight of same-modality negatives by pair.
 
@@ -297,7 +297,7 @@ def fault_temperature(
 
 @drawn
 def fault_audio(
-    sound_TF: np.ndarray, curves: Mapping[str, Sequence[float]], lang: Language = "en"
+    sound_TF: np.ndarray, curves: Mapping[str, Sequence[float]], lang: Language = LANG
 ) -> Figure:
     """Draw log-mel with tokens in time, tokens in bands, and zeros, and the MAM loss of each.
 
@@ -334,7 +334,7 @@ def fault_audio(
 
 
 @drawn
-def fault_missing(found: MissingAudio, lang: Language = "en") -> Figure:
+def fault_missing(found: MissingAudio, lang: Language = LANG) -> Figure:
     """Draw cosines between sounds, missing ones imputed by zeros, and their InfoNCE."""
     figure = new_figure(8.6, 3.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))

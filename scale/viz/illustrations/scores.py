@@ -30,7 +30,7 @@ from scale.viz.theme import (
     tint,
 )
 from scale.viz.tiles import Box
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 WIDTH, HEIGHT, MARGIN = 740.0, 452.0, 14.0
 COUNT = len(MODALITIES)
@@ -43,7 +43,7 @@ TOP = 206.0
 
 
 @drawn
-def score_path(product: Product, scores: Scores, lang: Language = "en") -> Figure:
+def score_path(product: Product, scores: Scores, lang: Language = LANG) -> Figure:
     """Draw the modalities of a product and its S, softmax(S) and S'; one pair is written out.
 
     Args:
@@ -144,7 +144,7 @@ TEMPERATURE = 0.07
 
 @figure("weight_effects")
 @drawn
-def weight_effects(lang: Language = "en") -> Figure:
+def weight_effects(lang: Language = LANG) -> Figure:
     """Draw S'_ii against the cosine to the others, the weighted logit, and the weighted loss.
 
     S'_ii is `inter_modality_scores` of features with the cosines on the axis.

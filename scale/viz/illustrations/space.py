@@ -33,7 +33,7 @@ from scale.viz.theme import (
     shade,
     strip,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -151,7 +151,7 @@ NAMED = 6
 
 
 @drawn
-def modality_gap_figure(stages: Mapping[str, Points], lang: Language = "en") -> Figure:
+def modality_gap_figure(stages: Mapping[str, Points], lang: Language = LANG) -> Figure:
     """Draw PCA of all points and cosines by kind for each stage (`untrained`, `trained`).
 
     Large markers are the means of modalities; all maps share one scale.
@@ -192,7 +192,7 @@ def _cosine_histogram(axes: Axes, kinds: Mapping[str, NDArray], lang: Language) 
 
 @drawn
 def modality_maps(
-    maps: Mapping[str, ArrayLike], modality_P: Sequence[str], lang: Language = "en"
+    maps: Mapping[str, ArrayLike], modality_P: Sequence[str], lang: Language = LANG
 ) -> Figure:
     """Draw maps of the same points by stage (`untrained`, `trained`), coloured by modality."""
     figure = new_figure(4.1 * len(maps), 4.2)
@@ -207,7 +207,7 @@ def modality_maps(
 
 @drawn
 def gap_over_training(
-    snapshots: Mapping[int, Points], lang: Language = "en", last: int | None = None
+    snapshots: Mapping[int, Points], lang: Language = LANG, last: int | None = None
 ) -> Figure:
     """Draw PCA maps of one scale at steps of a training, and below the gap and the cosines.
 
@@ -248,7 +248,7 @@ def gap_over_training(
 
 
 @drawn
-def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = "en") -> Figure:
+def seed_maps(maps: Mapping[int, ArrayLike], groups: Sequence, lang: Language = LANG) -> Figure:
     """Draw maps of the same points by seed; the six largest groups are coloured."""
     group_N = np.array([str(g) for g in groups])
     names, counts = np.unique(group_N, return_counts=True)
@@ -315,7 +315,7 @@ def largest_projection_error(rank_NN: Ints, map_rank_NN: Ints, k: int = 5) -> in
 
 @drawn
 def projection_errors(
-    xy_N2: ArrayLike, rank_NN: Ints, lang: Language = "en", row: int | None = None, k: int = 5
+    xy_N2: ArrayLike, rank_NN: Ints, lang: Language = LANG, row: int | None = None, k: int = 5
 ) -> Figure:
     """Draw each point's nearest neighbour in the space, and two neighbourhoods of one point.
 
@@ -375,7 +375,7 @@ def projection_artefacts(
     group_N: Ints,
     truth_map_N2: ArrayLike,
     noise_maps: dict[int, ArrayLike],
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw three groups and their map, and maps of noise with few and many neighbours.
 

@@ -43,7 +43,7 @@ from scale.viz.theme import (
     strip,
     tint,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 COUNT = len(MODALITIES)
 STEP, PANEL, GAP, MARGIN = 36.0, 190.0, 18.0, 16.0
@@ -109,7 +109,7 @@ def schemes() -> tuple[Scheme, ...]:
 
 @figure("streams")
 @drawn
-def streams(lang: Language = "en") -> Figure:
+def streams(lang: Language = LANG) -> Figure:
     """Draw the four schemes: tokens at the bottom, two layers, the losses on top.
 
     A line in a layer means that the upper modality's tokens attend to the lower modality's.
@@ -192,7 +192,7 @@ EDGE_STRIP = 0.045
 
 
 @drawn
-def attention_masks(reaches: Sequence[AttentionReach], lang: Language = "en") -> Figure:
+def attention_masks(reaches: Sequence[AttentionReach], lang: Language = LANG) -> Figure:
     """Draw the attention masks of each model: one per kind of layer, then the whole model.
 
     Row i, column j has the colour of j's modality if output i changes with token j. The masks of a
@@ -300,7 +300,7 @@ def cost_by_length(
     designs: Sequence[SizedDesign],
     paper_tokens: float | None = None,
     count_tokens: int = 64,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw GFLOP against tokens per modality, and of one layer against the number of modalities.
 
@@ -366,7 +366,7 @@ def _design_name(design: SizedDesign, lang: Language) -> str:
 
 @drawn
 def picture_words(
-    pixels_HWC: np.ndarray, codebook: PatchCodebook, reads_LL: ReachMatrix, lang: Language = "en"
+    pixels_HWC: np.ndarray, codebook: PatchCodebook, reads_LL: ReachMatrix, lang: Language = LANG
 ) -> Figure:
     """Draw a picture, its patches' code numbers, its reconstruction from codes, and the mask.
 

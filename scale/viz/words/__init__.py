@@ -1,12 +1,14 @@
 """Words of the figures and panels in English and Chinese, read from `en.toml` and `zh.toml`.
 
 Labels are grouped by topic and found by key alone; captions are found by the name of a picture.
+The environment variable SCALE_LANG sets the language of figures and panels drawn without `lang`.
 """
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from scale.modalities import INDEX
 
@@ -25,6 +27,16 @@ LABELS: dict[str, dict[str, str]] = {
 """Templates by language and key."""
 
 
+def _known(lang: str) -> Language:
+    if lang not in WORDS:
+        raise ValueError(f"unknown language {lang!r}; known: {', '.join(WORDS)}")
+    return cast(Language, lang)
+
+
+LANG: Language = _known(os.environ.get("SCALE_LANG", "en"))
+"""Language where none is given: that of SCALE_LANG, else English."""
+
+
 @dataclass(frozen=True)
 class Caption:
     """Title and text below a picture."""
@@ -35,7 +47,7 @@ class Caption:
     """One to three sentences: the content, how to read it, units and intervals."""
 
 
-def label(key: str, lang: Language = "en", **values: Any) -> str:
+def label(key: str, lang: Language = LANG, **values: Any) -> str:
     """Return the label of a key in a language, formatted with `values` (`str.format`).
 
     Raises KeyError for an unknown key or a missing value, ValueError for an unknown language.
@@ -46,7 +58,7 @@ def label(key: str, lang: Language = "en", **values: Any) -> str:
     return labels[key].format(**values)
 
 
-def caption(name: str, lang: Language = "en") -> Caption:
+def caption(name: str, lang: Language = LANG) -> Caption:
     """Return the caption of a picture.
 
     Raises KeyError for a name without a caption, ValueError for an unknown language.
@@ -69,9 +81,3 @@ def term(word: str, lang: Language) -> str:
     if all(part in INDEX for part in parts):
         return "+".join(LABELS[lang][part] for part in parts)
     return WORDS[lang]["terms"].get(word, word)
-
-
-def _known(lang: str) -> str:
-    if lang not in WORDS:
-        raise ValueError(f"unknown language {lang!r}; known: {', '.join(WORDS)}")
-    return lang
