@@ -34,8 +34,8 @@ __version__ = "0.1.0"
 __getattr__, _, __all__ = attach(
     __name__,
     submodules=[
-        "config", "data", "evaluation", "explore", "inference", "losses", "modalities", "model",
-        "plot", "seeding", "studies", "training", "viz",
+        "config", "data", "evaluation", "exercises", "explore", "inference", "losses", "modalities",
+        "model", "plot", "seeding", "studies", "training", "viz",
     ],
     submod_attrs={
         "config": ["Config"],

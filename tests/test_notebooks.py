@@ -92,7 +92,8 @@ def test_cells_are_short_and_follow_prose(path):
             lines = cell.source.splitlines()
             assert len(lines) <= MOST_LINES, cell.source
             assert max(map(len, lines)) <= 100, cell.source
-            assert before.cell_type == "markdown", f"no prose before\n{cell.source}"
+            follows = {"exercise-check", "solution"} & set(cell.metadata.get("tags", []))
+            assert follows or before.cell_type == "markdown", f"no prose before\n{cell.source}"
 
 
 @every
@@ -158,6 +159,7 @@ def test_imports_few_names_of_the_package(path):
         for node in imports
         if node.module.split(".")[0] == "scale" and node.module != "scale.notebook"
         for alias in node.names
+        if alias.name != "exercises"
     ]
     assert len(taught) <= 8, taught
     assert any(
