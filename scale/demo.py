@@ -33,7 +33,9 @@ THREADS = 1
 """Threads of torch in training. The order of summation, and so the model, depends on them."""
 TRAINING = ("data", "model", "losses", "evaluation", "training")
 """Subpackages that determine a trained model, beside the top-level modules."""
-NO_TRAINING = ("__init__.py", "cli.py", "demo.py", "notebook.py", "plot.py", "run.py")
+NO_TRAINING = (
+    "__init__.py", "cli.py", "demo.py", "exercises.py", "notebook.py", "plot.py", "run.py",
+)  # fmt: skip
 """Top-level modules that do not."""
 
 

@@ -4,14 +4,13 @@
 
 prints "Not written yet." for a stub that raises NotImplementedError, "Right.", or "Not yet:" with
 a hint; a check never raises. The result is compared with the right one and with the results of
-known mistakes, alone and in pairs. The hints are in `viz/words`, in the language of the environment
-variable SCALE_LANG ("en" or "zh").
+known mistakes, alone and in pairs. The messages are in `viz/words`, in English and Chinese
+(environment variable SCALE_LANG).
 
 B products, R of them with the modality, D width, M modalities, L length, F features, K places of a
 ranked list, S seeds, P runs of a check.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import combinations
@@ -24,7 +23,7 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from scale.viz.words import WORDS
+from scale.viz.words import LANG, WORDS
 
 Answer = Callable[..., Any]
 Parts = tuple[NDArray[np.float64], ...]
@@ -343,5 +342,4 @@ def _copy(value: Any) -> Any:
 
 def _text(name: str, **values: Any) -> str:
     """Return a message in the reader's language."""
-    lang = os.environ.get("SCALE_LANG", "en")
-    return WORDS[lang if lang in WORDS else "en"]["exercises"][name].format(**values)
+    return WORDS[LANG]["exercises"][name].format(**values)

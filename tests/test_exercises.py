@@ -456,6 +456,6 @@ def test_hints_in_chinese(monkeypatch, capsys):
     for key, text in english.items():
         fields = [[f for _, f, _, _ in Formatter().parse(t) if f] for t in (text, chinese[key])]
         assert sorted(fields[0]) == sorted(fields[1])
-    monkeypatch.setenv("SCALE_LANG", "zh")
+    monkeypatch.setattr(exercises, "LANG", "zh")
     exercises.check_t_interval(with_normal)
     assert "正态分布" in capsys.readouterr().out

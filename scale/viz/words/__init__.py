@@ -1,7 +1,8 @@
 """Words of the figures and panels in English and Chinese, read from `en.toml` and `zh.toml`.
 
 Labels are grouped by topic and found by key alone; captions are found by the name of a picture.
-The environment variable SCALE_LANG sets the language of figures and panels drawn without `lang`.
+`[exercises]` contains the messages of `scale/exercises.py`. The environment variable SCALE_LANG
+sets the language of these messages, and of figures and panels drawn without `lang`.
 """
 
 import os
