@@ -177,7 +177,7 @@ WEIGHTINGS: dict[str, Weighting] = {
     "scores_flowing": Weighting(matching_scores(), gradient=True, mean_one=False),
     "logits": Weighting(matching_scores(signed=True), **PAPER),
     "logits_control": Weighting(uniform, **PAPER, matched_to="logits"),
-    # Some initial cosines are below 0. Weight times logit is even in the cosine, so such pairs
+    # Some initial cosines are below 0. Weight times logit rises on both sides of 0, so such pairs
     # learn opposite features, with a low loss and zero retrieval.
     "logits_cold": Weighting(matching_scores(signed=True), **PAPER, uniform_start=False),
     "official": Weighting(matching_scores(row_normalise=True, signed=True), **PAPER),

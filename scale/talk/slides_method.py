@@ -29,6 +29,7 @@ from scale.talk.table import Cell, Table, cell
 from scale.training.logging import read_metrics
 from scale.viz.catalogue import head_of
 from scale.viz.illustrations.data import DATA_SETS, DataSet, shop_facts
+from scale.viz.illustrations.pretraining import run_terms
 from scale.viz.registry import most_complete
 from scale.viz.theme import MODALITY_COLOURS, POSITIVE
 
@@ -205,9 +206,18 @@ def _loss(m: Material) -> Content:
         "last": f"{last:.1f}",
         "share": f"{last / first:.0%}",
         "weighting": _weighting(m.sources.run.config.loss, terms),
+        **_sums(m),
     }
     chart = Chart("curves", steps, series, tuple(drawn.values()), terms["axis"], terms["step"])
     return Content("Equation and chart", (chart,), values)
+
+
+def _sums(m: Material) -> dict[str, str]:
+    """Return the sums of the figure `total_loss`."""
+    found = run_terms(m.sources.run, m.sources.train)
+    sums = {"pairs": found.pairs, "masked": found.masked, "on_loss": found.total,
+            "on_logits": found.on_logits, "unweighted": found.unweighted}  # fmt: skip
+    return {name: f"{value:.2f}" for name, value in sums.items()} | {"batch": str(found.products)}
 
 
 def _share(row: dict[str, float], first: dict[str, float], name: str) -> Estimate:
@@ -240,7 +250,7 @@ METHOD = (
     figure_slide("predictions", "mask_image"),
     Slide("scores", "figure scores", _scores),
     figure_slide("weights", "weight_effects"),
-    Slide("loss", "metrics.jsonl of the run", _loss),
+    Slide("loss", "metrics.jsonl of the run, figure total_loss", _loss),
     Slide("training", "figure scores_over_time", _training, standard=False),
 )
 

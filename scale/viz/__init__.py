@@ -93,7 +93,14 @@ __getattr__, __dir__, __all__ = attach(
             "paper_table",
             "study_cells",
         ],
-        "illustrations.pretraining": ["architecture", "broken_runs", "loss_terms"],
+        "illustrations.pretraining": [
+            "architecture",
+            "broken_runs",
+            "loss_terms",
+            "run_terms",
+            "total_loss",
+            "weighted_terms",
+        ],
         "illustrations.released_code": [
             "fault_audio",
             "fault_gradients",

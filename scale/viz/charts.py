@@ -225,7 +225,8 @@ def colour_ticks(ticks: Sequence[Text], modalities: Sequence[str], **style: Any)
 
 def framed(figure: Figure, title: str, note: str, handles: Sequence[Artist] = ()) -> Figure:
     """Add title, legend (as many columns as fit) and a note below."""
-    width = 72 * figure.get_figwidth() / unit() - 14
+    # At the resolution of a screen, hinting makes text up to 4 % wider than measured.
+    width = 0.95 * 72 * figure.get_figwidth() / unit() - 14
     lines = [part for line in note.split("\n") for part in typeset.wrap(line, width, 8, 9)]
     figure.supxlabel("\n".join(lines), fontsize=points(8), color=shade(0.7), x=0.01, ha="left")
     if not handles:

@@ -286,11 +286,13 @@ def test_means_of_the_scores_by_regime_and_by_weighting():
     assert told["uniform"]["posterior"].value == pytest.approx(0.6)
 
 
-def test_score_figure(checked):
+def test_score_figure(checked, readable):
     for look, lang in LOOKS:
         study = STUDIES["weighting"](False)
         records = runs(study)
         figure, texts = checked(score_figure, look, study, records, lang)
+        figure.set_dpi(100)  # in a notebook
+        readable(figure)
         assert f"{term('mismatch', lang)}  ρ = -1.00" in texts
         assert label("told_apart", lang, regime=term("mismatch", lang)) in texts
         right = figure.axes[1]

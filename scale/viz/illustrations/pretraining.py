@@ -16,11 +16,14 @@ from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
 from scale.config import LossConfig, ModelConfig, base
-from scale.losses.masking import WordPieces, mask_batch
+from scale.data.dataset import ProductDataset
+from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.losses.total import scale_loss
+from scale.losses.weighting import loss_weights
 from scale.modalities import MODALITIES, PAIRS, SPECS
-from scale.model.scale import ScaleModel
+from scale.model.scale import ScaleModel, ScaleOutput
 from scale.studies.failure_modes import complete_products, failure_curves
+from scale.training.run import TrainedRun
 from scale.viz import typeset
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
@@ -229,72 +232,148 @@ def broken_runs(
     return figure
 
 
-TOTAL_HEIGHT = 446.0
-TOTAL_NAMES, TOTAL_CELL, TOTAL_HIGH, TOTAL_TOP = 62.0, 86.0, 58.0, 112.0
+TOTAL_HEIGHT = 470.0
+TOTAL_NAMES, TOTAL_CELL, TOTAL_HIGH, TOTAL_TOP = 62.0, 86.0, 58.0, 136.0
 COUNT = len(MODALITIES)
-FORMULA = r"$L=\sum_{i<j}\,S^{\prime}_{ij}\,L_{CL}(i,j)\;+\;\sum_{i}\,S^{\prime}_{ii}\,L_{M_i}$"
+FORMULA = (
+    r"$L_{total}=\Sigma_{i<j}\,L_{CL}(S^{\prime}_{ij}\cdot logits_{ij})"
+    r"+\Sigma_{i}\,L_{Mi}(S^{\prime}_{ii}\cdot logits_{i})$"
+)
+"""The paper's equation, as on the slide of the loss: the weight acts on the logits."""
+ON_LOSS = r"$\Sigma_{i<j}\,S^{\prime}_{ij}\,L_{CL}(i,j)+\Sigma_{i}\,S^{\prime}_{ii}\,L_{Mi}$"
+"""The sum in the picture: the weight acts on the loss."""
 
 
 @dataclass(frozen=True)
-class LossTerms:
-    """The losses of one batch."""
+class WeightedTerms:
+    """The fifteen losses of a batch, placed like their weights in S': the pairs above the diagonal,
+    the masked losses on it. NaN below it, and for losses that are off."""
 
-    pair_P: NDArray
-    """Unweighted InfoNCE of each pair, in the order of PAIRS; NaN if no product has both."""
-    masked: Mapping[str, float]
-    """Unweighted loss by pretext task; disabled tasks are absent."""
-    weight_MM: NDArray
-    """Mean S' over the products that have both modalities."""
-    contrastive: float | None
-    """Contrastive loss as weighted and summed by the run; None if the task is disabled."""
-    masked_sum: float
-    """Sum of the masked losses as weighted by the run."""
+    loss_MM: NDArray
+    """Unweighted losses: InfoNCE of a pair, mean over its products; masked loss, mean over its
+    masked positions."""
+    term_MM: NDArray
+    """The same means of S' times the loss (S' below 0 counts as 0)."""
+    on_logits: float
+    """Total loss with S' on the logits, the paper's equation; losses of vectors as in `term_MM`."""
     products: int
     """Number of products in the batch."""
-    weighted: bool
-    """Whether the run weights its losses by S'."""
+
+    @property
+    def weight_MM(self) -> NDArray:
+        """term / loss: the mean of S', weighted by the loss."""
+        return self.term_MM / self.loss_MM
+
+    @property
+    def pairs(self) -> float:
+        """Sum of the contrastive terms."""
+        return float(np.nansum(np.triu(self.term_MM, 1)))
+
+    @property
+    def masked(self) -> float:
+        """Sum of the masked terms."""
+        return float(np.nansum(self.term_MM.diagonal()))
+
+    @property
+    def total(self) -> float:
+        """Sum of all terms: the total loss with S' on the loss."""
+        return self.pairs + self.masked
+
+    @property
+    def unweighted(self) -> float:
+        """Sum of all losses without weights."""
+        return float(np.nansum(self.loss_MM))
+
+
+def weighted_terms(output: ScaleOutput, masked: MaskedBatch, config: LossConfig) -> WeightedTerms:
+    """Return the terms of the paper's total loss (section 4.3) for one batch.
+
+    S' itself weights the losses, per product and not divided by its mean, whatever the weights of
+    the config; of it, tasks and temperature are used.
+
+    Args:
+        output: output of the model for `masked.batch`.
+        masked: masked batch and targets.
+        config: active tasks, temperature and candidates.
+    """
+    raw = {"weight_by": "scores", "weight_mean_one": False, "weight_masked": True}
+    standard = {"contrast": "pairwise", "pair_reduction": "sum", "label_smoothing": 0.0}
+    plain, on_loss, on_logits = (
+        scale_loss(output, masked, replace(config, weight_on=place, **raw, **standard))
+        for place in ("none", "loss", "logits")
+    )
+    loss_MM, term_MM = np.full((2, COUNT, COUNT), np.nan)
+    for matrix_MM, found in ((loss_MM, plain), (term_MM, on_loss)):
+        for m, modality in enumerate(MODALITIES):
+            matrix_MM[m, m] = float(found.losses.get(SPECS[modality].task, np.nan))
+    if plain.pairs is not None:
+        weights = loss_weights(plain.scores, output.present_BM, mean_one=False)
+        pairs = plain.pairs.mean_P(), plain.pairs.mean_P(weights.pair_BP)
+        upper, found_P = np.triu_indices(COUNT, 1), plain.pairs.valid_BP.any(0)
+        for matrix_MM, mean_P in zip((loss_MM, term_MM), pairs, strict=True):
+            matrix_MM[upper] = mean_P.masked_fill(~found_P, torch.nan).cpu().numpy()
+    return WeightedTerms(loss_MM, term_MM, float(on_logits.total), len(output.present_BM))
 
 
 @drawn
-def total_loss(terms: LossTerms, lang: Language = LANG) -> Figure:
-    """Draw each loss with its mean weight at the weight's position in S', and the sums."""
+def total_loss(terms: WeightedTerms, weighted: bool = False, lang: Language = LANG) -> Figure:
+    """Draw each loss times its weight at the weight's position in S', and the sums of the products.
+
+    Args:
+        terms: losses and weights of one batch.
+        weighted: whether the run was trained with weights, for the note.
+    """
     figure, axes = typeset.page(WIDTH, TOTAL_HEIGHT)
     typeset.write(axes, MARGIN, 26, label("fig_total", lang), 14, fontweight="bold")
-    typeset.write(axes, MARGIN, 62, FORMULA, 16, parse_math=True)
+    rows = [("fig_paper", FORMULA, terms.on_logits), ("fig_on_loss", ON_LOSS, terms.total)]
+    for y, (key, formula, value) in zip((56, 86), rows, strict=True):
+        typeset.write(axes, MARGIN, y, label(key, lang), 10.5, color=shade(0.8))
+        sum_of = f"{formula[:-1]}={value:.3f}$"
+        typeset.write(axes, MARGIN + TOTAL_NAMES + 68, y, sum_of, 14, parse_math=True)
     for k, modality in enumerate(MODALITIES):
         style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
         name, left = label(modality, lang), MARGIN + TOTAL_NAMES + k * TOTAL_CELL
         typeset.write(axes, left + TOTAL_CELL / 2, TOTAL_TOP - 8, name, 12, ha="center", **style)
         typeset.write(axes, MARGIN, TOTAL_TOP + (k + 0.5) * TOTAL_HIGH + 4, name, 12, **style)
-        loss = terms.masked.get(SPECS[modality].task)
-        box = Box(left, TOTAL_TOP + k * TOTAL_HIGH, TOTAL_CELL, TOTAL_HIGH)
-        colour = MODALITY_COLOURS[modality]
-        typeset.box(axes, *box, facecolor=tint(colour, 0.3), edgecolor=colour)
-        _total_cell(axes, box, SPECS[modality].task, loss, terms.weight_MM[k, k], lang)
-    for number, (i, j) in enumerate(PAIRS):
+    for i, j in np.ndindex(COUNT, COUNT):
         left, top = MARGIN + TOTAL_NAMES + j * TOTAL_CELL, TOTAL_TOP + i * TOTAL_HIGH
-        box = Box(left, top, TOTAL_CELL, TOTAL_HIGH)
-        _two_colours(axes, box, MODALITIES[i], MODALITIES[j])
-        loss = float(terms.pair_P[number]) if terms.contrastive is not None else None
-        _total_cell(axes, box, label("fig_pair", lang), loss, terms.weight_MM[i, j], lang)
+        box, first, second = Box(left, top, TOTAL_CELL, TOTAL_HIGH), MODALITIES[i], MODALITIES[j]
+        if i > j:
+            continue
+        if i == j:
+            colour = MODALITY_COLOURS[first]
+            typeset.box(axes, *box, facecolor=tint(colour, 0.3), edgecolor=colour)
+        else:
+            _two_colours(axes, box, first, second)
+        name = SPECS[first].task if i == j else label("fig_pair", lang)
+        _total_cell(axes, box, name, terms, (i, j), lang)
     left = MARGIN + TOTAL_NAMES + COUNT * TOTAL_CELL + 20
-    _total_sums(axes, Box(left, TOTAL_TOP, 200, COUNT * TOTAL_HIGH), terms, lang)
-    note = label("fig_total_note", lang, n=terms.products)
-    typeset.write(axes, MARGIN, TOTAL_HEIGHT - 12, note, 10, color=shade(0.75))
+    _total_sums(axes, Box(left, TOTAL_TOP, 206, COUNT * TOTAL_HIGH), terms, weighted, lang)
+    lines = typeset.wrap(label("fig_total_note", lang, n=terms.products), WIDTH - 28, 9.5, 3)
+    step = 13
+    y = TOTAL_HEIGHT - 10 - step * (len(lines) - 1)
+    typeset.write_lines(axes, MARGIN, y, lines, 9.5, step, color=shade(0.75))
     return figure
 
 
 def _total_cell(
-    axes: Axes, box: Box, name: str, loss: float | None, weight: float, lang: Language
+    axes: Axes,
+    box: Box,
+    name: str,
+    terms: WeightedTerms,
+    place: tuple[int, int],
+    lang: Language,
 ) -> None:
-    middle = box.x + box.width / 2
-    off = loss is None or np.isnan(loss)
-    value = label("fig_off", lang) if off else f"{loss:.2f}"
-    typeset.write(axes, middle, box.y + 16, name, 10, ha="center", color=shade(0.8))
-    typeset.write(axes, middle, box.y + 33, value, 12.5, ha="center", fontweight="bold")
-    if not off and np.isfinite(weight):
-        text = f"S′ {weight:.2f}".replace("-", "−")
-        typeset.write(axes, middle, box.y + 49, text, 10, ha="center", color=shade(0.8))
+    """Write a loss times its weight, and the product."""
+    middle, term = box.x + box.width / 2, terms.term_MM[place]
+    off = np.isnan(term)
+    style = {"ha": "center", "color": shade(0.8)}
+    typeset.write(axes, middle, box.y + 16, name, 10, **style)
+    value = label("fig_off", lang) if off else f"{term:.3f}"
+    typeset.write(axes, middle, box.y + 49, value, 12.5, ha="center", fontweight="bold")
+    if not off:
+        factors = f"{terms.weight_MM[place]:.3f} · {terms.loss_MM[place]:.2f}"
+        typeset.write(axes, middle, box.y + 32, factors, 9.5, **style)
 
 
 def _two_colours(axes: Axes, box: Box, first: str, second: str) -> None:
@@ -310,27 +389,26 @@ def _two_colours(axes: Axes, box: Box, first: str, second: str) -> None:
     typeset.box(axes, *box, edgecolor=shade(0.45))
 
 
-def _total_sums(axes: Axes, box: Box, terms: LossTerms, lang: Language) -> None:
-    """Write the two sums, the total, and whether the run weights its losses."""
-    contrastive = terms.contrastive
+def _total_sums(axes: Axes, box: Box, terms: WeightedTerms, weighted: bool, lang: Language) -> None:
+    """Write the two sums and the total, then the total with other weights."""
     rows = [
-        ("fig_sum_pairs", label("fig_off", lang) if contrastive is None else f"{contrastive:.2f}"),
-        ("fig_sum_masked", f"{terms.masked_sum:.2f}"),
-        ("fig_sum_total", f"{(contrastive or 0.0) + terms.masked_sum:.2f}"),
+        ("fig_sum_pairs", terms.pairs),
+        ("fig_sum_masked", terms.masked),
+        ("fig_sum_total", terms.total),
     ]
-    y = box.y + 18
+    y = box.y + 14
     for number, (key, value) in enumerate(rows):
-        last = number == len(rows) - 1
-        if last:
+        if number == len(rows) - 1:
             line = {"color": shade(0.6), "lw": points(1.2)}
-            axes.plot([box.x, box.x + box.width], [y - 16, y - 16], **line)
+            axes.plot([box.x, box.x + box.width], [y - 14, y - 14], **line)
         lines = typeset.wrap(label(key, lang), box.width, 11, 2)
         y = typeset.write_lines(axes, box.x, y, lines, 11, 15)
-        typeset.write(axes, box.x, y + 8, value, 18, fontweight="bold")
-        y += 40
-    key = "fig_weighs" if terms.weighted else "fig_uniform"
-    lines = typeset.wrap(label(key, lang), box.width, 10.5, 7)
-    typeset.write_lines(axes, box.x, y, lines, 10.5, 15, color=shade(0.8))
+        typeset.write(axes, box.x, y + 8, f"{value:.3f}", 18, fontweight="bold")
+        y += 36
+    trained = label("fig_weighs" if weighted else "fig_uniform", lang)
+    for text in (label("fig_unweighted", lang, value=terms.unweighted), trained):
+        lines = typeset.wrap(text, box.width, 10, 6)
+        y = typeset.write_lines(axes, box.x, y, lines, 10, 14, color=shade(0.8)) + 4
 
 
 BATCH = 32
@@ -378,29 +456,22 @@ def _without_agreement(config: LossConfig) -> LossConfig:
 
 @figure("total_loss")
 def draw_total_loss(sources: Sources, lang: Language) -> Figure:
-    """Draw the losses of a training batch after training, as weighted by the run's config."""
-    run, data = sources.run, sources.train
-    config, batch = _without_agreement(run.config.loss), data.collate(range(min(64, len(data))))
+    """Draw the terms of a training batch after training."""
+    loss = sources.run.config.loss
+    weighted = loss.weight_on != "none" or loss.weight_by == "agreement"
+    return total_loss(run_terms(sources.run, sources.train), weighted, lang)
+
+
+def run_terms(run: TrainedRun, data: ProductDataset, products: int = 64) -> WeightedTerms:
+    """Return `weighted_terms` of the first products of a split for the trained model."""
+    batch, loss = data.collate(range(min(products, len(data)))), run.config.loss
     pieces = WordPieces.of(data.tokenizer)
-    masked = mask_batch(batch, run.config.mask, pieces, (0, 0), config.tasks)
+    masked = mask_batch(batch, run.config.mask, pieces, (0, 0), loss.tasks)
+    device = next(run.model.parameters()).device
+    masked = masked.to(device)
     with torch.no_grad():
         output = run.model.eval()(masked.batch, masked.hidden)
-        plain = scale_loss(output, masked, replace(config, weight_on="none"))
-        summed = {name: float(v) for name, v in scale_loss(output, masked, config).losses.items()}
-    present_BM = output.present_BM
-    both_MM = (present_BM[:, :, None] & present_BM[:, None, :]).sum(0)
-    weight_MM = plain.scores.weighted_BMM.sum(0) / both_MM
-    pair_P = np.full(len(PAIRS), np.nan)
-    if plain.pairs is not None:
-        valid_P = plain.pairs.valid_BP.any(0).numpy()
-        pair_P = np.where(valid_P, plain.pairs.mean_P().numpy(), np.nan)
-    contrastive = summed.pop("contrastive", None)
-    alone = {name: float(v) for name, v in plain.losses.items() if name != "contrastive"}
-    terms = LossTerms(
-        pair_P, alone, weight_MM.numpy(), contrastive, sum(summed.values()), len(batch),
-        config.weight_on != "none",
-    )  # fmt: skip
-    return total_loss(terms, lang)
+        return weighted_terms(output, masked, loss)
 
 
 @figure("broken_runs")

@@ -195,12 +195,12 @@ def _logit_panel(axes: Axes, lang: Language) -> None:
     paper = {"color": POSITIVE, "label": label("paper_logit", lang)}
     axes.plot(cosine_C, weight_C * cosine_C / TEMPERATURE, **paper)
     axes.axvspan(-1, 0, color=tint(NEGATIVE, 0.12), linewidth=0)
-    # Between the legend and the curves.
     text = {"ha": "center", "va": "center", "fontsize": points(8), "color": NEGATIVE}
-    axes.text(-0.5, 7, label("turned_round", lang), **text)
+    axes.text(-0.5, 10, label("turned_round", lang), **text)
     axes.set(xlabel=label("cosine_of_pair", lang), ylabel=label("weighted_logit", lang))
-    axes.set(xlim=(-1, 1), ylim=(-15, 19), xticks=(-1, -0.5, 0, 0.5, 1))
-    _finish_panel(axes, "weighted_logit_title", lang)
+    axes.set(xlim=(-1, 1), ylim=(-15, 16), xticks=(-1, -0.5, 0, 0.5, 1))
+    # The only corner without curves and shading.
+    _finish_panel(axes, "weighted_logit_title", lang, "lower right")
 
 
 def _loss_panel(axes: Axes, lang: Language) -> None:
@@ -241,9 +241,9 @@ def gradient_descent(
     return path
 
 
-def _finish_panel(axes: Axes, title: str, lang: Language) -> None:
+def _finish_panel(axes: Axes, title: str, lang: Language, place: str = "upper left") -> None:
     axes.set_title(label(title, lang))
-    axes.legend(loc="upper left", fontsize=points(7.5))
+    axes.legend(loc=place, fontsize=points(7.5))
 
 
 @figure("score_path")
