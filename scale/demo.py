@@ -37,6 +37,8 @@ NO_TRAINING = (
     "__init__.py", "cli.py", "demo.py", "exercises.py", "notebook.py", "plot.py", "run.py",
 )  # fmt: skip
 """Top-level modules that do not."""
+NO_TRAINING_DATA = ("importers", "lists.py", "where.py")
+"""Modules and folders of the subpackage `data` that do not."""
 
 
 def samples_folder() -> Path:
@@ -124,7 +126,9 @@ def _train_stage(
 ) -> RunFolder:
     folder, package = RunFolder(out), Path(scale.__file__).parent
     modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
-    inputs = fingerprint(catalogue, [*modules, *(package / room for room in TRAINING)])
+    rooms = [package / room for room in TRAINING if room != "data"]
+    data = [p for p in sorted((package / "data").iterdir()) if p.name not in NO_TRAINING_DATA]
+    inputs = fingerprint(catalogue, [*modules, *rooms, *data])
     mark = out / "started.txt"
     if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
         print(f"{out}: the products or the code have changed; training from the beginning")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from scale.config import FeatureConfig
+from scale.config import FeatureConfig, require
 from scale.data.batch import ProductBatch, Tokens
 from scale.data.cache import (
     CachedFeatures,
@@ -36,7 +36,7 @@ from scale.data.media import BLANK, MediaError, MediaInfo
 from scale.data.normaliser import Normaliser
 from scale.data.product import CatalogueError, Problem, Product, View
 from scale.data.tokenizer import encode_tables, encode_texts, select_columns
-from scale.modalities import CONTINUOUS, INDEX, MODALITIES
+from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES
 
 CHUNK = 1 << 16
 """Tokens read at once to compute statistics."""
@@ -327,6 +327,9 @@ def tokenize_products(
     `normaliser` only determines the required size of vectors. `prefix` is prepended to the name of
     the modality in problems.
     """
+    for m in DISCRETE:
+        message = f"features.{m}_length is auto: choose_lengths makes it a number"
+        require(getattr(config, f"{m}_length") != "auto", message)
     chosen = tuple(select_columns(product, config.table_columns) for product in catalogue)
     catalogue = replace(catalogue, products=chosen)
     media, problems = read_media(

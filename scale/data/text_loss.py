@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 SAMPLE = 20_000
 """Products, evenly spaced, that `text_losses` measures."""
+MAX_LENGTH = 512
+"""Longest sequence of word pieces that `choose_lengths` chooses."""
 SHOWN = 8
 """Attributes that are named in a report."""
 
@@ -53,7 +55,7 @@ class TextLoss:
     def __str__(self) -> str:
         noun, found = {"text": "titles", "table": "tables"}[self.modality], []
         if self.cut:
-            lost, option = "", f"--features.{self.modality}-length {self.recommended}"
+            lost, option = "", f"--features.{self.modality}-length auto ({self.recommended})"
             if self.modality == "table":
                 first, total = list(self.lost.items())[:SHOWN], sum(self.lost.values())
                 shown = ", ".join(f"{printable(name)[:30]} {n:,}" for name, n in first)
@@ -134,8 +136,28 @@ def text_losses(
         name = features.backbone(m).removeprefix(CLIP_PREFIX)
         used = model_tokenizer(name) if name else tokenizer
         length = getattr(features, f"{m}_length")
+        length = MAX_LENGTH if length == "auto" else length
         found.append(measure_text_loss(m, chosen, used, length, framed=not name))
     return [loss for loss in found if loss is not None]
+
+
+def choose_lengths(
+    config: Config, products: Sequence[View], tokenizer: PreTrainedTokenizerBase
+) -> Config:
+    """Return a config with numbers for the lengths that are `auto`, from training products."""
+    names = {m: f"{m}_length" for m in DISCRETE}
+    names = {m: name for m, name in names.items() if getattr(config.features, name) == "auto"}
+    if not names:
+        return config
+    losses = text_losses(products, config.features, tokenizer)
+    chosen = dict.fromkeys(names.values(), 8) | {
+        names[loss.modality]: min(loss.recommended, MAX_LENGTH)
+        for loss in losses
+        if loss.modality in names
+    }
+    for name, length in chosen.items():
+        log.info("features.%s auto: %d", name, length)
+    return config.with_features(**chosen)
 
 
 def warn_of_text_losses(

@@ -18,7 +18,7 @@ from scale.data.normaliser import Normaliser
 from scale.data.product import summarise_problems, write_problems
 from scale.data.shards.format import TokenSettings, is_shards
 from scale.data.shards.reader import ShardDataset, ShardFolder
-from scale.data.text_loss import warn_of_text_losses
+from scale.data.text_loss import choose_lengths, warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import locked
 from scale.losses.weighting import Weights
@@ -163,6 +163,10 @@ def _prepare(
     started = rank() > 0 or _check_folder(run, resume)
     run.folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(config, source, run)
+    if isinstance(source, ShardFolder):
+        config = source.with_lengths(config)
+    else:
+        config = choose_lengths(config, source.split("train").products, tokenizer)
     config = fit_vocabulary(config, tokenizer)
     if rank() == 0 and isinstance(source, Catalogue):
         warn_of_text_losses(source.split("train").products, config, tokenizer)

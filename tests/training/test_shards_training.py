@@ -10,6 +10,7 @@ import pytest
 from scale.cli import main
 from scale.config import Config
 from scale.data.catalogue import Catalogue
+from scale.data.dataset import ProductDataset
 from scale.data.shards.format import ShardsError
 from scale.data.shards.reader import ShardDataset
 from scale.data.shards.writer import write_shards
@@ -186,3 +187,23 @@ def test_command_trains_from_shards(small_catalogue, cache_folder, tmp_path, cap
     message = capsys.readouterr().err
     assert "written with other features.audio_frames" in message
     assert "Traceback" not in message
+
+
+def test_lengths_are_chosen_by_the_training_products(
+    small, small_catalogue, cache, tmp_path, caplog
+):
+    config = replace(small.underived(), train=replace(small.train, steps=1, eval_every=0))
+    config = config.with_features(text_length="auto", table_length="auto")
+    write(config, small_catalogue, tmp_path / "shards", cache, 100)
+    features = []
+    for source in (tmp_path / "shards", small_catalogue):
+        run = pretrain(config, source, tmp_path / "run", cache=cache, resume=True, progress=False)
+        features.append(run.config.features)
+    assert features[0].text_length == run.config.model.text_length == 24
+    assert features[0].table_length == run.config.model.table_length == 24
+    assert features[0] == features[1]
+    assert "cut" not in caplog.text
+    with pytest.raises(ValueError, match="text_length is auto: choose_lengths"):
+        ProductDataset.build(Catalogue.open(small_catalogue), config.features, None)
+    with pytest.raises(ValueError, match="table_length is 'automatic', not int"):
+        Config.from_dict({"features": {"table_length": "automatic"}})

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from scale.config import FeatureConfig
+from scale.config import Config, FeatureConfig
 from scale.data.batch import ProductBatch, Tokens
 from scale.data.normaliser import Normaliser
 from scale.data.product import SPLITS, Problem, Product, read_problems
@@ -113,6 +113,13 @@ class ShardFolder:
 
     def __len__(self) -> int:
         return self.manifest.products
+
+    def with_lengths(self, config: Config) -> Config:
+        """Return a config in which lengths that are `auto` are those of the shards."""
+        names = [f"{m}_length" for m in DISCRETE]
+        written = {name: self.manifest.settings.features[name] for name in names
+                   if getattr(config.features, name) == "auto"}  # fmt: skip
+        return config.with_features(**written) if written else config
 
     def check(self, settings: TokenSettings) -> None:
         """Raise ShardsError if a run with these settings would use other tokens."""

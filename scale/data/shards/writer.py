@@ -54,7 +54,7 @@ from scale.data.shards.format import (
     metadata_name,
     read_metadata,
 )
-from scale.data.text_loss import warn_of_text_losses
+from scale.data.text_loss import choose_lengths, warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import apply_umask, replacing, write_whole
 from scale.modalities import INDEX, MODALITIES
@@ -374,7 +374,7 @@ def write_shards(
     catalogue = with_splits(catalogue)
     if not len(catalogue) or products_per_shard < 1:
         raise ShardsError(f"{len(catalogue)} products in shards of {products_per_shard}")
-    tokenizer = _begin(out, catalogue, config, products_per_shard)
+    config, tokenizer = _begin(out, catalogue, config, products_per_shard)
     folder = None if cache is None else cache.folder
     maker = ShardMaker(out, catalogue.folder, config, tokenizer, folder, strict)
     slices = [
@@ -411,16 +411,19 @@ def _require_litdata() -> None:
 
 def _begin(
     out: Path, catalogue: Catalogue, config: Config, products_per_shard: int
-) -> PreTrainedTokenizerBase:
-    """Write the plan, or check that an earlier one is the same; return the tokenizer."""
+) -> tuple[Config, PreTrainedTokenizerBase]:
+    """Write the plan, or check that an earlier one is the same.
+
+    Returns the config, with the lengths that are `auto` chosen, and the tokenizer.
+    """
     plan_file, folder = out / PLAN, out / "tokenizer"
+    train = catalogue.split("train").products
     if not plan_file.is_file():
         if out.is_dir() and {path.name for path in out.iterdir()} - {folder.name}:
             raise ShardsError(f"{out} is not empty and contains no shards: choose another folder")
-        train = catalogue.split("train").products
         make_tokenizer(train, config.features).save_pretrained(folder)
-        warn_of_text_losses(train, config, load_tokenizer(folder))
     tokenizer = load_tokenizer(folder)
+    config = choose_lengths(config, train, tokenizer)
     settings = TokenSettings.of(config, tokenizer)
     source = _source(catalogue)
     if plan_file.is_file():
@@ -431,7 +434,8 @@ def _begin(
         plan = {"settings": asdict(settings), "source": source,
                 "products_per_shard": products_per_shard}  # fmt: skip
         write_whole(plan_file, json.dumps(plan, indent=1) + "\n")
-    return tokenizer
+        warn_of_text_losses(train, config, tokenizer)
+    return config, tokenizer
 
 
 def _check_plan(path: Path, settings: TokenSettings, source: str, products_per_shard: int) -> None:
