@@ -140,8 +140,10 @@ def approx(value: float, digits: int = 2) -> str:
 
 def approx_estimate(estimate: Estimate, digits: int = 3) -> str:
     """Format an estimate with its 95 % interval by `approx`: `~0.105 [~0.049, ~0.162]`."""
-    low, high = (approx(x, digits) for x in (estimate.low, estimate.high))
-    return f"{approx(estimate.value, digits)} [{low}, {high}]"
+    value = approx(estimate.value, digits)
+    if estimate.low is None:
+        return value
+    return f"{value} [{approx(estimate.low, digits)}, {approx(estimate.high, digits)}]"
 
 
 def format_estimate(estimate: Estimate | None) -> str:

@@ -297,8 +297,9 @@ class Index:
             how = "exact"
             if found["probes"] is not None:
                 how = f"probes {found['probes']:>4}, candidates {found['candidates']:>4}"
-            interval = f"[{found['low']:.3f}, {found['high']:.3f}]"
-            print(f"recall@10  {how}: {found['value']:.3f} {interval} ({found['n']} queries)")
+            bounds = found["low"], found["high"]
+            interval = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
+            print(f"recall@10  {how}: {found['value']:.3f}{interval} ({found['n']} queries)")
 
 
 @dataclass

@@ -22,7 +22,10 @@ _PIECE = 4_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; None if there was nothing to measure (n = 0)."""
+    """A value with its interval; None if there was nothing to measure (n = 0).
+
+    A single query (n = 1) has a value without an interval: its resamples are all equal.
+    """
 
     value: float | None
     low: float | None
@@ -105,8 +108,6 @@ def category_estimates(
         drawn = draw_weights(len(size_C), seed, resamples)
         draws_RV = np.concatenate([(w_RC @ sum_CV) / (w_RC @ size_C)[:, None] for w_RC in drawn])
         found = _intervals(values_QV.mean(0), draws_RV, len(size_C))
-        if len(size_C) == 1:
-            found = [replace(e, low=None, high=None) for e in found]
         result |= zip(names, found, strict=True)
     return result
 
@@ -250,6 +251,8 @@ def group_sum(weights_RQ: NDArray[np.int64], code_Q: NDArray[np.int64], size: in
 
 
 def _intervals(value_V: Floats, draws_RV: Floats, n: int) -> list[Estimate]:
+    if n == 1:
+        return [Estimate(value, None, None, n) for value in np.round(value_V, 12).tolist()]
     tail = 100 * (1 - LEVEL) / 2
     low_V, high_V = np.percentile(draws_RV, [tail, 100 - tail], axis=0)
     # Rounding errors must not part the bounds of a constant from it.

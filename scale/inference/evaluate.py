@@ -389,7 +389,7 @@ def _baseline_lines(results: dict) -> list[str]:
 def _cell(estimate: dict, sign: str = "") -> str:
     if estimate["value"] is None:
         return "-"
-    value, low, high = (
-        "-" if estimate[k] is None else f"{estimate[k]:{sign}.3f}" for k in ("value", "low", "high")
-    )
-    return f"{value} [{low}, {high}]"
+    value = f"{estimate['value']:{sign}.3f}"
+    if estimate["low"] is None:
+        return value
+    return f"{value} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"

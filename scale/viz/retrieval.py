@@ -238,7 +238,8 @@ def _direction_text(
 ) -> None:
     fill = diverging()(Normalize(-1, 1)(found.value - chance))
     cell_text(axes, row - 0.23, column, f"{found.value:.2f}", fill, 11, fontweight="bold")
-    interval, level = f"{found.low:.2f}–{found.high:.2f}", label("chance_is", lang, value=chance)
+    interval = "" if found.low is None else f"{found.low:.2f}–{found.high:.2f}"
+    level = label("chance_is", lang, value=chance)
     facts = f"{interval}\n{level}\nn {found.n:g}"
     cell_text(axes, row + 0.2, column, facts, fill, 7, linespacing=1.25)
 

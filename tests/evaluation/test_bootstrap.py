@@ -8,6 +8,7 @@ import pytest
 from scale.evaluation import bootstrap
 from scale.evaluation.bootstrap import (
     NOTHING,
+    Estimate,
     category_codes,
     category_estimates,
     estimate,
@@ -233,3 +234,4 @@ def test_the_interval_of_a_constant_is_the_constant():
     for value in (0.0, -0.002, 1 / 3, 19_999.99, 123_456.789):
         found = estimate(np.full(100, value))
         assert found.low == found.value == found.high == pytest.approx(value)
+    assert estimate(np.array([-0.002])) == Estimate(-0.002, None, None, 1)
