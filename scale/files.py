@@ -20,6 +20,8 @@ import numpy as np
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """Beginnings of cells that spreadsheets take as formulas."""
+LOCK = ".lock"
+"""Name of the lock file in a folder that is being written."""
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Errors of folders that the user may only read."""
 _UMASK = os.umask(0o077)
@@ -115,16 +117,19 @@ def apply_umask(path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which is created; the lock ends with the process, also after a kill.
+def locked(folder: Path, beside: bool = False) -> Iterator[None]:
+    """Hold a lock on a folder; it ends with the process, also after a kill.
+
+    The lock is the file `.lock` in the folder, which is created; or `beside` it, for a folder that
+    is replaced as a whole.
 
     Raises ValueError that names the process which holds it. No lock where the system has none.
     """
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder.with_name(f".{folder.name}.lock") if beside else folder / LOCK
+    is_new = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _lock(path):
+        with _lock(path, folder):
             try:
                 yield
             finally:
@@ -132,11 +137,11 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if is_new:
             with suppress(OSError):  # not empty
-                folder.rmdir()
+                path.parent.rmdir()
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path, folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
@@ -148,7 +153,7 @@ def _lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise ValueError(
-                f"{path.parent} is in use by {file.read().strip() or 'another process'}: wait for "
+                f"{folder} is in use by {file.read().strip() or 'another process'}: wait for "
                 "it, or choose another folder"
             ) from None
         except OSError:

@@ -353,13 +353,15 @@ def find_source(path: Path, format: str | None = None) -> Path:
 def is_native(path: Path) -> bool:
     """Return whether a file has catalogue records: lines of JSON, or their keys as columns.
 
-    A file with another name whose first record has no `id` has another format; a parquet file of
-    plain columns, some of which are no record keys, is a data frame.
+    A parquet file, or lines of JSON under another name than products.jsonl, of plain columns of
+    which some are no record keys, is a data frame.
     """
     if path.suffix == ".jsonl":
         with path.open("rb") as file:
             first = decode_line(file.readline(1 << 20))
-        return path.name == "products.jsonl" or not isinstance(first, dict) or "id" in first
+        if path.name == "products.jsonl" or not isinstance(first, dict):
+            return True
+        return "id" in first and _has_record_keys(first)
     if path.suffix != ".parquet" or not path.is_file():
         return False
     import pyarrow
@@ -369,7 +371,12 @@ def is_native(path: Path) -> bool:
         schema = pyarrow.parquet.read_schema(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise CatalogueError(f"{path}: not a readable parquet file: {error}") from error
-    keys = set(schema.names)
+    return _has_record_keys(schema.names)
+
+
+def _has_record_keys(names: Iterable[str]) -> bool:
+    """Return whether names are those of a catalogue's records, not columns of another source."""
+    keys = set(names)
     return bool(keys & {"table", "alt", "labels", "content"}) or keys <= RECORD_KEYS
 
 

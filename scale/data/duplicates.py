@@ -110,7 +110,7 @@ def check_media(
         total=len(users),
         desc="media",
         unit=" files",
-        disable=not progress,
+        disable=not progress or not users,
     )
     for ((_, path), shared_by), result in zip(users.items(), results, strict=True):
         for product_id, field in shared_by:

@@ -24,7 +24,7 @@ from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_i
 from scale.evaluation.index_settings import IndexSettings
 from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import BLOCK, top_k
-from scale.files import is_plain_name, remove_folder, replacing_folder, sha256
+from scale.files import is_plain_name, locked, remove_folder, replacing_folder, sha256
 
 Singles = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -390,7 +390,7 @@ def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings
 
     Raises:
         StoreError: the embeddings are damaged or repeat an id, or `out` contains something else.
-        ValueError: impossible settings.
+        ValueError: impossible settings, or another process writes to `out`.
         ImportError: faiss is missing.
     """
     started, out = time.perf_counter(), Path(out)
@@ -402,20 +402,21 @@ def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings
             raise StoreError(f"{out}: contains something other than an index: choose another")
         if any(out.iterdir()):
             read_manifest(out)
-    old = earlier_folder(out)
-    with replacing_folder(out, old) as fresh:
-        seconds = _write_files(store, fresh, settings)
-        manifest = {
-            "format": FORMAT,
-            "kind": settings.kind,
-            "rows": store.rows,
-            "width": store.width,
-            "made_from": store.made_from,
-            "settings": asdict(settings),
-        }
-        finish_index(fresh, manifest, seconds, started)
-    remove_folder(old)
-    return ProductIndex.open(out)
+    with locked(out, beside=True):
+        old = earlier_folder(out)
+        with replacing_folder(out, old) as fresh:
+            seconds = _write_files(store, fresh, settings)
+            manifest = {
+                "format": FORMAT,
+                "kind": settings.kind,
+                "rows": store.rows,
+                "width": store.width,
+                "made_from": store.made_from,
+                "settings": asdict(settings),
+            }
+            finish_index(fresh, manifest, seconds, started)
+        remove_folder(old)
+        return ProductIndex.open(out)
 
 
 def finish_index(

@@ -23,7 +23,7 @@ from scale.evaluation.index import (
     to_float32,
     write_flat,
 )
-from scale.files import remove_folder, replacing_folder
+from scale.files import locked, remove_folder, replacing_folder
 
 DEPENDS_ON = ("run", "subset", "features")
 """Facts about embeddings in which an index and added ones must agree."""
@@ -49,31 +49,33 @@ def update_index(
     Raises:
         StoreError: an id to remove is not in the index, an id to add is in it, no product would
             remain, or the embeddings come from another run or subset.
+        ValueError: another process writes to the index.
         ImportError: faiss is missing.
     """
     started, folder = time.perf_counter(), Path(folder)
-    old = ProductIndex.open(folder)
-    store = None if add is None else _open_added(old, add)
-    kept_N = _kept(old, list(dict.fromkeys(remove)))
-    count = int(kept_N.sum()) + (store.rows if store else 0)
-    if not count:
-        raise StoreError(f"{folder}: no product would remain; delete the folder instead")
-    with replacing_folder(folder, earlier_folder(folder)) as fresh:
-        _write_vectors(old, kept_N, store, count, fresh)
-        seconds = {"vectors": round(time.perf_counter() - started, 3)}
-        if old.ivfpq is not None:
-            _write_ivfpq(old, kept_N, store, fresh)
-            seconds["add"] = round(time.perf_counter() - started - seconds["vectors"], 3)
-        names = ("format", "kind", "width", "made_from", "settings")
-        manifest = {name: old.manifest[name] for name in names} | {"rows": count}
-        counts = old.manifest.get("updates", {"added": 0, "removed": 0})
-        manifest["updates"] = {
-            "added": counts["added"] + (store.rows if store else 0),
-            "removed": counts["removed"] + int((~kept_N).sum()),
-        }
-        finish_index(fresh, manifest, seconds, started)
-    remove_folder(earlier_folder(folder))
-    return ProductIndex.open(folder)
+    with locked(folder, beside=True):
+        old = ProductIndex.open(folder)
+        store = None if add is None else _open_added(old, add)
+        kept_N = _kept(old, list(dict.fromkeys(remove)))
+        count = int(kept_N.sum()) + (store.rows if store else 0)
+        if not count:
+            raise StoreError(f"{folder}: no product would remain; delete the folder instead")
+        with replacing_folder(folder, earlier_folder(folder)) as fresh:
+            _write_vectors(old, kept_N, store, count, fresh)
+            seconds = {"vectors": round(time.perf_counter() - started, 3)}
+            if old.ivfpq is not None:
+                _write_ivfpq(old, kept_N, store, fresh)
+                seconds["add"] = round(time.perf_counter() - started - seconds["vectors"], 3)
+            names = ("format", "kind", "width", "made_from", "settings")
+            manifest = {name: old.manifest[name] for name in names} | {"rows": count}
+            counts = old.manifest.get("updates", {"added": 0, "removed": 0})
+            manifest["updates"] = {
+                "added": counts["added"] + (store.rows if store else 0),
+                "removed": counts["removed"] + int((~kept_N).sum()),
+            }
+            finish_index(fresh, manifest, seconds, started)
+        remove_folder(earlier_folder(folder))
+        return ProductIndex.open(folder)
 
 
 def _open_added(index: ProductIndex, add: Path | str) -> EmbeddingStore:

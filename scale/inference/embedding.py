@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from scale.evaluation.embed import (
     write_piece,
 )
 from scale.evaluation.report import provenance
+from scale.files import LOCK, locked
 from scale.modalities import INDEX, MODALITIES
 from scale.training.distributed import barrier, main_first, rank, world_size
 from scale.training.run import TrainedRun
@@ -134,8 +136,30 @@ def embed_pieces(
 
     Raises:
         StoreError: `out` is a file or contains other files, or an id occurs twice.
-        ValueError: no product of the catalogue has a modality of the subset, or one is lost.
+        ValueError: no product of the catalogue has a modality of the subset, or one is lost; or
+            another process writes to `out`.
     """
+    with locked(out) if rank() == 0 else nullcontext():
+        return _embed_pieces(
+            run, catalogue, out, subset, split, batch_size, piece_size, cache, progress, features,
+            allow_missing,
+        )  # fmt: skip
+
+
+def _embed_pieces(
+    run: TrainedRun,
+    catalogue: Path,
+    out: Path,
+    subset: tuple[str, ...],
+    split: str | None,
+    batch_size: int,
+    piece_size: int,
+    cache: FeatureCache | None,
+    progress: bool,
+    features: Features,
+    allow_missing: bool,
+) -> EmbeddingStore | None:
+    """Embed into a locked folder; arguments as for `embed_pieces`."""
     started = time.perf_counter()
     _check_folder(out)
     made_from = {
@@ -245,7 +269,7 @@ def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise StoreError(f"{out}: a file, not a folder")
     for path in out.iterdir() if out.is_dir() else ():
-        if path.name != MANIFEST and not path.name.endswith(".parquet"):
+        if path.name not in (MANIFEST, LOCK) and not path.name.endswith(".parquet"):
             raise StoreError(
                 f"{out}: contains {path.name}, which is not a file of embeddings: choose another "
                 "folder"

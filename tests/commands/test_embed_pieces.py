@@ -17,6 +17,7 @@ from PIL import Image
 from scale import cli
 from scale.data.catalogue import Catalogue
 from scale.evaluation.embed import EmbeddingStore, StoreError, read_embeddings
+from scale.files import locked
 from scale.inference import embedding
 from scale.inference.embedding import embed_pieces, run_fingerprint
 from scale.training.run import TrainedRun
@@ -118,6 +119,12 @@ def test_what_was_killed_goes_on_with_what_is_missing(
     embed_pieces(run, small_catalogue, out, piece_size=7, progress=False)
     assert ((out / made[0]).stat().st_mtime_ns, (out / made[2]).stat().st_mtime_ns) == before
     assert contents(out) == contents(folder)
+
+
+def test_a_second_process_that_writes_the_same_folder_is_refused(run, small_catalogue, tmp_path):
+    with locked(tmp_path / "out"), pytest.raises(ValueError, match="out is in use by process"):
+        embed_pieces(run, small_catalogue, tmp_path / "out", piece_size=7, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pieces_of_other_lines_subset_or_run_are_made_again(

@@ -363,6 +363,10 @@ def test_unknown_keys_of_a_catalogue_are_warned_of(tmp_path, caplog):
     (tmp_path / "products.jsonl").write_text(json.dumps(record))
     found = scale.open(tmp_path)
     assert found[0].extra.keys() == {"text", "attributes", "img"}
+    (tmp_path / "items.jsonl").write_text(json.dumps(record))
+    [product] = scale.open(tmp_path / "items.jsonl", strict=True)
+    assert (product.text, product.table) == ("red kettle", (("Brand", "Ondo"),))
+    assert product.image == tmp_path / "a.jpg"
     assert found.notes[0] == "id: 1 numbers taken as text"
     for key, name in (("title", "text"), ("table", "attributes"), ("image", "img")):
         assert f"key {name!r} is not used and no product has the key {key!r}" in caplog.text

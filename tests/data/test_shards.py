@@ -45,6 +45,7 @@ from scale.data.shards.format import (
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.shards.writer import write_chunk, write_shards
 from scale.data.tokenizer import load_tokenizer
+from scale.files import locked
 from scale.modalities import CONTINUOUS, MODALITIES
 from scale.training.run import build_dataset
 from tests.processes import fork_workers, start
@@ -290,6 +291,11 @@ def test_a_folder_is_written_with_one_setting(config, small_catalogue, cache, co
     renamed = (replace(catalogue[0], text="another title"), *catalogue.products[1:])
     with pytest.raises(ShardsError, match="the catalogue's products"):
         write_again(config, replace(catalogue, products=renamed), cache, copy)
+
+
+def test_a_second_process_in_the_folder_is_refused(config, small_catalogue, cache, copy):
+    with locked(copy), pytest.raises(ValueError, match="is in use by process"):
+        write_again(config, small_catalogue, cache, copy)
 
 
 def test_a_folder_with_other_files_is_refused(config, small_catalogue, cache, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import struct
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from scale.evaluation.index import (
     sample,
 )
 from scale.evaluation.index_update import update_index
-from scale.files import sha256
+from scale.files import locked, sha256
 
 
 @pytest.fixture
@@ -350,6 +351,19 @@ def test_a_product_is_replaced_by_one_command(flat, folder, tmp_path, emb_ND):
     found = update_index(out, tmp_path / "new", remove=["p3"])
     assert len(found) == COUNT
     assert found.query(-emb_ND[:1], 1).ids == (("p3",),)
+
+
+def test_a_second_process_that_writes_the_same_index_is_refused(flat, folder, tmp_path):
+    out = shutil.copytree(flat.folder, tmp_path / "index")
+    with locked(out, beside=True):
+        for write_index in (
+            partial(update_index, out, remove=["p3"]),
+            partial(build_index, folder, out, IndexSettings(kind="flat")),
+        ):
+            with pytest.raises(ValueError, match="index is in use by process"):
+                write_index()
+    assert update_index(out, remove=["p3"]).manifest["rows"] == COUNT - 1
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 def test_impossible_updates_change_nothing(flat, changed, tmp_path, emb_ND):

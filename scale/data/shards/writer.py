@@ -56,7 +56,7 @@ from scale.data.shards.format import (
 )
 from scale.data.text_loss import choose_lengths, warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
-from scale.files import apply_umask, replacing, write_whole
+from scale.files import LOCK, apply_umask, locked, replacing, write_whole
 from scale.modalities import INDEX, MODALITIES
 
 PRODUCTS_PER_SHARD = 1024
@@ -365,6 +365,7 @@ def write_shards(
 
     Raises:
         ShardsError: the folder contains other files, or shards of other settings or products.
+        ValueError: another process writes to the folder.
         OSError: e.g. the disk is full. RuntimeError: a worker died. ImportError: no litdata.
     """
     _require_litdata()
@@ -374,6 +375,21 @@ def write_shards(
     catalogue = with_splits(catalogue)
     if not len(catalogue) or products_per_shard < 1:
         raise ShardsError(f"{len(catalogue)} products in shards of {products_per_shard}")
+    with locked(out):
+        return _write(catalogue, config, out, products_per_shard, workers, cache, strict, progress)
+
+
+def _write(
+    catalogue: Catalogue,
+    config: Config,
+    out: Path,
+    products_per_shard: int,
+    workers: int | None,
+    cache: FeatureCache | None,
+    strict: bool,
+    progress: bool,
+) -> Manifest:
+    """Write into a locked folder; arguments as for `write_shards`."""
     config, tokenizer = _begin(out, catalogue, config, products_per_shard)
     folder = None if cache is None else cache.folder
     maker = ShardMaker(out, catalogue.folder, config, tokenizer, folder, strict)
@@ -419,7 +435,7 @@ def _begin(
     plan_file, folder = out / PLAN, out / "tokenizer"
     train = catalogue.split("train").products
     if not plan_file.is_file():
-        if out.is_dir() and {path.name for path in out.iterdir()} - {folder.name}:
+        if out.is_dir() and {path.name for path in out.iterdir()} - {folder.name, LOCK}:
             raise ShardsError(f"{out} is not empty and contains no shards: choose another folder")
         make_tokenizer(train, config.features).save_pretrained(folder)
     tokenizer = load_tokenizer(folder)
