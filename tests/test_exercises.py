@@ -29,31 +29,6 @@ EXERCISES = {
     "14": ("average_precision", exercises.check_average_precision),
 }
 DRAFTS = {
-    "01": '''
-# %% tags=["exercise"]
-def info_nce(text_BD, image_BD, temperature):
-    """Return loss_B, the InfoNCE loss of each product: the mean of both directions.
-
-    text_BD, image_BD: features of any length; row a of both is product a.
-    """
-    raise NotImplementedError
-
-
-# %% tags=["exercise-check"]
-exercises.check_info_nce(info_nce)
-
-# %% tags=["solution"]
-def info_nce(text_BD, image_BD, temperature):
-    """Return loss_B, the InfoNCE loss of each product: the mean of both directions."""
-    logits_BB = normalize(text_BD, dim=1) @ normalize(image_BD, dim=1).T / temperature
-    target_B = torch.arange(len(logits_BB))
-    forth_B = cross_entropy(logits_BB, target_B, reduction="none")
-    back_B = cross_entropy(logits_BB.T, target_B, reduction="none")
-    return (forth_B + back_B) / 2
-
-
-exercises.check_info_nce(info_nce)
-''',
     "06": '''
 # %% tags=["exercise"]
 def hide_entities(ids_L, entity_L, rate, mask_id, generator):
@@ -131,32 +106,6 @@ def impute_zeros(audio_RLF, present_B):
 
 
 exercises.check_zero_imputation(impute_zeros)
-''',
-    "12": '''
-# %%
-from scipy import stats
-
-# %% tags=["exercise"]
-def t_interval(value_S):
-    """Return (low, high), the 95 % interval of the mean of a figure over S trainings.
-
-    value_S: one value per training (array). stats.t.ppf(q, df) is the quantile of Student's t.
-    """
-    raise NotImplementedError
-
-
-# %% tags=["exercise-check"]
-exercises.check_t_interval(t_interval)
-
-# %% tags=["solution"]
-def t_interval(value_S):
-    """Return (low, high), the 95 % interval of the mean over S trainings."""
-    S = len(value_S)
-    half = stats.t.ppf(0.975, S - 1) * value_S.std(ddof=1) / S**0.5
-    return value_S.mean() - half, value_S.mean() + half
-
-
-exercises.check_t_interval(t_interval)
 ''',
     "14": '''
 # %% tags=["exercise"]

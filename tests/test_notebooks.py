@@ -101,8 +101,11 @@ def test_ends_with_what_to_remember_and_five_questions(path):
     text = prose(path)
     headings = re.findall(r"^## (.+)$", text, re.M)
     assert headings[-3:] == ["What to remember", "Five questions", "Pictures for your slides"]
-    questions = text.split("## Five questions")[1].split("## Pictures")[0]
-    assert re.findall(r"^(\d)\. ", questions, re.M) == list("12345")
+    last = text.split("## Five questions")[1].split("## Pictures")[0]
+    questions, answers = last.split("<details><summary>Answers</summary>\n\n")
+    assert "\n\n</details>" in answers
+    for part in (questions, answers):
+        assert re.findall(r"^(\d)\. ", part, re.M) == list("12345")
     assert "## Exercise" in text
     assert any("solution" in c.metadata.get("tags", []) for c in code_cells(path))
 

@@ -22,6 +22,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 import scale
+from scale import exercises
 from scale.losses import pair_losses
 from scale.notebook import approx, demo_run, samples, setup
 from scale.training import alignment, uniformity
@@ -31,8 +32,8 @@ setup(seed=0)
 # %% [markdown]
 # ## The child, two cats and a dog
 #
-# A newborn sees two cats and a dog. Nobody says "cat". But the child can *compare*: two of the three are alike.
-# After many days it can tell cats from dogs without knowing either word.
+# A newborn sees two cats and a dog, and hears no name. But the child can *compare*: two of the three are alike.
+# After many days it distinguishes cats from dogs without knowing either word.
 #
 # This is **contrastive learning** (对比学习). It needs no labels, only one piece of information: *which two belong
 # together*. A shop gives us this for free. A title and a picture on the same product page belong together. A
@@ -56,6 +57,9 @@ scale.plot.contrastive_idea()
 #
 # Three products have three titles and three pictures, all in the wrong places. Rows are titles, columns are
 # pictures.
+#
+# **Names.** In all notebooks the capital letters at the end of a name are the axes of the array: `text_BD` has B
+# rows, one per product of the batch, and D columns, the numbers of a feature. `cosine_BB` is a B × B table.
 
 # %%
 text_BD = scale.viz.on_circle([95.0, 230.0, 330.0])  # degrees on the circle
@@ -135,10 +139,19 @@ table
 scale.plot.pull_and_push()
 
 # %% [markdown]
-# In one sentence: each title meets its picture, and the three products end up as far apart as the circle
-# permits, 120 degrees. (Points are drawn inside and outside only to be visible: all of them are *on* the
-# circle.)
-#
+# Each title meets its picture, and the three products end up as far apart as the circle permits. (Points are
+# drawn inside and outside only to be visible: all of them are *on* the circle.) The angles between the three
+# titles, after these 60 steps and after 200:
+
+# %%
+longer = scale.viz.walk(text_BD, image_BD, steps=200, rate=0.3, temperature=temperature)
+for one, steps in ((path, 60), (longer, 200)):
+    end_BB = one.text_TBD[-1] @ one.text_TBD[-1].T
+    angle_P = torch.rad2deg(end_BB[[0, 0, 1], [1, 2, 2]].acos())
+    print(f"{steps} steps:", ", ".join(f"{angle:.0f}°" for angle in angle_P))
+assert (angle_P - 120).abs().max() < 0.5
+
+# %% [markdown]
 # ## InfoNCE by hand
 #
 # Now the loss itself. It has a long name, **InfoNCE** (van den Oord et al., 2018), and a simple meaning: it is
@@ -174,15 +187,29 @@ columns = {"title → picture": forth, "picture → title": back, "mean": by_han
 pd.DataFrame(columns, index=["product 1", "product 2", "product 3"]).round(2)
 
 # %% [markdown]
-# ## In six lines
+# ## Exercise 1: InfoNCE in six lines
 #
-# `cross_entropy` combines softmax and $-\log$. The right answer of row $a$ is column $a$. So this is the whole
-# loss:
+# Now as a function, for any batch. `cross_entropy` combines softmax and $-\log$, and the right answer of row $a$ is
+# column $a$. Complete the next cell, run it, and run the check below it. If something is wrong, the check names the
+# mistake. The solution is folded; the rest of the notebook uses its function.
 
 
-# %%
+# %% tags=["exercise"]
 def info_nce(text_BD, image_BD, temperature):
-    """loss_B, mean of both directions."""
+    """Return loss_B, the InfoNCE loss of each product: the mean of both directions.
+
+    text_BD, image_BD: features of any length; row a of both is product a.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["exercise-check"]
+exercises.check_info_nce(info_nce)
+
+
+# %% tags=["solution"]
+def info_nce(text_BD, image_BD, temperature):
+    """Return loss_B, the InfoNCE loss of each product: the mean of both directions."""
     logits_BB = normalize(text_BD, dim=1) @ normalize(image_BD, dim=1).T / temperature
     target_B = torch.arange(len(logits_BB))
     forth_B = cross_entropy(logits_BB, target_B, reduction="none")
@@ -190,8 +217,11 @@ def info_nce(text_BD, image_BD, temperature):
     return (forth_B + back_B) / 2
 
 
+exercises.check_info_nce(info_nce)
+
 # %% [markdown]
-# To test it we need features with exactly these cosines. A small trick: let the titles be the first three axes
+# Does it give the numbers that we computed by hand? For that we need features with exactly these cosines. A small
+# trick: let the titles be the first three axes
 # of a space, $(1,0,0)$ and so on. Then a picture's first three numbers *are* its cosines with the titles. A
 # fourth number, on a separate axis for each picture, fills the length up to 1.
 
@@ -207,9 +237,9 @@ torch.testing.assert_close(six_lines_B, torch.tensor(by_hand))
 six_lines_B.numpy().round(2)
 
 # %% [markdown]
-# ## The package's
+# ## In the package
 #
-# `scale.losses.info_nce` consists of these lines; it returns the mean over the products.
+# `scale.losses.info_nce` consists of the same lines; it returns the mean over the products.
 
 # %%
 package = scale.losses.info_nce(titles_BD, pictures_BD, temperature=0.2)
@@ -266,12 +296,18 @@ assert 0.93 < share_C[1] / share_C[1:].sum() < 0.95
 scale.plot.temperature()
 
 # %% [markdown]
-# Read it from right to left. At $t$ = 1 all negatives are pushed about equally, the easy ones too. At 0.07, the
-# paper's value, 94 % of the push goes to the hardest one. At 0.02 it gets all of it. With a low temperature
-# only the most similar products count, which is dangerous if one of them is not really a negative (next
-# section). Wang and Liu (CVPR 2021) study this trade-off.
-#
-# ## Exercise
+# Read it from right to left. At $t$ = 1 all negatives are pushed about equally, the easy ones too. At 0.07 the
+# hardest one gets 94 % of the push, at 0.02 all of it (0.99). With a low temperature only the most similar products
+# count, which is dangerous if one of them is not really a negative (see below). Wang and Liu (CVPR 2021) study this
+# trade-off. SCALE's released code trains with 0.07, and this is the package's default:
+
+# %%
+temperature = scale.config.LossConfig().temperature
+assert temperature == 0.07
+temperature
+
+# %% [markdown]
+# ## Exercise 2: the smallest loss
 #
 # How small can the loss get? For a perfect model, the title's own picture has cosine 1 and all 63 others have
 # −1. Compute the loss for $t$ = 1 and for $t$ = 0.07. What follows for training with $t$ = 1?
@@ -287,8 +323,8 @@ assert math.log(1 + 63 * math.exp(-2)) > 2
 # ## Batch size
 #
 # A **batch** (批次) of B products gives each title one positive and B − 1 negatives. More negatives make the
-# question harder. How hard? A model that has learned nothing gives every picture the same cosine. Then every
-# share is 1/B, and the loss is **log B**. Remember this number: every training starts there.
+# question harder. How hard? A model that gives every picture the same cosine can only guess. Then every share is
+# 1/B, and the loss is **log B**. Remember this number: it is the cost of guessing.
 
 # %%
 for B in (2, 64, 1024):
@@ -297,6 +333,23 @@ for B in (2, 64, 1024):
     print(f"B = {B}: guessing costs log B = {math.log(B):.2f}")
 
 # %% [markdown]
+# Does every training start at log B? Only if the untrained features are all alike. If they point in different,
+# random directions, the model guesses *with confidence*, and that costs more. Below, 64 titles and 64 pictures
+# have random directions in D dimensions. The wider their cosines are spread, the larger the loss.
+
+# %%
+torch.manual_seed(0)
+for D in (4, 64, 1024):
+    text_BD, image_BD = torch.randn(2, 64, D)
+    spread = (normalize(text_BD, dim=1) @ normalize(image_BD, dim=1).T).std()
+    loss = info_nce(text_BD, image_BD, 0.07).mean()
+    print(f"D = {D}: cosines 0 ± {spread:.2f}, loss {loss:.2f}, log B = {math.log(64):.2f}")
+    assert loss > math.log(64) + 0.05
+
+# %% [markdown]
+# So a training starts at log B or above. (At the end of this notebook you will see an untrained model very close to
+# log B; notebook 10 compares the first losses of a training with the sum of the ten log B.)
+#
 # There is a second reason for large batches. How much information do title and picture share? This is their
 # **mutual information** (互信息) $I$, measured in *nats*. InfoNCE gives a lower bound on it (van den Oord et al.,
 # 2018), on average over batches:
@@ -362,7 +415,7 @@ print(
 )
 
 # %% [markdown]
-# ## Exercise
+# ## Exercise 3: more negatives
 #
 # `pair_losses` has an option `negatives="both"`: besides the other products' *pictures*, the other products'
 # *titles* are negatives of a title (as in the released code). How many negatives does an anchor have then, in a
@@ -404,9 +457,16 @@ print(f"after 60 steps: alignment {slow_alignment:.2f}, uniformity {sum(spread) 
 
 # %% [markdown]
 # Three points at 120 degrees have squared distance 3, so uniformity is $-2 \cdot 3 = -6$, the best value for
-# three points. We are nearly there. (Many points on a sphere of many dimensions reach about −4, many on a
-# circle −1.6.)
-#
+# three points. We are nearly there. Many points cannot be so far apart. A thousand in random directions:
+
+# %%
+for D in (2, 3, 512):
+    points_BD = normalize(torch.randn(1000, D), dim=1)
+    found = uniformity(*scale.viz.as_products(points_BD, points_BD))
+    print(f"{D} dimensions: uniformity {found:.2f}")
+assert -4.1 < found < -3.9
+
+# %% [markdown]
 # Neither measure is meaningful alone. Four arrangements of eight products:
 
 # %%
@@ -456,7 +516,7 @@ assert scale.training.collapse_warning(*healthy) is None
 # Some methods work without negatives (BYOL, SimSiam). They prevent collapse by other means, such as a stopped
 # gradient on one side. SCALE uses negatives.
 #
-# ## Exercise
+# ## Exercise 4: push only
 #
 # And *push only*? Take the eight titles and pictures of "spread, not aligned" above and compute both measures.
 # Is uniformity alone a good goal? What would retrieval (检索) find?
@@ -481,6 +541,7 @@ run = demo_run()
 seen, unseen = run.dataset(samples(), "train"), run.dataset(samples(), "test")
 tables = scale.viz.tables_of(run, seen, unseen)
 names = ("untrained", "trained, seen products", "trained, new products")
+print(f"{len(seen)} training products, {len(unseen)} new ones")
 rows = {}
 for name, found in zip(names, tables, strict=True):
     own, count = found.cosine_BB.diag().mean(), len(found.cosine_BB)
@@ -497,11 +558,11 @@ scale.plot.batch_table(tables)
 
 # %% [markdown]
 # Three observations:
-# 1. **Untrained**: all cosines are nearly the same. No diagonal. The loss is log B: pure guessing.
+# 1. **Untrained**: all cosines are nearly the same. No diagonal. The loss is very near log B: pure guessing.
 # 2. **Trained, seen products**: the diagonal stands out, and the loss is far below log B.
 # 3. **Trained, new products**: the diagonal can hardly be seen, and the loss is *above* log B. The model is
 #    confident and often wrong: it has memorised its 502 training products. At $t$ = 0.07 a confident mistake is
-#    expensive. log B is where training starts, not an upper bound.
+#    expensive. log B is the cost of guessing, not an upper bound.
 #
 # Has it learned nothing about new products? It has: averaged over *all* new products, a title's own picture is
 # closer than the others. The difference is small, but before training there is none at all.
@@ -528,7 +589,8 @@ assert gaps[1] > 0.03
 # ## What to remember
 #
 # - Contrastive learning needs only pairs that belong together, such as the title and the picture of a product.
-# - InfoNCE is a multiple-choice question with B answers, asked in both directions. Guessing costs log B.
+# - InfoNCE is a multiple-choice question with B answers, in both directions. Guessing costs log B; an untrained
+#   model with random cosines has a larger loss.
 # - The pull is $1 - p$, the push on each negative is its share $p_b$: hard negatives get most of it,
 #   increasingly so at low temperature.
 # - Two products with equal content are false negatives: exclude them (`loss.ignore_duplicates`).
@@ -544,7 +606,27 @@ assert gaps[1] > 0.03
 # 4. You lower the temperature from 0.2 to 0.02, and your catalogue contains many near-duplicates. What do you
 #    expect?
 # 5. A training reports alignment 0.00 after 100 steps. Is this good news? What do you check next?
+
+# %% [markdown]
+# <details><summary>Answers</summary>
 #
+# 1. All logits of a row are equal, so softmax gives every picture the share 1/B, and $-\log(1/B) = \log B$. The
+#    temperature makes no difference.
+# 2. Its own cosine, 0.6: a higher value lowers the loss of title 2 the most (its pull equals the sum of both pushes),
+#    and with it the loss of picture 2, whose column contains the same cell. No other row or column does. Lowering the
+#    0.4 would change the loss of picture 1 instead.
+# 3. The loss grows with B, so the two cannot be compared. Compare with guessing: 4.16 − 2.1 = 2.06 and 6.93 − 3.0 =
+#    3.93, in favour of your model. But both are lower bounds of the mutual information, so even that is no proof.
+#    Measure retrieval in the same gallery.
+# 4. Nearly the whole push goes to the most similar negatives, and these are now the near-duplicates: what is alike is
+#    pushed apart. `loss.ignore_duplicates` excludes only exact copies. Use a higher temperature, or remove
+#    near-duplicates from the batch.
+# 5. Probably not: it is what a collapse looks like. Check the uniformity (near 0?) and the mean cosine of different
+#    products (above 0.98?).
+#
+# </details>
+
+# %% [markdown]
 # ## Pictures for your slides
 #
 # ```

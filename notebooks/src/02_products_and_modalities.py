@@ -104,12 +104,15 @@ pd.DataFrame(rows).set_index("data set")
 scale.plot.data_set_picture([*scale.viz.DATA_SETS, scale.viz.shop_facts(shop)])
 
 # %% [markdown]
-# In one sentence: M5Product is the only row with all five modalities *and* millions of products. According to the
-# paper's abstract it is "500 times larger" than the largest public data set with a similar number of modalities. You
-# can check that: XMedia has four of the five.
+# M5Product is the only row with all five modalities, and the largest. According to the paper's abstract it is "500
+# times larger" than the largest public data set with a similar number of modalities. You can check that: XMedia has
+# four of the five.
 
 # %%
 sets = {d.name: d for d in scale.viz.DATA_SETS}
+assert [name for name, d in sets.items() if len(d.modalities) == 5] == ["M5Product"]
+assert max(sets, key=lambda name: sets[name].instances or 0) == "M5Product"
+assert len(sets["XMedia"].modalities) == 4
 times = sets["M5Product"].instances / sets["XMedia"].instances
 print(f"M5Product has {times:.0f} times as many instances as XMedia")
 assert 500 < times < 550
@@ -130,7 +133,8 @@ for name in ("XMedia", "M5Product", "RPC checkout", "CMU-MOSEI", "Dress Retrieva
 #   can train a contrast between modalities.
 # - **The audio of M5Product is the sound track of its video.** A product without a clip has no sound either. In the
 #   sample shop the sound is a separate recording, so each can be present without the other.
-# - **One number could not be confirmed,** and the table marks it.
+# - **Some numbers could not be confirmed:** no accessible page states the sizes of Dress Retrieval, and the table marks
+#   them.
 #
 # ## The long tail
 #
@@ -158,6 +162,9 @@ assert abs(slow_gini([6, 2, 1, 1]) - scale.data.long_tail([6, 2, 1, 1])["gini"])
 # A second measure is easier to explain: the **effective number** of categories. It is $e^H$ with the entropy
 # $H = -\sum_k p_k \ln p_k$, where $p_k$ is the share of category $k$. For categories of equal size it is their number;
 # if one category has nearly all products, it is close to 1. Now the shop.
+#
+# **Names.** Capital letters at the end of a name are the axes of the array: `share_K` has K numbers, one per category.
+# Later, `present_NM` has N rows, one per product, and M columns, one per modality.
 
 # %%
 sizes = Counter(p.category for p in shop)
@@ -243,17 +250,20 @@ queries_K = np.array([(asked_Q == name).sum() for name in names])
 hits_K = np.array([right_Q[asked_Q == name].sum() for name in names])
 micro, macro = hits_K.sum() / queries_K.sum(), (hits_K / queries_K).mean()
 print(f"over products {approx(micro)}, over categories {approx(macro)}")
+print(f"test products of a category: from {queries_K.max()} to {queries_K.min()}")
 assert micro > macro + 0.02
+assert np.corrcoef([sizes[name] for name in names], hits_K / queries_K)[0, 1] > 0.2
 scale.plot.tail_metric(names, queries_K, hits_K)
 
 # %% [markdown]
-# In one sentence: the model is better for categories with more training products, so the mean over products flatters
-# it. The bars on the right rest on two test products each, so do not interpret any single one.
+# The model tends to be better for categories with more products, so the mean over products flatters it. The bars on
+# the right rest on two test products each, so do not interpret any single one.
 #
 # ## What is missing
 #
 # `present_NM` is a boolean table: N products, M modalities. Its column means are the shares of products that have each
-# modality.
+# modality. If each modality were missing independently, the share of products with all five would be the product of
+# these shares.
 
 # %%
 present_NM = shop.present_NM()
@@ -264,8 +274,7 @@ print(f"all five: {complete:.2f};  product of the shares: {share_M.prod():.2f}")
 assert complete > share_M.prod() + 0.05
 
 # %% [markdown]
-# If each modality were missing independently, the share of products with all five would be the product of the five
-# shares, 0.29. It is 0.37. So the gaps are not independent. The dots show the combinations of modalities, the bars
+# Under independence it would be 0.29. It is 0.37. So the gaps are not independent. The dots show the combinations of modalities, the bars
 # their frequency and the frequency expected under independence.
 
 # %%
@@ -341,13 +350,14 @@ assert max(chance_R) < real_M[3]
 # %%
 chance_RM = scale.viz.chance_chi_square(present_NM, category_N)
 p_M = (1 + (chance_RM >= real_M).sum(axis=0)) / 1001
+print("p:", "  ".join(f"{m} {p:.3f}" for m, p in zip(scale.MODALITIES, p_M, strict=True)))
 assert (p_M[:3] > 0.05).all()
 assert (p_M[3:] < 0.01).all()
 scale.plot.independence_picture(real_M, chance_RM)
 
 # %% [markdown]
-# In one sentence: the presence of a title, a table or a picture is unrelated to the category, but that of a clip or a
-# sound is not. Where are the differences? Left the shop, right a shuffled one, as it would look if modalities were
+# The presence of a clip or a sound depends on the category; for a title, a table or a picture the test finds no
+# dependence. Where are the differences? Left the shop, right a shuffled one, as it would look if modalities were
 # missing completely at random.
 
 # %%
@@ -355,7 +365,15 @@ scale.plot.presence_maps(present_NM, category_N)
 
 # %% [markdown]
 # The right map is not flat either: small categories vary by chance, which is why the test is needed. But only in the
-# left one cushions, umbrellas and backpacks have no sound (they make none), while water cans and bells have one.
+# left one do few cushions, umbrellas and backpacks have a sound (they hardly make any), while water cans and bells do:
+
+# %%
+sound_K = dict(zip(names, counts_KM[:, 4] / sizes_K, strict=True))
+silent, loud = ("cushion", "umbrella", "backpack"), ("watercan", "bell")
+print("with a sound:", ", ".join(f"{name} {sound_K[name]:.0%}" for name in (*silent, *loud)))
+assert max(sound_K[name] for name in silent) < 0.4 < 0.8 < min(sound_K[name] for name in loud)
+
+# %% [markdown]
 #
 # ## Does the category explain everything?
 #
@@ -392,7 +410,7 @@ assert kept["cushion"] < 0.2 < 0.6 < kept["drum"]
 # incomplete products helps (notebook 11 measures it), and why `scale evaluate` also reports results by the query's
 # *set* of modalities.
 #
-# ## Exercise 1
+# ## Exercise 1: who meets whom in a batch?
 #
 # A batch has 64 products, drawn at random. How many mugs and how many spinners does it contain on average? What share
 # of the batches has no spinner at all? (A product is not a spinner with probability $1 - p$; 64 draws.) What does that
@@ -404,12 +422,12 @@ for name in ("mug", "spinner"):
     print(f"{name}: {64 * p:.1f} a batch, none in {(1 - p) ** 64:.0%} of the batches")
 assert (1 - sizes["spinner"] / len(shop)) ** 64 > 0.4
 # A spinner hardly ever meets another one: the model learns to tell it from mugs, not from spinners.
-# A mug meets five or six others in every batch: false negatives of the same category.
+# A mug meets five or six others in a batch: negatives of its own category.
 
 # %% [markdown]
-# ## Exercise 2
+# ## Exercise 2: do gaps come together?
 #
-# Is the *table* missing by chance? With respect to the category it may be (p = 0.33). Now test it against the sound:
+# Is the *table* missing by chance? With respect to the category it may be (see its p above). Now test it against the sound:
 # compare the share of products with a table among those with and without a sound, with a permutation test. What is
 # your explanation?
 
@@ -445,7 +463,31 @@ assert p < 0.01
 # 4. A paper reports 0.90 accuracy on a long-tailed test set. What would you ask?
 # 5. A modality is missing in 40 % of all products, with the same share in every category. Is it missing completely at
 #    random?
+
+# %% [markdown]
+# <details><summary>Answers</summary>
 #
+# 1. `null`: the product has no title; the modality is missing, and the model leaves it out. `""`: the record has a
+#    title without content, probably by accident; it is reported.
+# 2. One of its instances is a single file. A picture and a sound have at most their category in common, so there are
+#    no positive pairs of one thing.
+# 3. The differences are 7, 7 and 0. Each counts twice: 28. The denominator is 2 · 3 · 10 = 60. So $G$ = 0.47.
+# 4. Is it a mean over products or over categories? What is the macro-F1, and the accuracy in the small categories?
+#    How many test products do these have, and how wide are the intervals? In the example above a system that is always
+#    wrong in nine of ten categories reaches 0.75.
+# 5. Not necessarily. It is independent of the category, but it may depend on other observed variables (the price,
+#    another modality: the table in exercise 2) or on unobserved ones (the seller).
+#
+# </details>
+
+# %% [markdown]
+# The number of answer 3:
+
+# %% tags=["solution"]
+assert slow_gini([8, 1, 1]) == 28 / 60
+print(f"{slow_gini([8, 1, 1]):.2f}")
+
+# %% [markdown]
 # ## Pictures for your slides
 #
 # ```

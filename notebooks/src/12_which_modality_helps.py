@@ -8,7 +8,7 @@
 # - a search with each of the **31 subsets** (子集) of five modalities, from *one* trained model;
 # - a fair comparison: the same queries, a **paired difference** (配对差值), and its interval;
 # - the **retention curve** (保留曲线): the remaining quality when modalities are missing;
-# - the **Shapley value** (沙普利值): one fair number per modality;
+# - the **Shapley value** (沙普利值): one fair number per modality, with a *t* interval over trainings that you write;
 # - the difference between a modality that helps in *training* and one that helps in the *query*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/retrieval.py`,
@@ -18,8 +18,10 @@
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
 import scale
+from scale import exercises
 from scale.evaluation import ProductArrays, embed_dataset, subset_embedding, subset_retrievals
 from scale.modalities import INDEX, MODALITIES
 from scale.notebook import approx, demo_run, device, format_estimate, samples, setup
@@ -46,6 +48,9 @@ setup(seed=0)
 #
 # By hand: the text's feature is (2, 0), the picture's (3, 4). Scaled to length 1 they are (1, 0) and (0.6, 0.8). The
 # sum is (1.6, 0.8), of length 1.789. So the query is (0.894, 0.447): between the two.
+#
+# **Names.** Capital letters at the end of a name are the axes of the array: `features_NMD` has N products, M
+# modalities and D numbers; `value_Q` has one value per query, `value_S` one per training (seed).
 
 # %%
 features_NMD = np.zeros((1, 5, 2), dtype=np.float32)
@@ -53,7 +58,7 @@ features_NMD[0, INDEX["text"]], features_NMD[0, INDEX["image"]] = (2, 0), (3, 4)
 has_NM = np.array([[True, False, True, False, False]])
 query_ND, asks_N = subset_embedding(features_NMD, has_NM, ("text", "image"))
 np.testing.assert_allclose(query_ND[0], np.array([1.6, 0.8]) / np.hypot(1.6, 0.8), atol=1e-6)
-print(query_ND.round(3), "asks:", asks_N)
+print("query:", query_ND[0].round(3), "- has one of the two modalities:", asks_N[0])
 
 # %% [markdown]
 # So no subset needs a new training: run the five encoders once, then combine. We take the demo model and the test
@@ -237,6 +242,7 @@ records = scale.studies.load_finished(study, samples().folder, folder)
 (curve,) = scale.studies.retention_curves(study, records).values()
 count = len(values[ALL])
 live = [scale.evaluation.Estimate(share, None, None, count) for share in by_hand]
+print("study, kept:", ", ".join(f"{one.value:.0%}" for one in curve.values()))
 assert curve[1].low > 0.85
 assert curve[4].high < 0.65
 scale.plot.retention_curve(
@@ -244,8 +250,8 @@ scale.plot.retention_curve(
 )
 
 # %% [markdown]
-# With one modality missing about 93 % remains, with four about half. Quality falls slowly because the other
-# modalities compensate. (A line that starts at 100 % hides the absolute value. Always report that too.)
+# In the study, 93 % remains with one modality missing, and about half with four. Quality falls slowly because the
+# other modalities compensate. (A line that starts at 100 % hides the absolute value. Always report that too.)
 #
 # ## One fair number per modality
 #
@@ -314,8 +320,9 @@ scale.plot.shapley_figure(lines, shares, (v[EMPTY], v[ALL]))
 # queries and one model support the claim that the table helps, but not that image is worse than text.
 
 # %%
-assert all(lines[m][0].value > lines[m][4].value + 0.1 for m in MODALITIES)  # first beats last
-assert shares["table"].low > 0
+assert all(lines[m][0].value > 2 * shares[m].value for m in MODALITIES)
+assert all(lines[m][4].value < 0.1 for m in MODALITIES)
+assert shares["table"].low > 0 > shares["image"].low - shares["text"].high
 table = pd.DataFrame(index=list(MODALITIES))
 table["alone, less chance"] = [approx(lines[m][0].value) for m in MODALITIES]
 table["Shapley"] = [approx(shares[m].value) for m in MODALITIES]
@@ -323,25 +330,82 @@ table["last"] = [approx(lines[m][4].value) for m in MODALITIES]
 table
 
 # %% [markdown]
-# One model gives three answers. "Alone" is three times as large as "Shapley", and "last" is near 0 for all. So
+# One model gives three answers. "Alone" is more than twice as large as "Shapley", and "last" is below 0.1 for all. So
 # before you believe a statement like "modality X adds +0.02", ask: **after which others?**
 #
-# The study has five models, 63 queries. Its Shapley values, with intervals over the trainings:
+# ## Exercise 1: an interval over trainings
+#
+# Another training, with another seed, gives other numbers. If $S$ trainings have the mean $\bar x$ and the standard
+# deviation $s$ (divided by $S - 1$), the 95 % interval of the mean is
+#
+# $$\bar x \pm t_{0.975,\,S-1} \cdot \frac{s}{\sqrt S}$$
+#
+# The factor $t$ is a quantile of **Student's t distribution** (学生 t 分布) with $S - 1$ degrees of freedom. It is larger
+# than the 1.96 of the normal distribution, because $s$ itself is estimated from few values:
+
+# %%
+factors = {S: stats.t.ppf(0.975, S - 1) for S in (2, 3, 5, 20, 1000)}
+print("  ".join(f"S = {S}: {t:.2f}" for S, t in factors.items()))
+assert factors[5] > 2.7
+
+# %% [markdown]
+# Complete the function, run it, and run the check below it. If something is wrong, the check names the mistake. The
+# solution is folded.
+
+
+# %% tags=["exercise"]
+def t_interval(value_S):
+    """Return (low, high), the 95 % interval of the mean of a figure over S trainings.
+
+    value_S: one value per training (array). stats.t.ppf(q, df) is the quantile of Student's t.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["exercise-check"]
+exercises.check_t_interval(t_interval)
+
+
+# %% tags=["solution"]
+def t_interval(value_S):
+    """Return (low, high), the 95 % interval of the mean over S trainings."""
+    S = len(value_S)
+    half = stats.t.ppf(0.975, S - 1) * value_S.std(ddof=1) / S**0.5
+    return value_S.mean() - half, value_S.mean() + half
+
+
+exercises.check_t_interval(t_interval)
+
+# %% [markdown]
+# The study has five trainings. Its queries are the complete products of the validation and test splits that share
+# their category with another one. Its Shapley values, with your intervals (the package's are the same):
 
 # %%
 five = [r.figures["complete"] for r in records if r.factors == {"modalities": ALL}]
 games = [{s: figures[f"mAP@5 {s}"] for s in found} for figures in five]
 games = [game | {EMPTY: figures["chance mAP@5"]} for game, figures in zip(games, five, strict=True)]
-shares = {m: np.array([shapley(game)[m] for game in games]) for m in MODALITIES}
-in_study = {m: scale.studies.seed_interval(share) for m, share in shares.items()}
+value_S = {m: np.array([shapley(game)[m] for game in games]) for m in MODALITIES}
+in_study = {m: scale.studies.seed_interval(value_S[m]) for m in MODALITIES}
+for m, one in in_study.items():
+    low, high = t_interval(value_S[m])
+    np.testing.assert_allclose([low, high], [one.low, one.high], atol=1e-9)
+    print(f"{m:6}{one.value:.3f} [{low:.3f}, {high:.3f}]")
+assert all(one.low > 0.04 for one in in_study.values())
+assert in_study["table"].low > max(in_study[m].value for m in MODALITIES if m != "table")
+
+# %% [markdown]
+# The same as a picture, with the gain after 0, 1, 2, 3 and 4 others.
+
+# %%
 all_lines = [scale.studies.marginal_contributions(game) for game in games]
 lines = {
     m: [scale.studies.seed_interval(np.array([one[m][k] for one in all_lines])) for k in range(5)]
     for m in MODALITIES
 }
 ends = [np.mean([game[subset] for game in games]) for subset in (EMPTY, ALL)]
-assert all(one.low > 0.04 for one in in_study.values())
-assert in_study["table"].low > max(in_study[m].value for m in MODALITIES if m != "table")
+held_out = [p for p in samples() if p.split in ("val", "test") and len(p.present) == 5]
+kinds = [p.category for p in held_out]
+print(sum(kinds.count(kind) > 1 for kind in kinds), "queries")
 scale.plot.shapley_figure(lines, in_study, ends, trainings=5)
 
 # %% [markdown]
@@ -364,7 +428,7 @@ table["verdict"] = [o.verdict for o in claims]
 table
 
 # %% [markdown]
-# Audio, the last one, adds +0.140! The others add little. Is audio the best modality? **No.** It is the last in
+# Audio, the last one, adds +0.140! The others add 0.041 or less. Is audio the best modality? **No.** It is the last in
 # *our* order, and other things change with it. Count the pairs of modalities, and so the contrastive losses:
 
 # %%
@@ -374,8 +438,13 @@ for count in range(1, 6):
 # %% [markdown]
 # - With text alone there is **no pair**, so no contrastive loss at all: the model only fills in masked words.
 # - The fifth modality adds four losses to the six existing ones. All encoders learn more in the same 120 steps.
-# - And some products have a sound but no clip: 39 of the 146 test products.
-#
+# - And some products have a sound but no clip:
+
+# %%
+clip_N, sound_N = test.present_NM[:, INDEX["video"]], test.present_NM[:, INDEX["audio"]]
+print((sound_N & ~clip_N).sum(), "of the", len(test), "test products")
+
+# %% [markdown]
 # So "trained with audio" differs from "queried with audio". We can separate the two: query the model of *five* with
 # the first one, two, three, four modalities only.
 
@@ -390,6 +459,8 @@ def of_study(trained_with, metric):
 prefixes = [scale.modalities.subset_name(MODALITIES[:count]) for count in range(1, 6)]
 trained = [of_study(prefix, "mAP@5") for prefix in prefixes]
 queried = [of_study(ALL, f"mAP@5 {prefix}") for prefix in prefixes]
+for name, a, b in zip(prefixes, trained, queried, strict=True):
+    print(f"trained on {name} {a.value:.3f}; on all five, queried with it {b.value:.3f}")
 assert all(b.value > 1.4 * a.value for a, b in zip(trained[:4], queried[:4], strict=True))
 scale.plot.added_modalities(trained, queried)
 
@@ -414,8 +485,17 @@ table.map(approx)
 
 # %% [markdown]
 # So the effect can have either sign. We trained the study's models for text and for all five once more (seeds 0 to
-# 2) and queried with text, mAP@5: text model 0.041; five-modality model with a gallery of texts 0.076, with the full
-# gallery 0.097. So of the factor 2.4 about 1.9 is due to training, and the rest to the gallery.
+# 2; `docs/findings.md`) and queried with text. These are the recorded mAP@5:
+
+# %%
+text_model, five_with_texts, five_with_all = 0.041, 0.076, 0.097  # the last two: their galleries
+print(f"whole effect: a factor of {five_with_all / text_model:.1f}")
+print(f"training, same gallery: {five_with_texts / text_model:.1f}")
+print(f"gallery: {five_with_all / five_with_texts:.1f}")
+assert five_with_texts / text_model > five_with_all / five_with_texts
+
+# %% [markdown]
+# Most of the effect is due to training, the rest to the gallery.
 #
 # ### The joint transformer has no part in this
 #
@@ -462,7 +542,7 @@ names = ["trained with these only", "trained with five, asked by these"]
 pd.DataFrame.from_dict(rows, orient="index", columns=names)
 
 # %% [markdown]
-# ## Exercise 1: the value of the empty query
+# ## Exercise 2: the value of the empty query
 #
 # Someone sets $v(\text{nothing}) = 0$ instead of chance. How does each Shapley value change? Answer first, then
 # compute.
@@ -474,7 +554,7 @@ for m in MODALITIES:
 print(f"each grows by a fifth of chance, {v[EMPTY] / 5:.3f}: chance would be counted as merit")
 
 # %% [markdown]
-# ## Exercise 2: are two modalities redundant?
+# ## Exercise 3: are two modalities redundant?
 #
 # The **interaction** (交互) of two modalities is $v(ij) - v(i) - v(j) + v(\text{nothing})$. Above 0 they are
 # complementary, below 0 redundant. Compute all ten. Why are nearly all of them below 0? Give an example of a pair
@@ -493,7 +573,7 @@ table
 # as a brand (text) and a shape (image) might.
 
 # %% [markdown]
-# ## Exercise 3: pairs in another order
+# ## Exercise 4: another order
 #
 # Add the modalities to the query in the order audio, video, image, table, text. What does each add now, and what in
 # our order? Which of the five changes most? Do both columns have the same sum?
@@ -518,6 +598,7 @@ table.map(approx)
 # - One missing modality costs little, because modalities are redundant: the curve falls slowly.
 # - The first modality adds most, the last least, whichever it is. The Shapley value is the mean over all orders; the
 #   values sum to "all less nothing".
+# - Few trainings need Student's t: with five, the factor is 2.78, not 1.96.
 # - A modality can help in training but hardly in the query. The order of adding is not a ranking.
 # - These embeddings read the encoders only. What the joint transformer adds is another question (study `fused`).
 #
@@ -528,7 +609,25 @@ table.map(approx)
 # 3. Two modalities contain exactly the same information. What are their values "alone", "last" and Shapley?
 # 4. Why is the model of text alone so weak, and what does a second modality add besides its content?
 # 5. You may buy one more modality for your shop. Which numbers of this notebook would you use, and which not?
+
+# %% [markdown]
+# <details><summary>Answers</summary>
 #
+# 1. The five encoders compute a feature for each modality, independently of the others. The vector of a subset is
+#    their normalised sum: it needs no parameters.
+# 2. Its queries are other products, those with a clip, and these are easier even for the table; or the clip really
+#    contains more about the category than the title does. The difference on the products that have both decides.
+# 3. "Alone" both have the same, high value. "Last" both have nearly 0, since the other one is already there. Shapley
+#    values are equal too, and share what the two contribute together.
+# 4. It has no pair, so no contrastive loss trains it. A second modality adds a contrastive loss, which trains the
+#    text encoder as well.
+# 5. Use the gain of each candidate *after the modalities that you already have*, on the same queries, with intervals
+#    over products and over trainings, and from models trained with and without it. Do not use "alone", the rows with
+#    different queries, or the place in a fixed order. The Shapley value averages over sets that you do not have.
+#
+# </details>
+
+# %% [markdown]
 # ## Pictures for your slides
 #
 # ```
