@@ -163,6 +163,17 @@ def html_table(table: Any) -> Any:
     return HTML(table.to_html())
 
 
+def versions() -> str:
+    """Return the versions of Python and of the main libraries, and the commit of the project."""
+    from scale.evaluation.report import provenance
+
+    found = provenance(seed=0, started=0.0)
+    text = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    if found["commit"] is None:
+        return text
+    return f"{text}\ncommit {found['commit'][:7]}{' with changes' if found['dirty'] else ''}"
+
+
 def play(product: Product, modality: str) -> Any:
     """Return a player for a product's video or audio, with the file embedded in the notebook.
 

@@ -12,7 +12,6 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import jupytext
 import nbformat
 import pytest
 
@@ -23,6 +22,8 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
 CHINESE = [path for path in SOURCES if notebooks.translation_file(path).exists()]
+PLAIN = [path.stem for path in NOTEBOOKS]
+"""Notebooks that need not have navigation yet."""
 MOST_LINES, MOST_BYTES = 15, 1_500_000
 SHOWS = re.compile(
     r"^(print|display)\(|^(?!setup|torch\.testing|np\.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$"
@@ -42,6 +43,15 @@ def prose(path: Path) -> str:
     return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
 
 
+def source_of(path: Path) -> Path:
+    return FOLDER / "src" / f"{path.stem}.py"
+
+
+def texts(notebook: nbformat.NotebookNode) -> list[tuple[str, str, list[str]]]:
+    """Kind, source and tags of each cell."""
+    return [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
+
+
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -53,9 +63,41 @@ def test_each_source_has_its_notebook():
 
 @every
 def test_notebook_is_its_source(path):
-    source = jupytext.read(FOLDER / "src" / f"{path.stem}.py", fmt="py:percent")
-    made = [(cell.cell_type, cell.source) for cell in read(path).cells]
-    assert made == [(cell.cell_type, cell.source) for cell in source.cells], "make notebooks"
+    """Below the title and at its end there are also navigation and facts (course.toml)."""
+    made = texts(read(path))
+    if path.stem not in PLAIN or made != texts(notebooks.read_source(source_of(path))):
+        assert made == texts(notebooks.build(source_of(path))), "make notebooks"
+
+
+def test_course_lists_all_notebooks():
+    """In order, with prerequisites that come earlier, and in the tables of both READMEs."""
+    names = list(notebooks.COURSE)
+    assert [name for name in names if (FOLDER / "src" / f"{name}.py").exists()] == [
+        path.stem for path in SOURCES
+    ]
+    for name, entry in notebooks.COURSE.items():
+        assert all(before in {n[:2] for n in names} for before in entry["after"]), name
+    for lang, path in notebooks.READMES.items():
+        page = path.read_text(encoding="utf-8")
+        assert notebooks.table(lang) in page, "tools/notebooks.py --sync"
+
+
+def test_navigation_and_facts_of_a_notebook():
+    """Neighbours, prerequisites, needs of the code, and the paper; in Chinese, the same facts."""
+    english = notebooks.introduction("09_score_matrix", "en", 20)
+    assert "← [08 " in english
+    assert "[10 Pretraining](10_pretraining.ipynb) →" in english
+    assert "**Before this:** [01 " in english
+    assert "about 20 minutes" in english
+    assert "`make demo`" in english
+    assert "arxiv.org/abs/2109.04275" in english
+    chinese = notebooks.introduction("09_score_matrix", "zh", 20)
+    assert "](../09_score_matrix.ipynb)" in chinese
+    assert "../../docs/glossary.md" in chinese
+    assert "←" not in notebooks.navigation("00_tour", "en")
+    assert "→" not in notebooks.navigation(list(notebooks.COURSE)[-1], "en")
+    needs_nothing = notebooks.introduction("16_your_own_products", "en", 20)
+    assert "nothing but the package" in needs_nothing
 
 
 @every
@@ -179,16 +221,15 @@ def test_chinese_edition_is_up_to_date(path):
 
     Only its own target executes it (`make test-notebooks-zh`), so its outputs are checked here.
     """
-    source = notebooks.read_chinese(path)
     made = FOLDER / "zh" / f"{path.stem}.ipynb"
     assert made.exists(), f"make notebooks-zh ONLY={path.stem[:2]}"
-    assert [(c.cell_type, c.source) for c in read(made).cells] == [
-        (c.cell_type, c.source) for c in source.cells
-    ], f"make notebooks-zh ONLY={path.stem[:2]}"
+    built = texts(notebooks.build(path, "zh"))
+    assert texts(read(made)) == built, f"make notebooks-zh ONLY={path.stem[:2]}"
     test_cells_were_run_in_order_and_have_outputs(made)
     test_outputs_are_clean(made)
     for target in re.findall(r"\]\(([^)#\s]+)", prose(made)):
-        assert target.startswith("http") or (made.parent / target).exists(), target
+        listed = Path(target).stem in notebooks.COURSE
+        assert target.startswith("http") or listed or (made.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("path", CHINESE, ids=lambda path: path.stem)
@@ -205,6 +246,11 @@ def test_chinese_text_keeps_code_formulas_and_links(path):
         words = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "", translation.text, flags=re.S)
         half = re.findall(r"[一-鿿][,;:?!.](?!\w)", words)
         assert not half, f"cell {block.place:03d}: half-width punctuation {half}"
+        bold = re.findall(r"(.)\*\*(.)[^*]*(.)\*\*(.)", f" {translation.text} ", re.S)
+        for before, first, last, after in bold:
+            # CommonMark's rule; such asterisks are shown as they are.
+            assert not (before.isalnum() and not first.isalnum()), f"**{first} after {before}"
+            assert not (after.isalnum() and not last.isalnum()), f"{last}** before {after}"
         close = re.findall(r"[一-鿿][A-Za-z0-9]|[A-Za-z0-9][一-鿿]", words)
         assert not close, f"cell {block.place:03d}: no blank between Chinese and Latin: {close}"
 

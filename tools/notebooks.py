@@ -4,6 +4,7 @@
     python tools/notebooks.py 09 13              # those whose names begin with 09 or 13
     python tools/notebooks.py --translate 09     # create or update notebooks/src/zh/09_*.md
     python tools/notebooks.py --lang zh 09       # execute the Chinese edition of 09
+    python tools/notebooks.py --sync             # after edits of texts only: no execution
 
 The source of a notebook is `notebooks/src/<name>.py` (jupytext, py:percent); edit that file. Each
 source is executed in `notebooks/` and written with its outputs, except for everything that differs
@@ -18,6 +19,10 @@ with the number of the cell and a hash of the English text that it translates:
 `--translate` keeps the blocks whose English text is unchanged. A new or changed one contains the
 English text below a line `TODO`, and the former translation below a line `BEFORE`. Code never
 appears in these files. The figures are Chinese, because the kernel runs with SCALE_LANG=zh.
+
+`notebooks/course.toml` lists the notebooks. From it, each notebook gets navigation, prerequisites,
+reading time and requirements below its title, and a last cell with the versions it was run with.
+`--sync` updates the texts of notebooks whose code is unchanged, and the tables of README.md.
 """
 
 import argparse
@@ -28,6 +33,7 @@ import os
 import re
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +54,8 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = FOLDER / "src"
 SECONDS = 300
 """Time limit of a cell in seconds; one cell may train the demo."""
+COURSE: dict[str, dict] = tomllib.loads((FOLDER / "course.toml").read_text(encoding="utf-8"))
+"""Title, question, content and prerequisites by name of the notebook, in order."""
 VISIBLE = 24
 """Largest change of a colour value (of 255) that a palette may cause."""
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -55,8 +63,24 @@ VOLATILE = ["metadata.widgets", "cell.metadata.execution", "metadata.language_in
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
+def build(path: Path, lang: str = "en") -> NotebookNode:
+    """Return the notebook of an English source in a language, without outputs.
+
+    Raises ValueError if its translation is not up to date.
+    """
+    notebook = read_source(path)
+    about = introduction(path.stem, lang, reading_minutes(notebook))
+    if lang == "zh":
+        translate(notebook, path)
+    first = notebook.cells[0]
+    title, _, rest = first.source.partition("\n")
+    first.source = f"{title}\n\n{about}\n{rest}"
+    notebook.cells += closing(path.stem, lang)
+    return notebook
+
+
 def read_source(path: Path) -> NotebookNode:
-    """Return the notebook of a source, without outputs and with folded solutions."""
+    """Return the cells of a source, with folded solutions."""
     notebook = jupytext.read(path, fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     for place, cell in enumerate(notebook.cells):
@@ -140,15 +164,15 @@ def write_translation(path: Path) -> int:
     return sum(bool(UNTRANSLATED.search(block.text)) for block in blocks)
 
 
-def read_chinese(path: Path) -> NotebookNode:
-    """Return the Chinese notebook of an English source, without outputs.
+def translate(notebook: NotebookNode, path: Path) -> None:
+    """Replace the English text of a notebook.
 
     Relative links are those of the English text; they are adapted to the folder `notebooks/zh`.
 
     Raises:
         ValueError: a block is missing, untranslated, or older than its English text.
     """
-    notebook, file = read_source(path), translation_file(path)
+    file = translation_file(path)
     english = english_blocks(notebook)
     chinese = read_blocks(file.read_text(encoding="utf-8"))
     keys = {block.key for block in chinese}
@@ -161,7 +185,153 @@ def read_chinese(path: Path) -> NotebookNode:
         )
     for block, found in zip(english, chinese, strict=True):
         notebook.cells[block.place].source = re.sub(r"\]\(\.\./", "](../../", found.text)
-    return notebook
+
+
+WORDS_PER_MINUTE, SECONDS_PER_LINE = 150, 4
+"""Reading speed: technical prose, and a line of code."""
+WORDS = {
+    "en": {
+        "all": "all notebooks",
+        "other": "中文",
+        "after": "**Before this:** ",
+        "minutes": "**Reading time:** about {} minutes",
+        "needs": "**Needs:** ",
+        "demo": "the model of `make demo`; if there is none, the first cell that uses it trains it "
+        "(1 to 2 minutes)",
+        "pretrained": "the demo's model on public features, likewise",
+        "nothing": "nothing but the package",
+        "comma": ", ",
+        "semicolon": "; ",
+        "paper": "**Paper:** Dong et al., M5Product, CVPR 2022, [arXiv 2109.04275]({})",
+        "suffix": "Suffixes of array names are their axes: `tokens_BLD` is batch × length × width "
+        "([legend]({})).",
+        "run": "This notebook was executed with:",
+        "reason": "not compared: versions and the commit differ between machines",
+        "table": "| | question | content |",
+    },
+    "zh": {
+        "all": "全部笔记本",
+        "other": "English",
+        "after": "**先读**：",
+        "minutes": "**阅读时间**：约 {} 分钟",
+        "needs": "**需要**：",
+        "demo": "`make demo` 训练的模型；如果没有，第一个用到它的单元格会先训练（1 至 2 分钟）",
+        "pretrained": "使用公开特征的演示模型，同样会自动训练",
+        "nothing": "只需本软件包",
+        "comma": "、",
+        "semicolon": "；",
+        "paper": "**论文**：Dong 等，M5Product，CVPR 2022，[arXiv 2109.04275]({})",
+        "suffix": "数组名的后缀表示它的各个轴：`tokens_BLD` 是批次 × 长度 × 宽度（[说明]({})）。",
+        "run": "本笔记本的运行环境：",
+        "reason": "not compared: versions and the commit differ between machines",
+        "table": "| | 问题 | 内容 |",
+    },
+}
+"""Words of the navigation and of the tables."""
+PAPER = "https://arxiv.org/abs/2109.04275"
+
+
+def reading_minutes(notebook: NotebookNode) -> int:
+    """Return the reading time in minutes, rounded to five."""
+    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    minutes = len(" ".join(text).split()) / WORDS_PER_MINUTE
+    minutes += len("\n".join(code).splitlines()) * SECONDS_PER_LINE / 60
+    return max(5, round(minutes / 5) * 5)
+
+
+def introduction(name: str, lang: str, minutes: int) -> str:
+    """Return what follows the title: navigation, prerequisites, reading time, needs, paper."""
+    words, up = WORDS[lang], "" if lang == "en" else "../"
+    code = (SOURCES / f"{name}.py").read_text(encoding="utf-8")
+    needs = [words["demo"]] if re.search(r"\bdemo_(run|data)\(", code) else []
+    needs += [words["pretrained"]] if "pretrained_demo_run(" in code else []
+    earlier = [other for other in COURSE if other[:2] in COURSE[name]["after"]]
+    facts = [
+        *(
+            [words["after"] + words["comma"].join(link(o, lang) for o in earlier)]
+            if earlier
+            else []
+        ),
+        words["minutes"].format(minutes),
+        words["needs"] + (words["semicolon"].join(needs) or words["nothing"]),
+        words["paper"].format(PAPER),
+        words["suffix"].format(f"{up}../docs/glossary.md#suffixes"),
+    ]
+    return "\n".join([navigation(name, lang), "", *(f"> {fact}  " for fact in facts)]).rstrip()
+
+
+def link(name: str, lang: str) -> str:
+    """Return a link to a notebook of the same edition."""
+    return f"[{name[:2]} {COURSE[name]['title'][lang]}]({name}.ipynb)"
+
+
+def navigation(name: str, lang: str) -> str:
+    """Return links to the notebooks before and after, to the list, and to the other edition."""
+    names = list(COURSE)
+    place = names.index(name)
+    links = [f"← {link(names[place - 1], lang)}"] if place else []
+    links.append(f"[{WORDS[lang]['all']}](README.md)")
+    links += [f"{link(names[place + 1], lang)} →"] if place + 1 < len(names) else []
+    other = f"zh/{name}.ipynb" if lang == "en" else f"../{name}.ipynb"
+    return " · ".join([*links, f"[{WORDS[lang]['other']}]({other})"])
+
+
+def closing(name: str, lang: str) -> list[NotebookNode]:
+    """Return the last cells: navigation, and the versions that the notebook was executed with."""
+    words = WORDS[lang]
+    text = nbformat.v4.new_markdown_cell(f"{navigation(name, lang)}\n\n{words['run']}")
+    code = nbformat.v4.new_code_cell(f"# {words['reason']}\nprint(scale.notebook.versions())")
+    code.metadata["tags"] = ["nbval-ignore-output"]
+    text.id, code.id = "cell-navigation", "cell-versions"
+    return [text, code]
+
+
+def table(lang: str) -> str:
+    """Return the table of all notebooks for the README of an edition."""
+    lines = [WORDS[lang]["table"], "|---|---|---|"]
+    for name, entry in COURSE.items():
+        if (SOURCES / f"{name}.py").exists():
+            cells = [link(name, lang), entry["question"][lang], entry["content"][lang]]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLE = re.compile(r"(<!-- course -->\n).*?(\n<!-- end -->)", re.S)
+READMES = {"en": FOLDER / "README.md", "zh": FOLDER / "zh" / "README.md"}
+
+
+def sync(starts: list[str]) -> int:
+    """Update texts of notebooks whose code is unchanged, and the READMEs; return the failures."""
+    for lang, path in READMES.items():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(TABLE.sub(rf"\1{table(lang)}\2", text), encoding="utf-8")
+    failed = 0
+    for lang in READMES:
+        for path in sources(starts, lang):
+            made = edition(lang) / f"{path.stem}.ipynb"
+            if made.exists():
+                try:
+                    sync_texts(build(path, lang), made)
+                except ValueError as error:
+                    failed += 1
+                    print(f"{made.relative_to(FOLDER)}: {error}", file=sys.stderr)
+    return failed
+
+
+def sync_texts(notebook: NotebookNode, made: Path) -> None:
+    """Write a notebook with the outputs of `made`. Raises ValueError if its code has changed."""
+    old = nbformat.read(made, as_version=4)
+    new_code, old_code = (
+        [cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, old)
+    )
+    if [cell.source for cell in new_code] != [cell.source for cell in old_code]:
+        raise ValueError("its code has changed; execute it")
+    for cell, executed in zip(new_code, old_code, strict=True):
+        cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
+    if notebook != old:
+        nbformat.write(notebook, made)
+        print(made.relative_to(FOLDER))
 
 
 def execute(notebook: NotebookNode, folder: Path, lang: str) -> NotebookNode:
@@ -199,31 +369,32 @@ def smaller(encoded: str) -> str:
         return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def main(starts: list[str], lang: str = "en", translate: bool = False) -> int:
-    """Execute or translate the notebooks whose names begin with one of `starts`.
+def sources(starts: list[str], lang: str = "en") -> list[Path]:
+    """Return the sources whose names begin with one of `starts`.
 
-    Without `starts`: all; in Chinese, all that have a translation. Returns the number of failures.
+    Without `starts`: all; in Chinese, all that have a translation.
     """
-    chosen = [
+    return [
         path
         for path in sorted(SOURCES.glob("*.py"))
-        if (path.name.startswith(tuple(starts)) if starts else translate or is_in(path, lang))
+        if (path.name.startswith(tuple(starts)) if starts else True)
+        and (lang == "en" or starts or translation_file(path).exists())
     ]
-    if not chosen:
-        print(f"no source in {SOURCES} begins with {', '.join(starts)}", file=sys.stderr)
-        return 1
-    if translate:
-        for path in chosen:
-            print(f"{translation_file(path)}: {write_translation(path)} blocks to translate")
-        return 0
+
+
+def edition(lang: str) -> Path:
+    """Return the folder of the notebooks in a language."""
+    return FOLDER if lang == "en" else FOLDER / lang
+
+
+def run(starts: list[str], lang: str = "en") -> int:
+    """Execute the notebooks whose names begin with one of `starts`; return the failures."""
     failed = 0
-    folder = FOLDER if lang == "en" else FOLDER / lang
-    folder.mkdir(exist_ok=True)
-    for path in tqdm(chosen, unit="notebook"):
+    for path in tqdm(sources(starts, lang), unit="notebook"):
         started = time.perf_counter()
         try:
-            notebook = read_source(path) if lang == "en" else read_chinese(path)
-            nbformat.write(execute(notebook, folder, lang), folder / f"{path.stem}.ipynb")
+            notebook = execute(build(path, lang), edition(lang), lang)
+            nbformat.write(notebook, edition(lang) / f"{path.stem}.ipynb")
         except (CellExecutionError, OSError, ValueError) as error:
             failed += 1
             print(f"{path.name}: {error}", file=sys.stderr)
@@ -231,15 +402,22 @@ def main(starts: list[str], lang: str = "en", translate: bool = False) -> int:
     return failed
 
 
-def is_in(path: Path, lang: str) -> bool:
-    """Whether a source has text in a language."""
-    return lang == "en" or translation_file(path).exists()
-
-
-if __name__ == "__main__":
+def main() -> int:
+    """Parse the command line; return the number of failures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("starts", nargs="*", help="beginnings of names, e.g. 09")
     parser.add_argument("--lang", choices=["en", "zh"], default="en", help="edition to execute")
     parser.add_argument("--translate", action="store_true", help="update the Chinese texts only")
-    arguments = parser.parse_args()
-    sys.exit(main(arguments.starts, arguments.lang, arguments.translate))
+    parser.add_argument("--sync", action="store_true", help="update texts without execution")
+    options = parser.parse_args()
+    if not sources(options.starts):
+        parser.error(f"no source in {SOURCES} begins with {', '.join(options.starts)}")
+    if options.translate:
+        for path in sources(options.starts):
+            print(f"{translation_file(path)}: {write_translation(path)} blocks to translate")
+        return 0
+    return sync(options.starts) if options.sync else run(options.starts, options.lang)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
