@@ -297,7 +297,7 @@ def table(lang: str) -> str:
     return "\n".join(lines)
 
 
-TABLE = re.compile(r"(<!-- course -->\n).*?(\n<!-- end -->)", re.S)
+TABLE = re.compile(r"(<!-- course -->\n).*?(<!-- end -->)", re.S)
 READMES = {"en": FOLDER / "README.md", "zh": FOLDER / "zh" / "README.md"}
 
 
