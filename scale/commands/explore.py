@@ -21,7 +21,7 @@ EXTENSIONS = (
 class Explore:
     """Open the panels of a run in a browser: scores, masking, embedding space, training.
 
-    Stop with Ctrl-C.
+    Stop with Ctrl-C. With --html, write scores and map to a file instead.
 
     Example: scale explore runs/demo --catalogue data_samples --lang zh --theme dark
     """
@@ -40,12 +40,18 @@ class Explore:
     """Port of the page; if it is in use, the next free one."""
     browser: bool = True
     """Open the browser; otherwise only print the address."""
+    html: Path | None = None
+    """Write this file, which needs neither kernel nor network, instead of serving a page: scores
+    of 20 products under changes, and the map."""
 
     def run(self) -> None:
-        """Serve the page until interrupted.
+        """Serve the page until interrupted, or write the file.
 
         Raises ValueError if the run does not fit the catalogue, ImportError if Voilà is missing.
         """
+        if self.html is not None:
+            self.write(self.html)
+            return
         if find_spec("voila") is None:
             raise ImportError("voila is missing: pip install 'scale-workbench[explore]'")
         split = None if self.split == "all" else self.split
@@ -58,6 +64,17 @@ class Explore:
             page = Path(folder) / "explore.ipynb"
             write_page(page, run_folder, catalogue, split, self.lang)
             Voila.launch_instance(self.options(page))
+
+    def write(self, path: Path) -> None:
+        """Write scores and map as a self-contained HTML file and print its name and size."""
+        from scale.explore import ExplorerSource, static
+
+        split = None if self.split == "all" else self.split
+        source = ExplorerSource.open(self.run_folder, self.catalogue, split)
+        scores = static.static_scores(source, 20, self.lang)
+        panels = [scores, static.static_map(source, self.lang)]
+        static.write_page(path, panels, f"SCALE · {self.run_folder.resolve().name}", self.lang)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
 
     def options(self, page: Path) -> list[str]:
         """Return Voilà's command-line options."""

@@ -2,7 +2,8 @@
 
 `explore` returns all panels as tabs of one widget. Each panel has a module (`scores`, `masking`,
 `embeddings`, `monitor`), the first three with their HTML in `*_views`. Shared: `panel` (base class
-and controls), `markup` (tables, bars and media as HTML), `source` (run and products).
+and controls), `markup` (tables, bars and media as HTML), `source` (run and products). `static` has
+precomputed panels that need no kernel.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __getattr__, _, __all__ = attach(
         "page": ["ExplorerPage"],
         "scores": ["ScoreExplorer"],
         "source": ["ExplorerSource"],
+        "static": ["static_map", "static_scores"],
     },
 )
 __all__.append("explore")

@@ -41,22 +41,23 @@ LEAST = -0.12
 
 
 @cache
-def _looks() -> dict[str, tuple[Colormap, Normalize]]:
-    """Return colour map and range by matrix, those of the light page on every theme."""
+def matrix_colours(key: str) -> tuple[Colormap, Normalize]:
+    """Return colour map and range of a matrix, those of the light page on every theme."""
     with use_style("paper"):
-        return {
+        looks = {
             "scores": (diverging(), Normalize(-1, 1)),
             "softmax": (sequential(), Normalize(0, MOST)),
             "weighted": (diverging(), Normalize(-MOST, MOST)),
             "xs_normalised": (diverging(), Normalize(-1, 1)),
         }
+    return looks[key]
 
 
 def matrix(
     key: str, values_MM: np.ndarray, present_M: np.ndarray, title: str, lang: Language
 ) -> str:
     """Return one matrix as a table in the colours of `key`."""
-    table = heat_table(title, values_MM, present_M, *_looks()[key], lang, key == "weighted")
+    table = heat_table(title, values_MM, present_M, *matrix_colours(key), lang, key == "weighted")
     return f'<div data-matrix="{key}">{table}</div>'
 
 
@@ -249,9 +250,9 @@ class Tile:
     def _body(self, config: FeatureConfig, lang: Language) -> str:
         shown = self.content.shown
         if self.modality == "text":
-            return f"<div>{_words(shown, self.clean.shown)}</div>"
+            return f"<div>{changed_words(shown, self.clean.shown)}</div>"
         if self.modality == "table":
-            return _table(shown, self.clean.shown, self.content.entities_read, lang)
+            return changed_table(shown, self.clean.shown, self.content.entities_read, lang)
         if self.modality == "image":
             return f'<img class="pixels" alt="{label("image", lang)}" src="{png_uri(shown[0])}">'
         if self.modality == "video":
@@ -259,7 +260,7 @@ class Tile:
         return _sound(self.content, config, lang)
 
 
-def _words(title: str, clean: str) -> str:
+def changed_words(title: str, clean: str) -> str:
     """Return the title with the changed words marked."""
     now, before = split_words(title), split_words(clean)
     bare = [[word.strip() for word in words] for words in (before, now)]
@@ -270,7 +271,7 @@ def _words(title: str, clean: str) -> str:
     return "".join(parts)
 
 
-def _table(table: Table, clean: Table, read: set[int], lang: Language) -> str:
+def changed_table(table: Table, clean: Table, read: set[int], lang: Language) -> str:
     """Return the table with changed values marked; rows that the model does not read are grey."""
     rows = []
     for k, (attribute, value) in enumerate(table):

@@ -88,7 +88,7 @@ def embedding_map(
         colour_by: group of each point: a name, or an index into `names`; None is drawn grey.
         names: names of numbered groups.
 
-    Up to 8 groups are named in a legend; more at the median of their points, because 24 colours
+    Up to 8 groups are named in a legend; more beside their points, because 24 colours
     cannot be matched to a legend. Groups named like modalities have the modalities' colours. Raises
     ValueError if the numbers of coordinates and groups differ.
     """
@@ -165,8 +165,9 @@ def _draw_map(
     axes.margins(0.06)
     if len(colours) > LEGEND:
         order = [g for g in colours if g in there]
-        medians = np.array([np.median(xy_N2[group_N == g], axis=0) for g in order])
-        _name_groups(axes, medians, [_name(g, lang) for g in order], [colours[g] for g in order])
+        middle_G2 = np.array([medoid(xy_N2[group_N == g]) for g in order])
+        names, hues = [_name(g, lang) for g in order], [colours[g] for g in order]
+        _name_groups(axes, middle_G2, names, hues, xy_N2)
 
 
 def _size(count: int) -> float:
@@ -195,9 +196,13 @@ def _group_colours(sizes: Mapping[str | int, int]) -> dict[str | int, str]:
 
 
 def _name_groups(
-    axes: Axes, medians_G2: np.ndarray, names: Sequence[str], colours: Sequence[str]
+    axes: Axes,
+    middle_G2: np.ndarray,
+    names: Sequence[str],
+    colours: Sequence[str],
+    xy_N2: np.ndarray,
 ) -> None:
-    """Write names above the medians, moved apart until none overlaps another."""
+    """Write names near the middle, beside the points and apart from each other."""
     size = 7.5
     shown = [typeset.shorten(name, 90, size, "bold") for name in names]
     extent_G2 = np.array(
@@ -205,19 +210,61 @@ def _name_groups(
     )
     axes.figure.draw_without_rendering()
     dots = axes.figure.dpi / 72
-    place_G2 = axes.transData.transform(medians_G2) / dots
+    place_G2, point_N2 = (axes.transData.transform(xy) / dots for xy in (middle_G2, xy_N2))
     corner, opposite = axes.get_window_extent().get_points() / dots
-    wished_G2 = place_G2 + np.array([0.0, points(size + 2)])
-    moved_G2 = spread_boxes(wished_G2, extent_G2, corner, opposite)
+    radius = _size(len(xy_N2)) ** 0.5 / 2
+    moved_G2 = place_names(place_G2, extent_G2, point_N2, radius, corner, opposite)
     halo = [withStroke(linewidth=points(2.4), foreground=shade(0.0))]
     back = axes.transData.inverted()
     for number, text in enumerate(shown):
-        start, end = medians_G2[number], back.transform(moved_G2[number] * dots)
-        if np.abs(moved_G2[number] - wished_G2[number]).max() > points(size):
+        start, end = middle_G2[number], back.transform(moved_G2[number] * dots)
+        if np.hypot(*(moved_G2[number] - place_G2[number])) > points(2 * size):
             axes.plot(*zip(start, end, strict=True), color=shade(0.5), lw=points(0.6), zorder=3)
         style = {"ha": "center", "va": "center", "fontweight": "bold", "path_effects": halo}
         colour = mix(colours[number], shade(1.0), 0.45)
         typeset.write(axes, *end, text, size, color=colour, zorder=4, **style)
+
+
+def medoid(xy_N2: np.ndarray) -> np.ndarray:
+    """Return the point that is nearest to the median of both coordinates."""
+    return xy_N2[np.hypot(*(xy_N2 - np.median(xy_N2, axis=0)).T).argmin()]
+
+
+def place_names(
+    place_G2: np.ndarray,
+    extent_G2: np.ndarray,
+    point_N2: np.ndarray,
+    radius: float,
+    low_2: np.ndarray,
+    high_2: np.ndarray,
+) -> np.ndarray:
+    """Return centres of boxes near their places, over few points and apart from each other.
+
+    Each box in turn takes the place of least cost among 24 directions times 12 distances: 1 for
+    each covered point, 4 for each overlapped box, and 1 for each 6 heights of distance.
+    `spread_boxes` separates those that still overlap.
+
+    Args:
+        place_G2: desired centres.
+        extent_G2: widths and heights.
+        point_N2: centres of the points, discs of this `radius`.
+        low_2, high_2: corners of the frame.
+    """
+    angle_K = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    direction_K2 = np.stack([np.cos(angle_K), np.sin(angle_K)], axis=1)
+    centre_G2 = np.empty_like(place_G2, dtype=float)
+    for g, (place_2, extent_2) in enumerate(zip(place_G2, extent_G2, strict=True)):
+        reach_R = extent_2[1] * np.linspace(0, 8, 12)
+        wide_2 = np.array([1 + extent_2[0] / (8 * extent_2[1]), 1.0])
+        tried_C2 = place_2 + (reach_R[:, None, None] * direction_K2 * wide_2).reshape(-1, 2)
+        tried_C2 = np.clip(tried_C2, low_2 + extent_2 / 2, high_2 - extent_2 / 2)
+        near_CN2 = np.abs(tried_C2[:, None] - point_N2) < extent_2 / 2 + radius
+        apart_CG2 = np.abs(tried_C2[:, None] - centre_G2[:g])
+        clash_CG = (apart_CG2 < (extent_2 + extent_G2[:g]) / 2).all(axis=2)
+        away_C = np.hypot(*(tried_C2 - place_2).T) / (6 * extent_2[1])
+        cost_C = near_CN2.all(axis=2).sum(1) + 4 * clash_CG.sum(1) + away_C
+        centre_G2[g] = tried_C2[cost_C.argmin()]
+    return spread_boxes(centre_G2, extent_G2, low_2, high_2)
 
 
 def spread_boxes(

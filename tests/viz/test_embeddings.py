@@ -13,6 +13,7 @@ from scale.viz.embeddings import (
     embedding_map,
     embedding_maps,
     kept_umap,
+    place_names,
     spread_boxes,
     umap_coordinates,
 )
@@ -97,6 +98,18 @@ def test_boxes_that_do_not_overlap_stay():
     place_G2 = np.array([[50.0, 50.0], [200.0, 50.0]])
     moved_G2 = spread_boxes(place_G2, np.full((2, 2), 20.0), np.zeros(2), np.full(2, 300.0))
     np.testing.assert_allclose(moved_G2, place_G2, atol=1e-9)
+
+
+def test_names_avoid_points_and_each_other():
+    """Two names at the centre of a dense cluster with free space on one side only."""
+    rng = np.random.default_rng(0)
+    point_N2 = rng.uniform([100, 0], [300, 300], size=(400, 2))
+    place_G2, extent_G2 = np.array([[130.0, 150.0]] * 2), np.tile([40.0, 12.0], (2, 1))
+    low, high = np.zeros(2), np.array([300.0, 300.0])
+    named_G2 = place_names(place_G2, extent_G2, point_N2, 3.0, low, high)
+    apart_GN2 = np.abs(named_G2[:, None] - point_N2) - np.array([20.0, 6.0]) - 3.0
+    assert not (apart_GN2 < -1e-9).all(axis=2).any()
+    assert overlaps(named_G2, extent_G2) == 0
 
 
 def test_umap_repeats_and_separates():
