@@ -18,6 +18,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Forks inherit no threads.
 
 import argparse
+import base64
 import faulthandler
 import gzip
 import io
@@ -34,14 +35,16 @@ import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
+import lmdb
+import msgpack
 import numpy as np
 import openpyxl
 import pyarrow as pa
@@ -55,8 +58,13 @@ from scale.config import Config, FeatureConfig
 from scale.data.catalogue import Catalogue
 from scale.data.features import extract, read_vectors
 from scale.data.importers.importer import import_catalogue
+from scale.data.importers.m5_sources import M5Sources
+from scale.data.importers.m5product import import_m5product
 from scale.data.media import read_media_info
-from scale.data.product import RECORD_KEYS, Problem
+from scale.data.product import RECORD_KEYS, SPLITS, Problem
+from scale.data.shards.format import FileChecksum
+from scale.data.shards.reader import ShardDataset, ShardFolder
+from scale.data.shards.writer import write_shards
 from scale.data.where import ProductFilter
 from scale.evaluation.embed import EmbeddingStore
 from scale.evaluation.index import IndexSettings, ProductIndex, build_index
@@ -213,6 +221,38 @@ def read_index(folder: Path) -> None:
     index.query(query_1D, 3, places=np.arange(min(5, len(index))))
 
 
+def read_regions(folder: Path) -> None:
+    """Import annotations and regions of M5Product, and check that each region is counted."""
+    (regions,) = folder.glob("regions.*")
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        import_m5product(
+            folder / "annotations.json", out, M5Sources(regions=(regions,)), progress=False
+        )
+        read_catalogue(out)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def read_shards(folder: Path) -> None:
+    """Read all products of a folder of shards."""
+    data = ShardDataset.of(ShardFolder.open(folder))
+    for split in SPLITS:
+        data.subset(data.rows_of(split))
+    data.collate(range(len(data)))
+
+
+def read_forged_shards(folder: Path) -> None:
+    """Likewise, after the checksums of all files are made to fit."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for part in (manifest, *manifest["shards"]):
+        part["files"] = {n: asdict(FileChecksum.of(folder / n)) for n in part["files"]}
+    path.write_text(json.dumps(manifest))
+    read_shards(folder)
+
+
 def read_embeddings(folder: Path) -> None:
     """Read a folder of embeddings."""
     for _ in EmbeddingStore.open(folder).blocks():
@@ -254,8 +294,10 @@ def make_targets(folder: Path, run: Path | None = None) -> list[Target]:
     add("catalogue.json", {"products.jsonl": lines.encode(),
         "catalogue.json": json.dumps(info).encode()}, read_catalogue, "catalogue.json")  # fmt: skip
     add("csv", {"products.csv": csv.encode()}, read_csv)
-    for name, content in make_tables(records).items():
+    for name, content in (make_tables(records) | make_layouts()).items():
         add(name, {f"products.{name}": content}, read_import)
+    for name, files in make_regions(folder).items():
+        add(name, files, read_regions)
     for modality, files in make_media().items():
         for name, content in files.items():
             add(name, {f"x.{name}": content}, read_media(modality))
@@ -296,6 +338,13 @@ def run_targets(folder: Path, run: Path, lines: str) -> list[Target]:
         forged = shutil.copytree(built.folder, folder / f"index {kind}, forged sums")
         names = tuple(name for name in names if name != "manifest.json")
         targets.append(Target(forged.name, forged, names, read_forged_index))
+    config = Config.load(run / "config.json")
+    for name, read in (("shards", read_shards), ("shards, forged sums", read_forged_shards)):
+        place = folder / name
+        write_shards(catalogue, config, place, products_per_shard=200, workers=1, progress=False)
+        files = (str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
+        left_out = "tokenizer" if read is read_shards else "manifest.json"
+        targets.append(Target(name, place, tuple(f for f in files if left_out not in f), read))
     return targets
 
 
@@ -315,6 +364,90 @@ def make_tables(records: list[dict]) -> dict[str, bytes]:
         ),
         "tar": _tar({"a.txt": b"Red mug", "a.json": b'{"price": 3}', "b.txt": b"Vase"}),
     }
+
+
+def make_layouts() -> dict[str, bytes]:
+    """Return products in layouts of shops and data sets that have code of their own, by suffix."""
+    shop = (
+        "Handle,Title,Body (HTML),Vendor,Type,Option1 Name,Option1 Value,Variant SKU,Variant Price,"
+        "Image Src\nmug,Mug,<p>A &amp; B</p>,Ondo,Mugs,Colour,red,m1,3.00,https://x.org/a.jpg\n"
+        "mug,,,,,,blue,m2,4.00,https://x.org/b.jpg\n"
+    )
+    woo = (
+        "ID,Type,SKU,Name,Parent,Images,Categories,Attribute 1 name,Attribute 1 value(s)\n"
+        '1,variable,m,Mug,,"a.jpg, b.jpg",Home > Mugs,Colour,"red, blue"\n'
+        "2,variation,m2,Mug blue,m,,,Colour,blue\n"
+    )
+    magento = (
+        "sku,store_view_code,product_type,name,categories,additional_attributes,base_image\n"
+        'm,,simple,Mug,Default/Mugs,"colour=red,size=""4,5""",/m/u/a.jpg\nm,de,,Becher,,,\n'
+    )
+    ruby = '{""product_specification""=>[{""key""=>""Colour"", ""value""=>""red""}]}'
+    flipkart = (
+        "uniq_id,product_name,product_category_tree,image,product_specifications\n"
+        f'1,Mug,"[""Home >> Mugs""]","[""http://x.org/a.jpg""]","{ruby}"\n'
+    )
+    text = [{"language_tag": "en_GB", "value": "Mug"}]
+    abo = {"item_id": "a", "item_name": text, "node": [{"node_name": "/Mugs"}], "brand": text,
+           "item_dimensions": {"height": {"unit": "cm", "value": 3}}}  # fmt: skip
+    amazon = {"parent_asin": "a", "title": "Mug", "main_category": "Home", "details": {"Size": "3"},
+              "images": [{"large": "http://x.org/a.jpg"}], "categories": ["Home", "Mugs"],
+              "features": ["blue"]}  # fmt: skip
+    bmecat = (
+        b'<?xml version="1.0"?><BMECAT version="2005"><T_NEW_CATALOG><PRODUCT><SUPPLIER_PID>m'
+        b'</SUPPLIER_PID><PRODUCT_DETAILS><DESCRIPTION_SHORT lang="deu">Becher</DESCRIPTION_SHORT>'
+        b"</PRODUCT_DETAILS><PRODUCT_FEATURES><FEATURE><FNAME>Breite</FNAME><FVALUE>4,5</FVALUE>"
+        b"<FUNIT>CMT</FUNIT></FEATURE></PRODUCT_FEATURES><MIME_INFO><MIME><MIME_SOURCE>a.jpg"
+        b"</MIME_SOURCE><MIME_ORDER>1</MIME_ORDER></MIME></MIME_INFO></PRODUCT></T_NEW_CATALOG>"
+        b"</BMECAT>"
+    )
+    return {
+        "shopify.csv": shop.encode(),
+        "woocommerce.csv": woo.encode(),
+        "magento.csv": magento.encode(),
+        "flipkart.csv": flipkart.encode(),
+        "abo.jsonl": json.dumps(abo).encode(),
+        "amazon.jsonl": json.dumps(amazon).encode(),
+        "bmecat.xml": bmecat,
+        "product1m.txt": b"1#####https://x.org/a.jpg#####Mug#####1\n2#####x.jpg#####Vase#####1\n",
+        "sop.txt": b"image_id class_id super_class_id path\n1 1 1 mug_final/a.jpg\n",
+    }
+
+
+def make_regions(folder: Path) -> dict[str, dict[str, bytes]]:
+    """Return the files of M5Product with regions as TSV and as LMDB, by name."""
+    rng, made = np.random.default_rng(0), {}
+    for kind in ("tsv", "lmdb"):
+        annotations, rows, records = {}, [], []
+        for n in range(4):
+            boxes = rng.uniform(0, 50, (2, 4)).astype("<f4")
+            features = rng.normal(size=(2, 8)).astype("<f4")
+            pv = "a#:#x#;#b#:#y" if n else "0"
+            annotations[f"60{n}"] = {"title": f"mug {n}", "pv": pv, "label": "mug"}
+            coded = (base64.b64encode(values).decode() for values in (boxes, features))
+            rows.append("\t".join((f"60{n}", "100", "90", "2", *coded, f"mug {n}")))
+            arrays = [
+                {b"nd": True, b"type": b"<f4", b"kind": b"", b"shape": values.shape,
+                 b"data": values.tobytes()}
+                for values in (features, boxes)
+            ]  # fmt: skip
+            records.append(msgpack.dumps([*arrays, "2", 90, 100, f"60{n}", f"mug {n}"]))
+        path = folder / f"valid.{kind}"
+        if kind == "tsv":
+            path.write_text("\n".join(rows) + "\n")
+        else:
+            with (
+                lmdb.open(str(path), subdir=False, map_size=1 << 20, lock=False) as environment,
+                environment.begin(write=True) as transaction,
+            ):
+                for n, record in enumerate(records):
+                    transaction.put(b"%08d" % n, record)
+        made[f"regions {kind}"] = {
+            "annotations.json": json.dumps(annotations).encode(),
+            f"regions.{kind}": path.read_bytes(),
+        }
+        path.unlink()
+    return made
 
 
 def _tar(members: dict[str, bytes]) -> bytes:
@@ -347,8 +480,8 @@ def make_media() -> dict[str, dict[str, bytes]]:
     images["gif"] = file.getvalue()
     time_S = np.arange(4000) / 16_000
     sound_1S = (np.sin(2 * np.pi * 440 * time_S)[None] * 8000).astype(np.int16)
-    sounds = {n: _encode(n, c, sound_1S, None) for n, c in
-              {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac"}.items()}  # fmt: skip
+    codecs = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac", "ogg": "libopus"}
+    sounds = {name: _encode(name, codec, sound_1S, None) for name, codec in codecs.items()}
     videos = {n: _encode(n, c, None, [pixels, 255 - pixels, pixels]) for n, c in
               {"mp4": "mpeg4", "avi": "mpeg4"}.items()}  # fmt: skip
     return {"image": images, "audio": sounds, "video": videos}
@@ -646,26 +779,31 @@ def restore(target: Target, originals: dict[str, bytes]) -> None:
         (target.folder / name).write_bytes(content)
 
 
-def drawn_outcomes(
-    name: str, folder: Path, seed_number: int, count: int
-) -> Iterator[tuple[int, str, float]]:
-    """Read `count` inputs drawn by hypothesis; yield as `outcomes`."""
-    strategy, read = DRAWN[name]
-    found = []
-    folder.mkdir(exist_ok=True)
+def draw_inputs(name: str, seed_number: int, count: int) -> list[Any]:
+    """Return `count` inputs drawn by hypothesis, whose reading is then timed one by one."""
+    inputs = []
 
     # Only generation: there is no failure to reproduce or to shrink.
     @seed(seed_number)
     @settings(max_examples=count, database=None, deadline=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(strategy())
+    @given(DRAWN[name][0]())
     def draw(drawn: Any) -> None:
-        started = time.process_time()
-        said = outcome(lambda: read(folder, drawn))
-        found.append((len(found), said, time.process_time() - started))
+        inputs.append(drawn)
 
     draw()
-    yield from found
+    return inputs
+
+
+def drawn_outcomes(
+    name: str, folder: Path, inputs: Sequence[Any], numbers: range
+) -> Iterator[tuple[int, str, float]]:
+    """Read inputs of `draw_inputs`; yield as `outcomes`."""
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        started = time.process_time()
+        said = outcome(lambda: DRAWN[name][1](folder, inputs[number]))  # noqa: B023
+        yield number, said, time.process_time() - started
 
 
 def limit_memory() -> None:
@@ -738,18 +876,30 @@ def death(status: int) -> str:
     return f"fault: no result after {PATIENCE} s or more, or the interpreter ended"
 
 
-def fuzz(target: Target, seed_number: int, count: int, report: Path) -> Tally:
-    """Read `count` changed inputs of a target, in as many children as needed."""
+def read_all(
+    name: str,
+    read: Callable[[range], Iterator[tuple[int, str, float]]],
+    count: int,
+    report: Path,
+) -> Tally:
+    """Read `count` inputs, in as many children as needed; `read` yields the outcomes of some."""
     tally, first = Tally(Counter(), []), 0
-    originals = contents(target)
     while first < count:
-        work = partial(outcomes, target, originals, seed_number, range(first, count))
-        values, status = in_child(work, report)
-        first += tally.add(target.name, values)
+        values, status = in_child(partial(read, range(first, count)), report)
+        first += tally.add(name, values)
         if status:
             tally.counts["fault"] += 1
-            tally.faults.append(f"{target.name} {first}: {death(status)}")
+            tally.faults.append(f"{name} {first}: {death(status)}")
             first += 1
+    print(f"{name}: {_line_of(tally)}", flush=True)
+    return tally
+
+
+def fuzz(target: Target, seed_number: int, count: int, report: Path) -> Tally:
+    """Read `count` changed inputs of a target."""
+    originals = contents(target)
+    read = partial(outcomes, target, originals, seed_number)
+    tally = read_all(target.name, read, count, report)
     restore(target, originals)
     return tally
 
@@ -761,17 +911,10 @@ def campaign(folder: Path, count: int, seed_number: int, run: Path | None = None
     found = {}
     for target in targets:
         found[target.name] = fuzz(target, seed_number, share, report)
-        print(f"{target.name}: {_line_of(found[target.name])}", flush=True)
     for name in DRAWN:
-        place = folder / f"drawn {name}"
-        work = partial(drawn_outcomes, name, place, seed_number, share)
-        values, status = in_child(work, report)
-        found[name] = Tally(Counter(), [])
-        found[name].add(name, values)
-        if status:
-            found[name].counts["fault"] += 1
-            found[name].faults.append(f"{name}: {death(status)}")
-        print(f"{name}: {_line_of(found[name])}", flush=True)
+        inputs = draw_inputs(name, seed_number, share)
+        read = partial(drawn_outcomes, name, folder / f"drawn {name}", inputs)
+        found[name] = read_all(name, read, len(inputs), report)
     return found
 
 

@@ -22,9 +22,13 @@ def _campaign(folder: Path, run: Path) -> None:
     os.environ["SCALE_CACHE"] = str(folder / "cache")
     targets = fuzz.make_targets(folder, run)
     share = -(-200 // (len(targets) + len(fuzz.DRAWN)))
+    drawn_inputs = {name: fuzz.draw_inputs(name, 0, share) for name in fuzz.DRAWN}
 
     def work():
-        drawn = (fuzz.drawn_outcomes(n, folder / f"drawn {n}", 0, share) for n in fuzz.DRAWN)
+        drawn = (
+            fuzz.drawn_outcomes(name, folder / f"drawn {name}", inputs, range(share))
+            for name, inputs in drawn_inputs.items()
+        )
         read = (fuzz.outcomes(t, fuzz.contents(t), 0, range(share)) for t in targets)
         return chain(*read, *drawn)
 
