@@ -87,6 +87,9 @@ class Evaluate:
     id, or lines. Then only retrieval by label is measured, and written to results-lists.json."""
     gallery: Path | None = None
     """List of the ids of the gallery, with --queries."""
+    all_subsets: bool = False
+    """With --queries, also query with all 31 subsets of the modalities, not only with all five and
+    each one alone: five times as long."""
     features: Features = "encoder"
     """Source of all embeddings: the encoders, the fused [CLS] of all modalities with tokens (fused)
     or of the present ones (fused_present), encoders and fused side by side (both), or the encoders
@@ -116,6 +119,8 @@ class Evaluate:
         if self.queries is not None or self.gallery is not None:
             self._evaluate_lists()
             return
+        if self.all_subsets:
+            raise ValueError("--all-subsets is for --queries; a split is measured with all of them")
         run, catalogue = scale.load(self.directory), scale.open(self.catalogue)
         results = evaluate_run(
             run, catalogue, self.split, tune=self.fine_tune, allow_train=self.allow_train,
@@ -131,7 +136,8 @@ class Evaluate:
 
     def _evaluate_lists(self) -> None:
         import scale
-        from scale.inference.list_retrieval import evaluate_lists, list_headline
+        from scale.inference.list_retrieval import LISTED, evaluate_lists, list_headline
+        from scale.modalities import SUBSETS
 
         if self.queries is None or self.gallery is None:
             raise ValueError("give both --queries and --gallery")
@@ -141,6 +147,7 @@ class Evaluate:
         results = evaluate_lists(
             run, scale.open(self.catalogue), self.queries, self.gallery,
             allow_train=self.allow_train, seed=self.seed, features=self.features,
+            subsets=SUBSETS if self.all_subsets else LISTED,
         )  # fmt: skip
         suffix = "" if self.features == "encoder" else f"-{self.features}"
         target = run.folder.results.with_name(f"results-lists{suffix}.json")

@@ -18,12 +18,17 @@ from scale.data.catalogue import Catalogue, with_splits
 from scale.data.lists import product_of, read_id_list
 from scale.evaluation.embed import Features
 from scale.evaluation.report import DEFINITIONS, list_retrieval_results, plain, provenance
-from scale.evaluation.retrieval import ProductArrays, subset_retrievals
+from scale.evaluation.retrieval import ProductArrays, Retrieval, category_retrieval
 from scale.inference.evaluate import product_arrays
+from scale.modalities import MODALITIES, SUBSETS, subset_name
 from scale.training.run import TrainedRun
 
 log = logging.getLogger(__name__)
 
+LISTED = tuple(subset for subset in SUBSETS if len(subset) in (1, len(MODALITIES)))
+"""The subsets that are measured by default: all modalities, and each one alone."""
+LONG = 60
+"""Seconds from which the expected duration is logged."""
 SHOWN = 20
 """Absent ids that the results contain."""
 
@@ -38,6 +43,7 @@ def evaluate_lists(
     seed: int = 0,
     cache: FeatureCache | None = None,
     features: Features = "encoder",
+    subsets: Sequence[tuple[str, ...]] = LISTED,
 ) -> dict[str, Any]:
     """Measure category retrieval of listed queries in a listed gallery, trained and untrained.
 
@@ -49,6 +55,8 @@ def evaluate_lists(
             product of the catalogue means product `id`. Absent ids are reported.
         allow_train: accept queries of the split `train`, whose figures measure memorisation.
         seed, cache, features: as in `evaluate_run`.
+        subsets: of the modalities, to query with; must contain all modalities and each one alone.
+            Each costs up to four rankings of the whole gallery; `scale.modalities.SUBSETS` has 31.
 
     Returns:
         A tree with the parts `retrieval` (`category`, `category_full_gallery`, `differences`,
@@ -80,10 +88,11 @@ def evaluate_lists(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tables: dict[str, dict[str, Any]] = {"same": {}, "full": {}}
     for stage, model in (("untrained", run.untrained()), ("trained", run.model)):
-        arrays = product_arrays(model, data, device, features=features)
+        arrays = product_arrays(model, data, device, features=features, subsets=subsets)
         asked, items = (_select(arrays, rows[n], labels[n]) for n in ("queries", "gallery"))
-        for kind, table in tables.items():
-            table[stage] = subset_retrievals(asked, kind, items=items)
+        is_first = stage == "untrained"
+        for kind, table in _retrievals(asked, items, subsets, estimate=is_first).items():
+            tables[kind][stage] = table
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     facts = provenance(run.config.train.seed, started, name)
     return plain(
@@ -138,6 +147,55 @@ def _check_training(
                 f"{trained[0]!r}, so their figures would measure memorisation; "
                 "allow_train=True (--allow-train) accepts them"
             )
+
+
+def _retrievals(
+    queries: ProductArrays,
+    items: ProductArrays,
+    subsets: Sequence[tuple[str, ...]],
+    estimate: bool,
+) -> dict[str, dict[str, Retrieval]]:
+    """Return `evaluation.retrieval.subset_retrievals` of some subsets, for both galleries.
+
+    estimate: log the expected time of two models, extrapolated from the first ranking, if it is
+        long.
+    """
+    found: dict[str, dict[str, Retrieval]] = {"same": {}, "full": {}}
+    whole_GD, valid_G = items.embedding(MODALITIES)
+    full = whole_GD, np.flatnonzero(valid_G)
+    for subset in subsets:
+        emb_ND, valid_N = queries.embedding(subset)
+        rows_Q, name = np.flatnonzero(valid_N), subset_name(subset)
+        for kind, table in found.items():
+            if kind == "full" and subset == MODALITIES:
+                table[name] = found["same"][name]
+                continue
+            alone_GD, alone_G = items.embedding(subset)
+            emb_GD, rows_G = full if kind == "full" else (alone_GD, np.flatnonzero(alone_G))
+            started = time.perf_counter()
+            ranked = category_retrieval(
+                emb_ND[rows_Q], emb_GD[rows_G],
+                [queries.labels[i] for i in rows_Q], [items.labels[i] for i in rows_G],
+                [queries.ids[i] for i in rows_Q], [items.ids[i] for i in rows_G],
+            )  # fmt: skip
+            pairs = len(rows_Q) * len(rows_G)
+            if estimate and pairs:
+                part = pairs / (len(queries.ids) * len(items.ids))
+                rankings = 2 * (2 * len(subsets) - 1)
+                seconds = rankings * (time.perf_counter() - started) / part
+                _log_duration(seconds, rankings, len(queries.ids), len(items.ids))
+                estimate = False
+            counts = ranked.counts | {"lacking": int((~valid_N).sum())}
+            table[name] = replace(ranked, rows_Q=rows_Q[ranked.rows_Q], counts=counts)
+    return found
+
+
+def _log_duration(seconds: float, rankings: int, queries: int, items: int) -> None:
+    if seconds > LONG:
+        log.warning(
+            "%d rankings of %s products for %s queries: about %.0f minutes, at most",
+            rankings, f"{items:,}", f"{queries:,}", seconds / 60,
+        )  # fmt: skip
 
 
 def _select(arrays: ProductArrays, rows: list[int], labels: Sequence[str | None]) -> ProductArrays:

@@ -10,6 +10,7 @@ from scale import cli
 from scale.data.cache import FeatureCache
 from scale.evaluation.embed import unit
 from scale.inference.list_retrieval import evaluate_lists
+from scale.modalities import MODALITIES
 from tests.data.m5_files import Files
 
 
@@ -59,8 +60,11 @@ def test_listed_queries_find_their_labels(shop, monkeypatch, capsys):
     gallery = {name: label[name] for name in test[3:]}
     write(folder / "queries.json", queries)
     write(folder / "gallery.json", gallery)
-    call("evaluate", "run", "--catalogue", "out", "--queries", "queries.json",
-         "--gallery", "gallery.json", "--json", "copy.json")  # fmt: skip
+    arguments = ("evaluate", "run", "--catalogue", "out", "--queries", "queries.json",
+                 "--gallery", "gallery.json")  # fmt: skip
+    call(*arguments)
+    few = json.loads((folder / "run" / "results-lists.json").read_text())["retrieval"]
+    call(*arguments, "--all-subsets", "--json", "copy.json")
     printed = capsys.readouterr().out
     assert "queries: queries.json, 6 products, 1 absent, 6 repeated" in printed
     results = json.loads((folder / "run" / "results-lists.json").read_text())
@@ -68,6 +72,12 @@ def test_listed_queries_find_their_labels(shop, monkeypatch, capsys):
     assert results["lists"]["queries"]["absent ids"] == ["404"]
     assert (folder / "run" / "results-lists.csv").is_file()
     assert not (folder / "run" / "results.json").exists()
+    for kind in ("category", "category_full_gallery"):
+        every = results["retrieval"][kind]["trained"]
+        assert set(few[kind]["trained"]) == {"text+table+image+video+audio", *MODALITIES}
+        assert len(every) == 31
+        for subset, metrics in few[kind]["trained"].items():
+            assert metrics == every[subset]
     # The slow twin: for each query, is its nearest other product of the gallery of its label?
     run = scale.load(folder / "run")
     for subset in ("text", "text+image"):
