@@ -117,7 +117,7 @@ torch.testing.assert_close(run.scores(product).weighted_BMM, scores.weighted_BMM
 scale.plot.scores(scores)
 
 # %% [markdown]
-# Two things are visible. The diagonal of S carries no information: every feature agrees with itself. And the diagonal
+# Two things are visible here. The diagonal of S carries no information: every feature agrees with itself. And the diagonal
 # of S′ depends only on the softmax's denominator, that is, on the *other* modalities.
 #
 # ## The meaning of the diagonal
@@ -260,7 +260,8 @@ for weight in (1.0, 0.2):
 # %%
 for c in (-0.8, -0.4, 0.0, 0.4, 0.8):
     weight = c * softmax(torch.tensor([1.0, c]), dim=0)[1]
-    print(f"cosine {c:+.1f}: S' {weight:+.2f}, logit {c / 0.07:+6.1f}, times S' {weight * c / 0.07:+5.2f}")
+    logit = c / 0.07
+    print(f"cosine {c:+.1f}: S' {weight:+.2f}, logit {logit:+6.1f}, product {weight * logit:+5.2f}")
 
 # %% [markdown]
 # A pair whose random cosine starts *below* 0 gets a larger logit by becoming *more* opposite. And with the weight on
@@ -367,7 +368,8 @@ scale.plot.total_loss(shown)
 # %%
 product_of_means = table["loss"] * table["S'"]
 smaller = table["mean of S' x loss"] < product_of_means
-print(f"text-image: {approx(product_of_means['text-image'], 3)}, not {approx(shown.term_MM[0, 2], 3)}")
+means, mean = product_of_means["text-image"], shown.term_MM[0, 2]
+print(f"text-image: product of means {approx(means, 3)}, mean of products {approx(mean, 3)}")
 print(f"smaller in {smaller[:10].sum()} of 10 pairs")
 assert smaller[:10].all()
 
@@ -442,19 +444,27 @@ def descend(clamp=True, mean_one=True, detach=True, steps=30, rate=2.0):
 
 
 # %% [markdown]
-# We look at the cosines of the true pairs, and at the *unweighted* loss, before and after.
+# Six runs of it: all safeguards, and one or two switched off.
 
 # %%
 with torch.no_grad():
     untrained = run.untrained().eval().to(device())
     start_BMD = normalize(untrained(masked.batch, masked.hidden).pooled_BMD, dim=-1)
-ends = {"before": start_BMD, "all three": descend(), "no clamp": descend(clamp=False, mean_one=False),
-        "no mean one": descend(mean_one=False), "no detach": descend(detach=False),
-        "no mean one, no detach": descend(mean_one=False, detach=False)}  # fmt: skip
+ends = {"before": start_BMD, "all three": descend(), "no mean one": descend(mean_one=False)}
+ends["no mean one, no clamp"] = descend(mean_one=False, clamp=False)
+ends["no mean one, no detach"] = descend(mean_one=False, detach=False)
+ends["no detach"] = descend(detach=False)
+print(*ends, sep="\n")
+
+# %% [markdown]
+# The columns: cosines of the true pairs (mean, lowest, share below 0), their mean S′, and the loss without weights.
+
+# %%
 rows = {}
 for name, f_BMD in ends.items():
     scores = inter_modality_scores(f_BMD, present_BM)
-    c_X, w_X = (x[:, left, right_of][pairs.valid_BP] for x in (scores.cosine_BMM, scores.weighted_BMM))
+    c_X = scores.cosine_BMM[:, left, right_of][pairs.valid_BP]
+    w_X = scores.weighted_BMM[:, left, right_of][pairs.valid_BP]
     plain = pair_losses(f_BMD, present_BM, 0.07, content_id_BM=content_id_BM).mean_P().sum()
     rows[name] = [c_X.mean(), c_X.min(), (c_X < 0).float().mean(), w_X.mean(), plain]
 columns = ["mean cosine", "lowest", "share below 0", "mean S'", "loss"]
@@ -465,17 +475,18 @@ html_table(effect.map(approx))
 # - **All three**: the pairs come together. But a tenth of them had a cosine below 0 at the start, hence weight 0 and no
 #   gradient of their own, and they are still there at the end. That is why the package trains with uniform weights for
 #   the first tenth of the steps.
-# - **No clamp**: a negative weight turns the loss round, and the pair is pushed to the *opposite* side, down to -1.
 # - **No mean one**: the same direction, but S′ is about 0.01 at the start, so the steps are a hundred times smaller and
 #   little happens. (AdamW divides by the size of the gradient; there not the step is lost, but the balance with the
 #   masked losses.)
+# - **No clamp** (and no mean one: the mean of weights of both signs means nothing). A negative weight turns the loss
+#   round, and the pair is pushed to the *opposite* side, down to -1, while the loss rises.
 # - **No detach**: gradient descent now lowers the weights too. With mean one they cannot all fall, but those of the
 #   difficult pairs can. Without mean one *all* cosines go below 0: all weights are 0, and the weighted loss with them,
 #   while the real loss has risen. This is the collapse of the picture above, with real products.
 
 # %%
 assert effect.loc["all three", "mean cosine"] > effect.loc["before", "mean cosine"] + 0.5
-assert effect.loc["no clamp", "lowest"] < -0.9
+assert effect.loc["no mean one, no clamp", "lowest"] < -0.9
 assert effect.loc["no mean one", "loss"] > effect.loc["all three", "loss"]
 assert effect.loc["no detach", "loss"] > effect.loc["all three", "loss"]
 assert effect.loc["no mean one, no detach", "share below 0"] > 0.95
@@ -588,7 +599,8 @@ html_table(gains.map(lambda value: approx(value, 3)))
 assert (gains.loc["mismatch"].loc["agreement", ["data_samples", "wesnoth5"]] > 0.03).all()
 assert (gains.loc["mismatch"].loc["S'"] < 0.02).all()
 assert gains.loc["clean"].loc["agreement"].min() > -0.005
-print("agreement, mismatched contents:", approx(gains.loc["mismatch"].loc["agreement"].mean(), 3), "mean")
+mean = gains.loc["mismatch"].loc["agreement"].mean()
+print("agreement, mismatched contents, mean of three catalogues:", approx(mean, 3))
 
 # %% [markdown]
 #
