@@ -305,7 +305,7 @@ def sync(starts: list[str]) -> int:
     """Update texts of notebooks whose code is unchanged, and the READMEs; return the failures."""
     for lang, path in READMES.items():
         text = path.read_text(encoding="utf-8")
-        path.write_text(TABLE.sub(rf"\1{table(lang)}\2", text), encoding="utf-8")
+        path.write_text(TABLE.sub(rf"\1{table(lang)}\n\2", text), encoding="utf-8")
     failed = 0
     for lang in READMES:
         for path in sources(starts, lang):
