@@ -7,7 +7,7 @@ NBVAL := -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 2
 	--nbval-sanitize-with notebooks/sanitize.cfg
 
 .PHONY: demo test test-fast test-quick test-notebooks test-notebooks-zh test-browser notebooks notebooks-zh \
-	api lab lint clean
+	api site lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
@@ -55,6 +55,10 @@ notebooks-zh: $(STAMP)
 # docs/api.md, from the docstrings.
 api: $(STAMP)
 	$(BIN)/python -m tools.api_page
+
+# Notebooks (not executed), documentation and API as static pages in build/site; broken links fail.
+site: $(STAMP)
+	$(BIN)/python -m tools.book
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
