@@ -69,8 +69,10 @@ def test_hugging_face_parquet(tmp_path):
     for name in ("train-00000-of-00002.parquet", "validation-00000-of-00001.parquet"):
         (tmp_path / "data").mkdir(exist_ok=True)
         pq.write_table(table.replace_schema_metadata(meta), tmp_path / "data" / name)
+    pq.write_table(table, tmp_path / "data/extra.parquet")
     assert detect_format(tmp_path) == "parquet"
     made = import_catalogue(tmp_path, tmp_path / "out")
+    assert "warning: not read, because they are no shards: extra.parquet" in made.facts
     assert "warning: 1 of 2 shards of 'train' are there" in made.facts
     found = scale.open(tmp_path / "out", strict=True)
     assert [(p.text, p.category, p.split) for p in found] == [

@@ -74,6 +74,27 @@ def test_woocommerce(shop):
     assert imported(shop, "wc.csv", f"{header.upper()}\n{rest}")[0].table == tee.table
 
 
+WOOCOMMERCE_NAMES = {
+    "zh": "ID,类型,SKU,名称,已发布,简短描述,常规售价,分类,图片,父级,属性 1 名称,属性 1 值,属性 1 可见",
+    "de": "ID,Typ,Artikelnummer,Name,Veröffentlicht,Kurzbeschreibung,Regulärer Preis,Kategorien,Bilder,"
+          "Übergeordnetes Produkt,Attribut 1 Name,Attribut 1 Wert(e),Attribut 1 Sichtbar",
+}  # fmt: skip
+
+
+def test_woocommerce_in_german_and_chinese(shop):
+    """The export is in the language of its user."""
+    english = imported(shop, "wc.csv", WOOCOMMERCE)
+    for names in WOOCOMMERCE_NAMES.values():
+        found = imported(shop, "other.csv", names + "\n" + WOOCOMMERCE.partition("\n")[2])
+        assert found.notes[0].startswith(f"{shop / 'other.csv'}: woocommerce")
+        price = names.split(",")[6]
+        for product, wanted in zip(found, english, strict=True):
+            table = tuple((k.replace("Regular price", price), v) for k, v in wanted.table)
+            assert sorted(product.table) == sorted(table)
+            for name in ("id", "text", "category", "image", "alt"):
+                assert getattr(product, name) == getattr(wanted, name)
+
+
 MAGENTO = """sku,store_view_code,attribute_set_code,product_type,categories,name,description,price,\
 base_image,additional_images,additional_attributes,configurable_variations
 A-S,,Top,simple,,Hoodie S,,9,/w/g/y.jpg,,"size=S,color=Black,care=wash, iron",

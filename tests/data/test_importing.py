@@ -118,6 +118,8 @@ def test_the_command_prints_the_columns_before_it_writes(shop, capsys):
 def test_faulty_files_are_refused(shop):
     for text, options, message in (
         ("", {}, "no header"),
+        ("id,title\n", {}, "no row that can be read"),
+        ("id,title\n1,a,b\n", {}, "no row that can be read: 3 cells, the header has 2"),
         ("id\n1\n", {"columns": {"price": "id"}}, "unknown record key 'price'"),
         ("id\n1\n", {"columns": {"title": "Name"}}, "no column 'Name' for the title"),
         ("id\n1\n", {"options": Options(encoding="klingon")}, "unknown encoding"),
@@ -283,6 +285,12 @@ def test_several_pictures_and_pictures_by_pattern(shop):
     found = opened(shop, 'id,image,image\n1,a.png,sub/b.png\n2,"a.png, sub/b.png, c.png",\n')
     assert [p.alt.image for p in found] == [shop / "pictures/sub/b.png"] * 2
     assert found[1].extra == {"more_image": ["c.png"]}
+    (shop / "pictures/c.png").write_bytes(b"c")
+    made = import_catalogue(shop / "x.csv", shop / "out", media=shop / "pictures")
+    assert made.further == 1
+    second = scale.open(shop / "out", strict=True)[1]
+    [third] = second.extra["more_image"]
+    assert (shop / "out" / third).read_bytes() == b"c"
     found = opened(shop, "code,group\nb,sub\n", columns={"id": "code"}, pattern="{group}/{id}.png")
     assert found[0].image == shop / "pictures/sub/b.png"
     found = opened(shop, "id\nsubway\n", pattern="{id:.3}/b.png")

@@ -8,7 +8,7 @@ from typing import Any
 
 from scale.data.importers import jsonl
 from scale.data.importers.formats import Probe
-from scale.data.importers.rows import Options, Row, Rows, merge_rows
+from scale.data.importers.rows import Options, Row, Rows, count_of, merge_rows
 
 NOT_ATTRIBUTES = {"item_id", "item_name", "main_image_id", "other_image_id", "product_type", "node",
                   "bullet_point", "item_keywords", "spin_id", "3dmodel_id", "marketplace",
@@ -31,7 +31,7 @@ def read(path: Path, options: Options) -> Rows:
     files = [path] if path.is_file() else _listings(path)
     root = next((p for p in files[0].parents if (p / "images").is_dir()), files[0].parent)
     language = options.language or "en"
-    opened = Rows((), facts=[f"{len(files)} files", f"language {language}"])
+    opened = Rows((), facts=[count_of(len(files), "file"), f"language {language}"])
     lines = ((n, item) for n, item in jsonl.read_lines(files, opened) if isinstance(item, dict))
     products = _products(lines, _pictures(root), language)
     opened.rows = merge_rows(products, lambda row: row["item_id"], fill=True)

@@ -52,6 +52,7 @@ class Converter:
         sample = list(itertools.islice(source, SAMPLE))
         names = list(dict.fromkeys(name for _, row in sample for name in row))
         taken = [row for _, row in sample]
+        self.has_rows = bool(sample)
         self.rows, self._source = rows, itertools.chain(sample, source)
         self.mapping: ColumnMapping = map_columns(names, taken, columns, rows.columns, rows.rest)
         self.empty: Counter[str] = Counter()

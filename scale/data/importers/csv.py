@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scale.data.importers.formats import Probe
@@ -25,10 +25,11 @@ def matches(probe: Probe) -> bool:
     return probe.kind == "csv" and (named or len(probe.names) > 1)
 
 
-def read(path: Path, options: Options, names: Iterable[str] = ()) -> Rows:
+def read(path: Path, options: Options, names: Iterable[str] | Mapping[str, str] = ()) -> Rows:
     """Open the file.
 
-    names: columns in the spelling that a format expects; they are found in any case.
+    names: columns in the spelling that a format expects, which are found in any case; or that
+        spelling by the name of the column, for headers in several languages.
 
     Raises ValueError if the file has no header or another encoding.
     """
@@ -50,7 +51,8 @@ def read(path: Path, options: Options, names: Iterable[str] = ()) -> Rows:
     header = next((row for _, row, _ in rows if any(cell.strip() for cell in row)), None)
     if header is None:
         raise ValueError(f"{path}: no header")
-    spelling = {name.casefold(): name for name in names}
+    known = names if isinstance(names, Mapping) else {name: name for name in names}
+    spelling = {name.casefold(): expected for name, expected in known.items()}
     header, notes = unique_names([spelling.get(c.strip().casefold(), c) for c in header])
     opened = Rows((), decimal=options.decimal or ".")
     opened.facts = [f"encoding {encoding}", f"delimiter {shown.get(delimiter, delimiter)}", *notes]

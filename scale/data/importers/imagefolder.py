@@ -8,7 +8,7 @@ from typing import Any
 from scale.data.importers import csv, jsonl, parquet
 from scale.data.importers.columns import MEDIA_FILE
 from scale.data.importers.formats import Probe
-from scale.data.importers.rows import Options, Row, Rows
+from scale.data.importers.rows import Options, Row, Rows, count_of
 from scale.data.product import SPLIT_NAMES
 from scale.modalities import CONTINUOUS
 
@@ -34,7 +34,7 @@ def read(path: Path, options: Options) -> Rows:
         columns |= {modality: [modality] for modality in CONTINUOUS}
         return Rows(_by_class(path), columns=columns, facts=["one category per folder"])
     opened = [(file, METADATA[file.name].read(file, options)) for file in tables]
-    rows = Rows((), facts=[f"metadata of {len(tables)} folders", *opened[0][1].facts])
+    rows = Rows((), facts=[f"metadata of {count_of(len(tables), 'folder')}", *opened[0][1].facts])
     rows.rows, rows.decimal = _with_paths(path, opened, rows), opened[0][1].decimal
     rows.columns = {"id": ["id"], "image": ["image"], "ignored": ["file_name"]}
     rows.columns |= {m: [m] for m in ("video", "audio")}

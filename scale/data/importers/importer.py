@@ -15,7 +15,7 @@ from scale.data.importers.convert import Converter
 from scale.data.importers.formats import open_source
 from scale.data.importers.matrix import read_vector_table
 from scale.data.importers.media import Downloads, MediaFolder, MediaWriter, Mode, is_address
-from scale.data.importers.rows import Blob, Options, Rows
+from scale.data.importers.rows import Blob, Options, Rows, count_of
 from scale.data.vectors import pack_vectors
 from scale.files import replacing, write_whole
 from scale.modalities import CONTINUOUS
@@ -39,10 +39,12 @@ class Imported:
     """Files copied, linked, written or used in place, by modality."""
     not_found: Counter = field(default_factory=Counter)
     """Paths that name no file inside the media folder, by modality; written all the same."""
+    missing: str = ""
+    """The first of these paths, and the folder that was searched."""
     addresses: Counter = field(default_factory=Counter)
     """Addresses that were not downloaded, by modality."""
     further: int = 0
-    """Files beyond the second of a product, of which only the names are kept."""
+    """Files beyond the second of a product, which no view contains."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reason by address, for downloads that failed."""
     guessed: Counter = field(default_factory=Counter)
@@ -58,7 +60,10 @@ class Imported:
 
     def __str__(self) -> str:
         """Return a report of a few lines."""
-        lines = [f"{self.folder}: {self.products} products, {self.pairs} attribute-value pairs"]
+        lines = [
+            f"{self.folder}: {count_of(self.products, 'product')}, "
+            f"{count_of(self.pairs, 'attribute-value pair')}"
+        ]
         parts = {
             "files": self.copied,
             "found by": self.guessed,
@@ -70,14 +75,15 @@ class Imported:
         }
         for name, counts in parts.items():
             if counts:
-                listed = ", ".join(f"{key} {n}" for key, n in counts.most_common(20))
-                lines.append(f"  {name}: {listed}")
+                listed = ", ".join(f"{key} {n:,}" for key, n in counts.most_common(20))
+                example = f", e.g. {self.missing}" if counts is self.not_found else ""
+                lines.append(f"  {name}: {listed}{example if self.missing else ''}")
         lines += [f"  {fact}" for fact in self.facts if fact.startswith("warning: ")]
         if self.further:
-            lines.append(f"  further files, kept by name only: {self.further}")
+            lines.append(f"  beyond the second of a product, not for the model: {self.further:,}")
         if self.bad:
             number, reason = self.bad[0]
-            lines.append(f"  rows skipped: {len(self.bad)}, e.g. {number}: {reason}")
+            lines.append(f"  rows skipped: {len(self.bad):,}, e.g. {number}: {reason}")
         return "\n".join(lines)
 
 
@@ -168,6 +174,9 @@ def import_catalogue(
         opened = open_rows(source, columns, **settings)
     if any((out / name).exists() for name in ("products.jsonl", "products.parquet")):
         raise ValueError(f"{out} already contains a catalogue: choose another folder")
+    if not opened.converter.has_rows:
+        reason = f": {opened.rows.bad[0][1]}" if opened.rows.bad else ""
+        raise ValueError(f"{opened.name}: no row that can be read{reason}")
     if media is not None and not media.is_dir():
         raise ValueError(f"{media}: no such folder")
     root = media or opened.rows.media or Path()
@@ -213,6 +222,7 @@ def import_catalogue(
         if table.used < len(table.values):
             unused = len(table.values) - table.used
             imported.facts.append(f"warning: {unused} rows of {modality} vectors fit no product")
+    imported.missing = writer.missing
     imported.addresses, imported.guessed = writer.addresses, writer.folder.guessed
     imported.empty, imported.failed = opened.converter.empty, downloads.failed
     imported.bad, imported.repaired = opened.rows.bad, +opened.rows.repaired
@@ -238,7 +248,7 @@ def _placed(
                 (value, m)
                 for record in records
                 for m in CONTINUOUS
-                for value in record.get(m, ())[:2]
+                for value in record.get(m, ())
                 if is_address(value) and writer.folder.find(value) is None
             ]
             downloads.get(missing)
@@ -250,7 +260,7 @@ def _placed(
 def with_views(record: dict[str, Any], place: Any) -> dict[str, Any]:
     """Return the record with one path per modality: the first file; the next is in `alt`.
 
-    The names of further files are kept under `more_image` (`more_video`, `more_audio`).
+    Further files, which the model does not read, are under `more_image` (`more_video` ...).
     """
     alt = dict(record.get("alt") or {})
     for modality in CONTINUOUS:
@@ -260,9 +270,8 @@ def with_views(record: dict[str, Any], place: Any) -> dict[str, Any]:
         record[modality] = place(values[0], modality)
         for value in values[1:2] if modality not in alt else ():
             alt[modality] = place(value, modality)
-        more = [v.name if isinstance(v, Blob) else v for v in values[2:]]
-        if more:
-            record[f"more_{modality}"] = more
+        if more := values[2:]:
+            record[f"more_{modality}"] = [place(value, modality) for value in more]
     if isinstance(alt.get("image"), list):
         alt["image"] = alt["image"][0]
     if alt:

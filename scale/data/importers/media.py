@@ -135,6 +135,8 @@ class MediaWriter:
     """Files copied, linked, written or used in place, by modality."""
     not_found: Counter = field(default_factory=Counter)
     """Paths that name no file inside the media folder, by modality; written all the same."""
+    missing: str = ""
+    """The first of these paths, and the folder that was searched."""
     addresses: Counter = field(default_factory=Counter)
     """Addresses that were not downloaded, by modality."""
 
@@ -161,6 +163,7 @@ class MediaWriter:
                 self.addresses[modality] += 1
                 return value
             self.not_found[modality] += 1
+            self.missing = self.missing or f"{value!r} in {self.folder.root} (--images: another)"
             path = value.replace("\\", "/")
             outside = PureWindowsPath(path).anchor or ".." in PurePosixPath(path).parts
             kept = outside or self.mode == "in-place"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scale.data.importers.formats import Probe
-from scale.data.importers.rows import Options, Row, Rows
+from scale.data.importers.rows import Options, Row, Rows, count_of
 from scale.data.product import SPLIT_NAMES
 
 SHARD = re.compile(r"(.+?)-?(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?$")
@@ -28,15 +28,18 @@ def read(path: Path, options: Options) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
-    paths = [path] if path.is_file() else shards(path)
+    paths, others = [path] if path.is_file() else shards(path), []
     named = [found for p in paths if (found := SHARD.match(p.stem))]
     if path.is_dir() and named:
+        others = [p.name for p in paths if not SHARD.match(p.stem)]
         paths = [p for p in paths if SHARD.match(p.stem)]
     try:
         classes = _class_names(pyarrow.parquet.read_schema(paths[0]))
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{paths[0]}: not a readable parquet file: {error}") from error
-    facts = [f"{len(paths)} files"] if len(paths) > 1 else []
+    facts = [count_of(len(paths), "file")] if len(paths) > 1 else []
+    if others:
+        facts.append(f"warning: not read, because they are no shards: {', '.join(others)}")
     for prefix in dict.fromkeys(found[1] for found in named):
         count = sum(found[1] == prefix for found in named)
         total = int(next(found[3] for found in named if found[1] == prefix))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scale.data.importers.formats import Probe
-from scale.data.importers.rows import Options, Row, Rows, split_list
+from scale.data.importers.rows import Options, Row, Rows, count_of, split_list
 from scale.data.importers.text import read_text
 from scale.data.product import SPLIT_NAMES
 
@@ -21,7 +21,7 @@ def matches(probe: Probe) -> bool:
 def read(path: Path, options: Options) -> Rows:
     """Open one list or all of a folder; the split is in the name (`product1m_dev_...`)."""
     files = [path] if path.is_file() else sorted(path.glob("product1m_*.txt"))
-    opened = Rows((), facts=[f"{len(files)} files"])
+    opened = Rows((), facts=[count_of(len(files), "file")])
     opened.rows = _products(files, options, opened)
     opened.columns = {"id": ["id"], "title": ["title"], "split": ["split"], "image": ["image"],
                       "kept": ["address", "instances"]}  # fmt: skip

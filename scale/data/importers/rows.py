@@ -106,6 +106,11 @@ def is_absent(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 file`, `1,200 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def split_list(text: Any, separator: str = ",") -> list[str]:
     """Return the parts of a list in a cell, without white space and empty ones."""
     parts = str(text or "").split(separator)

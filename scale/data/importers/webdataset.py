@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scale.data.importers.columns import SUFFIXES
 from scale.data.importers.formats import Probe
-from scale.data.importers.rows import Blob, Options, Row, Rows
+from scale.data.importers.rows import Blob, Options, Row, Rows, count_of
 
 LARGEST = 256 << 20
 """Bytes of a member; larger ones are counted as bad."""
@@ -27,7 +27,7 @@ def read(path: Path, options: Options) -> Rows:
     paths = [path]
     if path.is_dir():
         paths = sorted(p for p in path.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")))
-    opened = Rows((), facts=[f"{len(paths)} shards"])
+    opened = Rows((), facts=[count_of(len(paths), "shard")])
     opened.rows = _samples(paths, opened)
     opened.columns = {
         "id": ["__key__"], "title": ["text", "title", "caption"], "category": ["label"],
