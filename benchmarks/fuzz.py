@@ -338,13 +338,14 @@ def run_targets(folder: Path, run: Path, lines: str) -> list[Target]:
         forged = shutil.copytree(built.folder, folder / f"index {kind}, forged sums")
         names = tuple(name for name in names if name != "manifest.json")
         targets.append(Target(forged.name, forged, names, read_forged_index))
-    config = Config.load(run / "config.json")
-    for name, read in (("shards", read_shards), ("shards, forged sums", read_forged_shards)):
-        place = folder / name
-        write_shards(catalogue, config, place, products_per_shard=200, workers=1, progress=False)
-        files = (str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
+    config, written = Config.load(run / "config.json"), folder / "shards"
+    write_shards(catalogue, config, written, products_per_shard=200, workers=1, progress=False)
+    forged = shutil.copytree(written, folder / "shards, forged sums")
+    for place, read in ((written, read_shards), (forged, read_forged_shards)):
+        files = sorted(str(p.relative_to(place)) for p in place.rglob("*") if p.is_file())
         left_out = "tokenizer" if read is read_shards else "manifest.json"
-        targets.append(Target(name, place, tuple(f for f in files if left_out not in f), read))
+        victims = tuple(f for f in files if left_out not in f)
+        targets.append(Target(place.name, place, victims, read))
     return targets
 
 
