@@ -29,7 +29,7 @@ def shop(tmp_path_factory):
              "--m5.regions", files.regions, "--m5.video", "video", "--m5.audio", "audio",
              "--m5.train", "train.json", "--m5.test", "test.json",
              "--m5.audio-frames", "3")  # fmt: skip
-        call("inspect", "out")
+        assert "48 products" in str(scale.open("out").summary(progress=False))
         call("pretrain", "--catalogue", "out", "--out", "run", "--train.steps", "3",
              "--model.width", "16", "--model.heads", "2", "--model.encoder-layers", "1",
              "--model.jct-layers", "1", "--train.batch-size", "8",
