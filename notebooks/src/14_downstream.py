@@ -9,7 +9,7 @@
 # You will build, and check against the package:
 # - mAP@5 from one ranked list, by hand, with its **three denominators**, and two systems whose order depends on
 #   the definition;
-# - the chance level, and why it belongs in every table;
+# - the chance level, and why it belongs in every table, with the untrained model and two simple baselines;
 # - **bootstrap** intervals (自助法置信区间), paired and unpaired;
 # - the worst query of the test split, in detail;
 # - a linear probe, macro-F1 and the long tail; k-means, NMI and why purity always rises.
@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 import scale
+from scale import exercises
 from scale.evaluation import average_precision_at_k, category_retrieval, estimate, paired_difference
-from scale.notebook import approx, demo_data, demo_run, device, samples, setup
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, device, samples, setup
 
 setup(seed=0)
 
@@ -35,6 +36,9 @@ setup(seed=0)
 #
 # **Precision at i** (精确率), P@i, is the share of hits among the first i places. P@1 = 1/1, P@2 = 1/2,
 # P@3 = 2/3, and so on.
+#
+# **Names.** Capital letters at the end of a name are the axes of the array: `rel_K` has one entry per place of the
+# list (K), `value_Q` one per query, `emb_ND` D numbers for each of N products, `score_QG` queries by gallery.
 
 # %%
 rel_K = np.array([1, 0, 1, 0, 0, 1, 0, 0, 0, 0], dtype=bool)
@@ -333,10 +337,11 @@ np.testing.assert_allclose(
 # ## 31 query subsets and 20 directions
 #
 # A product can be searched by any non-empty subset of its modalities: $2^5 - 1 = 31$ query subsets.
-# `run.evaluate` measures all of them, for both models, with chance and intervals.
+# `run.evaluate` measures all of them, for both models, with chance and intervals. (`baselines=True` adds two simple
+# methods, which we need below.)
 
 # %%
-results = run.evaluate(samples(), "test")
+results = run.evaluate(samples(), "test", baselines=True)
 by_category = results[(results.task == "retrieval.category") & (results.model == "trained")]
 value = by_category.pivot(index="item", columns="metric", values="value")
 assert len(value) == 31
@@ -369,8 +374,8 @@ scale.plot.directions(results)
 
 # %% [markdown]
 # Rows are queries, columns are galleries; the colour is the difference from chance. Galleries have different
-# sizes (not every product has a clip), so the chance level differs between cells. (The diagonal would use a
-# second view of the product as query; we did not embed those here.)
+# sizes (not every product has a clip), so the chance level differs between cells. (On the diagonal the query is a
+# second view of the same product, where the shop has one.)
 #
 # **Does the authors' definition change the order here?** Of the 465 pairs of subsets, how many are ordered
 # differently by our mAP@5 and by theirs?
@@ -417,6 +422,8 @@ for modality in test.products[worst].present:
 assert first_N[worst] > 15
 shuffled_rank = scale.evaluation.chance_mean_rank(relevant_Q[[worst]], np.array([len(test) - 1]))[0]
 print(f"first hit by chance at rank {approx(shuffled_rank, 0)}")
+same = [p.id for p in demo_data("train").products if p.category == category_N[worst]]
+print(f"training products of this category: {approx(len(same), 0)}")
 pd.DataFrame({"rank of the first hit": {name: approx(rank, 0) for name, rank in rows.items()}}).T
 
 # %% [markdown]
@@ -569,7 +576,88 @@ scale.plot.task_figure(tasks)
 # Training helps in all three tasks; in no row do the two models' intervals overlap. Note the *baselines*: the
 # untrained model's NMI of more than 0.5 looks good until it is compared with random clusters.
 #
-# ## Exercise 1: a metric by hand
+# ## Against simple features
+#
+# An untrained network is a weak opponent. Two stronger ones need no training of a network at all:
+#
+# - **hand-made**: TF-IDF (词频–逆文档频率) of the words of title and table, colour histograms and edges of picture and
+#   clip, mean and spread of the sound's spectrum;
+# - **frozen**: the mean of the very features that the demo's model reads (TF-IDF for its word pieces).
+#
+# Linear methods do the rest: cosine of the modalities side by side for categories, canonical correlation analysis
+# (典型相关分析, CCA) to find a title's own picture, logistic regression for the probe. They are tuned on the validation
+# split. On the command line: `scale evaluate RUN --baselines`. **Predict**: where is SCALE between them?
+
+# %%
+every = "+".join(scale.MODALITIES)
+measures = {
+    "category, mAP@5": ("retrieval.category", "mAP@5", every),
+    "own partner, Recall@10": ("retrieval.instance_mean", "Recall@10", None),
+    "probe, accuracy": ("classification.linear_probe", "accuracy", None),
+}
+rows = {}
+for name, (task, metric, item) in measures.items():
+    here = results[(results.task == task) & (results.metric == metric)]
+    here = here if item is None else here[here["item"] == item]
+    rows[name] = {each.model: approx_estimate(each, 2) for each in here.itertuples()}
+order = ["chance", "majority", "untrained", "handmade", "frozen", "trained"]
+pd.DataFrame(rows).reindex(order).fillna("-")
+
+# %% [markdown]
+# Is the difference real? The queries are the same, so we compare in pairs. For the category, `run.evaluate` has done
+# it: trained model minus baseline, all five modalities, 95 % interval over products.
+
+# %%
+versus = results[(results.task == "retrieval.differences") & (results.metric == "mAP@5")]
+versus = versus.set_index("item")
+for name in ("untrained", "handmade", "frozen"):
+    print(f"trained - {name}: {approx_estimate(versus.loc[f'trained - {name} {every}'], 3)}")
+value = results.set_index(["task", "model", "item", "metric"])["value"]
+accuracy = value.xs("accuracy", level="metric")["classification.linear_probe"]
+assert versus.loc[f"trained - untrained {every}", "low"] > 0
+assert versus.loc[f"trained - handmade {every}", "high"] < 0.1  # no clear victory
+assert accuracy["trained"].item() < min(accuracy["handmade"].item(), accuracy["frozen"].item())
+
+# %% [markdown]
+# **The demo does not beat them.** In retrieval it is at best on a par, and in the probe it is clearly worse: a word such
+# as "mug" in a title *is* the category, TF-IDF keeps it, and a model of 64 numbers trained for two minutes on 700
+# products loses it. This is no verdict on SCALE: the demo is the smallest of its presets, and its input is pixels
+# and word pieces. Two things follow. Never report a model without such a baseline: "twice as good as untrained" is
+# true and says little. And if your shop is as small as this one, begin with public features (preset `pretrained`,
+# `docs/findings.md`).
+#
+# ## Exercise 1: AP@5 as a function
+#
+# Write the average precision of one ranked list with the denominator "what fits". Run the cell, then the check below
+# it. The solution is folded.
+
+
+# %% tags=["exercise"]
+def average_precision(rel_K, relevant, k):
+    """Return AP@k of one ranked list, divided by what fits, min(k, relevant).
+
+    rel_K: whether the item at each place is relevant (bool array, best first).
+    relevant: number of relevant items in the whole gallery, at least 1.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["exercise-check"]
+exercises.check_average_precision(average_precision)
+
+
+# %% tags=["solution"]
+def average_precision(rel_K, relevant, k):
+    """Return AP@k of one ranked list, divided by min(k, relevant)."""
+    hit_K = rel_K[:k]
+    precision_K = hit_K.cumsum() / np.arange(1, len(hit_K) + 1)
+    return precision_K[hit_K].sum() / min(k, relevant)
+
+
+exercises.check_average_precision(average_precision)
+
+# %% [markdown]
+# ## Exercise 2: a metric by hand
 #
 # Relevant items: 3. The list has hits at ranks 2 and 4. Compute AP@5 by all three denominators on paper. Then:
 # which denominator makes the score *fall* when a third hit is found at rank 5? Check with the package.
@@ -588,7 +676,7 @@ assert after < before  # finding more lowers the authors' score
 # In the exercise's list no denominator falls; but with a hit at rank 1 the last lines show the problem: divided
 # by the hits found, **finding more lowers the score.**
 #
-# ## Exercise 2: how many queries?
+# ## Exercise 3: how many queries?
 #
 # Someone claims a mAP@5 that is 0.02 better. How many queries does a *paired* comparison need so that an interval
 # around 0.02 excludes 0? Use the spread of the differences `a_Q - b_Q`.
@@ -608,7 +696,8 @@ assert abs(half - 1.96 * error) < 0.01
 #
 # - AP@k sums the precision at the hits. Its denominator (all relevant, what fits, hits found) can decide which
 #   system wins; with the hits found, missing nine of ten costs nothing.
-# - The query is never in its own gallery. Report every metric with chance *and* the untrained model.
+# - The query is never in its own gallery. Report every metric with chance, the untrained model *and* a simple
+#   baseline: the demo does not beat hand-made features.
 # - The bootstrap resamples queries; compare systems on the same queries, paired. It does not cover the variation
 #   between trainings.
 # - Macro-F1 weights small classes as much as large ones; on a long tail it is low and noisy.
@@ -623,7 +712,23 @@ assert abs(half - 1.96 * error) < 0.01
 # 3. Recall@10 of one direction is 0.30 in a gallery of 33 products. Is that good?
 # 4. Two intervals overlap. Does it follow that the systems do not differ? What do you compute?
 # 5. Someone reports purity 0.9. Which two questions do you ask?
+
+# %% [markdown]
+# <details><summary>Answers</summary>
 #
+# 1. It is 0 by all relevant and by what fits: no hit is among the first five places. Divided by the hits found it is
+#    0/0, which the package defines as 0.
+# 2. At most five places can be hits, so its largest value is 5/R: below 1 for every category with more than five
+#    relevant products. The mean over categories then falls with the sizes of the categories, whatever the model.
+# 3. No: chance is 10/33 = 0.30.
+# 4. No. Each interval contains the variation of the queries, which cancels in the difference on the same queries.
+#    Compute the paired difference and its interval, as above for the picture: unpaired it is not decided, paired it is.
+# 5. How many clusters, and what purity do random clusters of the same sizes have? With one cluster per product, it
+#    is 1.
+#
+# </details>
+
+# %% [markdown]
 # ## Pictures for your slides
 #
 # ```

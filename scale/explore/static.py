@@ -57,7 +57,7 @@ from scale.viz.theme import (
     strip,
     unit,
 )
-from scale.viz.words import Language, label
+from scale.viz.words import LANG, Language, label
 
 THUMBNAIL = 64
 """Side of a product's picture in pixels."""
@@ -228,7 +228,7 @@ class ContentStep:
 def static_scores(
     source: ExplorerSource,
     products: int | Sequence[str] = 10,
-    lang: Language = "en",
+    lang: Language = LANG,
     strengths: int = 3,
     seed: int = 0,
 ) -> StaticPanel:
@@ -463,7 +463,7 @@ def frame_grid(frames_THWC: np.ndarray, columns: int = 4) -> np.ndarray:
 
 @drawn
 def scores_figure(
-    source: ExplorerSource, editor: ProductEditor, row: int, lang: Language = "en"
+    source: ExplorerSource, editor: ProductEditor, row: int, lang: Language = LANG
 ) -> Figure:
     """Draw a product's S' unchanged and after the changes of `STORIES` that apply to it."""
     kept = {label("xs_as_is", lang): {}}
@@ -491,7 +491,7 @@ def scores_figure(
 
 def static_map(
     source: ExplorerSource,
-    lang: Language = "en",
+    lang: Language = LANG,
     product: str | None = None,
     projection: str = "umap",
     pictures: bool = True,
@@ -642,7 +642,7 @@ def map_figure(
     height: int,
     groups: Groups,
     near: Neighbours,
-    lang: Language = "en",
+    lang: Language = LANG,
 ) -> Figure:
     """Draw the products as pictures, category names, and one product's neighbours in the space."""
     figure = new_figure(9.0, height / 100 + 0.4)

@@ -34,6 +34,7 @@ from scale.viz.theme import (
     drawn,
     new_figure,
     points,
+    sequential,
     shade,
 )
 from scale.viz.tiles import Box
@@ -203,7 +204,8 @@ def direction_matrix(results: Tree, lang: Language = LANG, metric: str = "Recall
             `text->image` ... -> metric -> {value, low, high, n}.
 
     The colour of a cell is its value minus chance, so that a small gallery does not look like
-    skill. The diagonal is retrieval by the second view (`alt_image->image`), where there is one.
+    skill; the scale has a negative half only if a direction is clearly (0.05) below chance. The
+    diagonal is retrieval by the second view (`alt_image->image`), where there is one.
     Directions without a finite value are hatched. Raises ValueError if no direction has the metric.
     """
     trained, chance = (_estimates(results, kind, metric) for kind in ("trained", "chance"))
@@ -211,16 +213,23 @@ def direction_matrix(results: Tree, lang: Language = LANG, metric: str = "Recall
         raise ValueError(f"no trained result has {metric}")
     count = len(MODALITIES)
     gain_MM = np.full((count, count), np.nan)
-    figure = new_figure(6.4, 5.7)
-    axes = figure.subplots()
+    found: dict[tuple[int, int], tuple[Estimate, float]] = {}
     for row, column in np.ndindex(count, count):
         start, end = MODALITIES[row], MODALITIES[column]
         name = f"alt_{end}->{end}" if row == column else f"{start}->{end}"
         if name in trained:
             level = chance[name].value if name in chance else 0.0
             gain_MM[row, column] = trained[name].value - level
-            _direction_text(axes, row, column, trained[name], level, lang)
-    mesh = heatmap(axes, gain_MM, diverging(), Normalize(-1, 1), digits=None)
+            found[row, column] = trained[name], level
+    most = max(np.nanmax(np.abs(gain_MM)), 0.05)
+    below = np.nanmin(gain_MM) < -0.05
+    colours, norm = (diverging() if below else sequential()), Normalize(-most if below else 0, most)
+    figure = new_figure(6.4, 5.7)
+    axes = figure.subplots()
+    for place, (estimate, level) in found.items():
+        fill = colours(norm(gain_MM[place]))
+        _direction_text(axes, *place, estimate, level, fill, lang)
+    mesh = heatmap(axes, gain_MM, colours, norm, digits=None)
     modality_ticks(axes, lang)
     axes.set_title(label("direction_matrix", lang, metric=metric), pad=points(34))
     axes.set_ylabel(label("query", lang))
@@ -234,9 +243,14 @@ def direction_matrix(results: Tree, lang: Language = LANG, metric: str = "Recall
 
 
 def _direction_text(
-    axes: Axes, row: int, column: int, found: Estimate, chance: float, lang: Language
+    axes: Axes,
+    row: int,
+    column: int,
+    found: Estimate,
+    chance: float,
+    fill: tuple[float, ...],
+    lang: Language,
 ) -> None:
-    fill = diverging()(Normalize(-1, 1)(found.value - chance))
     cell_text(axes, row - 0.23, column, f"{found.value:.2f}", fill, 11, fontweight="bold")
     interval = "" if found.low is None else f"{found.low:.2f}–{found.high:.2f}"
     level = label("chance_is", lang, value=chance)
