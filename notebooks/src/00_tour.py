@@ -9,7 +9,7 @@
 #
 # In this notebook you will
 # - look at one product and listen to it;
-# - load a model that this project trains on 720 products (or train it: one to two minutes, once);
+# - load a model that was trained on a small shop (or train it: one to two minutes, once);
 # - search by words, by a sound, by a whole product;
 # - put the model beside simple features, with intervals;
 # - see the score matrix S′, the central idea of the paper;
@@ -190,7 +190,7 @@ found
 
 # %% [markdown]
 # Mugs or teapots are among the five, although no title says either word; the others are mistakes. And the
-# bell, asked for by its sound among the pictures of the test split? Here is the rank of its own picture.
+# bell, searched by its sound among the pictures of the test split? Is its own picture among the first five?
 
 # %%
 ranks = {}
@@ -306,7 +306,7 @@ scale.plot.scores(run.scores(lacking))  # hatched: no scores, no pairs, no loss
 # <details><summary>Answers</summary>
 #
 # 1. What belongs together takes the place of labels: the title, the table, the picture, the clip and the sound of one
-#    product. Nobody has to write that down, the catalogue contains it.
+#    product. The catalogue already contains that.
 # 2. In training, the sound and the picture of the same product are pulled to one place. Products that sound alike mostly
 #    look alike here, so a new sound lands near pictures of similar things.
 # 3. Count over all queries instead of looking at a few rows, and compare with chance: the interval of Recall@10 from

@@ -63,7 +63,7 @@ scale.plot.fault_losses(total)
 
 # %% [markdown]
 # **A falling loss shows that the program learns something, not that it learns the intended thing.** How many of
-# the wrong curves could be told from the right one? Divide each curve by its first value, and compare.
+# the wrong curves could be told from the right one? Divide each by its first value, and compare in percentage points.
 
 # %%
 relative = {name: np.array(values) / values[0] for name, values in total.items()}
@@ -76,7 +76,7 @@ print("never more than 2.5 points from the right curve:", ", ".join(away.index[a
 print("ends more than 5 points below it:", ", ".join(lower.index[lower]))
 
 # %% [markdown]
-# The first line are faults that the curve hides, and those of the second even look *better* than the right program.
+# The first line lists faults that the curve hides; those of the second even look *better* than the right program.
 #
 # So we need other tools. Ours is very small: a check is a function with an `assert`. `judge` runs it on the
 # released version and on ours, and requires that it fails on the first and passes on the second. (A test that has
@@ -341,7 +341,8 @@ judge(check_equal_modalities_share_one, [True], [False])
 # - other products' *titles* are negatives of a title too, 2B − 2 in all instead of B − 1;
 # - the weight G multiplies the logits, so the **temperature** (温度) 0.07 becomes 0.07 / G.
 #
-# Neither is unreasonable. But you would report "temperature 0.07" and train with a different one.
+# Neither is unreasonable. But you would report "temperature 0.07" and train with a different one. (Appendix G of the
+# paper reports 0.1, a third value; notebook [18](18_the_talk.ipynb).)
 
 # %%
 with torch.no_grad():
