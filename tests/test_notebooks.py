@@ -5,16 +5,24 @@ stored, and that nbval fails on a changed number.
 """
 
 import ast
+import base64
+import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+import PIL.Image
 import pytest
+import torch
 
+import scale
+from notebooks import conftest as compared
+from scale.model import inter_modality_scores
 from scale.viz.registry import FIGURES
 from tools import notebooks
 
@@ -164,8 +172,10 @@ def test_chinese_terms_and_real_pictures(path):
 @every
 def test_tags_that_loosen_the_test_have_a_reason(path):
     for cell in code_cells(path):
-        if {"nbval-ignore-output", "nbval-skip"} & set(cell.metadata.get("tags", [])):
+        tags = cell.metadata.get("tags", [])
+        if {"nbval-ignore-output", "nbval-skip"} & set(tags):
             assert "# not compared:" in cell.source, cell.source
+        assert ("picture-varies" in tags) == bool(cell.metadata.get("varies")), cell.source
 
 
 @every
@@ -174,24 +184,102 @@ def test_results_are_asserted(path):
     assert re.search(r"\bassert\b|assert_close|assert_allclose", source)
 
 
-def test_a_changed_number_fails(tmp_path):
-    """Run nbval as the Makefile does, on a correct notebook and on one with a changed digit."""
-    notebook = nbformat.v4.new_notebook()
-    cell = nbformat.v4.new_code_cell("print(0.25 + 0.5)", execution_count=1)
-    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="0.75\n")]
-    notebook.cells = [cell]
-    nbformat.write(notebook, tmp_path / "right.ipynb")
-    cell.outputs[0]["text"] = "0.76\n"
-    nbformat.write(notebook, tmp_path / "wrong.ipynb")
+DRAWING = """
+import io
+from IPython.display import Image
+from PIL import Image as Picture, ImageDraw
+picture = Picture.new("RGB", (400, 300), "white")
+draw = ImageDraw.Draw(picture)
+draw.line([(20, 280), (100, 120), (380, 40)], "navy", 3)
+draw.text((250, 200), "a legend", "black", font_size=24)
+out = io.BytesIO()
+picture.save(out, "png")
+Image(out.getvalue())
+"""
+
+
+def stored(code: str, output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Notebook with one executed cell."""
+    cell = nbformat.v4.new_code_cell(code.strip(), execution_count=1)
+    cell.outputs = [output]
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def test_a_changed_number_and_a_broken_picture_fail(tmp_path):
+    """Run nbval as the Makefile does, on correct notebooks and on one with a changed digit and one
+    without the legend of the stored picture."""
+    shutil.copy(FOLDER / "conftest.py", tmp_path)
+    scope = {}
+    exec(DRAWING, scope)
+    data = {"image/png": base64.b64encode(scope["out"].getvalue()).decode(), "text/plain": "<IP>"}
+    data["text/plain"] = repr(scope["Image"](scope["out"].getvalue())).split(" at ")[0]
+    picture = nbformat.v4.new_output("execute_result", data, execution_count=1)
+    number, other = (
+        nbformat.v4.new_output("stream", name="stdout", text=f"0.7{k}\n") for k in (5, 6)
+    )
+    sanitize = tmp_path / "sanitize.cfg"
+    sanitize.write_text("[address]\nregex: Image object( at 0x[0-9a-f]+)?\nreplace: Image object\n")
+    faded = "\n".join(line for line in DRAWING.splitlines() if "legend" not in line)
+    books = {
+        "right": stored("print(0.25 + 0.5)", number),
+        "wrong": stored("print(0.25 + 0.5)", other),
+        "drawn": stored(DRAWING, picture),
+        "faded": stored(faded, picture),
+    }
+    for name, book in books.items():
+        nbformat.write(book, tmp_path / f"{name}.ipynb")
     makefile = (FOLDER.parent / "Makefile").read_text(encoding="utf-8")
     assert "--nbval --nbval-current-env" in makefile
-    flags = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", FOLDER / "sanitize.cfg"]
-    paths = [f"{name}.ipynb" for name in ("right", "wrong")]
-    command = [sys.executable, "-m", "pytest", "-q", *paths, *flags]
+    flags = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", sanitize]
+    command = [sys.executable, "-m", "pytest", "-q", *(f"{n}.ipynb" for n in books), *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "2 failed, 2 passed" in done.stdout, done.stdout
     assert r"'0.76\n' == '0.75\n'" in done.stdout
+    assert "picture 0: structure" in done.stdout
     assert done.returncode == 1
+
+
+def render(figure, dpi: int = 100) -> PIL.Image.Image:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi)
+    return PIL.Image.open(out).convert("RGB")
+
+
+def difference(old: PIL.Image.Image, new: PIL.Image.Image, varies: bool = False) -> str:
+    def encoded(image):
+        out = io.BytesIO()
+        image.save(out, "png")
+        return compared.read_picture(base64.b64encode(out.getvalue()).decode())
+
+    return compared.compare_pictures(encoded(old), encoded(new), varies)
+
+
+def test_broken_pictures_differ_and_slightly_changed_ones_do_not():
+    right = render(scale.plot.weight_effects())
+    larger = render(scale.plot.weight_effects(), dpi=101).resize(right.size)
+    assert difference(right, larger) == ""
+    assert difference(right, right.quantize(64).convert("RGB")) == ""
+    cosines_BMD = scale.viz.features_of_cosine(torch.tensor([0.30, 0.32]))
+    scores = inter_modality_scores(cosines_BMD)
+    assert difference(*(render(scale.plot.scores(scores, row)) for row in (0, 1))) == ""
+    without_legend, without_axes = scale.plot.weight_effects(), scale.plot.weight_effects()
+    without_legend.axes[0].get_legend().remove()
+    without_axes.axes[1].set_visible(False)
+    broken = {
+        "legend": render(without_legend),
+        "axes": render(without_axes),
+        "Chinese": render(scale.plot.weight_effects(lang="zh")),
+        "colours": PIL.Image.merge("RGB", [right.getchannel(c) for c in "GBR"]),
+        "empty": PIL.Image.new("RGB", right.size, "white"),
+        "size": right.resize((right.width, right.height - 20)),
+    }
+    for name, picture in broken.items():
+        assert difference(right, picture), name
+    # Where a picture may vary, gross faults are still found, in both directions.
+    for name in ("colours", "empty", "size"):
+        assert difference(right, broken[name], varies=True), name
+    assert difference(broken["empty"], right, varies=True)
+    assert difference(right, larger, varies=True) == ""
 
 
 @every
