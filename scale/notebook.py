@@ -117,16 +117,39 @@ def _trained_once(folder: Path, train: Callable[..., RunFolder]) -> Run:
     return run
 
 
+def masked_folder(words: bool = False) -> Path:
+    """Return the run folder of `masked_run`, which is part of the repository."""
+    name = "masked_words" if words else "masked"
+    return samples_folder().parent / "notebooks" / "models" / name
+
+
+@cache
+def masked_run(words: bool = False) -> Run:
+    """Return a model that was trained longer on the masked losses (tools/masked_model.py), on
+    `device()`; `words`: and then on hidden words and values. It is loaded and never trained."""
+    run = Run.load(masked_folder(words))
+    run.model.eval().to(device())
+    return run
+
+
 @cache
 def demo_data(split: str) -> ProductDataset:
-    """Return a split of the sample shop (train, val, test) as tokens of the demo's model.
+    """Return a split of the sample shop (train, val, test) as tokens of the demo's model."""
+    return _quiet_dataset(demo_run(), split)
 
-    Progress bars are suppressed, so that the outputs are the same on all machines.
-    """
+
+@cache
+def masked_data(split: str) -> ProductDataset:
+    """Return a split of the sample shop as tokens of both models of `masked_run`."""
+    return _quiet_dataset(masked_run(), split)
+
+
+def _quiet_dataset(run: Run, split: str) -> ProductDataset:
+    """Without progress bars, so that the outputs are the same on all machines."""
     from IPython.utils.capture import capture_output
 
     with capture_output():
-        return demo_run().dataset(samples(), split)
+        return run.dataset(samples(), split)
 
 
 def approx(value: float, digits: int = 2) -> str:
@@ -135,7 +158,7 @@ def approx(value: float, digits: int = 2) -> str:
     The tilde marks numbers that vary between machines. The tests of the notebooks do not compare
     them; assertions in the notebook check the claims.
     """
-    return f"~{value:.{digits}f}"
+    return f"~{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: never -0.00
 
 
 def approx_estimate(estimate: Estimate, digits: int = 3) -> str:

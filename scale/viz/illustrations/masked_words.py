@@ -220,7 +220,7 @@ def top_predictions(
 ) -> Figure:
     """Draw the most probable words for a masked position, a panel per condition, one scale.
 
-    The correct word is green with a tick mark.
+    The correct word is green with a tick mark; the note says so if it is not among them.
 
     Args:
         question: title or pair with a blank.
@@ -243,7 +243,9 @@ def top_predictions(
         _guess_bars(axes, found, answer, most)
         axes.set_title(name)
         axes.set_xlabel(label("guess_probability", lang), fontsize=points(8))
-    return framed(figure, question, label("guess_note", lang, answer=answer))
+    found = any(word == answer for guess in guesses.values() for word, _ in guess)
+    note = label("guess_note" if found else "guess_note_missed", lang, answer=answer)
+    return framed(figure, question, note)
 
 
 def _guess_bars(axes: Axes, found: Sequence[Guess], answer: str, most: float) -> None:
@@ -328,8 +330,10 @@ def _gain_matrix(
         gain_RC[y, x] = cell.value if decided else 0.0
         ink = text_on(colours(norm(cell.value))) if decided else shade(0.55)
         place = {"ha": "center", "va": "center", "color": ink}
-        weight, ends = "bold" if decided else "normal", f"{cell.low:+.2f} {cell.high:+.2f}"
-        typeset.write(axes, x + 0.5, y + 0.36, f"{cell.value:+.2f}", 8.5, weight=weight, **place)
+        # + 0.0 turns -0.0 into 0.0, so that no cell shows -0.00.
+        value, low, high = (f"{round(v, 2) + 0.0:+.2f}" for v in (cell.value, cell.low, cell.high))
+        weight, ends = "bold" if decided else "normal", f"{low} {high}"
+        typeset.write(axes, x + 0.5, y + 0.36, value, 8.5, weight=weight, **place)
         typeset.write(axes, x + 0.5, y + 0.74, ends, 5.8, **place)
     look = {"digits": None, "square": False, "linewidths": points(1.5)}
     heatmap(axes, gain_RC, colours, norm, shown_RC, **look)

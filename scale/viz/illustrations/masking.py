@@ -41,7 +41,13 @@ from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, drawn, new_figure, 
 from scale.viz.tiles import Box
 from scale.viz.words import LANG, Language, label
 
-MARGIN, GAP, CAPTION, HEADING = 16.0, 12.0, 13.0, 30.0
+MARGIN, GAP, CAPTION, HEADING = 16.0, 12.0, 15.0, 30.0
+TEXT = 9.0
+"""Size of names, titles and losses beside masked pictures, frames and spectrograms."""
+PICTURE, ONE_PICTURE = 112.0, 190.0
+"""Side of a masked picture; of the pictures of a single product."""
+COLUMN, ONE_COLUMN = 330.0, 720.0
+"""Width of the frames or log-mel of a product; of a single product."""
 SHARP = 240
 """Pixels per side of an unmasked picture."""
 RANKS = {"best": "mask_best", "median": "mask_median", "worst": "mask_worst"}
@@ -75,14 +81,14 @@ def mask_image(
         ValueError: the features contain no colours.
     """
     versions = ("media", "truth", "hidden", *guesses)
-    side, left = 88.0, 104.0
+    side, left = PICTURE if len(rows) > 1 else ONE_PICTURE, 118.0
     width = MARGIN + left + len(versions) * (side + GAP) - GAP + MARGIN
     figure, axes = typeset.page(width, HEADING + 20 + len(rows) * (side + CAPTION + GAP))
     _title(axes, "mask_image_title", lang)
     for column, version in enumerate(versions):
         x = MARGIN + left + column * (side + GAP)
-        name = typeset.shorten(label(VERSIONS[version], lang), side + GAP - 3, 7.5, "bold")
-        typeset.write(axes, x, HEADING + 14, name, 7.5, fontweight="bold")
+        name = typeset.shorten(label(VERSIONS[version], lang), side + GAP - 3, TEXT, "bold")
+        typeset.write(axes, x, HEADING + 14, name, TEXT, fontweight="bold")
     for row, (rank, found) in enumerate(rows):
         y = HEADING + 20 + row * (side + CAPTION + GAP)
         _about(axes, found, rank, Box(MARGIN, y, left - 10, side), lang)
@@ -131,7 +137,8 @@ def mask_video(
         ValueError: the features contain no colours.
     """
     versions = ("media", "truth", "hidden", *guesses)
-    figure, axes, boxes = _columns(rows, versions, 30.0, "mask_video_title", lang)
+    frames = max(len(found.hidden_L) for _, found in rows)
+    figure, axes, boxes = _columns(rows, versions, 1 / frames, "mask_video_title", lang)
     for (_, found), column in zip(rows, boxes, strict=True):
         frames = {"media": tiles.load(found.product, "video", len(found.hidden_L))}
         for version, box in zip(versions, column, strict=True):
@@ -168,7 +175,8 @@ def mask_audio(
     source = config.audio_features
     require(not config.backbone("audio"), f"features {source!r} are no spectrogram to draw")
     versions = ("truth", "hidden", *guesses)
-    figure, axes, boxes = _columns(rows, versions, 62.0, "mask_audio_title", lang)
+    shape = 0.25 if len(rows) > 1 else 0.16
+    figure, axes, boxes = _columns(rows, versions, shape, "mask_audio_title", lang)
     for (_, found), column in zip(rows, boxes, strict=True):
         for version, box in zip(versions, column, strict=True):
             mel_LF = found.guess_LF.get(version, found.truth_LF)
@@ -176,7 +184,7 @@ def mask_audio(
             _draw_log_mel(axes, mel_LF, found.hidden_L, state, box)
             _loss(axes, found, version, box._replace(height=box.height + 2), lang)
     note = label("mask_audio_axes", lang, bins=config.mel_bins)
-    typeset.write(axes, MARGIN, axes.get_ylim()[0] - 7, note, 7.5, color=shade(0.65))
+    typeset.write(axes, MARGIN, axes.get_ylim()[0] - 7, note, TEXT, color=shade(0.65))
     return figure
 
 
@@ -197,11 +205,14 @@ def _draw_log_mel(
 
 
 def _columns(
-    rows: Ranked, versions: Sequence[str], height: float, title: str, lang: Language
+    rows: Ranked, versions: Sequence[str], shape: float, title: str, lang: Language
 ) -> tuple[Figure, Axes, list[list[Box]]]:
-    """Return a page with a column per product, and per column the boxes from top to bottom."""
-    left, width = 104.0, 224.0
-    top = HEADING + 34
+    """Return a page with a column per product, and per column the boxes from top to bottom.
+
+    shape: height of a box, as a share of its width.
+    """
+    left, width = 118.0, COLUMN if len(rows) > 1 else ONE_COLUMN
+    top, height = HEADING + 38, shape * width
     # Only predictions have a line below, with their loss.
     steps = [height + (5 if v in ("media", "truth", "hidden") else CAPTION) for v in versions]
     tops = [top + sum(steps[:k]) for k in range(len(versions))]
@@ -211,11 +222,11 @@ def _columns(
     boxes = []
     for column, (rank, found) in enumerate(rows):
         x = MARGIN + left + column * (width + GAP)
-        _about(axes, found, rank, Box(x, HEADING + 2, width - 12, 30), lang, lines=1)
+        _about(axes, found, rank, Box(x, HEADING + 2, width - 12, 34), lang, lines=1)
         boxes.append([Box(x, y, width, height) for y in tops])
     for version, box in zip(versions, boxes[0], strict=True):
-        lines = typeset.wrap(label(VERSIONS[version], lang), left - 10, 7.5, 3, "bold")
-        typeset.write_lines(axes, MARGIN, box.y + 8, lines, 7.5, 10, fontweight="bold")
+        lines = typeset.wrap(label(VERSIONS[version], lang), left - 10, TEXT, 3, "bold")
+        typeset.write_lines(axes, MARGIN, box.y + 10, lines, TEXT, 12, fontweight="bold")
     return figure, axes, boxes
 
 
@@ -227,13 +238,13 @@ def _about(
     axes: Axes, found: Reconstruction, rank: str, box: Box, lang: Language, lines: int = 5
 ) -> None:
     """Write the selection rule of a product and its title."""
-    y = box.y + 8
+    y = box.y + 9
     if rank:
-        text = typeset.shorten(label(RANKS[rank], lang), box.width, 7.5, "bold")
-        typeset.write(axes, box.x, y, text, 7.5, fontweight="bold")
-        y += 11
-    title = typeset.wrap(found.product.text or found.product.id, box.width, 7, lines)
-    typeset.write_lines(axes, box.x, y, title, 7, 9.5, color=shade(0.7))
+        text = typeset.shorten(label(RANKS[rank], lang), box.width, TEXT, "bold")
+        typeset.write(axes, box.x, y, text, TEXT, fontweight="bold")
+        y += 14
+    title = typeset.wrap(found.product.text or found.product.id, box.width, TEXT, lines)
+    typeset.write_lines(axes, box.x, y, title, TEXT, 12, color=shade(0.7))
 
 
 def _mark(axes: Axes, version: str, box: Box, modality: str) -> None:
@@ -249,7 +260,7 @@ def _mark(axes: Axes, version: str, box: Box, modality: str) -> None:
 def _loss(axes: Axes, found: Reconstruction, version: str, box: Box, lang: Language) -> None:
     if version in found.loss:
         text = label("mask_loss", lang, value=found.loss[version])
-        typeset.write(axes, box.x, box.y + box.height + 9, text, 7, color=shade(0.75))
+        typeset.write(axes, box.x, box.y + box.height + 11, text, TEXT, color=shade(0.75))
 
 
 TASK_LEFT, TASK_COLUMN, TASK_STEP, TASK_MARGIN = 88.0, 126.0, 134.0, 14.0
