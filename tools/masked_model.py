@@ -1,12 +1,14 @@
-"""`python -m tools.masked_model notebooks/models/masked`: train the model of notebooks 04 to 08.
+"""`python -m tools.masked_model notebooks/models`: train the models of notebooks 04 to 08.
 
 The demo's model (450 steps, six losses, 502 products) hardly uses one modality to predict another.
-This one is trained on the five masked losses alone, for longer, on more descriptions: each training
-product of the sample shop is described by six sellers, with its two pictures in turn, and 400
+These are trained on the five masked losses alone, for longer and on more descriptions: each
+training product of the sample shop is described by six sellers, with its two pictures in turn, and
 products of another shop (seed 1) are added. No product of the validation and test splits is among
-them. Half an hour on one idle core, of which the pictures take two minutes.
+them. `masked` is the model of the first stage (04, 07, 08); `masked_words` was then trained to
+predict hidden words and values of colour, material, pattern and size (05, 06). About 20 minutes on
+one idle core, of which the pictures take two.
 
-The folder is a run folder with half-precision weights, which `scale.load` opens like any other.
+The folders are run folders with weights in half precision, which `scale.load` opens like any other.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -48,14 +50,15 @@ from tools.sample_shop.picture import picture
 from tools.sample_shop.sound import sound, write_sound
 from tools.sample_shop.text import COLOUR_WORDS, MATERIAL_WORDS, PATTERN_WORDS, table, titles
 
-STEPS = 1000, 1600
-"""Steps of the two stages."""
+FIRST_STEPS = 1000
+"""Steps of the first stage, of a schedule of 2,000."""
 SELLERS = 6
 """Descriptions of each training product of the sample shop."""
 SHOP_SEED, SHOP_SIZE, SHOP_USED = 1, 4000, (400, 750)
-"""The other shop: its seed and size, and how many of its products are used in the two stages."""
-RATE, BATCH = 1.5e-3, 32
-"""Learning rate and products per step of the second stage."""
+"""The other shop: its seed and size, and how many of its products the first and
+the later stages use."""
+BATCH = 32
+"""Products per step of the later stages."""
 TRIES = 12
 """Titles drawn until one contains the wanted word."""
 
@@ -76,14 +79,14 @@ def config() -> Config:
 
 
 def first_stage(catalogue: Catalogue) -> TrainedRun:
-    """Train for the first `STEPS[0]` of the schedule of `config`, as `scale pretrain` does."""
+    """Train for the first `FIRST_STEPS` of the schedule of `config`, as `scale pretrain` does."""
     settings = config()
     tokenizer = make_tokenizer(catalogue.split("train").products, settings.features)
     settings = fit_vocabulary(settings, tokenizer)
     data = build_dataset(catalogue, settings, tokenizer, None)
     train = data.subset(data.rows_of("train"))
     trainer = Trainer(settings, seeded_model(settings), train)
-    for step in tqdm(range(STEPS[0]), desc="first stage"):
+    for step in tqdm(range(FIRST_STEPS), desc="first stage"):
         trainer.train_step(step)
     return TrainedRun(RunFolder(Path()), settings, tokenizer, data.normaliser, trainer.model)
 
@@ -147,18 +150,36 @@ COLOURS, MATERIALS = (
     [pairs[0][0] for pairs in words.values()] for words in (COLOUR_WORDS, MATERIAL_WORDS)
 )
 WORDS = [*COLOURS, *MATERIALS, *(pair[0] for pair in PATTERN_WORDS.values())]
-"""Words that the second stage hides in titles."""
+"""Words that the later stages hide in titles."""
 NAMES = ("Colour", "Color", "Shade", "Material", "Made of", "Main material", "Pattern", "Print",
          "Motif", "Size class", "Format", "Shipping class")  # fmt: skip
-"""Attributes whose values it hides in tables."""
-CYCLE = ("colours", "materials", "colours", "values", "colours", "all")
-"""Its steps, in turn: titles with a colour, titles with a material, tables, all five tasks."""
+"""Attributes whose values they hide in tables."""
 KEEP = {"image": 0.9, "audio": 0.5, "text": 0.4, "table": 0.3, "video": 0.3}
 """Probability that a step keeps another modality."""
 
 
-def second_stage(
-    run: TrainedRun, train: ProductDataset, steps: int, report: Callable[[int], None] = int
+@dataclass(frozen=True)
+class Stage:
+    """Steps that mostly hide attribute words and values."""
+
+    steps: int
+    schedule: int
+    """Steps of the whole schedule of the learning rate (warm-up and cosine)."""
+    rate: float
+    cycle: tuple[str, ...]
+    """What the steps hide, in turn: `colours` and `materials` in titles that name one, `values` in
+    tables, `all`: the five tasks."""
+
+
+STAGES = (
+    Stage(600, 1600, 1.5e-3, ("colours", "materials", "colours", "values", "colours", "all")),
+    Stage(200, 200, 8e-4, ("colours", "materials", "values", "materials", "colours", "all")),
+)
+"""The second and the third stage."""
+
+
+def train_stage(
+    run: TrainedRun, train: ProductDataset, stage: Stage, report: Callable[[int], None] = int
 ) -> None:
     """Train a model in place, mostly on hidden attribute words and values.
 
@@ -166,7 +187,7 @@ def second_stage(
     the idea of ERNIE (Sun et al., 2019).
     """
     model, pieces = run.model.train(), WordPieces.of(run.tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.rate, weight_decay=0.05)
     draw = generator("cpu", run.config.train.seed, 2)
     rows_of = {
         name: [k for k, p in enumerate(train.products) if names_one(p, words) and p.image]
@@ -174,10 +195,10 @@ def second_stage(
     }
     rows_of["values"] = [k for k, p in enumerate(train.products) if p.table]
     rows_of["all"] = list(range(len(train)))
-    for step in range(steps):
+    for step in range(stage.steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, RATE, 0.05)
-        kind = CYCLE[step % len(CYCLE)]
+            group["lr"] = learning_rate(step, stage.schedule, stage.rate, 0.05)
+        kind = stage.cycle[step % len(stage.cycle)]
         picked = torch.randint(len(rows_of[kind]), (BATCH,), generator=draw).tolist()
         rows = [rows_of[kind][k] for k in dict.fromkeys(picked)]
         if kind == "all":
@@ -205,7 +226,7 @@ def names_one(product: Product, words: Collection[str]) -> bool:
 
 
 def ship(run: TrainedRun, out: Path, facts: dict) -> None:
-    """Write what `scale.load` reads, with weights in half precision, and the facts of the training."""
+    """Write what `scale.load` reads, with weights in half precision, and how it was trained."""
     target = RunFolder(out)
     shutil.rmtree(out, ignore_errors=True)
     best = target.checkpoint("best")
@@ -229,8 +250,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shop, own = Catalogue.open(samples_folder()), tuple(sample_shop())
     first, second = (
-        replace(shop, products=(*own, *other_shop(given.work / "shop", used)))
-        for used in SHOP_USED
+        replace(shop, products=(*own, *other_shop(given.work / "shop", used))) for used in SHOP_USED
     )
     commit = ["git", "rev-parse", "--short", "HEAD"]
     facts = {
@@ -239,11 +259,13 @@ def main() -> None:
         "torch": torch.__version__,
     }
     run = first_stage(first)
-    facts |= {"seed": run.config.train.seed, "steps": STEPS[:1]}
+    facts |= {"seed": run.config.train.seed, "steps": [FIRST_STEPS]}
     ship(run, given.out / "masked", facts | {"descriptions": len(first.split("train").products)})
     data = build_dataset(second, run.config, run.tokenizer, run.normaliser)
-    second_stage(run, data.subset(data.rows_of("train")))
-    facts |= {"steps": STEPS, "descriptions": len(second.split("train").products)}
+    for stage in STAGES:
+        train_stage(run, data.subset(data.rows_of("train")), stage)
+        facts["steps"].append(stage.steps)
+    facts["descriptions"] = len(second.split("train").products)
     ship(run, given.out / "masked_words", facts)
 
 

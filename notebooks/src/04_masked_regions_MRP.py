@@ -23,8 +23,7 @@ import torch
 
 import scale
 from scale.losses import masked_vector_loss
-from scale.notebook import (approx, approx_estimate, demo_data, demo_run, masked_data,
-                            masked_run, setup)  # fmt: skip
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, setup
 from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_losses
 
 setup(seed=0)
@@ -39,8 +38,8 @@ setup(seed=0)
 # product of the test split was used for either.
 
 # %%
-demo, run = demo_run(), masked_run()
-train, demo_test, test = demo_data("train"), demo_data("test"), masked_data("test")
+demo, run = demo_run(), scale.notebook.masked_run()
+train, demo_test, test = demo_data("train"), demo_data("test"), scale.notebook.masked_data("test")
 rows = {}
 for name, one in (("demo", demo), ("longer training", run)):
     features = one.config.features
@@ -225,7 +224,9 @@ pd.DataFrame(table)
 for name, found in losses.items():
     e = {key: gains(found, key)["all"] for key in ("none", "other products")}
     print(f"{name}: without - with {approx_estimate(e['none'])}", end="; ")
-    print(f"another product's - with {approx_estimate(e['other products'])}; {e['none'].n} products")
+    print(
+        f"another product's - with {approx_estimate(e['other products'])}; {e['none'].n} products"
+    )
     assert max(abs(one.value) for one in e.values()) < 0.03  # of a loss of 0.3 to 0.5
 share = {n: np.nanmean(found["all"]) / np.nanmean(found["mean"]) for n, found in losses.items()}
 assert share["longer training"] < share["demo"] < 0.85

@@ -22,8 +22,7 @@ import torch
 
 import scale
 from scale.losses import masked_vector_loss
-from scale.notebook import (approx, approx_estimate, demo_data, demo_run, masked_data, masked_run,
-                            play, setup)  # fmt: skip
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, play, setup
 from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_losses
 
 setup(seed=0)
@@ -35,8 +34,8 @@ setup(seed=0)
 # paper: 12), and make one vector of each. Here is a clip of the shop. It plays:
 
 # %%
-demo, run = demo_run(), masked_run()
-train, demo_test, test = demo_data("train"), demo_data("test"), masked_data("test")
+demo, run = demo_run(), scale.notebook.masked_run()
+train, demo_test, test = demo_data("train"), demo_data("test"), scale.notebook.masked_data("test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 play(test.products[row], "video")
 
@@ -126,7 +125,8 @@ scale.plot.copy_curve({"video": loss_D}, {"video": mean})
 # %%
 names = {"mean": "mean of the training set", "visible": "mean of the visible frames",
          "nearest": "nearest visible frame", "none": "model, without the others",
-         "other products": "model, with another product's", "all": "model, with the others"}  # fmt: skip
+         "other products": "model, with another product's",
+         "all": "model, with the others"}  # fmt: skip
 losses, table = {}, {}
 for name, one, data in (("demo", demo, demo_test), ("longer training", run, test)):
     found = product_losses(one.model, data, "video", one.config.mask)
@@ -153,7 +153,7 @@ own = gains(losses["demo"], "none")["all"]
 print(f"demo: without - with: {approx_estimate(own)}, {own.n} products")
 assert own.low > 0
 left = {n: np.nanmean(found["all"]) / np.nanmean(found["mean"]) for n, found in losses.items()}
-for name, found in losses.items():
+for found in losses.values():
     assert np.nanmean(found["nearest"]) < 0.7 * np.nanmean(found["all"])
 assert demo.config.model.width == run.config.model.width == 64
 assert left["longer training"] < left["demo"] < 0.6

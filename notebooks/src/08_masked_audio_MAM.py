@@ -18,11 +18,9 @@
 # %%
 import numpy as np
 import pandas as pd
-import torch
 
 import scale
-from scale.notebook import (approx, approx_estimate, demo_data, demo_run, masked_data, masked_run,
-                            play, setup)  # fmt: skip
+from scale.notebook import approx, approx_estimate, demo_data, demo_run, play, setup
 from scale.studies import EVERYTHING, NOTHING, OTHER_PRODUCTS, gains, product_losses
 
 setup(seed=0)
@@ -50,7 +48,7 @@ Audio(tones_S, rate=rate, normalize=False)
 # tone, its largest value is at the frequency of the tone:
 
 # %%
-demo, run = demo_run(), masked_run()
+demo, run = demo_run(), scale.notebook.masked_run()
 config = run.config.features  # of sounds: the same in both models
 hop = scale.data.hop_length(config)  # samples from one window to the next
 window_S = np.hanning(2 * hop + 1)[:-1]  # soft ends, as long as two hops
@@ -94,7 +92,7 @@ print("log-mel", mel_LF.shape, "loudest band:", mel_LF[5].argmax(), "and", mel_L
 # In the sample shop, a sound is a knock on the product. Listen to one:
 
 # %%
-train, demo_test, test = demo_data("train"), demo_data("test"), masked_data("test")
+train, demo_test, test = demo_data("train"), demo_data("test"), scale.notebook.masked_data("test")
 row = int(test.present_NM.all(axis=1).argmax())  # the first product that lacks nothing
 play(test.products[row], "audio")
 
@@ -151,7 +149,8 @@ scale.plot.copy_curve(losses, means)
 # %%
 names = {"mean": "mean of the training set", "visible": "mean of the visible frames",
          "nearest": "nearest visible frame", "none": "model, without the others",
-         "other products": "model, with another product's", "all": "model, with the others"}  # fmt: skip
+         "other products": "model, with another product's",
+         "all": "model, with the others"}  # fmt: skip
 losses, table = {}, {}
 for name, one, data in (("demo", demo, demo_test), ("longer training", run, test)):
     found = product_losses(one.model, data, "audio", one.config.mask)
@@ -167,7 +166,9 @@ pd.DataFrame(table)
 for name, found in losses.items():
     e = {key: gains(found, key)["all"] for key in ("none", "other products")}
     print(f"{name}: without - with {approx_estimate(e['none'])}", end="; ")
-    print(f"another product's - with {approx_estimate(e['other products'])}; {e['none'].n} products")
+    print(
+        f"another product's - with {approx_estimate(e['other products'])}; {e['none'].n} products"
+    )
     assert max(abs(one.value) for one in e.values()) < 0.03  # of a loss of 0.2 to 0.45
 long = {key: np.nanmean(loss_P) for key, loss_P in losses["longer training"].items()}
 assert long["all"] < 0.8 * long["nearest"]
