@@ -221,9 +221,8 @@ exercises.check_info_nce(info_nce)
 
 # %% [markdown]
 # Does it give the numbers that we computed by hand? For that we need features with exactly these cosines. A small
-# trick: let the titles be the first three axes
-# of a space, $(1,0,0)$ and so on. Then a picture's first three numbers *are* its cosines with the titles. A
-# fourth number, on a separate axis for each picture, fills the length up to 1.
+# trick: let the titles be the first three axes of a space, $(1,0,0)$ and so on. Then a picture's first three numbers
+# *are* its cosines with the titles. A fourth number, on a separate axis for each picture, fills the length up to 1.
 
 # %%
 cosine_BB = torch.tensor(cosines)

@@ -274,8 +274,8 @@ print(f"all five: {complete:.2f};  product of the shares: {share_M.prod():.2f}")
 assert complete > share_M.prod() + 0.05
 
 # %% [markdown]
-# Under independence it would be 0.29. It is 0.37. So the gaps are not independent. The dots show the combinations of modalities, the bars
-# their frequency and the frequency expected under independence.
+# Under independence it would be 0.29. It is 0.37. So the gaps are not independent. The dots show the combinations of
+# modalities, the bars their frequency and the frequency expected under independence.
 
 # %%
 scale.plot.expected_combinations(present_NM)
@@ -374,7 +374,6 @@ print("with a sound:", ", ".join(f"{name} {sound_K[name]:.0%}" for name in (*sil
 assert max(sound_K[name] for name in silent) < 0.4 < 0.8 < min(sound_K[name] for name in loud)
 
 # %% [markdown]
-#
 # ## Does the category explain everything?
 #
 # Let us shuffle the clips again, but only among products of the *same* category. This keeps everything that the
@@ -427,9 +426,9 @@ assert (1 - sizes["spinner"] / len(shop)) ** 64 > 0.4
 # %% [markdown]
 # ## Exercise 2: do gaps come together?
 #
-# Is the *table* missing by chance? With respect to the category it may be (see its p above). Now test it against the sound:
-# compare the share of products with a table among those with and without a sound, with a permutation test. What is
-# your explanation?
+# Is the *table* missing by chance? With respect to the category it may be (see its p above). Now test it against the
+# sound: compare the share of products with a table among those with and without a sound, with a permutation test.
+# What is your explanation?
 
 # %% tags=["solution"]
 table_N, sound_N = present_NM[:, 1], present_NM[:, 4]
@@ -460,7 +459,7 @@ assert p < 0.01
 # 1. What is the difference between `"title": null` and `"title": ""`?
 # 2. Why can XMedia not be used for a contrastive loss between the picture and the sound of one thing?
 # 3. Three categories have 8, 1 and 1 products. What is the Gini coefficient?
-# 4. A paper reports 0.90 accuracy on a long-tailed test set. What would you ask?
+# 4. A paper reports 0.90 accuracy on a long-tailed test set. Which further numbers do you need?
 # 5. A modality is missing in 40 % of all products, with the same share in every category. Is it missing completely at
 #    random?
 

@@ -8,7 +8,7 @@
 # - a search with each of the **31 subsets** (子集) of five modalities, from *one* trained model;
 # - a fair comparison: the same queries, a **paired difference** (配对差值), and its interval;
 # - the **retention curve** (保留曲线): the remaining quality when modalities are missing;
-# - the **Shapley value** (沙普利值): one fair number per modality, with a *t* interval over trainings that you write;
+# - the **Shapley value** (沙普利值): one fair number per modality, with an interval over trainings that you write;
 # - the difference between a modality that helps in *training* and one that helps in the *query*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/retrieval.py`,
@@ -177,7 +177,7 @@ for s, m in enumerate(MODALITIES):
 clip_N = test.present_NM[:, INDEX["video"]]
 by_table_N = value_NS[:, INDEX["table"]]
 with_clip, without = np.nanmean(by_table_N[clip_N]), np.nanmean(by_table_N[~clip_N])
-print(f"asked by the table: products with a clip {approx(with_clip)}, without {approx(without)}")
+print(f"queried by the table: products with a clip {approx(with_clip)}, without {approx(without)}")
 assert with_clip > without + 0.05
 
 # %% [markdown]
@@ -331,16 +331,16 @@ table
 
 # %% [markdown]
 # One model gives three answers. "Alone" is more than twice as large as "Shapley", and "last" is below 0.1 for all. So
-# before you believe a statement like "modality X adds +0.02", ask: **after which others?**
+# a statement like "modality X adds +0.02" is incomplete: **after which others?**
 #
 # ## Exercise 1: an interval over trainings
 #
 # Another training, with another seed, gives other numbers. If $S$ trainings have the mean $\bar x$ and the standard
-# deviation $s$ (divided by $S - 1$), the 95 % interval of the mean is
+# deviation $s$ (divided by $S - 1$), the 95 % **t interval** (t 置信区间) of the mean is
 #
 # $$\bar x \pm t_{0.975,\,S-1} \cdot \frac{s}{\sqrt S}$$
 #
-# The factor $t$ is a quantile of **Student's t distribution** (学生 t 分布) with $S - 1$ degrees of freedom. It is larger
+# The factor $t$ is a quantile of Student's t distribution with $S - 1$ degrees of freedom. It is larger
 # than the 1.96 of the normal distribution, because $s$ itself is estimated from few values:
 
 # %%
@@ -538,7 +538,7 @@ for path in sorted(folder.glob("modalities-*.parquet")):
         asked = [figures[f"mAP@5 {prefix}"] for name, figures in there if name == ALL]
         means = [f"{np.mean(one):.3f}" if one else "-" for one in (alone, asked)]
         rows[path.stem.removeprefix("modalities-"), prefix] = means
-names = ["trained with these only", "trained with five, asked by these"]
+names = ["trained with these only", "trained with five, queried by these"]
 pd.DataFrame.from_dict(rows, orient="index", columns=names)
 
 # %% [markdown]
