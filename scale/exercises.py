@@ -208,7 +208,7 @@ def check_entity_mask(hide_entities: Answer) -> None:
         result = hide_entities(given_L, entity_L.clone(), rate, MASK_ID, random)
         if not torch.equal(given_L, ids_L):
             raise _MistakeError("in_place")
-        if len(_parts(result)) != 2:
+        if len(_parts(result, several=True)) != 2:
             raise _MistakeError("two_results")
         for part in result:
             if part.shape != ids_L.shape:
@@ -280,7 +280,8 @@ def _print_verdict(
     """
 
     def find() -> str | None:
-        found = [_parts(answer(*map(_copy, case))) for case in cases]
+        several = isinstance(right(*cases[0]), tuple)
+        found = [_parts(answer(*map(_copy, case)), several) for case in cases]
         for count in (0, 1, 2):
             for names in combinations(mistakes, count):
                 known = [_parts(right(*case, mistakes=names)) for case in cases]
@@ -324,11 +325,11 @@ def _equal(ours: Parts, theirs: Parts) -> bool:
     )
 
 
-def _parts(result: Any) -> Parts:
-    """Return the arrays of a result."""
+def _parts(result: Any, several: bool = False) -> Parts:
+    """Return the arrays of a result; `several`: a list counts as a tuple."""
     if result is None:
         raise _MistakeError("returns_nothing")
-    results = result if isinstance(result, tuple) else (result,)
+    results = result if isinstance(result, (tuple, list) if several else tuple) else (result,)
     return tuple(
         (x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)).astype(float)
         for x in results

@@ -388,6 +388,11 @@ def test_other_faults_have_a_message_too(capsys):
         assert words in capsys.readouterr().out
 
 
+def test_a_list_of_two_ends_is_right_too(capsys):
+    exercises.check_t_interval(lambda value_S: list(exercises._t_interval(value_S)))
+    assert capsys.readouterr().out == "Right.\n"
+
+
 def test_two_mistakes_are_both_named(capsys):
     def t_interval(value_S):
         half = 1.96 * value_S.std() / len(value_S) ** 0.5

@@ -204,7 +204,9 @@ sns.despine(figure)
 
 # %%
 zipf_K = scale.viz.power_law(6000)
-scale.plot.tail_curves({"sample shop, 34 categories": counts, "1 / rank, 6,000 categories": zipf_K})
+shop_name = scale.viz.words.label("tail_shop", n=len(counts))
+zipf_name = scale.viz.words.label("tail_zipf", n=6000)
+scale.plot.tail_curves({shop_name: counts, zipf_name: zipf_K})
 
 # %% [markdown]
 # Left, a straight line on two logarithmic axes is a power law. Right, the **Lorenz curve** (洛伦兹曲线): sort the

@@ -232,8 +232,8 @@ np.testing.assert_allclose(scale.studies.retained_shares(figures), by_hand)
 pd.Series({k: approx(100 * share, 0) + " %" for k, share in enumerate(by_hand)}, name="kept")
 
 # %% [markdown]
-# Is this specific to one model? The study `modalities` trained five models (preset `micro`, smaller than the demo's)
-# and measured all subsets.
+# Is this specific to one model? The study `modalities` trained five models (preset `micro`, smaller than the demo's
+# `tiny`) and measured all subsets. The picture shows their mean and the demo's curve.
 
 # %%
 folder = samples().folder.parent / "figures" / "studies"
@@ -245,9 +245,7 @@ live = [scale.evaluation.Estimate(share, None, None, count) for share in by_hand
 print("study, kept:", ", ".join(f"{one.value:.0%}" for one in curve.values()))
 assert curve[1].low > 0.85
 assert curve[4].high < 0.65
-scale.plot.retention_curve(
-    {"study, five models": curve, "demo, this notebook": dict(enumerate(live))}
-)
+scale.plot.retention_curve({"5 × micro": curve, "1 × tiny": dict(enumerate(live))})
 
 # %% [markdown]
 # In the study, 93 % remains with one modality missing, and about half with four. Quality falls slowly because the
@@ -617,7 +615,7 @@ table.map(approx)
 #    their normalised sum: it needs no parameters.
 # 2. Its queries are other products, those with a clip, and these are easier even for the table; or the clip really
 #    contains more about the category than the title does. The difference on the products that have both decides.
-# 3. "Alone" both have the same, high value. "Last" both have nearly 0, since the other one is already there. Shapley
+# 3. "Alone" both have the same value. "Last" both have nearly 0, since the other one is already there. Shapley
 #    values are equal too, and share what the two contribute together.
 # 4. It has no pair, so no contrastive loss trains it. A second modality adds a contrastive loss, which trains the
 #    text encoder as well.
