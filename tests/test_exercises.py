@@ -54,35 +54,6 @@ def hide_entities(ids_L, entity_L, rate, mask_id, generator):
 
 exercises.check_entity_mask(hide_entities)
 ''',
-    "09": '''
-# %%
-from torch.nn.functional import normalize
-
-# %% tags=["exercise"]
-def score_matrix(features_MD, present_M):
-    """Return S' = S * softmax(S) of one product, S the cosines of its features.
-
-    present_M: True where the product has the modality. The softmax runs along the row, over the
-    present modalities; rows and columns of the others are 0.
-    """
-    raise NotImplementedError
-
-
-# %% tags=["exercise-check"]
-exercises.check_score_matrix(score_matrix)
-
-# %% tags=["solution"]
-def score_matrix(features_MD, present_M):
-    """Return S' = S * softmax(S) of one product."""
-    unit_MD = normalize(features_MD, dim=1)
-    S_MM = unit_MD @ unit_MD.T
-    both_MM = present_M[:, None] & present_M
-    share_MM = S_MM.masked_fill(~both_MM, -torch.inf).softmax(dim=1)
-    return (S_MM * share_MM).masked_fill(~both_MM, 0.0)
-
-
-exercises.check_score_matrix(score_matrix)
-''',
     "11": '''
 # %% tags=["exercise"]
 def impute_zeros(audio_RLF, present_B):
@@ -106,30 +77,6 @@ def impute_zeros(audio_RLF, present_B):
 
 
 exercises.check_zero_imputation(impute_zeros)
-''',
-    "14": '''
-# %% tags=["exercise"]
-def average_precision(rel_K, relevant, k):
-    """Return AP@k of one ranked list, divided by what fits, min(k, relevant).
-
-    rel_K: whether the item at each place is relevant (bool array, best first).
-    relevant: number of relevant items in the whole gallery, at least 1.
-    """
-    raise NotImplementedError
-
-
-# %% tags=["exercise-check"]
-exercises.check_average_precision(average_precision)
-
-# %% tags=["solution"]
-def average_precision(rel_K, relevant, k):
-    """Return AP@k of one ranked list, divided by min(k, relevant)."""
-    hit_K = rel_K[:k]
-    precision_K = hit_K.cumsum() / np.arange(1, len(hit_K) + 1)
-    return precision_K[hit_K].sum() / min(k, relevant)
-
-
-exercises.check_average_precision(average_precision)
 ''',
 }
 """Cells that are not in their notebook yet."""
