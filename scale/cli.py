@@ -136,8 +136,10 @@ def _parse(name: str, arguments: list[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             return None
-        text = BOX.sub(" ", complaint.getvalue()).split("For full helptext")[0]
-        raise ArgumentError(f"{' '.join(text.split())} (scale {name} --help)") from stop
+        text = " ".join(BOX.sub(" ", complaint.getvalue()).split("For full helptext")[0].split())
+        # The title of tyro's box may be the beginning of its text.
+        text = re.sub(r"^(.{5,40}) (?=\1)", "", text)
+        raise ArgumentError(f"{text} (scale {name} --help)") from stop
 
 
 def _preset_defaults(kind: type, arguments: list[str]) -> Any:

@@ -55,6 +55,8 @@ def probe(path: Path) -> Probe:
     """Return what detection needs. Raises ValueError for a file of no known kind."""
     if path.is_dir():
         return Probe(path, "folder")
+    if not path.exists():
+        _refuse(path, "no such file or folder")
     if not path.is_file():
         _refuse(path, "neither a file nor a folder")  # A pipe would block, a device never end.
     with path.open("rb") as file:

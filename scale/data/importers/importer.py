@@ -16,6 +16,7 @@ from scale.data.importers.formats import open_source
 from scale.data.importers.matrix import read_vector_table
 from scale.data.importers.media import Downloads, MediaFolder, MediaWriter, Mode, is_address
 from scale.data.importers.rows import Blob, Options, Rows, count_of
+from scale.data.product import SPLIT_NAMES, SPLITS
 from scale.data.vectors import pack_vectors
 from scale.files import replacing, write_whole
 from scale.modalities import CONTINUOUS
@@ -189,6 +190,7 @@ def import_catalogue(
     if vectors and writer.base != out:
         raise ValueError("vectors are copied, so media cannot be used in place")
     tables = {modality: read_vector_table(path) for modality, path in (vectors or {}).items()}
+    unknown: Counter[str] = Counter()
     out.mkdir(parents=True, exist_ok=True)
     info = {"name": Path(opened.name).stem, **(info or {})}
     if writer.base != out:
@@ -212,10 +214,17 @@ def import_catalogue(
                 record[modality] = packed[modality].append(values)
                 imported.copied[f"{modality} vectors"] += 1
             imported.products += 1
+            if (split := record.get("split")) not in (None, *SPLITS):
+                unknown[split] += 1
             imported.pairs += len(record.get("table") or ())
             imported.further += sum(len(record.get(f"more_{m}", ())) for m in CONTINUOUS)
             imported.present.update(k for k, v in record.items() if v is not None)
             file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+    for split, count in unknown.items():
+        imported.facts.append(
+            f"warning: split {split!r} of {count_of(count, 'product')} is unknown, which stops "
+            f"training; known: {', '.join(SPLIT_NAMES)}"
+        )
     imported.copied += writer.copied
     imported.not_found += writer.not_found
     for modality, table in tables.items():
