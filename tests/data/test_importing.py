@@ -93,7 +93,7 @@ def test_nothing_outside_the_folder_of_media_is_copied(shop):
 
 
 def test_the_command_prints_the_columns_before_it_writes(shop, capsys):
-    text = "SKU;Product;Photo;split\n1;红色马克杯;a.png;Train\n\n2;Short\n"
+    text = "SKU;Product;Photo;split\n1;红色马克杯;a.png;Train\n\n2;Short;;holdout\n"
     (shop / "zh.csv").write_text(text, encoding="gb18030")
     command = ["import", str(shop / "zh.csv"), "--images", str(shop / "pictures")]
     assert cli.main(command) == 0
@@ -107,7 +107,9 @@ def test_the_command_prints_the_columns_before_it_writes(shop, capsys):
     assert cli.main([*command, *out, "--encoding", "utf-8"]) == 2
     assert "--encoding gb18030" in capsys.readouterr().err
     assert cli.main([*command, *out]) == 0
-    assert "2 products" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 products" in printed
+    assert "warning: split 'holdout' of 1 product is unknown" in printed
     first, second = Catalogue.open(shop / "out")
     assert (first.text, first.split, first.table) == ("红色马克杯", "train", None)
     assert second.present == ("text",)
@@ -119,6 +121,7 @@ def test_faulty_files_are_refused(shop):
     for text, options, message in (
         ("", {}, "no header"),
         ("id,title\n", {}, "no row that can be read"),
+        (None, {}, "no such file or folder"),
         ("id,title\n1,a,b\n", {}, "no row that can be read: 3 cells, the header has 2"),
         ("id\n1\n", {"columns": {"price": "id"}}, "unknown record key 'price'"),
         ("id\n1\n", {"columns": {"title": "Name"}}, "no column 'Name' for the title"),
@@ -128,9 +131,11 @@ def test_faulty_files_are_refused(shop):
         ("id\n1\n", {"format": "klingon"}, "unknown format 'klingon'; known: "),
         ("PK\x03\x04", {}, "damaged xlsx"),
     ):
-        (shop / "shop.csv").write_text(text, encoding="utf-8")
+        source = shop / ("gone.csv" if text is None else "shop.csv")
+        if text is not None:
+            source.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message):
-            import_catalogue(shop / "shop.csv", shop / "out", media=shop / "pictures", **options)
+            import_catalogue(source, shop / "out", media=shop / "pictures", **options)
         assert not (shop / "out" / "products.jsonl").exists()
 
 
