@@ -154,11 +154,13 @@ def compare(results, models):
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(tasks))
 
 
-mean = (
-    results.loc["retrieval.instance_mean"]
-    .xs("Recall@10", level="metric")["value"]
-    .droplevel("item")
-)
+# %% [markdown]
+# Chance, the opponent, and the model, with intervals:
+
+# %%
+mean = results.xs(("retrieval.instance_mean", "", "Recall@10"), level=["task", "item", "metric"])[
+    "value"
+]
 assert mean["chance"] < mean["trained"] < mean["handmade"]
 compare(results, {"chance": "chance", "hand-made": "handmade", "SCALE from nothing": "trained"})
 
@@ -284,7 +286,7 @@ scale.plot.scores(run.scores(lacking))  # hatched: no scores, no pairs, no loss
 # | the whole model in 100 lines | 17 |
 # | what to say in a talk: the paper's numbers beside ours | 18 |
 #
-# One evening before the talk? 01, 09, 11, 15, 18.
+# One evening before the talk? 01, 09, 11, 18.
 #
 # ## What to remember
 #

@@ -343,8 +343,9 @@ pairs |= {"audio - no audio": (subset["+ audio"], subset["+ video"])}
 for name, (better, worse) in pairs.items():
     error = np.sqrt(sum(p * (100 - p) / queries for p in (better, worse)))
     print(f"{name}: {better - worse:+.2f} ± {1.96 * error:.2f} points")
-# The lead over CAPTURE exceeds its interval, the gain of audio does not. Both models answer the same
-# queries, so a paired interval would be narrower; seeds would widen it. The paper prints neither.
+# The lead over CAPTURE exceeds its interval, the gain of audio does not. Both models answer the
+# same queries, so a paired interval would be narrower; seeds would widen it. The paper prints
+# neither.
 
 # %% [markdown]
 # ## What to remember
