@@ -105,8 +105,8 @@ masked_losses = {name: float(v) for name, v in found.losses.items() if name != "
 scale.plot.loss_terms(pair_P, count_P.log(), masked_losses)
 
 # %% [markdown]
-# Before training, every pair is close to the black tick, which is guessing, and a little above it: the cosines of an
-# untrained model differ at random, and a random preference is worse than none. A warning for later: the masked losses
+# Before training, every pair is at the black tick, which is guessing, or somewhat above it: the cosines of an untrained
+# model differ at random, and a random preference is worse than none. A warning for later: the masked losses
 # have different units (log of word pieces, squared distance), so their sizes cannot be compared with each other,
 # only with their own initial values.
 #
@@ -239,7 +239,8 @@ assert end["contrastive"] < 0.7 * half["contrastive"]
 assert abs(end["MRR_above_chance"] - half["MRR_above_chance"]) < 0.02
 assert half["MRR_above_chance"] > validated.loc[50, "MRR_above_chance"] + 0.03
 assert validated["uniformity"].is_monotonic_decreasing
-print(f"loss {approx(half['contrastive'], 0)} -> {approx(end['contrastive'], 0)}, {len(train)} products")
+losses = [approx(row["contrastive"], 0) for row in (half, end)]
+print(f"loss {losses[0]} -> {losses[1]}, {len(train)} training products")
 
 # %% [markdown]
 # ## Stopping and resuming, bit by bit
@@ -356,9 +357,8 @@ print(f"at best {lowest:.2f}, guessing {math.log(32):.2f}")
 assert min(curves["temperature 2 instead of 0.07"]) > lowest
 for n, loss in ((64, 20), (16, 10)):
     rest = math.exp(loss / 10)
-    print(
-        f"{n} products: guessing {10 * math.log(n):.1f}, {rest:.1f} candidates left, 1 in {n / rest:.1f}"
-    )
+    guess = 10 * math.log(n)
+    print(f"{n} products: guessing {guess:.1f}, {rest:.1f} candidates left, 1 in {n / rest:.1f}")
 
 # %% [markdown]
 # ## Exercise 2: weight decay

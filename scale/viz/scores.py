@@ -120,7 +120,9 @@ def scores_over_time(
     for i, modality in enumerate(MODALITIES):
         name, colour = label(modality, lang), MODALITY_COLOURS[modality]
         grid[0, i].set_title(name, loc="center", color=colour)
-        grid[i, -1].set_ylabel(name, color=colour, fontweight="bold", rotation=270)
+        # Chinese characters are not turned.
+        turn = {"rotation": 270} if lang == "en" else {"rotation": 0, "va": "center"}
+        grid[i, -1].set_ylabel(name, color=colour, fontweight="bold", **turn)
         grid[i, -1].yaxis.set_label_coords(1.12, 0.5)
         grid[i, i].tick_params(labelleft=True, labelbottom=True)
         for j in range(i):
