@@ -50,6 +50,7 @@ __getattr__, __dir__, __all__ = attach(
             "task_estimates",
             "task_figure",
         ],
+        "illustrations.hundred_lines": ["code_page", "two_trainings"],
         "illustrations.info_nce": [
             "batch_size",
             "batch_table",
