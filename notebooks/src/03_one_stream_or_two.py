@@ -85,9 +85,9 @@ for name, may_LL in (("one stream", inside_LL | across_LL), ("towers", inside_LL
 scale.plot.streams()
 
 # %% [markdown]
-# In one sentence: single-stream models mix everything in every layer, two-stream models alternate between
-# *across* and *inside*, towers never mix and meet only in the loss, and SCALE is a tower model below (with
-# the contrastive losses) and a single-stream model above (with the masked losses).
+# Single-stream models mix everything in every layer, two-stream models alternate between *across* and *inside*,
+# towers never mix and meet only in the loss. SCALE is a tower model below, where the contrastive losses act, and
+# a single-stream model above, where the masked losses act.
 #
 # ## Four models of equal size, one batch
 #
@@ -273,7 +273,7 @@ for name, system in systems.items():
 # %% [markdown]
 # Every operation is accounted for. (*Inputs*: the map from a patch, frame or sound vector to 64 numbers.
 # SCALE has five more small maps, its poolers.) With the formula we can compute the cost of models that are
-# too large to run here: of the paper's size, 250 million parameters each.
+# too large to run here: of the size of the paper's model.
 
 # %%
 paper = scale.config.base()
@@ -463,6 +463,7 @@ assert jct < chance + 0.1
 file = samples().folder.parent / "figures" / "studies" / "fusion-data_samples.parquet"
 records = scale.studies.read_records(file)
 summary = scale.studies.summarise(scale.studies.STUDIES["fusion"](), records)
+assert len(summary.outcomes) == 28
 scale.plot.study_figure(summary)
 
 # %% [markdown]
@@ -499,13 +500,29 @@ table.sort_index()
 #   against 40 million operations in the table above). For retrieval, the contrastive loss is what matters
 #   here. The benefit of the JCT must show elsewhere: where a hidden token has to be inferred from another
 #   modality (notebooks 04 to 08).
-# - On *two* modalities SCALE does not always win: with text and video, VideoBERT's mean is 0.02 higher in mAP@5
-#   (not decided: the interval over categories contains 0).
+# - On *two* modalities nothing is decided, and not all means are on SCALE's side: see the next cell.
 # - The task is unfavourable to UNITER and ViLBERT: they have no contrastive loss, and 120 steps are too few
 #   to learn matching. They were designed to be *fine-tuned* on pairs.
 # - One small catalogue, nothing pretrained. It is evidence about the designs, not about the published
 #   models.
 #
+# The systems of two modalities, each against SCALE on the same two:
+
+# %%
+rows = []
+for outcome in summary.outcomes:
+    claim, inputs = outcome.comparison, outcome.comparison.better["inputs"]
+    if inputs.count("+") == 1 and claim.metric == "mAP@5":
+        e = outcome.seeds
+        shown = f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
+        rows.append((claim.worse["system"], inputs, shown, outcome.verdict))
+columns = ["SCALE against", "inputs", "mAP@5, over seeds", "SCALE is better?"]
+pairs = pd.DataFrame(rows, columns=columns).set_index("SCALE against")
+assert set(pairs["SCALE is better?"]) == {"not decided"}
+assert pairs.loc["VideoBERT", "mAP@5, over seeds"].startswith("-")
+pairs
+
+# %% [markdown]
 # ## DALL-E: meeting by generation
 #
 # DALL-E also belongs to the two-stream family of the talk, but its two sides meet in a third way: it
@@ -540,10 +557,10 @@ scale.plot.picture_words(pixels_HWC, codebook, reads_LL)
 # %% [markdown]
 # The mask is a triangle: the last patch may read the title and all 63 patches before it, the first patch
 # only the title. Edges and small details are lost, because a code is the mean of many patches. How much
-# does the title help such a model? Our small one (trained by `benchmarks/generator.py`, two minutes) needs
-# 2.9 bits per token, against 6.4 from the frequencies of the codes alone; but with another product's title
-# it needs only 1 % more. It has learned the look of pictures, but little about the content of titles: 720
-# products are far too few.
+# does the title help such a model? `benchmarks/generator.py` trains a small one (two minutes) and measures
+# bits per token of held-out pictures: with the own title, with another product's, and from the frequencies
+# of the codes alone. [The findings](../docs/findings.md) list the result: almost all of the gain comes from
+# the look of pictures, hardly any from the title, because the sample shop has far too few products.
 #
 # ## What came after SCALE
 #
@@ -769,6 +786,23 @@ print(f"perception reads words: {mmt.whole[words:, :words].any()}")
 #    modality. Why is this not true of the whole layer?
 # 4. Why can SCALE be searched like a tower model although all tokens read each other in its JCT?
 # 5. UNITER loses to CLIP in our study. Name two reasons why this says little about the published UNITER.
+#
+# <details><summary>Answers</summary>
+#
+# 1. Through several layers. In a layer with cross-attention a word reads patches; these patches have read other
+#    patches before, and in a layer with self-attention the word reads other words that have read patches. The mask of
+#    the whole model is the product of the masks of its layers.
+# 2. Each parameter can be used for a different number of tokens. A tower uses its parameters for its own modality's
+#    tokens only, a single stream uses all of its parameters for all five.
+# 3. Attention is a small part of a layer at this length: $4 L^2 D$ against $24 L D^2$. The rest grows with the number
+#    of tokens, five times. The square dominates only above $L = 6D$.
+# 4. The search uses the features of the encoders, before the JCT. Each depends on its own modality only, so it can be
+#    stored, and the contrastive losses train exactly these.
+# 5. The published UNITER starts from a pretrained BERT and detector regions, is trained on millions of pairs, and is
+#    then fine-tuned on retrieval with pairs of title and picture. Ours has no contrastive loss, is not fine-tuned, and
+#    trains for 120 steps on one small catalogue.
+#
+# </details>
 #
 # ## Pictures for your slides
 #

@@ -7,10 +7,21 @@
 # You will build, from a CSV file with the usual errors:
 # - a catalogue, by hand in fifteen lines, and with `scale import`;
 # - a list of all its problems, with id, file and reason;
-# - a trained model, its results compared with chance, and a search;
+# - a model on **public features** (公开模型的特征), its results compared with chance, and a search;
 # - a mistake that no check of files can detect, and a test that detects it.
 #
-# Code: `scale/data/importers/csv.py`, `docs/catalogue.md`. About 30 seconds.
+# The short version, for a catalogue in one of twenty formats ([importing](../docs/importing.md)):
+#
+# ```
+# scale import SOURCE --out my_shop
+# scale inspect my_shop
+# scale pretrain --preset pretrained --catalogue my_shop --out runs/mine
+# scale evaluate runs/mine --catalogue my_shop --baselines
+# scale search "ceramic mug for tea" --run runs/mine --in my_shop
+# ```
+#
+# Code: `scale/data/importers/csv.py`. More: [the catalogue](../docs/catalogue.md), [public
+# models](../docs/backbones.md). About 40 seconds.
 
 # %%
 import csv
@@ -135,8 +146,11 @@ assert [json.loads(line) for line in written] == records
 
 # %% [markdown]
 # Both wrote the same records. Encoding and delimiter are detected and printed, and `--encoding gb18030` or
-# `--delimiter ";"` overrides them. Clips and sounds are columns `video` and `audio`, with files in the same folder. Exports
-# of shops and public data sets need no `--columns`: docs/importing.md lists the formats.
+# `--delimiter ";"` overrides them. Clips and sounds are columns `video` and `audio`, with files in the same folder.
+#
+# The report in the middle is the first thing to read: it lists what each column was taken for. `scale import
+# products.csv` without `--out` prints it and writes nothing. Exports of shops (Shopify, WooCommerce, Magento), Excel,
+# parquet, data frames and public data sets need no `--columns`: see [importing](../docs/importing.md).
 #
 # ## Its problems
 #
@@ -194,12 +208,11 @@ assert [p.split for p in again][::-1] == names
 # %% [markdown]
 # ## Train
 #
-# 109 products are very few, so we start with the smallest preset, `micro`, and change three things.
-#
-# - `modalities`: there are no clips and no sounds, so no encoders for them.
-# - `tasks`: the **contrastive** losses (对比学习) only. They train the features that search uses, and take half of the
-#   time (`docs/findings.md`, study `tasks`). With more products, add the masked tasks again.
-# - `batch_size` 32 and 60 steps: about 17 epochs.
+# 109 training products are too few to learn from nothing how a mug looks and what "ceramic" means. So do not start
+# from nothing: the preset `pretrained` takes the features of **public models**, MiniLM for titles and tables,
+# EfficientNet-Lite0 for pictures. They run once, frozen, and their outputs are cached. Trained are only
+# **projections** (投影) that bring the modalities of one product together, by the contrastive losses (对比损失) of notebook 01.
+# There is nothing to configure: modalities that the catalogue lacks are left out.
 #
 # Problems are logged as warnings. We have seen ours, so we only log errors.
 
@@ -207,21 +220,14 @@ assert [p.split for p in again][::-1] == names
 import logging
 
 logging.getLogger("scale").setLevel(logging.ERROR)
-settings = {
-    "model": {"modalities": ("text", "table", "image")},
-    "loss": {"tasks": ("contrastive",)},
-    "steps": 60,
-    "batch_size": 32,
-    "learning_rate": 2e-3,
-}
-run = scale.pretrain("my_shop", "micro", out="runs/mine", progress=False, **settings)
+run = scale.pretrain("my_shop", "pretrained", out="runs/mine", progress=False)
 
 # %% [markdown]
-# In a shell: `scale pretrain --catalogue my_shop --preset micro --out runs/mine --model.modalities text table image
-# --loss.tasks contrastive --train.steps 60 --train.batch-size 32`.
+# In a shell: `scale pretrain --preset pretrained --catalogue my_shop --out runs/mine`.
 #
-# Did it learn? First look at the loss. Uniform guessing among 32 products costs $\ln 32$ = 3.47 for a pair of
-# modalities. We have three pairs: 10.4 at the start.
+# Did it learn? First look at the loss. Guessing among $n$ products costs $\ln n$ for a pair of modalities, and we have
+# three pairs. (The log begins at step 10, and the projections start from a solution in closed form, so its first line
+# is below guessing already.)
 
 
 # %%
@@ -231,24 +237,34 @@ def logged_losses(run):
 
 
 first, *_, last = logged_losses(run)
-print(f"guessing {3 * np.log(32):.1f}, first line of the log {approx(first, 1)},", end=" ")
+print(
+    f"guessing {3 * np.log(names.count('train')):.1f}, first line of the log {approx(first, 1)},",
+    end=" ",
+)
 print(f"last {approx(last, 1)}")
-assert last < 0.6 * 3 * np.log(32)
+assert last < 0.6 * 3 * np.log(names.count("train"))
 
 # %% [markdown]
 # ## Measure
 #
 # A falling loss shows that the *training* products are learned, possibly only memorised. So measure on the test split,
-# and compare each number with two baselines: **chance**, and the **same model untrained**.
+# and compare each number with two baselines: **chance**, and the **same model untrained** (public features, random
+# projections).
 #
 # Which metric? **Instance retrieval** (实例检索): does the picture of a product find *its own* title among all titles of
 # the test split? Recall@10 is the share of queries with the right one among the first ten. The contrastive loss trains
-# exactly this, and it is impossible without training: in an untrained model a picture and a title have nothing in
-# common.
+# exactly this.
 
 # %%
 results = run.evaluate("my_shop", "test")  # a data frame, one row per number
-directions = ["image->text", "image->table", "text->image", "table->image"]
+directions = [
+    "image->text",
+    "text->image",
+    "image->table",
+    "table->image",
+    "text->table",
+    "table->text",
+]
 STAGES = ["chance", "untrained", "trained"]
 
 
@@ -262,15 +278,35 @@ measured = recalls(results)
 pd.concat([measured, measured.mean().to_frame("mean").T]).map(approx)
 
 # %% [markdown]
-# In one sentence: the untrained model is at chance, the trained one well above, on unseen products.
+# The untrained model is at chance: the public models were never shown which title belongs to which picture. The
+# trained one is far above, on products that it has not seen.
 
 # %%
 mean = measured.mean()
-assert mean["trained"] > mean["chance"] + 0.06
-assert mean["trained"] > mean["untrained"] + 0.06
-assert abs(mean["untrained"] - mean["chance"]) < 0.12
+assert mean["trained"] > mean["chance"] + 0.2
+assert mean["trained"] > mean["untrained"] + 0.2
+assert abs(mean["untrained"] - mean["chance"]) < 0.15
 
 # %% [markdown]
+# What would the same products give from nothing? The preset `micro` learns its words and pictures from our 109
+# products alone (60 steps, the contrastive losses only):
+
+# %%
+settings = {
+    "model": {"modalities": ("text", "table", "image")},
+    "loss": {"tasks": ("contrastive",)},
+}
+settings |= {"steps": 60, "batch_size": 32, "learning_rate": 2e-3}
+nothing = scale.pretrain("my_shop", "micro", out="runs/nothing", progress=False, **settings)
+from_nothing = recalls(nothing.evaluate("my_shop", "test"))["trained"].mean()
+print(
+    f"mean Recall@10: from nothing {approx(from_nothing)}, public models {approx(mean['trained'])}"
+)
+assert mean["trained"] > from_nothing + 0.1
+
+# %% [markdown]
+# The difference is the reason for the recommendation; [the findings](../docs/findings.md) show it on larger catalogues.
+#
 # Now a number that looks better but is less informative: mAP@1 by **category**, the share of test products whose
 # nearest other product has the same category; in brackets the 95 % interval.
 
@@ -288,16 +324,13 @@ print(f"queries: {by_category.loc[('trained', rows_of['all it has'])].n:.0f}")
 pd.DataFrame(table)
 
 # %% [markdown]
-# Look at the untrained column. It is far above chance: two cushions *look* alike, so even random features of them are
-# alike. And with thirty queries each interval is about 0.3 wide. When we repeated this with other seeds and other
-# columns, the trained model was sometimes far better than the untrained one and sometimes not at all. So this test
-# split is too small for that question, and a report should state this.
+# Look at the untrained column: it is almost perfect. Four categories are no challenge for public models; a picture of a
+# cushion resembles other cushions under any projection. So this number says nothing about our training, however good
+# it looks. If untrained is as good as trained, choose a harder question.
 
 # %%
-for stage in ("untrained", "trained"):
-    e = by_category.loc[(stage, "text")]
-    assert e.high - e.low > 0.2
-assert by_category.loc[("untrained", "image")].value > 0.25
+for subset in ("text", "image"):
+    assert by_category.loc[("untrained", subset)].value > 0.8
 
 # %% [markdown]
 # ## Search
@@ -323,7 +356,7 @@ answers["mug"].drop(columns="similarity")
 
 # %%
 print("right among the first five:", {wanted: approx(sum(h), 0) for wanted, h in hits.items()})
-assert sum(map(sum, hits.values())) >= 7
+assert sum(map(sum, hits.values())) >= 12
 pairs = [
     [(catalogue[i], s) for i, s in zip(found.id, found.similarity, strict=True)]
     for found in answers.values()
@@ -357,20 +390,31 @@ scale.plot.products([replace(p, name=f"{p.category}: {p.text or 'no title'}") fo
 # Suppose that it is not noticed, and we train with the same settings, products and steps.
 
 # %%
-blind = scale.pretrain(shifted, "micro", out="runs/shifted", progress=False, **settings)
+blind = scale.pretrain(shifted, "pretrained", out="runs/shifted", progress=False)
 losses = logged_losses(blind)
 print(f"loss at the end {approx(losses[-1], 1)}; with the right photos it was {approx(last, 1)}")
-assert losses[-1] < 0.6 * 3 * np.log(32)
+assert losses[-1] < 0.6 * 3 * np.log(names.count("train"))
 
 # %% [markdown]
 # The loss falls all the same! The model has memorised which photo is next to which title. Instance retrieval on the
-# test split reveals the mistake.
+# test split reveals the mistake, direction by direction:
 
 # %%
-bad = recalls(blind.evaluate(shifted, "test"))["trained"].mean()
-print(f"Recall@10, mean of four directions: chance {approx(mean['chance'])}")
-print(f"right photos {approx(mean['trained'])}, shifted photos {approx(bad)}")
-assert mean["trained"] > bad + 0.05
+compared = recalls(blind.evaluate(shifted, "test"))[["chance", "trained"]]
+compared = compared.rename(columns={"trained": "shifted photos"})
+compared["right photos"] = measured["trained"]
+with_image = [name for name in directions if "image" in name]
+assert (
+    compared.loc[with_image, "shifted photos"].mean()
+    < compared.loc[with_image, "chance"].mean() + 0.15
+)
+assert compared.loc[["text->table", "table->text"], "shifted photos"].min() > 0.45
+compared.map(approx)
+
+# %% [markdown]
+# All directions with the picture are at chance, while titles and tables still find each other. So the table of
+# directions shows not only *that* something is wrong, but *what*: the photos. For single wrong photos, `scale inspect
+# my_shop --mismatch runs/mine` lists the products whose picture fits the rest least.
 
 # %% [markdown]
 # So if a model does not learn, use this list. The cheapest checks come first.
@@ -379,7 +423,7 @@ assert mean["trained"] > bad + 0.05
 # |---|---|---|
 # | loss falls, test at chance | a contact sheet | photos and rows do not belong together |
 # | loss stays near $P \ln B$ (P pairs, batch B) | `metrics.jsonl`: learning rate, gradient norm | rate too low or far too high; too few steps |
-# | loss falls, test a little above chance | number of products | overfitting: fewer steps, `tiny` before `small`, pretrained features |
+# | loss falls, test a little above chance | number of products | overfitting: preset `pretrained`; fewer steps |
 # | one modality at chance | `scale inspect`: lengths, duplicates | one default picture for all; titles in another language than the tokenizer's |
 # | numbers too good | `scale inspect`: leaks | copies of a product in train and test |
 # | loss is NaN | the last lines of the log | rate; a feature file with NaN in it |
@@ -391,7 +435,7 @@ assert mean["trained"] > bad + 0.05
 # 2. `scale inspect`: read every problem, and either repair it or accept the value as missing.
 # 3. Look at 24 products with their pictures and titles.
 # 4. Add a `split` column if you have a reason (by date, by seller); otherwise the hash decides.
-# 5. Train with `micro` first: a minute, to check that everything runs. Then `tiny`, then `small` on a GPU.
+# 5. Train with `pretrained`: a minute on a laptop. With many products and a GPU, compare it with `finetune` and `small`.
 # 6. Report each number with chance and the untrained model, its interval and the number of queries.
 # 7. Keep the run folder: settings, seed and `problems.jsonl` are in it.
 #
@@ -453,6 +497,7 @@ workplace.cleanup()
 #
 # - The importer translates, the catalogue validates: a bad cell becomes a listed problem, never a silent gap.
 # - An empty cell means absent; a wrong path is a problem; nothing outside of your folder is read.
+# - Start from public models (`--preset pretrained`): a few hundred products suffice.
 # - A falling loss proves nothing about new products. Measure on the test split, and compare with chance and the
 #   untrained model.
 # - No check of files detects photos that moved by one row. Look at your products, and at instance retrieval.
@@ -465,6 +510,21 @@ workplace.cleanup()
 # 4. You train on 3 modalities in batches of 64. What is the contrastive loss of a model that guesses?
 # 5. The loss has fallen to 0.5 and Recall@10 on the test split is at chance. Name two causes, and how to distinguish
 #    them.
+#
+# <details><summary>Answers</summary>
+#
+# 1. The product still has its title and its table. And a row that disappears is not reported: the number of products
+#    is smaller, and the path cannot be repaired.
+# 2. The first one. The second is listed by `summary` and in `problems.jsonl`, with id and reason.
+# 3. Row numbers change when products are added or sorted; then products would move between training and test, and
+#    the test would contain products that a model was trained on. And copies of a product share words, so they share a
+#    split.
+# 4. Three pairs, each with $\ln 64$ = 4.16: 12.5.
+# 5. Photos and rows do not belong together, or too few products (overfitting). A sheet of products shows the first, and
+#    so do the directions of instance retrieval: only those of one modality are at chance. With overfitting all are low,
+#    and fewer steps or public features help.
+#
+# </details>
 #
 # ## Pictures for your slides
 #

@@ -41,7 +41,7 @@ length = {
     for room in ("model", "losses")
 }
 assert sum(length.values()) > 2000
-f"{sum(length.values()) / 1000:.1f} thousand lines"
+f"{approx(sum(length.values()) / 1000, 1)} thousand lines"
 
 # %% [markdown]
 # Most of them serve other purposes: public models inside the encoders, five other contrastive losses, several policies
@@ -49,13 +49,13 @@ f"{sum(length.values()) / 1000:.1f} thousand lines"
 #
 # ## The names
 #
-# The paper's model has 250 million weights; the demo's has the same structure and a quarter of a million. Its sizes
-# are the first lines. (Cells that count as part of the page begin with the comment `# SCALE`.)
+# The demo's model has the structure of the paper's and small sizes: they are the first lines. (Cells that belong to
+# the page begin with the comment `# SCALE`.)
 #
-# **How to read the names.** The capital letters at the end of a tensor's name are its axes: **B** products of a batch,
-# **M** the five modalities, **L** tokens, **D** the width of a token, **N** hidden tokens of the batch, **F** the
-# numbers of a vector, **G** groups of tokens, **K** kinds of random numbers. So `pooled_BMD` has one vector of D
-# numbers for each modality of each product. All notebooks and the package use this convention (命名约定).
+# **How to read the names.** The capital letters at the end of a tensor's name are its axes (命名约定): **B** products of
+# a batch, **M** the five modalities, **L** tokens, **D** the width of a token, **N** hidden tokens of the batch, **F**
+# the numbers of a vector, **G** groups of tokens, **K** kinds of random numbers. So `pooled_BMD` has a vector of D
+# numbers for each modality of each product.
 
 # %%
 # SCALE · sizes
@@ -84,6 +84,11 @@ class Tokens:
     segment_BL: torch.Tensor  # 1 at the values of a table
 
 
+# %% [markdown]
+# And a batch of products:
+
+
+# %%
 @dataclass
 class Products:
     tokens: dict[str, Tokens]
@@ -237,8 +242,7 @@ RENAME |= {f"heads.{m}.project": f"heads.{m}.3" for m in FEATURES}
 
 
 # %% [markdown]
-# `load_state_dict` raises an error if one weight is missing, left over or of another shape. So the next cell is a
-# first proof: the two models consist of the same weights.
+# The package's tensors by our names:
 
 
 # %%
@@ -256,6 +260,10 @@ def our_weights(theirs):
     tied = {f"heads.{m}.3.weight": found[f"encoders.{m}.word.weight"] for m in ("text", "table")}
     return found | tied
 
+
+# %% [markdown]
+# `load_state_dict` raises an error if one weight is missing, left over or of another shape. So this is a first proof:
+# the two models consist of the same weights.
 
 # %%
 config = replace(run.config, loss=replace(run.config.loss, weight_on="loss"))
@@ -298,10 +306,9 @@ def read(t, has_B, m):
 # One batch of 64 products, as the package's trainer takes it in its first step. How much is missing?
 
 # %%
+kept = {run.tokenizer.unk_token_id}
+SPECIAL = torch.tensor(sorted(set(run.tokenizer.all_special_ids) - kept))
 train = run.dataset(samples(), "train")
-SPECIAL = torch.tensor(
-    [i for i in run.tokenizer.all_special_ids if i != run.tokenizer.unk_token_id]
-)
 
 
 def read_batch(batch):
@@ -388,7 +395,7 @@ def scores(pooled_BMD, both_BMM):
 
 
 # %% [markdown]
-# On the first product of the batch, with the trained weights:
+# The first product of the batch that lacks nothing, with the trained weights:
 
 # %%
 with torch.no_grad():
@@ -403,9 +410,9 @@ scale.plot.score_matrices(*one, products.both_BMM[complete].diagonal().numpy())
 #
 # ## The losses
 #
-# **Ten contrastive losses** (对比损失), one for each pair of modalities: among all products of the batch, find the one
-# that feature $f_i$ of this product belongs to, by its $f_j$; and the other way round (InfoNCE, notebook 01). Two
-# kinds of products are no candidates: those that lack $j$, and copies of this product's content.
+# **Ten contrastive losses** (对比损失), one for each pair of modalities: given the feature $f_i$ of a product, find its
+# $f_j$ among those of all products of the batch, and the other way round (InfoNCE, notebook 01). Two kinds of products
+# are no candidates: those that lack $j$, and those with the same content as this product.
 
 
 # %%
@@ -550,8 +557,8 @@ assert abs(len(lines) - 100) <= 10
 scale.plot.code_page(page)
 
 # %% [markdown]
-# A fifth of the page is the encoders, which every such model has. What is SCALE's own, the joint co-transformer, the
-# scores, the weights and the sum of fifteen losses, is about forty lines.
+# A quarter of the page are the encoders, which every such model has. What is SCALE's own, the joint co-transformer, the
+# scores, the weights and the sum of fifteen losses, is a third: 33 lines.
 #
 # ## Training, beside the package
 #
@@ -610,7 +617,7 @@ for step in range(STEPS):
 # %%
 totals = [sum(found.values()) for found in by_us]
 torch.testing.assert_close(torch.tensor(totals), torch.tensor(by_package), atol=0, rtol=1e-4)
-scale.plot.two_trainings(totals, by_package, ("17", "scale.training.Trainer"))
+scale.plot.two_trainings(totals, by_package)
 
 # %% [markdown]
 # The thin line runs inside the broad one: two programs, one curve. What remains is rounding, because both add the same
@@ -624,15 +631,22 @@ parts = pd.DataFrame([
     | {task[m]: found[m, m] for m in MODALITIES}
     for found in by_us
 ])  # fmt: skip
-ends = pd.DataFrame({"first": parts[:5].mean(), "last": parts[-5:].mean()})
+parts["total"] = parts.sum(axis=1)
+columns = {
+    "first": parts[:5].mean(),
+    "last": parts[-5:].mean(),
+    "largest jump": parts.diff().abs().max(),
+}
+ends = pd.DataFrame(columns)
 share = ends["last"] / ends["first"]
-assert (share[["MLM", "MEM"]] < 0.97).all()
+assert (share[["MLM", "MEM"]] < 0.9).all()
 assert share["contrastive, sum of ten"] > 0.85
 ends.map(lambda value: approx(value, 1))
 
 # %% [markdown]
-# The losses of the words fell, the ten contrastive ones hardly: in sixty steps the model has learned which word pieces
-# are frequent, but not yet which picture belongs to which title. The total does not show this.
+# The masked losses fell. The ten contrastive ones jump up and down, since their weights S′ start at step 7, and did not
+# fall: in sixty steps the model has learned which word pieces are frequent, but not yet which picture belongs to which
+# title. The total does not show this.
 #
 # So we test the search with the demo's weights, after 450 steps of 64 products. Recall@10 is the share of test titles
 # whose own picture is among the ten nearest.
@@ -646,6 +660,10 @@ def recall_at_10(pooled_BMD, has_BM):
     return (rank_B < 10).float().mean().item()
 
 
+# %% [markdown]
+# For both stages, with the features of both programs:
+
+# %%
 test = run.dataset(samples(), "test")
 batch = test.collate(range(len(test)))
 stages = {"60 steps": trainer.model.eval(), "demo": run.model.eval()}

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scale.viz import typeset
+from scale.viz.illustrations.pretraining import FORMULA
 from scale.viz.theme import NEGATIVE, POSITIVE, category_colours, drawn, new_figure, points, shade
 from scale.viz.words import LANG, Language, label, term
 
@@ -23,7 +24,7 @@ KEYWORDS = {"class", "def", "return", "for", "in", "if", "else", "not"}
 
 @drawn
 def code_page(parts: Mapping[str, str], lang: Language = LANG) -> Figure:
-    """Draw the parts of a program in two columns, with the number of lines of each.
+    """Draw the parts of SCALE's code in two columns, with the number of lines of each.
 
     Args:
         parts: code by title, in order. Empty lines are left out.
@@ -45,6 +46,8 @@ def code_page(parts: Mapping[str, str], lang: Language = LANG) -> Figure:
         top = TOP
         for title, lines in column:
             top = _write_part(axes, left, top, term(title, lang), lines, colours[title], lang)
+    # Space is left below the second column.
+    typeset.write(axes, left + INDENT, top + 24, FORMULA, 15, parse_math=True)
     return figure
 
 
@@ -64,46 +67,50 @@ def _write_part(
     typeset.write(axes, left + INDENT, top + 7, text, 8, fontweight="bold", color=colour)
     for number, line in enumerate(lines):
         baseline = top + TITLE + LINE * (number + 0.75)
-        for start, word, style in _words(line):
-            x = left + INDENT + start * CHARACTER
-            typeset.write(axes, x, baseline, word, CODE, family=MONO, parse_math=False, **style)
+        for layer, style in _layers(line):
+            typeset.write(axes, left + INDENT, baseline, layer, CODE, family=MONO, **style)
     return below + BETWEEN
 
 
-def _words(line: str) -> list[tuple[int, str, dict]]:
-    """Return runs of a line with their first column and style."""
-    code, hash_sign, comment = line.partition("  #")
-    runs, at = [], 0
-    for word in re.split(r"(\b[a-z]+\b)", code):
-        if word in KEYWORDS:
-            runs.append((at, word, {"fontweight": "bold"}))
-        elif word.strip():
-            runs.append((at, word, {}))
-        at += len(word)
-    if hash_sign:
-        runs.append((len(code) + 2, "#" + comment, {"color": shade(0.6)}))
-    return runs
+def _layers(line: str) -> list[tuple[str, dict]]:
+    """Return other words, keywords and comment of a line with their styles.
+
+    Each is padded with blanks to its place: hinting changes the width of characters, so that
+    separate positions would not fit.
+    """
+    code, mark, comment = line.partition("  #")
+    blank = re.compile(r"\S")
+    words = re.split(r"(\b[a-z]+\b)", code)
+    plain = "".join(blank.sub(" ", w) if w in KEYWORDS else w for w in words)
+    keywords = "".join(w if w in KEYWORDS else blank.sub(" ", w) for w in words)
+    layers = [(plain, {}), (keywords, {"fontweight": "bold"})]
+    if mark:
+        layers.append((" " * len(code) + mark + comment, {"color": shade(0.6)}))
+    return [(text, style) for text, style in layers if text.strip()]
 
 
 @drawn
 def two_trainings(
-    first: Sequence[float], second: Sequence[float], names: tuple[str, str], lang: Language = LANG
+    lines: Sequence[float], package: Sequence[float], lang: Language = LANG
 ) -> Figure:
     """Draw the total losses of two trainings over the steps, and their relative difference.
 
     Args:
-        first, second: total loss at each step.
-        names: of the two trainings.
+        lines: total loss at each step of the training by the code of `code_page`.
+        package: of the package's trainer.
     """
     figure = new_figure(9.6, 3.5)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    steps, first_S, second_S = np.arange(1, len(first) + 1), np.array(first), np.array(second)
-    left.plot(steps, first_S, color=POSITIVE, linewidth=points(4), alpha=0.35, label=names[0])
-    left.plot(steps, second_S, color=NEGATIVE, linewidth=points(1.2), label=names[1])
+    steps, lines_S, package_S = np.arange(1, len(lines) + 1), np.array(lines), np.array(package)
+    broad = {"color": POSITIVE, "linewidth": points(4), "alpha": 0.35}
+    left.plot(steps, lines_S, label=label("code_lines_curve", lang), **broad)
+    thin = {"color": NEGATIVE, "linewidth": points(1.2)}
+    left.plot(steps, package_S, label=label("code_package_curve", lang), **thin)
     left.set(xlabel=label("step", lang), ylabel=label("code_loss", lang))
     left.legend(loc="upper right")
-    relative_S = np.maximum(np.abs(first_S - second_S) / np.abs(second_S), 1e-9)
+    relative_S = np.maximum(np.abs(lines_S - package_S) / np.abs(package_S), 1e-9)
     right.semilogy(steps, relative_S, "o", color=shade(0.75), markersize=points(3))
     right.axhline(1e-4, color=NEGATIVE, dashes=(4, 3), linewidth=points(1.2))
     right.set(xlabel=label("step", lang), ylabel=label("code_difference", lang), ylim=(5e-10, 1e-3))
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
     return figure
