@@ -237,12 +237,9 @@ def logged_losses(run):
 
 
 first, *_, last = logged_losses(run)
-print(
-    f"guessing {3 * np.log(names.count('train')):.1f}, first line of the log {approx(first, 1)},",
-    end=" ",
-)
-print(f"last {approx(last, 1)}")
-assert last < 0.6 * 3 * np.log(names.count("train"))
+guess = 3 * np.log(names.count("train"))
+print(f"guessing {guess:.1f}, first line of the log {approx(first, 1)}, last {approx(last, 1)}")
+assert last < 0.6 * guess
 
 # %% [markdown]
 # ## Measure
@@ -257,14 +254,8 @@ assert last < 0.6 * 3 * np.log(names.count("train"))
 
 # %%
 results = run.evaluate("my_shop", "test")  # a data frame, one row per number
-directions = [
-    "image->text",
-    "text->image",
-    "image->table",
-    "table->image",
-    "text->table",
-    "table->text",
-]
+three = ("image", "text", "table")
+directions = [f"{a}->{b}" for a in three for b in three if a != b]
 STAGES = ["chance", "untrained", "trained"]
 
 
@@ -393,7 +384,7 @@ scale.plot.products([replace(p, name=f"{p.category}: {p.text or 'no title'}") fo
 blind = scale.pretrain(shifted, "pretrained", out="runs/shifted", progress=False)
 losses = logged_losses(blind)
 print(f"loss at the end {approx(losses[-1], 1)}; with the right photos it was {approx(last, 1)}")
-assert losses[-1] < 0.6 * 3 * np.log(names.count("train"))
+assert losses[-1] < 0.6 * guess
 
 # %% [markdown]
 # The loss falls all the same! The model has memorised which photo is next to which title. Instance retrieval on the
@@ -412,11 +403,10 @@ assert compared.loc[["text->table", "table->text"], "shifted photos"].min() > 0.
 compared.map(approx)
 
 # %% [markdown]
-# All directions with the picture are at chance, while titles and tables still find each other. So the table of
-# directions shows not only *that* something is wrong, but *what*: the photos. For single wrong photos, `scale inspect
-# my_shop --mismatch runs/mine` lists the products whose picture fits the rest least.
-
-# %% [markdown]
+# All directions with the picture are at chance, while titles and tables still find each other. So this table also
+# locates the fault: it is the photos. For single wrong photos, `scale inspect my_shop --mismatch runs/mine` lists the
+# products whose picture fits the rest least.
+#
 # So if a model does not learn, use this list. The cheapest checks come first.
 #
 # | symptom | check | likely cause |
