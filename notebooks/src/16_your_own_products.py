@@ -7,7 +7,7 @@
 # You will build, from a CSV file with the usual errors:
 # - a catalogue, by hand in fifteen lines, and with `scale import`;
 # - a list of all its problems, with id, file and reason;
-# - a model on **public features** (公开模型的特征), its results compared with chance, and a search;
+# - a model on the **features** (特征) of public models, its results compared with chance, and a search;
 # - a mistake that no check of files can detect, and a test that detects it.
 #
 # The short version, for a catalogue in one of twenty formats ([importing](../docs/importing.md)):
@@ -211,7 +211,7 @@ assert [p.split for p in again][::-1] == names
 # 109 training products are too few to learn from nothing how a mug looks and what "ceramic" means. So do not start
 # from nothing: the preset `pretrained` takes the features of **public models**, MiniLM for titles and tables,
 # EfficientNet-Lite0 for pictures. They run once, frozen, and their outputs are cached. Trained are only
-# **projections** (投影) that bring the modalities of one product together, by the contrastive losses (对比损失) of notebook 01.
+# **projections** (投影) that bring the modalities of one product together, by the contrastive losses of notebook 01.
 # There is nothing to configure: modalities that the catalogue lacks are left out.
 #
 # Problems are logged as warnings. We have seen ours, so we only log errors.

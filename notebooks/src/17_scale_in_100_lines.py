@@ -18,7 +18,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -53,7 +52,7 @@ f"{approx(sum(length.values()) / 1000, 1)} thousand lines"
 # The demo's model has the structure of the paper's and small sizes: they are the first lines. (Cells that belong to
 # the page begin with the comment `# SCALE`.)
 #
-# **How to read the names.** The capital letters at the end of a tensor's name are its axes (命名约定): **B** products of
+# **How to read the names.** The capital letters at the end of a tensor's name are its axes: **B** products of
 # a batch, **M** the five modalities, **L** tokens, **D** the width of a token, **N** hidden tokens of the batch, **F**
 # the numbers of a vector, **G** groups of tokens, **K** kinds of random numbers. So `pooled_BMD` has a vector of D
 # numbers for each modality of each product.
@@ -183,8 +182,8 @@ class Towers(nn.Module):
 # ## The heads, and the joint co-transformer
 #
 # A **head** (预测头) maps the output at a hidden position to a prediction: the numbers of a vector, or a logit for each
-# word piece. The weights of its last map are then the word vectors of the encoder, a choice of BERT (*weight tying*,
-# 权重共享): to predict "mug" is to point at the vector of "mug".
+# word piece. The weights of its last map are then the word vectors of the encoder, a choice of BERT (*weight
+# tying*): to predict "mug" is to point at the vector of "mug".
 
 
 # %%
@@ -411,7 +410,7 @@ scale.plot.score_matrices(*one, products.both_BMM[complete].diagonal().numpy())
 #
 # ## The losses
 #
-# **Ten contrastive losses** (对比损失), one for each pair of modalities: given the feature $f_i$ of a product, find its
+# **Ten contrastive losses**, one for each pair of modalities: given the feature $f_i$ of a product, find its
 # $f_j$ among those of all products of the batch, and the other way round (InfoNCE, notebook 01). Two kinds of products
 # are no candidates: those that lack $j$, and those with the same content as this product.
 
@@ -430,7 +429,7 @@ def contrast(products, pooled_BMD, i, j):
 
 
 # %% [markdown]
-# **Five masked losses** (掩码损失): predict what was hidden, a word piece by cross-entropy, a vector by its mean squared
+# **Five masked losses**: predict what was hidden, a word piece by cross-entropy, a vector by its mean squared
 # error. Each hidden token has the weight of its product.
 
 
@@ -447,7 +446,7 @@ def predict(t, head, fused_BLD, weight_B):
 
 
 # %% [markdown]
-# **The weights** (权重): S′ without gradient (`detach`), without negative values (`clamp`), divided by its mean: that of
+# **The weights**: S′ without gradient (`detach`), without negative values (`clamp`), divided by its mean: that of
 # the ten pairs above the diagonal, and that of the diagonal. Why these three? Notebook 09 switches each of them off.
 
 
@@ -461,7 +460,7 @@ def weights(S_BMM, both_BMM):
 
 
 # %% [markdown]
-# **The total** (总损失), the second formula of the paper:
+# **The total**, the second formula of the paper:
 #
 # $$L = \sum_{i<j} S'_{ij}\, L_{CL}(i, j) + \sum_i S'_{ii}\, L_{M_i}$$
 #
@@ -628,7 +627,7 @@ scale.plot.two_trainings(totals, by_package)
 
 # %%
 parts = pd.DataFrame([{task[m]: found[m, m] for m in MODALITIES} for found in by_us])
-parts["ten contrastive"] = np.array(totals) - parts.sum(axis=1)
+parts["ten contrastive"] = pd.Series(totals) - parts.sum(axis=1)
 parts["total"] = totals
 ends = pd.DataFrame({"first": parts[:5].mean(), "last": parts[-5:].mean()})
 ends["largest jump"] = parts.diff().abs().max()
