@@ -460,7 +460,7 @@ def weights(S_BMM, both_BMM):
 
 
 # %% [markdown]
-# **The total**, the second formula of the paper:
+# **The total**. (The paper writes the weights at the logits; why they belong on the losses: notebook 09.)
 #
 # $$L = \sum_{i<j} S'_{ij}\, L_{CL}(i, j) + \sum_i S'_{ii}\, L_{M_i}$$
 #

@@ -4,7 +4,11 @@ from scale.viz.illustrations.hundred_lines import _layers, code_page
 
 
 def test_layers_of_a_line_add_up_to_it():
-    for line in ("    for m in MODALITIES:", "x = torch.where(a, b)  # if missing", "format(inner)"):
+    for line in (
+        "    for m in MODALITIES:",
+        "x = where(a)  # if missing",
+        "format(inner)",
+    ):
         layers = [text for text, _ in _layers(line)]
         merged = [
             max(column) for column in zip(*(text.ljust(len(line)) for text in layers), strict=True)

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scale.viz import typeset
-from scale.viz.illustrations.pretraining import FORMULA
 from scale.viz.theme import NEGATIVE, POSITIVE, category_colours, drawn, new_figure, points, shade
 from scale.viz.words import LANG, Language, label, term
 
+FORMULA = r"$L=\sum_{i<j}\,S^{\prime}_{ij}\,L_{CL}(i,j)\;+\;\sum_{i}\,S^{\prime}_{ii}\,L_{M_i}$"
+"""Weights on the losses, as in the code; the paper writes them at the logits."""
 MONO = "DejaVu Sans Mono"
 CODE = 6.5
 """Size of the code, in points of the `paper` style."""
