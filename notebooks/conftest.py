@@ -13,7 +13,6 @@ of each colour are compared, within `LOOSE`.
 
 import base64
 import io
-from functools import partial
 
 import numpy as np
 from nbval.plugin import IPyNbCell
@@ -24,8 +23,8 @@ MOST = 0.03
 LOOSE = 0.35
 SHRINK, WINDOW = 4, 7
 """Reduction of a picture before the comparison, and size of a window after it, in pixels."""
-FEW = 300
-"""Coloured pixels below which their colours count less."""
+FEW = 50
+"""Sum of chroma below which hues count less."""
 INK, COLOUR = 0.02, 0.08
 """Deviation of grey in a drawn window, and change of a colour that counts, of [0, 1]."""
 
@@ -44,6 +43,14 @@ def mean(x: np.ndarray) -> np.ndarray:
     return uniform_filter(x, (WINDOW, WINDOW) + (0,) * (x.ndim - 2))
 
 
+def hues(picture: np.ndarray) -> np.ndarray:
+    """Return the sum of chroma by hue, in eight parts of the colour circle."""
+    red, green, blue = picture.reshape(-1, 3).T
+    chroma = red + green * np.exp(2j * np.pi / 3) + blue * np.exp(-2j * np.pi / 3)
+    weights = np.where(np.abs(chroma) > COLOUR, np.abs(chroma), 0)
+    return np.histogram(np.angle(chroma), bins=8, range=(-np.pi, np.pi), weights=weights)[0]
+
+
 def compare_pictures(old: np.ndarray, new: np.ndarray, varies: bool = False) -> str:
     """Return the difference of two pictures in words; an empty string if they agree."""
     if np.abs(np.subtract(old.shape, new.shape)).max() > 1:
@@ -56,9 +63,8 @@ def compare_pictures(old: np.ndarray, new: np.ndarray, varies: bool = False) -> 
     drawn = max(1, (drawn_a | drawn_b).sum())
     if varies:
         area = abs(int(drawn_a.sum()) - int(drawn_b.sum())) / drawn
-        bins = partial(np.histogramdd, bins=4, range=[(0, 1)] * 3)
-        counts_a, counts_b = (bins(x[np.ptp(x, axis=2) > COLOUR])[0] for x in (old, new))
-        colours = np.abs(counts_a - counts_b).sum() / max(FEW, (counts_a + counts_b).sum())
+        hues_a, hues_b = hues(old), hues(new)
+        colours = np.abs(hues_a - hues_b).sum() / max(FEW, (hues_a + hues_b).sum())
         found = {"drawn area": area, "amount of colours": colours}
     else:
         covariance = mean(a * b) - mean(a) * mean(b)
