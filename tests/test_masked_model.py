@@ -59,7 +59,7 @@ def test_a_picture_reveals_the_hidden_colour():
 
 
 def test_the_folder_says_how_it_was_made():
-    for words, steps in ((False, 1), (True, 2)):
+    for words, steps in ((False, 1), (True, 3)):
         made = json.loads((masked_folder(words) / "made.json").read_text(encoding="utf-8"))
         assert len(made["steps"]) == steps
         assert sum(made["steps"]) == scale.load(masked_folder(words)).config.train.steps
