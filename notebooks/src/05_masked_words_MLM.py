@@ -281,7 +281,7 @@ html_table(pd.DataFrame(table))
 # "for", "the" and ",", which no picture shows.
 #
 # The longer training: the picture alone reduces the loss of a colour word by more than one nat, and the sound that of a
-# material word by nearly one. Another product's modalities make it *worse* than the title alone: the model trusts its input. So the
+# material word by about one. Another product's modalities make it *worse* than the title alone: the model trusts its input. So the
 # gains come from the product's own content.
 
 # %%
@@ -501,7 +501,7 @@ pd.DataFrame(sweep).T.rename_axis("rate")
 # 1. Why does MLM keep one chosen piece in ten unchanged, and still predict it?
 # 2. A vocabulary has 1,620 pieces. What is the loss of uniform guessing? And of uniform guessing among 19 colours
 #    only?
-# 3. The gain of the sound over *all* pieces is about 0. Why does that not prove that the sound is unused?
+# 3. The demo's gain from the sound over *all* pieces is about 0. Why does that not prove that the sound is unused?
 # 4. Why were both models trained on the same products, and why were both stopped at the same early step?
 # 5. The title of a product without a picture is to be predicted. What does the model get in place of the picture,
 #    under zero imputation?
@@ -512,8 +512,8 @@ pd.DataFrame(sweep).T.rename_axis("rate")
 # 1. So that the vector of a real, visible word must be useful: the model cannot see which visible words it will be asked
 #    about. Titles in use contain no `[MASK]`.
 # 2. $\ln 1620 = 7.39$ nats; $\ln 19 = 2.94$ nats.
-# 3. It is a mean over all pieces, and few of them are about material. A gain of half a nat on one piece in thirty is
-#    lost in the mean. The row of the material words shows it.
+# 3. It is a mean over all pieces, and few of them are about material. A gain of a quarter of a nat on these few is lost in
+#    the mean. The column of the material words shows it.
 # 4. Same products: so that the same titles are easy or hard for both, and the difference is due to the picture. Same
 #    step: each model has its own best step; choosing it per model would compare two choices, not two inputs. The early
 #    one is before the model without pictures gets worse, so it does not favour the picture.
