@@ -211,10 +211,8 @@ def ask(model, data, row, word):
     return guesses
 
 
-row = longer_test.products.index(product)
-guesses = ask(longer.model, longer_test, row, "red")
-assert guesses["title alone"][0][0] != "red"
-assert guesses["title and all others"][0][0] == "red"
+guesses = ask(longer.model, longer_test, longer_test.products.index(product), "red")
+assert guesses["title alone"][0][0] != "red" == guesses["title and all others"][0][0]
 scale.plot.top_predictions(product, product.text.replace("red", "____"), guesses, "red")
 
 # %% [markdown]
