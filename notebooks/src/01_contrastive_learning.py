@@ -12,7 +12,7 @@
 # - the loss of one real batch, before and after training.
 #
 # Paper: section 4.3, the loss $L_{CL}$. Code: `scale/losses/contrastive.py`,
-# `scale/training/health_checks.py`. About 15 seconds.
+# `scale/training/health_checks.py`.
 
 # %%
 import math

@@ -11,7 +11,7 @@
 # - the measures of a **long-tailed distribution** (长尾分布), by hand;
 # - a test of whether **missing modalities** (模态缺失) are due to chance, also by hand.
 #
-# Paper: sections 1 and 3. Code: `scale/data/catalogue.py`, `scale/data/summary.py`. About 15 seconds.
+# Paper: sections 1 and 3. Code: `scale/data/catalogue.py`, `scale/data/summary.py`.
 
 # %%
 import json

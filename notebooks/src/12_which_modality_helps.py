@@ -12,7 +12,7 @@
 # - the difference between a modality that helps in *training* and one that helps in the *query*.
 #
 # Paper: section 5, retrieval with fewer modalities. Code: `scale/evaluation/retrieval.py`,
-# `scale/studies/retention.py`. About 15 seconds.
+# `scale/studies/retention.py`.
 
 # %%
 import numpy as np
