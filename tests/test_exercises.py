@@ -28,60 +28,6 @@ EXERCISES = {
     "12": ("t_interval", exercises.check_t_interval),
     "14": ("average_precision", exercises.check_average_precision),
 }
-DRAFTS = {
-    "06": '''
-# %% tags=["exercise"]
-def hide_entities(ids_L, entity_L, rate, mask_id, generator):
-    """Hide each entity, as a whole, with probability `rate`; return (shown_L, hidden_L).
-
-    entity_L: number of each piece's entity; -1: structure or padding, never hidden.
-    hidden_L: True at hidden pieces. shown_L: mask_id there, the ids elsewhere.
-    generator: for torch.rand(..., generator=generator).
-    """
-    raise NotImplementedError
-
-
-# %% tags=["exercise-check"]
-exercises.check_entity_mask(hide_entities)
-
-# %% tags=["solution"]
-def hide_entities(ids_L, entity_L, rate, mask_id, generator):
-    """Hide each entity, as a whole, with probability `rate`."""
-    draw_E = torch.rand(int(entity_L.max()) + 1, generator=generator)  # one number per entity
-    hidden_L = (draw_E < rate)[entity_L.clamp(min=0)] & (entity_L >= 0)
-    return ids_L.masked_fill(hidden_L, mask_id), hidden_L
-
-
-exercises.check_entity_mask(hide_entities)
-''',
-    "11": '''
-# %% tags=["exercise"]
-def impute_zeros(audio_RLF, present_B):
-    """Return input_BLF, the encoder's input for all B products, and present_B for the loss.
-
-    audio_RLF: spectrograms of the R products that have a sound, in the order of the batch.
-    Products without a sound get zeros.
-    """
-    raise NotImplementedError
-
-
-# %% tags=["exercise-check"]
-exercises.check_zero_imputation(impute_zeros)
-
-# %% tags=["solution"]
-def impute_zeros(audio_RLF, present_B):
-    """Return input_BLF, with zeros where there is no sound, and present_B."""
-    input_BLF = audio_RLF.new_zeros(len(present_B), *audio_RLF.shape[1:])
-    input_BLF[present_B] = audio_RLF
-    return input_BLF, present_B  # the zeros have no pair and no masked loss
-
-
-exercises.check_zero_imputation(impute_zeros)
-''',
-}
-"""Cells that are not in their notebook yet."""
-
-
 every = pytest.mark.parametrize("number", EXERCISES)
 LIBRARIES = {"math", "numpy", "torch", "scipy"}
 
@@ -89,10 +35,8 @@ LIBRARIES = {"math", "numpy", "torch", "scipy"}
 def cells(number):
     """Code cells of a notebook's source."""
     (path,) = SOURCES.glob(f"{number}_*.py")
-    found = jupytext.read(path, fmt="py:percent").cells
-    if number in DRAFTS and not any("exercise" in tags(cell) for cell in found):
-        found += jupytext.reads(DRAFTS[number], fmt="py:percent").cells
-    return [cell for cell in found if cell.cell_type == "code"]
+    notebook = jupytext.read(path, fmt="py:percent")
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def tags(cell):
