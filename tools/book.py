@@ -167,11 +167,13 @@ def fold_solutions(notebook: nbformat.NotebookNode, title: str) -> None:
 
 
 def keep_one_title(notebook: nbformat.NotebookNode) -> None:
-    """Move all headings below the title one level down if there is a second title."""
-    texts = [cell for cell in notebook.cells[1:] if cell.cell_type == "markdown"]
-    if any(re.search(r"^# ", cell.source, re.M) for cell in texts):
-        for cell in texts:
-            cell.source = re.sub(r"^(#+ )", r"#\1", cell.source, flags=re.M)
+    """Move headings from the second title on one level down."""
+    second = False
+    for cell in notebook.cells[1:]:
+        if cell.cell_type == "markdown":
+            second |= bool(re.search(r"^# ", cell.source, re.M))
+            if second:
+                cell.source = re.sub(r"^(#+ )", r"#\1", cell.source, flags=re.M)
 
 
 def front_page(lang: str) -> str:
