@@ -30,8 +30,10 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SOURCES = sorted((FOLDER / "src").glob("*.py"))
 CHINESE = [path for path in SOURCES if notebooks.translation_file(path).exists()]
-PLAIN = [path.stem for path in NOTEBOOKS]
+PLAIN = ["11_modality_noise"]
 """Notebooks that need not have navigation yet."""
+UNTRANSLATED = {"03", "11", "16", "17"}
+"""Notebooks that need no Chinese edition yet."""
 MOST_LINES, MOST_BYTES = 15, 1_500_000
 SHOWS = re.compile(
     r"^(print|display)\(|^(?!setup|torch\.testing|np\.testing)[A-Za-z_][\w.\[\]]*(\(.*\))?$"
@@ -301,6 +303,11 @@ def test_imports_few_names_of_the_package(path):
         if isinstance(node, ast.Import)
         for alias in node.names
     )
+
+
+def test_every_notebook_has_a_chinese_edition():
+    missing = {path.stem[:2] for path in SOURCES if path not in CHINESE}
+    assert missing <= UNTRANSLATED
 
 
 @pytest.mark.parametrize("path", CHINESE, ids=lambda path: path.stem)

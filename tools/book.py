@@ -33,6 +33,8 @@ OUT = ROOT / "build" / "site"
 PAGES = ["README.md", "CONTRIBUTING.md", "data_samples/README.md"]
 LINKED = ["LICENSE", "figures", "scale"]
 """Files to which pages link; they are offered for download."""
+OTHER = ("toml", "cfg", "json", "safetensors")
+"""Endings of files in notebooks/ that are no pages."""
 CONFIG = {
     "project": "SCALE workbench",
     "extensions": ["myst_nb", "tools.book"],
@@ -59,7 +61,7 @@ CONFIG = {
 HAN = r"\u4e00-\u9fff"
 DOCUMENTS = {
     "Use": "README docs/catalogue docs/importing docs/search docs/slides docs/backbones "
-    "data_samples/README docs/api docs/glossary",
+    "data_samples/README notebooks/models/README docs/api docs/glossary",
     "Results": "docs/findings docs/results docs/studies",
     "Large catalogues": "docs/scaling docs/shards docs/search_scale docs/resume docs/performance "
     "docs/reliability",
@@ -140,7 +142,7 @@ def stage(folder: Path) -> None:
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "docs", folder / "docs")
-    kept = shutil.ignore_patterns("src", ".ipynb_checkpoints", "*.toml", "*.cfg", "*.py")
+    kept = shutil.ignore_patterns("src", ".*", "*.py", *(f"*.{end}" for end in OTHER))
     shutil.copytree(FOLDER, folder / "notebooks", ignore=kept)
     for name in COURSE:
         path = folder / "notebooks" / "zh" / f"{name}.ipynb"
