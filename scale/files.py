@@ -32,7 +32,7 @@ os.umask(_UMASK)
 _HEADERS = threading.Lock()
 
 
-def load_array(source: Path | IO[bytes], mmap_mode: Literal["c"] | None = None) -> np.ndarray:
+def load_array(source: Path | IO[bytes], mmap_mode: Literal["c", "r"] | None = None) -> np.ndarray:
     """Return the array of a .npy file, as np.load without unpickling, from any thread.
 
     Raises ValueError or OSError if it is damaged, or anything else than an array.
@@ -40,7 +40,7 @@ def load_array(source: Path | IO[bytes], mmap_mode: Literal["c"] | None = None) 
     try:
         with _HEADERS:
             found = np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
-    except (TokenError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
+    except (TokenError, SyntaxError, TypeError, MemoryError, OverflowError, EOFError) as error:
         # numpy parses the header as Python, and allocates the size that it claims.
         raise ValueError(f"damaged header: {error}") from error
     if not isinstance(found, np.ndarray):

@@ -154,6 +154,16 @@ def test_devices_and_pipes_are_not_opened(tmp_path):
             scale.open(source)
 
 
+def test_a_tokenizer_of_another_model_is_refused(run_folder, tmp_path):
+    """Its word pieces would index the embedding out of range."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    tokenizer = load_tokenizer(run / "tokenizer")
+    tokenizer.add_tokens(["another"])
+    tokenizer.save_pretrained(run / "tokenizer")
+    with pytest.raises(ValueError, match="word pieces, but the model of"):
+        scale.load(run)
+
+
 def test_nothing_is_unpickled(run_folder, tmp_path, monkeypatch):
     run, mark = tmp_path / "run", tmp_path / "executed"
     shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("figures"))

@@ -116,13 +116,13 @@ class TrainedRun:
                 f"{run.checkpoint(which)}: no such checkpoint (available: {available}); continue "
                 "with scale pretrain --resume"
             )
-        return cls(
-            run,
-            Config.load(run.config),
-            load_tokenizer(run.tokenizer),
-            Normaliser.load(run.normaliser),
-            load_model(chosen),
-        )
+        tokenizer, model = load_tokenizer(run.tokenizer), load_model(chosen)
+        if len(tokenizer) > model.config.vocab_size:
+            raise ValueError(
+                f"{run.tokenizer}: {len(tokenizer):,} word pieces, but the model of {chosen} has "
+                f"{model.config.vocab_size:,}"
+            )
+        return cls(run, Config.load(run.config), tokenizer, Normaliser.load(run.normaliser), model)
 
     def checkpoints(self) -> dict[str, int]:
         """Return checkpoint names for `load(which=...)` and their steps, earliest first.

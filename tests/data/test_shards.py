@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 import weakref
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from scale.data.shards import reader as reader_module
 from scale.data.shards import writer as writer_module
 from scale.data.shards.format import (
     HEADER_BYTES,
+    FileChecksum,
     Layout,
     Manifest,
     ShardsError,
@@ -240,6 +241,18 @@ def test_a_damaged_manifest_is_named(copy):
     for content in ("", "{", "[]", '{"format": 99}', '{"format": 1}'):
         (copy / "manifest.json").write_text(content)
         with pytest.raises(ShardsError, match=r"manifest\.json"):
+            ShardFolder.open(copy)
+
+
+def test_a_forged_array_is_named(copy):
+    """Its checksum fits; numpy parses the header of an array as Python."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for damaged in (b"", b"\x93NUMPY\x01\x00\x04\x00{'a\n"):
+        path = copy / "length_NM.npy"
+        path.write_bytes(damaged)
+        manifest["files"][path.name] = asdict(FileChecksum.of(path))
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ShardsError, match="damaged header"):
             ShardFolder.open(copy)
 
 

@@ -38,6 +38,7 @@ from scale.data.shards.format import (
     tokenizer_fingerprint,
 )
 from scale.data.tokenizer import load_tokenizer
+from scale.files import load_array
 from scale.modalities import DISCRETE, INDEX
 
 OPEN_FILES = 256
@@ -99,9 +100,10 @@ class ShardFolder:
         tokenizer = load_tokenizer(folder / "tokenizer")
         if tokenizer_fingerprint(tokenizer) != manifest.settings.tokenizer:
             raise ShardsError(f"{folder / 'tokenizer'}: not the tokenizer of these shards")
-        arrays = [
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS
-        ]
+        try:
+            arrays = [load_array(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
+        except ValueError as error:
+            raise ShardsError(f"{folder}: {error}. {REPAIR}") from error
         if any(len(values) != manifest.products for values in arrays):
             raise ShardsError(
                 f"{folder}: arrays do not have {manifest.products} products. {REPAIR}"
