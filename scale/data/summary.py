@@ -304,7 +304,8 @@ def _head_lines(summary: CatalogueSummary) -> list[str]:
         f"{key}: {printable(info[key])}" for key in ("language", "licence", "source") if key in info
     ]
     title = f"{printable(name)} ({summary.folder})" if name else summary.folder
-    count = f"{summary.products:,} products" + (f": {splits}" if splits else "")
+    noun = "product" if summary.products == 1 else "products"
+    count = f"{summary.products:,} {noun}" + (f": {splits}" if splits else "")
     return [title, count, *known]
 
 
