@@ -57,7 +57,7 @@ def test_html_option_writes_both_panels_to_one_small_file(
     options = ["--catalogue", str(small_catalogue), "--split", "all", "--html", str(path)]
     assert main(["explore", str(run_folder), *options, "--lang", "zh"]) == 0
     text = path.read_text(encoding="utf-8")
-    assert text.count("<div data-static=") == 2
+    assert text.count('<div data-static="') == 2
     assert '<html lang="zh">' in text
     assert path.stat().st_size < 10 * 2**20
     assert str(path) in capsys.readouterr().out
