@@ -43,6 +43,7 @@ CONFIG = {
     "html_title": "SCALE workbench",
     "html_copy_source": False,
     "html_show_sphinx": False,
+    "html_show_copyright": False,
     # A summary would be fetched, which browsers forbid for files; the search needs no server so.
     "html_show_search_summary": False,
     "html_static_path": ["_static"],
@@ -71,7 +72,7 @@ DOCUMENTS = {
 
 
 CSS = """
-.content { width: 56em; }
+.content { width: 52em; }
 div.cell_output img { max-width: 100%; height: auto; }
 div.math { overflow-x: auto; margin: 1em 0; }
 math { font-size: 1.1em; }
