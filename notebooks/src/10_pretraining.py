@@ -179,7 +179,7 @@ print("equal: five steps by hand and five by the package")
 #
 # The demo's run has logged every tenth of its 450 steps, as one line of JSON each in `metrics.jsonl`.
 
-# %%
+# %% tags=["picture-varies"] varies="speed of the machine"
 metrics = scale.training.read_metrics(run.folder.folder)
 scale.plot.losses(run)
 

@@ -546,10 +546,11 @@ pd.Series({kind: approx(value, 6) for kind, value in worst.items()}, name="large
 # The lines above *are* SCALE. Here they are on one page, with the number of lines of each part.
 
 # %%
-from IPython import get_ipython
+from pathlib import Path
 
-history = get_ipython().user_ns["In"]  # the cells run so far
-cells = [cell for cell in history if cell.startswith("# SCALE · ")]
+source = Path(scale.__file__).parents[1] / "notebooks" / "src" / "17_scale_in_100_lines.py"
+parts = source.read_text(encoding="utf-8").split("# %%\n")  # the cells of this notebook
+cells = [part.split("\n\n# %%")[0] for part in parts if part.startswith("# SCALE · ")]
 page = {cell.split("\n")[0][len("# SCALE · ") :]: cell.split("\n", 1)[1] for cell in cells}
 lines = [line for code in page.values() for line in code.splitlines() if line.strip()]
 print(f"{len(lines)} lines")
