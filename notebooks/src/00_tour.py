@@ -138,7 +138,7 @@ assert recall.low > chance.value
 #
 # ## Beside simple features
 #
-# Chance is a weak opponent. A fair one: **hand-made features** (人工特征), namely words and letters counted, colours and
+# Chance is a weak opponent. A fair one: **hand-made features** (手工特征), namely words and letters counted, colours and
 # edges of pictures, loudness by pitch of sounds, with a linear method that finds what two of them share. No network.
 # Two tasks: find the product's *other modality*, on average over all pairs, and find products of the *same category*.
 

@@ -196,7 +196,7 @@ pd.concat({"table 7": seven.set_index("masked"), "table 8": eight.set_index("enc
 #
 # ## Claim 5 · Incomplete products are worth keeping
 #
-# Table 10: trained on complete products only, or on all, with zeros in place of what is missing (零插补).
+# Table 10: trained on complete products only, or on all, with zero imputation (零插补).
 
 # %%
 ten = scale.plot.paper_table(10)

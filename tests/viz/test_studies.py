@@ -1,7 +1,9 @@
 """Figures of studies: the numbers drawn are those of the summary, and all text is legible."""
 
+import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from scale.studies.retention import damage_retention
 from scale.studies.study import Cell, Record, Study
 from scale.studies.study import Test as Held
 from scale.viz.charts import Block, balanced, total_height
+from scale.viz.illustrations.paper import paper_table
 from scale.viz.studies import (
     CLAIM_ROWS,
     comparison_figures,
@@ -27,6 +30,8 @@ from scale.viz.theme import use_style
 from scale.viz.words import WORDS, label, term
 from tests.viz.conftest import LOOKS
 
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "src" / "17_scale_in_100_lines.py"
+"""Its parts have names in the terms."""
 GRID = {"policy": ("zero", "skip", "learned", "drop"), "rate": (0.0, 0.1, 0.3, 0.5, 0.7)}
 GAP = {"policy": "drop", "rate": 0.7}
 WEIGHTS = {"place": ("loss", "logits"), "weights": ("uniform", "scores", "posterior of the pair")}
@@ -175,7 +180,10 @@ def test_every_word_of_a_study_is_chinese_but_for_names():
     for word in study_words() - names - kinds:
         assert term(word, "zh") != word, word
         assert term(word, "en") == word
-    assert set(WORDS["zh"]["terms"]) <= study_words()
+    code = NOTEBOOK.read_text(encoding="utf-8")
+    parts = set(re.findall(r"^# SCALE · (.+)$", code, re.M))
+    published = set(paper_table(5)["model"])
+    assert set(WORDS["zh"]["terms"]) <= study_words() | parts | published
     assert term("text+audio", "zh") == "文本+音频"
 
 
