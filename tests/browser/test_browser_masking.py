@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from scale.notebook import demo_data, demo_run
+from scale.notebook import masked_data, masked_run
 from scale.studies.masked_probe import mask_groups, probe_masked
 
 
@@ -23,7 +23,7 @@ def test_a_click_hides_a_word_and_shows_the_prediction(open_notebook):
     expect(panel.locator(".xm-guess")).to_have_count(2)
     watched.picture("two-words")
 
-    run, data = demo_run(), demo_data("test")
+    run, data = masked_run(words=True), masked_data("test")
     masked = mask_groups(data, data.ids.index("p0012"), "text", {1, 3})
     others = ("table", "image", "video", "audio")
     asked = probe_masked(run.model, masked, "text", {"all": others, "none": ()})
