@@ -133,10 +133,7 @@ def set_language(app: Sphinx, page: str, template: str, context: dict, doctree: 
 
 
 def stage(folder: Path) -> None:
-    """Copy all sources of pages into a folder, with the front pages and folded solutions.
-
-    A notebook without a translation has a Chinese page that links to the English one.
-    """
+    """Copy all sources of pages into a folder, with the front pages and folded solutions."""
     for name in PAGES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
@@ -145,11 +142,6 @@ def stage(folder: Path) -> None:
     shutil.copytree(ROOT / "docs", folder / "docs")
     kept = shutil.ignore_patterns("src", ".*", "*.py", *(f"*.{end}" for end in OTHER))
     shutil.copytree(FOLDER, folder / "notebooks", ignore=kept)
-    for name in COURSE:
-        path = folder / "notebooks" / "zh" / f"{name}.ipynb"
-        if not path.exists():
-            text = nbformat.v4.new_markdown_cell(f"# {name[:2]}\n\n[English](../{name}.ipynb)")
-            nbformat.write(nbformat.v4.new_notebook(cells=[text]), path)
     for path in (folder / "notebooks").rglob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         fold_solutions(notebook, "答案" if path.parent.name == "zh" else "Solution")
@@ -183,12 +175,11 @@ def front_page(lang: str) -> str:
     """Return the first page of a language: the table of notebooks, and all pages in order."""
     folder = "notebooks" if lang == "en" else "notebooks/zh"
     listed = table(lang).replace("](", f"]({folder}/")
-    names = [f"notebooks/{name}" for name in COURSE if (FOLDER / f"{name}.ipynb").exists()]
     if lang == "zh":
         return f"# SCALE：商品的自监督多模态预训练\n\n[English](index.md)\n\n{listed}\n"
-    chinese = [f"notebooks/zh/{name}" for name in COURSE]
+    english, chinese = ([f"{f}/{name}" for name in COURSE] for f in ("notebooks", "notebooks/zh"))
     trees = {
-        "Notebooks": ["notebooks/README", *names],
+        "Notebooks": ["notebooks/README", *english],
         "中文": ["zh", "notebooks/zh/README", *chinese],
         **{heading: pages.split() for heading, pages in DOCUMENTS.items()},
     }

@@ -15,7 +15,7 @@ import argparse
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,9 +178,7 @@ STAGES = (
 """The second and the third stage."""
 
 
-def train_stage(
-    run: TrainedRun, train: ProductDataset, stage: Stage, report: Callable[[int], None] = int
-) -> None:
+def train_stage(run: TrainedRun, train: ProductDataset, stage: Stage) -> None:
     """Train a model in place, mostly on hidden attribute words and values.
 
     Random masking hides a colour in 4 of 100 cases. Hiding whole words and values that matter is
@@ -195,7 +193,7 @@ def train_stage(
     }
     rows_of["values"] = [k for k, p in enumerate(train.products) if p.table]
     rows_of["all"] = list(range(len(train)))
-    for step in range(stage.steps):
+    for step in tqdm(range(stage.steps), desc="words and values"):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, stage.schedule, stage.rate, 0.05)
         kind = stage.cycle[step % len(stage.cycle)]
@@ -216,7 +214,6 @@ def train_stage(
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        report(step + 1)
     model.eval()
 
 
@@ -242,7 +239,7 @@ def ship(run: TrainedRun, out: Path, facts: dict) -> None:
 
 
 def main() -> None:
-    """Render, train in two stages, ship."""
+    """Render, train in three stages, write both models."""
     parser = argparse.ArgumentParser(prog="python -m tools.masked_model", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the shipped model")
     parser.add_argument("--work", type=Path, default=Path("build/masked_model"))

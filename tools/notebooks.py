@@ -291,9 +291,8 @@ def table(lang: str) -> str:
     """Return the table of all notebooks for the README of an edition."""
     lines = [WORDS[lang]["table"], "|---|---|---|"]
     for name, entry in COURSE.items():
-        if (SOURCES / f"{name}.py").exists():
-            cells = [link(name, lang), entry["question"][lang], entry["content"][lang]]
-            lines.append(f"| {' | '.join(cells)} |")
+        cells = [link(name, lang), entry["question"][lang], entry["content"][lang]]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -308,14 +307,13 @@ def sync(starts: list[str]) -> int:
         path.write_text(TABLE.sub(rf"\1{table(lang)}\n\2", text), encoding="utf-8")
     failed = 0
     for lang in READMES:
-        for path in sources(starts, lang):
+        for path in sources(starts):
             made = edition(lang) / f"{path.stem}.ipynb"
-            if made.exists():
-                try:
-                    sync_texts(build(path, lang), made)
-                except ValueError as error:
-                    failed += 1
-                    print(f"{made.relative_to(FOLDER)}: {error}", file=sys.stderr)
+            try:
+                sync_texts(build(path, lang), made)
+            except (OSError, ValueError) as error:
+                failed += 1
+                print(f"{made.relative_to(FOLDER)}: {error}", file=sys.stderr)
     return failed
 
 
@@ -369,17 +367,10 @@ def smaller(encoded: str) -> str:
         return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def sources(starts: list[str], lang: str = "en") -> list[Path]:
-    """Return the sources whose names begin with one of `starts`.
-
-    Without `starts`: all; in Chinese, all that have a translation.
-    """
-    return [
-        path
-        for path in sorted(SOURCES.glob("*.py"))
-        if (path.name.startswith(tuple(starts)) if starts else True)
-        and (lang == "en" or starts or translation_file(path).exists())
-    ]
+def sources(starts: list[str]) -> list[Path]:
+    """Return the sources whose names begin with one of `starts`; without `starts`, all."""
+    found = sorted(SOURCES.glob("*.py"))
+    return [path for path in found if not starts or path.name.startswith(tuple(starts))]
 
 
 def edition(lang: str) -> Path:
@@ -390,7 +381,7 @@ def edition(lang: str) -> Path:
 def run(starts: list[str], lang: str = "en") -> int:
     """Execute the notebooks whose names begin with one of `starts`; return the failures."""
     failed = 0
-    for path in tqdm(sources(starts, lang), unit="notebook"):
+    for path in tqdm(sources(starts), unit="notebook"):
         started = time.perf_counter()
         try:
             notebook = execute(build(path, lang), edition(lang), lang)

@@ -68,12 +68,13 @@ class Explore:
     def write(self, path: Path) -> None:
         """Write scores and map as a self-contained HTML file and print its name and size."""
         from scale.explore import ExplorerSource, static
+        from scale.explore.static_panel import write_panels
 
         split = None if self.split == "all" else self.split
         source = ExplorerSource.open(self.run_folder, self.catalogue, split)
         scores = static.static_scores(source, 20, self.lang)
         panels = [scores, static.static_map(source, self.lang)]
-        static.write_page(path, panels, f"SCALE · {self.run_folder.resolve().name}", self.lang)
+        write_panels(path, panels, f"SCALE · {self.run_folder.resolve().name}", self.lang)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MB")
 
     def options(self, page: Path) -> list[str]:

@@ -302,8 +302,9 @@ def subset_retrievals(
     ks: Sequence[int] = KS,
     embed: Callable[[tuple[str, ...]], tuple[Singles, Bools]] | None = None,
     items: ProductArrays | None = None,
+    subsets: Sequence[tuple[str, ...]] = SUBSETS,
 ) -> dict[str, Retrieval]:
-    """Score category retrieval for all 31 query subsets, by name of the subset.
+    """Score category retrieval for all 31 query subsets, or some of them, by name of the subset.
 
     Args:
         gallery: `same`: gallery items are represented by the query's subset; `full`: by all
@@ -318,7 +319,7 @@ def subset_retrievals(
     items = products if items is None else items
     emb_GD, valid_G = embed_items(MODALITIES)
     result = {}
-    for subset in SUBSETS:
+    for subset in subsets:
         emb_ND, valid_N = embed(subset)
         if gallery == "same":
             emb_GD, valid_G = (emb_ND, valid_N) if items is products else embed_items(subset)

@@ -18,7 +18,7 @@ from scale.data.catalogue import Catalogue, with_splits
 from scale.data.lists import product_of, read_id_list
 from scale.evaluation.embed import Features
 from scale.evaluation.report import DEFINITIONS, list_retrieval_results, plain, provenance
-from scale.evaluation.retrieval import ProductArrays, Retrieval, category_retrieval
+from scale.evaluation.retrieval import ProductArrays, Retrieval, subset_retrievals
 from scale.inference.evaluate import product_arrays
 from scale.modalities import MODALITIES, SUBSETS, subset_name
 from scale.training.run import TrainedRun
@@ -90,8 +90,7 @@ def evaluate_lists(
     for stage, model in (("untrained", run.untrained()), ("trained", run.model)):
         arrays = product_arrays(model, data, device, features=features, subsets=subsets)
         asked, items = (_select(arrays, rows[n], labels[n]) for n in ("queries", "gallery"))
-        is_first = stage == "untrained"
-        for kind, table in _retrievals(asked, items, subsets, estimate=is_first).items():
+        for kind, table in _retrievals(asked, items, subsets, stage == "untrained").items():
             tables[kind][stage] = table
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     facts = provenance(run.config.train.seed, started, name)
@@ -150,44 +149,25 @@ def _check_training(
 
 
 def _retrievals(
-    queries: ProductArrays,
-    items: ProductArrays,
-    subsets: Sequence[tuple[str, ...]],
-    estimate: bool,
+    queries: ProductArrays, items: ProductArrays, subsets: Sequence[tuple[str, ...]], warn: bool
 ) -> dict[str, dict[str, Retrieval]]:
-    """Return `evaluation.retrieval.subset_retrievals` of some subsets, for both galleries.
+    """Return `subset_retrievals` for both galleries; all modalities are ranked once for both.
 
-    estimate: log the expected time of two models, extrapolated from the first ranking, if it is
-        long.
+    warn: log the expected duration for two models, extrapolated from the first ranking.
     """
-    found: dict[str, dict[str, Retrieval]] = {"same": {}, "full": {}}
-    whole_GD, valid_G = items.embedding(MODALITIES)
-    full = whole_GD, np.flatnonzero(valid_G)
-    for subset in subsets:
-        emb_ND, valid_N = queries.embedding(subset)
-        rows_Q, name = np.flatnonzero(valid_N), subset_name(subset)
-        for kind, table in found.items():
-            if kind == "full" and subset == MODALITIES:
-                table[name] = found["same"][name]
-                continue
-            alone_GD, alone_G = items.embedding(subset)
-            emb_GD, rows_G = full if kind == "full" else (alone_GD, np.flatnonzero(alone_G))
-            started = time.perf_counter()
-            ranked = category_retrieval(
-                emb_ND[rows_Q], emb_GD[rows_G],
-                [queries.labels[i] for i in rows_Q], [items.labels[i] for i in rows_G],
-                [queries.ids[i] for i in rows_Q], [items.ids[i] for i in rows_G],
-            )  # fmt: skip
-            pairs = len(rows_Q) * len(rows_G)
-            if estimate and pairs:
-                part = pairs / (len(queries.ids) * len(items.ids))
-                rankings = 2 * (2 * len(subsets) - 1)
-                seconds = rankings * (time.perf_counter() - started) / part
-                _log_duration(seconds, rankings, len(queries.ids), len(items.ids))
-                estimate = False
-            counts = ranked.counts | {"lacking": int((~valid_N).sum())}
-            table[name] = replace(ranked, rows_Q=rows_Q[ranked.rows_Q], counts=counts)
-    return found
+    started = time.perf_counter()
+    whole = subset_retrievals(queries, "same", items=items, subsets=(MODALITIES,))
+    if warn:
+        rankings = 2 * (2 * len(subsets) - 1)
+        seconds = rankings * (time.perf_counter() - started)
+        _log_duration(seconds, rankings, len(queries.ids), len(items.ids))
+    parts = [subset for subset in subsets if subset != MODALITIES]
+    same, full = (
+        whole | subset_retrievals(queries, gallery, items=items, subsets=parts)
+        for gallery in ("same", "full")
+    )
+    names = [subset_name(subset) for subset in subsets]
+    return {k: {name: t[name] for name in names} for k, t in (("same", same), ("full", full))}
 
 
 def _log_duration(seconds: float, rankings: int, queries: int, items: int) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from scale.explore import ExplorerSource, static
+from scale.explore import ExplorerSource, static, static_panel
 from scale.explore.scores import STRENGTHS
 from scale.modalities import MODALITIES
 from scale.notebook import demo_data, demo_run
@@ -26,7 +26,7 @@ def address(source, tmp_path_factory):
     chart = static.static_map(source, product=PRODUCT, projection="pca")
     chart.data["points"][0]["title"] = scores.data["products"][0]["title"] = ATTACK
     path = tmp_path_factory.mktemp("static") / "panels.html"
-    static.write_page(path, [scores, chart], "panels", "en")
+    static_panel.write_panels(path, [scores, chart], "panels", "en")
     return path.as_uri()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scale.explore import static
+from scale.explore import static, static_panel
 from scale.explore.projections import MapView, Projections
 from scale.modalities import INDEX, MODALITIES
 from scale.studies.single_product import (
@@ -126,7 +126,7 @@ def test_texts_of_the_catalogue_cannot_run(source, scores):
     for tag in ("<script>", "</script>", "<img"):
         assert html.count(tag) == 1
     assert 'alt="&quot; onload=&quot;"' in html
-    assert json.loads(static._script({"title": ATTACK})) == {"title": ATTACK}
+    assert json.loads(static_panel._script({"title": ATTACK})) == {"title": ATTACK}
 
 
 def test_html_is_one_picture_and_one_script_without_addresses(scores):
@@ -145,13 +145,13 @@ def test_the_same_results_give_the_same_html(source, scores):
 
 def test_page_of_both_panels(source, scores, tmp_path):
     path = tmp_path / "panels.html"
-    static.write_page(path, [scores, static.static_map(source, "zh")], "a < b", "zh")
+    static_panel.write_panels(path, [scores, static.static_map(source, "zh")], "a < b", "zh")
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "<title>a &lt; b</title>" in text
     assert len(set(re.findall(r'data-static="(\w+)"', text))) == 2
     with pytest.raises(ValueError, match="html"):
-        static.write_page(tmp_path / "panels.txt", [scores], "a", "en")
+        static_panel.write_panels(tmp_path / "panels.txt", [scores], "a", "en")
 
 
 def test_unsuitable_choices_are_refused(source):
