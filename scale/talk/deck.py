@@ -43,6 +43,7 @@ from scale.talk.page import (
 )
 from scale.talk.plan import OwnSlide, Plan
 from scale.talk.table import cell_height
+from scale.viz.registry import Sources
 
 log = logging.getLogger(__name__)
 TEXT_PLACES = {"Title": FIRST, "Section": FIRST, "Content": FIRST}
@@ -62,11 +63,12 @@ class DeckResult:
 def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
     """Draw the slides of a plan; slides without their material are left out, with the reason.
 
-    Raises ValueError if the run or the catalogue cannot be opened, if text does not fit its box, or
-    if no slide is left.
+    Raises ValueError if the run or the catalogue cannot be opened, if the run was trained on
+    another catalogue, if text does not fit its box, or if no slide is left.
     """
     deck, left_out = Presentation(str(TEMPLATE)), {}
     common = _common(material)
+    _require_same_catalogue(material.sources)
     footer = words("title", material.lang)["footer"].format(**common, day=day.isoformat())
     for slide in tqdm(plan, desc="slides", unit="slide"):
         try:
@@ -85,6 +87,19 @@ def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
     wrong = problems(deck)
     require(not wrong, "; ".join(wrong))
     return DeckResult(deck, count, left_out)
+
+
+def _require_same_catalogue(sources: Sources) -> None:
+    """Raise ValueError if the deck would mix results of one catalogue with products of another."""
+    run, catalogue = sources.run_folder, sources.catalogue_folder
+    require(
+        sources.same_catalogue is not False,
+        f"{run} was not trained on {catalogue} (fingerprint in {run / 'data.json'}): the deck "
+        "would mix two catalogues; give the catalogue of its training by --catalogue, or a run "
+        "trained on this one by --run",
+    )
+    if sources.same_catalogue is None:
+        log.warning("%s: cannot check that it was trained on %s", run, catalogue)
 
 
 def _common(material: Material) -> dict[str, Any]:

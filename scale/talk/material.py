@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from typing import Any, Protocol
 
 from scale.config import require
+from scale.data.catalogue import with_splits
 from scale.evaluation.bootstrap import Estimate
 from scale.studies.statistics import Outcome, Summary, summarise
 from scale.talk.page import COLONS, Layout, Page, Picture
@@ -58,14 +59,23 @@ class Material:
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """Content of results.json. Raises Unavailable if the run has none."""
-        path = self.sources.run_folder / "results.json"
+        """Content of results.json.
+
+        Raises Unavailable if there is none, or if it is of other products. The file names no
+        catalogue; the number of products of its split must be that of this catalogue.
+        """
+        path, catalogue = self.sources.run_folder / "results.json", self.sources.catalogue_folder
+        again = f"scale evaluate {self.sources.run_folder} --catalogue {catalogue}"
         if not path.is_file():
+            raise Unavailable(f"no {path}: {again}")
+        results = json.loads(path.read_text(encoding="utf-8"))
+        count = len(with_splits(self.sources.catalogue).split(results["split"]))
+        if results["products"] != count:
             raise Unavailable(
-                f"no {path}: scale evaluate {self.sources.run_folder} --catalogue "
-                f"{self.sources.catalogue_folder}"
+                f"{path} is of {results['products']} products, the {results['split']} split of "
+                f"{catalogue} has {count}: {again}"
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        return results
 
     def study(self, name: str) -> Summary:
         """Return a study on this catalogue. Raises Unavailable if it has no finished runs."""

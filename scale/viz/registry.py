@@ -12,6 +12,7 @@ figures is drawn. A new figure takes a decorated function, a line in FIGURES and
 """
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -232,7 +233,8 @@ class Sources:
     @property
     def train(self) -> "ProductDataset":
         """The training split, tokenized for the run's model."""
-        return self.run.dataset(self.catalogue, "train")
+        self.used |= {"run", "catalogue"}
+        return self._train
 
     @property
     def test(self) -> "ProductDataset":
@@ -242,6 +244,23 @@ class Sources:
         """
         self.used |= {"run", "catalogue"}
         return self._test
+
+    @cached_property
+    def same_catalogue(self) -> bool | None:
+        """Whether the run was trained on the catalogue, by the fingerprint in its data.json.
+
+        None: the run was written by an earlier version, whose fingerprints ignore contents. Raises
+        ValueError if run or catalogue cannot be opened.
+        """
+        folder = self._run.folder
+        if not folder.data.is_file():
+            return None
+        facts = json.loads(folder.data.read_text(encoding="utf-8"))
+        if facts.get("products") != len(self._catalogue):
+            return False
+        if "splits" not in facts:
+            return None
+        return self._data.fingerprint == facts["fingerprint"]
 
     def finished(self, name: str) -> tuple["Study", list["Record"]]:
         """Return a study and its finished runs on the catalogue (which need not exist).
@@ -291,8 +310,18 @@ class Sources:
         return Catalogue.open(self.catalogue_folder)
 
     @cached_property
+    def _data(self) -> "ProductDataset":
+        from scale.data.catalogue import with_splits
+
+        return self._run.dataset(with_splits(self._catalogue))
+
+    @cached_property
+    def _train(self) -> "ProductDataset":
+        return self._data.subset(self._data.rows_of("train"))
+
+    @cached_property
     def _test(self) -> "ProductDataset":
-        data = self._run.dataset(self._catalogue, "test")
+        data = self._data.subset(self._data.rows_of("test"))
         require(len(data) > 0, f"{self.catalogue_folder}: no product in the test split")
         return data
 

@@ -5,16 +5,18 @@ Beside `<name>_<lang>.svg`, `.png` and `.pdf` lies `<name>_<lang>.json`:
     name, lang, style, title, caption
     command    draws the figure again from the same working folder
     run, catalogue, studies    names of the folders it was drawn from; null if not used
+    same_catalogue    whether the run was trained on this catalogue; null if unknown or not used
     commit, dirty    of the package's checkout, and whether tracked files differed from it; or null
     date, seed, versions
     files    names of the image files
 
-The index page and the slides read these files. Paths outside the working folder are reduced to
-their last component.
+The index page and the slides read these files. In the command, folders are relative to the working
+folder, or as given if they lie outside it.
 """
 
 import json
 import logging
+import shlex
 import time
 import warnings
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ from scale.viz.products import product_card
 from scale.viz.registry import CORE, FIGURES, Sources, draw, most_complete
 from scale.viz.retrieval import direction_matrix, draw_sheet, retrieval_bars
 from scale.viz.scores import draw_scores, draw_scores_over_time
-from scale.viz.theme import Style, lacking_characters, save_figure, use_style
+from scale.viz.theme import NEGATIVE, Style, lacking_characters, save_figure, use_style
 from scale.viz.training import loss_curves
 from scale.viz.words import LANG, Language, caption, label
 
@@ -76,6 +78,7 @@ def write_pictures(
             stem = out / f"{name}_{lang}"
             try:
                 figure = draw(name, sources, lang)
+                _mark_other_catalogue(figure, sources, lang)
                 written.paths += save_figure(figure, stem, FORMATS)
             # An error in one figure must not stop the others.
             except Exception as error:
@@ -89,6 +92,31 @@ def write_pictures(
     if written.paths:
         written.paths.append(write_index(out, tuple(dict.fromkeys((*CORE, *FIGURES))), lang))
     return written
+
+
+def _same_catalogue(sources: Sources) -> bool | None:
+    """Whether the run of a figure was trained on the catalogue; None if unknown or without run."""
+    try:
+        return sources.same_catalogue if "run" in sources.used else None
+    except ValueError:
+        # Figures of the run alone need no catalogue.
+        return None
+
+
+def _other_catalogue(sources: Sources, lang: Language) -> str:
+    """Return the sentence for a figure of a run that was trained on another catalogue, or ""."""
+    if _same_catalogue(sources) is not False:
+        return ""
+    run, catalogue = (p.resolve().name for p in (sources.run_folder, sources.catalogue_folder))
+    return label("fig_other_catalogue", lang, run=run, catalogue=catalogue)
+
+
+def _mark_other_catalogue(figure: Figure, sources: Sources, lang: Language) -> None:
+    """Write that sentence at the bottom of the figure, so that it goes where the figure goes."""
+    if text := _other_catalogue(sources, lang):
+        style = {"ha": "center", "va": "bottom", "fontsize": "x-small", "color": NEGATIVE}
+        background = {"facecolor": figure.get_facecolor(), "edgecolor": "none", "pad": 1}
+        figure.text(0.5, 0.002, text, bbox=background, **style)
 
 
 def failures(failed: dict[str, str]) -> str:
@@ -125,9 +153,10 @@ def _record(
         "lang": lang,
         "style": style,
         "title": words.title,
-        "caption": words.text,
+        "caption": " ".join(filter(None, (words.text, _other_catalogue(sources, lang)))),
         "command": " ".join(command),
         **{key: shown[key].resolve().name if key in shown else None for key in folders},
+        "same_catalogue": _same_catalogue(sources),
         **{key: origin[key] for key in ("commit", "dirty")},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": sources.seed,
@@ -137,10 +166,10 @@ def _record(
 
 
 def _typed(path: Path) -> str:
-    """Return a folder relative to the working folder."""
+    """Return a folder relative to the working folder, as given if it lies outside, quoted."""
     resolved = path.resolve()
     inside = resolved.is_relative_to(Path.cwd())
-    return str(resolved.relative_to(Path.cwd())) if inside else resolved.name
+    return shlex.quote(str(resolved.relative_to(Path.cwd()) if inside else path))
 
 
 def _json(record: dict[str, Any]) -> str:

@@ -103,8 +103,10 @@ def test_a_caption_says_where_its_picture_comes_from(sources, tmp_path, run_fold
     assert scores["title"] == caption("scores", "en").title
     assert (scores["lang"], scores["style"], scores["seed"]) == ("en", "dark", 0)
     assert (scores["run"], scores["catalogue"]) == (run_folder.name, sources.catalogue_folder.name)
-    assert f"scale figures scores --run {run_folder.name} --catalogue" in scores["command"]
-    assert str(tmp_path) not in json.dumps(scores)
+    # Outside the working folder, so as given: the command can be run.
+    assert f"scale figures scores --run {run_folder} --catalogue" in scores["command"]
+    assert scores["same_catalogue"] is True
+    assert idea["same_catalogue"] is None
     assert scores["versions"]["matplotlib"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", scores["date"])
     assert all((tmp_path / name).is_file() for name in scores["files"])

@@ -20,6 +20,7 @@ from scale.talk.deck import problems
 from scale.talk.plan import SLIDES, read_plan, standard_plan
 from scale.training.run import TrainedRun
 from scale.viz import registry
+from scale.viz.writing import write_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -239,6 +240,47 @@ def test_own_slides_come_last_without_a_list(tmp_path):
         *(s.key for s in standard_plan()),
         "x",
     ]
+
+
+@pytest.fixture(scope="module")
+def other_catalogue(small_catalogue, tmp_path_factory):
+    """The small catalogue without one product's sound: as many products, other contents."""
+    folder = tmp_path_factory.mktemp("other") / small_catalogue.name
+    shutil.copytree(small_catalogue, folder)
+    lines = [json.loads(line) for line in (folder / "products.jsonl").read_text().splitlines()]
+    next(line for line in lines if line.get("audio"))["audio"] = None
+    (folder / "products.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def test_a_catalogue_other_than_the_runs_is_refused(make, measured, other_catalogue, tmp_path,
+                                                    capsys):  # fmt: skip
+    out = tmp_path / "d.pptx"
+    assert make("--catalogue", other_catalogue, "--out", out) == 2
+    assert f"was not trained on {other_catalogue}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_figure_of_a_run_of_another_catalogue_carries_the_fact(
+    measured, small_catalogue, other_catalogue, tmp_path
+):
+    for catalogue, same in ((small_catalogue, True), (other_catalogue, False)):
+        sources = registry.Sources(measured, catalogue, tmp_path)
+        out = tmp_path / str(same)
+        write_pictures(("retrieval_by_subset",), sources, out)
+        record = json.loads((out / "retrieval_by_subset_en.json").read_text())
+        assert record["same_catalogue"] is same
+        assert ("another catalogue" in record["caption"]) == (not same)
+
+
+def test_results_of_other_products_are_not_shown(make, measured, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(measured, run)
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(results | {"products": results["products"] + 1}))
+    (tmp_path / "talk.toml").write_text('slides = ["title", "retrieval"]')
+    assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx", run=run) == 0
+    assert "left out: retrieval: " in capsys.readouterr().out
 
 
 def test_bad_input_is_an_error(make, tmp_path, capsys):
