@@ -27,6 +27,7 @@ from scale.data.batch import Tokens
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
 from scale.data.product import Product
+from scale.data.text_loss import choose_lengths
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import Embeddings, embed_dataset, subset_embedding, unit
 from scale.evaluation.report import provenance, write_json
@@ -224,13 +225,19 @@ def main() -> None:
         kept = [p for p in catalogue.products if p.split != "test"]
         base = configure("pretrained", {"device": "cpu"})
         tokenizer = train_tokenizer(kept, base.features.vocab_size)
+        base = choose_lengths(base, kept, tokenizer)
+        lengths = {name: getattr(base.features, name) for name in ("text_length", "table_length")}
         viewed = kept if "several views" not in arguments.variants else with_views(kept)
         data = build_dataset(Catalogue(catalogue.folder, tuple(viewed)), base, tokenizer, None)
-        fold_N = content_folds(data.content_id_NM, FOLDS, seed=0)
+        own = data.subset(np.arange(len(kept)))
+        fold_of = dict(zip(own.ids, content_folds(own.content_id_NM, FOLDS, seed=0), strict=True))
+        # A second view is another content, and belongs to the fold of its product.
+        fold_N = np.array([fold_of[id.removesuffix(VIEW)] for id in data.ids])
         for name in tqdm(arguments.variants, desc=folder.name):
             found: dict[str, list[list[float]]] = {}
             for fold in range(FOLDS):
                 config = configure("pretrained", VARIANTS[name] | {"seed": fold, "device": "cpu"})
+                config = config.with_features(**lengths)
                 config = fit_sizes(config, data)
                 for part, values in measure(name, data, config, fold, fold_N).items():
                     found.setdefault(name + part, []).append(values)

@@ -2,8 +2,12 @@
 
     python benchmarks/seeds.py data_samples --seeds 5 --out runs/seeds-samples
     python benchmarks/seeds.py data_samples --preset pretrained --baselines --out runs/seeds-public
+    python benchmarks/seeds.py data_samples --preset pretrained --baselines --seeds 10 \
+        --splits new --out runs/splits-public
 
 Each seed is a separate run (order, masks and weights differ; the split is the catalogue's).
+`--splits new` also draws a split for each seed, 70/10/20 with products of equal contents together;
+`--splits development` draws them from the products outside the catalogue's test split, for choices.
 Finished runs are kept, so the command can be interrupted and repeated. Writes summary.json and
 summary.md.
 """
@@ -15,23 +19,42 @@ from pathlib import Path
 
 import numpy as np
 
-from scale.config import PRESETS
-from scale.data.catalogue import Catalogue
+from scale.config import PRESETS, Config, configure
+from scale.data.catalogue import Catalogue, with_splits
+from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.report import MEAN, write_json
 from scale.inference.evaluate import evaluate_run
 from scale.modalities import MODALITIES, subset_name
 from scale.studies.statistics import seed_interval
+from scale.training.cross_fit import content_folds
 from scale.training.pretrain import pretrain
+from scale.training.run import build_dataset
 
 ALL = subset_name(MODALITIES)
 
 
-def measure(catalogue: Catalogue, out: Path, seed: int, preset: str, baselines: bool) -> dict:
+def draw_split(catalogue: Catalogue, config: Config, seed: int) -> Catalogue:
+    """Return the catalogue with a random split: of ten folds seven train, one val, two test."""
+    tokenizer = train_tokenizer(catalogue.products, config.features.vocab_size)
+    # The contents of products do not depend on the lengths, which may be `auto`.
+    config = config.with_features(text_length=48, table_length=128)
+    data = build_dataset(catalogue, config, tokenizer, None)
+    name_F = ("train",) * 7 + ("val",) + ("test",) * 2
+    fold_N = content_folds(data.content_id_NM, len(name_F), seed)
+    splits = [name_F[fold] for fold in fold_N]
+    products = [replace(p, split=s) for p, s in zip(catalogue.products, splits, strict=True)]
+    return replace(catalogue, products=tuple(products))
+
+
+def measure(
+    catalogue: Catalogue, out: Path, seed: int, config: Config, splits: str, baselines: bool
+) -> dict:
     """Return results.json of one seed; train and evaluate if it does not exist."""
     path = out / str(seed) / "results.json"
     if not path.is_file():
-        config = PRESETS[preset]()
         config = replace(config, train=replace(config.train, seed=seed))
+        if splits != "given":
+            catalogue = draw_split(catalogue, config, seed)
         run = pretrain(config, catalogue, path.parent, resume=True, progress=False)
         options = {"tune": False, "baselines": baselines, "progress": False}
         write_json(path, evaluate_run(run, catalogue, seed=seed, **options))
@@ -91,11 +114,20 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--splits", choices=("given", "new", "development"), default="given")
+    parser.add_argument(
+        "--changes", default="{}", help="of the preset, as JSON, e.g. '{\"steps\": 400}'"
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     catalogue = Catalogue.open(arguments.catalogue)
+    if arguments.splits == "development":
+        products = [p for p in with_splits(catalogue).products if p.split != "test"]
+        catalogue = replace(catalogue, products=tuple(products))
+    config = configure(arguments.preset, json.loads(arguments.changes))
+    splits, baselines = arguments.splits, arguments.baselines
     found = [
-        measure(catalogue, arguments.out, seed, arguments.preset, arguments.baselines)
+        measure(catalogue, arguments.out, seed, config, splits, baselines)
         for seed in range(arguments.first, arguments.first + arguments.seeds)
     ]
     summary = summarise([rows(results) for results in found])

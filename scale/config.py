@@ -740,8 +740,8 @@ def pretrained() -> Config:
     """
     return Config(
         features=FeatureConfig(
-            text_length=48,
-            table_length=128,
+            text_length="auto",
+            table_length="auto",
             text_features="minilm",
             table_features="minilm",
             image_features="efficientnet-lite0",

@@ -28,6 +28,7 @@ from scale.config import PRESETS, Config
 from scale.data.batch import ProductBatch
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
+from scale.data.text_loss import choose_lengths
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import embed_dataset, subset_embedding
 from scale.evaluation.imputation import imputed_retrievals
@@ -250,6 +251,7 @@ def load_study_data(folder: Path, preset: str, held_out: str = "test") -> StudyD
     catalogue, config = with_splits(Catalogue.open(folder)), PRESETS[preset]()
     tokenizer = train_tokenizer(catalogue.split("train").products, config.features.vocab_size)
     config = fit_vocabulary(config, tokenizer)
+    config = choose_lengths(config, catalogue.split("train").products, tokenizer)
     data = build_dataset(catalogue, config, tokenizer, None)
     config = fit_sizes(config, data)
     split_N = np.array([p.split for p in data.products])
