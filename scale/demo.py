@@ -19,6 +19,7 @@ import scale
 from scale.config import Config, pretrained, tiny
 from scale.data.catalogue import Catalogue, with_splits
 from scale.data.dataset import ProductDataset
+from scale.data.text_loss import choose_lengths
 from scale.evaluation.report import write_csv, write_json
 from scale.files import hash_code, write_whole
 from scale.inference.evaluate import evaluate_run, headline
@@ -143,7 +144,9 @@ def _train_stage(
 def _train(catalogue: Catalogue, out: Path, config: Config, progress: bool) -> None:
     if config.features.backbone("image"):
         # Public models need all cores; their features are cached.
-        ProductDataset.build(with_splits(catalogue), config.features, None)
+        products = with_splits(catalogue)
+        sized = choose_lengths(config, products.split("train").products, None)
+        ProductDataset.build(products, sized.features, None)
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:

@@ -128,15 +128,17 @@ def overfit_one_batch(
     import torch
 
     from scale.data.catalogue import Catalogue, with_splits
+    from scale.data.text_loss import choose_lengths
     from scale.data.tokenizer import train_tokenizer
     from scale.losses.masking import WordPieces, mask_batch
     from scale.losses.total import scale_loss
     from scale.training.run import build_dataset, fit_vocabulary, seeded_model
 
-    catalogue = with_splits(Catalogue.open(folder))
-    tokenizer = train_tokenizer(catalogue.split("train").products, config.features.vocab_size)
+    train = with_splits(Catalogue.open(folder)).split("train")
+    tokenizer = train_tokenizer(train.products, config.features.vocab_size)
     config = fit_vocabulary(config, tokenizer)
-    data = build_dataset(catalogue.split("train"), config, tokenizer, None, cache=cache)
+    config = choose_lengths(config, train.products, tokenizer)
+    data = build_dataset(train, config, tokenizer, None, cache=cache)
     complete = torch.from_numpy(data.present_NM).sum(1).argsort(descending=True, stable=True)
     batch = data.collate(complete[:16])
     loss_config = replace(config.loss, weight_on="none")
