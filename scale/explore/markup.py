@@ -7,6 +7,7 @@ bands.
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from functools import cache
 from html import escape
 from io import BytesIO
 
@@ -20,13 +21,17 @@ from scipy.io import wavfile
 
 from scale.data.product import Product
 from scale.modalities import MODALITIES
-from scale.viz.theme import MODALITY_COLOURS, text_on
+from scale.viz.theme import MODALITY_COLOURS, diverging, text_on, use_style
 from scale.viz.words import Language, label
 
 THUMBNAIL = 96
 """Size of a small picture in pixels."""
 FRAME_MILLISECONDS = 250
 """Duration of a video frame: slow enough to see the order."""
+CHANGED = 0.005
+"""Least change of a cell that is shown: half of the last digit."""
+STRONG = 0.3
+"""Change with the strongest colour."""
 DPI = 100
 """Resolution of figures."""
 
@@ -49,6 +54,12 @@ def error_html(message: str) -> str:
 def number(value: float, digits: int = 2) -> str:
     """Return a number with a typographic minus sign, and none before zero; a dash if not finite."""
     return f"{value:z.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return `number` with a plus sign before positive values."""
+    shown = number(value, digits)
+    return shown if shown[0] in "−–" else f"+{shown}"
 
 
 def listed(names: Iterable[str], lang: Language) -> str:
@@ -88,32 +99,59 @@ def heat_table(
     norm: Normalize,
     lang: Language,
     weights: bool = False,
+    before_MM: np.ndarray | None = None,
+    keys: str = "",
 ) -> str:
     """Return a 5 x 5 matrix as a table of coloured numbers; missing modalities are hatched.
 
-    weights: frame the cells that weight a loss: diagonal and upper triangle.
+    Args:
+        weights: frame the cells that weight a loss: diagonal and upper triangle.
+        before_MM: previous values. Cells that differ from them by 0.005 or more also show the
+            change, on a colour of its own: orange for less, blue for more.
+        keys: make the cells focusable and pickable, with these letters and `-i-j` as keys; cells
+            with the same `data-link` are highlighted together.
     """
     shades_MM4 = colours(norm(np.nan_to_num(np.asarray(values_MM, float))))
 
     def cell(i: int, j: int) -> str:
+        place = f'data-key="{keys}-{i}-{j}" data-link="{i}-{j}" role="gridcell" ' if keys else ""
+        names = ", ".join(label(MODALITIES[m], lang) for m in (i, j))
         if not (present_M[i] and present_M[j]):
-            return '<td class="absent"></td>'
+            name = f'aria-label="{names}: {label("absent", lang)}" ' if keys else ""
+            return f'<td {place}{name}class="absent"></td>'
         colour = to_hex(shades_MM4[i, j])
         look, kind = f"background:{colour};color:{text_on(colour)}", ""
         if weights and i <= j:
             kind = ' class="weight"'
             look += f";--frame:{MODALITY_COLOURS[MODALITIES[i]]}" if i == j else ""
-        return f'<td{kind} style="{look}">{number(values_MM[i, j])}</td>'
+        shown = number(values_MM[i, j])
+        change, spoken = "", shown
+        if before_MM is not None and abs(values_MM[i, j] - before_MM[i, j]) >= CHANGED:
+            delta = values_MM[i, j] - before_MM[i, j]
+            spoken = f"{shown} ({signed(delta)})"
+            colour = to_hex(change_colours()(0.5 + delta / (2 * STRONG)))
+            change = f' data-change="{signed(delta)}"'
+            look += f";--change:{colour};--change-ink:{text_on(colour)}"
+        name = f' aria-label="{names}: {spoken}"' if keys else ""
+        return f'<td {place}{kind}{name}{change} style="{look}">{shown}</td>'
 
     names = [f"<th>{modality_name(m, lang)}</th>" for m in MODALITIES]
     rows = [
         f"<tr>{name}{''.join(cell(i, j) for j in range(len(names)))}</tr>"
         for i, name in enumerate(names)
     ]
+    grid = f' role="grid" aria-label="{title}" data-group data-columns="5"' if keys else ""
     return (
-        f'<div><h4>{title}</h4><table class="heat"><thead><tr><th></th>{"".join(names)}</tr>'
+        f'<div><h4>{title}</h4><table class="heat"{grid}><thead><tr><th></th>{"".join(names)}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+@cache
+def change_colours() -> Colormap:
+    """Return the colours of changes, those of the light page on every theme; 0.5 is none."""
+    with use_style("paper"):
+        return diverging()
 
 
 def bar_rows(
@@ -143,9 +181,7 @@ def bar_rows(
             inside += f'<span class="bar" style="{look}"></span>'
         if np.isfinite(old):
             inside += f'<span class="before" style="left:{place(old):.1f}%"></span>'
-        change = number(value - old, digits)
-        sign = "" if change[0] in "−–" else "+"
-        shown = f"{number(value, digits)}  ({sign}{change})"
+        shown = f"{number(value, digits)}  ({signed(value - old, digits)})"
         rows.append(f'<span>{name}</span><span class="track">{inside}</span>')
         rows.append(f'<span class="value">{shown}</span>')
     return f'<div class="bars">{"".join(rows)}</div>'

@@ -184,6 +184,12 @@ class MaskingExplorer(Panel):
             self._hidden = frozenset(groups)
             self.changed()
 
+    def choose(self, product: str, task: str) -> None:
+        """Choose a product and a task. Raises ValueError if one is unknown."""
+        require(task in TASKS, f"unknown task {task!r}; known: {', '.join(TASKS)}")
+        self.picker.choose(self.source.row(product))
+        self.task.value = task
+
     def hide_nothing(self) -> None:
         """Show everything."""
         self.hide(())

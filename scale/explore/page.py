@@ -38,7 +38,7 @@ class ExplorerPage(ipywidgets.Tab):
         source = cache(lambda: ExplorerSource.open(run, catalogue, split))
         folder = run.folder.folder if isinstance(run, TrainedRun) else run
         self._builders: dict[str, Callable[[], ipywidgets.Widget]] = {
-            "scores": lambda: ScoreExplorer(source(), lang=lang),
+            "scores": lambda: ScoreExplorer(source(), lang=lang, open_task=self.open_task),
             "masking": lambda: MaskingExplorer(source(), lang=lang),
             "embeddings": lambda: EmbeddingExplorer(source(), lang=lang),
             "training": lambda: TrainingMonitor(folder, lang=lang),
@@ -61,6 +61,13 @@ class ExplorerPage(ipywidgets.Tab):
             box.children = (builder(),)
         except USER_ERRORS as error:
             box.children = (ClickableHtml(error_html(str(error))),)
+
+    def open_task(self, task: str, product: str) -> None:
+        """Show the masked predictions of a pretext task for a product."""
+        self.selected_index = PANELS.index("masking")
+        (panel,) = self.children[self.selected_index].children
+        if isinstance(panel, MaskingExplorer):
+            panel.choose(product, task)
 
     def __repr__(self) -> str:
         return f"ExplorerPage({', '.join(PANELS)})"

@@ -116,7 +116,8 @@ def observe(function: Callable[[Any], None], *controls: ipywidgets.Widget) -> No
 
 
 class ProductPicker(ipywidgets.HBox):
-    """A search field for words of id and title, a list of the products found, and their number.
+    """A search field for words of id, category and title, which suggests the categories, a list of
+    the products found, and their number.
 
     Args:
         row: row of the product chosen first.
@@ -127,8 +128,11 @@ class ProductPicker(ipywidgets.HBox):
         self, source: ExplorerSource, row: int, chosen: Callable[[Any], None], lang: Language
     ) -> None:
         self._source, self._lang = source, lang
-        self.find = ipywidgets.Text(
-            description=label("xs_find", lang), placeholder=label("xs_find_hint", lang), style=SHORT
+        self.find = ipywidgets.Combobox(
+            options=source.categories[:MAX_LISTED],
+            description=label("xs_find", lang),
+            placeholder=label("xs_find_hint", lang),
+            style=SHORT,
         )
         self.list = dropdown(label("xs_product", lang), {}, None, "440px")
         self.count = ipywidgets.Label()

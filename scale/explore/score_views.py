@@ -49,33 +49,63 @@ def matrix_colours(key: str) -> tuple[Colormap, Normalize]:
             "softmax": (sequential(), Normalize(0, MOST)),
             "weighted": (diverging(), Normalize(-MOST, MOST)),
             "xs_normalised": (diverging(), Normalize(-1, 1)),
+            "xs_agreement_weights": (sequential(), Normalize(0, 2)),
         }
     return looks[key]
 
 
 def matrix(
-    key: str, values_MM: np.ndarray, present_M: np.ndarray, title: str, lang: Language
+    key: str,
+    values_MM: np.ndarray,
+    present_M: np.ndarray,
+    title: str,
+    lang: Language,
+    before_MM: np.ndarray | None = None,
+    keys: str = "",
 ) -> str:
-    """Return one matrix as a table in the colours of `key`."""
-    table = heat_table(title, values_MM, present_M, *matrix_colours(key), lang, key == "weighted")
+    """Return one matrix as a table in the colours of `key`; other arguments as `heat_table`."""
+    colours, weights = matrix_colours(key), key in ("weighted", "xs_agreement_weights")
+    table = heat_table(
+        title, values_MM, present_M, *colours, lang, weights, before_MM=before_MM, keys=keys
+    )
     return f'<div data-matrix="{key}">{table}</div>'
 
 
-def matrices(outputs: ProductOutputs, lang: Language) -> str:
-    """Return S, softmax(S), S' and the form of the authors' code, side by side."""
-    values = {
-        "scores": outputs.cosine_MM,
-        "softmax": outputs.softmax_MM,
-        "weighted": outputs.weighted_MM,
-        "xs_normalised": outputs.normalised_MM,
+def matrices(
+    now: ProductOutputs,
+    before: ProductOutputs,
+    lang: Language,
+    agreement_MM: np.ndarray | None = None,
+) -> str:
+    """Return S, softmax(S) and S' side by side, and the form of the authors' code, folded.
+
+    Changed cells are marked; cells are linked to their explanations (`cell_views`). agreement_MM:
+    weights by agreement of the unchanged product, a further matrix; NaN where there is none.
+    """
+    forms = {
+        "scores": (now.cosine_MM, before.cosine_MM),
+        "softmax": (now.softmax_MM, before.softmax_MM),
+        "weighted": (now.weighted_MM, before.weighted_MM),
     }
-    tables = "".join(
-        matrix(key, values_MM, outputs.present_M, label(key, lang), lang)
-        for key, values_MM in values.items()
+    tables = [
+        matrix(key, values_MM, now.present_M, label(key, lang), lang, before_MM, key)
+        for key, (values_MM, before_MM) in forms.items()
+    ]
+    notes = [label("score_roles", lang), label("xs_changed_cells", lang)]
+    notes += [] if now.present_M.all() else [label("absent_note", lang)]
+    if agreement_MM is not None:
+        key = "xs_agreement_weights"
+        known_MM = np.isfinite(agreement_MM)
+        shown_M = known_MM.diagonal()
+        tables.append(matrix(key, agreement_MM, shown_M, label(key, lang), lang))
+        notes.append(label("xs_agreement_note", lang))
+    key = "xs_normalised"
+    folded = matrix(key, now.normalised_MM, now.present_M, label(key, lang), lang)
+    return (
+        f'<div class="row">{"".join(tables)}</div>{note_html(" ".join(notes))}'
+        f"<details><summary>{label('xs_authors_form', lang)}</summary>{folded}"
+        f"{note_html(label('xs_authors_note', lang))}</details>"
     )
-    notes = [label("score_roles", lang)]
-    notes += [] if outputs.present_M.all() else [label("absent_note", lang)]
-    return f'<div class="row">{tables}</div>{note_html(" ".join(notes))}'
 
 
 def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> str:
@@ -86,7 +116,7 @@ def weight_bars(now: ProductOutputs, before: ProductOutputs, lang: Language) -> 
     sides = []
     for key, places in (("xs_pairs", PAIRS), ("xs_diagonal", own)):
         bars = bar_rows(
-            [pair_name(i, j, lang) for i, j in places],
+            [f'<span data-link="{i}-{j}">{pair_name(i, j, lang)}</span>' for i, j in places],
             [new_MM[place] for place in places],
             [old_MM[place] for place in places],
             [_blend(i, j) for i, j in places],

@@ -1,7 +1,7 @@
 """The score explorer: change the modalities of one product and read the effect on S'."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import ipywidgets
@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from scale.config import require
+from scale.data.batch import ProductBatch
 from scale.explore import score_views as views
+from scale.explore.cell_views import cell_details, totals_html
+from scale.explore.loss_terms import ProductLosses, changed_contents, other_rows, product_losses
 from scale.explore.markup import listed, note_html, number
 from scale.explore.panel import (
     AUTO,
@@ -25,7 +29,9 @@ from scale.explore.panel import (
 )
 from scale.explore.score_views import PLAY, Tile
 from scale.explore.source import CheckpointModels, ExplorerSource
-from scale.modalities import MODALITIES, PAIRS
+from scale.explore.stories import STORIES, Story, applies, choose_product, story_caption
+from scale.losses.weighting import pair_members
+from scale.modalities import MODALITIES, PAIRS, TASKS
 from scale.studies.single_product import (
     ModalityChange,
     ProductEditor,
@@ -34,7 +40,7 @@ from scale.studies.single_product import (
     nearest_products,
     product_outputs,
 )
-from scale.training.cross_fit import pair_percentiles, read_agreement
+from scale.training.cross_fit import Agreement, pair_percentiles, read_agreement
 from scale.training.logging import read_score_means
 from scale.viz.scores import score_matrices
 from scale.viz.words import LANG, Language, label
@@ -115,6 +121,13 @@ class ModalityColumn(ipywidgets.VBox):
         """Undo every change."""
         self.present.value, self.mismatch.value, self.strength.value = True, False, NO_DAMAGE
 
+    def show(self, change: ModalityChange) -> None:
+        """Set the controls to a change."""
+        kind, strength = change.damage or (self.kind.value, NO_DAMAGE)
+        self.kind.value = kind
+        self.present.value, self.mismatch.value = change.present, change.mismatch
+        self.strength.value = strength
+
     def offer(self, has: bool, other: bool) -> None:
         """Enable the controls.
 
@@ -179,15 +192,35 @@ def weight_lines(now: ProductOutputs, lang: Language) -> list[str]:
     return lines
 
 
+def agreement_matrices(agreement: Agreement) -> dict[str, np.ndarray]:
+    """Return weight_MM of `--loss.weight-by agreement` by product id.
+
+    Own weights on the diagonal, pair weights above it; NaN below and for missing modalities.
+    """
+    member_PM = pair_members().numpy()
+    present_NM = np.isfinite(agreement.r_NP) @ member_PM
+    weights = agreement.weights(present_NM)
+    weight_NMM = np.full((len(agreement.ids), len(MODALITIES), len(MODALITIES)), np.nan)
+    for p, (i, j) in enumerate(PAIRS):
+        both_N = present_NM[:, i] & present_NM[:, j]
+        weight_NMM[both_N, i, j] = weights.pair_BP[:, p].numpy()[both_N]
+    for m in range(len(MODALITIES)):
+        weight_NMM[present_NM[:, m], m, m] = weights.own_BM[:, m].numpy()[present_NM[:, m]]
+    return dict(zip(agreement.ids, weight_NMM, strict=True))
+
+
 POLICIES = ("zero", "skip", "learned", "drop")
 MODEL_NAMES = {"untrained": "untrained", "best": "xs_best", "last": "xs_last"}
 
 
 class ScoreExplorer(Panel):
     """Switch modalities of a product off, add noise, or take them from another product; compare
-    contents, S, softmax(S), S' and its form in the authors' code, the 15 weights, the agreement
-    among the other products, the sequence of the joint transformer, and the five nearest products,
-    before and after.
+    contents, S, softmax(S), S' and its form in the authors' code, the 15 weights, the losses that
+    they weight and their total, the agreement among the other products, the sequence of the joint
+    transformer, and the five nearest products, before and after.
+
+    Each cell of the matrices is explained when the pointer or the focus is on it. The buttons of
+    the stories (stories.py) make a change on a product with a clear effect.
 
     The model runs on the changed product (`ProductEditor`) after every move.
     """
@@ -198,10 +231,12 @@ class ScoreExplorer(Panel):
         product: str | None = None,
         lang: Language = LANG,
         seed: int = 0,
+        open_task: Callable[[str, str], None] | None = None,
     ) -> None:
         """
         Args:
             product: id of the product shown first; None for the most complete one.
+            open_task: called with a pretext task and a product id, to show its masked predictions.
 
         Raises ValueError for an unknown id.
         """
@@ -210,12 +245,17 @@ class ScoreExplorer(Panel):
         self.source, self.models = source, CheckpointModels(source)
         self.editor = ProductEditor(source.data, seed)
         self._before = lru_cache(16)(self._read_clean)
+        self._losses_before = lru_cache(16)(self._clean_losses)
+        self._story_row = lru_cache(32)(self._choose_story_row)
         self._tile = lru_cache(16)(self._draw_tile)
+        self._open_task = open_task
+        self._story: tuple[Story, int] | None = None
         self._outputs: ProductOutputs | None = None
         self._playing = False
         self._make_controls(row)
         self._make_panes()
         self.add_class("scale-score-explorer")
+        self.add_class("scale-linked")
         self.start(self._layout())
 
     def _make_controls(self, row: int) -> None:
@@ -235,6 +275,15 @@ class ScoreExplorer(Panel):
             m: ModalityColumn(m, self.editor.kinds(m), self.changed, self._picked, self.lang)
             for m in MODALITIES
         }
+        rows = self.source.rows.tolist()
+        self.stories = {
+            story.key: button(
+                self.word(story.key),
+                partial(self.show_story, story),
+                disabled=not any(applies(story, self.editor, row) for row in rows),
+            )
+            for story in STORIES
+        }
         self._steps, self._mean_TMM = self._logged()
         self.step = ipywidgets.SelectionSlider(
             options=self._steps or [0],
@@ -248,6 +297,9 @@ class ScoreExplorer(Panel):
 
     def _make_panes(self) -> None:
         self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
+        self.caption, self.totals = ClickableHtml(), ClickableHtml()
+        self.matrices.layout = {"flex": "0 1 690px"}
+        self.cells = ClickableHtml(picked=self._open, layout={"flex": "1 1 480px"})
         self.agreement = ClickableHtml()
         self.near_before = ClickableHtml(picked=self._choose)
         self.near_now = ClickableHtml(picked=self._choose)
@@ -255,11 +307,16 @@ class ScoreExplorer(Panel):
 
     def _layout(self) -> list[ipywidgets.Widget]:
         top = wrapping_row(self.model, self.reset_button)
+        stories = wrapping_row(
+            ipywidgets.Label(self.word("xs_stories")), *self.stories.values()
+        ).add_class("scale-stories")
         contents = ipywidgets.HBox(list(self.columns.values()), layout={"flex_flow": "row wrap"})
         near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
         return [
-            *(self.picker, top, contents, self.matrices, self.bars, self.agreement),
+            *(self.picker, top, stories, self.caption, contents),
+            wrapping_row(self.matrices, self.cells, align="flex-start"),
+            *(self.totals, self.bars, self.agreement),
             *(near, self.near_note, self.policy, self.jct, *training),
         ]
 
@@ -277,6 +334,7 @@ class ScoreExplorer(Panel):
 
     def reset(self) -> None:
         """Restore every modality to the catalogue's content."""
+        self._story = None
         for column in self.columns.values():
             column.reset()
 
@@ -295,7 +353,10 @@ class ScoreExplorer(Panel):
         now = product_outputs(self.models.under(self.model.value, policy), batch)
         before = self._before(row, self.model.value, policy)
         self._outputs = now
-        self.matrices.html = views.matrices(now, self.lang)
+        agreement_MM = self._agreement_weights.get(self.source.data.ids[row])
+        self.matrices.html = views.matrices(now, before, self.lang, agreement_MM)
+        self._show_losses(row, batch, now, before, agreement_MM)
+        self._show_caption(row, now, before)
         self.bars.html = views.weight_bars(now, before, self.lang)
         self._show_agreement(row, now, before)
         self._show_jct(now, before)
@@ -309,6 +370,79 @@ class ScoreExplorer(Panel):
 
     def _read_clean(self, row: int, model: str, policy: str) -> ProductOutputs:
         return product_outputs(self.models.under(model, policy), self.editor.batch(row, {}))
+
+    def _clean_losses(self, row: int, model: str, policy: str) -> ProductLosses:
+        outputs = self._before(row, model, policy)
+        return self._losses(row, self.editor.batch(row, {}), outputs, {}, model, policy)
+
+    def _losses(
+        self,
+        row: int,
+        batch: ProductBatch,
+        outputs: ProductOutputs,
+        changes: Mapping[str, ModalityChange],
+        model: str,
+        policy: str,
+    ) -> ProductLosses:
+        source = self.source
+        others = self.models.features(model), other_rows(source.rows, row, self.editor.seed)
+        content_M = changed_contents(self.editor, row, changes)
+        shown = self.models.under(model, policy), source.run.config, source.data
+        return product_losses(*shown, batch, outputs, others, content_M, self.editor.seed)
+
+    def _show_losses(
+        self,
+        row: int,
+        batch: ProductBatch,
+        now: ProductOutputs,
+        before: ProductOutputs,
+        agreement_MM: np.ndarray | None,
+    ) -> None:
+        """Show the explanations of the cells, and the weighted totals."""
+        shown = self.model.value, self._policy_shown()
+        losses = self._losses(row, batch, now, self.changes(), *shown)
+        clean = self._losses_before(row, *shown)
+        links = self._open_task is not None
+        self.cells.html = cell_details(now, before, losses, clean, self.lang, links)
+        forms = {self.word("xs_total_scores"): (now.weighted_MM, before.weighted_MM)}
+        if agreement_MM is not None:
+            forms[self.word("xs_agreement_weights")] = (agreement_MM, agreement_MM)
+        ones_MM = np.ones_like(now.weighted_MM)
+        forms[self.word("xs_total_uniform")] = (ones_MM, ones_MM)
+        self.totals.html = totals_html(losses, clean, forms, self.lang)
+
+    def show_story(self, story: Story) -> None:
+        """Show a story: its product and its change, and nothing else changed."""
+        with self.showing_errors():
+            row = self._story_row(story.key, self.model.value)
+            require(row is not None, self.word("xs_story_none"))
+            self._story = story, row
+            for m, column in self.columns.items():
+                column.show(story.changes.get(m, CLEAN))
+            self.picker.choose(row)
+            self.changed()
+
+    def _choose_story_row(self, key: str, model: str) -> int | None:
+        story = next(story for story in STORIES if story.key == key)
+        shown = self.models.under(model, self.source.run.model.missing.policy)
+        return choose_product(story, self.source, self.editor, shown, self.models.features(model))
+
+    def _show_caption(self, row: int, now: ProductOutputs, before: ProductOutputs) -> None:
+        """Show the caption of the story while its product and its changes are unchanged."""
+        self.caption.html = ""
+        if self._story is None:
+            return
+        story, chosen = self._story
+        changes = {m: change for m, change in self.changes().items() if change != CLEAN}
+        if row == chosen and changes == dict(story.changes):
+            shown = now.weighted_MM, before.weighted_MM
+            self.caption.html = story_caption(story, self.source, row, *shown, self.lang)
+
+    def _open(self, key: str, drag: bool) -> None:
+        """Open the masked predictions of a task."""
+        task = key.removeprefix("open-")
+        if self._open_task is not None and task in TASKS and not drag:
+            self._open_task(task, self.source.data.ids[self.picker.row])
 
     def _draw_tile(self, row: int, modality: str, change: ModalityChange, playing: bool) -> str:
         clean = self.editor.content(row, modality, CLEAN)
@@ -335,11 +469,20 @@ class ScoreExplorer(Panel):
     @cached_property
     def _judged(self) -> dict[str, np.ndarray]:
         """Cross-fitted r_P of the run's training products by id; empty without the file."""
-        try:
-            found = read_agreement(self.source.run.folder.agreement)
-        except ValueError:
-            return {}
+        found = self._agreement
         return dict(zip(found.ids, found.r_NP, strict=True)) if found else {}
+
+    @cached_property
+    def _agreement(self) -> Agreement | None:
+        try:
+            return read_agreement(self.source.run.folder.agreement)
+        except ValueError:
+            return None
+
+    @cached_property
+    def _agreement_weights(self) -> dict[str, np.ndarray]:
+        """Weights by agreement of the run's training products by id, as weight_MM."""
+        return {} if self._agreement is None else agreement_matrices(self._agreement)
 
     def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
         head = f"<h4>{self.word('xs_jct')}</h4>"

@@ -131,9 +131,16 @@ class ExplorerSource:
         return category is not None and category == self.product(other).category
 
     def line(self, row: int) -> str:
-        """Return a product in one line: its id, and its title or category."""
+        """Return a product in one line: its id, category and title, as far as they are known."""
         product = self.product(row)
-        return f"{product.id} · {(product.text or product.category or '')[:60]}"
+        facts = (product.id, product.category, (product.text or "")[:60])
+        return " · ".join(fact for fact in facts if fact)
+
+    @cached_property
+    def categories(self) -> list[str]:
+        """Categories of the products with a modality, in alphabetical order."""
+        found = {self.product(int(row)).category for row in self.rows}
+        return sorted(name for name in found if name)
 
     @cached_property
     def thumbnail(self) -> Callable[[int], str]:

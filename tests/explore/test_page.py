@@ -40,3 +40,14 @@ def test_a_panel_that_cannot_be_built_shows_its_error(run_folder, tmp_path):
     assert 'role="alert"' in panel(page, "scores").html
     page.show("training")
     assert isinstance(panel(page, "training"), Panel)
+
+
+def test_a_masked_loss_opens_the_masking_panel(run_folder, small_catalogue):
+    page = ExplorerPage(run_folder, small_catalogue, split=None)
+    scores = panel(page, "scores")
+    scores.picker.choose(scores.source.row("p12"))
+    scores.cells.pick("open-MAM")
+    masking = panel(page, "masking")
+    assert page.selected_index == PANELS.index("masking")
+    assert (masking.task.value, masking.picker.row) == ("MAM", scores.picker.row)
+    assert "p12" in repr(masking)

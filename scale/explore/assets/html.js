@@ -6,6 +6,8 @@
 // the focus stays.
 function patch(old, next) {
   for (const { name } of [...old.attributes]) {
+    // The user opens and closes details.
+    if (name === "open" && old.nodeName === "DETAILS") continue;
     if (!next.hasAttribute(name)) old.removeAttribute(name);
   }
   for (const { name, value } of next.attributes) {
@@ -21,6 +23,18 @@ function patch(old, next) {
     else if (there.data !== node.data) there.data = node.data;
   });
   had.slice(has.length).forEach((node) => node.remove());
+}
+
+// Highlights the elements of a panel with the same data-link, and shows those of data-detail: the
+// link, or its part before "-".
+function link(scope, key) {
+  scope.dataset.linked = key;
+  for (const node of scope.querySelectorAll("[data-link]")) {
+    node.classList.toggle("linked", node.dataset.link === key);
+  }
+  for (const node of scope.querySelectorAll("[data-detail]")) {
+    node.hidden = node.dataset.detail !== key && node.dataset.detail !== key.split("-")[0];
+  }
 }
 
 function render({ model, el }) {
@@ -40,6 +54,18 @@ function render({ model, el }) {
   const stop = (node) => siblings(node).forEach((one) => (one.tabIndex = one === node ? 0 : -1));
   const find = (key) => root.querySelector(`[data-key="${CSS.escape(key)}"]`);
 
+  const scope = () => root.closest(".scale-linked") ?? root;
+  for (const kind of ["pointerover", "focusin"]) {
+    root.addEventListener(kind, (event) => {
+      const node = event.target instanceof Element ? event.target.closest("[data-link]") : null;
+      if (!node || !root.contains(node)) return;
+      // A click keeps the explanation, so that the pointer can move to it over other cells.
+      if (kind === "focusin" || scope().dataset.kept === undefined) {
+        link(scope(), node.dataset.link);
+      }
+    });
+  }
+
   function draw() {
     const had = keyed(document.activeElement)?.dataset.key;
     const next = root.cloneNode(false);
@@ -53,6 +79,8 @@ function render({ model, el }) {
       if (!node.hasAttribute("role")) node.setAttribute("role", "button");
       if (!node.hasAttribute("tabindex")) node.tabIndex = 0;
     }
+    const linked = scope().dataset.linked;
+    if (linked !== undefined) link(scope(), linked);
     const again = had === undefined ? null : find(had);
     if (again) {
       stop(again);
@@ -68,6 +96,12 @@ function render({ model, el }) {
     dragging = node.closest("[data-drag]") !== null;
     node.focus({ preventScroll: true });
     stop(node);
+    if (node.dataset.link !== undefined) {
+      const { dataset } = scope();
+      if (dataset.kept === node.dataset.link) delete dataset.kept;
+      else dataset.kept = node.dataset.link;
+      link(scope(), node.dataset.link);
+    }
     pick(node, false);
   });
   root.addEventListener("pointerover", (event) => {
