@@ -239,7 +239,7 @@ def _html(widget) -> str:
 def test_html_and_javascript_in_titles_are_text(run_folder, small_catalogue, monkeypatch):
     """In all panels of the explorer, and in the tables of notebooks."""
     monkeypatch.setattr("scale.explore.markup.DPI", 20)
-    monkeypatch.setattr("scale.explore.projections.kept_umap", lambda unit_PD, seed: unit_PD[:, :2])
+    monkeypatch.setattr("scale.explore.maps.kept_umap", lambda unit_PD, seed: unit_PD[:, :2])
     opened = Catalogue.open(small_catalogue)
     products = tuple(
         replace(

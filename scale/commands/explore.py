@@ -1,5 +1,6 @@
 """`scale explore`: serve the panels as a local page with Voilà."""
 
+import json
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ EXTENSIONS = (
     "anywidget",
 )
 """JupyterLab extensions of the page; others may be incompatible with Voilà's frontend."""
+IDLE_SECONDS = 120
+"""Time after which a kernel without a page ends; a page that closes ends its kernel itself."""
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Explore:
     """Language of the labels."""
     theme: Literal["light", "dark"] = "light"
     """Colours of the page."""
+    present: bool = False
+    """For a projector: large type, and everything of a step on one screen of 1280 x 720."""
     port: int = 8866
     """Port of the page; if it is in use, the next free one."""
     browser: bool = True
@@ -56,14 +61,24 @@ class Explore:
             raise ImportError("voila is missing: pip install 'scale-workbench[explore]'")
         split = None if self.split == "all" else self.split
         run_folder, catalogue = self.run_folder.resolve(), self.catalogue.resolve()
-        check(run_folder, catalogue, split)
+        shown = {"run": run_folder, "catalogue": catalogue, "split": split}
+        view = {"lang": self.lang, "theme": self.theme, "present": self.present}
+        os.environ["SCALE_EXPLORE"] = json.dumps(shown | view, default=str)
         os.environ["JUPYTER_PATH"] = jupyter_path()
-        from voila.app import Voila
+        from scale.explore import kernels
 
+        loading = kernels.start() if kernels.CAN_FORK else None
+        # Imported while the other process loads the run.
+        from scale.explore.server import PageServer
+
+        if loading is None:
+            check(run_folder, catalogue, split)
+        else:
+            kernels.wait_until_loaded(loading)
         with TemporaryDirectory(prefix="scale-explore-") as folder:
             page = Path(folder) / "explore.ipynb"
-            write_page(page, run_folder, catalogue, split, self.lang)
-            Voila.launch_instance(self.options(page))
+            write_page(page)
+            PageServer.launch_instance(self.options(page))
 
     def write(self, path: Path) -> None:
         """Write scores and map as a self-contained HTML file and print its name and size."""
@@ -82,6 +97,9 @@ class Explore:
         return [
             str(page), "--template=scale", f"--theme={self.theme}", f"--port={self.port}",
             *([] if self.browser else ["--no-browser"]),
+            f"--MappingKernelManager.cull_idle_timeout={IDLE_SECONDS}",
+            f"--MappingKernelManager.cull_interval={max(IDLE_SECONDS // 4, 1)}",
+            "--KernelManager.autorestart=False",
             *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
         ]  # fmt: skip
 
@@ -93,13 +111,12 @@ def check(run_folder: Path, catalogue: Path, split: str | None) -> None:
     ExplorerSource.open(run_folder, catalogue, split)
 
 
-def write_page(page: Path, run: Path, catalogue: Path, split: str | None, lang: str) -> None:
-    """Write the page: a notebook with one cell."""
+def write_page(page: Path) -> None:
+    """Write the page: a notebook with one cell, which reads the options from the environment."""
     import nbformat
     from nbformat import v4
 
-    call = ", ".join(repr(each) for each in (str(run), str(catalogue), split, lang))
-    cell = v4.new_code_cell(f"from scale.explore.page import ExplorerPage\n\nExplorerPage({call})")
+    cell = v4.new_code_cell("from scale.explore.preload import page\n\npage()")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), page)
 

@@ -7,6 +7,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from io import StringIO
 from mimetypes import guess_type
 from pathlib import Path
 
@@ -207,27 +208,37 @@ def _selection_row(source: ExplorerSource, row: int, lang: Language) -> str:
     return f"<tr>{first}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
+def csv_bytes(source: ExplorerSource, rows: Sequence[int], lang: Language = LANG) -> bytes:
+    """Return id, title, category and modalities (joined by +) of products as a CSV file.
+
+    Raises ValueError, in the given language, without products.
+    """
+    require(bool(rows), label("xe_empty", lang))
+    text = StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        p = source.product(row)
+        cells = p.id, p.text or "", p.category or "", "+".join(source.modalities(row))
+        writer.writerow(map(escape_formula, cells))
+    # The byte order mark makes spreadsheets read Chinese as UTF-8.
+    return text.getvalue().encode("utf-8-sig")
+
+
 def write_csv(
     source: ExplorerSource, rows: Sequence[int], path: Path, lang: Language = LANG
 ) -> None:
-    """Write id, title, category and modalities (joined by +) of the products, atomically.
+    """Write `csv_bytes` atomically.
 
     Raises ValueError, in the given language, without products, for a name that does not end in .csv
     (to protect other files from a slip), and if the file cannot be written.
     """
-    require(bool(rows), label("xe_empty", lang))
+    content = csv_bytes(source, rows, lang)
     require(path.suffix.lower() == ".csv", label("xe_ending", lang, path=path))
     require(path.parent.is_dir(), label("xe_no_folder", lang, path=path.parent))
     try:
-        # The byte order mark makes spreadsheets read Chinese as UTF-8.
-        with replacing(path) as partial, partial.open("w", encoding="utf-8-sig", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(COLUMNS)
-            for row in rows:
-                p = source.product(row)
-                modalities = "+".join(source.modalities(row))
-                cells = p.id, p.text or "", p.category or "", modalities
-                writer.writerow(map(escape_formula, cells))
+        with replacing(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(label("xe_unwritable", lang, path=path, reason=reason)) from error

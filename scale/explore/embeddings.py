@@ -1,9 +1,11 @@
 """The embedding explorer: maps of products, and nearest neighbours in the original space."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
+from subprocess import Popen
 from types import SimpleNamespace
 
 import ipywidgets
@@ -19,11 +21,13 @@ from scale.explore.markup import note_html, status_html
 from scale.explore.panel import (
     MAX_LISTED,
     SHORT,
+    Choice,
     ClickableHtml,
     Panel,
     Throttle,
     button,
     checkbox,
+    choice_of,
     dropdown,
     observe,
     wrapping_row,
@@ -32,12 +36,16 @@ from scale.explore.point_map import HEIGHT, PointMap
 from scale.explore.projections import Grouping, MapView, Point, Projections
 from scale.explore.source import ExplorerSource
 from scale.inference.search import embed_query
+from scale.modalities import MODALITIES
 from scale.viz.words import LANG, Language, label
 
 SIDE_BY_SIDE = 390
 """Height of each of two maps in pixels."""
+POLL_SECONDS = 1.0
+"""Time between two looks for a map that another process computes."""
 NO_PRODUCT = -1
 """Value of the drop-down without a chosen product (ipywidgets shows nothing for None)."""
+CSV_NAME = "selection.csv"
 NEAREST = 10
 """Results of a search by meaning, which has no natural end."""
 
@@ -66,6 +74,7 @@ class EmbeddingExplorer(Panel):
         projection: `umap` or `pca`.
         second: a second map: `untrained` (the same, before training), or a modality.
         product: id of the product shown first.
+        beside: compute new maps by UMAP in another process, and show PCA meanwhile.
 
     Raises:
         ValueError: an unknown choice or product.
@@ -80,11 +89,13 @@ class EmbeddingExplorer(Panel):
         projection: str = "umap",
         second: str | None = None,
         product: str | None = None,
+        beside: bool = False,
     ) -> None:
         super().__init__(lang)
-        self.source = source
+        self.source, self._beside = source, beside
         self._projections = Projections(source)
         self._grouping = Grouping(self._projections, lang)
+        self._computing: dict[MapView, Popen] = {}
         self._states: tuple[MapState, ...] = ()
         self._maps: list[PointMap] = []
         self._rows: tuple[int, ...] = ()
@@ -114,13 +125,28 @@ class EmbeddingExplorer(Panel):
             product=dropdown(self.word("xe_product"), nothing, NO_PRODUCT, "420px"),
             search=self._text("xe_search", "", "330px", self.word("xe_search_hint")),
             by_model=checkbox(self.word("xe_by_model"), False),
-            file=self._text("xe_file", "selection.csv", "300px"),
-            save=button(self.word("xe_save"), self.save),
+            save=button(self.word("xe_save"), self.download, icon="download"),
             clear=button(self.word("xe_clear"), self.clear),
         )
         observe(self.changed, c.kind, c.projection, c.colour, c.second)
         observe(lambda _: self._search(), c.search, c.by_model)
         observe(self._on_product, c.product)
+        for name in ("kind", "projection", "colour", "second", "by_model", "search"):
+            self.choices[name] = choice_of(getattr(c, name))
+        self.choices["product"] = Choice(self._point_name, self._choose_by_name)
+
+    def _point_name(self) -> str:
+        """Return the chosen product, and its modality after a blank."""
+        point = self._point
+        return (
+            "" if point is None else f"{self.source.data.ids[point.row]} {point.modality}".strip()
+        )
+
+    def _choose_by_name(self, name: str) -> None:
+        """Choose a product, and a modality after the last blank if it is the name of one."""
+        product, _, modality = name.rpartition(" ")
+        named = modality in MODALITIES
+        self.choose(product if named else name, modality if named else "")
 
     def _text(self, key: str, value: str, width: str, hint: str = "") -> ipywidgets.Text:
         return ipywidgets.Text(
@@ -163,7 +189,7 @@ class EmbeddingExplorer(Panel):
             panes.legend,
             panes.neighbours,
             panes.picked,
-            wrapping_row(c.file, c.save, c.clear),
+            wrapping_row(c.save, c.clear),
             panes.saved,
         ]
 
@@ -192,30 +218,65 @@ class EmbeddingExplorer(Panel):
         with self.showing_errors():
             self._show()
 
-    def save(self) -> None:
-        """Write the selected products to the CSV file named in the controls."""
+    def save(self, path: Path | str) -> None:
+        """Write the selected products to a CSV file.
+
+        Raises ValueError without products, for a name that does not end in .csv, and if the file
+        cannot be written.
+        """
+        views.write_csv(self.source, self._rows, Path(path), self.lang)
+
+    def download(self) -> None:
+        """Let the browser save the selected products as a CSV file."""
         self.panes.saved.html = ""
         with self.showing_errors():
-            path = Path(self.controls.file.value.strip()).expanduser()
-            views.write_csv(self.source, self._rows, path, self.lang)
-            message = self.word("xe_saved", n=len(self._rows), path=path.resolve())
+            self.browser.download(CSV_NAME, views.csv_bytes(self.source, self._rows, self.lang))
+            message = self.word("xe_saved", n=len(self._rows), path=CSV_NAME)
             self.panes.saved.html = status_html(escape(message))
 
     def update(self) -> None:
         """Draw the maps chosen in the controls."""
-        chosen = self._views()
-        if not all(map(self._projections.has, chosen)):
+        chosen, status = self._views(), ""
+        new = [view for view in chosen if not self._projections.has(view)]
+        if new and self._compute_beside(new):
+            status = status_html(self.word("xe_beside"))
+            chosen = [view._replace(projection="pca") if view in new else view for view in chosen]
+        elif new:
             self.panes.status.html = status_html(self.word("xe_mapping"))
         try:
             self._states = tuple(self._state(view) for view in chosen)
         finally:
-            self.panes.status.html = ""
+            self.panes.status.html = status
         for number, state in enumerate(self._states):
             self._draw(number, state)
         self.panes.legend.html = views.legend_html(self._states[0].groups, self.lang)
         self._show()
         # Last: a browser view that is still being created misses changes.
         self.panes.frame.children = self._maps[: len(chosen)]
+
+    def _compute_beside(self, new: Sequence[MapView]) -> bool:
+        """Compute maps in other processes; return False if the kernel has to compute them."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if not self._beside:
+            return False
+        for view in new:
+            process = self._computing.get(view) or self._projections.start(view)
+            self._computing[view] = process
+            if process.poll() is not None:
+                return False  # Failed: the kernel raises the error.
+        loop.call_later(POLL_SECONDS, self._look_for_maps)
+        return True
+
+    def _look_for_maps(self) -> None:
+        """Show maps that another process has computed, or look again later."""
+        running = [process.poll() is None for process in self._computing.values()]
+        if all(running):
+            asyncio.get_running_loop().call_later(POLL_SECONDS, self._look_for_maps)
+        else:
+            self.changed()
 
     def _views(self) -> list[MapView]:
         first = MapView("best", self.controls.kind.value, self.controls.projection.value)
@@ -321,6 +382,7 @@ class EmbeddingExplorer(Panel):
         self.panes.picked.html = views.selection_html(self.source, self._rows, self.lang)
         self._name_product()
         self._inspect()
+        self.note_address()
 
     def _inspect(self) -> None:
         """Show the hovered product, else the chosen one; else keep the last one."""

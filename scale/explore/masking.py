@@ -18,11 +18,13 @@ from scale.explore.masking_views import (
     prompt_html,
 )
 from scale.explore.panel import (
+    Choice,
     ClickableHtml,
     Panel,
     ProductPicker,
     button,
     checkbox,
+    choice_of,
     dropdown,
     observe,
     wrapping_row,
@@ -153,6 +155,23 @@ class MaskingExplorer(Panel):
         self.model = dropdown(self.word("xm_model"), self.words(MODEL_NAMES), "best", "180px")
         self.beside = {m: checkbox(self.word(m), True) for m in MODALITIES}
         observe(self.changed, self.task, self.model, *self.beside.values())
+        self.choices = {
+            "product": self.picker.choice,
+            **{name: choice_of(getattr(self, name)) for name in ("task", "model")},
+            **{f"with_{m}": choice_of(box) for m, box in self.beside.items()},
+            "hidden": Choice(self._hidden_text, self._hide_text),
+        }
+
+    def _hidden_text(self) -> str:
+        """Return the hidden parts, joined by dots; empty for the first random mask."""
+        content = self._content
+        if content is None or self._hidden == draw_groups(content.group_L, RATE, SEED, 0):
+            return ""
+        return ".".join(map(str, sorted(self._hidden))) or "nothing"
+
+    def _hide_text(self, text: str) -> None:
+        if self._has_content():
+            self.hide(() if text == "nothing" else tuple(map(int, text.split("."))))
 
     def _arrange(self) -> list[ipywidgets.Widget]:
         buttons = wrapping_row(

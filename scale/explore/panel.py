@@ -5,14 +5,19 @@ import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import anywidget
 import ipywidgets
 import traitlets
 from matplotlib.figure import Figure
 
+from scale.config import require
 from scale.explore.markup import error_html, figure_png
 from scale.explore.source import ExplorerSource
 from scale.viz.words import LANG, Language, label
@@ -20,6 +25,8 @@ from scale.viz.words import LANG, Language, label
 log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
+PICTURE_DPI = 200
+"""Resolution of a saved picture."""
 DELAY = 0.03
 """Seconds from the first request of a burst to the update."""
 USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
@@ -76,6 +83,64 @@ class PageColour(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"PageColour({self.page})"
+
+
+class PanelBrowser(anywidget.AnyWidget):
+    """The browser's side of a panel: a sign that it computes, and downloads.
+
+    The sign appears at a choice, before Python has received it, and stays until Python has
+    answered; the old answers are dimmed.
+    """
+
+    _esm = ASSETS / "panel.js"
+    busy = traitlets.Bool(False).tag(sync=True)
+    words = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words=words)
+        self.on_msg(self._receive)
+
+    def download(self, name: str, content: bytes) -> None:
+        """Let the browser save a file."""
+        kind = guess_type(name)[0] or "application/octet-stream"
+        self.send({"name": name, "type": kind}, buffers=[content])
+
+    def _receive(self, _: Any, content: Any, __: Any) -> None:
+        """Answer the browser, after everything that it sent before."""
+        if isinstance(content, dict) and isinstance(content.get("asked"), int):
+            self.send({"asked": content["asked"]})
+
+    def __repr__(self) -> str:
+        return "PanelBrowser()"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice of a panel, as text for the address of the page."""
+
+    read: Callable[[], str]
+    write: Callable[[str], Any]
+    """May raise ValueError."""
+
+
+def choice_of(control: ipywidgets.Widget) -> Choice:
+    """Return the value of a control as a choice: text, a checkbox, numbers, or one of options."""
+
+    def read() -> str:
+        value = control.value
+        return str(int(value)) if isinstance(value, bool) else str(value)
+
+    def write(text: str) -> None:
+        if isinstance(control, ipywidgets.Checkbox | ipywidgets.ToggleButton):
+            control.value = text == "1"
+        elif hasattr(control, "_options_values"):
+            known = {str(value): value for value in control._options_values}
+            require(text in known, f"unknown choice {text!r} ({control.description})")
+            control.value = known[text]
+        else:
+            control.value = type(control.value)(text)
+
+    return Choice(read, write)
 
 
 def dropdown(
@@ -153,6 +218,12 @@ class ProductPicker(ipywidgets.HBox):
         else:
             self._offer(self._source.rows.tolist(), row)
 
+    @property
+    def choice(self) -> Choice:
+        """The chosen product, by its id."""
+        source = self._source
+        return Choice(lambda: source.data.ids[self.row], lambda name: self.choose(source.row(name)))
+
     def _search(self, _: Any) -> None:
         found = self._source.find(self.find.value)
         if found:
@@ -209,14 +280,27 @@ class Panel(ipywidgets.VBox):
     """Base class of the panels.
 
     Subclasses implement `update`, `summary` and `picture`, observe their controls with
-    `self.changed`, and call `start`.
+    `self.changed`, name the choices that an address contains in `self.choices`, and call `start`.
     """
+
+    address = traitlets.Unicode("")
+    """The choices that differ from those of the start, as the query of an address."""
 
     def __init__(self, lang: Language = LANG) -> None:
         super().__init__()
         self.lang: Language = lang
-        self.changed = Throttle(self._update)
-        self._error = ClickableHtml()
+        self.choices: dict[str, Choice] = {}
+        """By name, in the order in which they are restored."""
+        self._start: dict[str, str] = {}
+        self._update_soon = Throttle(self._update)
+        self._error = ClickableHtml().add_class("scale-message")
+        self.browser = PanelBrowser(label("xp_busy", lang))
+        self.add_class("scale-panel")
+
+    def changed(self, _: Any = None) -> None:
+        """Request an update. The argument (a trait change) is ignored."""
+        self.browser.busy = True
+        self._update_soon()
 
     def update(self) -> None:
         """Compute and show everything from the controls. Raises ValueError for a bad choice."""
@@ -240,12 +324,35 @@ class Panel(ipywidgets.VBox):
 
     def start(self, children: Sequence[ipywidgets.Widget]) -> None:
         """Show `children` below the line of error messages, and update for the first time."""
-        self.children = (self._error, *children)
+        self.children = (self._error, *children, self.browser)
+        self._start = {name: choice.read() for name, choice in self.choices.items()}
         self._update()
 
     def flush(self) -> None:
         """Run a pending update now."""
-        self.changed.flush()
+        self._update_soon.flush()
+
+    def note_address(self) -> None:
+        """Set `address` from the choices."""
+        now = {name: choice.read() for name, choice in self.choices.items()}
+        self.address = urlencode(
+            {name: now[name] for name in now if now[name] != self._start[name]}
+        )
+
+    def restore(self, choices: Mapping[str, str]) -> None:
+        """Set choices as in `address`, and update; other names are ignored."""
+        with self.showing_errors():
+            for name, choice in self.choices.items():
+                if name in choices:
+                    choice.write(choices[name])
+            self.flush()
+
+    def download_picture(self, kind: str) -> None:
+        """Let the browser save the panel as a figure: `png` or `svg`."""
+        with self.showing_errors():
+            figure, buffer = self.picture(), BytesIO()
+            figure.savefig(buffer, format=kind, dpi=PICTURE_DPI)
+            self.browser.download(f"scale-{type(self).__name__}.{kind}", buffer.getvalue())
 
     @property
     def error(self) -> str:
@@ -264,8 +371,15 @@ class Panel(ipywidgets.VBox):
             self._error.html = ""
 
     def _update(self) -> None:
-        with self.showing_errors():
-            self.update()
+        self.browser.busy = True
+        try:
+            with self.showing_errors():
+                self.update()
+            # Otherwise the answers belong to an earlier choice.
+            (self.add_class if self.error else self.remove_class)("scale-failed")
+            self.note_address()
+        finally:
+            self.browser.busy = False
 
     def __repr__(self) -> str:
         return self.summary()

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from subprocess import Popen
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +17,10 @@ from scipy.stats import rankdata
 
 from scale.config import require
 from scale.evaluation.embed import Embeddings, embed_dataset, subset_embedding
+from scale.explore import maps
 from scale.explore.markup import listed
 from scale.explore.source import ExplorerSource
 from scale.modalities import MODALITIES
-from scale.viz.embeddings import kept_umap
 from scale.viz.illustrations.space import Points, principal_axes
 from scale.viz.theme import MODALITY_COLOURS, category_colours
 from scale.viz.words import Language, label
@@ -27,7 +29,7 @@ Ints = NDArray[np.int64]
 
 KINDS = ("product", *MODALITIES, "each")
 """A point per whole product, per product with one modality, or per product and modality."""
-SEED = 0
+SEED = maps.SEED
 COLOUR_BY = ("category", "count", "missing", "cluster", "modality")
 MAX_GROUPS = 40
 """Maximum number of distinguishable colours; smaller groups are merged."""
@@ -151,16 +153,33 @@ class Projections:
             self._point_sets[key] = PointSet.of(self.embeddings(view.model), view.kind)
         return self._point_sets[key]
 
+    def path(self, view: MapView) -> Path:
+        """Return the file of a map by UMAP. Raises ValueError if there are no points."""
+        source, points = self.source, self.points(view)
+        rows = zip(points.row_P, points.modality_P, strict=True)
+        names = [f"{source.data.ids[row]} {modality}".strip() for row, modality in rows]
+        model = source.which if view.model == "best" else view.model
+        return maps.map_path(source.run.folder.folder, f"{model}-{view.kind}", names)
+
     def has(self, view: MapView) -> bool:
-        """Return whether a map is already computed."""
-        return view in self._xy
+        """Return whether a map needs no long computation: it is computed or stored, or by PCA."""
+        if view not in self._xy and view.projection == "umap":
+            stored_P2 = maps.load_map(self.path(view), self.points(view).unit_PD)
+            if stored_P2 is None:
+                return False
+            self._xy[view] = stored_P2
+        return True
+
+    def start(self, view: MapView) -> Popen:
+        """Start computing a map in another process; afterwards, `has` is true."""
+        return maps.start_map(self.path(view), self.points(view).unit_PD)
 
     def xy(self, view: MapView) -> NDArray:
         """Return xy_P2 of a map. Raises ValueError for too few points."""
         if view not in self._xy:
             unit_PD = self.points(view).unit_PD
             if view.projection == "umap":
-                self._xy[view] = kept_umap(unit_PD, SEED)
+                self._xy[view] = maps.compute_map(self.path(view), unit_PD)
             else:
                 require(len(unit_PD) > 2, f"PCA needs at least 3 points, got {len(unit_PD)}")
                 self._xy[view] = principal_axes(unit_PD)[0]

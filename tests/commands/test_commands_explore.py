@@ -1,35 +1,24 @@
 """`scale explore`: checked before it is served, and the page that it serves."""
 
-import json
 import os
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from scale.cli import main
-from scale.commands.explore import Explore, jupyter_path, write_page
+from scale.commands.explore import Explore, jupyter_path
 from scale.viz.illustrations.space import principal_axes
 
 
-def test_what_cannot_be_explored_is_told_before_anything_is_served(
-    run_folder, small_catalogue, tmp_path, capsys
-):
-    assert main(["explore", str(tmp_path), "--catalogue", str(small_catalogue)]) == 2
-    assert "is" in capsys.readouterr().err
-    (tmp_path / "products.jsonl").write_text(json.dumps({"id": "a", "category": "x"}) + "\n")
-    assert main(["explore", str(run_folder), "--catalogue", str(tmp_path), "--split", "all"]) == 2
-    assert "has a modality that" in capsys.readouterr().err
-
-
-def test_the_page_is_a_notebook_whose_cell_is_python(tmp_path):
-    page = tmp_path / "explore.ipynb"
-    write_page(page, tmp_path / "it's", tmp_path / "a\\b", None, "zh")
-    notebook = json.loads(page.read_text(encoding="utf-8"))
-    (cell,) = notebook["cells"]
-    found: list[tuple] = []
-    source = "".join(cell["source"]).replace("from scale.explore.page import ExplorerPage", "")
-    exec(source, {"ExplorerPage": lambda *given: found.append(given)})
-    assert found == [(str(tmp_path / "it's"), str(tmp_path / "a\\b"), None, "zh")]
+def test_what_cannot_be_explored_is_told_before_anything_is_served(tmp_path, monkeypatch, capsys):
+    receiver, sender = Pipe(duplex=False)
+    sender.send("no run folder")
+    monkeypatch.setattr("scale.explore.kernels.start", lambda: receiver)
+    for message in ("no run folder", "has ended"):
+        assert main(["explore", str(tmp_path), "--catalogue", str(tmp_path)]) == 2
+        assert message in capsys.readouterr().err
+        sender.close()
 
 
 def test_the_page_template_is_on_jupyters_path(monkeypatch):
@@ -51,7 +40,7 @@ def test_html_option_writes_both_panels_to_one_small_file(
     run_folder, small_catalogue, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        "scale.explore.projections.kept_umap", lambda unit_PD, seed: principal_axes(unit_PD)[0]
+        "scale.explore.maps.kept_umap", lambda unit_PD, seed: principal_axes(unit_PD)[0]
     )
     path = tmp_path / "panels.html"
     options = ["--catalogue", str(small_catalogue), "--split", "all", "--html", str(path)]

@@ -8,15 +8,19 @@ from tests.viz.conftest import readable  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
-def umap_by_pca(monkeypatch):
-    """PCA instead of UMAP, which compiles for 15 seconds; returns the seeds that were passed."""
+def umap_by_pca(monkeypatch, tmp_path):
+    """PCA instead of UMAP, which compiles for 15 seconds; returns the seeds that were passed.
+
+    Maps are not stored in the runs, which the tests share.
+    """
     seeds = []
 
     def project(unit_PD, seed):
         seeds.append(seed)
         return principal_axes(unit_PD)[0]
 
-    monkeypatch.setattr("scale.explore.projections.kept_umap", project)
+    monkeypatch.setattr("scale.explore.maps.map_path", lambda _, name, __: tmp_path / f"{name}.npy")
+    monkeypatch.setattr("scale.explore.maps.kept_umap", project)
     return seeds
 
 

@@ -180,22 +180,32 @@ def test_hover_shows_a_product_and_keeps_the_chosen_one(explorer, source):
     assert f'data-product="{second}"' in explorer.panes.inspector.html
 
 
-def test_a_lasso_gives_a_table_and_a_file(explorer, source, tmp_path):
+@pytest.fixture
+def downloads(explorer, monkeypatch):
+    """Names and contents of the files that the browser was given."""
+    sent = []
+    monkeypatch.setattr(
+        explorer.browser, "send", lambda message, buffers: sent.append((message["name"], *buffers))
+    )
+    return sent
+
+
+def test_a_lasso_gives_a_table_and_a_download(explorer, source, downloads, tmp_path):
     explorer.panes.frame.children[0].widget.selection = np.array([4, 0, 11], dtype=np.uint32)
     ids = [source.data.ids[row] for row in (4, 0, 11)]
     assert explorer.selected == tuple(ids)
     assert 'data-count="3"' in explorer.panes.picked.html
-    explorer.controls.file.value = str(tmp_path / "found.csv")
-    explorer.save()
-    with (tmp_path / "found.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    explorer.controls.save.click()
+    ((name, content),) = downloads
+    rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
     assert [row["id"] for row in rows] == ids
     for row in rows:
         product = source.product(source.row_of[row["id"]])
         assert row["title"] == (product.text or "")
         assert row["modalities"].split("+") == list(product.present)
-    assert "3 products written" in explorer.panes.saved.html
-    assert str(tmp_path / "found.csv") in explorer.panes.saved.html
+    assert f"3 products saved as {name}" in explorer.panes.saved.html
+    explorer.save(tmp_path / "found.csv")
+    assert (tmp_path / "found.csv").read_bytes() == content
 
 
 def test_a_bad_path_is_an_error(explorer, source, tmp_path, monkeypatch):
@@ -204,19 +214,20 @@ def test_a_bad_path_is_an_error(explorer, source, tmp_path, monkeypatch):
     for path, message in (
         ("found.txt", "must end in .csv"), ("no/found.csv", "no such folder"), ("", "must end"),
     ):  # fmt: skip
-        explorer.controls.file.value = path
-        explorer.save()
-        assert message in explorer.error
-        assert explorer.panes.saved.html == ""
+        with pytest.raises(ValueError, match=message):
+            explorer.save(path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unwritable_file_and_an_empty_selection_are_errors(explorer, source, tmp_path):
+def test_an_unwritable_file_and_an_empty_selection_are_errors(
+    explorer, source, downloads, tmp_path
+):
     (tmp_path / "taken.csv").mkdir()
     with pytest.raises(ValueError, match=r"taken\.csv: cannot be written"):
         write_csv(source, [0], tmp_path / "taken.csv")
-    explorer.save()
+    explorer.controls.save.click()
     assert label("xe_empty") in explorer.error
+    assert downloads == []
     explorer.select(source.data.ids[:1])
     assert explorer.error == ""
 

@@ -1,0 +1,63 @@
+"""Run, products and libraries of `scale explore`, loaded once.
+
+The server imports this module in the process that page kernels are forked from
+(`scale.explore.kernels`): all pages share the memory of one model.
+"""
+
+import atexit
+import gc
+import json
+import os
+
+import torch
+import tqdm
+
+from scale.config import require
+from scale.explore import kernels
+from scale.explore.page import ServedPage
+from scale.explore.panel import USER_ERRORS
+from scale.explore.source import ExplorerSource
+
+SETTINGS = "SCALE_EXPLORE"
+"""Environment variable with the options of `scale explore` as JSON."""
+
+settings: dict = json.loads(os.environ.get(SETTINGS, "{}"))
+source: ExplorerSource | None = None
+error = ""
+"""Message for the user if run and products cannot be loaded."""
+
+
+def load() -> None:
+    """Load run, products, embeddings and search index; afterwards, `source` or `error` is set."""
+    global source, error
+    # A page answers one user with a small batch: more threads only wait for each other.
+    torch.set_num_threads(1)
+    # A fork has only the thread that calls it.
+    tqdm.tqdm.monitor_interval = 0
+    try:
+        import jscatter  # noqa: F401
+
+        found = ExplorerSource.open(settings["run"], settings["catalogue"], settings["split"])
+        _ = found.index
+        source = found
+    except USER_ERRORS as problem:
+        error = str(problem) or type(problem).__name__
+    # Objects that are never collected keep their memory pages shared.
+    gc.collect()
+    gc.freeze()
+
+
+def page() -> ServedPage:
+    """Return the page of a kernel, with the view that is in its address (QUERY_STRING).
+
+    Raises ValueError if run and products could not be loaded.
+    """
+    require(source is not None, error)
+    return ServedPage(source, settings, os.environ.get("QUERY_STRING", ""))
+
+
+if settings:
+    load()
+    if kernels.CAN_FORK:
+        # Without the libraries' reports about objects that are left at the end.
+        atexit.register(os._exit, 0)

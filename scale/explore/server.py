@@ -1,0 +1,61 @@
+"""The server of `scale explore`: Voilà, with kernels that end with their pages."""
+
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado.ioloop import PeriodicCallback
+from voila.app import Voila
+
+from scale.explore import kernels
+
+CHECK_SECONDS = 2
+"""Time between two looks for kernels that have died."""
+
+
+class ShutdownHandler(APIHandler):
+    """Ends the kernel of a page that is closed.
+
+    Without the token against cross-site requests, which a browser does not send with its last
+    message (Voilà's own handler refuses it with 403): a kernel's id cannot be guessed.
+    """
+
+    def check_xsrf_cookie(self) -> None:
+        """Accept the request."""
+
+    async def post(self, kernel_id: str) -> None:
+        """End a kernel; an unknown one counts as ended."""
+        await end(self.kernel_manager, kernel_id)
+        self.set_status(204)
+        self.finish()
+
+
+async def end(manager: Any, kernel_id: str) -> None:
+    """End a kernel at once, unless it is unknown."""
+    if kernel_id in manager:
+        await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+
+
+class PageServer(Voila):
+    """Voilà with forked kernels, which end with their pages; the page of a dead kernel is told."""
+
+    def init_settings(self) -> dict:
+        """Return the settings of the web application."""
+        if kernels.CAN_FORK:
+            kernels.register()
+        settings = super().init_settings()
+        PeriodicCallback(self._remove_dead, 1000 * CHECK_SECONDS).start()
+        return settings
+
+    async def _remove_dead(self) -> None:
+        """Forget kernels that have died, whose pages then show it."""
+        for kernel_id in self.kernel_manager.list_kernel_ids():
+            kernel = self.kernel_manager.get_kernel(kernel_id)
+            if kernel.has_kernel and not await ensure_async(kernel.is_alive()):
+                await end(self.kernel_manager, kernel_id)
+
+    def init_handlers(self) -> list:
+        """Return Voilà's request handlers, with another one for the end of a page."""
+        path = url_path_join(self.server_url, r"/voila/api/shutdown/([^/]+)")
+        return [(path, ShutdownHandler), *super().init_handlers()]
