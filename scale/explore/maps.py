@@ -66,7 +66,7 @@ def compute_map(path: Path, unit_PD: NDArray[np.float32]) -> NDArray[np.float32]
     """
     xy_P2 = load_map(path, unit_PD)
     if xy_P2 is None:
-        xy_P2 = kept_umap(unit_PD, SEED)
+        xy_P2 = kept_umap(unit_PD, SEED).astype(np.float32)
         try:
             with replacing(path) as partial:
                 np.save(partial, np.hstack([xy_P2, _sketch(unit_PD)]), allow_pickle=False)

@@ -69,8 +69,8 @@ def listed(names: Iterable[str], lang: Language) -> str:
 
 def modality_name(modality: str, lang: Language) -> str:
     """Return a modality's name in its colour."""
-    colour = MODALITY_COLOURS[modality]
-    return f'<span style="color:{colour}">{escape(label(modality, lang))}</span>'
+    name, colour = escape(label(modality, lang)), MODALITY_COLOURS[modality]
+    return f'<span class="modality" style="--colour:{colour}">{name}</span>'
 
 
 def pair_name(i: int, j: int, lang: Language) -> str:

@@ -332,6 +332,34 @@ class Panel(ipywidgets.VBox):
         """Run a pending update now."""
         self._update_soon.flush()
 
+    def in_parts(self, parts: Mapping[str, Sequence[ipywidgets.Widget]]) -> list[ipywidgets.Widget]:
+        """Return the children of a panel with parts, by label key.
+
+        The parts are beneath each other, or one at a time on a page for a projector.
+        """
+        names = {key: self.word(key) for key in parts}
+        self.part = ipywidgets.ToggleButtons(
+            options=[(f"{n} {name}", key) for n, (key, name) in enumerate(names.items(), 1)],
+            layout=AUTO,
+            style={"button_width": "auto"},
+        ).add_class("scale-parts")
+        boxes = {
+            key: ipywidgets.VBox(list(children)).add_class("scale-part")
+            for key, children in parts.items()
+        }
+
+        def show(_: Any = None) -> None:
+            for key, box in boxes.items():
+                shown = key == self.part.value
+                (box.add_class if shown else box.remove_class)("scale-part-shown")
+            if self._start:
+                self.note_address()
+
+        show()
+        observe(show, self.part)
+        self.choices["part"] = choice_of(self.part)
+        return [self.part, *boxes.values()]
+
     def note_address(self) -> None:
         """Set `address` from the choices."""
         now = {name: choice.read() for name, choice in self.choices.items()}

@@ -1,6 +1,8 @@
 """The server of `scale explore`: Voilà, with kernels that end with their pages."""
 
-from typing import Any
+import json
+import os
+from typing import Any, get_args
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import APIHandler
@@ -9,6 +11,7 @@ from tornado.ioloop import PeriodicCallback
 from voila.app import Voila
 
 from scale.explore import kernels
+from scale.viz.words import Language, label
 
 CHECK_SECONDS = 2
 """Time between two looks for kernels that have died."""
@@ -37,11 +40,20 @@ async def end(manager: Any, kernel_id: str) -> None:
         await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
 
 
+def add_words(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the texts that the page shows while it loads, by language."""
+    keys = "xp_building", "xp_scripts"
+    words = {lang: {key: label(key, lang) for key in keys} for lang in get_args(Language)}
+    words["lang"] = json.loads(os.environ["SCALE_EXPLORE"])["lang"]
+    return page_config | {"scaleWords": words}
+
+
 class PageServer(Voila):
     """Voilà with forked kernels, which end with their pages; the page of a dead kernel is told."""
 
     def init_settings(self) -> dict:
         """Return the settings of the web application."""
+        self.voila_configuration.page_config_hook = add_words
         if kernels.CAN_FORK:
             kernels.register()
         settings = super().init_settings()

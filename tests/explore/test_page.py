@@ -2,7 +2,7 @@
 
 import json
 
-from scale.explore.page import PANELS, ExplorerPage
+from scale.explore.page import PANELS, ExplorerPage, ServedPage
 from scale.explore.panel import Panel
 
 
@@ -51,3 +51,35 @@ def test_a_masked_loss_opens_the_masking_panel(run_folder, small_catalogue):
     assert page.selected_index == PANELS.index("masking")
     assert (masking.task.value, masking.picker.row) == ("MAM", scores.picker.row)
     assert "p12" in repr(masking)
+
+
+def test_an_address_opens_the_same_view(source):
+    options = {"run": "runs/r", "catalogue": "shop", "split": None}
+    options |= {"lang": "en", "theme": "light", "present": False}
+    first = ServedPage(source, options)
+    assert first.header.query == "lang=en&theme=light"
+    assert first.header.facts["Run"] == "r"
+    product = source.data.ids[int(source.rows[4])]
+    first.page.selected_index = PANELS.index("masking")
+    masking = first.page.panel
+    masking.picker.choose(source.row(product))
+    masking.task.value = "MAM" if "audio" in source.modalities(source.row(product)) else "MLM"
+    masking.hide(list(masking._content.names)[:2])
+    assert product in first.header.facts["Product"]
+
+    second = ServedPage(source, options, first.header.query.replace("lang=en", "lang=zh"))
+    assert second.page.panel.lang == "zh"
+    assert second.page.panel.hidden == masking.hidden
+    assert second.header.query == first.header.query.replace("lang=en", "lang=zh")
+    third = ServedPage(source, options | {"lang": "zh"}, first.header.query)
+    assert third.page.panel.summary() == masking.summary()
+
+
+def test_a_bad_address_is_a_message(source):
+    options = {"run": "r", "catalogue": "c", "split": None}
+    options |= {"lang": "en", "theme": "light", "present": True}
+    page = ServedPage(source, options, "lang=xx&panel=masking&product=<b>")
+    assert "no product" in page.page.panel.error
+    assert page.header.lang == "en"
+    assert page.header.present
+    assert ServedPage(source, options, "panel=nothing").page.selected_index == 0

@@ -3,14 +3,16 @@
 import asyncio
 import json
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
+import ipywidgets
 import numpy as np
 import pytest
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from scale.explore.markup import bar_rows, heat_table, number
-from scale.explore.panel import ClickableHtml, Panel, Throttle
+from scale.explore.panel import ClickableHtml, Panel, Throttle, choice_of
 from scale.explore.source import ExplorerSource, picture_uri
 from scale.model.scale import ScaleModel
 from scale.viz.theme import diverging
@@ -85,6 +87,78 @@ def test_an_error_is_shown_escaped_and_removed():
     panel.value = 2.0
     panel.changed()
     assert panel.error == ""
+
+
+def test_the_sign_stays_from_a_request_to_its_answer():
+    """The browser is told before the delay of a burst, and again after the answer."""
+    panel, told = NumberPanel(), []
+    panel.browser.observe(lambda change: told.append((change["new"], panel.runs)), "busy")
+
+    async def use():
+        panel.changed()
+        panel.changed()
+        assert told == [(True, 1)]
+        await asyncio.sleep(0.1)
+        assert told == [(True, 1), (False, 2)]
+
+    asyncio.run(use())
+    assert "scale-failed" not in panel._dom_classes
+    panel.value = -1.0
+    panel.changed()
+    assert "scale-failed" in panel._dom_classes
+    assert not panel.browser.busy
+
+
+def test_an_answer_to_the_browser_follows_its_questions(monkeypatch):
+    panel, sent = NumberPanel(), []
+    monkeypatch.setattr(panel.browser, "send", lambda *message, **_: sent.append(message))
+    for content in ({"asked": 3}, {"asked": "x"}, "asked"):
+        panel.browser._handle_custom_msg(content, [])
+    assert sent == [({"asked": 3},)]
+
+
+def test_pictures_are_given_to_the_browser(monkeypatch):
+    panel, sent = NumberPanel(), []
+    monkeypatch.setattr(
+        panel.browser, "send", lambda message, buffers: sent.append((message["name"], buffers[0]))
+    )
+    panel.download_picture("png")
+    panel.download_picture("svg")
+    names, contents = zip(*sent, strict=True)
+    assert names == ("scale-NumberPanel.png", "scale-NumberPanel.svg")
+    assert contents[0].startswith(b"\x89PNG")
+    assert b"<svg" in contents[1]
+    panel.value = -1.0
+    panel.download_picture("png")
+    assert "nothing to draw" in panel.error
+    assert len(sent) == 2
+
+
+def test_choices_are_text_of_an_address():
+    class Chooser(NumberPanel):
+        def __init__(self):
+            self.controls = {
+                "box": ipywidgets.Checkbox(True),
+                "list": ipywidgets.Dropdown(options=[("One", 1), ("Two", 2)]),
+                "words": ipywidgets.Text("a"),
+            }
+            super().__init__()
+
+        def start(self, children):
+            self.choices = {name: choice_of(control) for name, control in self.controls.items()}
+            super().start(children)
+
+    first, second = Chooser(), Chooser()
+    assert first.address == ""
+    for name, value in {"box": False, "list": 2, "words": "x & y"}.items():
+        first.controls[name].value = value
+    first.changed()
+    second.restore(dict(parse_qsl(first.address)))
+    assert {name: c.value for name, c in second.controls.items()} == {
+        "box": False, "list": 2, "words": "x & y",
+    }  # fmt: skip
+    second.restore({"list": "<3>", "unknown": "1"})
+    assert "unknown choice" in second.error
 
 
 def test_a_bug_is_not_shown_as_a_user_error():
