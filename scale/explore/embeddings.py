@@ -179,19 +179,20 @@ class EmbeddingExplorer(Panel):
 
     def _arrange(self) -> list[ipywidgets.Widget]:
         c, panes = self.controls, self.panes
-        return [
-            wrapping_row(c.kind, c.projection, c.colour, c.second),
-            wrapping_row(c.search, c.by_model, c.product),
-            panes.finds,
-            ClickableHtml(note_html(self.word("xe_how"))),
-            panes.status,
-            ipywidgets.Box([panes.frame, panes.inspector]),
-            panes.legend,
-            panes.neighbours,
-            panes.picked,
-            wrapping_row(c.save, c.clear),
-            panes.saved,
-        ]
+        parts = {
+            "xp_part_map": [
+                wrapping_row(c.kind, c.projection, c.colour, c.second),
+                wrapping_row(c.search, c.by_model, c.product),
+                panes.finds,
+                ClickableHtml(note_html(self.word("xe_how"))).add_class("scale-help"),
+                panes.status,
+                ipywidgets.Box([panes.frame, panes.inspector]),
+                panes.legend,
+            ],
+            "xp_part_near": [panes.neighbours],
+            "xp_part_selection": [panes.picked, wrapping_row(c.save, c.clear), panes.saved],
+        }
+        return self.in_parts(parts)
 
     @property
     def selected(self) -> tuple[str, ...]:

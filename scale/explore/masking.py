@@ -182,12 +182,15 @@ class MaskingExplorer(Panel):
         prediction = ipywidgets.VBox([self.prompt, buttons])
         switches = wrapping_row(*self.beside.values())
         beside = ipywidgets.VBox([switches, self.others], layout={"flex": "1 1 420px"})
-        return [
-            self.picker,
-            wrapping_row(self.task, self.model),
-            wrapping_row(prediction, beside, align="flex-start"),
-            self.answer,
-        ]
+        parts = {
+            "xp_part_hide": [
+                self.picker,
+                wrapping_row(self.task, self.model),
+                wrapping_row(prediction, beside, align="flex-start"),
+            ],
+            "xp_part_answers": [self.answer],
+        }
+        return self.in_parts(parts)
 
     @property
     def hidden(self) -> frozenset[int]:

@@ -36,7 +36,7 @@ def answer(url, data=None):
         return error.code, ""
 
 
-def wait_until(true, seconds=30):
+def wait_until(true, seconds=60):
     for _ in range(10 * seconds):
         if true():
             return
@@ -79,10 +79,12 @@ def server(run_folder, small_catalogue, tmp_path):
         except URLError:
             return False
 
-    wait_until(serves, 120)
-    yield url, process
-    process.terminate()
-    process.wait(30)
+    try:
+        wait_until(serves, 300)
+        yield url, process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.slow
@@ -118,7 +120,7 @@ def test_a_dead_kernel_is_noticed_and_a_dead_server_leaves_no_process(server):
     os.kill(pids[0], 9)
     states = lambda: {answer(f"{url}api/kernels/{kernel}")[0] for kernel in (first, second)}  # noqa: E731
     assert states() == {200}
-    wait_until(lambda: 404 in states(), 4)
+    wait_until(lambda: 404 in states())
     process.kill()
     wait_until(
         lambda: not Path(f"/proc/{pids[1]}").exists() and not Path(f"/proc/{origin}").exists()
