@@ -429,7 +429,8 @@ def test_bad_coordinates_are_errors():
 
 def test_a_map_is_computed_once(source):
     projections = Projections(source)
-    view = MapView("best", "product", "pca")
+    view = MapView("best", "product", "umap")
     assert not projections.has(view)
     assert projections.xy(view) is projections.xy(view)
     assert projections.has(view)
+    assert projections.has(view._replace(projection="pca"))
