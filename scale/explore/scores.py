@@ -18,11 +18,13 @@ from scale.explore.markup import listed, note_html, number
 from scale.explore.panel import (
     AUTO,
     SHORT,
+    Choice,
     ClickableHtml,
     Panel,
     ProductPicker,
     button,
     checkbox,
+    choice_of,
     dropdown,
     observe,
     wrapping_row,
@@ -127,6 +129,28 @@ class ModalityColumn(ipywidgets.VBox):
         self.kind.value = kind
         self.present.value, self.mismatch.value = change.present, change.mismatch
         self.strength.value = strength
+
+    @property
+    def choice(self) -> Choice:
+        """The change, as `off`, `other` and `<kind>:<strength>`, joined by commas."""
+        return Choice(self._read, self._write)
+
+    def _read(self) -> str:
+        change = self.change()
+        words = {"off": not change.present, "other": change.mismatch}
+        damage = [f"{change.damage[0]}:{change.damage[1]}"] if change.damage else []
+        return ",".join([*(word for word in words if words[word]), *damage])
+
+    def _write(self, text: str) -> None:
+        words, damage = text.split(","), None
+        for word in words:
+            kind, _, strength = word.partition(":")
+            if strength:
+                known = STRENGTHS[kind] if kind in self.kind._options_values else ()
+                found = [n for n in known if str(float(n)) == strength]
+                require(bool(found), f"unknown change {text!r}")
+                damage = kind, float(found[0])
+        self.show(ModalityChange("off" not in words, "other" in words, damage))
 
     def offer(self, has: bool, other: bool) -> None:
         """Enable the controls.
@@ -294,6 +318,11 @@ class ScoreExplorer(Panel):
             style=SHORT,
         )
         observe(self.changed, self.model, self.policy, self.step)
+        self.choices = {
+            "product": self.picker.choice,
+            **{name: choice_of(getattr(self, name)) for name in ("model", "policy", "step")},
+            **{m: column.choice for m, column in self.columns.items()},
+        }
 
     def _make_panes(self) -> None:
         self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
@@ -313,12 +342,15 @@ class ScoreExplorer(Panel):
         contents = ipywidgets.HBox(list(self.columns.values()), layout={"flex_flow": "row wrap"})
         near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
-        return [
-            *(self.picker, top, stories, self.caption, contents),
-            wrapping_row(self.matrices, self.cells, align="flex-start"),
-            *(self.totals, self.bars, self.agreement),
-            *(near, self.near_note, self.policy, self.jct, *training),
-        ]
+        matrices = wrapping_row(self.matrices, self.cells, align="flex-start")
+        parts = {
+            "xp_part_change": [self.picker, top, stories, self.caption, contents, matrices],
+            "xp_part_weights": [self.totals, self.bars, self.agreement],
+            "xp_part_near": [near, self.near_note],
+            "xp_part_joint": [self.policy, self.jct],
+            "xp_part_training": training,
+        }
+        return self.in_parts(parts)
 
     def _logged(self) -> tuple[list[int], np.ndarray]:
         """Return the steps with a logged S', and mean_TMM; empty if the file cannot be read."""

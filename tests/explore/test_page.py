@@ -75,6 +75,24 @@ def test_an_address_opens_the_same_view(source):
     assert third.page.panel.summary() == masking.summary()
 
 
+def test_the_changes_of_a_product_are_in_the_address(source):
+    options = {"run": "r", "catalogue": "c", "split": None}
+    options |= {"lang": "en", "theme": "light", "present": False}
+    first = ServedPage(source, options)
+    scores, row = first.page.panel, int(source.rows[0])
+    scores.picker.choose(row)
+    columns = scores.columns
+    columns["text"].present.value = False
+    columns["image"].kind.value = "blur"
+    columns["image"].strength.value = columns["image"].strength.options[3][1]
+    columns["audio"].mismatch.value = True
+    second = ServedPage(source, options, first.header.query)
+    assert second.page.panel.changes() == scores.changes()
+    assert second.page.panel.summary() == scores.summary()
+    for bad in ("image=blur:3.21", "image=nothing:1", "text=blur:1.0", "step=x", "model=x"):
+        assert "unknown" in ServedPage(source, options, bad).page.panel.error
+
+
 def test_a_bad_address_is_a_message(source):
     options = {"run": "r", "catalogue": "c", "split": None}
     options |= {"lang": "en", "theme": "light", "present": True}
