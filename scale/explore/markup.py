@@ -101,6 +101,8 @@ def heat_table(
     weights: bool = False,
     before_MM: np.ndarray | None = None,
     keys: str = "",
+    linked: bool = True,
+    chosen: tuple[int, int] | None = None,
 ) -> str:
     """Return a 5 x 5 matrix as a table of coloured numbers; missing modalities are hatched.
 
@@ -108,13 +110,16 @@ def heat_table(
         weights: frame the cells that weight a loss: diagonal and upper triangle.
         before_MM: previous values. Cells that differ from them by 0.005 or more also show the
             change, on a colour of its own: orange for less, blue for more.
-        keys: make the cells focusable and pickable, with these letters and `-i-j` as keys; cells
-            with the same `data-link` are highlighted together.
+        keys: make the cells focusable and pickable, with these letters and `-i-j` as keys.
+        linked: highlight cells with keys together with others of the same `data-link`.
+        chosen: cell with `aria-selected`.
     """
     shades_MM4 = colours(norm(np.nan_to_num(np.asarray(values_MM, float))))
 
     def cell(i: int, j: int) -> str:
-        place = f'data-key="{keys}-{i}-{j}" data-link="{i}-{j}" role="gridcell" ' if keys else ""
+        place = f'data-key="{keys}-{i}-{j}" role="gridcell" ' if keys else ""
+        place += f'data-link="{i}-{j}" ' if keys and linked else ""
+        place += 'aria-selected="true" ' if chosen == (i, j) else ""
         names = ", ".join(label(MODALITIES[m], lang) for m in (i, j))
         if not (present_M[i] and present_M[j]):
             name = f'aria-label="{names}: {label("absent", lang)}" ' if keys else ""

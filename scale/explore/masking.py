@@ -1,13 +1,25 @@
 """The masking explorer: hide parts of a product and read the predictions of the model."""
 
 from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
+from html import escape
 
 import ipywidgets
+import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from scale.config import MaskConfig, require
+from scale.data.batch import ProductBatch
 from scale.data.dataset import ProductDataset
+from scale.explore.attention import (
+    JointAttention,
+    joint_attention,
+    make_view,
+    recorded_inputs,
+    removal_effects,
+)
 from scale.explore.markup import listed, note_html
 from scale.explore.masking_views import (
     LOSSES,
@@ -29,10 +41,12 @@ from scale.explore.panel import (
     observe,
     wrapping_row,
 )
-from scale.explore.source import ExplorerSource
+from scale.explore.source import CheckpointModels, ExplorerSource, ModelChoices
+from scale.explore.what_if import WhatIf
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.model.scale import ScaleModel
 from scale.studies.masked_probe import MaskedPrediction, draw_groups, mask_groups, probe_masked
+from scale.studies.single_product import one_thread
 from scale.viz.illustrations.masked_words import top_predictions
 from scale.viz.illustrations.masking import mask_audio, mask_image, mask_video
 from scale.viz.products import product_card
@@ -115,6 +129,7 @@ class MaskingExplorer(Panel):
     Args:
         product: id; None for the first product with the modality of the task.
         task: MLM, MEM, MRP, MFP or MAM.
+        others: other runs with the same products, whose models can be shown beside this one.
 
     Raises:
         ValueError: an unknown product or task.
@@ -126,17 +141,24 @@ class MaskingExplorer(Panel):
         product: str | None = None,
         task: str = "MLM",
         lang: Language = LANG,
+        others: Sequence[ExplorerSource] = (),
     ) -> None:
         super().__init__(lang)
         require(task in TASKS, f"unknown task {task!r}; known: {', '.join(TASKS)}")
         self.source = source
+        self.model_choices = ModelChoices(source, CheckpointModels(source), others)
         self._content: MaskableContent | None = None
+        self._shown = source, 0  # With the edits of `what_if`.
+        self._chosen: int | None = None  # Row of `picker` at the last update.
         self._prediction: MaskedPrediction | None = None  # None while nothing is hidden.
         self._hidden: frozenset[int] = frozenset()
         self._hiding, self._draws = True, 0
         self.prompt = ClickableHtml(picked=self._pick).add_class("scale-masking-prompt")
         self.others = ClickableHtml().add_class("scale-masking-others")
         self.answer = ClickableHtml().add_class("scale-masking-answer")
+        self.compared = ClickableHtml()
+        self.attention = make_view(source.run.model, lang)
+        self._effects = lru_cache(16)(self._removal_effects)
         self._make_controls(self._row(product, task), task)
         self.add_class("scale-masking")
         self.start(self._arrange())
@@ -153,11 +175,14 @@ class MaskingExplorer(Panel):
         tasks = {name: self.word(name) for name in TASKS}
         self.task = dropdown(self.word("xm_task"), tasks, task, "280px")
         self.model = dropdown(self.word("xm_model"), self.words(MODEL_NAMES), "best", "180px")
+        choices = self.model_choices.names(self._checkpoint_name, self.word("xs_beside_none"))
+        self.second = dropdown(self.word("xs_beside"), choices, "", "300px")
+        self.what_if = WhatIf(self.source, self.changed, self.lang)
         self.beside = {m: checkbox(self.word(m), True) for m in MODALITIES}
-        observe(self.changed, self.task, self.model, *self.beside.values())
+        observe(self.changed, self.task, self.model, self.second, *self.beside.values())
         self.choices = {
             "product": self.picker.choice,
-            **{name: choice_of(getattr(self, name)) for name in ("task", "model")},
+            **{name: choice_of(getattr(self, name)) for name in ("task", "model", "second")},
             **{f"with_{m}": choice_of(box) for m, box in self.beside.items()},
             "hidden": Choice(self._hidden_text, self._hide_text),
         }
@@ -185,10 +210,15 @@ class MaskingExplorer(Panel):
         parts = {
             "xp_part_hide": [
                 self.picker,
-                wrapping_row(self.task, self.model),
+                wrapping_row(self.task, self.model, self.second),
                 wrapping_row(prediction, beside, align="flex-start"),
+                self.what_if,
             ],
-            "xp_part_answers": [self.answer],
+            "xp_part_answers": [self.answer, self.compared],
+            "xp_part_joint": [
+                ClickableHtml(f"<h4>{self.word('xa_title')}</h4>"),
+                self.attention,
+            ],
         }
         return self.in_parts(parts)
 
@@ -229,11 +259,19 @@ class MaskingExplorer(Panel):
 
     @property
     def _target(self) -> ProductModality:
-        return ProductModality(self.picker.row, MODALITY_OF[self.task.value])
+        return ProductModality(self._shown[1], MODALITY_OF[self.task.value])
+
+    def _checkpoint_name(self, name: str) -> str:
+        known = MODEL_NAMES | {"last": "xs_last"}
+        if name in known:
+            return self.word(known[name])
+        step = self.source.run.checkpoints().get(name, "?")
+        return self.word("xs_saved", step=step, name=name)
 
     def _has_content(self) -> bool:
         """Apply a pending change of product or task; return whether there is content to hide."""
-        if self._content is None or self._content.place != self._target:
+        changed = self._chosen != self.picker.row
+        if self._content is None or changed or self._content.place != self._target:
             self.flush()
         return self._content is not None
 
@@ -249,10 +287,15 @@ class MaskingExplorer(Panel):
     def update(self) -> None:
         """Predict the hidden parts."""
         self._prediction = None
+        self._chosen = self.picker.row
+        edited, row, _ = self.what_if.shown(self._chosen)
+        if edited is not self._shown[0] or row != self._shown[1]:
+            self._shown, self._content = (edited, row), None
         place, message = self._target, self._missing_message()
         if message:
             self._content = None
             self.prompt.html = self.others.html = self.answer.html = ""
+            self.attention.clear()
             raise ValueError(message)
         if self._content is None or self._content.place != place:
             self._open(place)
@@ -262,12 +305,13 @@ class MaskingExplorer(Panel):
 
     def _missing_message(self) -> str:
         """Return an error message if the product lacks the modality of the task; else empty."""
-        place, has = self._target, self.source.modalities(self.picker.row)
+        place = self._target
+        has = self._shown[0].modalities(place.row)
         if place.modality in has:
             return ""
         return self.word(
             "xm_lacks",
-            product=self.source.data.ids[place.row],
+            product=self._shown[0].data.ids[place.row],
             modality=self.word(place.modality),
             task=self.task.value,
             has=self._listed(map(self.word, has)),
@@ -275,7 +319,7 @@ class MaskingExplorer(Panel):
 
     def _open(self, place: ProductModality) -> None:
         """Show another product or task, with its first random mask."""
-        self._content = MaskableContent.of(self.source, place, self.lang)
+        self._content = MaskableContent.of(self._shown[0], place, self.lang)
         self._draws = 0
         self._hidden = draw_groups(self._content.group_L, RATE, SEED, 0)
         for m, box in self.beside.items():
@@ -284,10 +328,54 @@ class MaskingExplorer(Panel):
 
     def _predict(self, place: ProductModality) -> MaskedPrediction:
         others = tuple(self._content.beside)
-        masked = mask_groups(self.source.data, place.row, place.modality, self._hidden)
+        masked = mask_groups(self._shown[0].data, place.row, place.modality, self._hidden)
         beside = {"all": others, "chosen": self._on(), "none": ()}
-        model = self.source.run.model if self.model.value == "best" else self._untrained
-        return probe_masked(model, masked, place.modality, beside)
+        return probe_masked(self._model_of(self.model.value), masked, place.modality, beside)
+
+    def _model_of(self, name: str) -> ScaleModel:
+        return self.source.run.model if name == "best" else self._untrained
+
+    def _removal_effects(self, row: int, model: str) -> np.ndarray:
+        run, data = self.source.run, self.source.data
+        return removal_effects(self._model_of(model), run.config, data, data.collate([row]))
+
+    def _show_second(self, place: ProductModality) -> None:
+        """Show the predictions of another checkpoint or run for the same hidden parts."""
+        found = self.model_choices.find(self.second.value)
+        if found is None or self._prediction is None:
+            self.compared.html = ""
+            return
+        other, models, checkpoint = found
+        shown, row = self._shown
+        if other is not self.source:
+            row = other.row(self.source.data.ids[self.picker.row])
+            shown, modalities = self.what_if.other(other, row)
+            row = 0 if modalities else row
+        masked = mask_groups(shown.data, row, place.modality, self._hidden)
+        beside = {"all": tuple(self._content.beside), "chosen": self._on(), "none": ()}
+        model = models.under(checkpoint, other.run.model.missing.policy)
+        prediction = probe_masked(model, masked, place.modality, beside)
+        html = answer_html(prediction, shown.data, self._content.sheet, self.lang)
+        title = self.word("xm_second", model=escape(self.second.label))
+        self.compared.html = f'<div class="second"><h4>{title}</h4>{html}</div>'
+
+    def _show_attention(self, place: ProductModality) -> None:
+        """Show the attention for the product as it is, and with its hidden and removed parts."""
+        clean = self._shown[0].data.collate([place.row])
+        before = self._attend(clean, {})
+        if self._prediction is None:
+            hidden, shown = {}, clean.only((place.modality, *self._on()))
+        else:
+            masked = self._prediction.masked
+            hidden, shown = masked.hidden, masked.batch.only((place.modality, *self._on()))
+        effect_MM = self._effects(self.picker.row, self.model.value)
+        self.attention.show(before, self._attend(shown, hidden), effect_MM)
+
+    def _attend(self, batch: ProductBatch, hidden: dict[str, Tensor]) -> JointAttention:
+        model = self._model_of(self.model.value)
+        with recorded_inputs(model) as inputs, torch.inference_mode(), one_thread():
+            model(batch, hidden, predictions=False)
+        return joint_attention(model, inputs, batch, self.source.data.tokenizer, self.lang)
 
     @cached_property
     def _untrained(self) -> ScaleModel:
@@ -298,13 +386,15 @@ class MaskingExplorer(Panel):
         return tuple(m for m in self._content.beside if self.beside[m].value)
 
     def _show(self) -> None:
-        content, data = self._content, self.source.data
+        content, data = self._content, self._shown[0].data
         self.prompt.html = prompt_html(content, self._hidden, self.lang)
         self.others.html = beside_html(content.beside, self._on(), self.lang)
         if self._prediction is None:
             self.answer.html = note_html(self.word("xm_ask"))
         else:
             self.answer.html = answer_html(self._prediction, data, content.sheet, self.lang)
+        self._show_second(content.place)
+        self._show_attention(content.place)
 
     def summary(self) -> str:
         """Return task, product, hidden parts, context, losses, and probability and rank of each
@@ -319,7 +409,7 @@ class MaskingExplorer(Panel):
         count = {"n": len(self._hidden), "all": len(self._content.names)}
         lines.append(self.word("xm_sum_hidden", **count, names=hidden))
         lines.append(self.word("xm_sum_beside", names=self._listed(map(self.word, self._on()))))
-        lines += answer_lines(self._prediction, self.source.data, self.lang)
+        lines += answer_lines(self._prediction, self._shown[0].data, self.lang)
         return "\n".join(lines)
 
     def _listed(self, names: Iterable[str]) -> str:
@@ -332,5 +422,5 @@ class MaskingExplorer(Panel):
         """
         require(self._content is not None, self._missing_message())
         if self._prediction is None:
-            return product_card(self.source.product(self._target.row), self.lang)
-        return answer_figure(self._prediction, self.source.data, bool(self._on()), self.lang)
+            return product_card(self._shown[0].product(self._target.row), self.lang)
+        return answer_figure(self._prediction, self._shown[0].data, bool(self._on()), self.lang)

@@ -3,7 +3,7 @@
 M modalities (five); T frames, H, W, C height, width and colours of a picture, S samples of a sound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
@@ -157,8 +157,8 @@ def _blend(i: int, j: int) -> str:
     return first if i == j else f"linear-gradient({first} 50%, {second} 50%)"
 
 
-def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Language) -> str:
-    """Return the sequence of the joint transformer, and the change of each fused feature."""
+def jct_view(now: ProductOutputs, policy: str, lang: Language) -> str:
+    """Return the sequence of the joint transformer."""
     total = int(now.token_M.sum() + now.missing_token_M.sum())
     parts = []
     for m, colour in enumerate(MODALITY_COLOURS.values()):
@@ -169,28 +169,8 @@ def jct_view(now: ProductOutputs, before: ProductOutputs, policy: str, lang: Lan
                 parts.append(f'<span class="{kind}" style="{look}" title="{title}">{count}</span>')
     counts = {"own": int(now.token_M.sum()), "filler": int(now.missing_token_M.sum())}
     meaning, count = label(f"policy_says_{policy}", lang), label("xs_jct_count", lang, **counts)
-    cosine_M = fused_cosines(now, before)
-    names = [modality_name(m, lang) for m in MODALITIES]
-    low = 0.0 if np.nanmin(cosine_M) >= 0 else -1.0
-    bars = bar_rows(
-        names,
-        cosine_M.tolist(),
-        np.where(before.present_M, 1.0, np.nan).tolist(),
-        list(MODALITY_COLOURS.values()),
-        low,
-        1.0,
-    )
     strip = f'<div class="sequence" data-tokens="{total}">{"".join(parts)}</div>'
-    head = f"<h4>{label('xs_jct_fused', lang)}</h4>"
-    return f'{strip}{note_html(f"{meaning} · {count}")}<div data-bars="fused">{head}{bars}</div>'
-
-
-def fused_cosines(now: ProductOutputs, before: ProductOutputs) -> np.ndarray:
-    """Return the cosine of each fused feature to the previous one; NaN if either is missing."""
-    length_M = np.linalg.norm(now.fused_MD, axis=1) * np.linalg.norm(before.fused_MD, axis=1)
-    dot_M = (now.fused_MD * before.fused_MD).sum(1)
-    known_M = now.present_M & before.present_M & (length_M > 0)
-    return np.divide(dot_M, length_M, out=np.full(len(dot_M), np.nan), where=known_M)
+    return f"{strip}{note_html(f'{meaning} · {count}')}"
 
 
 def nearest(
@@ -215,6 +195,28 @@ def nearest(
     key = "xs_nearest_before" if before is None else "xs_nearest_now"
     row_of_cards = f'<div class="row cards" data-group>{"".join(cards)}</div>'
     return f'<div data-list="{key}"><h4>{label(key, lang)}</h4>{row_of_cards}</div>'
+
+
+def beside_view(
+    sides: Mapping[str, tuple[ProductOutputs, ProductOutputs]], near: str, lang: Language
+) -> str:
+    """Return S' by several models, each with its changes, and the neighbours by the last one.
+
+    sides: outputs now and before, by the name of the model.
+    """
+    tables = "".join(
+        matrix(
+            "weighted",
+            now.weighted_MM,
+            now.present_M,
+            label("xs_beside_title", lang, model=escape(name)),
+            lang,
+            before.weighted_MM,
+        )
+        for name, (now, before) in sides.items()
+    )
+    note = note_html(label("xs_beside_note", lang))
+    return f'<div class="row" data-beside>{tables}</div>{note}{near}'
 
 
 def training_view(
@@ -279,10 +281,11 @@ class Tile:
 
     def _body(self, config: FeatureConfig, lang: Language) -> str:
         shown = self.content.shown
+        clean = None if self.clean is None else self.clean.shown
         if self.modality == "text":
-            return f"<div>{changed_words(shown, self.clean.shown)}</div>"
+            return f"<div>{changed_words(shown, clean or '')}</div>"
         if self.modality == "table":
-            return changed_table(shown, self.clean.shown, self.content.entities_read, lang)
+            return changed_table(shown, clean or (), self.content.entities_read, lang)
         if self.modality == "image":
             return f'<img class="pixels" alt="{label("image", lang)}" src="{png_uri(shown[0])}">'
         if self.modality == "video":

@@ -12,8 +12,15 @@ from matplotlib.figure import Figure
 from scale.config import require
 from scale.data.batch import ProductBatch
 from scale.explore import score_views as views
+from scale.explore.attention import (
+    JointAttention,
+    joint_attention,
+    make_view,
+    recorded_inputs,
+    removal_effects,
+)
 from scale.explore.cell_views import cell_details, totals_html
-from scale.explore.loss_terms import ProductLosses, changed_contents, other_rows, product_losses
+from scale.explore.loss_terms import ProductLosses, other_rows, product_losses
 from scale.explore.markup import listed, note_html, number
 from scale.explore.panel import (
     AUTO,
@@ -30,8 +37,9 @@ from scale.explore.panel import (
     wrapping_row,
 )
 from scale.explore.score_views import PLAY, Tile
-from scale.explore.source import CheckpointModels, ExplorerSource
+from scale.explore.source import CheckpointModels, ExplorerSource, ModelChoices
 from scale.explore.stories import STORIES, Story, applies, choose_product, story_caption
+from scale.explore.what_if import EditedProduct, WhatIf
 from scale.losses.weighting import pair_members
 from scale.modalities import MODALITIES, PAIRS, TASKS
 from scale.studies.single_product import (
@@ -256,10 +264,12 @@ class ScoreExplorer(Panel):
         lang: Language = LANG,
         seed: int = 0,
         open_task: Callable[[str, str], None] | None = None,
+        others: Sequence[ExplorerSource] = (),
     ) -> None:
         """
         Args:
             product: id of the product shown first; None for the most complete one.
+            others: other runs with the same products, whose models can be shown beside this one.
             open_task: called with a pretext task and a product id, to show its masked predictions.
 
         Raises ValueError for an unknown id.
@@ -267,13 +277,16 @@ class ScoreExplorer(Panel):
         super().__init__(lang)
         row = int(source.rows[0]) if product is None else source.row(product)
         self.source, self.models = source, CheckpointModels(source)
+        self.model_choices = ModelChoices(source, self.models, others)
         self.editor = ProductEditor(source.data, seed)
         self._before = lru_cache(16)(self._read_clean)
         self._losses_before = lru_cache(16)(self._clean_losses)
+        self._effects = lru_cache(16)(self._removal_effects)
         self._story_row = lru_cache(32)(self._choose_story_row)
         self._tile = lru_cache(16)(self._draw_tile)
         self._open_task = open_task
         self._story: tuple[Story, int] | None = None
+        self._product: EditedProduct | None = None
         self._outputs: ProductOutputs | None = None
         self._playing = False
         self._make_controls(row)
@@ -286,6 +299,9 @@ class ScoreExplorer(Panel):
         self.picker = ProductPicker(self.source, row, self.changed, self.lang)
         names = {name: self._name_of(name) for name in self.models.names}
         self.model = dropdown(self.word("xs_model"), names, self.models.shown, "300px")
+        choices = self.model_choices.names(self._name_of, self.word("xs_beside_none"))
+        self.beside = dropdown(self.word("xs_beside"), choices, "", "300px")
+        self.what_if = WhatIf(self.source, self.changed, self.lang)
         self.policy = ipywidgets.ToggleButtons(
             options=[(self.word(f"policy_{name}"), name) for name in POLICIES],
             value=self.source.run.model.missing.policy,
@@ -317,10 +333,13 @@ class ScoreExplorer(Panel):
             layout={"width": "420px"},
             style=SHORT,
         )
-        observe(self.changed, self.model, self.policy, self.step)
+        observe(self.changed, self.model, self.beside, self.policy, self.step)
         self.choices = {
             "product": self.picker.choice,
-            **{name: choice_of(getattr(self, name)) for name in ("model", "policy", "step")},
+            **{
+                name: choice_of(getattr(self, name))
+                for name in ("model", "beside", "policy", "step")
+            },
             **{m: column.choice for m, column in self.columns.items()},
         }
 
@@ -330,12 +349,14 @@ class ScoreExplorer(Panel):
         self.matrices.layout = {"flex": "0 1 690px"}
         self.cells = ClickableHtml(picked=self._open, layout={"flex": "1 1 480px"})
         self.agreement = ClickableHtml()
+        self.attention = make_view(self.source.run.model, self.lang)
         self.near_before = ClickableHtml(picked=self._choose)
         self.near_now = ClickableHtml(picked=self._choose)
         self.near_note, self.training = ClickableHtml(), ClickableHtml()
+        self.compared = ClickableHtml(picked=self._choose)
 
     def _layout(self) -> list[ipywidgets.Widget]:
-        top = wrapping_row(self.model, self.reset_button)
+        top = wrapping_row(self.model, self.beside, self.reset_button)
         stories = wrapping_row(
             ipywidgets.Label(self.word("xs_stories")), *self.stories.values()
         ).add_class("scale-stories")
@@ -343,11 +364,12 @@ class ScoreExplorer(Panel):
         near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
         matrices = wrapping_row(self.matrices, self.cells, align="flex-start")
+        change = [self.picker, top, stories, self.caption, contents, matrices]
         parts = {
-            "xp_part_change": [self.picker, top, stories, self.caption, contents, matrices],
+            "xp_part_change": [*change, self.compared, self.what_if],
             "xp_part_weights": [self.totals, self.bars, self.agreement],
             "xp_part_near": [near, self.near_note],
-            "xp_part_joint": [self.policy, self.jct],
+            "xp_part_joint": [self.policy, self.jct, self.attention],
             "xp_part_training": training,
         }
         return self.in_parts(parts)
@@ -367,6 +389,7 @@ class ScoreExplorer(Panel):
     def reset(self) -> None:
         """Restore every modality to the catalogue's content."""
         self._story = None
+        self.what_if.clear()
         for column in self.columns.values():
             column.reset()
 
@@ -374,24 +397,28 @@ class ScoreExplorer(Panel):
         """Run the model on the changed product and show the differences."""
         row, changes = self.picker.row, self.changes()
         self._outputs = None
+        product = self._edited_product(row)
         for m, column in self.columns.items():
-            column.offer(self.editor.has(row, m), self.editor.donor(row, m) is not None)
-            column.content.html = self._tile(row, m, changes[m], self._playing and m == "video")
-        batch = self.editor.batch(row, changes)
+            column.offer(product.has(m), self.editor.donor(row, m) is not None)
+            playing = self._playing and m == "video"
+            column.content.html = self._tile(product, m, changes[m], playing)
+        batch = product.batch(changes)
         if not batch.present_BM.any():
             name = self.source.data.ids[row]
             raise ValueError(self.word("xs_nothing", product=name))
         policy = self._policy_shown()
-        now = product_outputs(self.models.under(self.model.value, policy), batch)
-        before = self._before(row, self.model.value, policy)
+        now, attention = self._read(batch, self.model.value, policy)
+        before, attention_before = self._before(row, self.model.value, policy)
         self._outputs = now
         agreement_MM = self._agreement_weights.get(self.source.data.ids[row])
         self.matrices.html = views.matrices(now, before, self.lang, agreement_MM)
-        self._show_losses(row, batch, now, before, agreement_MM)
+        self._show_losses(product, batch, now, before, agreement_MM)
+        self._show_beside(row, changes, now, before)
         self._show_caption(row, now, before)
         self.bars.html = views.weight_bars(now, before, self.lang)
         self._show_agreement(row, now, before)
-        self._show_jct(now, before)
+        self._show_jct(now)
+        self._show_attention(row, attention_before, attention, policy)
         self._show_nearest(row, now, before)
         self._show_training(now)
 
@@ -400,16 +427,42 @@ class ScoreExplorer(Panel):
         own = self.source.run.model.missing.policy
         return own if self.policy.value == "learned" != own else self.policy.value
 
-    def _read_clean(self, row: int, model: str, policy: str) -> ProductOutputs:
-        return product_outputs(self.models.under(model, policy), self.editor.batch(row, {}))
+    def _read(
+        self, batch: ProductBatch, model: str, policy: str
+    ) -> tuple[ProductOutputs, JointAttention]:
+        """Return outputs and attention of a model, from one pass."""
+        shown = self.models.under(model, policy)
+        with recorded_inputs(shown) as inputs:
+            outputs = product_outputs(shown, batch)
+        tokenizer = self.source.data.tokenizer
+        return outputs, joint_attention(shown, inputs, batch, tokenizer, self.lang)
+
+    def _read_clean(
+        self, row: int, model: str, policy: str
+    ) -> tuple[ProductOutputs, JointAttention]:
+        return self._read(self.editor.batch(row, {}), model, policy)
+
+    def _removal_effects(self, row: int, model: str, policy: str) -> np.ndarray:
+        run, data = self.source.run, self.source.data
+        batch = self.editor.batch(row, {})
+        shown = self.models.under(model, policy)
+        return removal_effects(shown, run.config, data, batch, self.editor.seed)
+
+    def _show_attention(
+        self, row: int, before: JointAttention, now: JointAttention, policy: str
+    ) -> None:
+        """Show the attention of the joint transformer beside the effects of removals."""
+        effect_MM = self._effects(row, self.model.value, policy)
+        self.attention.show(before, now, effect_MM)
 
     def _clean_losses(self, row: int, model: str, policy: str) -> ProductLosses:
-        outputs = self._before(row, model, policy)
-        return self._losses(row, self.editor.batch(row, {}), outputs, {}, model, policy)
+        outputs, _ = self._before(row, model, policy)
+        product = EditedProduct(self.editor, row, self.source, ())
+        return self._losses(product, product.batch({}), outputs, {}, model, policy)
 
     def _losses(
         self,
-        row: int,
+        product: EditedProduct,
         batch: ProductBatch,
         outputs: ProductOutputs,
         changes: Mapping[str, ModalityChange],
@@ -417,14 +470,15 @@ class ScoreExplorer(Panel):
         policy: str,
     ) -> ProductLosses:
         source = self.source
-        others = self.models.features(model), other_rows(source.rows, row, self.editor.seed)
-        content_M = changed_contents(self.editor, row, changes)
+        rows_N = other_rows(source.rows, product.row, self.editor.seed)
+        others = self.models.features(model), rows_N
+        content_M = product.content_numbers(changes)
         shown = self.models.under(model, policy), source.run.config, source.data
         return product_losses(*shown, batch, outputs, others, content_M, self.editor.seed)
 
     def _show_losses(
         self,
-        row: int,
+        product: EditedProduct,
         batch: ProductBatch,
         now: ProductOutputs,
         before: ProductOutputs,
@@ -432,8 +486,8 @@ class ScoreExplorer(Panel):
     ) -> None:
         """Show the explanations of the cells, and the weighted totals."""
         shown = self.model.value, self._policy_shown()
-        losses = self._losses(row, batch, now, self.changes(), *shown)
-        clean = self._losses_before(row, *shown)
+        losses = self._losses(product, batch, now, self.changes(), *shown)
+        clean = self._losses_before(product.row, *shown)
         links = self._open_task is not None
         self.cells.html = cell_details(now, before, losses, clean, self.lang, links)
         forms = {self.word("xs_total_scores"): (now.weighted_MM, before.weighted_MM)}
@@ -443,12 +497,45 @@ class ScoreExplorer(Panel):
         forms[self.word("xs_total_uniform")] = (ones_MM, ones_MM)
         self.totals.html = totals_html(losses, clean, forms, self.lang)
 
+    def _show_beside(
+        self,
+        row: int,
+        changes: Mapping[str, ModalityChange],
+        now: ProductOutputs,
+        before: ProductOutputs,
+    ) -> None:
+        """Show S' and neighbours of the product by another checkpoint or run."""
+        choice = self.model_choices.find(self.beside.value)
+        if choice is None:
+            self.compared.html = ""
+            return
+        other, models, checkpoint = choice
+        name = self.source.data.ids[row]
+        at = other.row(name)
+        if other is self.source:
+            product, policy = self._product, self._policy_shown()
+        else:
+            editor = ProductEditor(other.data, self.editor.seed)
+            product = EditedProduct(editor, at, *self.what_if.other(other, at))
+            policy = other.run.model.missing.policy
+        model, index = models.under(checkpoint, policy), models.index(checkpoint)
+        batches = product.batch(changes), product.editor.batch(at, {})
+        outputs = [product_outputs(model, batch) for batch in batches]
+        found = [nearest_products(index, each.emb_D, name) for each in outputs]
+        near = views.nearest(other, at, *found, self.lang)
+        sides = {
+            self._name_of(self.model.value): (now, before),
+            self.beside.label: tuple(outputs),
+        }
+        self.compared.html = views.beside_view(sides, near, self.lang)
+
     def show_story(self, story: Story) -> None:
         """Show a story: its product and its change, and nothing else changed."""
         with self.showing_errors():
             row = self._story_row(story.key, self.model.value)
             require(row is not None, self.word("xs_story_none"))
             self._story = story, row
+            self.what_if.clear()
             for m, column in self.columns.items():
                 column.show(story.changes.get(m, CLEAN))
             self.picker.choose(row)
@@ -476,10 +563,20 @@ class ScoreExplorer(Panel):
         if self._open_task is not None and task in TASKS and not drag:
             self._open_task(task, self.source.data.ids[self.picker.row])
 
-    def _draw_tile(self, row: int, modality: str, change: ModalityChange, playing: bool) -> str:
-        clean = self.editor.content(row, modality, CLEAN)
-        content = self.editor.content(row, modality, change)
-        other = content is not None and content.donor != row
+    def _edited_product(self, row: int) -> EditedProduct:
+        """Return the chosen product with its edits."""
+        edited, _, modalities = self.what_if.shown(row)
+        known = self._product
+        if known is None or known.row != row or known.edited is not edited:
+            self._product = EditedProduct(self.editor, row, edited, modalities)
+        return self._product
+
+    def _draw_tile(
+        self, product: EditedProduct, modality: str, change: ModalityChange, playing: bool
+    ) -> str:
+        clean = self.editor.content(product.row, modality, CLEAN)
+        content = product.content(modality, change)
+        other = content is not None and change.mismatch
         donor = self.source.data.ids[content.donor] if other else ""
         tile = Tile(modality, content, clean, donor, playing)
         return tile.html(self.source.data.config, self.lang)
@@ -516,14 +613,14 @@ class ScoreExplorer(Panel):
         """Weights by agreement of the run's training products by id, as weight_MM."""
         return {} if self._agreement is None else agreement_matrices(self._agreement)
 
-    def _show_jct(self, now: ProductOutputs, before: ProductOutputs) -> None:
+    def _show_jct(self, now: ProductOutputs) -> None:
         head = f"<h4>{self.word('xs_jct')}</h4>"
         note = note_html(self.word("xs_jct_same"))
         own = self.source.run.model.missing.policy
         if self._policy_shown() != self.policy.value:
             body = f"<p>{self.word('xs_jct_learned', policy=own)}</p>"
         else:
-            body = views.jct_view(now, before, self.policy.value, self.lang)
+            body = views.jct_view(now, self.policy.value, self.lang)
             if self.policy.value == "drop":
                 note += note_html(self.word("xs_jct_drop"))
         self.jct.html = f'<div data-policy="{self.policy.value}">{head}{body}{note}</div>'
@@ -580,7 +677,7 @@ class ScoreExplorer(Panel):
         now = self._outputs
         if now is None:
             return "\n".join([*lines, self.word("xs_sum_nothing")])
-        before = self._before(row, self.model.value, self._policy_shown())
+        before, _ = self._before(row, self.model.value, self._policy_shown())
         return "\n".join([*lines, *weight_lines(now, self.lang), self._hits_line(now, before)])
 
     def _hits_line(self, now: ProductOutputs, before: ProductOutputs) -> str:
@@ -598,7 +695,7 @@ class ScoreExplorer(Panel):
         self.flush()
         shown = self._outputs
         if shown is None:
-            shown = self._before(self.picker.row, self.model.value, self._policy_shown())
+            shown, _ = self._before(self.picker.row, self.model.value, self._policy_shown())
         return score_matrices(
             shown.cosine_MM, shown.softmax_MM, shown.weighted_MM, shown.present_M, self.lang
         )

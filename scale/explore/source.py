@@ -3,7 +3,7 @@
 N products.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
@@ -231,3 +231,33 @@ class CheckpointModels:
         if name == UNTRAINED:
             return self._source.run.untrained().eval()
         return TrainedRun.load(self._source.run.folder.folder, name).model
+
+
+class ModelChoices:
+    """Models that a panel can show beside its own: checkpoints of its run and of other runs.
+
+    Args:
+        models: those of the panel's run.
+        others: sources of other runs with the same products.
+    """
+
+    def __init__(
+        self, source: ExplorerSource, models: CheckpointModels, others: Sequence[ExplorerSource]
+    ) -> None:
+        self._found = {f"0/{name}": (source, models, name) for name in models.names}
+        for k, other in enumerate(others, start=1):
+            of_other = CheckpointModels(other)
+            self._found |= {f"{k}/{name}": (other, of_other, name) for name in of_other.names}
+
+    def names(self, name_of: Callable[[str], str], none: str) -> dict[str, str]:
+        """Return the text of each choice by key; `name_of` names a checkpoint; "" is `none`."""
+        found = {"": none}
+        for key, (source, _, name) in self._found.items():
+            folder = "" if key.startswith("0/") else f"{source.run.folder.folder.name}: "
+            known = name_of(name) if not folder or name in ("untrained", "best", "last") else name
+            found[key] = folder + known
+        return found
+
+    def find(self, key: str) -> tuple[ExplorerSource, CheckpointModels, str] | None:
+        """Return source, models and checkpoint of a choice; None for ""."""
+        return self._found.get(key)

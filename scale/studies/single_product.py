@@ -77,6 +77,15 @@ class ModalityContent:
         return set(self.column.entity_T[start : start + length].tolist()) - {-1}
 
 
+def batch_of(contents: Mapping[str, ModalityContent | None], row: int) -> ProductBatch:
+    """Return the contents of one product by modality (None: missing) as a batch of one."""
+    there = {m: content for m, content in contents.items() if content is not None}
+    present_1M = torch.tensor([[m in there for m in MODALITIES]])
+    one = np.zeros(1, np.int64)
+    tokens = {m: content.column.gather(one) for m, content in there.items()}
+    return ProductBatch(tokens, present_1M, torch.tensor([row]))
+
+
 class ProductEditor:
     """Apply interactive changes to single products of a dataset.
 
@@ -123,14 +132,10 @@ class ProductEditor:
 
         Raises ValueError if a change does not apply, MediaError for an unreadable file.
         """
-        found = {
-            m: self.content(row, m, changes.get(m, ModalityChange())) for m in self.data.columns
-        }
-        there = {m: content for m, content in found.items() if content is not None}
-        present_1M = torch.tensor([[m in there for m in MODALITIES]])
-        one = np.zeros(1, np.int64)
-        tokens = {m: content.column.gather(one) for m, content in there.items()}
-        return ProductBatch(tokens, present_1M, torch.tensor([row]))
+        return batch_of(
+            {m: self.content(row, m, changes.get(m, ModalityChange())) for m in self.data.columns},
+            row,
+        )
 
     def _content(self, row: int, modality: str, change: ModalityChange) -> ModalityContent | None:
         """Return one modality after its change; None if missing. `content` is the cached version.

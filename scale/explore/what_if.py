@@ -1,0 +1,385 @@
+"""A product with other contents: a typed title or table, an uploaded file, another product's.
+
+Nothing is stored: uploaded files are kept in memory, and features of typed texts are not cached.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+
+from scale.config import require
+from scale.data.backbones import load_backbone
+from scale.data.batch import ProductBatch
+from scale.data.cache import FeatureCache
+from scale.data.dataset import Column, ProductDataset, language_column, standardise
+from scale.data.features import extract
+from scale.data.media import MediaError
+from scale.data.product import InvalidValue, blank_controls, read_string, read_table
+from scale.explore.loss_terms import changed_contents
+from scale.explore.markup import error_html, note_html
+from scale.explore.panel import (
+    ASSETS,
+    MAX_LISTED,
+    SHORT,
+    ClickableHtml,
+    button,
+    observe,
+    wrapping_row,
+)
+from scale.explore.source import ExplorerSource
+from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES
+from scale.studies.damage import Table, pack_column
+from scale.studies.noise import longest_sequence
+from scale.studies.single_product import (
+    ModalityChange,
+    ModalityContent,
+    ProductEditor,
+    batch_of,
+)
+from scale.viz.words import Language, label
+
+MAX_BYTES = 8_000_000
+"""Largest upload; a larger message would close the connection of the page."""
+MAX_TEXT = 20_000
+"""Most characters of a typed title or table."""
+KINDS = {"image": "image/*", "video": "video/*,.gif", "audio": "audio/*"}
+"""Files that the browser offers, by modality; the content decides."""
+
+
+class MemoryFile:
+    """A file in memory with a path, which exists as long as the object.
+
+    Without memory files (other systems than Linux), a temporary file.
+    """
+
+    def __init__(self, content: bytes, name: str = "") -> None:
+        self.name = name
+        if hasattr(os, "memfd_create"):
+            self._file: Any = os.fdopen(os.memfd_create("scale-upload"), "wb", buffering=0)
+            self.path = Path(f"/proc/self/fd/{self._file.fileno()}")
+        else:
+            self._file = tempfile.NamedTemporaryFile(prefix="scale-upload-")  # noqa: SIM115
+            self.path = Path(self._file.name)
+        self._file.write(content)
+        self._file.flush()
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Other contents of a product; empty for the product as it is."""
+
+    text: str | None = None
+    table: Table | None = None
+    files: Mapping[str, MemoryFile] = field(default_factory=dict)
+    """Uploaded files by modality."""
+    donors: Mapping[str, int] = field(default_factory=dict)
+    """Rows of other products whose content is taken, by modality."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities with another content."""
+        typed = {m for m in DISCRETE if getattr(self, m) is not None}
+        return tuple(m for m in MODALITIES if m in typed | set(self.files) | set(self.donors))
+
+
+def parse_title(text: str) -> str:
+    """Return a typed title as in a catalogue: in one line, without control characters.
+
+    Raises ValueError if nothing is visible.
+    """
+    return read_string("title", " ".join(str(blank_controls(text[:MAX_TEXT])).split()))
+
+
+def parse_table(text: str, lang: Language) -> Table:
+    """Return the pairs of lines `attribute: value`.
+
+    Raises ValueError for a line without a colon, an empty attribute or value, and no line.
+    """
+    pairs = []
+    for line in text[:MAX_TEXT].splitlines():
+        if not line.strip():
+            continue
+        attribute, colon, value = line.replace("：", ":", 1).partition(":")
+        require(bool(colon), label("xw_no_colon", lang, line=line.strip()[:60]))
+        pairs.append([attribute.strip(), value.strip()])
+    return read_table(blank_controls(pairs))
+
+
+def edited_source(source: ExplorerSource, row: int, edits: Edits) -> ExplorerSource:
+    """Return a source with one product, at row 0: that of `row` with other contents.
+
+    Decoding and features are those of a catalogue. Raises ValueError if a content cannot be used.
+    """
+    data = source.data.subset([row])
+    product, columns = data.products[0], dict(data.columns)
+    content_1M = data.content_id_NM.copy()
+    for m in edits.modalities:
+        require(m in columns, f"no product of the catalogue has {m}")
+        donor = edits.donors.get(m)
+        if donor is not None:
+            value = getattr(source.product(donor), m)
+            require(value is not None, f"{source.data.ids[donor]}: the product has no {m}")
+            columns[m] = source.data.columns[m].select(np.array([donor]))
+            content_1M[0, INDEX[m]] = source.data.content_id_NM[donor, INDEX[m]]
+        else:
+            uploaded = edits.files.get(m)
+            value = getattr(edits, m) if uploaded is None else uploaded.path
+            columns[m] = _new_column(source.data, replace(product, **{m: value}), m, uploaded)
+            content_1M[0, INDEX[m]] = source.data.content_id_NM[:, INDEX[m]].max() + 1
+        product = replace(product, **{m: value})
+    edited = replace(data, products=(product,), columns=columns, content_id_NM=content_1M)
+    return replace(source, data=edited)
+
+
+def _new_column(
+    data: ProductDataset, product: Any, modality: str, uploaded: MemoryFile | None
+) -> Column:
+    """Return a column with the new content alone."""
+    longest = longest_sequence(data, modality)
+    if uploaded is None:
+        with tempfile.TemporaryDirectory() as folder:
+            column = language_column(
+                modality, [product], data.config, data.tokenizer, longest, FeatureCache(folder)
+            )
+            # A column in a file of the folder ends with it.
+            column = replace(column, values=np.array(column.values))
+        return standardise({modality: column}, data.normaliser)[modality]
+    config = data.config
+    backbone = load_backbone(modality, config) if config.backbone(modality) else None
+    try:
+        features_LF = extract(modality, uploaded.path, config, backbone).astype(np.float16)
+    except MediaError as error:
+        raise ValueError(f"{uploaded.name}: {error.reason}") from error
+    require(bool(np.isfinite(features_LF).all()), f"{uploaded.name}: features are not finite")
+    made = pack_column([features_LF], longest)
+    old = data.columns[modality]
+    size = made.values.shape[1], old.values.shape[1]
+    require(size[0] == size[1], f"{uploaded.name}: vectors of {size[0]}, not {size[1]}")
+    return replace(old, values=made.values, start_N=made.start_N, length_N=made.length_N)
+
+
+class EditedProduct:
+    """A product of an editor, of which some modalities have other contents."""
+
+    def __init__(
+        self,
+        editor: ProductEditor,
+        row: int,
+        edited: ExplorerSource,
+        modalities: tuple[str, ...],
+    ) -> None:
+        """
+        Args:
+            row: of the product in the data of `editor`.
+            edited: `edited_source`, if there are `modalities` with other contents.
+        """
+        self.editor, self.row, self.edited, self.modalities = editor, row, edited, modalities
+        self._other = ProductEditor(edited.data, editor.seed) if modalities else editor
+
+    def has(self, modality: str) -> bool:
+        """Return whether the product has a modality, its own or another content."""
+        return modality in self.modalities or self.editor.has(self.row, modality)
+
+    def content(self, modality: str, change: ModalityChange) -> ModalityContent | None:
+        """Return one modality after a change, which applies to the other content if there is one.
+
+        Raises as `ProductEditor.content`.
+        """
+        if modality in self.modalities and not change.mismatch:
+            return self._other.content(0, modality, change)
+        return self.editor.content(self.row, modality, change)
+
+    def batch(self, changes: Mapping[str, ModalityChange]) -> ProductBatch:
+        """Return the product after its changes as a batch of one."""
+        columns = self.editor.data.columns
+        contents = {m: self.content(m, changes.get(m, ModalityChange())) for m in columns}
+        return batch_of(contents, self.row)
+
+    def content_numbers(self, changes: Mapping[str, ModalityChange]) -> np.ndarray:
+        """Return the content numbers after the changes, see `changed_contents`."""
+        content_M = changed_contents(self.editor, self.row, changes)
+        for m in self.modalities:
+            if not changes.get(m, ModalityChange()).mismatch:
+                content_M[INDEX[m]] = self.edited.data.content_id_NM[0, INDEX[m]]
+        return content_M
+
+
+class FileUpload(anywidget.AnyWidget):
+    """A button that chooses a file of at most MAX_BYTES, checked in the browser and here.
+
+    Args:
+        received: called with name and content.
+        failed: called with a message.
+    """
+
+    _esm = ASSETS / "upload.js"
+    accept = traitlets.Unicode().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)
+    limit = traitlets.Int(MAX_BYTES).tag(sync=True)
+
+    def __init__(
+        self,
+        accept: str,
+        text: str,
+        received: Callable[[str, bytes], None],
+        failed: Callable[[str], None],
+        lang: Language,
+    ) -> None:
+        super().__init__(accept=accept, text=text)
+        self._received, self._failed, self._lang = received, failed, lang
+        self.on_msg(self._receive)
+
+    def _receive(self, _: Any, content: Any, buffers: list[Any]) -> None:
+        if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+            return
+        name = content["name"][:100]
+        if content.get("large") or not buffers or len(buffers[0]) > MAX_BYTES:
+            limit = MAX_BYTES // 1_000_000
+            self._failed(label("xw_too_large", self._lang, name=name, limit=limit))
+        else:
+            self._received(name, bytes(buffers[0]))
+
+    def __repr__(self) -> str:
+        return f"FileUpload({self.accept})"
+
+
+class WhatIf(ipywidgets.Accordion):
+    """Controls for other contents of a product: title, table, files, and donors.
+
+    Args:
+        changed: called after an edit.
+    """
+
+    def __init__(
+        self, source: ExplorerSource, changed: Callable[[Any], None], lang: Language
+    ) -> None:
+        self._source, self._changed, self.lang = source, changed, lang
+        self._files: dict[str, MemoryFile] = {}
+        self._row: int | None = None
+        self._edited = lru_cache(4)(self._edit)
+        self.message = ClickableHtml()
+        there = [m for m in MODALITIES if m in source.data.columns]
+        config = source.data.config
+        self.typed = {m: self._area(m) for m in DISCRETE if m in there}
+        self.uploads = {
+            m: FileUpload(
+                KINDS[m],
+                label(f"xw_upload_{m}", lang),
+                lambda name, content, m=m: self.upload(m, content, name),
+                lambda message: self._show(error_html(message)),
+                lang,
+            )
+            for m in CONTINUOUS
+            if m in there and getattr(config, f"{m}_features") != "file"
+        }
+        lines = [source.line(row) for row in source.rows[:MAX_LISTED].tolist()]
+        self.donors = {
+            m: ipywidgets.Combobox(
+                options=lines,
+                continuous_update=False,
+                description=label("xw_donor", lang, modality=label(m, lang)),
+                placeholder=label("xw_donor_hint", lang),
+                style=SHORT,
+                layout={"width": "300px"},
+            )
+            for m in there
+        }
+        observe(self._notify, *self.typed.values(), *self.donors.values())
+        clear = button(label("xw_clear", lang), self.clear, icon="undo")
+        note = ClickableHtml(note_html(label("xw_note", lang, limit=MAX_BYTES // 1_000_000)))
+        box = ipywidgets.VBox(
+            [
+                wrapping_row(*self.typed.values(), align="flex-start"),
+                wrapping_row(*self.uploads.values(), clear),
+                wrapping_row(*self.donors.values()),
+                self.message,
+                note,
+            ]
+        )
+        super().__init__([box], titles=(label("xw_title", lang),), selected_index=None)
+        self.add_class("scale-what-if")
+
+    def _area(self, modality: str) -> ipywidgets.Textarea:
+        return ipywidgets.Textarea(
+            description=label(f"xw_{modality}", self.lang),
+            placeholder=label(f"xw_{modality}_hint", self.lang),
+            continuous_update=False,
+            rows=4,
+            style=SHORT,
+            layout={"width": "420px"},
+        )
+
+    def upload(self, modality: str, content: bytes, name: str) -> None:
+        """Use a file as the content of a modality."""
+        self._files[modality] = MemoryFile(content, name)
+        self._notify()
+
+    def clear(self) -> None:
+        """Undo all edits."""
+        self._files.clear()
+        for control in (*self.typed.values(), *self.donors.values()):
+            control.value = ""
+        self._notify()
+
+    def edits(self) -> Edits:
+        """Return the edits in the controls. Raises ValueError if one cannot be read."""
+        title, table = (self.typed[m].value if m in self.typed else "" for m in DISCRETE)
+        try:
+            return Edits(
+                parse_title(title) if title.strip() else None,
+                parse_table(table, self.lang) if table.strip() else None,
+                dict(self._files),
+                {m: self._donor(box.value) for m, box in self.donors.items() if box.value.strip()},
+            )
+        except InvalidValue as error:
+            raise ValueError(str(error)) from error
+
+    def _donor(self, line: str) -> int:
+        """Return the row of a product by its id, or by its line in the list."""
+        return self._source.row(line.split(" · ")[0].strip())
+
+    def shown(self, row: int) -> tuple[ExplorerSource, int, tuple[str, ...]]:
+        """Return source and row of a product with the edits, and the edited modalities.
+
+        Raises ValueError if an edit cannot be used.
+        """
+        edits = self.edits()
+        self._show("")
+        if not edits.modalities:
+            return self._source, row, ()
+        names = [label(m, self.lang) for m in edits.modalities]
+        files = [file.name for file in edits.files.values()]
+        self._show(note_html(label("xw_edited", self.lang, names=", ".join([*names, *files]))))
+        key = edits.text, edits.table, *edits.files.items(), *edits.donors.items()
+        return self._edited(row, key), 0, edits.modalities
+
+    def other(self, source: ExplorerSource, row: int) -> tuple[ExplorerSource, tuple[str, ...]]:
+        """Return the source of a product of another run with the same edits, at row 0, and the
+        edited modalities; without edits, the other run's source."""
+        edits = self.edits()
+        if not edits.modalities:
+            return source, ()
+        ids = self._source.data.ids
+        donors = {m: source.row(ids[donor]) for m, donor in edits.donors.items()}
+        return edited_source(source, row, replace(edits, donors=donors)), edits.modalities
+
+    def _edit(self, row: int, key: tuple) -> ExplorerSource:
+        return edited_source(self._source, row, self.edits())
+
+    def _show(self, html: str) -> None:
+        self.message.html = html
+
+    def _notify(self, _: Any = None) -> None:
+        self._changed(None)
