@@ -41,6 +41,8 @@ class Explore:
     """Colours of the page."""
     present: bool = False
     """For a projector: large type, and everything of a step on one screen of 1280 x 720."""
+    compare: tuple[Path, ...] = ()
+    """Other run folders, whose models can be shown beside this run's in scores and masking."""
     port: int = 8866
     """Port of the page; if it is in use, the next free one."""
     browser: bool = True
@@ -62,6 +64,7 @@ class Explore:
         split = None if self.split == "all" else self.split
         run_folder, catalogue = self.run_folder.resolve(), self.catalogue.resolve()
         shown = {"run": run_folder, "catalogue": catalogue, "split": split}
+        shown["compare"] = [str(folder.resolve()) for folder in self.compare]
         view = {"lang": self.lang, "theme": self.theme, "present": self.present}
         os.environ["SCALE_EXPLORE"] = json.dumps(shown | view, default=str)
         os.environ["JUPYTER_PATH"] = jupyter_path()

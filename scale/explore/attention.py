@@ -201,10 +201,12 @@ class AttentionView(ipywidgets.VBox):
         self.head = dropdown(label("xa_head", lang), head_names, MEAN, "160px")
         sources = {False: label("xa_all_tokens", lang), True: label("xa_cls", lang)}
         self.source = dropdown(label("xa_from", lang), sources, False, "220px")
+        scales = {False: label("xa_share", lang), True: label("xa_ratio", lang)}
+        self.ratio = dropdown(label("xa_scale", lang), scales, False, "260px")
         self.blocks = ClickableHtml(picked=self._pick)
         self.tokens = ClickableHtml()
-        observe(self._draw, self.layer, self.head, self.source)
-        controls = wrapping_row(self.layer, self.head, self.source)
+        observe(self._draw, self.layer, self.head, self.source, self.ratio)
+        controls = wrapping_row(self.layer, self.head, self.source, self.ratio)
         super().__init__([controls, self.blocks, self.tokens])
         self.add_class("scale-attention")
 
@@ -231,9 +233,13 @@ class AttentionView(ipywidgets.VBox):
         before, now, effect_MM = self._shown
         choice = self.layer.value, self.head.value
         shares = [each.blocks(*choice, self.source.value) for each in (before, now)]
+        if self.ratio.value:
+            both = zip(shares, (before, now), strict=True)
+            shares = [share_MM / np.maximum(each.even_M, 1e-9) for share_MM, each in both]
         mean_MM = before.blocks(MEAN, MEAN, self.source.value)
+        has, ratio = [before.has_M, now.has_M], self.ratio.value
         self.blocks.html = views.block_tables(
-            shares, [before.has_M, now.has_M], now.even_M, effect_MM, mean_MM, self.block, self.lang
+            shares, has, now.even_M, effect_MM, mean_MM, self.block, ratio, self.lang
         )
         pictures = [
             views.token_map(

@@ -59,12 +59,13 @@ def block_tables(
     effect_MM: np.ndarray,
     mean_MM: np.ndarray,
     block: tuple[int, int],
+    ratio: bool,
     lang: Language,
 ) -> str:
     """Return the 5 x 5 blocks before and now, and the effects of removals, side by side.
 
     Args:
-        shares: share_MM before and now.
+        shares: share_MM before and now, with `ratio` divided by the shares of the tokens.
         has: modalities with tokens, before and now.
         even_M: share of the tokens of each modality now.
         effect_MM: `removal_effects` of the unchanged product.
@@ -73,7 +74,7 @@ def block_tables(
     """
     attention, effects = _colours()
     before_MM, now_MM = shares
-    look = attention, Normalize(0, MOST), lang
+    look = (effects, Normalize(0, 2), lang) if ratio else (attention, Normalize(0, MOST), lang)
     chosen = {"linked": False, "chosen": block}
     tables = [
         heat_table(label("xa_before", lang), before_MM, has[0], *look, keys="before", **chosen),

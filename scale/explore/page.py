@@ -1,6 +1,6 @@
 """All panels as the tabs of one widget, for `scale explore` and for notebooks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,12 @@ class ExplorerPage(ipywidgets.Tab):
         split: str | None = "test",
         lang: Language = LANG,
         beside: bool = False,
+        others: Sequence[ExplorerSource] = (),
     ) -> None:
         """
         Args:
             beside: as in `EmbeddingExplorer`.
+            others: other runs with the same products, for comparison in scores and masking.
         """
         if isinstance(run, ExplorerSource):
             source, folder = (lambda: run), run.run.folder.folder
@@ -50,8 +52,10 @@ class ExplorerPage(ipywidgets.Tab):
             source = cache(lambda: ExplorerSource.open(run, catalogue, split))
             folder = run.folder.folder if isinstance(run, TrainedRun) else run
         self._builders: dict[str, Callable[[], ipywidgets.Widget]] = {
-            "scores": lambda: ScoreExplorer(source(), lang=lang, open_task=self.open_task),
-            "masking": lambda: MaskingExplorer(source(), lang=lang),
+            "scores": lambda: ScoreExplorer(
+                source(), lang=lang, open_task=self.open_task, others=others
+            ),
+            "masking": lambda: MaskingExplorer(source(), lang=lang, others=others),
             "embeddings": lambda: EmbeddingExplorer(source(), lang=lang, beside=beside),
             "training": lambda: TrainingMonitor(folder, lang=lang),
         }
@@ -134,9 +138,16 @@ class ServedPage(ipywidgets.VBox):
     Args:
         options: `catalogue`, `split`, and defaults of `lang`, `theme` and `present`.
         query: of the page's address: the panel, its choices, and other values of the defaults.
+        others: other runs with the same products.
     """
 
-    def __init__(self, source: ExplorerSource, options: dict[str, Any], query: str = "") -> None:
+    def __init__(
+        self,
+        source: ExplorerSource,
+        options: dict[str, Any],
+        query: str = "",
+        others: Sequence[ExplorerSource] = (),
+    ) -> None:
         given = dict(parse_qsl(query))
         self._source, self._options = source, options
         lang = given.get("lang", options["lang"])
@@ -144,7 +155,7 @@ class ServedPage(ipywidgets.VBox):
         theme = given.get("theme", options["theme"])
         present = given.get("present", "1" if options["present"] else "0") == "1"
         self.header = PageHeader(self._picture, lang, theme=theme, present=present)
-        self.page = ExplorerPage(source, options["catalogue"], options["split"], lang, beside=True)
+        self.page = ExplorerPage(source, options["catalogue"], options["split"], lang, True, others)
         super().__init__([self.header, self.page])
         self.page.observe(self._show_panel, "selected_index")
         if given.get("panel") in PANELS:

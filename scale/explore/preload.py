@@ -23,6 +23,8 @@ SETTINGS = "SCALE_EXPLORE"
 
 settings: dict = json.loads(os.environ.get(SETTINGS, "{}"))
 source: ExplorerSource | None = None
+others: list[ExplorerSource] = []
+"""Other runs for comparison (`scale explore --compare`)."""
 error = ""
 """Message for the user if run and products cannot be loaded."""
 
@@ -39,6 +41,10 @@ def load() -> None:
 
         found = ExplorerSource.open(settings["run"], settings["catalogue"], settings["split"])
         _ = found.index
+        for run in settings.get("compare", ()):
+            other = ExplorerSource.open(run, settings["catalogue"], settings["split"])
+            _ = other.index
+            others.append(other)
         source = found
     except USER_ERRORS as problem:
         error = str(problem) or type(problem).__name__
@@ -53,7 +59,7 @@ def page() -> ServedPage:
     Raises ValueError if run and products could not be loaded.
     """
     require(source is not None, error)
-    return ServedPage(source, settings, os.environ.get("QUERY_STRING", ""))
+    return ServedPage(source, settings, os.environ.get("QUERY_STRING", ""), others)
 
 
 if settings:

@@ -67,8 +67,8 @@ def test_recording_changes_neither_outputs_nor_model(source, incomplete):
 
 def test_blocks_are_sums_over_tokens(source):
     _, found = read(source.run.model, source.data.collate([int(source.rows[0])]), source.data)
-    weight_TT = found.chosen(1, 2)
-    share_MM = found.blocks(1, 2)
+    weight_TT = found.chosen(0, 1)
+    share_MM = found.blocks(0, 1)
     for i in range(5):
         for j in range(5):
             part = weight_TT[found.modality_T == i][:, found.modality_T == j]
