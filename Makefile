@@ -7,7 +7,7 @@ NBVAL := -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 2
 	--nbval-sanitize-with notebooks/sanitize.cfg
 
 .PHONY: demo test test-fast test-quick test-notebooks test-notebooks-zh test-browser notebooks notebooks-zh \
-	api site lab lint clean
+	api figures site lab lint clean
 
 demo: $(STAMP)
 	$(BIN)/scale demo
@@ -55,6 +55,11 @@ notebooks-zh: $(STAMP)
 # docs/api.md, from the docstrings.
 api: $(STAMP)
 	$(BIN)/python -m tools.api_page
+
+# figures/: the core figures and both decks of the demo's run, and their gallery.
+figures: $(STAMP)
+	$(BIN)/scale demo
+	$(BIN)/python -m tools.gallery
 
 # Notebooks (not executed), documentation and API as static pages in build/site; broken links fail.
 site: $(STAMP)

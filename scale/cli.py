@@ -138,7 +138,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
             return None
         text = " ".join(BOX.sub(" ", complaint.getvalue()).split("For full helptext")[0].split())
         # The title of tyro's box may be the beginning of its text.
-        text = re.sub(r"^(.{5,40}) (?=\1)", "", text)
+        text = re.sub(r"^(.{5,40}) (?=\1)", "", text, flags=re.IGNORECASE)
         raise ArgumentError(f"{text} (scale {name} --help)") from stop
 
 

@@ -125,11 +125,7 @@ def train_pretrained_demo(catalogue: Catalogue, out: Path, progress: bool = True
 def _train_stage(
     name: str, catalogue: Catalogue, out: Path, config: Config, progress: bool
 ) -> RunFolder:
-    folder, package = RunFolder(out), Path(scale.__file__).parent
-    modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
-    rooms = [package / room for room in TRAINING if room != "data"]
-    data = [p for p in sorted((package / "data").iterdir()) if p.name not in NO_TRAINING_DATA]
-    inputs = fingerprint(catalogue, [*modules, *rooms, *data])
+    folder, inputs = RunFolder(out), training_fingerprint(catalogue)
     mark = out / "started.txt"
     if mark.is_file() and mark.read_text(encoding="utf-8").strip() != inputs:
         print(f"{out}: the products or the code have changed; training from the beginning")
@@ -153,6 +149,15 @@ def _train(catalogue: Catalogue, out: Path, config: Config, progress: bool) -> N
         pretrain(config, catalogue, out, resume=True, progress=progress)
     finally:
         torch.set_num_threads(before)
+
+
+def training_fingerprint(catalogue: Catalogue) -> str:
+    """Return a hash of the products and of the code that determine the trained models."""
+    package = Path(scale.__file__).parent
+    modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
+    rooms = [package / room for room in TRAINING if room != "data"]
+    data = [p for p in sorted((package / "data").iterdir()) if p.name not in NO_TRAINING_DATA]
+    return fingerprint(catalogue, [*modules, *rooms, *data])
 
 
 def fingerprint(catalogue: Catalogue, sources: Iterable[Path]) -> str:

@@ -11,6 +11,8 @@ import tyro
 class Figures:
     """Write figures of the method, of a run and of the studies, as SVG, PNG and PDF.
 
+    The text of an SVG is live: it can be edited, searched and copied.
+
     Each figure has a caption file with the command and the commit that made it;
     `index_<lang>.md` shows all figures of the folder.
 
@@ -20,7 +22,7 @@ class Figures:
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of the figures; `--list` prints them."""
     group: Annotated[Literal["core", "all"], tyro.conf.arg(name="set")] = "core"
-    """Without names: `core` (for a talk) or `all` (several minutes)."""
+    """Without names: `core` (for a talk) or `all` (some minutes)."""
     run_folder: Annotated[Path, tyro.conf.arg(name="run")] = Path("runs/demo")
     """Run folder of the model; `make demo` writes the default one."""
     catalogue: Path = Path("data_samples")
@@ -33,6 +35,8 @@ class Figures:
     """Language of the labels."""
     style: Literal["paper", "slides", "dark"] = "paper"
     """For paper and web pages, for a projector, or for a dark page."""
+    formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
+    """File formats."""
     seed: int = 0
     """Random seed of sampled products and of projections."""
     list: bool = False
@@ -48,13 +52,15 @@ class Figures:
         if self.list:
             print("\n".join([*(f"{n} *" for n in CORE), *(n for n in FIGURES if n not in CORE)]))
             return
-        from scale.viz.writing import failures, write_pictures
+        from scale.viz.writing import failures, require_writable, write_pictures
 
+        require_writable(self.out)
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
         chosen = select(self.names, self.group, sources)
         if not self.names and not any(name.startswith("study_") for name in chosen):
             print(f"no figures of studies: {self.studies} contains no finished study")
-        written = write_pictures(chosen, sources, self.out, self.lang, self.style)
+        formats = tuple(dict.fromkeys(self.formats))
+        written = write_pictures(chosen, sources, self.out, self.lang, self.style, formats)
         drawn = len(chosen) - len(written.failed)
         if drawn:
             print(f"written: {drawn} figures with captions in {self.out}; see {written.paths[-1]}")

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from scale.config import require
+
 
 @dataclass
 class Slides:
@@ -57,11 +59,14 @@ class Slides:
         from scale.talk.deck import make_deck, write_deck
         from scale.talk.material import Material
         from scale.viz.registry import Sources
+        from scale.viz.writing import require_writable
 
         day = self._day()
+        out = self.out or Path(f"figures/scale_{self.lang}.pptx")
+        require_writable(out.parent)
+        require(not out.is_dir(), f"{out}: a folder, not a file")
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
         result = make_deck(Material(sources, self.lang), plan, day)
-        out = self.out or Path(f"figures/scale_{self.lang}.pptx")
         write_deck(result.deck, out, day)
         for key, reason in result.left_out.items():
             print(f"left out: {key}: {reason}")

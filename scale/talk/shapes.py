@@ -5,25 +5,27 @@ N products, M modalities (five).
 
 import io
 import math
+from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 
-import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
-from pptx.enum.dml import MSO_THEME_COLOR
+from pptx.enum.dml import MSO_LINE, MSO_THEME_COLOR
 from pptx.enum.shapes import MSO_CONNECTOR, MSO_SHAPE
 from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
+from pptx.oxml.xmlchemy import OxmlElement
 from pptx.shapes.autoshape import Shape
+from pptx.shapes.base import BaseShape
+from pptx.text.text import TextFrame, _Paragraph, _Run
 from pptx.util import Inches, Pt
 
 from scale.data.media import MediaError
 from scale.data.product import Product
 from scale.modalities import MODALITIES, PAIRS
 from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, rgb, text_height, write
-from scale.viz import tiles, typeset
+from scale.viz import scene, tiles, typeset
 from scale.viz.theme import MODALITY_COLOURS
-from scale.viz.tiles import DECIBELS, log_mel
 from scale.viz.words import label
 
 LEFT = 0.6
@@ -96,7 +98,7 @@ def _pictures(page: Page, modality: str, content, x: float, alt: str) -> None:
     elif modality == "video":
         images = [Image.fromarray(frame) for frame in content]
     else:
-        images = [_spectrogram(content)]
+        images = [tiles.spectrogram_image(content).resize(SPECTROGRAM_SIZE)]
     room = (HEIGHT - HEADER - 0.12 * len(images)) / len(images)
     y = CARD_TOP + HEADER + 0.12
     for image in images:
@@ -112,13 +114,6 @@ def _pictures(page: Page, modality: str, content, x: float, alt: str) -> None:
                 f"{label(modality, page.lang)}{COLONS[page.lang]}{alt}",
             )
         y += height + 0.12
-
-
-def _spectrogram(wave_T: np.ndarray) -> Image.Image:
-    """Return the log-mel spectrogram: time to the right, high frequencies at the top."""
-    level_FL = log_mel(wave_T, tiles.SAMPLE_RATE)[::-1] / DECIBELS + 1.0
-    pixels_FLC = colormaps["magma"](level_FL, bytes=True)[..., :3]
-    return Image.fromarray(pixels_FLC).resize(SPECTROGRAM_SIZE, Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
@@ -170,6 +165,96 @@ class Gaps:
                 shape.line.color.rgb = rgb(colour)
                 shape.line.width = Pt(0.75)
         describe(group, alt)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A scene of `scale.viz.scene` as a group of native shapes."""
+
+    scene: scene.Scene
+    left: float = LEFT
+    top: float = 1.42
+    """Inches."""
+    zoom: float = 1.0
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw at its place; `idx` is not used."""
+        add = {
+            scene.Block: self._block,
+            scene.Line: self._line,
+            scene.Photo: self._photo,
+        }
+        shapes = [made for each in self.scene.shapes for made in add[type(each)](page, each)]
+        describe(page.slide.shapes.add_group_shape(shapes), alt)
+
+    def _place(self, box: tiles.Box) -> tuple[float, ...]:
+        """Return left, top, width and height in inches."""
+        x, y, width, height = (self.zoom * length / 72 for length in box)
+        return self.left + x, self.top + y, width, height
+
+    def _block(self, page: Page, block: scene.Block) -> list[BaseShape]:
+        kind = MSO_SHAPE.ROUNDED_RECTANGLE if block.radius else MSO_SHAPE.RECTANGLE
+        shape = _block(page.slide.shapes, self._place(block.box), block.face or EMPTY, kind)
+        shape.name = block.name or " ".join(block.lines) or "box"
+        if block.radius:
+            shape.adjustments[0] = block.radius / min(block.box.width, block.box.height)
+        if block.face is None:
+            shape.fill.background()
+        if block.edge:
+            shape.line.color.rgb, shape.line.width = rgb(block.edge), Pt(self.zoom * block.width)
+            if block.dashed:
+                shape.line.dash_style = MSO_LINE.DASH
+        if block.lines:
+            self._write(page, shape.text_frame, block)
+        return [shape]
+
+    def _write(self, page: Page, frame: TextFrame, block: scene.Block) -> None:
+        frame.margin_left = frame.margin_right = frame.margin_top = frame.margin_bottom = 0
+        frame.word_wrap, frame.vertical_anchor = False, MSO_ANCHOR.MIDDLE
+        write(frame, block.lines, page.lang)
+        for number, (line, paragraph) in enumerate(zip(block.lines, frame.paragraphs, strict=True)):
+            paragraph.alignment = PP_ALIGN.LEFT if block.align == "left" else PP_ALIGN.CENTER
+            runs = iter([paragraph.runs[0]])
+            for part, low in scene.split_subscripts(line):
+                run = next(runs, None) or _copy(paragraph)
+                run.text, run.font.size = part, Pt(round(self.zoom * block.size, 1))
+                run.font.bold = number < block.bold
+                run.font.color.rgb = rgb(block.ink)
+                if low:
+                    run.font._element.set("baseline", "-25000")
+
+    def _line(self, page: Page, path: scene.Line) -> list[BaseShape]:
+        """Add a straight connector for each segment; the last one has the arrow head."""
+        made = []
+        for start, end in pairwise(path.points):
+            (x, y, *_), (to_x, to_y, *_) = (self._place(tiles.Box(*p, 0, 0)) for p in (start, end))
+            ends = [Inches(length) for length in (x, y, to_x, to_y)]
+            line = page.slide.shapes.add_connector(MSO_CONNECTOR.STRAIGHT, *ends)
+            plain(line)
+            line.line.color.rgb, line.line.width = rgb(path.colour), Pt(self.zoom * path.width)
+            line.name = path.name or "arrow"
+            made.append(line)
+        if path.head:
+            head = {"type": "triangle", "w": "med", "len": "med"}
+            made[-1].line._get_or_add_ln().append(OxmlElement("a:tailEnd"))
+            made[-1].line._ln[-1].attrib.update(head)
+        return made
+
+    def _photo(self, page: Page, photo: scene.Photo) -> list[BaseShape]:
+        with io.BytesIO() as buffer:
+            photo.image.convert("RGB").save(buffer, "PNG")
+            box = (Inches(length) for length in self._place(photo.box))
+            shape = page.slide.shapes.add_picture(buffer, *box)
+        shape.name = photo.name
+        describe(shape, photo.name)
+        return [shape]
+
+
+def _copy(paragraph: _Paragraph) -> _Run:
+    """Append a copy of the last run of a paragraph."""
+    last = paragraph._p.r_lst[-1]
+    last.addnext(deepcopy(last))
+    return paragraph.runs[-1]
 
 
 def _block(shapes, box: tuple[float, ...], colour: str, kind: MSO_SHAPE) -> Shape:

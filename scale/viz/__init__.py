@@ -50,6 +50,7 @@ __getattr__, __dir__, __all__ = attach(
             "task_estimates",
             "task_figure",
         ],
+        "illustrations.framework": ["architecture", "framework", "framework_compact"],
         "illustrations.hundred_lines": ["code_page", "two_trainings"],
         "illustrations.info_nce": [
             "batch_size",
@@ -95,7 +96,6 @@ __getattr__, __dir__, __all__ = attach(
             "study_cells",
         ],
         "illustrations.pretraining": [
-            "architecture",
             "broken_runs",
             "loss_terms",
             "run_terms",

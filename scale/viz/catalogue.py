@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from scale.data.summary import CatalogueSummary
 from scale.modalities import MODALITIES, parse_subset
 from scale.viz import typeset
-from scale.viz.registry import Sources, figure
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     MODALITY_COLOURS,
     POSITIVE,
@@ -187,7 +187,12 @@ def draw_combination_picture(sources: Sources, lang: Language) -> Figure:
 @figure("catalogue")
 def draw_catalogue(sources: Sources, lang: Language) -> Figure:
     """Draw the summary page of the catalogue."""
-    return inspect_figure(sources.catalogue.summary(progress=False), lang)
+    return inspect_figure(_summary(sources), lang)
+
+
+@shared
+def _summary(sources: Sources) -> CatalogueSummary:
+    return sources.catalogue.summary(progress=False)
 
 
 Combination = tuple[str, ...]

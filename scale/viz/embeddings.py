@@ -303,7 +303,7 @@ def spread_boxes(
 def draw_map(run: TrainedRun, data: ProductDataset, lang: Language, seed: int) -> Figure:
     """Draw the UMAP of the products' embeddings, coloured by category."""
     emb_ND, _, categories = product_vectors(run.model, data)
-    return embedding_map(umap_coordinates(emb_ND, seed), categories, lang=lang)
+    return embedding_map(kept_umap(emb_ND, seed), categories, lang=lang)
 
 
 def product_vectors(

@@ -13,12 +13,12 @@ figures is drawn. A new figure takes a decorated function, a line in FIGURES and
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from scale.config import require
 from scale.viz.words import LANG, Language
@@ -59,8 +59,10 @@ FIGURES: dict[str, str] = {
     "attention_masks": "illustrations.streams",
     "cost_by_length": "illustrations.streams",
     "picture_words": "illustrations.streams",
-    "architecture": "illustrations.pretraining",
-    "architecture_base": "illustrations.pretraining",
+    "framework": "illustrations.framework",
+    "framework_compact": "illustrations.framework",
+    "architecture": "illustrations.framework",
+    "architecture_base": "illustrations.framework",
     "score_path": "illustrations.scores",
     "total_loss": "illustrations.pretraining",
     "loss_terms": "illustrations.pretraining",
@@ -138,12 +140,12 @@ FIGURES: dict[str, str] = {
 
 CORE: tuple[str, ...] = (
     "contrastive_idea", "product", "data_sets", "combinations", "long_tail", "streams",
-    "architecture", "architecture_base", "pretext_tasks", "score_path", "scores", "total_loss",
-    "losses", "scores_over_time", "retrieval_sheet", "retrieval_sheet_text", "retrieval_by_subset",
-    "retrieval_by_direction", "study_toy", "study_scarcity", "study_missing", "study_fused",
-    "study_weighting", "study_harmony", "study_memorising", "study_noise", "study_modalities",
-    "study_tasks", "study_masking", "study_fusion", "study_faults", "weight_diagnosis",
-    "embedding_map", "umap_modality",
+    "framework", "framework_compact", "architecture_base", "pretext_tasks", "score_path",
+    "scores", "total_loss", "losses", "scores_over_time", "retrieval_sheet",
+    "retrieval_sheet_text", "retrieval_by_subset", "retrieval_by_direction", "study_toy",
+    "study_scarcity", "study_missing", "study_fused", "study_weighting", "study_harmony",
+    "study_memorising", "study_noise", "study_modalities", "study_tasks", "study_masking",
+    "study_fusion", "study_faults", "weight_diagnosis", "embedding_map", "umap_modality",
 )  # fmt: skip
 """Figures of a talk about the paper and a run, in its order; of the studies, the finished ones."""
 
@@ -168,6 +170,29 @@ def draw(name: str, sources: "Sources", lang: Language = LANG) -> "Figure":
     if "sources" in inspect.signature(function).parameters:
         return function(sources, lang)
     return function(lang=lang)
+
+
+def shared(function: Drawing) -> Drawing:
+    """Decorate a function `(sources, ...)` to compute once for all figures and languages.
+
+    Further arguments must be hashable. The result is kept in `sources` and must not be changed.
+    """
+
+    @wraps(function)
+    def wrapper(sources: "Sources", *args: Hashable) -> Any:
+        key = (function.__module__, function.__qualname__, *args)
+        if key not in sources.results:
+            before, sources.used = sources.used, set()
+            try:
+                result = function(sources, *args)
+                sources.results[key] = result, frozenset(sources.used)
+            finally:
+                sources.used = before
+        result, used = sources.results[key]
+        sources.used |= used
+        return result
+
+    return wrapper
 
 
 def require_known(names: Sequence[str]) -> None:
@@ -213,6 +238,15 @@ class Sources:
     """Seed of everything random."""
     used: set[str] = field(default_factory=set)
     """Which of `run`, `catalogue` and `studies` were read since this set was last cleared."""
+    results: dict[tuple, tuple] = field(default_factory=dict, repr=False)
+    """Results of `shared` functions, each with what it used, by function and arguments."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields without what was read: another process reads it again."""
+        state = {
+            name: getattr(self, name) for name in ("run_folder", "catalogue_folder", "studies")
+        }
+        return state | {"seed": self.seed, "used": set(), "results": {}}
 
     @property
     def run(self) -> "TrainedRun":
@@ -224,6 +258,13 @@ class Sources:
         """Return the run's model before and after training."""
         return {"untrained": self.run.untrained(), "trained": self.run.model}
 
+    def split(self, name: str) -> "ProductDataset":
+        """Return a split of the catalogue, tokenized for the run's model."""
+        self.used |= {"run", "catalogue"}
+        if name not in self._splits:
+            self._splits[name] = self._data.subset(self._data.rows_of(name))
+        return self._splits[name]
+
     @property
     def catalogue(self) -> "Catalogue":
         """The catalogue. Raises ValueError if the folder contains no catalogue."""
@@ -233,8 +274,7 @@ class Sources:
     @property
     def train(self) -> "ProductDataset":
         """The training split, tokenized for the run's model."""
-        self.used |= {"run", "catalogue"}
-        return self._train
+        return self.split("train")
 
     @property
     def test(self) -> "ProductDataset":
@@ -242,8 +282,9 @@ class Sources:
 
         Raises ValueError if it is empty, or if the catalogue's features do not fit the model.
         """
-        self.used |= {"run", "catalogue"}
-        return self._test
+        data = self.split("test")
+        require(len(data) > 0, f"{self.catalogue_folder}: no product in the test split")
+        return data
 
     @cached_property
     def same_catalogue(self) -> bool | None:
@@ -267,11 +308,16 @@ class Sources:
 
         Raises ValueError if there are none.
         """
+        self.used.add("studies")
+        if name not in self._finished:
+            self._finished[name] = self._read_study(name)
+        return self._finished[name]
+
+    def _read_study(self, name: str) -> tuple["Study", list["Record"]]:
         from scale.studies.definitions import STUDIES
         from scale.studies.definitions.toy import TOY_STUDIES, run_toy_study
         from scale.studies.runner import load_finished
 
-        self.used.add("studies")
         study = STUDIES[name](False)
         require(
             self.studies.is_dir(),
@@ -316,14 +362,12 @@ class Sources:
         return self._run.dataset(with_splits(self._catalogue))
 
     @cached_property
-    def _train(self) -> "ProductDataset":
-        return self._data.subset(self._data.rows_of("train"))
+    def _splits(self) -> dict[str, "ProductDataset"]:
+        return {}
 
     @cached_property
-    def _test(self) -> "ProductDataset":
-        data = self._data.subset(self._data.rows_of("test"))
-        require(len(data) > 0, f"{self.catalogue_folder}: no product in the test split")
-        return data
+    def _finished(self) -> dict[str, tuple["Study", list["Record"]]]:
+        return {}
 
 
 def most_complete(data: "ProductDataset") -> int:

@@ -118,6 +118,7 @@ def _embolden_chinese(figure: Figure) -> None:
         if text.get_fontweight() in ("bold", 700) and _HAN.search(text.get_text()):
             stroke = Stroke(linewidth=0.05 * text.get_fontsize(), foreground=text.get_color())
             text.set_fontweight("normal")
+            text.emboldened = text.get_path_effects()
             text.set_path_effects([*(text.get_path_effects() or []), stroke, Normal()])
 
 
@@ -215,17 +216,19 @@ def save_figure(
     path_stem: Path | str,
     formats: tuple[str, ...] = ("png", "svg"),
     colours: int | None = None,
+    live_text: bool = False,
 ) -> list[Path]:
     """Write `<path_stem>.<format>` for each format and return the paths.
 
-    The same figure gives the same bytes: no dates, no random ids. Files are written atomically. SVG
-    text is stored as outlines, independent of installed fonts; PDF embeds the fonts, so its text
-    can be searched and copied.
+    The same figure gives the same bytes: no dates, no random ids. Files are written atomically. PDF
+    embeds the fonts, so its text can be searched and copied.
 
     Args:
         colours: size of the palette of a PNG (up to 256): a third of the bytes for a page
             of photographs. docs/noise.png is `save_figure(noise_sheet(a, b), "docs/noise",
             ("png",), colours=256)` with products p0038 and p0018 of data_samples.
+        live_text: store the text of an SVG as text with embedded fonts (viz/svg.py), which can be
+            edited, instead of as outlines.
     """
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -234,14 +237,34 @@ def save_figure(
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        fonts = {"svg.fonttype": "path", "pdf.fonttype": _pdf_font_type(figure)}
-        with rc_context({"svg.hashsalt": "scale", **fonts}):
+        live = live_text and kind == "svg"
+        types = {"svg.fonttype": "none" if live else "path", "pdf.fonttype": _pdf_font_type(figure)}
+        with (
+            rc_context({"svg.hashsalt": "scale", **types}),
+            _bold(figure) if live else nullcontext(),
+        ):
             figure.savefig(unfinished, format=kind, metadata=no_date.get(kind))
+        if live:
+            from scale.viz.svg import embed_fonts
+
+            embed_fonts(unfinished)
         if kind == "png" and colours:
             reduce_colours(unfinished, colours)
         unfinished.replace(path)
         paths.append(path)
     return paths
+
+
+@contextmanager
+def _bold(figure: Figure) -> Iterator[None]:
+    """Undo `_embolden_chinese`: browsers can draw any font in bold, and strokes become outlines."""
+    texts = [text for text in figure.findobj(Text) if hasattr(text, "emboldened")]
+    strokes = [text.get_path_effects() for text in texts]
+    for text in texts:
+        text.set(fontweight="bold", path_effects=text.emboldened or None)
+    yield
+    for text, effects in zip(texts, strokes, strict=True):
+        text.set(fontweight="normal", path_effects=effects)
 
 
 def _pdf_font_type(figure: Figure) -> int:

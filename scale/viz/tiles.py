@@ -7,8 +7,10 @@ style.
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from PIL import Image
 from transformers.audio_utils import hertz_to_mel, mel_filter_bank, spectrogram, window_function
 
 from scale.data.media import MediaError, load_audio, load_image, load_video
@@ -213,6 +215,12 @@ def draw_mel(axes: Axes, mel_FL: np.ndarray, box: Box, low: float, high: float) 
     extent = (box.x, box.x + box.width, box.y + box.height, box.y)
     look = {"cmap": "magma", "vmin": low, "vmax": high, "interpolation": "nearest"}
     axes.imshow(mel_FL[::-1], extent=extent, aspect="auto", **look)
+
+
+def spectrogram_image(wave_T: np.ndarray) -> Image.Image:
+    """Return the log-mel spectrogram of a sound at SAMPLE_RATE: high frequencies at the top."""
+    level_FL = log_mel(wave_T, SAMPLE_RATE)[::-1] / DECIBELS + 1.0
+    return Image.fromarray(colormaps["magma"](level_FL, bytes=True)[..., :3])
 
 
 def draw_audio(axes: Axes, wave_T: np.ndarray, box: Box, lang: Language) -> None:

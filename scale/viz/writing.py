@@ -16,19 +16,26 @@ folder, or as given if they lie outside it.
 
 import json
 import logging
+import multiprocessing
+import os
 import shlex
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from scale.config import require
 from scale.data.dataset import ProductDataset
 from scale.evaluation.report import provenance
 from scale.files import write_whole
@@ -46,7 +53,16 @@ from scale.viz.words import LANG, Language, caption, label
 log = logging.getLogger(__name__)
 
 FORMATS = ("svg", "png", "pdf")
-"""PNG has 200 dots per inch in `paper` and `dark`, 150 in `slides`."""
+"""PNG has 200 dots per inch in `paper` and `dark`, 150 in `slides`; the text of an SVG is live."""
+FEWEST = 8
+"""Number of figures from which they are drawn in several processes, each of which takes some
+seconds to start."""
+MOST = 4
+"""Largest number of processes: each takes up to a gigabyte."""
+SLOW = ("illustrations.masked_words", "illustrations.released_code", "illustrations.pretraining",
+        "illustrations.downstream", "illustrations.contrastive", "illustrations.info_nce",
+        "illustrations.space", "embeddings", "catalogue")  # fmt: skip
+"""Modules with the slowest figures; they are drawn first, so that no process is left with them."""
 
 
 @dataclass
@@ -54,44 +70,185 @@ class Written:
     """Result of `write_pictures`."""
 
     paths: list[Path] = field(default_factory=list)
-    """Images and captions, then the index page."""
+    """Images and captions, then the index pages."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reason by name of a figure that could not be drawn."""
 
 
+class _Job(NamedTuple):
+    """One figure in one language."""
+
+    name: str
+    lang: Language
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Result of a job."""
+
+    job: _Job
+    paths: list[Path]
+    reason: str = ""
+    """Why the figure could not be drawn."""
+    lacking: dict[str, str] = field(default_factory=dict)
+    """Message by character that the fonts lack."""
+
+
+@dataclass
+class _Pencil:
+    """Draws jobs; figures of one module share their computations (`registry.shared`)."""
+
+    sources: Sources
+    out: Path
+    style: Style
+    formats: tuple[str, ...]
+    origin: dict[str, Any] | None
+    """Provenance of the captions; None: no caption files."""
+
+    def draw(self, job: _Job) -> _Drawn:
+        """Draw and save one figure; an error becomes the reason, and does not stop the others."""
+        name, lang = job
+        self.sources.used.clear()
+        stem = self.out / f"{name}_{lang}"
+        try:
+            with _prepared(self.style):
+                figure = draw(name, self.sources, lang)
+                _mark_other_catalogue(figure, self.sources, lang)
+                paths = save_figure(figure, stem, self.formats, live_text=True)
+                lacking = _lacking(figure, name, self.sources)
+        except Exception as error:
+            log.debug("%s", name, exc_info=True)
+            return _Drawn(job, [], _reason(error))
+        if self.origin is not None:
+            record = _record(name, self.sources, lang, self.style, self.formats, self.origin)
+            paths.append(stem.with_suffix(".json"))
+            write_whole(paths[-1], _json(record))
+        return _Drawn(job, paths, lacking=lacking)
+
+
+@contextmanager
+def _prepared(style: Style) -> Iterator[None]:
+    """Draw in a style with one thread, on whose number the last digits of a training depend."""
+    # fontTools warns about the dates of fonts that are subset.
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with use_style(style), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def write_pictures(
-    names: Sequence[str], sources: Sources, out: Path, lang: Language = LANG, style: Style = "paper"
+    names: Sequence[str],
+    sources: Sources,
+    out: Path,
+    lang: Language | tuple[Language, ...] = LANG,
+    style: Style = "paper",
+    formats: tuple[str, ...] = FORMATS,
+    captions: bool = True,
+    processes: int | None = None,
 ) -> Written:
     """Write figures with their captions into `out`, then the index of all figures there.
 
     If a figure cannot be drawn, the others still are. Characters that the shipped fonts lack are
-    logged once each, with a product that contains them; they are drawn as boxes.
+    logged once each, with a product that contains them; they are drawn as boxes. The number of
+    processes does not change the files.
+
+    Args:
+        lang: a language, or several: what their figures compute is computed once.
+        captions: write caption files and the index.
+        processes: number of processes; None: one per processor, up to MOST, or this one for a few
+            figures.
+
+    Raises ValueError if `out` cannot be written.
     """
+    require_writable(out)
+    langs = (lang,) if isinstance(lang, str) else lang
+    origin = provenance(sources.seed, time.perf_counter()) if captions else None
+    pencil = _Pencil(sources, out, style, formats, origin)
+    jobs = [_Job(name, each) for name in names for each in langs]
+    if processes is None:
+        processes = min(_processors(), MOST) if len(jobs) >= FEWEST else 1
+    draw_all = partial(_draw_apart, processes=processes) if processes > 1 else _draw_here
+    found: dict[_Job, _Drawn] = {}
+    with tqdm(total=len(jobs), desc="figures", unit="figure") as bar:
+        for drawn in draw_all(pencil, jobs):
+            found[drawn.job] = drawn
+            bar.set_postfix_str(drawn.job.name, refresh=False)
+            bar.update()
     written, logged = Written(), set()
-    # fontTools warns about the dates of fonts that are subset for a PDF.
-    logging.getLogger("fontTools").setLevel(logging.ERROR)
-    origin = provenance(sources.seed, time.perf_counter())
-    with use_style(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-        for name in tqdm(names, desc="figures", unit="figure"):
-            sources.used.clear()
-            stem = out / f"{name}_{lang}"
-            try:
-                figure = draw(name, sources, lang)
-                _mark_other_catalogue(figure, sources, lang)
-                written.paths += save_figure(figure, stem, FORMATS)
-            # An error in one figure must not stop the others.
-            except Exception as error:
-                log.debug("%s", name, exc_info=True)
-                written.failed[name] = _reason(error)
-                continue
-            _log_lacking(figure, name, sources, logged)
-            record = _record(name, sources, lang, style, origin)
-            write_whole(stem.with_suffix(".json"), _json(record))
-            written.paths.append(stem.with_suffix(".json"))
-    if written.paths:
-        written.paths.append(write_index(out, tuple(dict.fromkeys((*CORE, *FIGURES))), lang))
+    for drawn in (found[job] for job in jobs):
+        written.paths += drawn.paths
+        if drawn.reason:
+            written.failed[drawn.job.name] = drawn.reason
+        for character in drawn.lacking.keys() - logged:
+            logged.add(character)
+            log.warning("%s", drawn.lacking[character])
+    if written.paths and captions:
+        order = tuple(dict.fromkeys((*CORE, *FIGURES)))
+        written.paths += [write_index(out, order, each) for each in langs]
     return written
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def _draw_here(pencil: _Pencil, jobs: Sequence[_Job]) -> Iterator[_Drawn]:
+    yield from map(pencil.draw, jobs)
+
+
+_pencil: _Pencil
+"""Of a process started by `_draw_apart`."""
+
+
+def _take(pencil: _Pencil) -> None:
+    global _pencil
+    _pencil = pencil
+
+
+def _draw_job(job: _Job) -> _Drawn:
+    return _pencil.draw(job)
+
+
+def _draw_apart(pencil: _Pencil, jobs: Sequence[_Job], processes: int) -> Iterator[_Drawn]:
+    """Draw in processes; the figures of a module in one process, because they share results."""
+    modules: dict[str, list[_Job]] = {}
+    for job in sorted(jobs, key=lambda job: FIGURES[job.name] not in SLOW):
+        modules.setdefault(FIGURES[job.name], []).append(job)
+    queues = list(modules.values())
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(kind)
+    if kind == "forkserver":
+        # Imports of seconds, once for all processes.
+        context.set_forkserver_preload([__name__])
+    with ExitStack() as stack:
+        waiting: dict[Future[_Drawn], tuple[Executor, list[_Job]]] = {}
+        for _ in range(min(processes, len(queues))):
+            pool = ProcessPoolExecutor(1, context, _take, (pencil,))
+            queue = queues.pop(0)
+            waiting[stack.enter_context(pool).submit(_draw_job, queue.pop(0))] = pool, queue
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                pool, queue = waiting.pop(future)
+                yield future.result()
+                queue = queue or (queues.pop(0) if queues else [])
+                if queue:
+                    waiting[pool.submit(_draw_job, queue.pop(0))] = pool, queue
+
+
+def require_writable(folder: Path) -> None:
+    """Raise ValueError unless a folder can be written or created."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    require(existing.is_dir(), f"{existing}: not a folder")
+    require(os.access(existing, os.W_OK), f"{existing}: the folder cannot be written")
 
 
 def _same_catalogue(sources: Sources) -> bool | None:
@@ -134,7 +291,12 @@ def _reason(error: Exception) -> str:
 
 
 def _record(
-    name: str, sources: Sources, lang: Language, style: Style, origin: dict[str, Any]
+    name: str,
+    sources: Sources,
+    lang: Language,
+    style: Style,
+    formats: tuple[str, ...],
+    origin: dict[str, Any],
 ) -> dict[str, Any]:
     folders = {
         "run": sources.run_folder,
@@ -161,7 +323,7 @@ def _record(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": sources.seed,
         "versions": origin["versions"] | {"matplotlib": version("matplotlib")},
-        "files": [f"{name}_{lang}.{kind}" for kind in FORMATS],
+        "files": [f"{name}_{lang}.{kind}" for kind in formats],
     }
 
 
@@ -176,16 +338,13 @@ def _json(record: dict[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _log_lacking(figure: Figure, name: str, sources: Sources, logged: set[str]) -> None:
-    """Log the characters of a figure that the fonts lack, unless they are in `logged`."""
-    for character in lacking_characters(figure):
-        if character not in logged:
-            logged.add(character)
-            owner = _owner(character, sources) if "catalogue" in sources.used else ""
-            log.warning(
-                "%s: the shipped fonts lack %r (U+%04X)%s; it is drawn as a box",
-                name, character, ord(character), owner,
-            )  # fmt: skip
+def _lacking(figure: Figure, name: str, sources: Sources) -> dict[str, str]:
+    """Return a message for each character of a figure that the fonts lack."""
+    return {
+        character: f"{name}: the shipped fonts lack {character!r} (U+{ord(character):04X})"
+        f"{_owner(character, sources) if 'catalogue' in sources.used else ''}; it is drawn as a box"
+        for character in lacking_characters(figure)
+    }
 
 
 def _owner(character: str, sources: Sources) -> str:

@@ -5,6 +5,7 @@ enough they are text and image; in a plane D = 2.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from matplotlib.axes import Axes
@@ -122,6 +123,7 @@ def two_views(products: int = 64, inputs: int = 8, noise: float = 0.5) -> tuple[
     return tuple(shared_BF + noise * torch.randn(products, inputs) for _ in range(2))
 
 
+@cache
 def train_towers(push: bool, steps: int = 300, rate: float = 0.01, seed: int = 0) -> Walk:
     """Train `Towers` on `two_views` in the plane. The global random state is unchanged.
 
@@ -178,11 +180,16 @@ INSIDE, OUTSIDE = 0.91, 1.09
 """Radii of titles and pictures, so that both are visible when a true pair coincides."""
 
 
+@cache
+def _start_walk() -> Walk:
+    return walk(*(on_circle(degrees) for degrees in START), max(SHOWN), RATE, TEMPERATURE)
+
+
 @figure("pull_and_push")
 @drawn
 def pull_and_push(lang: Language = LANG) -> Figure:
     """Draw three products on a circle: the forces on one title, one step, and many steps."""
-    path = walk(*(on_circle(degrees) for degrees in START), max(SHOWN), RATE, TEMPERATURE)
+    path = _start_walk()
     figure = new_figure(9.6, 5.4)
     above, below = figure.subfigures(2, 1, height_ratios=[1.55, 1])
     one, before, after = above.subplots(1, 3, width_ratios=[1.34, 1, 1])
@@ -219,6 +226,7 @@ def false_negatives(lang: Language = LANG) -> Figure:
     return figure
 
 
+@cache
 def twin_walks(steps: int = 200) -> tuple[Walk, Walk]:
     """Return two walks of a duplicated product: duplicates as negatives, and excluded."""
     starts = [on_circle(degrees) for degrees in TWINS]

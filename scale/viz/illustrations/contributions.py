@@ -20,7 +20,7 @@ from scale.seeding import derived_seed
 from scale.studies.retention import EMPTY_SUBSET, marginal_contributions, shapley
 from scale.studies.statistics import seed_interval
 from scale.viz.charts import dot, framed, intervals, lay_flat, series_styles
-from scale.viz.registry import Sources, figure
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.retrieval import retrieval_bars
 from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
 from scale.viz.words import LANG, Language, label, term
@@ -140,14 +140,24 @@ def subset_values(model: ScaleModel, sources: Sources) -> Values:
     return {subset: value_Q[valid_Q] for subset, value_Q in values.items()}
 
 
-@figure("subset_bars")
-def _draw_bars(sources: Sources, lang: Language) -> Figure:
+@shared
+def _trained_values(sources: Sources) -> Values:
+    return subset_values(sources.run.model, sources)
+
+
+@shared
+def _untrained_values(sources: Sources) -> Values:
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(sources.seed))
         untrained = ScaleModel(sources.run.config.model, sources.run.config.missing)
+    return subset_values(untrained, sources)
+
+
+@figure("subset_bars")
+def _draw_bars(sources: Sources, lang: Language) -> Figure:
     tree = {}
-    for kind, model in (("trained", sources.run.model), ("untrained", untrained)):
-        found = estimates(subset_values(model, sources), sources.seed)
+    for kind, measure in (("trained", _trained_values), ("untrained", _untrained_values)):
+        found = estimates(measure(sources), sources.seed)
         chance = found.pop(EMPTY_SUBSET)
         tree[kind] = {subset: {METRIC: one.to_dict()} for subset, one in found.items()}
     tree["chance"] = {subset: {METRIC: chance.to_dict()} for subset in tree["trained"]}
@@ -156,7 +166,7 @@ def _draw_bars(sources: Sources, lang: Language) -> Figure:
 
 @figure("shapley")
 def _draw_shapley(sources: Sources, lang: Language) -> Figure:
-    values = subset_values(sources.run.model, sources)
+    values = _trained_values(sources)
     steps = {m: dict(enumerate(parts)) for m, parts in marginal_contributions(values).items()}
     found = estimates({(m, k): step_Q for m in steps for k, step_Q in steps[m].items()})
     intervals = {m: [found[m, k] for k in steps[m]] for m in steps}

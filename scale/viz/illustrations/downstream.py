@@ -24,7 +24,7 @@ from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
 from scale.viz.charts import dot, framed, lay_flat
 from scale.viz.embeddings import product_vectors
-from scale.viz.registry import Sources, figure
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import HIT, NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
 from scale.viz.words import LANG, Language, label
 
@@ -387,11 +387,12 @@ def _draw_bootstrap(sources: Sources, lang: Language) -> Figure:
     return bootstrap_figure(a_Q[valid_Q], b_Q[valid_Q], None, lang, sources.seed)
 
 
-def _probe(model: ScaleModel, sources: Sources) -> tuple[Classification, dict[str, list[str]]]:
-    """Return the linear probe of a model and the categories by split."""
-    examples, labels = [], {}
+@shared
+def _probe(sources: Sources, stage: str) -> tuple[Classification, dict[str, list[str]]]:
+    """Return the linear probe of the run's model at a stage, and the categories by split."""
+    examples, labels, model = [], {}, sources.models()[stage]
     for split in ("train", "val", "test"):
-        data = sources.run.dataset(sources.catalogue, split)
+        data = sources.split(split)
         emb_ND, _, labels[split] = product_vectors(model, data)
         examples.append(Examples(emb_ND, labels[split]))
     return linear_probe(*examples, seed=sources.seed), labels
@@ -399,7 +400,7 @@ def _probe(model: ScaleModel, sources: Sources) -> tuple[Classification, dict[st
 
 @figure("long_tail_f1")
 def _draw_tail_scores(sources: Sources, lang: Language) -> Figure:
-    probe, labels = _probe(sources.run.model, sources)
+    probe, labels = _probe(sources, "trained")
     known = [category for category in labels["test"] if category is not None]
     f1 = class_f1(known, probe.predicted)
     sizes = Counter(labels["train"])
@@ -416,16 +417,27 @@ def _labelled(model: ScaleModel, sources: Sources) -> tuple[np.ndarray, list[str
 
 @figure("purity")
 def _draw_purity(sources: Sources, lang: Language) -> Figure:
+    return purity_figure(*_purity(sources), lang)
+
+
+@shared
+def _purity(sources: Sources) -> tuple[list[int], dict, int]:
+    """Return the numbers of clusters, the curves and the number of categories."""
     emb_ND, _, categories = _labelled(sources.run.model, sources)
     clusters_K = [k for k in CLUSTERS if k <= len(categories)]
     curves = purity_curves(emb_ND, categories, clusters_K, sources.seed)
-    return purity_figure(clusters_K, curves, len(set(categories)), lang)
+    return clusters_K, curves, len(set(categories))
 
 
 @figure("downstream_tasks")
 def _draw_tasks(sources: Sources, lang: Language) -> Figure:
+    return task_figure(_task_estimates(sources), lang)
+
+
+@shared
+def _task_estimates(sources: Sources) -> dict:
     emb, probes = {}, {}
     for stage, model in sources.models().items():
         emb[stage], ids, categories = _labelled(model, sources)
-        probes[stage] = _probe(model, sources)[0]
-    return task_figure(task_estimates(emb, ids, categories, probes, sources.seed), lang)
+        probes[stage] = _probe(sources, stage)[0]
+    return task_estimates(emb, ids, categories, probes, sources.seed)

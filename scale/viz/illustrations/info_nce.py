@@ -6,6 +6,7 @@ B products, C candidates of one title, D width, N products of a data set, T temp
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -182,6 +183,7 @@ def batch_size(lang: Language = LANG) -> Figure:
     return figure
 
 
+@cache
 def best_loss(batch: int, products: int = 2048, information: float = INFORMATION) -> float:
     """Return InfoNCE of the optimal critic on Gaussian views, mean over at least twelve batches.
 

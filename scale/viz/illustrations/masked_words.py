@@ -49,7 +49,7 @@ from scale.studies.masked_training import (
 from scale.viz import typeset
 from scale.viz.charts import colour_ticks, framed, heatmap
 from scale.viz.products import thumbnail
-from scale.viz.registry import Sources, figure
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     HIT,
     MODALITY_COLOURS,
@@ -384,16 +384,23 @@ def _masked_pieces(data: ProductDataset, ids_L: Tensor, hidden_L: Tensor) -> lis
     return fates(data.tokenizer, ids_L, shown_L, hidden_L)
 
 
+@shared
+def _word_models(sources: Sources) -> dict[str, ScaleModel]:
+    """Return models fine-tuned on colours in titles, without and with the picture."""
+    train, test = (prepend_label(data, "colour") for data in (sources.train, sources.test))
+    colours = sorted({p.labels["colour"] for p in (*train.products, *test.products)})
+    return {
+        name: fine_tune_on_words(sources.run, train, colours, kept, WORD_STEPS, sources.seed)
+        for name, kept in (("title", ("text",)), ("picture", ("text", "image")))
+    }
+
+
 @figure("word_prediction")
 def _word_prediction(sources: Sources, lang: Language) -> Figure:
     """Predict the colour of the test product with the largest benefit from its picture."""
     train, test = (prepend_label(data, "colour") for data in (sources.train, sources.test))
     colours = sorted({p.labels["colour"] for p in (*train.products, *test.products)})
-    kinds = {condition("title", lang): ("text",), condition("picture", lang): ("text", "image")}
-    models = {
-        name: fine_tune_on_words(sources.run, train, colours, kept, WORD_STEPS, sources.seed)
-        for name, kept in kinds.items()
-    }
+    models = {condition(name, lang): model for name, model in _word_models(sources).items()}
     masked = mask_words(test, colours, complete_rows(test, ("text", "image")))
     title_P, both_P = (
         score_masked(model, masked, "text", len(test), {"": EVERYTHING})[""].loss_P
@@ -410,6 +417,7 @@ def _word_prediction(sources: Sources, lang: Language) -> Figure:
     return top_predictions(product, question, guesses, colour, lang)
 
 
+@shared
 def _table_model(sources: Sources) -> tuple[ScaleModel, ProductDataset]:
     """Return a model fine-tuned on tables of record attributes, and the test split with them."""
     train = with_record_tables(sources.train)
@@ -436,6 +444,12 @@ def _entity_prediction(sources: Sources, lang: Language) -> Figure:
 
 @figure("entity_context")
 def _entity_context(sources: Sources, lang: Language) -> Figure:
+    return before_and_after(*_context_gains(sources), lang)
+
+
+@shared
+def _context_gains(sources: Sources) -> list[dict]:
+    """Return the gains by attribute and context, before and after fine-tuning."""
     tuned, test = _table_model(sources)
     contexts = default_contexts("table")
     del contexts["other products"]
@@ -447,4 +461,4 @@ def _entity_context(sources: Sources, lang: Language) -> Figure:
             scores = score_masked(model, masked, "table", len(test), contexts)
             losses[name] = {context: score.loss_P for context, score in scores.items()}
         found.append({name: gains(loss, seed=sources.seed) for name, loss in losses.items()})
-    return before_and_after(*found, lang)
+    return found

@@ -36,7 +36,7 @@ from scale.studies.masked_probe import (
 from scale.studies.masked_training import copy_losses, mean_baseline_loss
 from scale.viz import tiles, typeset
 from scale.viz.charts import framed, intervals, lay_flat, spread
-from scale.viz.registry import Sources, figure, most_complete
+from scale.viz.registry import Sources, figure, most_complete, shared
 from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, drawn, new_figure, points, shade, tint
 from scale.viz.tiles import Box
 from scale.viz.words import LANG, Language, label
@@ -527,16 +527,22 @@ def copy_curve(
 
 @figure("context_gain")
 def _draw_context_gain(sources: Sources, lang: Language) -> Figure:
+    vectors = [m for m in MODALITIES if sources.run.config.model.continuous(m)]
+    return context_gain(_gains(sources), lang, vectors)
+
+
+@shared
+def _gains(sources: Sources) -> dict:
+    """Return the gains by modality and context."""
     run = sources.run
     losses = {
         m: product_losses(run.model, sources.test, m, run.config.mask, seed=sources.seed)
         for m in MODALITIES
     }
-    vectors = [m for m in MODALITIES if run.config.model.continuous(m)]
-    found = {m: gains(loss, seed=sources.seed) for m, loss in losses.items()}
-    return context_gain(found, lang, vectors)
+    return {m: gains(loss, seed=sources.seed) for m, loss in losses.items()}
 
 
+@shared
 def _ranked(sources: Sources, modality: str) -> Ranked:
     """Return the products with the largest, median and smallest benefit of other modalities."""
     setup = (sources.run.model, sources.test, modality, sources.run.config.mask)
@@ -591,6 +597,11 @@ def _pieces_of(data: ProductDataset, row: int, found: MaskedPrediction) -> list[
 
 @figure("copy_curve")
 def _draw_copy_curve(sources: Sources, lang: Language) -> Figure:
+    return copy_curve(*_copy_losses(sources), lang)
+
+
+@shared
+def _copy_losses(sources: Sources) -> tuple[dict, dict]:
     shown = {"video": 7, "audio": 16}
     losses = {m: copy_losses(sources.test, m, most) for m, most in shown.items()}
-    return copy_curve(losses, {m: mean_baseline_loss(sources.test, m) for m in shown}, lang)
+    return losses, {m: mean_baseline_loss(sources.test, m) for m in shown}

@@ -1,7 +1,7 @@
-"""The model drawn from its config, the terms of the loss, runs that do not learn (notebook 10).
+"""The terms of the loss, and runs that do not learn (notebook 10).
 
-D width, F size of a vector, L tokens of a modality, M modalities (five), P pairs of modalities
-(ten), T steps, V vocabulary. Lengths of pages are points (viz/typeset.py); y grows downwards.
+M modalities (five), P pairs of modalities (ten), T steps. Lengths of pages are points
+(viz/typeset.py); y grows downwards.
 """
 
 import math
@@ -15,17 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
-from scale.config import LossConfig, ModelConfig, base
+from scale.config import LossConfig
 from scale.data.dataset import ProductDataset
 from scale.losses.masking import MaskedBatch, WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.losses.weighting import loss_weights
 from scale.modalities import MODALITIES, PAIRS, SPECS
-from scale.model.scale import ScaleModel, ScaleOutput
+from scale.model.scale import ScaleOutput
 from scale.studies.failure_modes import complete_products, failure_curves
 from scale.training.run import TrainedRun
 from scale.viz import typeset
-from scale.viz.registry import Sources, figure
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -40,126 +40,7 @@ from scale.viz.theme import (
 from scale.viz.tiles import Box
 from scale.viz.words import LANG, Language, label
 
-WIDTH, HEIGHT, MARGIN = 740.0, 470.0, 14.0
-COLUMN, STEP = 108.0, 115.0
-"""Width of a modality's boxes and distance between columns."""
-RIGHT = 596.0
-"""Left edge of the boxes shared by all modalities."""
-NAME, INPUT, ENCODER, TOKENS, BUS, JCT, HEAD = 58.0, 68.0, 128.0, 214.0, 248.0, 304.0, 386.0
-"""Tops of the rows, from the inputs to the heads."""
-SQUARE, SQUARES = 8.0, 10
-"""Side and number of the squares that represent tokens."""
-
-
-@drawn
-def architecture(
-    config: ModelConfig, parameters: int, preset: str, lang: Language = LANG
-) -> Figure:
-    """Draw five encoders, the contrast of their [CLS] features, the JCT, five heads (figure 4).
-
-    Args:
-        config: source of all sizes in the figure.
-        parameters: parameter count of the model, for the title.
-        preset: name of the model, for the title.
-    """
-    figure, axes = typeset.page(WIDTH, HEIGHT)
-    title = label("arch_title", lang, preset=preset, millions=parameters / 1e6)
-    typeset.write(axes, MARGIN, 26, title, 14, fontweight="bold")
-    for k, m in enumerate(MODALITIES):
-        _column(axes, MARGIN + k * STEP, k, m, config, lang)
-    _contrast(axes, Box(RIGHT, INPUT, WIDTH - MARGIN - RIGHT, BUS + 42 - INPUT), config, lang)
-    tokens = sum(token_count(config, m) for m in MODALITIES)
-    bar = Box(MARGIN, JCT, STEP * (len(MODALITIES) - 1) + COLUMN, 52)
-    sizes = {"tokens": tokens, "layers": config.jct_layers, "width": config.width}
-    words = f"{label('arch_jct', lang)}\n{label('arch_jct_sizes', lang, **sizes)}"
-    _labelled_box(axes, bar, shade(0.1), shade(0.6), words, 11.5)
-    losses = Box(RIGHT, HEAD, WIDTH - MARGIN - RIGHT, 60)
-    _labelled_box(axes, losses, shade(0.04), shade(0.6), label("arch_hidden", lang))
-    typeset.arrow(axes, (RIGHT - 13, HEAD + 30), (RIGHT - 2, HEAD + 30), shade(0.6), zorder=3)
-    typeset.write(axes, MARGIN, HEIGHT - 9, label("arch_note", lang), 9.5, color=shade(0.7))
-    return figure
-
-
-def token_count(config: ModelConfig, modality: str) -> int:
-    """Return the maximum number of tokens of a modality in the JCT, including [CLS]."""
-    # The configured length includes [CLS] for word pieces only.
-    return config.length(modality) + config.continuous(modality)
-
-
-def _column(axes: Axes, x: float, k: int, m: str, config: ModelConfig, lang: Language) -> None:
-    """Draw a modality from its input down to its head."""
-    spec, colour, middle = SPECS[m], MODALITY_COLOURS[m], x + COLUMN / 2
-    discrete = not config.continuous(m)
-    size = config.vocab_size if discrete else config.feature_size(m)
-    style = {"ha": "center", "color": colour, "fontweight": "bold"}
-    typeset.write(axes, middle, NAME, label(m, lang), 14, **style)
-    source = Box(x, INPUT, COLUMN, 40)
-    entry = "arch_pieces" if discrete else "arch_vectors"
-    words = label(entry, lang, length=config.length(m), size=size)
-    _labelled_box(axes, source, tint(colour, 0.12), colour, words)
-    encoder = Box(x, ENCODER, COLUMN, 66)
-    sizes = {"layers": config.encoder_layers, "width": config.width}
-    _labelled_box(axes, encoder, tint(colour, 0.3), colour, label("arch_encoder", lang, **sizes))
-    first = _tokens(axes, middle, colour)
-    shape = label("arch_tokens", lang, length=token_count(config, m), width=config.width)
-    typeset.write(axes, middle + 4, TOKENS + 23, shape, 10, ha="center", color=shade(0.85))
-    head = Box(x, HEAD, COLUMN, 60)
-    kind = "arch_head_words" if discrete else "arch_head_vectors"
-    words = label(kind, lang, task=spec.task, size=size)
-    _labelled_box(axes, head, tint(colour, 0.3), colour, words)
-    y = BUS + 7 * k
-    axes.plot([first, first, RIGHT - 6], [TOKENS + SQUARE, y, y], color=colour, lw=points(1.5))
-    typeset.arrow(axes, (RIGHT - 13, y), (RIGHT - 1, y), colour, zorder=3)
-    for start, end in ((INPUT + 40, ENCODER), (ENCODER + 66, TOKENS), (JCT + 52, HEAD)):
-        typeset.arrow(axes, (middle, start + 2), (middle, end - 1), colour, zorder=3)
-    # A margin in the page's colour lets the line to the JCT pass over the others.
-    for edge, width in ((shade(0.0), 5.0), (colour, 1.5)):
-        axes.plot([middle] * 2, [TOKENS + 28, JCT - 8], color=edge, lw=points(width))
-    typeset.arrow(axes, (middle, JCT - 12), (middle, JCT - 1), colour, zorder=3)
-
-
-def _tokens(axes: Axes, middle: float, colour: str) -> float:
-    """Draw a row of squares, [CLS] first and dark; return the x of the middle of [CLS]."""
-    left = middle - SQUARES * (SQUARE + 2) / 2
-    for place in range(SQUARES):
-        face = colour if place == 0 else tint(colour, 0.4)
-        corner = left + place * (SQUARE + 2), TOKENS
-        look = {"facecolor": face, "edgecolor": colour}
-        typeset.box(axes, *corner, SQUARE, SQUARE, **look)
-    return left + SQUARE / 2
-
-
-def _contrast(axes: Axes, box: Box, config: ModelConfig, lang: Language) -> None:
-    """Draw the score matrix: diagonal in the modalities' colours, upper triangle dark."""
-    _labelled_box(axes, box, shade(0.04), shade(0.6))
-    count, middle = len(MODALITIES), box.x + box.width / 2
-    features = label("arch_features", lang, count=count, width=config.width)
-    typeset.write(axes, middle, box.y + 20, features, 10.5, ha="center", fontweight="bold")
-    side = 17.0
-    left, top = box.x + (box.width - count * side) / 2, box.y + 34
-    for row, column in np.ndindex(count, count):
-        face = MODALITY_COLOURS[MODALITIES[row]] if row == column else shade(0.1)
-        if column > row:
-            face = shade(0.4)
-        corner = left + column * side, top + row * side
-        typeset.box(axes, *corner, side, side, facecolor=face, edgecolor=shade(0.0))
-    y, scores = top + count * side + 18, label("arch_scores", lang)
-    typeset.write(axes, middle, y, scores, 10.5, ha="center", fontweight="bold")
-    lines = label("arch_contrast", lang).split("\n")
-    typeset.write_lines(axes, middle, y + 18, lines, 10, 14, ha="center")
-
-
-def _labelled_box(
-    axes: Axes, box: Box, face: str, edge: str, text: str = "", size: float = 10.5
-) -> None:
-    """Draw a rounded box with centred lines of text, the first one bold."""
-    style = {"facecolor": face, "edgecolor": edge, "linewidth": points(1.2)}
-    typeset.rounded_box(axes, *box, 5, **style)
-    first, *others = text.split("\n")
-    step = 1.35 * size
-    x, y = box.x + box.width / 2, box.y + (box.height - step * (1 + len(others))) / 2 + size
-    typeset.write(axes, x, y, first, size, ha="center", fontweight="bold")
-    typeset.write_lines(axes, x, y + step, others, size, step, ha="center")
+WIDTH, MARGIN = 740.0, 14.0
 
 
 @drawn
@@ -415,23 +296,6 @@ BATCH = 32
 """Number of products in the batch of `broken_runs`."""
 
 
-@figure("architecture")
-def draw_architecture(sources: Sources, lang: Language) -> Figure:
-    """Draw the run's model."""
-    parameters = sum(p.numel() for p in sources.run.model.parameters())
-    return architecture(sources.run.config.model, parameters, sources.run.folder.folder.name, lang)
-
-
-@figure("architecture_base")
-def draw_architecture_base(sources: Sources, lang: Language) -> Figure:
-    """Draw the model at the paper's size; parameters are counted on the meta device."""
-    config = base()
-    with torch.device("meta"):
-        model = ScaleModel(config.model, config.missing)
-    parameters = sum(p.numel() for p in model.parameters())
-    return architecture(config.model, parameters, "base", lang)
-
-
 @figure("loss_terms")
 def draw_loss_terms(sources: Sources, lang: Language) -> Figure:
     """Draw the fifteen losses of a test batch for the untrained model."""
@@ -459,7 +323,12 @@ def draw_total_loss(sources: Sources, lang: Language) -> Figure:
     """Draw the terms of a training batch after training."""
     loss = sources.run.config.loss
     weighted = loss.weight_on != "none" or loss.weight_by == "agreement"
-    return total_loss(run_terms(sources.run, sources.train), weighted, lang)
+    return total_loss(_terms(sources), weighted, lang)
+
+
+@shared
+def _terms(sources: Sources) -> WeightedTerms:
+    return run_terms(sources.run, sources.train)
 
 
 def run_terms(run: TrainedRun, data: ProductDataset, products: int = 64) -> WeightedTerms:
@@ -477,5 +346,9 @@ def run_terms(run: TrainedRun, data: ProductDataset, products: int = 64) -> Weig
 @figure("broken_runs")
 def draw_broken_runs(sources: Sources, lang: Language) -> Figure:
     """Draw a run that overfits one batch, and four faulty ones."""
-    batch = complete_products(sources.test, BATCH)
-    return broken_runs(failure_curves(sources.run.config, batch), math.log(BATCH), lang)
+    return broken_runs(_failure_curves(sources), math.log(BATCH), lang)
+
+
+@shared
+def _failure_curves(sources: Sources) -> dict[str, list[float]]:
+    return failure_curves(sources.run.config, complete_products(sources.test, BATCH))

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from scale.config import require
+from scale.data.dataset import ProductDataset
 from scale.modalities import MODALITIES, PAIRS
 from scale.studies.released_code import (
     SHORT_RUNS,
@@ -34,7 +35,7 @@ from scale.studies.released_code import (
     with_misaligned_mask,
 )
 from scale.viz.charts import cell_text, frame_cell, framed, heatmap
-from scale.viz.registry import Sources, figure
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -372,9 +373,18 @@ BUILDS = ("as described", "heads on encoder", "layers never called")
 
 
 def _trained(sources: Sources, names: tuple[str, ...], steps: int) -> dict[str, tuple]:
-    data = first_training_products(sources.run, sources.catalogue)
-    config = small_config(sources.run.config)
-    return {name: train_briefly(config, data, SHORT_RUNS[name], steps) for name in names}
+    return {name: _briefly_trained(sources, name, steps) for name in names}
+
+
+@shared
+def _briefly_trained(sources: Sources, name: str, steps: int) -> tuple:
+    data, config = _products(sources), small_config(sources.run.config)
+    return train_briefly(config, data, SHORT_RUNS[name], steps)
+
+
+@shared
+def _products(sources: Sources) -> ProductDataset:
+    return first_training_products(sources.run, sources.catalogue)
 
 
 @figure("fault_losses")
@@ -391,7 +401,7 @@ def _draw_gradients(sources: Sources, lang: Language) -> Figure:
 
 @figure("fault_mask")
 def _draw_mask(sources: Sources, lang: Language) -> Figure:
-    data = first_training_products(sources.run, sources.catalogue)
+    data = _products(sources)
     batch = data.collate(np.flatnonzero(data.present_NM.all(axis=1))[:6])
     changes = [
         title_influence(m, batch)
@@ -403,7 +413,7 @@ def _draw_mask(sources: Sources, lang: Language) -> Figure:
 @figure("fault_temperature")
 def _draw_temperature(sources: Sources, lang: Language) -> Figure:
     with torch.no_grad():
-        data = first_training_products(sources.run, sources.catalogue)
+        data = _products(sources)
         output = sources.run.model.embed(data.collate(np.arange(64)))
     features = output.pooled_BMD, output.present_BM
     temperature_X, share_P = effective_temperatures(*features), same_modality_share(*features)
@@ -412,7 +422,7 @@ def _draw_temperature(sources: Sources, lang: Language) -> Figure:
 
 @figure("fault_audio")
 def _draw_audio(sources: Sources, lang: Language) -> Figure:
-    data = first_training_products(sources.run, sources.catalogue)
+    data = _products(sources)
     row = int(data.columns["audio"].length_N.argmax())
     sound_TF = data.collate([row]).tokens["audio"].values[0].numpy()
     found = _trained(sources, SOUNDS, SHORT_STEPS)
@@ -421,11 +431,11 @@ def _draw_audio(sources: Sources, lang: Language) -> Figure:
 
 @figure("fault_regression")
 def _draw_regression(sources: Sources, lang: Language) -> Figure:
-    data = first_training_products(sources.run, sources.catalogue)
+    data = _products(sources)
     return fault_regression(fit_audio_heads(sources.run, data), lang)
 
 
 @figure("fault_missing")
 def _draw_missing(sources: Sources, lang: Language) -> Figure:
-    data = first_training_products(sources.run, sources.catalogue)
+    data = _products(sources)
     return fault_missing(missing_audio_effects(sources.run, data), lang)

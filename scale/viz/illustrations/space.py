@@ -20,8 +20,8 @@ from scipy.stats import rankdata
 
 from scale.evaluation.embed import Embeddings, embed_dataset, unit
 from scale.modalities import MODALITIES
-from scale.viz.embeddings import MARKERS, product_vectors, umap_coordinates
-from scale.viz.registry import Sources, figure
+from scale.viz.embeddings import MARKERS, kept_umap, product_vectors
+from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -420,6 +420,7 @@ FEW, MANY = 3, 15
 """Neighbours of the two maps of noise."""
 
 
+@shared
 def _stages(sources: Sources) -> dict[str, Points]:
     return {
         stage: Points.of(embed_dataset(model, sources.test, progress=False))
@@ -430,20 +431,20 @@ def _stages(sources: Sources) -> dict[str, Points]:
 @figure("umap_modality")
 def _draw_modality_maps(sources: Sources, lang: Language) -> Figure:
     stages = _stages(sources)
-    maps = {s: umap_coordinates(found.unit_PD, sources.seed) for s, found in stages.items()}
+    maps = {s: kept_umap(found.unit_PD, sources.seed) for s, found in stages.items()}
     return modality_maps(maps, stages["trained"].modality_P, lang)
 
 
 @figure("map_tears")
 def _draw_projection_errors(sources: Sources, lang: Language) -> Figure:
     emb_ND, *_ = product_vectors(sources.run.model, sources.test)
-    return projection_errors(umap_coordinates(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
+    return projection_errors(kept_umap(emb_ND, sources.seed), neighbour_ranks(emb_ND), lang)
 
 
 @figure("umap_seeds")
 def _draw_seeds(sources: Sources, lang: Language) -> Figure:
     emb_ND, _, categories = product_vectors(sources.run.model, sources.test)
-    maps = {seed: umap_coordinates(emb_ND, seed) for seed in (sources.seed, sources.seed + 1)}
+    maps = {seed: kept_umap(emb_ND, seed) for seed in (sources.seed, sources.seed + 1)}
     return seed_maps(maps, [category or "–" for category in categories], lang)
 
 
@@ -452,8 +453,8 @@ def _draw_made_up(sources: Sources, lang: Language) -> Figure:
     truth_N3, group_N = three_groups(seed=sources.seed)
     rng = np.random.default_rng(sources.seed)
     noise_ND = unit(rng.normal(size=(NOISE, 64)).astype(np.float32))
-    maps = {k: umap_coordinates(noise_ND, sources.seed, k) for k in (FEW, MANY)}
-    truth_map_N2 = umap_coordinates(truth_N3, sources.seed)
+    maps = {k: kept_umap(noise_ND, sources.seed, k) for k in (FEW, MANY)}
+    truth_map_N2 = kept_umap(truth_N3, sources.seed)
     return projection_artefacts(truth_N3, group_N, truth_map_N2, maps, lang)
 
 

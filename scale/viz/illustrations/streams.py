@@ -31,7 +31,7 @@ from scale.studies.systems.model import build_system, find_size
 from scale.studies.systems.named import SYSTEMS, System
 from scale.viz import typeset
 from scale.viz.charts import cell_text, colour_ticks, framed, series_styles
-from scale.viz.registry import Sources, figure, most_complete
+from scale.viz.registry import Sources, figure, most_complete, shared
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -420,13 +420,18 @@ PICTURE_SIDE, FITTED_PICTURES, CODES, TITLE_LENGTH = 64, 150, 128, 12
 @figure("attention_masks")
 def _draw_masks(sources: Sources, lang: Language) -> Figure:
     """Measure masks of untrained models: a mask depends on the design, not on training."""
+    return attention_masks(_reaches(sources), lang)
+
+
+@shared
+def _reaches(sources: Sources) -> list[AttentionReach]:
     batch = sources.test.collate([most_complete(sources.test)])
     product = truncate_tokens(batch, 0, MASK_TOKENS)
     reaches = []
     for name in SHOWN_SYSTEMS:
         model = build_system(SYSTEMS[name].everywhere(), sources.run.config, sources.seed)
         reaches.append(AttentionReach.of(model, product))
-    return attention_masks(reaches, lang)
+    return reaches
 
 
 @figure("picture_words")
