@@ -176,6 +176,8 @@ class Drawing:
     top: float = 1.42
     """Inches."""
     zoom: float = 1.0
+    alt: str = ""
+    """Alternative text, if the words of the slide have none."""
 
     def put(self, page: Page, idx: int, alt: str) -> None:
         """Draw at its place; `idx` is not used."""
@@ -185,7 +187,7 @@ class Drawing:
             scene.Photo: self._photo,
         }
         shapes = [made for each in self.scene.shapes for made in add[type(each)](page, each)]
-        describe(page.slide.shapes.add_group_shape(shapes), alt)
+        describe(page.slide.shapes.add_group_shape(shapes), alt or self.alt)
 
     def _place(self, box: tiles.Box) -> tuple[float, ...]:
         """Return left, top, width and height in inches."""

@@ -23,15 +23,16 @@ from scale.talk.material import (
     pictured,
     words,
 )
-from scale.talk.shapes import Cards, Gaps, Pairs
+from scale.talk.shapes import Cards, Drawing, Gaps, Pairs
 from scale.talk.slides_results import facts
 from scale.talk.table import Cell, Table, cell
 from scale.training.logging import read_metrics
 from scale.viz.catalogue import head_of
 from scale.viz.illustrations.data import DATA_SETS, DataSet, shop_facts
+from scale.viz.illustrations.framework import product_scene
 from scale.viz.illustrations.pretraining import run_terms
 from scale.viz.registry import most_complete
-from scale.viz.theme import MODALITY_COLOURS, POSITIVE
+from scale.viz.theme import MODALITY_COLOURS, POSITIVE, use_style
 
 SHOWN = 24
 """Number of products drawn on the slide of the gaps."""
@@ -138,7 +139,9 @@ OPENING = (
 
 
 def _framework(m: Material) -> Content:
-    return pictured(m.picture("architecture"), {"millions": millions(m)})
+    with use_style("slides"):
+        drawing = Drawing(product_scene(m.sources, m.lang), alt=m.caption("framework"))
+    return Content("Title only", (drawing,), {"millions": millions(m)})
 
 
 def millions(m: Material) -> str:
@@ -245,7 +248,7 @@ def _training(m: Material) -> Content:
 
 
 METHOD = (
-    Slide("framework", "figure architecture", _framework),
+    Slide("framework", "figure framework", _framework),
     Slide("tasks", "configuration of the run", _tasks),
     figure_slide("predictions", "mask_image"),
     Slide("scores", "figure scores", _scores),

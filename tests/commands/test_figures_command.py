@@ -31,7 +31,7 @@ def sources(run_folder, small_catalogue, tmp_path):
 def empty_files(monkeypatch):
     """Figures are drawn but not rendered: their files are empty."""
 
-    def touch(figure, stem, formats):
+    def touch(figure, stem, formats, live_text):
         paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
         for path in paths:
             path.touch()
@@ -128,12 +128,11 @@ def test_the_index_has_each_picture_of_its_language_once(sources, tmp_path, empt
     assert "weight_effects" not in english
 
 
-def test_the_same_bytes_come_out_twice(sources, tmp_path, monkeypatch):
+def test_the_same_bytes_come_out_twice(sources, tmp_path):
     """Chinese in type 3, because the shipped font is no TrueType; English in type 42."""
     for lang, formats in (("en", ("svg", "png", "pdf")), ("zh", ("png", "pdf"))):
-        monkeypatch.setattr(module, "FORMATS", formats)
         for folder in ("a", "b"):
-            write_pictures(("scores",), sources, tmp_path / folder, lang)
+            write_pictures(("scores",), sources, tmp_path / folder, lang, formats=formats)
         for kind in formats:
             first, second = (tmp_path / folder / f"scores_{lang}.{kind}" for folder in "ab")
             assert first.read_bytes() == second.read_bytes(), first.name
@@ -142,6 +141,65 @@ def test_the_same_bytes_come_out_twice(sources, tmp_path, monkeypatch):
     assert b"/Type3" not in english
     assert b"/Type3" in chinese
     assert b"/CreationDate" not in english
+
+
+@pytest.mark.slow
+def test_processes_write_the_same_files(sources, tmp_path):
+    names = ("scores", "contrastive_idea", "study_missing")
+    for folder, processes in (("one", 1), ("two", 2)):
+        written = write_pictures(
+            names, sources, tmp_path / folder, ("en", "zh"), formats=("svg", "png"),
+            captions=False, processes=processes,
+        )  # fmt: skip
+        assert list(written.failed) == ["study_missing"]
+    one, two = (sorted((tmp_path / folder).iterdir()) for folder in ("one", "two"))
+    assert len(one) == 8
+    assert [path.name for path in one] == [path.name for path in two]
+    for first, second in zip(one, two, strict=True):
+        assert first.read_bytes() == second.read_bytes(), first.name
+
+
+def test_figures_share_what_they_compute(sources):
+    calls = []
+
+    @registry.shared
+    def slow(sources, text):
+        calls.append(text)
+        return sources.run_folder / text
+
+    sources.used.clear()
+    assert slow(sources, "a") == slow(sources, "a")
+    assert slow(sources, "b") != slow(sources, "a")
+    assert calls == ["a", "b"]
+
+    @registry.shared
+    def reads(sources):
+        return len(sources.catalogue)
+
+    assert sources.used == set()
+    for _ in range(2):
+        sources.used.clear()
+        assert reads(sources) > 0
+        assert sources.used == {"catalogue"}
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "draw", None)
+    (tmp_path / "file").touch()
+    for command in ("figures", "slides"):
+        out = tmp_path / "file" / ("a" if command == "figures" else "a.pptx")
+        assert cli.main([command, "--run", str(tmp_path), "--out", str(out)]) == 2
+        assert capsys.readouterr().err == f"scale {command}: {tmp_path / 'file'}: not a folder\n"
+
+
+def test_an_unknown_language_is_one_line(capsys):
+    for command in ("figures", "slides"):
+        assert cli.main([command, "--lang", "fr"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert error.lower().count("invalid choice") == 1
+        assert "'fr'" in error
+        assert "('en', 'zh')" in error
 
 
 def test_one_broken_picture_stops_no_other(sources, tmp_path, monkeypatch, capsys, empty_files):

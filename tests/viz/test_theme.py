@@ -1,6 +1,7 @@
 """Colours, fonts, styles and palettes."""
 
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.text import Text
 from PIL import Image
 
 from scale.modalities import MODALITIES
@@ -167,6 +169,21 @@ def test_saved_bytes_repeat_and_nothing_unfinished_stays(tmp_path):
     svg = first[1].read_text(encoding="utf-8")
     assert "<text" not in svg
     assert "<dc:date>" not in svg
+
+
+def test_live_text_is_text_with_its_font(tmp_path):
+    figure = chinese_figure("模态缺失 abc")
+    figure.axes[0].imshow(np.random.default_rng(0).random((60, 60, 3)))
+    strokes = [len(t.get_path_effects()) for t in figure.findobj(Text)]
+    files = [save_figure(figure, tmp_path / n, ("svg",), live_text=True)[0] for n in "ab"]
+    svg, again = (path.read_text(encoding="utf-8") for path in files)
+    assert svg == again
+    assert re.search(r"<text[^>]*font-weight: 700[^>]*>模态缺失 abc</text>", svg)
+    assert svg.count("@font-face") == 3  # Latin, bold Latin, Chinese
+    assert "data:image/jpeg" in svg
+    assert len(svg) < 100_000
+    # The figure itself is as before.
+    assert [len(t.get_path_effects()) for t in figure.findobj(Text)] == strokes
 
 
 def test_category_colours_are_distinct():

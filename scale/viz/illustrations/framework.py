@@ -41,7 +41,7 @@ GAP, FLAT = 5.0, 41.0
 """Distance of the rows; height of encoders and heads."""
 BAND = 264.0
 """Top of the area of scores and losses."""
-CELL = 16.0
+CELL, SMALLEST = 16.0, 14.0
 TITLE = 30.0
 """Height of a title above the scene."""
 
@@ -98,15 +98,17 @@ def _row(modality: str, middle: float, config: ModelConfig | None, lang: Languag
     box = Box(HEAD + 8, middle - FLAT / 2, HEAD_WIDTH - 16, FLAT)
     head = Block(box, (spec.task, hidden), 16, shade(1), 1, face=tint(colour, 0.3), edge=colour,
                  radius=6, name=spec.task)  # fmt: skip
+    # A drawing for slides has text of at least 14 points; sizes may need less.
+    least = SMALLEST if config is None else 8.0
     return [
         _arrow((INPUT + INPUT_WIDTH + 2, middle), (ENCODER - 2, middle), colour),
-        fit(encoder),
+        fit(encoder, least),
         _arrow((ENCODER + ENCODER_WIDTH + 2, middle), (CLS - 8, middle), colour),
         fit(cls, margin=2),
         *_tokens(modality, middle, config, colour),
         _arrow((JCT - 22, middle), (JCT - 2, middle), colour),
         _arrow((JCT + JCT_WIDTH + 2, middle), (HEAD - 2, middle), colour),
-        fit(head),
+        fit(head, least),
     ]
 
 
@@ -131,7 +133,8 @@ def _tokens(
     if config:
         box = Box(TOKEN + 3 * step - 1, middle - high / 2, 34, high)
         text = f"×{token_count(config, modality)}"
-        yield Block(box, (text,), 14, shade(0.85), align="left", name="number of tokens")
+        count = Block(box, (text,), 14, shade(0.85), align="left", name="number of tokens")
+        yield fit(count, 8, margin=0)
 
 
 def token_count(config: ModelConfig, modality: str) -> int:
@@ -157,7 +160,8 @@ def _joint(
         sizes = {"tokens": tokens, "layers": config.jct_layers, "width": config.width}
         lines += label("hero_jct_sizes", lang, **sizes).split("\n")
     plate = Box(JCT + 14, 0, JCT_WIDTH - 28, end)
-    name = fit(Block(plate, tuple(lines), 17, shade(1), names, face=shade(0.06), name="JCT name"))
+    name = Block(plate, tuple(lines), 17, shade(1), names, face=shade(0.06), name="JCT name")
+    name = fit(name, 8.0 if config else SMALLEST)
     high = scene.LINE * name.size * len(lines) + 6
     yield replace(name, box=Box(plate.x, (end - high) / 2, plate.width, high), radius=6)
 
@@ -413,6 +417,12 @@ def shown_scores(run: TrainedRun, data: ProductDataset, row: int) -> NDArray:
     with torch.no_grad():
         output = run.model.embed(data.collate([row]))
     return inter_modality_scores(output.pooled_BMD, output.present_BM).cosine_BMM[0].numpy()
+
+
+def product_scene(sources: Sources, lang: Language) -> Scene:
+    """Return the framework with the most complete product of the test split."""
+    product, scores_MM = _shown(sources)
+    return framework_scene(product, scores_MM, lang=lang)
 
 
 def _shown(sources: Sources) -> tuple[Product, NDArray]:

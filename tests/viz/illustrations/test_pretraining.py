@@ -1,4 +1,4 @@
-"""Architecture, loss terms and broken runs: the numbers in the figures are the given ones."""
+"""Loss terms and broken runs: the numbers in the figures are the given ones."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.text import Text
 
-from scale.config import LossConfig, MaskConfig, base, tiny
+from scale.config import LossConfig, MaskConfig
 from scale.losses.masking import WordPieces, mask_batch
 from scale.losses.total import scale_loss
 from scale.modalities import MODALITIES, PAIRS
@@ -17,10 +17,8 @@ from scale.model.scores import inter_modality_scores
 from scale.viz.illustrations.pretraining import (
     FORMULA,
     WeightedTerms,
-    architecture,
     broken_runs,
     loss_terms,
-    token_count,
     total_loss,
     weighted_terms,
 )
@@ -29,31 +27,6 @@ from scale.viz.words import label
 from tests.viz.conftest import LOOKS, assert_legible
 
 PIECES = WordPieces(mask_id=4, special_ids=(0, 1, 2, 3, 4), vocab_size=40, unknown_id=1)
-
-
-def test_architecture_has_the_configs_numbers(checked):
-    for (look, lang), config in zip(LOOKS, (tiny().model, base().model), strict=True):
-        _, texts = checked(architecture, look, config, 1_500_000, "mine", lang)
-        told = " ".join(texts)
-        tokens = sum(token_count(config, m) for m in MODALITIES)
-        for number in (
-            tokens,
-            config.vocab_size,
-            config.image_features,
-            config.audio_features,
-            "1.5",
-        ):
-            assert str(number) in told
-
-
-def test_token_counts_are_those_of_the_model(make_model, make_batch, model_config):
-    with torch.no_grad():
-        encoded = make_model().embed(make_batch([MODALITIES] * 9))
-        tokens = make_model()(make_batch([MODALITIES] * 9)).encoded
-    assert encoded.pooled_BMD.shape[1] == len(MODALITIES)
-    assert {m: tokens[m].shape[1] for m in MODALITIES} == {
-        m: token_count(model_config, m) for m in MODALITIES
-    }
 
 
 def test_a_bar_for_each_term(checked):
