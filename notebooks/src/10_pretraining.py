@@ -39,9 +39,9 @@ parameters = sum(p.numel() for p in run.model.parameters())
 scale.plot.architecture(run.config.model, parameters, "tiny")
 
 # %% [markdown]
-# Every number in the picture is read from `run.config.model`. Two paths leave each encoder. The line that turns to the
-# right carries one feature, `[CLS]` (the dark square), to the contrastive losses. The arrow straight down carries all
-# tokens to the JCT. A masked loss that bypasses the JCT cannot use the other modalities: this is the first fault of the
+# Every number in the picture is read from `run.config.model`. Two paths leave the encoders. One arrow leads down from
+# the five `[CLS]` (the dashed frame) to S and to the contrastive losses. The arrows to the right carry all tokens to
+# the JCT. A masked loss that bypasses the JCT cannot use the other modalities: this is the first fault of the
 # released code (notebook 15).
 #
 # ## One batch, term by term

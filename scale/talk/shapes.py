@@ -222,8 +222,8 @@ class Drawing:
                 run.text, run.font.size = part, Pt(round(self.zoom * block.size, 1))
                 run.font.bold = number < block.bold
                 run.font.color.rgb = rgb(block.ink)
-                if low:
-                    run.font._element.set("baseline", "-25000")
+                # A copied run has the baseline of the one before.
+                run.font._element.set("baseline", "-25000" if low else "0")
 
     def _line(self, page: Page, path: scene.Line) -> list[BaseShape]:
         """Add a straight connector for each segment; the last one has the arrow head."""
