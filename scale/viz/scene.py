@@ -155,9 +155,11 @@ def _paint_block(axes: Axes, block: Block, offset: Offset, order: float) -> None
         centred = block.align == "center"
         left = x + (width - line_width(line, size, bold)) / 2 if centred else x
         for part, low in parts:
+            # SVG ignores spaces at the beginning of a text.
+            left += typeset.text_width(" ", size, look["fontweight"]) * part.startswith(" ")
             part_size, y_part = (SUB * size, baseline + 0.22 * size) if low else (size, baseline)
-            typeset.write(axes, left, y_part, part, part_size, **look)
-            left += typeset.text_width(part, part_size, look["fontweight"])
+            typeset.write(axes, left, y_part, part.lstrip(), part_size, **look)
+            left += typeset.text_width(part.lstrip(), part_size, look["fontweight"])
 
 
 def _paint_line(axes: Axes, line: Line, offset: Offset, order: float) -> None:

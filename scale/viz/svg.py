@@ -101,7 +101,7 @@ def _subset(file: str, characters: frozenset[str]) -> bytes:
 
     font = TTFont(file, lazy=True, recalcTimestamp=False)
     # Layout rules are not needed, and following them takes most of the time.
-    for table in ("GSUB", "GPOS", "GDEF", "kern"):
+    for table in ("GSUB", "GPOS", "GDEF", "kern", "FFTM"):
         if table in font:
             del font[table]
     options = Options(hinting=False, layout_features=[], notdef_outline=True, name_IDs=[])

@@ -1,5 +1,7 @@
 """Colours, fonts, styles and palettes."""
 
+import base64
+import io
 import itertools
 import re
 import warnings
@@ -15,6 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from scale.modalities import MODALITIES
+from scale.viz import svg
 from scale.viz import theme as style
 from scale.viz.theme import reduce_colours, save_figure
 
@@ -173,17 +176,25 @@ def test_saved_bytes_repeat_and_nothing_unfinished_stays(tmp_path):
 
 def test_live_text_is_text_with_its_font(tmp_path):
     figure = chinese_figure("模态缺失 abc")
-    figure.axes[0].imshow(np.random.default_rng(0).random((60, 60, 3)))
     strokes = [len(t.get_path_effects()) for t in figure.findobj(Text)]
     files = [save_figure(figure, tmp_path / n, ("svg",), live_text=True)[0] for n in "ab"]
-    svg, again = (path.read_text(encoding="utf-8") for path in files)
-    assert svg == again
-    assert re.search(r"<text[^>]*font-weight: 700[^>]*>模态缺失 abc</text>", svg)
-    assert svg.count("@font-face") == 3  # Latin, bold Latin, Chinese
-    assert "data:image/jpeg" in svg
-    assert len(svg) < 100_000
+    text, again = (path.read_text(encoding="utf-8") for path in files)
+    assert text == again
+    assert re.search(r"<text[^>]*font-weight: 700[^>]*>模态缺失 abc</text>", text)
+    assert text.count("@font-face") == 3  # Latin, bold Latin, Chinese
+    assert len(text) < 100_000
     # The figure itself is as before.
     assert [len(t.get_path_effects()) for t in figure.findobj(Text)] == strokes
+
+
+def test_photographs_in_an_svg_are_jpeg():
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8))
+    photo = small.resize((200, 200), Image.Resampling.BICUBIC)
+    for image, kind in ((photo, "jpeg"), (Image.new("RGBA", (20, 20)), "png")):
+        with io.BytesIO() as buffer:
+            image.save(buffer, "PNG")
+            uri = "data:image/png;base64,\n" + base64.b64encode(buffer.getvalue()).decode()
+        assert svg._PHOTO.sub(svg._smaller, f'"{uri}"').startswith(f'"data:image/{kind};base64,')
 
 
 def test_category_colours_are_distinct():

@@ -124,7 +124,7 @@ def _tokens(
     for place in range(3 if config else 4):
         box = Box(TOKEN + place * step, middle - high / 2, side, high)
         if place == 1:
-            yield Block(box, ("?",), 14, dark(colour), 1, face=shade(0), edge=colour, dashed=True,
+            yield Block(box, ("?",), 14, shade(1), 1, face=shade(0), edge=colour, dashed=True,
                         width=1.2, name=f"hidden token {modality}")  # fmt: skip
         else:
             yield Block(
@@ -251,6 +251,8 @@ def _input(
         yield fit(Block(box, (words,), 16, shade(1), face=tint(colour, 0.12), edge=colour,
                         dashed=product is not None, radius=4))  # fmt: skip
         return
+    if modality == "text" and lang == "zh":
+        content = product.extra.get("title_zh") or content
     yield from _CONTENT[modality](content, box, lang)
 
 
