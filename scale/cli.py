@@ -39,8 +39,8 @@ USAGE = """usage: scale COMMAND [options]
 
 scale COMMAND --help lists the options, with an example."""
 
-BOX = re.compile("[\u2500-\u257f]")
-"""Box-drawing characters of tyro's messages."""
+BOX = re.compile("[\u2500-\u257f]|-{5,}")
+"""Box-drawing characters of tyro's messages; in terminals without Unicode, dashes."""
 
 
 class ArgumentError(ValueError):

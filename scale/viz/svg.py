@@ -99,16 +99,15 @@ def _subset(file: str, characters: frozenset[str]) -> bytes:
     from fontTools.subset import Options, Subsetter
     from fontTools.ttLib import TTFont
 
-    font = TTFont(file, lazy=True, recalcTimestamp=False)
-    # Layout rules are not needed, and following them takes most of the time.
-    for table in ("GSUB", "GPOS", "GDEF", "kern", "FFTM"):
-        if table in font:
-            del font[table]
-    options = Options(hinting=False, layout_features=[], notdef_outline=True, name_IDs=[])
-    subsetter = Subsetter(options)
-    subsetter.populate(text="".join(sorted(characters)))
-    subsetter.subset(font)
-    font.flavor = "woff"
-    with io.BytesIO() as buffer:
+    with TTFont(file, lazy=True, recalcTimestamp=False) as font, io.BytesIO() as buffer:
+        # Layout rules are not needed, and following them takes most of the time.
+        for table in ("GSUB", "GPOS", "GDEF", "kern", "FFTM"):
+            if table in font:
+                del font[table]
+        options = Options(hinting=False, layout_features=[], notdef_outline=True, name_IDs=[])
+        subsetter = Subsetter(options)
+        subsetter.populate(text="".join(sorted(characters)))
+        subsetter.subset(font)
+        font.flavor = "woff"
         font.save(buffer, reorderTables=True)
         return buffer.getvalue()

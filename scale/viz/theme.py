@@ -259,12 +259,16 @@ def save_figure(
 def _bold(figure: Figure) -> Iterator[None]:
     """Undo `_embolden_chinese`: browsers can draw any font in bold, and strokes become outlines."""
     texts = [text for text in figure.findobj(Text) if hasattr(text, "emboldened")]
+    # Wider texts must not move the panels.
+    layout = figure.get_layout_engine()
+    figure.set_layout_engine("none")
     strokes = [text.get_path_effects() for text in texts]
     for text in texts:
         text.set(fontweight="bold", path_effects=text.emboldened or None)
     yield
     for text, effects in zip(texts, strokes, strict=True):
         text.set(fontweight="normal", path_effects=effects)
+    figure.set_layout_engine(layout)
 
 
 def _pdf_font_type(figure: Figure) -> int:

@@ -84,13 +84,13 @@ def _row(modality: str, middle: float, config: ModelConfig | None, lang: Languag
     """Return encoder, tokens and head of a modality, with the arrows between them."""
     colour, spec = MODALITY_COLOURS[modality], SPECS[modality]
     box = Box(ENCODER, middle - FLAT / 2, ENCODER_WIDTH, FLAT)
-    name = label(f"hero_encoder_{modality}", lang)
+    name = label(f"encoder_{modality}", lang)
     lines = (name, label("hero_layers", lang, n=config.encoder_layers)) if config else (name,)
     encoder = Block(box, lines, 16, shade(1), 1, face=tint(colour, 0.3), edge=colour, radius=6,
                     name=name)  # fmt: skip
     cls = Block(Box(CLS, middle - 12, CLS_WIDTH, 24), ("[CLS]",), 15, "#FFFFFF", 1,
                 face=dark(colour), radius=3, name=f"[CLS] {modality}")  # fmt: skip
-    hidden = label(f"hero_hidden_{modality}", lang)
+    hidden = label(f"target_{modality}", lang)
     if config:
         continuous = config.continuous(modality)
         size = config.feature_size(modality) if continuous else config.vocab_size
