@@ -545,7 +545,8 @@ def _start_worker(number, gpus: int, threads: int) -> None:
         number.value += 1
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
-    torch.set_num_threads(threads)
+    # OMP_NUM_THREADS may allow fewer: a thread that waits for a busy core is slower than none.
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
     # Otherwise the workers of a killed study would continue training.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
