@@ -125,13 +125,25 @@ class EmbeddingExplorer(Panel):
             product=dropdown(self.word("xe_product"), nothing, NO_PRODUCT, "420px"),
             search=self._text("xe_search", "", "330px", self.word("xe_search_hint")),
             by_model=checkbox(self.word("xe_by_model"), False),
+            pictures=checkbox(self.word("xh_pictures"), True),
+            names=checkbox(self.word("xe_names"), True),
             save=button(self.word("xe_save"), self.download, icon="download"),
             clear=button(self.word("xe_clear"), self.clear),
         )
         observe(self.changed, c.kind, c.projection, c.colour, c.second)
         observe(lambda _: self._search(), c.search, c.by_model)
+        observe(lambda _: self._show_layers(), c.pictures, c.names)
         observe(self._on_product, c.product)
-        for name in ("kind", "projection", "colour", "second", "by_model", "search"):
+        for name in (
+            "kind",
+            "projection",
+            "colour",
+            "second",
+            "by_model",
+            "search",
+            "pictures",
+            "names",
+        ):
             self.choices[name] = choice_of(getattr(c, name))
         self.choices["product"] = Choice(self._point_name, self._choose_by_name)
 
@@ -166,7 +178,7 @@ class EmbeddingExplorer(Panel):
 
         self.panes = SimpleNamespace(
             status=ClickableHtml(),
-            frame=ipywidgets.Box(),
+            frame=ipywidgets.Box().add_class("scale-maps"),
             inspector=ClickableHtml(),
             legend=ClickableHtml(picked=lambda key, _: self._pick_group(int(key))),
             finds=products(),
@@ -181,12 +193,12 @@ class EmbeddingExplorer(Panel):
         c, panes = self.controls, self.panes
         parts = {
             "xp_part_map": [
-                wrapping_row(c.kind, c.projection, c.colour, c.second),
+                wrapping_row(c.kind, c.projection, c.colour, c.second, c.pictures, c.names),
                 wrapping_row(c.search, c.by_model, c.product),
                 panes.finds,
                 ClickableHtml(note_html(self.word("xe_how"))).add_class("scale-help"),
                 panes.status,
-                ipywidgets.Box([panes.frame, panes.inspector]),
+                ipywidgets.Box([panes.frame, panes.inspector]).add_class("scale-map-beside"),
                 panes.legend,
             ],
             "xp_part_near": [panes.neighbours],
@@ -252,6 +264,7 @@ class EmbeddingExplorer(Panel):
             self._draw(number, state)
         self.panes.legend.html = views.legend_html(self._states[0].groups, self.lang)
         self._show()
+        self._show_layers()
         # Last: a browser view that is still being created misses changes.
         self.panes.frame.children = self._maps[: len(chosen)]
 
@@ -297,10 +310,20 @@ class EmbeddingExplorer(Panel):
         if number < len(self._maps):
             self._maps[number].move(state.xy_P2, state.groups)
         else:
-            hovered, picked = partial(self._on_hover, number), partial(self._on_pick, number)
-            self._maps.append(PointMap(state.xy_P2, state.groups, hovered, picked))
+            calls = (partial(f, number) for f in (self._on_hover, self._on_pick, self._picture))
+            self._maps.append(PointMap(state.xy_P2, state.groups, *calls, self.lang))
         self._maps[number].set_height(HEIGHT if len(self._states) == 1 else SIDE_BY_SIDE)
         self._maps[number].title.html = views.title_html(state, self.lang)
+
+    def _picture(self, number: int, index: int) -> str:
+        """Return the picture of a point's product as a data URI."""
+        return self.source.thumbnail(int(self._states[number].points.row_P[index]))
+
+    def _show_layers(self) -> None:
+        for drawn in self._maps:
+            drawn.layer.pictures = self.controls.pictures.value
+            drawn.layer.names = self.controls.names.value
+        self.note_address()
 
     # `jscatter.link` matches the points of two maps, but drops a selected product that one of them
     # lacks. Therefore selection and hover go through the rows of the products.

@@ -163,8 +163,9 @@ def test_a_click_lists_neighbours_in_the_original_space(explorer, source):
     np.testing.assert_allclose(shown, cosine_P[best], atol=1e-5)
     torn = html.count('data-far="true"')
     assert html.count(label("xe_far")) >= torn
-    lines = panel.widget.annotations
-    assert len(lines) == 10
+    assert [line[0] for line in panel.layer.lines] == [7] * 10
+    assert {line[1] for line in panel.layer.lines} == set(best)
+    assert sum(line[2] for line in panel.layer.lines) == torn
     assert f"not among the nearest on the map: ~{torn} of 10" in repr(explorer)
     assert f'data-product="{product}"' in explorer.panes.inspector.html
 
@@ -403,7 +404,7 @@ def test_a_map_of_many_points_is_built_from_arrays():
 
 def test_a_map_follows_the_page():
     panel = PointMap(np.eye(2), Groups.of(["a", None], "u", "r"))
-    panel.children[2].page = "#111111"
+    panel.layer._receive(None, {"page": "#111111"}, [])
     assert panel.widget.background_color == pytest.approx([17 / 255] * 3 + [1])
     assert panel.widget.color_selected == [1, 1, 1, 1]
     assert not panel.widget.legend
@@ -417,6 +418,30 @@ def test_a_map_has_the_colours_of_the_groups_that_it_shows():
     panel.move(np.arange(4).reshape(2, 2), Groups(np.array([1, 1]), groups.names, groups.colours))
     assert panel.widget.points[:, 2].tolist() == [0, 0]
     assert panel.widget.color == [[0, 1, 0, 1]]
+
+
+def test_a_map_names_its_groups_at_their_middle_and_fills_its_canvas():
+    values = ["a"] * 3 + ["b"] * 5 + ["once", None, None]
+    x_P = np.array([0, 1, 5, 10, 11, 12, 13, 90, 40, 50, 60])
+    panel = PointMap(np.stack([x_P, x_P / 100], axis=1), Groups.of(values, "unknown", "rest"))
+    assert [(index, name) for index, name, _ in panel.layer.labels] == [(5, "b"), (1, "a")]
+    xy_P2 = panel.widget.points[:, :2]
+    np.testing.assert_allclose(xy_P2.min(0), [-0.8, -0.8], atol=1e-6)
+    np.testing.assert_allclose(xy_P2.max(0), [0.8, 0.8], atol=1e-6)
+
+
+def test_a_map_sends_pictures_of_its_present_points_only(source):
+    explorer = EmbeddingExplorer(source, kind="image", projection="pca")
+    layer, sent = explorer.panes.frame.children[0].layer, []
+    layer.send = sent.append
+    layer._receive(None, {"wanted": [0, 3], "stamp": layer.stamp}, [])
+    row_P = PointSet.of(source.embeddings, "image").row_P
+    expected = {str(k): source.thumbnail(int(row_P[k])) for k in (0, 3)}
+    assert sent == [{"pictures": expected, "stamp": layer.stamp}]
+    assert expected["0"].startswith("data:image/")
+    explorer.controls.kind.value = "video"
+    layer._receive(None, {"wanted": [1], "stamp": layer.stamp - 1}, [])
+    assert len(sent) == 1
 
 
 def test_bad_coordinates_are_errors():

@@ -1,0 +1,449 @@
+// Draws above a map of jupyter-scatter: names of groups, pictures of products and lines to the
+// nearest neighbours. Stretches the points to the canvas at every size, gives it the colours of the
+// page, saves all maps of a panel as one PNG, and adds gestures of two fingers.
+const MOST = 60; // Pictures drawn at once.
+const ROOM = 18_000; // Square pixels of the map for each name.
+const BATCH = 12; // Pictures requested at once, so that Python stays responsive.
+const SETTLE = 120; // Milliseconds after the last move until pictures and names are placed again.
+const TAP = 24; // Largest distance of a finger from its point, in pixels.
+
+const maps = new WeakMap(); // Element of a map -> function that draws it on a canvas.
+
+function render({ model, el }) {
+  const ends = new AbortController();
+  const { signal } = ends;
+  const probe = document.createElement("div");
+  probe.style.cssText =
+    "display:none;color:var(--jp-ui-font-color1,#1b2330);background:var(--jp-layout-color1,#fff)";
+  el.append(probe);
+  el.style.display = "none";
+  let api, box, layer, pen, tools;
+  let stamp = model.get("stamp");
+  const pictures = new Map(); // Index of a point -> its picture; null: requested, or there is none.
+  let placed = { names: [], pictures: [], side: 30 };
+  let [settling, moving] = [0, false];
+
+  // ---------------------------------------------------------------- places
+
+  const size = () => [box.clientWidth, box.clientHeight];
+
+  function projection() {
+    const [width, height] = size();
+    const view = api.get("cameraView");
+    const across = api.get("aspectRatio");
+    const points = api.get("points");
+    return (index) => {
+      const point = points[index];
+      if (!point) return null;
+      const [x, y] = [point[0] * across, point[1]];
+      return [
+        ((view[0] * x + view[4] * y + view[12]) * height + width) / 2,
+        (height * (1 - view[1] * x - view[5] * y - view[13])) / 2,
+      ];
+    };
+  }
+
+  const title = () => el.closest(".scale-map")?.querySelector("h4")?.textContent ?? "";
+  const lines = () => model.get("lines");
+  const near = () => [...new Set(lines().flatMap(([from, to]) => [from, to]))];
+
+  // Chooses the names and pictures that fit without overlap; a closer view has room for more.
+  function settle() {
+    settling = 0;
+    if (!api || !api.get("isPointsDrawn")) return;
+    const [width, height] = size();
+    if (!width || !height) return;
+    const place = projection();
+    const count = api.get("points").length;
+    const inside = [];
+    for (let index = 0; index < count; index++) {
+      const [x, y] = place(index);
+      if (x > 0 && y > 0 && x < width && y < height) inside.push([index, x, y]);
+    }
+    const side = Math.min(56, Math.max(26, Math.sqrt((width * height) / (5 * inside.length + 1))));
+    placed = { side, names: names(place, side, width, height), pictures: [] };
+    if (model.get("pictures")) placed.pictures = fitting(inside, side);
+    request(model.get("pictures") ? [...near(), ...placed.pictures] : []);
+    draw();
+  }
+
+  function names(place, side, width, height) {
+    if (!model.get("names")) return [];
+    const found = [];
+    const most = (width * height) / ROOM;
+    pen.font = font();
+    for (const [index, text, colour] of model.get("labels")) {
+      if (found.length >= most) break;
+      const at = place(index);
+      if (!at || at[0] < 0 || at[1] < 0 || at[0] > width || at[1] > height) continue;
+      const half = [pen.measureText(text).width / 2 + 3, 9];
+      const away = (model.get("pictures") ? side / 2 : 4) + 10;
+      const shifts = [[0, -away], [0, away], [half[0] + away - 8, 0], [8 - half[0] - away, 0]];
+      for (const shift of shifts) {
+        const [x, y] = [at[0] + shift[0], at[1] + shift[1]];
+        const outside =
+          x < half[0] || y < half[1] || x > width - half[0] || y > height - half[1];
+        const clash = found.some(
+          (one) => Math.abs(one.x - x) < one.half[0] + half[0] && Math.abs(one.y - y) < 18,
+        );
+        if (outside || clash) continue;
+        found.push({ index, text, colour, shift, x, y, half });
+        break;
+      }
+    }
+    return found;
+  }
+
+  function fitting(inside, side) {
+    const [chosen, cells] = [[], new Map()];
+    const cell = (x, y) => `${Math.floor(x / side)},${Math.floor(y / side)}`;
+    const clear = (x, y) => {
+      for (const dx of [-side, 0, side]) {
+        for (const dy of [-side, 0, side]) {
+          const other = cells.get(cell(x + dx, y + dy));
+          const apart = other && Math.max(Math.abs(other[0] - x), Math.abs(other[1] - y));
+          if (other && apart < side) return false;
+        }
+      }
+      return placed.names.every(
+        (name) => Math.abs(name.x - x) > name.half[0] + side / 2 || Math.abs(name.y - y) > 6 + side / 2,
+      );
+    };
+    for (const [index, x, y] of inside) {
+      if (chosen.length >= MOST) break;
+      if (pictures.get(index) === "" || !clear(x, y)) continue;
+      cells.set(cell(x, y), [x, y]);
+      chosen.push(index);
+    }
+    return chosen;
+  }
+
+  function request(wanted) {
+    const missing = wanted.filter((index) => !pictures.has(index));
+    if (!missing.length || !model.get("has_pictures")) return;
+    missing.length = Math.min(missing.length, BATCH);
+    for (const index of missing) pictures.set(index, null);
+    model.send({ wanted: missing, stamp });
+  }
+
+  function receive(message) {
+    if (!message.pictures || message.stamp !== stamp) return;
+    for (const [index, uri] of Object.entries(message.pictures)) {
+      pictures.set(Number(index), uri && null);
+      if (!uri) continue;
+      const image = new Image();
+      image.onload = () => {
+        pictures.set(Number(index), image);
+        draw();
+      };
+      image.src = uri;
+    }
+    for (const [index, uri] of Object.entries(message.pictures)) {
+      if (!uri) pictures.set(Number(index), "");
+    }
+    soon();
+  }
+
+  // --------------------------------------------------------------- drawing
+
+  const ink = () => getComputedStyle(probe).color;
+  const page = () => getComputedStyle(probe).backgroundColor;
+  const font = () => `600 ${matchMedia("(pointer: coarse)").matches ? 14 : 12.5}px ` +
+    'system-ui, "Noto Sans CJK SC", sans-serif';
+
+  function draw() {
+    if (!pen) return;
+    const [width, height] = size();
+    const scale = window.devicePixelRatio || 1;
+    if (layer.width !== Math.round(width * scale)) layer.width = Math.round(width * scale);
+    if (layer.height !== Math.round(height * scale)) layer.height = Math.round(height * scale);
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    if (moving || !api.get("isPointsDrawn")) return;
+    const place = projection();
+    const groups = model.get("colours");
+    const points = api.get("points");
+    const stroke = (from, to, width, colour) => {
+      [pen.lineWidth, pen.strokeStyle] = [width, colour];
+      pen.beginPath();
+      pen.moveTo(...from);
+      pen.lineTo(...to);
+      pen.stroke();
+    };
+    const picture = (index, side, frame) => {
+      const [image, at] = [pictures.get(index), place(index)];
+      if (!image || !at) return;
+      const fit = side / Math.max(image.naturalWidth, image.naturalHeight);
+      const [w, h] = [image.naturalWidth * fit, image.naturalHeight * fit];
+      pen.fillStyle = groups[points[index][2]] ?? ink();
+      pen.fillRect(at[0] - w / 2 - frame, at[1] - h / 2 - frame, w + 2 * frame, h + 2 * frame);
+      pen.drawImage(image, at[0] - w / 2, at[1] - h / 2, w, h);
+    };
+    const shown = model.get("pictures");
+    if (shown) placed.pictures.forEach((index) => picture(index, placed.side - 4, 1.5));
+    const paper = page();
+    for (const [from, to, far] of lines()) {
+      const [start, end] = [place(from), place(to)];
+      if (!start || !end) continue;
+      pen.setLineDash([]);
+      stroke(start, end, far ? 5 : 4, paper);
+      pen.setLineDash(far ? [8, 5] : []);
+      stroke(start, end, far ? 2.5 : 2, far ? model.get("far") : ink());
+    }
+    pen.setLineDash([]);
+    if (shown && lines().length) {
+      const [chosen, ...others] = near();
+      others.forEach((index) => picture(index, placed.side, 2.5));
+      picture(chosen, placed.side + 10, 4);
+    }
+    pen.font = font();
+    [pen.textAlign, pen.textBaseline, pen.lineJoin] = ["center", "middle", "round"];
+    [pen.lineWidth, pen.strokeStyle, pen.fillStyle] = [4, paper, ink()];
+    for (const { index, text, shift } of placed.names) {
+      const at = place(index);
+      if (!at) continue;
+      pen.strokeText(text, at[0] + shift[0], at[1] + shift[1]);
+      pen.fillText(text, at[0] + shift[0], at[1] + shift[1]);
+    }
+    const names = placed.names.map((name) => name.text);
+    layer.dataset.names = names.length;
+    layer.dataset.lines = lines().length;
+    layer.dataset.pictures = shown
+      ? [...new Set([...near(), ...placed.pictures])].filter((index) => pictures.get(index)).length
+      : 0;
+    layer.setAttribute("aria-label", [title(), ...names].join(", "));
+  }
+
+  function soon() {
+    clearTimeout(settling);
+    settling = setTimeout(settle, SETTLE);
+  }
+
+  let before = "";
+  function drawn() {
+    draw();
+    const now = [...api.get("cameraView"), api.get("aspectRatio"), ...size()].join();
+    if (now !== before) soon();
+    before = now;
+  }
+
+  function fit() {
+    const [width, height] = size();
+    if (!width || !height) return;
+    api.set({ aspectRatio: width / height });
+    api.redraw();
+    soon();
+  }
+
+  // A view that is being created misses changes; Python sends them again.
+  function report(ready = false) {
+    const parts = page().match(/[\d.]+/g).slice(0, 3);
+    const hex = "#" + parts.map((part) => Number(part).toString(16).padStart(2, "0")).join("");
+    model.send({ page: hex, ready });
+    soon();
+  }
+
+  // ---------------------------------------------------------- PNG and zoom
+
+  function save() {
+    const frame = el.closest(".scale-maps") ?? el.closest(".scale-map").parentElement;
+    const all = [...frame.querySelectorAll(".scale-map")].filter((map) => maps.has(map));
+    const parts = all.map((map) => maps.get(map)());
+    const [gap, head] = [16, 28];
+    const scale = window.devicePixelRatio || 1;
+    const sheet = document.createElement("canvas");
+    sheet.width = scale * (parts.reduce((sum, part) => sum + part.width + gap, gap));
+    sheet.height = scale * (Math.max(...parts.map((part) => part.height)) + head + gap);
+    const paper = sheet.getContext("2d");
+    paper.scale(scale, scale);
+    paper.fillStyle = page();
+    paper.fillRect(0, 0, sheet.width, sheet.height);
+    [paper.fillStyle, paper.font] = [ink(), font().replace("12.5", "14")];
+    paper.textBaseline = "middle";
+    let left = gap;
+    for (const { width, height, layers, title } of parts) {
+      paper.fillText(title, left, head / 2, width);
+      for (const each of layers) paper.drawImage(each, left, head, width, height);
+      left += width + gap;
+    }
+    sheet.toBlob((blob) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = "scale-map.png";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    });
+  }
+
+  function zoom(factor, at = null) {
+    const [width, height] = size();
+    const [x, y] = at ?? [width / 2, height / 2];
+    const across = width / height;
+    api.get("camera").scale(factor, [((2 * x) / width - 1) * across, 1 - (2 * y) / height]);
+    api.redraw();
+  }
+
+  function buttons() {
+    const made = document.createElement("div");
+    made.className = "scale-map-tools";
+    const words = model.get("words");
+    const add = (text, name, action) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.title = words[name] ?? name;
+      button.setAttribute("aria-label", words[name] ?? name);
+      button.addEventListener("click", action, { signal });
+      made.append(button);
+    };
+    add("+", "closer", () => zoom(1.5));
+    add("−", "wider", () => zoom(1 / 1.5));
+    add("PNG", "png", save);
+    return made;
+  }
+
+  // ------------------------------------------------------------- gestures
+
+  // One finger scrolls the page, or draws the lasso; a tap chooses; two fingers move and zoom.
+  function gestures(canvas) {
+    let [tap, pinch, lasso] = [null, null, false];
+    canvas.style.touchAction = "pan-y";
+    const at = (touch) => {
+      const corner = canvas.getBoundingClientRect();
+      return [touch.clientX - corner.x, touch.clientY - corner.y];
+    };
+    const both = (event) => {
+      const [a, b] = [...event.touches].map(at);
+      return { x: (a[0] + b[0]) / 2, y: (a[1] + b[1]) / 2, far: Math.hypot(a[0] - b[0], a[1] - b[1]) };
+    };
+    const mouse = (type, touch, down) =>
+      canvas.dispatchEvent(
+        new MouseEvent(type, {
+          bubbles: true, cancelable: true, clientX: touch.clientX, clientY: touch.clientY, buttons: down,
+        }),
+      );
+    const on = (type, action) =>
+      canvas.addEventListener(type, action, { passive: false, signal });
+    on("touchstart", (event) => {
+      tap = event.touches.length === 1 ? [...at(event.touches[0]), Date.now()] : null;
+      if (event.touches.length === 2) {
+        pinch = both(event);
+        event.preventDefault();
+      } else if (api.get("mouseMode") === "lasso") {
+        lasso = true;
+        event.preventDefault();
+        mouse("mouseenter", event.touches[0], 0);
+        mouse("mousemove", event.touches[0], 0);
+        mouse("mousedown", event.touches[0], 1);
+      }
+    });
+    on("touchmove", (event) => {
+      if (pinch && event.touches.length === 2) {
+        event.preventDefault();
+        const now = both(event);
+        const height = size()[1];
+        const moved = [(2 * (now.x - pinch.x)) / height, (-2 * (now.y - pinch.y)) / height];
+        api.get("camera").translate(moved);
+        zoom(now.far / Math.max(1, pinch.far), [now.x, now.y]);
+        pinch = now;
+      } else if (lasso) {
+        event.preventDefault();
+        mouse("mousemove", event.touches[0], 1);
+      }
+      const [x, y] = at(event.touches[0]);
+      if (tap && Math.hypot(x - tap[0], y - tap[1]) > 12) tap = null;
+    });
+    on("touchend", (event) => {
+      if (event.touches.length < 2) pinch = null;
+      if (lasso) {
+        event.preventDefault();
+        lasso = false;
+        mouse("mouseup", event.changedTouches[0], 0);
+      } else if (tap && Date.now() - tap[2] < 600) {
+        const found = nearest(tap[0], tap[1]);
+        if (found >= 0) {
+          event.preventDefault();
+          api.select([found]);
+        }
+      }
+      tap = null;
+    });
+  }
+
+  function nearest(x, y) {
+    const place = projection();
+    let [best, least] = [-1, TAP];
+    for (let index = 0; index < api.get("points").length; index++) {
+      const at = place(index);
+      const away = Math.hypot(at[0] - x, at[1] - y);
+      if (away < least) [best, least] = [index, away];
+    }
+    return best;
+  }
+
+  // --------------------------------------------------------------- set-up
+
+  function attach() {
+    if (signal.aborted) return;
+    const map = el.closest(".scale-map");
+    let node = map?.querySelector("canvas");
+    while (node && node !== map && !node.api) node = node.parentElement;
+    if (!node?.api || !node.clientWidth || !node.api.get("isPointsDrawn")) {
+      setTimeout(attach, 50);
+      return;
+    }
+    [api, box] = [node.api, node];
+    layer = document.createElement("canvas");
+    layer.className = "scale-map-layer";
+    layer.setAttribute("role", "img");
+    tools = buttons();
+    box.append(layer, tools);
+    pen = layer.getContext("2d");
+    const canvas = box.querySelector("canvas");
+    maps.set(map, () => ({
+      width: size()[0],
+      height: size()[1],
+      layers: [canvas, layer],
+      title: title(),
+    }));
+    gestures(canvas);
+    api.subscribe("draw", drawn);
+    api.subscribe("transitionStart", () => (moving = true));
+    api.subscribe("transitionEnd", () => {
+      moving = false;
+      soon();
+    });
+    const watch = new ResizeObserver(() => requestAnimationFrame(fit));
+    watch.observe(box);
+    // The style sheet of a theme may load after its name is set.
+    const theme = new MutationObserver(() => [0, 300, 1000].forEach((wait) => setTimeout(report, wait)));
+    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name"] });
+    signal.addEventListener("abort", () => {
+      watch.disconnect();
+      theme.disconnect();
+      layer.remove();
+      tools.remove();
+    });
+    fit();
+    report(true);
+  }
+
+  model.on("change:labels change:names change:pictures", soon);
+  model.on("change:lines", () => {
+    draw();
+    soon();
+  });
+  model.on("change:stamp", () => {
+    stamp = model.get("stamp");
+    pictures.clear();
+    placed = { names: [], pictures: [], side: 30 };
+    soon();
+  });
+  model.on("msg:custom", receive);
+  attach();
+  return () => {
+    ends.abort();
+    clearTimeout(settling);
+  };
+}
+export default { render };
