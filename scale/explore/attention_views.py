@@ -151,7 +151,7 @@ def _strongest(weight_QK: np.ndarray, rows: Sequence[str], columns: Sequence[str
     order = np.argsort(-weight_QK, axis=None, kind="stable")[:STRONGEST]
     places = zip(*np.unravel_index(order, weight_QK.shape), strict=True)
     return [
-        f"{escape(rows[q])} → {escape(columns[k])} {number(weight_QK[q, k])}" for q, k in places
+        f"{escape(rows[q])} → {escape(columns[k])} {number(weight_QK[q, k], 3)}" for q, k in places
     ]
 
 
@@ -170,7 +170,8 @@ def token_view(pictures: Sequence[str], block: tuple[int, int], lang: Language) 
     head = label("xa_tokens_of", lang, names=arrow)
     keys = ("xa_before", "xa_now")
     sides = "".join(
-        f'<div class="token-map" data-when="{key}"><b>{label(key, lang)}</b>{picture}</div>'
+        f'<div class="token-map" data-when="{key}" tabindex="0" role="group" '
+        f'aria-label="{label(key, lang)}"><b>{label(key, lang)}</b>{picture}</div>'
         for key, picture in zip(keys, pictures, strict=True)
     )
     return f'<h4>{head}</h4><div class="row">{sides}</div>'

@@ -14,14 +14,14 @@ from io import BytesIO
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, Normalize, to_hex
+from matplotlib.colors import Colormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.io import wavfile
 
 from scale.data.product import Product
 from scale.modalities import MODALITIES
-from scale.viz.theme import MODALITY_COLOURS, diverging, text_on, use_style
+from scale.viz.theme import MODALITY_COLOURS, diverging, use_style
 from scale.viz.words import Language, label
 
 THUMBNAIL = 96
@@ -125,7 +125,7 @@ def heat_table(
             name = f'aria-label="{names}: {label("absent", lang)}" ' if keys else ""
             return f'<td {place}{name}class="absent"></td>'
         colour = to_hex(shades_MM4[i, j])
-        look, kind = f"background:{colour};color:{text_on(colour)}", ""
+        look, kind = f"background:{colour};color:{ink_on(colour)}", ""
         if weights and i <= j:
             kind = ' class="weight"'
             look += f";--frame:{MODALITY_COLOURS[MODALITIES[i]]}" if i == j else ""
@@ -136,7 +136,7 @@ def heat_table(
             spoken = f"{shown} ({signed(delta)})"
             colour = to_hex(change_colours()(0.5 + delta / (2 * STRONG)))
             change = f' data-change="{signed(delta)}"'
-            look += f";--change:{colour};--change-ink:{text_on(colour)}"
+            look += f";--change:{colour};--change-ink:{ink_on(colour)}"
         name = f' aria-label="{names}: {spoken}"' if keys else ""
         return f'<td {place}{kind}{name}{change} style="{look}">{shown}</td>'
 
@@ -150,6 +150,13 @@ def heat_table(
         f'<div><h4>{title}</h4><table class="heat"{grid}><thead><tr><th></th>{"".join(names)}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def ink_on(colour: str) -> str:
+    """Return black or white, with a contrast of at least 4.5 on any colour (WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 0.0525 else "#ffffff"
 
 
 @cache

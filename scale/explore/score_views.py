@@ -277,7 +277,10 @@ class Tile:
         head = f"<h4>{modality_name(self.modality, lang)}</h4>"
         head += f'<div class="note fact" title="{fact}">{fact}</div>'
         where = f'data-modality="{self.modality}" data-state="{state}"'
-        return f'<div class="tile" {where}>{head}<div class="body">{body}</div></div>'
+        name = label(self.modality, lang)
+        # Its content may scroll, also by keyboard.
+        inside = f'<div class="body" tabindex="0" role="group" aria-label="{name}">{body}</div>'
+        return f'<div class="tile" {where}>{head}{inside}</div>'
 
     def _body(self, config: FeatureConfig, lang: Language) -> str:
         shown = self.content.shown

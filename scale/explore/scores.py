@@ -346,8 +346,8 @@ class ScoreExplorer(Panel):
     def _make_panes(self) -> None:
         self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
         self.caption, self.totals = ClickableHtml(), ClickableHtml()
-        self.matrices.layout = {"flex": "0 1 690px"}
-        self.cells = ClickableHtml(picked=self._open, layout={"flex": "1 1 480px"})
+        self.matrices.layout = {"flex": "0 1 800px"}
+        self.cells = ClickableHtml(picked=self._open, layout={"flex": "1 1 420px"})
         self.agreement = ClickableHtml()
         self.attention = make_view(self.source.run.model, self.lang)
         self.near_before = ClickableHtml(picked=self._choose)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from scale.data.features import extract
 from scale.data.media import MediaError
 from scale.data.product import InvalidValue, blank_controls, read_string, read_table
 from scale.explore.loss_terms import changed_contents
-from scale.explore.markup import error_html, note_html
+from scale.explore.markup import error_html, listed, note_html
 from scale.explore.panel import (
     ASSETS,
     MAX_LISTED,
@@ -361,7 +362,11 @@ class WhatIf(ipywidgets.Accordion):
             return self._source, row, ()
         names = [label(m, self.lang) for m in edits.modalities]
         files = [file.name for file in edits.files.values()]
-        self._show(note_html(label("xw_edited", self.lang, names=", ".join([*names, *files]))))
+        self._show(
+            note_html(
+                label("xw_edited", self.lang, names=escape(listed([*names, *files], self.lang)))
+            )
+        )
         key = edits.text, edits.table, *edits.files.items(), *edits.donors.items()
         return self._edited(row, key), 0, edits.modalities
 
