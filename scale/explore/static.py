@@ -44,6 +44,7 @@ from scale.viz.charts import heatmap, modality_ticks, note_below
 from scale.viz.embeddings import medoid, place_names
 from scale.viz.theme import (
     MODALITY_COLOURS,
+    NEGATIVE,
     diverging,
     drawn,
     new_figure,
@@ -513,7 +514,7 @@ def map_figure(
     axes.set(xlim=(0, WIDTH), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
     strip(axes)
     for index, far in zip(near.index_K, near.far_K, strict=True):
-        look = {"color": "#D63E0C", "ls": (0, (4, 2))} if far else {"color": shade(0.85)}
+        look = {"color": NEGATIVE, "ls": (0, (4, 2))} if far else {"color": shade(0.85)}
         axes.plot(*place_P2[[chosen, index]].T, lw=points(1.5), zorder=2, **look)
     for k in range(len(place_P2)):
         above = 2.2 if k == chosen else 2.1 if k in near.index_K else 1

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Protocol
 
+from matplotlib.figure import Figure
+
 from scale.config import require
 from scale.data.catalogue import with_splits
 from scale.evaluation.bootstrap import Estimate
 from scale.studies.statistics import Outcome, Summary, summarise
-from scale.talk.page import COLONS, Layout, Page, Picture
+from scale.talk.page import COLONS, Layout, Page, Picture, picture_place
 from scale.viz.registry import Sources, draw
 from scale.viz.theme import ASSETS, use_style
 from scale.viz.words import Language, caption, label
@@ -90,15 +92,28 @@ class Material:
     def _studies(self) -> dict[str, Summary]:
         return {}
 
-    def picture(self, name: str) -> Picture:
-        """Draw a picture of `scale figures` in the style of slides; its caption is the alt text."""
-        with use_style("slides"):
-            figure = draw(name, self.sources, self.lang)
-        return Picture.of(figure, self.caption(name))
+    def picture(self, name: str, layout: Layout = "Wide picture") -> Picture:
+        """Draw a figure of `scale figures` for its place in a layout; alt text: its caption."""
+        return self.render(lambda: draw(name, self.sources, self.lang), name, layout)
+
+    def render(self, function: Callable[[], Figure], name: str, layout: Layout) -> Picture:
+        """Draw a figure with a function for its place in a layout.
+
+        Args:
+            name: of the caption, which is the alternative text.
+        """
+        with use_style("slides", picture_place(layout)):
+            return Picture.of(function(), self.caption(name))
+
+    def pictured(
+        self, name: str, layout: Layout, values: Mapping[str, Any] | None = None
+    ) -> Content:
+        """Return a slide of one picture of `scale figures`."""
+        return Content(layout, (self.picture(name, layout),), values or {})
 
     def caption(self, name: str) -> str:
         """Return title and text of a picture's caption."""
-        found = caption(name, self.lang)
+        found = caption(name, self.lang, on_slides=True)
         return f"{found.title}{COLONS[self.lang]}{found.text}"
 
     def label(self, key: str, **values: Any) -> str:
@@ -122,9 +137,11 @@ class Slide:
     """Whether the slide is in the talk without a talk.toml."""
 
 
-def figure_slide(key: str, name: str, standard: bool = True) -> Slide:
+def figure_slide(
+    key: str, name: str, layout: Layout = "Wide picture", standard: bool = True
+) -> Slide:
     """Return a slide of one picture of `scale figures`, without values."""
-    return Slide(key, f"figure {name}", lambda m: pictured(m.picture(name)), standard)
+    return Slide(key, f"figure {name}", lambda m: m.pictured(name, layout), standard)
 
 
 def written(estimate: Estimate | Mapping[str, Any], sign: str = "", digits: int = 2) -> str:

@@ -6,13 +6,16 @@ The template is made by `tools/make_slide_template.py`.
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
+from pptx import Presentation as open_presentation
 from pptx.dml.color import RGBColor
 from pptx.enum.lang import MSO_LANGUAGE_ID
 from pptx.enum.shapes import PP_PLACEHOLDER
@@ -21,10 +24,11 @@ from pptx.shapes.base import BaseShape
 from pptx.shapes.placeholder import LayoutPlaceholder, PicturePlaceholder, SlidePlaceholder
 from pptx.slide import Slide
 from pptx.text.text import TextFrame, _Run
-from pptx.util import Pt
+from pptx.util import Emu, Pt
 
+from scale.config import require
 from scale.viz import typeset
-from scale.viz.theme import ASSETS
+from scale.viz.theme import ASSETS, SLIDE_AREA, SMALLEST_ON_SLIDE, text_sizes
 from scale.viz.words import Language
 
 TEMPLATE = ASSETS / "slides.pptx"
@@ -212,6 +216,19 @@ def write(
     return runs
 
 
+SMALLEST_IN_PICTURE = SMALLEST_ON_SLIDE
+"""Smallest text in a picture on a slide."""
+
+
+@cache
+def picture_place(layout: Layout) -> tuple[float, float]:
+    """Return width and height of a layout's picture in inches."""
+    layouts = open_presentation(str(TEMPLATE)).slide_layouts
+    places = next(each for each in layouts if each.name == layout).placeholders
+    place = next(each for each in places if each.placeholder_format.idx == FIRST)
+    return place.width.inches, place.height.inches
+
+
 DOTS = 220
 """Pixels per inch: above those of a high-resolution laptop, and 1.5 times a projector of 1,920
 pixels on 13.3 inches."""
@@ -226,27 +243,39 @@ class Picture:
     """Width / height."""
     alt: str = ""
     """Alternative text, if the words of the slide have none."""
+    smallest: float = math.inf
+    """Smallest text in points, if the picture is one inch wide; infinite if it is unknown."""
 
     @staticmethod
-    def of(figure: Figure, alt: str = "", width: float = 12.1) -> "Picture":
-        """Render a figure for `width` inches of a slide.
+    def of(figure: Figure, alt: str = "") -> "Picture":
+        """Render a figure that has its final size (or a larger one: it is reduced).
 
         Deterministic: the same figure gives the same bytes.
         """
         across, high = figure.get_size_inches()
+        sizes = text_sizes(figure)
         with io.BytesIO() as buffer:
-            dots, plain = DOTS * width / across, {"Software": None}
+            dots, plain = DOTS * min(1.0, SLIDE_AREA[0] / across), {"Software": None}
             figure.savefig(buffer, format="png", dpi=dots, metadata=plain)
-            return Picture(buffer.getvalue(), across / high, alt)
+            smallest = sizes[0] / across if sizes else math.inf
+            return Picture(buffer.getvalue(), across / high, alt, smallest)
 
     def put(self, page: Page, idx: int, alt: str) -> None:
-        """Draw into a placeholder, centred and uncropped."""
+        """Draw into a placeholder, centred and uncropped.
+
+        Raises ValueError if text in the picture is smaller than SMALLEST_IN_PICTURE.
+        """
         place = page.place(idx)
         left, top, width, height = place.left, place.top, place.width, place.height
         holder = PicturePlaceholder(place._element, place._parent)
         shape = holder.insert_picture(io.BytesIO(self.content))
         shape.crop_left = shape.crop_right = shape.crop_top = shape.crop_bottom = 0
         shown = min(width, round(height * self.aspect)), min(height, round(width / self.aspect))
+        size = self.smallest * Emu(shown[0]).inches
+        require(
+            size > SMALLEST_IN_PICTURE - 0.1,
+            f"text of {size:.1f} points in a picture; {SMALLEST_IN_PICTURE:.0f} are legible",
+        )
         shape.left, shape.top = left + (width - shown[0]) // 2, top + (height - shown[1]) // 2
         shape.width, shape.height = shown
         describe(shape, alt or self.alt)

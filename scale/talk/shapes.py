@@ -5,12 +5,13 @@ N products, M modalities (five).
 
 import io
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from pptx.enum.dml import MSO_LINE, MSO_THEME_COLOR
 from pptx.enum.shapes import MSO_CONNECTOR, MSO_SHAPE
 from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
@@ -53,7 +54,7 @@ class Cards:
             x = LEFT + column * (WIDTH + GAP)
             self._header(page, modality, x)
             try:
-                content = tiles.load(self.product, modality, frames=FRAMES)
+                content = tiles.load(self.product, modality, frames=FRAMES, large=True)
             except MediaError:
                 content = None
             if content is None or modality not in self.product.present:
@@ -114,6 +115,33 @@ def _pictures(page: Page, modality: str, content, x: float, alt: str) -> None:
                 f"{label(modality, page.lang)}{COLONS[page.lang]}{alt}",
             )
         y += height + 0.12
+
+
+SHELF = 8
+"""Pictures of products on the title slide."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A row of pictures of products at the bottom of the title slide."""
+
+    products: Sequence[Product]
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw below the subtitle; `idx` is not used."""
+        left, top, width, gap = 1.3, 5.42, 11.0, 0.1
+        side = (width - (SHELF - 1) * gap) / SHELF
+        for k, product in enumerate(self.products):
+            try:
+                image = tiles.load(product, "image", large=True)
+            except MediaError:
+                continue
+            square = ImageOps.fit(image.convert("RGB"), (PIXELS, PIXELS), Image.Resampling.LANCZOS)
+            with io.BytesIO() as buffer:
+                square.save(buffer, "JPEG", quality=92)
+                box = (Inches(length) for length in (left + k * (side + gap), top, side, side))
+                shape = page.slide.shapes.add_picture(buffer, *box)
+            describe(shape, product.name or product.text or product.id)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,17 @@ Each function returns the exhibits of one slide and the values of its words
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from scale.config import PRESETS, LossConfig, require
 from scale.data.catalogue import Catalogue
+from scale.data.product import Product
 from scale.evaluation.bootstrap import Estimate
-from scale.modalities import MODALITIES, SPECS, TASKS
+from scale.modalities import MODALITIES, PAIRS, SPECS, TASKS
+from scale.model.scores import inter_modality_scores
 from scale.talk.chart import Chart
 from scale.talk.material import (
     Content,
@@ -20,18 +24,19 @@ from scale.talk.material import (
     Slide,
     Unavailable,
     figure_slide,
-    pictured,
     words,
 )
-from scale.talk.shapes import Cards, Drawing, Gaps, Pairs
+from scale.talk.shapes import SHELF, Cards, Drawing, Gaps, Pairs, Shelf
 from scale.talk.slides_results import facts
 from scale.talk.table import Cell, Table, cell
 from scale.training.logging import read_metrics
 from scale.viz.catalogue import head_of
 from scale.viz.illustrations.data import DATA_SETS, DataSet, shop_facts
 from scale.viz.illustrations.framework import product_scene
+from scale.viz.illustrations.masked_words import guess_colour
 from scale.viz.illustrations.pretraining import run_terms
 from scale.viz.registry import most_complete
+from scale.viz.slides.method import word_prediction
 from scale.viz.theme import MODALITY_COLOURS, POSITIVE, use_style
 
 SHOWN = 24
@@ -43,7 +48,20 @@ PAPER = "M5Product"
 
 
 def _title(m: Material) -> Content:
-    return Content("Title", values={"products": len(m.sources.catalogue)})
+    try:
+        products = m.sources.test.products
+    except ValueError:
+        products = m.sources.catalogue.products
+    products = _one_per_category(products, SHELF)
+    return Content("Title", (Shelf(products),), {"products": len(m.sources.catalogue)})
+
+
+def _one_per_category(products: Sequence[Product], count: int) -> list[Product]:
+    """Return the first pictured products of different categories, then of any."""
+    pictured = [product for product in products if product.image is not None]
+    first = {product.category: product for product in reversed(pictured)}
+    chosen = [product for product in pictured if first[product.category] is product]
+    return [*chosen, *(p for p in pictured if p not in chosen)][:count]
 
 
 def _modalities(m: Material) -> Content:
@@ -129,7 +147,7 @@ def _exact(value: float) -> Estimate:
 
 OPENING = (
     Slide("title", "run, catalogue", _title),
-    figure_slide("idea", "contrastive_idea"),
+    figure_slide("idea", "contrastive_idea", "Picture"),
     Slide("modalities", "a test product of the run", _modalities),
     Slide("data_sets", "facts with their sources, catalogue", _data_sets),
     figure_slide("streams", "streams"),
@@ -150,7 +168,14 @@ def millions(m: Material) -> str:
 
 
 def _tasks(m: Material) -> Content:
-    terms = words("tasks", m.lang)
+    product = m.sources.test.products[most_complete(m.sources.test)]
+    rate = f"{m.sources.run.config.mask.rate:.0%}"
+    values = {"rate": rate, "name": product.name or product.id}
+    return m.pictured("pretext_tasks", "Wide picture", values)
+
+
+def _task_table(m: Material) -> Content:
+    terms = words("task_table", m.lang)
     header = tuple(terms[k] for k in ("modality", "task", "hidden", "target", "loss"))
     rows = tuple(_task_row(m, modality, terms) for modality in MODALITIES)
     values = {
@@ -159,6 +184,14 @@ def _tasks(m: Material) -> Content:
     }
     table = Table(header, rows, (1.75, 3.6, 2.7, 2.25, 2.3))
     return Content("Wide chart or table", (table,), values)
+
+
+def _words(m: Material) -> Content:
+    found = guess_colour(m.sources)
+    picture = m.render(lambda: word_prediction(found, m.lang), "word_prediction", "Wide picture")
+    chance = {name: f"{value:.2f}" for name, value in found.probability.items()}
+    values = {"answer": found.answer, "before": chance["title"], "after": chance["picture"]}
+    return Content("Wide picture", (picture,), values)
 
 
 def _task_row(m: Material, modality: str, terms: dict[str, str]) -> tuple[Cell, ...]:
@@ -180,7 +213,18 @@ def _scores(m: Material) -> Content:
         "unrelated": f"{_own_share(0.0):.2f}",
         "agreeing": f"{_own_share(1.0):.2f}",
     }
-    return pictured(m.picture("scores"), values)
+    return m.pictured("scores", "Wide picture", values | _largest_weight(m))
+
+
+def _largest_weight(m: Material) -> dict[str, str]:
+    """Return the pair of the figure `scores` with the largest S', and its numbers."""
+    with torch.no_grad():
+        output = m.sources.run.model.embed(m.sources.test.collate([most_complete(m.sources.test)]))
+    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+    weight = {pair: float(scores.weighted_BMM[0][pair]) for pair in PAIRS}
+    pair = max(weight, key=lambda pair: weight[pair])
+    first, second = (m.label(MODALITIES[k]) for k in pair)
+    return {"first": first, "second": second, "weight": f"{weight[pair]:.2f}"}
 
 
 def _own_share(cosine: float) -> float:
@@ -244,13 +288,15 @@ def _training(m: Material) -> Content:
     path = m.sources.run_folder / "scores.parquet"
     if not path.is_file():
         raise Unavailable(f"no logged scores: {path} is missing")
-    return pictured(m.picture("scores_over_time"))
+    return m.pictured("scores_over_time", "Wide picture")
 
 
 METHOD = (
     Slide("framework", "figure framework", _framework),
-    Slide("tasks", "configuration of the run", _tasks),
-    figure_slide("predictions", "mask_image"),
+    Slide("tasks", "figure pretext_tasks", _tasks),
+    Slide("task_table", "configuration of the run", _task_table, standard=False),
+    Slide("words", "figure word_prediction", _words),
+    figure_slide("predictions", "mask_image", "Picture", standard=False),
     Slide("scores", "figure scores", _scores),
     figure_slide("weights", "weight_effects"),
     Slide("loss", "metrics.jsonl of the run, figure total_loss", _loss),

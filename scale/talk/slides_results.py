@@ -16,23 +16,24 @@ from scale.talk.material import (
     Unavailable,
     difference,
     figure_slide,
-    pictured,
     words,
     written,
 )
-from scale.talk.page import Picture
 from scale.talk.table import Cell, Table, cell
-from scale.viz.retrieval import draw_sheet
+from scale.viz.embeddings import kept_umap
+from scale.viz.illustrations.space import modality_gap, points_of_stages
+from scale.viz.retrieval import QUERY_ORDER, search_sheet
+from scale.viz.slides.results import modality_maps, retrieval_sheet
 from scale.viz.studies import BASELINES
-from scale.viz.theme import MODALITY_COLOURS, NEGATIVE, POSITIVE, mix, use_style
+from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, POSITIVE, mix
 
 ALL, TEST = subset_name(MODALITIES), "held out"
 RUN_METRIC, STUDY_METRIC = "mAP@1", "mAP@5"
-STAGES = {"trained": POSITIVE, "untrained": "#7C8696", "chance": "#C9CFD8"}
+STAGES = {"trained": "#3C4A66", "untrained": "#9AA3B0", "chance": "#D5DAE1"}
 QUERIES = 3
 """Rows of the retrieval sheet: few enough to be read from the back of a room."""
-POLICY_COLOURS = (POSITIVE, "#1B2330", "#32A287", NEGATIVE)
-QUIET = "#7C8696"
+POLICY_COLOURS = (POSITIVE, "#1B2330", HIT, NEGATIVE)
+QUIET = "#B4BCC8"
 RATE = 0.3
 """Missing rate at which zero imputation is compared with dropping incomplete products."""
 WEIGHTINGS = {"scores": "S'", "rank": "rank", "posterior": "posterior", "late": "logits late",
@@ -80,10 +81,18 @@ def _missing(m: Material) -> Content:
         "verdict": m.verdict(gain),
         "skip": difference(skip.seeds),
         "skip_verdict": m.verdict(skip),
+        **_size(gain),
     }
     chart = Chart("lines", tuple(f"{rate:.0%}" for rate in rates), series, POLICY_COLOURS,
                   terms["axis"], terms["rate"])  # fmt: skip
-    return Content("Chart or table", (chart,), values)
+    return Content("Chart or table", (chart,), values, gain.verdict)
+
+
+def _size(outcome: Outcome) -> dict[str, str]:
+    """Return the absolute difference of a comparison and its metric, for a title."""
+    value = outcome.seeds.value
+    size = "–" if value is None else f"{abs(value):.2f}"
+    return {"size": size, "metric": outcome.comparison.metric}
 
 
 def _parts(m: Material) -> Content:
@@ -108,10 +117,11 @@ def _parts(m: Material) -> Content:
         "five_verdict": m.verdict(five),
         "towers": difference(towers.seeds),
         "towers_verdict": m.verdict(towers),
+        **_size(five),
         "added": _listed(names, grown),
         "designs": _listed(designs, found),
     }
-    return Content("Two charts", (left, right), values)
+    return Content("Two charts", (left, right), values, five.verdict)
 
 
 def _weighting(m: Material) -> Content:
@@ -166,12 +176,13 @@ def _ablations(m: Material, slide: str, study: str, main: str, value: str, colou
     values = facts(summary) | {
         value: difference(found[main].seeds),
         "verdict": m.verdict(found[main]),
+        **_size(found[main]),
         "count": len(found),
         "open": sum(o.verdict == "not decided" for o in found.values()),
         "bars": _listed(names, [o.seeds for o in found.values()], "+"),
     }
     chart = _differences(found, names, terms["axis"], colour)
-    return Content("Chart or table", (chart,), values)
+    return Content("Chart or table", (chart,), values, found[main].verdict)
 
 
 def _differences(
@@ -216,6 +227,7 @@ def _retrieval(m: Material) -> Content:
     cells = zip(names, series[m.label("trained")], strict=True)
     values = {
         "all": written(tree["trained"][ALL][RUN_METRIC]),
+        "rise": _rise(tree),
         "untrained": written(tree.get("untrained", tree["trained"])[ALL][RUN_METRIC]),
         "chance": f"{tree['chance'][ALL][RUN_METRIC]['value']:.2f}",
         "summary": ", ".join(f"{name} {written(e)}" for name, e in cells),
@@ -223,6 +235,12 @@ def _retrieval(m: Material) -> Content:
         **_split(results),
     }
     return Content("Chart or table", (chart,), values)
+
+
+def _rise(tree: dict[str, Any]) -> str:
+    """Return the metric by all modalities before and after training: `0.16 → 0.47`."""
+    stages = [stage for stage in ("untrained", "trained") if stage in tree]
+    return " → ".join(f"{tree[stage][ALL][RUN_METRIC]['value']:.2f}" for stage in stages)
 
 
 def _gain(m: Material, results: dict[str, Any], singles: list[str]) -> dict[str, str]:
@@ -246,9 +264,23 @@ def _split(results: dict[str, Any]) -> dict[str, Any]:
 
 def _sheet(m: Material) -> Content:
     s = m.sources
-    with use_style("slides"):
-        figure = draw_sheet(s.run, s.test, m.lang, s.seed, rows=QUERIES)
-    return pictured(Picture.of(figure, m.caption("retrieval_sheet")), {"queries": QUERIES})
+    found = search_sheet(s.run, s.test, s.seed, rows=QUERIES)
+    picture = m.render(
+        lambda: retrieval_sheet(found, QUERY_ORDER, m.lang), "retrieval_sheet", "Picture"
+    )
+    hits = [hit for row in found.hits for hit in row]
+    values = {"queries": len(found.queries), "hits": sum(hits), "shown": len(hits)}
+    return Content("Picture", (picture,), values)
+
+
+def _gap(m: Material) -> Content:
+    """Draw the maps of `umap_modality`, with the modality gap before and after training."""
+    s = m.sources
+    stages = points_of_stages(s)
+    maps = {stage: kept_umap(found.unit_PD, s.seed) for stage, found in stages.items()}
+    picture = m.render(lambda: modality_maps(maps, stages, m.lang), "umap_modality", "Wide picture")
+    values = {stage: f"{modality_gap(found):.2f}" for stage, found in stages.items()}
+    return Content("Wide picture", (picture,), values)
 
 
 def _directions(m: Material) -> Content:
@@ -315,5 +347,6 @@ RESULTS = (
     Slide("sheet", "figure retrieval_sheet", _sheet),
     Slide("directions", "results.json", _directions, standard=False),
     Slide("downstream", "results.json", _downstream, standard=False),
-    figure_slide("map", "embedding_map", standard=False),
+    figure_slide("map", "embedding_map", "Picture"),
+    Slide("gap", "figure umap_modality", _gap),
 )

@@ -126,7 +126,7 @@ def inspect_figure(inspection: CatalogueSummary, lang: Language = LANG) -> Figur
     categories = inspection.categories
     named = len(categories) if len(categories) <= NAMED else 24
     height = max(5.6, 1.1 + 0.155 * named)
-    figure = new_figure(11.6, height + 1.9)
+    figure = new_figure(11.6, height + 1.9, dense=True)
     top, bottom = figure.subfigures(2, 1, height_ratios=(height, 1.9))
     left, right = top.subfigures(1, 2, width_ratios=(1.65, 1))
     upper, lower = left.subfigures(2, 1, height_ratios=(2.0, 1))

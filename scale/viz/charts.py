@@ -22,6 +22,7 @@ from scale.modalities import MODALITIES
 from scale.studies.study import Factor
 from scale.viz import typeset
 from scale.viz.theme import (
+    ACCENTS,
     MODALITY_COLOURS,
     POSITIVE,
     category_colours,
@@ -255,8 +256,8 @@ def spread(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def series_styles(names: Sequence[str]) -> list[dict]:
-    """Return colour, marker and dashes of each series; modalities have their own colours."""
-    plain = [*MODALITY_COLOURS.values()] if len(names) < 6 else category_colours(len(names))
+    """Return colour, marker and dashes of each series; only modalities have their colours."""
+    plain = ACCENTS if len(names) <= len(ACCENTS) else category_colours(len(names))
     if any(name in MODALITY_COLOURS for name in names):
         plain = [MODALITY_COLOURS.get(name, shade(0.6)) for name in names]
     return [

@@ -93,7 +93,7 @@ def embedding_map(
     ValueError if the numbers of coordinates and groups differ.
     """
     groups = [g if g is None or names is None else names[int(g)] for g in colour_by]
-    figure = new_figure(7.4, 6.0)
+    figure = new_figure(7.4, 6.0, dense=True)
     axes = figure.subplots()
     colours = _group_colours(Counter(g for g in groups if g is not None))
     # The title takes space, so it precedes the placement of group names.
@@ -119,7 +119,7 @@ def embedding_maps(
     """
     sizes = Counter(g for _, groups in maps.values() for g in groups if g is not None)
     colours = _group_colours(sizes)
-    figure = new_figure(5.2 * len(maps), 5.4)
+    figure = new_figure(5.2 * len(maps), 5.4, dense=True)
     panels = figure.subplots(1, len(maps), squeeze=False)[0]
     for axes, (title, (xy_N2, groups)) in zip(panels, maps.items(), strict=True):
         axes.set(title=title)

@@ -23,7 +23,16 @@ from scale.studies.noise import Noise, apply_noise
 from scale.training.cross_fit import right_probability
 from scale.viz import tiles, typeset
 from scale.viz.registry import Sources, figure, most_complete
-from scale.viz.theme import MODALITY_COLOURS, category_colours, drawn, mix, new_figure, shade, tint
+from scale.viz.theme import (
+    MODALITY_COLOURS,
+    NEGATIVE,
+    category_colours,
+    drawn,
+    mix,
+    new_figure,
+    shade,
+    tint,
+)
 from scale.viz.tiles import DECIBELS, Box, log_mel
 from scale.viz.words import LANG, Language, label
 
@@ -124,7 +133,7 @@ def _video_row(axes: Axes, frames_THWC: np.ndarray, box: Box, lang: Language, se
             x = cell.x + slot * width
             typeset.picture(axes, frame_HWC, x + 1, cell.y + 2, width - 2, cell.height - 13)
             moved = place != slot and kind == "frame_shuffle"
-            colour = MODALITY_COLOURS["video"] if moved else shade(0.6)
+            colour = NEGATIVE if moved else shade(0.6)
             y = cell.y + cell.height - 3
             typeset.write(axes, x + width / 2, y, str(place + 1), 6.5, ha="center", color=colour)
         _caption(axes, cell, kind, strength, lang)

@@ -142,7 +142,7 @@ def thumbnail(
     colour = MODALITY_COLOURS[modality]
     typeset.box(axes, *box, facecolor=tint(colour, 0.10), edgecolor=tint(colour, 0.6))
     if modality == "audio":
-        _wave(axes, content, box, colour)
+        draw_wave(axes, content, box, colour)
     else:
         text = content if modality == "text" else "; ".join(f"{a}: {v}" for a, v in content)
         inner = Box(box.x + 5, box.y + 3, box.width - 10, box.height - 6)
@@ -150,7 +150,7 @@ def thumbnail(
     return None
 
 
-def _wave(axes: Axes, wave_T: np.ndarray, box: Box, colour: str) -> None:
+def draw_wave(axes: Axes, wave_T: np.ndarray, box: Box, colour: str) -> None:
     """Draw the peak of each of 40 sections of a sound, as bars around the middle."""
     peaks = np.array([np.abs(part).max(initial=0.0) for part in np.array_split(wave_T, 40)])
     heights = 0.42 * box.height * peaks / max(peaks.max(), 1e-9)

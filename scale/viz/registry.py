@@ -9,6 +9,9 @@ or, where it needs no data, on the drawing itself, which is then called with `la
 lists the names with the modules that define them, so that a module is imported only when one of its
 figures is drawn. A new figure takes a decorated function, a line in FIGURES and a caption in
 `words/en.toml` and `words/zh.toml`.
+
+A figure that is too dense for a slide has a second drawing, registered with `on_slides=True` in a
+module of SLIDE_MODULES; it replaces the first one in the style `slides`.
 """
 
 import inspect
@@ -149,14 +152,22 @@ CORE: tuple[str, ...] = (
 )  # fmt: skip
 """Figures of a talk about the paper and a run, in its order; of the studies, the finished ones."""
 
+SLIDE_MODULES = ("slides.method", "slides.results", "slides.details")
+"""Modules in scale.viz with drawings for slides."""
+
 _registered: dict[str, Callable] = {}
+_for_slides: dict[str, Callable] = {}
 
 
-def figure(name: str) -> Callable[[Drawing], Drawing]:
-    """Register a function `(sources, lang) -> Figure`, or `(lang) -> Figure`, under a name."""
+def figure(name: str, on_slides: bool = False) -> Callable[[Drawing], Drawing]:
+    """Register a function `(sources, lang) -> Figure`, or `(lang) -> Figure`, under a name.
+
+    Args:
+        on_slides: whether it replaces the figure of this name in the style `slides`.
+    """
 
     def register(function: Drawing) -> Drawing:
-        _registered[name] = function
+        (_for_slides if on_slides else _registered)[name] = function
         return function
 
     return register
@@ -164,9 +175,14 @@ def figure(name: str) -> Callable[[Drawing], Drawing]:
 
 def draw(name: str, sources: "Sources", lang: Language = LANG) -> "Figure":
     """Return a figure by name. Raises ValueError for an unknown name and for missing sources."""
+    # Listing the figures must not import matplotlib.
+    from scale.viz.theme import on_slide
+
     require_known([name])
-    import_module(f"scale.viz.{FIGURES[name]}")
-    function = _registered[name]
+    modules = [FIGURES[name], *(SLIDE_MODULES if on_slide() else ())]
+    for module in modules:
+        import_module(f"scale.viz.{module}")
+    function = (on_slide() and _for_slides.get(name)) or _registered[name]
     if "sources" in inspect.signature(function).parameters:
         return function(sources, lang)
     return function(lang=lang)

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -105,12 +106,12 @@ def _result(
     edge, width = (HIT, 2.8) if hit else (shade(0.35), 1.2)
     typeset.box(axes, *box, edgecolor=edge, linewidth=points(width))
     if hit:
-        _tick(axes, box.x + box.width - 3, box.y + 3, 8.5)
+        draw_tick(axes, box.x + box.width - 3, box.y + 3, 8.5)
     colour = HIT if hit else shade(0.6)
     _caption(axes, product, box, colour, label("similarity", lang, value=cosine))
 
 
-def _tick(axes: Axes, x: float, y: float, radius: float) -> None:
+def draw_tick(axes: Axes, x: float, y: float, radius: float) -> None:
     """Draw the mark of a hit, which does not rely on colour."""
     axes.add_patch(Circle((x, y), radius, facecolor=HIT, edgecolor=shade(0.0), zorder=3))
     part = radius / 8.5
@@ -120,7 +121,7 @@ def _tick(axes: Axes, x: float, y: float, radius: float) -> None:
 
 def _key(axes: Axes, x: float, y: float, lang: Language) -> None:
     """Draw the key of the two frames."""
-    _tick(axes, x + 5, y - 3, 5)
+    draw_tick(axes, x + 5, y - 3, 5)
     typeset.write(axes, x + 14, y, label("hit", lang), 8, color=shade(0.7))
     x += 30 + typeset.text_width(label("hit", lang), 8)
     typeset.box(axes, x, y - 7.5, 9, 9, edgecolor=shade(0.35), linewidth=points(1.2))
@@ -163,8 +164,8 @@ def retrieval_bars(results_tree: Tree, lang: Language = LANG, metric: str = "mAP
     whiskers = {"color": shade(0.85), "elinewidth": points(1.0), "capsize": points(1.6)}
     intervals(bars, x, found, **whiskers)
     if np.isfinite(value["untrained"]).any():
-        diamond = {"marker": "D", "color": "#E0A100", "markersize": points(4.5), "ls": "none"}
-        handles += bars.plot(x, value["untrained"], markeredgecolor=shade(0.0), **diamond)
+        diamond = {"marker": "D", "color": shade(0.0), "markersize": points(4.5), "ls": "none"}
+        handles += bars.plot(x, value["untrained"], markeredgecolor=shade(0.95), **diamond)
     if np.isfinite(value["chance"]).any():
         line = {"colors": shade(0.95), "linewidth": points(1.8)}
         handles.append(bars.hlines(value["chance"], x - 0.42, x + 0.42, **line))
@@ -224,7 +225,7 @@ def direction_matrix(results: Tree, lang: Language = LANG, metric: str = "Recall
     most = max(np.nanmax(np.abs(gain_MM)), 0.05)
     below = np.nanmin(gain_MM) < -0.05
     colours, norm = (diverging() if below else sequential()), Normalize(-most if below else 0, most)
-    figure = new_figure(6.4, 5.7)
+    figure = new_figure(6.4, 5.7, dense=True)
     axes = figure.subplots()
     for place, (estimate, level) in found.items():
         fill = colours(norm(gain_MM[place]))
@@ -270,6 +271,34 @@ def draw_sheet(
     """Draw random queries with their five nearest products; a hit shares the query's category.
 
     Args:
+        query_subset, gallery_subset, rows: of `search_sheet`.
+    """
+    found = search_sheet(run, data, seed, query_subset, gallery_subset, rows)
+    order = QUERY_ORDER if query_subset == MODALITIES else query_subset
+    return retrieval_sheet(found.queries, found.results, found.hits, lang, order)
+
+
+class Matches(NamedTuple):
+    """Queries with their results, nearest first."""
+
+    queries: list[Product]
+    results: list[list[tuple[Product, float]]]
+    """For each query, products with their cosine similarity."""
+    hits: list[list[bool]]
+    """For each result, whether it shares the query's category."""
+
+
+def search_sheet(
+    run: TrainedRun,
+    data: ProductDataset,
+    seed: int,
+    query_subset: tuple[str, ...] = MODALITIES,
+    gallery_subset: tuple[str, ...] = MODALITIES,
+    rows: int = QUERIES,
+) -> Matches:
+    """Return random queries with their five nearest products.
+
+    Args:
         query_subset: modalities by which the queries are embedded.
         gallery_subset: modalities by which the gallery is embedded. If they equal those of the
             queries, a query is left out of its own results.
@@ -288,8 +317,7 @@ def draw_sheet(
         found = [(p, s) for p, s in found if p.id != query.id or query_subset != gallery_subset][:5]
         results.append(found)
         hits.append([_same_category(query, p) for p, _ in found])
-    order = QUERY_ORDER if query_subset == MODALITIES else query_subset
-    return retrieval_sheet(queries, results, hits, lang, order)
+    return Matches(queries, results, hits)
 
 
 def _same_category(a: Product, b: Product) -> bool:
@@ -331,3 +359,8 @@ def draw_subsets(sources: Sources, lang: Language) -> Figure:
 def draw_directions(sources: Sources, lang: Language) -> Figure:
     """Draw instance retrieval by pair of modalities."""
     return direction_matrix(_evaluate(sources, "instance"), lang)
+
+
+def direction_estimates(sources: Sources, metric: str = "Recall@10") -> dict[str, Estimate]:
+    """Return instance retrieval of the trained model by direction, `text->image`."""
+    return _estimates(_evaluate(sources, "instance"), "trained", metric)

@@ -64,7 +64,7 @@ def score_matrices(
         axes.set_title(label(title, lang), loc="center", pad=points(22))
     for axes in columns[1:]:
         axes.set_yticklabels([])
-    _frame_roles(columns[2], present_M)
+    frame_roles(columns[2], present_M)
     notes = [label("score_roles", lang)]
     if not present_M.all():
         notes.append(label("absent_note", lang))
@@ -84,7 +84,7 @@ def score_colours(
     ]
 
 
-def _frame_roles(axes: Axes, present_M: np.ndarray) -> None:
+def frame_roles(axes: Axes, present_M: np.ndarray) -> None:
     """Frame the weights of the losses: each cell of the diagonal, and the upper triangle."""
     for i in np.flatnonzero(present_M):
         colour = MODALITY_COLOURS[MODALITIES[i]]
@@ -110,7 +110,7 @@ def scores_over_time(
     weighted_TMM = np.asarray(mean_weighted_TMM, dtype=float)
     if weighted_TMM.shape != (len(steps), COUNT, COUNT):
         raise ValueError(f"weights are {weighted_TMM.shape}, steps are {len(steps)}")
-    figure = new_figure(9.0, 5.6)
+    figure = new_figure(9.0, 5.6, dense=True)
     grid = figure.subplots(COUNT, COUNT, sharex=True, sharey=True)
     finite = weighted_TMM[np.isfinite(weighted_TMM)]
     low, high = min(finite.min(initial=0.0), 0.0), max(finite.max(initial=0.0), 1e-6)

@@ -98,7 +98,7 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
     series: dict[str, list[CellSummary]] = {}
     for row in summary.rows:
         series.setdefault(factor_name(row.factors, others), []).append(row)
-    at = _positions([row.factors[last] for row in summary.rows])
+    at = factor_positions([row.factors[last] for row in summary.rows])
     columns = min(len(tests), PANELS)
     lines = ceil(len(tests) / columns)
     figure = new_figure(2.0 + 2.5 * columns, 0.9 + 2.4 * lines)
@@ -112,7 +112,7 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
         axes.tick_params(labelleft=True)
         for rows, shift, style in zip(series.values(), shift_K, styles, strict=True):
             x_G = np.array([at[row.factors[last]] for row in rows]) + shift
-            _series(axes, x_G, [row.estimate(test, metric) for row in rows], style)
+            draw_series(axes, x_G, [row.estimate(test, metric) for row in rows], style)
             for x in x_G[[row.failed > 0 for row in rows]]:
                 edge = axes.get_xaxis_transform()
                 axes.plot(x, 0.04, transform=edge, **_cross(style["color"]))
@@ -126,7 +126,7 @@ def _lines_figure(summary: Summary, metric: str, tests: list[str], lang: Languag
     return figure, [], handles
 
 
-def _series(axes: Axes, x_G: np.ndarray, found: Sequence[Estimate], style: dict) -> None:
+def draw_series(axes: Axes, x_G: np.ndarray, found: Sequence[Estimate], style: dict) -> None:
     """Draw a line through the means with error bars, with a gap for cells without a mean."""
     order = np.argsort(x_G)
     mean_G, below_G, above_G = (column[order] for column in spread(found))
@@ -141,7 +141,7 @@ def _rows_figure(summary: Summary, metric: str, tests: list[str], lang: Language
     shown = [(column, test) for column in columns for test in tests]
     height = max(map(total_height, columns))
     wide = 2.5 * len(tests) + 2.0 if len(columns) == 1 else 3.9 * len(columns)
-    figure = new_figure(wide, 1.2 + 0.25 * height)
+    figure = new_figure(wide, 1.2 + 0.25 * height, dense=True)
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=len(columns) == 1)[0]
     whole, bases = _untouched(summary), []
     for axes, (column, test) in zip(panels, shown, strict=True):
@@ -242,7 +242,7 @@ def _cross(colour: str) -> dict:
     return {"color": colour, "marker": "x", "ls": "none", "ms": points(5)}
 
 
-def _positions(values: Sequence[Factor]) -> dict[Factor, float]:
+def factor_positions(values: Sequence[Factor]) -> dict[Factor, float]:
     """Return positions of a factor's values: to scale, or even for words and close values."""
     known = list(dict.fromkeys(values))
     if any(isinstance(value, str | bool) for value in known):
@@ -290,7 +290,7 @@ def damage_figure(
     models = list(dict.fromkeys(model for damage in damages for model in damage.kept))
     columns = balanced(_damage_blocks(damages, lang), DAMAGE_ROWS)
     height = max(map(total_height, columns))
-    figure = new_figure(4.6 * len(columns), 1.3 + 0.27 * height)
+    figure = new_figure(4.6 * len(columns), 1.3 + 0.27 * height, dense=True)
     panels = figure.subplots(1, len(columns), squeeze=False, sharex=True)[0]
     styles = [{**style, "ls": "none"} for style in series_styles(models)]
     shift_K = (np.arange(len(models)) - (len(models) - 1) / 2) * 0.5 / max(1, len(models) - 1)
@@ -320,7 +320,7 @@ def _damage_blocks(damages: Sequence[DamageRetention], lang: Language) -> list[B
     blocks = []
     for modality in (*MODALITIES, ""):
         rows = [damage for damage in damages if damage.modality == modality]
-        texts = tuple(_damage_text(damage, lang) for damage in rows)
+        texts = tuple(damage_text(damage, lang) for damage in rows)
         heading = label(modality or "several_modalities", lang)
         if rows:
             colour = MODALITY_COLOURS.get(modality)
@@ -328,7 +328,7 @@ def _damage_blocks(damages: Sequence[DamageRetention], lang: Language) -> list[B
     return blocks
 
 
-def _damage_text(damage: DamageRetention, lang: Language) -> str:
+def damage_text(damage: DamageRetention, lang: Language) -> str:
     if not damage.kind:
         return damage.test
     return label(damage.kind, lang, n=damage.strength, percent=100 * damage.strength)
@@ -366,7 +366,7 @@ def score_figure(
     blocks = [_regime_block(name, weights, lang) for name, weights in own.items()]
     rows = Block("", tuple(aucs.values()), tuple(term(name, lang) for name in aucs))
     height = max(total_height(blocks), rows.height)
-    figure = new_figure(8.4, 1.5 + 0.22 * height)
+    figure = new_figure(8.4, 1.5 + 0.22 * height, dense=True)
     left, right = figure.subplots(1, 2)
     _own_panel(left, blocks, own.get(CLEAN), lang)
     _area_panel(right, rows, lang)
@@ -481,7 +481,7 @@ def _forest(summary: Summary, blocks: list[Block], test: str, page: str, lang: L
     lines = [line for b in blocks for text in b.texts for line in text.split("\n")]
     names = max(typeset.text_width(line, 8) for line in [*lines, *(b.heading for b in blocks)])
     height = 1.3 + 0.27 * max(3.0, total_height(blocks))
-    figure = new_figure(names / 72 + 3.0 * len(metrics), height)
+    figure = new_figure(names / 72 + 3.0 * len(metrics), height, dense=True)
     panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         for _, block, places in placed(blocks):

@@ -1,8 +1,9 @@
 """Theme of all figures: colours, fonts, three styles, and reproducible files.
 
 Figure functions use matplotlib's object-oriented API and return the Figure, without pyplot. Lengths
-are given for the `paper` style (9 point text) and scale with the text, so a figure for slides is
-the same page, larger.
+are given for the `paper` style (9 point text). In the style `slides` a figure fills the place that
+it gets on a slide (`place`), at its final size: no text is smaller than SMALLEST_ON_SLIDE. Figures
+that need less text or another arrangement for it have a drawing of their own (registry.py).
 """
 
 import colorsys
@@ -51,13 +52,23 @@ MODALITY_COLOURS: dict[str, str] = {
 """Okabe and Ito's hues, adjusted to a contrast of at least 3 : 1 on white and on the dark page, and
 distinguishable under protanopia, deuteranopia and tritanopia (tests/viz/test_theme.py)."""
 
-HIT = "#1D9A57"
+HIT = "#2F7D32"
 """Frame of a relevant result; always with a tick mark, never by colour alone."""
-NEGATIVE, POSITIVE = "#C2410C", "#1668DC"
-"""Ends of the diverging colour map."""
+NEGATIVE, POSITIVE = "#8B5E3C", "#5B6B8C"
+"""Ends of the diverging colour map, brown and slate: all contrasts that are not modalities."""
+ACCENTS = (POSITIVE, NEGATIVE, HIT, "#7B4FB5", "#8A93A0")
+"""Colours of up to five series that are not modalities."""
+
+SMALLEST_ON_SLIDE = 14.0
+"""Smallest text in a figure on a slide, in points."""
+DENSE = "dense"
+"""Label of figures with too much text for a slide."""
+SLIDE_AREA = (12.13, 5.17)
+"""Width and height of the content of a slide in inches: between title and source line."""
 
 _HAN = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
 _active: ContextVar[str | None] = ContextVar("active_style", default=None)
+_place: ContextVar[tuple[float, float]] = ContextVar("place", default=SLIDE_AREA)
 
 
 @cache
@@ -73,22 +84,37 @@ def register_fonts() -> None:
 
 
 @contextmanager
-def use_style(name: Style = "paper") -> Iterator[None]:
+def use_style(name: Style = "paper", place: tuple[float, float] = SLIDE_AREA) -> Iterator[None]:
     """Draw in a style: `paper` (print and web), `slides` (projector) or `dark` (dark page).
 
     The user's matplotlib settings are reset inside and restored afterwards. Raises ValueError for
     an unknown name.
+
+    Args:
+        place: of `slides`: width and height of the figure on the slide, in inches.
     """
     if name not in SHEETS:
         raise ValueError(f"unknown style {name!r}; known: {', '.join(SHEETS)}")
     register_fonts()
     sheets = [ASSETS / f"{sheet}.mplstyle" for sheet in SHEETS[name]]
-    token = _active.set(name)
+    style, where = _active.set(name), _place.set(place)
     try:
         with matplotlib.style.context(sheets, after_reset=True):
             yield
     finally:
-        _active.reset(token)
+        _active.reset(style)
+        _place.reset(where)
+
+
+def on_slide() -> bool:
+    """Whether the active style is `slides`."""
+    return _active.get() == "slides"
+
+
+def place() -> tuple[float, float]:
+    """Return width and height of the figure's place on the slide, in points of `paper`."""
+    width, height = _place.get()
+    return 72 * width / unit(), 72 * height / unit()
 
 
 def drawn(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
@@ -102,11 +128,35 @@ def drawn(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
         with nullcontext() if _active.get() else use_style("paper"):
             figure = function(*args, **kwargs)
+            _enlarge_text(figure)
             figure.draw_without_rendering()
             _embolden_chinese(figure)
             return figure
 
     return wrapper
+
+
+def _enlarge_text(figure: Figure) -> None:
+    """Enlarge smaller text of a figure for a slide to SMALLEST_ON_SLIDE.
+
+    Pages (typeset.py) have no layout that would make room for it.
+    """
+    if on_slide() and figure.get_layout_engine() and figure.get_label() != DENSE:
+        for text in figure.findobj(Text):
+            text.set_fontsize(max(text.get_fontsize(), SMALLEST_ON_SLIDE))
+
+
+def text_sizes(figure: Figure) -> list[float]:
+    """Return the sizes of the visible texts of a figure in points, smallest first."""
+    hidden = {
+        text for axes in figure.axes if not (axes.axison and axes.get_visible())
+        for axis in (axes.xaxis, axes.yaxis) for text in axis.findobj(Text)
+    }  # fmt: skip
+    return sorted(
+        text.get_fontsize()
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and text not in hidden
+    )
 
 
 def _embolden_chinese(figure: Figure) -> None:
@@ -151,9 +201,20 @@ def points(size: float) -> float:
     return size * unit()
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure with constrained layout; inches of the `paper` style."""
+def new_figure(width: float, height: float, dense: bool = False) -> Figure:
+    """Return an empty figure with constrained layout; inches of the `paper` style.
+
+    On a slide, it is as large as its place allows, with the same proportions.
+
+    Args:
+        dense: whether it has too much text for a slide: it keeps the proportions of text and page,
+            so it is larger than its place and its text is small when it is reduced to it.
+    """
+    if on_slide() and not dense:
+        scale = min(side / 72 / own for side, own in zip(place(), (width, height), strict=True))
+        width, height = width * scale, height * scale
     figure = Figure(figsize=(width * unit(), height * unit()), layout="constrained")
+    figure.set_label(DENSE if dense else "")
     pad = 0.07 * unit()
     figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=0.03, hspace=0.03)
     return figure
@@ -183,13 +244,13 @@ def tint(colour: str, amount: float = 0.14) -> str:
 
 
 def sequential() -> LinearSegmentedColormap:
-    """Return a colour map from the colour of the page (0) to blue (maximum)."""
+    """Return a colour map from the colour of the page (0) to slate (maximum)."""
     colours = [shade(0.03), tint(POSITIVE, 0.5), POSITIVE, mix(POSITIVE, "#000000", 0.35)]
     return LinearSegmentedColormap.from_list("sequential", colours[: 4 if is_light() else 3])
 
 
 def diverging() -> LinearSegmentedColormap:
-    """Return a colour map from orange (negative) over the page's colour (0) to blue (positive)."""
+    """Return a colour map from brown (negative) over the page's colour (0) to slate (positive)."""
     return LinearSegmentedColormap.from_list("diverging", [NEGATIVE, shade(0.03), POSITIVE])
 
 
@@ -199,9 +260,21 @@ def is_light(colour: str | tuple[float, ...] | None = None) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue > 0.58
 
 
+def contrast(first: str | tuple[float, ...], second: str | tuple[float, ...]) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2)."""
+    light = []
+    for colour in (first, second):
+        value_3 = np.array(to_rgb(colour))
+        linear_3 = np.where(value_3 <= 0.04045, value_3 / 12.92, ((value_3 + 0.055) / 1.055) ** 2.4)
+        light.append(float(linear_3 @ (0.2126, 0.7152, 0.0722)) + 0.05)
+    return max(light) / min(light)
+
+
 def text_on(colour: str | tuple[float, ...]) -> str:
-    """Return a text colour that is legible on a colour."""
-    return "#1B2330" if is_light(colour) else "#FFFFFF"
+    """Return a text colour with a contrast of at least 4.5 on a colour."""
+    inks = ("#FFFFFF", "#1B2330")
+    best = max(inks, key=lambda ink: contrast(ink, colour))
+    return best if contrast(best, colour) >= 4.5 else "#000000"
 
 
 def category_colours(count: int) -> list[str]:

@@ -4,6 +4,7 @@ T time, H height, W width, C colour, F mel bands, L time frames; lengths are poi
 style.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers.audio_utils import hertz_to_mel, mel_filter_bank, spectrogram,
 from scale.data.media import MediaError, load_audio, load_image, load_video
 from scale.data.product import View
 from scale.viz import typeset
-from scale.viz.theme import MODALITY_COLOURS, points, shade
+from scale.viz.theme import MODALITY_COLOURS, on_slide, points, shade
 from scale.viz.words import LANG, Language, label
 
 HOP_SECONDS, WINDOW_SECONDS = 0.010, 0.032
@@ -100,13 +101,33 @@ class Box(NamedTuple):
     height: float
 
 
-def load(product: View, modality: str, frames: int = 8, seconds: float = 12.0) -> Any:
-    """Return the decoded content of a modality, or None if it is missing. Raises MediaError."""
+def larger(path: Path) -> Path:
+    """Return the larger version of a picture: of the same name, in `large` beside its folder.
+
+    The picture itself if there is none.
+    """
+    found = path.parent.parent / "large" / path.name
+    return found if found.is_file() else path
+
+
+def load(
+    product: View,
+    modality: str,
+    frames: int = 8,
+    seconds: float = 12.0,
+    large: bool | None = None,
+) -> Any:
+    """Return the decoded content of a modality, or None if it is missing. Raises MediaError.
+
+    Args:
+        large: whether to return the larger version of a picture; default: on slides.
+    """
     content = getattr(product, modality)
     if content is None:
         return None
     if modality == "image":
-        return load_image(content)
+        wanted = on_slide() if large is None else large
+        return load_image(larger(content) if wanted and isinstance(content, Path) else content)
     if modality == "video":
         return load_video(content, frames)
     if modality == "audio":

@@ -63,7 +63,7 @@ def loss_curves(metrics: Sequence[dict[str, Any]], lang: Language = LANG) -> Fig
     panels = panels_of(curves)
     rows = ceil(len(panels) / COLUMNS)
     columns = min(COLUMNS, len(panels))
-    figure = new_figure(2.75 * columns, 2.0 * rows + 0.35)
+    figure = new_figure(2.75 * columns, 2.0 * rows + 0.35, dense=True)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axes, (title, keys) in zip(grid, panels.items(), strict=False):
         _panel(axes, title, {key: curves[key] for key in keys}, lang)

@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from scale.viz.theme import FONT_FAMILIES, points, register_fonts, shade, unit
+from scale.viz.theme import FONT_FAMILIES, on_slide, points, register_fonts, shade, unit
 
 _HAN = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
 # White space, one Chinese character with its adjacent punctuation, or a word.
@@ -137,15 +137,18 @@ def picture(
     scale = min(width / image.width, height / image.height)
     shown = image.width * scale, image.height * scale
     dots = axes.figure.dpi * unit() / 72
-    if scale * dots < 1:
-        image = image.resize([max(1, round(side * dots)) for side in shown], Image.Resampling.BOX)
+    smooth = on_slide() and min(image.size) >= 64
+    if scale * dots < 1 or smooth:
+        # Few pixels look coarse on a screen of some metres.
+        how = Image.Resampling.BOX if scale * dots < 1 else Image.Resampling.LANCZOS
+        image = image.resize([max(1, round(side * dots)) for side in shown], how)
     left, top = x + (width - shown[0]) / 2, y + (height - shown[1]) / 2
     axes.imshow(
         np.asarray(image),
         extent=(left, left + shown[0], top + shown[1], top),
         aspect="auto",
         zorder=1,
-        interpolation="nearest" if scale * dots > 3 else "antialiased",
+        interpolation="nearest" if scale * dots > 3 and not smooth else "antialiased",
     )
     return left, top, *shown
 

@@ -309,7 +309,7 @@ def _record(
     options = {k: v for k, v in options.items() if k in shown or k == "catalogue"}
     command = ["scale figures", name, *(f"--{k} {_typed(v)}" for k, v in options.items())]
     command += [f"--lang {lang}", f"--style {style}", f"--seed {sources.seed}"]
-    words = caption(name, lang)
+    words = caption(name, lang, style == "slides")
     return {
         "name": name,
         "lang": lang,

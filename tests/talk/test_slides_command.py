@@ -25,8 +25,8 @@ from scale.viz.writing import write_pictures
 pytestmark = pytest.mark.slow
 
 STUDIES = Path(__file__).parents[2] / "figures" / "studies"
-EVERYTHING = [key for key in SLIDES if key != "map"]
-"""All but the map, whose UMAP takes half a minute."""
+EVERYTHING = [key for key in SLIDES if key not in ("map", "gap", "words")]
+"""All but the maps, whose UMAP takes half a minute, and the words, which need two trainings."""
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,8 @@ def talk(request, make, draw_once, tmp_path_factory):
     return request.param, Presentation(str(out))
 
 
-def test_the_standard_talk_has_18_to_22_slides():
-    assert 18 <= len(standard_plan()) <= 22
+def test_the_standard_talk_has_18_to_30_slides():
+    assert 18 <= len(standard_plan()) <= 30
 
 
 def test_every_slide_is_there_with_its_number_and_footer(talk):

@@ -1,8 +1,20 @@
 """Text that fits its box, or is refused."""
 
 import pytest
+from matplotlib.figure import Figure
+from pptx import Presentation
 
-from scale.talk.page import SMALLEST, fitting_size, longest_word, text_height
+from scale.talk.page import (
+    FIRST,
+    SMALLEST,
+    TEMPLATE,
+    Page,
+    Picture,
+    fitting_size,
+    longest_word,
+    picture_place,
+    text_height,
+)
 from scale.viz import typeset
 
 
@@ -42,3 +54,18 @@ def test_a_word_that_is_wider_than_its_box_is_refused():
     assert longest_word(["模态缺失"], 18) < typeset.text_width("模态缺失", 18)
     with pytest.raises(ValueError, match="shorten it"):
         fitting_size([word], (100, 400), 20)
+
+
+def test_the_check_looks_inside_pictures():
+    page = Page.add(Presentation(str(TEMPLATE)), "Picture", "en", "run demo")
+    figure = Figure(figsize=(12.13, 4.07))
+    figure.text(0.5, 0.5, "as large as on a slide", fontsize=14)
+    with pytest.raises(ValueError, match=r"text of 10\.1 points in a picture"):
+        Picture.of(figure).put(page, FIRST, "")
+    wide = Page.add(Presentation(str(TEMPLATE)), "Wide picture", "en", "run demo")
+    Picture.of(figure).put(wide, FIRST, "")
+
+
+def test_places_are_those_of_the_template():
+    assert picture_place("Picture") == pytest.approx((8.75, 5.17), abs=0.01)
+    assert picture_place("Wide picture") == pytest.approx((12.13, 4.07), abs=0.01)

@@ -87,6 +87,25 @@ def test_modality_colours_differ_for_every_kind_of_vision():
         assert min(distances) > 15
 
 
+def test_accents_are_no_modality_colours():
+    for vision in VISION.values():
+        ends = [lab(vision @ linear(c)) for c in (style.POSITIVE, style.NEGATIVE)]
+        assert np.linalg.norm(ends[0] - ends[1]) > 40
+    modalities = [lab(linear(c)) for c in style.MODALITY_COLOURS.values()]
+    for colour in (style.POSITIVE, style.NEGATIVE, style.HIT):
+        assert min(np.linalg.norm(lab(linear(colour)) - other) for other in modalities) > 25
+        assert contrast(colour, "#FFFFFF") >= 4.5
+
+
+def test_text_is_legible_on_every_colour():
+    for grey in range(256):
+        for colour in (
+            f"#{grey:02x}{grey:02x}{grey:02x}",
+            f"#{grey // 3:02x}{grey // 2:02x}{grey:02x}",
+        ):
+            assert contrast(style.text_on(colour), colour) >= 4.5
+
+
 def test_contrast_and_colour_distance_can_fail():
     assert contrast("#FFFFFF", "#000000") == pytest.approx(21)
     assert contrast("#F0E442", "#FFFFFF") < 3.0

@@ -46,10 +46,20 @@ def test_captions_have_both_languages_and_fit_below_a_picture():
             assert (number in en.text) == (number in zh.text), (name, number)
 
 
+def test_slide_captions_have_both_languages():
+    english, chinese = (WORDS[lang]["slide_captions"] for lang in ("en", "zh"))
+    assert english.keys() == chinese.keys()
+    assert english.keys() - {"study"} <= WORDS["en"]["captions"].keys()
+    assert all(text.endswith("。") for text in chinese.values())
+    assert caption("study_missing", on_slides=True).text == english["study"]
+    assert caption("streams", on_slides=True).text != caption("streams").text
+
+
 def test_words_render_with_the_shipped_fonts():
     known = frozenset.union(*drawable())
     texts = [text for labels in LABELS.values() for text in labels.values()]
     texts += [t for w in WORDS.values() for c in w["captions"].values() for t in c.values()]
+    texts += [text for words in WORDS.values() for text in words["slide_captions"].values()]
     assert not {c for c in "".join(texts) if ord(c) not in known} - {"\n"}
 
 

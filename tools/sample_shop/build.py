@@ -16,7 +16,7 @@ from scale.modalities import MODALITIES
 from tools.sample_shop import spec
 from tools.sample_shop.clip import clip, write_clip
 from tools.sample_shop.item import Item, draw_item, present
-from tools.sample_shop.picture import picture
+from tools.sample_shop.picture import SIZE, picture
 from tools.sample_shop.sound import sound, write_sound
 from tools.sample_shop.text import table, titles
 
@@ -158,6 +158,19 @@ def build(folder: Path, seed: int = 0, products: int = 720, workers: int = 1) ->
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_whole(folder / "products.jsonl", lines)
     return folder
+
+
+def write_large(folder: Path, seed: int = 0, products: int = 720, split: str = "test") -> int:
+    """Write the pictures of a split at twice their size into `folder/large`; return their number.
+
+    They are for slides only (`viz.tiles.larger`): no record names them, and no model gets them.
+    """
+    room = Path(folder) / "large"
+    room.mkdir(parents=True, exist_ok=True)
+    items = [i for i, of in plan(seed, products) if of == split and "image" in present(i)]
+    for item in tqdm(items, desc="pictures", unit="picture"):
+        picture(item, "main", 2 * SIZE).save(room / f"{item.id}.jpg", quality=84, optimize=True)
+    return len(items)
 
 
 def make(job: Job) -> dict:

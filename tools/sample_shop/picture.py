@@ -112,10 +112,13 @@ def _behind_glass(stage, parts, item, rest, glow, ground_HW3) -> np.ndarray:
     return develop(render(solid, item, stage.camera, stage.light, stage.size, kept, glow), seen)
 
 
-def picture(item: Item, view: str) -> Image.Image:
+def picture(item: Item, view: str, size: int = SIZE) -> Image.Image:
     """Render the product; each name of a `view` has its own camera, light, studio and clutter.
 
     Most pictures show the whole product, some only a detail, and some the package.
+
+    Args:
+        size: SIZE, or twice SIZE for the same picture as it is rendered.
     """
     rng = item.rng("picture", view)
     kind = pick(rng, SHOTS)
@@ -136,4 +139,4 @@ def picture(item: Item, view: str) -> Image.Image:
     seen_HW3 = compose(stage, parts + around, item)
     seen_HW3 = seen_HW3 + rng.normal(0, rng.uniform(0, 0.012), seen_HW3.shape)
     image = Image.fromarray((np.clip(seen_HW3, 0, 1) * 255 + 0.5).astype(np.uint8))
-    return scenery.stickers(image, item, rng).reduce(2)
+    return scenery.stickers(image, item, rng).reduce(2 * SIZE // size)

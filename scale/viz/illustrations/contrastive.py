@@ -190,7 +190,7 @@ def _start_walk() -> Walk:
 def pull_and_push(lang: Language = LANG) -> Figure:
     """Draw three products on a circle: the forces on one title, one step, and many steps."""
     path = _start_walk()
-    figure = new_figure(9.6, 5.4)
+    figure = new_figure(9.6, 5.4, dense=True)
     above, below = figure.subfigures(2, 1, height_ratios=[1.55, 1])
     one, before, after = above.subplots(1, 3, width_ratios=[1.34, 1, 1])
     _forces_on_first(one, path.text_TBD[0], path.image_TBD[0], lang)

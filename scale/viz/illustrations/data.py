@@ -23,8 +23,8 @@ from scale.viz.charts import heatmap, note_below
 from scale.viz.embeddings import product_vectors
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
+    ACCENTS,
     MODALITY_COLOURS,
-    NEGATIVE,
     POSITIVE,
     drawn,
     new_figure,
@@ -196,7 +196,7 @@ def _count_bars(
     axes.grid(visible=False, axis="y")
 
 
-TAIL_COLOURS = (POSITIVE, NEGATIVE, "#32A287")
+TAIL_COLOURS = ACCENTS[:3]
 TAIL_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
@@ -426,7 +426,7 @@ def expected_combinations(present_NM: Bools, lang: Language = LANG, most: int = 
     ]
     for shift, values, colour, key in (
         (-0.2, [n for _, n in counts], shade(0.72), "combinations_real"),
-        (0.2, expected, tint(MODALITY_COLOURS["text"], 0.55), "combinations_chance"),
+        (0.2, expected, tint(POSITIVE, 0.45), "combinations_chance"),
     ):
         places = np.arange(len(counts)) + shift
         found = bars.bar(places, values, width=0.38, color=colour, label=label(key, lang))

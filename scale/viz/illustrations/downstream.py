@@ -258,7 +258,7 @@ def task_estimates(
     return tasks
 
 
-UNTRAINED = "#E0A100"
+UNTRAINED = NEGATIVE
 """Colour of the untrained model, as in `retrieval_bars`."""
 WORDS = {"accuracy": "dn_accuracy", "macro-F1": "dn_macro", "purity": "dn_purity"}
 """Labels of metrics that are words; abbreviations are not translated."""

@@ -61,7 +61,7 @@ def info_nce_table(
     cosine_BB = torch.tensor(cosine_BB, dtype=torch.float64)
     logits_BB = cosine_BB / temperature
     forth_BB, back_BB = logits_BB.softmax(1), logits_BB.softmax(0)
-    figure = new_figure(10.2, 3.0)
+    figure = new_figure(10.2, 3.0, dense=True)
     panels = [
         ("contrast_cosines", cosine_BB, 1, None),
         ("contrast_logits", logits_BB, 1 / temperature, None),
@@ -103,7 +103,7 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
 @drawn
 def temperature(lang: Language = LANG) -> Figure:
     """Draw the softmax over six cosines at four temperatures and the share of each negative."""
-    figure = new_figure(10.2, 3.1)
+    figure = new_figure(10.2, 3.1, dense=True)
     *bars, curve = figure.subplots(1, len(TEMPERATURES) + 1, width_ratios=[1, 1, 1, 1, 1.9])
     cosine_C = torch.tensor(CANDIDATES, dtype=torch.float64)
     colours = [POSITIVE, *_push_colours()]
@@ -113,7 +113,7 @@ def temperature(lang: Language = LANG) -> Figure:
         texts = [f"{share:.2f}" if share >= 0.005 else "" for share in share_C]
         axes.bar_label(found, texts, padding=2, fontsize=points(6.5), color=shade(0.85))
         names = [f"{c:.1f}".replace("-", "−") for c in CANDIDATES]
-        axes.set_xticks(range(len(names)), names, fontsize=points(6.5))
+        axes.set_xticks(range(0, len(names), 2), names[::2], fontsize=points(7))
         axes.set(ylim=(0, 1.12), xlim=(-0.6, len(names) - 0.4))
         axes.set_title(label("contrast_temperature_is", lang, t=t), fontsize=points(8.5))
         axes.set_yticks([0, 0.5, 1], [] if axes is not bars[0] else None)
@@ -244,7 +244,7 @@ def batch_table(tables: Sequence[BatchTable], lang: Language = LANG) -> Figure:
 
     Raises ValueError if there are not three tables.
     """
-    figure = new_figure(10.2, 3.9)
+    figure = new_figure(10.2, 3.9, dense=True)
     columns = figure.subplots(1, len(BATCH_TABLES))
     norm = Normalize(-1, 1)
     for axes, table, key in zip(columns, tables, BATCH_TABLES, strict=True):

@@ -4,6 +4,7 @@ L word pieces. Figures of word pieces are drawn in points from the top left corn
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from scale.config import MaskConfig, require
 from scale.data.dataset import ProductDataset
-from scale.data.product import View
+from scale.data.product import Product, View
 from scale.evaluation.bootstrap import NOTHING as NO_ESTIMATE
 from scale.evaluation.bootstrap import Estimate
 from scale.losses.masking import WordPieces, mask_batch
@@ -286,7 +287,7 @@ def attribute_matrix(panels: Mapping[str, Gains], lang: Language = LANG, note: s
     columns = {t: _gain_columns(rows) for t, rows in panels.items()}
     rows = list(dict.fromkeys(a for found in panels.values() for a in found))
     wide = [max(1, len(names)) for names in columns.values()]
-    figure = new_figure(1.4 + 0.88 * sum(wide), 1.6 + 0.43 * len(rows))
+    figure = new_figure(1.4 + 0.88 * sum(wide), 1.6 + 0.43 * len(rows), dense=True)
     cells = [e.value for p in panels.values() for row in p.values() for e in row.values()]
     most = max((abs(v) for v in cells if v is not None), default=0.0) or 1.0
     shown = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=wide)[0]
@@ -395,12 +396,33 @@ def _word_models(sources: Sources) -> dict[str, ScaleModel]:
     }
 
 
-@figure("word_prediction")
-def _word_prediction(sources: Sources, lang: Language) -> Figure:
-    """Predict the colour of the test product with the largest benefit from its picture."""
+@dataclass(frozen=True)
+class ColourGuess:
+    """Predictions of a hidden colour in a title."""
+
+    product: Product
+    question: str
+    """Title with a blank."""
+    answer: str
+    guesses: dict[str, list[Guess]]
+    """Most probable words by condition: `title`, `picture`."""
+    probability: dict[str, float]
+    """Of the answer, by condition."""
+
+
+@shared
+def guess_colour(sources: Sources) -> ColourGuess:
+    """Predict the colour of the test product with the largest benefit from its picture.
+
+    Raises ValueError if the products have no label `colour` or no words.
+    """
+    require_pieces(sources.test, "text")
+    products = (*sources.train.products, *sources.test.products)
+    named = all("colour" in product.labels for product in products)
+    require(named, f"{sources.catalogue_folder}: products without the label colour")
     train, test = (prepend_label(data, "colour") for data in (sources.train, sources.test))
     colours = sorted({p.labels["colour"] for p in (*train.products, *test.products)})
-    models = {condition(name, lang): model for name, model in _word_models(sources).items()}
+    models = _word_models(sources)
     masked = mask_words(test, colours, complete_rows(test, ("text", "image")))
     title_P, both_P = (
         score_masked(model, masked, "text", len(test), {"": EVERYTHING})[""].loss_P
@@ -408,13 +430,20 @@ def _word_prediction(sources: Sources, lang: Language) -> Figure:
     )
     row = int(np.nanargmax(title_P - both_P))
     one, product = mask_words(test, colours, [row]), test.products[row]
-    guesses = {
-        name: top_tokens(predict(model, one, "text")[0], test.tokenizer)
-        for name, model in models.items()
-    }
+    logits = {name: predict(model, one, "text")[0] for name, model in models.items()}
+    guesses = {name: top_tokens(logits_V, test.tokenizer) for name, logits_V in logits.items()}
+    target = int(one.targets["text"][0])
+    probability = {name: float(logits_V.softmax(0)[target]) for name, logits_V in logits.items()}
     colour = product.labels["colour"]
     question = product.text.lower().replace(colour, "____", 1)
-    return top_predictions(product, question, guesses, colour, lang)
+    return ColourGuess(product, question, colour, guesses, probability)
+
+
+@figure("word_prediction")
+def _word_prediction(sources: Sources, lang: Language) -> Figure:
+    found = guess_colour(sources)
+    guesses = {condition(name, lang): guess for name, guess in found.guesses.items()}
+    return top_predictions(found.product, found.question, guesses, found.answer, lang)
 
 
 @shared

@@ -181,14 +181,14 @@ def mask_audio(
         for version, box in zip(versions, column, strict=True):
             mel_LF = found.guess_LF.get(version, found.truth_LF)
             state = version if version == "hidden" else "predicted"
-            _draw_log_mel(axes, mel_LF, found.hidden_L, state, box)
+            draw_log_mel(axes, mel_LF, found.hidden_L, state, box)
             _loss(axes, found, version, box._replace(height=box.height + 2), lang)
     note = label("mask_audio_axes", lang, bins=config.mel_bins)
     typeset.write(axes, MARGIN, axes.get_ylim()[0] - 7, note, TEXT, color=shade(0.65))
     return figure
 
 
-def _draw_log_mel(
+def draw_log_mel(
     axes: Axes, mel_LF: np.ndarray, hidden_L: np.ndarray, state: str, box: Box
 ) -> None:
     """Draw log-mel; masked frames are hatched if `hidden`, underlined if `predicted`."""
@@ -330,7 +330,7 @@ def pretext_tasks(
             if isinstance(view.content, Reconstruction):
                 DRAW_TASK[modality](axes, view.content, stage, box, config)
             else:
-                _pieces(axes, view.content, stage, box, MODALITY_COLOURS[modality])
+                draw_pieces(axes, view.content, stage, box, MODALITY_COLOURS[modality])
         below = boxes[-1].y + TASK_ROW + 15
         loss = label("fig_task_loss", lang, loss=view.loss)
         typeset.write(axes, x, below, loss, 10, fontweight="bold")
@@ -349,7 +349,7 @@ def _heading(axes: Axes, x: float, modality: str, lang: Language) -> None:
     typeset.write_lines(axes, x, 70, lines, 10, 13, color=colour)
 
 
-def _pieces(axes: Axes, pieces: Sequence[Piece], stage: str, box: Box, colour: str) -> None:
+def draw_pieces(axes: Axes, pieces: Sequence[Piece], stage: str, box: Box, colour: str) -> None:
     """Write pieces as running text; an ellipsis replaces lines that do not fit."""
     lines, most = _task_lines(pieces, stage, box.width), int(box.height // TASK_LINE)
     if len(lines) > most:
@@ -422,7 +422,7 @@ def _video(axes: Axes, found: Reconstruction, stage: str, box: Box, config: Feat
 def _audio(axes: Axes, found: Reconstruction, stage: str, box: Box, config: FeatureConfig) -> None:
     """Draw log-mel, time to the right, pitch up."""
     mel_LF = found.guess_LF["all"] if stage == "predicted" else found.truth_LF
-    _draw_log_mel(axes, mel_LF, found.hidden_L, stage, box)
+    draw_log_mel(axes, mel_LF, found.hidden_L, stage, box)
 
 
 DRAW_TASK = {"image": _image, "video": _video, "audio": _audio}
@@ -455,7 +455,9 @@ def context_gain(
     require(any(gains.values()), "no gain of a context to draw")
     names = [n for n in (*WHOLE, *MODALITIES) if any(n in found for found in gains.values())]
     shown = [m for m in MODALITIES if m in gains]
-    figure = new_figure(max(5.6, 2.6 + 2.3 * len(shown)), 1.75 + ROW_HEIGHT * len(names))
+    figure = new_figure(
+        max(5.6, 2.6 + 2.3 * len(shown)), 1.75 + ROW_HEIGHT * len(names), dense=True
+    )
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, modality in zip(panels, shown, strict=True):
         _gain_panel(axes, modality, gains[modality], names, modality in vectors, lang)
@@ -543,7 +545,7 @@ def _gains(sources: Sources) -> dict:
 
 
 @shared
-def _ranked(sources: Sources, modality: str) -> Ranked:
+def ranked(sources: Sources, modality: str) -> Ranked:
     """Return the products with the largest, median and smallest benefit of other modalities."""
     setup = (sources.run.model, sources.test, modality, sources.run.config.mask)
     loss = product_losses(*setup, {"none": NOTHING, "all": EVERYTHING}, sources.seed)
@@ -553,22 +555,27 @@ def _ranked(sources: Sources, modality: str) -> Ranked:
 
 @figure("mask_image")
 def _draw_mask_image(sources: Sources, lang: Language) -> Figure:
-    return mask_image(_ranked(sources, "image"), sources.run.config.features, lang)
+    return mask_image(ranked(sources, "image"), sources.run.config.features, lang)
 
 
 @figure("mask_video")
 def _draw_mask_video(sources: Sources, lang: Language) -> Figure:
-    return mask_video(_ranked(sources, "video"), sources.run.config.features, lang)
+    return mask_video(ranked(sources, "video"), sources.run.config.features, lang)
 
 
 @figure("mask_audio")
 def _draw_mask_audio(sources: Sources, lang: Language) -> Figure:
-    return mask_audio(_ranked(sources, "audio"), sources.run.config.features, lang)
+    return mask_audio(ranked(sources, "audio"), sources.run.config.features, lang)
 
 
 @figure("pretext_tasks")
 def _draw_pretext_tasks(sources: Sources, lang: Language) -> Figure:
-    """Mask the most complete product with the rule and rate of the training."""
+    return pretext_tasks(task_views(sources), sources.run.config.features, lang)
+
+
+@shared
+def task_views(sources: Sources) -> dict[str, TaskView]:
+    """Mask the most complete product with the rule and rate of the training, and predict."""
     run, test = sources.run, sources.test
     row, views = most_complete(test), {}
     for m in (m for m in MODALITIES if test.present_NM[row, INDEX[m]]):
@@ -578,7 +585,7 @@ def _draw_pretext_tasks(sources: Sources, lang: Language) -> Figure:
         content = found.reconstruction(test) if m in CONTINUOUS else _pieces_of(test, row, found)
         baseline = "mean" if found.continuous else "even"
         views[m] = TaskView(content, found.loss["all"], found.loss[baseline])
-    return pretext_tasks(views, run.config.features, lang)
+    return views
 
 
 def _pieces_of(data: ProductDataset, row: int, found: MaskedPrediction) -> list[Piece]:

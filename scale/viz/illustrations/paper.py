@@ -144,7 +144,7 @@ def paper_claims(ours: Ours, lang: Language = LANG) -> Figure:
     Args:
         ours: as returned by `claim_outcomes`; filled markers are decided differences.
     """
-    figure = new_figure(9.4, 0.9 + 0.52 * len(PAPER_CLAIMS))
+    figure = new_figure(9.4, 0.9 + 0.52 * len(PAPER_CLAIMS), dense=True)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6), sharey=True)
     catalogues = list(dict.fromkeys(name for found in ours.values() for name in found))
     for y, claim in enumerate(PAPER_CLAIMS):
@@ -212,7 +212,7 @@ def paper_and_ours(
         metrics: names of the two metrics.
         marked: names of rows drawn in blue.
     """
-    figure = new_figure(9.4, 0.95 + 0.3 * max(len(theirs), len(ours)))
+    figure = new_figure(9.4, 0.95 + 0.3 * max(len(theirs), len(ours)), dense=True)
     for axes, rows, key, metric in zip(
         figure.subplots(1, 2), (theirs, ours), ("paper_theirs", "paper_ours"), metrics, strict=True
     ):

@@ -103,10 +103,11 @@ def broken_runs(
         }
         axes.plot(range(1, len(values) + 1), values, label=name, **style)
     axes.axhline(floor, color=shade(0.6), dashes=(4, 3), linewidth=points(1.2))
-    # Below the line, because runs that do not learn stay just above it.
-    place = {"xytext": (0, -points(3)), "textcoords": "offset points", "ha": "right", "va": "top"}
-    end = max(map(len, curves.values())), floor
-    axes.annotate(label("broken_floor", lang), end, fontsize=points(8), color=shade(0.7), **place)
+    # Beside the panel, because runs that do not learn stay at the line.
+    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    place |= {"xytext": (points(4), 0), "ha": "left", "va": "center"}
+    style = {"fontsize": points(8), "color": shade(0.7)}
+    axes.annotate(label("broken_floor", lang), (1, floor), **place, **style)
     axes.set(xlabel=label("step", lang), ylabel=label("broken_contrastive", lang))
     axes.legend(loc="lower left")
     axes.set_title(label("broken_title", lang))

@@ -37,7 +37,6 @@ from scale.studies.released_code import (
 from scale.viz.charts import cell_text, frame_cell, framed, heatmap
 from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
-    MODALITY_COLOURS,
     NEGATIVE,
     POSITIVE,
     category_colours,
@@ -355,14 +354,16 @@ def fault_missing(found: MissingAudio, lang: Language = LANG) -> Figure:
 
 
 def _missing_bars(axes: Axes, found: MissingAudio, lang: Language) -> None:
-    colours = [tint(colour, 0.7) for colour in (MODALITY_COLOURS["audio"], NEGATIVE)]
+    colours = [tint(colour, 0.7) for colour in (POSITIVE, NEGATIVE)]
     bars = axes.bar([0, 1], [found.loss_present, found.loss_missing], color=colours, width=0.6)
     axes.bar_label(bars, fmt="{:.2f}", padding=1)
     axes.set_xticks([0, 1], [label(key, lang) for key in ("fault_has", "fault_lacks")])
     axes.axhline(found.lower_bound, color=shade(0.6), lw=points(1.2), dashes=(4, 2))
     text = label("fault_floor", lang, n=len(found.cosine_BB) - found.present)
-    style = {"color": shade(0.7), "fontsize": points(8), "ha": "left", "va": "bottom"}
-    axes.text(-0.42, found.lower_bound, text, **style)
+    # Above the line, left of the higher bar.
+    place = {"xytext": (0, points(3)), "textcoords": "offset points", "ha": "left", "va": "bottom"}
+    style = {"color": shade(0.7), "fontsize": points(8)}
+    axes.annotate(text, (-0.42, found.lower_bound), **place, **style)
     axes.set(title=label("fault_pair_loss", lang), xlim=(-0.45, 1.45))
     axes.margins(y=0.15)
     axes.grid(visible=False, axis="x")

@@ -79,7 +79,7 @@ def score_path(product: Product, scores: Scores, lang: Language = LANG) -> Figur
         style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
         y = TOP + (row + 0.5) * HIGH + 4
         typeset.write(axes, MARGIN, y, label(modality, lang), 11, **style)
-    _path_words(axes, matrices, pair, shown_MM, lang)
+    _path_words(axes, matrices, pair, lang)
     return figure
 
 
@@ -117,7 +117,6 @@ def _path_words(
     axes: Axes,
     matrices: list[NDArray],
     pair: tuple[int, int] | None,
-    shown_MM: NDArray,
     lang: Language,
 ) -> None:
     """Write the calculation of the framed pair and the use of the weights."""
@@ -126,9 +125,7 @@ def _path_words(
         row, column = pair
         names = {k: label(MODALITIES[m], lang) for k, m in (("first", row), ("second", column))}
         cosine, share, weight = (matrix_MM[row, column] for matrix_MM in matrices)
-        others = matrices[0][row][shown_MM[row]]
-        terms = " + ".join(f"e^{value:.2f}".replace("-", "−") for value in others)
-        numbers = {"cosine": cosine, "share": share, "weight": weight, "terms": terms}
+        numbers = {"cosine": cosine, "share": share, "weight": weight}
         look = {"facecolor": tint(shade(0.5), 0.12), "edgecolor": "none"}
         typeset.box(axes, MARGIN, y - 17, WIDTH - 2 * MARGIN, 42, **look)
         keys = ("fig_followed", "fig_followed_on")
@@ -149,7 +146,7 @@ def weight_effects(lang: Language = LANG) -> Figure:
 
     S'_ii is `inter_modality_scores` of features with the cosines on the axis.
     """
-    figure = new_figure(10.2, 3.5)
+    figure = new_figure(10.2, 3.5, dense=True)
     own, logit, loss = figure.subplots(1, 3)
     _own_panel(own, lang)
     _logit_panel(logit, lang)
@@ -186,14 +183,20 @@ def _own_panel(axes: Axes, lang: Language) -> None:
     _finish_panel(axes, "own_weight_title", lang)
 
 
+def weighted_cosine(cosine_C: NDArray) -> NDArray:
+    """Return S'_ij of a product of two modalities by their cosine c.
+
+    The row of S is (1, c), so the softmax share of c is e^c / (e + e^c).
+    """
+    return cosine_C * np.exp(cosine_C) / (np.e + np.exp(cosine_C))
+
+
 def _logit_panel(axes: Axes, lang: Language) -> None:
     cosine_C = np.linspace(-1, 1, 201)
-    # One pair of modalities: the row of S is (1, c), so the softmax share of c is e^c / (e + e^c).
-    weight_C = cosine_C * np.exp(cosine_C) / (np.e + np.exp(cosine_C))
     plain = {"color": shade(0.55), "dashes": (4, 2), "label": label("plain_logit", lang)}
     axes.plot(cosine_C, cosine_C / TEMPERATURE, **plain)
     paper = {"color": POSITIVE, "label": label("paper_logit", lang)}
-    axes.plot(cosine_C, weight_C * cosine_C / TEMPERATURE, **paper)
+    axes.plot(cosine_C, weighted_cosine(cosine_C) * cosine_C / TEMPERATURE, **paper)
     axes.axvspan(-1, 0, color=tint(NEGATIVE, 0.12), linewidth=0)
     text = {"ha": "center", "va": "center", "fontsize": points(8), "color": NEGATIVE}
     axes.text(-0.5, 10, label("turned_round", lang), **text)

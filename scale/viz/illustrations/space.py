@@ -143,7 +143,7 @@ def three_groups(per_group: int = 60, seed: int = 0) -> tuple[Floats, Ints]:
     return unit(centre_G3[group_N] + noise_N3), group_N
 
 
-KINDS = {"within": ("sp_within", "#7A5195"), "between": ("sp_between", "#8A8F98")}
+KINDS = {"within": ("sp_within", NEGATIVE), "between": ("sp_between", "#8A8F98")}
 KINDS |= {"same": ("sp_same", POSITIVE)}
 """Label and colour of each kind of cosine."""
 NAMED = 6
@@ -156,7 +156,7 @@ def modality_gap_figure(stages: Mapping[str, Points], lang: Language = LANG) -> 
 
     Large markers are the means of modalities; all maps share one scale.
     """
-    figure = new_figure(8.6, 2.9 * len(stages) + 0.5)
+    figure = new_figure(8.6, 2.9 * len(stages) + 0.5, dense=True)
     grid = figure.subplots(len(stages), 2, width_ratios=(1, 1.05), squeeze=False)
     for (plane, bars), (stage, found) in zip(grid, stages.items(), strict=True):
         xy_P2, share = principal_axes(found.unit_PD)
@@ -215,7 +215,7 @@ def gap_over_training(
         snapshots: points by step.
         last: step that comes from another training; it is joined by a dashed line.
     """
-    figure = new_figure(2.05 * len(snapshots) + 0.4, 4.6)
+    figure = new_figure(2.05 * len(snapshots) + 0.4, 4.6, dense=True)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
     for axes, (step, found) in zip(
         above.subplots(1, len(snapshots)), snapshots.items(), strict=True
@@ -421,7 +421,7 @@ FEW, MANY = 3, 15
 
 
 @shared
-def _stages(sources: Sources) -> dict[str, Points]:
+def points_of_stages(sources: Sources) -> dict[str, Points]:
     return {
         stage: Points.of(embed_dataset(model, sources.test, progress=False))
         for stage, model in sources.models().items()
@@ -430,7 +430,7 @@ def _stages(sources: Sources) -> dict[str, Points]:
 
 @figure("umap_modality")
 def _draw_modality_maps(sources: Sources, lang: Language) -> Figure:
-    stages = _stages(sources)
+    stages = points_of_stages(sources)
     maps = {s: kept_umap(found.unit_PD, sources.seed) for s, found in stages.items()}
     return modality_maps(maps, stages["trained"].modality_P, lang)
 
@@ -460,4 +460,4 @@ def _draw_made_up(sources: Sources, lang: Language) -> Figure:
 
 @figure("modality_gap")
 def _draw_modality_gap(sources: Sources, lang: Language) -> Figure:
-    return modality_gap_figure(_stages(sources), lang)
+    return modality_gap_figure(points_of_stages(sources), lang)

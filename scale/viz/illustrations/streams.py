@@ -199,7 +199,7 @@ def attention_masks(reaches: Sequence[AttentionReach], lang: Language = LANG) ->
     model stay on one row of the figure.
     """
     lines = _rows_of_models(reaches)
-    figure = new_figure(1.8 * MASKS_A_ROW, 2.2 * len(lines) + 0.3)
+    figure = new_figure(1.8 * MASKS_A_ROW, 2.2 * len(lines) + 0.3, dense=True)
     panels = figure.subplots(len(lines), MASKS_A_ROW, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()

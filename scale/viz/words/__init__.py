@@ -59,15 +59,22 @@ def label(key: str, lang: Language = LANG, **values: Any) -> str:
     return labels[key].format(**values)
 
 
-def caption(name: str, lang: Language = LANG) -> Caption:
+def caption(name: str, lang: Language = LANG, on_slides: bool = False) -> Caption:
     """Return the caption of a picture.
 
     Raises KeyError for a name without a caption, ValueError for an unknown language.
+
+    Args:
+        on_slides: of the drawing for slides, if there is one.
     """
     captions = WORDS[_known(lang)]["captions"]
     if name not in captions:
         raise KeyError(f"no caption for {name!r} in scale/viz/words/{lang}.toml")
-    return Caption(**captions[name])
+    found, of_slides = captions[name], WORDS[lang]["slide_captions"]
+    key = name if name in of_slides or not name.startswith("study_") else "study"
+    if on_slides and key in of_slides:
+        return Caption(found["title"], of_slides[key])
+    return Caption(**found)
 
 
 def term(word: str, lang: Language) -> str:

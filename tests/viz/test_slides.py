@@ -1,0 +1,133 @@
+"""Drawings for slides: readable, of the size of their place, no text below 14 points."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scale.modalities import MODALITIES
+from scale.viz import theme
+from scale.viz.illustrations.masked_words import ColourGuess
+from scale.viz.illustrations.masking import Piece, TaskView
+from scale.viz.illustrations.pretraining import WeightedTerms
+from scale.viz.illustrations.space import Points
+from scale.viz.retrieval import Matches
+from scale.viz.slides import details, method, results
+from scale.viz.words import label, term
+from tests.viz.conftest import estimate_around
+from tests.viz.illustrations.test_masking import CONFIG, found
+from tests.viz.illustrations.test_scores import scores_of
+
+PLACES = {"Picture": (8.75, 5.17), "Wide picture": (12.13, 4.07)}
+
+
+@pytest.fixture
+def on_slide(readable):
+    """Draw in both languages and both places; return the texts of the last one."""
+
+    def draw(function, *args, places=tuple(PLACES)):
+        for lang in ("en", "zh"):
+            for name in places:
+                with theme.use_style("slides", PLACES[name]):
+                    figure = function(*args, lang)
+                texts = readable(figure)
+                assert theme.text_sizes(figure)[0] >= theme.SMALLEST_ON_SLIDE - 0.01
+                assert figure.get_size_inches() == pytest.approx(PLACES[name], abs=0.01)
+        return texts
+
+    return draw
+
+
+def test_the_method(product, on_slide):
+    on_slide(method.contrastive_idea, places=("Picture",))
+    on_slide(method.streams, product, places=("Wide picture",))
+    on_slide(method.weight_effects, places=("Wide picture",))
+    texts = on_slide(
+        method.score_matrices,
+        product,
+        scores_of(product),
+        np.ones(5, bool),
+        places=("Wide picture",),
+    )
+    assert texts.count("1.00") == len(MODALITIES)
+
+
+def test_the_tasks_show_what_is_hidden_and_predicted(product, on_slide):
+    pieces = [Piece("tea", "tea"), Piece("##pot", "##spoon"), Piece("blue")]
+    views = {"text": TaskView(pieces, 1.0, 2.0)}
+    for modality in ("image", "video", "audio"):
+        content = found(product, modality)
+        content = replace(content, guess_LF={"all": content.guess_LF["with"]})
+        views[modality] = TaskView(content, 1.0, 2.0)
+    texts = on_slide(method.pretext_tasks, views, CONFIG, places=("Wide picture",))
+    assert {"✓ tea", "× spoon", label("absent_table", "zh")} <= set(texts)
+    on_slide(method.mask_image, [found(product, "image")] * 3, CONFIG)
+
+
+def test_a_predicted_word_has_its_probability(product, on_slide):
+    guesses = [("teal", 0.4), ("red", 0.3), ("a", 0.1), ("b", 0.05), ("c", 0.01)]
+    both = {"title": guesses, "picture": guesses}
+    asked = ColourGuess(product, "____ kettle", "red", both, {"title": 0.3, "picture": 0.3})
+    texts = on_slide(method.word_prediction, asked)
+    assert texts.count("✓ red") == 2
+    assert texts.count("0.30") == 2
+
+
+def test_misses_have_their_category_and_hits_none(product, on_slide):
+    sheet = Matches([product] * 3, [[(product, 0.5)] * 5] * 3, [[True] * 4 + [False]] * 3)
+    texts = on_slide(results.retrieval_sheet, sheet, ("image",))
+    assert texts.count("Kitchen") == 3 + 3
+
+
+def test_a_map_has_a_picture_of_each_large_category(product, on_slide):
+    products = [replace(product, category=f"kind {k % 14}") for k in range(60)]
+    texts = on_slide(results.product_map, np.random.default_rng(0).normal(size=(60, 2)), products)
+    assert len(texts) == results.SHOWN
+
+
+def test_the_gap_is_in_the_title_of_its_map(on_slide):
+    features = torch.nn.functional.normalize(torch.eye(5), dim=1).numpy()
+    far = Points(features, np.array(MODALITIES), np.zeros(5, int))
+    maps = dict.fromkeys(("untrained", "trained"), np.eye(5)[:, :2])
+    texts = on_slide(results.modality_maps, maps, {"untrained": far, "trained": far})
+    assert sum("1.41" in text for text in texts) == 2
+
+
+def test_close_curves_have_their_names_apart(on_slide):
+    weights = np.full((4, 5, 5), 0.1) + 0.001 * np.arange(25).reshape(5, 5)
+    texts = on_slide(results.scores_over_time, [0, 10, 20, 30], weights, places=("Wide picture",))
+    assert {label(modality, "zh") for modality in MODALITIES} <= set(texts)
+
+
+def test_a_study_has_one_verdict_and_at_most_eight_rows(summary, on_slide):
+    rows = summary(
+        {"regime": ("a", "b", "c"), "weighting": ("uniform", "x", "y", "z")}, figure="bars"
+    )
+    texts = on_slide(results.study_figure, rows)
+    assert sum(label("supported", "zh") in text for text in texts) == 1
+    rows = [text for text in texts if text[1:2] == "，" and "−" not in text]
+    assert len(rows) == results.BEST
+    lines = summary({"policy": ("zero", "drop"), "rate": (0.0, 0.5)})
+    assert {term("zero", "zh"), term("drop", "zh")} <= set(on_slide(results.study_figure, lines))
+
+
+def test_damage_is_named(on_slide):
+    rows = [(estimate_around(0.5), "text: typos", "text"), (estimate_around(0.9), "all", "")]
+    assert "text: typos" in on_slide(results.damage_figure, rows, "mAP@5")
+
+
+def test_details(product, on_slide):
+    on_slide(details.product_card, product)
+    on_slide(details.product_card, replace(product, audio=None))
+    steps = [{"step": k, "loss/contrastive": 9 - k, "loss/MLM": 4 - 0.1 * k} for k in range(6)]
+    assert "MLM" in on_slide(details.losses, steps)
+    terms = WeightedTerms(np.ones((5, 5)), np.full((5, 5), 0.25), 9.0, 4)
+    texts = on_slide(details.total_loss, terms)
+    assert texts.count("0.25") == 15
+    assert {"2.50", "1.25", "3.75"} <= set(texts)
+    near = {"text->image": estimate_around(0.5), "image->text": estimate_around(0.25)}
+    assert {"0.50", "0.25"} <= set(on_slide(details.direction_matrix, near))
+    aucs = {f"kind {k}": {"S'": estimate_around(0.4 + 0.01 * k)} for k in range(12)}
+    texts = on_slide(details.weight_diagnosis, aucs)
+    assert sum(text.startswith("kind") for text in texts) == results.BEST
