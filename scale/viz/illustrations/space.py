@@ -422,6 +422,7 @@ FEW, MANY = 3, 15
 
 @shared
 def points_of_stages(sources: Sources) -> dict[str, Points]:
+    """Return the features of the test split before and after training."""
     return {
         stage: Points.of(embed_dataset(model, sources.test, progress=False))
         for stage, model in sources.models().items()
