@@ -242,7 +242,7 @@ def _input(
 ) -> Iterator[Shape]:
     """Yield the content of a modality, or its name if there is no product or no content."""
     try:
-        content = tiles.load(product, modality, frames=5) if product else None
+        content = tiles.load(product, modality, frames=5, large=True) if product else None
     except MediaError:
         content = None
     if content is None:
