@@ -42,6 +42,20 @@ function render({ model, el }) {
     show();
   }
 
+  // Sliders of ipywidgets have no name for screen readers.
+  function nameSliders() {
+    for (const handle of panel().querySelectorAll(".noUi-handle:not([aria-label])")) {
+      const label = handle.closest(".widget-inline-hbox")?.querySelector(".widget-label");
+      handle.setAttribute("aria-label", label?.title || label?.textContent || "slider");
+    }
+  }
+  const watch = new MutationObserver(nameSliders);
+  const attached = setInterval(() => {
+    if (!panel()) return;
+    clearInterval(attached);
+    nameSliders();
+    watch.observe(panel(), { childList: true, subtree: true });
+  }, 200);
   const ends = new AbortController();
   const options = { capture: true, passive: true, signal: ends.signal };
   for (const kind of ["input", "change", "click", "pointerdown", "keydown"]) {
@@ -53,6 +67,10 @@ function render({ model, el }) {
     answered = Math.max(answered, message.asked);
     show();
   });
-  return () => ends.abort();
+  return () => {
+    clearInterval(attached);
+    watch.disconnect();
+    ends.abort();
+  };
 }
 export default { initialize, render };
