@@ -42,18 +42,22 @@ function render({ model, el }) {
     show();
   }
 
-  // Sliders of ipywidgets have no name for screen readers.
-  function nameSliders() {
+  // Sliders and players of ipywidgets have no names for screen readers.
+  function nameControls() {
     for (const handle of panel().querySelectorAll(".noUi-handle:not([aria-label])")) {
       const label = handle.closest(".widget-inline-hbox")?.querySelector(".widget-label");
       handle.setAttribute("aria-label", label?.title || label?.textContent || "slider");
     }
+    for (const icon of panel().querySelectorAll("button:not([aria-label]) > i:only-child")) {
+      const name = icon.parentNode.title || /fa-(\w+)/.exec(icon.className)?.[1];
+      icon.parentNode.setAttribute("aria-label", name ?? "button");
+    }
   }
-  const watch = new MutationObserver(nameSliders);
+  const watch = new MutationObserver(nameControls);
   const attached = setInterval(() => {
     if (!panel()) return;
     clearInterval(attached);
-    nameSliders();
+    nameControls();
     watch.observe(panel(), { childList: true, subtree: true });
   }, 200);
   const ends = new AbortController();
