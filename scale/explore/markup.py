@@ -91,13 +91,6 @@ def table_html(product: Product, most: int, lang: Language) -> str:
     return f'<table class="pairs">{rows}</table>{more}'
 
 
-def ink_on(colour: str) -> str:
-    """Return black or white, whichever has the higher contrast on a colour: at least 4.5 : 1."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
-    return "#000000" if luminance > 0.179 else "#ffffff"
-
-
 def heat_table(
     title: str,
     values_MM: np.ndarray,
