@@ -1,13 +1,16 @@
 """Interactive panels over a trained model, for JupyterLab and Voilà; everything works offline.
 
 `explore` returns all panels as tabs of one widget. Each panel has a module (`scores`, `masking`,
-`embeddings`, `monitor`), the first three with their HTML in `*_views`. Shared: `panel` (base class
-and controls), `markup` (tables, bars and media as HTML), `source` (run and products). `static` has
-precomputed panels that need no kernel.
+`embeddings`, `monitor`), the first three with their HTML in `*_views`. Parts of panels:
+`loss_terms` and `cell_views` (losses that S' weights, explanations of its cells), `stories`,
+`attention` (of the joint transformer), `what_if` (other contents of a product). Shared: `panel`
+(base class and controls), `markup` (tables, bars and media as HTML), `source` (run and products).
+`static` has precomputed panels that need no kernel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lazy_loader import attach
@@ -31,7 +34,13 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str | None = None) -> Any:
+def explore(
+    run: Any,
+    catalogue: Any,
+    split: str | None = "test",
+    lang: str | None = None,
+    others: Sequence[Any] = (),
+) -> Any:
     """Return all panels of a run as the tabs of one widget (`page.ExplorerPage`).
 
     A tab is built when it is first selected.
@@ -41,11 +50,14 @@ def explore(run: Any, catalogue: Any, split: str | None = "test", lang: str | No
         catalogue: a `Catalogue` or the path of a catalogue folder.
         split: shown products: `train`, `val`, `test`, or None for all.
         lang: language of the labels, `en` or `zh`; by default that of SCALE_LANG, else English.
+        others: other runs, whose models can be shown beside this one in scores and masking.
 
     Raises:
         ImportError: ipywidgets, anywidget or jupyter-scatter is missing.
     """
     from scale.explore.page import ExplorerPage
+    from scale.explore.source import ExplorerSource
     from scale.viz.words import LANG
 
-    return ExplorerPage(run, catalogue, split, lang or LANG)
+    beside = [ExplorerSource.open(other, catalogue, split) for other in others]
+    return ExplorerPage(run, catalogue, split, lang or LANG, others=beside)

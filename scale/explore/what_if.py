@@ -330,6 +330,7 @@ class WhatIf(ipywidgets.Accordion):
     def clear(self) -> None:
         """Undo all edits."""
         self._files.clear()
+        self._edited.cache_clear()
         for control in (*self.typed.values(), *self.donors.values()):
             control.value = ""
         self._notify()

@@ -128,7 +128,8 @@ def test_changed_cells_carry_their_change_and_others_none():
     assert re.findall(r'data-change="(.*?)"', html) == ["+0.20", "−0.01"]
 
 
-def test_stories_choose_the_product_with_the_largest_effect(explorer, source):
+def test_stories_choose_the_product_with_the_largest_effect(explorer, source, monkeypatch):
+    monkeypatch.setattr("scale.explore.stories.CANDIDATES", 5)
     for story in STORIES:
         explorer.stories[story.key].click()
         explorer.flush()

@@ -4,6 +4,7 @@ import json
 
 from scale.explore.page import PANELS, ExplorerPage, ServedPage
 from scale.explore.panel import Panel
+from scale.explore.source import ExplorerSource
 
 
 def panel(page, name):
@@ -101,3 +102,13 @@ def test_a_bad_address_is_a_message(source):
     assert page.header.lang == "en"
     assert page.header.present
     assert ServedPage(source, options, "panel=nothing").page.selected_index == 0
+
+
+def test_other_runs_can_be_compared_in_scores_and_masking(source):
+    options = {"run": "r", "catalogue": "c", "split": None}
+    options |= {"lang": "en", "theme": "light", "present": False}
+    other = ExplorerSource(source.run, source.data)
+    page = ServedPage(source, options, "panel=masking", [other]).page
+    folder = source.run.folder.folder.name
+    for shown in (panel(page, "scores").beside, panel(page, "masking").second):
+        assert f"{folder}: untrained" in dict(shown.options)
