@@ -104,14 +104,15 @@ pd.DataFrame(rows).set_index("data set")
 scale.plot.data_set_picture([*scale.viz.DATA_SETS, scale.viz.shop_facts(shop)])
 
 # %% [markdown]
-# M5Product is the only row with all five modalities, and the largest. According to the paper's abstract it is "500
-# times larger" than the largest public data set with a similar number of modalities. You can check that: XMedia has
-# four of the five.
+# M5Product is the only published row with all five modalities, and the largest of those about products. According to
+# the paper's abstract it is "500 times larger" than the largest public data set with a similar number of modalities.
+# You can check that: XMedia has four of the five.
 
 # %%
 sets = {d.name: d for d in scale.viz.DATA_SETS}
 assert [name for name, d in sets.items() if len(d.modalities) == 5] == ["M5Product"]
-assert max(sets, key=lambda name: sets[name].instances or 0) == "M5Product"
+shops = [d for d in sets.values() if d.kind == "commerce"]
+assert max(shops, key=lambda d: d.instances).name == "M5Product"
 assert len(sets["XMedia"].modalities) == 4
 times = sets["M5Product"].instances / sets["XMedia"].instances
 print(f"M5Product has {times:.0f} times as many instances as XMedia")
@@ -133,8 +134,8 @@ for name in ("XMedia", "M5Product", "RPC checkout", "CMU-MOSEI", "Dress Retrieva
 #   can train a contrast between modalities.
 # - **The audio of M5Product is the sound track of its video.** A product without a clip has no sound either. In the
 #   sample shop the sound is a separate recording, so each can be present without the other.
-# - **Some numbers could not be confirmed:** no accessible page states the sizes of Dress Retrieval, and the table marks
-#   them.
+# - **Some numbers are second-hand:** no page of its authors that we could open states the sizes of Dress Retrieval; those
+#   shown are from table 1 of the paper on M5Product.
 #
 # ## The long tail
 #

@@ -32,11 +32,11 @@ class Slides:
     lang: Literal["en", "zh"] = "en"
     """Language of slides and speaker notes."""
     talk: Path | None = None
-    """A talk.toml that chooses, orders and adds slides (docs/slides.md)."""
+    """A talk.toml that chooses, orders, changes and adds slides (docs/slides.md)."""
     outline: bool = False
     """Only print the list of slides with their sources."""
     date: str = ""
-    """Date in the footer, e.g. 2026-11-25; default: today."""
+    """Date in the footer, e.g. 2026-11-25; default: that of talk.toml, else today."""
     seed: int = 0
     """Random seed of sampled products and of projections."""
 
@@ -48,34 +48,35 @@ class Slides:
         """
         if find_spec("pptx") is None:
             raise ImportError("python-pptx is missing: pip install 'scale-workbench[slides]'")
-        from scale.talk.plan import read_plan, standard_plan
+        from scale.talk.plan import read_talk, standard_talk
 
-        plan = read_plan(self.talk) if self.talk else standard_plan()
+        talk = read_talk(self.talk) if self.talk else standard_talk()
         if self.outline:
             from scale.talk.plan import outline
 
-            print(outline(plan, self.lang))
+            print(outline(talk, self.lang))
             return
         from scale.talk.deck import make_deck, write_deck
         from scale.talk.material import Material
         from scale.viz.registry import Sources
         from scale.viz.writing import require_writable
 
-        day = self._day()
+        day = self._day(talk.date)
         out = self.out or Path(f"figures/scale_{self.lang}.pptx")
         require_writable(out.parent)
         require(not out.is_dir(), f"{out}: a folder, not a file")
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
-        result = make_deck(Material(sources, self.lang), plan, day)
-        write_deck(result.deck, out, day)
+        result = make_deck(Material(sources, self.lang), talk, day)
+        write_deck(result.deck, out, day, talk.speaker)
         for key, reason in result.left_out.items():
             print(f"left out: {key}: {reason}")
         count = f"{result.slides} slide{'s' * (result.slides != 1)}"
         left = f", {len(result.left_out)} left out" if result.left_out else ""
         print(f"written: {out}, {count}{left}, {out.stat().st_size / 1e6:.1f} MB")
 
-    def _day(self) -> date:
+    def _day(self, planned: str) -> date:
+        given, name = (self.date, "--date") if self.date else (planned, f"{self.talk}: date")
         try:
-            return date.fromisoformat(self.date) if self.date else date.today()
+            return date.fromisoformat(given) if given else date.today()
         except ValueError as error:
-            raise ValueError(f"--date {self.date!r}: write it as 2026-11-25") from error
+            raise ValueError(f"{name} {given!r}: write it as 2026-11-25") from error

@@ -1,6 +1,7 @@
 """Native, editable charts with intervals as error bars.
 
-C categories, K series.
+The lengths of the error bars are cells of the chart's worksheet, two columns a series after those
+of the values, so that they can be edited like the values. C categories, K series.
 """
 
 import math
@@ -11,19 +12,22 @@ from lxml import etree
 from pptx.chart.axis import _BaseAxis
 from pptx.chart.chart import Chart as NativeChart
 from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.chart.xlsx import CategoryWorkbookWriter
 from pptx.enum.chart import (
     XL_CHART_TYPE,
     XL_LEGEND_POSITION,
     XL_MARKER_STYLE,
     XL_TICK_LABEL_POSITION,
 )
+from pptx.enum.lang import MSO_LANGUAGE_ID
 from pptx.oxml import parse_xml
 from pptx.oxml.ns import nsdecls
 from pptx.shapes.placeholder import ChartPlaceholder
 from pptx.util import Pt
 
 from scale.evaluation.bootstrap import Estimate
-from scale.talk.page import SMALLEST, Page, describe, rgb
+from scale.talk.page import LANGUAGES, SMALLEST, Page, describe, rgb
+from scale.viz.words import Language
 
 KINDS = {
     "bars": XL_CHART_TYPE.BAR_CLUSTERED,
@@ -63,16 +67,18 @@ class Chart:
         holder = ChartPlaceholder(place._element, place._parent)
         frame = holder.insert_chart(KINDS[self.kind], self._data())
         self._format(frame.chart)
+        set_language(frame.chart, page.lang)
         describe(frame, alt)
 
     def _data(self) -> CategoryChartData | XyChartData:
         curves = self.kind == "curves"
-        data = (XyChartData if curves else CategoryChartData)(number_format="0.000")
+        data = (XyChartData if curves else WhiskerChartData)(number_format="0.000")
         if not curves:
             data.categories = self.categories
         for name, values in self.series.items():
             if not curves:
                 data.add_series(name, [estimate.value for estimate in values])
+                data.lengths.append(_lengths(values))
                 continue
             series = data.add_series(name)
             for x, estimate in zip(self.categories, values, strict=True):
@@ -99,7 +105,8 @@ class Chart:
             self._colour(series, number)
             measured = any(estimate.low is not None for estimate in values)
             if measured and self.kind != "curves":
-                whiskers = _whiskers(values, self.kind)
+                columns = whisker_columns(number, len(self.series))
+                whiskers = _whiskers(_lengths(values), columns, self.kind)
                 series._element.find("{*}cat").addprevious(whiskers)
 
     def _format_axes(self, chart: NativeChart) -> None:
@@ -186,27 +193,95 @@ def _format_axis(axis: _BaseAxis, title: str) -> None:
         font.color.rgb = rgb(TEXT)
 
 
-def _whiskers(values: Sequence[Estimate], kind: str) -> etree._Element:
-    """Return error bars of custom lengths, which python-pptx lacks."""
+Lengths = tuple[list[float | None], list[float | None]]
+"""Lengths of a series' error bars above and below its values; None without an interval."""
+
+
+def _lengths(values: Sequence[Estimate]) -> Lengths:
     above = [None if e.low is None else e.high - e.value for e in values]
     below = [None if e.low is None else e.value - e.low for e in values]
+    return above, below
+
+
+def whisker_columns(number: int, count: int) -> tuple[int, int]:
+    """Return the worksheet columns (A: 0) of the two lengths of series `number` of `count`."""
+    first = 1 + count + 2 * number
+    return first, first + 1
+
+
+class WhiskerChartData(CategoryChartData):
+    """Chart data whose worksheet also contains the lengths of the error bars."""
+
+    def __init__(self, number_format: str) -> None:
+        super().__init__(number_format)
+        self.lengths: list[Lengths] = []
+        """By series."""
+
+    @property
+    def _workbook_writer(self) -> "WhiskerWorkbook":
+        return WhiskerWorkbook(self)
+
+
+class WhiskerWorkbook(CategoryWorkbookWriter):
+    """Writer of such a worksheet."""
+
+    def _write_series(self, workbook, worksheet) -> None:
+        super()._write_series(workbook, worksheet)
+        data, form = self._chart_data, workbook.add_format({"num_format": "0.000"})
+        for number, (series, lengths) in enumerate(zip(data, data.lengths, strict=True)):
+            if all(length is None for length in lengths[0]):
+                continue
+            columns = whisker_columns(number, len(data))
+            for column, sign, side in zip(columns, "+−", lengths, strict=True):
+                worksheet.write(0, column, f"{series.name} {sign}")
+                for row, length in enumerate(side, start=1):
+                    if length is not None:
+                        worksheet.write_number(row, column, length, form)
+
+
+def _whiskers(lengths: Lengths, columns: tuple[int, int], kind: str) -> etree._Element:
+    """Return error bars of custom lengths, which python-pptx lacks."""
+    plus, minus = (
+        f"<c:numRef><c:f>{_cells(column, len(side))}</c:f>{_cache(side)}</c:numRef>"
+        for column, side in zip(columns, lengths, strict=True)
+    )
     direction = '<c:errDir val="y"/>' if kind == "lines" else ""
     return parse_xml(
         f'<c:errBars {nsdecls("c", "a")}>{direction}<c:errBarType val="both"/>'
         '<c:errValType val="cust"/><c:noEndCap val="0"/>'
-        f"<c:plus>{_numbers(above)}</c:plus><c:minus>{_numbers(below)}</c:minus>"
+        f"<c:plus>{plus}</c:plus><c:minus>{minus}</c:minus>"
         f'<c:spPr><a:ln w="19050"><a:solidFill><a:srgbClr val="{WHISKER}"/></a:solidFill></a:ln>'
         "</c:spPr></c:errBars>"
     )
 
 
-def _numbers(values: Sequence[float | None]) -> str:
+def _cells(column: int, rows: int) -> str:
+    letter = CategoryWorkbookWriter._column_reference(column + 1)
+    return f"Sheet1!${letter}$2:${letter}${rows + 1}"
+
+
+def _cache(values: Sequence[float | None]) -> str:
     points = "".join(
         f'<c:pt idx="{place}"><c:v>{value:.6g}</c:v></c:pt>'
         for place, value in enumerate(values)
         if value is not None
     )
     return (
-        f'<c:numLit><c:formatCode>General</c:formatCode><c:ptCount val="{len(values)}"/>{points}'
-        "</c:numLit>"
+        f'<c:numCache><c:formatCode>0.000</c:formatCode><c:ptCount val="{len(values)}"/>{points}'
+        "</c:numCache>"
     )
+
+
+def set_language(chart: NativeChart, lang: Language) -> None:
+    """Set the language of all text of a chart, and the theme's fonts of both scripts.
+
+    Without it, PowerPoint chooses glyphs and line breaks by the language of the reader's machine.
+    """
+    code = MSO_LANGUAGE_ID.to_xml(LANGUAGES[lang])
+    for properties in chart._chartSpace.xpath(".//a:defRPr | .//a:rPr"):
+        properties.set("lang", code)
+        if lang == "zh":
+            properties.set("altLang", "en-US")
+        for script, face in (("latin", "+mn-lt"), ("ea", "+mn-ea")):
+            if properties.find(f"{{*}}{script}") is None:
+                properties.append(parse_xml(f'<a:{script} {nsdecls("a")} typeface="{face}"/>'))

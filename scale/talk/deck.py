@@ -5,7 +5,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from scale.talk.page import (
     text_height,
     write_equation,
 )
-from scale.talk.plan import OwnSlide, Plan
+from scale.talk.plan import OwnSlide, Talk
 from scale.talk.table import cell_height
 from scale.viz.registry import Sources
 
@@ -60,8 +60,8 @@ class DeckResult:
     """Reason by slide that was left out."""
 
 
-def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
-    """Draw the slides of a plan; slides without their material are left out, with the reason.
+def make_deck(material: Material, talk: Talk, day: date) -> DeckResult:
+    """Draw the slides of a talk; slides without their material are left out, with the reason.
 
     Raises ValueError if the run or the catalogue cannot be opened, if the run was trained on
     another catalogue, if text does not fit its box, or if no slide is left.
@@ -70,7 +70,7 @@ def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
     common = _common(material)
     _require_same_catalogue(material.sources)
     footer = words("title", material.lang)["footer"].format(**common, day=day.isoformat())
-    for slide in tqdm(plan, desc="slides", unit="slide"):
+    for slide in tqdm(talk.slides, desc="slides", unit="slide"):
         try:
             content = slide.content if isinstance(slide, OwnSlide) else slide.draw(material)
         except ValueError as reason:
@@ -80,7 +80,12 @@ def make_deck(material: Material, plan: Plan, day: date) -> DeckResult:
         if isinstance(slide, OwnSlide):
             text = slide.own.prose
         else:
-            text = prose(slide.key, material.lang, {**common, **content.values}, content.variant)
+            content = replace(content, values={**common, **content.values})
+            text = prose(slide.key, material.lang, content.values, content.variant)
+        if slide.key == "title" and talk.by:
+            text = replace(text, points=(talk.by, *text.points))
+        if slide.key in talk.changes:
+            content, text = talk.changes[slide.key].apply(content, text)
         _draw(deck, slide.key, content, text, material, footer)
     count = len(deck.slides)
     require(count > 0, "no slide is left: " + "; ".join(left_out.values()))
@@ -212,10 +217,11 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 _DATES = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 
 
-def write_deck(deck: Deck, path: Path, day: date) -> None:
+def write_deck(deck: Deck, path: Path, day: date, author: str = "") -> None:
     """Write a deck atomically, created and modified on `day`; equal decks give the same bytes."""
     properties, date = deck.core_properties, datetime.combine(day, time())
-    properties.title, properties.author, properties.last_modified_by = "SCALE", "scale slides", ""
+    properties.title, properties.last_modified_by = "SCALE", ""
+    properties.author = author or "scale slides"
     properties.created = properties.modified = date
     properties.revision = 1
     with io.BytesIO() as buffer:

@@ -1,4 +1,5 @@
-"""Native, editable shapes: one product as five cards, the ten pairs, the gaps of products.
+"""Native, editable shapes: one product as five cards, large numbers, the cosines of a batch, the
+ten pairs, the gaps of products.
 
 N products, M modalities (five).
 """
@@ -21,13 +22,13 @@ from pptx.shapes.base import BaseShape
 from pptx.text.text import TextFrame, _Paragraph, _Run
 from pptx.util import Inches, Pt
 
-from scale.data.media import MediaError
+from scale.data.media import MediaError, fit_image, load_image
 from scale.data.product import Product
 from scale.modalities import MODALITIES, PAIRS
 from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, rgb, text_height, write
 from scale.viz import scene, tiles, typeset
-from scale.viz.theme import MODALITY_COLOURS
-from scale.viz.words import label
+from scale.viz.theme import MODALITY_COLOURS, POSITIVE, mix
+from scale.viz.words import Language, label
 
 LEFT = 0.6
 """Left edge of the content in inches."""
@@ -40,6 +41,7 @@ SPECTROGRAM_SIZE = (380, 480)
 COLUMN_TOP, RIGHT = 4.0, 6.97
 """Inches: below three lines of text of the layout `Two columns`, and its right column."""
 LINE, EMPTY = "B4BCC8", "FFFFFF"
+PANEL, TEXT_COLOUR = "#F2F4F7", "#1B2330"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Cards:
             if content is None or modality not in self.product.present:
                 _text(page, [label(f"absent_{modality}", page.lang)], x)
             elif modality in ("text", "table"):
-                _text(page, _lines(self.product, modality), x)
+                _text(page, _lines(self.product, modality, page.lang), x)
             else:
                 _pictures(page, modality, content, x, alt)
 
@@ -72,12 +74,17 @@ class Cards:
         shape.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
 
 
-def _lines(product: Product, modality: str) -> list[str]:
+def title_of(product: Product, lang: Language) -> str:
+    """Return the title of a product; in a Chinese deck `title_zh`, if it has one."""
+    chinese = product.extra.get("title_zh") if lang == "zh" else None
+    return " ".join(str(chinese or product.text or product.name or product.id).split())
+
+
+def _lines(product: Product, modality: str, lang: Language) -> list[str]:
     """Return the title, or the first attribute-value pairs that fit the card."""
     width, room = 72 * WIDTH - 8, 72 * (HEIGHT - HEADER) - 12
     if modality == "text":
-        lines = typeset.wrap(product.text or "", width, SMALLEST, 10)
-        return [" ".join(lines) if " " in (product.text or "") else "".join(lines)]
+        return [_shortened(title_of(product, lang), width, 10)]
     pairs = [f"{name}: {value}" for name, value in (product.table or ())[:TABLE_ROWS]]
     while len(pairs) > 1 and text_height(pairs, SMALLEST, width) > room:
         pairs.pop()
@@ -115,6 +122,114 @@ def _pictures(page: Page, modality: str, content, x: float, alt: str) -> None:
                 f"{label(modality, page.lang)}{COLONS[page.lang]}{alt}",
             )
         y += height + 0.12
+
+
+def _shortened(text: str, width: float, lines: int, size: float = SMALLEST) -> str:
+    """Return the text that fits `lines` lines, without line breaks."""
+    parts = typeset.wrap(text, width, size, lines)
+    return (" " if " " in text else "").join(parts)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Large numbers with their names, three a row."""
+
+    items: tuple[tuple[str, str], ...]
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw across the page; `idx` is not used."""
+        group, rows = page.slide.shapes.add_group_shape(), -(-len(self.items) // 3)
+        width, height = (12.13 - 2 * GAP) / 3, min(1.9, 4.05 / rows - GAP)
+        for place, (number, name) in enumerate(self.items):
+            row, column = divmod(place, 3)
+            left, top = LEFT + column * (width + GAP), CARD_TOP + row * (height + GAP)
+            shape = _block(group.shapes, (left, top, width, height), PANEL, MSO_SHAPE.RECTANGLE)
+            frame = shape.text_frame
+            frame.word_wrap, frame.vertical_anchor = True, MSO_ANCHOR.MIDDLE
+            large, small = write(frame, [number, name], page.lang, 20)
+            large.font.size, large.font.bold = Pt(36), True
+            for run in (large, small):
+                run.font.color.rgb = rgb(TEXT_COLOUR)
+            for paragraph in frame.paragraphs:
+                paragraph.alignment = PP_ALIGN.CENTER
+        describe(group, alt)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Cosines between the titles (rows) and the pictures (columns) of B products, and each row's
+    probability of the true pair."""
+
+    products: tuple[Product, ...]
+    cosine_BB: NDArray
+    share_B: NDArray
+    header: str
+    """Heading of the last column."""
+
+    def put(self, page: Page, idx: int, alt: str) -> None:
+        """Draw into the area of the placeholder with this index, which is removed."""
+        place = page.place(idx)
+        left, top = place.left / 914400, place.top / 914400
+        width, height = place.width / 914400, place.height / 914400
+        place._element.getparent().remove(place._element)
+        count = len(self.products)
+        side = min(1.35, height / (count + 1))
+        first, last = width - (count + 1) * (side + 0.1), side
+        group = page.slide.shapes.add_group_shape()
+        for column, product in enumerate(self.products):
+            x = left + first + column * (side + 0.1)
+            picture = fit_image(load_image(product.image), PIXELS)
+            with io.BytesIO() as buffer:
+                Image.fromarray(picture).save(buffer, "PNG")
+                buffer.seek(0)
+                box = (Inches(length) for length in (x, top, side, side - 0.1))
+                shape = page.slide.shapes.add_picture(buffer, *box)
+            _crop(shape, side / (side - 0.1))
+            name = title_of(product, page.lang)
+            describe(shape, f"{label('image', page.lang)}{COLONS[page.lang]}{name}")
+        x = left + width - last
+        _label(page, group, (x, top, last, side - 0.1), self.header, bold=True)
+        for row, product in enumerate(self.products):
+            y = top + (row + 1) * side
+            title = _shortened(title_of(product, page.lang), 72 * (first - 0.2), 3)
+            _label(page, group, (left, y, first - 0.1, side - 0.1), title, align=PP_ALIGN.LEFT)
+            for column in range(count):
+                box = (left + first + column * (side + 0.1), y, side, side - 0.1)
+                value = float(self.cosine_BB[row, column])
+                fill = mix("#FFFFFF", POSITIVE, 0.5 * max(value, 0.0))
+                text = f"{value:.2f}".replace("-", "−")
+                shape = _label(page, group, box, text, fill, bold=row == column)
+                if row == column:
+                    shape.line.color.rgb, shape.line.width = rgb(TEXT_COLOUR), Pt(3)
+            box = (x, y, last, side - 0.1)
+            _label(page, group, box, f"{float(self.share_B[row]):.0%}", PANEL)
+        describe(group, alt)
+
+
+def _label(
+    page: Page,
+    group,
+    box: tuple[float, ...],
+    text: str,
+    fill: str = "#FFFFFF",
+    bold: bool = False,
+    align: PP_ALIGN = PP_ALIGN.CENTER,
+) -> Shape:
+    """Add a box with text in the middle; `box`: left, top, width and height in inches."""
+    shape = _block(group.shapes, box, fill, MSO_SHAPE.RECTANGLE)
+    frame = shape.text_frame
+    frame.word_wrap, frame.vertical_anchor = True, MSO_ANCHOR.MIDDLE
+    frame.margin_left = frame.margin_right = Pt(2)
+    frame.margin_top = frame.margin_bottom = 0
+    (run,) = write(frame, [text], page.lang, SMALLEST)
+    run.font.bold, run.font.color.rgb = bold, rgb(TEXT_COLOUR)
+    frame.paragraphs[0].alignment = align
+    return shape
+
+
+def _crop(shape, aspect: float) -> None:
+    """Crop a square picture at the top and the bottom to width / height `aspect`."""
+    shape.crop_top = shape.crop_bottom = (1 - 1 / aspect) / 2
 
 
 SHELF = 8

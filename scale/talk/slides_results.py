@@ -1,6 +1,7 @@
 """Slides of results: of a run (results.json) and of the studies (figures/studies/*.parquet)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from scale.evaluation.bootstrap import Estimate
@@ -21,14 +22,19 @@ from scale.talk.material import (
 )
 from scale.talk.table import Cell, Table, cell
 from scale.viz.embeddings import kept_umap
+from scale.viz.illustrations.paper import PAPER, PAPER_CLAIMS, paper_table
 from scale.viz.illustrations.space import modality_gap, points_of_stages
 from scale.viz.retrieval import QUERY_ORDER, search_sheet
 from scale.viz.slides.results import modality_maps, retrieval_sheet
 from scale.viz.studies import BASELINES
 from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, POSITIVE, mix
+from scale.viz.words import term
 
+CITE = "arXiv " + PAPER["sources"]["text"]["url"].rsplit("/", 1)[-1]
+"""The version of the paper whose numbers are cited."""
 ALL, TEST = subset_name(MODALITIES), "held out"
-RUN_METRIC, STUDY_METRIC = "mAP@1", "mAP@5"
+METRIC = "mAP@5"
+"""Metric of all slides but `directions` and `downstream`, of the run and of the studies."""
 STAGES = {"trained": "#3C4A66", "untrained": "#9AA3B0", "chance": "#D5DAE1"}
 QUERIES = 3
 """Rows of the retrieval sheet: few enough to be read from the back of a room."""
@@ -45,7 +51,7 @@ def outcome_of(
     summary: Summary,
     better: dict[str, Factor],
     worse: dict[str, Factor],
-    metric: str = STUDY_METRIC,
+    metric: str = METRIC,
 ) -> Outcome:
     """Return the comparison of two sides on held-out products. Raises Unavailable if missing."""
     wanted = {"better": better, "worse": worse, "test": TEST, "metric": metric}
@@ -55,9 +61,16 @@ def outcome_of(
     raise Unavailable(f"study {summary.study.name}: no comparison of {better} with {worse}")
 
 
-def facts(summary: Summary) -> dict[str, Any]:
-    """Return the source line's values: catalogue, preset, seeds, held-out products, cells."""
+def facts(m: Material, name: str) -> dict[str, Any]:
+    """Return a study's values of source line and axis: catalogue, seeds, held-out products, cells.
+
+    `held` names the splits of the held-out products, `tested` is the size of the test split on
+    which the run is evaluated.
+    """
+    summary, terms = m.study(name), words("study_missing", m.lang)
     return {
+        "held": terms[f"held_{summary.held_out or 'val+test'}"],
+        "tested": len(m.sources.test),
         "catalogue": summary.catalogue,
         "preset": summary.preset,
         "seeds": len(summary.provenance["seeds"]),
@@ -71,10 +84,10 @@ def _missing(m: Material) -> Content:
     terms, summary = words("study_missing", m.lang), m.study("missing")
     rates = sorted({float(row.factors["rate"]) for row in summary.rows})
     by_place = {(row.factors["policy"], row.factors["rate"]): row for row in summary.rows}
-    series = {p: [by_place[p, r].estimate(TEST, STUDY_METRIC) for r in rates] for p in POLICIES}
+    series = {p: [by_place[p, r].estimate(TEST, METRIC) for r in rates] for p in POLICIES}
     gain = outcome_of(summary, {"policy": "zero", "rate": RATE}, {"policy": "drop", "rate": RATE})
     skip = outcome_of(summary, {"policy": "skip"}, {"policy": "zero"})
-    values = facts(summary) | {
+    values = facts(m, "missing") | {
         "policies": ", ".join(series),
         "rate": f"{RATE:.0%}",
         "gain": difference(gain.seeds),
@@ -83,36 +96,42 @@ def _missing(m: Material) -> Content:
         "skip_verdict": m.verdict(skip),
         **_size(gain),
     }
+    series = {term(policy, m.lang): estimates for policy, estimates in series.items()}
     chart = Chart("lines", tuple(f"{rate:.0%}" for rate in rates), series, POLICY_COLOURS,
-                  terms["axis"], terms["rate"])  # fmt: skip
+                  terms["axis"].format(**values), terms["rate"])  # fmt: skip
     return Content("Chart or table", (chart,), values, gain.verdict)
+
+
+def short(estimate: Estimate) -> str:
+    """Return the size of a difference without sign and interval, `0.07`, for a title."""
+    return "–" if estimate.value is None else f"{abs(estimate.value):.2f}"
 
 
 def _size(outcome: Outcome) -> dict[str, str]:
     """Return the absolute difference of a comparison and its metric, for a title."""
-    value = outcome.seeds.value
-    size = "–" if value is None else f"{abs(value):.2f}"
-    return {"size": size, "metric": outcome.comparison.metric}
+    return {"size": short(outcome.seeds), "metric": outcome.comparison.metric}
 
 
 def _parts(m: Material) -> Content:
     terms, added, fusion = words("study_parts", m.lang), m.study("modalities"), m.study("fusion")
     names = [m.label(MODALITIES[0])]
     names += [terms["plus"].format(name=m.label(each)) for each in MODALITIES[1:]]
-    grown = [row.estimate(TEST, STUDY_METRIC) for row in added.rows]
-    left = Chart("bars", tuple(names), {STUDY_METRIC: grown}, tuple(MODALITY_COLOURS.values()),
-                 terms["axis"])  # fmt: skip
+    grown = [row.estimate(TEST, METRIC) for row in added.rows]
+    values = facts(m, "fusion")
+    axis = terms["axis"].format(**values)
+    left = Chart("bars", tuple(names), {METRIC: grown}, tuple(MODALITY_COLOURS.values()),
+                 axis)  # fmt: skip
     rows = [row for row in fusion.rows if row.factors["inputs"] == ALL]
-    rows.sort(key=lambda row: -(row.estimate(TEST, STUDY_METRIC).value or 0))
+    rows.sort(key=lambda row: -(row.estimate(TEST, METRIC).value or 0))
     designs = [str(row.factors["system"]) for row in rows]
-    found = [row.estimate(TEST, STUDY_METRIC) for row in rows]
+    found = [row.estimate(TEST, METRIC) for row in rows]
     colours = tuple(POSITIVE if name in BASELINES else QUIET for name in designs)
-    right = Chart("bars", tuple(designs), {STUDY_METRIC: found}, colours, terms["axis"])
+    right = Chart("bars", tuple(designs), {METRIC: found}, colours, axis)
     five = outcome_of(added, {"modalities": ALL}, {"modalities": MODALITIES[0]})
     towers = outcome_of(
         fusion, {"inputs": ALL, "system": "SCALE"}, {"inputs": ALL, "system": "CLIP"}
     )
-    values = facts(fusion) | {
+    values |= {
         "five": difference(five.seeds),
         "five_verdict": m.verdict(five),
         "towers": difference(towers.seeds),
@@ -125,18 +144,16 @@ def _parts(m: Material) -> Content:
 
 
 def _weighting(m: Material) -> Content:
-    """Draw differences to uniform weights over all regimes, in the study's first metric."""
+    """Draw differences to uniform weights over all regimes; the study's other metric in words."""
     terms, summary = words("study_weighting", m.lang), m.study("weighting")
-    metric, other = summary.study.metrics[:2]
+    other = next(metric for metric in summary.study.metrics if metric != METRIC)
     found = {
-        key: outcome_of(summary, {"weighting": name}, {"weighting": "uniform"}, metric)
+        key: outcome_of(summary, {"weighting": name}, {"weighting": "uniform"})
         for key, name in WEIGHTINGS.items()
     }
-    control = outcome_of(
-        summary, {"weighting": "logits (paper)"}, {"weighting": "logits control"}, metric
-    )
+    control = outcome_of(summary, {"weighting": "logits (paper)"}, {"weighting": "logits control"})
     again = outcome_of(summary, {"weighting": "S'"}, {"weighting": "uniform"}, other)
-    values = facts(summary) | {
+    values = facts(m, "weighting") | {
         "other": other,
         "other_value": difference(again.seeds),
         "other_verdict": m.verdict(again),
@@ -144,10 +161,13 @@ def _weighting(m: Material) -> Content:
         "scores": difference(found["scores"].seeds),
         "scores_verdict": m.verdict(found["scores"]),
         "logits": difference(found["logits"].seeds),
+        "logits_verdict": m.verdict(found["logits"]),
         "control": difference(control.seeds),
+        "control_verdict": m.verdict(control),
         "bars": _listed([terms[key] for key in found], [o.seeds for o in found.values()], "+"),
     }
-    chart = _differences(found, [terms[key] for key in found], terms["axis"])
+    axis = terms["axis"].format(**values)
+    chart = _differences(found, [terms[key] for key in found], axis)
     return Content("Chart or table", (chart,), values, found["scores"].verdict)
 
 
@@ -170,10 +190,10 @@ def _ablations(m: Material, slide: str, study: str, main: str, value: str, colou
     found = {
         str(list(o.comparison.worse.values())[-1]).removeprefix("without "): o
         for o in summary.outcomes
-        if o.comparison.metric == STUDY_METRIC
+        if o.comparison.metric == METRIC
     }
     names = [terms.get(name, name) for name in found]
-    values = facts(summary) | {
+    values = facts(m, study) | {
         value: difference(found[main].seeds),
         "verdict": m.verdict(found[main]),
         **_size(found[main]),
@@ -181,7 +201,7 @@ def _ablations(m: Material, slide: str, study: str, main: str, value: str, colou
         "open": sum(o.verdict == "not decided" for o in found.values()),
         "bars": _listed(names, [o.seeds for o in found.values()], "+"),
     }
-    chart = _differences(found, names, terms["axis"], colour)
+    chart = _differences(found, names, terms["axis"].format(**values), colour)
     return Content("Chart or table", (chart,), values, found[main].verdict)
 
 
@@ -202,11 +222,125 @@ def _listed(names: Sequence[str], found: Sequence[Estimate], sign: str = "") -> 
     return ", ".join(f"{name} {written(estimate, sign, 3)}" for name, estimate in pairs)
 
 
+def beside(m: Material, name: str) -> dict[str, str]:
+    """Return a claim of the paper beside ours: gains in mAP and the verdict on ours.
+
+    `theirs`: difference of two printed numbers, which have no interval, in our metric where the
+    table has it (`metric`). Raises Unavailable if our
+    study is not finished.
+    """
+    (claim,) = (each for each in PAPER_CLAIMS if each.name == name)
+    column = claim.column.replace("mAP@1", METRIC)
+    if column in paper_table(claim.table):
+        claim = replace(claim, column=column)
+    for outcome in m.study(claim.study).outcomes:
+        compared = outcome.comparison
+        same = compared.claim == claim.outcome and compared.test == TEST
+        if same and compared.metric == METRIC and outcome.seeds.value is not None:
+            return {
+                "theirs": f"{claim.gain / 100:+.3f}".replace("-", "−"),
+                "metric": claim.column.partition(" ")[0],
+                "table": str(claim.table),
+                "ours": difference(outcome.seeds),
+                "verdict": m.verdict(outcome),
+            }
+    raise Unavailable(f"study {claim.study}: no comparison for the paper's claim {name}")
+
+
+def _printed(frame: Any, column: str) -> list[Estimate]:
+    """Return a column of a table of the paper as shares; printed in percent, without intervals."""
+    return [Estimate(float(value) / 100, None, None, 1) for value in frame[column]]
+
+
+def _paper_modalities(m: Material) -> Content:
+    """Draw the paper's table 3 (subset, pretrained features) beside our study `modalities`."""
+    terms, added = words("paper_modalities", m.lang), m.study("modalities")
+    printed = paper_table(3).query("data == 'subset'")
+    order = [name.removeprefix("+ ") for name in printed["modalities"]]
+    charts = []
+    for key, names, found in (
+        ("theirs", order, _printed(printed, f"{METRIC} pretrained")),
+        ("ours", MODALITIES, [row.estimate(TEST, METRIC) for row in added.rows]),
+    ):
+        shown = [m.label(n) if k == 0 else f"+ {m.label(n)}" for k, n in enumerate(names)]
+        colours = tuple(MODALITY_COLOURS[name] for name in names)
+        axis = terms[key].format(**facts(m, "modalities"))
+        charts.append(Chart("bars", tuple(shown), {METRIC: found}, colours, axis))
+    first, last = (charts[0].series[METRIC][k].value for k in (0, -1))
+    values = facts(m, "modalities") | beside(m, "modalities") | {
+        "theirs": f"{last - first:+.3f}",
+        "first": f"{first:.3f}",
+        "last": f"{last:.3f}",
+        "count": len(MODALITIES),
+        "printed": _listed(charts[0].categories, charts[0].series[METRIC]),
+        "added": _listed(charts[1].categories, charts[1].series[METRIC]),
+        "cite": CITE,
+    }  # fmt: skip
+    return Content("Two charts", tuple(charts), values)
+
+
+def _paper_models(m: Material) -> Content:
+    """Draw the paper's table 5 (subset, image and text) beside those cells of our `fusion`."""
+    terms, fusion = words("paper_models", m.lang), m.study("fusion")
+    printed = paper_table(5).query("data == 'subset'")
+    rows = [row for row in fusion.rows if row.factors["inputs"] == "text+image"]
+    rows.sort(key=lambda row: row.estimate(TEST, METRIC).value or 0)
+    charts = []
+    for key, names, found in (
+        ("theirs", list(printed["model"]), _printed(printed, "mAP@1")),
+        ("ours", [str(r.factors["system"]) for r in rows],
+         [row.estimate(TEST, METRIC) for row in rows]),
+    ):  # fmt: skip
+        colours = tuple(POSITIVE if name == "SCALE" else QUIET for name in names)
+        axis = terms[key].format(**facts(m, "fusion"))
+        # The longest name of the table would wrap.
+        shown = tuple(
+            terms["bert"] if name.startswith("BERT") else term(name, m.lang) for name in names
+        )
+        charts.append(Chart("bars", shown, {"mAP": found}, colours, axis))
+    values = facts(m, "fusion") | beside(m, "clip") | {
+        "models": len(printed),
+        "designs": len(rows),
+        "printed": _listed(charts[0].categories, charts[0].series["mAP"]),
+        "found": _listed(charts[1].categories, charts[1].series["mAP"]),
+        "cite": CITE,
+    }  # fmt: skip
+    return Content("Two charts", tuple(charts), values)
+
+
+def _paper_claims(m: Material) -> Content:
+    """List the paper's gains beside ours, with the verdicts."""
+    terms, rows, verdicts = words("paper_claims", m.lang), [], []
+    for claim in (each for each in PAPER_CLAIMS if each.study):
+        found = beside(m, claim.name)
+        verdicts.append(found["verdict"])
+        metric = found["metric"]
+        rows.append((
+            cell(m.label(f"published_{claim.name}", table=claim.table)),
+            cell(found["theirs"] + (f" ({metric})" if metric != METRIC else "")),
+            cell(found["ours"]),
+            cell(found["verdict"], bold=True),
+        ))  # fmt: skip
+    header = tuple(terms[key] for key in ("claim", "theirs", "ours", "verdict"))
+    supported = m.label("supported")
+    values = facts(m, "fusion") | {
+        "claims": len(rows),
+        "supported": sum(verdict == supported for verdict in verdicts),
+        "rows": "; ".join(f"{row[0].text} {row[1].text} {row[2].text}" for row in rows),
+        "cite": CITE,
+    }
+    table = Table(header, tuple(rows), (4.9, 2.3, 3.4, 2.1))
+    return Content("Content", (table,), values)
+
+
 STUDIES = (
     Slide("study_missing", "study missing", _missing),
-    Slide("study_parts", "studies modalities and fusion", _parts),
+    Slide("paper_modalities", "the paper's table 3, study modalities", _paper_modalities),
+    Slide("paper_models", "the paper's table 5, study fusion", _paper_models),
+    Slide("study_parts", "studies modalities and fusion", _parts, standard=False),
     Slide("study_weighting", "study weighting", _weighting),
     Slide("study_objective", "study tasks", _objective, standard=False),
+    Slide("paper_claims", "the paper's tables, studies", _paper_claims),
     Slide("faults", "study faults", _faults),
 )
 
@@ -220,46 +354,52 @@ def _retrieval(m: Material) -> Content:
         raise Unavailable("results.json has no category retrieval by all modalities")
     names = tuple(terms["five"] if s == ALL else m.label(s) for s in subsets)
     series = {
-        m.label(stage): [Estimate(**tree[stage][s][RUN_METRIC]) for s in subsets]
-        for stage in stages
+        m.label(stage): [Estimate(**tree[stage][s][METRIC]) for s in subsets] for stage in stages
     }
-    chart = Chart("columns", names, series, tuple(STAGES[s] for s in stages), terms["axis"])
+    axis = terms["axis"].format(**_split(m, results))
+    chart = Chart("columns", names, series, tuple(STAGES[s] for s in stages), axis)
     cells = zip(names, series[m.label("trained")], strict=True)
     values = {
-        "all": written(tree["trained"][ALL][RUN_METRIC]),
-        "rise": _rise(tree),
-        "untrained": written(tree.get("untrained", tree["trained"])[ALL][RUN_METRIC]),
-        "chance": f"{tree['chance'][ALL][RUN_METRIC]['value']:.2f}",
+        "all": written(tree["trained"][ALL][METRIC]),
+        "untrained": written(tree.get("untrained", tree["trained"])[ALL][METRIC]),
+        "chance": f"{tree['chance'][ALL][METRIC]['value']:.2f}",
         "summary": ", ".join(f"{name} {written(e)}" for name, e in cells),
         **_gain(m, results, [s for s in subsets if s != ALL]),
-        **_split(results),
+        **_split(m, results),
     }
-    return Content("Chart or table", (chart,), values)
-
-
-def _rise(tree: dict[str, Any]) -> str:
-    """Return the metric by all modalities before and after training: `0.16 → 0.47`."""
-    stages = [stage for stage in ("untrained", "trained") if stage in tree]
-    return " → ".join(f"{tree[stage][ALL][RUN_METRIC]['value']:.2f}" for stage in stages)
+    return Content("Chart or table", (chart,), values, values["variant"])
 
 
 def _gain(m: Material, results: dict[str, Any], singles: list[str]) -> dict[str, str]:
-    """Return all five minus the best single modality, paired over their common queries."""
+    """Return all five minus the closest single modality, paired over their common queries.
+
+    `variant`: `more` if the whole interval of each difference is above 0, `less` if one is below
+    it, else `open`.
+    """
     pairs = results["retrieval"]["differences"]["trained"]
-    tree = results["retrieval"]["category"]["trained"]
-    best = max(singles, key=lambda s: tree[s][RUN_METRIC]["value"], default=None)
-    if best is None:
-        return {"best": "–", "gain": "–"}
-    gain = pairs[f"{ALL} - {best}"][RUN_METRIC]
-    return {"best": m.label(best), "gain": written(gain, "+")}
+    gains = {s: Estimate(**pairs[f"{ALL} - {s}"][METRIC]) for s in singles}
+    gains = {s: gain for s, gain in gains.items() if gain.value is not None}
+    if not gains:
+        return {"best": "–", "gain": "–", "short": "–", "variant": "open"}
+    best = min(gains, key=lambda s: gains[s].value)
+    ends = [(gain.low, gain.high) for gain in gains.values()]
+    known = all(low is not None for low, _ in ends)
+    variant = "more" if known and min(low for low, _ in ends) > 0 else "open"
+    if known and min(high for _, high in ends) < 0:
+        variant = "less"
+    gain = gains[best]
+    return {"best": m.label(best), "gain": written(gain, "+"), "short": short(gain),
+            "variant": variant}  # fmt: skip
 
 
 def _known(tree: dict[str, Any], item: str) -> bool:
-    return tree.get(item, {}).get(RUN_METRIC, {}).get("value") is not None
+    return tree.get(item, {}).get(METRIC, {}).get("value") is not None
 
 
-def _split(results: dict[str, Any]) -> dict[str, Any]:
-    return {"split": results["split"], "products": results["products"]}
+def _split(m: Material, results: dict[str, Any]) -> dict[str, Any]:
+    """Return name and size of the split that results.json is of."""
+    name = words("retrieval", m.lang)[f"split_{results['split']}"]
+    return {"split": name, "products": results["products"]}
 
 
 def _sheet(m: Material) -> Content:
@@ -303,7 +443,7 @@ def _directions(m: Material) -> Content:
         for a in MODALITIES
     )
     pair = " → ".join(m.label(each) for each in named[best])
-    values = {"low": f"{min(chance):.2f}", "high": f"{max(chance):.2f}", **_split(results)}
+    values = {"low": f"{min(chance):.2f}", "high": f"{max(chance):.2f}", **_split(m, results)}
     values["best"] = f"{pair} {written(trained[best])}"
     return Content("Wide chart or table", (Table(header, rows, (1.6, 2, 2, 2, 2, 2)),), values)
 
@@ -334,7 +474,7 @@ def _downstream(m: Material) -> Content:
     )
     header = (terms["measure"], m.label("trained"), m.label("untrained"), terms["baseline"])
     table = Table(header, rows, (3.4, 2.9, 2.9, 2.9))
-    return Content("Wide chart or table", (table,), _split(results))
+    return Content("Wide chart or table", (table,), _split(m, results))
 
 
 def _score(tree: dict[str, Any], stage: str, metric: str) -> Cell:

@@ -13,7 +13,7 @@ from pptx.util import Emu, Pt
 
 from scale.talk.page import SMALLEST, Page, describe, longest_word, rgb, text_height, write
 
-MARGINS = (7.0, 4.0)
+MARGINS = (6.0, 3.0)
 """Horizontal and vertical margins of a cell in points."""
 LARGEST = 20
 PLAIN = "{2D5ABB26-0587-4C30-8999-92F81FD0307C}"

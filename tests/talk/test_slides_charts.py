@@ -1,8 +1,12 @@
 """Native charts and tables: values, whiskers and axes as given."""
 
+import io
 import math
+import re
+import zipfile
 
 import pytest
+from lxml import etree
 from pptx import Presentation
 
 from scale.evaluation.bootstrap import Estimate
@@ -13,6 +17,7 @@ from scale.talk.table import Cell, Table, cell
 
 FOUND = [Estimate(0.2, 0.15, 0.3, 9), Estimate(-0.1, -0.25, 0.05, 9), Estimate(None, None, None, 0)]
 NAMES = ("one", "two", "three")
+COLOURS = ("#1668DC", "#D63E0C")
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def put(page, exhibit):
 
 @pytest.mark.parametrize("kind", ["bars", "columns", "lines"])
 def test_values_and_whiskers_are_those_given(page, kind):
-    chart = Chart(kind, NAMES, {"a": FOUND, "b": FOUND}, ("#1668DC", "#D63E0C"), "mAP@1")
+    chart = Chart(kind, NAMES, {"a": FOUND, "b": FOUND}, COLOURS, "mAP@1")
     native = put(page, chart).chart
     assert [list(s.values) for s in native.plots[0].series] == [[0.2, -0.1, None]] * 2
     assert tuple(native.plots[0].categories) == NAMES
@@ -43,7 +48,29 @@ def test_values_and_whiskers_are_those_given(page, kind):
         for side, lengths in (("plus", [0.1, 0.15]), ("minus", [0.05, 0.15])):
             shown = series._element.findall(f".//{{*}}errBars/{{*}}{side}//{{*}}pt/{{*}}v")
             assert [float(v.text) for v in shown] == pytest.approx(lengths)
+            (cells,) = series._element.findall(f".//{{*}}errBars/{{*}}{side}//{{*}}f")
+            assert in_worksheet(native, cells.text) == pytest.approx(lengths)
     assert not problems(deck_of(page))
+
+
+def in_worksheet(native, reference):
+    """Numbers of the chart's workbook in a range of one column."""
+    letter, first, last = re.fullmatch(r"Sheet1!\$(\w+)\$(\d+):\$\1\$(\d+)", reference).groups()
+    with zipfile.ZipFile(io.BytesIO(native.part.chart_workbook.xlsx_part.blob)) as book:
+        sheet = etree.fromstring(book.read("xl/worksheets/sheet1.xml"))
+    cells = {c.get("r"): c.findtext("{*}v") for c in sheet.iter("{*}c")}
+    found = [cells.get(f"{letter}{row}") for row in range(int(first), int(last) + 1)]
+    return [float(value) for value in found if value is not None]
+
+
+@pytest.mark.parametrize(("lang", "code"), [("en", "en-US"), ("zh", "zh-CN")])
+def test_all_text_of_a_chart_has_the_language_of_the_deck(lang, code):
+    page = Page.add(Presentation(str(TEMPLATE)), "Chart or table", lang, "run demo")
+    native = put(page, Chart("bars", NAMES, {"a": FOUND, "b": FOUND}, COLOURS, "轴", "类")).chart
+    texts = native._chartSpace.xpath(".//a:defRPr | .//a:rPr")
+    assert len(texts) >= 4
+    assert {text.get("lang") for text in texts} == {code}
+    assert {text.find("{*}ea").get("typeface") for text in texts} == {"+mn-ea"}
 
 
 def test_one_series_has_a_colour_a_category(page):

@@ -56,6 +56,8 @@ class DataSet:
     paper: str
     sources: tuple[str, ...]
     """Pages on which the numbers were read (November 2026)."""
+    kind: str
+    """A key of KINDS."""
     note: str = ""
     """Context of the numbers."""
     over: bool = False
@@ -63,19 +65,30 @@ class DataSet:
 
 
 NOT_STATED = "not stated"
+KINDS = ("audio_text", "video_text", "image_text", "more", "commerce")
+"""Kinds of data sets in the order of the paper's section 2, by modalities; then those of products.
+Labels: `kind_<key>`."""
+_TABLE = ("M5Product, arXiv 2109.04275v5, table 1 and section 2",)
 
 DATA_SETS: tuple[DataSet, ...] = (
     DataSet(
-        "Dress Retrieval", 2017, None, "pictures of clothes", None, "", ("text", "image"),
-        "Corbière et al., ICCV workshops 2017 (arXiv 1709.09426)",
-        ("https://www.arxiv-vanity.com/papers/1709.09426/",),
-        "Pictures with descriptions from shop catalogues; no accessible page states the sizes.",
+        "Spoken SQuAD", 2018, 37_111, "spoken texts with questions", None, "", ("text", "audio"),
+        "Li et al., ISCA 2018", _TABLE, "audio_text", "Texts read aloud; listening comprehension.",
+    ),
+    DataSet(
+        "HowTo100M", 2019, 1_220_000, "videos", 12, "categories", ("text", "video"),
+        "Miech et al., ICCV 2019", _TABLE, "video_text", "Instructional videos with narration.",
+    ),
+    DataSet(
+        "CC 12M", 2021, 12_423_374, "picture and text", None, "", ("text", "image"),
+        "Changpinyo et al., CVPR 2021", _TABLE, "image_text",
+        "Pictures of web pages with their alternative texts.",
     ),
     DataSet(
         "XMedia", 2017, 12_000, "single media files", 20, "categories",
         ("text", "image", "video", "audio"),
         "Peng et al., an overview of cross-media retrieval (arXiv 1704.02223)",
-        ("http://39.108.48.32/mipl/XMediaNet/x.html", "https://arxiv.org/abs/1704.02223"),
+        ("http://39.108.48.32/mipl/XMediaNet/x.html", "https://arxiv.org/abs/1704.02223"), "more",
         "5,000 texts, 5,000 images, 500 videos, 1,000 audio clips, 500 3D models. A file belongs "
         "to a category, not to an item: no item has two modalities.",
     ),
@@ -87,7 +100,14 @@ DATA_SETS: tuple[DataSet, ...] = (
             "and_Interpretable_Dynamic_Fusion_Graph",
             "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK",
         ),
-        "1,000 speakers in front of a camera: sentiment, not products.",
+        "more", "1,000 speakers in front of a camera: sentiment, not products.",
+    ),
+    DataSet(
+        "Dress Retrieval", 2017, 20_200, "pictures of clothes", 50, "categories", ("text", "image"),
+        "Corbière et al., ICCV workshops 2017 (arXiv 1709.09426)",
+        (*_TABLE, "https://www.arxiv-vanity.com/papers/1709.09426/"), "commerce",
+        "Pictures with descriptions from shop catalogues. The sizes are those that the paper on "
+        "M5Product states.",
     ),
     DataSet(
         "RPC checkout", 2019, 83_739, "pictures", 200, "products", ("image",),
@@ -96,7 +116,7 @@ DATA_SETS: tuple[DataSet, ...] = (
             "https://github.com/RPC-Dataset/RPC-Dataset.github.io/blob/master/markdown_index.md",
             "https://paperium.net/article/en/6754/rpc-a-large-scale-retail-product-checkout-dataset",
         ),
-        "53,739 of one product each, 30,000 of a filled checkout counter.",
+        "commerce", "53,739 of one product each, 30,000 of a filled checkout counter.",
     ),
     DataSet(
         "Product1M", 2021, 1_182_083, "picture and title", 458, "categories", ("text", "image"),
@@ -105,7 +125,11 @@ DATA_SETS: tuple[DataSet, ...] = (
             "Wang et al., Large-scale Multi-Modal Pre-trained Models: A Comprehensive Survey, 3.3",
             "https://ar5iv.labs.arxiv.org/html/2107.14572",
         ),
-        "Cosmetics only.",
+        "commerce", "Cosmetics only.",
+    ),
+    DataSet(
+        "MEP-3M", 2021, 3_012_959, "products", 599, "categories", ("text", "image"),
+        "Chen et al., 2021", _TABLE, "commerce", "Pictures and titles of an online shop.",
     ),
     DataSet(
         "M5Product", 2022, 6_313_067, "products", 6_000, "categories", MODALITIES,
@@ -114,12 +138,13 @@ DATA_SETS: tuple[DataSet, ...] = (
             "https://xiaodongsuper.github.io/M5Product_dataset/documentation.html",
             "https://arxiv.org/abs/2109.04275",
         ),
+        "commerce",
         "The audio is cut out of the video, so it is missing with it; many products lack "
         "modalities.",
         over=True,
     ),
 )  # fmt: skip
-"""Data sets by year."""
+"""Data sets by kind, then by year."""
 
 
 def shop_facts(catalogue: Catalogue) -> DataSet:
@@ -129,8 +154,9 @@ def shop_facts(catalogue: Catalogue) -> DataSet:
     name = str(catalogue.info.get("name", catalogue.folder.name))
     has = tuple(m for m, any_has in zip(MODALITIES, present_NM.any(axis=0), strict=True) if any_has)
     return DataSet(
-        name, None, len(catalogue), "products", len(categories), "categories", has, "", ()
-    )
+        name, None, len(catalogue), "products", len(categories), "categories", has, "", (),
+        "commerce",
+    )  # fmt: skip
 
 
 def plain(number: int | None, over: bool = False) -> str:
@@ -142,47 +168,57 @@ def plain(number: int | None, over: bool = False) -> str:
 def data_set_picture(data_sets: Sequence[DataSet], lang: Language = LANG) -> Figure:
     """Draw a row per data set: dots for modalities, bars for instances and categories (log scale).
 
-    A number that is not stated is a hatched bar.
+    The rows of a kind follow its name. A number that is not stated is a hatched bar.
     """
-    figure = new_figure(9.4, 0.95 + 0.36 * len(data_sets))
+    kinds = [kind for kind in KINDS if any(d.kind == kind for d in data_sets)]
+    rows = [row for k in kinds for row in (k, *(d for d in data_sets if d.kind == k))]
+    figure = new_figure(9.4, 0.95 + 0.33 * len(rows))
     dots, instances, categories = figure.subplots(1, 3, width_ratios=(1.6, 1.6, 1.2), sharey=True)
-    _modality_dots(dots, data_sets, lang)
-    _count_bars(instances, [(d.instances, False) for d in data_sets], 3e8, lang)
+    _modality_dots(dots, rows, lang)
+    sets = {y: row for y, row in enumerate(rows) if isinstance(row, DataSet)}
+    _count_bars(instances, {y: (d.instances, False) for y, d in sets.items()}, 3e8, lang)
     instances.set_title(label("sets_instances", lang))
-    _count_bars(categories, [(d.categories, d.over) for d in data_sets], 3e5, lang)
+    _count_bars(categories, {y: (d.categories, d.over) for y, d in sets.items()}, 3e5, lang)
     categories.set_title(label("sets_categories", lang))
     note_below(figure, label("sets_note", lang))
     return figure
 
 
-def _modality_dots(axes: Axes, data_sets: Sequence[DataSet], lang: Language) -> None:
-    for row, data in enumerate(data_sets):
-        if row % 2 == 0:
-            axes.axhspan(row - 0.5, row + 0.5, color=shade(0.045), linewidth=0, zorder=0)
-        places = [column for column, m in enumerate(MODALITIES) if m in data.modalities]
-        axes.plot([places[0], places[-1]], [row, row], color=shade(0.5), lw=points(1.4), zorder=2)
+def _modality_dots(axes: Axes, rows: Sequence[DataSet | str], lang: Language) -> None:
+    names = []
+    for y, row in enumerate(rows):
+        if isinstance(row, str):
+            axes.axhspan(y - 0.5, y + 0.5, color=shade(0.07), linewidth=0, zorder=0)
+            names.append(label(f"kind_{row}", lang))
+            continue
+        names.append(f"{row.name} ({row.year})" if row.year else row.name)
+        places = [column for column, m in enumerate(MODALITIES) if m in row.modalities]
+        axes.plot([places[0], places[-1]], [y, y], color=shade(0.5), lw=points(1.4), zorder=2)
         for column, modality in enumerate(MODALITIES):
             has = column in places
             style = {"s": points(7.5 if has else 4.5) ** 2, "zorder": 3}
-            colour = MODALITY_COLOURS[modality] if has else shade(0.16)
-            axes.scatter(column, row, color=colour, **style)
-    names = [f"{d.name} ({d.year})" if d.year else d.name for d in data_sets]
-    axes.set_yticks(range(len(data_sets)), names)
+            # A small empty circle, so that only modalities have a dot.
+            look = MODALITY_COLOURS[modality] if has else "none"
+            axes.scatter(column, y, facecolor=look, edgecolor=look if has else shade(0.25), **style)
+    axes.set_yticks(range(len(rows)), names)
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        if isinstance(row, str):
+            tick.set_fontweight("bold")
     axes.set_xticks(range(len(MODALITIES)), [label(m, lang) for m in MODALITIES])
     axes.tick_params(labeltop=True, labelbottom=False)
-    axes.set(xlim=(-0.6, 4.6), ylim=(len(data_sets) - 0.5, -0.5))
+    axes.set(xlim=(-0.6, 4.6), ylim=(len(rows) - 0.5, -0.5))
     strip(axes)
 
 
 def _count_bars(
-    axes: Axes, values: Sequence[tuple[int | None, bool]], most: float, lang: Language
+    axes: Axes, values: Mapping[int, tuple[int | None, bool]], most: float, lang: Language
 ) -> None:
     axes.set_xscale("log")
     axes.set(xlim=(10, most))
     ticks = [tick for tick in (100, 10_000, 1_000_000) if 30 * tick < most]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    for row, (value, over) in enumerate(values):
+    for row, (value, over) in values.items():
         text = label("sets_not_stated", lang) if value is None else plain(value, over)
         if value is None:
             style = {"color": shade(0.06), "hatch": "////", "ec": shade(0.3), "lw": 0}

@@ -8,6 +8,7 @@ from scale.data.summary import long_tail
 from scale.modalities import MODALITIES
 from scale.viz.illustrations.data import (
     DATA_SETS,
+    KINDS,
     chance_chi_square,
     chi_square,
     data_set_picture,
@@ -40,8 +41,12 @@ def present_NM():
 
 def test_every_number_has_a_source():
     assert [d.name for d in DATA_SETS] == [
-        "Dress Retrieval", "XMedia", "CMU-MOSEI", "RPC checkout", "Product1M", "M5Product",
+        "Spoken SQuAD", "HowTo100M", "CC 12M", "XMedia", "CMU-MOSEI", "Dress Retrieval",
+        "RPC checkout", "Product1M", "MEP-3M", "M5Product",
     ]  # fmt: skip
+    assert [d.kind for d in DATA_SETS] == sorted((d.kind for d in DATA_SETS), key=KINDS.index)
+    dresses = next(d for d in DATA_SETS if d.name == "Dress Retrieval")
+    assert (dresses.instances, dresses.categories) == (20_200, 50)
     for data in DATA_SETS:
         assert data.sources
         assert data.paper
@@ -55,6 +60,9 @@ def test_data_sets(checked):
         _, texts = checked(data_set_picture, look, DATA_SETS, lang)
         assert {"12,000", "6,313,067", "> 6,000", label("sets_not_stated", lang)} <= set(texts)
         assert "M5Product (2022)" in texts
+        assert [t for t in texts if t in {label(f"kind_{k}", lang) for k in KINDS}] == [
+            label(f"kind_{k}", lang) for k in KINDS
+        ]
 
 
 def test_lorenz_curve_is_the_gini_coefficient():
