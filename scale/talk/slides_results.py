@@ -257,6 +257,7 @@ def _paper_modalities(m: Material) -> Content:
     terms, added = words("paper_modalities", m.lang), m.study("modalities")
     printed = paper_table(3).query("data == 'subset'")
     order = [name.removeprefix("+ ") for name in printed["modalities"]]
+    gain = outcome_of(added, {"modalities": ALL}, {"modalities": MODALITIES[0]})
     charts = []
     for key, names, found in (
         ("theirs", order, _printed(printed, f"{METRIC} pretrained")),
@@ -276,7 +277,7 @@ def _paper_modalities(m: Material) -> Content:
         "added": _listed(charts[1].categories, charts[1].series[METRIC]),
         "cite": CITE,
     }  # fmt: skip
-    return Content("Two charts", tuple(charts), values)
+    return Content("Two charts", tuple(charts), values, gain.verdict)
 
 
 def _paper_models(m: Material) -> Content:
