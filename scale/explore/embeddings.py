@@ -17,7 +17,7 @@ from scale.config import require
 from scale.data.product import Product
 from scale.explore import embedding_views as views
 from scale.explore.embedding_views import MapState
-from scale.explore.markup import note_html, status_html
+from scale.explore.markup import listed, note_html, status_html, warning_html
 from scale.explore.panel import (
     MAX_LISTED,
     SHORT,
@@ -362,12 +362,19 @@ class EmbeddingExplorer(Panel):
         if not words and not self.panes.finds.html:
             return
         score: list[float] = []
+        unknown: list[str] = []
         with self.showing_errors():
             if words and self.controls.by_model.value:
                 rows, score = search_by_meaning(self.source, words, self.lang)
+                unknown = self.source.unknown_words(words)
+                if unknown and not self.source.known_words(words):
+                    rows, score = [], []
             else:
                 rows = self.source.find(words) if words else []
             found = views.results_html(self.source, rows, score, self.lang)
+            if unknown:
+                text = self.word("xe_unknown_words", words=listed(unknown, self.lang))
+                found = warning_html(escape(text)) + (found if rows else "")
             self.panes.finds.html = found if words else ""
             self._offer(rows if words else self.source.rows)
             self._rows = tuple(rows)
@@ -376,8 +383,8 @@ class EmbeddingExplorer(Panel):
     def _offer(self, rows: Sequence[int]) -> None:
         """List products in the drop-down."""
         options = self.controls.product.options
-        listed = [(self.source.line(row), int(row)) for row in rows[:MAX_LISTED]]
-        self.controls.product.options = [options[0], *listed]
+        offered = [(self.source.line(row), int(row)) for row in rows[:MAX_LISTED]]
+        self.controls.product.options = [options[0], *offered]
 
     def _name_product(self) -> None:
         """Show the chosen product in the drop-down, also if it is not listed there."""

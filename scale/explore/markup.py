@@ -46,6 +46,11 @@ def status_html(html: str) -> str:
     return f'<div class="note" role="status">{html}</div>'
 
 
+def warning_html(html: str) -> str:
+    """Return a warning that screen readers announce; `html` is not escaped."""
+    return f'<div class="warning" role="status">⚠ {html}</div>'
+
+
 def error_html(message: str) -> str:
     """Return an error message as an ARIA alert; nothing for an empty message."""
     return f'<div class="error" role="alert">{escape(message)}</div>' if message else ""

@@ -41,6 +41,9 @@ class ExplorerSource:
     data: ProductDataset
     which: str = "best"
     """The requested checkpoint. Without a best checkpoint, the run has loaded the last one."""
+    catalogue: Catalogue | None = None
+    """All products of the catalogue, for the words that the model has read; None: only those of
+    `data` are known."""
 
     def __post_init__(self) -> None:
         if any(weight.device.type != "cpu" for weight in self.run.model.parameters()):
@@ -70,7 +73,7 @@ class ExplorerSource:
             f"{catalogue.folder}: no product of the split {split or 'all'} has a modality that "
             f"{run.folder.folder} was trained on ({', '.join(run.config.model.modalities)})",
         )
-        return ExplorerSource(run, data, which)
+        return ExplorerSource(run, data, which, catalogue)
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -116,6 +119,44 @@ class ExplorerSource:
     def _texts(self) -> list[str]:
         fields = ((p.id, p.text or "", p.category or "") for p in self.data.products)
         return ["\n".join(each).casefold() for each in fields]
+
+    def unknown_words(self, words: str) -> list[str]:
+        """Return the words that the text encoder cannot know.
+
+        An encoder trained from nothing knows the words of the titles, also with an ending of one or
+        two letters. A public encoder also knows those that its tokenizer does not cut into small
+        pieces: the first piece has 3 letters, or another one 4.
+        """
+        return [word for word in dict.fromkeys(self._split(words)) if not self._knows(word)]
+
+    def _knows(self, word: str) -> bool:
+        stems = [word, *(word[:-k] for k in (1, 2) if len(word) - k > 2)]
+        if not self._title_words.isdisjoint(stems):
+            return True
+        tokenizer = self.run.tokenizer
+        if not self.run.config.features.backbone("text"):
+            return False
+        first, *others = tokenizer.tokenize(word)
+        whole = not others and first != tokenizer.unk_token
+        return whole or (bool(others) and len(first) > 2) or any(len(p) > 5 for p in others)
+
+    def known_words(self, words: str) -> list[str]:
+        """Return the other words."""
+        unknown = self.unknown_words(words)
+        return [word for word in self._split(words) if word not in unknown]
+
+    @cached_property
+    def _title_words(self) -> set[str]:
+        products = self.data.products if self.catalogue is None else self.catalogue.products
+        return {word for p in products if p.text for word in self._split(p.text)}
+
+    def _split(self, text: str) -> list[str]:
+        """Return the words of a text as the tokenizer divides it, without punctuation."""
+        backend = self.run.tokenizer.backend_tokenizer
+        if backend.normalizer is not None:
+            text = backend.normalizer.normalize_str(text)
+        words = [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+        return [word for word in words if any(c.isalnum() for c in word)]
 
     def product(self, row: int) -> Product:
         """Return the product at a row of the dataset."""

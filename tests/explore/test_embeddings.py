@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import silhouette_score
 
+from scale.data.tokenizer import load_tokenizer
 from scale.evaluation.embed import Embeddings
 from scale.explore import embedding_views
 from scale.explore.embedding_views import media_uri, product_html, selection_html, write_csv
@@ -261,6 +262,30 @@ def test_search_by_meaning_uses_the_model(explorer, source):
     explorer.controls.by_model.value = True
     explorer.controls.search.value = title
     assert explorer.selected == tuple(source.data.ids[row] for row in rows)
+
+
+def test_words_that_the_model_does_not_know_find_nothing(explorer, source):
+    explorer.controls.by_model.value = True
+    explorer.controls.search.value = "Zzzz qx!"
+    assert "does not know: zzzz, qx" in explorer.panes.finds.html
+    assert explorer.selected == ()
+    explorer.controls.search.value = "red zzzz things"
+    assert "does not know: zzzz." in explorer.panes.finds.html
+    assert len(explorer.selected) == 10
+    explorer.controls.search.value = "red things"
+    assert "does not know" not in explorer.panes.finds.html
+    explorer.controls.by_model.value = False
+    explorer.controls.search.value = "zzzz"
+    assert label("xe_no_find") in explorer.panes.finds.html
+
+
+def test_a_public_text_encoder_knows_the_words_of_its_vocabulary(source):
+    features = replace(source.run.config.features, text_features="minilm")
+    config = replace(source.run.config, features=features)
+    run = replace(source.run, config=config, tokenizer=load_tokenizer("minilm"))
+    public = ExplorerSource(run, source.data)
+    assert public.unknown_words("A warm drink, teapots zzzz") == ["zzzz"]
+    assert public.known_words("A warm zzzz") == ["a", "warm"]
 
 
 def test_a_model_without_text_cannot_search_by_meaning(explorer, source):

@@ -7,8 +7,6 @@ const BATCH = 12; // Pictures requested at once, so that Python stays responsive
 const SETTLE = 120; // Milliseconds after the last move until pictures and names are placed again.
 const TAP = 24; // Largest distance of a finger from its point, in pixels.
 
-const maps = new WeakMap(); // Element of a map -> function that draws it on a canvas.
-
 function render({ model, el }) {
   const ends = new AbortController();
   const { signal } = ends;
@@ -62,7 +60,9 @@ function render({ model, el }) {
     }
     const side = Math.min(56, Math.max(26, Math.sqrt((width * height) / (5 * inside.length + 1))));
     placed = { side, names: names(place, side, width, height), pictures: [] };
-    if (model.get("pictures")) placed.pictures = fitting(inside, side);
+    const selected = new Set(api.get("selectedPoints"));
+    const shown = selected.size > 1 ? inside.filter(([index]) => selected.has(index)) : inside;
+    if (model.get("pictures")) placed.pictures = fitting(shown, side);
     request(model.get("pictures") ? [...near(), ...placed.pictures] : []);
     draw();
   }
@@ -222,7 +222,9 @@ function render({ model, el }) {
   let before = "";
   function drawn() {
     draw();
-    const now = [...api.get("cameraView"), api.get("aspectRatio"), ...size()].join();
+    const selected = api.get("selectedPoints");
+    const view = [...api.get("cameraView"), api.get("aspectRatio"), ...size()];
+    const now = [...view, selected.length, selected[0]].join();
     if (now !== before) soon();
     before = now;
   }
@@ -247,8 +249,8 @@ function render({ model, el }) {
 
   function save() {
     const frame = el.closest(".scale-maps") ?? el.closest(".scale-map").parentElement;
-    const all = [...frame.querySelectorAll(".scale-map")].filter((map) => maps.has(map));
-    const parts = all.map((map) => maps.get(map)());
+    const all = [...frame.querySelectorAll(".scale-map")].filter((map) => map.scaleLayers);
+    const parts = all.map((map) => map.scaleLayers());
     const [gap, head] = [16, 28];
     const scale = window.devicePixelRatio || 1;
     const sheet = document.createElement("canvas");
@@ -400,12 +402,13 @@ function render({ model, el }) {
     box.append(layer, tools);
     pen = layer.getContext("2d");
     const canvas = box.querySelector("canvas");
-    maps.set(map, () => ({
+    // Every map has its own copy of this module, so the element holds what the PNG needs.
+    map.scaleLayers = () => ({
       width: size()[0],
       height: size()[1],
       layers: [canvas, layer],
       title: title(),
-    }));
+    });
     gestures(canvas);
     api.subscribe("draw", drawn);
     api.subscribe("transitionStart", () => (moving = true));
