@@ -114,7 +114,7 @@ def heat_table(
     Args:
         weights: frame the cells that weight a loss: diagonal and upper triangle.
         before_MM: previous values. Cells that differ from them by 0.005 or more also show the
-            change, on a colour of its own: orange for less, blue for more.
+            change, on a colour of its own: brown for less, slate blue for more.
         keys: make the cells focusable and pickable, with these letters and `-i-j` as keys.
         linked: highlight cells with keys together with others of the same `data-link`.
         chosen: cell with `aria-selected`.
