@@ -16,6 +16,7 @@ EXTENSIONS = (
     "anywidget",
 )
 """JupyterLab extensions of the page; others may be incompatible with Voilà's frontend."""
+KERNEL_MANAGER = "scale.explore.server.PageKernelManager"
 IDLE_SECONDS = 120
 """Time after which a kernel without a page ends; a page that closes ends its kernel itself."""
 
@@ -103,6 +104,7 @@ class Explore:
             f"--MappingKernelManager.cull_idle_timeout={IDLE_SECONDS}",
             f"--MappingKernelManager.cull_interval={max(IDLE_SECONDS // 4, 1)}",
             "--KernelManager.autorestart=False",
+            f"--VoilaConfiguration.multi_kernel_manager_class={KERNEL_MANAGER}",
             *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
         ]  # fmt: skip
 

@@ -110,6 +110,7 @@ def start() -> connection.Connection:
     receiver, sender = context.Pipe(duplex=False)
     context.Process(target=_report, args=(sender,), daemon=True).start()
     sender.close()
+    context.Process(target=_draw_map, daemon=True).start()
     return receiver
 
 
@@ -117,6 +118,16 @@ def _report(sender: connection.Connection) -> None:
     from scale.explore import preload
 
     sender.send(preload.error)
+
+
+def _draw_map() -> None:
+    """Compute the first map of the embedding space, unless it is stored: the first fit of UMAP on
+    a machine compiles for up to a minute."""
+    from scale.explore import preload
+
+    threading.Thread(target=_exit_with_server, daemon=True).start()
+    if preload.source is not None:
+        preload.draw_map()
 
 
 def wait_until_loaded(loading: connection.Connection) -> None:

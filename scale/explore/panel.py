@@ -200,7 +200,7 @@ class ProductPicker(ipywidgets.HBox):
             style=SHORT,
         )
         self.list = dropdown(label("xs_product", lang), {}, None, "440px")
-        self.count = ipywidgets.Label()
+        self.count = ipywidgets.Label().add_class("scale-product-count")
         self._offer(source.rows.tolist(), row)
         observe(self._search, self.find)
         observe(chosen, self.list)
@@ -344,7 +344,7 @@ class Panel(ipywidgets.VBox):
             style={"button_width": "auto"},
         ).add_class("scale-parts")
         boxes = {
-            key: ipywidgets.VBox(list(children)).add_class("scale-part")
+            key: ipywidgets.VBox(list(children)).add_class("scale-part").add_class(f"scale-{key}")
             for key, children in parts.items()
         }
 

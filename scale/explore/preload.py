@@ -13,9 +13,10 @@ import torch
 import tqdm
 
 from scale.config import require
-from scale.explore import kernels
+from scale.explore import kernels, maps
 from scale.explore.page import ServedPage
 from scale.explore.panel import USER_ERRORS
+from scale.explore.projections import MapView, Projections
 from scale.explore.source import ExplorerSource
 
 SETTINGS = "SCALE_EXPLORE"
@@ -51,6 +52,16 @@ def load() -> None:
     # Objects that are never collected keep their memory pages shared.
     gc.collect()
     gc.freeze()
+
+
+def draw_map() -> None:
+    """Compute the map that the embedding panel shows first, at low priority, unless it is stored.
+
+    Raises ValueError for fewer than 5 products.
+    """
+    projections, view = Projections(source), MapView("best", "product", "umap")
+    if not projections.has(view):
+        maps.compute_beside(projections.path(view), projections.points(view).unit_PD)
 
 
 def page() -> ServedPage:

@@ -347,6 +347,7 @@ class ScoreExplorer(Panel):
         self.matrices, self.bars, self.jct = ClickableHtml(), ClickableHtml(), ClickableHtml()
         self.caption, self.totals = ClickableHtml(), ClickableHtml()
         self.matrices.layout = {"flex": "0 1 800px"}
+        self.matrices.add_class("scale-matrices")
         self.cells = ClickableHtml(picked=self._open, layout={"flex": "1 1 420px"})
         self.agreement = ClickableHtml()
         self.attention = make_view(self.source.run.model, self.lang)
@@ -361,6 +362,7 @@ class ScoreExplorer(Panel):
             ipywidgets.Label(self.word("xs_stories")), *self.stories.values()
         ).add_class("scale-stories")
         contents = ipywidgets.HBox(list(self.columns.values()), layout={"flex_flow": "row wrap"})
+        contents.add_class("scale-contents")
         near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
         matrices = wrapping_row(self.matrices, self.cells, align="flex-start")

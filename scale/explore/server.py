@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import APIHandler
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from tornado.ioloop import PeriodicCallback
 from voila.app import Voila
@@ -46,6 +47,15 @@ def add_words(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
     words = {lang: {key: label(key, lang) for key in keys} for lang in get_args(Language)}
     words["lang"] = json.loads(os.environ["SCALE_EXPLORE"])["lang"]
     return page_config | {"scaleWords": words}
+
+
+class PageKernelManager(AsyncMappingKernelManager):
+    """Ends idle kernels without a page, but none that is still starting."""
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """End a kernel that has been idle for too long."""
+        if self._kernels[kernel_id].execution_state != "starting":
+            await super().cull_kernel_if_idle(kernel_id)
 
 
 class PageServer(Voila):

@@ -8,10 +8,11 @@ from urllib.parse import parse_qsl
 import ipywidgets
 import numpy as np
 import pytest
-from matplotlib.colors import Normalize
+from matplotlib import colormaps
+from matplotlib.colors import Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from scale.explore.markup import bar_rows, heat_table, number
+from scale.explore.markup import bar_rows, heat_table, ink_on, number
 from scale.explore.panel import ClickableHtml, Panel, Throttle, choice_of
 from scale.explore.source import ExplorerSource, picture_uri
 from scale.model.scale import ScaleModel
@@ -263,3 +264,15 @@ def test_a_run_on_another_device_is_copied(source):
         ExplorerSource(run, source.data)  # a copy of the weights, which meta does not have
     assert next(elsewhere.parameters()).device.type == "meta"
     assert ExplorerSource(source.run, source.data).run is source.run
+
+
+def test_text_on_a_cell_has_a_contrast_of_four_and_a_half():
+    def luminance(colour):
+        rgb = np.array(to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    for colours in (diverging(), colormaps["Blues"]):
+        for colour in map(to_hex, colours(np.linspace(0, 1, 256))):
+            low, high = sorted((luminance(colour), luminance(ink_on(colour))))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, colour

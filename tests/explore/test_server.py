@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -21,8 +22,8 @@ SERVE = """
 import sys
 from pathlib import Path
 from scale.commands import explore
-explore.IDLE_SECONDS = 4
-run, catalogue, port = sys.argv[1:]
+run, catalogue, port, idle = sys.argv[1:]
+explore.IDLE_SECONDS = int(idle)
 explore.Explore(Path(run), Path(catalogue), "all", port=int(port), browser=False).run()
 """
 
@@ -56,18 +57,23 @@ def children(pid):
     return found
 
 
+def kernels_of(origin):
+    """Process ids of the kernels, which have sessions of their own."""
+    return [pid for pid in children(origin) if os.getsid(pid) == pid]
+
+
 def private_megabytes(pid):
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
-@pytest.fixture
-def server(run_folder, small_catalogue, tmp_path):
-    """Address and process of a server whose kernels end after 4 idle seconds."""
+@contextmanager
+def serving(idle_seconds, run_folder, small_catalogue, tmp_path):
+    """Address and process of a server, and the process that its kernels are forked from."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    arguments = [str(run_folder), str(small_catalogue), str(port)]
+    arguments = [str(run_folder), str(small_catalogue), str(port), str(idle_seconds)]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-c", SERVE, *arguments], stderr=log)
     url = f"http://127.0.0.1:{port}/"
@@ -81,50 +87,63 @@ def server(run_folder, small_catalogue, tmp_path):
 
     try:
         wait_until(serves, 300)
-        yield url, process
+        (origin,) = (pid for pid in children(process.pid) if b"forkserver" in _command(pid))
+        yield url, process, origin
     finally:
         process.terminate()
         process.wait(30)
 
 
+@pytest.fixture
+def server(run_folder, small_catalogue, tmp_path):
+    with serving(600, run_folder, small_catalogue, tmp_path) as found:
+        yield found
+
+
+def kernel_of(url):
+    """Id of the kernel of a new page."""
+    return re.search(r'"kernelId": "([^"]+)"', answer(url)[1])[1]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not kernels.CAN_FORK, reason="kernels are forked on Linux only")
 def test_ten_pages_share_one_model_and_leave_nothing(server):
-    url, process = server
-    (origin,) = (pid for pid in children(process.pid) if b"forkserver" in _command(pid))
+    url, _, origin = server
     with ThreadPoolExecutor(PAGES) as pool:
-        pages = list(pool.map(lambda _: answer(url)[1], range(PAGES)))
-    ids = [re.search(r'"kernelId": "([^"]+)"', page)[1] for page in pages]
+        ids = list(pool.map(kernel_of, [url] * PAGES))
     assert len(set(ids)) == PAGES
-    running = children(origin)
-    assert len(running) == PAGES
-    assert all(private_megabytes(pid) < 250 for pid in running)
-
-    for kernel in ids[:6]:
-        # As the browser does when a page closes: without the token against cross-site requests.
-        assert answer(f"{url}voila/api/shutdown/{kernel}", b"")[0] == 204
-        assert answer(f"{url}voila/api/shutdown/{kernel}", b"")[0] == 204
-    wait_until(lambda: len(children(origin)) <= PAGES - 6)
-    # The pages of the others were never connected.
-    wait_until(lambda: children(origin) == [])
-    assert {answer(f"{url}api/kernels/{kernel}")[0] for kernel in ids} == {404}
+    wait_until(lambda: len(kernels_of(origin)) == PAGES)
+    assert max(map(private_megabytes, kernels_of(origin))) < 250
+    # The browser's last message, which has no token against cross-site requests.
+    for kernel in ids[1:]:
+        for _ in range(2):
+            assert answer(f"{url}voila/api/shutdown/{kernel}", b"")[0] == 204
+    wait_until(lambda: len(kernels_of(origin)) == 1)
+    assert answer(f"{url}api/kernels/{ids[0]}")[0] == 200
+    os.kill(kernels_of(origin)[0], 9)
+    wait_until(lambda: answer(f"{url}api/kernels/{ids[0]}")[0] == 404)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not kernels.CAN_FORK, reason="kernels are forked on Linux only")
-def test_a_dead_kernel_is_noticed_and_a_dead_server_leaves_no_process(server):
-    url, process = server
-    (origin,) = (pid for pid in children(process.pid) if b"forkserver" in _command(pid))
-    first, second = (re.search(r'"kernelId": "([^"]+)"', answer(url)[1])[1] for _ in range(2))
-    pids = children(origin)
-    os.kill(pids[0], 9)
-    states = lambda: {answer(f"{url}api/kernels/{kernel}")[0] for kernel in (first, second)}  # noqa: E731
-    assert states() == {200}
-    wait_until(lambda: 404 in states())
-    process.kill()
-    wait_until(
-        lambda: not Path(f"/proc/{pids[1]}").exists() and not Path(f"/proc/{origin}").exists()
-    )
+def test_a_kernel_without_a_page_ends_and_nothing_outlives_the_server(
+    run_folder, small_catalogue, tmp_path
+):
+    with serving(3, run_folder, small_catalogue, tmp_path) as (url, process, origin):
+        kernel = kernel_of(url)
+        wait_until(lambda: answer(f"{url}api/kernels/{kernel}")[0] == 404)
+        kernel_of(url)
+        pids = [origin, *children(origin)]
+        process.kill()
+        wait_until(lambda: not any(map(lives, pids)))
+
+
+def lives(pid):
+    """Whether a process runs; one that only waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _command(pid):

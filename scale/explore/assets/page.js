@@ -34,7 +34,7 @@ function render({ model, el }) {
     Object.entries(values).map(([value, text]) =>
       button(text, () => reopen(name, value), { "aria-pressed": String(now === value) }),
     );
-  const facts = element("dl");
+  const facts = element("div", { class: "facts" });
   const link = button(words.link, async () => {
     await navigator.clipboard?.writeText(window.location.href);
     link.textContent = words.copied;
@@ -64,8 +64,8 @@ function render({ model, el }) {
   function show() {
     facts.replaceChildren();
     for (const [name, value] of Object.entries(model.get("facts"))) {
-      const shown = element("dd", { title: value }, value);
-      facts.append(element("div", {}, element("dt", {}, name), shown));
+      const shown = element("b", { title: value }, value);
+      facts.append(element("div", {}, element("span", {}, name), shown));
     }
     document.title = ["SCALE", ...Object.values(model.get("facts"))].join(" · ");
   }

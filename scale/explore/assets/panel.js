@@ -42,6 +42,24 @@ function render({ model, el }) {
     show();
   }
 
+  // Sliders and players of ipywidgets have no names for screen readers.
+  function nameControls() {
+    for (const handle of panel().querySelectorAll(".noUi-handle:not([aria-label])")) {
+      const label = handle.closest(".widget-inline-hbox")?.querySelector(".widget-label");
+      handle.setAttribute("aria-label", label?.title || label?.textContent || "slider");
+    }
+    for (const icon of panel().querySelectorAll("button:not([aria-label]) > i:only-child")) {
+      const name = icon.parentNode.title || /fa-(\w+)/.exec(icon.className)?.[1];
+      icon.parentNode.setAttribute("aria-label", name ?? "button");
+    }
+  }
+  const watch = new MutationObserver(nameControls);
+  const attached = setInterval(() => {
+    if (!panel()) return;
+    clearInterval(attached);
+    nameControls();
+    watch.observe(panel(), { childList: true, subtree: true });
+  }, 200);
   const ends = new AbortController();
   const options = { capture: true, passive: true, signal: ends.signal };
   for (const kind of ["input", "change", "click", "pointerdown", "keydown"]) {
@@ -53,6 +71,10 @@ function render({ model, el }) {
     answered = Math.max(answered, message.asked);
     show();
   });
-  return () => ends.abort();
+  return () => {
+    clearInterval(attached);
+    watch.disconnect();
+    ends.abort();
+  };
 }
 export default { initialize, render };
