@@ -506,7 +506,7 @@ def _training(m: Material) -> Content:
     path = m.sources.run_folder / "scores.parquet"
     if not path.is_file():
         raise Unavailable(f"no logged scores: {path} is missing")
-    return m.pictured("scores_over_time", "Wide picture")
+    return m.pictured("scores_over_time", "Picture")
 
 
 METHOD = (
