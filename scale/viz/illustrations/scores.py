@@ -177,7 +177,7 @@ def _own_panel(axes: Axes, lang: Language) -> None:
             offset = {"xytext": shift, "textcoords": "offset points", "color": colour}
             value = f"{own_C[place]:.3f}"
             axes.annotate(value, (cosine_C[place], own_C[place]), **offset, **style)
-    axes.set(xlabel=label("cosine_of_others", lang), ylim=(0, 1.28), xlim=(-0.02, 1.02))
+    axes.set(xlabel=label("cosine_of_others", lang), ylim=(0, 1.36), xlim=(-0.02, 1.02))
     ends = label("nothing_shared", lang), label("five_agree", lang)
     axes.set_xticks([0, 0.5, 1], [f"0\n{ends[0]}", "0.5", f"1\n{ends[1]}"])
     _finish_panel(axes, "own_weight_title", lang)
