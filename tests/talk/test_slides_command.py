@@ -21,6 +21,7 @@ from scale.talk.plan import SLIDES, outline, read_talk, standard_talk
 from scale.training.run import TrainedRun
 from scale.viz import registry
 from scale.viz.writing import write_pictures
+from tests.talk.stated_numbers import Data, shown, stated
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +154,18 @@ def test_numbers_are_those_of_the_results(talk, measured):
         chart.plots[0].series, ("trained", "untrained", "chance"), strict=True
     ):
         assert series.values[0] == pytest.approx(tree[stage][everything]["mAP@5"]["value"])
+
+
+def test_every_number_is_in_the_data_that_the_slide_shows(talk, measured, small_catalogue, studies):
+    """Numbers and counts of titles, points and notes, in digits and in words."""
+    data, wrong = Data(measured, small_catalogue, studies), []
+    for key, slide in zip(EVERYTHING, talk[1].slides, strict=True):
+        texts = [slide.notes_slide.notes_text_frame.text]
+        texts += [p.text_frame.text for p in slide.placeholders
+                  if p.has_text_frame and p.placeholder_format.idx < 10]  # fmt: skip
+        known = data.known(key) | shown(slide)
+        wrong += [f"{key}: {n.text}" for t in texts for n in stated(t) if not n.in_data(known)]
+    assert not wrong, "; ".join(wrong)
 
 
 def test_the_same_inputs_give_the_same_bytes(make, tmp_path):
