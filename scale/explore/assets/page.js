@@ -86,17 +86,6 @@ function render({ model, el }) {
     gone.hidden = false;
     document.body.classList.add("scale-gone");
   }, CHECK);
-  const ends = new AbortController();
-  const { signal } = ends;
-  // The kernel ends with its page.
-  const end = () => navigator.sendBeacon(`${config.baseUrl}voila/api/shutdown/${config.kernelId}`);
-  window.addEventListener("pagehide", end, { signal });
-  // A page that the browser has kept has no kernel any more.
-  const again = (event) => event.persisted && window.location.reload();
-  window.addEventListener("pageshow", again, { signal });
-  return () => {
-    clearInterval(check);
-    ends.abort();
-  };
+  return () => clearInterval(check);
 }
 export default { render };
