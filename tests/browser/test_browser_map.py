@@ -61,6 +61,9 @@ def test_two_maps_show_lines_names_and_pictures_on_filled_canvases(maps):
         assert each["shown"]["lines"] == "10"
         assert len(set(each["names"].split(", ")) & categories) >= 5
         assert each["colour"] != "rgb(255, 255, 255)"
+    bar = "bar => getComputedStyle(bar).backgroundColor"
+    for toolbar in watched.page.locator(".scale-map [data-jss-theme]").all():
+        assert toolbar.evaluate(bar) == "rgba(0, 0, 0, 0)"
     watched.picture("dark")
     drawn = watched.page.evaluate(INK)
     watched.page.get_by_label("pictures", exact=True).uncheck()
