@@ -65,7 +65,7 @@ def test_a_map_is_pointed_at_clicked_and_lassoed(panel):
     watched.check()
 
 
-def test_search_neighbours_and_a_file(panel, tmp_path):
+def test_search_neighbours_and_a_download(panel):
     watched, found = panel
     search = found.get_by_placeholder("id, title or category")
     search.fill("mug")
@@ -73,11 +73,12 @@ def test_search_neighbours_and_a_file(panel, tmp_path):
     count = sum((p.category or "") == "mug" for p in demo_data("test").products)
     expect(found.locator(".xe-picked")).to_be_visible()
     assert int(found.locator(".xe-picked").get_attribute("data-count")) >= count
-    path = tmp_path / "mugs.csv"
-    found.get_by_label("File").fill(str(path))
-    found.get_by_role("button", name="Save CSV").click()
-    expect(found.get_by_role("status").last).to_contain_text("mugs.csv")
-    assert len(path.read_text(encoding="utf-8").splitlines()) - 1 >= count
+    with watched.page.expect_download() as waiting:
+        found.get_by_role("button", name="Save CSV").click()
+    assert waiting.value.suggested_filename == "selection.csv"
+    expect(found.get_by_role("status").last).to_contain_text("selection.csv")
+    lines = waiting.value.path().read_text(encoding="utf-8").splitlines()
+    assert len(lines) - 1 >= count
 
     found.get_by_role("button", name="Clear selection").click()
     found.get_by_role("button", name="Save CSV").click()
