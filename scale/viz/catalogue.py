@@ -44,7 +44,9 @@ def long_tail(categories: Mapping[str, int], lang: Language = LANG) -> Figure:
 
     The darker bars (the filled area) are the fewest categories that contain half of all products.
     """
-    figure = new_figure(5.4, 0.9 + 0.155 * len(categories) if len(categories) <= NAMED else 3.6)
+    figure = new_figure(
+        5.4, 0.9 + 0.155 * len(categories) if len(categories) <= NAMED else 3.6, dense=True
+    )
     _long_tail(figure.subplots(), categories, lang)
     return figure
 
