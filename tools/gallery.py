@@ -24,7 +24,7 @@ from scale.data.catalogue import Catalogue
 from scale.demo import samples_folder, training_fingerprint
 from scale.files import hash_code, write_whole
 from scale.viz.registry import Sources, select
-from scale.viz.words import Language, caption
+from scale.viz.words import WORDS, Language, caption
 
 ROOT = Path(__file__).parents[1]
 FOLDER, RUN, STUDIES = ROOT / "figures", ROOT / "runs" / "demo", ROOT / "figures" / "studies"
@@ -41,14 +41,25 @@ def fingerprints() -> dict[str, str]:
     """Return the hashes of everything that the figures depend on, without the run itself."""
     package = ROOT / "scale"
     rooms = [package / "viz", package / "talk", Path(__file__)]
-    assets = [p for p in sorted((package / "viz").rglob("*")) if p.suffix not in (".py", ".pyc")]
-    drawing = hash_code(rooms) + _hash(path for path in assets if path.is_file())
+    drawing = hash_code(rooms) + _hash(sorted((package / "viz" / "assets").iterdir())) + _words()
     shop = STUDIES.glob(f"*-{samples_folder().name}*.parquet")
     return {
         "drawing": hashlib.blake2b(drawing.encode(), digest_size=16).hexdigest(),
         "run": training_fingerprint(Catalogue.open(samples_folder())),
         "studies": _hash(sorted([*shop, *STUDIES.glob("*-views.parquet")])),
     }
+
+
+def _words() -> str:
+    """Return captions and labels as text, without those of the explorers."""
+    kept = {
+        lang: {
+            **words,
+            "labels": {k: v for k, v in words["labels"].items() if not k.startswith("explore")},
+        }
+        for lang, words in WORDS.items()
+    }
+    return json.dumps(kept, sort_keys=True)
 
 
 def _hash(paths: Iterable[Path]) -> str:

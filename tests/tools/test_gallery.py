@@ -4,7 +4,32 @@ import json
 
 from PIL import Image
 
+from scale.viz.registry import CORE
 from tools import gallery
+
+
+def test_the_committed_figures_are_current():
+    """Code, words, run and studies are those of the last `make figures`, without drawing."""
+    assert gallery.problems() == [], "run `make figures` and commit figures/"
+
+
+def test_the_gallery_has_each_figure_in_both_languages_as_live_svg_and_png():
+    files = json.loads(gallery.MANIFEST.read_text(encoding="utf-8"))["files"]
+    names = {
+        name.removesuffix("_en.svg").removeprefix("core/") for name in files if "_en.svg" in name
+    }
+    assert names <= set(CORE)
+    assert "framework" in names
+    page = gallery.PAGE.read_text(encoding="utf-8")
+    for name in names:
+        for lang in gallery.LANGS:
+            for kind in gallery.FORMATS:
+                assert f"core/{name}_{lang}.{kind}" in files
+                assert f"(core/{name}_{lang}.{kind})" in page
+            svg = (gallery.CORE_FOLDER / f"{name}_{lang}.svg").read_text(encoding="utf-8")
+            assert "<text" in svg, name
+    size = sum(path.stat().st_size for path in gallery.CORE_FOLDER.iterdir())
+    assert size <= gallery.LARGEST
 
 
 def test_changes_are_found(tmp_path, monkeypatch):
