@@ -172,7 +172,7 @@ def data_set_picture(data_sets: Sequence[DataSet], lang: Language = LANG) -> Fig
     """
     kinds = [kind for kind in KINDS if any(d.kind == kind for d in data_sets)]
     rows = [row for k in kinds for row in (k, *(d for d in data_sets if d.kind == k))]
-    figure = new_figure(9.4, 0.95 + 0.33 * len(rows))
+    figure = new_figure(9.4, 0.95 + 0.33 * len(rows), dense=True)
     dots, instances, categories = figure.subplots(1, 3, width_ratios=(1.6, 1.6, 1.2), sharey=True)
     _modality_dots(dots, rows, lang)
     sets = {y: row for y, row in enumerate(rows) if isinstance(row, DataSet)}
