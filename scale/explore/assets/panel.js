@@ -48,7 +48,8 @@ function render({ model, el }) {
       const label = handle.closest(".widget-inline-hbox")?.querySelector(".widget-label");
       handle.setAttribute("aria-label", label?.title || label?.textContent || "slider");
     }
-    for (const icon of panel().querySelectorAll("button:not([aria-label]) > i:only-child")) {
+    for (const icon of panel().querySelectorAll("button:not([aria-label]) > i")) {
+      if (icon.parentNode.textContent.trim()) continue;
       const name = icon.parentNode.title || /fa-(\w+)/.exec(icon.className)?.[1];
       icon.parentNode.setAttribute("aria-label", name ?? "button");
     }
