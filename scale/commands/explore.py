@@ -67,10 +67,10 @@ class Explore:
         shown = {"run": run_folder, "catalogue": catalogue, "split": split}
         shown["compare"] = [str(folder.resolve()) for folder in self.compare]
         view = {"lang": self.lang, "theme": self.theme, "present": self.present}
-        os.environ["SCALE_EXPLORE"] = json.dumps(shown | view, default=str)
-        os.environ["JUPYTER_PATH"] = jupyter_path()
         from scale.explore import kernels
 
+        os.environ[kernels.SETTINGS] = json.dumps(shown | view, default=str)
+        os.environ["JUPYTER_PATH"] = jupyter_path()
         loading = kernels.start() if kernels.CAN_FORK else None
         # Imported while the other process loads the run.
         from scale.explore.server import PageServer

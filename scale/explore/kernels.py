@@ -17,6 +17,8 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 
 from scale.config import require
 
+SETTINGS = "SCALE_EXPLORE"
+"""Environment variable with the options of `scale explore` as JSON."""
 NAME = "scale-forked"
 """Name of the provisioner in Jupyter's registry."""
 ONE_THREAD = {

@@ -19,10 +19,7 @@ from scale.explore.panel import USER_ERRORS
 from scale.explore.projections import MapView, Projections
 from scale.explore.source import ExplorerSource
 
-SETTINGS = "SCALE_EXPLORE"
-"""Environment variable with the options of `scale explore` as JSON."""
-
-settings: dict = json.loads(os.environ.get(SETTINGS, "{}"))
+settings: dict = json.loads(os.environ.get(kernels.SETTINGS, "{}"))
 source: ExplorerSource | None = None
 others: list[ExplorerSource] = []
 """Other runs for comparison (`scale explore --compare`)."""

@@ -15,7 +15,7 @@ from scale.explore import kernels
 from scale.viz.words import Language, label
 
 CHECK_SECONDS = 2
-"""Time between two looks for kernels that have died."""
+"""Time between two searches for kernels that have died."""
 
 
 class ShutdownHandler(APIHandler):
@@ -45,7 +45,7 @@ def add_words(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add the texts that the page shows while it loads, by language."""
     keys = "xp_building", "xp_scripts"
     words = {lang: {key: label(key, lang) for key in keys} for lang in get_args(Language)}
-    words["lang"] = json.loads(os.environ["SCALE_EXPLORE"])["lang"]
+    words["lang"] = json.loads(os.environ[kernels.SETTINGS])["lang"]
     return page_config | {"scaleWords": words}
 
 
@@ -59,7 +59,7 @@ class PageKernelManager(AsyncMappingKernelManager):
 
 
 class PageServer(Voila):
-    """Voilà with forked kernels, which end with their pages; the page of a dead kernel is told."""
+    """Voilà with forked kernels, which end with their pages; the page of a dead kernel shows it."""
 
     def init_settings(self) -> dict:
         """Return the settings of the web application."""
@@ -71,7 +71,7 @@ class PageServer(Voila):
         return settings
 
     async def _remove_dead(self) -> None:
-        """Forget kernels that have died, whose pages then show it."""
+        """Remove kernels that have died, whose pages then show it."""
         for kernel_id in self.kernel_manager.list_kernel_ids():
             kernel = self.kernel_manager.get_kernel(kernel_id)
             if kernel.has_kernel and not await ensure_async(kernel.is_alive()):

@@ -42,8 +42,7 @@ class ExplorerSource:
     which: str = "best"
     """The requested checkpoint. Without a best checkpoint, the run has loaded the last one."""
     catalogue: Catalogue | None = None
-    """All products of the catalogue, for the words that the model has read; None: only those of
-    `data` are known."""
+    """All products of the catalogue; the words of their titles are known. None: those of `data`."""
 
     def __post_init__(self) -> None:
         if any(weight.device.type != "cpu" for weight in self.run.model.parameters()):
@@ -121,15 +120,15 @@ class ExplorerSource:
         return ["\n".join(each).casefold() for each in fields]
 
     def unknown_words(self, words: str) -> list[str]:
-        """Return the words that the text encoder cannot know.
+        """Return the words that are unknown to the text encoder.
 
-        An encoder trained from nothing knows the words of the titles, also with an ending of one or
-        two letters. A public encoder also knows those that its tokenizer does not cut into small
-        pieces: the first piece has 3 letters, or another one 4.
+        To an encoder trained from nothing, the words of the titles are known, also with an ending
+        of one or two letters; to a public encoder also those that its tokenizer does not cut into
+        small pieces: the first piece has 3 letters, or another one 4.
         """
-        return [word for word in dict.fromkeys(self._split(words)) if not self._knows(word)]
+        return [word for word in dict.fromkeys(self._split(words)) if not self._is_known(word)]
 
-    def _knows(self, word: str) -> bool:
+    def _is_known(self, word: str) -> bool:
         stems = [word, *(word[:-k] for k in (1, 2) if len(word) - k > 2)]
         if not self._title_words.isdisjoint(stems):
             return True
@@ -142,8 +141,7 @@ class ExplorerSource:
 
     def known_words(self, words: str) -> list[str]:
         """Return the other words."""
-        unknown = self.unknown_words(words)
-        return [word for word in self._split(words) if word not in unknown]
+        return [word for word in self._split(words) if self._is_known(word)]
 
     @cached_property
     def _title_words(self) -> set[str]:

@@ -18,9 +18,9 @@ from scale.data.backbones import audio_rate
 from scale.data.features import log_mel
 from scale.evaluation.embed import subset_embedding
 from scale.explore.markup import listed, mel_pixels
+from scale.explore.modality_column import STRENGTHS, strength_text
 from scale.explore.projections import Groups, MapView, Neighbours, PointSet, Projections
 from scale.explore.score_views import MOST, changed_table, changed_words, matrix_colours
-from scale.explore.scores import STRENGTHS, strength_text
 from scale.explore.source import ExplorerSource
 from scale.explore.static_panel import (
     THUMBNAIL,

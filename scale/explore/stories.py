@@ -78,7 +78,7 @@ STORIES = (
         {m: ModalityChange(present=False) for m in ("table", "video", "audio")},
     ),
 )
-"""Damage is a step of `STRENGTHS` (scores.py)."""
+"""Damage is a step of `STRENGTHS` (modality_column.py)."""
 
 
 def applies(story: Story, editor: ProductEditor, row: int) -> bool:

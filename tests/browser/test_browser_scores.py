@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from scale.explore.markup import number
-from scale.explore.scores import STRENGTHS
+from scale.explore.modality_column import STRENGTHS
 from scale.modalities import MODALITIES
 from scale.notebook import demo_data, demo_run
 from scale.studies.single_product import ModalityChange, ProductEditor, product_outputs

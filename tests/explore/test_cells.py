@@ -10,7 +10,8 @@ import torch
 from scale.explore.cell_views import cell_details
 from scale.explore.loss_terms import changed_contents, other_rows, product_losses
 from scale.explore.markup import heat_table, number
-from scale.explore.scores import CLEAN, STRENGTHS, ScoreExplorer, agreement_matrices
+from scale.explore.modality_column import CLEAN, STRENGTHS
+from scale.explore.scores import ScoreExplorer, agreement_matrices
 from scale.explore.source import ExplorerSource
 from scale.explore.stories import STORIES, candidates, choose_product, effects
 from scale.losses.contrastive import pair_losses

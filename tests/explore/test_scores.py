@@ -12,12 +12,9 @@ import pytest
 import torch
 
 from scale.explore.markup import png_uri, sound_uri
+from scale.explore.modality_column import NO_DAMAGE, STRENGTHS
 from scale.explore.panel import MAX_LISTED, ProductPicker
-from scale.explore.scores import (
-    NO_DAMAGE,
-    STRENGTHS,
-    ScoreExplorer,
-)
+from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.model.scores import inter_modality_scores
