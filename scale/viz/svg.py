@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image
 
-from scale.viz.theme import FONT_FAMILIES, FONT_FILE, drawable, register_fonts
+from scale.viz.theme import FONT_FAMILIES, drawable, register_fonts
 
 FALLBACKS = "Verdana, 'Microsoft YaHei', 'PingFang SC', 'Noto Sans CJK SC', sans-serif"
 """Fonts of the machine that are closest to the shipped ones."""
@@ -65,7 +65,7 @@ def _used(svg: str) -> dict[Face, set[str]]:
             if ord(character) in latin:
                 used[FONT_FAMILIES[0], bold, slant].add(character)
             else:
-                used[FONT_FAMILIES[1], "400", "normal"].add(character)
+                used[FONT_FAMILIES[1], bold, "normal"].add(character)
     return used
 
 
@@ -89,8 +89,6 @@ def _rule(face: Face, characters: set[str]) -> str:
 
 def _file(face: Face) -> str:
     register_fonts()
-    if face[0] == FONT_FAMILIES[1]:
-        return str(FONT_FILE)
     return findfont(FontProperties(family=face[0], weight=int(face[1]), style=face[2]))
 
 

@@ -8,11 +8,9 @@ that need less text or another arrangement for it have a drawing of their own (r
 
 import colorsys
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
 from typing import Literal, ParamSpec
@@ -24,7 +22,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
-from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 from PIL import Image
 
@@ -33,6 +30,8 @@ Parameters = ParamSpec("Parameters")
 
 ASSETS = Path(__file__).parent / "assets"
 FONT_FILE = ASSETS / "ScaleSansSC-Regular.otf"
+BOLD_FILE = ASSETS / "ScaleSansSC-Bold.otf"
+"""Both contain the same characters."""
 FONT_FAMILIES = ("DejaVu Sans", "SCALE Sans SC")
 """Latin comes with matplotlib, Chinese with this package; no system fonts are needed."""
 
@@ -66,21 +65,15 @@ DENSE = "dense"
 SLIDE_AREA = (12.13, 5.17)
 """Width and height of the content of a slide in inches: between title and source line."""
 
-_HAN = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
 _active: ContextVar[str | None] = ContextVar("active_style", default=None)
 _place: ContextVar[tuple[float, float]] = ContextVar("place", default=SLIDE_AREA)
 
 
 @cache
 def register_fonts() -> None:
-    """Register the shipped Chinese font with matplotlib, once per process.
-
-    Only its regular weight is shipped. It is registered as bold too, so that bold Chinese text does
-    not log a failed font search.
-    """
-    font_manager.fontManager.addfont(FONT_FILE)
-    regular = font_manager.fontManager.ttflist[-1]
-    font_manager.fontManager.ttflist.append(replace(regular, weight=700))
+    """Register the shipped Chinese fonts with matplotlib, once per process."""
+    for file in (FONT_FILE, BOLD_FILE):
+        font_manager.fontManager.addfont(file)
 
 
 @contextmanager
@@ -130,7 +123,6 @@ def drawn(function: Callable[Parameters, Figure]) -> Callable[Parameters, Figure
             figure = function(*args, **kwargs)
             _enlarge_text(figure)
             figure.draw_without_rendering()
-            _embolden_chinese(figure)
             return figure
 
     return wrapper
@@ -157,19 +149,6 @@ def text_sizes(figure: Figure) -> list[float]:
         for text in figure.findobj(Text)
         if text.get_visible() and text.get_text().strip() and text not in hidden
     )
-
-
-def _embolden_chinese(figure: Figure) -> None:
-    """Replace the bold weight of texts with Chinese by a thicker stroke.
-
-    The shipped font has one weight; bold Latin beside regular Chinese would look wrong.
-    """
-    for text in figure.findobj(Text):
-        if text.get_fontweight() in ("bold", 700) and _HAN.search(text.get_text()):
-            stroke = Stroke(linewidth=0.05 * text.get_fontsize(), foreground=text.get_color())
-            text.set_fontweight("normal")
-            text.emboldened = text.get_path_effects()
-            text.set_path_effects([*(text.get_path_effects() or []), stroke, Normal()])
 
 
 @cache
@@ -312,10 +291,7 @@ def save_figure(
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         live = live_text and kind == "svg"
         types = {"svg.fonttype": "none" if live else "path", "pdf.fonttype": _pdf_font_type(figure)}
-        with (
-            rc_context({"svg.hashsalt": "scale", **types}),
-            _bold(figure) if live else nullcontext(),
-        ):
+        with rc_context({"svg.hashsalt": "scale", **types}):
             figure.savefig(unfinished, format=kind, metadata=no_date.get(kind))
         if live:
             from scale.viz.svg import embed_fonts
@@ -326,22 +302,6 @@ def save_figure(
         unfinished.replace(path)
         paths.append(path)
     return paths
-
-
-@contextmanager
-def _bold(figure: Figure) -> Iterator[None]:
-    """Undo `_embolden_chinese`: browsers can draw any font in bold, and strokes become outlines."""
-    texts = [text for text in figure.findobj(Text) if hasattr(text, "emboldened")]
-    # Wider texts must not move the panels.
-    layout = figure.get_layout_engine()
-    figure.set_layout_engine("none")
-    strokes = [text.get_path_effects() for text in texts]
-    for text in texts:
-        text.set(fontweight="bold", path_effects=text.emboldened or None)
-    yield
-    for text, effects in zip(texts, strokes, strict=True):
-        text.set(fontweight="normal", path_effects=effects)
-    figure.set_layout_engine(layout)
 
 
 def _pdf_font_type(figure: Figure) -> int:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
-from matplotlib.text import Text
+from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from scale.modalities import MODALITIES
@@ -136,9 +136,9 @@ def test_unknown_style_is_named():
 
 def test_fonts_are_the_shipped_ones():
     style.register_fonts()
-    for weight in ("normal", "bold"):
+    for weight, file in (("normal", style.FONT_FILE), ("bold", style.BOLD_FILE)):
         chinese = findfont(FontProperties(family=style.FONT_FAMILIES[1], weight=weight))
-        assert str(chinese) == str(style.FONT_FILE)
+        assert str(chinese) == str(file)
     assert "mpl-data" in str(findfont(FontProperties(family=style.FONT_FAMILIES[0])))
     assert (style.ASSETS / "OFL.txt").read_text(encoding="utf-8").count("SIL OPEN FONT LICENSE")
 
@@ -168,15 +168,19 @@ def test_chinese_without_the_shipped_font_warns():
         FigureCanvasAgg(figure).draw()
 
 
-def test_bold_chinese_is_one_weight_with_a_stroke():
-    title = chinese_figure().axes[0].title
-    latin = chinese_figure("Title").axes[0]._left_title
-    chinese = chinese_figure().axes[0]._left_title
-    assert title.get_text() == ""
-    assert chinese.get_fontweight() == "normal"
-    assert len(chinese.get_path_effects()) == 2
-    assert latin.get_fontweight() == "bold"
-    assert not latin.get_path_effects()
+def test_bold_chinese_has_a_font_with_the_same_characters():
+    regular, bold = (FT2Font(str(file)) for file in (style.FONT_FILE, style.BOLD_FILE))
+    assert set(bold.get_charmap()) == set(regular.get_charmap())
+    ink = []
+    for font in (regular, bold):
+        font.set_size(100, 72)
+        font.set_text("模态缺失")
+        font.draw_glyphs_to_bitmap()
+        ink.append(int((np.asarray(font.get_image()) > 127).sum()))
+    assert ink[1] > 1.3 * ink[0]
+    title = chinese_figure().axes[0]._left_title
+    assert title.get_fontweight() == "bold"
+    assert not title.get_path_effects()
 
 
 def test_saved_bytes_repeat_and_nothing_unfinished_stays(tmp_path):
@@ -194,16 +198,19 @@ def test_saved_bytes_repeat_and_nothing_unfinished_stays(tmp_path):
 
 
 def test_live_text_is_text_with_its_font(tmp_path):
-    figure = chinese_figure("模态缺失 abc")
-    strokes = [len(t.get_path_effects()) for t in figure.findobj(Text)]
-    files = [save_figure(figure, tmp_path / n, ("svg",), live_text=True)[0] for n in "ab"]
+    title = "模态缺失 abc"
+    files = [
+        save_figure(chinese_figure(title), tmp_path / n, ("svg",), live_text=True)[0] for n in "ab"
+    ]
     text, again = (path.read_text(encoding="utf-8") for path in files)
     assert text == again
     assert re.search(r"<text[^>]*font-weight: 700[^>]*>模态缺失 abc</text>", text)
-    assert text.count("@font-face") == 3  # Latin, bold Latin, Chinese
+    faces = re.findall(r"font-family:'([^']*)';font-weight:(\d+)", text)
+    assert sorted(faces) == [(f, w) for f in style.FONT_FAMILIES for w in ("400", "700")]
     assert len(text) < 100_000
-    # The figure itself is as before.
-    assert [len(t.get_path_effects()) for t in figure.findobj(Text)] == strokes
+    plain = save_figure(chinese_figure("abc"), tmp_path / "c", ("svg",), live_text=True)[0]
+    # Bold Chinese is embedded only where it is used.
+    assert plain.read_text(encoding="utf-8").count("@font-face") == 3
 
 
 def test_photographs_in_an_svg_are_jpeg():
