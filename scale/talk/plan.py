@@ -46,7 +46,7 @@ from scale.talk.page import Picture
 from scale.talk.slides_method import CLOSING, METHOD, OPENING
 from scale.talk.slides_results import RESULTS, STUDIES
 from scale.talk.table import Table, cell
-from scale.viz.theme import NEGATIVE, POSITIVE
+from scale.viz.theme import HIT, NEGATIVE, POSITIVE
 from scale.viz.words import Language
 
 SLIDES: dict[str, Slide] = {
@@ -271,7 +271,7 @@ def _exhibit(path: Path, name: str, own: Own) -> Exhibit | None:
 
 
 CSV_KINDS = ("columns", "bars", "lines")
-SERIES_COLOURS = (POSITIVE, "#7C8696", "#1B2330", NEGATIVE, "#32A287", "#AA8F45")
+SERIES_COLOURS = (POSITIVE, "#7C8696", "#1B2330", NEGATIVE, HIT, "#7B4FB5")
 """Colours of the series of a chart from a CSV file."""
 
 

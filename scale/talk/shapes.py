@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pptx.enum.dml import MSO_LINE, MSO_THEME_COLOR
+from pptx.enum.dml import MSO_LINE
 from pptx.enum.shapes import MSO_CONNECTOR, MSO_SHAPE
 from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.oxml.xmlchemy import OxmlElement
@@ -27,7 +27,7 @@ from scale.data.product import Product
 from scale.modalities import MODALITIES, PAIRS
 from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, rgb, text_height, write
 from scale.viz import scene, tiles, typeset
-from scale.viz.theme import MODALITY_COLOURS, POSITIVE, mix
+from scale.viz.theme import MODALITY_COLOURS, POSITIVE, mix, text_on
 from scale.viz.words import Language, label
 
 LEFT = 0.6
@@ -70,7 +70,7 @@ class Cards:
         box, colour = (x, CARD_TOP, WIDTH, HEADER), MODALITY_COLOURS[modality]
         shape = _block(page.slide.shapes, box, colour, MSO_SHAPE.RECTANGLE)
         (run,) = write(shape.text_frame, [label(modality, page.lang)], page.lang, 20)
-        run.font.bold, run.font.color.theme_color = True, MSO_THEME_COLOR.BACKGROUND_1
+        run.font.bold, run.font.color.rgb = True, rgb(text_on(colour))
         shape.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
 
 
@@ -284,7 +284,7 @@ class Pairs:
             frame = shape.text_frame
             frame.margin_left = frame.margin_right = 0
             (run,) = write(frame, [label(modality, page.lang)], page.lang, 18)
-            run.font.bold, run.font.color.rgb = True, rgb("#FFFFFF")
+            run.font.bold, run.font.color.rgb = True, rgb(text_on(colour))
             frame.paragraphs[0].alignment = PP_ALIGN.CENTER
         describe(group, alt)
 

@@ -22,7 +22,6 @@ from scale.modalities import MODALITIES
 from scale.studies.study import Factor
 from scale.viz import typeset
 from scale.viz.theme import (
-    ACCENTS,
     MODALITY_COLOURS,
     POSITIVE,
     category_colours,
@@ -257,7 +256,7 @@ def spread(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def series_styles(names: Sequence[str]) -> list[dict]:
     """Return colour, marker and dashes of each series; only modalities have their colours."""
-    plain = ACCENTS if len(names) <= len(ACCENTS) else category_colours(len(names))
+    plain = category_colours(len(names))
     if any(name in MODALITY_COLOURS for name in names):
         plain = [MODALITY_COLOURS.get(name, shade(0.6)) for name in names]
     return [

@@ -7,6 +7,7 @@ that need less text or another arrangement for it have a drawing of their own (r
 """
 
 import colorsys
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -257,10 +258,19 @@ def text_on(colour: str | tuple[float, ...]) -> str:
 
 
 def category_colours(count: int) -> list[str]:
-    """Return colours for unordered categories: hues by the golden ratio, three lightnesses."""
-    hues = [(0.58 + k * 0.618034) % 1.0 for k in range(count)]
-    levels = [(0.50, 0.62), (0.40, 0.75), (0.60, 0.50)]
-    return [to_hex(colorsys.hls_to_rgb(h, *levels[k % 3])) for k, h in enumerate(hues)]
+    """Return colours for unordered categories, none of a modality's hue.
+
+    The accents, then hues by the golden ratio, in three lightnesses.
+    """
+    taken = [colorsys.rgb_to_hls(*to_rgb(colour))[0] for colour in MODALITY_COLOURS.values()]
+    levels = [(0.50, 0.62), (0.40, 0.75), (0.32, 0.45)]
+    colours = list(ACCENTS)
+    for k in itertools.count():
+        if len(colours) >= count:
+            return colours[:count]
+        hue = (0.58 + k * 0.618034) % 1.0
+        if min(abs((hue - own + 0.5) % 1.0 - 0.5) for own in taken) > 0.05:
+            colours.append(to_hex(colorsys.hls_to_rgb(hue, *levels[k % 3])))
 
 
 def save_figure(

@@ -18,7 +18,7 @@ from scale.training.health_checks import Curve
 from scale.training.logging import read_metrics
 from scale.training.run import TrainedRun
 from scale.training.run_log import RunLog
-from scale.viz.charts import heatmap, modality_ticks
+from scale.viz.charts import DASHES, MARKERS, heatmap, modality_ticks
 from scale.viz.registry import Sources, figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -38,7 +38,6 @@ GEOMETRY = ("alignment", "uniformity")
 SINGLE = ("learning_rate", "grad_norm", "products_per_second")
 """Keys with a separate panel."""
 COLUMNS = 4
-MARKERS = "osD^v"
 GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.86, "hspace": 0.42}
 """Layout of the figure; legends are right of the axes."""
 
@@ -127,7 +126,8 @@ def _panel(axes: Axes, title: str, curves: dict[str, Curve], lang: Language) -> 
         colour, name = colours[number], key_name(key, lang)
         if title in ("retrieval_validation", "geometry", "other", "learning_rate"):
             marker = MARKERS[number % len(MARKERS)] if len(step_T) < 30 else None
-            axes.plot(step_T, value_T, color=colour, label=name, marker=marker, ms=points(3.5))
+            style = {"marker": marker, "ms": points(3.5), "ls": DASHES[number % len(DASHES)]}
+            axes.plot(step_T, value_T, color=colour, label=name, **style)
         else:
             axes.plot(step_T, value_T, color=tint(colour, 0.4), linewidth=points(0.8))
             mean_T = running_mean(value_T, window_of(len(value_T)))
@@ -177,9 +177,10 @@ def training_figure(log: RunLog, until: float, lang: Language = LANG) -> Figure:
     for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
         smooth = title == "xt_losses"
         colours = loss_colours(keys) if smooth else category_colours(len(keys))
-        for key, colour in zip(keys, colours, strict=True):
+        for number, (key, colour) in enumerate(zip(keys, colours, strict=True)):
             name = f"{short_name(key, lang)} {value_at(curves[key], until)}"
-            _curve(axes, curves[key], until, colour, name, smooth)
+            dashes = "-" if smooth else DASHES[number % len(DASHES)]
+            _curve(axes, curves[key], until, colour, name, smooth, dashes)
         _finish(axes, label(title, lang), until, log, lang)
     losses_T = np.concatenate([np.zeros(0), *(curves[key][1] for key in panels["xt_losses"])])
     losses_T = losses_T[np.isfinite(losses_T)]
@@ -210,7 +211,7 @@ def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Langua
         _curve(diagonal, curve, until, MODALITY_COLOURS[modality], name)
     for i, j in PAIRS:
         curve = log.step_T, log.mean_TMM[:, i, j]
-        for m, dashes in ((i, ()), (j, (3, 3))):
+        for m, dashes in ((i, "-"), (j, (0, (3, 3)))):
             _curve(pairs, curve, until, MODALITY_COLOURS[MODALITIES[m]], dashes=dashes)
     _finish(diagonal, label("xt_diagonal", lang), until, log, lang)
     _finish(pairs, label("xt_pairs", lang), until, log, lang)
@@ -223,16 +224,16 @@ def _curve(
     colour: str,
     name: str = "",
     smooth: bool = False,
-    dashes: tuple[int, ...] = (),
+    dashes: str | tuple = "-",
 ) -> None:
     """Draw a curve light, and heavy up to the step `until`; values not finite leave a gap."""
     step_T, value_T = curve[0], np.where(np.isfinite(curve[1]), curve[1], np.nan)
     heavy_T = running_mean(value_T, window_of(len(value_T))) if smooth else value_T
     past_T = step_T <= until
-    axes.plot(step_T, value_T, color=tint(colour, 0.35), linewidth=points(0.8), dashes=dashes)
+    axes.plot(step_T, value_T, color=tint(colour, 0.35), linewidth=points(0.8), ls=dashes)
     marker = "." if past_T.sum() < 2 else None
     axes.plot(
-        step_T[past_T], heavy_T[past_T], color=colour, label=name or None, dashes=dashes,
+        step_T[past_T], heavy_T[past_T], color=colour, label=name or None, ls=dashes,
         marker=marker,
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from pptx import Presentation
-from pptx.enum.shapes import PP_PLACEHOLDER
+from pptx.enum.dml import MSO_COLOR_TYPE, MSO_FILL, MSO_THEME_COLOR
+from pptx.enum.shapes import MSO_SHAPE_TYPE, PP_PLACEHOLDER
 
 from scale import cli
 from scale.data.catalogue import Catalogue
@@ -20,6 +21,7 @@ from scale.talk.deck import problems
 from scale.talk.plan import SLIDES, outline, read_talk, standard_talk
 from scale.training.run import TrainedRun
 from scale.viz import registry
+from scale.viz.theme import contrast
 from scale.viz.writing import write_pictures
 from tests.talk.stated_numbers import Data, shown, stated
 
@@ -119,6 +121,28 @@ def test_every_slide_is_there_with_its_number_and_footer(talk):
 
 def test_nothing_overflows_and_all_has_a_description(talk):
     assert problems(talk[1]) == []
+
+
+def filled_texts(shapes):
+    """Yield text, its colour and the fill behind it, of all shapes with an RGB fill."""
+    for shape in shapes:
+        if shape.shape_type == MSO_SHAPE_TYPE.GROUP:
+            yield from filled_texts(shape.shapes)
+        elif shape.has_text_frame and shape.fill.type == MSO_FILL.SOLID:
+            fill = shape.fill.fore_color
+            for run in (r for p in shape.text_frame.paragraphs for r in p.runs):
+                colour = run.font.color
+                if fill.type == colour.type == MSO_COLOR_TYPE.RGB:
+                    yield run.text, f"#{colour.rgb}", f"#{fill.rgb}"
+                elif colour.type == MSO_COLOR_TYPE.SCHEME:
+                    assert colour.theme_color != MSO_THEME_COLOR.BACKGROUND_1, run.text
+
+
+def test_text_on_coloured_shapes_is_legible(talk):
+    found = [each for slide in talk[1].slides for each in filled_texts(slide.shapes)]
+    assert len(found) > 20
+    for text, colour, fill in found:
+        assert contrast(colour, fill) >= 4.5, (text, colour, fill)
 
 
 def test_shapes_of_a_slide_have_different_ids(talk):

@@ -223,9 +223,31 @@ def test_photographs_in_an_svg_are_jpeg():
         assert svg._PHOTO.sub(svg._smaller, f'"{uri}"').startswith(f'"data:image/{kind};base64,')
 
 
-def test_category_colours_are_distinct():
-    colours = style.category_colours(30)
-    assert len(set(colours)) == 30
+def test_category_colours_are_distinct_and_none_is_a_modality():
+    modalities = [lab(linear(c)) for c in style.MODALITY_COLOURS.values()]
+    for count in (1, 3, 5, 8, 34):
+        colours = style.category_colours(count)
+        assert len(set(colours)) == count
+        for colour in colours:
+            near = min(np.linalg.norm(lab(linear(colour)) - other) for other in modalities)
+            assert near > 18, colour
+
+
+def test_no_other_colour_of_figures_and_slides_is_that_of_a_modality():
+    """Colours written in the code, where they are chosen; a child and its animals may be orange."""
+    modalities = {name: lab(linear(c)) for name, c in style.MODALITY_COLOURS.items()}
+    package, found = style.ASSETS.parents[1], 0
+    for path in [*(package / "viz").rglob("*.py"), *(package / "talk").rglob("*.py")]:
+        if path.stem == "contrastive_idea":
+            continue
+        code = path.read_text(encoding="utf-8")
+        code = re.sub(r"MODALITY_COLOURS: dict.*?}", "", code, flags=re.DOTALL)
+        for colour in re.findall(r"[\"'](#[0-9A-Fa-f]{6})[\"']", code):
+            found += 1
+            for name, own in modalities.items():
+                near = np.linalg.norm(lab(linear(colour)) - own)
+                assert near > 18, f"{path.name}: {colour} looks like {name}"
+    assert found > 10
 
 
 def page(path, seed=0):

@@ -28,8 +28,6 @@ from scale.viz import typeset
 from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     MODALITY_COLOURS,
-    NEGATIVE,
-    POSITIVE,
     category_colours,
     drawn,
     new_figure,
@@ -93,7 +91,7 @@ def broken_runs(
     """
     figure = new_figure(7.6, 3.7)
     axes = figure.add_subplot()
-    colours = [POSITIVE, NEGATIVE, *category_colours(len(curves))]
+    colours = category_colours(len(curves))
     dashes = [(None, None), (5, 2), (1.5, 1.5), (None, None), (6, 2, 1.5, 2)]
     for k, (name, values) in enumerate(curves.items()):
         style = {

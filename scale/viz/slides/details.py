@@ -15,12 +15,11 @@ from scale.config import require
 from scale.data.media import MediaError
 from scale.data.product import Product, View
 from scale.evaluation.bootstrap import Estimate
-from scale.modalities import INDEX, MODALITIES, SPECS, TASKS
+from scale.modalities import INDEX, MODALITIES, TASKS
 from scale.studies.diagnosis import weighting_aucs
 from scale.training.logging import read_metrics
 from scale.viz import tiles, typeset
 from scale.viz.charts import dot, heatmap, lay_flat, modality_ticks
-from scale.viz.illustrations.pretraining import WeightedTerms, run_terms
 from scale.viz.products import thumbnail
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.retrieval import direction_estimates
@@ -152,46 +151,6 @@ def losses(metrics: Sequence[Mapping], lang: Language = LANG) -> Figure:
     axes.set(xlabel=label("step", lang), ylabel=label("on_share_of_first", lang), ylim=(0, None))
     axes.set_xlim(0, None)
     name_ends(axes, ends)
-    return figure
-
-
-@figure("total_loss", on_slides=True)
-def draw_total_loss(sources: Sources, lang: Language) -> Figure:
-    """Draw the terms of a training batch after training."""
-    return total_loss(run_terms(sources.run, sources.train), lang)
-
-
-@drawn
-def total_loss(terms: WeightedTerms, lang: Language = LANG) -> Figure:
-    """Draw each weighted loss at its weight's position in S', and the sums."""
-    width, height = place()
-    figure, axes = typeset.page(width, height)
-    count, names, top = len(MODALITIES), 44.0, 16.0
-    column, row = (0.7 * width - names) / count, (height - top) / count
-    for k, modality in enumerate(MODALITIES):
-        style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
-        x, y = names + (k + 0.5) * column, top + (k + 0.5) * row + 4
-        typeset.write(axes, x, 11, label(modality, lang), 10, ha="center", **style)
-        typeset.write(axes, 0, y, label(modality, lang), 10, **style)
-    for i, j in zip(*np.triu_indices(count), strict=True):
-        box = Box(names + j * column, top + i * row, column - 3, row - 3)
-        own, value = i == j, terms.term_MM[i, j]
-        colour = MODALITY_COLOURS[MODALITIES[i]] if own else shade(0.5)
-        typeset.box(axes, *box, facecolor=tint(colour, 0.2 if own else 0.08), edgecolor=colour)
-        text = label("fig_off", lang) if np.isnan(value) else f"{value:.2f}"
-        middle = box.x + box.width / 2
-        style = {"ha": "center", "color": shade(0.75)}
-        name = SPECS[MODALITIES[i]].task if own else label("fig_pair", lang)
-        typeset.write(axes, middle, box.y + box.height / 2 - 3, name, 9, **style)
-        y = box.y + box.height / 2 + 10
-        typeset.write(axes, middle, y, text, 11, ha="center", fontweight="bold")
-    x, y = 0.7 * width + 14, top + 12
-    sums = {"pairs": terms.pairs, "masked": terms.masked, "total": terms.total}
-    for key, value in sums.items():
-        lines = typeset.wrap(label(f"fig_sum_{key}", lang), width - x, 10, 2)
-        y = typeset.write_lines(axes, x, y, lines, 10, 13) + 8
-        typeset.write(axes, x, y, f"{value:.2f}", 16, fontweight="bold")
-        y += 26
     return figure
 
 

@@ -5,10 +5,12 @@ at least 9 of them (14 points on the slide). L word pieces or vectors of a seque
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from scale.config import FeatureConfig
@@ -30,6 +32,7 @@ from scale.viz.illustrations.masking import (
     ranked,
     task_views,
 )
+from scale.viz.illustrations.pretraining import WeightedTerms, run_terms
 from scale.viz.illustrations.scores import (
     TEMPERATURE,
     features_of_cosine,
@@ -451,31 +454,140 @@ def score_matrices(
     """Draw S, softmax(S) and S' of a product, beside its modalities."""
     width, height = place()
     figure, axes = typeset.page(width, height)
+    drawings = _score_drawings(scores, present_M, lang)
+    left, gap = _draw_inputs(axes, product, lang), 14.0
+    cell = (width - left - 2 * gap - 2) / (3 * len(MODALITIES))
+    _draw_matrices(axes, drawings, present_M, left, cell, gap)
+    return figure
+
+
+ScoreDrawing = tuple[np.ndarray, tuple[Colormap, Normalize], str]
+"""Matrix, colours and title."""
+
+
+def _score_drawings(scores: Scores, present_M: np.ndarray, lang: Language) -> list[ScoreDrawing]:
+    """Return S, softmax(S) and S' of the first product."""
     matrices = [m[0].numpy() for m in (scores.cosine_BMM, scores.softmax_BMM, scores.weighted_BMM)]
-    shown_MM = present_M[:, None] & present_M
-    looks = score_colours(matrices, shown_MM)
-    names = [label(m, lang) for m in MODALITIES]
-    left = 6 + max(typeset.text_width(name, 9, "bold") for name in names)
-    top, gap, count = 27.0, 14.0, len(MODALITIES)
-    high = (height - top - 2) / count
-    side = min(high - 3, 26.0)
-    cell = (width - left - side - 6 - 2 * gap - 2) / (3 * count)
-    for k, modality in enumerate(MODALITIES):
-        middle = top + (k + 0.5) * high
-        style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
-        typeset.write(axes, 2, middle + 3.5, names[k], 9, **style)
-        draw_icon(axes, product, modality, Box(left, middle - side / 2, side, side))
+    looks = score_colours(matrices, present_M[:, None] & present_M)
     titles = (label("on_scores", lang), label("softmax", lang), "S′ = S · softmax(S)")
-    for k, (matrix_MM, look, title) in enumerate(zip(matrices, looks, titles, strict=True)):
-        x = left + side + 6 + k * (count * cell + gap)
+    return list(zip(matrices, looks, titles, strict=True))
+
+
+TOP = 27.0
+"""Height of the titles of matrices."""
+
+
+def _draw_inputs(axes: Axes, product: View, lang: Language, wrong: str = "") -> float:
+    """Draw names and icons of a product's modalities in rows; return the x right of them.
+
+    Args:
+        wrong: modality whose content belongs to another product.
+    """
+    names = [label(m, lang) for m in MODALITIES]
+    note = [label("on_wrong", lang)] if wrong else []
+    left = 6 + max(typeset.text_width(text, 9, "bold") for text in (*names, *note))
+    high = (place()[1] - TOP - 2) / len(MODALITIES)
+    side = min(high - 3, 26.0)
+    for k, modality in enumerate(MODALITIES):
+        middle = TOP + (k + 0.5) * high
+        style = {"color": MODALITY_COLOURS[modality], "fontweight": "bold"}
+        typeset.write(axes, 2, middle + (-1 if modality == wrong else 3.5), names[k], 9, **style)
+        box = Box(left, middle - side / 2, side, side)
+        draw_icon(axes, product, modality, box)
+        if modality == wrong:
+            style["color"] = NEGATIVE
+            typeset.write(axes, 2, middle + 10, *note, 9, **style)
+            typeset.box(axes, *box, edgecolor=NEGATIVE, linewidth=points(2.4), zorder=3)
+    return left + side + 6
+
+
+def _draw_matrices(
+    axes: Axes,
+    drawings: Sequence[ScoreDrawing],
+    present_M: np.ndarray,
+    left: float,
+    cell: float,
+    gap: float,
+) -> None:
+    """Draw matrices of width 5 `cell` side by side; the roles of the cells of the last one, S'."""
+    width, height = place()
+    count, high = len(MODALITIES), (height - TOP - 2) / len(MODALITIES)
+    for k, (matrix_MM, look, title) in enumerate(drawings):
+        x = left + k * (count * cell + gap)
         typeset.write(axes, x, 11, title, 11, fontweight="bold")
         for number, modality in enumerate(MODALITIES):
             bar = {"facecolor": MODALITY_COLOURS[modality], "edgecolor": "none"}
-            typeset.box(axes, x + number * cell + 1, top - 8, cell - 2, 5, **bar)
+            typeset.box(axes, x + number * cell + 1, TOP - 8, cell - 2, 5, **bar)
         size = count * cell / width, count * high / height
-        panel = figure.add_axes((x / width, 1 - (top + count * high) / height, *size))
-        heatmap(panel, matrix_MM, *look, shown_MM, square=False)
+        panel = axes.figure.add_axes((x / width, 1 - (TOP + count * high) / height, *size))
+        heatmap(panel, matrix_MM, *look, present_M[:, None] & present_M, square=False)
     frame_roles(panel, present_M)
+
+
+@figure("total_loss", on_slides=True)
+def draw_total_loss(sources: Sources, lang: Language) -> Figure:
+    """Draw the scores of the most complete test product with the picture of another category,
+    and the sums of a training batch after training."""
+    test, row = sources.test, most_complete(sources.test)
+    category, image = test.products[row].category, INDEX["image"]
+    others = [k for k in range(len(test)) if test.products[k].category != category]
+    others = [k for k in others if test.present_NM[k, image] and test.present_NM[row, image]]
+    batch, product = test.collate([row, *others[:1]]), test.products[row]
+    if others:
+        product = replace(product, image=test.products[others[0]].image)
+        tokens = batch.tokens["image"]
+        swapped = replace(tokens.select(torch.tensor([1, 0])), rows_R=tokens.rows_R)
+        batch = replace(batch, tokens={**batch.tokens, "image": swapped})
+    with torch.no_grad():
+        output = sources.run.model.embed(batch)
+    scores = inter_modality_scores(output.pooled_BMD, output.present_BM)
+    shown = product, scores, output.present_BM[0].numpy()
+    return total_loss(*shown, run_terms(sources.run, sources.train), "image" * bool(others), lang)
+
+
+@drawn
+def total_loss(
+    product: View,
+    scores: Scores,
+    present_M: np.ndarray,
+    terms: WeightedTerms,
+    wrong: str = "",
+    lang: Language = LANG,
+) -> Figure:
+    """Draw a product, its S and S', and arrows from the weights to the two sums of the loss.
+
+    Args:
+        terms: the losses of a batch.
+        wrong: modality whose content belongs to another product.
+    """
+    width, height = place()
+    figure, axes = typeset.page(width, height)
+    cosines, _, weights = _score_drawings(scores, present_M, lang)
+    left, gap, count = _draw_inputs(axes, product, lang, wrong), 12.0, len(MODALITIES)
+    right = 0.69 * width
+    cell = (right - left - gap) / (2 * count)
+    _draw_matrices(axes, [cosines, weights], present_M, left, cell, gap)
+    x, row = right + 26, (height - TOP - 2) / count
+    typeset.write(axes, x, 11, label("on_batch", lang, n=terms.products), 9, color=shade(0.7))
+    look = {"facecolor": tint(POSITIVE, 0.1), "edgecolor": shade(0.7), "linewidth": points(1.2)}
+    line = {"color": shade(0.8), "linewidth": points(1.8), "solid_capstyle": "butt"}
+    for key, formula, value, start, top in (
+        ("pairs", r"\Sigma\,S^{\prime}_{ij}L_{CL}", terms.pairs, 0.5, 0.0),
+        ("masked", r"\Sigma\,S^{\prime}_{ii}L_{Mi}", terms.masked, 4.5, 1.9),
+    ):
+        box = Box(x, TOP + top * row, width - x - 1, 1.6 * row)
+        typeset.rounded_box(axes, *box, **look)
+        middle, end, elbow = x + box.width / 2, box.y + box.height / 2, 0.5 * (right + x)
+        name = label(f"fig_sum_{key}", lang)
+        typeset.write(axes, middle, end - 5, name, 9.5, ha="center", fontweight="bold")
+        text = f"${formula}={value:.2f}$"
+        typeset.write(axes, middle, end + 13, text, 11, ha="center", parse_math=True)
+        axes.plot([right + 2, elbow, elbow], 2 * [TOP + start * row] + [end], **line)
+        typeset.arrow(axes, (elbow, end), (x, end), shade(0.8), 1.8, 9)
+    total = f"{label('fig_sum_total', lang)}  {terms.total:.2f}"
+    y = TOP + 4.6 * row
+    axes.plot([x, width - 1], [y - 18] * 2, **line)
+    typeset.write(axes, x + (width - x) / 2, y, total, 13, ha="center", fontweight="bold")
     return figure
 
 
