@@ -188,7 +188,7 @@ class AttentionView(ipywidgets.VBox):
     """Attention between modalities before and after a change, the effect of removals, and the
     attention between the tokens of a chosen block.
 
-    A part of a panel: it has no model.
+    A part of a panel: it has no model. `tokens` is shown by the panel, as a step of its own.
     """
 
     def __init__(self, layers: int, heads: int, lang: Language) -> None:
@@ -207,7 +207,7 @@ class AttentionView(ipywidgets.VBox):
         self.tokens = ClickableHtml()
         observe(self._draw, self.layer, self.head, self.source, self.ratio)
         controls = wrapping_row(self.layer, self.head, self.source, self.ratio)
-        super().__init__([controls, self.blocks, self.tokens])
+        super().__init__([controls, self.blocks])
         self.add_class("scale-attention")
 
     def show(self, before: JointAttention, now: JointAttention, effect_MM: np.ndarray) -> None:

@@ -184,6 +184,7 @@ class MaskingExplorer(Panel):
             "product": self.picker.choice,
             **{name: choice_of(getattr(self, name)) for name in ("task", "model", "second")},
             **{f"with_{m}": choice_of(box) for m, box in self.beside.items()},
+            **self.what_if.choices,
             "hidden": Choice(self._hidden_text, self._hide_text),
         }
 
@@ -212,13 +213,14 @@ class MaskingExplorer(Panel):
                 self.picker,
                 wrapping_row(self.task, self.model, self.second),
                 wrapping_row(prediction, beside, align="flex-start"),
-                self.what_if,
             ],
-            "xp_part_answers": [self.answer, self.compared],
+            "xp_part_answers": [self.answer],
+            "xp_part_other": [self.compared, self.what_if],
             "xp_part_joint": [
                 ClickableHtml(f"<h4>{self.word('xa_title')}</h4>"),
                 self.attention,
             ],
+            "xp_part_tokens": [self.attention.tokens],
         }
         return self.in_parts(parts)
 

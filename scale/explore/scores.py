@@ -151,7 +151,7 @@ class ScoreExplorer(Panel):
             options=[(self.word(f"policy_{name}"), name) for name in POLICIES],
             value=self.source.run.model.missing.policy,
             description=self.word("xs_policy"),
-            style=SHORT,
+            style={**SHORT, "button_width": "auto"},
         )
         self.reset_button = button(
             self.word("xs_reset"), self.reset, tooltip=self.word("xs_reset_hint"), icon="undo"
@@ -185,6 +185,7 @@ class ScoreExplorer(Panel):
                 name: choice_of(getattr(self, name))
                 for name in ("model", "beside", "policy", "step")
             },
+            **self.what_if.choices,
             **{m: column.choice for m, column in self.columns.items()},
         }
 
@@ -211,12 +212,13 @@ class ScoreExplorer(Panel):
         near = wrapping_row(self.near_before, self.near_now, align="flex-start")
         training = [self.training] if not self._steps else [self.step, self.training]
         matrices = wrapping_row(self.matrices, self.cells, align="flex-start")
-        change = [self.picker, top, stories, self.caption, contents, matrices]
         parts = {
-            "xp_part_change": [*change, self.compared, self.what_if],
+            "xp_part_change": [self.picker, top, stories, self.caption, contents, matrices],
+            "xp_part_other": [self.compared, self.what_if],
             "xp_part_weights": [self.totals, self.bars, self.agreement],
             "xp_part_near": [near, self.near_note],
             "xp_part_joint": [self.policy, self.jct, self.attention],
+            "xp_part_tokens": [self.attention.tokens],
             "xp_part_training": training,
         }
         return self.in_parts(parts)

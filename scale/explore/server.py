@@ -43,7 +43,7 @@ async def end(manager: Any, kernel_id: str) -> None:
 
 def add_words(page_config: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add the texts that the page shows while it loads, by language."""
-    keys = "xp_building", "xp_scripts"
+    keys = "xp_building", "xp_scripts", "xp_gone", "xp_slow", "xp_reload"
     words = {lang: {key: label(key, lang) for key in keys} for lang in get_args(Language)}
     words["lang"] = json.loads(os.environ[kernels.SETTINGS])["lang"]
     return page_config | {"scaleWords": words}

@@ -6,11 +6,15 @@ Nothing is stored: uploaded files are kept in memory, and features of typed text
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anywidget
 import ipywidgets
@@ -23,7 +27,11 @@ from scale.data.batch import ProductBatch
 from scale.data.cache import FeatureCache
 from scale.data.dataset import Column, ProductDataset, language_column, standardise
 from scale.data.features import extract
-from scale.data.media import MediaError
+from scale.data.media import AV_FORMATS, MediaError
+from scale.data.media import _av_errors as av_errors
+from scale.data.media import _clips as clips_of
+from scale.data.media import _frame_arrays as frame_arrays
+from scale.data.media import _reported as reported
 from scale.data.product import InvalidValue, blank_controls, read_string, read_table
 from scale.explore.loss_terms import changed_contents
 from scale.explore.markup import error_html, listed, note_html
@@ -31,6 +39,7 @@ from scale.explore.panel import (
     ASSETS,
     MAX_LISTED,
     SHORT,
+    Choice,
     ClickableHtml,
     button,
     observe,
@@ -52,6 +61,10 @@ MAX_BYTES = 8_000_000
 """Largest upload; a larger message would close the connection of the page."""
 MAX_TEXT = 20_000
 """Most characters of a typed title or table."""
+MAX_LINKED = 4_000
+"""Most characters of an edit in the address of the page; servers refuse long addresses."""
+MAX_DECODED = 1_000_000_000
+"""Most pixels decoded of an uploaded clip, about five seconds of computing."""
 KINDS = {"image": "image/*", "video": "video/*,.gif", "audio": "audio/*"}
 """Files that the browser offers, by modality; the content decides."""
 
@@ -171,6 +184,66 @@ def _new_column(
     return replace(old, values=made.values, start_N=made.start_N, length_N=made.length_N)
 
 
+def shortened_clip(file: MemoryFile, frames: int) -> tuple[MemoryFile, int, bool]:
+    """Return a clip with only the frames that `load_video` would take, if decoding the whole clip
+    twice would exceed MAX_DECODED pixels; otherwise the file itself.
+
+    Each of the frames is decoded from the key frame before it, over at most a `frames`-th part of
+    MAX_DECODED; the last one decoded is taken.
+
+    Returns the file, the number of frames of a long clip, 0 for others, and whether the frames are
+    those of `load_video`. Raises MediaError if a long clip does not decode or cannot be searched;
+    any other file is returned, also if it does not decode.
+    """
+    import av
+
+    options = {"container_options": {"format_whitelist": AV_FORMATS}, "metadata_errors": "replace"}
+    times = []
+    with suppress(IndexError, *av_errors()), av.open(str(file.path), **options) as container:
+        clip = clips_of(container.streams.video)[0]
+        pixels = max(clip.width * clip.height, 1)
+        times = sorted(packet.pts for packet in container.demux(clip) if packet.pts is not None)
+    count = len(times)
+    if count <= frames or 2 * count * pixels <= MAX_DECODED:
+        return file, 0, True
+    taken, exact, most = [], True, max(MAX_DECODED // (pixels * frames), 1)
+    with reported(file.path, av_errors()), av.open(str(file.path), **options) as container:
+        clip = clips_of(container.streams.video)[0]
+        for t in range(frames):
+            wanted = times[(2 * t + 1) * count // (2 * frames)]
+            container.seek(wanted, stream=clip)
+            for found in islice(container.decode(clip), most):
+                taken[t:] = [found]
+                if found.pts is None or found.pts >= wanted:
+                    break
+            if len(taken) <= t:
+                raise MediaError(file.path, "a long clip that cannot be searched")
+            exact &= taken[t].pts == wanted
+        frames_THWC = np.stack(list(frame_arrays(file.path, iter(taken))))
+    return lossless_clip(frames_THWC, file.name), count, exact
+
+
+def lossless_clip(frames_THWC: np.ndarray, name: str) -> MemoryFile:
+    """Return frames as a clip in memory that decodes to the same pixels."""
+    import av
+
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=1)
+        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame_HWC in frames_THWC:
+            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24").reformat(format="bgr0")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return MemoryFile(buffer.getvalue(), name)
+
+
+def _product_id(line: str) -> str:
+    """Return the id of a product in its line of a list."""
+    return line.split(" · ")[0].strip()
+
+
 class EditedProduct:
     """A product of an editor, of which some modalities have other contents."""
 
@@ -268,7 +341,8 @@ class WhatIf(ipywidgets.Accordion):
     ) -> None:
         self._source, self._changed, self.lang = source, changed, lang
         self._files: dict[str, MemoryFile] = {}
-        self._row: int | None = None
+        self._notes: dict[str, str] = {}
+        """Notes on uploaded files, by modality."""
         self._edited = lru_cache(4)(self._edit)
         self.message = ClickableHtml()
         there = [m for m in MODALITIES if m in source.data.columns]
@@ -323,13 +397,25 @@ class WhatIf(ipywidgets.Accordion):
         )
 
     def upload(self, modality: str, content: bytes, name: str) -> None:
-        """Use a file as the content of a modality."""
-        self._files[modality] = MemoryFile(content, name)
+        """Use a file as the content of a modality; of a long clip, the frames that are read."""
+        file, note = MemoryFile(content, name), ""
+        if modality == "video":
+            frames = self._source.data.config.video_frames
+            try:
+                file, count, exact = shortened_clip(file, frames)
+            except MediaError as error:
+                self._show(error_html(f"{name}: {error.reason}"))
+                return
+            if count:
+                key = "xw_long" if exact else "xw_long_near"
+                note = label(key, self.lang, name=name, n=count, frames=frames)
+        self._files[modality], self._notes[modality] = file, note
         self._notify()
 
     def clear(self) -> None:
         """Undo all edits."""
         self._files.clear()
+        self._notes.clear()
         self._edited.cache_clear()
         for control in (*self.typed.values(), *self.donors.values()):
             control.value = ""
@@ -350,7 +436,33 @@ class WhatIf(ipywidgets.Accordion):
 
     def _donor(self, line: str) -> int:
         """Return the row of a product by its id, or by its line in the list."""
-        return self._source.row(line.split(" · ")[0].strip())
+        return self._source.row(_product_id(line))
+
+    def _too_long(self) -> list[str]:
+        """Return the modalities whose typed texts are too long for an address."""
+        return [m for m, box in self.typed.items() if len(quote(box.value)) > MAX_LINKED]
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """The edits but files, for an address: typed texts, and ids of other products."""
+
+        def choice(control: ipywidgets.Widget, read: Callable[[], str]) -> Choice:
+            def write(text: str) -> None:
+                control.value = text
+                self.selected_index = 0
+
+            return Choice(read, write)
+
+        def typed(modality: str) -> str:
+            return "" if modality in self._too_long() else self.typed[modality].value
+
+        return {
+            **{f"{m}_typed": choice(box, partial(typed, m)) for m, box in self.typed.items()},
+            **{
+                f"{m}_of": choice(box, lambda box=box: _product_id(box.value))
+                for m, box in self.donors.items()
+            },
+        }
 
     def shown(self, row: int) -> tuple[ExplorerSource, int, tuple[str, ...]]:
         """Return source and row of a product with the edits, and the edited modalities.
@@ -363,11 +475,13 @@ class WhatIf(ipywidgets.Accordion):
             return self._source, row, ()
         names = [label(m, self.lang) for m in edits.modalities]
         files = [file.name for file in edits.files.values()]
-        self._show(
-            note_html(
-                label("xw_edited", self.lang, names=escape(listed([*names, *files], self.lang)))
-            )
-        )
+        lines = [label("xw_edited", self.lang, names=listed([*names, *files], self.lang))]
+        lines += [note for note in self._notes.values() if note]
+        long = [label(m, self.lang) for m in self._too_long()]
+        if files or long:
+            names = listed([*long, *files], self.lang)
+            lines.append(label("xw_not_linked", self.lang, names=names))
+        self._show(note_html("<br>".join(map(escape, lines))))
         key = edits.text, edits.table, *edits.files.items(), *edits.donors.items()
         return self._edited(row, key), 0, edits.modalities
 

@@ -87,9 +87,19 @@ def test_the_changes_of_a_product_are_in_the_address(source):
     columns["image"].kind.value = "blur"
     columns["image"].strength.value = columns["image"].strength.options[3][1]
     columns["audio"].mismatch.value = True
+    donor = next(r for r in source.rows.tolist()[1:] if source.data.present_NM[r, 3])
+    edits = scores.what_if
+    edits.donors["video"].value = source.line(donor)
+    edits.typed["text"].value = "a 50 % “red” mug & lid"
+    edits.typed["table"].value = "Colour: red\nSize：3 cm"
     second = ServedPage(source, options, first.header.query)
     assert second.page.panel.changes() == scores.changes()
     assert second.page.panel.summary() == scores.summary()
+    assert second.page.panel.what_if.edits() == edits.edits()
+    assert second.page.panel.matrices.html == scores.matrices.html
+    edits.typed["text"].value = "长" * 500
+    assert "text_typed" not in first.header.query
+    assert "Not in the address of the page: text." in edits.message.html
     for bad in ("image=blur:3.21", "image=nothing:1", "text=blur:1.0", "step=x", "model=x"):
         assert "unknown" in ServedPage(source, options, bad).page.panel.error
 

@@ -1,11 +1,15 @@
 """Other contents of a product are read as those of a catalogue, and nothing is stored."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
+import scale.explore.what_if as what_if_module
+from scale.data.media import load_video
 from scale.explore.masking import MaskingExplorer
 from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
@@ -17,6 +21,7 @@ from scale.explore.what_if import (
     edited_source,
     parse_table,
     parse_title,
+    shortened_clip,
 )
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
 from scale.studies.single_product import ProductEditor, product_outputs
@@ -94,6 +99,39 @@ def test_large_uploads_are_refused(source):
     upload._receive(None, {"file": 3}, [b"x"])
     assert not changed
     assert not what_if.edits().modalities
+
+
+def clip_of(count, side=48):
+    """A file with moving stripes: MPEG-4, a key frame every 12 frames."""
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = side
+        for k in range(count):
+            pixels_HWC = np.full((side, side, 3), k % 256, dtype=np.uint8)
+            pixels_HWC[:, k % side] = 255
+            frame = av.VideoFrame.from_ndarray(pixels_HWC, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def test_of_a_long_clip_only_the_frames_that_are_read_are_decoded(source, monkeypatch):
+    side, count, frames = 48, 400, source.data.config.video_frames
+    content = clip_of(count, side)
+    whole = MemoryFile(content)
+    assert shortened_clip(whole, frames) == (whole, 0, True)
+    monkeypatch.setattr(what_if_module, "MAX_DECODED", count * side * side)
+    explorer = ScoreExplorer(source)
+    explorer.what_if.upload("video", content, "<long>.mp4")
+    assert f"long clip of {count} frames" in explorer.what_if.message.html
+    assert "<long>" not in explorer.what_if.message.html
+    short = explorer.what_if.edits().files["video"]
+    np.testing.assert_array_equal(load_video(short.path, frames), load_video(whole.path, frames))
+    with av.open(str(short.path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == frames
+    explorer.what_if.clear()
+    assert explorer.what_if.message.html == ""
 
 
 def test_titles_and_tables_are_parsed_as_in_a_catalogue():
