@@ -32,6 +32,8 @@ STEP, MARGIN, HEAD = 13, 92, 92
 STRONGEST = 5
 """Pairs of tokens that are listed."""
 LONGEST_NAME = 14
+MANY = 14
+"""Tokens of a modality whose names still fit on a page for a projector."""
 
 
 @cache
@@ -138,7 +140,10 @@ def token_map(
     )
     strongest = _strongest(weight_QK, [names[t] for t in rows_Q], [names[t] for t in columns_K])
     title = escape(label("xa_tokens_of", lang, names=_plain(block, lang)))
-    size = f'width="{MARGIN + width + 60}" height="{HEAD + height}"'
+    width_all, height_all = MARGIN + width + 60, HEAD + height
+    size = f'width="{width_all}" height="{height_all}" viewBox="0 0 {width_all} {height_all}"'
+    if max(weight_QK.shape) > MANY:
+        size += ' class="many"'
     return (
         f'<svg {size} role="img" aria-label="{title}" data-tokens="{len(rows_Q)}-{len(columns_K)}">'
         f'<image x="{MARGIN}" y="{HEAD}" width="{width}" height="{height}" '

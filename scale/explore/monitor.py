@@ -9,26 +9,29 @@ Everything logged, also learning rate, gradient norm and throughput, is in Tenso
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from html import escape
 from pathlib import Path
 
 import ipywidgets
+import matplotlib.style
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
 from scale.explore.markup import data_uri, figure_png, note_html
-from scale.explore.panel import AUTO, ClickableHtml, PageColour, Panel, button, observe
+from scale.explore.panel import AUTO, ClickableHtml, PageColour, Panel, button, choice_of, observe
 from scale.training.background import BackgroundRun
 from scale.training.health_checks import HealthIssue, check_health
 from scale.training.run_log import Progress, RunLog
-from scale.viz.theme import is_light, use_style
-from scale.viz.training import LOSS, VALIDATION, key_name, training_figure, value_at
+from scale.viz.theme import ASSETS, is_light, use_style
+from scale.viz.training import LOSS, ROW_SIZE, VALIDATION, key_name, training_figure, value_at
 from scale.viz.words import LANG, Language, label
 
 FRAMES = 40
 """Steps shown in a whole replay."""
 FRAME_MS = 300
+DARK = ASSETS / "dark.mplstyle"
 QUIET = 10.0
 """Seconds without a new log line after which the time is shown."""
 
@@ -49,6 +52,7 @@ class TrainingMonitor(Panel):
         every: float = 1.0,
         live: bool = True,
         process: BackgroundRun | None = None,
+        present: bool = False,
     ) -> None:
         """
         Args:
@@ -57,6 +61,7 @@ class TrainingMonitor(Panel):
             live: start watching; otherwise the log so far counts as complete.
             process: returned by `pretrain_in_background`; adds a stop button, and makes the state
                 (running or stopped) certain.
+            present: draw for a projector, one row of the figure at a time.
 
         Raises ValueError if `every` is not positive.
         """
@@ -64,7 +69,7 @@ class TrainingMonitor(Panel):
             raise ValueError(f"every {every}: the seconds between two reads must be positive")
         super().__init__(lang)
         self.add_class("scale-monitor")
-        self.every, self.process = every, process
+        self.every, self.process, self._present = every, process, present
         self.run_log = RunLog(run_folder)
         self._placing = False
         self._state, self._warnings, self._figure = (ClickableHtml() for _ in range(3))
@@ -74,9 +79,9 @@ class TrainingMonitor(Panel):
         self.run_log.read()
         self._complete = not live
         self._follow_newest()
-        hint = ClickableHtml(note_html(self.word("xt_how")))
+        hint = ClickableHtml(note_html(self.word("xt_how"))).add_class("scale-help")
         parts = [self._state, self._warnings, self._controls, self._figure, hint, self._page]
-        self.start(parts)
+        self.start([self.row, *parts] if present else parts)
         # Not None: ipywidgets then counts the views, and a hidden panel is not updated.
         self._view_count = 0
         self.watching.value = live and self.progress.state != "finished"
@@ -106,8 +111,13 @@ class TrainingMonitor(Panel):
 
         Raises ValueError, after drawing, for a file that cannot be read.
         """
-        with use_style("paper" if is_light(self._page.page) else "dark"):
-            content = figure_png(training_figure(self.run_log, self.step, self.lang))
+        light = is_light(self._page.page)
+        row = self.row.value if self._present else None
+        style = ("slides", ROW_SIZE) if row else ("paper",)
+        # Over `slides` too.
+        colours = nullcontext() if light else matplotlib.style.context(DARK)
+        with use_style(*style), colours:
+            content = figure_png(training_figure(self.run_log, self.step, self.lang, row))
         uri = data_uri("image/png", content)
         alt = ", ".join(f"{name} {value}" for name, value in self.values().items())
         self._figure.html = (
@@ -156,6 +166,15 @@ class TrainingMonitor(Panel):
         super().close()
 
     def _build_controls(self) -> None:
+        rows = enumerate(("curves", "scores"), 1)
+        self.row = ipywidgets.ToggleButtons(
+            options=[(f"{n} {self.word(f'xp_part_{row}')}", row) for n, row in rows],
+            layout=AUTO,
+            style={"button_width": "auto"},
+        ).add_class("scale-parts")
+        observe(self.changed, self.row)
+        if self._present:
+            self.choices["row"] = choice_of(self.row)
         self.watching = ipywidgets.ToggleButton(
             description=self.word("xt_watch"), tooltip=self.word("xt_watch_tip"), icon="eye"
         )

@@ -40,10 +40,12 @@ class ExplorerPage(ipywidgets.Tab):
         lang: Language = LANG,
         beside: bool = False,
         others: Sequence[ExplorerSource] = (),
+        present: bool = False,
     ) -> None:
         """
         Args:
             beside: as in `EmbeddingExplorer`.
+            present: as in `TrainingMonitor`.
             others: other runs with the same products, for comparison in scores and masking.
         """
         if isinstance(run, ExplorerSource):
@@ -57,7 +59,7 @@ class ExplorerPage(ipywidgets.Tab):
             ),
             "masking": lambda: MaskingExplorer(source(), lang=lang, others=others),
             "embeddings": lambda: EmbeddingExplorer(source(), lang=lang, beside=beside),
-            "training": lambda: TrainingMonitor(folder, lang=lang),
+            "training": lambda: TrainingMonitor(folder, lang=lang, present=present),
         }
         wait = note_html(label("xp_wait", lang))
         boxes = [ipywidgets.VBox([ClickableHtml(wait)]) for _ in PANELS]
@@ -155,7 +157,8 @@ class ServedPage(ipywidgets.VBox):
         theme = given.get("theme", options["theme"])
         present = given.get("present", "1" if options["present"] else "0") == "1"
         self.header = PageHeader(self._picture, lang, theme=theme, present=present)
-        self.page = ExplorerPage(source, options["catalogue"], options["split"], lang, True, others)
+        shown = source, options["catalogue"], options["split"], lang, True, others, present
+        self.page = ExplorerPage(*shown)
         super().__init__([self.header, self.page])
         self.page.observe(self._show_panel, "selected_index")
         if given.get("panel") in PANELS:

@@ -69,7 +69,10 @@ class MapLayer(anywidget.AnyWidget):
         drawn: Callable[[str, bool], None],
         lang: Language,
     ) -> None:
-        names = {"closer": "xe_closer", "wider": "xe_wider", "png": "xe_png"}
+        names = {
+            **{"closer": "xe_closer", "wider": "xe_wider"},
+            **{"png": "xe_png", "webgl": "xe_webgl"},
+        }
         words = {name: label(key, lang) for name, key in names.items()}
         super().__init__(words=words, has_pictures=picture is not None)
         self._picture, self._drawn = picture, drawn

@@ -5,7 +5,7 @@ T logged lines, M modalities (five), W width of the smoothing window.
 
 from collections.abc import Sequence
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ from scale.viz.theme import (
     diverging,
     drawn,
     new_figure,
+    on_slide,
     points,
     shade,
     tint,
@@ -40,6 +41,12 @@ SINGLE = ("learning_rate", "grad_norm", "products_per_second")
 COLUMNS = 4
 GRID = {"left": 0.05, "right": 0.885, "top": 0.95, "bottom": 0.08, "wspace": 0.86, "hspace": 0.42}
 """Layout of the figure; legends are right of the axes."""
+ROW_SIZE = 12.4, 5.2
+"""Size of one row in inches, for a page that is projected."""
+ROW_GRID = {"left": 0.055, "right": 0.985, "top": 0.91, "bottom": 0.475, "wspace": 0.22}
+ROW_TABLE = (0.065, 0.12, 0.25, 0.66)
+"""Layout of one row, and place of S' in it; legends are below the axes."""
+Row = Literal["curves", "scores"]
 
 
 @drawn
@@ -156,13 +163,34 @@ def _colours(title: str, count: int) -> list[str]:
 
 
 @drawn
-def training_figure(log: RunLog, until: float, lang: Language = LANG) -> Figure:
+def training_figure(
+    log: RunLog, until: float, lang: Language = LANG, row: Row | None = None
+) -> Figure:
     """Draw losses, validation and S' of a run, with a cursor at the step `until`.
 
     Top: losses (light: as logged; heavy: running mean up to `until`), retrieval, and alignment and
     uniformity. Bottom: S' at the last logged step up to `until`, its diagonal and its ten pairs.
     Legends carry the values at `until`.
+
+    Args:
+        row: draw only the top (`curves`) or the bottom (`scores`), in the size ROW_SIZE.
     """
+    figure = new_figure(*(ROW_SIZE if row else (13.2, 6.4)))
+    # A constrained layout would double the time of a move of the slider.
+    figure.set_layout_engine("none")
+    if row:
+        axes_3 = figure.subplots(1, 3, gridspec_kw=ROW_GRID)
+        if row == "scores":
+            axes_3[0].set_position(ROW_TABLE)
+        (_draw_curves if row == "curves" else _draw_scores)(axes_3, log, until, lang)
+        return figure
+    grid = figure.subplots(2, 3, gridspec_kw=GRID)
+    _draw_curves(grid[0], log, until, lang)
+    _draw_scores(grid[1], log, until, lang)
+    return figure
+
+
+def _draw_curves(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Language) -> None:
     curves = log.curves()
     groups = panels_of(curves)
     panels = {
@@ -170,11 +198,7 @@ def training_figure(log: RunLog, until: float, lang: Language = LANG) -> Figure:
         "retrieval_validation": groups.get("retrieval_validation", []),
         "geometry": groups.get("geometry", []),
     }
-    figure = new_figure(13.2, 6.4)
-    # A constrained layout would double the time of a move of the slider.
-    figure.set_layout_engine("none")
-    grid = figure.subplots(2, 3, gridspec_kw=GRID)
-    for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
+    for axes, (title, keys) in zip(axes_3, panels.items(), strict=True):
         smooth = title == "xt_losses"
         colours = loss_colours(keys) if smooth else category_colours(len(keys))
         for number, (key, colour) in enumerate(zip(keys, colours, strict=True)):
@@ -185,10 +209,8 @@ def training_figure(log: RunLog, until: float, lang: Language = LANG) -> Figure:
     losses_T = np.concatenate([np.zeros(0), *(curves[key][1] for key in panels["xt_losses"])])
     losses_T = losses_T[np.isfinite(losses_T)]
     if len(losses_T) and losses_T.min() > 0:
-        grid[0, 0].set_yscale("log")
-        grid[0, 0].yaxis.set_major_formatter("{x:g}")
-    _draw_scores(grid[1], log, until, lang)
-    return figure
+        axes_3[0].set_yscale("log")
+        axes_3[0].yaxis.set_major_formatter("{x:g}")
 
 
 def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Language) -> None:
@@ -204,7 +226,8 @@ def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Langua
     shown_MM = shown_M[:, None] & shown_M[None, :]
     heatmap(heat, mean_MM, diverging(), Normalize(-most, most), shown_MM)
     modality_ticks(heat, lang)
-    heat.set_title(label("xt_scores_at", lang, step=int(log.step_T[last])), pad=points(18))
+    row = "_row" if on_slide() else ""
+    heat.set_title(label(f"xt_scores_at{row}", lang, step=int(log.step_T[last])), pad=points(18))
     for m, modality in enumerate(MODALITIES):
         curve = log.step_T, log.mean_TMM[:, m, m]
         name = f"{label(modality, lang)} {value_at(curve, until)}"
@@ -213,8 +236,8 @@ def _draw_scores(axes_3: Sequence[Axes], log: RunLog, until: float, lang: Langua
         curve = log.step_T, log.mean_TMM[:, i, j]
         for m, dashes in ((i, "-"), (j, (0, (3, 3)))):
             _curve(pairs, curve, until, MODALITY_COLOURS[MODALITIES[m]], dashes=dashes)
-    _finish(diagonal, label("xt_diagonal", lang), until, log, lang)
-    _finish(pairs, label("xt_pairs", lang), until, log, lang)
+    _finish(diagonal, label(f"xt_diagonal{row}", lang), until, log, lang)
+    _finish(pairs, label(f"xt_pairs{row}", lang), until, log, lang)
 
 
 def _curve(
@@ -244,8 +267,10 @@ def _finish(axes: Axes, title: str, until: float, log: RunLog, lang: Language) -
     axes.set_xlim(0, max(log.step, 1))
     axes.axvline(until, color=shade(0.5), linewidth=points(0.8), linestyle=":")
     if axes.get_legend_handles_labels()[0]:
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03)}
-        axes.legend(**beside, fontsize=points(7), labelcolor=shade(0.85), handlelength=1.2)
+        place = {"bbox_to_anchor": (1.0, 1.03), "fontsize": points(7)}
+        if on_slide():
+            place = {"bbox_to_anchor": (-0.06, -0.3), "borderaxespad": 0.0, "labelspacing": 0.2}
+        axes.legend(loc="upper left", labelcolor=shade(0.85), handlelength=1.2, **place)
 
 
 def loss_colours(keys: Sequence[str]) -> list[str]:

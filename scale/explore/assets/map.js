@@ -70,21 +70,22 @@ function render({ model, el }) {
   function names(place, side, width, height) {
     if (!model.get("names")) return [];
     const found = [];
-    const most = (width * height) / ROOM;
+    const line = 1.45 * em();
+    const most = (width * height) / (ROOM * (em() / 12.5) ** 2);
     pen.font = font();
     for (const [index, text, colour] of model.get("labels")) {
       if (found.length >= most) break;
       const at = place(index);
       if (!at || at[0] < 0 || at[1] < 0 || at[0] > width || at[1] > height) continue;
-      const half = [pen.measureText(text).width / 2 + 3, 9];
-      const away = (model.get("pictures") ? side / 2 : 4) + 10;
+      const half = [pen.measureText(text).width / 2 + 3, line / 2];
+      const away = (model.get("pictures") ? side / 2 : 4) + line / 2 + 1;
       const shifts = [[0, -away], [0, away], [half[0] + away - 8, 0], [8 - half[0] - away, 0]];
       for (const shift of shifts) {
         const [x, y] = [at[0] + shift[0], at[1] + shift[1]];
         const outside =
           x < half[0] || y < half[1] || x > width - half[0] || y > height - half[1];
         const clash = found.some(
-          (one) => Math.abs(one.x - x) < one.half[0] + half[0] && Math.abs(one.y - y) < 18,
+          (one) => Math.abs(one.x - x) < one.half[0] + half[0] && Math.abs(one.y - y) < line,
         );
         if (outside || clash) continue;
         found.push({ index, text, colour, shift, x, y, half });
@@ -106,7 +107,9 @@ function render({ model, el }) {
         }
       }
       return placed.names.every(
-        (name) => Math.abs(name.x - x) > name.half[0] + side / 2 || Math.abs(name.y - y) > 6 + side / 2,
+        (name) =>
+          Math.abs(name.x - x) > name.half[0] + side / 2 ||
+          Math.abs(name.y - y) > name.half[1] - 3 + side / 2,
       );
     };
     for (const [index, x, y] of inside) {
@@ -148,8 +151,12 @@ function render({ model, el }) {
 
   const ink = () => getComputedStyle(probe).color;
   const page = () => getComputedStyle(probe).backgroundColor;
-  const font = () => `600 ${matchMedia("(pointer: coarse)").matches ? 14 : 12.5}px ` +
-    'system-ui, "Noto Sans CJK SC", sans-serif';
+  // Names are larger on a page for a projector, and on a tablet.
+  const em = () =>
+    document.body.classList.contains("scale-present")
+      ? 18
+      : matchMedia("(pointer: coarse)").matches ? 14 : 12.5;
+  const font = (pixels = em()) => `600 ${pixels}px system-ui, "Noto Sans CJK SC", sans-serif`;
 
   function draw() {
     if (!pen) return;
@@ -260,7 +267,7 @@ function render({ model, el }) {
     paper.scale(scale, scale);
     paper.fillStyle = page();
     paper.fillRect(0, 0, sheet.width, sheet.height);
-    [paper.fillStyle, paper.font] = [ink(), font().replace("12.5", "14")];
+    [paper.fillStyle, paper.font] = [ink(), font(Math.max(14, em()))];
     paper.textBaseline = "middle";
     let left = gap;
     for (const { width, height, layers, title } of parts) {
@@ -385,6 +392,18 @@ function render({ model, el }) {
 
   // --------------------------------------------------------------- set-up
 
+  // jupyter-scatter stays empty in a browser without WebGL, for example one without a graphics card.
+  function drawable() {
+    if (document.createElement("canvas").getContext("webgl")) return true;
+    const missing = document.createElement("div");
+    missing.className = "scale-map-missing";
+    missing.setAttribute("role", "alert");
+    missing.textContent = model.get("words").webgl;
+    el.style.display = "";
+    el.append(missing);
+    return false;
+  }
+
   function attach() {
     if (signal.aborted) return;
     const map = el.closest(".scale-map");
@@ -443,7 +462,7 @@ function render({ model, el }) {
     soon();
   });
   model.on("msg:custom", receive);
-  attach();
+  if (drawable()) attach();
   return () => {
     ends.abort();
     clearTimeout(settling);
