@@ -25,8 +25,7 @@ from tqdm.auto import tqdm
 from scale.config import Config, configure
 from scale.data.batch import Tokens
 from scale.data.catalogue import Catalogue, with_splits
-from scale.data.dataset import ProductDataset
-from scale.data.product import Product
+from scale.data.dataset import SECOND_VIEW, ProductDataset
 from scale.data.text_loss import choose_lengths
 from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.embed import Embeddings, embed_dataset, subset_embedding, unit
@@ -44,6 +43,7 @@ from scale.training.trainer import Trainer
 FOLDS = 3
 VARIANTS = {
     "pretrained": {},
+    "first views only": {"train": {"second_views": False}},
     "one network": {"model": {"projection_heads": 1}},
     "four networks": {"model": {"projection_heads": 4}},
     "without TF-IDF": {"model": {"lexical_pieces": 0}},
@@ -57,13 +57,13 @@ VARIANTS = {
     "FuseMix": {},
     "STRUCTURE": {},
     "50 steps": {"steps": 50},
+    "250 steps": {"steps": 250},
     "400 steps": {"steps": 400},
+    "first views only, 250 steps": {"steps": 250, "train": {"second_views": False}},
     "[CLS] of a Transformer": {"model": {"pooling": "cls"}, "steps": 400},
     "with the masked tasks": {"loss": {"tasks": ("contrastive", *TASKS)}},
-    "several views": {},
     "early stopping": {"steps": 400},
 }
-VIEW = " (second view)"
 
 
 def fuse_mix(masked: MaskedBatch) -> MaskedBatch:
@@ -119,21 +119,6 @@ def set_objective(trainer: Trainer, name: str) -> None:
         trainer.loss_fn = structure
 
 
-def with_views(products: list[Product]) -> list[Product]:
-    """Return the products, then copies with second views in the place of the first.
-
-    The copies' ids end with `VIEW`.
-    """
-    copies = []
-    for product in products:
-        second = {m: getattr(product.alt, m) for m in product.alt.present}
-        content = product.content | {m: product.content[f"alt_{m}"] for m in second
-                                     if f"alt_{m}" in product.content}  # fmt: skip
-        if second:
-            copies.append(replace(product, id=product.id + VIEW, content=content, **second))
-    return [*products, *copies]
-
-
 def fit(name: str, train: ProductDataset, config: Config) -> ScaleModel:
     """Train all steps of a variant, or with `early stopping` up to the best of every 50 steps.
 
@@ -161,8 +146,8 @@ def measure(
     name: str, data: ProductDataset, config: Config, fold: int, fold_N: np.ndarray
 ) -> dict[str, list[float]]:
     """Train on the other folds; return the figures of this one, by part of the features."""
-    own_N = np.array([not product.id.endswith(VIEW) for product in data.products])
-    trained_N = (fold_N != fold) & (own_N | (name == "several views"))
+    own_N = np.array([not product.id.endswith(SECOND_VIEW) for product in data.products])
+    trained_N = (fold_N != fold) & (own_N | config.train.second_views)
     held = data.subset(np.flatnonzero((fold_N == fold) & own_N))
     model = fit(name, data.subset(np.flatnonzero(trained_N)), config)
     embeddings = embed_dataset(model, held, progress=False)
@@ -227,12 +212,13 @@ def main() -> None:
         tokenizer = train_tokenizer(kept, base.features.vocab_size)
         base = choose_lengths(base, kept, tokenizer)
         lengths = {name: getattr(base.features, name) for name in ("text_length", "table_length")}
-        viewed = kept if "several views" not in arguments.variants else with_views(kept)
-        data = build_dataset(Catalogue(catalogue.folder, tuple(viewed)), base, tokenizer, None)
-        own = data.subset(np.arange(len(kept)))
-        fold_of = dict(zip(own.ids, content_folds(own.content_id_NM, FOLDS, seed=0), strict=True))
-        # A second view is another content, and belongs to the fold of its product.
-        fold_N = np.array([fold_of[id.removesuffix(VIEW)] for id in data.ids])
+        # Validation products serve as training products here.
+        kept = [replace(p, split="train") for p in kept]
+        data = build_dataset(Catalogue(catalogue.folder, tuple(kept)), base, tokenizer, None)
+        fold_of = dict(zip(data.ids, content_folds(data.content_id_NM, FOLDS, seed=0), strict=True))
+        data = data.with_second_views()
+        # A second view may have another content, and belongs to the fold of its product.
+        fold_N = np.array([fold_of[id.removesuffix(SECOND_VIEW)] for id in data.ids])
         for name in tqdm(arguments.variants, desc=folder.name):
             found: dict[str, list[list[float]]] = {}
             for fold in range(FOLDS):

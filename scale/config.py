@@ -424,6 +424,9 @@ class TrainConfig:
     batch_size: int = 64
     """Products per step over all processes; they are each other's negatives. Each of W processes
     handles batch_size / W of them."""
+    second_views: bool = False
+    """Train on the second views (`alt`) of the training products, too, each as a further product
+    (`ProductDataset.with_second_views`). Shards contain none."""
     micro_batch: int = 0
     """Products per forward and backward pass of a process; 0: all of its products. The gradient
     remains that of the whole batch (training/gradient_cache.py), at the cost of a second forward
@@ -762,7 +765,12 @@ def pretrained() -> Config:
         ),
         loss=LossConfig(tasks=("contrastive",), temperature=0.1),
         train=TrainConfig(
-            steps=150, batch_size=128, learning_rate=1e-3, weight_decay=0.1, eval_every=25
+            steps=150,
+            batch_size=128,
+            second_views=True,
+            learning_rate=1e-3,
+            weight_decay=0.1,
+            eval_every=25,
         ),
     )
 

@@ -40,6 +40,8 @@ from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES
 
 CHUNK = 1 << 16
 """Tokens read at once to compute statistics."""
+SECOND_VIEW = " (second view)"
+"""End of the ids of products that `ProductDataset.with_second_views` adds."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,24 @@ class Column:
         )
         values, padding, rows = map(torch.from_numpy, (values, padding_RL, rows_R))
         return Tokens(values, padding, rows, entity_RL, pieces_RL=piece_RL)
+
+    def append(self, other: "Column | None", rows_K: np.ndarray) -> "Column":
+        """Return the column with K more sequences: those of another column or, if empty, own ones.
+
+        Args:
+            other: same modality and standardisation; None: as if all its sequences were empty.
+            rows_K: own sequences that replace the empty ones.
+        """
+        start_K, length_K, tokens = self.start_N[rows_K], self.length_N[rows_K], {}
+        if other is not None:
+            has_K = other.length_N > 0
+            start_K = np.where(has_K, other.start_N + len(self.values), start_K)
+            length_K = np.where(has_K, other.length_N, length_K)
+            for name in ("values", "entity_T", "piece_T"):
+                if getattr(self, name) is not None:
+                    tokens[name] = np.concatenate([getattr(self, name), getattr(other, name)])
+        start_N = np.concatenate([self.start_N, start_K])
+        return replace(self, start_N=start_N, length_N=np.append(self.length_N, length_K), **tokens)
 
     def chunks(self, rows_N: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the values of the products where `rows_N` is True, in chunks of CHUNK tokens."""
@@ -535,6 +555,45 @@ class ProductDataset:
             self.normaliser,
             self.options,
             prefix="alt_",
+        )
+
+    def with_second_views(self, split: str = "train") -> "ProductDataset":
+        """Return the dataset with the second views of a split as further products, at its end.
+
+        A further product has the contents of the second view and, where it has none, those of the
+        first one; SECOND_VIEW is appended to its id. Its `content_id_NM` is that of the first view,
+        so that views of a product are not negatives of each other. Features are copied into memory.
+        """
+        second = self.subset(self.rows_of(split)).view("alt")
+        if not len(second):
+            return self
+        row_of = {id: row for row, id in enumerate(self.ids)}
+        rows_K = np.array([row_of[id] for id in second.ids], np.int64)
+        columns = {m: c.append(second.columns.get(m), rows_K) for m, c in self.columns.items()}
+        first_KM = self.content_id_NM[rows_K]
+        new_KM = np.where(
+            second.content_id_NM < 0, -1, second.content_id_NM + self.content_id_NM.max() + 1
+        )
+        added_KM = np.where(first_KM < 0, new_KM, first_KM)
+        added_KM[:, [INDEX[m] for m in MODALITIES if m not in columns]] = -1
+        products = [
+            replace(
+                self.products[row],
+                id=self.products[row].id + SECOND_VIEW,
+                alt=View(),
+                content=self.products[row].content | other.content,
+                **{m: getattr(other, m) for m in other.present},
+            )
+            for row, other in zip(rows_K.tolist(), second.products, strict=True)
+        ]
+        return replace(
+            self,
+            products=(*self.products, *products),
+            columns=columns,
+            content_id_NM=np.concatenate([self.content_id_NM, added_KM]),
+            digests=(*self.digests, *second.digests),
+            problems=[*self.problems, *second.problems],
+            cut={m: n + second.cut.get(m, 0) for m, n in self.cut.items()},
         )
 
 

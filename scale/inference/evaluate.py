@@ -219,6 +219,9 @@ def _splits(
         name: data.subset([i for i, p in enumerate(data.products) if p.split == name])
         for name in ("train", "val", "test")
     }
+    if run.config.train.second_views:
+        # Baselines and probes learn from the same products as the run.
+        parts["train"] = parts["train"].with_second_views()
     test = parts[split]
     # A product without modalities can be neither query nor result.
     usable = np.flatnonzero(test.present_NM.any(axis=1))

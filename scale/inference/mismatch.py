@@ -155,7 +155,9 @@ def _agreement(
     if len(train) >= 2 * run.config.loss.agreement_folds:
         part = data.subset(train)
         own = json.loads(run.folder.data.read_text(encoding="utf-8")).get("fingerprint")
-        path = run.folder.agreement if own == data.fingerprint else None
+        # With second views the run judged other products than these.
+        same = own == data.fingerprint and not run.config.train.second_views
+        path = run.folder.agreement if same else None
         if path is None or not path.is_file():
             log.info("products of the split train are judged by cross-fitting, which takes time")
         found = cross_fit_agreement(part, _settings(run.config), path, progress=progress)

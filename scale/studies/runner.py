@@ -254,6 +254,8 @@ def load_study_data(folder: Path, preset: str, held_out: str = "test") -> StudyD
     config = choose_lengths(config, catalogue.split("train").products, tokenizer)
     data = build_dataset(catalogue, config, tokenizer, None)
     config = fit_sizes(config, data)
+    # Noise would damage the two views of a product independently.
+    config = replace(config, train=replace(config.train, second_views=False))
     split_N = np.array([p.split for p in data.products])
     usable_N = data.present_NM.any(axis=1)
     train = data.subset(np.flatnonzero((split_N == "train") & usable_N))

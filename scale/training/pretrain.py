@@ -180,6 +180,12 @@ def _prepare(
         problems = [*source.problems, *data.problems]
     config = fit_sizes(config, data)
     _write_or_check(run, config, data, started, divided)
+    if config.train.second_views and isinstance(data, ShardDataset):
+        log.warning("shards contain no second views: train.second_views has no effect")
+    elif config.train.second_views:
+        first = len(data.problems)
+        data = data.with_second_views()
+        problems += data.problems[first:]
     if rank() == 0:
         write_problems(problems, run.problems)
         if problems:

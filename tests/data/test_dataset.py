@@ -243,6 +243,26 @@ def test_the_second_view_is_a_dataset_of_the_same_ids(dataset, folder):
         dataset.view("main")
 
 
+def test_second_views_are_further_products_with_the_rest_of_the_first_view(dataset, folder, build):
+    both = dataset.with_second_views()
+    assert both.ids == (*dataset.ids, "p0 (second view)")  # p8 belongs to the test split
+    records = Catalogue.open(folder).products
+    product = replace(records[0], text="the red one", image=records[0].alt.image)
+    expected = build(Catalogue(folder, (product,)), normaliser=dataset.normaliser).collate([0])
+    found = both.collate([9])
+    found.check()
+    assert list(found.tokens) == list(expected.tokens) == list(MODALITIES)
+    for m, tokens in expected.tokens.items():
+        assert torch.equal(found.tokens[m].values, tokens.values), m
+    assert torch.equal(found.tokens["table"].entity_RL, expected.tokens["table"].entity_RL)
+    assert both.content_id_NM[9].tolist() == dataset.content_id_NM[0].tolist()
+    assert [(p.id, p.modality) for p in both.problems[3:]] == [("p0", "alt_audio")]
+    for row in (0, 8):  # the first views are unchanged
+        for m, tokens in both.collate([row]).tokens.items():
+            assert torch.equal(tokens.values, dataset.collate([row]).tokens[m].values)
+    assert dataset.subset([1, 2]).with_second_views().ids == ("p1", "p2")
+
+
 def test_unused_modalities_count_as_missing(build):
     some = build(modalities=("image", "text"))
     assert list(some.columns) == ["text", "image"]
