@@ -765,7 +765,7 @@ def pretrained() -> Config:
         ),
         loss=LossConfig(tasks=("contrastive",), temperature=0.1),
         train=TrainConfig(
-            steps=150,
+            steps=250,
             batch_size=128,
             second_views=True,
             learning_rate=1e-3,
