@@ -524,7 +524,11 @@ def _fit(vectors: Vectors, arrays: Mapping[str, ProductArrays]) -> Baseline:
     }  # fmt: skip
     selected = any(found.rank_GQ.shape[1] for found in fits.values())
     cca = {f"{a}+{b}": {"ridge": ridge, "size": size} for (a, b), (ridge, size) in chosen.items()}
-    settings = {"cca": {"chosen on": "val" if selected else "nothing", **cca}}
+    settings: dict[str, Any] = {"cca": {"chosen on": "val" if selected else "nothing", **cca}}
+    if selected:
+        ranks = [found.rank_GQ[GRID.index(chosen[pair])] for pair, found in fits.items()]
+        mean = np.mean([rank_Q.mean() for rank_Q in ranks if len(rank_Q)])
+        settings["cca"]["mean reciprocal rank"] = float(mean)
     units = {m: {name: unit(x_RK) for name, x_RK in by_part.items()}
              for m, by_part in vectors.items()}  # fmt: skip
     examples = []

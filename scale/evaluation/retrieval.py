@@ -282,6 +282,16 @@ class ProductArrays:
         pooled_NMD, present_NM = embeddings.pooled_NMD, embeddings.present_NM
         return cls(embeddings.ids, pooled_NMD, present_NM, labels, dataset.content_id_NM, alt)
 
+    def select(self, rows: Ints) -> "ProductArrays":
+        """Return the arrays of some products, without second views and mixed features."""
+        return ProductArrays(
+            [self.ids[row] for row in rows],
+            self.pooled_NMD[rows],
+            self.present_NM[rows],
+            [self.labels[row] for row in rows],
+            None if self.content_id_NM is None else self.content_id_NM[rows],
+        )
+
     def embedding(self, subset: tuple[str, ...] = MODALITIES) -> tuple[Singles, Bools]:
         """Return emb_ND of the products from a subset, and valid_N, as `subset_embedding`."""
         if self.mixed is None:

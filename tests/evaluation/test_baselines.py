@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from scale.evaluation.baselines import (
     PAIR_DEFAULT,
     SHARED_QUERIES,
     STRENGTH_DEFAULT,
+    Baseline,
     cca_retrieval,
     choose_pairs,
     fit_baseline,
@@ -29,6 +31,8 @@ from scale.evaluation.baselines import (
 )
 from scale.evaluation.embed import Embeddings, unit
 from scale.evaluation.retrieval import ProductArrays, RetrievalTables
+from scale.inference import evaluate
+from scale.inference.evaluate import Splits
 from scale.modalities import INDEX, MODALITIES, subset_name
 from scale.training.run import TrainedRun
 
@@ -286,6 +290,28 @@ def test_vectors_are_those_of_the_products_and_fitted_on_train(parts, tmp_path):
     text = made["handmade"][0]["text"]
     np.testing.assert_array_equal(changed["text"]["train"], text["train"])
     assert not np.allclose(changed["text"]["test"], text["test"])
+
+
+def test_second_views_train_a_baseline_only_where_they_help_on_val(parts, tmp_path, monkeypatch):
+    train, first = parts["train"].with_second_views(), len(parts["train"])
+    assert len(train) > first
+    splits = Splits(train, parts["val"], parts["test"], None)
+    n = len(train)
+    arrays = {"train": ProductArrays(
+        train.ids, np.zeros((n, 5, 1), np.float32), train.present_NM, [None] * n
+    )}  # fmt: skip
+
+    def fit(sign, vectors, arrays, cache):
+        products = arrays["train"]
+        for m, by_part in vectors.items():
+            assert len(by_part["train"]) == products.present_NM[:, INDEX[m]].sum()
+        cca = {"mean reciprocal rank": sign * len(products.ids)}
+        return Baseline({}, {}, {}, (), {"cca": cca})
+
+    for sign, expected in ((1, n), (-1, first)):
+        monkeypatch.setattr(evaluate, "fit_baseline", partial(fit, sign))
+        found = evaluate._baselines(splits, arrays, FeatureCache(tmp_path), progress=False)
+        assert {b.settings["training products"] for b in found.values()} == {expected}
 
 
 def test_frozen_vectors_are_means_over_the_tokens(parts, tmp_path):
