@@ -271,7 +271,7 @@ def survey_file(path: Path, folder: Path, products_per_shard: int, strict: bool)
     sampled = set(train_T[:: -(-len(train_T) // SAMPLE) or 1].tolist())
     total, own, checks = new_digest(), new_digest(), []
     train, problems, number = [], [], 0
-    for _, line, record in read_records(path):
+    for _, line, record in tqdm(read_records(path), "plan", unit=" products", delay=2):
         product, found = _parse(record, folder, path, line)
         if line in earlier:
             why = f"duplicate id: first on line {earlier[line]}; this one is skipped"
