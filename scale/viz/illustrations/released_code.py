@@ -34,7 +34,7 @@ from scale.studies.released_code import (
     train_briefly,
     with_misaligned_mask,
 )
-from scale.viz.charts import cell_text, frame_cell, framed, heatmap
+from scale.viz.charts import cell_text, frame_cell, framed, heatmap, narrow_title
 from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     NEGATIVE,
@@ -43,6 +43,7 @@ from scale.viz.theme import (
     diverging,
     drawn,
     new_figure,
+    on_slide,
     points,
     sequential,
     shade,
@@ -85,7 +86,8 @@ def fault_losses(curves: Mapping[str, Sequence[float]], lang: Language = LANG) -
         axes.plot(_relative(curves[sound]), color=shade(0.25), lw=points(5))
         axes.plot(_relative(curves[name]), color=NEGATIVE)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(label(VERSIONS[name], lang), fontsize=points(9))
+        title = narrow_title(label(VERSIONS[name], lang), 120)
+        axes.set_title(title, fontsize=points(9))
         axes.tick_params(labelbottom=True)
     for axes in panels[len(faulty) :]:
         axes.set_axis_off()
@@ -223,8 +225,9 @@ COLDEST = 0.07 * 2**0.5
 @drawn
 def fault_regression(fitted: AudioHeadFit, lang: Language = LANG) -> Figure:
     """Draw the optimal prediction by weight, and a sound with predictions of two trained heads."""
-    figure = new_figure(10.4, 3.1)
-    curve, *tiles = figure.subplots(1, 4, width_ratios=(1.15, 1, 1, 1))
+    wide = on_slide()
+    figure = new_figure(10.4, 4.4 if wide else 3.1)
+    curve, *tiles = figure.subplots(1, 4, width_ratios=(1.9 if wide else 1.15, 1, 1, 1))
     weight_W = np.linspace(0.2, 1, 81)
     style = {"color": NEGATIVE, "label": label("fault_on_prediction", lang)}
     curve.plot(weight_W, 1 / weight_W, **style)
@@ -240,7 +243,8 @@ def fault_regression(fitted: AudioHeadFit, lang: Language = LANG) -> Figure:
     most = float(np.abs(fitted.target_TF).max())
     for axes, (key, (values_TF, where)) in zip(tiles, shown.items(), strict=True):
         size = label("fault_size", lang, size=fitted.size[where]) if where else " "
-        image = _draw_sound(axes, values_TF, most, f"{label(key, lang)}\n{size}", lang)
+        title = narrow_title(f"{label(key, lang)}\n{size}", 95)
+        image = _draw_sound(axes, values_TF, most, title, lang)
     tiles[0].set_ylabel(label("fault_bands", lang))
     figure.colorbar(image, ax=tiles, label=label("fault_spread", lang), pad=0.01)
     return framed(figure, label("fault_regression_title", lang), "")
