@@ -20,14 +20,14 @@ from tests.viz.conftest import estimate_around
 from tests.viz.illustrations.test_masking import CONFIG, found
 from tests.viz.illustrations.test_scores import scores_of
 
-PLACES = {"Picture": (8.75, 5.17), "Wide picture": (12.13, 4.07)}
+PLACES = {"Picture": (8.75, 5.17), "Wide picture": (12.13, 4.07), "Area": theme.SLIDE_AREA}
 
 
 @pytest.fixture
 def on_slide(readable):
     """Draw in both languages and both places; return the texts of the last one."""
 
-    def draw(function, *args, places=tuple(PLACES)):
+    def draw(function, *args, places=("Picture", "Wide picture")):
         for lang in ("en", "zh"):
             for name in places:
                 with theme.use_style("slides", PLACES[name]):
@@ -141,8 +141,8 @@ def test_details(product, on_slide):
 
 def test_contrastive_learning_and_data(on_slide):
     for function in (background.pull_and_push, background.info_nce_table, background.temperature):
-        on_slide(function)
-    texts = on_slide(background.data_sets, DATA_SETS)
+        on_slide(function, places=("Area",))
+    texts = on_slide(background.data_sets, DATA_SETS, places=("Wide picture",))
     assert {"M5Product (2022)", "6,313,067"} <= set(texts)
     texts = on_slide(background.long_tail, {"mug": 9, "lamp": 3, "bell": 1})
     assert {"mug 9", "bell 1"} <= set(texts)

@@ -190,7 +190,9 @@ def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
             frame_cell(axes, b, h, NEGATIVE, 1.4)
     products, heads = owner_BH.shape
     _number(axes, heads, products)
-    axes.set(title=label("fault_owner", lang), xlabel=label("fault_head_number", lang))
+    axes.set(
+        title=narrow_title(label("fault_owner", lang), 100), xlabel=label("fault_head_number", lang)
+    )
     axes.set_ylabel(label("fault_product", lang))
 
 
@@ -243,8 +245,7 @@ def fault_regression(fitted: AudioHeadFit, lang: Language = LANG) -> Figure:
     most = float(np.abs(fitted.target_TF).max())
     for axes, (key, (values_TF, where)) in zip(tiles, shown.items(), strict=True):
         size = label("fault_size", lang, size=fitted.size[where]) if where else " "
-        title = narrow_title(f"{label(key, lang)}\n{size}", 95)
-        image = _draw_sound(axes, values_TF, most, title, lang)
+        image = _draw_sound(axes, values_TF, most, f"{label(key, lang)}\n{size}", lang)
     tiles[0].set_ylabel(label("fault_bands", lang))
     figure.colorbar(image, ax=tiles, label=label("fault_spread", lang), pad=0.01)
     return framed(figure, label("fault_regression_title", lang), "")
@@ -255,7 +256,7 @@ def _draw_sound(
 ) -> AxesImage:
     """Draw standardised log-mel between -most and most, time to the right, bands upwards."""
     look = {"cmap": diverging(), "vmin": -most, "vmax": most, "interpolation": "nearest"}
-    axes.set(title=title, xlabel=label("fault_frames", lang))
+    axes.set(title=narrow_title(title, 95), xlabel=label("fault_frames", lang))
     axes.grid(visible=False)
     return axes.imshow(values_TF.T, origin="lower", aspect="auto", **look)
 
@@ -331,6 +332,8 @@ def fault_audio(
         losses.plot(values, color=colour, label=label(VERSIONS[name], lang))
     losses.set(xlabel=label("step", lang), ylabel=label("fault_mam", lang), ylim=(-0.06, None))
     losses.margins(y=0.45)
+    if on_slide():
+        losses.set_ylim(top=2.6 * max(max(values) for values in curves.values()))
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(loc="upper right")
     note = label("fault_audio_note", lang, n=len(next(iter(curves.values()))))
