@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scale.config import FeatureConfig
 from scale.evaluation.bootstrap import Estimate
-from scale.modalities import INDEX, MODALITIES, SPECS
+from scale.modalities import MODALITIES, SPECS
 from scale.studies.context import Reconstruction
 from scale.studies.systems.attention_reach import AttentionReach
 from scale.viz import tiles, typeset
@@ -24,7 +24,7 @@ from scale.viz.charts import intervals, lay_flat
 from scale.viz.illustrations import contrastive, info_nce, masked_words, masking, space, streams
 from scale.viz.illustrations.data import DATA_SETS, KINDS, DataSet, plain, shop_facts
 from scale.viz.registry import Sources, figure
-from scale.viz.slides.results import whole_place
+from scale.viz.slides.results import modality_legend, whole_place
 from scale.viz.theme import (
     MODALITY_COLOURS,
     NEGATIVE,
@@ -157,7 +157,7 @@ def draw_long_tail(sources: Sources, lang: Language) -> Figure:
 def long_tail(categories: Mapping[str, int], lang: Language = LANG) -> Figure:
     """Draw the sizes of the categories as columns, largest first; the first and the last named."""
     ordered = sorted(categories.items(), key=lambda item: (-item[1], item[0]))
-    counts, head = [count for _, count in ordered], 0
+    counts = [count for _, count in ordered]
     head = head_of(np.array(counts, dtype=float))
     figure = whole_place()
     axes = figure.subplots()
@@ -329,9 +329,5 @@ def modality_gap(stages: Mapping[str, space.Points], lang: Language = LANG) -> F
         axes.set(xticks=[], yticks=[], title=label("sp_gap_is", lang, **gap), aspect="equal")
         axes.set(xlim=(-1.2, 1.2), ylim=(-1.0, 1.0))
         strip(axes)
-    handles = [
-        axes.plot([], [], "o", color=colour, ms=points(7), label=label(m, lang))[0]
-        for m, colour in MODALITY_COLOURS.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(INDEX))
+    modality_legend(figure, lang)
     return figure
