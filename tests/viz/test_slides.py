@@ -78,7 +78,7 @@ def test_the_tasks_show_what_is_hidden_and_predicted(product, on_slide):
 def test_a_predicted_word_has_its_probability(product, on_slide):
     guesses = [("teal", 0.4), ("red", 0.3), ("a", 0.1), ("b", 0.05), ("c", 0.01)]
     both = {"title": guesses, "picture": guesses}
-    asked = ColourGuess(product, "____ kettle", "red", both, {"title": 0.3, "picture": 0.3})
+    asked = ColourGuess(product, "____ kettle", "red", both, {"title": 0.3, "picture": 0.3}, 9)
     texts = on_slide(method.word_prediction, asked)
     assert texts.count("✓ red") == 2
     assert texts.count("0.30") == 2

@@ -405,12 +405,14 @@ def compact_scene(lang: Language = LANG) -> Scene:
     shapes += [
         Block(joint, ("JCT",), 16, ink, 1, face=shade(0.06), edge=grey, radius=6, name="JCT"),
         Block(Box(74, -4, 20, end + 8), edge=grey, radius=5, dashed=True, width=1, name="features"),
-        Line(((84, end + 5), (84, top - 2)), grey, 1.4),
+        Line(((84, end + 5), (84, top - 2)), grey, 1.4, name="cosines"),
         *_compact_matrix(matrix),
         Block(Box(matrix.x - 32, top, 28, matrix.height), ("S′",), 18, ink, 1, name="S'"),
-        Block(contrast, ("L_{CL}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5),
-        Block(masked, ("L_{M}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5),
-        Line(((248, end + 4), (248, top - 2)), grey, 1.4),
+        Block(
+            contrast, ("L_{CL}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5, name="L_CL"
+        ),
+        Block(masked, ("L_{M}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5, name="L_M"),
+        Line(((248, end + 4), (248, top - 2)), grey, 1.4, name="predictions"),
         Line(((right + 3, middle), (contrast.x - 2, middle)), shade(0.85), 1.8, name="S'_ij"),
         Line(((right + 3, low), (248, low), (248, masked.y + 26)), shade(0.85), 1.8, name="S'_ii"),
     ]
@@ -418,6 +420,40 @@ def compact_scene(lang: Language = LANG) -> Scene:
 
 
 SMALL_CELL = 9.0
+HEADS = tuple(spec.task for spec in SPECS.values())
+PARTS: dict[str, tuple[str, ...]] = {
+    "contrast": ("[CLS]", "features", "L_CL"),
+    "masked": ("token", *HEADS, "predictions", "L_M"),
+    "heads": ("token", "JCT", *HEADS),
+    "scores": ("[CLS]", "features", "cosines", "S' "),
+    "weights": ("S'", "L_CL", "L_M"),
+    "losses": ("L_CL", "L_M"),
+}
+"""Beginnings of the names of the shapes by part of the compact framework."""
+
+
+def position_scene(part: str) -> Scene:
+    """Return the compact framework without words, all but one part in grey.
+
+    Args:
+        part: a key of PARTS.
+    """
+    compact = compact_scene()
+    shapes = (_marked(shape, shape.name.startswith(PARTS[part])) for shape in compact.shapes)
+    return replace(compact, shapes=tuple(shapes))
+
+
+def _marked(shape: Block | Line, here: bool) -> Block | Line:
+    """Return the shape without its text: dark or in its colours if it is `here`, else pale."""
+    if isinstance(shape, Line):
+        return replace(shape, colour=shade(0.85 if here else 0.2), head=False)
+    written, colours = bool(shape.lines), set(MODALITY_COLOURS.values())
+    face = shape.face and (shade(0.8) if written and shape.face else shape.face)
+    if not here:
+        face = face and shade(0.08)
+    elif shape.edge in colours:
+        face = shape.edge
+    return replace(shape, lines=(), face=face, edge=shape.edge and shade(0.8 if here else 0.2))
 
 
 def _compact_matrix(box: Box) -> Iterator[Shape]:

@@ -426,6 +426,8 @@ class ColourGuess:
     """Most probable words by condition: `title`, `picture`."""
     probability: dict[str, float]
     """Of the answer, by condition."""
+    products: int
+    """Number of products that it was chosen from."""
 
 
 @shared
@@ -441,7 +443,8 @@ def guess_colour(sources: Sources) -> ColourGuess:
     train, test = (prepend_label(data, "colour") for data in (sources.train, sources.test))
     colours = sorted({p.labels["colour"] for p in (*train.products, *test.products)})
     models = _word_models(sources)
-    masked = mask_words(test, colours, complete_rows(test, ("text", "image")))
+    rows = complete_rows(test, ("text", "image"))
+    masked = mask_words(test, colours, rows)
     title_P, both_P = (
         score_masked(model, masked, "text", len(test), {"": EVERYTHING})[""].loss_P
         for model in models.values()
@@ -454,7 +457,7 @@ def guess_colour(sources: Sources) -> ColourGuess:
     probability = {name: float(logits_V.softmax(0)[target]) for name, logits_V in logits.items()}
     colour = product.labels["colour"]
     question = product.text.lower().replace(colour, "____", 1)
-    return ColourGuess(product, question, colour, guesses, probability)
+    return ColourGuess(product, question, colour, guesses, probability, len(rows))
 
 
 @figure("word_prediction")
