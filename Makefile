@@ -38,8 +38,8 @@ test-notebooks-zh: $(STAMP)
 	$(BIN)/scale demo
 	SCALE_LANG=zh TQDM_DISABLE=1 $(BIN)/python -m pytest notebooks/zh $(NBVAL)
 
-# The explorers in JupyterLab and in Voilà. Needs Debian's chromium and fonts-noto-cjk; screenshots are
-# written to build/browser.
+# The explorers in JupyterLab and in Voilà, in Chromium and in Firefox. Needs Debian's chromium,
+# firefox-esr, xvfb and fonts-noto-cjk; screenshots are written to build/browser.
 test-browser: $(STAMP)
 	$(BIN)/scale demo
 	$(BIN)/python -m pytest tests/browser

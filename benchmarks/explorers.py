@@ -1,8 +1,17 @@
-"""Latency of the score and masking panels, and speed of the embedding panel's map.
+"""Latency of the panels, time to open a page, memory of the server, and speed of the map.
 
+    python benchmarks/explorers.py moves runs/demo data_samples
+    python benchmarks/explorers.py pages runs/demo data_samples
+    python benchmarks/explorers.py memory runs/demo data_samples
+    python benchmarks/explorers.py embeddings
     python benchmarks/explorers.py scores runs/demo data_samples
     python benchmarks/explorers.py masking runs/demo data_samples
-    python benchmarks/explorers.py embeddings
+
+`moves`, `pages` and `memory` measure `scale explore` in Chromium. `moves`: milliseconds from a key
+on the noise slider of the picture to the answer in the page, and to the sign that it computes
+(200 moves). `pages`: seconds from the request to the visible panel, of each tab (five openings,
+each in a fresh profile; the first one separately). `memory`: MB of the server and its kernels (PSS:
+shared memory counted once), with one page, after 200 moves, and after 20 openings of a page.
 
 `scores` and `masking` measure the time from a change of a control to the new HTML, in Python: for
 every control of the score panel, and for a click, a switch of another modality and a change of the
@@ -14,13 +23,15 @@ frames per second while panning and zooming (median and best of five rounds), an
 Python for the neighbours of one point. Without a graphics card WebGL runs in software; the rate of
 a map of 100 points is then the upper limit.
 
-Writes benchmarks/results/explorers-NAME.json. P points, D width.
+Writes benchmarks/results/explorers-NAME.json, with the one-minute load before and after. P points,
+D width.
 """
 
 import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -28,7 +39,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -59,6 +70,7 @@ MOVES, WARM_UP = 60, 2
 PRODUCTS = 20
 POINTS = (100, 10_000, 100_000)
 GROUPS, WIDTH, CLICKS, ROUNDS = 24, 256, 20, 5
+FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader")
 TIMEOUT = 180
 """Seconds for the server to start, and for a cell to run."""
 
@@ -238,6 +250,159 @@ def jupyter(folder: Path) -> Iterator[str]:
         server.wait(timeout=30)
 
 
+SLIDE = """async (count) => {
+  const panel = document.querySelector(".scale-score-explorer");
+  const handle = panel.querySelector(".scale-modality-image .noUi-handle");
+  const found = [];
+  for (let k = 0; k < count; k++) {
+    const started = performance.now();
+    let sign = null;
+    const answered = new Promise((resolve) => {
+      const watch = new MutationObserver(() => {
+        const busy = panel.classList.contains("scale-is-busy");
+        if (busy && sign === null) sign = performance.now() - started;
+        if (busy || sign === null) return;
+        watch.disconnect();
+        resolve(true);
+      });
+      watch.observe(panel, { attributes: true, attributeFilter: ["class"] });
+      setTimeout(() => resolve(false), 10_000);
+    });
+    const key = k % 20 < 10 ? "ArrowRight" : "ArrowLeft";
+    handle.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    if (await answered) found.push([performance.now() - started, sign]);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+  }
+  return found;
+}"""
+"""Press arrow keys on a slider; return milliseconds to the answer and to the sign of each."""
+SLIDES, LOADS, OPENINGS = 200, 20, 5
+PANEL_CLASSES = {
+    "scores": "score-explorer",
+    "masking": "masking",
+    "embeddings": "embeddings",
+    "training": "monitor",
+}
+
+
+@contextmanager
+def explored(run: Path, catalogue: Path) -> Iterator[tuple[str, Any]]:
+    """Run `scale explore` and Chromium; yield the address and the browser."""
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    options = ["--catalogue", str(catalogue), "--port", str(port), "--no-browser"]
+    command = [sys.executable, "-m", "scale.cli", "explore", str(run), *options]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(4 * TIMEOUT):
+            with suppress(OSError):
+                urlopen(f"{address}voila/templates/base/static/voila.js", timeout=5).close()
+                break
+            if server.poll() is not None:
+                raise RuntimeError(f"scale explore has ended: {shlex.join(command)}")
+            time.sleep(0.25)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=list(FLAGS)
+            )
+            yield address, browser
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def open_panel(browser: Any, address: str, panel: str = "scores") -> tuple[Any, float]:
+    """Return a page whose panel is visible, and the seconds until it is."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    started = time.perf_counter()
+    page.goto(f"{address}?panel={panel}", timeout=1e3 * TIMEOUT)
+    page.locator(f".scale-{PANEL_CLASSES[panel]}").wait_for(timeout=1e3 * TIMEOUT)
+    return page, time.perf_counter() - started
+
+
+def measure_moves(run: Path, catalogue: Path) -> dict[str, dict[str, float]]:
+    """Milliseconds in the browser from a move of a slider to the answer, and to the sign."""
+    with explored(run, catalogue) as (address, browser):
+        page, _ = open_panel(browser, address)
+        page.wait_for_timeout(4000)
+        page.evaluate(SLIDE, WARM_UP)
+        found_K2 = np.array(page.evaluate(SLIDE, SLIDES))
+    names = ("answer", "sign")
+    return {name: summary(found_K2[:, k].tolist()) for k, name in enumerate(names)}
+
+
+def measure_pages(run: Path, catalogue: Path) -> dict[str, dict[str, float]]:
+    """Seconds to a usable page, by panel, each in a fresh profile of the browser."""
+    found = {}
+    with explored(run, catalogue) as (address, browser):
+        for panel in PANEL_CLASSES:
+            seconds = []
+            for _ in range(OPENINGS):
+                page, taken = open_panel(browser, address, panel)
+                seconds.append(taken)
+                page.close(run_before_unload=True)
+            found[panel] = {"first": seconds[0]} | summary(seconds[1:])
+    return found
+
+
+def measure_memory(run: Path, catalogue: Path) -> dict[str, dict[str, float]]:
+    """MB of the server and its kernels after use."""
+    found: dict[str, dict[str, float]] = {}
+    with explored(run, catalogue) as (address, browser):
+        page, _ = open_panel(browser, address)
+        page.wait_for_timeout(4000)
+
+        def note(name: str) -> None:
+            found[name] = {"mb": memory_megabytes(address)}
+
+        note("one page")
+        page.evaluate(SLIDE, SLIDES)
+        note(f"{SLIDES} moves")
+        for _ in range(LOADS):
+            other, _ = open_panel(browser, address)
+            other.close(run_before_unload=True)
+        page.wait_for_timeout(10_000)
+        note(f"{LOADS} page loads, closed")
+    return found
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and number of values."""
+    ends = {"median": float(np.median(values)), "p95": float(np.percentile(values, 95))}
+    return ends | {"n": len(values)}
+
+
+def memory_megabytes(address: str) -> int:
+    """Memory of the server with that port and of its descendants (PSS: shared pages once)."""
+    port, parents, found = address.rstrip("/").rsplit(":", 1)[1], {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        parents[int(folder.name)] = parent
+        if b"explore" in words and port.encode() in words:
+            found.add(int(folder.name))
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sum(_pss(pid) for pid in found) // 1024
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
 def write_notebook(path: Path, count: int) -> None:
     """Write a notebook that shows a map and prints the start time of its cell."""
     cells = [
@@ -281,7 +446,7 @@ def measure_embeddings() -> tuple[dict[int, dict[str, float]], dict[str, Any]]:
         folder = Path(name)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--enable-unsafe-swiftshader"],
+            args=list(FLAGS),
         )
         with jupyter(folder) as address:
             for count in POINTS:
@@ -305,15 +470,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     panels = parser.add_subparsers(dest="panel", required=True)
-    for name in ("scores", "masking"):
+    for name in ("scores", "masking", "moves", "pages", "memory"):
         command = panels.add_parser(name)
         command.add_argument("run", type=Path)
         command.add_argument("catalogue", type=Path)
     panels.add_parser("embeddings")
+    served = {"moves": measure_moves, "pages": measure_pages, "memory": measure_memory}
     arguments = parser.parse_args()
-    started, facts = time.perf_counter(), {}
+    started, facts, load = time.perf_counter(), {}, os.getloadavg()[0]
     if arguments.panel == "embeddings":
         found, facts = measure_embeddings()
+    elif arguments.panel in served:
+        found = served[arguments.panel](arguments.run, arguments.catalogue)
     else:
         source = ExplorerSource.open(arguments.run, arguments.catalogue)
         found = {"scores": measure_scores, "masking": measure_masking}[arguments.panel](source)
@@ -322,13 +490,13 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        "load": {"before": load, "after": os.getloadavg()[0]},
     }
     path = RESULTS / f"explorers-{arguments.panel}.json"
     write_json(path, {"definition": __doc__, "measurements": found, "provenance": facts})
     for name, values in found.items():
         print(f"{name!s:<28}", ", ".join(f"{key} {value:.2f}" for key, value in values.items()))
-    print(f"written: {path}")
+    print(f"load {load:.2f} before, {os.getloadavg()[0]:.2f} after; written: {path}")
 
 
 if __name__ == "__main__":

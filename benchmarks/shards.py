@@ -1,19 +1,31 @@
 """Speed of writing and reading shards in the paper's shapes, and extrapolation to M5Product.
 
-python benchmarks/shards.py --out benchmarks/results/shards.json
+    python benchmarks/shards.py --out benchmarks/results/shards.json       about 8 minutes
+    python benchmarks/shards.py --memory 20000 --out benchmarks/results/shards_memory.json
 
-Features are random float16 values in files, as in M5Product, so nothing is decoded. Shards are read
-in random order, from memory and from disk (after dropping their pages from the page cache).
+The peers need: pip install webdataset mosaicml-streaming (litdata belongs to the extra `shards`).
+
+Features are random float16 values in files, as in M5Product, so nothing is decoded. The readers
+read the same products, from memory and from disk (after dropping their files from the page cache),
+each on one core: this package, litdata and Mosaic streaming in random order, WebDataset, which
+reads tar files from the beginning, in the order of the files. `bytes` are those of the products;
+`batches` are float32, standardised and padded, made from them by the same code for all readers.
+Only this package verifies checksums.
 """
 
 import argparse
+import json
 import os
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +35,13 @@ from random_products import M5PRODUCT, presence
 
 from scale.config import Config, base, tiny
 from scale.data.cache import FeatureCache
-from scale.data.catalogue import Catalogue
+from scale.data.catalogue import Catalogue, with_splits
 from scale.data.product import Product
-from scale.data.shards.format import Manifest
-from scale.data.shards.reader import ShardDataset
+from scale.data.shards.format import Manifest, chunk_name, header
+from scale.data.shards.reader import ShardDataset, ShardFolder
+from scale.data.shards.source import survey_file
 from scale.data.shards.writer import write_shards
+from scale.data.tokenizer import train_tokenizer
 from scale.evaluation.report import provenance, write_json
 from scale.modalities import MODALITIES
 from scale.training.run import fit_vocabulary, seeded_model
@@ -66,11 +80,18 @@ def paper_config() -> Config:
     return replace(config, features=features)
 
 
-def per_second(products: int, work: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
+def per_second(
+    products: int,
+    work: Callable[[], Any],
+    repeats: int = 5,
+    before: Callable[[], Any] | None = None,
+) -> dict[str, float]:
     """Products per second: median and range, and per second of CPU time (of all threads), which
-    depends less on the load of the machine."""
+    depends less on the load of the machine. `before` each repetition, unmeasured."""
     rates, busy = [], []
     for _ in range(repeats):
+        if before is not None:
+            before()
         started, used = time.perf_counter(), time.process_time()
         work()
         rates.append(products / (time.perf_counter() - started))
@@ -80,50 +101,139 @@ def per_second(products: int, work: Callable[[], Any], repeats: int = 5) -> dict
 
 
 def forget_pages(folder: Path) -> None:
-    """Drop the shards from the page cache."""
-    for path in folder.glob("shard-*.bin"):
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(handle)
+    """Drop the files of a folder from the page cache."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(handle)
 
 
-def read_rates(folder: Path, batch: int) -> dict[str, Any]:
-    """Products per second by source of the data, number of threads and kind of reading."""
-    data = ShardDataset.open(folder)
-    order = np.random.default_rng(1).permutation(len(data))
-    batches = np.array_split(order, max(1, len(order) // batch))
-
-    def collate() -> None:
-        for rows in batches:
-            data.collate(rows)
-
-    def from_disk() -> None:
-        forget_pages(folder)
-        collate()
-
-    def bytes_alone() -> None:
-        for rows in batches:
-            data.shards.read(rows, data.shards.length_NM[rows])
-
-    cores, rates = torch.get_num_threads(), {}
-    collate()
-    for threads in sorted({1, cores}):
-        torch.set_num_threads(threads)
-        name = f"{threads} thread" + "s" * (threads > 1)
-        rates[f"batches from memory, {name}"] = per_second(len(data), collate)
-        rates[f"batches from disk, {name}"] = per_second(len(data), from_disk)
-    rates["checked bytes from memory, 1 thread"] = per_second(len(data), bytes_alone)
-    rates["litdata's StreamingDataset, bytes unchecked"] = _litdata_rate(folder, order)
-    return rates
+def pin_threads(cores: set[int]) -> None:
+    """Run all threads of this process on some cores."""
+    for task in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(task.name), cores)
 
 
-def _litdata_rate(folder: Path, order: np.ndarray) -> dict[str, float]:
+class PeerFolder:
+    """A folder of shards whose bytes another library reads, in the calling thread."""
+
+    def __init__(self, shards: ShardFolder, read: Callable[[np.ndarray], Iterable[bytes]]):
+        self.shards, self.read = shards, read
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shards, name)
+
+    def map_products(self, numbers_B: np.ndarray, length_BM: np.ndarray, function: Callable) -> Any:
+        """As `ShardFolder.map_products`."""
+        return [function(enumerate(self.read(numbers_B)))]
+
+
+def litdata_reader(data: ShardDataset, folder: Path) -> Callable[[np.ndarray], Iterable[bytes]]:
+    """litdata on the shards themselves."""
     from litdata import StreamingDataset
 
-    streamed = StreamingDataset(str(folder), shuffle=False)
-    numbers = order.tolist()
-    return per_second(len(numbers), lambda: [streamed[number] for number in numbers])
+    streamed = StreamingDataset(str(data.shards.folder), shuffle=False)
+
+    def read(numbers: np.ndarray) -> Iterable[bytes]:
+        for number in numbers.tolist():
+            parts = streamed[number]
+            yield bytearray(header(parts) + b"".join(parts))
+
+    return read
+
+
+def mosaic_reader(data: ShardDataset, folder: Path) -> Callable[[np.ndarray], Iterable[bytes]]:
+    """Mosaic streaming, one field per product."""
+    from streaming import MDSWriter, StreamingDataset
+
+    size = (data.shards.folder / chunk_name(0)).stat().st_size
+    with MDSWriter(out=str(folder), columns={"product": "bytes"}, size_limit=size) as writer:
+        for raw in _products(data):
+            writer.write({"product": bytes(raw)})
+    streamed = StreamingDataset(local=str(folder), shuffle=False, batch_size=1)
+    return lambda numbers: (bytearray(streamed[n]["product"]) for n in numbers.tolist())
+
+
+def webdataset_reader(data: ShardDataset, folder: Path) -> Callable[[np.ndarray], Iterable[bytes]]:
+    """WebDataset, one file per product; always the next products of the tar files."""
+    import webdataset
+
+    count = data.shards.manifest.products_per_shard
+    with webdataset.ShardWriter(f"file:{folder}/%06d.tar", maxcount=count, verbose=0) as writer:
+        for number, raw in enumerate(_products(data)):
+            writer.write({"__key__": f"{number:08d}", "product": bytes(raw)})
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    found: list[Iterator] = []
+
+    def read(numbers: np.ndarray) -> Iterable[bytes]:
+        if numbers[0] == 0:
+            found[:] = [iter(webdataset.WebDataset(tars, shardshuffle=False))]
+        return (bytearray(next(found[0])["product"]) for _ in numbers)
+
+    return read
+
+
+PEERS = {
+    "litdata": litdata_reader,
+    "Mosaic streaming": mosaic_reader,
+    "WebDataset": webdataset_reader,
+}
+
+
+def _products(data: ShardDataset) -> Iterator[bytes]:
+    for number in range(len(data)):
+        yield from data.shards.read(np.array([number]), data.shards.length_NM[[number]])
+
+
+def read_rates(folder: Path, batch: int, work: Path) -> dict[str, Any]:
+    """Products per second by reader, kind of data and source."""
+    data = ShardDataset.open(folder)
+    random = np.array_split(
+        np.random.default_rng(1).permutation(len(data)), max(1, len(data) // batch)
+    )
+    in_order = np.array_split(np.arange(len(data)), len(random))
+    readers: dict[str, tuple[Any, list[np.ndarray], Path]] = {
+        "this package": (data.shards, random, folder)
+    }
+    for name, make in PEERS.items():
+        own = work / name.split()[0].lower()
+        own.mkdir()
+        peer = PeerFolder(data.shards, make(data, own))
+        batches, files = (in_order if name == "WebDataset" else random), own
+        readers[name] = peer, batches, folder if name == "litdata" else files
+
+    def read_bytes(shards: Any, batches: list[np.ndarray]) -> None:
+        for rows in batches:
+            shards.map_products(rows, data.shards.length_NM[rows], lambda p: sum(1 for _ in p))
+
+    def make_batches(shards: Any, batches: list[np.ndarray]) -> None:
+        own = replace(data, shards=shards)
+        for rows in batches:
+            own.collate(rows)
+
+    rates, cores = {}, os.sched_getaffinity(0)
+    for name, (shards, batches, files) in readers.items():
+        for kind, action in {"bytes": read_bytes, "batches": make_batches}.items():
+            for source in ("memory", "disk"):
+
+                def once(action=action, shards=shards, batches=batches) -> None:
+                    action(shards, batches)
+
+                once()  # Starts the threads.
+                before = partial(forget_pages, files) if source == "disk" else None
+                pin_threads({min(cores)})
+                try:
+                    rates[f"{name}: {kind} from {source}, one core"] = per_second(
+                        len(data), once, before=before
+                    )
+                finally:
+                    pin_threads(cores)
+    rates["this package: batches from memory, all cores"] = per_second(
+        len(data), lambda: make_batches(data.shards, random)
+    )
+    return rates
 
 
 def measure(missing: str, products: int, batch: int, workers: int) -> dict[str, Any]:
@@ -150,7 +260,7 @@ def measure(missing: str, products: int, batch: int, workers: int) -> dict[str, 
             "write": {"seconds": seconds, "seconds_to_start_and_check": again,
                       "products_per_second_once_begun": products / (seconds - again)},
             "bytes_per_product": sizes,
-            "products_per_second": read_rates(out, batch),
+            "products_per_second": read_rates(out, batch, Path(name)),
         }  # fmt: skip
 
 
@@ -197,7 +307,9 @@ def extrapolate(one: dict[str, Any]) -> dict[str, Any]:
     sizes, n = one["bytes_per_product"], M5_PRODUCTS
     total = n * (sizes["shards"] + sizes["facts"])
     written = one["write"]["products_per_second_once_begun"]
-    rates = {n: r for n, r in one["products_per_second"].items() if n.startswith("batches")}
+    rates = {
+        n: r for n, r in one["products_per_second"].items() if n.startswith("this package: batches")
+    }
     return {
         "missing": one["missing"],
         "arithmetic": f"{n:,} products x ({sizes['shards']:,.0f} + {sizes['facts']:,.0f}) bytes",
@@ -211,8 +323,66 @@ def extrapolate(one: dict[str, Any]) -> dict[str, Any]:
             }
             for n, r in rates.items()
         },
+        "eight_such_cores_read_products_per_second": {
+            n: 8 * r["per_core_second"] for n, r in rates.items()
+        },
         "this_machine_writes_it_in_hours": n / written / 3600,
     }
+
+
+def text_catalogue(folder: Path, products: int) -> Path:
+    """Write a catalogue with full titles and tables, and a tokenizer for it."""
+    random, shop = np.random.default_rng(0), folder / f"catalogue-{products}"
+    shop.mkdir()
+    first = []
+    with (shop / "products.jsonl").open("w", encoding="utf-8") as file:
+        for n in range(products):
+            signs = random.choice(PIECES, 34 + 42)
+            pairs = [[signs[34 + k] + signs[35 + k], signs[36 + k]] for k in range(0, 36, 3)]
+            record = {"id": f"product-{n:08d}", "title": "".join(signs[:34]), "table": pairs,
+                      "category": f"category {n % 5000}", "split": "train"}  # fmt: skip
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            if n < 200:
+                first.append(Product(id="", text=record["title"]))
+    train_tokenizer(first, 3000).save_pretrained(folder / "tokenizer")
+    return shop
+
+
+def grown(action: str, shop: Path, folder: Path) -> int:
+    """Return the bytes by which an action increases the peak memory of a new process."""
+    torch.set_num_threads(1)
+    config = base()
+    config = replace(
+        config,
+        features=replace(config.features, tokenizer=str(folder / "tokenizer")),
+        model=replace(config.model, modalities=("text", "table")),
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if action == "catalogue in memory":
+        kept = with_splits(Catalogue.open(shop))
+        assert len(kept)
+    elif action == "survey":
+        survey_file(shop / "products.jsonl", shop, 1024, strict=False)
+    else:
+        write_shards(shop, config, folder / f"shards-{shop.name}", workers=1, progress=False)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def memory(products: int) -> dict[str, Any]:
+    """Bytes of memory per product: the growth from `products` to four times as many."""
+    found: dict[str, Any] = {"products": [products, 4 * products]}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shops = [text_catalogue(folder, n) for n in found["products"]]
+        for action in ("catalogue in memory", "survey", "shards, one worker"):
+            peaks = []
+            for shop in shops:
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                    peaks.append(pool.submit(grown, action, shop, folder).result())
+            per_product = (peaks[1] - peaks[0]) / (3 * products)
+            found[action] = {"peaks": peaks, "bytes_per_product": per_product,
+                             "m5product_gigabytes": per_product * M5_PRODUCTS / 1e9}  # fmt: skip
+    return found
 
 
 def main() -> None:
@@ -222,15 +392,20 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=2048)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--memory", type=int, help="measure memory per product, with this many")
     arguments, started = parser.parse_args(), time.perf_counter()
     load = os.getloadavg()[0]
+    if arguments.memory:
+        found = memory(arguments.memory)
+        write_json(arguments.out, found | {"provenance": provenance(0, started)})
+        return
     found = [
         measure(missing, arguments.products, arguments.batch, arguments.workers)
         for missing in ("complete", "m5product")
     ]
     trainer = training_speed() if Path("data_samples").is_dir() else None
     tree = {
-        "definition": __doc__.split("\n\n")[2].replace("\n", " "),
+        "definition": __doc__.split("\n\n")[3].replace("\n", " "),
         "assumed_shares_of_m5product": M5PRODUCT,
         "measurements": found,
         "projection_to_m5product": [extrapolate(one) for one in found],

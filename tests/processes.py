@@ -64,12 +64,17 @@ def _call(function, arguments, log):
 
 def run_two(function: Callable, *arguments) -> None:
     """Run a function in two processes of one process group, as torchrun does."""
+    run_several(2, function, *arguments)
+
+
+def run_several(count: int, function: Callable, *arguments) -> None:
+    """Likewise in any number of processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder, rank) for rank in "01"]
+        logs = [Path(folder, str(rank)) for rank in range(count)]
         started = [
             start(function, *arguments, log=log, **shared, RANK=log.name, LOCAL_RANK=log.name)
             for log in logs

@@ -387,4 +387,5 @@ for name, (better, worse) in pairs.items():
 # scale figures paper_claims paper_modalities paper_models
 # ```
 #
-# Add `--lang zh` for Chinese labels, `--style slides` for a projector. All terms: [glossary](../docs/glossary.md).
+# Add `--lang zh` for Chinese labels, `--style slides` for a projector. `scale slides --talk short` writes a deck for a talk of
+# 25 minutes. All terms: [glossary](../docs/glossary.md).

@@ -1,6 +1,7 @@
 """`scale import`, `scale inspect` and `scale shards`: commands on catalogues."""
 
 import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -218,9 +219,11 @@ class Shards:
     """Write the tokens of a catalogue to shards, which scale pretrain reads instead.
 
     For catalogues that do not fit into memory (docs/shards.md). If interrupted, the same command
-    continues; it also replaces missing and damaged shards.
+    continues; it also replaces missing and damaged shards. Several machines that share the folder
+    OUT each write a part, at any time; the last one to end completes the folder.
 
     Example: scale shards --catalogue data_samples --preset tiny --out shards
+    Example: scale shards --catalogue data_samples --preset tiny --out shards --part 3/16
     """
 
     catalogue: Path
@@ -233,6 +236,11 @@ class Shards:
     """Products in a file."""
     workers: int | None = None
     """Number of processes; default: one per core."""
+    part: str | None = None
+    """Write only the third of 16 ranges of the shards: 3/16. Default: all."""
+    finish: bool = False
+    """Write no shard, only the files that concern all products: if all parts ended, but none of
+    them was the last to see the shards of the others."""
     strict: bool = False
     """Stop at a bad record or media file instead of counting it as missing."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=tiny)
@@ -248,10 +256,24 @@ class Shards:
             products_per_shard=self.products_per_shard,
             workers=self.workers,
             strict=self.strict,
+            part=self.numbers(),
+            only_finish=self.finish,
         )
+        if manifest is None:
+            print(f"written: part {self.part} of {self.out}; shards of other parts are missing")
+            return
         size = sum(file.bytes for shard in manifest.shards for file in shard["files"].values())
         print(
             f"written: {self.out}, {manifest.products:,} products in {len(manifest.shards):,} "
             f"shards, {size / 1e9:.3g} GB; next: scale pretrain --catalogue {self.out} "
             f"--preset {self.preset} --out RUN"
         )
+
+    def numbers(self) -> tuple[int, int] | None:
+        """Return the number of the part and that of all parts."""
+        if self.part is None:
+            return None
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", self.part)
+        if found is None:
+            raise ValueError(f"--part {self.part}: not of the form 3/16")
+        return int(found[1]), int(found[2])

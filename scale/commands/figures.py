@@ -47,7 +47,7 @@ class Figures:
 
         Raises RuntimeError after the last figure if any of them could not be drawn.
         """
-        from scale.viz.registry import CORE, FIGURES, Sources, select
+        from scale.viz.registry import CORE, FIGURES, FOR_PRINT, Sources, select
 
         if self.list:
             print("\n".join([*(f"{n} *" for n in CORE), *(n for n in FIGURES if n not in CORE)]))
@@ -56,7 +56,10 @@ class Figures:
 
         require_writable(self.out)
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
-        chosen = select(self.names, self.group, sources)
+        on_slides = self.style == "slides"
+        chosen = select(self.names, self.group, sources, on_slides)
+        if on_slides and not self.names:
+            print(f"not for slides: {', '.join(FOR_PRINT)}")
         if not self.names and not any(name.startswith("study_") for name in chosen):
             print(f"no figures of studies: {self.studies} contains no finished study")
         formats = tuple(dict.fromkeys(self.formats))

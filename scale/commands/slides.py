@@ -32,7 +32,8 @@ class Slides:
     lang: Literal["en", "zh"] = "en"
     """Language of slides and speaker notes."""
     talk: Path | None = None
-    """A talk.toml that chooses, orders, changes and adds slides (docs/slides.md)."""
+    """A talk.toml that chooses, orders, changes and adds slides (docs/slides.md), or `short`: 16
+    slides for a talk of 25 minutes, with the minutes of each slide in its notes."""
     outline: bool = False
     """Only print the list of slides with their sources."""
     date: str = ""
@@ -48,9 +49,9 @@ class Slides:
         """
         if find_spec("pptx") is None:
             raise ImportError("python-pptx is missing: pip install 'scale-workbench[slides]'")
-        from scale.talk.plan import read_talk, standard_talk
+        from scale.talk.plan import find_talk, read_talk, standard_talk
 
-        talk = read_talk(self.talk) if self.talk else standard_talk()
+        talk = read_talk(find_talk(self.talk)) if self.talk else standard_talk()
         if self.outline:
             from scale.talk.plan import outline
 
@@ -72,7 +73,8 @@ class Slides:
             print(f"left out: {key}: {reason}")
         count = f"{result.slides} slide{'s' * (result.slides != 1)}"
         left = f", {len(result.left_out)} left out" if result.left_out else ""
-        print(f"written: {out}, {count}{left}, {out.stat().st_size / 1e6:.1f} MB")
+        time = f", {result.minutes:g} minutes" if result.minutes else ""
+        print(f"written: {out}, {count}{left}{time}, {out.stat().st_size / 1e6:.1f} MB")
 
     def _day(self, planned: str) -> date:
         given, name = (self.date, "--date") if self.date else (planned, f"{self.talk}: date")

@@ -23,6 +23,7 @@ from scale.talk.material import (
     Content,
     Material,
     Prose,
+    Slide,
     Unavailable,
     prose,
     words,
@@ -42,8 +43,10 @@ from scale.talk.page import (
     write_equation,
 )
 from scale.talk.plan import OwnSlide, Talk
+from scale.talk.shapes import mark_position
 from scale.talk.table import cell_height
 from scale.viz.registry import Sources
+from scale.viz.words import Language
 
 log = logging.getLogger(__name__)
 TEXT_PLACES = {"Title": FIRST, "Section": FIRST, "Content": FIRST}
@@ -58,6 +61,8 @@ class DeckResult:
     slides: int
     left_out: Mapping[str, str]
     """Reason by slide that was left out."""
+    minutes: float = 0.0
+    """Of the slides, if talk.toml has them."""
 
 
 def make_deck(material: Material, talk: Talk, day: date) -> DeckResult:
@@ -66,7 +71,7 @@ def make_deck(material: Material, talk: Talk, day: date) -> DeckResult:
     Raises ValueError if the run or the catalogue cannot be opened, if the run was trained on
     another catalogue, if text does not fit its box, or if no slide is left.
     """
-    deck, left_out = Presentation(str(TEMPLATE)), {}
+    deck, left_out, lang, clock = Presentation(str(TEMPLATE)), {}, material.lang, 0.0
     common = _common(material)
     _require_same_catalogue(material.sources)
     footer = words("title", material.lang)["footer"].format(**common, day=day.isoformat())
@@ -82,16 +87,29 @@ def make_deck(material: Material, talk: Talk, day: date) -> DeckResult:
         else:
             content = replace(content, values={**common, **content.values})
             text = prose(slide.key, material.lang, content.values, content.variant)
+        if slide.key in talk.changes:
+            try:
+                content, text = talk.changes[slide.key].apply(content, text)
+            except ValueError as error:
+                raise ValueError(f"slide {slide.key}: {error}") from error
         if slide.key == "title" and talk.by:
             text = replace(text, points=(talk.by, *text.points))
-        if slide.key in talk.changes:
-            content, text = talk.changes[slide.key].apply(content, text)
-        _draw(deck, slide.key, content, text, material, footer)
+        if slide.key in talk.minutes:
+            text = replace(text, notes=_timed(text.notes, clock, talk.minutes[slide.key], lang))
+            clock += talk.minutes[slide.key]
+        _draw(deck, slide, content, text, lang, footer)
     count = len(deck.slides)
     require(count > 0, "no slide is left: " + "; ".join(left_out.values()))
     wrong = problems(deck)
     require(not wrong, "; ".join(wrong))
-    return DeckResult(deck, count, left_out)
+    return DeckResult(deck, count, left_out, clock)
+
+
+def _timed(notes: str, start: float, minutes: float, lang: Language) -> str:
+    """Return speaker notes that begin with the minutes of the slide, from when to when."""
+    first, last = (f"{int(at)}:{round(60 * (at % 1)):02}" for at in (start, start + minutes))
+    timing = words("title", lang)["timing"].format(minutes=f"{minutes:g}", start=first, end=last)
+    return f"{timing}\n\n{notes}"
 
 
 def _require_same_catalogue(sources: Sources) -> None:
@@ -125,9 +143,11 @@ def _common(material: Material) -> dict[str, Any]:
 
 
 def _draw(
-    deck: Deck, key: str, content: Content, text: Prose, material: Material, footer: str
+    deck: Deck, slide: Slide | OwnSlide, content: Content, text: Prose, lang: Language, footer: str
 ) -> None:
-    page = Page.add(deck, content.layout, material.lang, footer)
+    page, key = Page.add(deck, content.layout, lang, footer), slide.key
+    if isinstance(slide, Slide) and slide.part:
+        mark_position(page, slide.part)
     try:
         page.title(text.title)
         if text.points:

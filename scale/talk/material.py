@@ -43,7 +43,7 @@ class Content:
     values: Mapping[str, Any] = field(default_factory=dict)
     """Formatted into its words."""
     variant: str = ""
-    """Variant of the title: a verdict."""
+    """Variant of its words, by the sign of the data: a verdict, `more`, `less`, ..."""
 
 
 def pictured(picture: Picture, values: Mapping[str, Any] | None = None) -> Content:
@@ -135,13 +135,19 @@ class Slide:
     draw: Callable[[Material], Content]
     standard: bool = True
     """Whether the slide is in the talk without a talk.toml."""
+    part: str = ""
+    """Part of the framework that the slide is about, for the mark in its corner."""
 
 
 def figure_slide(
-    key: str, name: str, layout: Layout = "Wide picture", standard: bool = True
+    key: str,
+    name: str,
+    layout: Layout = "Wide picture",
+    standard: bool = True,
+    part: str = "",
 ) -> Slide:
     """Return a slide of one picture of `scale figures`, without values."""
-    return Slide(key, f"figure {name}", lambda m: m.pictured(name, layout), standard)
+    return Slide(key, f"figure {name}", lambda m: m.pictured(name, layout), standard, part)
 
 
 def written(estimate: Estimate | Mapping[str, Any], sign: str = "", digits: int = 2) -> str:
@@ -192,14 +198,15 @@ def prose(key: str, lang: Language, values: Mapping[str, Any], variant: str = ""
     """Return the words of a slide with `values` formatted in.
 
     Args:
-        variant: title variant, if the file has several.
+        variant: of the parts of which the file has several.
 
     Raises ValueError for an unknown slide or variant, KeyError for a missing value.
     """
     given = {name: value for name, value in _table(key, lang).items() if name != "words"}
-    if isinstance(given["title"], dict):
-        require(variant in given["title"], f"slide {key}: no title for {variant!r}")
-        given["title"] = given["title"][variant]
+    for part, variants in given.items():
+        if isinstance(variants, dict):
+            require(variant in variants, f"slide {key}: no {part} for {variant!r}")
+            given[part] = variants[variant]
     return Prose(**{name: _filled(name, value, values) for name, value in given.items()})
 
 

@@ -5,6 +5,9 @@ affiliation = "Our institute"
 date = "2026-12-03"              # in the footer; --date has precedence
 slides = ["title", "idea", "lab", "questions"]    # default: the standard slides
 
+[minutes]                        # for the speaker, at the beginning of the notes
+idea = 1.5
+
 [slide.idea]                     # replaces parts of a slide; {name}: a value of the slide
 title = "Another title"
 points = ["short", "lines"]
@@ -43,10 +46,11 @@ from scale.evaluation.bootstrap import Estimate
 from scale.talk.chart import Chart
 from scale.talk.material import Content, Exhibit, Prose, Slide, headline, pictured
 from scale.talk.page import Picture
+from scale.talk.shapes import Drawing
 from scale.talk.slides_method import CLOSING, METHOD, OPENING
 from scale.talk.slides_results import RESULTS, STUDIES
 from scale.talk.table import Table, cell
-from scale.viz.theme import HIT, NEGATIVE, POSITIVE
+from scale.viz.theme import ASSETS, HIT, NEGATIVE, POSITIVE
 from scale.viz.words import Language
 
 SLIDES: dict[str, Slide] = {
@@ -127,9 +131,21 @@ class Change:
         text = replace(text, **new)
         if self.exhibit is None:
             alt = (self.own.alt, *text.alt[1:]) if self.own.alt else text.alt
-            return content, replace(text, alt=alt)
-        text = replace(text, alt=(self.own.alt or text.title,), headings=(), more=(), equation="")
+            return self._with_place(content), replace(text, alt=alt)
+        # The source of the old exhibit would be wrong.
+        source = text.source if "source" in self.given else ""
+        text = replace(text, alt=(self.own.alt or text.title,), source=source)
+        text = replace(text, headings=(), more=(), equation="")
         return replace(_content(self.exhibit, text.points), values=content.values), text
+
+    def _with_place(self, content: Content) -> Content:
+        """Return the content in a layout with a place for the new points beside its exhibit."""
+        if not self.own.points or not content.exhibits:
+            return content
+        whole = isinstance(content.exhibits[0], Drawing)
+        require(not whole, "talk.toml: the drawing of the slide leaves no place for points")
+        table = content.layout == "Content"
+        return replace(content, layout="Wide chart or table") if table else content
 
 
 def _filled(value: str | tuple[str, ...], values: Mapping[str, Any]) -> str | tuple[str, ...]:
@@ -148,6 +164,8 @@ class Talk:
     speaker: str = ""
     affiliation: str = ""
     date: str = ""
+    minutes: Mapping[str, float] = field(default_factory=dict)
+    """By key of a slide."""
 
     @property
     def by(self) -> str:
@@ -160,7 +178,21 @@ def standard_talk() -> Talk:
     return Talk(tuple(slide for slide in SLIDES.values() if slide.standard))
 
 
-KEYS = ("slides", "own", "slide", "speaker", "affiliation", "date")
+KEYS = ("slides", "own", "slide", "minutes", "speaker", "affiliation", "date")
+SHIPPED = ("short",)
+"""Talks of the package: `assets/talk_<name>.toml`."""
+
+
+def find_talk(path: Path) -> Path:
+    """Return the path of a talk.toml, or that of a talk of the package for its name.
+
+    Raises ValueError if there is neither.
+    """
+    if path.is_file():
+        return path
+    known = ", ".join(SHIPPED)
+    require(str(path) in SHIPPED, f"{path}: no such file, and no talk of the package ({known})")
+    return ASSETS / f"talk_{path}.toml"
 
 
 def read_talk(path: Path) -> Talk:
@@ -190,7 +222,17 @@ def read_talk(path: Path) -> Talk:
     # An own slide with a place need not be listed.
     unlisted = {k: s for k, s in own.items() if k not in keys and (s.own.after or s.own.before)}
     keys = _placed(path, keys, unlisted)
-    return Talk(tuple(known[key] for key in keys), changes, **facts)
+    minutes = _minutes(path, table.get("minutes", {}), keys)
+    return Talk(tuple(known[key] for key in keys), changes, **facts, minutes=minutes)
+
+
+def _minutes(path: Path, table: Any, keys: Sequence[str]) -> dict[str, float]:
+    require(isinstance(table, dict), f"{path}: minutes must contain a number per slide")
+    for key, value in table.items():
+        require(key in keys, f"{path}: minutes.{key}: the talk has no slide of this name")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        require(number, f"{path}: minutes.{key}: {value!r} is no positive number")
+    return dict(table)
 
 
 def _placed(path: Path, keys: list[str], own: Mapping[str, OwnSlide]) -> list[str]:

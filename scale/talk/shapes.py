@@ -25,9 +25,20 @@ from pptx.util import Inches, Pt
 from scale.data.media import MediaError, fit_image, load_image
 from scale.data.product import Product
 from scale.modalities import MODALITIES, PAIRS
-from scale.talk.page import COLONS, SMALLEST, Page, describe, plain, rgb, text_height, write
+from scale.talk.page import (
+    COLONS,
+    SMALLEST,
+    TITLE,
+    Page,
+    describe,
+    plain,
+    rgb,
+    text_height,
+    write,
+)
 from scale.viz import scene, tiles, typeset
-from scale.viz.theme import MODALITY_COLOURS, POSITIVE, mix, text_on
+from scale.viz.illustrations.framework import position_scene
+from scale.viz.theme import MODALITY_COLOURS, POSITIVE, mix, text_on, use_style
 from scale.viz.words import Language, label
 
 LEFT = 0.6
@@ -393,6 +404,31 @@ class Drawing:
         shape.name = photo.name
         describe(shape, photo.name)
         return [shape]
+
+
+MARK_ZOOM, MARK_TOP, MARK_GAP = 0.48, 0.36, 0.25
+"""Size of the mark relative to the compact framework; top and distance from the title in inches."""
+
+
+def mark_position(page: Page, part: str) -> None:
+    """Draw the framework with one part highlighted into the top right corner, beside the title.
+
+    The mark has no words: at this size they would be too small. Call it before the title is written
+    into the rest of the width.
+
+    Args:
+        part: a key of `framework.PARTS`.
+    """
+    with use_style("slides"):
+        compact = position_scene(part)
+    title = page.place(TITLE)
+    left, top, width, height = title.left, title.top, title.width, title.height
+    mark_left = (left + width) / 914400 - MARK_ZOOM * compact.width / 72
+    title.left, title.top, title.height = left, top, height
+    title.width = Inches(mark_left - MARK_GAP) - left
+    name = label(f"position_{part}", page.lang)
+    alt = label("position", page.lang, part=name)
+    Drawing(compact, mark_left, MARK_TOP, MARK_ZOOM, alt).put(page, TITLE, "")
 
 
 def _copy(paragraph: _Paragraph) -> _Run:

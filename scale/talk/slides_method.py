@@ -36,7 +36,7 @@ from scale.talk.material import (
     words,
 )
 from scale.talk.shapes import SHELF, Cards, Contrast, Drawing, Gaps, Numbers, Pairs, Shelf
-from scale.talk.slides_results import CITE, METRIC, beside, facts
+from scale.talk.slides_results import CITE, METRIC, beside, claim_of, facts, sets
 from scale.talk.table import Cell, Table, cell
 from scale.training.logging import read_metrics
 from scale.training.run import TrainedRun
@@ -54,6 +54,8 @@ SHOWN = 24
 """Number of products drawn on the slide of the gaps."""
 DATA_WIDTHS = (153, 153, 54, 65, 75, 68, 69, 116, 120)
 """Widths of the columns of the table of data sets in points, from those of their texts."""
+LONG_TAIL = 3
+"""A tail is long if less than this part of the categories has half of the products."""
 INK = "#1B2330"
 PRODUCTS = "M5Product"
 
@@ -177,6 +179,7 @@ def _data(m: Material) -> Content:
         "smallest": counts[-1],
         "shares": ", ".join(f"{n} {s:.0%}" for n, s in zip(names, share_M, strict=True)),
     }
+    values["shape"] = terms["long" if values["head"] < len(counts) / LONG_TAIL else "flat"]
     shares = Chart(
         "bars", tuple(names), {terms["share"]: [_exact(s) for s in share_M]},
         tuple(MODALITY_COLOURS.values()), terms["share"], percent=True,
@@ -282,8 +285,10 @@ def _words(m: Material) -> Content:
     found = guess_colour(m.sources)
     picture = m.render(lambda: word_prediction(found, m.lang), "word_prediction", "Wide picture")
     chance = {name: f"{value:.2f}" for name, value in found.probability.items()}
-    values = {"answer": found.answer, "before": chance["title"], "after": chance["picture"]}
-    return Content("Wide picture", (picture,), values)
+    values = {"answer": found.answer, "before": chance["title"], "after": chance["picture"],
+              "products": found.products}  # fmt: skip
+    helped = found.probability["picture"] > found.probability["title"]
+    return Content("Wide picture", (picture,), values, "more" if helped else "less")
 
 
 def _task_row(m: Material, modality: str, terms: dict[str, str]) -> tuple[Cell, ...]:
@@ -474,7 +479,7 @@ def _loss(m: Material) -> Content:
         **_sums(m),
     }
     chart = Chart("curves", steps, series, tuple(drawn.values()), terms["axis"], terms["step"])
-    return Content("Equation and chart", (chart,), values)
+    return Content("Equation and chart", (chart,), values, "less" if last < first else "more")
 
 
 def _sums(m: Material) -> dict[str, str]:
@@ -511,16 +516,16 @@ def _training(m: Material) -> Content:
 
 METHOD = (
     Slide("framework", "figure framework", _framework),
-    Slide("info_nce", "the run, training products", _info_nce),
-    Slide("tasks", "figure pretext_tasks", _tasks),
-    Slide("task_table", "configuration of the run", _task_table, standard=False),
-    Slide("masked_loss", "the run, a test product", _masked_loss),
-    Slide("words", "figure word_prediction", _words),
-    figure_slide("predictions", "mask_image", "Picture", standard=False),
-    Slide("scores", "figure scores", _scores),
-    figure_slide("weights", "weight_effects"),
-    Slide("loss", "metrics.jsonl of the run, figure total_loss", _loss),
-    Slide("training", "figure scores_over_time", _training, standard=False),
+    Slide("info_nce", "the run, training products", _info_nce, part="contrast"),
+    Slide("tasks", "figure pretext_tasks", _tasks, part="heads"),
+    Slide("task_table", "configuration of the run", _task_table, standard=False, part="heads"),
+    Slide("masked_loss", "the run, a test product", _masked_loss, part="masked"),
+    Slide("words", "figure word_prediction", _words, part="heads"),
+    figure_slide("predictions", "mask_image", "Picture", standard=False, part="heads"),
+    Slide("scores", "figure scores", _scores, part="scores"),
+    figure_slide("weights", "weight_effects", part="weights"),
+    Slide("loss", "metrics.jsonl of the run, figure total_loss", _loss, part="losses"),
+    Slide("training", "figure scores_over_time", _training, standard=False, part="scores"),
 )
 
 
@@ -554,8 +559,10 @@ def _backbones(m: Material) -> str:
 def _take_home(m: Material) -> Content:
     """Set the paper's gains beside ours, each with its verdict."""
     values: dict[str, Any] = {"all": len(MODALITIES), "pairs": len(PAIRS)}
-    for name in ("modalities", "incomplete", "weights_loss"):
+    claims = ("modalities", "incomplete", "weights_loss")
+    for name in claims:
         values |= {f"{name}_{key}": text for key, text in beside(m, name).items()}
+    values["set"] = sets(m, [claim_of(name).study for name in claims])
     values["faults"] = len(_faults_found(m))
     return Content("Content", values=values)
 

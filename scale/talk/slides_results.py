@@ -1,10 +1,15 @@
 """Slides of results: of a run (results.json) and of the studies (figures/studies/*.parquet)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scale.evaluation.bootstrap import Estimate
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from scale.config import require
+from scale.evaluation.bootstrap import Estimate, estimate
 from scale.modalities import MODALITIES, subset_name
 from scale.studies.definitions.noise import POLICIES
 from scale.studies.statistics import Outcome, Summary
@@ -16,16 +21,15 @@ from scale.talk.material import (
     Slide,
     Unavailable,
     difference,
-    figure_slide,
     words,
     written,
 )
 from scale.talk.table import Cell, Table, cell
-from scale.viz.embeddings import kept_umap
-from scale.viz.illustrations.paper import PAPER, PAPER_CLAIMS, paper_table
+from scale.viz.embeddings import kept_umap, product_vectors
+from scale.viz.illustrations.paper import PAPER, PAPER_CLAIMS, PaperClaim, paper_table
 from scale.viz.illustrations.space import modality_gap, points_of_stages
 from scale.viz.retrieval import QUERY_ORDER, search_sheet
-from scale.viz.slides.results import modality_maps, retrieval_sheet
+from scale.viz.slides.results import modality_maps, product_map, retrieval_sheet
 from scale.viz.studies import BASELINES
 from scale.viz.theme import HIT, MODALITY_COLOURS, NEGATIVE, POSITIVE, mix
 from scale.viz.words import term
@@ -61,20 +65,33 @@ def outcome_of(
     raise Unavailable(f"study {summary.study.name}: no comparison of {better} with {worse}")
 
 
+def product_set(m: Material, split: str, products: int) -> dict[str, Any]:
+    """Return the products of a figure: split, number and their short form, e.g. `test, n = 146`."""
+    terms = words("title", m.lang)
+    name = terms[f"split_{split}"]
+    return {"split": name, "products": products, "set": terms["set"].format(split=name, n=products)}
+
+
+def sets(m: Material, studies: Iterable[str]) -> str:
+    """Return the short form of the products of several studies, usually one for all."""
+    return " / ".join(dict.fromkeys(facts(m, name)["set"] for name in studies))
+
+
 def facts(m: Material, name: str) -> dict[str, Any]:
     """Return a study's values of source line and axis: catalogue, seeds, held-out products, cells.
 
-    `held` names the splits of the held-out products, `tested` is the size of the test split on
-    which the run is evaluated.
+    `set` is the short form of the products measured, `run_set` that of the run's.
     """
-    summary, terms = m.study(name), words("study_missing", m.lang)
+    summary, tested = m.study(name), len(m.sources.test)
+    split, products = summary.held_out or "val+test", summary.provenance["products"][TEST]
     return {
-        "held": terms[f"held_{summary.held_out or 'val+test'}"],
-        "tested": len(m.sources.test),
+        **product_set(m, split, products),
+        "run_set": product_set(m, "test", tested)["set"],
+        "held": product_set(m, split, products)["split"],
+        "tested": tested,
         "catalogue": summary.catalogue,
         "preset": summary.preset,
         "seeds": len(summary.provenance["seeds"]),
-        "products": summary.provenance["products"][TEST],
         "cells": len(summary.rows),
         "failed": sum(row.failed > 0 for row in summary.rows),
     }
@@ -222,6 +239,11 @@ def _listed(names: Sequence[str], found: Sequence[Estimate], sign: str = "") -> 
     return ", ".join(f"{name} {written(estimate, sign, 3)}" for name, estimate in pairs)
 
 
+def claim_of(name: str) -> PaperClaim:
+    """Return a claim of the paper by its name."""
+    return next(claim for claim in PAPER_CLAIMS if claim.name == name)
+
+
 def beside(m: Material, name: str) -> dict[str, str]:
     """Return a claim of the paper beside ours: gains in mAP and the verdict on ours.
 
@@ -229,7 +251,7 @@ def beside(m: Material, name: str) -> dict[str, str]:
     table has it (`metric`). Raises Unavailable if our
     study is not finished.
     """
-    (claim,) = (each for each in PAPER_CLAIMS if each.name == name)
+    claim = claim_of(name)
     column = claim.column.replace("mAP@1", METRIC)
     if column in paper_table(claim.table):
         claim = replace(claim, column=column)
@@ -243,6 +265,7 @@ def beside(m: Material, name: str) -> dict[str, str]:
                 "table": str(claim.table),
                 "ours": difference(outcome.seeds),
                 "verdict": m.verdict(outcome),
+                "decision": outcome.verdict,
             }
     raise Unavailable(f"study {claim.study}: no comparison for the paper's claim {name}")
 
@@ -306,13 +329,14 @@ def _paper_models(m: Material) -> Content:
         "found": _listed(charts[1].categories, charts[1].series["mAP"]),
         "cite": CITE,
     }  # fmt: skip
-    return Content("Two charts", tuple(charts), values)
+    return Content("Two charts", tuple(charts), values, values["decision"])
 
 
 def _paper_claims(m: Material) -> Content:
     """List the paper's gains beside ours, with the verdicts."""
     terms, rows, verdicts = words("paper_claims", m.lang), [], []
-    for claim in (each for each in PAPER_CLAIMS if each.study):
+    claims = [each for each in PAPER_CLAIMS if each.study]
+    for claim in claims:
         found = beside(m, claim.name)
         verdicts.append(found["verdict"])
         metric = found["metric"]
@@ -322,9 +346,11 @@ def _paper_claims(m: Material) -> Content:
             cell(found["ours"]),
             cell(found["verdict"], bold=True),
         ))  # fmt: skip
-    header = tuple(terms[key] for key in ("claim", "theirs", "ours", "verdict"))
+    values = facts(m, "fusion") | {"set": sets(m, [claim.study for claim in claims])}
+    columns = ("claim", "theirs", "ours", "verdict")
+    header = tuple(terms[key].format(**values) for key in columns)
     supported = m.label("supported")
-    values = facts(m, "fusion") | {
+    values |= {
         "claims": len(rows),
         "supported": sum(verdict == supported for verdict in verdicts),
         "rows": "; ".join(f"{row[0].text} {row[1].text} {row[2].text}" for row in rows),
@@ -398,9 +424,8 @@ def _known(tree: dict[str, Any], item: str) -> bool:
 
 
 def _split(m: Material, results: dict[str, Any]) -> dict[str, Any]:
-    """Return name and size of the split that results.json is of."""
-    name = words("retrieval", m.lang)[f"split_{results['split']}"]
-    return {"split": name, "products": results["products"]}
+    """Return the products that results.json is of."""
+    return product_set(m, results["split"], results["products"])
 
 
 def _sheet(m: Material) -> Content:
@@ -411,6 +436,7 @@ def _sheet(m: Material) -> Content:
     )
     hits = [hit for row in found.hits for hit in row]
     values = {"queries": len(found.queries), "hits": sum(hits), "shown": len(hits)}
+    values |= product_set(m, "test", len(s.test))
     return Content("Picture", (picture,), values)
 
 
@@ -420,8 +446,48 @@ def _gap(m: Material) -> Content:
     stages = points_of_stages(s)
     maps = {stage: kept_umap(found.unit_PD, s.seed) for stage, found in stages.items()}
     picture = m.render(lambda: modality_maps(maps, stages, m.lang), "umap_modality", "Wide picture")
-    values = {stage: f"{modality_gap(found):.2f}" for stage, found in stages.items()}
-    return Content("Wide picture", (picture,), values)
+    gap = {stage: modality_gap(found) for stage, found in stages.items()}
+    values = {stage: f"{value:.2f}" for stage, value in gap.items()}
+    values |= product_set(m, "test", len(s.test))
+    variant = "less" if gap["trained"] < gap["untrained"] else "more"
+    return Content("Wide picture", (picture,), values, variant)
+
+
+def _map(m: Material) -> Content:
+    """Draw the map of `embedding_map`, with the share of points next to one of their category."""
+    s = m.sources
+    emb_ND, ids, _ = product_vectors(s.run.model, s.test)
+    by_id = {product.id: product for product in s.test.products}
+    products, xy_N2 = [by_id[i] for i in ids], kept_umap(emb_ND, s.seed)
+    picture = m.render(lambda: product_map(xy_N2, products, m.lang), "embedding_map", "Picture")
+    category_N = np.array([product.category or "" for product in products])
+    same_N, chance_N = nearest_on_map(xy_N2, category_N)
+    gain = estimate(same_N - chance_N, s.seed)
+    require(gain.value is not None, "no test product has a category")
+    values = {"share": f"{np.nanmean(same_N):.0%}", "chance": f"{np.nanmean(chance_N):.0%}"}
+    values |= product_set(m, "test", len(products))
+    variant = "more" if gain.low is not None and gain.low > 0 else "open"
+    return Content("Picture", (picture,), values, variant)
+
+
+def nearest_on_map(xy_N2: ArrayLike, category_N: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return for each product whether the nearest other point has its category, and the chance.
+
+    The chance is the share of its category among the other products. NaN for a product without a
+    category (an empty name), and for all products if there is only one.
+    """
+    xy_N2, category_N = np.asarray(xy_N2, dtype=float), np.asarray(category_N)
+    if len(xy_N2) < 2:
+        return np.full((2, len(xy_N2)), np.nan)
+    nearest_N = cKDTree(xy_N2).query(xy_N2, k=2)[1]
+    # Of points at the same place, either may come first.
+    own_N = np.arange(len(xy_N2))
+    nearest_N = np.where(nearest_N[:, 0] == own_N, nearest_N[:, 1], nearest_N[:, 0])
+    same_NN = category_N[:, None] == category_N
+    chance_N = (same_NN.sum(1) - 1) / (len(xy_N2) - 1)
+    known_N = category_N != ""
+    same_N = np.where(known_N, same_NN[own_N, nearest_N], np.nan)
+    return same_N, np.where(known_N, chance_N, np.nan)
 
 
 def _directions(m: Material) -> Content:
@@ -488,6 +554,6 @@ RESULTS = (
     Slide("sheet", "figure retrieval_sheet", _sheet),
     Slide("directions", "results.json", _directions, standard=False),
     Slide("downstream", "results.json", _downstream, standard=False),
-    figure_slide("map", "embedding_map", "Picture"),
+    Slide("map", "figure embedding_map", _map),
     Slide("gap", "figure umap_modality", _gap),
 )

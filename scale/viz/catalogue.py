@@ -19,6 +19,7 @@ from scale.viz.theme import (
     POSITIVE,
     drawn,
     new_figure,
+    on_slide,
     points,
     shade,
     strip,
@@ -183,7 +184,7 @@ def draw_long_tail(sources: Sources, lang: Language) -> Figure:
 def draw_combination_picture(sources: Sources, lang: Language) -> Figure:
     """Draw products by set of modalities."""
     sets = (tuple(m for m in MODALITIES if m in p.present) for p in sources.catalogue)
-    return combination_picture(Counter(sets), lang)
+    return combination_picture(Counter(sets), lang, most=8 if on_slide() else 15)
 
 
 @figure("catalogue")

@@ -25,6 +25,7 @@ from scale.viz.theme import (
     MODALITY_COLOURS,
     POSITIVE,
     category_colours,
+    on_slide,
     points,
     shade,
     text_on,
@@ -227,7 +228,9 @@ def framed(figure: Figure, title: str, note: str, handles: Sequence[Artist] = ()
     """Add title, legend (as many columns as fit) and a note below."""
     # At the resolution of a screen, hinting makes text up to 4 % wider than measured.
     width = 0.95 * 72 * figure.get_figwidth() / unit() - 14
-    lines = [part for line in note.split("\n") for part in typeset.wrap(line, width, 8, 9)]
+    size = 9 if on_slide() else 8
+    lines = [part for line in note.split("\n") for part in typeset.wrap(line, width, size, 9)]
+    title = "\n".join(typeset.wrap(title, width, 11, 2, "bold"))
     figure.supxlabel("\n".join(lines), fontsize=points(8), color=shade(0.7), x=0.01, ha="left")
     if not handles:
         figure.suptitle(title, x=0.01, ha="left")
@@ -241,8 +244,19 @@ def framed(figure: Figure, title: str, note: str, handles: Sequence[Artist] = ()
     return figure
 
 
+def narrow_title(text: str, width: float) -> str:
+    """Return the title of a panel; on slides, each line of it in up to two lines of `width`."""
+    if not on_slide():
+        return text
+    lines = [typeset.wrap(line, width, 9.7, 2, "bold") for line in text.split("\n")]
+    return "\n".join(part for parts in lines for part in parts)
+
+
 def note_below(figure: Figure, *lines: str) -> None:
     """Write small grey lines below the panels."""
+    if on_slide():
+        width = 0.95 * 72 * figure.get_figwidth() / unit()
+        lines = tuple(part for line in lines for part in typeset.wrap(line, width, 9, 3))
     figure.supxlabel("\n".join(lines), fontsize=points(8), color=shade(0.7))
 
 

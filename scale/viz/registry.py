@@ -152,8 +152,15 @@ CORE: tuple[str, ...] = (
 )  # fmt: skip
 """Figures of a talk about the paper and a run, in its order; of the studies, the finished ones."""
 
-SLIDE_MODULES = ("slides.method", "slides.results", "slides.details")
+SLIDE_MODULES = ("slides.method", "slides.results", "slides.details", "slides.background")
 """Modules in scale.viz with drawings for slides."""
+
+FOR_PRINT: dict[str, tuple[str, ...]] = {
+    "catalogue": ("combinations", "long_tail"),
+    "missing_policies": ("study_missing",),
+    "noise": ("study_noise",),
+}
+"""Pages with too much text for a slide, each with figures that show their subject there."""
 
 _registered: dict[str, Callable] = {}
 _for_slides: dict[str, Callable] = {}
@@ -174,18 +181,27 @@ def figure(name: str, on_slides: bool = False) -> Callable[[Drawing], Drawing]:
 
 
 def draw(name: str, sources: "Sources", lang: Language = LANG) -> "Figure":
-    """Return a figure by name. Raises ValueError for an unknown name and for missing sources."""
+    """Return a figure by name.
+
+    Raises ValueError for an unknown name, for missing sources, and in the style `slides` for a page
+    for print (FOR_PRINT) and for text below SMALLEST_ON_SLIDE.
+    """
     # Listing the figures must not import matplotlib.
-    from scale.viz.theme import on_slide
+    from scale.viz.theme import on_slide, require_readable
 
     require_known([name])
+    better = ", ".join(FOR_PRINT.get(name, ()))
+    message = f"{name} is a page for print, too dense for a slide; on slides: {better}"
+    require(not (on_slide() and better), message)
     modules = [FIGURES[name], *(SLIDE_MODULES if on_slide() else ())]
     for module in modules:
         import_module(f"scale.viz.{module}")
     function = (on_slide() and _for_slides.get(name)) or _registered[name]
-    if "sources" in inspect.signature(function).parameters:
-        return function(sources, lang)
-    return function(lang=lang)
+    given = {"sources": sources} if "sources" in inspect.signature(function).parameters else {}
+    drawing = function(**given, lang=lang)
+    if on_slide():
+        require_readable(drawing, name)
+    return drawing
 
 
 def shared(function: Drawing) -> Drawing:
@@ -217,11 +233,13 @@ def require_known(names: Sequence[str]) -> None:
     require(not unknown, f"no figure named {unknown}; known: {', '.join(FIGURES)}")
 
 
-def select(names: Sequence[str], group: Group, sources: "Sources") -> list[str]:
+def select(
+    names: Sequence[str], group: Group, sources: "Sources", on_slides: bool = False
+) -> list[str]:
     """Return `names` without repetition, or the figures of a group if there are none.
 
-    A group leaves out figures of studies without finished runs on the catalogue. Raises ValueError
-    that lists all figures if a name is unknown.
+    A group leaves out figures of studies without finished runs on the catalogue, and for slides the
+    pages for print (FOR_PRINT). Raises ValueError that lists all figures if a name is unknown.
     """
     require_known(names)
     if names:
@@ -230,6 +248,7 @@ def select(names: Sequence[str], group: Group, sources: "Sources") -> list[str]:
         name
         for name in (CORE if group == "core" else FIGURES)
         if name not in STUDY_FIGURES or sources.has_finished(STUDY_FIGURES[name])
+        if not (on_slides and name in FOR_PRINT)
     ]
 
 

@@ -15,11 +15,11 @@ from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 from scale.viz import typeset
-from scale.viz.theme import points
+from scale.viz.theme import SUBSCRIPT, on_slide, points, unit
 from scale.viz.tiles import Box
 
 PAGE = 9.5 / 14
-"""Points of the `paper` style per point of a slide."""
+"""Points of the `paper` style per point of a scene, except on slides."""
 LINE, SUB = 1.22, 0.7
 """Distance of lines and size of subscripts, relative to the text size."""
 _SUBSCRIPT = re.compile(r"_\{([^}]*)\}")
@@ -111,13 +111,22 @@ def fit(block: Block, smallest: float = 14.0, margin: float = 4.0) -> Block:
     raise ValueError(f"at {smallest:g} points {' / '.join(block.lines)!r} does not fit its box")
 
 
+def page_part() -> float:
+    """Return points of the `paper` style per point of a scene: on a slide, they are its own."""
+    return 1 / unit() if on_slide() else PAGE
+
+
 def paint(scene: Scene, margin: float = 8.0, head: float = 0.0) -> tuple[Figure, Axes]:
     """Draw a scene on a page in the active style.
 
     Args:
         margin, head: around the scene and above it, in points of the `paper` style.
     """
-    width, height = scene.width * PAGE + 2 * margin, scene.height * PAGE + 2 * margin + head
+    if on_slide():
+        # The slide has margins and a title; outlines need half their width.
+        margin, head = 0.5, 0.0
+    part = page_part()
+    width, height = scene.width * part + 2 * margin, scene.height * part + 2 * margin + head
     figure, axes = typeset.page(width, height)
     for order, shape in enumerate(scene.shapes):
         _PAINTERS[type(shape)](axes, shape, (margin, margin + head), 2 + 0.001 * order)
@@ -128,21 +137,20 @@ Offset = tuple[float, float]
 
 
 def _box(box: Box, offset: Offset) -> Box:
-    x, y, width, height = (length * PAGE for length in box)
+    x, y, width, height = (length * page_part() for length in box)
     return Box(offset[0] + x, offset[1] + y, width, height)
 
 
 def _paint_block(axes: Axes, block: Block, offset: Offset, order: float) -> None:
     x, y, width, height = _box(block.box, offset)
     if block.face or block.edge:
-        shape = (
-            f"round,pad=0,rounding_size={block.radius * PAGE}" if block.radius else "square,pad=0"
-        )
+        radius = block.radius * page_part()
+        shape = f"round,pad=0,rounding_size={radius}" if radius else "square,pad=0"
         look = {"facecolor": block.face or "none", "edgecolor": block.edge or "none"}
-        look |= {"linewidth": points(block.width * PAGE) if block.edge else 0}
+        look |= {"linewidth": points(block.width * page_part()) if block.edge else 0}
         look |= {"linestyle": (0, (4, 2.5)) if block.dashed else "solid", "zorder": order}
         axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, **look))
-    size = block.size * PAGE
+    size = block.size * page_part()
     top = y + (height - LINE * size * len(block.lines)) / 2
     for number, line in enumerate(block.lines):
         bold = number < block.bold
@@ -158,13 +166,15 @@ def _paint_block(axes: Axes, block: Block, offset: Offset, order: float) -> None
             # SVG ignores spaces at the beginning of a text.
             left += typeset.text_width(" ", size, look["fontweight"]) * part.startswith(" ")
             part_size, y_part = (SUB * size, baseline + 0.22 * size) if low else (size, baseline)
-            typeset.write(axes, left, y_part, part.lstrip(), part_size, **look)
+            label = SUBSCRIPT if low else ""
+            typeset.write(axes, left, y_part, part.lstrip(), part_size, label=label, **look)
             left += typeset.text_width(part.lstrip(), part_size, look["fontweight"])
 
 
 def _paint_line(axes: Axes, line: Line, offset: Offset, order: float) -> None:
-    *corners, end = [(offset[0] + x * PAGE, offset[1] + y * PAGE) for x, y in line.points]
-    width = line.width * PAGE
+    part = page_part()
+    *corners, end = [(offset[0] + x * part, offset[1] + y * part) for x, y in line.points]
+    width = line.width * page_part()
     if len(corners) > 1 or not line.head:
         x, y = zip(*(corners if line.head else [*corners, end]), strict=True)
         look = {"color": line.colour, "zorder": order, "solid_joinstyle": "miter"}

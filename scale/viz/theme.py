@@ -26,6 +26,8 @@ from matplotlib.font_manager import get_font
 from matplotlib.text import Text
 from PIL import Image
 
+from scale.config import require
+
 Style = Literal["paper", "slides", "dark"]
 Parameters = ParamSpec("Parameters")
 
@@ -63,6 +65,8 @@ SMALLEST_ON_SLIDE = 14.0
 """Smallest text in a figure on a slide, in points."""
 DENSE = "dense"
 """Label of figures with too much text for a slide."""
+SUBSCRIPT = "subscript"
+"""Label of texts that are smaller as a part of a larger one."""
 SLIDE_AREA = (12.13, 5.17)
 """Width and height of the content of a slide in inches: between title and source line."""
 
@@ -140,7 +144,10 @@ def _enlarge_text(figure: Figure) -> None:
 
 
 def text_sizes(figure: Figure) -> list[float]:
-    """Return the sizes of the visible texts of a figure in points, smallest first."""
+    """Return the sizes of the visible texts of a figure in points, smallest first.
+
+    Subscripts do not count.
+    """
     hidden = {
         text for axes in figure.axes if not (axes.axison and axes.get_visible())
         for axis in (axes.xaxis, axes.yaxis) for text in axis.findobj(Text)
@@ -148,8 +155,20 @@ def text_sizes(figure: Figure) -> list[float]:
     return sorted(
         text.get_fontsize()
         for text in figure.findobj(Text)
-        if text.get_visible() and text.get_text().strip() and text not in hidden
+        if text.get_visible()
+        and text.get_text().strip()
+        and text not in hidden
+        and text.get_label() != SUBSCRIPT
     )
+
+
+def require_readable(figure: Figure, name: str) -> None:
+    """Raise ValueError if a figure for a slide has text below SMALLEST_ON_SLIDE at its place."""
+    smallest, sides = next(iter(text_sizes(figure)), None), figure.get_size_inches()
+    if smallest is not None:
+        smallest *= min(1.0, *(given / own for given, own in zip(_place.get(), sides, strict=True)))
+        message = f"{name}: text of {smallest:.1f} points on a slide, too small to read"
+        require(smallest > SMALLEST_ON_SLIDE - 0.1, message)
 
 
 @cache

@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -248,7 +249,12 @@ def require_writable(folder: Path) -> None:
     """Raise ValueError unless a folder can be written or created."""
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     require(existing.is_dir(), f"{existing}: not a folder")
-    require(os.access(existing, os.W_OK), f"{existing}: the folder cannot be written")
+    try:
+        # Permissions alone do not decide: root may write anywhere, but not in /proc.
+        with TemporaryDirectory(dir=existing):
+            pass
+    except OSError as error:
+        raise ValueError(f"{existing}: the folder cannot be written") from error
 
 
 def _same_catalogue(sources: Sources) -> bool | None:

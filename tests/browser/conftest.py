@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "build" / "browser"
@@ -103,13 +103,44 @@ def serve(
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright) -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path, "chromium is missing: apt-get install chromium fonts-noto-cjk"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def firefox(playwright) -> Iterator[Browser]:
+    """Debian's Firefox by WebDriver BiDi, on a display in memory: without one it has no WebGL."""
+    path, screen = shutil.which("firefox-esr"), shutil.which("Xvfb")
+    assert None not in (path, screen), (
+        "Firefox or Xvfb is missing: apt-get install firefox-esr xvfb"
+    )
+    reader, writer = os.pipe()
+    size = ["-screen", "0", "1600x1200x24"]
+    display = subprocess.Popen([screen, "-displayfd", str(writer), *size], pass_fds=(writer,))
+    os.close(writer)
+    with os.fdopen(reader) as numbers:
+        number = numbers.readline().strip()
+    found = playwright.firefox.launch(
+        channel="moz-firefox",
+        executable_path=path,
+        headless=False,
+        env={**os.environ, "DISPLAY": f":{number}", "LIBGL_ALWAYS_SOFTWARE": "1"},
+        firefox_user_prefs={"webgl.force-enabled": True},
+    )
+    yield found
+    found.close()
+    display.terminate()
+    display.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -147,8 +178,10 @@ def explored(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture
-def watched(browser, request) -> Iterator[Watched]:
-    """A page of a fresh browser profile."""
+def watched(request) -> Iterator[Watched]:
+    """A page of a fresh browser profile; in Firefox for a test with the mark `firefox`."""
+    name = "firefox" if request.node.get_closest_marker("firefox") else "browser"
+    browser = request.getfixturevalue(name)
     context = browser.new_context(viewport={"width": 1500, "height": 1100})
     name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
     watched = Watched(context.new_page(), name)

@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -11,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from benchmarks.explorers import memory_megabytes
 from scale.notebook import demo_data
 
 PANELS = {
@@ -167,28 +167,3 @@ def alive(address, kernel) -> bool:
             return True
     except HTTPError:
         return False
-
-
-def memory_megabytes(address) -> int:
-    """Memory of the server with that port and of its descendants (PSS: shared pages once)."""
-    port, parents, found = address.rstrip("/").rsplit(":", 1)[1], {}, set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        parents[int(folder.name)] = parent
-        if b"explore" in words and port.encode() in words:
-            found.add(int(folder.name))
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sum(_pss(pid) for pid in found) // 1024
-
-
-def _pss(pid) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import struct
 import sys
@@ -16,6 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import given, settings
@@ -421,6 +424,94 @@ def test_a_dead_worker_is_reported(config, small_catalogue, cache, tmp_path, mon
     monkeypatch.setattr(writer_module, "ShardMaker", DyingMaker)
     with pytest.raises(RuntimeError, match=r"s: a worker died \(out of memory\?"):
         write_again(config, small_catalogue, cache, tmp_path / "s", workers=2)
+
+
+def write_part(config, small_catalogue, cache, out, part):
+    return write_again(config, small_catalogue, cache, out, part=part)
+
+
+def test_parts_of_many_machines_have_the_bytes_of_one(
+    config, small_catalogue, cache, shards, tmp_path
+):
+    """Two at the same time, one killed and continued by a third; the last one finishes."""
+    out = tmp_path / "s"
+    arguments = config, small_catalogue, cache, out
+    both = [
+        start(write_part, *arguments, part, log=tmp_path / str(part[0]))
+        for part in ((2, 3), (3, 3))
+    ]
+    deadline = time.monotonic() + 120
+    while not (out / "facts/000004.json").is_file() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    both[1].kill()
+    for writer in both:
+        writer.join()
+    assert both[0].exitcode == 0, (tmp_path / "2").read_text()[-3000:]
+    with pytest.raises(ShardsError, match=r"of 7 shards are missing \(0, 1, .*: write the parts"):
+        write_again(*arguments, only_finish=True)
+    assert write_part(*arguments, (1, 3)) is None
+    assert not (out / "manifest.json").exists()
+    assert write_part(*arguments, (3, 3)).products == 48
+    assert contents_of(out) == contents_of(shards)
+    (out / "crc_N.npy").unlink()
+    write_again(*arguments, only_finish=True)
+    assert contents_of(out) == contents_of(shards)
+
+
+def test_overlapping_parts_are_refused(config, small_catalogue, cache, copy):
+    with locked(copy / "part-2-of-3", beside=True):
+        for part in (None, (2, 3), (1, 2)):
+            with pytest.raises(ValueError, match="part-2-of-3 is in use by process"):
+                write_again(config, small_catalogue, cache, copy, part=part)
+        write_again(config, small_catalogue, cache, copy, part=(1, 4))
+    with pytest.raises(ShardsError, match="part 4 of 3: parts are numbered from 1"):
+        write_again(config, small_catalogue, cache, copy, part=(4, 3))
+
+
+def test_products_in_memory_and_in_parquet_have_the_same_shards(
+    config, small_catalogue, cache, shards, tmp_path
+):
+    """Also without splits in the file, with duplicate ids, malformed lines and blank ones."""
+    folder = Path(shutil.copytree(small_catalogue, tmp_path / "c"))
+    records = [json.loads(line) for line in (folder / "products.jsonl").open()]
+    lines = [json.dumps(record | {"split": None}) for record in records]
+    again = json.dumps(records[3] | {"title": "again"})
+    mixed = [*lines[:8], again, "", "{", *lines[8:], again]
+    (folder / "products.jsonl").write_text("\n".join(mixed))
+    in_memory = Catalogue.open(folder)
+    assert len(in_memory.problems) == 3
+    for source, name in ((folder, "a"), (in_memory, "b")):
+        write_again(config, source, cache, tmp_path / name)
+    (folder / "products.jsonl").unlink()
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    table = pa.Table.from_pylist([{key: record.get(key) for key in keys} for record in records])
+    pa.parquet.write_table(table, folder / "products.parquet", row_group_size=10)
+    write_again(config, folder, cache, tmp_path / "p")
+    for name, other in (("a", tmp_path / "b"), ("p", shards)):
+        found, wanted = contents_of(tmp_path / name), contents_of(other)
+        for file in wanted.keys() - {"plan.json", "places.safetensors"}:
+            assert found[file] == wanted[file], (name, file)
+
+
+def test_products_that_change_while_shards_are_written_are_refused(
+    config, small_catalogue, cache, tmp_path
+):
+    folder, out = Path(shutil.copytree(small_catalogue, tmp_path / "c")), tmp_path / "s"
+    assert write_part(config, folder, cache, out, (1, 2)) is None
+    (folder / "40.png").unlink()
+    with pytest.raises(ShardsError, match="the 7 products from line 36 have changed since"):
+        write_part(config, folder, cache, out, (2, 2))
+
+
+def test_many_shards_are_merged_with_few_open_files(config, small_catalogue, cache, copy):
+    """As many files as shards may not be open at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, hard))
+    try:
+        write_again(config, small_catalogue, cache, copy, only_finish=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_many_shards_with_few_open_files(shards, twin, monkeypatch):

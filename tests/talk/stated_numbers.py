@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from scale.config import PRESETS
 from scale.data.catalogue import Catalogue
 from scale.evaluation.bootstrap import Estimate
 from scale.modalities import INDEX, MODALITIES, PAIRS, TASKS
 from scale.model.scores import inter_modality_scores
-from scale.studies.masked_probe import token_groups
+from scale.studies.context import predict
+from scale.studies.masked_probe import mask_words, token_groups
+from scale.studies.masked_training import complete_rows, prepend_label
 from scale.studies.statistics import summarise
 from scale.training.logging import read_metrics
+from scale.viz.embeddings import product_vectors
 from scale.viz.illustrations.data import DATA_SETS
+from scale.viz.illustrations.masked_words import _word_models
 from scale.viz.illustrations.paper import PAPER, PAPER_CLAIMS, paper_table
 from scale.viz.illustrations.pretraining import run_terms
 from scale.viz.registry import Sources
@@ -41,7 +46,8 @@ IN_WORDS = {
     "training": (2,), "sources": (2,),  # streams
     "paper_models": (2,), "weights": (0, 2, 3), "study_parts": (2, 3),  # the second table; panels
     "loss": (2,), "study_weighting": (2,), "paper_claims": (2,), "scores": (2,), "faults": (2,),
-    "downstream": (2,), "retrieval": (2,), "sheet": (2,), "predictions": (3,), "limits": (2,),
+    "downstream": (2,), "map": (2,), "gap": (2,),  # dimensions; of two modalities
+    "retrieval": (2,), "sheet": (2,), "predictions": (3,), "limits": (2,),
 }  # fmt: skip
 """Numbers of things that the sentence itself lists."""
 
@@ -93,6 +99,14 @@ def shown(slide) -> set[float]:
             texts = (s.text_frame.text for s in shape.shapes if s.has_text_frame)
             found |= {n.value for text in texts for n in stated(text)}
     return found
+
+
+def _features(model, data) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the unit features and the presence of all products and modalities."""
+    with torch.no_grad():
+        output = model.eval().embed(data.collate(range(len(data))))
+    unit = output.pooled_BMD / output.pooled_BMD.norm(dim=-1, keepdim=True)
+    return unit, output.present_BM
 
 
 def _ends(estimate: Estimate) -> set[float]:
@@ -198,7 +212,45 @@ class Data:
         return {self.results["products"]}
 
     def _sheet(self):
-        return range(16)
+        return {*range(16), len(self.sources.test)}
+
+    def _map(self):
+        """Nearest products on the map; the tests draw the first two features in place of UMAP."""
+        xy_N2, ids, _ = product_vectors(self.sources.run.model, self.sources.test)
+        category = {p.id: p.category for p in self.sources.test.products}
+        kind, hits, chances = [category[i] for i in ids], [], []
+        for row, here in enumerate(xy_N2[:, :2]):
+            others = [k for k in range(len(kind)) if k != row]
+            nearest = min(others, key=lambda k: math.dist(here, xy_N2[k, :2]))
+            hits.append(kind[nearest] == kind[row])
+            chances.append(sum(kind[k] == kind[row] for k in others) / len(others))
+        return {sum(hits) / len(hits), sum(chances) / len(chances), len(kind)}
+
+    def _gap(self):
+        known = {len(self.sources.test)}
+        for model in self.sources.models().values():
+            unit, present = _features(model, self.sources.test)
+            means = [unit[present[:, k], k].mean(0) for k in range(len(MODALITIES))]
+            far = [float((means[i] - means[j]).norm()) for i, j in PAIRS]
+            known.add(sum(far) / len(far))
+        return known
+
+    def _words(self):
+        """The colour whose loss the picture reduces most, in all test titles."""
+        test = prepend_label(self.sources.test, "colour")
+        colours = {p.labels["colour"] for p in test.products}
+        rows = complete_rows(test, ("text", "image"))
+        losses = []
+        for model in _word_models(self.sources).values():
+            masked = mask_words(test, sorted(colours), rows)
+            logits = predict(model, masked, "text")
+            losses.append(cross_entropy(logits, masked.targets["text"], reduction="none"))
+        # A colour may be several word pieces; the first one of the best product is shown.
+        row_T = masked.hidden["text"].nonzero()[:, 0]
+        gain_T = losses[0] - losses[1]
+        best = max(row_T.unique().tolist(), key=lambda row: gain_T[row_T == row].mean())
+        first = int((row_T == best).nonzero()[0])
+        return {float((-loss[first]).exp()) for loss in losses} | {len(rows)}
 
     def _scores(self):
         test, row = self.sources.test, int(self.sources.test.present_NM.sum(axis=1).argmax())

@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -14,52 +16,76 @@ from pptx.enum.shapes import MSO_SHAPE_TYPE, PP_PLACEHOLDER
 
 from scale import cli
 from scale.data.catalogue import Catalogue
+from scale.evaluation.bootstrap import Estimate
 from scale.evaluation.report import write_json
 from scale.inference.evaluate import evaluate_run
-from scale.talk import material, page
+from scale.studies.statistics import summarise
+from scale.talk import material, page, slides_method, slides_results
 from scale.talk.deck import problems
-from scale.talk.plan import SLIDES, outline, read_talk, standard_talk
+from scale.talk.material import headline, prose
+from scale.talk.plan import SLIDES, find_talk, outline, read_talk, standard_talk
 from scale.training.run import TrainedRun
 from scale.viz import registry
+from scale.viz.illustrations.masked_words import ColourGuess
+from scale.viz.illustrations.space import modality_gap, points_of_stages
 from scale.viz.theme import contrast
+from scale.viz.words import label
 from scale.viz.writing import write_pictures
 from tests.talk.stated_numbers import Data, shown, stated
 
 pytestmark = pytest.mark.slow
 
 STUDIES = Path(__file__).parents[2] / "figures" / "studies"
-EVERYTHING = [key for key in SLIDES if key not in ("map", "gap", "words")]
-"""All but the maps, whose UMAP takes half a minute, and the words, which need two trainings."""
+EVERYTHING = list(SLIDES)
 
 
 @pytest.fixture(scope="module")
-def studies(small_catalogue, tmp_path_factory):
+def shop(small_catalogue, tmp_path_factory):
+    """The small catalogue with the colour of each product as a label."""
+    folder = tmp_path_factory.mktemp("coloured") / small_catalogue.name
+    shutil.copytree(small_catalogue, folder)
+    records = [json.loads(line) for line in (folder / "products.jsonl").read_text().splitlines()]
+    records = [r | {"labels": {"colour": r["title"].partition(" ")[0]}} for r in records]
+    (folder / "products.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flat_maps():
+    """The first two features in place of UMAP, which takes half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slides_results, "kept_umap", lambda emb_ND, seed: emb_ND[:, :2])
+        yield
+
+
+@pytest.fixture(scope="module")
+def studies(shop, tmp_path_factory):
     """The studies of the shop, under the small catalogue's name."""
     folder = tmp_path_factory.mktemp("studies")
     for path in STUDIES.glob("*-data_samples.parquet"):
         study = path.name.removesuffix("-data_samples.parquet")
-        shutil.copy(path, folder / f"{study}-{small_catalogue.name}.parquet")
+        shutil.copy(path, folder / f"{study}-{shop.name}.parquet")
     return folder
 
 
 @pytest.fixture(scope="module")
-def measured(run_folder, small_catalogue, tmp_path_factory):
+def measured(run_folder, shop, tmp_path_factory):
     """The small run with its results."""
     out = tmp_path_factory.mktemp("runs") / "small"
     shutil.copytree(run_folder, out)
     results = evaluate_run(
-        TrainedRun.load(out), Catalogue.open(small_catalogue), "test", tune=False, progress=False
+        TrainedRun.load(out), Catalogue.open(shop), "test", tune=False, progress=False
     )
     write_json(out / "results.json", results)
     return out
 
 
 @pytest.fixture(scope="module")
-def make(measured, small_catalogue, studies):
+def make(measured, shop, studies):
     """Runs `scale slides` with further arguments; returns its exit code."""
 
     def run(*arguments, run=measured, studies=studies):
-        given = ["--run", run, "--catalogue", small_catalogue, "--studies", studies]
+        given = ["--run", run, "--catalogue", shop, "--studies", studies]
         given += ["--date", "2026-11-25", *arguments]
         return cli.main(["slides", *map(str, given)])
 
@@ -180,9 +206,9 @@ def test_numbers_are_those_of_the_results(talk, measured):
         assert series.values[0] == pytest.approx(tree[stage][everything]["mAP@5"]["value"])
 
 
-def test_every_number_is_in_the_data_that_the_slide_shows(talk, measured, small_catalogue, studies):
+def test_every_number_is_in_the_data_that_the_slide_shows(talk, measured, shop, studies):
     """Numbers and counts of titles, points and notes, in digits and in words."""
-    data, wrong = Data(measured, small_catalogue, studies), []
+    data, wrong = Data(measured, shop, studies), []
     for key, slide in zip(EVERYTHING, talk[1].slides, strict=True):
         texts = [slide.notes_slide.notes_text_frame.text]
         texts += [p.text_frame.text for p in slide.placeholders
@@ -259,9 +285,11 @@ def test_a_faulty_talk_is_an_error(tmp_path):
         ('slides = ["idee"]', "no slide named 'idee'; known: title, idea, modalities"),
         ('slides = ["idea", "idea"]', "the slide idea occurs twice"),
         ("slides = []", "slides must be a list of names"),
-        ('slids = ["idea"]', "unknown key slids; known: slides, own, slide, speaker"),
+        ('slids = ["idea"]', "unknown key slids; known: slides, own, slide, minutes, speaker"),
         ('slide = ["idea"]', "slide must contain a table per slide"),
         ("speaker = 3", "speaker must be a text"),
+        ("[minutes]\nidea = 0", r"minutes\.idea: 0 is no positive number"),
+        ("[minutes]\nidee = 1", r"minutes\.idee: the talk has no slide of this name"),
         ('[slide.idee]\ntitle = "X"', r"slide\.idee: no slide of this name; known: title, idea"),
         ('[slide.idea]\nafter = "title"', "order slides by `slides`"),
         ('[own.x]\ntitle = "X"\nafter = "nowhere"', "own.x: the talk has no slide 'nowhere'"),
@@ -281,6 +309,10 @@ def test_a_faulty_talk_is_an_error(tmp_path):
         path.write_text(toml)
         with pytest.raises(ValueError, match=message):
             read_talk(path)
+
+
+def _alt(shape):
+    return shape._element.xpath(".//p:cNvPr")[0].get("descr", "")
 
 
 def keys_of(talk):
@@ -308,6 +340,7 @@ def test_a_talk_changes_slides_and_adds_charts_and_tables(make, tmp_path):
     (tmp_path / "talk.toml").write_text(
         'speaker = "Li Lei"\naffiliation = "Lab 5"\ndate = "2026-12-03"\n'
         'slides = ["title", "idea", "data", "gain", "facts"]\n'
+        '[slide.title]\npoints = ["Own line"]\n'
         '[slide.idea]\ntitle = "Mine"\npoints = []\nnotes = "Speak."\npicture = "new.png"\n'
         '[slide.data]\ntitle = "{complete} of {all} in {catalogue}"\n'
         '[own.gain]\ntitle = "Gain"\nchart = "gain.csv"\nkind = "bars"\nalt = "a chart"\n'
@@ -316,13 +349,15 @@ def test_a_talk_changes_slides_and_adds_charts_and_tables(make, tmp_path):
     assert make("--date", "", "--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 0
     deck = Presentation(str(tmp_path / "d.pptx"))
     title, idea, data, gain, facts = deck.slides
-    assert "Li Lei, Lab 5" in title.placeholders[1].text_frame.text
+    assert title.placeholders[1].text_frame.text.splitlines() == ["Li Lei, Lab 5", "Own line"]
     assert deck.core_properties.author == "Li Lei"
     footers = [p for p in title.placeholders if p.placeholder_format.type == PP_PLACEHOLDER.FOOTER]
     assert footers[0].text_frame.text.endswith("2026-12-03")
     assert idea.shapes.title.text_frame.text == "Mine"
     assert idea.notes_slide.notes_text_frame.text == "Speak."
     assert idea.slide_layout.name == "Wide picture"
+    texts = [p.text_frame.text for p in idea.placeholders if p.has_text_frame]
+    assert not any("contrastive_idea" in text for text in texts)
     assert re.fullmatch(r"\d+ of 48 in .*", data.shapes.title.text_frame.text)
     assert "products" in data.notes_slide.notes_text_frame.text
     (chart,) = [shape.chart for shape in gain.shapes if shape.has_chart]
@@ -338,16 +373,23 @@ def test_a_changed_title_with_an_unknown_value_is_an_error(make, tmp_path, capsy
     assert "'nothing' is no value of the slide; known: all, catalogue" in capsys.readouterr().err
 
 
+def test_points_without_a_place_are_an_error(make, tmp_path, capsys):
+    for key, message in (("framework", "leaves no place for points"), ("data_sets", "of 12 rows")):
+        (tmp_path / "talk.toml").write_text(f'slides = ["{key}"]\n[slide.{key}]\npoints = ["a"]\n')
+        assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 2
+        assert message in capsys.readouterr().err
+
+
 def test_the_outline_has_changed_titles(tmp_path):
     (tmp_path / "talk.toml").write_text('slides = ["idea"]\n[slide.idea]\ntitle = "Mine"\n')
     assert outline(read_talk(tmp_path / "talk.toml"), "en").split("  ")[-2] == "Mine"
 
 
 @pytest.fixture(scope="module")
-def other_catalogue(small_catalogue, tmp_path_factory):
+def other_catalogue(shop, tmp_path_factory):
     """The small catalogue without one product's sound: as many products, other contents."""
-    folder = tmp_path_factory.mktemp("other") / small_catalogue.name
-    shutil.copytree(small_catalogue, folder)
+    folder = tmp_path_factory.mktemp("other") / shop.name
+    shutil.copytree(shop, folder)
     lines = [json.loads(line) for line in (folder / "products.jsonl").read_text().splitlines()]
     next(line for line in lines if line.get("audio"))["audio"] = None
     (folder / "products.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -363,9 +405,9 @@ def test_a_catalogue_other_than_the_runs_is_refused(make, measured, other_catalo
 
 
 def test_a_figure_of_a_run_of_another_catalogue_carries_the_fact(
-    measured, small_catalogue, other_catalogue, tmp_path
+    measured, shop, other_catalogue, tmp_path
 ):
-    for catalogue, same in ((small_catalogue, True), (other_catalogue, False)):
+    for catalogue, same in ((shop, True), (other_catalogue, False)):
         sources = registry.Sources(measured, catalogue, tmp_path)
         out = tmp_path / str(same)
         write_pictures(("retrieval_by_subset",), sources, out)
@@ -387,9 +429,124 @@ def test_results_of_other_products_are_not_shown(make, measured, tmp_path, capsy
 def test_bad_input_is_an_error(make, tmp_path, capsys):
     assert cli.main(["slides", "--run", str(tmp_path / "none")]) == 2
     assert "make demo" in capsys.readouterr().err
+    assert make("--out", "/proc/none/d.pptx") == 2
+    assert "/proc: the folder cannot be written" in capsys.readouterr().err
     assert make("--date", "yesterday") == 2
     assert "write it as 2026-11-25" in capsys.readouterr().err
     (tmp_path / "talk.toml").write_text('slides = ["x"]\n[own.x]\ntitle = "' + 40 * "long " + '"')
     assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 2
     assert "slide x: at 24 points" in capsys.readouterr().err
     assert not (tmp_path / "d.pptx").exists()
+
+
+SIGNED = (
+    "retrieval", "map", "gap", "words", "loss", "study_missing", "paper_modalities",
+    "paper_models", "study_parts", "study_weighting", "study_objective", "faults",
+)  # fmt: skip
+"""Slides whose title states an answer."""
+
+
+def negated(estimate):
+    ends = (None if e is None else -e for e in (estimate.value, estimate.high, estimate.low))
+    return Estimate(*ends, estimate.n)
+
+
+@pytest.fixture
+def reverse(measured, shop, studies):
+    """Titles of the slides in both languages, from the data or with all differences reversed."""
+
+    def titles(sign, patch):
+        def summary(study, records):
+            found = summarise(study, records)
+            verdict = "supported" if sign > 0 else "contradicted"
+            outcomes = [replace(o, verdict=verdict) for o in found.outcomes]
+            if sign < 0:
+                outcomes = [replace(o, seeds=negated(o.seeds)) for o in outcomes]
+            return replace(found, outcomes=tuple(outcomes))
+
+        def maps(emb_ND, seed):
+            """A point per category, or all products in a row, categories in turn."""
+            kinds = [p.category for p in sources.test.products]
+            place = {kind: k for k, kind in enumerate(dict.fromkeys(kinds))}
+            far = np.array([[place[kind], n / 1000] for n, kind in enumerate(kinds)])
+            return far if sign > 0 else far[:, ::-1] * (1, 1e-3)
+
+        def guess(sources):
+            chances = dict(zip(("title", "picture"), (0.2, 0.4)[::sign], strict=True))
+            guesses = {name: [("red", p)] for name, p in chances.items()}
+            return ColourGuess(sources.test.products[0], "__ thing", "red", guesses, chances, 9)
+
+        sources = registry.Sources(measured, shop, studies)
+        points = sorted(points_of_stages(sources).values(), key=modality_gap)
+        stages = dict(zip(("trained", "untrained"), points[::sign], strict=True))
+        losses = [9.0, 3.0][::sign]
+        rows = [{"step": k, "loss/contrastive": loss} for k, loss in enumerate(losses)]
+        results = json.loads((measured / "results.json").read_text())
+        for tree in results["retrieval"]["differences"]["trained"].values():
+            tree["mAP@5"] |= {
+                "value": 0.2 * sign,
+                "low": 0.2 * sign - 0.1,
+                "high": 0.2 * sign + 0.1,
+            }
+        patch.setattr(material, "summarise", summary)
+        patch.setattr(material.Material, "results", results)
+        patch.setattr(material.Material, "render", lambda *_: page.Picture(b"", 1.0))
+        patch.setattr(slides_results, "kept_umap", maps)
+        patch.setattr(slides_results, "points_of_stages", lambda _: stages)
+        patch.setattr(slides_method, "guess_colour", guess)
+        patch.setattr(slides_method, "read_metrics", lambda _: rows)
+        found = {}
+        for lang in ("en", "zh"):
+            m = material.Material(sources, lang)
+            for key in SIGNED:
+                content = SLIDES[key].draw(m)
+                values = {"run": "", "catalogue": "", "seed": 0, **content.values}
+                text = prose(key, lang, values, content.variant)
+                found[lang, key] = re.sub(r"[\d.]+ ?%?", "#", text.title), text.notes
+        return found
+
+    return titles
+
+
+def test_titles_that_state_an_answer_follow_the_sign_of_the_data(reverse):
+    signed = {key for key in SLIDES if " / " in headline(key, "en")}
+    assert signed == {*SIGNED, "modalities"}
+    with pytest.MonkeyPatch.context() as patch:
+        forward = reverse(1, patch)
+    with pytest.MonkeyPatch.context() as patch:
+        backward = reverse(-1, patch)
+    for place, (title, _) in forward.items():
+        assert title != backward[place][0], place
+    assert "narrows" in forward["en", "gap"][0]
+    assert "does not narrow" in backward["en", "gap"][0]
+    assert "It falls" not in backward["en", "gap"][1]
+
+
+def test_the_short_talk_takes_25_minutes(make, tmp_path, capsys):
+    talk = read_talk(find_talk(Path("short")))
+    assert 14 <= len(talk.slides) <= 16
+    assert set(talk.minutes) == set(keys_of(talk))
+    assert sum(talk.minutes.values()) == 25
+    for key, minutes in talk.minutes.items():
+        english, chinese = (material._read(lang)[key]["notes"] for lang in ("en", "zh"))
+        assert len(english.split()) <= 125 * minutes, key
+        assert len(re.findall("[一-鿿]", chinese)) <= 240 * minutes, key
+    (tmp_path / "talk.toml").write_text(
+        'slides = ["title", "questions"]\n[minutes]\ntitle = 1\nquestions = 2.5\n'
+    )
+    assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 0
+    assert "2 slides, 3.5 minutes" in capsys.readouterr().out
+    notes = [s.notes_slide.notes_text_frame.text for s in Presentation(tmp_path / "d.pptx").slides]
+    assert notes[1].splitlines()[0] == "2.5 min, from 1:00 to 3:30"
+    assert make("--talk", tmp_path / "long", "--out", tmp_path / "d.pptx") == 2
+    assert "no such file, and no talk of the package (short)" in capsys.readouterr().err
+
+
+def test_slides_of_the_method_show_their_place_in_the_framework(talk):
+    for key, slide in zip(EVERYTHING, talk[1].slides, strict=True):
+        marks = [s for s in slide.shapes if _alt(s).startswith(label("position", talk[0], part=""))]
+        assert len(marks) == bool(SLIDES[key].part), key
+        for mark in marks:
+            title = slide.shapes.title
+            assert title.left + title.width < mark.left
+            assert not any(s.has_text_frame and s.text_frame.text for s in mark.shapes)

@@ -159,8 +159,8 @@ def product_weights(present: list[tuple[str, ...]]) -> Weights:
 def train_steps(name: str, fsdp: bool = False) -> dict[str, torch.Tensor]:
     """Return losses, gradient norm and weights of two steps and the gradient of the first.
 
-    A batch is all products in order; each of two processes has one half. Keys start with the
-    number of the step.
+    A batch is all products in order; each process has an equal share. Keys start with the number
+    of the step.
     """
     present, config = SETTINGS[name]
     config = replace(config, train=replace(config.train, fsdp=fsdp))
@@ -195,9 +195,11 @@ def local_share(trainer: Trainer) -> torch.Tensor:
     return torch.tensor(local / sum(tensor.numel() for tensor in tensors))
 
 
-def train_all(folder: Path) -> None:
-    """Train all settings in one process of several and write its results to files."""
+def train_all(folder: Path, names: tuple[str, ...] = tuple(SETTINGS)) -> None:
+    """Train settings in one process of several and write its results to files."""
     for number, name in enumerate(SETTINGS):
+        if name not in names:
+            continue
         save_file(train_steps(name), folder / f"{number}-{rank()}.safetensors")
         if name in SHARDED:
             found = train_steps(name, fsdp=True)

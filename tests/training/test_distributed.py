@@ -1,4 +1,4 @@
-"""Two processes (gloo, CPU) equal one process, whatever products each of them has."""
+"""Several processes (gloo, CPU) equal one process, whatever products each of them has."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ from scale.training.distributed import make_accelerator
 from scale.training.logging import read_metrics, read_scores
 from scale.training.run import RunFolder, seeded_model
 from scale.training.trainer import Trainer
-from tests.processes import run_two, start
+from tests.processes import run_several, run_two, start
 from tests.training import small_data
 
 
@@ -29,23 +29,23 @@ def folder_of_two(tmp_path_factory):
     return folder
 
 
-def found_by_two(folder, ending=""):
-    """Return the results of both processes by setting."""
+def found_by(folder, ending="", count=2, names=tuple(small_data.SETTINGS)):
+    """Return the results of all processes by setting."""
     return {
-        name: [load_file(folder / f"{number}-{rank}{ending}.safetensors") for rank in range(2)]
+        name: [load_file(folder / f"{number}-{rank}{ending}.safetensors") for rank in range(count)]
         for number, name in enumerate(small_data.SETTINGS)
-        if not ending or name in small_data.SHARDED
+        if name in names and (not ending or name in small_data.SHARDED)
     }
 
 
 @pytest.fixture(scope="module")
 def two_processes(folder_of_two):
-    return found_by_two(folder_of_two)
+    return found_by(folder_of_two)
 
 
 @pytest.fixture(scope="module")
 def sharded(folder_of_two):
-    return found_by_two(folder_of_two, "-fsdp")
+    return found_by(folder_of_two, "-fsdp")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,12 @@ def one_process():
 
 @pytest.mark.parametrize("name", small_data.SETTINGS)
 def test_two_processes_equal_one_in_losses_gradient_and_weights(two_processes, one_process, name):
-    one = one_process[name]
+    check_replicated(two_processes[name], one_process[name])
+
+
+def check_replicated(processes, one):
     assert sum(value.abs().sum() for key, value in one.items() if "gradient" in key) > 0
-    for found in two_processes[name]:
+    for found in processes:
         for key in one.keys() | found.keys():
             if key not in one:
                 assert not found[key].any(), f"{key}: unused, DDP returns zeros"
@@ -73,14 +76,20 @@ def test_two_processes_equal_one_in_losses_gradient_and_weights(two_processes, o
 @pytest.mark.parametrize("name", small_data.SHARDED)
 def test_sharded_training_equals_one_process(sharded, one_process, name):
     """With FSDP2, each process holds half of the weights and of the moments."""
+    assert [found["local share"].item() for found in sharded[name]] == pytest.approx(
+        [0.5, 0.5], abs=0.02
+    )
+    check_sharded(sharded[name], one_process[name], name)
+
+
+def check_sharded(processes, one, name):
     last = "1" if name in small_data.TWO_STEPS else "0"
-    one = {key: value for key, value in one_process[name].items() if key[0] <= last}
-    for found in sharded[name]:
-        assert found.pop("local share") == pytest.approx(0.5, abs=0.02)
-        for key in one.keys() | found.keys():
+    one = {key: value for key, value in one.items() if key[0] <= last}
+    for found in processes:
+        for key in one.keys() | found.keys() - {"local share"}:
             if name == "dropout":
                 # Encoders that run only for the other process draw random numbers too.
-                torch.testing.assert_close(found[key], sharded[name][0][key], msg=key)
+                torch.testing.assert_close(found[key], processes[0][key], msg=key)
             elif key not in one:
                 assert not found[key].any(), f"{key}: unused"
             elif "/weight/" in key and f"0/gradient/{key.split('/', 2)[2]}" not in one:
@@ -88,6 +97,26 @@ def test_sharded_training_equals_one_process(sharded, one_process, name):
                 torch.testing.assert_close(found[key], one[key], rtol=1e-4, atol=0, msg=key)
             else:
                 torch.testing.assert_close(found[key], one[key], rtol=0, atol=1e-6, msg=key)
+
+
+MORE = ("default", "one process without media", "no audio", "logits")
+"""Settings that are also trained with more processes: of eight, each has one product."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("count", [4, 8])
+def test_more_processes_equal_one(count, one_process, tmp_path):
+    """With DDP and with FSDP2, also if most processes lack media."""
+    run_several(count, small_data.train_all, tmp_path, MORE)
+    replicated = found_by(tmp_path, "", count, MORE)
+    sharded = found_by(tmp_path, "-fsdp", count, MORE)
+    for name in MORE:
+        check_replicated(replicated[name], one_process[name])
+        check_sharded(sharded[name], one_process[name], name)
+        shares = [found["local share"].item() for found in sharded[name]]
+        assert sum(shares) == pytest.approx(1)
+        assert max(shares) < 1.5 / count
 
 
 def test_settings_differ_and_clipping_acts(two_processes):

@@ -7,26 +7,27 @@ import pytest
 import torch
 
 from scale.modalities import MODALITIES
-from scale.viz import theme
+from scale.viz import registry, theme
+from scale.viz.illustrations.data import DATA_SETS
 from scale.viz.illustrations.masked_words import ColourGuess
 from scale.viz.illustrations.masking import Piece, TaskView
 from scale.viz.illustrations.pretraining import WeightedTerms
 from scale.viz.illustrations.space import Points
 from scale.viz.retrieval import Matches
-from scale.viz.slides import details, method, results
+from scale.viz.slides import background, details, method, results
 from scale.viz.words import label, term
 from tests.viz.conftest import estimate_around
 from tests.viz.illustrations.test_masking import CONFIG, found
 from tests.viz.illustrations.test_scores import scores_of
 
-PLACES = {"Picture": (8.75, 5.17), "Wide picture": (12.13, 4.07)}
+PLACES = {"Picture": (8.75, 5.17), "Wide picture": (12.13, 4.07), "Area": theme.SLIDE_AREA}
 
 
 @pytest.fixture
 def on_slide(readable):
     """Draw in both languages and both places; return the texts of the last one."""
 
-    def draw(function, *args, places=tuple(PLACES)):
+    def draw(function, *args, places=("Picture", "Wide picture")):
         for lang in ("en", "zh"):
             for name in places:
                 with theme.use_style("slides", PLACES[name]):
@@ -77,7 +78,7 @@ def test_the_tasks_show_what_is_hidden_and_predicted(product, on_slide):
 def test_a_predicted_word_has_its_probability(product, on_slide):
     guesses = [("teal", 0.4), ("red", 0.3), ("a", 0.1), ("b", 0.05), ("c", 0.01)]
     both = {"title": guesses, "picture": guesses}
-    asked = ColourGuess(product, "____ kettle", "red", both, {"title": 0.3, "picture": 0.3})
+    asked = ColourGuess(product, "____ kettle", "red", both, {"title": 0.3, "picture": 0.3}, 9)
     texts = on_slide(method.word_prediction, asked)
     assert texts.count("✓ red") == 2
     assert texts.count("0.30") == 2
@@ -136,3 +137,41 @@ def test_details(product, on_slide):
     aucs = {f"kind {k}": {"S'": estimate_around(0.4 + 0.01 * k)} for k in range(12)}
     texts = on_slide(details.weight_diagnosis, aucs)
     assert sum(text.startswith("kind") for text in texts) == results.BEST
+
+
+def test_contrastive_learning_and_data(on_slide):
+    for function in (background.pull_and_push, background.info_nce_table, background.temperature):
+        on_slide(function, places=("Area",))
+    texts = on_slide(background.data_sets, DATA_SETS, places=("Wide picture",))
+    assert {"M5Product (2022)", "6,313,067"} <= set(texts)
+    texts = on_slide(background.long_tail, {"mug": 9, "lamp": 3, "bell": 1})
+    assert {"mug 9", "bell 1"} <= set(texts)
+
+
+def test_masked_sequences_and_gains(product, on_slide):
+    audio, video = (found(product, modality) for modality in ("audio", "video"))
+    assert f"{audio.loss['with']:.2f}" in on_slide(background.mask_audio, audio)
+    on_slide(background.mask_video, video, CONFIG)
+    both = {"all": estimate_around(0.05), "other products": estimate_around(-0.01)}
+    gains = dict.fromkeys(MODALITIES, both)
+    assert "MAM" in on_slide(background.context_gain, gains, ["image", "video", "audio"])
+
+
+def test_pages_for_print_are_refused_with_a_better_figure(tmp_path):
+    sources = registry.Sources(tmp_path, tmp_path, tmp_path)
+    for name, better in registry.FOR_PRINT.items():
+        assert set(better) <= registry.FIGURES.keys() - registry.FOR_PRINT.keys()
+        with theme.use_style("slides"), pytest.raises(ValueError, match=f"print.*{better[0]}"):
+            registry.draw(name, sources)
+    for_slides = registry.select((), "all", sources, on_slides=True)
+    assert registry.FOR_PRINT.keys() == {*registry.select((), "all", sources)} - {*for_slides}
+
+
+def test_no_figure_for_a_slide_has_small_text():
+    with theme.use_style("slides", (6.0, 3.0)):
+        figure = theme.new_figure(6, 3)
+        figure.text(0.5, 0.5, "text")
+        theme.require_readable(figure, "a figure")
+        figure.set_size_inches(7.0, 3.0)
+        with pytest.raises(ValueError, match="a figure: text of 12"):
+            theme.require_readable(figure, "a figure")

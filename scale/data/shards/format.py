@@ -31,6 +31,8 @@ FORMAT = 1
 """Version of the format; increased when older code can no longer read a folder."""
 MANIFEST, PLAN = "manifest.json", "plan.json"
 NORMALISER, PROBLEMS = "normaliser.safetensors", "problems.jsonl"
+PLAN_PROBLEMS = "plan-problems.jsonl"
+"""Name of the file with the problems of the catalogue's records, without those of media."""
 ARRAYS = ("content_NM", "length_NM", "start_N", "crc_N", "split_N")
 """Names of the arrays over all products: part of the format."""
 REPAIR = "The same scale shards command rewrites missing and damaged files"
@@ -323,6 +325,16 @@ def chunk_name(number: int) -> str:
 def metadata_name(number: int) -> str:
     """Return the name of the file with ids, splits, categories and contents of a shard."""
     return f"facts/{number:06d}.arrow"
+
+
+def moments_name(number: int) -> str:
+    """Return the name of the file with the moments of a shard's vectors."""
+    return f"facts/{number:06d}.safetensors"
+
+
+def record_name(number: int) -> str:
+    """Return the name of the file that marks a shard as finished."""
+    return f"facts/{number:06d}.json"
 
 
 def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:

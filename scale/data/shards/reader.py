@@ -7,11 +7,13 @@ modality, L length of a sequence, F features of a vector.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from scale.data.shards.format import (
     NORMALISER,
     PROBLEMS,
     REPAIR,
+    Layout,
     Manifest,
     ShardsError,
     TokenSettings,
@@ -44,7 +47,13 @@ from scale.modalities import DISCRETE, INDEX
 OPEN_FILES = 256
 """Maximum number of shards that stay open."""
 READERS = 8
-"""Threads that read and check: network disks serve many requests concurrently."""
+"""Threads that read, check and convert: network disks serve many requests concurrently."""
+CACHE_BYTES = 1 << 19
+"""Bytes of vectors that a thread converts at a time, to stay in the cache of a core."""
+SERIAL = (1 << 15) - 1
+"""Numbers up to which torch uses one thread (below its grain size)."""
+
+T = TypeVar("T")
 
 
 class OpenFile:
@@ -53,9 +62,12 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self.handle = os.open(path, os.O_RDONLY)
 
-    def read(self, size: int, start: int) -> bytes:
+    def read(self, size: int, start: int) -> bytearray:
         """Return up to `size` bytes from position `start`."""
-        return os.pread(self.handle, size, start)
+        raw = bytearray(size)
+        # One call reads at most 2 GB, far more than a product.
+        del raw[os.preadv(self.handle, [raw], start) :]
+        return raw
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
@@ -132,22 +144,35 @@ class ShardFolder:
                 "same preset and settings, or write shards for these"
             )
 
-    def read(self, numbers_B: np.ndarray, length_BM: np.ndarray) -> list[bytes]:
+    def read(self, numbers_B: np.ndarray, length_BM: np.ndarray) -> list[bytearray]:
         """Return the bytes of products with these numbers of tokens.
 
         Raises ShardsError with the id of the product if they are damaged.
         """
+        return [raw for part in self.map_products(numbers_B, length_BM, list) for _, raw in part]
+
+    def map_products(
+        self,
+        numbers_B: np.ndarray,
+        length_BM: np.ndarray,
+        function: Callable[[Iterator[tuple[int, bytearray]]], T],
+    ) -> list[T]:
+        """Call `function` in several threads, each with consecutive products; return the results.
+
+        A product is its position in the batch and its bytes. Errors as for `read`.
+        """
         size_B = self.manifest.layout.product_bytes(length_BM)
         columns = (numbers_B, size_B, self.start_N[numbers_B], self.crc_N[numbers_B])
-        requests = list(zip(*(column.tolist() for column in columns), strict=True))
+        requests = list(enumerate(zip(*(column.tolist() for column in columns), strict=True)))
         step = -(-len(requests) // READERS) or 1
         parts = [requests[at : at + step] for at in range(0, len(requests), step)]
-        return [raw for read in self.readers.map(self._read_all, parts) for raw in read]
 
-    def _read_all(self, requests: list[tuple[int, int, int, int]]) -> list[bytes]:
-        return [self._read(*request) for request in requests]
+        def work(part: list[tuple[int, tuple[int, int, int, int]]]) -> T:
+            return function((place, self._read(*request)) for place, request in part)
 
-    def _read(self, number: int, size: int, start: int, crc: int) -> bytes:
+        return list(self.readers.map(work, parts))
+
+    def _read(self, number: int, size: int, start: int, crc: int) -> bytearray:
         shard = number // self.manifest.products_per_shard
         try:
             raw = self.open_file(shard).read(size, start)
@@ -285,51 +310,114 @@ class ShardDataset:
         batch = self.facts(np.asarray(indices, np.int64).copy())
         numbers_B = self.number_N[batch.index_B.numpy()]
         length_BM = self.shards.length_NM[numbers_B]
-        parts = [split_product(product) for product in self.shards.read(numbers_B, length_BM)]
-        for m in self.shards.manifest.present:
-            (rows_R,) = length_BM[:, INDEX[m]].nonzero()
-            raw = [parts[row][INDEX[m]] for row in rows_R]
-            gather = self._vectors if m in self.shards.manifest.sizes else self._ids
-            batch.tokens[m] = gather(m, raw, rows_R, length_BM[rows_R, INDEX[m]])
+        filling = {
+            m: _Filling.of(self, m, length_BM[:, INDEX[m]]) for m in self.shards.manifest.present
+        }
+
+        each = sum(rows.values[:1].nbytes for rows in filling.values()) or 1
+        together = max(1, CACHE_BYTES // each)
+
+        def fill(products: Iterator[tuple[int, bytearray]]) -> None:
+            while some := list(islice(products, together)):
+                for place, product in some:
+                    parts = split_product(product)
+                    for m, rows in filling.items():
+                        if len(parts[INDEX[m]]):
+                            rows.put(place, parts[INDEX[m]])
+                for rows in filling.values():
+                    rows.finish(some[0][0], some[-1][0] + 1)
+
+        self.shards.map_products(numbers_B, length_BM, fill)
+        batch.tokens = {m: rows.tokens() for m, rows in filling.items()}
         return batch
 
-    def _vectors(
-        self, modality: str, raw: list[memoryview], rows_R: np.ndarray, length_R: np.ndarray
-    ) -> Tokens:
-        layout, longest = self.shards.manifest.layout, int(length_R.max(initial=1))
-        half_RLF = np.zeros((len(raw), longest, layout.sizes[modality]), np.float16)
-        entity_RL, piece_RL = np.full((2, len(raw), longest), -1, np.int64)
-        for row, (part, length) in enumerate(zip(raw, length_R.tolist(), strict=True)):
-            half_RLF[row, :length], entity_L, piece_L = layout.unpack(modality, part)
-            if entity_L is not None:
-                entity_RL[row, :length] = entity_L
-            if piece_L is not None:
-                piece_RL[row, :length] = piece_L
-        # numpy requests huge pages, which halve the cost of the first write.
-        values = torch.from_numpy(np.empty(half_RLF.shape, np.float32))
-        values.copy_(torch.from_numpy(half_RLF))
-        padding_RL = torch.from_numpy(np.arange(longest) >= length_R[:, None])
-        if modality in self.normaliser.mean:
-            values -= torch.from_numpy(self.normaliser.mean[modality])
-            values /= torch.from_numpy(self.normaliser.spread[modality])
-            values[padding_RL] = 0.0
-        entity = torch.from_numpy(entity_RL) if modality == "table" else None
-        pieces = torch.from_numpy(piece_RL) if modality in DISCRETE else None
-        return Tokens(values, padding_RL, torch.from_numpy(rows_R), entity, pieces_RL=pieces)
 
-    def _ids(
-        self, modality: str, raw: list[memoryview], rows_R: np.ndarray, length_R: np.ndarray
-    ) -> Tokens:
-        layout, longest = self.shards.manifest.layout, int(length_R.max(initial=1))
-        ids_RL = np.full((len(raw), longest), self.tokenizer.pad_token_id, np.int64)
-        entity_RL = np.full((len(raw), longest), -1, np.int64)
-        for row, (part, length) in enumerate(zip(raw, length_R.tolist(), strict=True)):
-            ids_RL[row, :length], entity_L, _ = layout.unpack(modality, part)
-            if entity_L is not None:
-                entity_RL[row, :length] = entity_L
-        return Tokens(
-            torch.from_numpy(ids_RL),
-            torch.from_numpy(np.arange(longest) >= length_R[:, None]),
-            torch.from_numpy(rows_R),
-            torch.from_numpy(entity_RL) if modality == "table" else None,
+@dataclass(frozen=True)
+class _Filling:
+    """The tokens of a batch in one modality, while several threads fill different rows."""
+
+    modality: str
+    layout: Layout
+    values: Tensor
+    """ids_RL or feats_RLF."""
+    length_R: np.ndarray
+    rows_R: np.ndarray
+    before_B: np.ndarray
+    """Number of rows before each product of the batch, and, last, of all."""
+    entity_RL: np.ndarray | None
+    piece_RL: np.ndarray | None
+    mean_F: Tensor | None
+    spread_F: Tensor | None
+
+    @staticmethod
+    def of(data: ShardDataset, modality: str, length_B: np.ndarray) -> "_Filling":
+        """Return rows for the products that have the modality."""
+        layout, normaliser = data.shards.manifest.layout, data.normaliser
+        (rows_R,) = length_B.nonzero()
+        shape = len(rows_R), int(length_B.max(initial=1))
+        size, mean_F, spread_F = layout.sizes.get(modality), None, None
+        if size is None:
+            values = np.full(shape, data.tokenizer.pad_token_id, np.int64)
+        else:
+            # numpy requests huge pages, which halve the cost of the first write.
+            values = np.empty((*shape, size), np.float32)
+            if modality in normaliser.mean:
+                mean_F = torch.from_numpy(normaliser.mean[modality])
+                spread_F = torch.from_numpy(normaliser.spread[modality])
+        has_pieces = size is not None and modality in DISCRETE
+        return _Filling(
+            modality,
+            layout,
+            torch.from_numpy(values),
+            length_B[rows_R],
+            rows_R,
+            np.append(0, np.cumsum(length_B > 0)),
+            np.full(shape, -1, np.int64) if modality == "table" else None,
+            np.full(shape, -1, np.int64) if has_pieces else None,
+            mean_F,
+            spread_F,
         )
+
+    def put(self, place: int, raw: memoryview) -> None:
+        """Write the tokens of a product of the batch; vectors are not standardised yet."""
+        row = int(self.before_B[place])
+        values, entity_L, piece_L = self.layout.unpack(self.modality, raw)
+        length = len(values)
+        own = self.values[row, :length]
+        values = torch.from_numpy(values if values.ndim == 2 else values.astype(np.int64))
+        for part in _slices(own):
+            own[part] = values[part]
+        if self.entity_RL is not None and entity_L is not None:
+            self.entity_RL[row, :length] = entity_L
+        if self.piece_RL is not None and piece_L is not None:
+            self.piece_RL[row, :length] = piece_L
+
+    def finish(self, start: int, stop: int) -> None:
+        """Standardise the vectors of the products of the batch from `start` to `stop`."""
+        if self.values.dim() == 2:
+            return
+        rows = slice(int(self.before_B[start]), int(self.before_B[stop]))
+        own_RLF, length_R = self.values[rows], self.length_R[rows]
+        if self.mean_F is not None:
+            flat_TF = own_RLF.reshape(-1, own_RLF.shape[-1])
+            for part in _slices(flat_TF):
+                flat_TF[part].sub_(self.mean_F).div_(self.spread_F)
+        for own_LF, length in zip(own_RLF, length_R.tolist(), strict=True):
+            if length < len(own_LF):
+                own_LF[length:] = 0.0
+
+    def tokens(self) -> Tokens:
+        """Return the tokens, once all rows are filled."""
+        padding_RL = np.arange(self.values.shape[1]) >= self.length_R[:, None]
+        entity_RL, piece_RL = (
+            None if number_RL is None else torch.from_numpy(number_RL)
+            for number_RL in (self.entity_RL, self.piece_RL)
+        )
+        rows, padding = torch.from_numpy(self.rows_R), torch.from_numpy(padding_RL)
+        return Tokens(self.values, padding, rows, entity_RL, pieces_RL=piece_RL)
+
+
+def _slices(values: Tensor) -> Iterator[slice]:
+    """Yield slices of rows so small that torch works on each in the calling thread."""
+    step = max(1, SERIAL // max(1, values[:1].numel()))
+    return (slice(at, at + step) for at in range(0, len(values), step))

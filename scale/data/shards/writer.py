@@ -1,47 +1,48 @@
-"""Write a catalogue to shards with several processes; an interruption loses only unfinished shards.
+"""Write a catalogue to shards with many processes; an interruption loses only unfinished shards.
 
 `write_shards` divides the catalogue, `ShardMaker` writes one shard in any process, and `finish`
-writes the arrays over all products and the manifest.
+writes the arrays over all products and the manifest. Memory per process: one shard, and some bytes
+per product.
 
 N products (of the catalogue or of one shard), M modalities (five), L length of a sequence, F
 features of a vector.
 """
 
-import hashlib
 import json
+import logging
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from scale.config import Config
+from scale.config import Config, require
 from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue, with_splits
-from scale.data.dataset import TokenizedProducts, fingerprint, tokenize_products
+from scale.data.dataset import TokenizedProducts, tokenize_products
 from scale.data.normaliser import Moments, Normaliser
-from scale.data.product import SPLITS, Problem, Product, write_problems
+from scale.data.product import CatalogueError, Product, read_problems, write_problems
 from scale.data.shards.format import (
-    ARRAYS,
     HEADER_BYTES,
     LARGEST_SHARD,
-    NORMALISER,
     PLAN,
-    PROBLEMS,
+    PLAN_PROBLEMS,
     FileChecksum,
     Layout,
     Manifest,
@@ -52,14 +53,30 @@ from scale.data.shards.format import (
     chunk_name,
     header,
     metadata_name,
-    read_metadata,
+    moments_name,
+    record_name,
+)
+from scale.data.shards.merge import finished, merge_shards, missing_shards
+from scale.data.shards.source import (
+    PLACES,
+    Places,
+    ProductList,
+    ProductRange,
+    RecordRange,
+    native_file,
+    survey_catalogue,
+    survey_file,
 )
 from scale.data.text_loss import choose_lengths, warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
-from scale.files import LOCK, apply_umask, locked, replacing, write_whole
-from scale.modalities import INDEX, MODALITIES
+from scale.files import apply_umask, locked, write_whole
+from scale.modalities import DISCRETE, MODALITIES
+
+log = logging.getLogger(__name__)
 
 PRODUCTS_PER_SHARD = 1024
+WAIT = 1.0
+"""Seconds between attempts to lock a folder that another process plans or finishes."""
 CONTINUE = "Finished shards are kept: the same command continues"
 
 
@@ -76,12 +93,12 @@ class ShardMaker:
     """Feature cache; None uses a temporary one per shard."""
     strict: bool = False
 
-    def make(self, number: int, products: Sequence[Product]) -> ShardRecord:
+    def make(self, number: int, products: ProductRange | RecordRange) -> ShardRecord:
         """Write a shard unless it is finished and intact; return its record.
 
         Names of unfinished files begin with `.work`; the record is written last.
         """
-        target = self.folder / "facts" / f"{number:06d}.json"
+        target = self.folder / record_name(number)
         record = ShardRecord.load(target)
         if (
             record is not None
@@ -94,7 +111,7 @@ class ShardMaker:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
-            record = self._make(number, products, work)
+            record = self._make(number, products.read(), work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         record.save(target)
@@ -217,128 +234,6 @@ def write_moments(read: TokenizedProducts, target: Path) -> None:
     apply_umask(target)
 
 
-def read_moments(path: Path) -> dict[str, Moments]:
-    """Inverse of `write_moments`, by modality."""
-    found = load_file(path)
-    return {
-        m: Moments(int(found[f"{m}.count"][0]), found[f"{m}.mean"], found[f"{m}.squares"])
-        for m in MODALITIES
-        if f"{m}.count" in found
-    }
-
-
-def moments_name(number: int) -> str:
-    """Return the file name of a shard's moments."""
-    return f"facts/{number:06d}.safetensors"
-
-
-def finish(
-    folder: Path,
-    records: Sequence[ShardRecord],
-    settings: TokenSettings,
-    products_per_shard: int,
-    problems: Sequence[Problem] = (),
-) -> Manifest:
-    """Write the files that concern all products, then the manifest.
-
-    Raises ShardsError if vectors have different sizes, ValueError if there is no training product.
-    """
-    sizes = _common_sizes(records)
-    tables = [read_metadata(folder / metadata_name(record.number)) for record in records]
-    arrays = gather_arrays(tables)
-    for name, values in arrays.items():
-        with replacing(folder / f"{name}.npy") as partial:
-            np.save(partial, values, allow_pickle=False)
-    splits = {s: int((arrays["split_N"] == i).sum()) for i, s in enumerate(SPLITS)}
-    _normaliser(folder, records, splits["train"]).save(folder / NORMALISER)
-    found = [*problems, *(Problem(**p) for record in records for p in record.problems)]
-    write_problems(found, folder / PROBLEMS)
-    _write_litdata_index(folder, records)
-    if any("digest" not in table.column_names for table in tables):
-        raise ShardsError(f"{folder}: shards of an earlier version: write them into a new folder")
-    digests = (str(digest) for table in tables for digest in table["digest"])
-    present_M = (arrays["content_NM"] >= 0).sum(0)
-    names = [*(f"{name}.npy" for name in ARRAYS), NORMALISER, PROBLEMS]
-    manifest = Manifest(
-        settings=settings,
-        products=len(arrays["split_N"]),
-        products_per_shard=products_per_shard,
-        sizes=sizes,
-        present={m: int(present_M[INDEX[m]]) for m in MODALITIES if present_M[INDEX[m]]},
-        splits=splits,
-        fingerprint=fingerprint(digests),
-        shards=[{"products": r.products, "files": r.files} for r in records],
-        files={name: FileChecksum.of(folder / name) for name in names},
-        cut=dict(sum((Counter(r.cut) for r in records), Counter())),
-        versions={name: version(name) for name in ("scale-workbench", "litdata")},
-    )
-    manifest.save(folder)
-    return manifest
-
-
-def gather_arrays(tables: Sequence[pa.Table]) -> dict[str, np.ndarray]:
-    """Return `ARRAYS` over all products, from the metadata of all shards."""
-
-    def column(name: str) -> pa.Array:
-        return pa.concat_arrays([chunk for table in tables for chunk in table[name].chunks])
-
-    def stack(numbers: Callable[[str], np.ndarray], kind: type) -> np.ndarray:
-        return np.stack([numbers(m) for m in MODALITIES], axis=1).astype(kind)
-
-    split = column("split").to_numpy(zero_copy_only=False)
-    return {
-        "content_NM": stack(lambda m: _numbered(column(f"content_{m}")), np.int64),
-        "length_NM": stack(lambda m: column(f"length_{m}").to_numpy(), np.int32),
-        "start_N": column("start").to_numpy(),
-        "crc_N": column("crc").to_numpy(),
-        "split_N": np.select([split == name for name in SPLITS], range(len(SPLITS))).astype(
-            np.int8
-        ),
-    }
-
-
-def _numbered(contents: pa.Array) -> np.ndarray:
-    """Number contents by first appearance, -1 where absent."""
-    return contents.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-
-
-def _common_sizes(records: Sequence[ShardRecord]) -> dict[str, int]:
-    """Return F by modality that occurs in some shard."""
-    sizes, first = {}, {}
-    for record in records:
-        for m, size in record.sizes.items():
-            if sizes.setdefault(m, size) != size:
-                raise ShardsError(
-                    f"{m} vectors have size {sizes[m]} in shard {first[m]} and {size} in shard "
-                    f"{record.number}: the catalogue mixes feature sources"
-                )
-            first.setdefault(m, record.number)
-    return {m: sizes[m] for m in MODALITIES if m in sizes}
-
-
-def _normaliser(folder: Path, records: Sequence[ShardRecord], training: int) -> Normaliser:
-    if not training:
-        raise ValueError("no training product to fit a normaliser on")
-    parts: dict[str, list[Moments]] = {}
-    for record in records:
-        for m, moments in read_moments(folder / moments_name(record.number)).items():
-            parts.setdefault(m, []).append(moments)
-    return Normaliser.of(parts)
-
-
-def _write_litdata_index(folder: Path, records: Sequence[ShardRecord]) -> None:
-    """Write index.json, so that litdata's StreamingDataset can open the folder too."""
-    chunks = []
-    for record in records:
-        name = chunk_name(record.number)
-        size = record.files[name].bytes
-        chunks.append(
-            {"filename": name, "chunk_size": record.products, "chunk_bytes": size, "dim": None}
-        )
-    index = {"chunks": chunks, "config": records[0].litdata}
-    write_whole(folder / "index.json", json.dumps(index, sort_keys=True) + "\n")
-
-
 def write_shards(
     catalogue: Catalogue | Path | str,
     config: Config,
@@ -349,71 +244,125 @@ def write_shards(
     cache: FeatureCache | None = None,
     strict: bool = False,
     progress: bool = True,
-) -> Manifest:
+    part: tuple[int, int] | None = None,
+    only_finish: bool = False,
+) -> Manifest | None:
     """Write the tokens of a catalogue's products, in its order, for training.
 
     A second call with the same arguments continues an interrupted one and rewrites missing and
-    damaged files. The files do not depend on the number of workers.
+    damaged files. The files depend neither on the number of workers nor on that of the parts.
 
     Args:
+        catalogue: the products of a folder with products.jsonl or products.parquet are not kept
+            in memory; those of other sources are.
         config: has the features, modalities and lengths of the runs to be trained.
         workers: additional processes; 1 writes in this one; None is the number of cores. They are
             spawned, so a script needs the guard `if __name__ == "__main__":`.
         cache: of features. None keeps none, because the features of millions of products take as
             much space as the shards.
         strict: unusable media and records raise instead of counting as missing.
+        part: (k, n) writes the k-th of n ranges of the shards, k from 1. Other processes and
+            machines that share the folder write the others at any time; the last one to end also
+            writes the files that concern all products.
+        only_finish: write no shard, only the files that concern all products.
+
+    Returns the manifest; None if shards of other parts are still missing.
 
     Raises:
-        ShardsError: the folder contains other files, or shards of other settings or products.
-        ValueError: another process writes to the folder.
+        ShardsError: the folder contains other files, or shards of other settings or products; or
+            `only_finish`, and a shard is missing.
+        ValueError: another process writes to the folder, or to the same part of it.
         OSError: e.g. the disk is full. RuntimeError: a worker died. ImportError: no litdata.
     """
     _require_litdata()
     out = Path(out)
-    if not isinstance(catalogue, Catalogue):
-        catalogue = Catalogue.open(catalogue, strict=strict)
-    catalogue = with_splits(catalogue)
-    if not len(catalogue) or products_per_shard < 1:
-        raise ShardsError(f"{len(catalogue)} products in shards of {products_per_shard}")
-    with locked(out):
-        return _write(catalogue, config, out, products_per_shard, workers, cache, strict, progress)
+    if part is not None and not 1 <= part[0] <= part[1]:
+        raise ShardsError(f"part {part[0]} of {part[1]}: parts are numbered from 1")
+    file = None if isinstance(catalogue, Catalogue) else native_file(catalogue)
+    if file is None:
+        if not isinstance(catalogue, Catalogue):
+            catalogue = Catalogue.open(catalogue, strict=strict)
+        file = with_splits(catalogue)
+    cached = None if cache is None else cache.folder
+    with ExitStack() as own:
+        with ExitStack() as whole:
+            whole.enter_context(locked(out) if part is None else _locked_in_turn(out))
+            task = _begin(out, file, config, products_per_shard, strict)
+            numbers = _numbers_of(part, task.shards)
+            if only_finish:
+                return _merge(out, task)
+            _refuse_overlaps(out, part, task.shards)
+            if part is not None:
+                own.enter_context(locked(_part_lock(out, part), beside=True))
+            else:
+                own.enter_context(whole.pop_all())
+        maker = ShardMaker(out, task.catalogue, task.config, task.tokenizer, cached, strict)
+        _make_range(maker, task, numbers, workers, progress)
+        if part is None:
+            return _merge(out, task)
+    with _locked_in_turn(out):
+        missing = missing_shards(out, task.shards)
+        return None if missing else finished(out, task.shards) or _merge(out, task)
 
 
-def _write(
-    catalogue: Catalogue,
-    config: Config,
-    out: Path,
-    products_per_shard: int,
-    workers: int | None,
-    cache: FeatureCache | None,
-    strict: bool,
-    progress: bool,
-) -> Manifest:
-    """Write into a locked folder; arguments as for `write_shards`."""
-    config, tokenizer = _begin(out, catalogue, config, products_per_shard)
-    folder = None if cache is None else cache.folder
-    maker = ShardMaker(out, catalogue.folder, config, tokenizer, folder, strict)
-    slices = [
-        catalogue.products[at : at + products_per_shard]
-        for at in range(0, len(catalogue), products_per_shard)
-    ]
-    workers = min(workers or os.cpu_count() or 1, len(slices))
-    records: dict[int, ShardRecord] = {}
+def _merge(out: Path, task: "_Task") -> Manifest:
+    settings = TokenSettings.of(task.config, task.tokenizer)
+    return merge_shards(out, task.shards, settings, task.products_per_shard)
+
+
+def _numbers_of(part: tuple[int, int] | None, shards: int) -> range:
+    """Return the shards of a part."""
+    k, n = part or (1, 1)
+    return range(shards * (k - 1) // n, shards * k // n)
+
+
+def _part_lock(out: Path, part: tuple[int, int]) -> Path:
+    return out / f"part-{part[0]}-of-{part[1]}"
+
+
+def _refuse_overlaps(out: Path, part: tuple[int, int] | None, shards: int) -> None:
+    """Raise ValueError if a process writes another part that contains shards of this one."""
+    own = set(_numbers_of(part, shards))
+    for path in out.glob(".part-*-of-*.lock"):
+        other = tuple(map(int, re.findall(r"\d+", path.name)))
+        if own & set(_numbers_of(other, shards)):
+            with locked(_part_lock(out, other), beside=True):
+                pass
+
+
+@contextmanager
+def _locked_in_turn(out: Path) -> Iterator[None]:
+    """Hold the lock of a folder as soon as the process that holds it has planned or finished."""
+    with ExitStack() as held:
+        for attempt in count():
+            try:
+                held.enter_context(locked(out))
+                break
+            except ValueError as error:
+                if not attempt:
+                    log.info("waiting: %s", error)
+                time.sleep(WAIT)
+        yield
+
+
+def _make_range(
+    maker: ShardMaker, task: "_Task", numbers: range, workers: int | None, progress: bool
+) -> None:
+    """Write some shards."""
+    workers, made = min(workers or os.cpu_count() or 1, len(numbers)), 0
     try:
-        made = _make_all(maker, slices, workers)
-        for record in tqdm(made, "shards", len(slices), unit=" shards", disable=not progress):
-            records[record.number] = record
-        ordered = [records[number] for number in range(len(slices))]
-        settings = TokenSettings.of(config, tokenizer)
-        return finish(out, ordered, settings, products_per_shard, catalogue.problems)
+        slices = (task.products.range(number, task.products_per_shard) for number in numbers)
+        records = _make_all(maker, zip(numbers, slices, strict=True), workers)
+        for _ in tqdm(records, "shards", len(numbers), unit=" shards", disable=not progress):
+            made += 1
     except BrokenProcessPool as error:
         raise RuntimeError(
-            f"{out}: a worker died (out of memory? try fewer --workers or --products-per-shard). "
-            f"{CONTINUE}"
+            f"{maker.folder}: a worker died (out of memory? try fewer --workers or "
+            f"--products-per-shard). {CONTINUE}"
         ) from error
     except OSError as error:
         raise OSError(
-            f"{out}: {error}, with {len(records)} of {len(slices)} shards finished. Is the disk "
+            f"{maker.folder}: {error}, with {made} of {len(numbers)} shards finished. Is the disk "
             f"full? {CONTINUE}"
         ) from error
 
@@ -425,44 +374,106 @@ def _require_litdata() -> None:
         raise ImportError("litdata is missing: pip install 'scale-workbench[shards]'") from error
 
 
+@dataclass(frozen=True)
+class _Task:
+    """All shards of a folder."""
+
+    catalogue: Path
+    """Folder of the catalogue."""
+    products: ProductList | Places
+    config: Config
+    """With numbers for the lengths that were `auto`."""
+    tokenizer: PreTrainedTokenizerBase
+    products_per_shard: int
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-len(self.products) // self.products_per_shard)
+
+
 def _begin(
-    out: Path, catalogue: Catalogue, config: Config, products_per_shard: int
-) -> tuple[Config, PreTrainedTokenizerBase]:
+    out: Path,
+    catalogue: Catalogue | tuple[Path, Path],
+    config: Config,
+    products_per_shard: int,
+    strict: bool,
+) -> _Task:
     """Write the plan, or check that an earlier one is the same.
 
-    Returns the config, with the lengths that are `auto` chosen, and the tokenizer.
+    catalogue: products in memory, or the file with the records and the folder of the media.
     """
     plan_file, folder = out / PLAN, out / "tokenizer"
-    train = catalogue.split("train").products
-    if not plan_file.is_file():
-        if out.is_dir() and {path.name for path in out.iterdir()} - {folder.name, LOCK}:
-            raise ShardsError(f"{out} is not empty and contains no shards: choose another folder")
-        make_tokenizer(train, config.features).save_pretrained(folder)
+    plan = _load_plan(plan_file) if plan_file.is_file() else None
+    begun = {folder.name, PLACES, PLAN_PROBLEMS}
+    if plan is None and {path.name for path in out.iterdir() if path.name[0] != "."} - begun:
+        raise ShardsError(f"{out} is not empty and contains no shards: choose another folder")
+    in_memory = isinstance(catalogue, Catalogue)
+    checksum = None if in_memory else asdict(FileChecksum.of(catalogue[0]))
+    known, survey = None, None
+    if not in_memory and plan is not None and plan.get("file") == checksum:
+        known = Places.load(out, *catalogue)  # None if the file is missing or damaged.
+    if known is None:
+        require(products_per_shard >= 1, f"shards of {products_per_shard} products")
+        survey = (
+            survey_catalogue(catalogue)
+            if in_memory
+            else survey_file(*catalogue, products_per_shard, strict)
+        )
+    elif strict and (problems := read_problems(out / PLAN_PROBLEMS)):
+        raise CatalogueError.of(problems)
+    products = survey.products if known is None else known
+    if not len(products):
+        raise ShardsError("0 products: nothing to write")
+    if plan is None:
+        make_tokenizer(products.training(), config.features).save_pretrained(folder)
     tokenizer = load_tokenizer(folder)
-    config = choose_lengths(config, train, tokenizer)
-    settings = TokenSettings.of(config, tokenizer)
-    source = _source(catalogue)
-    if plan_file.is_file():
-        _check_plan(plan_file, settings, source, products_per_shard)
-        for left in out.glob(".work-*"):
-            shutil.rmtree(left, ignore_errors=True)
+    if plan is None:
+        config = choose_lengths(config, survey.sample, tokenizer)
     else:
-        plan = {"settings": asdict(settings), "source": source,
-                "products_per_shard": products_per_shard}  # fmt: skip
-        write_whole(plan_file, json.dumps(plan, indent=1) + "\n")
-        warn_of_text_losses(train, config, tokenizer)
-    return config, tokenizer
+        written = plan["settings"].features
+        names = [f"{m}_length" for m in DISCRETE]
+        names = [name for name in names if getattr(config.features, name) == "auto"]
+        if names:
+            config = config.with_features(**{name: written[name] for name in names})
+    settings = TokenSettings.of(config, tokenizer)
+    if plan is not None:
+        digest = plan["source"] if survey is None else survey.digest
+        _check_plan(plan_file, plan, settings, digest, products_per_shard)
+    if survey is not None:
+        products.save(out)
+        write_problems(survey.problems, out / PLAN_PROBLEMS)
+        written = {"settings": asdict(settings), "source": survey.digest,
+                   "products_per_shard": products_per_shard, "file": checksum}  # fmt: skip
+        write_whole(plan_file, json.dumps(written, indent=1) + "\n")
+    if plan is None:
+        warn_of_text_losses(survey.sample, config, tokenizer)
+    media = catalogue.folder if in_memory else catalogue[1]
+    return _Task(media, products, config, tokenizer, products_per_shard)
 
 
-def _check_plan(path: Path, settings: TokenSettings, source: str, products_per_shard: int) -> None:
+def _load_plan(path: Path) -> dict[str, Any]:
+    """Return the plan. Raises ShardsError if it is damaged."""
     try:
         plan = json.loads(path.read_bytes())
-        changed = TokenSettings(**plan["settings"]).differences(settings)
+        settings = TokenSettings(**plan["settings"])
+        return {"source": plan["source"], "products_per_shard": plan["products_per_shard"],
+                "file": plan.get("file"), "settings": settings}  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise ShardsError(f"{path}: damaged: {error}; choose another folder") from error
+
+
+def _check_plan(
+    path: Path,
+    plan: dict[str, Any],
+    settings: TokenSettings,
+    digest: str,
+    products_per_shard: int,
+) -> None:
+    changed = plan["settings"].differences(settings)
     if plan["products_per_shard"] != products_per_shard:
         changed.append(f"--products-per-shard (was {plan['products_per_shard']})")
-    if plan["source"] != source:
+    if plan["source"] != digest:
         changed.append("the catalogue's products")
     if changed:
         raise ShardsError(
@@ -471,31 +482,18 @@ def _check_plan(path: Path, settings: TokenSettings, source: str, products_per_s
         )
 
 
-def _source(catalogue: Catalogue) -> str:
-    """Return a hash of the records, including the names but not the contents of media files."""
-    digest = hashlib.blake2b(digest_size=16)
-    for product in catalogue:
-        values = [getattr(product, m) for m in MODALITIES]
-        named = [
-            os.path.relpath(value, catalogue.folder) if isinstance(value, Path) else value
-            for value in values
-        ]
-        parts = [product.id, product.split, product.category, sorted(product.content.items())]
-        digest.update(repr((parts, named)).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
 def _make_all(
-    maker: ShardMaker, slices: list[tuple[Product, ...]], workers: int
+    maker: ShardMaker, ranges: Iterable[tuple[int, ProductRange | RecordRange]], workers: int
 ) -> Iterator[ShardRecord]:
-    if workers == 1:
-        yield from map(maker.make, range(len(slices)), slices)
+    if workers <= 1:
+        for number, products in ranges:
+            yield maker.make(number, products)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (maker,))
     try:
-        waiting = [pool.submit(_make, number, part) for number, part in enumerate(slices)]
-        for done in as_completed(waiting):
+        # No list of the results is kept: a record contains the problems of its shard.
+        for done in as_completed({pool.submit(_make, *numbered) for numbered in ranges}):
             yield done.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -518,5 +516,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make(number: int, products: tuple[Product, ...]) -> ShardRecord:
+def _make(number: int, products: ProductRange | RecordRange) -> ShardRecord:
     return _makers[0].make(number, products)

@@ -19,6 +19,7 @@ from scale.losses.contrastive import pair_losses
 from scale.modalities import INDEX, MODALITIES, PAIRS
 from scale.training.health_checks import COLLAPSED, alignment, mean_cosine, uniformity
 from scale.viz import typeset
+from scale.viz.charts import narrow_title
 from scale.viz.registry import figure
 from scale.viz.theme import (
     MODALITY_COLOURS,
@@ -181,7 +182,7 @@ INSIDE, OUTSIDE = 0.91, 1.09
 
 
 @cache
-def _start_walk() -> Walk:
+def start_walk() -> Walk:
     return walk(*(on_circle(degrees) for degrees in START), max(SHOWN), RATE, TEMPERATURE)
 
 
@@ -189,7 +190,7 @@ def _start_walk() -> Walk:
 @drawn
 def pull_and_push(lang: Language = LANG) -> Figure:
     """Draw three products on a circle: the forces on one title, one step, and many steps."""
-    path = _start_walk()
+    path = start_walk()
     figure = new_figure(9.6, 5.4, dense=True)
     above, below = figure.subfigures(2, 1, height_ratios=[1.55, 1])
     one, before, after = above.subplots(1, 3, width_ratios=[1.34, 1, 1])
@@ -201,7 +202,7 @@ def pull_and_push(lang: Language = LANG) -> Figure:
         draw_circle(axes, path.text_TBD[step], path.image_TBD[step], size=6.5)
         title = label("contrast_step_loss", lang, step=step, loss=path.loss_T[step].item())
         axes.set_title(title, loc="center", fontsize=points(8.5), fontweight="normal")
-    _legend(above, lang)
+    draw_legend(above, lang)
     return figure
 
 
@@ -222,7 +223,7 @@ def false_negatives(lang: Language = LANG) -> Figure:
         cosine = (path.image_TBD[step, 0] @ path.image_TBD[step, 1]).item()
         text = label("contrast_twins_cosine", lang, value=cosine).replace("-", "−")
         axes.text(0, 0, text, **_inside())
-    _legend(figure, lang)
+    draw_legend(figure, lang)
     return figure
 
 
@@ -247,7 +248,7 @@ def alignment_uniformity(lang: Language = LANG) -> Figure:
         for y, name, measure in ((-1.5, "alignment", alignment), (-1.8, "uniformity", uniformity)):
             value = f"{measure(*features):.2f}".replace("-", "−").replace("−0.00", "0.00")
             axes.text(0, y, f"{label(name, lang)} {value}", **_inside())
-    _legend(figure, lang)
+    draw_legend(figure, lang)
     return figure
 
 
@@ -363,7 +364,7 @@ def _inside() -> dict:
     return {"ha": "center", "va": "center", "fontsize": points(8.5), "color": shade(0.85)}
 
 
-def _legend(figure: Figure, lang: Language) -> None:
+def draw_legend(figure: Figure, lang: Language) -> None:
     """Draw a legend of the markers below the panels."""
     size = points(7)
     handles = [
@@ -431,5 +432,5 @@ def _draw_mean_cosines(axes: Axes, walks: tuple[Walk, Walk], lang: Language) -> 
     style = {"fontsize": points(7.5), "color": shade(0.7), "ha": "right", "va": "bottom"}
     axes.text(1, COLLAPSED + 0.02, text, transform=axes.get_yaxis_transform(), **style)
     axes.set(ylim=(-0.1, 1.16), xlabel=label("step", lang))
-    axes.set_title(label("contrast_mean_cosine", lang))
+    axes.set_title(narrow_title(label("contrast_mean_cosine", lang), 165))
     axes.legend(loc="center right")

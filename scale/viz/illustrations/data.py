@@ -28,6 +28,8 @@ from scale.viz.theme import (
     POSITIVE,
     drawn,
     new_figure,
+    on_slide,
+    place,
     points,
     sequential,
     shade,
@@ -319,6 +321,10 @@ def tail_metric(
         style = {"color": colour, "lw": points(1.8), "ls": dashes}
         axes.plot([0, total], [mean, mean], label=f"{label(key, lang)}: {mean:.2f}", **style)
     shown = [typeset.shorten(name, 60, 7) for name in names]
+    if on_slide():
+        # Only names with room for their line.
+        wide_K = 0.9 * place()[0] * queries_K / total
+        shown = [name if wide > 14 else "" for name, wide in zip(shown, wide_K, strict=True)]
     axes.set_xticks(left_K + queries_K / 2, shown, rotation=90, fontsize=points(7))
     axes.tick_params(axis="x", length=0)
     axes.set(xlim=(0, total), ylim=(0, 1.3), ylabel=label("tail_right", lang))
@@ -383,6 +389,10 @@ def chance_chi_square(
     return np.array([chi_square(counts_KM, sizes_K) for counts_KM in found])
 
 
+ON_SLIDE = 8
+"""Largest categories that are drawn on a slide."""
+
+
 @drawn
 def presence_maps(
     present_NM: Bools, category_N: Sequence[str], lang: Language = LANG, seed: int = 0
@@ -394,12 +404,14 @@ def presence_maps(
     """
     random_NM = permute_presence(present_NM, np.random.default_rng(seed))
     names, sizes_K, _ = presence_by_category(present_NM, category_N)
-    figure = new_figure(8.2, 1.2 + 0.165 * len(names))
+    if on_slide():
+        names, sizes_K = names[:ON_SLIDE], sizes_K[:ON_SLIDE]
+    figure = new_figure(8.2, 1.2 + 0.165 * len(names) * (1.6 if on_slide() else 1))
     maps = figure.subplots(1, 2, sharey=True)
     for axes, has_NM, title in zip(
         maps, (present_NM, random_NM), ("presence_real", "presence_shuffled"), strict=True
     ):
-        counts_KM = presence_by_category(has_NM, category_N)[2]
+        counts_KM = presence_by_category(has_NM, category_N)[2][: len(names)]
         _share_map(axes, counts_KM / sizes_K[:, None], lang)
         axes.set_title(label(title, lang), pad=points(18))
     rows = [f"{name} ({n})" for name, n in zip(names, sizes_K, strict=True)]

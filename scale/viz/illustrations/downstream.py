@@ -22,7 +22,7 @@ from scale.evaluation.probes import Classification, Examples, linear_probe
 from scale.evaluation.retrieval import ProductArrays, category_retrieval, subset_retrievals
 from scale.modalities import MODALITIES, subset_name
 from scale.model.scale import ScaleModel
-from scale.viz.charts import dot, framed, lay_flat
+from scale.viz.charts import dot, framed, lay_flat, narrow_title
 from scale.viz.embeddings import product_vectors
 from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import HIT, NEGATIVE, POSITIVE, drawn, new_figure, points, shade, tint
@@ -70,7 +70,7 @@ def ap_denominators(
         curve.set_title(label("dn_list", lang, name=name, relevant=relevant))
         _denominator_bars(bars, rel_K, relevant, k, lang)
     grid[-1, 0].set_xlabel(label("dn_rank", lang))
-    grid[0, 1].set_title(label("dn_ap_title", lang, k=k))
+    grid[0, 1].set_title(narrow_title(label("dn_ap_title", lang, k=k), 110))
     return figure
 
 
@@ -160,7 +160,7 @@ def bootstrap_figure(
     _interval(differences, resampled_means(a_Q - b_Q, seed), POSITIVE, label("dn_paired", lang))
     differences.axvline(0, 0, 0.64, color=shade(1.0), lw=points(1.0), dashes=(3, 2))
     differences.set(xlabel=label("dn_difference", lang, a=names[0], b=names[1]))
-    differences.set_title(label("dn_two_ways", lang))
+    differences.set_title(narrow_title(label("dn_two_ways", lang), 130))
     low, high = differences.get_ylim()
     differences.set_ylim(low, 1.5 * high)
     differences.legend(loc="upper left")

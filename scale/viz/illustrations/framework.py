@@ -24,7 +24,7 @@ from scale.training.run import TrainedRun
 from scale.viz import scene, tiles, typeset
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.scene import Block, Line, Photo, Scene, Shape, fit
-from scale.viz.theme import MODALITY_COLOURS, drawn, mix, shade, tint
+from scale.viz.theme import MODALITY_COLOURS, drawn, mix, on_slide, shade, tint
 from scale.viz.tiles import Box
 from scale.viz.words import LANG, Language, label
 
@@ -99,17 +99,27 @@ def _row(modality: str, middle: float, config: ModelConfig | None, lang: Languag
     head = Block(box, (spec.task, hidden), 16, shade(1), 1, face=tint(colour, 0.3), edge=colour,
                  radius=6, name=spec.task)  # fmt: skip
     # A drawing for slides has text of at least 14 points; sizes may need less.
-    least = SMALLEST if config is None else 8.0
+    least = 8.0 if config and not on_slide() else SMALLEST
     return [
         _arrow((INPUT + INPUT_WIDTH + 2, middle), (ENCODER - 2, middle), colour),
-        fit(encoder, least),
+        _fit_lines(encoder, least),
         _arrow((ENCODER + ENCODER_WIDTH + 2, middle), (CLS - 8, middle), colour),
         fit(cls, margin=2),
         *_tokens(modality, middle, config, colour),
         _arrow((JCT - 22, middle), (JCT - 2, middle), colour),
         _arrow((JCT + JCT_WIDTH + 2, middle), (HEAD - 2, middle), colour),
-        fit(head, least),
+        _fit_lines(head, least),
     ]
+
+
+def _fit_lines(block: Block, least: float) -> Block:
+    """Return the block with as many of its lines, from the first, as fit at `least` points."""
+    try:
+        return fit(block, least)
+    except ValueError:
+        if len(block.lines) == 1:
+            raise
+        return _fit_lines(replace(block, lines=block.lines[:-1]), least)
 
 
 def _arrow(start: tuple[float, float], end: tuple[float, float], colour: str) -> Line:
@@ -121,7 +131,8 @@ def _tokens(
 ) -> Iterator[Shape]:
     """Yield squares for tokens, one of them hidden, and the number of tokens."""
     side, high, step = 14.0, 22.0, 17.0
-    for place in range(3 if config else 4):
+    shown = (2 if on_slide() else 3) if config else 4
+    for place in range(shown):
         box = Box(TOKEN + place * step, middle - high / 2, side, high)
         if place == 1:
             yield Block(box, ("?",), 14, shade(1), 1, face=shade(0), edge=colour, dashed=True,
@@ -131,7 +142,8 @@ def _tokens(
                 box, face=tint(colour, 0.45), edge=colour, width=1, name=f"token {modality}"
             )
     if config:
-        box = Box(TOKEN + 3 * step - 1, middle - high / 2, 34, high)
+        left = TOKEN + shown * step - 1
+        box = Box(left, middle - high / 2, JCT - 22 - left, high)
         text = f"×{token_count(config, modality)}"
         count = Block(box, (text,), 14, shade(0.85), align="left", name="number of tokens")
         yield fit(count, 8, margin=0)
@@ -161,7 +173,7 @@ def _joint(
         lines += label("hero_jct_sizes", lang, **sizes).split("\n")
     plate = Box(JCT + 14, 0, JCT_WIDTH - 28, end)
     name = Block(plate, tuple(lines), 17, shade(1), names, face=shade(0.06), name="JCT name")
-    name = fit(name, 8.0 if config else SMALLEST)
+    name = _fit_lines(name, 8.0 if config and not on_slide() else SMALLEST)
     high = scene.LINE * name.size * len(lines) + 6
     yield replace(name, box=Box(plate.x, (end - high) / 2, plate.width, high), radius=6)
 
@@ -355,7 +367,8 @@ def architecture(
     page = framework_scene(product, scores_MM, config, lang)
     drawing, axes = scene.paint(page, MARGIN, TITLE)
     title = label("arch_title", lang, preset=preset, millions=parameters / 1e6)
-    typeset.write(axes, MARGIN, 20, title, 14, fontweight="bold")
+    if not on_slide():
+        typeset.write(axes, MARGIN, 20, title, 14, fontweight="bold")
     return drawing
 
 
@@ -392,12 +405,14 @@ def compact_scene(lang: Language = LANG) -> Scene:
     shapes += [
         Block(joint, ("JCT",), 16, ink, 1, face=shade(0.06), edge=grey, radius=6, name="JCT"),
         Block(Box(74, -4, 20, end + 8), edge=grey, radius=5, dashed=True, width=1, name="features"),
-        Line(((84, end + 5), (84, top - 2)), grey, 1.4),
+        Line(((84, end + 5), (84, top - 2)), grey, 1.4, name="cosines"),
         *_compact_matrix(matrix),
         Block(Box(matrix.x - 32, top, 28, matrix.height), ("S′",), 18, ink, 1, name="S'"),
-        Block(contrast, ("L_{CL}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5),
-        Block(masked, ("L_{M}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5),
-        Line(((248, end + 4), (248, top - 2)), grey, 1.4),
+        Block(
+            contrast, ("L_{CL}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5, name="L_CL"
+        ),
+        Block(masked, ("L_{M}",), 15, ink, 1, face=shade(0.08), edge=grey, radius=5, name="L_M"),
+        Line(((248, end + 4), (248, top - 2)), grey, 1.4, name="predictions"),
         Line(((right + 3, middle), (contrast.x - 2, middle)), shade(0.85), 1.8, name="S'_ij"),
         Line(((right + 3, low), (248, low), (248, masked.y + 26)), shade(0.85), 1.8, name="S'_ii"),
     ]
@@ -405,6 +420,40 @@ def compact_scene(lang: Language = LANG) -> Scene:
 
 
 SMALL_CELL = 9.0
+HEADS = tuple(spec.task for spec in SPECS.values())
+PARTS: dict[str, tuple[str, ...]] = {
+    "contrast": ("[CLS]", "features", "L_CL"),
+    "masked": ("token", *HEADS, "predictions", "L_M"),
+    "heads": ("token", "JCT", *HEADS),
+    "scores": ("[CLS]", "features", "cosines", "S' "),
+    "weights": ("S'", "L_CL", "L_M"),
+    "losses": ("L_CL", "L_M"),
+}
+"""Beginnings of the names of the shapes by part of the compact framework."""
+
+
+def position_scene(part: str) -> Scene:
+    """Return the compact framework without words, all but one part in grey.
+
+    Args:
+        part: a key of PARTS.
+    """
+    compact = compact_scene()
+    shapes = (_marked(shape, shape.name.startswith(PARTS[part])) for shape in compact.shapes)
+    return replace(compact, shapes=tuple(shapes))
+
+
+def _marked(shape: Block | Line, here: bool) -> Block | Line:
+    """Return the shape without its text: dark or in its colours if it is `here`, else pale."""
+    if isinstance(shape, Line):
+        return replace(shape, colour=shade(0.85 if here else 0.2), head=False)
+    written, colours = bool(shape.lines), set(MODALITY_COLOURS.values())
+    face = shape.face and (shade(0.8) if written and shape.face else shape.face)
+    if not here:
+        face = face and shade(0.08)
+    elif shape.edge in colours:
+        face = shape.edge
+    return replace(shape, lines=(), face=face, edge=shape.edge and shade(0.8 if here else 0.2))
 
 
 def _compact_matrix(box: Box) -> Iterator[Shape]:

@@ -70,7 +70,7 @@ def info_nce_table(
     ]
     columns = figure.subplots(1, 4, width_ratios=[3, 3, 4, 3])
     for axes, (key, values_BB, most, along) in zip(columns, panels, strict=True):
-        _number_table(axes, values_BB, most, lang)
+        number_table(axes, values_BB, most, lang)
         axes.set_xlim(0, len(values_BB) + bool(along))
         title = label(key, lang, t=temperature).replace(": ", ":\n").replace("：", "：\n")
         axes.set_title(title, loc="center", fontsize=points(8.5), pad=points(20))
@@ -83,7 +83,9 @@ def info_nce_table(
     return figure
 
 
-def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) -> None:
+def number_table(
+    axes: Axes, values_BB: Tensor, most: float, lang: Language, size: float = 6.8
+) -> None:
     """Draw an annotated matrix, titles by row and pictures by column, true pairs framed."""
     count, norm = len(values_BB), Normalize(0, most)
     heatmap(axes, values_BB.numpy(), sequential(), norm, digits=0 if most > 1 else 2)
@@ -94,7 +96,7 @@ def _number_table(axes: Axes, values_BB: Tensor, most: float, lang: Language) ->
     axes.set_xticks(at, [label("contrast_picture_n", lang, n=n) for n in numbers])
     axes.set_yticks(at, [label("contrast_title_n", lang, n=n) for n in numbers])
     axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
-    axes.tick_params(labelsize=points(6.8))
+    axes.tick_params(labelsize=points(size))
     colour_ticks(axes.get_yticklabels(), ["text"] * count)
     colour_ticks(axes.get_xticklabels(), ["image"] * count)
 
@@ -244,7 +246,7 @@ def batch_table(tables: Sequence[BatchTable], lang: Language = LANG) -> Figure:
 
     Raises ValueError if there are not three tables.
     """
-    figure = new_figure(10.2, 3.9, dense=True)
+    figure = new_figure(10.2, 3.9)
     columns = figure.subplots(1, len(BATCH_TABLES))
     norm = Normalize(-1, 1)
     for axes, table, key in zip(columns, tables, BATCH_TABLES, strict=True):

@@ -59,6 +59,8 @@ from scale.viz.theme import (
     diverging,
     drawn,
     new_figure,
+    on_slide,
+    place,
     points,
     shade,
     text_on,
@@ -112,19 +114,27 @@ def piece_rows(
 
     A piece is written as the model reads it: `[MASK]`, the random piece, or the kept piece.
     """
-    laid = [(name, _piece_lines(pieces, WIDTH - 2 * MARGIN)) for name, pieces in rows]
-    heights = [20 + (PIECE_HEIGHT + 5) * len(lines) + 8 for _, lines in laid]
-    notes = typeset.wrap(note, WIDTH - 2 * MARGIN, 8, 4)
-    figure, axes = typeset.page(WIDTH, 58 + sum(heights) + 12 * len(notes) + 6)
-    typeset.write(axes, MARGIN, 24, title, 11, fontweight="bold")
-    _fate_key(axes, MARGIN, 42, {fate for _, pieces in rows for _, fate in pieces}, lang)
-    y = 58.0
+    width = place()[0] if on_slide() else WIDTH
+    laid = [(name, _piece_lines(pieces, width - 2 * MARGIN)) for name, pieces in rows]
+    top, below = 58.0, typeset.wrap(note, width - 2 * MARGIN, 8, 4)
+    if on_slide():
+        # Two lines a row are enough for the idea; title and caption have the rest.
+        laid, top, below = [(name, lines[:2]) for name, lines in laid], 26.0, []
+    above, between = (16, 2) if on_slide() else (20, 8)
+    heights = [above + (PIECE_HEIGHT + 5) * len(lines) + between for _, lines in laid]
+    high = place()[1] if on_slide() else top + sum(heights) + 12 * len(below) + 6
+    figure, axes = typeset.page(width, high)
+    if not on_slide():
+        typeset.write(axes, MARGIN, 24, title, 11, fontweight="bold")
+    shown = {fate for _, pieces in rows for _, fate in pieces}
+    _fate_key(axes, MARGIN, top - 16, shown, lang, 9 if on_slide() else 8)
+    y = top
     for (name, lines), height in zip(laid, heights, strict=True):
-        typeset.write(axes, MARGIN, y + 13, name, SIZE, fontweight="bold", color=shade(0.75))
+        typeset.write(axes, MARGIN, y + above - 7, name, SIZE, fontweight="bold", color=shade(0.75))
         for number, line in enumerate(lines):
-            _piece_line(axes, line, y + 20 + number * (PIECE_HEIGHT + 5))
+            _piece_line(axes, line, y + above + number * (PIECE_HEIGHT + 5))
         y += height
-    typeset.write_lines(axes, MARGIN, y + 8, notes, 8, 12, color=shade(0.7))
+    typeset.write_lines(axes, MARGIN, y + 8, below, 8, 12, color=shade(0.7))
     return figure
 
 
@@ -183,13 +193,13 @@ def _fate_colour(fate: Fate) -> str:
     }[fate]
 
 
-def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language) -> None:
+def _fate_key(axes: Axes, x: float, y: float, shown: set[str], lang: Language, size: float) -> None:
     for fate in ("mask", "random", "kept"):
         if fate in shown:
             name, colour = label(f"fate_{fate}", lang), _fate_colour(fate)
             typeset.box(axes, x, y - 8, 10, 10, facecolor=colour, edgecolor=shade(0.8))
-            typeset.write(axes, x + 15, y + 0.5, name, 8)
-            x += 15 + typeset.text_width(name, 8) + 18
+            typeset.write(axes, x + 15, y + 0.5, name, size)
+            x += 15 + typeset.text_width(name, size) + 18
 
 
 def condition(shown: str, lang: Language = LANG) -> str:
@@ -287,7 +297,10 @@ def attribute_matrix(panels: Mapping[str, Gains], lang: Language = LANG, note: s
     columns = {t: _gain_columns(rows) for t, rows in panels.items()}
     rows = list(dict.fromkeys(a for found in panels.values() for a in found))
     wide = [max(1, len(names)) for names in columns.values()]
-    figure = new_figure(1.4 + 0.88 * sum(wide), 1.6 + 0.43 * len(rows), dense=True)
+    size = [side / 72 for side in place()]
+    if not on_slide():
+        size = 1.4 + 0.88 * sum(wide), 1.6 + 0.43 * len(rows)
+    figure = new_figure(*size)
     cells = [e.value for p in panels.values() for row in p.values() for e in row.values()]
     most = max((abs(v) for v in cells if v is not None), default=0.0) or 1.0
     shown = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=wide)[0]
@@ -295,6 +308,8 @@ def attribute_matrix(panels: Mapping[str, Gains], lang: Language = LANG, note: s
         _gain_matrix(axes, found, rows, columns[title], most, lang)
         axes.set_title(title)
     shown[0].set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
+    if on_slide():
+        return figure
     text = " ".join([label("attribute_note", lang), note]).strip()
     return framed(figure, label("attribute_title", lang), text)
 
@@ -330,12 +345,15 @@ def _gain_matrix(
         # Cells whose interval includes 0 get the colour of 0.
         gain_RC[y, x] = cell.value if decided else 0.0
         ink = text_on(colours(norm(cell.value))) if decided else shade(0.55)
-        place = {"ha": "center", "va": "center", "color": ink}
+        middle = {"ha": "center", "va": "center", "color": ink}
         # + 0.0 turns -0.0 into 0.0, so that no cell shows -0.00.
         value, low, high = (f"{round(v, 2) + 0.0:+.2f}" for v in (cell.value, cell.low, cell.high))
         weight, ends = "bold" if decided else "normal", f"{low} {high}"
-        typeset.write(axes, x + 0.5, y + 0.36, value, 8.5, weight=weight, **place)
-        typeset.write(axes, x + 0.5, y + 0.74, ends, 5.8, **place)
+        if on_slide():
+            typeset.write(axes, x + 0.5, y + 0.5, value, 9, weight=weight, **middle)
+            continue
+        typeset.write(axes, x + 0.5, y + 0.36, value, 8.5, weight=weight, **middle)
+        typeset.write(axes, x + 0.5, y + 0.74, ends, 5.8, **middle)
     look = {"digits": None, "square": False, "linewidths": points(1.5)}
     heatmap(axes, gain_RC, colours, norm, shown_RC, **look)
     named = [label(n, lang) if n in MODALITIES else label("attribute_all", lang) for n in names]
@@ -408,6 +426,8 @@ class ColourGuess:
     """Most probable words by condition: `title`, `picture`."""
     probability: dict[str, float]
     """Of the answer, by condition."""
+    products: int
+    """Number of products that it was chosen from."""
 
 
 @shared
@@ -423,7 +443,8 @@ def guess_colour(sources: Sources) -> ColourGuess:
     train, test = (prepend_label(data, "colour") for data in (sources.train, sources.test))
     colours = sorted({p.labels["colour"] for p in (*train.products, *test.products)})
     models = _word_models(sources)
-    masked = mask_words(test, colours, complete_rows(test, ("text", "image")))
+    rows = complete_rows(test, ("text", "image"))
+    masked = mask_words(test, colours, rows)
     title_P, both_P = (
         score_masked(model, masked, "text", len(test), {"": EVERYTHING})[""].loss_P
         for model in models.values()
@@ -436,7 +457,7 @@ def guess_colour(sources: Sources) -> ColourGuess:
     probability = {name: float(logits_V.softmax(0)[target]) for name, logits_V in logits.items()}
     colour = product.labels["colour"]
     question = product.text.lower().replace(colour, "____", 1)
-    return ColourGuess(product, question, colour, guesses, probability)
+    return ColourGuess(product, question, colour, guesses, probability, len(rows))
 
 
 @figure("word_prediction")
@@ -473,11 +494,11 @@ def _entity_prediction(sources: Sources, lang: Language) -> Figure:
 
 @figure("entity_context")
 def _entity_context(sources: Sources, lang: Language) -> Figure:
-    return before_and_after(*_context_gains(sources), lang)
+    return before_and_after(*context_gains_of(sources), lang)
 
 
 @shared
-def _context_gains(sources: Sources) -> list[dict]:
+def context_gains_of(sources: Sources) -> list[dict]:
     """Return the gains by attribute and context, before and after fine-tuning."""
     tuned, test = _table_model(sources)
     contexts = default_contexts("table")

@@ -140,19 +140,37 @@ def mask_video(
     frames = max(len(found.hidden_L) for _, found in rows)
     figure, axes, boxes = _columns(rows, versions, 1 / frames, "mask_video_title", lang)
     for (_, found), column in zip(rows, boxes, strict=True):
-        frames = {"media": tiles.load(found.product, "video", len(found.hidden_L))}
+        clip = tiles.load(found.product, "video", len(found.hidden_L))
         for version, box in zip(versions, column, strict=True):
-            vectors_LF = found.guess_LF.get(version, found.truth_LF)
-            source, side = config.video_features, config.frame_size
-            colours = [to_pixels(vector_F[None], source, side) for vector_F in vectors_LF]
-            _frames(axes, frames.get(version, colours), found, version, box)
+            shown = clip if version == "media" else None
+            draw_frames(axes, found, version, box, config, shown)
             _loss(axes, found, version, box, lang)
     return figure
 
 
-def _frames(
-    axes: Axes, frames: Sequence[np.ndarray], found: Reconstruction, version: str, box: Box
+def draw_frames(
+    axes: Axes,
+    found: Reconstruction,
+    version: str,
+    box: Box,
+    config: FeatureConfig,
+    clip: Sequence[np.ndarray] | None = None,
 ) -> None:
+    """Draw frames from left to right; masked ones are hatched or framed.
+
+    Args:
+        clip: drawn in place of the colours of the features; with it, only masked frames of
+            predictions are colours.
+    """
+    vectors_LF = found.guess_LF.get(version, found.truth_LF)
+    source, side = config.video_features, config.frame_size
+    frames = [to_pixels(vector_F[None], source, side) for vector_F in vectors_LF]
+    if clip is not None:
+        predicted = version in found.guess_LF
+        frames = [
+            colours if hidden and predicted else frame
+            for colours, frame, hidden in zip(frames, clip, found.hidden_L, strict=True)
+        ]
     step = box.width / len(found.hidden_L)
     for place, frame_HWC in enumerate(frames):
         cell = Box(box.x + place * step, box.y, step - 1.5, box.height)
@@ -461,7 +479,7 @@ def context_gain(
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, modality in zip(panels, shown, strict=True):
         _gain_panel(axes, modality, gains[modality], names, modality in vectors, lang)
-    panels[0].set_yticks(range(len(names)), [_context_name(name, lang) for name in names])
+    panels[0].set_yticks(range(len(names)), [context_name(name, lang) for name in names])
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     return framed(figure, label("mask_gain_title", lang), label("mask_gain_note", lang))
 
@@ -494,7 +512,7 @@ def _gain_panel(
     axes.set_title(f"{SPECS[modality].task} · {label(modality, lang)}\n{counted}")
 
 
-def _context_name(name: str, lang: Language) -> str:
+def context_name(name: str, lang: Language) -> str:
     """Return the name of a row of `context_gain`."""
     if name in MODALITIES:
         return label("mask_only", lang, modality=label(name, lang))
@@ -530,11 +548,11 @@ def copy_curve(
 @figure("context_gain")
 def _draw_context_gain(sources: Sources, lang: Language) -> Figure:
     vectors = [m for m in MODALITIES if sources.run.config.model.continuous(m)]
-    return context_gain(_gains(sources), lang, vectors)
+    return context_gain(gains_of(sources), lang, vectors)
 
 
 @shared
-def _gains(sources: Sources) -> dict:
+def gains_of(sources: Sources) -> dict:
     """Return the gains by modality and context."""
     run = sources.run
     losses = {

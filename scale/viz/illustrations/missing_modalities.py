@@ -20,7 +20,7 @@ from scale.modalities import MODALITIES
 from scale.studies.noise import apply_noise, missing_at_random
 from scale.studies.statistics import seed_interval
 from scale.viz import typeset
-from scale.viz.charts import dot, framed, lay_flat
+from scale.viz.charts import dot, framed, lay_flat, narrow_title
 from scale.viz.noise import synthetic_dataset
 from scale.viz.registry import Sources, figure, most_complete
 from scale.viz.theme import (
@@ -31,6 +31,7 @@ from scale.viz.theme import (
     drawn,
     mix,
     new_figure,
+    on_slide,
     points,
     shade,
     tint,
@@ -207,7 +208,8 @@ def complete_share(
         curves.plot(list(measured), value, marker=marker, color=colour, **style)
     name = label("share_measured", lang)
     curves.plot([], [], marker="o", color=shade(0.6), label=name, **style)
-    curves.set(xlabel=label("share_rate", lang), ylabel=label("share_axis", lang), ylim=(0, 1.4))
+    curves.set(xlabel=label("share_rate", lang), ylabel=label("share_axis", lang))
+    curves.set_ylim(0, 1.95 if on_slide() else 1.4)
     curves.set_yticks(np.linspace(0, 1, 6))
     curves.set_title(label("share_curves", lang))
     for axis in (curves.xaxis, curves.yaxis):
@@ -229,7 +231,7 @@ def _presence_grid(axes: Axes, rate: float, lang: Language) -> None:
             axes.add_patch(Rectangle((-0.12, row - 0.02), len(MODALITIES) + 0.24, 1.04, **frame))
     complete = int(present_NM.all(1).sum())
     title = label("share_grid", lang, rate=rate, complete=complete, all=len(present_NM))
-    axes.set_title(title, fontsize=points(8))
+    axes.set_title(narrow_title(title, 60), fontsize=points(8))
     axes.set(xlim=(-0.3, len(MODALITIES) + 0.3), ylim=(len(present_NM) + 0.2, -0.2))
     axes.set_axis_off()
 

@@ -20,9 +20,20 @@ from scale.evaluation.bootstrap import Estimate
 from scale.studies.definitions import STUDIES
 from scale.studies.runner import load_finished
 from scale.studies.statistics import Outcome, Summary, summarise
+from scale.viz import typeset
 from scale.viz.charts import dot, framed, lay_flat
 from scale.viz.registry import Sources, figure
-from scale.viz.theme import ASSETS, NEGATIVE, POSITIVE, drawn, new_figure, points, shade
+from scale.viz.theme import (
+    ASSETS,
+    NEGATIVE,
+    POSITIVE,
+    drawn,
+    new_figure,
+    on_slide,
+    place,
+    points,
+    shade,
+)
 from scale.viz.words import LANG, Language, label, term
 
 if TYPE_CHECKING:
@@ -144,7 +155,8 @@ def paper_claims(ours: Ours, lang: Language = LANG) -> Figure:
     Args:
         ours: as returned by `claim_outcomes`; filled markers are decided differences.
     """
-    figure = new_figure(9.4, 0.9 + 0.52 * len(PAPER_CLAIMS), dense=True)
+    size = 9.4, 0.9 + 0.52 * len(PAPER_CLAIMS)
+    figure = new_figure(*((side / 72 for side in place()) if on_slide() else size))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6), sharey=True)
     catalogues = list(dict.fromkeys(name for found in ours.values() for name in found))
     for y, claim in enumerate(PAPER_CLAIMS):
@@ -154,13 +166,18 @@ def paper_claims(ours: Ours, lang: Language = LANG) -> Figure:
         (left, "paper_theirs", "paper_theirs_axis"), (right, "paper_ours", "paper_ours_axis"),
     ):  # fmt: skip
         axes.set_title(label(title, lang))
-        axes.set_xlabel(label(unit, lang))
+        lines = typeset.wrap(label(unit, lang), 0.26 * place()[0], 9, 3)
+        axes.set_xlabel("\n".join(lines) if on_slide() else label(unit, lang))
         axes.axvline(0, color=shade(0.6), lw=points(0.9), zorder=1)
         lay_flat(axes)
     names = [label(f"published_{c.name}", lang, table=c.table) for c in PAPER_CLAIMS]
     left.set_yticks(range(len(PAPER_CLAIMS)), names)
     left.set_ylim(len(PAPER_CLAIMS) - 0.5, -0.5)
     left.set_xlim(0, 1.35 * max(claim.gain for claim in PAPER_CLAIMS))
+    if on_slide():
+        left.set_xlim(0, 1.8 * max(claim.gain for claim in PAPER_CLAIMS))
+        right.locator_params(axis="x", nbins=3)
+        return figure
     handles = [
         Line2D([], [], ls="none", marker=marker, ms=points(5), color=shade(0.8), label=name)
         for marker, name in zip(MARKERS, catalogues, strict=False)
@@ -171,8 +188,8 @@ def paper_claims(ours: Ours, lang: Language = LANG) -> Figure:
 def _lollipop(axes: Axes, y: float, value: float, text: str) -> None:
     axes.plot([0, value], [y, y], color=shade(0.45), lw=points(2), zorder=2)
     axes.plot([value], [y], ls="none", marker="o", ms=points(6), color=shade(0.8), zorder=3)
-    place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-    axes.annotate(text, (value, y), fontsize=points(8.5), **place)
+    beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (value, y), fontsize=points(8.5), **beside)
 
 
 def _our_differences(
@@ -186,13 +203,13 @@ def _our_differences(
         style = {"ha": "left", "va": "center", "color": shade(0.6), "fontsize": points(8.5)}
         axes.annotate(label("paper_not_measured", lang), (0, y), (6, 0), textcoords="offset points",
                       **style)  # fmt: skip
-    for place, name in enumerate(catalogues):
+    for number, name in enumerate(catalogues):
         if name in found:
             one, decided = found[name]
             colour = NEGATIVE if (one.value or 0.0) < 0 else POSITIVE
             face = colour if decided else axes.get_facecolor()
-            shift = 0.24 * (place - (len(catalogues) - 1) / 2)
-            style = {"marker": MARKERS[place], "mfc": face, "zorder": 3}
+            shift = 0.24 * (number - (len(catalogues) - 1) / 2)
+            style = {"marker": MARKERS[number], "mfc": face, "zorder": 3}
             dot(axes, y + shift, one, colour, **style)
 
 
@@ -212,7 +229,7 @@ def paper_and_ours(
         metrics: names of the two metrics.
         marked: names of rows drawn in blue.
     """
-    figure = new_figure(9.4, 0.95 + 0.3 * max(len(theirs), len(ours)), dense=True)
+    figure = new_figure(9.4, 0.95 + 0.3 * max(len(theirs), len(ours)))
     for axes, rows, key, metric in zip(
         figure.subplots(1, 2), (theirs, ours), ("paper_theirs", "paper_ours"), metrics, strict=True
     ):
@@ -221,8 +238,8 @@ def paper_and_ours(
             found = value if isinstance(value, Estimate) else Estimate(value, None, None, 1)
             dot(axes, y, found, colour, ms=points(6))
             end = max(found.value or 0.0, found.high or 0.0)
-            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(f"{found.value:.1f}", (end, y), fontsize=points(8), **place)
+            beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{found.value:.1f}", (end, y), fontsize=points(8), **beside)
         axes.set_yticks(range(len(rows)), [term(name, lang) for name in rows])
         axes.set_ylim(max(len(theirs), len(ours)) - 0.5, -0.5)
         axes.set_xlim(0, 1.18 * axes.get_xlim()[1])

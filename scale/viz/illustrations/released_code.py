@@ -34,7 +34,7 @@ from scale.studies.released_code import (
     train_briefly,
     with_misaligned_mask,
 )
-from scale.viz.charts import cell_text, frame_cell, framed, heatmap
+from scale.viz.charts import cell_text, frame_cell, framed, heatmap, narrow_title
 from scale.viz.registry import Sources, figure, shared
 from scale.viz.theme import (
     NEGATIVE,
@@ -43,6 +43,7 @@ from scale.viz.theme import (
     diverging,
     drawn,
     new_figure,
+    on_slide,
     points,
     sequential,
     shade,
@@ -85,7 +86,8 @@ def fault_losses(curves: Mapping[str, Sequence[float]], lang: Language = LANG) -
         axes.plot(_relative(curves[sound]), color=shade(0.25), lw=points(5))
         axes.plot(_relative(curves[name]), color=NEGATIVE)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(label(VERSIONS[name], lang), fontsize=points(9))
+        title = narrow_title(label(VERSIONS[name], lang), 120)
+        axes.set_title(title, fontsize=points(9))
         axes.tick_params(labelbottom=True)
     for axes in panels[len(faulty) :]:
         axes.set_axis_off()
@@ -188,7 +190,9 @@ def _draw_owners(axes: Axes, owner_BH: np.ndarray, lang: Language) -> None:
             frame_cell(axes, b, h, NEGATIVE, 1.4)
     products, heads = owner_BH.shape
     _number(axes, heads, products)
-    axes.set(title=label("fault_owner", lang), xlabel=label("fault_head_number", lang))
+    axes.set(
+        title=narrow_title(label("fault_owner", lang), 100), xlabel=label("fault_head_number", lang)
+    )
     axes.set_ylabel(label("fault_product", lang))
 
 
@@ -223,8 +227,9 @@ COLDEST = 0.07 * 2**0.5
 @drawn
 def fault_regression(fitted: AudioHeadFit, lang: Language = LANG) -> Figure:
     """Draw the optimal prediction by weight, and a sound with predictions of two trained heads."""
-    figure = new_figure(10.4, 3.1)
-    curve, *tiles = figure.subplots(1, 4, width_ratios=(1.15, 1, 1, 1))
+    wide = on_slide()
+    figure = new_figure(10.4, 4.4 if wide else 3.1)
+    curve, *tiles = figure.subplots(1, 4, width_ratios=(1.9 if wide else 1.15, 1, 1, 1))
     weight_W = np.linspace(0.2, 1, 81)
     style = {"color": NEGATIVE, "label": label("fault_on_prediction", lang)}
     curve.plot(weight_W, 1 / weight_W, **style)
@@ -251,7 +256,7 @@ def _draw_sound(
 ) -> AxesImage:
     """Draw standardised log-mel between -most and most, time to the right, bands upwards."""
     look = {"cmap": diverging(), "vmin": -most, "vmax": most, "interpolation": "nearest"}
-    axes.set(title=title, xlabel=label("fault_frames", lang))
+    axes.set(title=narrow_title(title, 95), xlabel=label("fault_frames", lang))
     axes.grid(visible=False)
     return axes.imshow(values_TF.T, origin="lower", aspect="auto", **look)
 
@@ -327,6 +332,8 @@ def fault_audio(
         losses.plot(values, color=colour, label=label(VERSIONS[name], lang))
     losses.set(xlabel=label("step", lang), ylabel=label("fault_mam", lang), ylim=(-0.06, None))
     losses.margins(y=0.45)
+    if on_slide():
+        losses.set_ylim(top=2.6 * max(max(values) for values in curves.values()))
     losses.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(loc="upper right")
     note = label("fault_audio_note", lang, n=len(next(iter(curves.values()))))

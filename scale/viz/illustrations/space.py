@@ -29,6 +29,7 @@ from scale.viz.theme import (
     category_colours,
     drawn,
     new_figure,
+    on_slide,
     points,
     shade,
     strip,
@@ -327,7 +328,7 @@ def projection_errors(
     xy_N2 = np.asarray(xy_N2, dtype=float)
     map_rank_NN = neighbour_ranks(xy_N2)
     row = largest_projection_error(rank_NN, map_rank_NN, k) if row is None else row
-    figure = new_figure(9.0, 4.9)
+    figure = new_figure(11.5 if on_slide() else 9.0, 4.9)
     every, one = figure.subplots(1, 2)
     _every_nearest(every, xy_N2, rank_NN, map_rank_NN, lang)
     _one_point(one, xy_N2, rank_NN, map_rank_NN, row, k, lang)
@@ -411,7 +412,7 @@ def _frame_map(axes: Axes, title: str, legend: bool = True) -> None:
     axes.margins(0.06)
     if legend:
         # Below the panel, because points can be in any corner.
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 0))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), handlelength=1.0)
 
 
 NOISE = 400

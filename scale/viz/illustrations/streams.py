@@ -38,6 +38,7 @@ from scale.viz.theme import (
     POSITIVE,
     drawn,
     new_figure,
+    on_slide,
     points,
     shade,
     strip,
@@ -378,7 +379,8 @@ def picture_words(
     side = round(len(ids_N) ** 0.5)
     rebuilt_HWC = codebook.decode(ids_N)
     figure = new_figure(10.4, 2.95)
-    original, words, rebuilt, mask = figure.subplots(1, 4)
+    # On a slide the numbers need the room of the mask.
+    original, words, rebuilt, *last = figure.subplots(1, 3 if on_slide() else 4)
     _show(original, pixels_HWC, label("words_original", lang, side=side))
     for line in range(1, side):
         place = line * codebook.patch - 0.5
@@ -392,14 +394,18 @@ def picture_words(
         fill = tuple(mean_NN3[row, column])
         cell_text(words, row - 0.5, column - 0.5, str(number), fill, 6)
     _show(rebuilt, rebuilt_HWC, label("words_rebuilt", lang))
-    count = len(reads_LL) - len(ids_N)
-    mask_panel(mask, reads_LL, {"text": count, "image": len(ids_N)}, lang, named=False)
-    mask.set_title(label("words_reads", lang), fontsize=points(9))
-    names = (("text", "words_text", count / 2), ("image", "words_codes", count + len(ids_N) / 2))
-    mask.set_yticks([place for *_, place in names], [label(key, lang) for _, key, _ in names])
-    mask.tick_params(labelsize=points(8), pad=points(1))
-    colour_ticks(mask.get_yticklabels(), [m for m, *_ in names], fontweight="bold")
-    mask.set_xlabel(label("reach_read", lang), fontsize=points(7.5), color=shade(0.7))
+    for mask in last:
+        count = len(reads_LL) - len(ids_N)
+        mask_panel(mask, reads_LL, {"text": count, "image": len(ids_N)}, lang, named=False)
+        mask.set_title(label("words_reads", lang), fontsize=points(9))
+        names = (
+            ("text", "words_text", count / 2),
+            ("image", "words_codes", count + len(ids_N) / 2),
+        )
+        mask.set_yticks([place for *_, place in names], [label(key, lang) for _, key, _ in names])
+        mask.tick_params(labelsize=points(8), pad=points(1))
+        colour_ticks(mask.get_yticklabels(), [m for m, *_ in names], fontweight="bold")
+        mask.set_xlabel(label("reach_read", lang), fontsize=points(7.5), color=shade(0.7))
     return figure
 
 
@@ -420,11 +426,11 @@ PICTURE_SIDE, FITTED_PICTURES, CODES, TITLE_LENGTH = 64, 150, 128, 12
 @figure("attention_masks")
 def _draw_masks(sources: Sources, lang: Language) -> Figure:
     """Measure masks of untrained models: a mask depends on the design, not on training."""
-    return attention_masks(_reaches(sources), lang)
+    return attention_masks(reaches_of(sources), lang)
 
 
 @shared
-def _reaches(sources: Sources) -> list[AttentionReach]:
+def reaches_of(sources: Sources) -> list[AttentionReach]:
     batch = sources.test.collate([most_complete(sources.test)])
     product = truncate_tokens(batch, 0, MASK_TOKENS)
     reaches = []

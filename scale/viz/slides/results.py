@@ -203,12 +203,18 @@ def modality_maps(
         axes.set(xticks=[], yticks=[], title=label("sp_gap_is", lang, **gap))
         strip(axes)
         axes.margins(0.06)
+    modality_legend(figure, lang)
+    return figure
+
+
+def modality_legend(figure: Figure, lang: Language) -> None:
+    """Name the colours of the modalities below the panels."""
+    axes = figure.axes[-1]
     handles = [
         axes.plot([], [], "o", color=colour, ms=points(7), label=label(m, lang))[0]
         for m, colour in MODALITY_COLOURS.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return figure
 
 
 @figure("scores_over_time", on_slides=True)
