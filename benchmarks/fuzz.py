@@ -67,7 +67,9 @@ from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.shards.writer import write_shards
 from scale.data.where import ProductFilter
 from scale.evaluation.embed import EmbeddingStore
-from scale.evaluation.index import IndexSettings, ProductIndex, build_index
+from scale.evaluation.index import ProductIndex
+from scale.evaluation.index_build import build_index
+from scale.evaluation.index_settings import IndexSettings
 from scale.files import sha256
 from scale.inference.embedding import embed_pieces
 from scale.inference.search import read_query

@@ -44,7 +44,9 @@ from scale.data.cache import FeatureCache
 from scale.data.catalogue import Catalogue
 from scale.data.shards.writer import write_shards
 from scale.evaluation.embed import StoreError
-from scale.evaluation.index import IndexSettings, ProductIndex, build_index
+from scale.evaluation.index import ProductIndex
+from scale.evaluation.index_build import build_index
+from scale.evaluation.index_settings import IndexSettings
 from scale.evaluation.index_update import update_index
 from scale.inference.embedding import embed_pieces
 
@@ -190,7 +192,8 @@ def is_leftover(name: str) -> bool:
     parts = Path(name).parts
     if parts[0] == "tensorboard":
         return True
-    return any(p.startswith(".") or p.endswith((".new", ".old", ".gone")) for p in parts)
+    endings = (".new", ".old", ".gone", ".partial")
+    return any(p.startswith(".") or p.endswith(endings) for p in parts)
 
 
 def _content(path: Path) -> bytes:

@@ -38,8 +38,11 @@ NO_TRAINING = (
     "__init__.py", "cli.py", "demo.py", "exercises.py", "notebook.py", "plot.py", "run.py",
 )  # fmt: skip
 """Top-level modules that do not."""
-NO_TRAINING_DATA = ("importers", "lists.py", "shards", "where.py")
-"""Modules and folders of the subpackage `data` that do not: the demo trains from a catalogue."""
+NO_TRAINING_PARTS = (
+    "importers", "lists.py", "shards", "where.py",
+    "index.py", "index_build.py", "index_settings.py", "index_update.py",
+)  # fmt: skip
+"""Modules and folders of the subpackages that do not: the demo trains from a catalogue."""
 
 
 def samples_folder() -> Path:
@@ -156,9 +159,9 @@ def training_fingerprint(catalogue: Catalogue) -> str:
     """Return a hash of the products and of the code that determine the trained models."""
     package = Path(scale.__file__).parent
     modules = sorted(path for path in package.glob("*.py") if path.name not in NO_TRAINING)
-    rooms = [package / room for room in TRAINING if room != "data"]
-    data = [p for p in sorted((package / "data").iterdir()) if p.name not in NO_TRAINING_DATA]
-    return fingerprint(catalogue, [*modules, *rooms, *data])
+    parts = [p for room in TRAINING for p in sorted((package / room).iterdir())
+             if p.name not in NO_TRAINING_PARTS and (p.is_dir() or p.suffix == ".py")]  # fmt: skip
+    return fingerprint(catalogue, [*modules, *parts])
 
 
 def fingerprint(catalogue: Catalogue, sources: Iterable[Path]) -> str:

@@ -47,7 +47,9 @@ from scale.evaluation.embed import (
     finish_store,
     write_piece,
 )
-from scale.evaluation.index import IndexSettings, ProductIndex, build_index
+from scale.evaluation.index import ProductIndex
+from scale.evaluation.index_build import build_index
+from scale.evaluation.index_settings import IndexSettings
 from scale.files import escape_formula
 from scale.inference.search import hits_frame, parse_query, to_csv
 from scale.training.checkpoint_manager import CheckpointError, verify

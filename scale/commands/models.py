@@ -247,8 +247,9 @@ class Index:
     """Build a search index on disk from embeddings and report its recall against exact search.
 
     With --add or --remove, change the existing index in OUT instead, without building it again.
+    After an interruption, the same command continues.
 
-    Example: scale index runs/mine/vectors --out runs/mine/index --kind ivfpq
+    Example: scale index runs/mine/vectors --out runs/mine/index --target-recall 0.97
     """
 
     out: Path
@@ -267,9 +268,12 @@ class Index:
 
     def run(self) -> None:
         """Build or change the index, and print its size and recall."""
-        from scale.evaluation.index import build_index
+        from scale.evaluation.index_build import build_index
         from scale.evaluation.index_update import update_index
 
+        built = (self.settings.probes, self.settings.candidates)
+        if self.settings.target_recall and built != (0, IndexSettings.candidates):
+            raise ValueError("a target recall chooses probes and candidates: omit them")
         removed = list(self.remove)
         if self.remove_list is not None:
             lines = self.remove_list.read_text(encoding="utf-8-sig").splitlines()
@@ -300,13 +304,30 @@ class Index:
             f"written: {index.folder}, {facts['kind']}, {facts['rows']} products{changed} of width "
             f"{facts['width']}, {mebibytes:.1f} MiB, seconds: {seconds}"
         )
-        for found in facts["recall"]:
+        target, ways = facts.get("target"), facts["recall"]
+        if target is not None:
+            # Only the settings that are better than all cheaper ones.
+            ordered, ways = sorted(ways, key=index.cost), []
+            for way in ordered:
+                if not ways or way["value"] > ways[-1]["value"]:
+                    ways.append(way)
+            reached = "reached" if target["reached"] else "NOT reached"
+            print(
+                f"target recall@10 {target['recall']} {reached}: probes {target['probes']}, "
+                f"candidates {target['candidates']}, on other queries: "
+                f"{_estimate(target['held_out'])}"
+            )
+        for found in ways:
             how = "exact"
             if found["probes"] is not None:
                 how = f"probes {found['probes']:>4}, candidates {found['candidates']:>4}"
-            bounds = found["low"], found["high"]
-            interval = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
-            print(f"recall@10  {how}: {found['value']:.3f}{interval} ({found['n']} queries)")
+            print(f"recall@10  {how}: {_estimate(found)}")
+
+
+def _estimate(found: dict) -> str:
+    bounds = found["low"], found["high"]
+    interval = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
+    return f"{found['value']:.3f}{interval} ({found['n']} queries)"
 
 
 @dataclass
@@ -337,6 +358,8 @@ class Search:
     """Lists of an IVF-PQ index to visit; default: the index's setting."""
     candidates: int | None = None
     """Products of an IVF-PQ index to rank by exact cosine; default: the index's setting."""
+    target_recall: float | None = None
+    """Choose probes and candidates by the recall that was measured when the index was built."""
     verify: bool = False
     """Verify the checksums of the index, whatever its size."""
     modality: Literal["", "image", "video", "audio"] = ""
@@ -366,17 +389,25 @@ class Search:
         if wrong:
             raise ValueError(f"--backbones {wrong[0]}: write MODALITY=MODEL")
         index = None if self.index is None else ProductIndex.open(self.index, self.verify)
+        probes, candidates = self.probes, self.candidates
+        if self.target_recall is not None:
+            if index is None or probes is not None or candidates is not None:
+                raise ValueError(
+                    "--target-recall chooses probes and candidates of an index: give --index and "
+                    "omit --probes and --candidates"
+                )
+            probes, candidates = index.setting_for(self.target_recall)
         if index is not None and isinstance(query, np.ndarray):
             if self.subset != "all":
                 raise ValueError("an index has its own subset: omit the option subset")
             found = search.hits_frame(search.nearest_in_index(
-                index, np.atleast_2d(query), self.k, self.catalogue, self.probes,
-                self.candidates, self.where,
+                index, np.atleast_2d(query), self.k, self.catalogue, probes, candidates,
+                self.where,
             ))  # fmt: skip
         else:
             found = scale.load(self.run_folder).search(
                 query, self.catalogue, self.k, subset=self.subset, index=index,
-                probes=self.probes, candidates=self.candidates, where=self.where,
+                probes=probes, candidates=candidates, where=self.where,
                 backbones=dict(part.split("=", 1) for part in self.backbones),
             )  # fmt: skip
         self._report(found)

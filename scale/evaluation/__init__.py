@@ -31,7 +31,8 @@ __getattr__, __dir__, __all__ = attach(
             "subset_embedding",
             "write_embeddings",
         ],
-        "index": ["ProductIndex", "build_index"],
+        "index": ["ProductIndex"],
+        "index_build": ["build_index"],
         "index_update": ["update_index"],
         "metrics": [
             "authors_metrics_at_k",

@@ -9,22 +9,20 @@ it needs.
 """
 
 import json
+import os
 import struct
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scale.evaluation.bootstrap import estimate
-from scale.evaluation.embed import MANIFEST, EmbeddingStore, StoreError, check_ids, unit
+from scale.evaluation.embed import MANIFEST, StoreError, unit
 from scale.evaluation.index_settings import IndexSettings
-from scale.evaluation.report import provenance
 from scale.evaluation.retrieval import BLOCK, top_k
-from scale.files import is_plain_name, locked, remove_folder, replacing_folder, sha256
+from scale.files import is_plain_name, sha256
 
 Singles = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -35,15 +33,10 @@ FORMAT = 1
 VECTORS, IDS, IVFPQ = "vectors.faiss", "ids.arrow", "ivfpq.faiss"
 VERIFIED_BYTES = 1 << 30
 """An index up to this size is checked against its checksums whenever it is opened."""
+NOT_COUNTS = ("kind", "target_recall")
+"""Settings that are no integers."""
 VECTOR_BLOCK = 32_768
 """Vectors that are held as float32 at a time."""
-FLAT_QUERIES = 50
-"""Maximal number of recall queries for a flat index, which is exact and slow to query."""
-K = 10
-RECALL = (
-    "recall@10: share of the 10 nearest products of exact search that the index finds, mean over "
-    "products drawn as queries, each without itself, with its 95 % interval"
-)
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ class ProductIndex:
         flat = _read_faiss(folder / VECTORS, faiss.IO_FLAG_MMAP_IFC)
         ivfpq = None
         if manifest["kind"] == "ivfpq":
-            ivfpq = _read_faiss(folder / IVFPQ, faiss.IO_FLAG_MMAP)
+            ivfpq = _read_faiss(folder / IVFPQ, faiss.IO_FLAG_MMAP, manifest["settings"])
             if type(ivfpq) is not faiss.IndexIVFPQ:
                 raise StoreError(f"{folder / IVFPQ}: {type(ivfpq).__name__}, not IndexIVFPQ")
         ids = read_ids(folder / IDS, verify or _size(manifest) <= VERIFIED_BYTES)
@@ -188,12 +181,35 @@ class ProductIndex:
             built = self.manifest["settings"]
             candidates = built["candidates"] if candidates is None else candidates
             probes = built["probes"] if probes is None else probes
-            score_QR, place_QR = self._search_lists(unit_QD, max(k, candidates), probes)
+            score_QR, place_QR = self.search_codes(unit_QD, max(k, candidates), probes)
             if candidates:
                 score_QR = self._exact_scores(unit_QD, place_QR)
         score_QK, place_QK = (found[:, :k] for found in _sorted(score_QR, place_QR))
         ids = tuple(tuple(self.id(p) for p in place_K if p >= 0) for place_K in place_QK)
         return Matches(score_QK, place_QK, ids)
+
+    def setting_for(self, target: float) -> tuple[int | None, int | None]:
+        """Return probes and candidates of the cheapest measured setting for a target recall@10.
+
+        Raises:
+            ValueError: no setting that was measured at the build reaches it.
+        """
+        if self.ivfpq is None:
+            return None, None
+        ways = self.manifest.get("recall", [])
+        found = cheapest_setting(self.manifest, ways, target)
+        if found is None:
+            best = max((way["low"] or 0.0 for way in ways), default=0.0)
+            raise ValueError(
+                f"{self.folder}: no measured setting reaches a recall of {target}; the best lower "
+                f"end of a 95 % interval is {best:.3f}: build the index with --target-recall, or a "
+                "flat one"
+            )
+        return found
+
+    def cost(self, way: dict[str, Any]) -> float:
+        """Return `search_cost` of a measured setting."""
+        return search_cost(self.manifest, way["probes"] or 0, way["candidates"] or 0)
 
     def id(self, place: int) -> str:
         """Return the id of the product at a place."""
@@ -212,8 +228,8 @@ class ProductIndex:
         ]
         return np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int64)
 
-    def _search_lists(self, unit_QD: Singles, count: int, probes: int) -> tuple[Singles, Ints]:
-        """Return scores and places of IVF-PQ."""
+    def search_codes(self, unit_QD: Singles, count: int, probes: int) -> tuple[Singles, Ints]:
+        """Return scores and places of IVF-PQ, best first; place -1 if the lists have fewer."""
         faiss = import_faiss()
         if probes < 1:
             raise ValueError(f"{probes} probes; at least 1 list must be visited")
@@ -221,15 +237,25 @@ class ProductIndex:
         score_QR, place_QR = self.ivfpq.search(unit_QD, min(count, len(self)), params=settings)
         if (place_QR >= len(self)).any():
             raise StoreError(f"{self.folder / IVFPQ}: it names products that do not exist")
-        return np.where(place_QR < 0, -np.inf, score_QR), place_QR
+        return _sorted(np.where(place_QR < 0, -np.inf, score_QR), place_QR)
 
     def _exact_scores(self, unit_QD: Singles, place_QR: Ints) -> Singles:
         """Return the cosine of each query with its candidates; -inf for missing ones."""
         score_QR = np.full(place_QR.shape, -np.inf, dtype=np.float32)
-        for unit_D, place_R, score_R in zip(unit_QD, place_QR, score_QR, strict=True):
-            found_R = place_R >= 0
-            score_R[found_R] = self.emb_ND[place_R[found_R]].astype(np.float32) @ unit_D
+        with (self.folder / VECTORS).open("rb") as file:
+            for unit_D, place_R, score_R in zip(unit_QD, place_QR, score_QR, strict=True):
+                found_R = np.flatnonzero(place_R >= 0)
+                found_R = found_R[np.argsort(place_R[found_R])]
+                self._prefetch(file.fileno(), place_R[found_R])
+                score_R[found_R] = to_float32(self.emb_ND[place_R[found_R]]) @ unit_D
         return score_QR
+
+    def _prefetch(self, file: int, place_R: Ints) -> None:
+        """Read the vectors into the file cache, all at once instead of one page fault at a time."""
+        if hasattr(os, "posix_fadvise"):
+            size, start = 2 * self.emb_ND.shape[1], self.emb_ND.offset
+            for place in place_R.tolist():
+                os.posix_fadvise(file, start + place * size, size, os.POSIX_FADV_WILLNEED)
 
 
 def exact_search(
@@ -266,6 +292,27 @@ def exact_search(
     return score_QK, place_QK
 
 
+def search_cost(manifest: dict[str, Any], probes: int, candidates: int) -> float:
+    """Return the mean number of bytes that a query of an IVF-PQ index reads: codes and vectors."""
+    built = manifest["settings"]
+    codes = probes * manifest["rows"] / built["lists"] * (built["code_bytes"] + 8)
+    return codes + candidates * 2 * manifest["width"]
+
+
+def cheapest_setting(
+    manifest: dict[str, Any], ways: list[dict[str, Any]], target: float
+) -> tuple[int, int] | None:
+    """Return probes and candidates of the cheapest setting that reaches a target recall.
+
+    Args:
+        ways: measured settings: probes, candidates, and the estimate of their recall.
+        target: least lower end of the 95 % interval.
+    """
+    enough = [(way["probes"], way["candidates"]) for way in ways
+              if way["low"] is not None and way["low"] >= target]  # fmt: skip
+    return min(enough, key=lambda way: search_cost(manifest, *way), default=None)
+
+
 def earlier_folder(folder: Path) -> Path:
     """Return the name that an index has while another one replaces it."""
     return folder.with_name(f"{folder.name}.old")
@@ -289,6 +336,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if lacking or not needed <= manifest["files"].keys():
             raise ValueError(f"it lacks {', '.join(sorted(lacking)) or 'files'}")
         IndexSettings(**manifest["settings"])
+        numbers = {n: v for n, v in manifest["settings"].items() if n not in NOT_COUNTS}
+        if not all(type(v) is int and 0 <= v < 2**40 for v in numbers.values()):
+            raise ValueError(f"settings: {numbers}")
         for name, facts in manifest["files"].items():
             if (
                 not is_plain_name(name)
@@ -340,13 +390,16 @@ def _sorted(score_QR: Singles, place_QR: Ints) -> tuple[Singles, Ints]:
     return np.take_along_axis(score_QR, order_QR, 1), np.take_along_axis(place_QR, order_QR, 1)
 
 
-def _read_faiss(path: Path, flags: int) -> Any:
+def _read_faiss(path: Path, flags: int, settings: dict[str, Any] | None = None) -> Any:
     """Read an index file of faiss. Raises StoreError if it is damaged."""
-    faiss = import_faiss()
+    faiss, size = import_faiss(), path.stat().st_size
+    # faiss refuses an IVF-PQ index if a table of all lists and codes exceeds the limit, although
+    # it computes none for inner products. Lists are in the file, so 256 times its size is enough.
+    table = 0 if settings is None else settings["lists"] * settings["code_bytes"] * 256 * 4 + 4
     before = faiss.get_deserialization_vector_byte_limit()
     try:
         # A damaged size must not be allocated.
-        faiss.set_deserialization_vector_byte_limit(max(path.stat().st_size, 1 << 20))
+        faiss.set_deserialization_vector_byte_limit(max(size, min(table, 256 * size), 1 << 20))
         return faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:
         raise StoreError(f"{path.parent}: faiss cannot read it: {error}") from error
@@ -377,172 +430,6 @@ def _check_files(folder: Path, files: dict[str, dict[str, Any]], verify: bool) -
             raise StoreError(
                 f"{path}: damaged (its SHA-256 differs from {MANIFEST}); build it again"
             )
-
-
-# ------------------------------------------------------------------------------ build an index
-
-
-def build_index(embeddings: Path | str, out: Path | str, settings: IndexSettings) -> ProductIndex:
-    """Build an index atomically from a folder written by `scale embed`.
-
-    Memory: one piece and one block of vectors; with IVF-PQ also the training vectors in float32
-    and the codes (code_bytes + 8 per product).
-
-    Raises:
-        StoreError: the embeddings are damaged or repeat an id, or `out` contains something else.
-        ValueError: impossible settings, or another process writes to `out`.
-        ImportError: faiss is missing.
-    """
-    started, out = time.perf_counter(), Path(out)
-    import_faiss()
-    store = EmbeddingStore.open(embeddings)
-    settings = settings.resolved(store.rows, store.width)
-    if out.exists():
-        if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file()):
-            raise StoreError(f"{out}: contains something other than an index: choose another")
-        if any(out.iterdir()):
-            read_manifest(out)
-    with locked(out, beside=True):
-        old = earlier_folder(out)
-        with replacing_folder(out, old) as fresh:
-            seconds = _write_files(store, fresh, settings)
-            manifest = {
-                "format": FORMAT,
-                "kind": settings.kind,
-                "rows": store.rows,
-                "width": store.width,
-                "made_from": store.made_from,
-                "settings": asdict(settings),
-            }
-            finish_index(fresh, manifest, seconds, started)
-        remove_folder(old)
-        return ProductIndex.open(out)
-
-
-def finish_index(
-    folder: Path, manifest: dict[str, Any], seconds: dict[str, float], started: float
-) -> None:
-    """Measure the recall of the index files in a folder and write its manifest.
-
-    Args:
-        manifest: kind, rows, width, origin and settings; checksums and recall are added.
-        seconds: of the steps before.
-        started: `time.perf_counter()` at the start of the build.
-    """
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(folder.iterdir())
-    }
-    manifest = manifest | {"files": files}
-    settings = IndexSettings(**manifest["settings"])
-    _write_manifest(folder, manifest)
-    checked = time.perf_counter()
-    recall = measure_recall(ProductIndex.open(folder), settings.queries, settings.seed)
-    seconds["recall"] = round(time.perf_counter() - checked, 3)
-    source = provenance(settings.seed, started)
-    source["versions"]["faiss"] = import_faiss().__version__
-    facts = {"definition": RECALL, "recall": recall, "seconds": seconds, "provenance": source}
-    _write_manifest(folder, manifest | facts)
-
-
-def measure_recall(index: ProductIndex, queries: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Measure recall@10 with products drawn as queries, at a few numbers of probes.
-
-    Returns:
-        One object per search setting: probes, candidates, and the estimate; one for a flat index.
-    """
-    most = len(index) if index.ivfpq is not None else FLAT_QUERIES
-    place_Q = sample(len(index), min(queries, most, len(index)), seed)
-    query_QD = to_float32(index.emb_ND[place_Q])
-    k = min(K, len(index) - 1)
-    if k < 1 or not len(place_Q):
-        return []
-    exact_QK = _without_query(exact_search(index.emb_ND, query_QD, k + 1)[1], place_Q)
-    if index.ivfpq is None:
-        ways = [(None, None)]
-    else:
-        built = index.manifest["settings"]
-        few = {max(1, built["probes"] // 4), built["probes"], built["probes"] * 4}
-        probes = sorted(min(p, built["lists"]) for p in few)
-        ways = [(p, c) for p in dict.fromkeys(probes)
-                for c in dict.fromkeys((0, built["candidates"]))]  # fmt: skip
-    found = []
-    for probes, candidates in ways:
-        place_QK = index.query(query_QD, k + 1, probes, candidates).place_QK
-        share_Q = overlap(_without_query(place_QK, place_Q), exact_QK)
-        found.append({"probes": probes, "candidates": candidates}
-                     | estimate(share_Q, seed).to_dict())  # fmt: skip
-    return found
-
-
-def overlap(found_QK: Ints, exact_QK: Ints) -> NDArray[np.float64]:
-    """Return recall_Q: the share of each row of `exact_QK` that the row of `found_QK` contains."""
-    return (exact_QK[:, :, None] == found_QK[:, None, :]).any(2).mean(1)
-
-
-def sample(count: int, size: int, seed: int) -> Ints:
-    """Draw `size` of `count` places without replacement, sorted."""
-    return np.sort(np.random.default_rng(seed).choice(count, size, replace=False))
-
-
-def _without_query(place_QK: Ints, own_Q: Ints) -> Ints:
-    """Remove the query itself from each row, or the last place if it is not in the row."""
-    own_QK = place_QK == own_Q[:, None]
-    own_QK[~own_QK.any(1), -1] = True
-    return place_QK[~own_QK].reshape(len(place_QK), -1)
-
-
-def _write_files(store: EmbeddingStore, folder: Path, settings: IndexSettings) -> dict[str, float]:
-    """Write the files of the index; return the seconds of each part."""
-    clock = [time.perf_counter()]
-    _write_vectors(store, folder)
-    check_ids(store, iter(read_ids(folder / IDS)))
-    clock.append(time.perf_counter())
-    names = ["vectors"]
-    if settings.kind == "ivfpq":
-        emb_ND = map_vectors(folder / VECTORS, store.rows, store.width)
-        _write_ivfpq(emb_ND, folder / IVFPQ, settings, clock)
-        names += ["train", "add"]
-    return {n: round(b - a, 3) for n, a, b in zip(names, clock, clock[1:], strict=False)}
-
-
-def _write_vectors(store: EmbeddingStore, folder: Path) -> None:
-    """Write vectors and ids piece by piece; each piece is checked against its checksum."""
-    import pyarrow as pa
-
-    schema = pa.schema([("id", pa.string())])
-    with pa.OSFile(str(folder / IDS), "wb") as file, pa.ipc.new_file(file, schema) as ids:
-
-        def vectors() -> Iterator[Halves]:
-            for block in store.blocks():
-                ids.write_batch(pa.record_batch([block.ids], schema))
-                yield block.emb_PD
-
-        write_flat(folder / VECTORS, vectors(), store.rows, store.width)
-
-
-def _write_ivfpq(emb_ND: Halves, path: Path, settings: IndexSettings, clock: list[float]) -> None:
-    faiss = import_faiss()
-    width = emb_ND.shape[1]
-    lists = faiss.IndexFlatIP(width)
-    index = faiss.IndexIVFPQ(
-        lists, width, settings.lists, settings.code_bytes, 8, faiss.METRIC_INNER_PRODUCT
-    )
-    index.cp.seed = index.pq.cp.seed = settings.seed + 1
-    # All vectors drawn here are used.
-    index.cp.max_points_per_centroid = settings.train_vectors
-    drawn_T = sample(len(emb_ND), settings.train_vectors, settings.seed)
-    index.train(to_float32(emb_ND[drawn_T]))
-    clock.append(time.perf_counter())
-    for first in range(0, len(emb_ND), VECTOR_BLOCK):
-        index.add(to_float32(emb_ND[first : first + VECTOR_BLOCK]))
-    faiss.write_index(index, str(path))
-    clock.append(time.perf_counter())
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    text = json.dumps(manifest, indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 # -------------------------------------------------------------- faiss's file of a flat fp16 index
@@ -576,7 +463,7 @@ def write_flat(path: Path, blocks: Iterable[Halves], count: int, width: int) -> 
         for block_BD in blocks:
             if block_BD.shape[1] != width:
                 raise ValueError(f"vectors of width {block_BD.shape[1]} among those of {width}")
-            file.write(np.ascontiguousarray(block_BD, dtype="<f2"))
+            file.write(to_float16(block_BD))
             written += len(block_BD)
     if written != count:
         raise ValueError(f"{written} vectors, {count} expected")
@@ -595,6 +482,15 @@ def to_float32(emb_BD: Halves | Singles) -> Singles:
     import torch
 
     return torch.from_numpy(np.array(emb_BD)).float().numpy()
+
+
+def to_float16(emb_BD: Halves | Singles) -> Halves:
+    """Convert to contiguous little-endian float16, float32 with torch as in `to_float32`."""
+    if emb_BD.dtype == np.float32:
+        import torch
+
+        emb_BD = torch.from_numpy(emb_BD).half().numpy()
+    return np.ascontiguousarray(emb_BD, dtype="<f2")
 
 
 def _header(count: int, width: int) -> bytes:

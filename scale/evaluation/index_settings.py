@@ -1,7 +1,7 @@
 """Settings of an index on disk, apart so that the command line need not import torch or faiss."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 MIN_TRAIN = 256
@@ -15,9 +15,9 @@ class IndexSettings:
     kind: Literal["flat", "ivfpq"] = "ivfpq"
     """flat: exact, every query reads every vector. ivfpq: visits the nearest lists only."""
     lists: int = 0
-    """Lists of ivfpq; 0: 4 sqrt(products), at most products / 39."""
+    """Lists of ivfpq; 0: 2 sqrt(products), at most products / 39."""
     code_bytes: int = 0
-    """Bytes of a product's code; 0: one byte per 12 dimensions (64 at width 768)."""
+    """Bytes of a product's code; 0: one byte per 8 dimensions (96 at width 768)."""
     train_vectors: int = 0
     """Vectors to learn lists and codes from; 0: 40 per list."""
     probes: int = 0
@@ -26,6 +26,9 @@ class IndexSettings:
     """Products that are ranked again by exact cosine, per query; 0: none."""
     queries: int = 1000
     """Products drawn as queries to measure recall."""
+    target_recall: float = 0.0
+    """Choose probes and candidates of ivfpq for this recall@10, measured on half of the queries (at
+    least 100 queries); 0: those given."""
     seed: int = 0
     """Of all random draws: training vectors, lists and queries."""
 
@@ -40,13 +43,18 @@ class IndexSettings:
         numbers = asdict(self)
         if min(v for name, v in numbers.items() if name != "kind") < 0:
             raise ValueError(f"negative setting: {numbers}")
+        if self.target_recall > 1 or (self.target_recall and self.queries < 100):
+            raise ValueError(
+                f"a target recall of {self.target_recall} with {self.queries} queries; it is at "
+                "most 1 and needs at least 100 queries"
+            )
         if self.kind == "flat":
             return IndexSettings("flat", candidates=0, queries=self.queries, seed=self.seed)
         if count < MIN_TRAIN:
             raise ValueError(
                 f"{count} products are too few for ivfpq ({MIN_TRAIN}): use --kind flat"
             )
-        lists = self.lists or max(1, min(round(4 * math.sqrt(count)), count // 39))
+        lists = self.lists or max(1, min(round(2 * math.sqrt(count)), count // 39))
         code_bytes = self.code_bytes or _code_bytes(width)
         train = min(count, self.train_vectors or max(40 * lists, 64 * MIN_TRAIN))
         if width % code_bytes:
@@ -54,11 +62,10 @@ class IndexSettings:
         if lists > train or train < MIN_TRAIN:
             raise ValueError(f"{train} training vectors are too few for {lists} lists")
         probes = min(lists, self.probes or max(8, lists // 64))
-        return IndexSettings("ivfpq", lists, code_bytes, train, probes, self.candidates,
-                             self.queries, self.seed)  # fmt: skip
+        return replace(self, lists=lists, code_bytes=code_bytes, train_vectors=train, probes=probes)
 
 
 def _code_bytes(width: int) -> int:
-    """Return one byte per 12 dimensions, at least 8 in all; a divisor of the width."""
-    most = max(width // 12, min(width, 8))
+    """Return one byte per 8 dimensions, at least 8 in all; a divisor of the width."""
+    most = max(width // 8, min(width, 8))
     return max(d for d in range(1, most + 1) if width % d == 0)

@@ -18,11 +18,11 @@ from scale.evaluation.index import (
     VECTORS,
     ProductIndex,
     earlier_folder,
-    finish_index,
     import_faiss,
     to_float32,
     write_flat,
 )
+from scale.evaluation.index_build import finish_index
 from scale.files import locked, remove_folder, replacing_folder
 
 DEPENDS_ON = ("run", "subset", "features")
@@ -37,7 +37,8 @@ def update_index(
     Exact results (`kind` flat, all lists and candidates of `ivfpq`, or a selection of places) equal
     those of an index built from the same products in this order; the files of a flat index are
     identical. An `ivfpq` index keeps the lists and codes that it learned from its first products;
-    its recall is measured again and stored in the manifest.
+    its recall is measured again and stored in the manifest; if it was built for a target recall,
+    probes and candidates are chosen again.
 
     All vectors are copied, one block at a time; the codes of `ivfpq` are held in memory.
 
@@ -73,7 +74,8 @@ def update_index(
                 "added": counts["added"] + (store.rows if store else 0),
                 "removed": counts["removed"] + int((~kept_N).sum()),
             }
-            finish_index(fresh, manifest, seconds, started)
+            target = old.manifest.get("target", {}).get("recall", 0.0)
+            finish_index(fresh, manifest, seconds, started, target)
         remove_folder(earlier_folder(folder))
         return ProductIndex.open(folder)
 

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from search_scale import extrapolate, vectors, write_tables
+import search_scale
+from search_scale import GeneratedStore, vectors, write_tables
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "search_scale.json"
@@ -23,14 +25,18 @@ def test_the_page_has_the_stored_numbers(results, tmp_path):
     assert again.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
 
 
-def test_six_million_follows_from_what_was_measured(results):
-    first = results["measurements"][0]
-    assert (first["kind"], first["products"]) == ("ivfpq", 1_000_000)
-    found = extrapolate(first, 6_000_000)
-    assert found == results["six_million"]
-    assert found["embedding_bytes"][0] == pytest.approx(6 * first["embedding_bytes"])
-    assert found["embedding_bytes"][0] > 6e6 * 768 * 2
-    assert extrapolate(first, 1_000_000)["add_seconds"][0] == pytest.approx(first["seconds"]["add"])
+def test_the_large_index_is_built_from_vectors_that_are_drawn_in_order(monkeypatch):
+    monkeypatch.setattr(search_scale, "PIECE", 100)
+    store = GeneratedStore.of(650)
+    blocks, again = list(store.blocks()), list(store.blocks())
+    assert [len(block.ids) for block in blocks] == [100] * 6 + [50]
+    assert [block.first for block in blocks] == list(range(0, 650, 100))
+    assert store.rows == len({id for block in blocks for id in block.ids.to_pylist()}) == 650
+    for block, same in zip(blocks, again, strict=True):
+        assert (block.emb_PD == same.emb_PD).all()
+        assert np.linalg.norm(block.emb_PD.astype(np.float32), axis=1) == pytest.approx(1, abs=1e-3)
+    cosine = blocks[0].emb_PD.astype(np.float32) @ blocks[1].emb_PD.astype(np.float32).T
+    assert 0.3 < (cosine > 0.5).mean() < 0.7, "two centres, each of half of the products"
 
 
 def test_vectors_are_drawn_again_alike_and_clustered_ones_are_near():

@@ -133,6 +133,21 @@ def test_a_dead_kernel_is_a_sentence_and_a_button(opened):
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_a_page_without_a_kernel_is_a_sentence_and_a_button(explored, watched):
+    """The response ends before the kernel is named, as if it had died before its first message."""
+    page = watched.page
+    with urlopen(f"{explored}?lang=en", timeout=120) as response:
+        start = response.read().decode().split('<script id="jupyter-config-data"')[0]
+    page.route("**/?lang=en", lambda route: route.fulfill(body=start, content_type="text/html"))
+    page.goto(f"{explored}?lang=en")
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("has ended", timeout=10_000)
+    watched.picture("no-kernel")
+    page.unroute("**/?lang=en")
+    notice.get_by_role("button").click(timeout=10_000)
+    expect(page.locator(PANELS["scores"])).to_be_visible(timeout=SECONDS)
+
+
 def test_ten_pages_are_opened_and_closed(explored, browser):
     """Seconds to a usable page and memory are printed; closed pages leave no kernel."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})

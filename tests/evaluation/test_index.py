@@ -10,7 +10,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from scale.evaluation import index
+from scale import cli
+from scale.commands.models import Index
+from scale.evaluation import index, index_build
 from scale.evaluation.embed import (
     ProductEmbeddings,
     StoreError,
@@ -19,16 +21,9 @@ from scale.evaluation.embed import (
     unit,
     write_piece,
 )
-from scale.evaluation.index import (
-    IndexSettings,
-    ProductIndex,
-    SearchIndex,
-    build_index,
-    exact_search,
-    measure_recall,
-    overlap,
-    sample,
-)
+from scale.evaluation.index import ProductIndex, SearchIndex, exact_search
+from scale.evaluation.index_build import build_index, measure_recall, overlap, sample
+from scale.evaluation.index_settings import IndexSettings
 from scale.evaluation.index_update import update_index
 from scale.files import locked, sha256
 
@@ -215,6 +210,14 @@ def test_a_flat_index_recalls_everything(flat):
     assert [way["value"] for way in flat.manifest["recall"]] == [1.0]
 
 
+def test_an_index_whose_table_of_lists_and_codes_exceeds_its_file_opens(folder, tmp_path, emb_ND):
+    """As that of any index of a realistic size; faiss compares it with the limit of its sizes."""
+    settings = IndexSettings(lists=76, code_bytes=32, queries=5)
+    built = build_index(folder, tmp_path / "index", settings)
+    assert built.query(emb_ND[:1], 1).ids == (("p0",),)
+    assert max(2**20, (tmp_path / "index" / "ivfpq.faiss").stat().st_size) < 76 * 32 * 1024
+
+
 def test_too_few_in_the_lists_are_fewer_results(ivfpq, emb_ND):
     found = ivfpq.query(emb_ND[:1], 500, probes=1, candidates=500)
     there = int((found.place_QK >= 0).sum())
@@ -232,8 +235,8 @@ def test_the_same_embeddings_and_seed_give_the_same_files(folder, tmp_path, flat
 
 def test_defaults_by_size():
     cases = [
-        (1_000_000, 768, (4000, 64, 160_000, 62)),
-        (6_000_000, 768, (9798, 64, 391_920, 153)),
+        (1_000_000, 768, (2000, 96, 80_000, 31)),
+        (6_000_000, 768, (4899, 96, 195_960, 76)),
         (3000, 32, (76, 8, 3000, 8)),
     ]
     for count, width, expected in cases:
@@ -247,6 +250,8 @@ def test_impossible_settings_are_refused(folder, tmp_path):
         (IndexSettings(lists=300, train_vectors=256), "256 training vectors are too few"),
         (IndexSettings(train_vectors=100, lists=10), "100 training vectors are too few"),
         (IndexSettings(probes=-1), "negative"),
+        (IndexSettings(target_recall=0.9, queries=99), "target recall of 0.9 with 99 queries"),
+        (IndexSettings(target_recall=1.01), "it is at most 1"),
         (IndexSettings(kind="hnsw"), "unknown kind 'hnsw'; known: flat, ivfpq"),
     ]
     for settings, message in cases:
@@ -322,6 +327,124 @@ def changed(folder, emb_ND, tmp_path_factory):
     ids = [f"p{i}" for i in kept] + [f"n{i}" for i in range(200)]
     write(base / "all", np.concatenate([emb_ND[kept], new_ND]), ids, 777)
     return base / "new", removed, base / "all"
+
+
+@pytest.fixture(scope="module")
+def targeted(folder, tmp_path_factory):
+    """An index that chose its setting for a recall of 0.9."""
+    out = tmp_path_factory.mktemp("targeted") / "index"
+    return build_index(folder, out, IndexSettings(lists=30, target_recall=0.9, queries=400))
+
+
+def test_a_target_recall_chooses_the_cheapest_setting_that_reaches_it(targeted, emb_ND):
+    """On small data, against exact search: all measured settings are searched again."""
+    target, ways = targeted.manifest["target"], targeted.manifest["recall"]
+    assert (target["recall"], target["reached"]) == (0.9, True)
+    place_Q = sample(COUNT, 400, 0)
+    cosine_QN = emb_ND[place_Q] @ emb_ND.T
+    cosine_QN[np.arange(400), place_Q] = -2
+    others = np.argsort(-cosine_QN, axis=1, kind="stable")[:, :10]
+
+    def recount(probes, candidates):
+        found = targeted.query(emb_ND[place_Q], 11, probes, candidates).place_QK
+        return [len({n for n in row if n != own and n >= 0} & set(best)) / 10
+                for row, own, best in zip(found, place_Q, others, strict=True)]  # fmt: skip
+
+    for way in ways[:: len(ways) // 6]:
+        again = np.mean(recount(way["probes"], way["candidates"])[::2])
+        assert way["value"] == pytest.approx(again, abs=0.005), way
+    chosen = target["probes"], target["candidates"]
+    held_out = np.mean(recount(*chosen)[1::2])
+    assert target["held_out"]["value"] == pytest.approx(held_out, abs=0.005)
+    assert (target["held_out"]["n"], ways[0]["n"]) == (200, 200)
+    assert held_out >= 0.87
+    built = targeted.manifest["settings"]
+    assert chosen == (built["probes"], built["candidates"]) == targeted.setting_for(0.9)
+    bytes_a_query = {(way["probes"], way["candidates"]):
+                     way["probes"] * COUNT / 30 * (8 + 8) + way["candidates"] * 2 * WIDTH
+                     for way in ways}  # fmt: skip
+    cheaper = [way for way in ways if bytes_a_query[way["probes"], way["candidates"]]
+               < bytes_a_query[chosen]]  # fmt: skip
+    assert cheaper
+    assert all(way["low"] < 0.9 for way in cheaper), "a cheaper setting reaches the target"
+    default, given = targeted.query(emb_ND[:5], 3), targeted.query(emb_ND[:5], 3, *chosen)
+    assert np.array_equal(default.place_QK, given.place_QK)
+
+
+def test_the_commands_report_and_use_a_target_recall(targeted, emb_ND, tmp_path, capsys):
+    Index(targeted.folder)._report(targeted)
+    lines = capsys.readouterr().out.splitlines()
+    chosen = targeted.manifest["target"]
+    setting = f"probes {chosen['probes']}, candidates {chosen['candidates']}"
+    assert lines[1].startswith(f"target recall@10 0.9 reached: {setting}, on other queries: 0.9")
+    values = [float(line.split(": ")[1].split()[0]) for line in lines[2:]]
+    assert len(values) > 3
+    assert values == sorted(set(values)), "a setting for which a cheaper one is as good"
+    np.save(tmp_path / "query.npy", emb_ND[:3])
+    command = [
+        "search",
+        str(tmp_path / "query.npy"),
+        "--index",
+        str(targeted.folder),
+        "--json",
+        "-",
+    ]
+    assert cli.main([*command, "--target-recall", "0.5"]) == 0
+    found = capsys.readouterr().out
+    probes, candidates = map(str, targeted.setting_for(0.5))
+    assert cli.main([*command, "--probes", probes, "--candidates", candidates]) == 0
+    assert found == capsys.readouterr().out
+    for arguments, message in (
+        ([*command, "--target-recall", "0.5", "--probes", "2"], "omit --probes and --candidates"),
+        (["index", "x", "--out", "y", "--target-recall", "0.5", "--candidates", "9"], "omit them"),
+    ):
+        assert cli.main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_another_target_is_chosen_from_the_measured_settings(targeted, flat):
+    probes, candidates = targeted.setting_for(0.5)
+    chosen = targeted.manifest["target"]
+    assert probes <= chosen["probes"]
+    assert candidates <= chosen["candidates"]
+    assert flat.setting_for(0.99) == (None, None)
+    with pytest.raises(ValueError, match=r"reaches a recall of 1\.1; the best lower end"):
+        targeted.setting_for(1.1)
+
+
+def test_a_target_that_no_setting_reaches_is_recorded_as_missed(ivfpq, monkeypatch):
+    monkeypatch.setattr(index_build, "CANDIDATES", (0,))
+    facts = index_build.choose_setting(ivfpq, 0.999, 200)
+    assert facts["target"]["reached"] is False
+    assert max(way["probes"] for way in facts["recall"]) == 30, "all lists were tried"
+    best = max(facts["recall"], key=lambda way: (way["low"], way["value"]))
+    assert facts["target"]["probes"] == best["probes"]
+
+
+def test_adding_equals_an_index_of_everything_with_the_same_lists_and_codes(
+    targeted, changed, emb_ND, queries, tmp_path
+):
+    """Approximate results, too; and the setting for the target recall is chosen again."""
+    import faiss
+
+    out = shutil.copytree(targeted.folder, tmp_path / "index")
+    found = update_index(out, changed[0], changed[1])
+    whole_ND = ProductIndex.open(out).emb_ND.astype(np.float32)
+    trained = faiss.read_index(str(targeted.folder / "ivfpq.faiss"))
+    trained.reset()
+    trained.add(whole_ND)
+    settings = faiss.SearchParametersIVF(nprobe=3)
+    score_QR, place_QR = trained.search(unit(queries), 40, params=settings)
+    expected = replace(found, ivfpq=trained)
+    for candidates in (0, 40):
+        a, b = (i.query(queries, 10, probes=3, candidates=candidates) for i in (found, expected))
+        assert np.array_equal(a.place_QK, b.place_QK)
+        assert a.ids == b.ids
+    assert np.array_equal(found.search_codes(unit(queries), 40, 3)[0], score_QR)
+    assert (place_QR >= COUNT - len(changed[1])).any(), "no added product was found"
+    facts = index_build.choose_setting(found, 0.9, 400)
+    assert {name: found.manifest[name] for name in ("recall", "target")} == facts
+    assert found.manifest["settings"]["probes"] == facts["target"]["probes"]
 
 
 def test_adding_and_removing_equals_a_rebuild(flat, ivfpq, changed, queries, tmp_path):
@@ -417,7 +540,7 @@ def test_forged_files_with_fitting_checksums_are_refused(ivfpq, tmp_path):
             ProductIndex.open(out)
 
 
-def test_another_manifest_is_refused(tmp_path):
+def test_another_manifest_is_refused(ivfpq, tmp_path):
     with pytest.raises(StoreError, match="no such file; scale index writes it"):
         ProductIndex.open(tmp_path)
     texts = ("", "3", "{}", '{"format": 9, "kind": "flat"}', '{"format": 1, "kind": "flat"}')
@@ -425,6 +548,15 @@ def test_another_manifest_is_refused(tmp_path):
         (tmp_path / "manifest.json").write_text(text)
         with pytest.raises(StoreError, match="not the manifest of an index"):
             ProductIndex.open(tmp_path)
+    facts = json.loads((ivfpq.folder / "manifest.json").read_text())
+    facts["settings"]["lists"] = "many"
+    (tmp_path / "manifest.json").write_text(json.dumps(facts))
+    with pytest.raises(StoreError, match=r"not the manifest of an index \(settings"):
+        ProductIndex.open(tmp_path)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_build_that_is_stopped_leaves_the_index_that_was_there(
@@ -434,15 +566,46 @@ def test_a_build_that_is_stopped_leaves_the_index_that_was_there(
     build_index(folder, out, IndexSettings("flat", queries=5))
     before = (out / "manifest.json").read_bytes()
 
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(index, "measure_recall", stop)
-    with pytest.raises(KeyboardInterrupt):
-        build_index(folder, out, IndexSettings("flat", queries=6))
+    with monkeypatch.context() as patch:
+        patch.setattr(index_build, "measure_recall", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(folder, out, IndexSettings("flat", queries=6))
     assert (out / "manifest.json").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "index.partial"]
     assert ProductIndex.open(out).query(emb_ND[:1], 1).ids == (("p0",),)
+    # A build of other files does not continue with these.
+    build_index(folder, out, IndexSettings("flat", queries=6, seed=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_an_interrupted_build_continues_with_the_first_incomplete_part(
+    folder, tmp_path, monkeypatch, ivfpq
+):
+    settings = replace(IndexSettings(**ivfpq.manifest["settings"]), queries=5)
+    parts = ["_write_vectors", "_train", "_add", "measure_recall"]
+    for number, part in enumerate(parts):
+        with monkeypatch.context() as patch:
+            patch.setattr(index_build, part, interrupt)
+            for done in parts[: max(0, number - 1)]:
+                patch.setattr(index_build, done, lambda *_: pytest.fail("computed again"))
+            with pytest.raises(KeyboardInterrupt):
+                build_index(folder, tmp_path / "index", settings)
+    with monkeypatch.context() as patch:
+        for done in parts[:3]:
+            patch.setattr(index_build, done, lambda *_: pytest.fail("computed again"))
+        built = build_index(folder, tmp_path / "index", settings)
+    assert built.manifest["files"] == ivfpq.manifest["files"]
+    assert list(built.manifest["seconds"]) == ["vectors", "train", "add", "recall"]
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_build_that_fails_leaves_no_files(folder, tmp_path, emb_ND):
+    write(tmp_path / "v", emb_ND[:3], ["a", "b", "c"], 2)
+    path = tmp_path / "v" / piece_name(1)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StoreError, match="damaged"):
+        build_index(tmp_path / "v", tmp_path / "index", IndexSettings("flat"))
+    assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
 def test_an_index_does_not_replace_something_else(folder, tmp_path):
