@@ -490,6 +490,12 @@ def _sums(m: Material) -> dict[str, str]:
     return {name: f"{value:.2f}" for name, value in sums.items()} | {"batch": str(found.products)}
 
 
+def _total(m: Material) -> Content:
+    product = m.sources.test.products[most_complete(m.sources.test)]
+    values = {"name": product.name or product.id, "pairs_of": len(PAIRS), "tasks": len(TASKS)}
+    return m.pictured("total_loss", "Wide picture", values | _sums(m))
+
+
 def _share(row: dict[str, float], first: dict[str, float], name: str) -> Estimate:
     if name not in row or not first[name]:
         return Estimate(None, None, None, 0)
@@ -524,6 +530,7 @@ METHOD = (
     figure_slide("predictions", "mask_image", "Picture", standard=False, part="heads"),
     Slide("scores", "figure scores", _scores, part="scores"),
     figure_slide("weights", "weight_effects", part="weights"),
+    Slide("total", "figure total_loss", _total, part="weights"),
     Slide("loss", "metrics.jsonl of the run, figure total_loss", _loss, part="losses"),
     Slide("training", "figure scores_over_time", _training, standard=False, part="scores"),
 )

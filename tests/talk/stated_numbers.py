@@ -46,7 +46,7 @@ IN_WORDS = {
     "training": (2,), "sources": (2,),  # streams
     "paper_models": (2,), "weights": (0, 2, 3), "study_parts": (2, 3),  # the second table; panels
     "loss": (2,), "study_weighting": (2,), "paper_claims": (2,), "scores": (2,), "faults": (2,),
-    "downstream": (2,), "map": (2,), "gap": (2,),  # dimensions; of two modalities
+    "total": (2,), "downstream": (2,), "map": (2,), "gap": (2,),  # dimensions; of two modalities
     "retrieval": (2,), "sheet": (2,), "predictions": (3,), "limits": (2,),
 }  # fmt: skip
 """Numbers of things that the sentence itself lists."""
@@ -197,6 +197,8 @@ class Data:
         # What `total_loss` writes is the sum of what it shows.
         assert math.isclose(terms.pairs + terms.masked, terms.total, rel_tol=1e-6)
         return {*losses, losses[1] / losses[0], *sums, self.config.train.steps, terms.products}
+
+    _total = _loss
 
     def _retrieval(self):
         tree = self.results["retrieval"]

@@ -127,8 +127,8 @@ def talk(request, make, draw_once, tmp_path_factory):
     return request.param, Presentation(str(out))
 
 
-def test_the_standard_talk_has_22_to_30_slides():
-    assert 22 <= len(standard_talk().slides) <= 30
+def test_the_standard_talk_has_22_to_31_slides():
+    assert 22 <= len(standard_talk().slides) <= 31
 
 
 def test_every_slide_is_there_with_its_number_and_footer(talk):
