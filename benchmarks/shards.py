@@ -3,7 +3,7 @@
     python benchmarks/shards.py --out benchmarks/results/shards.json       about 8 minutes
     python benchmarks/shards.py --memory 20000 --out benchmarks/results/shards_memory.json
 
-The peers need: pip install webdataset mosaicml-streaming (litdata belongs to the extra `shards`).
+The peers need an environment of their own (docs/shards.md); litdata belongs to the extra `shards`.
 
 Features are random float16 values in files, as in M5Product, so nothing is decoded. The readers
 read the same products, from memory and from disk (after dropping their files from the page cache),
