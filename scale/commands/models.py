@@ -391,6 +391,8 @@ class Search:
         index = None if self.index is None else ProductIndex.open(self.index, self.verify)
         probes, candidates = self.probes, self.candidates
         if self.target_recall is not None:
+            if not 0 < self.target_recall <= 1:
+                raise ValueError(f"--target-recall {self.target_recall}: not above 0 and at most 1")
             if index is None or probes is not None or candidates is not None:
                 raise ValueError(
                     "--target-recall chooses probes and candidates of an index: give --index and "

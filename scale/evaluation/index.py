@@ -12,7 +12,7 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ VERIFIED_BYTES = 1 << 30
 """An index up to this size is checked against its checksums whenever it is opened."""
 NOT_COUNTS = ("kind", "target_recall")
 """Settings that are no integers."""
+REQUIRED = {setting.name for setting in fields(IndexSettings)} - {"target_recall"}
+"""Settings in a manifest."""
 VECTOR_BLOCK = 32_768
 """Vectors that are held as float32 at a time."""
 
@@ -333,12 +335,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(f"kind {manifest['kind']}, format {manifest['format']}")
         lacking = {"rows", "width", "made_from", "settings", "files"} - manifest.keys()
         needed = {VECTORS, IDS} | ({IVFPQ} if manifest["kind"] == "ivfpq" else set())
+        lacking |= REQUIRED - manifest["settings"].keys()
         if lacking or not needed <= manifest["files"].keys():
             raise ValueError(f"it lacks {', '.join(sorted(lacking)) or 'files'}")
         IndexSettings(**manifest["settings"])
         numbers = {n: v for n, v in manifest["settings"].items() if n not in NOT_COUNTS}
         if not all(type(v) is int and 0 <= v < 2**40 for v in numbers.values()):
             raise ValueError(f"settings: {numbers}")
+        is_ivfpq = manifest["kind"] == "ivfpq"
+        if is_ivfpq and not (numbers["lists"] and numbers["code_bytes"]):
+            raise ValueError(f"settings: {numbers}")
+        for way in manifest.get("recall", []):
+            counts = way["probes"], way["candidates"]
+            measured = way["low"] is None or isinstance(way["low"], (int, float))
+            if not measured or (is_ivfpq and not all(type(n) is int and n >= 0 for n in counts)):
+                raise ValueError(f"recall: {way}")
+        if not 0 <= manifest.get("target", {}).get("recall", 0) <= 1:
+            raise ValueError(f"target: {manifest['target']}")
         for name, facts in manifest["files"].items():
             if (
                 not is_plain_name(name)

@@ -8,8 +8,10 @@ build continues there with the first part that is not complete.
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,7 @@ def build_index(
             read_manifest(out)
     with locked(out, beside=True):
         partial, old = out.with_name(f"{out.name}.partial"), earlier_folder(out)
+        _refuse_other_files(partial)
         try:
             seconds = _write_files(store, partial, settings)
             with replacing_folder(out, old) as fresh:
@@ -143,7 +146,7 @@ def finish_index(
     checked = time.perf_counter()
     index = ProductIndex.open(folder)
     facts: dict[str, Any] = {"definition": RECALL}
-    if target_recall and index.ivfpq is not None:
+    if target_recall and index.ivfpq is not None and len(index) > 1:
         facts |= choose_setting(index, target_recall, settings.queries, settings.seed)
         chosen = {name: facts["target"][name] for name in ("probes", "candidates")}
         facts["settings"] = manifest["settings"] | chosen
@@ -155,6 +158,15 @@ def finish_index(
     _write_manifest(folder, manifest | facts | {"seconds": seconds, "provenance": source})
 
 
+def _refuse_other_files(partial: Path) -> None:
+    """Raise StoreError if a partial folder contains files that no build has written."""
+    own = (VECTORS, IDS, IVFPQ, TRAINED, STATE)
+    found = partial.iterdir() if partial.is_dir() else ()
+    others = [path for path in found if re.sub(r"^\.\d+\.\d+\.", "", path.name) not in own]
+    if others or partial.is_file():
+        raise StoreError(f"{partial}: contains something other than an unfinished index: move it")
+
+
 def _write_files(store: EmbeddingStore, folder: Path, settings: IndexSettings) -> dict[str, float]:
     """Write the files of the index that are not complete; return the seconds of each part."""
     facts = asdict(settings)
@@ -164,9 +176,10 @@ def _write_files(store: EmbeddingStore, folder: Path, settings: IndexSettings) -
     inputs |= {"made_from": store.made_from, "pieces": [asdict(piece) for piece in store.pieces]}
     inputs = json.loads(json.dumps(inputs | {"faiss": import_faiss().__version__}))
     state: dict[str, Any] = {"inputs": inputs, "seconds": {}}
-    if (folder / STATE).is_file():
-        earlier = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        state = earlier if earlier["inputs"] == inputs else state
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged
+        earlier = json.loads((folder / STATE).read_bytes())
+        if earlier["inputs"] == inputs:
+            state["seconds"] = dict(earlier["seconds"])
     if not state["seconds"]:
         remove_folder(folder)
         folder.mkdir(parents=True)

@@ -43,10 +43,10 @@ class IndexSettings:
         numbers = asdict(self)
         if min(v for name, v in numbers.items() if name != "kind") < 0:
             raise ValueError(f"negative setting: {numbers}")
-        if self.target_recall > 1 or (self.target_recall and self.queries < 100):
+        if self.target_recall and not (0 < self.target_recall <= 1 and self.queries >= 100):
             raise ValueError(
-                f"a target recall of {self.target_recall} with {self.queries} queries; it is at "
-                "most 1 and needs at least 100 queries"
+                f"a target recall of {self.target_recall} with {self.queries} queries; it is "
+                "above 0 and at most 1, and needs at least 100 queries"
             )
         if self.kind == "flat":
             return IndexSettings("flat", candidates=0, queries=self.queries, seed=self.seed)

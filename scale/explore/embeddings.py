@@ -157,7 +157,7 @@ class EmbeddingExplorer(Panel):
     def _choose_by_name(self, name: str) -> None:
         """Choose a product, and a modality after the last blank if it is the name of one."""
         product, _, modality = name.rpartition(" ")
-        named = modality in MODALITIES
+        named = modality in MODALITIES and name not in self.source.row_of
         self.choose(product if named else name, modality if named else "")
 
     def _text(self, key: str, value: str, width: str, hint: str = "") -> ipywidgets.Text:

@@ -157,8 +157,15 @@ class ServedPage(ipywidgets.VBox):
         theme = given.get("theme", options["theme"])
         present = given.get("present", "1" if options["present"] else "0") == "1"
         self.header = PageHeader(self._picture, lang, theme=theme, present=present)
-        shown = source, options["catalogue"], options["split"], lang, True, others, present
-        self.page = ExplorerPage(*shown)
+        self.page = ExplorerPage(
+            source,
+            options["catalogue"],
+            options["split"],
+            lang,
+            beside=True,
+            others=others,
+            present=present,
+        )
         super().__init__([self.header, self.page])
         self.page.observe(self._show_panel, "selected_index")
         if given.get("panel") in PANELS:
@@ -189,7 +196,10 @@ class ServedPage(ipywidgets.VBox):
             "catalogue": f"{Path(options['catalogue']).name} · {split}",
         }
         chosen = panel.choices.get("product") if panel is not None else None
-        product = chosen.read().split(" ")[0] if chosen is not None else ""
+        product = chosen.read() if chosen is not None else ""
+        if product not in self._source.row_of:
+            # On the map, a point has the name of its modality after a blank.
+            product = product.rpartition(" ")[0]
         if product:
             facts["product"] = self._source.line(self._source.row(product))
         header.facts = {label(f"xp_{name}", header.lang): facts[name] for name in facts}

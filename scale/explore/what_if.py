@@ -191,26 +191,29 @@ def shortened_clip(file: MemoryFile, frames: int) -> tuple[MemoryFile, int, bool
     Each of the frames is decoded from the key frame before it, over at most a `frames`-th part of
     MAX_DECODED; the last one decoded is taken.
 
-    Returns the file, the number of frames of a long clip, 0 for others, and whether the frames are
-    those of `load_video`. Raises MediaError if a long clip does not decode or cannot be searched;
-    any other file is returned, also if it does not decode.
+    Returns the file, the number of packets of a long clip (about that of its frames), 0 for others,
+    and whether the frames are those of `load_video`. Raises MediaError if a long clip does not
+    decode or cannot be searched; any other file is returned, also if it does not decode.
     """
     import av
 
     options = {"container_options": {"format_whitelist": AV_FORMATS}, "metadata_errors": "replace"}
-    times = []
+    pts = []
     with suppress(IndexError, *av_errors()), av.open(str(file.path), **options) as container:
         clip = clips_of(container.streams.video)[0]
         pixels = max(clip.width * clip.height, 1)
-        times = sorted(packet.pts for packet in container.demux(clip) if packet.pts is not None)
-    count = len(times)
+        pts = [packet.pts for packet in container.demux(clip) if packet.size]
+    count = len(pts)
     if count <= frames or 2 * count * pixels <= MAX_DECODED:
         return file, 0, True
-    taken, exact, most = [], True, max(MAX_DECODED // (pixels * frames), 1)
+    times = sorted(time for time in pts if time is not None)
+    if len(times) < frames:
+        raise MediaError(file.path, "a long clip that cannot be searched")
+    taken, exact, most = [], len(times) == count, max(MAX_DECODED // (pixels * frames), 1)
     with reported(file.path, av_errors()), av.open(str(file.path), **options) as container:
         clip = clips_of(container.streams.video)[0]
         for t in range(frames):
-            wanted = times[(2 * t + 1) * count // (2 * frames)]
+            wanted = times[(2 * t + 1) * len(times) // (2 * frames)]
             container.seek(wanted, stream=clip)
             for found in islice(container.decode(clip), most):
                 taken[t:] = [found]
@@ -237,11 +240,6 @@ def lossless_clip(frames_THWC: np.ndarray, name: str) -> MemoryFile:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return MemoryFile(buffer.getvalue(), name)
-
-
-def _product_id(line: str) -> str:
-    """Return the id of a product in its line of a list."""
-    return line.split(" · ")[0].strip()
 
 
 class EditedProduct:
@@ -408,7 +406,7 @@ class WhatIf(ipywidgets.Accordion):
                 return
             if count:
                 key = "xw_long" if exact else "xw_long_near"
-                note = label(key, self.lang, name=name, n=count, frames=frames)
+                note = label(key, self.lang, name=name, n=f"≈ {count}", frames=frames)
         self._files[modality], self._notes[modality] = file, note
         self._notify()
 
@@ -436,7 +434,13 @@ class WhatIf(ipywidgets.Accordion):
 
     def _donor(self, line: str) -> int:
         """Return the row of a product by its id, or by its line in the list."""
-        return self._source.row(_product_id(line))
+        return self._source.row(self._product_id(line))
+
+    def _product_id(self, line: str) -> str:
+        """Return a product's id from the id or the line in the list; both may contain " · "."""
+        parts = line.strip().split(" · ")
+        starts = [" · ".join(parts[:k]) for k in range(len(parts), 0, -1)]
+        return next((start for start in starts if start in self._source.row_of), parts[0])
 
     def _too_long(self) -> list[str]:
         """Return the modalities whose typed texts are too long for an address."""
@@ -459,7 +463,7 @@ class WhatIf(ipywidgets.Accordion):
         return {
             **{f"{m}_typed": choice(box, partial(typed, m)) for m, box in self.typed.items()},
             **{
-                f"{m}_of": choice(box, lambda box=box: _product_id(box.value))
+                f"{m}_of": choice(box, lambda box=box: self._product_id(box.value))
                 for m, box in self.donors.items()
             },
         }

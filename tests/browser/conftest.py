@@ -128,19 +128,22 @@ def firefox(playwright) -> Iterator[Browser]:
     size = ["-screen", "0", "1600x1200x24"]
     display = subprocess.Popen([screen, "-displayfd", str(writer), *size], pass_fds=(writer,))
     os.close(writer)
-    with os.fdopen(reader) as numbers:
-        number = numbers.readline().strip()
-    found = playwright.firefox.launch(
-        channel="moz-firefox",
-        executable_path=path,
-        headless=False,
-        env={**os.environ, "DISPLAY": f":{number}", "LIBGL_ALWAYS_SOFTWARE": "1"},
-        firefox_user_prefs={"webgl.force-enabled": True},
-    )
-    yield found
-    found.close()
-    display.terminate()
-    display.wait(timeout=30)
+    try:
+        with os.fdopen(reader) as numbers:
+            number = numbers.readline().strip()
+        assert number, "Xvfb has not started"
+        found = playwright.firefox.launch(
+            channel="moz-firefox",
+            executable_path=path,
+            headless=False,
+            env={**os.environ, "DISPLAY": f":{number}", "LIBGL_ALWAYS_SOFTWARE": "1"},
+            firefox_user_prefs={"webgl.force-enabled": True},
+        )
+        yield found
+        found.close()
+    finally:
+        display.terminate()
+        display.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")

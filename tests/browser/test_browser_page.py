@@ -133,17 +133,26 @@ def test_a_dead_kernel_is_a_sentence_and_a_button(opened):
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_page_without_a_kernel_is_a_sentence_and_a_button(explored, watched):
+@pytest.mark.parametrize(
+    ("lang", "end", "text"),
+    [
+        ("en", '<script id="jupyter-config-data"', "has ended"),
+        ("__proto__", '"kernelId"', "后台计算已结束"),
+    ],
+)
+def test_a_page_without_a_kernel_is_a_sentence_and_a_button(explored, watched, lang, end, text):
     """The response ends before the kernel is named, as if it had died before its first message."""
     page = watched.page
-    with urlopen(f"{explored}?lang=en", timeout=120) as response:
-        start = response.read().decode().split('<script id="jupyter-config-data"')[0]
-    page.route("**/?lang=en", lambda route: route.fulfill(body=start, content_type="text/html"))
-    page.goto(f"{explored}?lang=en")
+    address = f"{explored}?lang={lang}"
+    with urlopen(address, timeout=120) as response:
+        start, found, _ = response.read().decode().partition(end)
+    assert found
+    page.route(address, lambda route: route.fulfill(body=start, content_type="text/html"))
+    page.goto(address)
     notice = page.get_by_role("alert")
-    expect(notice).to_contain_text("has ended", timeout=10_000)
+    expect(notice).to_contain_text(text, timeout=10_000)
     watched.picture("no-kernel")
-    page.unroute("**/?lang=en")
+    page.unroute(address)
     notice.get_by_role("button").click(timeout=10_000)
     expect(page.locator(PANELS["scores"])).to_be_visible(timeout=SECONDS)
 

@@ -464,6 +464,10 @@ def test_overlapping_parts_are_refused(config, small_catalogue, cache, copy):
             with pytest.raises(ValueError, match="part-2-of-3 is in use by process"):
                 write_again(config, small_catalogue, cache, copy, part=part)
         write_again(config, small_catalogue, cache, copy, part=(1, 4))
+        with pytest.raises(ValueError, match="part-2-of-3 is in use by process"):
+            write_again(config, small_catalogue, cache, copy, only_finish=True)
+    with pytest.raises(ShardsError, match="omit --part"):
+        write_again(config, small_catalogue, cache, copy, part=(1, 4), only_finish=True)
     with pytest.raises(ShardsError, match="part 4 of 3: parts are numbered from 1"):
         write_again(config, small_catalogue, cache, copy, part=(4, 3))
 
@@ -501,6 +505,27 @@ def test_products_that_change_while_shards_are_written_are_refused(
     (folder / "40.png").unlink()
     with pytest.raises(ShardsError, match="the 7 products from line 36 have changed since"):
         write_part(config, folder, cache, out, (2, 2))
+
+
+def test_damaged_facts_of_other_parts_are_not_merged(config, small_catalogue, cache, copy, shards):
+    """Of the same size; or the record of another shard, or of another number of products."""
+    facts, record = copy / "facts/000001.arrow", copy / "facts/000002.json"
+    damaged = bytearray(facts.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    first = json.loads((copy / "facts/000000.json").read_text())
+    for path, content, message in (
+        (facts, bytes(damaged), "000001.arrow: damaged"),
+        (record, json.dumps(first).encode(), "000002.json: shard 0 of 7 products instead of 2"),
+        (record, json.dumps(first | {"number": 2, "products": 6}).encode(), "2 of 6 products"),
+    ):
+        kept = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(ShardsError, match=message):
+            write_again(config, small_catalogue, cache, copy, only_finish=True)
+        path.write_bytes(kept)
+    record.write_text(json.dumps(first))
+    write_again(config, small_catalogue, cache, copy)
+    assert contents_of(copy) == contents_of(shards)
 
 
 def test_many_shards_are_merged_with_few_open_files(config, small_catalogue, cache, copy):

@@ -251,7 +251,8 @@ def test_impossible_settings_are_refused(folder, tmp_path):
         (IndexSettings(train_vectors=100, lists=10), "100 training vectors are too few"),
         (IndexSettings(probes=-1), "negative"),
         (IndexSettings(target_recall=0.9, queries=99), "target recall of 0.9 with 99 queries"),
-        (IndexSettings(target_recall=1.01), "it is at most 1"),
+        (IndexSettings(target_recall=1.01), "it is above 0 and at most 1"),
+        (IndexSettings(target_recall=float("nan")), "it is above 0 and at most 1"),
         (IndexSettings(kind="hnsw"), "unknown kind 'hnsw'; known: flat, ivfpq"),
     ]
     for settings, message in cases:
@@ -395,6 +396,8 @@ def test_the_commands_report_and_use_a_target_recall(targeted, emb_ND, tmp_path,
     assert cli.main([*command, "--probes", probes, "--candidates", candidates]) == 0
     assert found == capsys.readouterr().out
     for arguments, message in (
+        ([*command, "--target-recall", "nan"], "--target-recall nan: not above 0"),
+        ([*command, "--target-recall", "0"], "--target-recall 0.0: not above 0"),
         ([*command, "--target-recall", "0.5", "--probes", "2"], "omit --probes and --candidates"),
         (["index", "x", "--out", "y", "--target-recall", "0.5", "--candidates", "9"], "omit them"),
     ):
@@ -549,10 +552,19 @@ def test_another_manifest_is_refused(ivfpq, tmp_path):
         with pytest.raises(StoreError, match="not the manifest of an index"):
             ProductIndex.open(tmp_path)
     facts = json.loads((ivfpq.folder / "manifest.json").read_text())
-    facts["settings"]["lists"] = "many"
-    (tmp_path / "manifest.json").write_text(json.dumps(facts))
-    with pytest.raises(StoreError, match=r"not the manifest of an index \(settings"):
-        ProductIndex.open(tmp_path)
+    settings, way = facts["settings"], facts["recall"][0]
+    for change, message in (
+        ({"settings": settings | {"lists": "many"}}, "settings"),
+        ({"settings": settings | {"lists": 0}}, "settings"),
+        ({"settings": {n: v for n, v in settings.items() if n != "seed"}}, "it lacks seed"),
+        ({"recall": [way | {"probes": None}]}, "recall"),
+        ({"recall": [{"probes": 1}]}, "'candidates'"),
+        ({"target": {"recall": "high"}}, "'<='"),
+        ({"target": {"recall": float("nan")}}, "target"),
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps(facts | change))
+        with pytest.raises(StoreError, match=rf"not the manifest of an index \({message}"):
+            ProductIndex.open(tmp_path)
 
 
 def interrupt(*_):
@@ -597,6 +609,24 @@ def test_an_interrupted_build_continues_with_the_first_incomplete_part(
     assert built.manifest["files"] == ivfpq.manifest["files"]
     assert list(built.manifest["seconds"]) == ["vectors", "train", "add", "recall"]
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_partial_folder_with_other_files_is_kept_and_a_damaged_state_is_none(folder, tmp_path):
+    partial = tmp_path / "index.partial"
+    partial.mkdir()
+    (partial / "notes.txt").write_text("mine")
+    (partial / "state.json").write_text("{")
+    with pytest.raises(StoreError, match=r"index\.partial: contains something other than"):
+        build_index(folder, tmp_path / "index", IndexSettings("flat", queries=5))
+    (partial / "notes.txt").unlink()
+    build_index(folder, tmp_path / "index", IndexSettings("flat", queries=5))
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_an_index_of_one_product_has_no_target(targeted, tmp_path):
+    out = shutil.copytree(targeted.folder, tmp_path / "index")
+    found = update_index(out, remove=[f"p{i}" for i in range(1, COUNT)])
+    assert (found.manifest["recall"], "target" in found.manifest) == ([], False)
 
 
 def test_a_build_that_fails_leaves_no_files(folder, tmp_path, emb_ND):

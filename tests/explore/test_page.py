@@ -1,6 +1,7 @@
 """The page of all panels: built tab by tab, with errors in their tabs."""
 
 import json
+from dataclasses import replace
 
 from scale.explore.page import PANELS, ExplorerPage, ServedPage
 from scale.explore.panel import Panel
@@ -102,6 +103,25 @@ def test_the_changes_of_a_product_are_in_the_address(source):
     assert "Not in the address of the page: text." in edits.message.html
     for bad in ("image=blur:3.21", "image=nothing:1", "text=blur:1.0", "step=x", "model=x"):
         assert "unknown" in ServedPage(source, options, bad).page.panel.error
+
+
+def test_ids_with_blanks_and_dots_are_found(source):
+    products = [replace(p, id=f"a · {p.id} video") for p in source.data.products]
+    data = replace(source.data, products=tuple(products))
+    options = {"run": "r", "catalogue": "c", "split": None}
+    options |= {"lang": "en", "theme": "light", "present": False}
+    page = ServedPage(ExplorerSource(source.run, data), options)
+    product = page.page.panel.source.data.ids[row := int(source.rows[0])]
+    page.page.panel.picker.choose(row)
+    assert page.header.facts["Product"].startswith(product)
+    what_if = page.page.panel.what_if
+    for text in (product, page.page.panel.source.line(row)):
+        what_if.donors["text"].value = text
+        assert what_if.edits().donors == {"text": row}
+    page.page.selected_index = PANELS.index("embeddings")
+    for modality in ("", "text"):
+        page.page.panel.choices["product"].write(f"{product} {modality}".strip())
+        assert page.header.facts["Product"].startswith(product)
 
 
 def test_a_bad_address_is_a_message(source):

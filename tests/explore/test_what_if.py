@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scale.explore.what_if as what_if_module
-from scale.data.media import load_video
+from scale.data.media import MediaError, load_video
 from scale.explore.masking import MaskingExplorer
 from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
@@ -124,7 +124,7 @@ def test_of_a_long_clip_only_the_frames_that_are_read_are_decoded(source, monkey
     monkeypatch.setattr(what_if_module, "MAX_DECODED", count * side * side)
     explorer = ScoreExplorer(source)
     explorer.what_if.upload("video", content, "<long>.mp4")
-    assert f"long clip of {count} frames" in explorer.what_if.message.html
+    assert f"long clip of ≈ {count} frames" in explorer.what_if.message.html
     assert "<long>" not in explorer.what_if.message.html
     short = explorer.what_if.edits().files["video"]
     np.testing.assert_array_equal(load_video(short.path, frames), load_video(whole.path, frames))
@@ -132,6 +132,22 @@ def test_of_a_long_clip_only_the_frames_that_are_read_are_decoded(source, monkey
         assert sum(1 for _ in container.decode(video=0)) == frames
     explorer.what_if.clear()
     assert explorer.what_if.message.html == ""
+
+
+def test_a_long_clip_without_times_is_refused(monkeypatch):
+    """H.264 in an MPEG program stream: one time for the 60 frames, which are in one packet."""
+    frame = av.VideoFrame.from_ndarray(np.zeros((48, 48, 3), np.uint8), format="rgb24")
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="mpeg") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 48
+        for k in range(60):
+            frame.pts = k
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    monkeypatch.setattr(what_if_module, "MAX_DECODED", 60 * 48 * 48)
+    with pytest.raises(MediaError, match="cannot be searched"):
+        shortened_clip(MemoryFile(buffer.getvalue()), 4)
 
 
 def test_titles_and_tables_are_parsed_as_in_a_catalogue():

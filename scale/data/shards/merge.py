@@ -27,6 +27,7 @@ from scale.data.shards.format import (
     NORMALISER,
     PLAN_PROBLEMS,
     PROBLEMS,
+    REPAIR,
     FileChecksum,
     Manifest,
     ShardRecord,
@@ -52,14 +53,15 @@ def missing_shards(folder: Path, shards: int) -> list[int]:
 
 
 def merge_shards(
-    folder: Path, shards: int, settings: TokenSettings, products_per_shard: int
+    folder: Path, products: int, settings: TokenSettings, products_per_shard: int
 ) -> Manifest:
     """Write the files that concern all products, then the manifest.
 
-    Raises ShardsError if a shard is missing or vectors have different sizes, ValueError if there is
-    no training product.
+    Raises ShardsError if a shard is missing or not that of the plan, or vectors have different
+    sizes, ValueError if there is no training product.
     """
-    records = _read_records(folder, shards)
+    records = _read_records(folder, products, products_per_shard)
+    shards = len(records)
     sizes = _common_sizes(records)
     _write_arrays(folder, records)
     split_N = np.load(folder / "split_N.npy", allow_pickle=False)
@@ -87,21 +89,22 @@ def merge_shards(
     return manifest
 
 
-def finished(folder: Path, shards: int) -> Manifest | None:
+def finished(folder: Path, products: int, products_per_shard: int) -> Manifest | None:
     """Return the manifest if it and the files that concern all products fit the shards."""
     try:
         manifest = Manifest.load(folder)
         for name, known in manifest.files.items():
             known.check(folder / name)
-        files = [record.files for record in _read_records(folder, shards)]
+        records = _read_records(folder, products, products_per_shard)
     except ShardsError:
         return None
-    return manifest if files == [shard["files"] for shard in manifest.shards] else None
+    files = [shard["files"] for shard in manifest.shards]
+    return manifest if files == [record.files for record in records] else None
 
 
-def _read_records(folder: Path, shards: int) -> list[ShardRecord]:
-    """Read the records, without problems, and check the sizes of their files."""
-    records = []
+def _read_records(folder: Path, products: int, products_per_shard: int) -> list[ShardRecord]:
+    """Read the records, without problems; check their metadata and the sizes of the shards."""
+    shards, records = -(-products // products_per_shard), []
     for number in range(shards):
         record = ShardRecord.load(folder / record_name(number))
         if record is None:
@@ -111,8 +114,15 @@ def _read_records(folder: Path, shards: int) -> list[ShardRecord]:
                 f"{folder}: {len(missing)} of {shards} shards are missing ({shown}): write the "
                 "parts that contain them"
             )
+        expected = number, min(products_per_shard, products - number * products_per_shard)
+        if (record.number, record.products) != expected:
+            raise ShardsError(
+                f"{folder / record_name(number)}: shard {record.number} of {record.products} "
+                f"products instead of {expected[0]} of {expected[1]}. {REPAIR}"
+            )
         for name, known in record.files.items():
-            known.check_size(folder / name)
+            check = known.check if name.startswith("facts/") else known.check_size
+            check(folder / name)
         records.append(replace(record, problems=[]))
     return records
 
@@ -207,7 +217,10 @@ def _write_problems(folder: Path, shards: int) -> None:
     with replacing(folder / PROBLEMS) as partial, partial.open("w", encoding="utf-8") as file:
         file.write((folder / PLAN_PROBLEMS).read_text(encoding="utf-8"))
         for number in range(shards):
-            for problem in ShardRecord.load(folder / record_name(number)).problems:
+            record = ShardRecord.load(folder / record_name(number))
+            if record is None:
+                raise ShardsError(f"{folder / record_name(number)}: missing or damaged. {REPAIR}")
+            for problem in record.problems:
                 # ASCII only, as in `write_problems`.
                 file.write(json.dumps(problem, ensure_ascii=True) + "\n")
 

@@ -102,7 +102,7 @@ class ShardMaker:
         record = ShardRecord.load(target)
         if (
             record is not None
-            and record.products == len(products)
+            and (record.number, record.products) == (number, len(products))
             and record.is_intact(self.folder)
         ):
             return record
@@ -271,13 +271,16 @@ def write_shards(
     Raises:
         ShardsError: the folder contains other files, or shards of other settings or products; or
             `only_finish`, and a shard is missing.
-        ValueError: another process writes to the folder, or to the same part of it.
+        ValueError: another process writes one of the same shards. A part waits for a process that
+            plans, finishes or, without parts, writes the folder.
         OSError: e.g. the disk is full. RuntimeError: a worker died. ImportError: no litdata.
     """
     _require_litdata()
     out = Path(out)
     if part is not None and not 1 <= part[0] <= part[1]:
         raise ShardsError(f"part {part[0]} of {part[1]}: parts are numbered from 1")
+    if part is not None and only_finish:
+        raise ShardsError("--finish writes no shard: omit --part")
     file = None if isinstance(catalogue, Catalogue) else native_file(catalogue)
     if file is None:
         if not isinstance(catalogue, Catalogue):
@@ -289,9 +292,9 @@ def write_shards(
             whole.enter_context(locked(out) if part is None else _locked_in_turn(out))
             task = _begin(out, file, config, products_per_shard, strict)
             numbers = _numbers_of(part, task.shards)
+            _refuse_overlaps(out, part, task.shards)
             if only_finish:
                 return _merge(out, task)
-            _refuse_overlaps(out, part, task.shards)
             if part is not None:
                 own.enter_context(locked(_part_lock(out, part), beside=True))
             else:
@@ -302,12 +305,14 @@ def write_shards(
             return _merge(out, task)
     with _locked_in_turn(out):
         missing = missing_shards(out, task.shards)
-        return None if missing else finished(out, task.shards) or _merge(out, task)
+        if missing:
+            return None
+        return finished(out, len(task.products), task.products_per_shard) or _merge(out, task)
 
 
 def _merge(out: Path, task: "_Task") -> Manifest:
     settings = TokenSettings.of(task.config, task.tokenizer)
-    return merge_shards(out, task.shards, settings, task.products_per_shard)
+    return merge_shards(out, len(task.products), settings, task.products_per_shard)
 
 
 def _numbers_of(part: tuple[int, int] | None, shards: int) -> range:
