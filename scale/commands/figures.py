@@ -58,8 +58,9 @@ class Figures:
         sources = Sources(self.run_folder, self.catalogue, self.studies, self.seed)
         on_slides = self.style == "slides"
         chosen = select(self.names, self.group, sources, on_slides)
-        if on_slides and not self.names:
-            print(f"not for slides: {', '.join(FOR_PRINT)}")
+        left_out = set(select((), self.group, sources)) & set(FOR_PRINT) if on_slides else ()
+        if left_out and not self.names:
+            print(f"not for slides: {', '.join(sorted(left_out))}")
         if not self.names and not any(name.startswith("study_") for name in chosen):
             print(f"no figures of studies: {self.studies} contains no finished study")
         formats = tuple(dict.fromkeys(self.formats))

@@ -107,7 +107,8 @@ def make_deck(material: Material, talk: Talk, day: date) -> DeckResult:
 
 def _timed(notes: str, start: float, minutes: float, lang: Language) -> str:
     """Return speaker notes that begin with the minutes of the slide, from when to when."""
-    first, last = (f"{int(at)}:{round(60 * (at % 1)):02}" for at in (start, start + minutes))
+    seconds = (round(60 * at) for at in (start, start + minutes))
+    first, last = (f"{s // 60}:{s % 60:02}" for s in seconds)
     timing = words("title", lang)["timing"].format(minutes=f"{minutes:g}", start=first, end=last)
     return f"{timing}\n\n{notes}"
 

@@ -32,6 +32,7 @@ axis = "mAP@5"
 
 import csv
 import io
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -230,7 +231,8 @@ def _minutes(path: Path, table: Any, keys: Sequence[str]) -> dict[str, float]:
     require(isinstance(table, dict), f"{path}: minutes must contain a number per slide")
     for key, value in table.items():
         require(key in keys, f"{path}: minutes.{key}: the talk has no slide of this name")
-        number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = number and math.isfinite(value) and value > 0
         require(number, f"{path}: minutes.{key}: {value!r} is no positive number")
     return dict(table)
 

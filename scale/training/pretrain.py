@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +180,11 @@ def _prepare(
         data = build_dataset(source, config, tokenizer, normaliser, **options)
         problems = [*source.problems, *data.problems]
     config = fit_sizes(config, data)
-    _write_or_check(run, config, data, started, divided)
     if config.train.second_views and isinstance(data, ShardDataset):
-        log.warning("shards contain no second views: train.second_views has no effect")
-    elif config.train.second_views:
+        log.warning("shards contain no second views: trained without train.second_views")
+        config = replace(config, train=replace(config.train, second_views=False))
+    _write_or_check(run, config, data, started, divided)
+    if config.train.second_views:
         first = len(data.problems)
         data = data.with_second_views()
         problems += data.problems[first:]

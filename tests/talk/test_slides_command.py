@@ -289,6 +289,7 @@ def test_a_faulty_talk_is_an_error(tmp_path):
         ('slide = ["idea"]', "slide must contain a table per slide"),
         ("speaker = 3", "speaker must be a text"),
         ("[minutes]\nidea = 0", r"minutes\.idea: 0 is no positive number"),
+        ("[minutes]\nidea = inf", r"minutes\.idea: inf is no positive number"),
         ("[minutes]\nidee = 1", r"minutes\.idee: the talk has no slide of this name"),
         ('[slide.idee]\ntitle = "X"', r"slide\.idee: no slide of this name; known: title, idea"),
         ('[slide.idea]\nafter = "title"', "order slides by `slides`"),
@@ -532,12 +533,12 @@ def test_the_short_talk_takes_25_minutes(make, tmp_path, capsys):
         assert len(english.split()) <= 125 * minutes, key
         assert len(re.findall("[一-鿿]", chinese)) <= 240 * minutes, key
     (tmp_path / "talk.toml").write_text(
-        'slides = ["title", "questions"]\n[minutes]\ntitle = 1\nquestions = 2.5\n'
+        'slides = ["title", "questions"]\n[minutes]\ntitle = 1.995\nquestions = 2.505\n'
     )
     assert make("--talk", tmp_path / "talk.toml", "--out", tmp_path / "d.pptx") == 0
-    assert "2 slides, 3.5 minutes" in capsys.readouterr().out
+    assert "2 slides, 4.5 minutes" in capsys.readouterr().out
     notes = [s.notes_slide.notes_text_frame.text for s in Presentation(tmp_path / "d.pptx").slides]
-    assert notes[1].splitlines()[0] == "2.5 min, from 1:00 to 3:30"
+    assert notes[1].splitlines()[0] == "2.505 min, from 2:00 to 4:30"
     assert make("--talk", tmp_path / "long", "--out", tmp_path / "d.pptx") == 2
     assert "no such file, and no talk of the package (short)" in capsys.readouterr().err
 

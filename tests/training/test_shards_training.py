@@ -55,6 +55,13 @@ def test_shards_equal_the_catalogue(small, one_shard, whole_run, same_run, tmp_p
         assert (tmp_path / "run" / name).read_bytes() == (whole_run / name).read_bytes(), name
 
 
+def test_shards_have_no_second_views(small, shards, tmp_path, caplog):
+    config = replace(small, train=replace(small.train, second_views=True, steps=1))
+    run = pretrain(config, shards, tmp_path / "run", progress=False)
+    assert not run.config.train.second_views
+    assert "shards contain no second views" in caplog.text
+
+
 def stopped_in(step, *arguments, **options):
     """Pretrain until this step."""
     with pytest.MonkeyPatch.context() as patch:

@@ -174,7 +174,7 @@ def _joint(
     plate = Box(JCT + 14, 0, JCT_WIDTH - 28, end)
     name = Block(plate, tuple(lines), 17, shade(1), names, face=shade(0.06), name="JCT name")
     name = _fit_lines(name, 8.0 if config and not on_slide() else SMALLEST)
-    high = scene.LINE * name.size * len(lines) + 6
+    high = scene.LINE * name.size * len(name.lines) + 6
     yield replace(name, box=Box(plate.x, (end - high) / 2, plate.width, high), radius=6)
 
 

@@ -119,7 +119,7 @@ def piece_rows(
     top, below = 58.0, typeset.wrap(note, width - 2 * MARGIN, 8, 4)
     if on_slide():
         # Two lines a row are enough for the idea; title and caption have the rest.
-        laid, top, below = [(name, lines[:2]) for name, lines in laid], 26.0, []
+        laid, top, below = [(name, _first_lines(lines)) for name, lines in laid], 26.0, []
     above, between = (16, 2) if on_slide() else (20, 8)
     heights = [above + (PIECE_HEIGHT + 5) * len(lines) + between for _, lines in laid]
     high = place()[1] if on_slide() else top + sum(heights) + 12 * len(below) + 6
@@ -168,6 +168,13 @@ def _piece_lines(pieces: Pieces, width: float) -> list[list[tuple[str, Fate]]]:
         lines[-1].append(piece)
         x += needed
     return lines
+
+
+def _first_lines(lines: list[list[tuple[str, Fate]]]) -> list[list[tuple[str, Fate]]]:
+    """Return the first two lines; if more follow, an ellipsis is the last box."""
+    if len(lines) <= 2:
+        return lines
+    return [lines[0], [*lines[1][:-1], ("…", lines[1][-1][1])]]
 
 
 def _piece_line(axes: Axes, line: Pieces, y: float) -> None:
