@@ -205,6 +205,7 @@ class AttentionView(ipywidgets.VBox):
         self.ratio = dropdown(label("xa_scale", lang), scales, False, "260px")
         self.blocks = ClickableHtml(picked=self._pick)
         self.tokens = ClickableHtml()
+        self.tokens.add_class("scale-attention-tokens")
         observe(self._draw, self.layer, self.head, self.source, self.ratio)
         controls = wrapping_row(self.layer, self.head, self.source, self.ratio)
         super().__init__([controls, self.blocks])
