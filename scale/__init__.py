@@ -16,6 +16,7 @@ The subpackages are attributes, with their public names: `scale.losses.pair_loss
 its first use.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from scale.run import Run
 
 __version__ = "0.1.0"
+
+# Before torch is imported: threads that wait for each other sleep. By default they spin, which makes
+# two trainings on the same cores five times as slow (docs/performance.md, Threads).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __getattr__, _, __all__ = attach(
     __name__,

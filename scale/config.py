@@ -458,6 +458,10 @@ class TrainConfig:
     """Mixed precision of accelerate; `no` is fp32."""
     device: str = "auto"
     """`cuda`, `mps`, `cpu`, or `auto`: the first of these that is available."""
+    threads: int = 0
+    """Number of torch's threads per process; 0: automatic (scale/threads.py): OMP_NUM_THREADS if it
+    is set, one for small models on a CPU, else the process's share of the cores. The config of the
+    run contains the number: sums are rounded accordingly, so a resumed run uses it again."""
     seed: int = 0
     log_every: int = 10
     """Steps between entries in metrics.jsonl."""
@@ -488,6 +492,7 @@ class TrainConfig:
         )
         require(self.batch_size > 1, "train.batch_size must be at least 2 to have negatives")
         require(self.micro_batch >= 0, "train.micro_batch must not be negative")
+        require(self.threads >= 0, "train.threads must not be negative")
         require(self.log_every > 0, "train.log_every must be positive")
         require(self.checkpoint_every > 0, "train.checkpoint_every must be positive")
         require(self.keep_last > 0, "train.keep_last must be positive")
@@ -715,7 +720,13 @@ def tiny() -> Config:
             dropout=0.0,
         ),
         mask=MaskConfig(rate=0.5),
-        train=TrainConfig(steps=450, batch_size=64, learning_rate=2e-3, eval_every=50),
+        train=TrainConfig(
+            steps=450,
+            batch_size=64,
+            learning_rate=2e-3,
+            loss_positions_only=True,
+            eval_every=50,
+        ),
     )
 
 

@@ -1,6 +1,5 @@
 """`scale import`, `scale inspect` and `scale shards`: commands on catalogues."""
 
-import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from scale.data.importers.m5_sources import M5Sources
 
 if TYPE_CHECKING:
     from scale.data.catalogue import Catalogue
+    from scale.data.summary import CatalogueSummary
     from scale.data.text_loss import TextLoss
 
 
@@ -158,13 +158,12 @@ class Inspect:
             raise ValueError("--out is the file of --mismatch; the report goes to --json")
         from scale.data.catalogue import Catalogue
         from scale.evaluation.report import write_json
-        from scale.viz.catalogue import inspect_figure
-        from scale.viz.theme import save_figure, use_style
+        from scale.threads import available_cores
 
         catalogue = Catalogue.open(self.folder, self.strict)
         notes = [note for note in catalogue.notes if not note.startswith("warning: ")]
         print("\n".join([*notes, ""] if notes else []), end="")
-        summary = catalogue.summary(self.media, workers=os.cpu_count() or 1)
+        summary = catalogue.summary(self.media, workers=available_cores())
         print(summary)
         losses = self._text_losses(catalogue)
         lost = "\n".join(str(loss) for loss in losses if str(loss)) or "nothing is lost"
@@ -173,15 +172,25 @@ class Inspect:
         if self.json is not None:
             write_json(self.json, summary.to_dict() | {"texts": [asdict(loss) for loss in losses]})
             print(f"written: {self.json}")
+        try:
+            self._draw(summary)
+        except (OSError, ModuleNotFoundError) as error:
+            if self.figure is not None:
+                raise
+            missing = isinstance(error, ModuleNotFoundError)
+            hint = (
+                "pip install 'scale-workbench[viz]'" if missing else "--figure names another file"
+            )
+            print(f"no figure: {error}; {hint}")
+
+    def _draw(self, summary: "CatalogueSummary") -> None:
+        from scale.viz.catalogue import inspect_figure
+        from scale.viz.theme import save_figure, use_style
+
         figure = self.figure or Path(f"catalogue-{self.folder.resolve().stem}.png")
         with use_style("paper"):
             drawn = inspect_figure(summary, self.lang)
-            try:
-                print(f"written: {save_figure(drawn, figure.with_suffix(''), ('png',))[0]}")
-            except OSError as error:
-                if self.figure is not None:
-                    raise
-                print(f"no figure: {error}; --figure names another file")
+            print(f"written: {save_figure(drawn, figure.with_suffix(''), ('png',))[0]}")
 
     def _text_losses(self, catalogue: "Catalogue") -> list["TextLoss"]:
         from scale.data.text_loss import SAMPLE, text_losses

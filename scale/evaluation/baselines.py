@@ -10,7 +10,6 @@ Q queries, L length of a sequence.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -43,6 +42,7 @@ from scale.evaluation.retrieval import (
 )
 from scale.files import hash_code, split_rows
 from scale.modalities import CONTINUOUS, INDEX, MODALITIES
+from scale.threads import available_cores
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -243,7 +243,7 @@ def _media_vectors(
         for name, part in parts.items()
     }
     distinct = list(dict.fromkeys(path for rows in paths.values() for path in rows))
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or available_cores()) as pool:
         made = pool.map(vector, distinct)
         bar = tqdm(
             made, f"hand-made features of {m}", len(distinct), unit=" files", delay=1,

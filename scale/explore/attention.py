@@ -25,7 +25,8 @@ from scale.losses.masking import WordPieces, mask_batch
 from scale.modalities import INDEX, MODALITIES, TASKS
 from scale.model.scale import ScaleModel
 from scale.studies.context import position_losses
-from scale.studies.single_product import missing_token_count, one_thread
+from scale.studies.single_product import missing_token_count
+from scale.threads import torch_threads
 from scale.viz.words import Language, label
 
 MASKS = 8
@@ -152,7 +153,7 @@ def joint_attention(
         places += [INDEX[m]] * len(found)
         names += found
     layers = list(zip(model.jct.stack.blocks, inputs[-len(model.jct.stack.blocks) :], strict=True))
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         weights = [attention_weights(block, *given)[0] for block, given in layers]
     return JointAttention(torch.stack(weights).numpy(), np.array(places), own_M, tuple(names))
 
@@ -175,7 +176,7 @@ def removal_effects(
         found = model(masked.batch.only(keep), hidden).predictions
         return {m: float(position_losses(found[m], masked.targets[m]).mean()) for m in found}
 
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         whole = losses(tuple(there))
         for removed in there if len(there) > 1 else ():
             without = losses(tuple(m for m in there if m != removed))

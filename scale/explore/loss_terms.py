@@ -20,7 +20,8 @@ from scale.losses.total import batch_pairs
 from scale.modalities import INDEX, MODALITIES, PAIRS, SPECS, TASKS
 from scale.model.scale import ContrastOutput, ScaleModel
 from scale.studies.context import position_losses
-from scale.studies.single_product import ModalityChange, ProductEditor, ProductOutputs, one_thread
+from scale.studies.single_product import ModalityChange, ProductEditor, ProductOutputs
+from scale.threads import torch_threads
 
 NEGATIVES = 127
 """Other products of the contrastive losses: a batch of 128."""
@@ -93,7 +94,7 @@ def product_losses(
     present_BM = _stacked(outputs.present_M, features.present_NM[rows_N])
     content_BM = _stacked(content_M, data.content_id_NM[rows_N])
     facts = ProductBatch({}, present_BM, torch.arange(len(present_BM)), content_BM)
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         contrast = ContrastOutput() if model.contrast is None else model.contrast(pooled_BMD)
         pairs = batch_pairs(pooled_BMD, contrast, facts, config.loss, anchors=slice(0, 1))
         for m, loss_K in _masked_losses(model, config, data, batch, seed).items():

@@ -46,7 +46,7 @@ from scale.explore.what_if import WhatIf
 from scale.modalities import MODALITIES, SPECS, TASKS
 from scale.model.scale import ScaleModel
 from scale.studies.masked_probe import MaskedPrediction, draw_groups, mask_groups, probe_masked
-from scale.studies.single_product import one_thread
+from scale.threads import torch_threads
 from scale.viz.illustrations.masked_words import top_predictions
 from scale.viz.illustrations.masking import mask_audio, mask_image, mask_video
 from scale.viz.products import product_card
@@ -375,7 +375,7 @@ class MaskingExplorer(Panel):
 
     def _attend(self, batch: ProductBatch, hidden: dict[str, Tensor]) -> JointAttention:
         model = self._model_of(self.model.value)
-        with recorded_inputs(model) as inputs, torch.inference_mode(), one_thread():
+        with recorded_inputs(model) as inputs, torch.inference_mode(), torch_threads(1):
             model(batch, hidden, predictions=False)
         return joint_attention(model, inputs, batch, self.source.data.tokenizer, self.lang)
 

@@ -17,7 +17,8 @@ from scale.explore.source import ExplorerSource
 from scale.modalities import INDEX, MODALITIES
 from scale.model.scale import ScaleModel
 from scale.model.scores import inter_modality_scores
-from scale.studies.single_product import ModalityChange, ProductEditor, one_thread
+from scale.studies.single_product import ModalityChange, ProductEditor
+from scale.threads import torch_threads
 from scale.viz.words import Language, label
 
 CANDIDATES = 24
@@ -128,7 +129,7 @@ def effects(
     """Return the effect of a story on S' of each product."""
     found = []
     for row in rows:
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), torch_threads(1):
             output = model.embed(editor.batch(row, story.changes))
             pooled_MD, present_M = output.pooled_BMD, output.present_BM
             now_MM = inter_modality_scores(pooled_MD, present_M).weighted_BMM[0].numpy()

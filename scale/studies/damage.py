@@ -10,7 +10,6 @@ colours of a picture, S samples of a sound, L length of a sequence, F features o
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from scale.data.dataset import Column
 from scale.data.features import features_of, load_media
 from scale.data.media import MediaError, resize_image
 from scale.seeding import derived_seed
+from scale.threads import available_cores
 
 
 def name_hashes(names: Sequence[str], *parts: int) -> np.ndarray:
@@ -251,7 +251,7 @@ def damaged_features(
         def load(job: DamageJob) -> np.ndarray:
             return cache.get_or_compute(keys[job], lambda: compute(job))
 
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(workers or available_cores()) as pool:
             features |= zip(missing, pool.map(load, missing), strict=True)
     return [features[job] for job in jobs]
 

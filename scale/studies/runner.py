@@ -62,6 +62,7 @@ from scale.studies.study import (
 from scale.studies.systems.model import build_system
 from scale.studies.systems.named import SYSTEMS
 from scale.studies.weightings import TrainingTruth, make_weight_fn
+from scale.threads import available_cores, choose_threads, torch_threads
 from scale.training.cross_fit import Agreement, cross_fit_agreement
 from scale.training.run import build_dataset, fit_closed_form, fit_sizes, fit_vocabulary
 from scale.training.trainer import Trainer, TrainingError, trainable
@@ -282,15 +283,17 @@ def run_cell(bench: StudyData, study: str, key: str, cell: Cell, seed: int) -> R
     started = time.perf_counter()
     config = cell.config(bench.config, seed)
     status, reason, found = "done", "", Measurements()
-    try:
-        found = _train_and_measure(bench, cell, config, seed)
-    except TrainingError as error:
-        status, reason = "failed", str(error)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    with torch_threads(choose_threads(config)):
+        try:
+            found = _train_and_measure(bench, cell, config, seed)
+        except TrainingError as error:
+            status, reason = "failed", str(error)
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        facts = run_facts(seed, started, device)
     return Record(
         study, bench.catalogue, bench.preset, key, cell.factors, seed, status, reason,
         found.figures, found.queries, found.categories, config.to_dict(), cell.identity(),
-        run_facts(seed, started, device), bench.held_out,
+        facts, bench.held_out,
     )  # fmt: skip
 
 
@@ -515,10 +518,10 @@ def _run_all(
 ) -> Iterator[Record]:
     """Yield records in the order of completion."""
     gpus = torch.cuda.device_count()
-    workers = min(workers or gpus or os.cpu_count() or 1, max(len(jobs), 1))
+    workers = min(workers or gpus or available_cores(), max(len(jobs), 1))
     context = multiprocessing.get_context("spawn")
     number = context.Value("i", 0)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, available_cores() // workers)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (number, gpus, threads))
     futures: dict[Future, Job] = {pool.submit(work, job): job for job in jobs}
     try:
@@ -547,7 +550,7 @@ def _start_worker(number, gpus: int, threads: int) -> None:
         number.value += 1
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(mine % gpus)
-    # OMP_NUM_THREADS may allow fewer: a thread that waits for a busy core is slower than none.
+    # OMP_NUM_THREADS may allow fewer.
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     # Otherwise the workers of a killed study would continue training.
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -4,8 +4,7 @@ M modalities (five), L length of a sequence, F features of a vector, T frames, H
 and colours of a picture, S samples of a sound, D width, K neighbours.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +32,7 @@ from scale.studies.damage import (
     signal_features,
 )
 from scale.studies.noise import KINDS, Noise, damage_steps, exchange_order, longest_sequence
+from scale.threads import torch_threads
 
 KEPT = 64
 """Cache size for decoded media and for contents after noise."""
@@ -252,7 +252,7 @@ def product_outputs(model: ScaleModel, batch: ProductBatch) -> ProductOutputs:
     """
     if len(batch) != 1:
         raise ValueError(f"expected a batch of one product, got {len(batch)}")
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), torch_threads(1):
         output = model(batch)
         pooled_1MD, present_1M = output.pooled_BMD, output.present_BM
         scores = inter_modality_scores(pooled_1MD, present_1M)
@@ -323,14 +323,3 @@ def with_policy(model: ScaleModel, policy: MissingPolicy) -> ScaleModel:
     }
     other.load_state_dict(weights, assign=True)
     return other.eval()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Restrict torch to one thread within the context."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

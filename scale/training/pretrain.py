@@ -23,6 +23,7 @@ from scale.data.text_loss import choose_lengths, warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import locked
 from scale.losses.weighting import Weights
+from scale.threads import choose_threads, torch_threads
 from scale.training.checkpoint_manager import CheckpointManager, TrainState
 from scale.training.cross_fit import cross_fit_agreement
 from scale.training.distributed import init_processes, main_first, rank
@@ -44,9 +45,11 @@ log = logging.getLogger(__name__)
 
 SESSION = tuple(
     f"train.{name}"
-    for name in ("auto_batch", "checkpoint_every", "fsdp", "keep_every", "keep_last", "max_minutes")
-)
-"""Settings that may change when a run is resumed: none affects the learned weights."""
+    for name in ("auto_batch", "checkpoint_every", "fsdp", "keep_every", "keep_last", "max_minutes",
+                 "threads")
+)  # fmt: skip
+"""Settings that may change when a run is resumed: none affects the learned weights, `fsdp` and
+`threads` except for rounding."""
 
 
 def pretrain(
@@ -105,6 +108,17 @@ def _pretrain(
     """Train in a locked run folder; arguments as for `pretrain`."""
     with main_first():
         config, data = _prepare(config, catalogue, run, resume, strict=strict, cache=cache)
+    with torch_threads(config.train.threads):
+        _train(config, data, run, preemption, progress)
+
+
+def _train(
+    config: Config,
+    data: ProductDataset | ShardDataset,
+    run: RunFolder,
+    preemption: PreemptionHandler,
+    progress: bool,
+) -> None:
     train, val = (data.subset(data.rows_of(split)) for split in ("train", "val"))
     train, weights = _judged(config, train, run, preemption, progress)
     # A run that continues has the fitted projections in its checkpoint.
@@ -183,6 +197,7 @@ def _prepare(
     if config.train.second_views and isinstance(data, ShardDataset):
         log.warning("shards contain no second views: trained without train.second_views")
         config = replace(config, train=replace(config.train, second_views=False))
+    config = replace(config, train=replace(config.train, threads=_threads(config, run, started)))
     _write_or_check(run, config, data, started, divided)
     if config.train.second_views:
         first = len(data.problems)
@@ -193,6 +208,21 @@ def _prepare(
         if problems:
             log.warning("%s; see %s", summarise_problems(problems), run.problems)
     return config, data
+
+
+def _threads(config: Config, run: RunFolder, started: bool) -> int:
+    """Return the number of threads: that of a run to resume, unless another one is requested."""
+    if not started:
+        return choose_threads(config)
+    # Earlier versions used torch's number.
+    stored = Config.load(run.config).train.threads or torch.get_num_threads()
+    threads = config.train.threads or stored
+    if threads != stored:
+        log.warning(
+            "%s: continued with %d threads instead of %d, which changes the rounding", run.folder,
+            threads, stored,
+        )  # fmt: skip
+    return threads
 
 
 def _open(catalogue: Catalogue | Path | str, strict: bool) -> tuple[Catalogue | ShardFolder, bool]:

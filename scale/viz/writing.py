@@ -17,7 +17,6 @@ folder, or as given if they lie outside it.
 import json
 import logging
 import multiprocessing
-import os
 import shlex
 import time
 import warnings
@@ -32,7 +31,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import torch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
@@ -40,6 +38,7 @@ from scale.config import require
 from scale.data.dataset import ProductDataset
 from scale.evaluation.report import provenance
 from scale.files import write_whole
+from scale.threads import available_cores, torch_threads
 from scale.training.logging import read_metrics
 from scale.training.run import TrainedRun
 from scale.viz.embeddings import draw_map
@@ -132,14 +131,9 @@ def _prepared(style: Style) -> Iterator[None]:
     """Draw in a style with one thread, on whose number the last digits of a training depend."""
     # fontTools warns about the dates of fonts that are subset.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with use_style(style), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), use_style(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        yield
 
 
 def write_pictures(
@@ -172,7 +166,7 @@ def write_pictures(
     pencil = _Pencil(sources, out, style, formats, origin)
     jobs = [_Job(name, each) for name in names for each in langs]
     if processes is None:
-        processes = min(_processors(), MOST) if len(jobs) >= FEWEST else 1
+        processes = min(available_cores(), MOST) if len(jobs) >= FEWEST else 1
     draw_all = partial(_draw_apart, processes=processes) if processes > 1 else _draw_here
     found: dict[_Job, _Drawn] = {}
     with tqdm(total=len(jobs), desc="figures", unit="figure") as bar:
@@ -192,13 +186,6 @@ def write_pictures(
         order = tuple(dict.fromkeys((*CORE, *FIGURES)))
         written.paths += [write_index(out, order, each) for each in langs]
     return written
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
 
 
 def _draw_here(pencil: _Pencil, jobs: Sequence[_Job]) -> Iterator[_Drawn]:

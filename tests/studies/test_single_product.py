@@ -18,7 +18,6 @@ from scale.studies.single_product import (
     logged_weights,
     missing_token_count,
     nearest_products,
-    one_thread,
     product_outputs,
     with_policy,
 )
@@ -291,16 +290,6 @@ def test_empty_product_and_two_products_raise(make_model, make_batch):
         product_outputs(make_model(), make_batch([()]))
     with pytest.raises(ValueError, match="expected a batch of one product, got 2"):
         product_outputs(make_model(), make_batch([("text",), ("text",)]))
-
-
-def test_one_thread_restores_the_setting():
-    before = torch.get_num_threads()
-    with one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-    with pytest.raises(KeyError), one_thread():
-        raise KeyError
-    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("normalise", [False, True])

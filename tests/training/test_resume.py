@@ -8,7 +8,9 @@ import threading
 from dataclasses import replace
 
 import pytest
+import torch
 
+from scale.config import Config
 from scale.training.checkpoint_manager import CheckpointManager
 from scale.training.preemption import PreemptionHandler, TrainingStopped
 from scale.training.pretrain import pretrain
@@ -171,6 +173,34 @@ def test_resumed_run_may_change_session_settings_only(
     with pytest.raises(ValueError, match=r"in train.clip_norm"):
         pretrain(replace(small, train=replace(train, clip_norm=2.0)), small_catalogue,
                  tmp_path / "run", resume=True, cache=cache)  # fmt: skip
+
+
+def test_resumed_run_has_the_same_number_of_threads(
+    small, small_catalogue, cache, tmp_path, monkeypatch, caplog
+):
+    """Although the environment of the second session requests another one."""
+    out, used = tmp_path / "run", []
+
+    def stop(trainer, step, original):
+        used.append(torch.get_num_threads())
+        return after_the_optimizer(trainer, step, original)
+
+    def stopped(config):
+        with monkeypatch.context() as patch:
+            stop_in_step(patch, 5, stop)
+            with pytest.raises(Stopped):
+                pretrain(config, small_catalogue, out, resume=True, cache=cache, progress=False)
+        return used.pop()
+
+    before = torch.get_num_threads()
+    several = replace(small, train=replace(small.train, threads=3))
+    assert stopped(several) == 3
+    assert Config.load(RunFolder(out).config).train.threads == 3
+    assert stopped(small) == 3
+    assert "threads instead of" not in caplog.text
+    assert stopped(replace(small, train=replace(small.train, threads=2))) == 2
+    assert "continued with 2 threads instead of 3, which changes the rounding" in caplog.text
+    assert torch.get_num_threads() == before
 
 
 def test_run_with_a_damaged_checkpoint_resumes_from_an_earlier_one(
