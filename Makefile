@@ -1,6 +1,8 @@
 # For users: make demo, make lab. For maintainers: make test-fast, make test-quick, make test (CONTRIBUTING.md).
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# `make demo CPU=1` installs torch without CUDA.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 STAMP := .venv/installed
 NBVAL := -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 240 \
@@ -83,6 +85,7 @@ lab: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or 3.12 is needed and was not found on PATH" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(if $(CPU),$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --index-url $(CPU_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.metadata
 import io
 import logging
 import os
@@ -41,6 +42,13 @@ scale COMMAND --help lists the options, with an example."""
 
 BOX = re.compile("[\u2500-\u257f]|-{5,}")
 """Box-drawing characters of tyro's messages; in terminals without Unicode, dashes."""
+
+
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn", "umap": "umap-learn", "faiss": "faiss-cpu", "pptx": "python-pptx",
+    "jscatter": "jupyter-scatter",
+}  # fmt: skip
+"""Distributions whose modules have another name."""
 
 
 class ArgumentError(ValueError):
@@ -110,7 +118,11 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _hint(error: Exception) -> str:
-    """Return the variable to set if a folder of the user cannot be written."""
+    """Return the extra to install if a package is missing, or the variable to set if a folder of
+    the user cannot be written."""
+    if isinstance(error, ModuleNotFoundError):
+        extra = extra_of(error.name or "")
+        return f"; pip install 'scale-workbench[{extra}]'" if extra else ""
     place = getattr(error, "filename", None)
     if not isinstance(error, OSError) or error.errno not in NOT_WRITABLE or place is None:
         return ""
@@ -118,12 +130,22 @@ def _hint(error: Exception) -> str:
     return "; set SCALE_CACHE to a folder that can be written" if inside else ""
 
 
+def extra_of(module: str) -> str:
+    """Return the smallest extra of this package that installs a module; empty: none."""
+    name = module.partition(".")[0].lower().replace("_", "-")
+    name = DISTRIBUTIONS.get(name, name)
+    extras: dict[str, list[str]] = {}
+    for requirement in importlib.metadata.requires("scale-workbench") or ():
+        if found := re.match(r"([\w.-]+).*extra == ['\"](.+)['\"]", requirement):
+            extras.setdefault(found[2], []).append(found[1].lower().replace("_", "-"))
+    return min((e for e, names in extras.items() if name in names),
+               key=lambda extra: len(extras[extra]), default="")  # fmt: skip
+
+
 def _parse(name: str, arguments: list[str]) -> Any:
     """Return the command with its options, or None if the help was requested and printed."""
-    try:
-        import tyro
-    except ImportError as error:
-        raise ImportError("tyro is missing: pip install 'scale-workbench[cli]'") from error
+    import tyro
+
     module, kind_name = MODULES[name].split(".")
     kind = getattr(importlib.import_module(f"scale.commands.{module}"), kind_name)
     defaults = {}

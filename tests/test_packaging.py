@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -80,6 +82,25 @@ def test_the_training_path_imports_no_extra():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("sklearn", "eval"), ("matplotlib.pyplot", "viz"), ("umap", "viz"), ("faiss", "search"),
+     ("pptx", "slides"), ("voila", "explore"), ("litdata", "shards"), ("torch", "")],
+)  # fmt: skip
+def test_the_extra_of_a_missing_module(module, extra):
+    assert cli.extra_of(module) == extra
+
+
+def test_a_missing_extra_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    command = SimpleNamespace(run=lambda: import_module("jupyterlab"))
+    monkeypatch.setattr(cli, "_parse", lambda *_: command)
+    assert cli.main(["explore"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("scale explore: ")
+    assert message.endswith("; pip install 'scale-workbench[lab]'\n")
 
 
 def test_import_and_help_load_no_heavy_library():

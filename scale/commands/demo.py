@@ -21,8 +21,6 @@ LIBRARIES = {
 }  # fmt: skip
 """Modules and their uses."""
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "faiss": "faiss-cpu"}
-
 LEARNED = {"contrastive": 0.2, "MLM": 0.5, "MEM": 0.5, "MRP": 0.7, "MFP": 0.7, "MAM": 0.7}
 """Fraction of its initial value below which each loss must fall on one batch. A model with a broken
 gradient or shuffled targets stays above."""
@@ -96,6 +94,7 @@ def examine_installation() -> Iterator[Check]:
 
     import torch
 
+    from scale.cli import DISTRIBUTIONS
     from scale.training.distributed import make_accelerator
 
     yield Check("python", True, f"{platform.python_version()} on {platform.platform()}")
