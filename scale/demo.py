@@ -9,20 +9,21 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 import scale
 from scale.config import Config, pretrained, tiny
-from scale.data.catalogue import Catalogue, with_splits
-from scale.data.dataset import ProductDataset
-from scale.data.text_loss import choose_lengths
+from scale.data.catalogue import Catalogue
 from scale.evaluation.report import write_csv, write_json
 from scale.files import hash_code, write_whole
 from scale.inference.evaluate import evaluate_run, headline
+from scale.threads import available_cores, torch_threads
 from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
 from scale.viz.catalogue import inspect_figure
@@ -30,8 +31,8 @@ from scale.viz.theme import save_figure, use_style
 from scale.viz.writing import draw_run
 
 STAMPS = "stages.json"
-THREADS = 1
-"""Threads of torch in training. The order of summation, and so the model, depends on them."""
+LAST_STAGE = "evaluate on public models"
+"""Last stage of the run on public models."""
 TRAINING = ("data", "model", "losses", "evaluation", "training")
 """Subpackages that determine a trained model, beside the top-level modules."""
 NO_TRAINING = (
@@ -72,17 +73,25 @@ class Stages:
             inputs: hash of all inputs.
             made: a file that the stage writes.
         """
-        path = self.folder.folder / STAMPS
-        stamps = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if stamps.get(name) == inputs and made.exists():
-            print(f"{name}: up to date")
+        if self.current(name, inputs, made):
+            print(f"{name}: up to date", flush=True)
             return False
         started = time.perf_counter()
         action()
-        stamps[name] = inputs
-        write_whole(path, json.dumps(stamps, indent=2) + "\n")
-        print(f"{name}: {time.perf_counter() - started:.0f} s")
+        write_whole(self._path, json.dumps(self._stamps() | {name: inputs}, indent=2) + "\n")
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
         return True
+
+    def current(self, name: str, inputs: str, made: Path) -> bool:
+        """Return whether a stage is up to date; arguments as for `run`."""
+        return self._stamps().get(name) == inputs and made.exists()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder.folder / STAMPS
+
+    def _stamps(self) -> dict[str, str]:
+        return json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
 
 
 def pretrained_folder(out: Path) -> Path:
@@ -97,20 +106,40 @@ def demo_config() -> Config:
 
 
 def demo(out: Path, progress: bool = True) -> None:
-    """Inspect, train, evaluate and draw the sample shop, and print a summary."""
-    catalogue = Catalogue.open(samples_folder())
-    folder = train_demo(catalogue, out, progress)
-    public = train_pretrained_demo(catalogue, pretrained_folder(out), progress)
-    inputs = fingerprint(catalogue, [Path(scale.__file__).parent])
-    stages, more = Stages(folder), Stages(public)
-    drawn = folder.figures / "catalogue_en.png"
-    stages.run("inspect", inputs, drawn, lambda: _inspect(catalogue, folder))
-    for each in (stages, more):
-        results, run_folder = each.folder.results, each.folder.folder
-        each.run("evaluate", inputs, results, partial(_evaluate, catalogue, run_folder, progress))
-    drawn = folder.figures / "scores_en.png"
-    stages.run("draw", inputs, drawn, lambda: _draw(catalogue, out))
+    """Inspect, train, evaluate and draw the sample shop, and print a summary.
+
+    With several cores, the model on public models is trained and evaluated in a second process,
+    with one thread in each.
+    """
+    folder, public = RunFolder(out), RunFolder(pretrained_folder(out))
+    inputs = fingerprint(Catalogue.open(samples_folder()), [Path(scale.__file__).parent])
+    if available_cores() == 1 or Stages(public).current(LAST_STAGE, inputs, public.results):
+        _make_tiny(folder, inputs, progress)
+        _make_pretrained(public, inputs, progress)
+    else:
+        pool = ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,))
+        with torch_threads(1), pool:
+            beside = pool.submit(_make_pretrained, public, inputs, progress=False)
+            _make_tiny(folder, inputs, progress)
+            beside.result()
     print(_summary(folder, public))
+
+
+def _make_tiny(folder: RunFolder, inputs: str, progress: bool) -> None:
+    catalogue, stages = Catalogue.open(samples_folder()), Stages(folder)
+    train_demo(catalogue, folder.folder, progress)
+    stages.run("evaluate", inputs, folder.results, partial(_evaluate, catalogue, folder, progress))
+    drawn = folder.figures / "scores_en.png"
+    stages.run("draw", inputs, drawn, partial(_draw, catalogue, folder))
+    drawn = folder.figures / "catalogue_en.png"
+    stages.run("inspect", inputs, drawn, partial(_inspect, catalogue, folder))
+
+
+def _make_pretrained(folder: RunFolder, inputs: str, progress: bool) -> None:
+    catalogue, stages = Catalogue.open(samples_folder()), Stages(folder)
+    train_pretrained_demo(catalogue, folder.folder, progress)
+    evaluate = partial(_evaluate, catalogue, folder, progress)
+    stages.run(LAST_STAGE, inputs, folder.results, evaluate)
 
 
 def train_demo(catalogue: Catalogue, out: Path, progress: bool = True) -> RunFolder:
@@ -137,22 +166,9 @@ def _train_stage(
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(inputs + "\n", encoding="utf-8")
     last = folder.checkpoint("last")
-    Stages(folder).run(name, inputs, last, lambda: _train(catalogue, out, config, progress))
+    train = partial(pretrain, config, catalogue, out, resume=True, progress=progress)
+    Stages(folder).run(name, inputs, last, train)
     return folder
-
-
-def _train(catalogue: Catalogue, out: Path, config: Config, progress: bool) -> None:
-    if config.features.backbone("image"):
-        # Public models need all cores; their features are cached.
-        products = with_splits(catalogue)
-        sized = choose_lengths(config, products.split("train").products, None)
-        ProductDataset.build(products, sized.features, None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        pretrain(config, catalogue, out, resume=True, progress=progress)
-    finally:
-        torch.set_num_threads(before)
 
 
 def training_fingerprint(catalogue: Catalogue) -> str:
@@ -187,15 +203,15 @@ def _inspect(catalogue: Catalogue, folder: RunFolder) -> None:
         save_figure(inspect_figure(inspection, "en"), folder.figures / "catalogue_en")
 
 
-def _evaluate(catalogue: Catalogue, out: Path, progress: bool) -> None:
-    run = TrainedRun.load(out)
+def _evaluate(catalogue: Catalogue, folder: RunFolder, progress: bool) -> None:
+    run = TrainedRun.load(folder.folder)
     results = evaluate_run(run, catalogue, "test", tune=False, progress=progress)
     write_json(run.folder.results, results)
     write_csv(run.folder.results.with_suffix(".csv"), results)
 
 
-def _draw(catalogue: Catalogue, out: Path) -> None:
-    run = TrainedRun.load(out)
+def _draw(catalogue: Catalogue, folder: RunFolder) -> None:
+    run = TrainedRun.load(folder.folder)
     results = json.loads(run.folder.results.read_text(encoding="utf-8"))
     draw_run(run, run.dataset(catalogue, "test"), results)
 
