@@ -1,6 +1,6 @@
 """Seconds per training step with 1 and 2 threads, alone and with a second training beside it.
 
-    python benchmarks/threads.py             about 4 minutes on two idle cores
+    python benchmarks/threads.py             about 3 minutes on two idle cores
     python benchmarks/threads.py --table     the table of docs/performance.md from the results
 
 Random complete products in the shapes of presets. Four processes, of which one or two train at a
@@ -31,7 +31,7 @@ from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "threads.json"
-SECONDS, STEPS = 4.0, 3
+SECONDS, STEPS = 2.0, 2
 """Minimum time and number of steps of a measurement."""
 THREADS = 2
 DEFINITION = (
@@ -58,7 +58,6 @@ SIZES = {
     "micro": (micro(), 64),
     "tiny": (tiny(), 64),
     "tiny, width 128": (_wider(tiny(), 128, 2), 64),
-    "tiny, width 256": (_wider(tiny(), 256, 2), 64),
     "small": (small(), 4),
     "base, two layers": (_wider(base(), 768, 2), 2),
 }
@@ -151,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", action="store_true", help="only print the table")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=tuple(SIZES))
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -162,7 +162,7 @@ def main() -> None:
         os.environ.pop("OMP_NUM_THREADS", None)
         workers = {policy: [start(policy) for _ in range(2)] for policy in ("ACTIVE", "PASSIVE")}
         records = []
-        for size in SIZES:
+        for size in arguments.sizes:
             records.append(measure(size, workers))
             print(records[-1], flush=True)
         for worker in (worker for pair in workers.values() for worker in pair):
