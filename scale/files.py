@@ -147,22 +147,29 @@ def _lock(path: Path, folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ValueError(
-                f"{folder} is in use by {file.read().strip() or 'another process'}: wait for "
-                "it, or choose another folder"
-            ) from None
-        except OSError:
-            pass  # A file system without locks.
-        file.truncate(0)
-        user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"user {os.getuid()}"
-        file.write(f"process {os.getpid()} of {user} on {socket.gethostname()}")
-        file.flush()
-        yield
+    held = False
+    while not held:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ValueError(
+                    f"{folder} is in use by {file.read().strip() or 'another process'}: wait for "
+                    "it, or choose another folder"
+                ) from None
+            except OSError:
+                pass  # A file system without locks.
+            # The process that held the lock may have removed the file after it was opened here; a
+            # lock on a removed file excludes nobody.
+            held = os.fstat(file.fileno()).st_nlink > 0
+            if not held:
+                continue
+            file.truncate(0)
+            user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"user {os.getuid()}"
+            file.write(f"process {os.getpid()} of {user} on {socket.gethostname()}")
+            file.flush()
+            yield
 
 
 def remove_folder(folder: Path) -> None:

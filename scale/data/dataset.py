@@ -9,6 +9,7 @@ modality, L length of a sequence, F features of a vector, T tokens of all produc
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ from scale.data.normaliser import Normaliser
 from scale.data.product import CatalogueError, Problem, Product, View
 from scale.data.tokenizer import encode_tables, encode_texts, select_columns
 from scale.modalities import CONTINUOUS, DISCRETE, INDEX, MODALITIES
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1 << 16
 """Tokens read at once to compute statistics."""
@@ -562,7 +565,8 @@ class ProductDataset:
 
         A further product has the contents of the second view and, where it has none, those of the
         first one; SECOND_VIEW is appended to its id. Its `content_id_NM` is that of the first view,
-        so that views of a product are not negatives of each other. Features are copied into memory.
+        so that views of a product are not negatives of each other. Modalities without any first
+        view are left out, with a warning. Features are copied into memory.
         """
         second = self.subset(self.rows_of(split)).view("alt")
         if not len(second):
@@ -570,6 +574,8 @@ class ProductDataset:
         row_of = {id: row for row, id in enumerate(self.ids)}
         rows_K = np.array([row_of[id] for id in second.ids], np.int64)
         columns = {m: c.append(second.columns.get(m), rows_K) for m, c in self.columns.items()}
+        for m in second.columns.keys() - columns.keys():
+            log.warning("%s: only second views of products contain it, so it is left out", m)
         first_KM = self.content_id_NM[rows_K]
         new_KM = np.where(
             second.content_id_NM < 0, -1, second.content_id_NM + self.content_id_NM.max() + 1
@@ -593,7 +599,7 @@ class ProductDataset:
             content_id_NM=np.concatenate([self.content_id_NM, added_KM]),
             digests=(*self.digests, *second.digests),
             problems=[*self.problems, *second.problems],
-            cut={m: n + second.cut.get(m, 0) for m, n in self.cut.items()},
+            cut=dict(Counter(self.cut) + Counter(second.cut)),
         )
 
 

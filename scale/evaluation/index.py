@@ -198,10 +198,10 @@ class ProductIndex:
         """
         if self.ivfpq is None:
             return None, None
-        ways = self.manifest.get("recall", [])
-        found = cheapest_setting(self.manifest, ways, target)
+        measured = self.manifest.get("recall", [])
+        found = cheapest_setting(self.manifest, measured, target)
         if found is None:
-            best = max((way["low"] or 0.0 for way in ways), default=0.0)
+            best = max((setting["low"] or 0.0 for setting in measured), default=0.0)
             raise ValueError(
                 f"{self.folder}: no measured setting reaches a recall of {target}; the best lower "
                 f"end of a 95 % interval is {best:.3f}: build the index with --target-recall, or a "
@@ -209,9 +209,9 @@ class ProductIndex:
             )
         return found
 
-    def cost(self, way: dict[str, Any]) -> float:
+    def cost(self, setting: dict[str, Any]) -> float:
         """Return `search_cost` of a measured setting."""
-        return search_cost(self.manifest, way["probes"] or 0, way["candidates"] or 0)
+        return search_cost(self.manifest, setting["probes"] or 0, setting["candidates"] or 0)
 
     def id(self, place: int) -> str:
         """Return the id of the product at a place."""
@@ -302,17 +302,17 @@ def search_cost(manifest: dict[str, Any], probes: int, candidates: int) -> float
 
 
 def cheapest_setting(
-    manifest: dict[str, Any], ways: list[dict[str, Any]], target: float
+    manifest: dict[str, Any], measured: list[dict[str, Any]], target: float
 ) -> tuple[int, int] | None:
     """Return probes and candidates of the cheapest setting that reaches a target recall.
 
     Args:
-        ways: measured settings: probes, candidates, and the estimate of their recall.
+        measured: measured settings: probes, candidates, and the estimate of their recall.
         target: least lower end of the 95 % interval.
     """
-    enough = [(way["probes"], way["candidates"]) for way in ways
-              if way["low"] is not None and way["low"] >= target]  # fmt: skip
-    return min(enough, key=lambda way: search_cost(manifest, *way), default=None)
+    reaching = [(setting["probes"], setting["candidates"]) for setting in measured
+                if setting["low"] is not None and setting["low"] >= target]  # fmt: skip
+    return min(reaching, key=lambda counts: search_cost(manifest, *counts), default=None)
 
 
 def earlier_folder(folder: Path) -> Path:
@@ -345,11 +345,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         is_ivfpq = manifest["kind"] == "ivfpq"
         if is_ivfpq and not (numbers["lists"] and numbers["code_bytes"]):
             raise ValueError(f"settings: {numbers}")
-        for way in manifest.get("recall", []):
-            counts = way["probes"], way["candidates"]
-            measured = way["low"] is None or isinstance(way["low"], (int, float))
+        for setting in manifest.get("recall", []):
+            counts = setting["probes"], setting["candidates"]
+            measured = setting["low"] is None or isinstance(setting["low"], (int, float))
             if not measured or (is_ivfpq and not all(type(n) is int and n >= 0 for n in counts)):
-                raise ValueError(f"recall: {way}")
+                raise ValueError(f"recall: {setting}")
         if not 0 <= manifest.get("target", {}).get("recall", 0) <= 1:
             raise ValueError(f"target: {manifest['target']}")
         for name, facts in manifest["files"].items():

@@ -279,11 +279,11 @@ def measure_recall(index: ProductIndex, queries: int, seed: int = 0) -> list[dic
         return [{"probes": None, "candidates": None} | estimate(share_Q, seed).to_dict()]
     built = index.manifest["settings"]
     few = {max(1, built["probes"] // 4), built["probes"], built["probes"] * 4}
-    ways = []
+    measured = []
     for probes in sorted({min(p, built["lists"]) for p in few}):
         candidates = dict.fromkeys((0, built["candidates"]))
-        ways += _recall_by_candidates(index, place_Q, exact_QK, probes, tuple(candidates), seed)
-    return ways
+        measured += _recall_by_candidates(index, place_Q, exact_QK, probes, tuple(candidates), seed)
+    return measured
 
 
 def choose_setting(
@@ -302,27 +302,27 @@ def choose_setting(
     """
     place_Q, exact_QK = _exact_neighbours(index, queries, seed)
     choosing, held_out = slice(0, None, 2), slice(1, None, 2)
-    ways: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     chosen, probes, lists = None, 1, index.manifest["settings"]["lists"]
     while True:
-        ways += _recall_by_candidates(
+        measured += _recall_by_candidates(
             index, place_Q[choosing], exact_QK[choosing], probes, CANDIDATES, seed
         )
-        chosen = cheapest_setting(index.manifest, ways, target)
+        chosen = cheapest_setting(index.manifest, measured, target)
         probes = min(2 * probes, lists) if probes < lists else 2 * lists
-        enough = chosen is not None and (
+        is_cheapest = chosen is not None and (
             search_cost(index.manifest, probes, 0) >= search_cost(index.manifest, *chosen)
         )
-        if enough or probes > lists:
+        if is_cheapest or probes > lists:
             break
     reached = chosen is not None
     if chosen is None:
-        best = max(ways, key=lambda way: (way["low"], way["value"]))
+        best = max(measured, key=lambda setting: (setting["low"], setting["value"]))
         chosen = best["probes"], best["candidates"]
     share_Q = setting_recall(index, place_Q[held_out], exact_QK[held_out], *chosen)
     facts = {"definition": TARGET, "recall": target, "reached": reached}
     facts |= {"probes": chosen[0], "candidates": chosen[1]}
-    return {"recall": ways, "target": facts | {"held_out": estimate(share_Q, seed).to_dict()}}
+    return {"recall": measured, "target": facts | {"held_out": estimate(share_Q, seed).to_dict()}}
 
 
 def setting_recall(

@@ -263,6 +263,13 @@ def test_second_views_are_further_products_with_the_rest_of_the_first_view(datas
     assert dataset.subset([1, 2]).with_second_views().ids == ("p1", "p2")
 
 
+def test_modalities_without_a_first_view_are_left_out_with_a_warning(dataset, caplog):
+    columns = {m: column for m, column in dataset.columns.items() if m != "image"}
+    both = replace(dataset, columns=columns).with_second_views()
+    assert "image" not in both.collate([9]).tokens
+    assert "image: only second views of products contain it" in caplog.text
+
+
 def test_unused_modalities_count_as_missing(build):
     some = build(modalities=("image", "text"))
     assert list(some.columns) == ["text", "image"]

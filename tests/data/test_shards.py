@@ -1,6 +1,7 @@
 """Shards: the bits of the catalogue's own tokens; stops, damage and changed settings."""
 
 import errno
+import fcntl
 import gc
 import importlib.util
 import itertools
@@ -49,7 +50,7 @@ from scale.data.shards.format import (
 from scale.data.shards.reader import ShardDataset, ShardFolder
 from scale.data.shards.writer import write_chunk, write_shards
 from scale.data.tokenizer import load_tokenizer
-from scale.files import locked
+from scale.files import LOCK, locked
 from scale.modalities import CONTINUOUS, MODALITIES
 from scale.training.run import build_dataset
 from tests.processes import fork_workers, start
@@ -312,6 +313,19 @@ def test_a_folder_is_written_with_one_setting(config, small_catalogue, cache, co
 def test_a_second_process_in_the_folder_is_refused(config, small_catalogue, cache, copy):
     with locked(copy), pytest.raises(ValueError, match="is in use by process"):
         write_again(config, small_catalogue, cache, copy)
+
+
+def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path, monkeypatch):
+    flock, removed = fcntl.flock, []
+
+    def remove_first(file, how):
+        if not removed:  # The holder ends after this process has opened the file.
+            removed.append((tmp_path / LOCK).unlink())
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with locked(tmp_path), pytest.raises(ValueError, match="is in use by process"):
+        locked(tmp_path).__enter__()
 
 
 def test_a_folder_with_other_files_is_refused(config, small_catalogue, cache, tmp_path):
