@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "fused": ["draw_halves", "fused_contrastive_loss", "imputed_contrastive_loss"],
         "masked": ["masked_token_loss", "masked_vector_loss"],
         "masking": ["MaskedBatch", "WordPieces", "mask_batch"],
+        "tiled": ["tiled_pair_losses"],
         "total": ["LossOutput", "contrastive_loss", "scale_loss"],
         "weighting": ["configured_weights"],
     },

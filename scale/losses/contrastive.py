@@ -166,7 +166,8 @@ def valid_pairs(present_BM: Tensor) -> Tensor:
 def own_candidates(present_BM: Tensor, anchors: slice | None) -> tuple[slice, Tensor]:
     """Return the rows of the anchors and own_AB, True where candidate and anchor are the same."""
     rows = slice(0, len(present_BM)) if anchors is None else anchors
-    return rows, torch.eye(len(present_BM), dtype=torch.bool, device=present_BM.device)[rows]
+    place_B = torch.arange(len(present_BM), device=present_BM.device)
+    return rows, place_B[rows, None] == place_B
 
 
 def exclude(logits_TAC: Tensor, excluded_TAC: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from scale.losses.contrastive import PairLosses, pair_losses
 from scale.losses.fused import fused_features, fused_losses
 from scale.losses.masked import masked_token_loss, masked_vector_loss
 from scale.losses.masking import MaskedBatch
+from scale.losses.tiled import tiled_pair_losses
 from scale.losses.weighting import Weights, configured_weights
 from scale.modalities import INDEX, SPECS
 from scale.model.scale import ContrastOutput, ScaleOutput
@@ -167,12 +168,21 @@ def batch_pairs(
     logit_weight_BP: Tensor | None = None,
     anchors: slice | None = None,
     label_smoothing: float = 0.0,
+    tiled: bool = False,
 ) -> PairLosses:
-    """Return `pair_losses` according to `LossConfig`, the mean over the parts of the features."""
+    """Return `pair_losses` according to `LossConfig`, the mean over the parts of the features.
+
+    tiled: compute them by `tiled_pair_losses`, with cross-modal negatives, without weights and
+    label smoothing.
+    """
     content_id_BM = batch.content_id_BM if config.ignore_duplicates else None
 
     def losses(part_BMD: Tensor, contrast: ContrastOutput) -> PairLosses:
         temperature = temperature_of(contrast, config)
+        if tiled:
+            return tiled_pair_losses(
+                part_BMD, batch.present_BM, temperature, content_id_BM, anchors
+            )
         options = config.negatives, logit_weight_BP, content_id_BM, anchors, label_smoothing
         return pair_losses(part_BMD, batch.present_BM, temperature, *options)
 

@@ -38,6 +38,7 @@ from scale.losses.total import (
     batch_pairs,
     batch_scores,
     contrastive_loss,
+    is_info_nce,
     learned_temperature,
     masked_losses,
     uses_pairs,
@@ -236,16 +237,20 @@ class GradientCache:
         features = {name: gather(own_RMD) for name, own_RMD in own.items()}
         contrast = ContrastOutput(**shared, fused_BPD=features.get("fused_pairs"))
         scores = batch_scores(features, whole.present_BM, self.config)
-        pairs = None
+        own_pairs = pairs = None
         if uses_pairs(self.config):
-            pairs = self._unweighted_pairs(features["encoder"], contrast, whole, parts)
+            own_pairs = self._unweighted_pairs(features["encoder"], contrast, whole, parts)
+            own_RP = own_pairs.loss_BP.detach()
+            pairs = PairLosses(gather(own_RP), valid_pairs(whole.present_BM))
         weights = None
         if self.weighted:
             weights = configured_weights(
                 self.config, scores, pairs, whole.present_BM,
                 self.fixed and self.fixed.select(whole.index_B),
             )  # fmt: skip
-        contrastive = self._contrastive(features["encoder"], contrast, whole, parts, weights)
+        contrastive = self._contrastive(
+            features["encoder"], contrast, whole, parts, weights, own_pairs
+        )
 
         fused = self._fused(features, whole, parts)
 
@@ -294,14 +299,23 @@ class GradientCache:
         whole: ProductBatch,
         parts: Sequence[MicroBatch],
     ) -> PairLosses:
-        """Return InfoNCE of all products and pairs, without gradient."""
+        """Return InfoNCE of this process's products, with gradient if it is the loss.
+
+        In tiles where they support the options; else one part at a time, without gradient.
+        """
+        own, config = _own_share(parts), self.config
+        if config.negatives == "cross":
+            on_logits = self.weighted and config.weight_on == "logits"
+            learns = "contrastive" in config.tasks and is_info_nce(config) and not on_logits
+            anchors = None if own == slice(0, len(whole)) else own
+            with torch.set_grad_enabled(learns):
+                return batch_pairs(pooled_BMD, contrast, whole, config, anchors=anchors, tiled=True)
         with torch.no_grad():
             chunks = [
-                batch_pairs(pooled_BMD, contrast, whole, self.config, None, part.place)
-                for part in parts
+                batch_pairs(pooled_BMD, contrast, whole, config, None, part.place) for part in parts
             ]
-            own_RP = torch.cat([chunk.loss_BP for chunk in chunks])
-        return PairLosses(gather(own_RP), valid_pairs(whole.present_BM))
+            loss_RP = torch.cat([chunk.loss_BP for chunk in chunks])
+        return PairLosses(loss_RP, valid_pairs(whole.present_BM)[own])
 
     def _contrastive(
         self,
@@ -310,22 +324,28 @@ class GradientCache:
         whole: ProductBatch,
         parts: Sequence[MicroBatch],
         weights: Weights | None,
+        own_pairs: PairLosses | None,
     ) -> Tensor:
         """Return this process's share of the contrastive loss.
 
-        Checkpointing limits the logits in memory to those of one part with all products; it does
-        not change the result.
+        Where the pairs do not have the gradient, checkpointing limits the logits in memory to those
+        of one part with all products; it does not change the result.
         """
         total = pooled_BMD.new_zeros(())
         if "contrastive" not in self.config.tasks:
             return total
+
+        def share(pairs: PairLosses | None, anchors: slice) -> Tensor:
+            pair_BP = None if weights is None else weights.pair_BP[anchors]
+            return contrastive_loss(
+                pooled_BMD, contrast, whole, self.config, pair_BP, pairs, anchors
+            )
+
+        if own_pairs is not None and own_pairs.loss_BP.requires_grad:
+            return share(own_pairs, _own_share(parts))
         for part in parts:
-            weight_RP = None if weights is None else weights.pair_BP[part.place]
             total = total + checkpoint(
-                contrastive_loss,
-                *(pooled_BMD, contrast, whole, self.config, weight_RP, None, part.place),
-                use_reentrant=False,
-                preserve_rng_state=False,
+                share, None, part.place, use_reentrant=False, preserve_rng_state=False
             )
         return total
 
@@ -333,8 +353,7 @@ class GradientCache:
         self, features: dict[str, Tensor], whole: ProductBatch, parts: Sequence[MicroBatch]
     ) -> dict[str, Tensor]:
         """Return this process's share of the losses of FUSED_TASKS."""
-        own = slice(parts[0].place.start, parts[-1].place.stop)
-        return fused_losses(features, whole, self.config, own)
+        return fused_losses(features, whole, self.config, _own_share(parts))
 
     def _masked(
         self,
@@ -403,6 +422,11 @@ class GradientCache:
             for task, loss in losses.items():
                 sums[task] = sums.get(task, 0.0) + loss.detach()
         return sums
+
+
+def _own_share(parts: Sequence[MicroBatch]) -> slice:
+    """Return the places of this process's products in the whole batch."""
+    return slice(parts[0].place.start, parts[-1].place.stop)
 
 
 def _masked_tasks(whole: ProductBatch, config: LossConfig) -> list[str]:
