@@ -60,15 +60,19 @@ class RandomTokenizer:
 class RandomProducts:
     """N products with random tokens, sequences of full length and distinct contents.
 
-    Replaces a `ProductDataset`. The entities of a table are three word pieces long.
+    Replaces a `ProductDataset`. The entities of a table are three word pieces long. `distinct`:
+    number of products whose tokens are drawn; the others repeat them, which saves memory.
     """
 
-    def __init__(self, config: ModelConfig, present_NM: np.ndarray, seed: int = 0):
+    def __init__(
+        self, config: ModelConfig, present_NM: np.ndarray, seed: int = 0, distinct: int = 0
+    ):
         random, products = torch.Generator().manual_seed(seed), len(present_NM)
         self.tokenizer = RandomTokenizer(config.vocab_size)
         self.present_NM = present_NM
         self.content_id_NM = np.where(present_NM, np.arange(products)[:, None], -1)
-        self.tokens = {m: _tokens(config, m, products, random) for m in MODALITIES}
+        self.distinct = distinct or products
+        self.tokens = {m: _tokens(config, m, self.distinct, random) for m in MODALITIES}
 
     def __len__(self) -> int:
         return len(self.present_NM)
@@ -89,7 +93,8 @@ class RandomProducts:
         batch = self.facts(rows)
         for m, tokens in self.tokens.items():
             here_R = batch.present_BM[:, INDEX[m]].nonzero().squeeze(1)
-            batch.tokens[m] = replace(tokens.select(batch.index_B[here_R]), rows_R=here_R)
+            drawn_R = batch.index_B[here_R] % self.distinct
+            batch.tokens[m] = replace(tokens.select(drawn_R), rows_R=here_R)
         return batch
 
 

@@ -43,6 +43,7 @@ from twin import TwinStepper
 
 from scale.config import PRESETS, Config, LossConfig, MissingConfig
 from scale.evaluation.report import provenance
+from scale.model.scale import ScaleModel
 from scale.training.out_of_memory import is_out_of_memory
 from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
@@ -89,8 +90,11 @@ class Setting:
         return replace(preset, train=train, loss=LOSS, missing=MissingConfig(self.policy))
 
 
-def measure(setting: Setting) -> dict[str, Any]:
-    """Measure one setting. Raises `torch.OutOfMemoryError` if the batch does not fit."""
+def measure(setting: Setting, model: ScaleModel | None = None) -> dict[str, Any]:
+    """Measure one setting. Raises `torch.OutOfMemoryError` if the batch does not fit.
+
+    model: trained instead of a new one; compiled before if the mode is compiled or `twin`.
+    """
     release_memory()
     before = psutil.Process().memory_info().rss
     started, load = time.perf_counter(), os.getloadavg()[0]
@@ -98,7 +102,10 @@ def measure(setting: Setting) -> dict[str, Any]:
     config, present_NM = setting.config(), presence(setting.missing, setting.batch)
     data = RandomProducts(config.model, present_NM)
     twin = setting.mode == "twin"
-    found = _compare_with_twin(setting, data) if twin else _alone(setting, data, before)
+    if twin:
+        found = _compare_with_twin(setting, data, model)
+    else:
+        found = _alone(setting, data, before, model)
     flops, parameters = count(setting)
     # The load of the machine varies: take the higher of the peaks measured before and after.
     machine = machine.or_better(Machine.measure(setting.device, setting.precision))
@@ -145,9 +152,18 @@ def count(setting: Setting) -> tuple[float, int]:
     return flops, sum(p.numel() for p in model.parameters())
 
 
-def _alone(setting: Setting, data: RandomProducts, before: int) -> dict[str, Any]:
+def trainer_of(config: Config, data: RandomProducts, model: ScaleModel | None = None) -> Trainer:
+    """Return a trainer of a new model, or of one that is compiled already if it has to be."""
+    if model is None:
+        return Trainer(config, seeded_model(config), data)
+    return Trainer(replace(config, train=replace(config.train, compile=False)), model, data)
+
+
+def _alone(
+    setting: Setting, data: RandomProducts, before: int, model: ScaleModel | None
+) -> dict[str, Any]:
     config, warm_up = setting.config(), WARM_UP[setting.mode]
-    trainer = Trainer(config, seeded_model(config), data)
+    trainer = trainer_of(config, data, model)
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
@@ -167,12 +183,14 @@ def _alone(setting: Setting, data: RandomProducts, before: int) -> dict[str, Any
     }
 
 
-def _compare_with_twin(setting: Setting, data: RandomProducts) -> dict[str, Any]:
+def _compare_with_twin(
+    setting: Setting, data: RandomProducts, model: ScaleModel | None
+) -> dict[str, Any]:
     """Alternate our step and the twin's in one process, with separate weights."""
     best = ("bf16", "compiled") if setting.device == "cuda" else ("fp32", "eager")
     ours = replace(setting, precision=best[0], mode=best[1])
     config = ours.config()
-    trainer = Trainer(config, seeded_model(config), data)
+    trainer = trainer_of(config, data, model)
     twin = TwinStepper(config, seeded_model(config).to(setting.device), data)
     own, plain = [], []
     for step in range(WARM_UP[ours.mode] + setting.steps):

@@ -49,12 +49,16 @@ def write_tables(page: Path = PAGE, results: Path = RESULTS) -> Path:
 
     Raises ValueError if the page does not have each marker once.
     """
+    return write_between(page, BEGIN, END, "\n\n".join(tables(results)))
+
+
+def write_between(page: Path, begin: str, end: str, content: str) -> Path:
+    """Replace the text between two markers of a page; ValueError unless each occurs once."""
     text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{page}: {BEGIN} and {END} must each occur once")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    made = "\n\n".join(tables(results))
-    write_whole(page, f"{before}{BEGIN}\n\n{made}\n\n{END}{after}")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{page}: {begin} and {end} must each occur once")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    write_whole(page, f"{before}{begin}\n\n{content}\n\n{end}{after}")
     return page
 
 

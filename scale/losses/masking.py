@@ -9,6 +9,7 @@ N masked positions of the batch, A allowed word pieces.
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -231,13 +232,22 @@ def _draws(clean: Tokens, part: Part, kinds: int, seed: tuple[int, ...]) -> Tens
     lengths.
     """
     device, length = clean.values.device, clean.padding_RL.shape[1]
+    # The micro-batches of a step share the numbers: else their cost grows with its square.
+    several = part.products > len(clean.rows_R)
+    draw = _draw_block if several else _draw_block.__wrapped__
+    place_R = part.first + clean.rows_R
     blocks = [
-        torch.rand(
-            kinds, part.products, BLOCK, generator=generator(device, *seed, b), device=device
-        )
+        draw(kinds, part.products, device, *seed, b)[:, place_R]
         for b in range(math.ceil(length / BLOCK))
     ]
-    return torch.cat(blocks, dim=2)[:, part.first + clean.rows_R, :length]
+    return torch.cat(blocks, dim=2)[:, :, :length]
+
+
+@lru_cache(maxsize=8)
+def _draw_block(kinds: int, products: int, device: torch.device, *seed: int) -> Tensor:
+    """Return K uniform numbers for each position of a block of all products."""
+    random = generator(device, *seed)
+    return torch.rand(kinds, products, BLOCK, generator=random, device=device)
 
 
 def _random_pieces(draw_RL: Tensor, pieces: WordPieces) -> Tensor:
