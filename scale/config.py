@@ -454,8 +454,9 @@ class TrainConfig:
     """Applied to matrices only (parameters of two or more dimensions other than embeddings)."""
     clip_norm: float = 1.0
     """Maximum gradient norm."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision of accelerate; `no` is fp32."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "no"
+    """Mixed precision of accelerate; `no` is fp32. `auto`: bf16 where the device has instructions
+    for it, else fp32; the config of the run contains the choice, and a resumed run keeps it."""
     device: str = "auto"
     """`cuda`, `mps`, `cpu`, or `auto`: the first of these that is available."""
     threads: int = 0
@@ -832,7 +833,7 @@ def finetune() -> Config:
             batch_size=256,
             learning_rate=5e-4,
             backbone_learning_rate=2e-5,
-            precision="bf16",
+            precision="auto",
         ),
     )
 
@@ -852,7 +853,7 @@ def base() -> Config:
             steps=100_000,
             batch_size=1024,
             learning_rate=1e-4,
-            precision="bf16",
+            precision="auto",
             loss_positions_only=True,
             log_every=100,
             eval_every=5000,

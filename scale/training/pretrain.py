@@ -29,6 +29,7 @@ from scale.training.cross_fit import cross_fit_agreement
 from scale.training.distributed import init_processes, main_first, rank
 from scale.training.health_checks import duplicate_warnings, small_validation_warning
 from scale.training.logging import MetricsLogger, NullLogger
+from scale.training.precision import choose_precision
 from scale.training.preemption import PreemptionHandler
 from scale.training.run import (
     RunFolder,
@@ -177,6 +178,7 @@ def _prepare(
     source, divided = _open(catalogue, options["strict"])
     started = rank() > 0 or _check_folder(run, resume)
     run.folder.mkdir(parents=True, exist_ok=True)
+    config = _with_precision(config, run if started else None)
     tokenizer = _tokenizer(config, source, run)
     if isinstance(source, ShardFolder):
         config = source.with_lengths(config)
@@ -251,6 +253,17 @@ def _check_folder(run: RunFolder, resume: bool) -> bool:
         run.config.unlink()
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     return started
+
+
+def _with_precision(config: Config, started: RunFolder | None) -> Config:
+    """Resolve `train.precision` auto: that of the run to resume, or the faster one here."""
+    if config.train.precision != "auto":
+        return config
+    if started is not None:
+        precision = Config.load(started.config).train.precision
+    else:
+        precision = choose_precision(config.train.device)
+    return replace(config, train=replace(config.train, precision=precision))
 
 
 def _tokenizer(

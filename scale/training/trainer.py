@@ -41,6 +41,7 @@ from scale.training.health_checks import BEST_BY, TrainingError, require_finite,
 from scale.training.logging import Clock, MetricsBuffer, MetricsLogger, NullLogger
 from scale.training.optimizer import learning_rate, make_optimizer
 from scale.training.out_of_memory import OutOfMemoryRetry
+from scale.training.precision import FastDropout, choose_precision
 from scale.training.preemption import PreemptionHandler, TrainingStopped
 from scale.training.prefetch import Prefetcher
 from scale.training.sampler import batch_indices, shuffle_blocks
@@ -110,8 +111,13 @@ class Trainer:
         self.train_set = trainable(train_set, config)
         self.blocks = shuffle_blocks(self.train_set, settings.shuffle_shards)
         self.word_pieces = WordPieces.of(train_set.tokenizer)
-        self.accelerator = make_accelerator(settings.device, settings.precision)
+        precision = settings.precision
+        if precision == "auto":
+            precision = choose_precision(settings.device)
+        self.accelerator = make_accelerator(settings.device, precision)
         self.device = self.accelerator.device
+        fast = precision == "bf16" and self.device.type == "cpu"
+        self.dropout = FastDropout if fast else nullcontext
         self.weights = None if weights is None else weights.to(self.device)
         self.model = model.to(self.device)
         if settings.activation_checkpointing:
@@ -160,16 +166,17 @@ class Trainer:
 
         self.forward.train()
         self.scaled_optimizer.zero_grad(set_to_none=True)
-        if parts[0].place == slice(0, len(rows_B)):
-            masked = parts[0].masked
-            present_BM = masked.batch.present_BM
-            torch.manual_seed(parts[0].seed)
-            loss = self.loss_fn(masked, progress)
-            self.accelerator.backward(loss.total)
-        else:
-            whole = self.train_set.facts(rows_B)
-            present_BM = whole.present_BM
-            loss = self._gradient_cache(progress)(parts, whole)
+        with self.dropout():
+            if parts[0].place == slice(0, len(rows_B)):
+                masked = parts[0].masked
+                present_BM = masked.batch.present_BM
+                torch.manual_seed(parts[0].seed)
+                loss = self.loss_fn(masked, progress)
+                self.accelerator.backward(loss.total)
+            else:
+                whole = self.train_set.facts(rows_B)
+                present_BM = whole.present_BM
+                loss = self._gradient_cache(progress)(parts, whole)
 
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         rate = learning_rate(step, settings.steps, settings.learning_rate, settings.warmup_share)
