@@ -5,7 +5,7 @@
     python benchmarks/gpu_sweep.py --table        Markdown table of the results
 
 Parts run in order of importance. Each is written to benchmarks/results/gpu_sweep.json as soon as it
-is finished; parts that are there are skipped, so a second call continues. A part starts only if its
+is finished; finished parts are skipped, so a second call continues. A part starts only if its
 predicted time fits into the rest of `--budget`. Speeds of training steps are also written to
 train_step-cuda.json, for the tables of docs/performance.md. One model is compiled once and shared.
 """
@@ -256,7 +256,8 @@ def tiled_memory(sweep: Sweep, sizes: tuple[int, ...], anchors: int = 0) -> Reco
 
             def step(products=products, used=used):
                 pooled_BMD, present_BM = random_features(sweep, products, 1.0)
-                found = tiled_pair_losses(pooled_BMD, present_BM, anchors=used)
+                tile = 256 if sweep.rehearses else None
+                found = tiled_pair_losses(pooled_BMD, present_BM, anchors=used, tile=tile)
                 found.mean_P().sum().backward()
 
             if sweep.device == "cuda":
@@ -371,7 +372,8 @@ def sweep_all(sweep: Sweep, out: Path, budget: float, only: list[str] | None) ->
     started = time.perf_counter()
     for part in PARTS:
         left = budget - (time.perf_counter() - started)
-        if part.name in tree["parts"] or (only and part.name not in only):
+        done = "failed" not in tree["parts"].get(part.name, {"failed": None})
+        if done or (only and part.name not in only):
             continue
         predicted = part.predicted / 10 if sweep.rehearses else part.predicted
         if predicted > left:

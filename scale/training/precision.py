@@ -53,7 +53,7 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     1 / (1 - p) is rounded to bf16, as in PyTorch.
     """
     count = like.numel()
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),))
     # Without booleans, whose kernels are slow: -1 (all bits set) where the number is large enough.
     kept = bits.view(torch.int16)[:count].bitwise_and_(LEVELS - 1)
     kept = kept.neg_().add_(round(p * LEVELS) - 1).bitwise_right_shift_(15)
