@@ -1,11 +1,11 @@
 """Latency of the panels, time to open a page, memory of the server, and speed of the map.
 
-    python benchmarks/explorers.py moves runs/demo data_samples
-    python benchmarks/explorers.py pages runs/demo data_samples
-    python benchmarks/explorers.py memory runs/demo data_samples
-    python benchmarks/explorers.py embeddings
-    python benchmarks/explorers.py scores runs/demo data_samples
-    python benchmarks/explorers.py masking runs/demo data_samples
+    python -m benchmarks.explorers moves runs/demo data_samples
+    python -m benchmarks.explorers pages runs/demo data_samples
+    python -m benchmarks.explorers memory runs/demo data_samples
+    python -m benchmarks.explorers embeddings
+    python -m benchmarks.explorers scores runs/demo data_samples
+    python -m benchmarks.explorers masking runs/demo data_samples
 
 `moves`, `pages` and `memory` measure `scale explore` in Chromium. `moves`: milliseconds from a key
 on the noise slider of the picture to the answer in the page, and to the sign that it computes
@@ -18,10 +18,10 @@ every control of the score panel, and for a click, a switch of another modality 
 product in the masking panel. The browser's time is not included.
 
 `embeddings` measures maps of random points in JupyterLab and Chromium, by number of points: seconds
-to build the map in Python, seconds from the start of the cell until the browser has drawn it, drawn
-frames per second while panning and zooming (median and best of five rounds), and milliseconds in
-Python for the neighbours of one point. Without a graphics card WebGL runs in software; the rate of
-a map of 100 points is then the upper limit.
+to build the map in Python and from the start of the cell until the browser has drawn it;
+milliseconds for the neighbours of one point in Python, for a frame while panning and zooming (three
+rounds of four seconds), and from a move of the mouse to Python's answer on the page. `redraws` is
+the number of frames for which all points were drawn. WebGL runs in software.
 
 Writes benchmarks/results/explorers-NAME.json, with the one-minute load before and after. P points,
 D width.
@@ -31,27 +31,21 @@ import argparse
 import json
 import os
 import re
-import shlex
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import ipywidgets
 import numpy as np
 import torch
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from scale.evaluation.embed import unit
 from scale.evaluation.report import provenance, write_json
@@ -62,17 +56,15 @@ from scale.explore.projections import Groups, PointSet
 from scale.explore.scores import ScoreExplorer
 from scale.explore.source import ExplorerSource
 from scale.modalities import TASKS
+from tests.browser import servers
+from tests.browser.servers import ROOT, SECONDS
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MOVES, WARM_UP = 60, 2
 """Measured and unmeasured changes of each control."""
 PRODUCTS = 20
 POINTS = (100, 10_000, 100_000)
-GROUPS, WIDTH, CLICKS, ROUNDS = 24, 256, 20, 5
-FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader")
-TIMEOUT = 180
-"""Seconds for the server to start, and for a cell to run."""
+GROUPS, WIDTH, CLICKS, ROUNDS, HOVERS = 24, 256, 20, 3, 40
 
 
 def milliseconds(moves: list[Callable[[], object]]) -> dict[str, float]:
@@ -162,11 +154,17 @@ def toggle(box: ipywidgets.Checkbox) -> None:
 
 
 def random_map(count: int) -> PointMap:
-    """A map of Gaussian blobs, one per group."""
+    """A map of Gaussian blobs, one per group; its title is the hovered point."""
+
+    def hovered(index: int | None) -> None:
+        shown.title.html = f"{index}"
+
     rng = np.random.default_rng(0)
     code_P = rng.integers(0, GROUPS, count)
     xy_P2 = rng.normal(size=(GROUPS, 2))[code_P] * 4 + rng.normal(size=(count, 2))
-    return PointMap(xy_P2, Groups.of([f"group {k}" for k in code_P], "unknown", "rest"))
+    groups = Groups.of([f"group {k}" for k in code_P], "unknown", "rest")
+    shown = PointMap(xy_P2, groups, hovered)
+    return shown
 
 
 def measure_points(count: int) -> dict[str, float]:
@@ -191,65 +189,61 @@ SECOND = """started = time.time()
 display(random_map({count}))
 print("started", started)"""
 
-DRAWN = """() => {
-  let view = document.querySelector(".scale-map canvas");
-  while (view && !view.api) view = view.parentElement;
-  return view && view.api.get("isPointsDrawn") ? Date.now() / 1000 : null;
-}"""
-"""Return the time if the map has been drawn, else null."""
+API = """
+  window.map = () => {
+    let view = document.querySelector(".scale-map canvas");
+    while (view && !view.api) view = view.parentElement;
+    return view?.api;
+  };
+  const look = () => {
+    if (map()?.get("isPointsDrawn")) window.drawn = Date.now() / 1000;
+    else requestAnimationFrame(look);
+  };
+  look();"""
+"""Note the time at which the map has been drawn."""
 MOVE = """async (kind) => {
-  let view = document.querySelector(".scale-map canvas");
-  const canvas = view;
-  while (!view.api) view = view.parentElement;
+  const [canvas, layer] = [map().get("canvas"), document.querySelector(".scale-map-layer")];
   const box = canvas.getBoundingClientRect();
   const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
   const send = (type, options) => {
     const all = { bubbles: true, cancelable: true, clientX: x, clientY: y, buttons: 1, ...options };
     canvas.dispatchEvent(type === "wheel" ? new WheelEvent(type, all) : new MouseEvent(type, all));
   };
-  let drawn = 0;
-  view.api.subscribe("draw", () => drawn++);
+  const [frames, redraws] = [[], layer.dataset.redraws];
   send("mousedown", {});
-  const started = performance.now();
-  for (let k = 0; performance.now() - started < 4000; k++) {
+  let [started, last] = [performance.now(), performance.now()];
+  for (let k = 0; last - started < 4000; k++) {
     if (kind === "pan") send("mousemove", { clientX: x + 2 * (k % 60), clientY: y + (k % 30) });
     else send("wheel", { deltaY: k % 40 < 20 ? -20 : 20 });
     await new Promise(requestAnimationFrame);
+    frames.push(performance.now() - last);
+    last = performance.now();
   }
   send("mouseup", { buttons: 0 });
-  return (1000 * drawn) / (performance.now() - started);
+  const found = layer.dataset.redraws - redraws;
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  return [frames, found];
 }"""
-"""Pan or zoom once per animation frame for four seconds; return the drawn frames per second."""
-
-
-@contextmanager
-def jupyter(folder: Path) -> Iterator[str]:
-    """Run JupyterLab on a folder and yield its address."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [
-        sys.executable, "-m", "jupyter", "lab", str(folder), "--no-browser", "--allow-root",
-        f"--port={port}", "--IdentityProvider.token=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        f"--LabApp.user_settings_dir={folder / 'settings'}",
-        f"--LabApp.workspaces_dir={folder / 'workspaces'}",
-    ]  # fmt: skip
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(4 * TIMEOUT):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/lab", timeout=5).close()
-                break
-            except (URLError, OSError):
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}/lab"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
+"""Pan or zoom for four seconds; return milliseconds of each frame, and the number of redraws."""
+HOVER = """async (count) => {
+  const [canvas, found] = [map().get("canvas"), []];
+  const [box, title] = [canvas.getBoundingClientRect(), canvas.closest(".scale-map").firstChild];
+  const points = map().get("points").length;
+  canvas.dispatchEvent(new MouseEvent("mouseenter"));
+  for (let k = 1; k <= count; k++) {
+    const before = title.textContent;
+    const [x, y] = map().getScreenPosition(Math.floor((points * k) / (count + 1)));
+    const started = performance.now();
+    canvas.dispatchEvent(
+      new MouseEvent("mousemove", { bubbles: true, clientX: box.x + x, clientY: box.y + y }),
+    );
+    while (title.textContent === before) await new Promise(requestAnimationFrame);
+    if (Number(title.textContent) !== map().get("hoveredPoint")) throw new Error("another point");
+    found.push(performance.now() - started);
+  }
+  return found;
+}"""
+"""Hover points; return the milliseconds until Python's answer is drawn, of each."""
 SLIDE = """async (count) => {
   const panel = document.querySelector(".scale-score-explorer");
   const handle = panel.querySelector(".scale-modality-image .noUi-handle");
@@ -286,43 +280,23 @@ PANEL_CLASSES = {
 
 
 @contextmanager
-def explored(run: Path, catalogue: Path) -> Iterator[tuple[str, Any]]:
+def explored(run: Path, catalogue: Path) -> Iterator[tuple[str, Browser]]:
     """Run `scale explore` and Chromium; yield the address and the browser."""
-    from playwright.sync_api import sync_playwright
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    options = ["--catalogue", str(catalogue), "--port", str(port), "--no-browser"]
-    command = [sys.executable, "-m", "scale.cli", "explore", str(run), *options]
-    with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(4 * TIMEOUT):
-            with suppress(OSError):
-                urlopen(f"{address}voila/templates/base/static/voila.js", timeout=5).close()
-                break
-            if server.poll() is not None:
-                raise RuntimeError(f"scale explore has ended: {shlex.join(command)}")
-            time.sleep(0.25)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=list(FLAGS)
-            )
-            yield address, browser
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+    options = ("--catalogue", str(catalogue.absolute()))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        servers.explore(run.absolute(), Path(folder), *options) as address,
+        sync_playwright() as playwright,
+    ):
+        yield address, servers.launch_chromium(playwright)
 
 
-def open_panel(browser: Any, address: str, panel: str = "scores") -> tuple[Any, float]:
+def open_panel(browser: Browser, address: str, panel: str = "scores") -> tuple[Page, float]:
     """Return a page whose panel is visible, and the seconds until it is."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     started = time.perf_counter()
-    page.goto(f"{address}?panel={panel}", timeout=1e3 * TIMEOUT)
-    page.locator(f".scale-{PANEL_CLASSES[panel]}").wait_for(timeout=1e3 * TIMEOUT)
+    page.goto(f"{address}?panel={panel}", timeout=1e3 * SECONDS)
+    page.locator(f".scale-{PANEL_CLASSES[panel]}").wait_for(timeout=1e3 * SECONDS)
     return page, time.perf_counter() - started
 
 
@@ -373,9 +347,9 @@ def measure_memory(run: Path, catalogue: Path) -> dict[str, dict[str, float]]:
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and number of values."""
+    """Median, 95th percentile, maximum and number of values."""
     ends = {"median": float(np.median(values)), "p95": float(np.percentile(values, 95))}
-    return ends | {"n": len(values)}
+    return ends | {"max": max(values), "n": len(values)}
 
 
 def memory_megabytes(address: str) -> int:
@@ -415,45 +389,35 @@ def write_notebook(path: Path, count: int) -> None:
     path.write_text(json.dumps(book), encoding="utf-8")
 
 
-def measure_browser(page: Any, address: str, name: str) -> dict[str, float]:
-    """Seconds until the map is drawn, and frames per second while panning and zooming."""
-    from playwright.sync_api import expect
-
-    page.goto(f"{address}/workspaces/{name}/tree/{name}.ipynb")
-    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-    expect(idle).to_be_visible(timeout=1e3 * TIMEOUT)
-    # A kernel that has just connected drops requests.
-    page.wait_for_timeout(3000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    drawn = page.wait_for_function(DRAWN, timeout=1e3 * TIMEOUT).json_value()
+def measure_browser(page: Page, lab: str, name: str) -> dict[str, float]:
+    """Seconds until the map is drawn, and milliseconds of a frame and of a hover."""
+    page.add_init_script(API)
+    servers.run_notebook(page, lab, f"{name}.ipynb", name)
+    drawn = page.wait_for_function("window.drawn", timeout=1e3 * SECONDS).json_value()
     printed = page.locator(".jp-OutputArea-output", has_text="started").last
     found = {"until_drawn_s": drawn - float(printed.inner_text().split()[1])}
-    box = page.locator(".scale-map canvas").first.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.locator(".scale-map-layer").wait_for()
+    page.wait_for_timeout(2000)
     for kind in ("pan", "zoom"):
         rounds = [page.evaluate(MOVE, kind) for _ in range(ROUNDS)]
-        found |= {f"{kind}_fps": float(np.median(rounds)), f"{kind}_fps_best": max(rounds)}
-    return found
+        frames = [frame for frames, _ in rounds for frame in frames]
+        found |= {f"{kind}_ms_{key}": value for key, value in summary(frames).items()}
+        found[f"{kind}_redraws"] = sum(redraws for _, redraws in rounds)
+    hovers = page.evaluate(HOVER, HOVERS + WARM_UP)[WARM_UP:]
+    return found | {f"hover_ms_{key}": value for key, value in summary(hovers).items()}
 
 
 def measure_embeddings() -> tuple[dict[int, dict[str, float]], dict[str, Any]]:
     """Times by number of points, and the versions of browser and packages."""
-    from playwright.sync_api import sync_playwright
-
     found = {}
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=list(FLAGS),
-        )
-        with jupyter(folder) as address:
+        folder, browser = Path(name), servers.launch_chromium(playwright)
+        with servers.jupyter(folder, folder) as lab:
             for count in POINTS:
                 write_notebook(folder / f"points{count}.ipynb", count)
                 page = browser.new_page(viewport={"width": 1500, "height": 1000})
                 found[count] = measure_points(count)
-                found[count] |= measure_browser(page, address, f"points{count}")
+                found[count] |= measure_browser(page, lab, f"points{count}")
                 page.close()
         chromium = browser.version
         browser.close()

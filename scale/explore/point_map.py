@@ -195,10 +195,9 @@ class PointMap(ipywidgets.VBox):
     def _on_drawn(self, page: str, ready: bool) -> None:
         """Take the colour of the page; send the selection again to a new view, which misses it."""
         ink = "#1b2330" if is_light(page) else "#ffffff"
-        self._scatter.color(selected=ink, hover=ink)
+        self._scatter.color(selected=ink)
         # `Scatter.background` also colours axes and legend, and the browser then draws them.
         self.widget.background_color = to_rgba(page)
-        self.widget.reticle_color = to_rgba(ink, 0.2)
         chosen = self.widget.selection
         if ready and chosen is not None and len(chosen):
             self.widget.selection = np.array([], dtype=np.uint32)
@@ -255,6 +254,7 @@ def _scatter(table: Any, colours: list[str]) -> Scatter:
     return jscatter.Scatter(
         "x", "y", table, color_by="group", color_map=colours, height=HEIGHT,
         size=_size(len(table)), opacity_unselected=0.4, axes=False, legend=False,
+        reticle=False,
         x_scale=(-1, 1), y_scale=(-1, 1), transition_points_duration=600, **alike,
     )  # fmt: skip
 

@@ -35,6 +35,19 @@ INK = """() => {
 """Number of pixels drawn above the first map."""
 
 
+POINTS = """() => {
+    const canvas = document.querySelector(".scale-map canvas");
+    const copy = document.createElement("canvas");
+    Object.assign(copy, { width: canvas.width, height: canvas.height });
+    const pen = copy.getContext("2d");
+    pen.drawImage(canvas, 0, 0);
+    const pixels = pen.getImageData(0, 0, copy.width, copy.height).data;
+    const inside = Array.from({ length: pixels.length / 4 }, (_, k) => +(pixels[4 * k + 3] > 60));
+    return [copy.width, inside];
+}"""
+"""Width of the first map, and whether each pixel belongs to a point."""
+
+
 @pytest.fixture
 def maps(explored, watched):
     """The page with two maps, dark, and a function that returns what they show."""
@@ -81,6 +94,60 @@ def test_two_maps_show_lines_names_and_pictures_on_filled_canvases(maps):
             share_2, margin = filled(each)
             np.testing.assert_allclose(share_2, 0.8, atol=0.01)
             assert margin > 0.09
+    watched.check()
+
+
+def test_a_moving_map_is_its_last_image_and_a_resting_one_is_drawn(maps):
+    """All points are drawn for few frames of a movement, and for none of a hover."""
+    watched, shown = maps
+    page, layer = watched.page, watched.page.locator(".scale-map-layer").first
+    first = shown()[0]
+    x, y = first["x"] + first["width"] / 2, first["y"] + first["height"] / 2
+
+    def redraws():
+        return int(layer.get_attribute("data-redraws"))
+
+    def points():
+        width, found = page.evaluate(POINTS)
+        return np.array(found, dtype=bool).reshape(-1, width)
+
+    def agreement(one, other):
+        return (one & other).sum() / (one | other).sum()
+
+    def drawn():
+        """Share of the points in view that are drawn where the names and pictures expect them."""
+        pixels_YX = points()
+        xy_P2 = np.array(shown()[0]["places"]).astype(int)
+        inside_P = ((xy_P2 >= 0) & (xy_P2 < pixels_YX.shape[::-1])).all(1)
+        return pixels_YX[tuple(xy_P2[inside_P].T[::-1])].mean()
+
+    page.mouse.move(x, y)
+    page.wait_for_timeout(1000)
+    before, start = redraws(), points()
+    assert drawn() > 0.95
+    for point in range(10):
+        page.mouse.move(*np.add(first["places"][point], [first["x"], first["y"]]))
+    page.wait_for_timeout(500)
+    assert redraws() == before
+
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for k in range(40):
+        page.mouse.move(x + 2 * k, y - k)
+    moving = points()
+    assert redraws() <= before + 10
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    panned = points()
+    assert drawn() > 0.95
+    assert agreement(moving, panned) > 0.8 > 0.3 > agreement(start, panned)
+    page.mouse.wheel(0, -100)
+    page.wait_for_timeout(50)
+    moving = points()
+    page.wait_for_timeout(1000)
+    assert drawn() > 0.95
+    assert agreement(moving, points()) > 0.5 > 0.3 > agreement(panned, points())
+    assert before + 2 <= redraws() <= before + 13
     watched.check()
 
 

@@ -5,6 +5,8 @@ const MOST = 60; // Pictures drawn at once.
 const ROOM = 18_000; // Square pixels of the map for each name.
 const BATCH = 12; // Pictures requested at once, so that Python stays responsive.
 const SETTLE = 120; // Milliseconds after the last move until pictures and names are placed again.
+const SHORT = 8; // Milliseconds of drawing all points that fit into a frame.
+const SHARE = 0.1; // Largest share of the time for drawing all points of a moving map, if it takes longer.
 const TAP = 24; // Largest distance of a finger from its point, in pixels.
 
 function render({ model, el }) {
@@ -19,7 +21,9 @@ function render({ model, el }) {
   let stamp = model.get("stamp");
   const pictures = new Map(); // Index of a point -> its picture; null: requested, or there is none.
   let placed = { names: [], pictures: [], side: 30 };
-  let [settling, moving] = [0, false];
+  let [settling, moving, lasso] = [0, false, []];
+  let sharp = null; // The last image of all points, the time it took, and what it depends on.
+  let since = 0; // Time since which the map has moved away from it.
 
   // ---------------------------------------------------------------- places
 
@@ -30,8 +34,8 @@ function render({ model, el }) {
     const view = api.get("cameraView");
     const across = api.get("aspectRatio");
     const points = api.get("points");
-    return (index) => {
-      const point = points[index];
+    return (what) => {
+      const point = Array.isArray(what) ? what : points[what];
       if (!point) return null;
       const [x, y] = [point[0] * across, point[1]];
       return [
@@ -45,12 +49,71 @@ function render({ model, el }) {
   const lines = () => model.get("lines");
   const near = () => [...new Set(lines().flatMap(([from, to]) => [from, to]))];
 
+  // ----------------------------------------------------- image of the points
+
+  // jupyter-scatter draws all points for every frame, even if only the cross hair moves. Without a
+  // graphics card this takes 0.1 to 0.3 s for 100,000 points. A moving map is therefore its last
+  // image, shifted and scaled, until it rests for `SETTLE` or has moved for the time that `SHARE` asks.
+  function hold(renderer) {
+    if (renderer.scaleHolds) return;
+    renderer.scaleHolds = true; // All maps of a page share it.
+    const { render } = renderer;
+    renderer.render = (all, canvas) =>
+      canvas.scaleShow ? canvas.scaleShow((image) => render(all, image)) : render(all, canvas);
+  }
+
+  const alike = (one, other) => one.every((value, k) => value === other[k]);
+  const moved = () => sharp && !alike(sharp.view, api.get("cameraView"));
+
+  // What an image depends on besides the view.
+  function looks(canvas) {
+    const selected = api.get("selectedPoints").reduce((sum, k) => (Math.imul(sum, 31) + k) | 0, 7);
+    const names = ["points", "pointColor", "pointColorActive", "pointSize", "opacity", "background"];
+    return [canvas.width, canvas.height, selected, ...names.map((name) => api.get(name))];
+  }
+
+  function show(canvas, render) {
+    const now = performance.now();
+    const valid = sharp && !moving && alike(looks(canvas), sharp.looks);
+    since = moved() ? since || now : 0;
+    const wait = sharp?.cost > SHORT ? sharp.cost / SHARE : 0;
+    if (!valid || (since && now - since >= wait)) redraw(canvas, render);
+    const [from, to] = [sharp.view, api.get("cameraView")];
+    const zoom = to[0] / from[0];
+    const half = canvas.height / 2; // The unit of a view, whose y axis points upwards.
+    const [x, y] = [to[12] - zoom * from[12], zoom * from[13] - to[13]];
+    const pixels = canvas.getContext("2d");
+    pixels.clearRect(0, 0, canvas.width, canvas.height);
+    pixels.setTransform(zoom, 0, 0, zoom, canvas.width / 2 + x * half, half + y * half);
+    pixels.drawImage(sharp.image, -sharp.image.width / 2, -sharp.image.height / 2);
+    pixels.setTransform(1, 0, 0, 1, 0, 0);
+  }
+
+  function redraw(canvas, render) {
+    const image = sharp?.image ?? document.createElement("canvas");
+    // Of the renderer's size, that of the window: what a shift uncovers is there.
+    const { width, height } = api.get("renderer").canvas;
+    if (image.width !== width || image.height !== height) Object.assign(image, { width, height });
+    const hovered = api.get("hoveredPoint");
+    api.hover(-1, { preventEvent: true });
+    const started = performance.now();
+    render(image);
+    sharp = { image, cost: performance.now() - started, view: [...api.get("cameraView")], looks: looks(canvas) };
+    if (hovered >= 0) api.hover(hovered, { preventEvent: true });
+    since = 0;
+    layer.dataset.redraws = Number(layer.dataset.redraws ?? 0) + 1;
+  }
+
   // Chooses the names and pictures that fit without overlap; a closer view has room for more.
   function settle() {
     settling = 0;
     if (!api || !api.get("isPointsDrawn")) return;
     const [width, height] = size();
     if (!width || !height) return;
+    if (moved()) {
+      since = -Infinity;
+      api.redraw();
+    }
     const place = projection();
     const count = api.get("points").length;
     const inside = [];
@@ -212,6 +275,7 @@ function render({ model, el }) {
       pen.strokeText(text, at[0] + shift[0], at[1] + shift[1]);
       pen.fillText(text, at[0] + shift[0], at[1] + shift[1]);
     }
+    cross(place, width, height);
     const names = placed.names.map((name) => name.text);
     layer.dataset.names = names.length;
     layer.dataset.lines = lines().length;
@@ -219,6 +283,35 @@ function render({ model, el }) {
       ? [...new Set([...near(), ...placed.pictures])].filter((index) => pictures.get(index)).length
       : 0;
     layer.setAttribute("aria-label", [title(), ...names].join(", "));
+  }
+
+  // The cross hair of the hovered point, and the lasso.
+  function cross(place, width, height) {
+    const stroke = (points, wide, alpha) => {
+      [pen.lineWidth, pen.globalAlpha] = [wide, alpha];
+      pen.beginPath();
+      points.forEach((point) => pen.lineTo(...point));
+      pen.stroke();
+    };
+    [pen.strokeStyle, pen.fillStyle] = [ink(), ink()];
+    const hovered = api.get("hoveredPoint");
+    const at = place(hovered);
+    if (at && !moved() && !lasso.length) {
+      stroke([[0, at[1]], [width, at[1]]], 1, 0.3);
+      stroke([[at[0], 0], [at[0], height]], 1, 0.3);
+      [pen.lineWidth, pen.globalAlpha] = [2, 1];
+      pen.fillStyle = model.get("colours")[api.get("points")[hovered][2]] ?? ink();
+      pen.beginPath();
+      pen.arc(...at, 5, 0, 2 * Math.PI);
+      pen.fill();
+      pen.stroke();
+    }
+    if (lasso.length > 1) {
+      stroke(lasso.map(place), 2, 1);
+      [pen.fillStyle, pen.globalAlpha] = [ink(), 0.15];
+      pen.fill();
+    }
+    pen.globalAlpha = 1;
   }
 
   function soon() {
@@ -239,9 +332,11 @@ function render({ model, el }) {
   function fit() {
     const [width, height] = size();
     if (!width || !height) return;
-    api.set({ aspectRatio: width / height });
-    api.redraw();
-    soon();
+    api.set({ aspectRatio: width / height }).then(() => {
+      if (sharp) sharp.looks = [];
+      api.redraw();
+      soon();
+    });
   }
 
   // A view that is being created misses changes; Python sends them again.
@@ -429,7 +524,11 @@ function render({ model, el }) {
       title: title(),
     });
     gestures(canvas);
-    api.subscribe("draw", drawn);
+    canvas.scaleShow = (render) => show(canvas, render);
+    hold(api.get("renderer"));
+    api.subscribe("drawing", drawn);
+    api.subscribe("lassoExtend", ({ coordinates }) => (lasso = coordinates));
+    api.subscribe("lassoEnd", () => (lasso = []));
     api.subscribe("transitionStart", () => (moving = true));
     api.subscribe("transitionEnd", () => {
       moving = false;
@@ -443,6 +542,7 @@ function render({ model, el }) {
     signal.addEventListener("abort", () => {
       watch.disconnect();
       theme.disconnect();
+      delete canvas.scaleShow;
       layer.remove();
       tools.remove();
     });
