@@ -19,8 +19,8 @@ product in the masking panel. The browser's time is not included.
 
 `embeddings` measures maps of random points in JupyterLab and Chromium, by number of points: seconds
 to build the map in Python and from the start of the cell until the browser has drawn it;
-milliseconds for the neighbours of one point in Python, for a frame while panning and zooming (three
-rounds of four seconds), and from a move of the mouse to Python's answer on the page. `redraws` is
+milliseconds for the neighbours of one point in Python, for a frame while panning and zooming (two
+rounds of three seconds), and from a move of the mouse to Python's answer on the page. `redraws` is
 the number of frames for which all points were drawn. WebGL runs in software.
 
 Writes benchmarks/results/explorers-NAME.json, with the one-minute load before and after. P points,
@@ -64,7 +64,7 @@ MOVES, WARM_UP = 60, 2
 """Measured and unmeasured changes of each control."""
 PRODUCTS = 20
 POINTS = (100, 10_000, 100_000)
-GROUPS, WIDTH, CLICKS, ROUNDS, HOVERS = 24, 256, 20, 3, 40
+GROUPS, WIDTH, CLICKS, ROUNDS, HOVERS = 24, 256, 20, 2, 40
 
 
 def milliseconds(moves: list[Callable[[], object]]) -> dict[str, float]:
@@ -212,7 +212,7 @@ MOVE = """async (kind) => {
   const [frames, redraws] = [[], layer.dataset.redraws];
   send("mousedown", {});
   let [started, last] = [performance.now(), performance.now()];
-  for (let k = 0; last - started < 4000; k++) {
+  for (let k = 0; last - started < 3000; k++) {
     if (kind === "pan") send("mousemove", { clientX: x + 2 * (k % 60), clientY: y + (k % 30) });
     else send("wheel", { deltaY: k % 40 < 20 ? -20 : 20 });
     await new Promise(requestAnimationFrame);
@@ -224,7 +224,7 @@ MOVE = """async (kind) => {
   await new Promise((resolve) => setTimeout(resolve, 1000));
   return [frames, found];
 }"""
-"""Pan or zoom for four seconds; return milliseconds of each frame, and the number of redraws."""
+"""Pan or zoom for three seconds; return milliseconds of each frame, and the number of redraws."""
 HOVER = """async (count) => {
   const [canvas, found] = [map().get("canvas"), []];
   const [box, title] = [canvas.getBoundingClientRect(), canvas.closest(".scale-map").firstChild];
