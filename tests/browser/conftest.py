@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.browser import servers
-from tests.browser.servers import ROOT
+from tests.browser.servers import ROOT, SECONDS
 
 PICTURES = ROOT / "build" / "browser"
 HARMLESS = re.compile("favicon|ResizeObserver loop|GPU stall due to ReadPixels")
@@ -129,7 +129,10 @@ def open_notebook(lab, watched):
     """Open a notebook in JupyterLab and run it from top to bottom."""
 
     def opened(name: str) -> Watched:
-        servers.run_notebook(watched.page, lab, name, watched.name)
+        servers.start_notebook(watched.page, lab, name, watched.name)
+        waiting = watched.page.locator(".jp-InputPrompt", has_text="[*]")
+        expect(waiting).not_to_have_count(0, timeout=1000 * SECONDS)
+        expect(waiting).to_have_count(0, timeout=1000 * SECONDS)
         return watched
 
     return opened

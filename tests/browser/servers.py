@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, Playwright
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 180
@@ -101,8 +101,8 @@ def explore(run: Path | str, folder: Path, *options: str) -> Iterator[str]:
         yield url
 
 
-def run_notebook(page: Page, lab: str, name: str, workspace: str) -> None:
-    """Open a notebook in JupyterLab and run it from top to bottom."""
+def start_notebook(page: Page, lab: str, name: str, workspace: str) -> None:
+    """Open a notebook in JupyterLab and start all its cells."""
     base, query = lab.split("?")
     page.goto(f"{base}/workspaces/{workspace}/tree/{name}?{query}")
     idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
@@ -111,6 +111,3 @@ def run_notebook(page: Page, lab: str, name: str, workspace: str) -> None:
     page.wait_for_timeout(2000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    waiting = page.locator(".jp-InputPrompt", has_text="[*]")
-    expect(waiting).not_to_have_count(0, timeout=1000 * SECONDS)
-    expect(waiting).to_have_count(0, timeout=1000 * SECONDS)

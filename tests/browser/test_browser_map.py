@@ -86,8 +86,11 @@ def test_two_maps_show_lines_names_and_pictures_on_filled_canvases(maps):
 
     for width in (1440, 820, 1280):
         watched.page.set_viewport_size({"width": width, "height": 1180})
-        watched.page.wait_for_timeout(800)
-        first, second = shown()
+        for _ in range(20):
+            watched.page.wait_for_timeout(500)
+            first, second = shown()
+            if all(np.allclose(filled(each)[0], 0.8, atol=0.01) for each in (first, second)):
+                break
         assert (second["y"] > first["y"]) == (width == 820)
         for each in (first, second):
             assert each["x"] + each["width"] <= width
