@@ -10,8 +10,10 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any, Literal
@@ -24,6 +26,8 @@ LOCK = ".lock"
 """Name of the lock file in a folder that is being written."""
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Errors of folders that the user may only read."""
+TIME_RESOLUTION = 2_000_000_000
+"""Nanoseconds within which two changes of a file may have the same time (FAT: 2 s)."""
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
@@ -207,6 +211,24 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_digest(path: Path) -> bytes:
+    """Return the blake2b hash of a file.
+
+    Files that have not changed since they were hashed in this process are not read again: path,
+    size and times are the same, and the file is older than the resolution of these times.
+    """
+    state = path.stat()
+    key = path, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+    settled = time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > TIME_RESOLUTION
+    return (_file_digest if settled else _file_digest.__wrapped__)(*key)
+
+
+@lru_cache(maxsize=1 << 18)
+def _file_digest(path: Path, *_state: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def hash_code(sources: Iterable[Path]) -> str:

@@ -1,8 +1,9 @@
 """Frozen public models as feature extractors: timm, transformers encoders, CLIP-like models.
 
 A model is loaded once per process (`load_backbone`). Values are prepared one by one (decoded,
-resized), in any thread, and encoded in batches on the model's device. The features of a value do
-not depend on the other values of its batch, up to rounding.
+resized), in any thread, and encoded on the model's device: in batches on a GPU, on the CPU in
+several threads of one core each, with weights in oneDNN's layout (`scale.data.packing`). The
+features of a value do not depend on the other values of its batch, up to rounding.
 
 H, W height and width in pixels, C three colours, T frames of a video, S samples of audio, N values,
 L length of a sequence, F features of a vector, B values in a batch.
@@ -11,7 +12,9 @@ L length of a sequence, F features of a vector, B values in a batch.
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,14 +29,18 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from scale.config import CLIP_PREFIX, FeatureConfig
 from scale.data.media import fit_image
+from scale.data.packing import pack_weights
 from scale.data.weights import local_name, packaged_identity
+from scale.files import file_digest
 
-PICTURES, TEXTS = 32, 64
-"""Values per forward pass: images and frames (or sounds), texts."""
-PICTURES_ON_CPU = 8
-"""With more, the activations of a convolutional model do not fit into the caches."""
+PICTURES, TOKENS = 32, 4096
+"""Largest forward pass on a GPU: images and frames (or sounds); word pieces with padding."""
+PICTURES_ON_CPU, TOKENS_ON_CPU = 4, 256
+"""On the CPU: with more, the activations do not fit into the caches of a core."""
 LOADED = 4
 """Models that stay in memory after use; on the CPU."""
+EXAMPLE = "a small green pot"
+"""A text with which packed weights are checked."""
 UNREADABLE = (RuntimeError, ValueError, OSError, KeyError, TypeError, ImportError, SafetensorError)
 
 
@@ -81,15 +88,8 @@ def backbone_identity(name: str) -> str:
     settings = [p for p in folder.iterdir() if p.suffix in (".json", ".txt", ".model")]
     digest = hashlib.blake2b(digest_size=16)
     for file in [config, *sorted(set(settings) - {config}), *weights]:
-        state = file.stat()
-        digest.update(_file_digest(file, state.st_size, state.st_mtime_ns))
+        digest.update(file_digest(file))
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def _file_digest(path: Path, size: int, changed: int) -> bytes:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "blake2b").digest()
 
 
 def load_timm(name: str) -> nn.Module:
@@ -148,16 +148,27 @@ class Backbone:
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False)
         self.lock = threading.Lock()
-        """One forward pass at a time: the model already uses every core."""
+        """One forward pass at a time on a GPU, where the model also moves."""
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether several threads may use the model at the same time."""
+        return self.device.type == "cpu"
 
     def release(self) -> None:
         """Move the model to the CPU; it returns to its device when it is used."""
         with self.lock:
             self.model.to("cpu")
 
+    def _pack(self, example: Callable[[nn.Module], Tensor]) -> None:
+        """Replace the model by a faster copy if it is on the CPU (see `pack_weights`)."""
+        if self.on_cpu:
+            self.model = pack_weights(self.model, example)
+
     def _run(self, function: Callable[[], Any]) -> Any:
-        with self.lock, torch.inference_mode():
-            self.model.to(self.device)
+        with nullcontext() if self.on_cpu else self.lock, torch.inference_mode():
+            if not self.on_cpu:
+                self.model.to(self.device)
             return function()
 
 
@@ -180,13 +191,19 @@ class VisualBackbone(Backbone, ABC):
     def encode(
         self, modality: str, prepared: Sequence[np.ndarray], config: FeatureConfig
     ) -> list[np.ndarray]:
-        """Return tokens_LF of each image, or vectors_TF of each clip."""
+        """Return tokens_LF of each image, or vectors_TF of each clip.
+
+        Equal pictures, such as the frames of a still clip, are encoded once.
+        """
         pixels_NHWC = np.concatenate(prepared)
-        step = PICTURES_ON_CPU if self.device.type == "cpu" else PICTURES
+        first: dict[bytes, int] = {}
+        number_N = [first.setdefault(picture.tobytes(), len(first)) for picture in pixels_NHWC]
+        pixels_NHWC = pixels_NHWC[np.unique(number_N, return_index=True)[1]]
+        step = PICTURES_ON_CPU if self.on_cpu else PICTURES
         found = np.concatenate([
             self._run(partial(self._features, modality, pixels_NHWC[at : at + step], config))
             for at in range(0, len(pixels_NHWC), step)
-        ])  # fmt: skip
+        ])[number_N]  # fmt: skip
         if modality == "image":
             return list(found)
         return np.split(found, np.cumsum([len(clip) for clip in prepared])[:-1])
@@ -194,9 +211,9 @@ class VisualBackbone(Backbone, ABC):
     def _features(
         self, modality: str, pixels_BHWC: np.ndarray, config: FeatureConfig
     ) -> np.ndarray:
-        values = torch.from_numpy(pixels_BHWC).to(self.device).float() / 255.0
+        values = torch.from_numpy(pixels_BHWC).to(self.device).float().div_(255.0)
         mean, spread = (torch.tensor(v, device=self.device) for v in (self.mean, self.spread))
-        inputs = ((values - mean) / spread).permute(0, 3, 1, 2)
+        inputs = values.sub_(mean).div_(spread).permute(0, 3, 1, 2)
         image = modality == "image"
         found = self._tokens(inputs, config.image_grid) if image else self._pooled(inputs)
         return found.float().cpu().numpy()
@@ -208,6 +225,11 @@ class VisualBackbone(Backbone, ABC):
     @abstractmethod
     def _pooled(self, inputs: Tensor) -> Tensor:
         """Return vectors_BF of a batch of frames."""
+
+
+def _noise(*shape: int) -> Tensor:
+    """Return an example of a model's input."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def pool_grid(tokens_BLF: Tensor, grid: int, height: int = 0) -> Tensor:
@@ -285,6 +307,8 @@ class TimmBackbone(VisualBackbone):
                 self.model.set_input_size(img_size=size)
             except (AssertionError, ValueError, RuntimeError) as error:
                 raise ValueError(f"timm model {name!r}: no input size {size}: {error}") from error
+        example = _noise(PICTURES_ON_CPU, 3, self.size, self.size)
+        self._pack(lambda model: model(example.to(memory_format=torch.channels_last)))
 
     def _tokens(self, inputs: Tensor, grid: int) -> Tensor:
         features = timm_tokens(self.model, inputs)
@@ -323,15 +347,19 @@ class TextBackbone(Backbone):
             model = model.get_encoder()
         super().__init__(name, model, device)
         self.tokenizer = model_tokenizer(name)
+        example = self.tokenizer(EXAMPLE, return_tensors="pt").to(self.device)
+        self._pack(lambda model: model(**example).last_hidden_state)
 
-    def encode_texts(self, texts: Sequence[str], length: int) -> list[EncodedText]:
-        """Return at most `length` vectors of each text."""
+    def encode_texts(
+        self, texts: Sequence[str], length: int, pool: Executor | None = None
+    ) -> list[EncodedText]:
+        """Return at most `length` vectors of each text; `pool`: threads for the batches."""
 
         def hidden(inputs: dict[str, Tensor]) -> tuple[Tensor, None]:
             return self.model(**inputs).last_hidden_state, None
 
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        return encode_texts(self, texts, length, limit, hidden)
+        return encode_texts(self, texts, length, limit, hidden, pool=pool)
 
 
 def encode_texts(
@@ -341,6 +369,7 @@ def encode_texts(
     limit: int | None,
     hidden: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]],
     padding: bool | str = True,
+    pool: Executor | None = None,
 ) -> list[EncodedText]:
     """Return at most `length` vectors of each text; texts of similar length share a batch.
 
@@ -349,19 +378,15 @@ def encode_texts(
         hidden: returns hidden_BLF and, for models that have one, a vector of the whole text
             whole_BF, which becomes the first of the sequence.
         padding: see transformers; `max_length` if the model was trained with padded texts only.
+        pool: threads in which the batches run; none: the calling thread.
     """
     tokenizer = backbone.tokenizer
     limit = min(limit or tokenizer.model_max_length, tokenizer.model_max_length)
     longest = min(length + tokenizer.num_special_tokens_to_add(), limit)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    found: dict[int, EncodedText] = {}
-    for at in range(0, len(order), TEXTS):
-        rows = order[at : at + TEXTS]
-        batch = tokenizer(
-            [texts[i] for i in rows], truncation=True, max_length=longest, padding=padding,
-            return_tensors="pt", return_offsets_mapping=tokenizer.is_fast,
-            return_special_tokens_mask=True, return_attention_mask=True,
-        )  # fmt: skip
+    pieces = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    sizes = [longest if padding == "max_length" else len(ids) for ids in pieces]
+
+    def encode(rows: list[int], batch: Any) -> Iterator[tuple[int, EncodedText]]:
         special_BL = batch.pop("special_tokens_mask")
         # Slow tokenizers (SigLIP's) do not locate their tokens.
         end_BL = batch.pop("offset_mapping")[:, :, 1] if tokenizer.is_fast else 0 * special_BL
@@ -369,7 +394,7 @@ def encode_texts(
         if padding == "max_length":
             del batch["attention_mask"]
 
-        def run(batch: Any = batch) -> tuple[np.ndarray, np.ndarray | None]:
+        def run() -> tuple[np.ndarray, np.ndarray | None]:
             inputs = {name: value.to(backbone.device) for name, value in batch.items()}
             hidden_BLF, whole_BF = hidden(inputs)
             whole = None if whole_BF is None else whole_BF.float().cpu().numpy()
@@ -386,8 +411,32 @@ def encode_texts(
             if whole_BF is not None:
                 vectors_LF = np.concatenate([whole_BF[b : b + 1], vectors_LF])
                 piece_L, last_L = (np.insert(number_L, 0, -1) for number_L in (piece_L, last_L))
-            found[row] = EncodedText(vectors_LF[:length], piece_L[:length], last_L[:length])
+            yield row, EncodedText(vectors_LF[:length], piece_L[:length], last_L[:length])
+
+    groups = _batches(sizes, TOKENS_ON_CPU if backbone.on_cpu else TOKENS)
+    # In this thread: a tokenizer must not be used by several at a time.
+    batches = [
+        tokenizer(
+            [texts[i] for i in rows], truncation=True, max_length=longest, padding=padding,
+            return_tensors="pt", return_offsets_mapping=tokenizer.is_fast,
+            return_special_tokens_mask=True, return_attention_mask=True,
+        )
+        for rows in groups
+    ]  # fmt: skip
+    found: dict[int, EncodedText] = {}
+    for part in (pool.map if pool else map)(lambda *args: list(encode(*args)), groups, batches):
+        found.update(part)
     return [found[row] for row in range(len(texts))]
+
+
+def _batches(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Return rows by increasing size, so that a batch has at most `limit` tokens with padding."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if not batches or sizes[row] * (len(batches[-1]) + 1) > limit:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
 
 
 def model_tokenizer(name: str) -> Any:
@@ -440,9 +489,25 @@ class ClipBackbone(VisualBackbone):
         self.own_size = model.config.vision_config.image_size
         self.size = size or self.own_size
         self.mean, self.spread = tuple(images.image_mean), tuple(images.image_std)
+        picture, text = (
+            _noise(1, 3, self.size, self.size),
+            self.tokenizer(EXAMPLE, return_tensors="pt"),
+        )
 
-    def encode_texts(self, texts: Sequence[str], length: int) -> list[EncodedText]:
-        """Return at most `length` vectors of each text, its embedding first."""
+        def example(model: nn.Module) -> Tensor:
+            resized = self.size != self.own_size
+            found = (
+                model.get_image_features(picture, interpolate_pos_encoding=resized),
+                model.get_text_features(**text),
+            )
+            return torch.cat([one.pooler_output.flatten() for one in found])
+
+        self._pack(example)
+
+    def encode_texts(
+        self, texts: Sequence[str], length: int, pool: Executor | None = None
+    ) -> list[EncodedText]:
+        """Return at most `length` vectors of each text, its embedding first; see TextBackbone."""
         # SigLIP was trained on texts padded to the full length, without a mask.
         padded = "siglip" in self.model.config.model_type
         limit = self.model.config.text_config.max_position_embeddings
@@ -453,10 +518,10 @@ class ClipBackbone(VisualBackbone):
             return self._projected(self.model.get_text_features(**inputs), "text")
 
         if not padded:
-            return encode_texts(self, texts, length, limit, hidden)
+            return encode_texts(self, texts, length, limit, hidden, pool=pool)
         return [
             EncodedText(found.vectors_LF[:length], found.piece_L[:length], found.last_L[:length])
-            for found in encode_texts(self, texts, limit, limit, hidden, padding="max_length")
+            for found in encode_texts(self, texts, limit, limit, hidden, "max_length", pool)
         ]
 
     def _tokens(self, inputs: Tensor, grid: int) -> Tensor:
@@ -509,6 +574,8 @@ class AudioBackbone(Backbone):
         super().__init__(name, model, device)
         self.extractor = _extractor(name, self.identity)
         self.rate = self.extractor.sampling_rate
+        example = self.prepare("audio", _noise(self.rate).numpy())["inputs"]
+        self._pack(lambda model: model(**example).last_hidden_state)
 
     def prepare(self, modality: str, media: np.ndarray) -> dict[str, Any]:
         """Return the model's inputs of sound_S at `rate`, and the share that is not silence."""

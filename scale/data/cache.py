@@ -11,33 +11,41 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from scale.config import FeatureConfig
 from scale.data.backbones import (
     PICTURES,
-    TEXTS,
     AudioBackbone,
     Backbone,
     VisualBackbone,
     backbone_identity,
     load_backbone,
 )
-from scale.data.features import extract, load_media
-from scale.data.media import MediaError, read_media_info
+from scale.data.features import extract, features_of, load_media, load_media_and_info
+from scale.data.media import MediaError, MediaInfo, read_media_info
 from scale.data.tokenizer import write_table
 from scale.data.vectors import hash_vectors, is_vectors, map_matrix, read_vectors
-from scale.files import NOT_WRITABLE, default_cache_folder, load_array, replacing, split_rows
+from scale.files import (
+    NOT_WRITABLE,
+    default_cache_folder,
+    file_digest,
+    load_array,
+    replacing,
+    split_rows,
+)
 from scale.modalities import CONTINUOUS
 
 log = logging.getLogger(__name__)
@@ -66,11 +74,13 @@ MODEL_SETTINGS = {
 IN_MEMORY_BYTES = 4 << 30
 """Concatenated features above this size are memory-mapped instead of read."""
 
-_OVERFLOW = threading.Lock()
+_OVERFLOW = Lock()
 
 CHECKSUM_BYTES = 16
 AHEAD = 128
 """Files that are decoded ahead of the slowest step."""
+TEXTS = 256
+"""Texts that are encoded before they are stored."""
 
 
 @dataclass(frozen=True)
@@ -219,14 +229,17 @@ def compute_features(
     config: FeatureConfig,
     cache: FeatureCache,
     workers: int | None = None,
+    products: Iterable[Iterable[FeatureJob]] | None = None,
 ) -> dict[FeatureJob, CachedFeatures | MediaError]:
     """Extract the features of every job into the cache; return them, or the error, by job.
 
     Uses threads, because decoders, resizing and models release the GIL and scripts then need no
     `if __name__ == "__main__"`. `workers` defaults to the number of cores; 1 works in the calling
-    thread. Frozen models run in the calling thread, in batches. Finished files are stored at once,
-    so interrupted work continues where it stopped. Failures are not stored; the next call retries
-    them.
+    thread. On the CPU each thread encodes the files that it decodes, on one core; on a GPU, models
+    run in the calling thread, in batches. Finished files are stored at once, so interrupted work
+    continues where it stopped. Failures are not stored; the next call retries them.
+
+    products: the jobs of each product, for the progress bar; by default it counts files.
     """
     jobs = list(dict.fromkeys(jobs))
     extractor = _Extractor(config, cache)
@@ -234,14 +247,13 @@ def compute_features(
     waiting: dict[str, list[_Decoded]] = {}
     workers = min(workers or os.cpu_count() or 1, len(jobs))
 
-    with _progress(len(jobs), "features", " files") as bar:
+    with _ProductBar(jobs, products) as bar, one_core_threads(workers) as pool:
 
         def encode(modality: str) -> None:
             found = extractor.encode(modality, waiting.pop(modality, []))
             results.update(found)
-            bar.update(len(found))
+            bar.finish(found)
 
-        pool = ThreadPoolExecutor(workers) if workers > 1 else None
         try:
             for job, found in zip(jobs, _map(pool, extractor.extract, jobs), strict=True):
                 if isinstance(found, _Decoded):
@@ -250,14 +262,31 @@ def compute_features(
                         encode(job.modality)
                 else:
                     results[job] = found
-                    bar.update()
+                    bar.finish([job])
             for modality in list(waiting):
                 encode(modality)
         finally:
-            if pool:
-                pool.shutdown(cancel_futures=True)
             extractor.release()
     return results
+
+
+@contextmanager
+def one_core_threads(workers: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Yield a pool of threads whose PyTorch operations use one core each; None if it would be one.
+
+    Independent operations need no synchronisation, which several cores for one operation do.
+    """
+    if workers < 2:
+        yield None
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # The number in the workers is also that of threads that start later.
+        torch.set_num_threads(threads)
 
 
 def _map(pool: Executor | None, function: Callable, values: Sequence) -> Iterator:
@@ -279,6 +308,36 @@ def _progress(total: int, name: str, unit: str) -> tqdm:
     return tqdm(total=total, desc=name, unit=unit, delay=1, disable=silent)
 
 
+class _ProductBar:
+    """A progress bar of the products whose files are finished."""
+
+    def __init__(
+        self, jobs: Sequence[FeatureJob], products: Iterable[Iterable[FeatureJob]] | None
+    ) -> None:
+        groups = [set(group) for group in products] if products else [{job} for job in jobs]
+        self.left = [len(group) for group in groups]
+        self.users: dict[FeatureJob, list[int]] = {}
+        for number, group in enumerate(groups):
+            for job in group:
+                self.users.setdefault(job, []).append(number)
+        unit = " products" if products else " files"
+        self.bar = _progress(sum(left > 0 for left in self.left), "features", unit)
+
+    def finish(self, jobs: Iterable[FeatureJob]) -> None:
+        """Count finished jobs."""
+        for job in jobs:
+            for number in self.users[job]:
+                self.left[number] -= 1
+                if self.left[number] == 0:
+                    self.bar.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+
 @dataclass(frozen=True)
 class _Decoded:
     """A media file that a frozen model has to encode."""
@@ -297,30 +356,47 @@ class _Extractor:
         self.config, self.cache = config, cache
         self.settings = {m: feature_settings(m, config) for m in CONTINUOUS}
         self.used: set[Backbone] = set()
+        self.locks = [Lock() for _ in range(256)]
+        """By the first byte of a file's hash: equal files are extracted one after the other, hence
+        once."""
 
     def extract(self, job: FeatureJob) -> CachedFeatures | MediaError | _Decoded:
-        """Return cached features, or compute them; files for a frozen model are only decoded."""
+        """Return cached features, or compute them; on a GPU, files for a model are only decoded."""
         if split_rows(job.path)[1] is not None:
             return self._packed(job)
         try:
-            with job.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "blake2b").hexdigest()
+            digest = file_digest(job.path).hex()
         except OSError as error:
             return MediaError(job.path, f"unreadable: {error.strerror}")
-        key = _key(digest, self.settings[job.modality])
         try:
-            features_LF, prepared = self.cache.load(key), None
-            if features_LF is None and self.config.backbone(job.modality):
-                media = load_media(job.modality, job.path, self.config)
-                prepared = self._backbone(job.modality).prepare(job.modality, media)
-            elif features_LF is None:
-                features_LF = _half(extract(job.modality, job.path, self.config), job.path)
-                self.cache.store(key, features_LF)
-            content, onset = self._content(job, digest) if job.hashed else ("", 0.0)
+            with self.locks[int(digest[:2], 16)]:
+                return self._extract(job, digest)
         except MediaError as error:
             return error
+
+    def _extract(self, job: FeatureJob, digest: str) -> CachedFeatures | _Decoded:
+        key = _key(digest, self.settings[job.modality])
+        features_LF = self.cache.load(key)
+        content, onset = self._content(job, digest)
         if features_LF is None:
-            return _Decoded(job, key, content, onset, prepared)
+            if getattr(self.config, f"{job.modality}_features") == "file":
+                features_LF = extract(job.modality, job.path, self.config)
+            else:
+                if content is None:
+                    media, info = load_media_and_info(job.modality, job.path, self.config)
+                    content, onset = self._store_content(job, digest, info)
+                else:
+                    media = load_media(job.modality, job.path, self.config)
+                backbone = self._backbone(job.modality)
+                if backbone and not backbone.on_cpu:
+                    prepared = backbone.prepare(job.modality, media)
+                    return _Decoded(job, key, content, onset, prepared)
+                features_LF = features_of(job.modality, media, self.config, backbone)
+            features_LF = _half(features_LF, job.path)
+            self.cache.store(key, features_LF)
+        elif content is None:
+            info = read_media_info(job.modality, job.path)
+            content, onset = self._store_content(job, digest, info)
         return CachedFeatures(key, *features_LF.shape, content, onset=onset)
 
     def encode(
@@ -361,21 +437,31 @@ class _Extractor:
         content = digest if job.hashed else ""
         return CachedFeatures(key, *features_LF.shape, content, source=job.path)
 
-    def _content(self, job: FeatureJob, digest: str) -> tuple[str, float | None]:
-        """Return the hash of the decoded content, and the onset."""
+    def _content(self, job: FeatureJob, digest: str) -> tuple[str | None, float | None]:
+        """Return the hash of the decoded content, None if it must be computed, and the onset."""
+        if not job.hashed:
+            return "", 0.0
         if is_vectors(job.path):
             return digest, 0.0
-        key = _key(digest, {"content": job.modality})
-        # Entries of earlier versions have no onset.
-        stored = self.cache.load(key)
+        stored = self.cache.load(_key(digest, {"content": job.modality}))
         content, _, onset = ("" if stored is None else str(stored)).partition(" ")
+        # Entries of earlier versions have no onset.
         if not onset:
-            info = read_media_info(job.modality, job.path)
-            content, onset = info.content, "None" if info.onset is None else repr(info.onset)
-            self.cache.store(key, np.array(f"{content} {onset}"))
+            return None, None
         return content, None if onset == "None" else float(onset)
 
-    def _backbone(self, modality: str) -> VisualBackbone | AudioBackbone:
+    def _store_content(
+        self, job: FeatureJob, digest: str, info: MediaInfo
+    ) -> tuple[str, float | None]:
+        onset = "None" if info.onset is None else repr(info.onset)
+        key = _key(digest, {"content": job.modality})
+        self.cache.store(key, np.array(f"{info.content} {onset}"))
+        return info.content, info.onset
+
+    def _backbone(self, modality: str) -> VisualBackbone | AudioBackbone | None:
+        """Return the model of a modality, None if its features need none."""
+        if not self.config.backbone(modality):
+            return None
         backbone = load_backbone(modality, self.config)
         self.used.add(backbone)
         return backbone
@@ -397,10 +483,12 @@ def compute_text_features(
     if todo:
         backbone = load_backbone(modality, config)
         try:
-            with _progress(len(todo), modality, " texts") as bar:
+            workers = min(os.cpu_count() or 1, len(todo)) if backbone.on_cpu else 1
+            bar = _progress(len(todo), modality, " texts")
+            with bar, one_core_threads(workers) as pool:
                 for at in range(0, len(todo), TEXTS):
                     part = todo[at : at + TEXTS]
-                    encoded = _encode_texts(modality, part, config, backbone)
+                    encoded = _encode_texts(modality, part, config, backbone, pool)
                     for value, (features_LF, number_2L) in zip(part, encoded, strict=True):
                         cache.store(_number_key(keys[value]), number_2L)
                         cache.store(keys[value], features_LF)
@@ -429,7 +517,11 @@ def _load_text(cache: FeatureCache, key: str) -> tuple[CachedFeatures, np.ndarra
 
 
 def _encode_texts(
-    modality: str, values: Sequence[Any], config: FeatureConfig, backbone: Any
+    modality: str,
+    values: Sequence[Any],
+    config: FeatureConfig,
+    backbone: Any,
+    pool: Executor | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield features_LF (float16) and number_2L of each title or table."""
     written = [(v, np.full(len(v), -1, np.int16)) if isinstance(v, str) else write_table(v)
@@ -439,7 +531,7 @@ def _encode_texts(
             f"table_features {backbone.name!r}: its tokenizer does not locate tokens in the text"
         )
     length = getattr(config, f"{modality}_length")
-    encoded = backbone.encode_texts([text for text, _ in written], length)
+    encoded = backbone.encode_texts([text for text, _ in written], length, pool)
     for (text, entity_C), found in zip(written, encoded, strict=True):
         # The last entry is for vectors of the whole text, whose index is -1.
         entity_L = np.append(entity_C, np.int16(-1))[found.last_L]

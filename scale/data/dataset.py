@@ -205,12 +205,15 @@ def read_media(
     """
     jobs = {
         (m, row): FeatureJob(m, path, hashed=m not in product.content)
-        for m in CONTINUOUS
-        if m in modalities
         for row, product in enumerate(catalogue)
-        if (path := getattr(product, m)) is not None
+        for m in CONTINUOUS
+        if m in modalities and (path := getattr(product, m)) is not None
     }
-    results = compute_features(jobs.values(), config, cache, workers)
+    # By product, so that progress is even: a clip costs as much as several pictures.
+    products: dict[int, list[FeatureJob]] = {}
+    for (_, row), job in jobs.items():
+        products.setdefault(row, []).append(job)
+    results = compute_features(jobs.values(), config, cache, workers, products.values())
     media: dict[str, dict[int, CachedFeatures]] = {m: {} for m in CONTINUOUS}
     problems = []
     for (m, row), job in jobs.items():
@@ -469,7 +472,7 @@ class ProductDataset:
             cache: of media features; default: the user's cache folder.
             strict: unusable media raise CatalogueError. Otherwise they count as missing and are
                 listed in `problems`.
-            workers: threads that decode; see `compute_features`.
+            workers: threads that decode and encode; see `compute_features`.
             modalities: all others count as missing.
             lengths: longest sequence by modality, where the feature source does not fix it
                 (feature files, timm models); the first vectors are kept.

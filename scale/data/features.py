@@ -14,7 +14,17 @@ from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from scale.config import FeatureConfig
 from scale.data.backbones import Backbone, audio_rate
-from scale.data.media import MediaError, fit_image, load_audio, load_image, load_video
+from scale.data.media import (
+    MediaError,
+    MediaInfo,
+    fit_image,
+    load_audio,
+    load_audio_and_info,
+    load_image,
+    load_image_and_info,
+    load_video,
+    load_video_and_info,
+)
 from scale.data.vectors import is_vectors, read_vectors
 
 FLOOR_DB = -100.0
@@ -198,6 +208,22 @@ def load_media(modality: str, path: Path, config: FeatureConfig) -> Image.Image 
     if modality == "video":
         return load_video(path, config.video_frames)
     return load_audio(path, audio_rate(config), config.audio_seconds)
+
+
+def load_media_and_info(
+    modality: str, path: Path, config: FeatureConfig
+) -> tuple[Image.Image | np.ndarray, MediaInfo]:
+    """Return `load_media` and `read_media_info` of one file, decoded once where possible.
+
+    Raises MediaError.
+    """
+    if is_vectors(path):
+        load_media(modality, path, config)
+    if modality == "image":
+        return load_image_and_info(path)
+    if modality == "video":
+        return load_video_and_info(path, config.video_frames)
+    return load_audio_and_info(path, audio_rate(config), config.audio_seconds)
 
 
 def features_of(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -37,6 +37,8 @@ ROTATIONS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
              6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
              8: Image.Transpose.ROTATE_90}  # fmt: skip
 """By orientation in EXIF, as in Pillow."""
+HELD_BYTES = 64 << 20
+"""Decoded frames of a clip that are held in memory, so that it is decoded once."""
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNKS = (
     b"IHDR",
@@ -190,18 +192,43 @@ def load_video(path: Path | str, frames: int) -> np.ndarray:
 
     Of N decoded frames, T = min(frames, N) are returned, the middle ones of T equal segments:
     index_t = floor((2 t + 1) N / (2 T)), t = 0 .. T - 1. All have the size of the first of them.
-    The file is decoded twice, first to count, so that no more than T frames are in memory.
+    A file whose frames exceed HELD_BYTES is decoded twice, first to count, so that they are not all
+    in memory.
     Raises MediaError if the file does not decode, has no frame, or a frame exceeds MAX_PIXELS.
     """
     with _reported(path, _av_errors()):
-        count = sum(1 for _ in _decode(path, "video"))
-        taken = min(frames, count)
-        wanted = {(2 * t + 1) * count // (2 * taken) for t in range(taken)}
-        chosen = (f for i, f in enumerate(_decode(path, "video")) if i in wanted)
+        count, held = 0, _Held()
+        for frame in _decode(path, "video"):
+            held.add(frame, 3 * frame.width * frame.height)
+            count += 1
+        wanted = _middle_frames(frames, count)
+        found = held.values or _decode(path, "video")
+        chosen = (frame for i, frame in enumerate(found) if i in wanted)
         frames_T = list(_frame_arrays(path, chosen))
     if not frames_T:
         raise MediaError(path, "video has no frame")
     return np.stack(frames_T)
+
+
+def _middle_frames(frames: int, count: int) -> set[int]:
+    """Return the indices of the middle frames of equal segments, see `load_video`."""
+    taken = min(frames, count)
+    return {(2 * t + 1) * count // (2 * taken) for t in range(taken)}
+
+
+class _Held:
+    """Decoded frames, dropped when they exceed HELD_BYTES."""
+
+    def __init__(self) -> None:
+        self.values: list = []
+        self.bytes = 0
+
+    def add(self, value: Any, size: int) -> None:
+        self.bytes += size
+        if self.bytes <= HELD_BYTES:
+            self.values.append(value)
+        else:
+            self.values = []
 
 
 def load_audio(path: Path | str, sample_rate: int, seconds: float) -> np.ndarray:
@@ -209,17 +236,34 @@ def load_audio(path: Path | str, sample_rate: int, seconds: float) -> np.ndarray
 
     Raises MediaError if the file does not decode, is empty, or has a non-finite sample.
     """
-    limit, length = round(seconds * sample_rate), 0
-    blocks = []
+    sound = _Sound(sample_rate, seconds)
     with _reported(path, _av_errors()):
-        for block_SA in _audio_blocks(path, sample_rate):
-            blocks.append(block_SA.mean(axis=1))
-            length += len(block_SA)
-            if length >= limit:
+        for *_, block_SA in _audio_blocks(path, sample_rate):
+            sound.add(block_SA)
+            if sound.complete:
                 break
-    if length == 0:
-        raise MediaError(path, "audio is empty")
-    return np.concatenate(blocks)[:limit]
+    return sound.samples(path)
+
+
+class _Sound:
+    """The beginning of a sound: mean of its channels."""
+
+    def __init__(self, sample_rate: int, seconds: float) -> None:
+        self.limit, self.length = round(seconds * sample_rate), 0
+        self.blocks: list[np.ndarray] = []
+
+    @property
+    def complete(self) -> bool:
+        return self.length >= self.limit > 0
+
+    def add(self, block_SA: np.ndarray) -> None:
+        self.blocks.append(block_SA.mean(axis=1))
+        self.length += len(block_SA)
+
+    def samples(self, path: Path | str) -> np.ndarray:
+        if self.length == 0:
+            raise MediaError(path, "audio is empty")
+        return np.concatenate(self.blocks)[: self.limit]
 
 
 def resize_image(picture: Image.Image, size: int) -> Image.Image:
@@ -280,14 +324,60 @@ def _image_info(path: Path | str) -> MediaInfo:
     return MediaInfo(digest.hexdigest(), image.width, image.height, onset=onset)
 
 
+def load_image_and_info(path: Path | str) -> tuple[Image.Image, MediaInfo]:
+    """Return `load_image` and `read_media_info` of one file, decoded once. Raises MediaError."""
+    image = load_image(path)
+    digest = _digest(np.asarray(image))
+    onset = None if is_blank(image) else 0.0
+    return image, MediaInfo(digest.hexdigest(), image.width, image.height, onset=onset)
+
+
+def load_video_and_info(path: Path | str, frames: int) -> tuple[np.ndarray, MediaInfo]:
+    """Return `load_video` and `read_media_info` of one file. Raises MediaError.
+
+    It is decoded once, unless its frames exceed HELD_BYTES or differ in size.
+    """
+    info, held_T = _read_video(path)
+    if not held_T:
+        return load_video(path, frames), info
+    wanted = _middle_frames(frames, len(held_T))
+    return np.stack([frame for i, frame in enumerate(held_T) if i in wanted]), info
+
+
+def load_audio_and_info(
+    path: Path | str, sample_rate: int, seconds: float
+) -> tuple[np.ndarray, MediaInfo]:
+    """Return `load_audio` and `read_media_info` of one file, decoded once. Raises MediaError."""
+    sound = _Sound(sample_rate, seconds)
+    info = _read_audio(path, sound, sample_rate)
+    return sound.samples(path), info
+
+
+def _image_info(path: Path | str) -> MediaInfo:
+    return load_image_and_info(path)[1]
+
+
 def _video_info(path: Path | str) -> MediaInfo:
+    return _read_video(path)[0]
+
+
+def _audio_info(path: Path | str) -> MediaInfo:
+    return _read_audio(path)
+
+
+def _read_video(path: Path | str) -> tuple[MediaInfo, list[np.ndarray]]:
+    """Return the properties of a clip, and its frames if they fit into HELD_BYTES."""
     digest, times, size, blank = _digest(), [], (0, 0), True
+    held, shapes = _Held(), set()
     with _reported(path, _av_errors()):
         timed, shown = itertools.tee(_decode(path, "video"))
         for frame, frame_HWC in zip(timed, _frame_arrays(path, shown), strict=True):
             digest.update(frame_HWC.tobytes())
             times.append(frame.time or 0.0)
             size = frame_HWC.shape[:2]
+            # The first frame that is used determines the size of all.
+            shapes.add((frame.width, frame.height))
+            held.add(frame_HWC, frame_HWC.nbytes)
             blank = blank and is_blank(Image.fromarray(frame_HWC))
     if not times:
         raise MediaError(path, "video has no frame")
@@ -296,14 +386,21 @@ def _video_info(path: Path | str) -> MediaInfo:
     # Each of the n frames lasts one interval; the timestamps span n - 1 of them.
     seconds = (times[-1] - times[0]) * count / max(count - 1, 1)
     onset = None if blank else 0.0
-    return MediaInfo(digest.hexdigest(), size[1], size[0], count, seconds, onset)
+    info = MediaInfo(digest.hexdigest(), size[1], size[0], count, seconds, onset)
+    return info, held.values if len(shapes) == 1 else []
 
 
-def _audio_info(path: Path | str) -> MediaInfo:
+def _read_audio(path: Path | str, sound: _Sound | None = None, sample_rate: int = 0) -> MediaInfo:
+    """Return the properties of a sound; add its beginning at a sample rate to `sound`."""
     digest, length, rate, first_A, onset = _digest(), 0, 1, None, None
+    rates = (0, sample_rate) if sound else (0,)
     with _reported(path, _av_errors()):
-        rate = next((f.sample_rate for f in _decode(path, "audio")), 1)
-        for block_SA in _audio_blocks(path, rate):
+        for wanted, rate_found, block_SA in _audio_blocks(path, *rates):
+            if wanted:
+                if not sound.complete:
+                    sound.add(block_SA)
+                continue
+            rate = rate_found
             digest.update(np.ascontiguousarray(block_SA).tobytes())
             first_A = block_SA[:1] if first_A is None else first_A
             if onset is None and (varies_S := (np.abs(block_SA - first_A) > SILENCE).any(1)).any():
@@ -415,14 +512,17 @@ def _decode(path: Path | str, kind: str) -> Iterator:
 
 def _frame_arrays(path: Path | str, frames: Iterator) -> Iterator[np.ndarray]:
     """Yield uint8 (H, W, C) per frame, in the size of the first, with square pixels, upright."""
-    size = None
+    from av.video.reformatter import VideoReformatter
+
+    # Shared by the frames: creating one costs more than a small conversion.
+    size, converter = None, VideoReformatter()
     for frame in frames:
         _check_pixels(path, frame.width, frame.height)
         if size is None:
             ratio = _pixel_ratio(path)
             size = round(frame.width * max(ratio, 1)), round(frame.height / min(ratio, 1))
             _check_pixels(path, *size)
-        frame_HWC = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+        frame_HWC = converter.reformat(frame, *size, "rgb24", threads=1).to_ndarray()
         yield np.rot90(frame_HWC, frame.rotation // 90)
 
 
@@ -442,22 +542,27 @@ def _clips(streams: Iterable) -> list:
     return [s for s in streams if not s.disposition & av.stream.Disposition.attached_pic]
 
 
-def _audio_blocks(path: Path | str, sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield float32 (S, A) blocks of the first audio stream at a sample rate."""
+def _audio_blocks(path: Path | str, *rates: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield float32 (S, A) blocks of the first audio stream, at each of `rates` (0: its own).
+
+    Before a block: the element of `rates`, and the sample rate in Hz.
+    """
     import av
 
-    resampler = None
+    resamplers: dict[int, Any] = {}
     for frame in itertools.chain(_decode(path, "audio"), (None,)):
-        if resampler is None:
+        if not resamplers:
             if frame is None:
                 return
             channels = frame.layout.nb_channels
             # PyAV reads beyond the planes of frames with more than 7, which crashes the process.
             kind = "fltp" if channels <= PLANES else "flt"
-            resampler = av.AudioResampler(format=kind, rate=sample_rate)
-        for block in resampler.resample(frame):
-            values = block.to_ndarray()
-            block_SA = values.T if kind == "fltp" else values.reshape(-1, channels)
-            if not np.isfinite(block_SA).all():
-                raise MediaError(path, "audio is not finite: it contains NaN or infinity")
-            yield block_SA
+            for rate in rates:
+                resamplers[rate] = av.AudioResampler(format=kind, rate=rate or frame.sample_rate)
+        for rate, resampler in resamplers.items():
+            for block in resampler.resample(frame):
+                values = block.to_ndarray()
+                block_SA = values.T if kind == "fltp" else values.reshape(-1, channels)
+                if not np.isfinite(block_SA).all():
+                    raise MediaError(path, "audio is not finite: it contains NaN or infinity")
+                yield rate, block.sample_rate, block_SA

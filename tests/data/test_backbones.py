@@ -29,6 +29,7 @@ from scale.data.backbones import (
     TextBackbone,
     TimmBackbone,
     load_backbone,
+    load_timm,
     pool_grid,
 )
 from scale.data.cache import FeatureCache, compute_text_features
@@ -184,8 +185,7 @@ def test_tokens_are_those_of_the_model_without_its_prefix(vit, picture):
     data = timm.data.resolve_model_data_config(vit.model)
     pixels = torch.from_numpy(fit_image(picture, 48).astype(np.float32) / 255)
     inputs = (pixels - torch.tensor(data["mean"])) / torch.tensor(data["std"])
-    twin = timm.create_model("test_vit", pretrained=False, img_size=48, num_classes=0).eval()
-    twin.load_state_dict(vit.model.state_dict())
+    twin = load_timm(vit.name).eval()
     with torch.no_grad():
         expected = twin.forward_features(inputs.permute(2, 0, 1)[None])[0, 1:]
     assert vit.size == 48
@@ -221,7 +221,7 @@ def test_a_convolutional_map_becomes_tokens_row_by_row(tmp_path, picture):
     inputs = (pixels - torch.tensor(backbone.mean)) / torch.tensor(backbone.spread)
     inputs = inputs.permute(2, 0, 1)[None]
     with torch.no_grad():
-        map_CHW = backbone.model.forward_features(inputs)[0]
+        map_CHW = load_timm(str(tmp_path)).eval().forward_features(inputs)[0]
     channels, height, width = map_CHW.shape
     assert tokens_LF.shape == (height * width, channels)
     np.testing.assert_allclose(tokens_LF[1], map_CHW[:, 0, 1].numpy(), atol=1e-5)
@@ -329,7 +329,7 @@ def test_texts_are_encoded_once(bert, tmp_path, monkeypatch):
     cache, encoded = FeatureCache(tmp_path), []
     real = TextBackbone.encode_texts
     monkeypatch.setattr(
-        TextBackbone, "encode_texts", lambda s, t, n: encoded.extend(t) or real(s, t, n)
+        TextBackbone, "encode_texts", lambda s, t, *rest: encoded.extend(t) or real(s, t, *rest)
     )
     texts = ["red thing", "blue thing", "red thing"]
     first, _ = compute_text_features("text", texts, config, cache)

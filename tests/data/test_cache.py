@@ -22,7 +22,7 @@ from scale.data.cache import (
     default_cache_folder,
     feature_settings,
 )
-from scale.data.features import extract
+from scale.data.features import extract, load_media
 from scale.data.media import MediaError
 from scale.files import load_array
 from tests.processes import start
@@ -50,9 +50,9 @@ def decoded(monkeypatch):
 
     def counted(modality, path, *rest):
         paths.append(path)
-        return extract(modality, path, *rest)
+        return load_media(modality, path, *rest)
 
-    monkeypatch.setattr(cache_module, "extract", counted)
+    monkeypatch.setattr(cache_module, "load_media", counted)
     return paths
 
 
@@ -142,14 +142,14 @@ def test_interrupted_work_continues(cache, jobs, monkeypatch, workers):
         calls.append(path)
         if path == jobs[3].path:
             raise KeyboardInterrupt
-        return extract(modality, path, *rest)
+        return load_media(modality, path, *rest)
 
-    monkeypatch.setattr(cache_module, "extract", stopped)
+    monkeypatch.setattr(cache_module, "load_media", stopped)
     with pytest.raises(KeyboardInterrupt):
         compute_features(jobs, CONFIG, cache, workers)
     kept = len(list(cache.folder.rglob("*.npy")))
     assert kept >= 3
-    monkeypatch.setattr(cache_module, "extract", lambda *a: calls.append(a[1]) or extract(*a))
+    monkeypatch.setattr(cache_module, "load_media", lambda *a: calls.append(a[1]) or load_media(*a))
     calls.clear()
     compute_features(jobs, CONFIG, cache, workers)
     assert len(calls) == len(jobs) - kept
@@ -157,9 +157,8 @@ def test_interrupted_work_continues(cache, jobs, monkeypatch, workers):
 
 
 def compute_slowly(cache, jobs):
-    extract = cache_module.extract
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache_module, "extract", lambda *a: (time.sleep(0.3), extract(*a))[1])
+        patch.setattr(cache_module, "load_media", lambda *a: (time.sleep(0.3), load_media(*a))[1])
         compute_features(jobs, CONFIG, cache, 1)
 
 
@@ -196,7 +195,7 @@ def test_a_failure_is_reported_and_tried_again(cache, jobs):
 
 
 def test_a_value_beyond_float16_is_refused(cache, jobs, monkeypatch):
-    monkeypatch.setattr(cache_module, "extract", lambda *_: np.full((2, 2), 1e6, np.float32))
+    monkeypatch.setattr(cache_module, "features_of", lambda *_: np.full((2, 2), 1e6, np.float32))
     result = compute_features(jobs[:1], CONFIG, cache, 1)[jobs[0]]
     assert "does not fit into float16" in result.reason
     assert list(cache.folder.rglob("*.npy")) == []
