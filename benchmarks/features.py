@@ -1,13 +1,13 @@
 """Features of public models: products per second of the package beside a plain loop.
 
-    python benchmarks/features.py data_samples /work/shared/data/esky5       about 5 minutes
+    python benchmarks/features.py data_samples                            about 2 minutes
     python benchmarks/features.py --table                 the table of docs/backbones.md
 
 The plain loop is written as in the tutorials of timm, transformers and PyAV: one product at a
 time, `eval()`, `no_grad()`, `create_transform`, 8 frames of each clip, PyTorch's default threads.
-Both start from files, with an empty cache and loaded models, use the models of the preset `pretrained`,
-and run in turn, in one process. The package also hashes, checks and stores what it computes.
-Sounds have no model: log-mel vectors, in the loop by transformers' `spectrogram`.
+Both start from files, with an empty cache and loaded models, use the models of the preset
+`pretrained`, and run in turn, in one process. The package also hashes, checks and stores what it
+computes. Sounds have no model: log-mel vectors, in the loop by transformers' `spectrogram`.
 """
 
 import argparse
@@ -185,17 +185,10 @@ def measure(folder: Path, products: int, repeats: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """Return the table of docs/backbones.md."""
-    head = (
-        "catalogue",
-        "features",
-        "products",
-        "plain loop, products/s",
-        "package, products/s",
-        "ratio",
-    )
+    head = "catalogue", "features", "products", "plain loop, products/s", "package", "ratio"
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, results in found["catalogues"].items():
-        for m, one in results.items():
+    for name, results in found.items():
+        for m, one in results["features"].items():
             low, high = one["ratio_range"]
             lines.append(
                 f"| {name} | {NAMES[m]} | {one['products']} | {one['plain_per_second']:.1f} | "
@@ -216,17 +209,19 @@ def main() -> None:
     if args.table:
         print(table(json.loads(args.out.read_text())))
         return
-    started, before = time.perf_counter(), os.getloadavg()[0]
-    catalogues = {f.name: measure(f, args.products, args.repeats) for f in args.catalogues}
-    write_json(args.out, {
-        "catalogues": catalogues,
-        "repeats": args.repeats,
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "load_before_and_after": [before, os.getloadavg()[0]],
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "provenance": provenance(seed=0, started=started),
-    })  # fmt: skip
+    found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    for folder in args.catalogues:
+        started, before = time.perf_counter(), os.getloadavg()[0]
+        found[folder.name] = {
+            "features": measure(folder, args.products, args.repeats),
+            "repeats": args.repeats,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "load_before_and_after": [before, os.getloadavg()[0]],
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "provenance": provenance(seed=0, started=started),
+        }
+        write_json(args.out, found)
 
 
 if __name__ == "__main__":
