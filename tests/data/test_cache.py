@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scale.config import FeatureConfig
@@ -132,6 +133,27 @@ def test_a_copy_or_a_renamed_file_is_not_decoded_again(cache, jobs, decoded, tmp
     jobs[0].path.rename(tmp_path / "other.png")
     compute_features([FeatureJob("image", tmp_path / "other.png", hashed=False)], CONFIG, cache, 1)
     assert len(decoded) == len(jobs)
+
+
+def test_equal_files_are_decoded_once_by_several_threads(cache, jobs, decoded, tmp_path):
+    jobs = [
+        jobs[0],
+        *(FeatureJob("image", tmp_path / f"copy{i}.png", hashed=False) for i in range(9)),
+    ]
+    for job in jobs[1:]:
+        job.path.write_bytes(jobs[0].path.read_bytes())
+    threads = torch.get_num_threads()
+    results = compute_features(jobs, CONFIG, cache, 4)
+    assert len(decoded) == 1
+    assert len(set(results.values())) == 1
+    assert torch.get_num_threads() == threads
+
+
+def test_a_product_is_finished_with_its_last_file(cache, jobs, monkeypatch):
+    steps = []
+    monkeypatch.setattr(cache_module.tqdm, "update", lambda bar: steps.append(bar.unit))
+    compute_features(jobs, CONFIG, cache, 1, products=[jobs[:2], jobs[2:4], jobs[3:]])
+    assert steps == [" products"] * 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -437,3 +437,17 @@ def test_media_info_has_sizes_and_durations(tmp_path):
 def test_the_error_travels_between_processes():
     error = pickle.loads(pickle.dumps(MediaError("a.png", "does not decode: truncated")))
     assert (error.path, str(error)) == ("a.png", "a.png: does not decode: truncated")
+
+
+@pytest.mark.parametrize("held", [0, 1 << 30])
+def test_media_and_their_properties_are_those_of_separate_calls(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(media, "HELD_BYTES", held)
+    clip = save_clip(tmp_path / "a.mov", clip_frames(25), rate=10)
+    frames_THWC, info = media.load_video_and_info(clip, 8)
+    assert np.array_equal(frames_THWC, load_video(clip, 8))
+    assert info == read_media_info("video", clip)
+    noise_S = np.random.default_rng(0).integers(-999, 999, 6000).astype(np.int16)
+    wave = save_wave(tmp_path / "a.wav", noise_S)
+    sound_S, info = media.load_audio_and_info(wave, 4000, 0.25)
+    assert np.array_equal(sound_S, load_audio(wave, 4000, 0.25))
+    assert info == read_media_info("audio", wave)
