@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from scale import files
 from scale.config import FeatureConfig
 from scale.data import backbones
 from scale.data import cache as cache_module
@@ -25,7 +27,7 @@ from scale.data.cache import (
 )
 from scale.data.features import extract, load_media
 from scale.data.media import MediaError
-from scale.files import load_array
+from scale.files import file_digest, load_array
 from tests.processes import start
 
 CONFIG = FeatureConfig(image_size=16, patch_size=8)
@@ -154,6 +156,22 @@ def test_a_product_is_finished_with_its_last_file(cache, jobs, monkeypatch):
     monkeypatch.setattr(cache_module.tqdm, "update", lambda bar: steps.append(bar.unit))
     compute_features(jobs, CONFIG, cache, 1, products=[jobs[:2], jobs[2:4], jobs[3:]])
     assert steps == [" products"] * 3
+
+
+def test_unchanged_files_are_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"one")
+    first, hits = file_digest(path), files._file_digest.cache_info().hits
+    # Too recent: a change might have the same time.
+    assert file_digest(path) == first
+    assert files._file_digest.cache_info().hits == hits
+    monkeypatch.setattr(files, "TIME_RESOLUTION", 0)
+    assert file_digest(path) == file_digest(path) == first
+    assert files._file_digest.cache_info().hits == hits + 1
+    state = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert file_digest(path) != first
 
 
 @pytest.mark.parametrize("workers", [1, 2])
