@@ -688,8 +688,8 @@ assert planted > 0.6
 #
 # Finding wrong pairs is one thing, a better model another. The study `agreement` trained with them on three catalogues
 # (preset `pretrained`). Its differences in Recall@10 to uniform weights, with intervals over seeds: on clean products,
-# with 10 to 50 % of each modality from another product (mismatch), and, with two seeds only, under the other faults.
-# The oracle weights by the truth.
+# with 10 to 50 % of each modality from another product (mismatch), both with ten seeds, and with five under the other
+# faults. The oracle weights by the truth.
 
 # %%
 study, rows = STUDIES["agreement"](False), {}
@@ -708,10 +708,9 @@ gains = pd.DataFrame.from_dict(rows, orient="index", columns=names)
 gains.map(lambda e: f"{format_estimate(e)} ({e.n} seeds)").T
 
 # %% [markdown]
-# Read the row of the mismatch: +0.045 on the sample shop, about as much on wesnoth5, nothing on esky5. The oracle gains
-# on all three, so there is more to be had. On clean products the weights cost nothing that the seeds can show. Under
-# damage (noisy) they cost 0.02 to 0.03 on esky5 and wesnoth5: a blurred picture still belongs to its product, agrees
-# with it less, and is needed.
+# Read the row of the mismatch: +0.046 on the sample shop, +0.032 on wesnoth5, nothing on esky5. The oracle gains on all
+# three, so there is more to be had. On clean products the weights cost at most 0.003. Under damage (noisy) they cost
+# 0.02 on esky5 and wesnoth5: a blurred picture still belongs to its product, agrees with it less, and is needed.
 
 # %%
 mismatch, clean = gains["mismatch", "agreement"], gains["clean", "agreement"]
@@ -719,7 +718,9 @@ assert mismatch["data_samples"].low > 0
 assert mismatch["wesnoth5"].low > 0
 assert mismatch["esky5"].low < 0 < mismatch["esky5"].high
 assert all(e.low > 0 for e in gains["mismatch", "oracle"])
-assert all(e.low < 0 < e.high and abs(e.value) < 0.005 for e in clean)
+assert all(-0.0035 < e.value < 0 for e in clean)
+under_noise = gains["noisy", "agreement"]
+assert all(-0.025 < under_noise[catalogue].value < -0.02 for catalogue in ("esky5", "wesnoth5"))
 outcomes = summarise(
     study, load_finished(study, samples().folder, folder, preset="pretrained")
 ).outcomes
@@ -727,7 +728,7 @@ gain = [o for o in outcomes if o.comparison.claim == "mismatch: agreement beats 
 print(f"{len(outcomes)} claims;", *(f"{o.comparison.metric}: {o.verdict}" for o in gain))
 
 # %% [markdown]
-# With Holm's correction over all claims of the study, the sample shop's +0.045 is supported; in mAP@5 nothing is
+# With Holm's correction over all claims of the study, the sample shop's +0.046 is supported; in mAP@5 nothing is
 # decided, and on wesnoth5 neither (docs/findings.md). Against *wrong* contents, weights from outside help where S′ does
 # not: on one catalogue of three for certain.
 #
@@ -870,7 +871,7 @@ assert posterior > scores + 0.05  # it also uses the other products of the batch
 #   zeros: `skip` and `learned` are as good, because retrieval never reads the JCT. Noise in its place changes nothing.
 # - In this shop, own weights $S'_{ii}$ rise with damage, and S′ is no better than uniform weights.
 # - A model memorises its wrong pairs. One that was not trained on a product can find them, and weights from it help
-#   against wrong contents (+0.045 Recall@10 on this shop; on one of two other catalogues nothing).
+#   against wrong contents (+0.046 Recall@10 on this shop; on one of two other catalogues nothing).
 #
 # ## Five questions
 #
