@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Before torch is imported: threads that wait for each other sleep. By default they spin, which makes
-# two trainings on the same cores five times as slow (docs/performance.md, Threads).
+# Before torch is imported: threads that wait for each other sleep. By default they spin, and two
+# trainings on the same cores are several times slower (docs/performance.md, Threads).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __getattr__, _, __all__ = attach(

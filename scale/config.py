@@ -721,13 +721,7 @@ def tiny() -> Config:
             dropout=0.0,
         ),
         mask=MaskConfig(rate=0.5),
-        train=TrainConfig(
-            steps=450,
-            batch_size=64,
-            learning_rate=2e-3,
-            loss_positions_only=True,
-            eval_every=50,
-        ),
+        train=TrainConfig(steps=450, batch_size=64, learning_rate=2e-3, eval_every=50),
     )
 
 

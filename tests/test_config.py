@@ -5,16 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from scale.config import (
-    PRESETS,
-    Config,
-    LossConfig,
-    MaskConfig,
-    ModelConfig,
-    TrainConfig,
-    micro,
-    tiny,
-)
+from scale.config import PRESETS, Config, LossConfig, MaskConfig, ModelConfig, TrainConfig, tiny
 from scale.modalities import MODALITIES, PAIRS, SUBSETS, parse_subset, subset_name
 
 
@@ -114,7 +105,7 @@ def test_model_sizes_follow_from_the_features(tmp_path):
 
 
 def test_renamed_settings_are_read_with_a_warning(caplog):
-    values = micro().to_dict()
+    values = tiny().to_dict()
     values["train"]["lean"] = not values["train"].pop("loss_positions_only")
     assert Config.from_dict(values).train.loss_positions_only
     assert "train.lean is now called train.loss_positions_only" in caplog.text
