@@ -39,6 +39,8 @@ ROTATIONS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
 """By orientation in EXIF, as in Pillow."""
 HELD_BYTES = 64 << 20
 """Decoded frames of a clip that are held in memory, so that it is decoded once."""
+GROUP = 1 << 15
+"""Samples of audio that are hashed at once."""
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNKS = (
     b"IHDR",
@@ -395,7 +397,7 @@ def _read_audio(path: Path | str, sound: _Sound | None = None, sample_rate: int 
     digest, length, rate, first_A, onset = _digest(), 0, 1, None, None
     rates = (0, sample_rate) if sound else (0,)
     with _reported(path, _av_errors()):
-        for wanted, rate_found, block_SA in _audio_blocks(path, *rates):
+        for wanted, rate_found, block_SA in _grouped(_audio_blocks(path, *rates)):
             if wanted:
                 if not sound.complete:
                     sound.add(block_SA)
@@ -410,6 +412,20 @@ def _read_audio(path: Path | str, sound: _Sound | None = None, sample_rate: int 
         raise MediaError(path, "audio is empty")
     digest.update(repr((length, rate)).encode())
     return MediaInfo(digest.hexdigest(), seconds=length / rate, onset=onset)
+
+
+def _grouped(
+    blocks: Iterable[tuple[int, int, np.ndarray]],
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Join blocks of `_audio_blocks`, often 10 ms long, to GROUP samples or more."""
+    waiting: dict[tuple[int, int], list[np.ndarray]] = {}
+    for wanted, rate, block_SA in blocks:
+        group = waiting.setdefault((wanted, rate), [])
+        group.append(block_SA)
+        if sum(map(len, group)) >= GROUP:
+            yield wanted, rate, np.concatenate(waiting.pop((wanted, rate)))
+    for (wanted, rate), group in waiting.items():
+        yield wanted, rate, np.concatenate(group)
 
 
 def _digest(array: np.ndarray | None = None) -> "hashlib.blake2b":
