@@ -7,7 +7,8 @@ The plain loop is written as in the tutorials of timm, transformers and PyAV: on
 time, `eval()`, `no_grad()`, `create_transform`, 8 frames of each clip, PyTorch's default threads.
 Both start from files, with an empty cache and loaded models, use the models of the preset
 `pretrained`, and run in turn, in one process. The package also hashes, checks and stores what it
-computes. Sounds have no model: log-mel vectors, in the loop by transformers' `spectrogram`.
+computes. With OMP_NUM_THREADS=1, CPU time compares the work of one core, also on a busy machine;
+products per second compare the use of all cores, on an idle one. Sounds have no model: log-mel vectors, in the loop by transformers' `spectrogram`.
 """
 
 import argparse
@@ -185,14 +186,16 @@ def measure(folder: Path, products: int, repeats: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """Return the table of docs/backbones.md."""
-    head = "catalogue", "features", "products", "plain loop, products/s", "package", "ratio"
+    head = ("catalogue", "features", "products", "plain loop, CPU ms", "package, CPU ms", "ratio",
+            "plain loop, products/s", "package, products/s", "ratio")  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, results in found.items():
         for m, one in results["features"].items():
-            low, high = one["ratio_range"]
+            slow, fast = one["plain_cpu_ms"], one["ours_cpu_ms"]
             lines.append(
-                f"| {name} | {NAMES[m]} | {one['products']} | {one['plain_per_second']:.1f} | "
-                f"{one['ours_per_second']:.1f} | {one['ratio']:.1f} ({low:.1f} to {high:.1f}) |"
+                f"| {name} | {NAMES[m]} | {one['products']} | {slow:.0f} | {fast:.0f} | "
+                f"{slow / fast:.1f} | {one['plain_per_second']:.1f} | {one['ours_per_second']:.1f} | "
+                f"{one['ratio']:.1f} |"
             )
     return "\n".join(lines)
 
