@@ -8,7 +8,8 @@ time, `eval()`, `no_grad()`, `create_transform`, 8 frames of each clip, PyTorch'
 Both start from files, with an empty cache and loaded models, use the models of the preset
 `pretrained`, and run in turn, in one process. The package also hashes, checks and stores what it
 computes. With OMP_NUM_THREADS=1, CPU time compares the work of one core, also on a busy machine;
-products per second compare the use of all cores, on an idle one. Sounds have no model: log-mel vectors, in the loop by transformers' `spectrogram`.
+products per second compare the use of all cores, on an idle one. Sounds have no model: log-mel
+vectors, in the loop by transformers' `spectrogram`.
 """
 
 import argparse
@@ -194,8 +195,8 @@ def table(found: dict[str, Any]) -> str:
             slow, fast = one["plain_cpu_ms"], one["ours_cpu_ms"]
             lines.append(
                 f"| {name} | {NAMES[m]} | {one['products']} | {slow:.0f} | {fast:.0f} | "
-                f"{slow / fast:.1f} | {one['plain_per_second']:.1f} | {one['ours_per_second']:.1f} | "
-                f"{one['ratio']:.1f} |"
+                f"{slow / fast:.1f} | {one['plain_per_second']:.1f} | "
+                f"{one['ours_per_second']:.1f} | {one['ratio']:.1f} |"
             )
     return "\n".join(lines)
 
