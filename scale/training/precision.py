@@ -53,10 +53,15 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     1 / (1 - p) is rounded to bf16, as in PyTorch.
     """
     count = like.numel()
-    bits = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),))
+    size, lowest = -(-count // 4), -(2**63)
+    if torch.compiler.is_compiling():
+        bits = torch.randint(lowest, -lowest - 1, (size,))
+    else:
+        # Twice as fast: no division by the range.
+        bits = torch.empty(size, dtype=torch.int64).random_(lowest, None)
     # Without booleans, whose kernels are slow: -1 (all bits set) where the number is large enough.
     kept = bits.view(torch.int16)[:count].bitwise_and_(LEVELS - 1)
-    kept = kept.neg_().add_(round(p * LEVELS) - 1).bitwise_right_shift_(15)
+    kept = kept.neg_().add_(round(p * LEVELS) - 1).clamp_(-1, 0)
     scale = torch.tensor(1 / (1 - p), dtype=torch.bfloat16).view(torch.int16)
     return kept.bitwise_and_(scale).view(torch.bfloat16).view(like.shape)
 
