@@ -216,10 +216,11 @@ def main() -> None:
     found = json.loads(args.out.read_text()) if args.out.exists() else {}
     for folder in args.catalogues:
         started, before = time.perf_counter(), os.getloadavg()[0]
-        found[folder.name] = {
+        threads = torch.get_num_threads()
+        found[f"{folder.name}, {threads} thread{'s' * (threads > 1)}"] = {
             "features": measure(folder, args.products, args.repeats),
             "repeats": args.repeats,
-            "threads": torch.get_num_threads(),
+            "threads": threads,
             "cores": os.cpu_count(),
             "load_before_and_after": [before, os.getloadavg()[0]],
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
