@@ -5,8 +5,8 @@
 
 Random complete products in the shapes of presets. Four processes, of which one or two train at a
 time: in two, threads that wait for each other spin for a while (the default of libgomp), in two
-they sleep (OMP_WAIT_POLICY=PASSIVE, set by `import scale`). The automatic choice is `choose_threads` with
-passive waiting.
+they sleep (OMP_WAIT_POLICY=PASSIVE, set by `import scale`). The automatic choice is
+`choose_threads` with passive waiting.
 """
 
 import argparse
@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parent / "results" / "threads.json"
 SECONDS, STEPS = 2.0, 2
 """Minimum time and number of steps of a measurement."""
 THREADS = 2
+POLICIES = ("DEFAULT", "PASSIVE")
 DEFINITION = (
     "Median seconds per training step on random complete products, fp32. alone, beside: one "
     "training, and two at the same time (mean of both). 1, 2 default, 2 passive: threads per "
@@ -114,7 +115,8 @@ def measure(size: str, workers: dict[str, list[subprocess.Popen]]) -> dict[str, 
     few = min(4, config.train.batch_size)
     masked = masked_products(config, RandomProducts(config.model, presence("complete", few)))
     counted = count_flops(seeded_model(config).train(), masked, config)[1]
-    ways = {"1": ("PASSIVE", 1), "2 default": ("DEFAULT", THREADS), "2 passive": ("PASSIVE", THREADS)}
+    ways = {"1": ("PASSIVE", 1)}
+    ways |= {f"{THREADS} {policy.lower()}": (policy, THREADS) for policy in POLICIES}
     times = {
         name: {way: seconds(workers[policy][:number], size, threads)
                for way, (policy, threads) in ways.items()}
@@ -162,7 +164,7 @@ def main() -> None:
         started = time.perf_counter()
         torch.set_num_threads(THREADS)
         os.environ.pop("OMP_NUM_THREADS", None)
-        workers = {policy: [start(policy) for _ in range(2)] for policy in ("DEFAULT", "PASSIVE")}
+        workers = {policy: [start(policy) for _ in range(2)] for policy in POLICIES}
         records = []
         for size in arguments.sizes:
             records.append(measure(size, workers))
