@@ -61,8 +61,8 @@ CONFIG = {
 }
 HAN = r"\u4e00-\u9fff"
 DOCUMENTS = {
-    "Use": "README docs/catalogue docs/importing docs/search docs/slides docs/backbones "
-    "data_samples/README notebooks/models/README docs/api docs/glossary",
+    "Use": "README docs/installing docs/catalogue docs/importing docs/search docs/slides "
+    "docs/backbones data_samples/README notebooks/models/README docs/api docs/glossary",
     "Results": "docs/findings docs/results docs/studies",
     "Large catalogues": "docs/scaling docs/shards docs/search_scale docs/resume docs/performance "
     "docs/reliability",

@@ -253,6 +253,8 @@ def test_demo_makes_everything_once(config, small_catalogue, cache_folder, tmp_p
     model = replace(small.model, pooling="projection", projection_width=8, lexical_pieces=64)
     projected = replace(small, model=model, loss=replace(small.loss, parts=0))
     monkeypatch.setattr(demo_module, "demo_config", lambda: projected)
+    # One process, because a second one would not have these replacements.
+    monkeypatch.setattr(demo_module, "available_cores", lambda: 1)
     # UMAP compiles for 20 seconds; tests/viz/test_embeddings.py runs it.
     monkeypatch.setattr(embeddings, "umap_coordinates", lambda emb_ND, *_: emb_ND[:, :2])
     out = tmp_path / "demo"

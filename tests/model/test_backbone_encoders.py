@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from scale.config import Config, FeatureConfig, finetune
-from scale.data.backbones import TextBackbone, TimmBackbone
+from scale.data.backbones import TextBackbone, TimmBackbone, load_timm, load_transformer
 from scale.data.batch import Tokens
 from scale.data.catalogue import Catalogue
 from scale.data.features import to_patches
@@ -210,7 +210,7 @@ def test_layers_are_frozen_from_below(folders):
     names = {"bert": ("encoder.layer.0.", "encoder.layer.1."), "vit": blocks, "conv": blocks}
     for name, (inside, above) in names.items():
         for count in (0, 1, 100, -1):
-            model = (TextBackbone if name == "bert" else TimmBackbone)(folders[name]).model
+            model = (load_transformer if name == "bert" else load_timm)(folders[name])
             model.requires_grad_(True)
             freeze_layers(model, count)
             free = {n for n, weight in model.named_parameters() if weight.requires_grad}
