@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -22,6 +23,7 @@ from scale.evaluation.embed import embed_dataset
 from scale.files import default_cache_folder, replacing
 from scale.modalities import MODALITIES
 from scale.model.scale import ScaleModel
+from scale.threads import torch_threads
 from scale.training.run import TrainedRun
 from scale.viz import typeset
 from scale.viz.charts import note_below
@@ -72,7 +74,9 @@ def umap_coordinates(emb_ND: ArrayLike, seed: int = 0, neighbours: int = 15) -> 
         random_state=seed,
         n_jobs=1,
     )
-    return reducer.fit_transform(emb_ND)
+    # numba sets the number of OpenMP threads, which is also torch's.
+    with torch_threads(torch.get_num_threads()):
+        return reducer.fit_transform(emb_ND)
 
 
 @drawn
