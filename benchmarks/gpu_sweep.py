@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from random_products import RandomProducts, presence
-from roofline import seconds
+from roofline import DATA_SHEET, seconds
 from torch._dynamo.utils import counters
 from torch.autograd import DeviceType
 from torch.distributed._tools.mem_tracker import MemTracker
@@ -55,8 +55,6 @@ from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
 from scale.training.transforms import compile_layers, deterministic_algorithms
 
-DATA_SHEET = 989e12
-"""Dense bf16 FLOP/s of an H100 or H200 SXM by its data sheet."""
 Record = dict[str, Any]
 
 

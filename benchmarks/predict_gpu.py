@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from random_products import RandomProducts, presence
-from roofline import Machine, floor_of
+from roofline import DATA_SHEET, Machine, floor_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -39,8 +39,8 @@ from scale.model.packing import CUDA_OVERHEAD, pack
 from scale.training.run import seeded_model
 from scale.training.trainer import Trainer
 
-PEAK, BANDWIDTH, LAUNCH = 989e12, 4.8e12, 5e-6
-"""Data sheet of the H200: dense bf16 FLOP/s, bytes/s; and seconds of the host to start a kernel."""
+BANDWIDTH, LAUNCH = 4.8e12, 5e-6
+"""Bytes/s by the data sheet of the H200, and seconds of the host to start a kernel."""
 REACHED = 0.7
 """Share of the peak that large matrix products reach on Hopper (assumed)."""
 COUNTED = (2, 4)
@@ -144,7 +144,7 @@ def at_batch(small: dict[str, Counts], large: dict[str, Counts], batch: int) -> 
 
 def busy(counts: Counts) -> float:
     """Return seconds of the device: its operations or its traffic, whichever takes longer."""
-    return max(counts.flops / PEAK, counts.bytes / BANDWIDTH)
+    return max(counts.flops / DATA_SHEET, counts.bytes / BANDWIDTH)
 
 
 def predicted() -> Iterator[str]:
@@ -158,7 +158,7 @@ def predicted() -> Iterator[str]:
     head = ("a step of 256, eager", "kernels", "launches, ms", "operations, ms", "traffic, ms")
     rows = [
         [kind, f"{c.kernels:,.0f}", *(f"{1e3 * s:,.1f}" for s in
-         (c.kernels * LAUNCH, c.flops / PEAK, c.bytes / BANDWIDTH))]
+         (c.kernels * LAUNCH, c.flops / DATA_SHEET, c.bytes / BANDWIDTH))]
         for kind, c in [*sorted(at.items(), key=lambda item: -busy(item[1])), ("total", total)]
     ]  # fmt: skip
     yield markdown(head, rows)
@@ -170,7 +170,7 @@ def predicted() -> Iterator[str]:
             at = at_batch(small, large, batch)
             launches = sum(c.kernels for c in at.values()) * LAUNCH
             floor = floor_of(
-                Machine(PEAK, BANDWIDTH), setting.config(), presence(missing, batch),
+                Machine(DATA_SHEET, BANDWIDTH), setting.config(), presence(missing, batch),
                 flops * batch, parameters,
             )  # fmt: skip
             fused = floor.operations / REACHED + floor.traffic
@@ -179,7 +179,7 @@ def predicted() -> Iterator[str]:
                 missing, f"{batch}", f"{1e3 * launches:.0f}", f"{1e3 * eager:.0f}" if eager else "",
                 f"{1e3 * floor.operations:.0f}", f"{1e3 * floor.traffic:.0f}",
                 f"{1e3 * fused:.0f}", f"{batch / fused:,.0f}",
-                f"{flops * batch / fused / PEAK:.0%}",
+                f"{flops * batch / fused / DATA_SHEET:.0%}",
             ])  # fmt: skip
     head = ("missing", "batch", "launches, ms", "eager step, ms", "fused: operations, ms",
             "traffic, ms", f"step at {REACHED:.0%} of the peak, ms", "products/s",

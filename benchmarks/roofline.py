@@ -24,6 +24,8 @@ COPIED = {"cpu": 2**28, "cuda": 2**32}
 """Bytes of the tensor for the measurement of the bandwidth."""
 ROUNDS = 8
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DATA_SHEET = 989e12
+"""Dense bf16 FLOP/s of an H100 or H200 SXM by its data sheet."""
 STATE_BYTES = 52
 """Memory traffic per parameter and step: read in forward and backward pass (8), its gradient
 written (4), read for the norm (4), read and written by clipping (8), and AdamW's four reads and

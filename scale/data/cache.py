@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import multiprocessing
-import os
 import shutil
 import tempfile
 import weakref
@@ -47,6 +46,7 @@ from scale.files import (
     split_rows,
 )
 from scale.modalities import CONTINUOUS
+from scale.threads import available_cores, torch_threads
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ def compute_features(
     extractor = _Extractor(config, cache)
     results: dict[FeatureJob, CachedFeatures | MediaError] = {}
     waiting: dict[str, list[_Decoded]] = {}
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    workers = min(workers or available_cores(), len(jobs))
 
     with _ProductBar(jobs, products) as bar, one_core_threads(workers) as pool:
 
@@ -279,14 +279,13 @@ def one_core_threads(workers: int) -> Iterator[ThreadPoolExecutor | None]:
     if workers < 2:
         yield None
         return
-    threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        # The number in the workers is also that of threads that start later.
-        torch.set_num_threads(threads)
+    # The number in the workers is also that of threads that start later.
+    with torch_threads(torch.get_num_threads()):
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _map(pool: Executor | None, function: Callable, values: Sequence) -> Iterator:
@@ -483,7 +482,7 @@ def compute_text_features(
     if todo:
         backbone = load_backbone(modality, config)
         try:
-            workers = min(os.cpu_count() or 1, len(todo)) if backbone.on_cpu else 1
+            workers = min(available_cores(), len(todo)) if backbone.on_cpu else 1
             bar = _progress(len(todo), modality, " texts")
             with bar, one_core_threads(workers) as pool:
                 for at in range(0, len(todo), TEXTS):

@@ -307,8 +307,9 @@ class MediaInfo:
 
 def read_media_info(modality: str, path: Path | str) -> MediaInfo:
     """Decode all of an `image`, `video` or `audio` file. Raises MediaError."""
-    read = {"image": _image_info, "video": _video_info, "audio": _audio_info}
-    return read[modality](path)
+    if modality == "image":
+        return load_image_and_info(path)[1]
+    return _read_video(path)[0] if modality == "video" else _read_audio(path)
 
 
 def content_hash(modality: str, path: Path | str) -> str:
@@ -317,13 +318,6 @@ def content_hash(modality: str, path: Path | str) -> str:
     blake2b of shape and values, 16 hexadecimal digits. Raises MediaError.
     """
     return read_media_info(modality, path).content
-
-
-def _image_info(path: Path | str) -> MediaInfo:
-    image = load_image(path)
-    digest = _digest(np.asarray(image))
-    onset = None if is_blank(image) else 0.0
-    return MediaInfo(digest.hexdigest(), image.width, image.height, onset=onset)
 
 
 def load_image_and_info(path: Path | str) -> tuple[Image.Image, MediaInfo]:
@@ -353,18 +347,6 @@ def load_audio_and_info(
     sound = _Sound(sample_rate, seconds)
     info = _read_audio(path, sound, sample_rate)
     return sound.samples(path), info
-
-
-def _image_info(path: Path | str) -> MediaInfo:
-    return load_image_and_info(path)[1]
-
-
-def _video_info(path: Path | str) -> MediaInfo:
-    return _read_video(path)[0]
-
-
-def _audio_info(path: Path | str) -> MediaInfo:
-    return _read_audio(path)
 
 
 def _read_video(path: Path | str) -> tuple[MediaInfo, list[np.ndarray]]:

@@ -71,6 +71,7 @@ from scale.data.text_loss import choose_lengths, warn_of_text_losses
 from scale.data.tokenizer import load_tokenizer, make_tokenizer
 from scale.files import apply_umask, locked, write_whole
 from scale.modalities import DISCRETE, MODALITIES
+from scale.threads import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -354,7 +355,7 @@ def _make_range(
     maker: ShardMaker, task: "_Task", numbers: range, workers: int | None, progress: bool
 ) -> None:
     """Write some shards."""
-    workers, made = min(workers or os.cpu_count() or 1, len(numbers)), 0
+    workers, made = min(workers or available_cores(), len(numbers)), 0
     try:
         slices = (task.products.range(number, task.products_per_shard) for number in numbers)
         records = _make_all(maker, zip(numbers, slices, strict=True), workers)
