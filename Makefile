@@ -77,9 +77,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Offline: JupyterLab would otherwise look for updates.
+# Offline: JupyterLab would otherwise look for updates. It refuses root, who is the user in most containers.
 lab: $(STAMP)
-	$(BIN)/jupyter lab notebooks --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+	$(BIN)/jupyter lab notebooks --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+		$(if $(filter 0,$(shell id -u)),--allow-root)
 
 # The stamp is newer than its sources once installed, so that a second `make` installs nothing.
 $(STAMP): pyproject.toml constraints.txt
