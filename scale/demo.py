@@ -109,30 +109,31 @@ def demo(out: Path, progress: bool = True) -> None:
     """Inspect, train, evaluate and draw the sample shop, and print a summary.
 
     With several cores, the model on public models is trained and evaluated in a second process,
-    with one thread in each.
+    which then inspects the shop, with one thread in each.
     """
     folder, public = RunFolder(out), RunFolder(pretrained_folder(out))
     inputs = fingerprint(Catalogue.open(samples_folder()), [Path(scale.__file__).parent])
+    inspect = partial(_inspect, folder)
     if available_cores() == 1 or Stages(public).current(LAST_STAGE, inputs, public.results):
-        _make_tiny(folder, inputs, progress)
+        _make_tiny(folder, inputs, progress, inspect)
         _make_pretrained(public, inputs, progress)
     else:
         pool = ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,))
         with torch_threads(1), pool:
             beside = pool.submit(_make_pretrained, public, inputs, progress=False)
-            _make_tiny(folder, inputs, progress)
+            inspected = pool.submit(inspect)
+            _make_tiny(folder, inputs, progress, inspected.result)
             beside.result()
     print(_summary(folder, public))
 
 
-def _make_tiny(folder: RunFolder, inputs: str, progress: bool) -> None:
+def _make_tiny(folder: RunFolder, inputs: str, progress: bool, inspect: Callable[[], None]) -> None:
     catalogue, stages = Catalogue.open(samples_folder()), Stages(folder)
     train_demo(catalogue, folder.folder, progress)
     stages.run("evaluate", inputs, folder.results, partial(_evaluate, catalogue, folder, progress))
     drawn = folder.figures / "scores_en.png"
     stages.run("draw", inputs, drawn, partial(_draw, catalogue, folder))
-    drawn = folder.figures / "catalogue_en.png"
-    stages.run("inspect", inputs, drawn, partial(_inspect, catalogue, folder))
+    stages.run("inspect", inputs, folder.figures / "catalogue_en.png", inspect)
 
 
 def _make_pretrained(folder: RunFolder, inputs: str, progress: bool) -> None:
@@ -196,8 +197,8 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _inspect(catalogue: Catalogue, folder: RunFolder) -> None:
-    inspection = catalogue.summary(progress=False)
+def _inspect(folder: RunFolder) -> None:
+    inspection = Catalogue.open(samples_folder()).summary(progress=False)
     (folder.folder / "inspection.txt").write_text(str(inspection) + "\n", encoding="utf-8")
     with use_style("paper"):
         save_figure(inspect_figure(inspection, "en"), folder.figures / "catalogue_en")
