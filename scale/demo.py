@@ -28,7 +28,7 @@ from scale.training.pretrain import pretrain
 from scale.training.run import RunFolder, TrainedRun
 from scale.viz.catalogue import inspect_figure
 from scale.viz.theme import save_figure, use_style
-from scale.viz.writing import draw_run
+from scale.viz.writing import draw_model, draw_results
 
 STAMPS = "stages.json"
 LAST_STAGE = "evaluate on public models"
@@ -108,31 +108,34 @@ def demo_config() -> Config:
 def demo(out: Path, progress: bool = True) -> None:
     """Inspect, train, evaluate and draw the sample shop, and print a summary.
 
-    With several cores, the model on public models is trained and evaluated in a second process,
-    which then inspects the shop, with one thread in each.
+    With several cores, a second process trains and evaluates the model on public models, inspects
+    the shop and draws the model trained from nothing while that is evaluated; one thread in each.
     """
     folder, public = RunFolder(out), RunFolder(pretrained_folder(out))
     inputs = fingerprint(Catalogue.open(samples_folder()), [Path(scale.__file__).parent])
-    inspect = partial(_inspect, folder)
     if available_cores() == 1 or Stages(public).current(LAST_STAGE, inputs, public.results):
-        _make_tiny(folder, inputs, progress, inspect)
+        _make_tiny(folder, inputs, progress, beside=partial)
         _make_pretrained(public, inputs, progress)
     else:
         pool = ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,))
         with torch_threads(1), pool:
-            beside = pool.submit(_make_pretrained, public, inputs, progress=False)
-            inspected = pool.submit(inspect)
-            _make_tiny(folder, inputs, progress, inspected.result)
-            beside.result()
+            made = pool.submit(_make_pretrained, public, inputs, progress=False)
+            _make_tiny(folder, inputs, progress, lambda *job: pool.submit(*job).result)
+            made.result()
     print(_summary(folder, public))
 
 
-def _make_tiny(folder: RunFolder, inputs: str, progress: bool, inspect: Callable[[], None]) -> None:
+def _make_tiny(
+    folder: RunFolder, inputs: str, progress: bool, beside: Callable[..., Callable[[], object]]
+) -> None:
+    """`beside(function, *arguments)` returns a function that waits for this call, or makes it."""
     catalogue, stages = Catalogue.open(samples_folder()), Stages(folder)
+    inspect = beside(_inspect, folder)
     train_demo(catalogue, folder.folder, progress)
+    draw_trained = beside(_draw_model, catalogue, folder)
     stages.run("evaluate", inputs, folder.results, partial(_evaluate, catalogue, folder, progress))
-    drawn = folder.figures / "scores_en.png"
-    stages.run("draw", inputs, drawn, partial(_draw, catalogue, folder))
+    drawn = folder.figures / "retrieval_by_direction_en.png"
+    stages.run("draw", inputs, drawn, partial(_draw, folder, draw_trained))
     stages.run("inspect", inputs, folder.figures / "catalogue_en.png", inspect)
 
 
@@ -211,10 +214,16 @@ def _evaluate(catalogue: Catalogue, folder: RunFolder, progress: bool) -> None:
     write_csv(run.folder.results.with_suffix(".csv"), results)
 
 
-def _draw(catalogue: Catalogue, folder: RunFolder) -> None:
+def _draw_model(catalogue: Catalogue, folder: RunFolder) -> None:
     run = TrainedRun.load(folder.folder)
-    results = json.loads(run.folder.results.read_text(encoding="utf-8"))
-    draw_run(run, run.dataset(catalogue, "test"), results)
+    draw_model(run, run.dataset(catalogue, "test"))
+
+
+def _draw(folder: RunFolder, draw_trained: Callable[[], object]) -> None:
+    draw_results(
+        TrainedRun.load(folder.folder), json.loads(folder.results.read_text(encoding="utf-8"))
+    )
+    draw_trained()
 
 
 def _summary(folder: RunFolder, public: RunFolder) -> str:

@@ -418,7 +418,13 @@ def draw_run(
         data: products to show, e.g. the test split.
         results: the tree of results.json.
     """
-    folder, paths = run.folder.figures, []
+    return [*draw_model(run, data, lang, seed), *draw_results(run, results, lang)]
+
+
+def draw_model(
+    run: TrainedRun, data: ProductDataset, lang: Language = LANG, seed: int = 0
+) -> list[Path]:
+    """As `draw_run`, the figures that need no results."""
     show = most_complete(data)
     with use_style("paper"):
         drawings = {
@@ -429,11 +435,22 @@ def draw_run(
             "retrieval_sheet": draw_sheet(run, data, lang, seed),
             "embedding_map": draw_map(run, data, lang, seed),
         }
-        category, instance = (results["retrieval"][key] for key in ("category", "instance"))
+        return _save(drawings, run, lang)
+
+
+def draw_results(run: TrainedRun, results: dict, lang: Language = LANG) -> list[Path]:
+    """As `draw_run`, the figures of the results."""
+    category, instance = (results["retrieval"][key] for key in ("category", "instance"))
+    drawings = {}
+    with use_style("paper"):
         if any(e["mAP@1"]["value"] is not None for e in category["trained"].values()):
             drawings["retrieval_by_subset"] = retrieval_bars(category, lang)
         if any(e["Recall@10"]["value"] is not None for e in instance["trained"].values()):
             drawings["retrieval_by_direction"] = direction_matrix(instance, lang)
-        for name, figure in drawings.items():
-            paths.append(save_figure(figure, folder / f"{name}_{lang}")[0])
-    return paths
+        return _save(drawings, run, lang)
+
+
+def _save(drawings: dict[str, Figure], run: TrainedRun, lang: Language) -> list[Path]:
+    """Save figures by name; return the PNG files."""
+    stems = {run.folder.figures / f"{name}_{lang}": figure for name, figure in drawings.items()}
+    return [save_figure(figure, stem)[0] for stem, figure in stems.items()]
