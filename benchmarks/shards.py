@@ -20,6 +20,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -125,9 +126,9 @@ class PeerFolder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.shards, name)
 
-    def map_products(self, numbers_B: np.ndarray, length_BM: np.ndarray, function: Callable) -> Any:
-        """As `ShardFolder.map_products`."""
-        return [function(enumerate(self.read(numbers_B)))]
+    def stream(self, numbers_B: np.ndarray, length_BM: np.ndarray) -> Iterable[bytes]:
+        """As `ShardFolder.stream`."""
+        return self.read(numbers_B)
 
 
 def litdata_reader(data: ShardDataset, folder: Path) -> Callable[[np.ndarray], Iterable[bytes]]:
@@ -206,7 +207,7 @@ def read_rates(folder: Path, batch: int, work: Path) -> dict[str, Any]:
 
     def read_bytes(shards: Any, batches: list[np.ndarray]) -> None:
         for rows in batches:
-            shards.map_products(rows, data.shards.length_NM[rows], lambda p: sum(1 for _ in p))
+            deque(shards.stream(rows, data.shards.length_NM[rows]), maxlen=0)
 
     def make_batches(shards: Any, batches: list[np.ndarray]) -> None:
         own = replace(data, shards=shards)

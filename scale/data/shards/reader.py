@@ -8,12 +8,10 @@ modality, L length of a sequence, F features of a vector.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -46,18 +44,19 @@ from scale.modalities import DISCRETE, INDEX
 
 OPEN_FILES = 256
 """Maximum number of shards that stay open."""
-READERS = 8
-"""Threads that read, check and convert: network disks serve many requests concurrently."""
+AHEAD = 64
+"""Products that the operating system is asked to fetch ahead: disks serve many requests at once.
+
+Threads in place of these hints would read fewer products: they wait for Python's lock.
+"""
 CACHE_BYTES = 1 << 19
-"""Bytes of vectors that a thread converts at a time, to stay in the cache of a core."""
+"""Bytes of vectors that are converted at a time, to stay in the cache of a core."""
 SERIAL = (1 << 15) - 1
 """Numbers up to which torch uses one thread (below its grain size)."""
 
-T = TypeVar("T")
-
 
 class OpenFile:
-    """A file that several threads can read at any position; closed with the last reference."""
+    """A file that is read at any position; closed with the last reference."""
 
     def __init__(self, path: Path) -> None:
         self.handle = os.open(path, os.O_RDONLY)
@@ -68,6 +67,11 @@ class OpenFile:
         # One call reads at most 2 GB, far more than a product.
         del raw[os.preadv(self.handle, [raw], start) :]
         return raw
+
+    def fetch(self, size: int, start: int) -> None:
+        """Ask the operating system to read these bytes into its cache, without waiting for them."""
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            os.posix_fadvise(self.handle, start, size, os.POSIX_FADV_WILLNEED)
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
@@ -93,7 +97,6 @@ class ShardFolder:
     """Position in `SPLITS`."""
     open_file: Callable[[int], OpenFile] = field(repr=False)
     """Open a shard by number; the most recently used ones stay open."""
-    readers: Executor = field(repr=False)
 
     @staticmethod
     def open(folder: Path | str) -> "ShardFolder":
@@ -122,8 +125,7 @@ class ShardFolder:
             )
         normaliser = Normaliser.load(folder / NORMALISER)
         open_file = lru_cache(OPEN_FILES)(lambda number: OpenFile(folder / chunk_name(number)))
-        readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
-        return ShardFolder(folder, manifest, tokenizer, normaliser, *arrays, open_file, readers)
+        return ShardFolder(folder, manifest, tokenizer, normaliser, *arrays, open_file)
 
     def __len__(self) -> int:
         return self.manifest.products
@@ -149,39 +151,36 @@ class ShardFolder:
 
         Raises ShardsError with the id of the product if they are damaged.
         """
-        return [raw for part in self.map_products(numbers_B, length_BM, list) for _, raw in part]
+        return list(self.stream(numbers_B, length_BM))
 
-    def map_products(
-        self,
-        numbers_B: np.ndarray,
-        length_BM: np.ndarray,
-        function: Callable[[Iterator[tuple[int, bytearray]]], T],
-    ) -> list[T]:
-        """Call `function` in several threads, each with consecutive products; return the results.
-
-        A product is its position in the batch and its bytes. Errors as for `read`.
-        """
+    def stream(self, numbers_B: np.ndarray, length_BM: np.ndarray) -> Iterator[bytearray]:
+        """As `read`, one product after the other, of which the next ones are being fetched."""
         size_B = self.manifest.layout.product_bytes(length_BM)
         columns = (numbers_B, size_B, self.start_N[numbers_B], self.crc_N[numbers_B])
-        requests = list(enumerate(zip(*(column.tolist() for column in columns), strict=True)))
-        step = -(-len(requests) // READERS) or 1
-        parts = [requests[at : at + step] for at in range(0, len(requests), step)]
+        requests = list(zip(*(column.tolist() for column in columns), strict=True))
+        later = iter(requests)
+        for number, size, start, _ in islice(later, AHEAD):
+            self._shard(number).fetch(size, start)
+        for request in requests:
+            for number, size, start, _ in islice(later, 1):
+                self._shard(number).fetch(size, start)
+            yield self._read(*request)
 
-        def work(part: list[tuple[int, tuple[int, int, int, int]]]) -> T:
-            return function((place, self._read(*request)) for place, request in part)
-
-        return list(self.readers.map(work, parts))
-
-    def _read(self, number: int, size: int, start: int, crc: int) -> bytearray:
+    def _shard(self, number: int) -> OpenFile:
+        """Return the file of a product."""
         shard = number // self.manifest.products_per_shard
         try:
-            raw = self.open_file(shard).read(size, start)
+            return self.open_file(shard)
         except FileNotFoundError as error:
             raise ShardsError(f"{self.folder / chunk_name(shard)}: missing. {REPAIR}") from error
+
+    def _read(self, number: int, size: int, start: int, crc: int) -> bytearray:
+        raw = self._shard(number).read(size, start)
         if checksum(raw) != crc:
+            path = self.folder / chunk_name(number // self.manifest.products_per_shard)
             raise ShardsError(
-                f"{self.folder / chunk_name(shard)}: product {self.products([number])[0].id!r} is "
-                f"damaged, the checksum differs. {REPAIR}"
+                f"{path}: product {self.products([number])[0].id!r} is damaged, the checksum "
+                f"differs. {REPAIR}"
             )
         return raw
 
@@ -317,24 +316,22 @@ class ShardDataset:
         each = sum(rows.values[:1].nbytes for rows in filling.values()) or 1
         together = max(1, CACHE_BYTES // each)
 
-        def fill(products: Iterator[tuple[int, bytearray]]) -> None:
-            while some := list(islice(products, together)):
-                for place, product in some:
-                    parts = split_product(product)
-                    for m, rows in filling.items():
-                        if len(parts[INDEX[m]]):
-                            rows.put(place, parts[INDEX[m]])
-                for rows in filling.values():
-                    rows.finish(some[0][0], some[-1][0] + 1)
-
-        self.shards.map_products(numbers_B, length_BM, fill)
+        products = enumerate(self.shards.stream(numbers_B, length_BM))
+        while some := list(islice(products, together)):
+            for place, product in some:
+                parts = split_product(product)
+                for m, rows in filling.items():
+                    if len(parts[INDEX[m]]):
+                        rows.put(place, parts[INDEX[m]])
+            for rows in filling.values():
+                rows.finish(some[0][0], some[-1][0] + 1)
         batch.tokens = {m: rows.tokens() for m, rows in filling.items()}
         return batch
 
 
 @dataclass(frozen=True)
 class _Filling:
-    """The tokens of a batch in one modality, while several threads fill different rows."""
+    """The tokens of a batch in one modality, while its rows are filled."""
 
     modality: str
     layout: Layout
